@@ -1,0 +1,1 @@
+//! A TCP hole puncher.

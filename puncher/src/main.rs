@@ -1,0 +1,3 @@
+//! The `puncher` command.
+
+fn main() {}
