@@ -1,1 +1,5 @@
-//! The harness.
+//! Builds real NATs out of the Linux kernel and tells the truth about TCP hole punching across them.
+
+pub mod kernel;
+pub mod lab;
+pub mod model;

@@ -1,0 +1,1 @@
+//! The only code that touches Linux: one kernel object a file. Knows nothing of topologies.

@@ -1,0 +1,1 @@
+//! From a topology to living nodes, and back to nothing.

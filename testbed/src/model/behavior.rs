@@ -1,0 +1,261 @@
+//! The axes of a NAT: every property that the lab can build and the proof can measure.
+//!
+//! A NAT is a point in this space. Terms are those of RFC 4787 (mapping, filtering), RFC 5382 (TCP) and
+//! RFC 7857 (updates). How a point becomes nftables rules is `lab::nat_rules`; named points are `model::catalogue`.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Everything a NAT is declared to do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Behavior {
+    /// Whether addresses are translated at all.
+    pub translation: Translation,
+    /// When an external endpoint is reused (RFC 4787 section 4.1, RFC 5382 REQ-1).
+    pub mapping: Mapping,
+    /// How the external port of a new mapping is chosen.
+    pub allocation: Allocation,
+    /// The external ports that allocation draws from.
+    pub pool: Pool,
+    /// Who may send to an external endpoint (RFC 4787 section 5, RFC 5382 REQ-3).
+    pub filtering: Filtering,
+    /// The answer to a SYN that no mapping admits (RFC 5382 REQ-4).
+    pub unsolicited_syn: UnsolicitedSyn,
+    /// What happens to an incoming SYN from an endpoint that an outgoing SYN went to (RFC 5382 REQ-2a).
+    pub syn_after_syn: SynAfterSyn,
+    /// What happens to packets that connection tracking calls invalid.
+    pub invalid_packets: InvalidPackets,
+    /// Whether inside hosts reach each other through their external endpoints (RFC 5382 REQ-8).
+    pub hairpinning: Hairpinning,
+    /// Whether two inside endpoints may share one external endpoint (RFC 5382 REQ-7).
+    pub overloading: Overloading,
+    /// How closely sequence numbers are checked (`nf_conntrack_tcp_be_liberal`).
+    pub strictness: Strictness,
+    /// How long an idle mapping lives, by its TCP state.
+    pub timeouts: Timeouts,
+    /// The number of mappings that one inside host may hold at a time (RFC 6888 REQ-4); `None` for no limit.
+    pub quota: Option<u32>,
+}
+
+/// Whether addresses are translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Translation {
+    /// Source addresses and ports are rewritten.
+    Nat,
+    /// A stateful firewall: mappings are identities, filtering is as declared.
+    Firewall,
+    /// A plain router: everything passes both ways.
+    Router,
+}
+
+/// When two flows of one internal endpoint share an external endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mapping {
+    /// Always (EIM).
+    EndpointIndependent,
+    /// When the remote address is the same (ADM).
+    AddressDependent,
+    /// When the remote address and port are the same (APDM): each flow has its own.
+    AddressAndPortDependent,
+}
+
+/// How the port of a new mapping is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Allocation {
+    /// The internal port, unless it is taken.
+    Preserving,
+    /// The last one plus a step; the step may be negative but not zero.
+    Sequential {
+        /// Distance between two consecutive mappings.
+        step: i16,
+    },
+    /// Drawn at random.
+    Random,
+    /// A hash of whatever the mapping depends on, with a fixed seed: looks random, repeats exactly.
+    Hash {
+        /// Seed of the hash.
+        seed: u32,
+    },
+}
+
+/// The external ports that a NAT hands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pool {
+    /// What the kernel uses by itself: 1024 to 65535 for most source ports, smaller pools below 1024.
+    Kernel,
+    /// One range for all inside hosts.
+    Range(PortRange),
+    /// One block for each inside host, cut from the range in order (RFC 7422).
+    Blocks {
+        /// The range that the blocks are cut from.
+        range: PortRange,
+        /// Ports in a block.
+        size: u16,
+    },
+}
+
+/// An inclusive range of ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PortRange {
+    /// First port, at least 1.
+    pub low: u16,
+    /// Last port, at least `low`.
+    pub high: u16,
+}
+
+impl PortRange {
+    /// How many ports the range holds.
+    #[must_use]
+    pub fn size(self) -> u32 {
+        u32::from(self.high) - u32::from(self.low) + 1
+    }
+
+    /// Whether `port` lies in the range.
+    #[must_use]
+    pub fn contains(self, port: u16) -> bool {
+        (self.low..=self.high).contains(&port)
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.low, self.high)
+    }
+}
+
+/// Who may send to an external endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Filtering {
+    /// Anyone (EIF).
+    EndpointIndependent,
+    /// Addresses that the inside has sent to from this mapping (ADF).
+    AddressDependent,
+    /// Endpoints that the inside has sent to from this mapping (APDF).
+    AddressAndPortDependent,
+}
+
+/// The answer to a SYN that no mapping admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UnsolicitedSyn {
+    /// Silence.
+    Drop,
+    /// A TCP reset.
+    Reset,
+    /// An ICMP error at once.
+    Icmp(IcmpError),
+    /// Whatever the NAT's own TCP stack says (a reset, on Linux), because nothing was configured.
+    Kernel,
+    /// Silence for six seconds, then ICMP port unreachable, unless the inside sent a SYN meanwhile (RFC 5382 REQ-4).
+    IcmpAfterSixSeconds,
+}
+
+/// ICMP errors that a NAT may refuse a SYN with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IcmpError {
+    /// Type 3 code 3: connect() fails with ECONNREFUSED.
+    PortUnreachable,
+    /// Type 3 code 1: connect() fails with EHOSTUNREACH.
+    HostUnreachable,
+    /// Type 3 code 0: connect() fails with ENETUNREACH.
+    NetUnreachable,
+    /// Type 3 code 13: connect() fails with EHOSTUNREACH.
+    AdminProhibited,
+}
+
+/// What happens to an incoming SYN from an endpoint that an outgoing SYN went to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SynAfterSyn {
+    /// It passes, as simultaneous open needs.
+    Accept,
+    /// It vanishes.
+    Drop,
+    /// It is answered by a reset.
+    Reset,
+}
+
+/// What happens to packets that connection tracking calls invalid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InvalidPackets {
+    /// They are dropped.
+    Drop,
+    /// They pass untranslated: private addresses leak to the outside.
+    Leak,
+}
+
+/// Whether inside hosts reach each other through their external endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hairpinning {
+    /// No.
+    Off,
+    /// Yes, and the destination sees the external endpoint of the source.
+    On,
+}
+
+/// Whether two inside endpoints may share one external endpoint towards different remote endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Overloading {
+    /// Never.
+    Off,
+    /// Yes, as long as the remote endpoints differ.
+    On,
+}
+
+/// How closely sequence numbers are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Strictness {
+    /// Out-of-window packets are invalid (`nf_conntrack_tcp_be_liberal=0`).
+    Strict,
+    /// Only out-of-window resets are invalid (`nf_conntrack_tcp_be_liberal=1`).
+    Liberal,
+}
+
+/// How long an idle mapping lives, by TCP state; `None` leaves the kernel's default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Timeouts {
+    /// After the first SYN; the kernel's default is 120 s.
+    pub syn_sent: Option<Duration>,
+    /// After a SYN and a SYN/ACK; default 60 s.
+    pub syn_recv: Option<Duration>,
+    /// While the connection stands; default 432,000 s.
+    pub established: Option<Duration>,
+    /// After the first FIN; default 120 s.
+    pub fin_wait: Option<Duration>,
+    /// After a FIN from the side that did not open it; default 60 s.
+    pub close_wait: Option<Duration>,
+    /// After both FINs; default 120 s.
+    pub time_wait: Option<Duration>,
+    /// After a reset; default 10 s.
+    pub close: Option<Duration>,
+}
+
+impl Behavior {
+    /// A NAT as most home routers are: everything the kernel's own `masquerade` does, and unsolicited SYNs dropped.
+    #[must_use]
+    pub fn port_preserving() -> Self {
+        Self {
+            translation: Translation::Nat,
+            mapping: Mapping::EndpointIndependent,
+            allocation: Allocation::Preserving,
+            pool: Pool::Kernel,
+            filtering: Filtering::AddressAndPortDependent,
+            unsolicited_syn: UnsolicitedSyn::Drop,
+            syn_after_syn: SynAfterSyn::Accept,
+            invalid_packets: InvalidPackets::Drop,
+            hairpinning: Hairpinning::Off,
+            overloading: Overloading::On,
+            strictness: Strictness::Strict,
+            timeouts: Timeouts::default(),
+            quota: None,
+        }
+    }
+
+    /// Whether the external port of the next mapping can be computed from earlier ones.
+    ///
+    /// An endpoint-independent mapping can be observed, whatever its allocation.
+    #[must_use]
+    pub fn is_predictable(&self) -> bool {
+        self.translation != Translation::Nat
+            || self.mapping == Mapping::EndpointIndependent
+            || matches!(self.allocation, Allocation::Preserving | Allocation::Sequential { .. })
+    }
+}

@@ -1,0 +1,172 @@
+//! What the kernel and the wire saw of a trial: frames and conntrack events, as data.
+//!
+//! Collected by `lab`, judged by `run`. Times are nanoseconds of the host's CLOCK_MONOTONIC; order and times come from
+//! the wire, tuples and states from conntrack.
+
+use std::fmt;
+use std::net::SocketAddrV4;
+
+use crate::model::topology::NodeName;
+
+/// Nanoseconds of the host's CLOCK_MONOTONIC.
+pub type Nanos = u64;
+
+/// Which way a frame crosses a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// Towards the core.
+    Up,
+    /// Away from the core.
+    Down,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// It left the link.
+    Delivered,
+    /// The link lost it, as its conditions asked.
+    Lost,
+    /// A copy that the link made, as its conditions asked; it left the link.
+    Duplicated,
+    /// It was still on the link when the trial ended.
+    InFlight,
+}
+
+/// One frame on a link, as the tap saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Index into the links of the address plan.
+    pub link: u16,
+    /// Which way it went.
+    pub direction: Direction,
+    /// When it entered the link.
+    pub entered: Nanos,
+    /// When it should have left; equal to `entered` on a link without a wire.
+    pub due: Nanos,
+    /// When it left; equal to `due` unless it was delivered late, and meaningless unless delivered or duplicated.
+    pub left: Nanos,
+    /// What became of it.
+    pub fate: Fate,
+    /// Length on the link in bytes, which `bytes` may be a prefix of.
+    pub length: u32,
+    /// The first bytes, from the Ethernet header on.
+    pub bytes: Box<[u8]>,
+}
+
+/// TCP state of a conntrack entry (`include/uapi/linux/netfilter/nf_conntrack_tcp.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the kernel's own names")]
+pub enum CtState {
+    None,
+    SynSent,
+    SynRecv,
+    Established,
+    FinWait,
+    CloseWait,
+    LastAck,
+    TimeWait,
+    Close,
+    SynSent2,
+}
+
+impl CtState {
+    /// The state for the kernel's number, if it is one.
+    #[must_use]
+    pub fn from_kernel(number: u8) -> Option<Self> {
+        use CtState::*;
+        [None, SynSent, SynRecv, Established, FinWait, CloseWait, LastAck, TimeWait, Close, SynSent2]
+            .get(usize::from(number))
+            .copied()
+    }
+}
+
+impl fmt::Display for CtState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "NONE",
+            Self::SynSent => "SYN_SENT",
+            Self::SynRecv => "SYN_RECV",
+            Self::Established => "ESTABLISHED",
+            Self::FinWait => "FIN_WAIT",
+            Self::CloseWait => "CLOSE_WAIT",
+            Self::LastAck => "LAST_ACK",
+            Self::TimeWait => "TIME_WAIT",
+            Self::Close => "CLOSE",
+            Self::SynSent2 => "SYN_SENT2",
+        })
+    }
+}
+
+/// Source and destination of one direction of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tuple {
+    /// Where packets come from.
+    pub source: SocketAddrV4,
+    /// Where they go.
+    pub destination: SocketAddrV4,
+}
+
+impl Tuple {
+    /// The tuple of the other direction.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { source: self.destination, destination: self.source }
+    }
+}
+
+impl fmt::Display for Tuple {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.source, self.destination)
+    }
+}
+
+/// What a conntrack event reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CtChange {
+    /// The entry was confirmed.
+    New,
+    /// Its state changed.
+    Update,
+    /// It is gone.
+    Destroy,
+}
+
+/// One TCP entry of connection tracking at one moment: from an event, or from a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CtEntry {
+    /// The tuple of the packet that created it, as it arrived.
+    pub original: Tuple,
+    /// The tuple that answers carry: its destination is the external endpoint.
+    pub reply: Tuple,
+    /// TCP state, where the kernel told it.
+    pub state: Option<CtState>,
+    /// Status bits (`IPS_*` of `nf_conntrack_common.h`).
+    pub status: u32,
+    /// The kernel's id of the entry.
+    pub id: u32,
+}
+
+/// A conntrack event of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CtEvent {
+    /// Where it happened.
+    pub node: NodeName,
+    /// When it was read: never before it happened.
+    pub at: Nanos,
+    /// What happened.
+    pub change: CtChange,
+    /// To which entry.
+    pub entry: CtEntry,
+}
+
+/// Everything seen of one trial.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Frames of all links, in the order of `entered`.
+    pub frames: Vec<Frame>,
+    /// Events of all NATs, in the order of `at`.
+    pub conntrack: Vec<CtEvent>,
+    /// What was lost: one sentence for each buffer that overflowed. Not empty means that nothing can be concluded.
+    pub lost: Vec<String>,
+}

@@ -1,0 +1,8 @@
+//! Plain data and pure checks: what a NAT does, how a lab is wired, what a suite asks for, what a run can tell.
+//!
+//! Nothing here opens a file, starts a process or looks at a clock. The layers above bring these values to life.
+
+pub mod behavior;
+pub mod conditions;
+pub mod evidence;
+pub mod topology;
