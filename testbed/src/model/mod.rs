@@ -2,6 +2,7 @@
 //!
 //! Nothing here opens a file, starts a process or looks at a clock. The layers above bring these values to life.
 
+pub mod address_plan;
 pub mod behavior;
 pub mod conditions;
 pub mod evidence;

@@ -58,13 +58,13 @@ impl NodeName {
     /// The root of every topology, where the rendezvous server runs.
     pub const CORE: &'static str = "core";
 
-    /// Takes a name of 1 to 15 lower-case letters, digits and dashes, or says what is wrong with it.
+    /// Takes a name of 1 to 12 lower-case letters, digits and dashes, or says what is wrong with it.
     ///
     /// # Errors
     /// A sentence fragment that fits behind the name.
     pub fn new(name: &str) -> Result<Self, &'static str> {
-        if name.is_empty() || name.len() > 15 {
-            return Err("a node name has 1 to 15 characters");
+        if name.is_empty() || name.len() > 12 {
+            return Err("a node name has 1 to 12 characters");
         }
         if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
             return Err("a node name is made of lower-case letters, digits and dashes");

@@ -1,0 +1,449 @@
+//! Names to addresses, always the same: every device, MAC address, neighbour and route of a topology.
+//!
+//! | network | prefix |
+//! |---|---|
+//! | rendezvous server, on the core | 203.0.113.1 and .2 (TEST-NET-3) |
+//! | the first two nodes on the core | 192.0.2.0/24, 198.51.100.0/24 (TEST-NET-1 and -2) |
+//! | further public networks | 198.18.N.0/24 (RFC 2544) |
+//! | behind a NAT, carrying another NAT | 100.64.N.0/24 (RFC 6598) |
+//! | behind a NAT | 10.0.N.0/24 (RFC 1918) |
+//!
+//! In each network the upper node is .1 and the others follow from .2 in the order of their names. Devices are called
+//! `eth0` (a host's), `wan` (a NAT's or router's way up), `lan0`, `lan1`, … (a NAT's ways down) and `to-NAME` (a
+//! router's or switch's ways down). Users write their own rulesets against these names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::model::conditions::LinkConditions;
+use crate::model::topology::{NodeKind, NodeName, Topology, TopologyError};
+
+/// First endpoint of the rendezvous server.
+pub const RENDEZVOUS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 7000);
+/// Second endpoint of the rendezvous server: another address and another port.
+pub const RENDEZVOUS_ALT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 2), 7001);
+
+/// Everything that `lab` needs to build a topology.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AddressPlan {
+    /// What each node gets.
+    pub nodes: BTreeMap<NodeName, NodePlan>,
+    /// All veth links; the index is the number that frames carry.
+    pub links: Vec<LinkPlan>,
+}
+
+/// What one node gets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodePlan {
+    /// Its network devices, the way up first.
+    pub devices: Vec<DevicePlan>,
+    /// Its routes.
+    pub routes: Vec<RoutePlan>,
+    /// Further addresses, on the loopback device.
+    pub loopback: Vec<Ipv4Addr>,
+}
+
+/// One end of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevicePlan {
+    /// Name of the device.
+    pub name: String,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// Its address; `None` for the ports of a switch, which are bridged.
+    pub address: Option<Network>,
+    /// Everybody else on this network, so that nobody asks by ARP.
+    pub neighbours: Vec<(Ipv4Addr, Mac)>,
+}
+
+/// A MAC address.
+pub type Mac = [u8; 6];
+
+/// An address with the length of its prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Network {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Length of the prefix in bits, 0 to 32.
+    pub prefix: u8,
+}
+
+/// A route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoutePlan {
+    /// The destination; 0.0.0.0/0 is the default route.
+    pub to: Network,
+    /// The next hop.
+    pub via: Ipv4Addr,
+}
+
+/// A veth link.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkPlan {
+    /// The node further from the core.
+    pub lower: NodeName,
+    /// Its device: an index into its devices.
+    pub lower_device: usize,
+    /// The node nearer to the core.
+    pub upper: NodeName,
+    /// Its device: an index into its devices.
+    pub upper_device: usize,
+    /// `Some` for a wire.
+    pub wire: Option<LinkConditions>,
+}
+
+impl Network {
+    /// The network that the address lies in, with all host bits zero.
+    #[must_use]
+    pub fn base(self) -> Self {
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+        Self { address: Ipv4Addr::from(u32::from(self.address) & mask), prefix: self.prefix }
+    }
+
+    /// Whether `address` lies in the network.
+    #[must_use]
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        Self { address, prefix: self.prefix }.base() == self.base()
+    }
+}
+
+/// One IP network of a topology: the links that share it.
+#[derive(Debug)]
+struct Segment {
+    base: Ipv4Addr,
+    upper: NodeName,
+    members: Vec<NodeName>,
+}
+
+impl AddressPlan {
+    /// Plans `topology`; the NATs in `transparent` translate nothing, so what lies behind them has public addresses.
+    ///
+    /// # Errors
+    /// Whatever [`Topology::check`] finds.
+    pub fn new(topology: &Topology, transparent: &BTreeSet<NodeName>) -> Result<Self, TopologyError> {
+        topology.check()?;
+        let mut plan = Self { nodes: BTreeMap::new(), links: Vec::new() };
+        plan.name_devices(topology);
+        let segments = segments(topology, transparent);
+        for segment in &segments {
+            plan.give_addresses(topology, segment);
+        }
+        plan.add_routes(topology, transparent, &segments);
+        let core = plan.nodes.entry(NodeName::core()).or_default();
+        core.loopback = vec![*RENDEZVOUS.ip(), *RENDEZVOUS_ALT.ip()];
+        Ok(plan)
+    }
+
+    /// The address of a node's way up: a host's own, a NAT's external one.
+    #[must_use]
+    pub fn address(&self, node: &NodeName) -> Option<Ipv4Addr> {
+        self.nodes.get(node)?.devices.first()?.address.map(|a| a.address)
+    }
+
+    /// The networks below a node, in the order of its devices.
+    #[must_use]
+    pub fn networks_below(&self, node: &NodeName) -> Vec<(String, Network)> {
+        let devices = self.nodes.get(node).map_or(&[][..], |n| &n.devices);
+        let below = devices.iter().skip(1).filter_map(|d| Some((d.name.clone(), d.address?.base())));
+        below.collect()
+    }
+
+    /// The link that is a node's way up.
+    #[must_use]
+    pub fn uplink(&self, node: &NodeName) -> Option<u16> {
+        self.links.iter().position(|l| &l.lower == node).and_then(|i| u16::try_from(i).ok())
+    }
+
+    /// Makes the devices of every node (the way up first) and the links between them.
+    fn name_devices(&mut self, topology: &Topology) {
+        for (name, spec) in &topology.nodes {
+            let node = self.nodes.entry(name.clone()).or_default();
+            let up = match spec.kind {
+                NodeKind::Host => "eth0",
+                NodeKind::Nat | NodeKind::Router => "wan",
+                NodeKind::Switch => "up",
+            };
+            if spec.up.is_some() {
+                node.devices.push(DevicePlan::new(up.to_owned()));
+            }
+        }
+        for (name, spec) in &topology.nodes {
+            let Some(up) = &spec.up else { continue };
+            let upper = self.nodes.entry(up.to.clone()).or_default();
+            let upper_device = upper.devices.len();
+            let ways_up = usize::from(topology.nodes[&up.to].up.is_some());
+            let device = match topology.nodes[&up.to].kind {
+                NodeKind::Nat => format!("lan{}", upper_device - ways_up),
+                _ => format!("to-{name}"),
+            };
+            upper.devices.push(DevicePlan::new(device));
+            self.links.push(LinkPlan {
+                lower: name.clone(),
+                lower_device: 0,
+                upper: up.to.clone(),
+                upper_device,
+                wire: up.wire,
+            });
+        }
+        for (index, link) in self.links.iter().enumerate() {
+            for (end, (node, device)) in
+                [(&link.lower, link.lower_device), (&link.upper, link.upper_device)].into_iter().enumerate()
+            {
+                let index = u16::try_from(index).unwrap_or(u16::MAX).to_be_bytes();
+                let mac = [0x02, 0x54, 0x42, index[0], index[1], u8::try_from(end).unwrap_or(0) + 1];
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.devices[device].mac = mac;
+                }
+            }
+        }
+    }
+
+    /// Gives everybody on a segment an address and the others as neighbours.
+    fn give_addresses(&mut self, topology: &Topology, segment: &Segment) {
+        let base = u32::from(segment.base);
+        let mut on_it = Vec::new();
+        if let Some(device) = self.device_towards(topology, &segment.upper, &segment.members[0]) {
+            on_it.push((segment.upper.clone(), device, Ipv4Addr::from(base + 1)));
+        }
+        for (offset, member) in (2u32..).zip(&segment.members) {
+            on_it.push((member.clone(), 0, Ipv4Addr::from(base + offset)));
+        }
+        let macs: Vec<_> = on_it.iter().map(|(n, d, a)| (*a, self.nodes[n].devices[*d].mac)).collect();
+        for (node, device, address) in on_it {
+            let Some(node) = self.nodes.get_mut(&node) else { continue };
+            let device = &mut node.devices[device];
+            device.address = Some(Network { address, prefix: 24 });
+            device.neighbours = macs.iter().copied().filter(|(a, _)| *a != address).collect();
+        }
+    }
+
+    /// The device of `upper` that leads to `member`, directly or through switches.
+    fn device_towards(&self, topology: &Topology, upper: &NodeName, member: &NodeName) -> Option<usize> {
+        let path = topology.path_to_core(member);
+        let below = path.iter().take_while(|n| *n != upper).last()?;
+        let link = self.links.iter().find(|l| &l.lower == below && &l.upper == upper)?;
+        Some(link.upper_device)
+    }
+
+    /// Default routes upwards, and routes downwards to everything that has public addresses for this router.
+    fn add_routes(&mut self, topology: &Topology, transparent: &BTreeSet<NodeName>, segments: &[Segment]) {
+        for segment in segments {
+            let gateway = Ipv4Addr::from(u32::from(segment.base) + 1);
+            for member in &segment.members {
+                let Some(node) = self.nodes.get_mut(member) else { continue };
+                node.routes.push(RoutePlan {
+                    to: Network { address: Ipv4Addr::UNSPECIFIED, prefix: 0 },
+                    via: gateway,
+                });
+            }
+            let to = Network { address: segment.base, prefix: 24 };
+            self.route_downwards(topology, transparent, &segment.upper, to);
+        }
+    }
+
+    /// Tells every router above `owner` the way to the network `to`, up to the first NAT that translates.
+    fn route_downwards(
+        &mut self,
+        topology: &Topology,
+        transparent: &BTreeSet<NodeName>,
+        owner: &NodeName,
+        to: Network,
+    ) {
+        let path: Vec<_> = topology.path_to_core(owner);
+        let carriers = path.iter().filter(|n| topology.nodes[*n].kind != NodeKind::Switch);
+        let mut next = owner.clone();
+        for above in carriers.skip(1) {
+            let translates = topology.nodes[&next].kind == NodeKind::Nat && !transparent.contains(&next);
+            let Some(via) = self.address(&next) else { return };
+            if translates {
+                return;
+            }
+            if let Some(node) = self.nodes.get_mut(above) {
+                node.routes.push(RoutePlan { to, via });
+            }
+            next = above.clone();
+        }
+    }
+}
+
+impl DevicePlan {
+    fn new(name: String) -> Self {
+        Self { name, mac: [0; 6], address: None, neighbours: Vec::new() }
+    }
+}
+
+/// The IP networks of a topology, in the order of the names of their members.
+fn segments(topology: &Topology, transparent: &BTreeSet<NodeName>) -> Vec<Segment> {
+    let is_switch = |n: &NodeName| topology.nodes[n].kind == NodeKind::Switch;
+    let mut by_attachment: BTreeMap<NodeName, (NodeName, Vec<NodeName>)> = BTreeMap::new();
+    for name in topology.nodes.keys().filter(|n| !is_switch(n)) {
+        let path = topology.path_to_core(name);
+        let Some(upper) = path.iter().skip(1).find(|n| !is_switch(n)) else { continue };
+        // All that hang on one switch share a network: its name is the one of the topmost switch.
+        let attachment = path.iter().skip(1).take_while(|n| is_switch(n)).last().unwrap_or(name);
+        let entry = by_attachment.entry(attachment.clone()).or_insert_with(|| (upper.clone(), Vec::new()));
+        entry.1.push(name.clone());
+    }
+    let mut numbers = Numbers::default();
+    let number = |(upper, members): (NodeName, Vec<NodeName>)| {
+        let translated = std::iter::once(upper.clone())
+            .chain(topology.path_to_core(&upper))
+            .any(|n| topology.nodes[&n].kind == NodeKind::Nat && !transparent.contains(&n));
+        let carries_nat = members.iter().any(|m| topology.nodes[m].kind == NodeKind::Nat);
+        Segment { base: numbers.next(translated, carries_nat), upper, members }
+    };
+    by_attachment.into_values().map(number).collect()
+}
+
+/// Hands out the prefixes of the table above.
+#[derive(Debug, Default)]
+struct Numbers {
+    public: u8,
+    shared: u8,
+    private: u8,
+}
+
+impl Numbers {
+    fn next(&mut self, translated: bool, carries_nat: bool) -> Ipv4Addr {
+        let counter = match (translated, carries_nat) {
+            (false, _) => &mut self.public,
+            (true, true) => &mut self.shared,
+            (true, false) => &mut self.private,
+        };
+        let number = *counter;
+        *counter = counter.saturating_add(1);
+        match (translated, carries_nat, number) {
+            (false, _, 0) => Ipv4Addr::new(192, 0, 2, 0),
+            (false, _, 1) => Ipv4Addr::new(198, 51, 100, 0),
+            (false, _, n) => Ipv4Addr::new(198, 18, n, 0),
+            (true, true, n) => Ipv4Addr::new(100, 64, n, 0),
+            (true, false, n) => Ipv4Addr::new(10, 0, n, 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::topology::{NodeSpec, Uplink};
+
+    fn tree(nodes: &[(&str, NodeKind, &str)]) -> Topology {
+        let name = |n: &str| NodeName::new(n).expect("a good name");
+        let node = |(n, kind, up): &(&str, NodeKind, &str)| {
+            let up = (!up.is_empty()).then(|| Uplink { to: name(up), wire: None });
+            (name(n), NodeSpec { kind: *kind, up })
+        };
+        Topology { name: "t".into(), summary: String::new(), nodes: nodes.iter().map(node).collect() }
+    }
+
+    fn plan(nodes: &[(&str, NodeKind, &str)], transparent: &[&str]) -> AddressPlan {
+        let transparent = transparent.iter().map(|n| NodeName::new(n).expect("a good name")).collect();
+        AddressPlan::new(&tree(nodes), &transparent).expect("a good tree")
+    }
+
+    fn address(plan: &AddressPlan, node: &str) -> String {
+        plan.address(&NodeName::new(node).expect("a good name")).expect("an address").to_string()
+    }
+
+    fn routes(plan: &AddressPlan, node: &str) -> Vec<String> {
+        let routes = &plan.nodes[&NodeName::new(node).expect("a good name")].routes;
+        routes.iter().map(|r| format!("{}/{} via {}", r.to.address, r.to.prefix, r.via)).collect()
+    }
+
+    use NodeKind::{Host, Nat, Router, Switch};
+
+    const PAIR: &[(&str, NodeKind, &str)] = &[
+        ("core", Router, ""),
+        ("nat-a", Nat, "core"),
+        ("nat-b", Nat, "core"),
+        ("peer-a", Host, "nat-a"),
+        ("peer-b", Host, "nat-b"),
+    ];
+
+    #[test]
+    fn a_pair_of_nats_gets_documentation_addresses() {
+        let plan = plan(PAIR, &[]);
+        assert_eq!(address(&plan, "nat-a"), "192.0.2.2");
+        assert_eq!(address(&plan, "nat-b"), "198.51.100.2");
+        assert_eq!(address(&plan, "peer-a"), "10.0.0.2");
+        assert_eq!(address(&plan, "peer-b"), "10.0.1.2");
+        assert_eq!(routes(&plan, "peer-a"), ["0.0.0.0/0 via 10.0.0.1"]);
+        assert_eq!(routes(&plan, "nat-a"), ["0.0.0.0/0 via 192.0.2.1"]);
+        assert_eq!(routes(&plan, "core"), Vec::<String>::new(), "the core must not know private networks");
+    }
+
+    #[test]
+    fn what_lies_behind_a_transparent_nat_is_public() {
+        let plan = plan(PAIR, &["nat-b"]);
+        assert_eq!(address(&plan, "peer-b"), "198.18.2.2");
+        assert_eq!(routes(&plan, "core"), ["198.18.2.0/24 via 198.51.100.2"]);
+    }
+
+    #[test]
+    fn a_carrier_grade_nat_carries_shared_address_space() {
+        let plan = plan(
+            &[("core", Router, ""), ("cgn", Nat, "core"), ("home", Nat, "cgn"), ("peer", Host, "home")],
+            &[],
+        );
+        assert_eq!(address(&plan, "home"), "100.64.0.2");
+        assert_eq!(address(&plan, "peer"), "10.0.0.2");
+        assert_eq!(routes(&plan, "cgn"), ["0.0.0.0/0 via 192.0.2.1"]);
+    }
+
+    #[test]
+    fn hosts_on_a_switch_share_a_network() {
+        let plan = plan(
+            &[
+                ("core", Router, ""),
+                ("nat", Nat, "core"),
+                ("lan", Switch, "nat"),
+                ("peer-a", Host, "lan"),
+                ("peer-b", Host, "lan"),
+            ],
+            &[],
+        );
+        assert_eq!(address(&plan, "peer-a"), "10.0.0.2");
+        assert_eq!(address(&plan, "peer-b"), "10.0.0.3");
+        let nat = &plan.nodes[&NodeName::new("nat").expect("a good name")];
+        let names: Vec<_> = nat.devices.iter().map(|d| d.name.as_str()).collect();
+        assert_eq!(names, ["wan", "lan0"]);
+        assert_eq!(nat.devices[1].neighbours.len(), 2);
+        let switch = &plan.nodes[&NodeName::new("lan").expect("a good name")];
+        assert!(switch.devices.iter().all(|d| d.address.is_none()));
+    }
+
+    #[test]
+    fn two_hosts_behind_one_nat_have_a_network_each() {
+        let plan = plan(
+            &[("core", Router, ""), ("nat", Nat, "core"), ("peer-a", Host, "nat"), ("peer-b", Host, "nat")],
+            &[],
+        );
+        let below = plan.networks_below(&NodeName::new("nat").expect("a good name"));
+        let below: Vec<_> = below.iter().map(|(d, n)| format!("{d} {}/{}", n.address, n.prefix)).collect();
+        assert_eq!(below, ["lan0 10.0.0.0/24", "lan1 10.0.1.0/24"]);
+    }
+
+    #[test]
+    fn routers_know_the_way_down_past_other_routers() {
+        let plan = plan(&[("core", Router, ""), ("isp", Router, "core"), ("web", Host, "isp")], &[]);
+        assert_eq!(routes(&plan, "core"), ["198.51.100.0/24 via 192.0.2.2"]);
+        assert_eq!(address(&plan, "web"), "198.51.100.2");
+    }
+
+    #[test]
+    fn every_device_has_its_own_mac_address() {
+        let plan = plan(PAIR, &[]);
+        let macs: BTreeSet<_> = plan.nodes.values().flat_map(|n| &n.devices).map(|d| d.mac).collect();
+        assert_eq!(macs.len(), 8);
+    }
+
+    #[test]
+    fn a_loop_is_refused() {
+        let error = AddressPlan::new(
+            &tree(&[("core", Router, ""), ("x", Router, "y"), ("y", Router, "x")]),
+            &BTreeSet::new(),
+        )
+        .expect_err("a loop");
+        assert_eq!(error.to_string(), "node \"x\" has no way to the core");
+    }
+}
