@@ -6,4 +6,5 @@ pub mod address_plan;
 pub mod behavior;
 pub mod conditions;
 pub mod evidence;
+pub mod packet;
 pub mod topology;
