@@ -5,6 +5,9 @@
 pub mod address_plan;
 pub mod behavior;
 pub mod conditions;
+pub mod event;
 pub mod evidence;
 pub mod packet;
+pub mod outcome;
+pub mod suite;
 pub mod topology;

@@ -1,0 +1,336 @@
+//! What came of a trial and of a cell, and how outcomes merge.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::suite::Cell;
+
+/// What came of one trial.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Both programs said so, and the evidence bears them out.
+    Passed(Success),
+    /// There was no connection, for this reason.
+    Failed(Failure),
+    /// The lab or a program broke: nothing can be concluded about the NATs.
+    Error(String),
+    /// This machine cannot run it.
+    Skipped(String),
+}
+
+/// How a trial succeeded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Success {
+    /// The method that won, as the program named it; the suite's own for programs that name none.
+    pub method: String,
+    /// How the connection came about, from the wire.
+    pub how: How,
+    /// From the first punching SYN on the wire until both ends were established.
+    pub established: Duration,
+    /// From the first punching SYN on the wire until each side had received payload from the other.
+    pub authenticated: Duration,
+}
+
+/// How a connection came about, from the wire and conntrack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum How {
+    /// Both SYNs were under way at the same time.
+    SynsCrossed,
+    /// a's SYN was refused or lost before b's opened the way: to a, b was late.
+    BLate,
+    /// b's SYN was refused or lost before a's opened the way: to b, a was late.
+    ALate,
+    /// Only one side's SYN belongs to the connection; the other accepted it on a listener.
+    Accepted,
+}
+
+/// Why a trial failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The main cause.
+    pub cause: Cause,
+    /// One sentence with the endpoints and times that prove it.
+    pub detail: String,
+}
+
+/// The main cause of a failed trial, from evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// SYNs went to a port that no mapping of the far NAT had.
+    PredictedPortWrong,
+    /// The mapping was there, and the far NAT's filter refused the SYN silently.
+    Filtered,
+    /// The far NAT refused a SYN from an endpoint that its inside had sent a SYN to.
+    SynAfterSynRefused,
+    /// The far NAT answered the SYN with a reset.
+    ResetByNat,
+    /// The far host answered the SYN with a reset.
+    ResetByHost,
+    /// The far NAT answered the SYN with an ICMP error.
+    IcmpFromNat,
+    /// A reset or an error ended the mapping that the other side's SYN needed.
+    MappingDestroyed,
+    /// A packet passed a NAT untranslated and could not be answered.
+    InvalidUntranslated,
+    /// Two flows wanted the same tuple and the NAT dropped one.
+    TupleClash,
+    /// The NAT had no port left.
+    PortsExhausted,
+    /// The NAT refused one more mapping for this host.
+    QuotaReached,
+    /// One side sent its first punching SYN too late for the other.
+    StartedTooLate,
+    /// One side sent no punching SYN at all.
+    PeerNeverStarted,
+    /// A peer did not reach the rendezvous server.
+    NoRendezvous,
+    /// A connection stood, and its authentication was refused.
+    AuthenticationRefused,
+    /// The link lost what was needed.
+    LostByLink,
+    /// The NAT lost its state or its address.
+    NatRebooted,
+    /// The mapping's time ran out.
+    MappingExpired,
+    /// A program was still running when the time was up, though it had what it needed.
+    ProgramHung,
+}
+
+impl Cause {
+    /// The name in `results.json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PredictedPortWrong => "predicted port wrong",
+            Self::Filtered => "filtered",
+            Self::SynAfterSynRefused => "SYN after SYN refused",
+            Self::ResetByNat => "reset by NAT",
+            Self::ResetByHost => "reset by host",
+            Self::IcmpFromNat => "ICMP from NAT",
+            Self::MappingDestroyed => "mapping destroyed",
+            Self::InvalidUntranslated => "invalid and untranslated",
+            Self::TupleClash => "tuple clash",
+            Self::PortsExhausted => "ports exhausted",
+            Self::QuotaReached => "quota reached",
+            Self::StartedTooLate => "started too late",
+            Self::PeerNeverStarted => "peer never started",
+            Self::NoRendezvous => "no rendezvous",
+            Self::AuthenticationRefused => "authentication refused",
+            Self::LostByLink => "lost by link",
+            Self::NatRebooted => "NAT rebooted",
+            Self::MappingExpired => "mapping expired",
+            Self::ProgramHung => "program hung",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SynsCrossed => "SYNs crossed",
+            Self::ALate => "a late",
+            Self::BLate => "b late",
+            Self::Accepted => "accepted by a listener",
+        })
+    }
+}
+
+/// One trial, judged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial {
+    /// Its number in the cell, from 1.
+    pub number: u32,
+    /// Its seed, from the run's seed, the cell and the number.
+    pub seed: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Time from the start of the first program to the end of the last.
+    pub took: Duration,
+    /// The folder of its artefacts below the run's, if they were kept.
+    pub artefacts: Option<String>,
+}
+
+/// What theory says of a cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expectation {
+    /// Probability that a trial passes, 0 to 1.
+    pub probability: f64,
+    /// The reason, as one sentence.
+    pub because: String,
+}
+
+/// What is to be said of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The trials agree with theory, and there were enough of them to tell.
+    AsExpected,
+    /// The trials contradict theory.
+    Differs,
+    /// Too few trials to tell.
+    Undecided,
+    /// At least one trial, the proof or the control was an error.
+    Error,
+    /// Nothing of it could run here.
+    Skipped,
+}
+
+impl Verdict {
+    /// The name in `results.json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AsExpected => "as_expected",
+            Self::Differs => "differs",
+            Self::Undecided => "undecided",
+            Self::Error => "error",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// A rate with its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// Passed over passed and failed.
+    pub probability: f64,
+    /// Lower end of the exact (Clopper-Pearson) 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// One cell, finished.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CellResult {
+    /// Which cell.
+    pub cell: Cell,
+    /// Its trials, in the order of their numbers; fewer than asked for when the run was interrupted.
+    pub trials: Vec<Trial>,
+    /// What theory says; `None` for a method that theory does not know.
+    pub expected: Option<Expectation>,
+    /// What was seen; `None` when no trial passed or failed.
+    pub observed: Option<Rate>,
+    /// The judgement.
+    pub verdict: Verdict,
+    /// Why it differs, is undecided, an error or skipped: one sentence. Empty when as expected.
+    pub note: String,
+}
+
+/// Quantiles of a set of durations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quantiles {
+    /// Smallest.
+    pub min: Duration,
+    /// Middle; the mean of the two middle ones of an even number.
+    pub median: Duration,
+    /// 95th percentile (nearest rank).
+    pub p95: Duration,
+    /// Largest.
+    pub max: Duration,
+}
+
+impl Quantiles {
+    /// The quantiles of `values`; `None` if there are none.
+    #[must_use]
+    pub fn of(mut values: Vec<Duration>) -> Option<Self> {
+        values.sort_unstable();
+        let last = values.len().checked_sub(1)?;
+        let median = (values[last / 2] + values[last.div_ceil(2)]) / 2;
+        let p95 = values[(values.len() * 95).div_ceil(100).saturating_sub(1)];
+        Some(Self { min: values[0], median, p95, max: values[last] })
+    }
+}
+
+impl CellResult {
+    /// How many trials passed.
+    #[must_use]
+    pub fn passed(&self) -> usize {
+        self.successes().count()
+    }
+
+    /// How many trials failed.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.trials.iter().filter(|t| matches!(t.outcome, Outcome::Failed(_))).count()
+    }
+
+    /// How many trials were errors.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.trials.iter().filter(|t| matches!(t.outcome, Outcome::Error(_))).count()
+    }
+
+    /// How many trials were skipped.
+    #[must_use]
+    pub fn skipped(&self) -> usize {
+        self.trials.iter().filter(|t| matches!(t.outcome, Outcome::Skipped(_))).count()
+    }
+
+    /// The successes, in order.
+    pub fn successes(&self) -> impl Iterator<Item = &Success> {
+        self.trials.iter().filter_map(|t| match &t.outcome {
+            Outcome::Passed(success) => Some(success),
+            _ => None,
+        })
+    }
+
+    /// How often each cause was seen.
+    #[must_use]
+    pub fn causes(&self) -> BTreeMap<Cause, usize> {
+        let mut causes = BTreeMap::new();
+        for trial in &self.trials {
+            if let Outcome::Failed(failure) = &trial.outcome {
+                *causes.entry(failure.cause).or_insert(0) += 1;
+            }
+        }
+        causes
+    }
+
+    /// How often each way of winning was seen: `method: how`.
+    #[must_use]
+    pub fn won_by(&self) -> BTreeMap<String, usize> {
+        let mut ways = BTreeMap::new();
+        for success in self.successes() {
+            *ways.entry(format!("{}: {}", success.method, success.how)).or_insert(0) += 1;
+        }
+        ways
+    }
+
+    /// Quantiles of the time until both ends were established.
+    #[must_use]
+    pub fn established(&self) -> Option<Quantiles> {
+        Quantiles::of(self.successes().map(|s| s.established).collect())
+    }
+
+    /// Quantiles of the time until each side had received payload from the other.
+    #[must_use]
+    pub fn authenticated(&self) -> Option<Quantiles> {
+        Quantiles::of(self.successes().map(|s| s.authenticated).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_few_values() {
+        let ms = |values: &[u64]| Quantiles::of(values.iter().map(|v| Duration::from_millis(*v)).collect());
+        assert_eq!(ms(&[]), None);
+        let one = ms(&[7]).expect("one value");
+        assert_eq!((one.min, one.median, one.p95, one.max), {
+            let seven = Duration::from_millis(7);
+            (seven, seven, seven, seven)
+        });
+        let four = ms(&[4, 1, 3, 2]).expect("four values");
+        assert_eq!(four.median, Duration::from_micros(2500));
+        assert_eq!(four.p95, Duration::from_millis(4));
+    }
+}
