@@ -1,0 +1,3 @@
+//! Proves the NATs, runs the trials, judges them: events out through one callback, nothing formatted here.
+
+pub mod verdict;
