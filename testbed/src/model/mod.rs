@@ -3,12 +3,19 @@
 //! Nothing here opens a file, starts a process or looks at a clock. The layers above bring these values to life.
 
 pub mod address_plan;
+pub mod axis_value;
 pub mod behavior;
 pub mod conditions;
+pub mod embedded;
 pub mod event;
 pub mod evidence;
 pub mod outcome;
 pub mod packet;
+pub mod problem;
+pub mod quantity;
 pub mod suite;
+pub mod suite_file;
+pub mod template;
 pub mod theory;
 pub mod topology;
+pub mod topology_file;

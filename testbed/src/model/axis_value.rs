@@ -1,0 +1,94 @@
+//! Axes by name, and what their values mean: the one place that knows how each is written.
+
+use std::time::Duration;
+
+use crate::model::quantity::{self, Offset};
+use crate::model::suite::{AxisKey, Cell};
+use crate::model::topology::{NodeKind, NodeName, Topology};
+
+/// In which order the first punching SYNs are delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Order {
+    /// As they come.
+    #[default]
+    Free,
+    /// a's before b sends its own.
+    AFirst,
+    /// b's before a sends its own.
+    BFirst,
+    /// Each after the other side has sent its own.
+    Crossing,
+}
+
+/// Every axis that a suite over this topology may have, by name.
+#[must_use]
+pub fn keys(topology: &Topology) -> Vec<String> {
+    let nats = topology.of_kind(NodeKind::Nat).map(NodeName::to_string);
+    nats.chain(COMMON.iter().map(AxisKey::to_string)).collect()
+}
+
+/// The axis of that name, if a suite over this topology may have it.
+#[must_use]
+pub fn key(name: &str, topology: &Topology) -> Option<AxisKey> {
+    let nat = topology.of_kind(NodeKind::Nat).find(|nat| nat.as_str() == name);
+    let common = || COMMON.iter().find(|key| key.to_string() == name);
+    nat.map(|nat| AxisKey::Nat(nat.clone())).or_else(|| common().cloned())
+}
+
+/// The axes that every topology has.
+const COMMON: [AxisKey; 5] = [AxisKey::Method, AxisKey::Skew, AxisKey::Delay, AxisKey::Loss, AxisKey::Order];
+
+/// Checks a value of any axis but those of names.
+///
+/// # Errors
+/// A sentence about the value.
+pub fn check(key: &AxisKey, text: &str) -> Result<(), String> {
+    match key {
+        AxisKey::Nat(_) | AxisKey::Method => Ok(()),
+        AxisKey::Skew => quantity::offset(text).map(drop),
+        AxisKey::Delay => quantity::duration(text).map(drop),
+        AxisKey::Loss => quantity::probability(text).map(drop),
+        AxisKey::Order => order(text).map(drop),
+    }
+}
+
+/// Reads an order of delivery.
+///
+/// # Errors
+/// A sentence that names the text.
+pub fn order(text: &str) -> Result<Order, String> {
+    Ok(match text {
+        "free" => Order::Free,
+        "a-first" => Order::AFirst,
+        "b-first" => Order::BFirst,
+        "crossing" => Order::Crossing,
+        _ => return Err(format!("\"{text}\" is not an order: free, a-first, b-first or crossing")),
+    })
+}
+
+/// The values of a cell were checked when its suite was read; without the axis each is `None`.
+impl Cell {
+    /// How much later than peer a, peer b begins.
+    #[must_use]
+    pub fn skew(&self) -> Option<Offset> {
+        quantity::offset(self.value(&AxisKey::Skew)?).ok()
+    }
+
+    /// The one-way delay of every wire.
+    #[must_use]
+    pub fn delay(&self) -> Option<Duration> {
+        quantity::duration(self.value(&AxisKey::Delay)?).ok()
+    }
+
+    /// The probability that a wire loses a frame.
+    #[must_use]
+    pub fn loss(&self) -> Option<f64> {
+        quantity::probability(self.value(&AxisKey::Loss)?).ok()
+    }
+
+    /// In which order the first punching SYNs are delivered.
+    #[must_use]
+    pub fn order(&self) -> Option<Order> {
+        order(self.value(&AxisKey::Order)?).ok()
+    }
+}

@@ -1,0 +1,34 @@
+//! The suites and topologies that come with the program.
+
+/// A file that was built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Embedded {
+    /// What users call it.
+    pub name: &'static str,
+    /// Where it lies in the repository: the name that problems carry.
+    pub file: &'static str,
+    /// What it holds.
+    pub text: &'static str,
+}
+
+macro_rules! embedded {
+    ($($name:literal),+) => {
+        &[$(Embedded {
+            name: $name,
+            file: concat!("topologies/", $name, ".toml"),
+            text: include_str!(concat!("../../../topologies/", $name, ".toml")),
+        }),+]
+    };
+}
+
+/// The suites, in the order in which they are listed.
+pub const SUITES: &[Embedded] = embedded!("classic", "matrix");
+
+/// The topologies, in the order in which they are listed.
+pub const TOPOLOGIES: &[Embedded] = embedded!("pair");
+
+/// The one of that name.
+#[must_use]
+pub fn find(all: &'static [Embedded], name: &str) -> Option<&'static Embedded> {
+    all.iter().find(|embedded| embedded.name == name)
+}

@@ -1,0 +1,188 @@
+//! What is wrong with a file, and on which line: the form in which suites, topologies and catalogues are refused.
+//!
+//! A checker collects every problem it finds, so that a user mends a file once.
+
+use std::fmt;
+use std::ops::Range;
+
+/// One thing that is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, as the user knows it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong: lower case, no full stop.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// Everything that is wrong with a file, in the order of its lines; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.message)?;
+        match &self.help {
+            Some(help) => write!(f, "\n  help: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Collects the problems of one file.
+#[derive(Debug)]
+pub struct Checker<'a> {
+    file: &'a str,
+    text: &'a str,
+    found: Vec<Problem>,
+}
+
+impl<'a> Checker<'a> {
+    /// A checker of `text`, which came from `file`.
+    #[must_use]
+    pub fn new(file: &'a str, text: &'a str) -> Self {
+        Self { file, text, found: Vec::new() }
+    }
+
+    /// Notes a problem at this range of bytes.
+    pub fn report(&mut self, span: Range<usize>, message: impl Into<String>) {
+        self.push(span, message.into(), None);
+    }
+
+    /// Notes a problem and what to do about it.
+    pub fn report_with_help(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.push(span, message.into(), Some(help.into()));
+    }
+
+    /// Keeps the value of a check, or notes why there is none.
+    pub fn keep<T, E: fmt::Display>(&mut self, span: Range<usize>, checked: Result<T, E>) -> Option<T> {
+        checked.map_err(|why| self.report(span, why.to_string())).ok()
+    }
+
+    /// Whether nothing was found so far.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// Reads the text as TOML of this shape.
+    ///
+    /// # Errors
+    /// The first thing that does not fit, as the TOML reader names it.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, Problems> {
+        toml::from_str(self.text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let message = error.message().trim_end().replace('\n', ", ").replace('`', "\"");
+            Problems(vec![self.problem(start, message, None)])
+        })
+    }
+
+    /// The value, if there is one and nothing was found.
+    ///
+    /// # Errors
+    /// All that was found.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Problems> {
+        self.found.sort_by_key(|problem| problem.line);
+        match value {
+            Some(value) if self.found.is_empty() => Ok(value),
+            _ => Err(Problems(self.found)),
+        }
+    }
+
+    fn push(&mut self, span: Range<usize>, message: String, help: Option<String>) {
+        self.found.push(self.problem(span.start, message, help));
+    }
+
+    fn problem(&self, offset: usize, message: String, help: Option<String>) -> Problem {
+        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Problem { file: self.file.to_owned(), line, message, help }
+    }
+}
+
+/// Which of `known` the user most likely meant by `word`, if any is near.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = 1 + word.chars().count() / 4;
+    let measured = known.into_iter().map(|candidate| (distance(word, candidate), candidate));
+    measured.filter(|(distance, _)| *distance <= near).min().map(|(_, candidate)| candidate)
+}
+
+/// `did you mean "x"? ` when something is near, then `otherwise`.
+#[must_use]
+pub fn suggestion<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    otherwise: impl fmt::Display,
+) -> String {
+    match nearest(word, known) {
+        Some(near) => format!("did you mean \"{near}\"? {otherwise}"),
+        None => otherwise.to_string(),
+    }
+}
+
+/// Edits (insert, delete, replace) from one word to the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typing_error_is_near_and_another_word_is_not() {
+        let known = ["port-preserving", "sequential", "random"];
+        for (word, expected) in [
+            ("port-preservin", Some("port-preserving")),
+            ("sequental", Some("sequential")),
+            ("radnom", Some("random")),
+            ("full-cone", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, known), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn problems_name_the_line_and_come_in_order() {
+        let mut checker = Checker::new("x.toml", "one\ntwo\nthree\n");
+        checker.report(8..9, "third");
+        checker.report_with_help(0..1, "first", "do this");
+        let problems = checker.finish(Some(())).expect_err("two problems");
+        assert_eq!(problems.to_string(), "x.toml:1: first\n  help: do this\nx.toml:3: third");
+    }
+}

@@ -1,0 +1,136 @@
+//! Good suites become what they say; each bad one is refused with its line.
+
+use std::time::Duration;
+
+use super::*;
+use crate::model::embedded;
+
+const GOOD: &str = r#"name = "t"
+summary = "s"
+topology = "pair"
+trials = 5
+deadline = "2s"
+budget-syns = 64
+
+[axes]
+nat-b = ["sequential", "random"]
+nat-a = ["port-preserving"]
+method = ["simultaneous-open"]
+skew = ["0ms", "-50ms"]
+loss = [0, 0.25]
+"#;
+
+fn parse_here(text: &str) -> Result<Suite, Problems> {
+    let topology = |name: &str| match embedded::find(embedded::TOPOLOGIES, name) {
+        Some(found) => Ok((found.file.to_owned(), found.text.to_owned())),
+        None => Err(format!("unknown topology \"{name}\"")),
+    };
+    let known = Known {
+        nats: &["port-preserving", "sequential", "random"],
+        methods: &["simultaneous-open", "auto"],
+        topology: &topology,
+    };
+    parse("t.toml", text, &known)
+}
+
+#[test]
+fn the_axes_keep_the_order_of_the_file() {
+    let suite = parse_here(GOOD).expect("a good suite");
+    let axes: Vec<_> = suite.axes.iter().map(|a| (a.key.to_string(), a.values.join(" "))).collect();
+    let expected = [
+        ("nat-b", "sequential random"),
+        ("nat-a", "port-preserving"),
+        ("method", "simultaneous-open"),
+        ("skew", "0ms -50ms"),
+        ("loss", "0 0.25"),
+    ];
+    assert_eq!(axes, expected.map(|(key, values)| (key.to_owned(), values.to_owned())));
+    assert_eq!((suite.trials, suite.budget.syns, suite.budget.deadline), (5, 64, Duration::from_secs(2)));
+    assert_eq!(suite.program, own_puncher());
+    let last = suite.cells().pop().expect("cells");
+    assert_eq!(last.skew().map(quantity::Offset::as_secs_f64), Some(-0.05));
+    assert_eq!((last.loss(), last.delay(), last.order()), (Some(0.25), None, None));
+}
+
+#[test]
+fn the_embedded_suites_are_good() {
+    for suite in embedded::SUITES {
+        let parsed = parse_here(suite.text).unwrap_or_else(|why| panic!("{}: {why}", suite.file));
+        assert_eq!(parsed.name, suite.name);
+    }
+}
+
+#[test]
+fn each_problem_is_named_with_its_line() {
+    for (from, to, expected) in [
+        (
+            "[\"port-preserving\"]",
+            "[\"port-preservin\"]",
+            "t.toml:10: unknown NAT \"port-preservin\"\n  help: did you mean \"port-preserving\"? list them with: testbed nat list",
+        ),
+        (
+            "\"simultaneous-open\"",
+            "\"simultanous-open\"",
+            "t.toml:11: unknown method \"simultanous-open\"\n  help: did you mean \"simultaneous-open\"?",
+        ),
+        (
+            "skew",
+            "skwe",
+            "t.toml:12: unknown axis \"skwe\"\n  help: did you mean \"skew\"? the axes here are nat-a, nat-b, method, skew, delay, loss, order",
+        ),
+        ("\"-50ms\"", "\"-50\"", "t.toml:12: \"50\" is not a duration"),
+        ("0.25", "2", "t.toml:13: \"2\" is not a probability"),
+        ("0.25", "true", "t.toml:13: a value of the axis \"loss\" is text or a number, not boolean"),
+        ("trials = 5", "trials = 0", "t.toml:4: trials must be at least 1, not 0"),
+        ("trials = 5", "trials = \"5\"", "t.toml:4: invalid type: string \"5\""),
+        ("2s", "0s", "t.toml:5: \"0s\" must be longer than nothing"),
+        ("budget-syns = 64", "budget-syns = -1", "t.toml:6: budget-syns must be at least 1, not -1"),
+        ("deadline", "dedline", "t.toml:5: unknown field \"dedline\""),
+        ("\"pair\"", "\"pear\"", "t.toml:3: unknown topology \"pear\""),
+        ("nat-a = [\"port-preserving\"]\n", "", "t.toml:8: no axis \"nat-a\""),
+        ("\"sequential\", \"random\"", "", "t.toml:9: the axis \"nat-b\" has no value"),
+        (
+            "\"sequential\", \"random\"",
+            "\"random\", \"random\"",
+            "t.toml:9: the axis \"nat-b\" has the value \"random\" twice",
+        ),
+        ("[axes]", "[axes", "t.toml:8: "),
+        ("name = \"t\"\n", "", "missing field \"name\""),
+    ] {
+        let problems = parse_here(&GOOD.replacen(from, to, 1)).expect_err(expected).to_string();
+        assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");
+    }
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let text =
+        GOOD.replace("port-preserving", "cone").replace("trials = 5", "trials = 0").replace("2s", "soon");
+    let problems = parse_here(&text).expect_err("three problems").0;
+    assert_eq!(problems.iter().map(|p| p.line).collect::<Vec<_>>(), [4, 5, 10]);
+}
+
+#[test]
+fn a_foreign_program_has_its_own_methods_and_a_checked_command() {
+    let program = |peer: &str, judge: &str| {
+        let text = GOOD.replace("simultaneous-open", "my-own-way");
+        parse_here(&format!("{text}\n[program]\npeer = {peer}\njudge = {judge}\n"))
+    };
+    let suite = program(r#"["./p", "{peer_ip}"]"#, r#""exit""#).expect("a good program");
+    assert_eq!((suite.program.rendezvous, suite.program.claim), (None, Claim::Exit));
+    let suite = program(r#"["./p"]"#, r#"{ stdout = "connected" }"#).expect("a good program");
+    assert_eq!(suite.program.claim, Claim::Stdout("connected".to_owned()));
+    for (peer, judge, expected) in [
+        ("[]", "\"json\"", "t.toml:16: the command \"peer\" is empty"),
+        (
+            "[\"{pear_ip}\"]",
+            "\"json\"",
+            "t.toml:16: unknown placeholder {pear_ip}: did you mean \"peer_ip\"?",
+        ),
+        ("[\"p\"]", "\"maybe\"", "t.toml:17: judge must be \"json\", \"exit\" or"),
+        ("[\"p\"]", "{ stdout = 1 }", "t.toml:17: judge must be"),
+    ] {
+        let problems = program(peer, judge).expect_err(expected).to_string();
+        assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");
+    }
+}
