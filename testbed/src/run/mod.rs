@@ -1,4 +1,10 @@
 //! Proves the NATs, runs the trials, judges them: events out through one callback, nothing formatted here.
 
 pub mod account;
+pub mod cause;
+pub mod judge;
+pub mod oracle;
+#[cfg(test)]
+mod scene;
+pub mod story;
 pub mod verdict;

@@ -1,0 +1,403 @@
+//! Evidence and claims -> the outcome of a trial. Pure.
+//!
+//! The kernel is the judge: a claim without evidence is a lie, evidence that contradicts a NAT's declaration is an
+//! error of the lab, and lost evidence proves nothing. `docs/puncher-contract.md` has the table.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use crate::model::evidence::{Evidence, Fate, Nanos, Tuple};
+use crate::model::outcome::{How, Outcome, Success};
+use crate::run::account::{Named, Said};
+use crate::run::cause;
+use crate::run::oracle::{Call, Declared, Prophecy, prophesy};
+use crate::run::story::{Flow, Story, Vantage, Who};
+
+/// All that is known of a trial when its programs have ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// What the wire and the kernel saw.
+    pub evidence: &'a Evidence,
+    /// Where side a is watched.
+    pub a: &'a Vantage,
+    /// Where side b is watched.
+    pub b: &'a Vantage,
+    /// What the NATs declare.
+    pub declared: Declared<'a>,
+    /// What peer a said.
+    pub said_a: &'a Said,
+    /// What peer b said.
+    pub said_b: &'a Said,
+    /// Whether the programs use a rendezvous server.
+    pub rendezvous: Rendezvous,
+    /// The method's name, for programs that name none.
+    pub method: &'a str,
+    /// How much later than due a frame may leave the wire before nothing can be concluded.
+    pub lateness: Duration,
+}
+
+/// Whether a trial has a rendezvous server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rendezvous {
+    /// It has one, which both peers must reach.
+    Needed,
+    /// The peers need none.
+    NotNeeded,
+}
+
+/// A judged trial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The flows between the two sides.
+    pub story: Story,
+    /// What had to happen.
+    pub prophecy: Prophecy,
+}
+
+/// Judges a trial.
+#[must_use]
+pub fn judge(case: &Case<'_>) -> Judgement {
+    let story = Story::read(case.evidence, case.a, case.b);
+    let prophecy = prophesy(&story, case.declared);
+    let outcome = outcome(case, &story, &prophecy);
+    Judgement { outcome, story, prophecy }
+}
+
+fn outcome(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> Outcome {
+    if let Some(error) = unusable(case).or_else(|| broken(case)) {
+        return Outcome::Error(error);
+    }
+    if let Some(contradiction) = prophecy.contradictions.first() {
+        return Outcome::Error(format!("the lab does not do what it declares: {contradiction}"));
+    }
+    let connected: Vec<_> = story.flows.iter().filter(|f| f.carried_both_ways()).collect();
+    match claimed(case, &connected) {
+        Claimed::Lie(why) => Outcome::Error(why),
+        Claimed::ByBoth(flow, method) if prophecy.call == Call::CannotConnect => Outcome::Error(format!(
+            "the lab does not do what it declares: {} connected by {method}, and no SYN of either side could pass",
+            flow.a
+        )),
+        Claimed::ByBoth(flow, method) => Outcome::Passed(success(flow, story, method)),
+        Claimed::ByOne(who) => Outcome::Failed(cause::one_sided(who)),
+        Claimed::ByNone => without_claim(case, story, prophecy),
+    }
+}
+
+/// Neither peer claims success: a failure, unless the packets say that there had to be a connection.
+fn without_claim(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> Outcome {
+    let established = |f: &&Flow| Who::BOTH.iter().all(|w| f.established(*w).is_some());
+    let stood = story.flows.iter().find(established);
+    match (stood, prophecy.call) {
+        (None, Call::MustConnect) => Outcome::Error(
+            "a SYN was let in and answered, and yet no connection came of it: see the packets".to_owned(),
+        ),
+        (stood, _) => Outcome::Failed(cause::find(case, story, prophecy, stood)),
+    }
+}
+
+/// Why the evidence proves nothing, if so.
+fn unusable(case: &Case<'_>) -> Option<String> {
+    if let Some(lost) = case.evidence.lost.first() {
+        return Some(format!("evidence was lost: {lost}"));
+    }
+    let late = |f: &&crate::model::evidence::Frame| matches!(f.fate, Fate::Delivered | Fate::Duplicated);
+    let worst = case.evidence.frames.iter().filter(late).map(|f| f.left.saturating_sub(f.due)).max()?;
+    let allowed = u64::try_from(case.lateness.as_nanos()).unwrap_or(Nanos::MAX);
+    (worst > allowed).then(|| {
+        let (worst, allowed) = (worst as f64 / 1e6, allowed as f64 / 1e6);
+        format!("machine too slow: a frame left the wire {worst:.1} ms late, and this cell tolerates {allowed:.1} ms")
+    })
+}
+
+/// Whether a program broke the contract.
+fn broken(case: &Case<'_>) -> Option<String> {
+    Who::BOTH.into_iter().find_map(|who| match case.said(who) {
+        Said::Broken(why) => Some(format!("the program of peer {} {why}", who.letter())),
+        _ => None,
+    })
+}
+
+/// What the claims come to, held against the connections that the evidence shows.
+#[derive(Debug)]
+enum Claimed<'a> {
+    ByNone,
+    ByOne(Who),
+    ByBoth(&'a Flow, String),
+    Lie(String),
+}
+
+fn claimed<'a>(case: &Case<'_>, connected: &[&'a Flow]) -> Claimed<'a> {
+    let claims = Who::BOTH.map(|who| match case.said(who) {
+        Said::Success(named) => Some(named),
+        _ => None,
+    });
+    let [a, b] = claims;
+    let flows = Who::BOTH.map(|who| {
+        let named = if who == Who::A { a } else { b };
+        named.map(|named| borne_out(case, who, named, connected))
+    });
+    match flows {
+        [None, None] => Claimed::ByNone,
+        [Some(Err(lie)), _] | [_, Some(Err(lie))] => Claimed::Lie(lie),
+        [Some(Ok(_)), None] => Claimed::ByOne(Who::A),
+        [None, Some(Ok(_))] => Claimed::ByOne(Who::B),
+        [Some(Ok(a_flow)), Some(Ok(b_flow))] if a_flow == b_flow => {
+            let method = [a, b].into_iter().flatten().find_map(|n| n.method.clone());
+            Claimed::ByBoth(a_flow, method.unwrap_or_else(|| case.method.to_owned()))
+        }
+        [Some(Ok(a_flow)), Some(Ok(b_flow))] => Claimed::Lie(format!(
+            "the peers claim two different connections: a {}, b {}",
+            a_flow.a,
+            b_flow.a.reversed()
+        )),
+    }
+}
+
+/// The connection that a claim names, if the evidence shows it.
+fn borne_out<'a>(
+    case: &Case<'_>,
+    who: Who,
+    named: &Named,
+    connected: &[&'a Flow],
+) -> Result<&'a Flow, String> {
+    let letter = who.letter();
+    let Some((local, remote)) = named.connection else {
+        let any = connected.first().copied();
+        return any.ok_or_else(|| format!("peer {letter} claims a success of which there is no evidence"));
+    };
+    let flow = outer(case, who, local, remote).and_then(|tuple| {
+        let a = if who == Who::A { tuple } else { return by_b(connected, tuple) };
+        connected.iter().copied().find(|f| f.a == a)
+    });
+    flow.ok_or_else(|| {
+        format!("peer {letter} claims the connection {local} -> {remote}, of which there is no evidence")
+    })
+}
+
+/// The flow that side b's packets belong to, by their tuple at b's vantage.
+fn by_b<'a>(connected: &[&'a Flow], tuple: Tuple) -> Option<&'a Flow> {
+    connected.iter().copied().find(|f| f.sightings.iter().any(|s| s.from == Who::B && s.tuple == tuple))
+}
+
+/// The tuple of a peer's packets at its vantage.
+fn outer(case: &Case<'_>, who: Who, local: SocketAddrV4, remote: SocketAddrV4) -> Option<Tuple> {
+    let vantage = if who == Who::A { case.a } else { case.b };
+    vantage.translate(&case.evidence.conntrack, Tuple { source: local, destination: remote })
+}
+
+fn success(flow: &Flow, story: &Story, method: String) -> Success {
+    let start =
+        Who::BOTH.iter().filter_map(|w| story.first_syn(*w)).map(|s| s.sent).min().unwrap_or_default();
+    let latest = |times: [Option<Nanos>; 2]| {
+        Duration::from_nanos(times.into_iter().flatten().max().unwrap_or_default().saturating_sub(start))
+    };
+    Success {
+        method,
+        how: how(flow),
+        established: latest(Who::BOTH.map(|w| flow.established(w))),
+        authenticated: latest(Who::BOTH.map(|w| flow.delivered_payload(w))),
+    }
+}
+
+/// How a connection came about: which SYNs belong to it, and whether each arrived before the other was sent.
+#[must_use]
+pub fn how(flow: &Flow) -> How {
+    let first = |who| flow.syns(who).next();
+    let (Some(a), Some(b)) = (first(Who::A), first(Who::B)) else { return How::Accepted };
+    let before = |arrived: Option<Nanos>, sent: Nanos| arrived.is_none_or(|at| at < sent);
+    if before(a.arrived, b.sent) && a.sent < b.sent {
+        How::BLate
+    } else if before(b.arrived, a.sent) && b.sent < a.sent {
+        How::ALate
+    } else {
+        How::SynsCrossed
+    }
+}
+
+impl Case<'_> {
+    /// What a peer said.
+    #[must_use]
+    pub fn said(&self, who: Who) -> &Said {
+        match who {
+            Who::A => self.said_a,
+            Who::B => self.said_b,
+        }
+    }
+}
+
+impl Who {
+    /// Both, a first.
+    pub const BOTH: [Self; 2] = [Self::A, Self::B];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::behavior::{Behavior, UnsolicitedSyn};
+    use crate::model::outcome::Cause;
+    use crate::run::scene::{Draw, Scene, external, vantage};
+    use Who::{A, B};
+
+    fn won(who: Who) -> Said {
+        let ports = if who == A { (4000, 5000) } else { (5000, 4000) };
+        let local = SocketAddrV4::new(vantage(who).internal, ports.0);
+        let remote = SocketAddrV4::new(external(who.other()), ports.1);
+        Said::Success(Named { connection: Some((local, remote)), method: Some("m".into()) })
+    }
+
+    fn lost() -> Said {
+        Said::Failure("no path".into())
+    }
+
+    fn outcome(scene: &Scene, said_a: &Said, said_b: &Said, unsolicited_syn: UnsolicitedSyn) -> Outcome {
+        let nat = [Behavior { unsolicited_syn, ..Behavior::port_preserving() }];
+        let case = Case {
+            evidence: &scene.evidence,
+            a: &vantage(A),
+            b: &vantage(B),
+            declared: Declared { a: &nat, b: &nat },
+            said_a,
+            said_b,
+            rendezvous: Rendezvous::Needed,
+            method: "m",
+            lateness: Duration::from_millis(5),
+        };
+        judge(&case).outcome
+    }
+
+    fn cause(scene: &Scene, unsolicited_syn: UnsolicitedSyn) -> Cause {
+        match outcome(scene, &lost(), &lost(), unsolicited_syn) {
+            Outcome::Failed(failure) => failure.cause,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn error(scene: &Scene, said_a: &Said, said_b: &Said) -> String {
+        match outcome(scene, said_a, said_b, UnsolicitedSyn::Drop) {
+            Outcome::Error(why) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn crossing_syns_make_a_connection_in_two_trips() {
+        match outcome(&Scene::crossing(), &won(A), &won(B), UnsolicitedSyn::Drop) {
+            Outcome::Passed(success) => {
+                assert_eq!(success.how, How::SynsCrossed);
+                assert_eq!(success.established, Duration::from_micros(20_300));
+                assert_eq!(success.authenticated, Duration::from_micros(30_500));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_claim_without_evidence_is_a_lie() {
+        let nothing = Scene::met().recorded().packet(Draw::new(A, 0.0, "S"));
+        assert!(error(&nothing, &won(A), &won(B)).starts_with("peer a claims the connection"));
+        let no_data = Scene::met()
+            .recorded()
+            .packet(Draw::new(A, 0.0, "S"))
+            .packet(Draw::new(B, 0.0, "S"))
+            .packet(Draw::new(A, 10.1, "SA").acknowledging(901))
+            .packet(Draw::new(B, 10.1, "SA").acknowledging(101));
+        assert!(error(&no_data, &won(A), &won(B)).contains("no evidence"));
+    }
+
+    #[test]
+    fn a_claim_of_another_connection_is_a_lie() {
+        let elsewhere = SocketAddrV4::new(external(B), 5001);
+        let local = SocketAddrV4::new(vantage(A).internal, 4000);
+        let said = Said::Success(Named { connection: Some((local, elsewhere)), method: None });
+        assert!(error(&Scene::crossing(), &said, &won(B)).contains("198.51.100.2:5001"));
+    }
+
+    #[test]
+    fn one_claim_is_a_failure_when_the_connection_is_there() {
+        let outcome = outcome(&Scene::crossing(), &won(A), &Said::Nothing, UnsolicitedSyn::Drop);
+        assert!(matches!(outcome, Outcome::Failed(f) if f.cause == Cause::ProgramHung));
+    }
+
+    #[test]
+    fn lost_evidence_and_late_frames_prove_nothing() {
+        let mut scene = Scene::crossing();
+        scene.evidence.frames[5].left += 6_000_000;
+        assert!(error(&scene, &won(A), &won(B)).starts_with("machine too slow"));
+        let mut scene = Scene::crossing();
+        scene.evidence.lost.push("12 frames".into());
+        assert_eq!(error(&scene, &won(A), &won(B)), "evidence was lost: 12 frames");
+    }
+
+    #[test]
+    fn a_wrong_guess_is_named_with_both_ports() {
+        let scene = Scene::met()
+            .packet(Draw::new(A, 0.0, "S").ports(4000, 5000))
+            .packet(Draw::new(B, 0.0, "S").ports(41_822, 4000));
+        let Outcome::Failed(failure) = outcome(&scene, &lost(), &lost(), UnsolicitedSyn::Drop) else {
+            panic!("a failure")
+        };
+        assert_eq!(failure.cause, Cause::PredictedPortWrong);
+        assert!(failure.detail.contains("198.51.100.2:5000"), "{}", failure.detail);
+        assert!(failure.detail.contains("198.51.100.2:41822"), "{}", failure.detail);
+    }
+
+    #[test]
+    fn a_nat_that_answers_although_it_declares_silence_is_caught_by_one_packet() {
+        let scene = Scene::met()
+            .packet(Draw::new(A, 0.0, "S"))
+            .packet(Draw::new(B, 10.2, "RA").acknowledging(101).ttl(64))
+            .packet(Draw::new(B, 50.0, "S"));
+        assert!(error(&scene, &lost(), &lost()).contains("though it drops what is unsolicited"));
+        assert_eq!(cause(&scene, UnsolicitedSyn::Reset), Cause::ResetByNat);
+    }
+
+    #[test]
+    fn a_connection_that_could_not_be_is_an_error_of_the_lab() {
+        // b answers a SYN that no mapping of NAT-b admits, and never sends one of its own.
+        let scene = Scene::met()
+            .recorded()
+            .packet(Draw::new(A, 0.0, "S"))
+            .packet(Draw::new(B, 10.1, "SA").acknowledging(101))
+            .with_data(20.2);
+        assert!(error(&scene, &won(A), &won(B)).contains("though no mapping"));
+    }
+
+    #[test]
+    fn who_never_started_or_never_met_the_server_is_named() {
+        let alone = Scene::met().packet(Draw::new(A, 0.0, "S"));
+        assert_eq!(cause(&alone, UnsolicitedSyn::Drop), Cause::PeerNeverStarted);
+        assert_eq!(cause(&Scene::default(), UnsolicitedSyn::Drop), Cause::NoRendezvous);
+    }
+
+    #[test]
+    fn a_lost_syn_is_the_links_fault() {
+        let scene = Scene::met().lost(Draw::new(A, 0.0, "S")).lost(Draw::new(B, 0.0, "S"));
+        assert_eq!(cause(&scene, UnsolicitedSyn::Drop), Cause::LostByLink);
+    }
+
+    #[test]
+    fn a_late_side_is_told_from_a_crossing() {
+        let scene = Scene::met()
+            .recorded()
+            .packet(Draw::new(A, 0.0, "S"))
+            .packet(Draw::new(B, 50.0, "S"))
+            .packet(Draw::new(A, 60.1, "SA").acknowledging(901))
+            .packet(Draw::new(B, 70.2, "A").data(901, 0).acknowledging(101))
+            .with_data(80.3);
+        match outcome(&scene, &won(A), &won(B), UnsolicitedSyn::Drop) {
+            Outcome::Passed(success) => assert_eq!(success.how, How::BLate),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_program_that_broke_is_an_error() {
+        let broke = Said::Broken("was ended by signal 11".into());
+        assert_eq!(
+            error(&Scene::crossing(), &won(A), &broke),
+            "the program of peer b was ended by signal 11"
+        );
+    }
+}

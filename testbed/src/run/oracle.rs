@@ -1,0 +1,294 @@
+//! The oracle of a single trial: whether this very trial had to connect. Pure, and without statistics.
+//!
+//! It replays the SYNs of the story against what the two NATs declare: which mapping each SYN found, whether the filter
+//! let it in, what answer it drew. Where the packets contradict the declaration it says so: one wrong packet is enough.
+//!
+//! Times come from the wire, and a NAT acts some microseconds later. Where two events that decide lie closer together
+//! than [`MARGIN`], either outcome is right.
+
+use std::net::SocketAddrV4;
+
+use crate::model::behavior::{Behavior, Filtering, SynAfterSyn, Translation, UnsolicitedSyn};
+use crate::model::evidence::Nanos;
+use crate::model::packet::TcpFlags;
+use crate::run::story::{Flow, Sighting, Story, Who};
+
+/// How close two events may lie before their order at a NAT is uncertain.
+pub const MARGIN: Nanos = 1_000_000;
+
+/// What the oracle says of a trial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prophecy {
+    /// Whether it had to connect.
+    pub call: Call,
+    /// What became of each SYN that arrived at the other side.
+    pub syns: Vec<SynFate>,
+    /// Where packets contradict what a NAT declares: one sentence each.
+    pub contradictions: Vec<String>,
+}
+
+/// Whether a trial had to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// A SYN was let in and answered in time: there had to be a connection.
+    MustConnect,
+    /// No SYN was let in, or none that was let in could be answered.
+    CannotConnect,
+    /// It hung on less than the margin.
+    Either,
+}
+
+/// What became of one SYN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SynFate {
+    /// Who sent it.
+    pub from: Who,
+    /// When it was sent.
+    pub sent: Nanos,
+    /// Where from, where to: at the sender's vantage.
+    pub source: SocketAddrV4,
+    /// The endpoint that it was aimed at.
+    pub target: SocketAddrV4,
+    /// What the other side's NAT had to do with it.
+    pub admission: Admission,
+    /// What came back.
+    pub answer: Answer,
+    /// Index of its frame in the evidence.
+    pub frame: usize,
+}
+
+/// What a NAT has to do with a SYN from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Admission {
+    /// Let it in.
+    Admitted,
+    /// The link lost it before it came there.
+    Lost,
+    /// No mapping has this endpoint.
+    NoMapping,
+    /// There is a mapping, and its filter does not know the sender.
+    Filtered,
+    /// The mapping was opened towards the sender, but a reset has ended it.
+    Destroyed,
+    /// The mapping was opened towards the sender, and the NAT refuses a SYN there.
+    SynAfterSyn,
+    /// It came within the margin of the event that decides.
+    Close,
+}
+
+/// What came back for a SYN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Nothing.
+    Silence,
+    /// A SYN/ACK.
+    SynAck,
+    /// A reset from the NAT itself: it has made no hop.
+    NatReset,
+    /// A reset from the host behind it.
+    HostReset,
+    /// An ICMP error.
+    Icmp,
+}
+
+/// Both sides' NATs, innermost first.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared<'a> {
+    /// Side a's.
+    pub a: &'a [Behavior],
+    /// Side b's.
+    pub b: &'a [Behavior],
+}
+
+impl<'a> Declared<'a> {
+    fn of(self, who: Who) -> &'a [Behavior] {
+        match who {
+            Who::A => self.a,
+            Who::B => self.b,
+        }
+    }
+}
+
+/// Says what had to happen.
+#[must_use]
+pub fn prophesy(story: &Story, declared: Declared<'_>) -> Prophecy {
+    let mut prophecy = Prophecy { call: Call::CannotConnect, syns: Vec::new(), contradictions: Vec::new() };
+    for flow in &story.flows {
+        for syn in flow.sightings.iter().filter(|s| s.is_opening()) {
+            let nats = declared.of(syn.from.other());
+            let admission = admission(story, flow, syn, nats);
+            let answer = answer(story, flow, syn);
+            prophecy.contradictions.extend(contradiction(syn, admission, answer, nats));
+            prophecy.syns.push(SynFate {
+                from: syn.from,
+                sent: syn.sent,
+                source: syn.tuple.source,
+                target: syn.tuple.destination,
+                admission,
+                answer,
+                frame: syn.frame,
+            });
+        }
+        prophecy.call = merge(prophecy.call, call(story, flow, &prophecy.syns));
+    }
+    prophecy
+}
+
+/// What the NATs before `syn`'s target have to do with it.
+fn admission(story: &Story, flow: &Flow, syn: &Sighting, nats: &[Behavior]) -> Admission {
+    let Some(arrived) = syn.arrived else { return Admission::Lost };
+    let target = syn.from.other();
+    let verdicts = nats.iter().map(|nat| admit(story, flow, syn, nat, target, arrived));
+    // Every NAT on the way must let it in; the first refusal decides.
+    verdicts
+        .fold(Admission::Admitted, |so_far, next| if so_far == Admission::Admitted { next } else { so_far })
+}
+
+fn admit(
+    story: &Story,
+    flow: &Flow,
+    syn: &Sighting,
+    nat: &Behavior,
+    target: Who,
+    arrived: Nanos,
+) -> Admission {
+    if nat.translation == Translation::Router {
+        return Admission::Admitted;
+    }
+    let endpoint = syn.tuple.destination;
+    let sender = syn.tuple.source;
+    let opened = story.opened.get(&target).map_or(&[][..], Vec::as_slice);
+    let mapped = |of: &dyn Fn(SocketAddrV4) -> bool| {
+        let times =
+            opened.iter().filter(|(_, t)| t.source == endpoint && of(t.destination)).map(|(at, _)| *at);
+        earliest(times, arrived)
+    };
+    match mapped(&|to| to == sender) {
+        When::Before if nat.syn_after_syn != SynAfterSyn::Accept => return Admission::SynAfterSyn,
+        When::Before
+            if !alive(flow, target, arrived) && nat.filtering == Filtering::AddressAndPortDependent =>
+        {
+            return Admission::Destroyed;
+        }
+        When::Before => return Admission::Admitted,
+        When::Close => return Admission::Close,
+        When::Never => {}
+    }
+    let by_filter = match nat.filtering {
+        Filtering::EndpointIndependent => mapped(&|_| true),
+        Filtering::AddressDependent => mapped(&|to| to.ip() == sender.ip()),
+        Filtering::AddressAndPortDependent => When::Never,
+    };
+    match (by_filter, mapped(&|_| true)) {
+        (When::Before, _) => Admission::Admitted,
+        (When::Close, _) => Admission::Close,
+        (When::Never, When::Never) => Admission::NoMapping,
+        (When::Never, _) => Admission::Filtered,
+    }
+}
+
+/// Whether something happened before a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Before,
+    Close,
+    Never,
+}
+
+fn earliest(times: impl Iterator<Item = Nanos>, moment: Nanos) -> When {
+    match times.min() {
+        Some(at) if at + MARGIN <= moment => When::Before,
+        Some(at) if at < moment + MARGIN => When::Close,
+        _ => When::Never,
+    }
+}
+
+/// Whether `owner`'s mapping for this flow still stood at `moment`: a reset that comes in before any answer ends it
+/// (`nf_conntrack_proto_tcp.c`), and the owner's next SYN makes a new one.
+fn alive(flow: &Flow, owner: Who, moment: Nanos) -> bool {
+    let ended = flow
+        .sightings
+        .iter()
+        .filter(|s| s.from == owner.other() && s.is_reset())
+        .filter_map(|s| s.arrived)
+        .filter(|at| *at < moment)
+        .max();
+    let opened = flow.syns(owner).map(|s| s.sent).filter(|at| *at < moment).max();
+    match (ended, opened) {
+        (Some(ended), Some(opened)) => opened > ended,
+        (_, opened) => opened.is_some(),
+    }
+}
+
+/// What came back for a SYN, before the sender's next one.
+fn answer(story: &Story, flow: &Flow, syn: &Sighting) -> Answer {
+    let Some(arrived) = syn.arrived else { return Answer::Silence };
+    let Some(sequence) = syn.packet.tcp().map(|s| s.sequence) else { return Answer::Silence };
+    let back = flow.sightings.iter().filter(|s| s.from == syn.from.other() && s.sent + MARGIN >= arrived);
+    for segment in back {
+        let Some(tcp) = segment.packet.tcp() else { continue };
+        if tcp.acknowledgment != sequence.wrapping_add(1) {
+            continue;
+        }
+        if segment.is_reset() {
+            // A packet that a NAT makes itself has made no hop, and 64 is Linux's first TTL.
+            return if segment.ttl == 64 { Answer::NatReset } else { Answer::HostReset };
+        }
+        // A plain acknowledgment answers the SYN/ACK that repeats this SYN's number, not the SYN.
+        if tcp.flags.contains(TcpFlags::SYN) {
+            return Answer::SynAck;
+        }
+    }
+    let error = |e: &&crate::run::story::IcmpError| {
+        e.to == syn.from && e.about == syn.tuple && e.arrived > arrived && e.code.0 == 3
+    };
+    if story.icmp.iter().any(|e| error(&e)) { Answer::Icmp } else { Answer::Silence }
+}
+
+/// Where an answer contradicts what the NATs declare.
+fn contradiction(syn: &Sighting, admission: Admission, answer: Answer, nats: &[Behavior]) -> Option<String> {
+    let who = syn.from.other().letter();
+    let line = |what: &str| Some(format!("NAT-{who}: SYN {} {what}", syn.tuple));
+    let refusal = nats.last().map(|n| n.unsolicited_syn);
+    match (admission, answer) {
+        (Admission::NoMapping | Admission::Filtered, Answer::SynAck | Answer::HostReset) => {
+            line("was let in though no mapping and filter of it admits the sender")
+        }
+        (Admission::NoMapping | Admission::Filtered, Answer::NatReset | Answer::Icmp)
+            if refusal == Some(UnsolicitedSyn::Drop) =>
+        {
+            line("was answered, though it drops what is unsolicited")
+        }
+        (Admission::SynAfterSyn, Answer::SynAck) => {
+            line("was let in, though it refuses a SYN from where a SYN went to")
+        }
+        _ => None,
+    }
+}
+
+/// Whether the flow had to become a connection.
+fn call(story: &Story, flow: &Flow, syns: &[SynFate]) -> Call {
+    let of_flow: Vec<_> = flow.sightings.iter().map(|s| s.frame).collect();
+    let fates = || syns.iter().filter(|s| of_flow.contains(&s.frame));
+    let answered = fates().any(|s| s.admission == Admission::Admitted && s.answer == Answer::SynAck);
+    let close = fates().any(|s| s.admission == Admission::Close);
+    let survived = [Who::A, Who::B].iter().all(|who| {
+        let refused =
+            flow.sightings.iter().any(|s| s.from == who.other() && s.is_reset() && s.arrived.is_some());
+        !refused
+            && !story.icmp.iter().any(|e| e.to == *who && flow.sightings.iter().any(|s| s.tuple == e.about))
+    });
+    match (answered, survived, close) {
+        (true, true, _) => Call::MustConnect,
+        (true, false, _) | (_, _, true) => Call::Either,
+        (false, _, false) => Call::CannotConnect,
+    }
+}
+
+fn merge(a: Call, b: Call) -> Call {
+    match (a, b) {
+        (Call::MustConnect, _) | (_, Call::MustConnect) => Call::MustConnect,
+        (Call::Either, _) | (_, Call::Either) => Call::Either,
+        _ => Call::CannotConnect,
+    }
+}
