@@ -13,7 +13,6 @@ pub mod outcome;
 pub mod packet;
 pub mod problem;
 pub mod quantity;
-pub mod placeholder;
 pub mod suite;
 pub mod suite_file;
 pub mod template;
