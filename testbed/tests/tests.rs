@@ -1,1 +1,4 @@
 //! Tests.
+
+/// The real kernel: namespaces, rulesets, labs.
+mod lab;

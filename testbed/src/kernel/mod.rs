@@ -1,1 +1,9 @@
 //! The only code that touches Linux: one kernel object a file. Knows nothing of topologies.
+
+pub mod error;
+pub mod namespace;
+pub mod ruleset;
+pub mod sysctl;
+pub mod user_namespace;
+
+pub use error::{Error, Result};

@@ -1,0 +1,116 @@
+//! Network namespaces as file descriptors, and the user namespace of `--rootless`.
+//!
+//! # The rule of entering
+//! A network namespace belongs to a *thread*, and a thread of the async runtime must never change its own. So whoever
+//! needs to be inside enters through [`Namespace::enter`]: a thread is started for the purpose, joins the namespace,
+//! does the work and ends. Sockets made in there belong to the namespace for good and may be used from anywhere.
+//! What acts on "the namespace of this thread" takes an [`Inside`], which only such a thread can have: by type, nothing
+//! of the sort can happen in the host's own namespace.
+//!
+//! A namespace lives as long as its descriptor, a process or a socket in it, and has no name. When this process ends,
+//! however it ends, the kernel frees it.
+
+use std::fs::File;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
+use std::thread;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::kernel::error::{Error, Result};
+
+/// A network namespace of ours.
+#[derive(Debug)]
+pub struct Namespace {
+    fd: OwnedFd,
+}
+
+/// Proof that the current thread is inside a namespace of ours; see the top of this file.
+#[derive(Debug)]
+pub struct Inside {
+    /// The proof must not leave the thread.
+    stays: PhantomData<*const ()>,
+}
+
+impl Namespace {
+    /// Makes a new, empty namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses: mostly missing rights, or `user.max_net_namespaces`.
+    pub fn new() -> Result<Self> {
+        Self::create(|_| ()).map(|(namespace, ())| namespace)
+    }
+
+    /// Makes a new namespace and does the first work inside it, all in one thread.
+    ///
+    /// # Errors
+    /// As [`Namespace::new`].
+    pub fn create<T: Send>(work: impl FnOnce(&Inside) -> T + Send) -> Result<(Self, T)> {
+        const TRIED: &str = "create a network namespace";
+        in_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
+                Errno::EPERM => Error::call(TRIED, "unshare(CLONE_NEWNET)", errno)
+                    .with_help("run as root, or with --rootless"),
+                Errno::ENOSPC => Error::call(TRIED, "unshare(CLONE_NEWNET)", errno)
+                    .with_help("sysctl user.max_net_namespaces sets the limit"),
+                _ => Error::call(TRIED, "unshare(CLONE_NEWNET)", errno),
+            })?;
+            let path = "/proc/thread-self/ns/net";
+            let fd = File::open(path).map_err(|e| Error::io(TRIED, format!("open {path}"), &e))?;
+            Ok((Self { fd: fd.into() }, work(&Inside { stays: PhantomData })))
+        })
+    }
+
+    /// Runs `work` in a thread of its own inside this namespace, and waits for it.
+    ///
+    /// # Errors
+    /// When the thread cannot be started or the namespace cannot be entered.
+    pub fn enter<T: Send>(&self, work: impl FnOnce(&Inside) -> T + Send) -> Result<T> {
+        in_thread(|| {
+            setns(&self.fd, CloneFlags::CLONE_NEWNET)
+                .map_err(|e| Error::call("enter a network namespace", "setns(CLONE_NEWNET)", e))?;
+            Ok(work(&Inside { stays: PhantomData }))
+        })
+    }
+
+    /// Where other tools find the namespace while this process lives: `nsenter --net=PATH`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd())
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Runs `work` in a thread that ends with it; a panic in there goes on out here.
+fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("testbed-ns".into()).spawn_scoped(scope, work);
+        let thread = thread.map_err(|e| Error::io("start a thread", "clone", &e))?;
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thread_that_enters_is_another_one() {
+        let outside = thread::current().id();
+        let inside = in_thread(|| Ok(thread::current().id())).expect("a thread");
+        assert_ne!(outside, inside);
+    }
+
+    #[test]
+    #[should_panic(expected = "as it was")]
+    fn a_panic_inside_reaches_the_caller() {
+        let _ = in_thread::<()>(|| panic!("as it was"));
+    }
+}

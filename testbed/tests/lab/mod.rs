@@ -1,0 +1,15 @@
+//! Tests on the real kernel, by phenomenon. They need root or a user namespace.
+
+use testbed::kernel::namespace::Namespace;
+
+/// Network namespaces, their settings and their rulesets.
+mod namespace;
+mod ruleset;
+
+/// Whether this machine lets a test have namespaces. Says so loudly if not; with `TESTBED_REQUIRE_LAB=1` it fails.
+pub(crate) fn lab_is_possible() -> bool {
+    let Err(error) = Namespace::new() else { return true };
+    assert!(std::env::var_os("TESTBED_REQUIRE_LAB").is_none_or(|v| v != "1"), "no lab here: {error}");
+    eprintln!("SKIPPED, this test did not run: {error}");
+    false
+}

@@ -1,0 +1,93 @@
+//! nft text in and out of a namespace, through the library and through the program alike.
+
+use testbed::kernel::Error;
+use testbed::kernel::namespace::{Inside, Namespace};
+use testbed::kernel::ruleset::Nft;
+
+use super::lab_is_possible;
+
+const MASQUERADE: &str = "table ip nat {
+    map eim { type ipv4_addr . inet_service : inet_service; flags dynamic,timeout; timeout 5m; size 65535; }
+    map fixed { type inet_service : inet_service; elements = { 1 : 2 }; }
+    chain post {
+        type nat hook postrouting priority srcnat
+        oifname \"wan\" ip protocol tcp masquerade
+    }
+}
+";
+
+/// Runs `work` in a fresh namespace, once for each way to nftables.
+fn both_ways(work: impl Fn(&Nft, &Inside) + Sync) {
+    if !lab_is_possible() {
+        return;
+    }
+    assert!(matches!(Nft::get(), Nft::Library(_)), "libnftables is part of what the tests need");
+    for nft in [Nft::get(), &Nft::Program] {
+        Namespace::new().expect("a namespace").enter(|inside| work(nft, inside)).expect("the way in");
+    }
+}
+
+#[test]
+fn rules_are_loaded_and_listed() {
+    both_ways(|nft, inside| {
+        nft.load(inside, MASQUERADE).expect("good rules");
+        let listing = nft.list(inside).expect("a listing");
+        assert!(listing.contains("oifname \"wan\" ip protocol tcp masquerade"), "{nft:?}: {listing}");
+    });
+}
+
+#[test]
+fn checking_puts_nothing_into_force() {
+    both_ways(|nft, inside| {
+        nft.check(inside, MASQUERADE).expect("good rules");
+        assert_eq!(nft.list(inside).expect("a listing"), "", "{nft:?}");
+    });
+}
+
+#[test]
+fn replacing_leaves_nothing_of_the_old_rules() {
+    both_ways(|nft, inside| {
+        nft.load(inside, MASQUERADE).expect("good rules");
+        nft.replace(inside, "table ip other {\n}\n").expect("good rules");
+        assert_eq!(nft.list(inside).expect("a listing").trim_end(), "table ip other {\n}", "{nft:?}");
+    });
+}
+
+#[test]
+fn a_mistake_is_shown_with_its_line_and_changes_nothing() {
+    both_ways(|nft, inside| {
+        nft.load(inside, MASQUERADE).expect("good rules");
+        let before = nft.list(inside).expect("a listing");
+        let wrong = MASQUERADE.replace("masquerade\n", "masquerade fully-randm\n");
+        let Err(Error::Refused(refusal)) = nft.replace(inside, &wrong) else {
+            panic!("{nft:?} took wrong rules");
+        };
+        assert_eq!(refusal.line, Some(6), "{nft:?}: {}", refusal.said);
+        assert!(refusal.source_line.ends_with("fully-randm"), "{nft:?}: {}", refusal.said);
+        assert!(refusal.message.starts_with("syntax error"), "{nft:?}: {}", refusal.said);
+        assert_eq!(nft.list(inside).expect("a listing"), before, "{nft:?}");
+    });
+}
+
+#[test]
+fn what_the_kernel_refuses_is_refused() {
+    both_ways(|nft, inside| {
+        let error = nft.check(inside, "add rule ip nowhere post masquerade\n").expect_err("no such table");
+        assert!(error.to_string().contains("No such file or directory"), "{nft:?}: {error}");
+    });
+}
+
+#[test]
+fn dynamic_maps_are_found_and_emptied() {
+    both_ways(|nft, inside| {
+        nft.load(inside, MASQUERADE).expect("good rules");
+        nft.load(inside, "add element ip nat eim { 10.0.0.2 . 5000 : 6000 }\n").expect("an element");
+        let sets = nft.dynamic_sets(inside).expect("a listing");
+        let names: Vec<_> = sets.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["map ip nat eim"], "{nft:?}");
+        let get = "get element ip nat eim { 10.0.0.2 . 5000 }\n";
+        nft.load(inside, get).expect("the element");
+        nft.flush(inside, &sets).expect("a map to empty");
+        nft.load(inside, get).expect_err("the element is gone");
+    });
+}
