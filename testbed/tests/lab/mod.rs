@@ -1,5 +1,7 @@
 //! Tests on the real kernel, by phenomenon. They need root or a user namespace.
 
+use std::io::Write as _;
+
 use testbed::kernel::namespace::Namespace;
 
 /// Network namespaces, their settings and their rulesets.
@@ -10,6 +12,9 @@ mod ruleset;
 pub(crate) fn lab_is_possible() -> bool {
     let Err(error) = Namespace::new() else { return true };
     assert!(std::env::var_os("TESTBED_REQUIRE_LAB").is_none_or(|v| v != "1"), "no lab here: {error}");
-    eprintln!("SKIPPED, this test did not run: {error}");
+    // Past the capture of the test harness, which would swallow it.
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {error}");
     false
 }
