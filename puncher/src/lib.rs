@@ -1,1 +1,24 @@
-//! A TCP hole puncher.
+//! A TCP hole puncher: gets a direct TCP connection between two hosts behind NATs, wherever that is physically possible.
+//!
+//! Bottom to top: [`socket`] (one TCP socket), [`secret`] and [`meeting`] (who may meet), [`rendezvous`] (where they
+//! meet), [`classify`] and [`predict`] (what the NATs do; pure), [`method`] (how to punch; pure), [`handshake`] (is it
+//! the peer), [`puncher`] (all of it), [`contract`] (what is told), [`cli`] (the command).
+
+pub mod classify;
+pub mod cli;
+pub mod contract;
+pub mod handshake;
+pub mod meeting;
+pub mod method;
+pub mod predict;
+mod punch;
+pub mod puncher;
+pub mod rendezvous;
+pub mod secret;
+pub mod socket;
+
+pub use meeting::{Meeting, Role};
+pub use method::MethodName;
+pub use punch::Tally;
+pub use puncher::{Config, ConfigError, ConnectError, Connection, Puncher, Report};
+pub use secret::Secret;

@@ -1,0 +1,106 @@
+//! From observations to the NAT's behaviour: a pure function of what was seen.
+//!
+//! What the next mapping will be is computed in `predict` from what is decided here.
+
+use std::net::SocketAddrV4;
+
+use serde::{Deserialize, Serialize};
+
+/// One mapping that a server saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// The internal endpoint.
+    pub local: SocketAddrV4,
+    /// The server that was connected to.
+    pub server: SocketAddrV4,
+    /// The external endpoint as the server saw it.
+    pub external: SocketAddrV4,
+}
+
+/// How the NAT chooses external ports (RFC 4787 section 4.2), as far as it matters for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Allocation {
+    /// The external endpoint is the internal one: no NAT.
+    None,
+    /// The internal port is kept.
+    Preserving,
+    /// One external port per internal port, whatever the destination.
+    Observed,
+    /// Each new mapping is this much above the one before.
+    Sequential {
+        /// May be negative.
+        step: i32,
+    },
+    /// No rule can be seen.
+    Random,
+}
+
+/// The largest distance between two mappings that counts as a rule rather than chance. Two of the 64,512 ports are this
+/// close by chance once in 2,016 times.
+const LARGEST_STEP: i32 = 16;
+
+/// How the NAT allocates ports, from mappings of one local port in the order in which they were made. `None` when
+/// nothing was observed.
+#[must_use]
+pub fn allocation(observations: &[Observation]) -> Option<Allocation> {
+    let first = observations.first()?;
+    let same = observations.iter().all(|seen| seen.external == first.external);
+    Some(if same && first.external == first.local {
+        Allocation::None
+    } else if same && first.external.port() == first.local.port() {
+        Allocation::Preserving
+    } else if same {
+        Allocation::Observed
+    } else {
+        step(observations).map_or(Allocation::Random, |step| Allocation::Sequential { step })
+    })
+}
+
+/// The common distance of consecutive mappings, when it is one and small.
+fn step(observations: &[Observation]) -> Option<i32> {
+    let mut distances = observations
+        .windows(2)
+        .map(|pair| i32::from(pair[1].external.port()) - i32::from(pair[0].external.port()));
+    let first = distances.next()?;
+    (first != 0 && first.abs() <= LARGEST_STEP && distances.all(|distance| distance == first))
+        .then_some(first)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn seen(external: &[u16]) -> Vec<Observation> {
+        let observation = |(place, port): (usize, &u16)| Observation {
+            local: "10.0.1.2:5000".parse().unwrap(),
+            server: SocketAddrV4::new([203, 0, 113, 1].into(), 7000 + place as u16),
+            external: SocketAddrV4::new([192, 0, 2, 2].into(), *port),
+        };
+        external.iter().enumerate().map(observation).collect()
+    }
+
+    #[test]
+    fn allocation_is_told_from_the_external_ports() {
+        let cases = [
+            (&[5000, 5000][..], Some(Allocation::Preserving)),
+            (&[6000, 6000], Some(Allocation::Observed)),
+            (&[20000, 20001], Some(Allocation::Sequential { step: 1 })),
+            (&[20000, 20002, 20004], Some(Allocation::Sequential { step: 2 })),
+            (&[20001, 20000], Some(Allocation::Sequential { step: -1 })),
+            (&[20000, 20001, 20005], Some(Allocation::Random)),
+            (&[36424, 13999], Some(Allocation::Random)),
+            (&[], None),
+        ];
+        for (ports, expected) in cases {
+            assert_eq!(allocation(&seen(ports)), expected, "{ports:?}");
+        }
+    }
+
+    #[test]
+    fn no_nat_is_told_from_preservation() {
+        let mut open = seen(&[5000, 5000]);
+        open.iter_mut().for_each(|seen| seen.external = seen.local);
+        assert_eq!(allocation(&open), Some(Allocation::None));
+    }
+}

@@ -1,0 +1,109 @@
+//! What a peer tells while it works, as JSON lines: one side of the contract with whoever started it.
+//!
+//! The meaning of each line is in the contract page; keys are only ever added.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A rendezvous server has bound its endpoints.
+    Listening {
+        /// All of them.
+        endpoints: Vec<SocketAddrV4>,
+    },
+    /// An external endpoint was learnt.
+    Mapped {
+        /// The internal endpoint.
+        local: SocketAddrV4,
+        /// What the server saw.
+        external: SocketAddrV4,
+        /// The server.
+        server: SocketAddrV4,
+    },
+    /// It was decided where to send SYNs.
+    Predicted {
+        /// The endpoint.
+        peer: SocketAddrV4,
+        /// Why this one.
+        because: String,
+    },
+    /// The first SYN is about to leave.
+    Attempt {
+        /// From.
+        local: SocketAddrV4,
+        /// To.
+        remote: SocketAddrV4,
+        /// By which method.
+        method: &'static str,
+    },
+    /// The last line.
+    Result(Outcome),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Whether there is a connection.
+    pub ok: bool,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// This end of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<SocketAddrV4>,
+    /// The other end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<SocketAddrV4>,
+    /// The method that won, or that was tried.
+    pub method: String,
+    /// From the agreed start to ESTABLISHED.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "millis")]
+    pub established_ms: Option<Duration>,
+    /// From the agreed start to the peer's proof.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "millis")]
+    pub authenticated_ms: Option<Duration>,
+}
+
+/// Milliseconds to the microsecond.
+fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => serializer.serialize_f64((duration.as_secs_f64() * 1e6).round() / 1e3),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(event: &Event) -> String {
+        serde_json::to_string(event).unwrap()
+    }
+
+    #[test]
+    fn lines_read_as_the_contract_says() {
+        let outcome = Outcome {
+            ok: true,
+            error: None,
+            local: Some("10.0.0.2:23417".parse().unwrap()),
+            remote: Some("198.51.100.2:23901".parse().unwrap()),
+            method: "simultaneous-open".into(),
+            established_ms: Some(Duration::from_micros(20_400)),
+            authenticated_ms: Some(Duration::from_micros(30_900)),
+        };
+        assert_eq!(
+            line(&Event::Result(outcome)),
+            r#"{"event":"result","ok":true,"local":"10.0.0.2:23417","remote":"198.51.100.2:23901","method":"simultaneous-open","established_ms":20.4,"authenticated_ms":30.9}"#
+        );
+        let peer = "198.51.100.2:23901".parse().unwrap();
+        assert_eq!(
+            line(&Event::Predicted { peer, because: "port preserved".into() }),
+            r#"{"event":"predicted","peer":"198.51.100.2:23901","because":"port preserved"}"#
+        );
+    }
+}

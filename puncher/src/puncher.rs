@@ -1,0 +1,360 @@
+//! One meeting from start to stream: rendezvous, exchange of cards, rounds of punching.
+
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::classify::Observation;
+use crate::contract::Event;
+use crate::handshake::Agreement;
+use crate::meeting::Meeting;
+use crate::method::MethodName;
+use crate::method::simultaneous_open::SimultaneousOpen;
+use crate::predict::{Prediction, predict};
+use crate::punch::{Punch, Tally, Won};
+use crate::rendezvous::client::{Client, ClientError};
+use crate::rendezvous::message::Reply;
+use crate::secret::{Nonce, Refused, Sealed, Seals};
+use crate::socket;
+
+/// How to punch.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Endpoints of one rendezvous server, two at least for the mapping to be learnt.
+    pub rendezvous: Vec<SocketAddrV4>,
+    /// The local endpoint to punch from; address and port may be unspecified.
+    pub bind: SocketAddrV4,
+    /// The way to punch; both peers need the same.
+    pub method: MethodName,
+    /// SYNs this side may send, and so sockets it may open.
+    pub budget_syns: u32,
+    /// The time `connect` may take.
+    pub deadline: Duration,
+    /// For decisions that are random, never for secrets.
+    pub seed: u64,
+}
+
+impl Config {
+    /// The defaults, with these endpoints of a rendezvous server.
+    #[must_use]
+    pub fn new(rendezvous: Vec<SocketAddrV4>) -> Self {
+        Self {
+            rendezvous,
+            bind: SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0),
+            method: MethodName::default(),
+            budget_syns: 1280,
+            deadline: Duration::from_secs(3),
+            seed: u64::from_le_bytes(crate::secret::random_bytes()),
+        }
+    }
+}
+
+/// Why a configuration cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No endpoint of a rendezvous server.
+    #[error("no rendezvous server given, this method needs one")]
+    NoRendezvous,
+    /// A budget of nothing.
+    #[error("a budget of 0 SYNs punches nothing")]
+    NoBudget,
+    /// A deadline of nothing.
+    #[error("a deadline of 0 s is over before it begins")]
+    NoTime,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The rendezvous failed.
+    #[error(transparent)]
+    Rendezvous(#[from] ClientError),
+    /// A message that came by way of the rendezvous server is not the peer's.
+    #[error("refused a message that claims to be the peer's: {0}")]
+    Forged(#[from] Refused),
+    /// The peers were started with different methods.
+    #[error("the peer uses method {peer}, this side {own}")]
+    MethodsDiffer {
+        /// This side's.
+        own: MethodName,
+        /// The peer's.
+        peer: String,
+    },
+    /// The peer left before the punch.
+    #[error("the peer left the meeting")]
+    PeerLeft,
+    /// The peer learnt nothing about its mapping.
+    #[error("the peer knows no external endpoint of its own")]
+    NothingToPredict,
+    /// Time ran out, or the method expects nothing more.
+    #[error("no path to peer \"{peer}\" after {:.1} s{tried}", .after.as_secs_f64())]
+    NoPath {
+        /// The peer's role.
+        peer: crate::meeting::Role,
+        /// Since the call.
+        after: Duration,
+        /// What was tried.
+        tried: Tried,
+    },
+}
+
+/// What was tried in vain.
+#[derive(Debug, Clone, Default)]
+pub struct Tried {
+    prediction: Option<Prediction>,
+    tally: Tally,
+    waiting_for: Waiting,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+enum Waiting {
+    #[default]
+    Server,
+    Card,
+    Go,
+    Stream,
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.waiting_for {
+            Waiting::Server => return f.write_str(": the rendezvous server did not answer"),
+            Waiting::Card => return f.write_str(": the peer did not come to the meeting"),
+            Waiting::Go => return f.write_str(": the peer was not ready in time"),
+            Waiting::Stream => {}
+        }
+        let Some(prediction) = &self.prediction else { return Ok(()) };
+        write!(f, ": predicted {} ({})", prediction.endpoint, prediction.because)?;
+        if prediction.probability < 1.0 {
+            write!(f, ", a chance of {:.2e}", prediction.probability)?;
+        }
+        write!(f, "; {}", self.tally.describe())
+    }
+}
+
+/// How a connection was won.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// This end, as the socket names it.
+    pub local: SocketAddrV4,
+    /// The other end, as the socket names it.
+    pub remote: SocketAddrV4,
+    /// The method that won.
+    pub method: &'static str,
+    /// From the agreed start to ESTABLISHED.
+    pub established: Duration,
+    /// From the agreed start to the peer's proof.
+    pub authenticated: Duration,
+    /// SYNs this side sent.
+    pub syns: u32,
+}
+
+/// A stream to the peer.
+#[derive(Debug)]
+pub struct Connection {
+    /// Authenticated; everything on it is the application's.
+    pub stream: TcpStream,
+    /// How it was won.
+    pub report: Report,
+}
+
+/// What a peer tells the other before they punch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Card {
+    nonce: Nonce,
+    method: String,
+    observations: Vec<Observation>,
+    /// Microseconds to the rendezvous server, one way.
+    one_way_us: u64,
+}
+
+/// Sealed messages between the peers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum PeerMessage {
+    /// The first.
+    Card(Card),
+    /// The peer's card was fresh: this is sealed under both nonces.
+    Confirm { round: u32 },
+}
+
+/// Gets connections.
+pub struct Puncher {
+    config: Config,
+    tell: Box<dyn FnMut(&Event) + Send>,
+}
+
+impl fmt::Debug for Puncher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Puncher").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Puncher {
+    /// Checks the configuration.
+    ///
+    /// # Errors
+    /// When it cannot work.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        if config.rendezvous.is_empty() {
+            return Err(ConfigError::NoRendezvous);
+        }
+        if config.budget_syns == 0 {
+            return Err(ConfigError::NoBudget);
+        }
+        if config.deadline.is_zero() {
+            return Err(ConfigError::NoTime);
+        }
+        Ok(Self { config, tell: Box::new(|_| ()) })
+    }
+
+    /// Tells this closure what happens.
+    #[must_use]
+    pub fn on_event(mut self, tell: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.tell = Box::new(tell);
+        self
+    }
+
+    /// Meets the peer and punches. Dropping the future ends everything it started.
+    ///
+    /// # Errors
+    /// When there is no path, no peer, or no rendezvous server, see [`ConnectError`].
+    pub async fn connect(&mut self, meeting: &Meeting) -> Result<Connection, ConnectError> {
+        let start = Instant::now();
+        let mut tried = Tried::default();
+        let attempt =
+            Attempt { config: &self.config, meeting, tried: &mut tried, tell: &mut *self.tell }.run();
+        match timeout_at(start + self.config.deadline, attempt).await {
+            Ok(Ok(Some(connection))) => Ok(connection),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(None)) | Err(_) => {
+                Err(ConnectError::NoPath { peer: meeting.role.other(), after: start.elapsed(), tried })
+            }
+        }
+    }
+}
+
+struct Attempt<'a> {
+    config: &'a Config,
+    meeting: &'a Meeting,
+    tried: &'a mut Tried,
+    tell: &'a mut (dyn FnMut(&Event) + Send),
+}
+
+impl Attempt<'_> {
+    async fn run(mut self) -> Result<Option<Connection>, ConnectError> {
+        let mut client = Client::connect(self.config.bind, &self.config.rendezvous).await?;
+        client.join(self.meeting.label(), self.meeting.role).await?;
+        self.tell_mappings(&client);
+        self.tried.waiting_for = Waiting::Card;
+        let mut seals = Seals::new(self.meeting);
+        let (own, peer) = self.exchange_cards(&mut client, &mut seals).await?;
+        self.tried.waiting_for = Waiting::Go;
+        self.agree_start(&mut client, &mut seals, 1).await?;
+        self.tried.waiting_for = Waiting::Stream;
+        self.punch(&client, &seals, &own, &peer).await
+    }
+
+    fn tell_mappings(&mut self, client: &Client) {
+        for Observation { local, server, external } in client.observations() {
+            (self.tell)(&Event::Mapped { local, external, server });
+        }
+    }
+
+    async fn exchange_cards(
+        &mut self,
+        client: &mut Client,
+        seals: &mut Seals,
+    ) -> Result<(Card, Card), ConnectError> {
+        let own = Card {
+            nonce: Nonce::random(),
+            method: self.config.method.to_string(),
+            observations: client.observations(),
+            one_way_us: micros(client.one_way()),
+        };
+        client.relay(seals.seal(&PeerMessage::Card(own.clone()))).await?;
+        let peer = match seals.open(&next_sealed(client).await?)? {
+            PeerMessage::Card(card) => card,
+            PeerMessage::Confirm { .. } => return Err(Refused::Text.into()),
+        };
+        seals.start_session(own.nonce, peer.nonce);
+        if peer.method != own.method {
+            return Err(ConnectError::MethodsDiffer { own: self.config.method, peer: peer.method });
+        }
+        Ok((own, peer))
+    }
+
+    async fn agree_start(
+        &mut self,
+        client: &mut Client,
+        seals: &mut Seals,
+        round: u32,
+    ) -> Result<(), ConnectError> {
+        client.relay(seals.seal(&PeerMessage::Confirm { round })).await?;
+        client.ready(round).await?;
+        match seals.open(&next_sealed(client).await?)? {
+            PeerMessage::Confirm { round: theirs } if theirs == round => {}
+            _ => return Err(Refused::Text.into()),
+        }
+        match client.next().await? {
+            Reply::Go { round: said } if said == round => Ok(()),
+            Reply::Gone => Err(ConnectError::PeerLeft),
+            other => Err(ClientError::Unexpected(format!("{other:?}")).into()),
+        }
+    }
+
+    async fn punch(
+        &mut self,
+        client: &Client,
+        seals: &Seals,
+        own: &Card,
+        peer: &Card,
+    ) -> Result<Option<Connection>, ConnectError> {
+        let start = Instant::now();
+        let mut rng = seeded(self.config.seed);
+        let target = predict(&peer.observations, &mut rng).ok_or(ConnectError::NothingToPredict)?;
+        let own_probability = predict(&own.observations, &mut rng).map_or(0.0, |own| own.probability);
+        self.tried.prediction = Some(target.clone());
+        (self.tell)(&Event::Predicted { peer: target.endpoint, because: target.because.clone() });
+        let trip = Duration::from_micros(own.one_way_us + peer.one_way_us);
+        let local = client.local();
+        let budget = (self.config.budget_syns, self.config.seed);
+        let mut method = SimultaneousOpen::new(local.port(), target, own_probability, trip, budget);
+        let key = seals.session_key().expect("the session started with the exchange of cards");
+        let agreement = Agreement::new(key, self.meeting.role);
+        let punch = Punch::new(&mut method, *local.ip(), agreement, &mut self.tried.tally, self.tell);
+        let won = punch.run().await;
+        let Some(Won { stream, established, authenticated }) = won else { return Ok(None) };
+        let (local, remote) = socket::ends(&stream).map_err(ClientError::Lost)?;
+        let report = Report {
+            local,
+            remote,
+            method: self.config.method.name(),
+            established: established - start,
+            authenticated: authenticated - start,
+            syns: self.tried.tally.syns,
+        };
+        Ok(Some(Connection { stream, report }))
+    }
+}
+
+async fn next_sealed(client: &mut Client) -> Result<Sealed, ConnectError> {
+    match client.next().await? {
+        Reply::Relay { body } => Ok(body),
+        Reply::Gone => Err(ConnectError::PeerLeft),
+        other => Err(ClientError::Unexpected(format!("{other:?}")).into()),
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn seeded(seed: u64) -> rand_chacha::ChaCha8Rng {
+    use rand::SeedableRng;
+    rand_chacha::ChaCha8Rng::seed_from_u64(seed)
+}

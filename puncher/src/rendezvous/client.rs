@@ -1,0 +1,209 @@
+//! A peer's end of the rendezvous: connects to every endpoint of the server from the port it will punch from, learns
+//! its external endpoints, and exchanges messages.
+//!
+//! The connections stay open while this lives: they hold the mappings whose ports were learnt.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::classify::Observation;
+use crate::meeting::Role;
+use crate::rendezvous::message::{FrameReader, Reply, Request, VERSION, write_frame};
+use crate::secret::Sealed;
+use crate::socket::{self, Reach, Refusal};
+
+/// How long the other connections may take once the first has succeeded.
+const STRAGGLER: Duration = Duration::from_millis(500);
+
+/// Why the rendezvous failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No endpoint could be connected.
+    #[error("cannot reach rendezvous server {server}: {why}")]
+    Unreachable {
+        /// The first endpoint.
+        server: SocketAddrV4,
+        /// What happened there.
+        why: String,
+    },
+    /// The local endpoint cannot be bound.
+    #[error("cannot bind {local}: {source}")]
+    Bind {
+        /// The endpoint asked for.
+        local: SocketAddrV4,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The conversation broke.
+    #[error("lost the rendezvous server: {0}")]
+    Lost(#[from] io::Error),
+    /// The server ended the conversation.
+    #[error("the rendezvous server refused: {0}")]
+    Refused(String),
+    /// Something came that does not belong here.
+    #[error("the rendezvous server said something unexpected: {0}")]
+    Unexpected(String),
+}
+
+/// One connection to the server.
+#[derive(Debug)]
+struct Link {
+    reader: FrameReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    observation: Observation,
+    endpoints: Vec<SocketAddrV4>,
+    round_trip: Duration,
+}
+
+/// Connected to a rendezvous server.
+#[derive(Debug)]
+pub struct Client {
+    primary: Link,
+    others: Vec<Link>,
+    local: SocketAddrV4,
+}
+
+impl Client {
+    /// Connects to all endpoints at once, from one local port. The SYNs leave in the order given, and so NATs that count
+    /// allocate their ports in it.
+    ///
+    /// # Errors
+    /// When the port cannot be bound or no endpoint answers.
+    pub async fn connect(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Self, ClientError> {
+        let bind = |source| ClientError::Bind { local, source };
+        // A port chosen by the system is held until the connections share it.
+        let holder = socket::bind_shared(local).map_err(bind)?;
+        let bound = holder.local_addr().map_err(bind)?.as_socket_ipv4().unwrap_or(local);
+        let mut links = connect_all(bound, servers).await?.into_iter();
+        let primary =
+            links.next().ok_or_else(|| unreachable_server(servers, "no endpoint was given".into()))?;
+        let local = primary.observation.local;
+        Ok(Self { primary, others: links.collect(), local })
+    }
+
+    /// The port and address that all connections come from.
+    #[must_use]
+    pub fn local(&self) -> SocketAddrV4 {
+        self.local
+    }
+
+    /// What was learnt, in the order in which the SYNs left.
+    #[must_use]
+    pub fn observations(&self) -> Vec<Observation> {
+        std::iter::once(&self.primary).chain(&self.others).map(|link| link.observation).collect()
+    }
+
+    /// The measured time to the server, one way.
+    #[must_use]
+    pub fn one_way(&self) -> Duration {
+        self.primary.round_trip / 2
+    }
+
+    /// All endpoints of the server, as it says.
+    #[must_use]
+    pub fn server_endpoints(&self) -> &[SocketAddrV4] {
+        &self.primary.endpoints
+    }
+
+    /// Takes a side of a meeting.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn join(&mut self, label: String, role: Role) -> Result<(), ClientError> {
+        self.send(&Request::Join { version: VERSION, meeting: label, role }).await
+    }
+
+    /// Has a sealed message handed to the peer.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn relay(&mut self, body: Sealed) -> Result<(), ClientError> {
+        self.send(&Request::Relay { body }).await
+    }
+
+    /// Tells the server that this side is ready for a round.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn ready(&mut self, round: u32) -> Result<(), ClientError> {
+        self.send(&Request::Ready { round }).await
+    }
+
+    async fn send(&mut self, request: &Request) -> Result<(), ClientError> {
+        Ok(write_frame(&mut self.primary.writer, request).await?)
+    }
+
+    /// The next thing the server says. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the connection is lost or the server refuses.
+    pub async fn next(&mut self) -> Result<Reply, ClientError> {
+        match self.primary.reader.next().await? {
+            Some(Reply::Error { why }) => Err(ClientError::Refused(why)),
+            Some(reply) => Ok(reply),
+            None => Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+}
+
+/// Dials all at once and keeps those that come up, in the order given.
+async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Vec<Link>, ClientError> {
+    let mut pending = JoinSet::new();
+    for (place, server) in servers.iter().copied().enumerate() {
+        let dialled = socket::dial(local, server, Reach::Peer);
+        pending.spawn(async move { (place, open(dialled, server).await) });
+    }
+    let mut links = Vec::new();
+    let mut failures = Vec::new();
+    loop {
+        let next = if links.is_empty() {
+            pending.join_next().await
+        } else {
+            timeout(STRAGGLER, pending.join_next()).await.unwrap_or(None)
+        };
+        match next {
+            Some(Ok((place, Ok(link)))) => links.push((place, link)),
+            Some(Ok((place, Err(why)))) => failures.push((place, why)),
+            Some(Err(error)) => failures.push((servers.len(), error.to_string())),
+            None => break,
+        }
+    }
+    if links.is_empty() {
+        failures.sort();
+        let why = failures.into_iter().next().map_or_else(|| "no endpoint was given".into(), |(_, why)| why);
+        return Err(unreachable_server(servers, why));
+    }
+    links.sort_by_key(|(place, _)| *place);
+    Ok(links.into_iter().map(|(_, link)| link).collect())
+}
+
+fn unreachable_server(servers: &[SocketAddrV4], why: String) -> ClientError {
+    let nowhere = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
+    ClientError::Unreachable { server: servers.first().copied().unwrap_or(nowhere), why }
+}
+
+async fn open(dialled: io::Result<TcpStream>, server: SocketAddrV4) -> Result<Link, String> {
+    let stream = dialled.map_err(|error| error.to_string())?;
+    socket::settled(&stream).await.map_err(|refusal: Refusal| refusal.to_string())?;
+    let Ok(SocketAddr::V4(local)) = stream.local_addr() else { return Err("not connected over IPv4".into()) };
+    let round_trip = socket::Watch::of(&stream).min_round_trip().unwrap_or_default();
+    let (read, writer) = stream.into_split();
+    let mut reader = FrameReader::new(read);
+    match reader.next().await.map_err(|error| error.to_string())? {
+        Some(Reply::Welcome { version: VERSION, external, endpoints }) => {
+            let observation = Observation { local, server, external };
+            Ok(Link { reader, writer, observation, endpoints, round_trip })
+        }
+        Some(Reply::Welcome { version, .. }) => {
+            Err(format!("it speaks version {version}, this is version {VERSION}"))
+        }
+        Some(other) => Err(format!("it began with {other:?}")),
+        None => Err("it hung up: too many connections from here?".into()),
+    }
+}
