@@ -4,7 +4,9 @@ pub mod account;
 pub mod cause;
 pub mod judge;
 pub mod oracle;
+pub mod queue;
 #[cfg(test)]
 mod scene;
+pub mod seed;
 pub mod story;
 pub mod verdict;

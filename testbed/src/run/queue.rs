@@ -1,0 +1,82 @@
+//! In which order trials run: many cells side by side, each cell's own trials in the order of their numbers. Pure.
+//!
+//! Trials mostly wait, and labs are reused most cheaply for the NATs they already have. So cells are taken in groups,
+//! and within a group the trials of all its cells take turns: a group needs few kinds of labs, and the cells that wait
+//! for their deadline do so beside the ones that do not.
+
+use std::collections::VecDeque;
+
+/// One trial to be run: the index of its cell in the run, and its number from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Task {
+    /// Index into the run's cells.
+    pub cell: usize,
+    /// Number of the trial in its cell.
+    pub number: u32,
+}
+
+/// The trials that have not begun.
+#[derive(Debug)]
+pub struct Queue {
+    waiting: VecDeque<Task>,
+}
+
+/// How many cells take turns.
+const GROUP: usize = 24;
+
+impl Queue {
+    /// All trials of `cells` cells.
+    #[must_use]
+    pub fn new(cells: usize, trials: u32) -> Self {
+        let groups = (0..cells).step_by(GROUP).map(|first| first..cells.min(first + GROUP));
+        let turns = groups.flat_map(|group| (1..=trials).map(move |number| (group.clone(), number)));
+        let waiting =
+            turns.flat_map(|(group, number)| group.map(move |cell| Task { cell, number })).collect();
+        Self { waiting }
+    }
+
+    /// The next one.
+    pub fn next(&mut self) -> Option<Task> {
+        self.waiting.pop_front()
+    }
+
+    /// Forgets the trials of a cell that have not begun.
+    pub fn drop_cell(&mut self, cell: usize) {
+        self.waiting.retain(|t| t.cell != cell);
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_trial_comes_once_and_each_cells_in_order() {
+        let mut queue = Queue::new(30, 3);
+        let mut seen = vec![Vec::new(); 30];
+        while let Some(task) = queue.next() {
+            seen[task.cell].push(task.number);
+        }
+        assert!(seen.iter().all(|numbers| numbers == &[1, 2, 3]), "{seen:?}");
+    }
+
+    #[test]
+    fn a_dropped_cell_does_not_come_again() {
+        let mut queue = Queue::new(3, 2);
+        queue.drop_cell(1);
+        let cells: Vec<_> = std::iter::from_fn(|| queue.next()).map(|t| t.cell).collect();
+        assert_eq!(cells, [0, 2, 0, 2]);
+    }
+}
