@@ -1,8 +1,12 @@
 //! The only code that touches Linux: one kernel object a file. Knows nothing of topologies.
 
+pub mod clock;
 pub mod error;
 pub mod namespace;
+pub mod packet_socket;
+pub mod poller;
 pub mod ruleset;
+pub mod scheduling;
 pub mod sysctl;
 pub mod user_namespace;
 

@@ -7,6 +7,8 @@ use testbed::kernel::namespace::Namespace;
 /// Network namespaces, their settings and their rulesets.
 mod namespace;
 mod ruleset;
+/// Wires: what they do to frames, and what they tell of them.
+mod wire;
 
 /// Whether this machine lets a test have namespaces. Says so loudly if not; with `TESTBED_REQUIRE_LAB=1` it fails.
 pub(crate) fn lab_is_possible() -> bool {

@@ -1,0 +1,31 @@
+//! The wire: a user-space delay line inside a link, its tap, and the clock of the evidence.
+//!
+//! A wired link is two veth pairs. Their inner ends, `x` towards the lower node and `y` towards the core, lie without
+//! addresses in a namespace of their own, and one thread carries every frame from one to the other: late, lost,
+//! doubled or overtaken as the link's conditions say, or held until somebody releases it.
+//!
+//! **One thread carries for all wires of a process** ([`WireEngine`]), as urgent as the kernel allows. It owns all
+//! state, so nothing is locked and nobody it could wait for is less urgent than itself; whoever wants something sends it a
+//! closure and waits for the answer, some ten microseconds. [`Wire`], [`Tap`], [`Held`] and [`Sighting`] are the
+//! handles for that.
+//!
+//! **Time.** A frame's delay counts from when the kernel received it, not from when the thread got round to it, so
+//! being late on one frame delays no other. How late the latest frame was is told with the frames; judging that is
+//! left to `run`. A large segment (GSO) is one frame to loss, duplication and holding, and many frames to the rate.
+//!
+//! **Opening sockets** needs the right namespace and is left to the caller; making the veth pairs to `lab::build`.
+
+mod channel;
+mod closer;
+mod core;
+mod engine;
+mod hold;
+mod line;
+mod queue;
+mod syn_order;
+mod tap;
+
+pub use self::engine::{Tap, TapSpec, Wire, WireEngine, WireError, WireSpec};
+pub use self::hold::{Held, Order, Sighting};
+pub use self::syn_order::{PunchingSide, SynOrder, SynsHeld};
+pub use self::tap::{TapLimits, Tapped};
