@@ -2,6 +2,8 @@
 //!
 //! Theory knows the methods of our own puncher by name. For a program whose method it does not know it says nothing.
 
+pub mod birthday;
+
 use std::time::Duration;
 
 use crate::model::behavior::{
