@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod error;
+pub mod link;
 pub mod namespace;
 pub mod packet_socket;
 pub mod poller;
