@@ -158,8 +158,30 @@ pub enum IcmpError {
     HostUnreachable,
     /// Type 3 code 0: connect() fails with ENETUNREACH.
     NetUnreachable,
+    /// Type 3 code 2: connect() fails with ENOPROTOOPT.
+    ProtocolUnreachable,
+    /// Type 3 code 9: connect() fails with ENETUNREACH.
+    NetProhibited,
+    /// Type 3 code 10: connect() fails with EHOSTUNREACH.
+    HostProhibited,
     /// Type 3 code 13: connect() fails with EHOSTUNREACH.
     AdminProhibited,
+}
+
+impl IcmpError {
+    /// The code within ICMP type 3, destination unreachable (RFC 792, RFC 1122 section 3.2.2.1, RFC 1812).
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::NetUnreachable => 0,
+            Self::HostUnreachable => 1,
+            Self::ProtocolUnreachable => 2,
+            Self::PortUnreachable => 3,
+            Self::NetProhibited => 9,
+            Self::HostProhibited => 10,
+            Self::AdminProhibited => 13,
+        }
+    }
 }
 
 /// What happens to an incoming SYN from an endpoint that an outgoing SYN went to.
@@ -222,7 +244,9 @@ pub struct Timeouts {
     pub fin_wait: Option<Duration>,
     /// After a FIN from the side that did not open it; default 60 s.
     pub close_wait: Option<Duration>,
-    /// After both FINs; default 120 s.
+    /// After both FINs, until the last one is acknowledged; default 30 s.
+    pub last_ack: Option<Duration>,
+    /// After the last FIN was acknowledged; default 120 s.
     pub time_wait: Option<Duration>,
     /// After a reset; default 10 s.
     pub close: Option<Duration>,

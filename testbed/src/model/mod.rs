@@ -3,14 +3,17 @@
 //! Nothing here opens a file, starts a process or looks at a clock. The layers above bring these values to life.
 
 pub mod address_plan;
+pub mod axis;
 pub mod axis_value;
 pub mod behavior;
+pub mod catalogue;
 pub mod conditions;
 pub mod embedded;
 pub mod event;
 pub mod evidence;
 pub mod outcome;
 pub mod packet;
+pub mod physics;
 pub mod problem;
 pub mod quantity;
 pub mod suite;

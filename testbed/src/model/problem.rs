@@ -94,8 +94,8 @@ impl<'a> Checker<'a> {
     pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, Problems> {
         toml::from_str(self.text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            let message = error.message().trim_end().replace('\n', ", ").replace('`', "\"");
-            Problems(vec![self.problem(start, message, None)])
+            let (message, help) = explain(error.message());
+            Problems(vec![self.problem(start, message, help)])
         })
     }
 
@@ -120,6 +120,19 @@ impl<'a> Checker<'a> {
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         Problem { file: self.file.to_owned(), line, message, help }
     }
+}
+
+/// The TOML reader's message in our words, with the key that was probably meant.
+fn explain(message: &str) -> (String, Option<String>) {
+    let message = message.trim_end().replace('\n', ", ");
+    let Some(unknown) = message.strip_prefix("unknown field ") else {
+        return (message.replace('`', "\""), None);
+    };
+    let mut quoted = unknown.split('`').skip(1).step_by(2);
+    let key = quoted.next().unwrap_or_default();
+    let known: Vec<&str> = quoted.collect();
+    let help = suggestion(key, known.iter().copied(), format!("known are: {}", known.join(", ")));
+    (format!("unknown key \"{key}\""), Some(help))
 }
 
 /// Which of `known` the user most likely meant by `word`, if any is near.

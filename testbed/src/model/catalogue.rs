@@ -1,0 +1,394 @@
+//! Named NATs, from `topologies/nats.toml`: text in, checked profiles or clear problems out.
+//!
+//! Reads no file itself: whoever has the text parses it. A profile's own ruleset file stays a path here, and is read
+//! by whoever loads it.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_spanned::Spanned;
+
+use crate::model::axis::UnknownWord;
+use crate::model::behavior::{Allocation, Behavior, Pool, PortRange, Timeouts, Translation};
+use crate::model::problem::{Checker, Problems, nearest, suggestion};
+use crate::model::quantity::positive_duration;
+
+/// The catalogue that comes with testbed.
+const EMBEDDED: &str = include_str!("../../../topologies/nats.toml");
+/// What the embedded catalogue is called in messages.
+const EMBEDDED_PATH: &str = "topologies/nats.toml";
+/// Where a counter or a hash takes its ports from unless told otherwise: few enough to read, clear of ephemeral ports.
+const DEFAULT_MAP_RANGE: PortRange = PortRange { low: 20_000, high: 20_999 };
+/// The seed of a hash unless told otherwise.
+const DEFAULT_SEED: u32 = 0x5eed;
+
+/// All NATs that a run may use, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Catalogue {
+    path: String,
+    profiles: BTreeMap<String, Profile>,
+}
+
+/// A named point in the space of behaviours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// One sentence for people: what it does and what it is good for.
+    pub summary: String,
+    /// Real equipment that behaves so; empty if none is known.
+    pub equipment: String,
+    /// Where that is written.
+    pub source: String,
+    /// What it is declared to do.
+    pub behavior: Behavior,
+    /// Where its rules come from.
+    pub ruleset: Ruleset,
+}
+
+/// Where the rules of a NAT come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruleset {
+    /// From its behaviour, by `lab::nat_rules`.
+    Generated,
+    /// From an nftables file, relative to the catalogue.
+    File(String),
+    /// From a program that runs in the node as long as the lab stands, program first.
+    Command(Vec<String>),
+}
+
+impl Catalogue {
+    /// The catalogue that comes with testbed.
+    ///
+    /// # Panics
+    /// Never: a test reads it.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self::parse(EMBEDDED, EMBEDDED_PATH).expect("the embedded catalogue is tested")
+    }
+
+    /// Reads a catalogue; `path` is what messages call it.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with its line.
+    pub fn parse(text: &str, path: &str) -> Result<Self, Problems> {
+        let mut reader = Reader { checker: Checker::new(path, text) };
+        let file: RawFile = reader.checker.read()?;
+        let mut profiles = BTreeMap::new();
+        for (name, raw) in &file.nat {
+            if let Some(profile) = reader.profile(name, raw) {
+                profiles.insert(name.get_ref().clone(), profile);
+            }
+        }
+        reader.checker.finish(Some(Self { path: path.to_owned(), profiles }))
+    }
+
+    /// This catalogue with the profiles of `other` added, which win where names are the same.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.profiles.extend(other.profiles);
+        self.path = other.path;
+        self
+    }
+
+    /// The profile called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Profile> {
+        self.profiles.get(name)
+    }
+
+    /// All profiles, in the order of their names.
+    pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
+        self.profiles.values()
+    }
+
+    /// What the catalogue is called in messages.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The name that `typed` was probably meant to be.
+    #[must_use]
+    pub fn suggestion(&self, typed: &str) -> Option<&str> {
+        nearest(typed, self.profiles.keys().map(String::as_str))
+    }
+
+    /// What to tell somebody who asked for a NAT that does not exist: a message and a line of help.
+    #[must_use]
+    pub fn unknown(&self, typed: &str) -> (String, String) {
+        let names = self.profiles.keys().map(String::as_str);
+        let help = suggestion(typed, names, "list them with: testbed nat list");
+        (format!("unknown NAT \"{typed}\""), help)
+    }
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    nat: BTreeMap<Spanned<String>, Spanned<RawProfile>>,
+}
+
+/// A profile as it is written: every word still a word, so that each problem has its line.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawProfile {
+    summary: String,
+    #[serde(default)]
+    equipment: String,
+    #[serde(default)]
+    source: String,
+    translation: Option<Spanned<String>>,
+    mapping: Option<Spanned<String>>,
+    allocation: Option<Spanned<String>>,
+    step: Option<Spanned<i16>>,
+    seed: Option<Spanned<u32>>,
+    ports: Option<Spanned<String>>,
+    block_size: Option<Spanned<u16>>,
+    filtering: Option<Spanned<String>>,
+    unsolicited_syn: Option<Spanned<String>>,
+    syn_after_syn: Option<Spanned<String>>,
+    invalid_packets: Option<Spanned<String>>,
+    hairpinning: Option<Spanned<String>>,
+    overloading: Option<Spanned<String>>,
+    strictness: Option<Spanned<String>>,
+    timeouts: Option<RawTimeouts>,
+    quota: Option<u32>,
+    ruleset_file: Option<Spanned<String>>,
+    command: Option<Spanned<Vec<String>>>,
+}
+
+/// Timeouts as they are written: `"7440s"`, `"2h 4m"`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawTimeouts {
+    syn_sent: Option<Spanned<String>>,
+    syn_recv: Option<Spanned<String>>,
+    established: Option<Spanned<String>>,
+    fin_wait: Option<Spanned<String>>,
+    close_wait: Option<Spanned<String>>,
+    last_ack: Option<Spanned<String>>,
+    time_wait: Option<Spanned<String>>,
+    close: Option<Spanned<String>>,
+}
+
+/// Turns what is written into what is meant, noting every problem on the way.
+struct Reader<'a> {
+    checker: Checker<'a>,
+}
+
+impl Reader<'_> {
+    fn profile(&mut self, name: &Spanned<String>, raw: &Spanned<RawProfile>) -> Option<Profile> {
+        self.check_name(name);
+        let written = raw.get_ref();
+        let behavior = self.behavior(written)?;
+        let possible = behavior.check().map_err(|why| format!("NAT \"{}\": {why}", name.get_ref()));
+        self.checker.keep(name.span(), possible)?;
+        Some(Profile {
+            name: name.get_ref().clone(),
+            summary: written.summary.clone(),
+            equipment: written.equipment.clone(),
+            source: written.source.clone(),
+            behavior,
+            ruleset: self.ruleset(written)?,
+        })
+    }
+
+    fn check_name(&mut self, name: &Spanned<String>) {
+        let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if name.get_ref().is_empty() || !name.get_ref().bytes().all(good) {
+            let message = format!("bad NAT name \"{}\"", name.get_ref());
+            let help = "a name is made of lower-case letters, digits and dashes";
+            self.checker.report_with_help(name.span(), message, help);
+        }
+    }
+
+    fn behavior(&mut self, raw: &RawProfile) -> Option<Behavior> {
+        let translation = self.word(&raw.translation, "translation", Translation::Nat)?;
+        let base = match translation {
+            Translation::Nat => Behavior::port_preserving(),
+            Translation::Firewall => Behavior::firewall(),
+            Translation::Router => Behavior::router(),
+        };
+        let allocation = self.allocation(raw);
+        // Each is read before the first `?` can leave, so that all problems are found at once.
+        let mapping = self.word(&raw.mapping, "mapping", base.mapping);
+        let pool = allocation.and_then(|allocation| self.pool(raw, allocation));
+        let filtering = self.word(&raw.filtering, "filtering", base.filtering);
+        let unsolicited_syn = self.word(&raw.unsolicited_syn, "unsolicited-syn", base.unsolicited_syn);
+        let syn_after_syn = self.word(&raw.syn_after_syn, "syn-after-syn", base.syn_after_syn);
+        let invalid_packets = self.word(&raw.invalid_packets, "invalid-packets", base.invalid_packets);
+        let hairpinning = self.word(&raw.hairpinning, "hairpinning", base.hairpinning);
+        let overloading = self.word(&raw.overloading, "overloading", base.overloading);
+        let strictness = self.word(&raw.strictness, "strictness", base.strictness);
+        let timeouts = raw.timeouts.as_ref().map_or_else(Timeouts::default, |t| self.timeouts(t));
+        Some(Behavior {
+            translation,
+            mapping: mapping?,
+            allocation: allocation?,
+            pool: pool?,
+            filtering: filtering?,
+            unsolicited_syn: unsolicited_syn?,
+            syn_after_syn: syn_after_syn?,
+            invalid_packets: invalid_packets?,
+            hairpinning: hairpinning?,
+            overloading: overloading?,
+            strictness: strictness?,
+            timeouts,
+            quota: raw.quota,
+        })
+    }
+
+    /// The value that a word stands for, or `default` where none is written.
+    fn word<T>(&mut self, written: &Option<Spanned<String>>, key: &str, default: T) -> Option<T>
+    where
+        T: FromStr<Err = UnknownWord>,
+    {
+        let Some(word) = written else { return Some(default) };
+        word.get_ref().parse().map_err(|e| self.unknown_word(word, key, &e)).ok()
+    }
+
+    fn unknown_word(&mut self, word: &Spanned<String>, key: &str, error: &UnknownWord) {
+        let message = format!("unknown {key} \"{}\"", word.get_ref());
+        let known = format!("known are: {}", error.known.join(", "));
+        let help = suggestion(word.get_ref(), error.known.iter().copied(), known);
+        self.checker.report_with_help(word.span(), message, help);
+    }
+
+    fn allocation(&mut self, raw: &RawProfile) -> Option<Allocation> {
+        let allocation = match &raw.allocation {
+            None => Allocation::Preserving,
+            Some(word) => match word.get_ref().as_str() {
+                "preserving" => Allocation::Preserving,
+                "sequential" => {
+                    Allocation::Sequential { step: raw.step.as_ref().map_or(1, |s| *s.get_ref()) }
+                }
+                "random" => Allocation::Random,
+                "hash" => Allocation::Hash { seed: raw.seed.as_ref().map_or(DEFAULT_SEED, |s| *s.get_ref()) },
+                _ => {
+                    self.unknown_word(word, "allocation", &UnknownWord { known: Allocation::WORDS.to_vec() });
+                    return None;
+                }
+            },
+        };
+        if let (Some(step), false) = (&raw.step, matches!(allocation, Allocation::Sequential { .. })) {
+            self.checker.report(step.span(), format!("a step means nothing to allocation {allocation}"));
+        }
+        if let (Some(seed), false) = (&raw.seed, matches!(allocation, Allocation::Hash { .. })) {
+            self.checker.report(seed.span(), format!("a seed means nothing to allocation {allocation}"));
+        }
+        Some(allocation)
+    }
+
+    fn pool(&mut self, raw: &RawProfile, allocation: Allocation) -> Option<Pool> {
+        let by_map = matches!(allocation, Allocation::Sequential { .. } | Allocation::Hash { .. });
+        let range: Option<PortRange> = match &raw.ports {
+            None if by_map => Some(DEFAULT_MAP_RANGE),
+            None => None,
+            Some(word) if word.get_ref() == "kernel" => None,
+            Some(word) => {
+                Some(word.get_ref().parse().map_err(|e| self.unknown_word(word, "ports", &e)).ok()?)
+            }
+        };
+        match (range, &raw.block_size) {
+            (None, None) => Some(Pool::Kernel),
+            (Some(range), None) => Some(Pool::Range(range)),
+            (Some(range), Some(size)) => Some(Pool::Blocks { range, size: *size.get_ref() }),
+            (None, Some(size)) => {
+                let help = "add a range, such as ports = \"1024-65535\"";
+                self.checker.report_with_help(size.span(), "blocks have to be cut from a range", help);
+                None
+            }
+        }
+    }
+
+    fn timeouts(&mut self, raw: &RawTimeouts) -> Timeouts {
+        let mut time = |written: &Option<Spanned<String>>| -> Option<Duration> {
+            let word = written.as_ref()?;
+            self.checker.keep(word.span(), positive_duration(word.get_ref()))
+        };
+        Timeouts {
+            syn_sent: time(&raw.syn_sent),
+            syn_recv: time(&raw.syn_recv),
+            established: time(&raw.established),
+            fin_wait: time(&raw.fin_wait),
+            close_wait: time(&raw.close_wait),
+            last_ack: time(&raw.last_ack),
+            time_wait: time(&raw.time_wait),
+            close: time(&raw.close),
+        }
+    }
+
+    fn ruleset(&mut self, raw: &RawProfile) -> Option<Ruleset> {
+        match (&raw.ruleset_file, &raw.command) {
+            (None, None) => Some(Ruleset::Generated),
+            (Some(file), None) => Some(Ruleset::File(file.get_ref().clone())),
+            (None, Some(command)) if command.get_ref().is_empty() => {
+                self.checker.report(command.span(), "a command has at least a program");
+                None
+            }
+            (None, Some(command)) => Some(Ruleset::Command(command.get_ref().clone())),
+            (Some(_), Some(command)) => {
+                self.checker.report(command.span(), "a NAT has a ruleset file or a command, not both");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::behavior::{Filtering, Mapping};
+
+    fn refused(body: &str) -> String {
+        let text = format!("[nat.x]\nsummary = \"a test\"\n{body}\n");
+        Catalogue::parse(&text, "nats.toml").expect_err("a bad profile").to_string()
+    }
+
+    #[test]
+    fn the_embedded_catalogue_has_the_classic_three() {
+        let catalogue = Catalogue::embedded();
+        let get = |name| &catalogue.get(name).expect("a classic NAT").behavior;
+        assert_eq!(*get("port-preserving"), Behavior::port_preserving());
+        assert_eq!(get("sequential").allocation, Allocation::Sequential { step: 1 });
+        assert_eq!(get("random").mapping, Mapping::AddressAndPortDependent);
+        for profile in catalogue.profiles() {
+            assert!(!profile.summary.is_empty(), "{}", profile.name);
+            assert_eq!(profile.equipment.is_empty(), profile.source.is_empty(), "{}", profile.name);
+        }
+    }
+
+    #[test]
+    fn a_small_profile_is_a_port_preserving_nat() {
+        let text = "[nat.mine]\nsummary = \"mine\"\ntimeouts = { established = \"2h 4m\" }\n";
+        let catalogue = Catalogue::parse(text, "nats.toml").expect("a good profile");
+        let mine = catalogue.get("mine").expect("it is there");
+        assert_eq!(mine.behavior.filtering, Filtering::AddressAndPortDependent);
+        assert_eq!(mine.behavior.timeouts.established, Some(Duration::from_secs(7440)));
+        assert_eq!(mine.ruleset, Ruleset::Generated);
+    }
+
+    #[test]
+    fn problems_name_their_line_and_the_way_out() {
+        insta::assert_snapshot!(refused("maping = \"endpoint-independent\""), @"");
+        insta::assert_snapshot!(refused("mapping = \"endpoint-independant\""), @"");
+        insta::assert_snapshot!(refused("filtering = \"address-dependent\""), @"");
+        insta::assert_snapshot!(refused("allocation = \"random\"\nstep = 2"), @"");
+        insta::assert_snapshot!(refused("ports = \"5-4\""), @"");
+        insta::assert_snapshot!(refused("block-size = 64"), @"");
+        insta::assert_snapshot!(refused("[nat.x.timeouts]\nclose = \"ten\""), @"");
+        insta::assert_snapshot!(refused("quota = 0"), @"");
+        insta::assert_snapshot!(refused("command = []"), @"");
+    }
+
+    #[test]
+    fn an_unknown_name_gets_a_suggestion() {
+        let (what, help) = Catalogue::embedded().unknown("port-preservin");
+        assert_eq!(what, "unknown NAT \"port-preservin\"");
+        assert_eq!(help, "did you mean \"port-preserving\"? list them with: testbed nat list");
+    }
+}

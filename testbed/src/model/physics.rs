@@ -1,0 +1,257 @@
+//! Which behaviours can exist together: what no NAT could do, and what this lab's rules cannot build, with the reason.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::axis::NatAxis;
+use crate::model::behavior::{
+    Allocation, Behavior, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Pool, PortRange,
+    SynAfterSyn, Translation, UnsolicitedSyn,
+};
+
+/// The most ports that a pool written as an nft map may hold: beyond it, a ruleset takes longer to load than a lab to
+/// build, and the batch no longer fits the socket buffer of an unprivileged process.
+pub const LARGEST_MAP: u32 = 16_384;
+
+/// A combination that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Impossible {
+    /// The axes that do not go together, the first to blame.
+    pub axes: Vec<NatAxis>,
+    /// Why, as the end of a sentence.
+    pub why: String,
+    /// Each axis with its value.
+    values: Vec<String>,
+}
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = self.axes.iter().zip(&self.values).map(|(axis, value)| format!("{axis} {value}"));
+        write!(f, "{} cannot be: {}", pairs.collect::<Vec<_>>().join(" with "), self.why)
+    }
+}
+
+impl std::error::Error for Impossible {}
+
+impl Behavior {
+    /// Whether such a NAT can exist and be built.
+    ///
+    /// # Errors
+    /// The first combination that cannot be.
+    pub fn check(&self) -> Result<(), Impossible> {
+        self.check_numbers()?;
+        match self.translation {
+            Translation::Nat => self.check_nat(),
+            Translation::Firewall => {
+                self.check_untranslated("a firewall translates nothing").and_then(|()| {
+                    if self.unsolicited_syn == UnsolicitedSyn::Kernel {
+                        let why = "without a rule a router forwards the SYN, and is no firewall";
+                        return Err(self.impossible(&[NatAxis::UnsolicitedSyn, NatAxis::Translation], why));
+                    }
+                    Ok(())
+                })
+            }
+            Translation::Router => {
+                self.check_untranslated("a router translates nothing")?;
+                self.check_router()
+            }
+        }
+    }
+
+    /// A plain router, or a host with a public address: everything passes both ways.
+    #[must_use]
+    pub fn router() -> Self {
+        Self {
+            translation: Translation::Router,
+            filtering: Filtering::EndpointIndependent,
+            unsolicited_syn: UnsolicitedSyn::Kernel,
+            invalid_packets: InvalidPackets::Leak,
+            overloading: Overloading::Off,
+            ..Self::port_preserving()
+        }
+    }
+
+    /// A stateful firewall with public addresses behind it: replies pass, unsolicited SYNs vanish.
+    #[must_use]
+    pub fn firewall() -> Self {
+        Self { translation: Translation::Firewall, overloading: Overloading::Off, ..Self::port_preserving() }
+    }
+
+    fn impossible(&self, axes: &[NatAxis], why: &str) -> Impossible {
+        let values = axes.iter().map(|axis| self.value(*axis)).collect();
+        Impossible { axes: axes.to_vec(), why: why.to_owned(), values }
+    }
+
+    fn check_numbers(&self) -> Result<(), Impossible> {
+        if self.quota == Some(0) {
+            let why = "a host without a single mapping reaches nobody";
+            return Err(self.impossible(&[NatAxis::Quota], why));
+        }
+        let whole = |d: Duration| d.subsec_nanos() == 0 && d.as_secs() >= 1 && d.as_secs() <= 2_000_000;
+        if !self.timeouts.timers().iter().all(|(_, value, _)| value.is_none_or(whole)) {
+            let why = "the kernel counts timeouts in whole seconds, from 1 to 2,000,000";
+            return Err(self.impossible(&[NatAxis::Timeouts], why));
+        }
+        Ok(())
+    }
+
+    fn check_untranslated(&self, why: &str) -> Result<(), Impossible> {
+        let plain = Self::port_preserving();
+        let translating = [
+            (NatAxis::Mapping, self.mapping == Mapping::EndpointIndependent),
+            (NatAxis::Allocation, self.allocation == Allocation::Preserving),
+            (NatAxis::Pool, self.pool == Pool::Kernel),
+            (NatAxis::Hairpinning, self.hairpinning == plain.hairpinning),
+            (NatAxis::Overloading, self.overloading == Overloading::Off),
+        ];
+        match translating.into_iter().find(|(_, fits)| !fits) {
+            Some((axis, _)) => Err(self.impossible(&[axis, NatAxis::Translation], why)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_router(&self) -> Result<(), Impossible> {
+        let stateless = [
+            (NatAxis::Filtering, self.filtering == Filtering::EndpointIndependent),
+            (NatAxis::UnsolicitedSyn, self.unsolicited_syn == UnsolicitedSyn::Kernel),
+            (NatAxis::SynAfterSyn, self.syn_after_syn == SynAfterSyn::Accept),
+            (NatAxis::InvalidPackets, self.invalid_packets == InvalidPackets::Leak),
+            (NatAxis::Strictness, self.strictness == Self::port_preserving().strictness),
+            (NatAxis::Timeouts, self.timeouts == crate::model::behavior::Timeouts::default()),
+            (NatAxis::Quota, self.quota.is_none()),
+        ];
+        let why = "a router keeps no state and lets everything pass";
+        match stateless.into_iter().find(|(_, fits)| !fits) {
+            Some((axis, _)) => Err(self.impossible(&[axis, NatAxis::Translation], why)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_nat(&self) -> Result<(), Impossible> {
+        self.check_pool()?;
+        if self.overloading == Overloading::On && self.filtering != Filtering::AddressAndPortDependent {
+            let why = "when two inside endpoints share an external one, nobody can say whose a SYN from a new \
+                       remote endpoint is";
+            return Err(self.impossible(&[NatAxis::Filtering, NatAxis::Overloading], why));
+        }
+        if self.overloading == Overloading::On && self.hairpinning == Hairpinning::On {
+            let why = "when two inside endpoints share an external one, nobody can say which of them a hairpinned \
+                       SYN is for";
+            return Err(self.impossible(&[NatAxis::Hairpinning, NatAxis::Overloading], why));
+        }
+        Ok(())
+    }
+
+    fn check_pool(&self) -> Result<(), Impossible> {
+        let by_map = matches!(self.allocation, Allocation::Sequential { .. } | Allocation::Hash { .. });
+        let axes = [NatAxis::Allocation, NatAxis::Pool];
+        let (range, part) = match self.pool {
+            Pool::Kernel if by_map => {
+                let why = "the kernel's own pool is drawn from by the kernel alone; give a range";
+                return Err(self.impossible(&axes, why));
+            }
+            Pool::Kernel => return Ok(()),
+            Pool::Range(range) => (range, range.size()),
+            Pool::Blocks { range, size } => (range, u32::from(size)),
+        };
+        if part == 0 || part > range.size() || range.low == 0 || range.high < range.low {
+            let why = "a block has at least one port and fits into the range";
+            return Err(self.impossible(&[NatAxis::Pool], why));
+        }
+        if by_map && range.size() > LARGEST_MAP {
+            let why = format!("its ports are written out in the ruleset, at most {LARGEST_MAP} of them");
+            return Err(self.impossible(&axes, &why));
+        }
+        match self.allocation {
+            Allocation::Sequential { step } if step == 0 || u32::from(step.unsigned_abs()) >= part => {
+                let why = "two consecutive ports differ and both lie in the pool";
+                Err(self.impossible(&axes, why))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Pool {
+    /// The parts that ports are drawn from: one for all, or one for each subscriber; `None` is the kernel's own pool.
+    #[must_use]
+    pub fn parts(self) -> Vec<Option<PortRange>> {
+        match self {
+            Self::Kernel => vec![None],
+            Self::Range(range) => vec![Some(range)],
+            Self::Blocks { range, size } => {
+                let block = |n: u32| {
+                    let low = u32::from(range.low) + n * u32::from(size);
+                    let port = |p: u32| u16::try_from(p).unwrap_or(u16::MAX);
+                    Some(PortRange { low: port(low), high: port(low + u32::from(size) - 1) })
+                };
+                (0..range.size() / u32::from(size.max(1))).map(block).collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::behavior::{IcmpError, Timeouts};
+
+    fn refused(change: impl FnOnce(&mut Behavior)) -> String {
+        let mut behavior = Behavior::port_preserving();
+        change(&mut behavior);
+        behavior.check().expect_err("an impossible combination").to_string()
+    }
+
+    const TEN: PortRange = PortRange { low: 20_000, high: 20_009 };
+
+    #[test]
+    fn what_can_be_is_accepted() {
+        for behavior in [Behavior::port_preserving(), Behavior::router(), Behavior::firewall()] {
+            behavior.check().expect("possible");
+        }
+        let refusing = UnsolicitedSyn::Icmp(IcmpError::HostProhibited);
+        Behavior { unsolicited_syn: refusing, ..Behavior::firewall() }.check().expect("possible");
+    }
+
+    #[test]
+    fn shared_ports_have_no_owner() {
+        let text = refused(|b| b.filtering = Filtering::EndpointIndependent);
+        assert!(text.starts_with("filtering endpoint-independent with overloading on cannot be: "), "{text}");
+        let text = refused(|b| b.hairpinning = Hairpinning::On);
+        assert!(text.starts_with("hairpinning on with overloading on cannot be: "), "{text}");
+    }
+
+    #[test]
+    fn counters_need_a_range_with_room() {
+        let sequential = |step| Allocation::Sequential { step };
+        assert!(refused(|b| b.allocation = sequential(1)).contains("give a range"));
+        for step in [0, 10, -10] {
+            let text = refused(|b| (b.allocation, b.pool) = (sequential(step), Pool::Range(TEN)));
+            assert!(text.contains("both lie in the pool"), "{text}");
+        }
+        let wide = PortRange { low: 1024, high: 65_535 };
+        let text = refused(|b| (b.allocation, b.pool) = (Allocation::Hash { seed: 1 }, Pool::Range(wide)));
+        assert!(text.contains("at most 16384"), "{text}");
+    }
+
+    #[test]
+    fn what_translates_nothing_has_no_port_axes() {
+        let text = refused(|b| (b.translation, b.overloading) = (Translation::Firewall, Overloading::On));
+        assert!(text.starts_with("overloading on with translation firewall"), "{text}");
+        let text = refused(|b| *b = Behavior { quota: Some(9), ..Behavior::router() });
+        assert!(text.starts_with("quota 9 with translation router"), "{text}");
+    }
+
+    #[test]
+    fn timeouts_are_whole_seconds() {
+        let half = Timeouts { close: Some(Duration::from_millis(500)), ..Timeouts::default() };
+        assert!(refused(|b| b.timeouts = half).contains("whole seconds"));
+    }
+
+    #[test]
+    fn blocks_are_cut_in_order() {
+        let blocks = Pool::Blocks { range: TEN, size: 4 };
+        let texts: Vec<_> = blocks.parts().into_iter().flatten().map(|r| r.to_string()).collect();
+        assert_eq!(texts, ["20000-20003", "20004-20007"]);
+    }
+}
