@@ -374,15 +374,29 @@ mod tests {
 
     #[test]
     fn problems_name_their_line_and_the_way_out() {
-        insta::assert_snapshot!(refused("maping = \"endpoint-independent\""), @"");
-        insta::assert_snapshot!(refused("mapping = \"endpoint-independant\""), @"");
-        insta::assert_snapshot!(refused("filtering = \"address-dependent\""), @"");
-        insta::assert_snapshot!(refused("allocation = \"random\"\nstep = 2"), @"");
-        insta::assert_snapshot!(refused("ports = \"5-4\""), @"");
-        insta::assert_snapshot!(refused("block-size = 64"), @"");
-        insta::assert_snapshot!(refused("[nat.x.timeouts]\nclose = \"ten\""), @"");
-        insta::assert_snapshot!(refused("quota = 0"), @"");
-        insta::assert_snapshot!(refused("command = []"), @"");
+        let cases = [
+            ("maping = \"x\"", 3, "unknown field \"maping\"\n  help: did you mean \"mapping\"? known are: "),
+            (
+                "mapping = \"endpoint-independant\"",
+                3,
+                "unknown mapping \"endpoint-independant\"\n  help: did you mean \"endpoint-independent\"? known",
+            ),
+            (
+                "filtering = \"address-dependent\"",
+                1,
+                "NAT \"x\": filtering address-dependent with overloading on cannot be: when two inside",
+            ),
+            ("allocation = \"random\"\nstep = 2", 4, "a step means nothing to allocation random"),
+            ("ports = \"5-4\"", 3, "unknown ports \"5-4\"\n  help: known are: kernel, LOW-HIGH"),
+            ("block-size = 64", 3, "blocks have to be cut from a range\n  help: add a range"),
+            ("[nat.x.timeouts]\nclose = \"ten\"", 4, "\"ten\" is not a duration such as"),
+            ("quota = 0", 1, "NAT \"x\": quota 0 cannot be: "),
+            ("command = []", 3, "a command has at least a program"),
+        ];
+        for (body, line, expected) in cases {
+            let text = refused(body);
+            assert!(text.starts_with(&format!("nats.toml:{line}: {expected}")), "{body}: {text}");
+        }
     }
 
     #[test]

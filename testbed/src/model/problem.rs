@@ -132,7 +132,7 @@ fn explain(message: &str) -> (String, Option<String>) {
     let key = quoted.next().unwrap_or_default();
     let known: Vec<&str> = quoted.collect();
     let help = suggestion(key, known.iter().copied(), format!("known are: {}", known.join(", ")));
-    (format!("unknown key \"{key}\""), Some(help))
+    (format!("unknown field \"{key}\""), Some(help))
 }
 
 /// Which of `known` the user most likely meant by `word`, if any is near.
