@@ -3,4 +3,5 @@
 pub mod kernel;
 pub mod lab;
 pub mod model;
+pub mod report;
 pub mod run;

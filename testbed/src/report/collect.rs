@@ -1,0 +1,88 @@
+//! Gathers the events of a run into [`Results`].
+
+use std::collections::HashMap;
+
+use crate::model::event::{Ending, Event, RunInfo};
+use crate::report::convert::millis;
+use crate::report::results::{CellDoc, EndingDoc, ProofCell, PunchCell, Results, SCHEMA, Totals};
+
+/// Gathers what a run tells.
+#[derive(Debug)]
+pub struct Collector {
+    results: Results,
+    /// Where each cell of the suite stands, by its id.
+    places: HashMap<String, usize>,
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        let results = Results {
+            schema: SCHEMA,
+            suite: String::new(),
+            testbed: String::new(),
+            kernel: String::new(),
+            nft: String::new(),
+            rights: String::new(),
+            processors: 0,
+            wire_scheduling: String::new(),
+            seed: 0,
+            trials_per_cell: 0,
+            jobs: 0,
+            ending: EndingDoc::Interrupted,
+            took_ms: 0.0,
+            totals: Totals::default(),
+            warnings: Vec::new(),
+            cells: Vec::new(),
+        };
+        Self { results, places: HashMap::new() }
+    }
+}
+
+impl Collector {
+    /// Takes an event, and hands back the cell that it finished, if it did.
+    pub fn event(&mut self, event: &Event) -> Option<&CellDoc> {
+        match event {
+            Event::RunStarted(info) => self.start(info),
+            Event::NatProved(proof) => return self.finished(CellDoc::Proof(ProofCell::from(proof))),
+            Event::CellFinished(cell) => {
+                return self.finished(CellDoc::Punch(Box::new(PunchCell::from(cell))));
+            }
+            Event::Warning(text) => self.results.warnings.push(text.clone()),
+            Event::RunFinished { ending, took } => {
+                self.results.took_ms = millis(*took);
+                self.results.ending = match ending {
+                    Ending::Complete => EndingDoc::Complete,
+                    Ending::Interrupted => EndingDoc::Interrupted,
+                };
+            }
+            Event::TrialStarted { .. } | Event::TrialFinished { .. } => (),
+        }
+        None
+    }
+
+    /// Everything so far; a run whose end was never told counts as interrupted.
+    #[must_use]
+    pub fn results(&self) -> Results {
+        let mut results = self.results.clone();
+        results.cells.sort_by_key(|cell| match cell {
+            CellDoc::Proof(_) => 0,
+            CellDoc::Punch(cell) => 1 + self.places.get(&cell.id).copied().unwrap_or(usize::MAX - 1),
+        });
+        results.totals = Totals::of(&results.cells);
+        results
+    }
+
+    fn start(&mut self, info: &RunInfo) {
+        self.results.suite = info.suite.clone();
+        self.results.seed = info.seed;
+        self.results.trials_per_cell = info.trials;
+        self.results.jobs = info.jobs;
+        self.results.set_environment(&info.environment);
+        self.places = info.cells.iter().enumerate().map(|(place, cell)| (cell.id.clone(), place)).collect();
+    }
+
+    fn finished(&mut self, cell: CellDoc) -> Option<&CellDoc> {
+        self.results.cells.push(cell);
+        self.results.cells.last()
+    }
+}

@@ -1,0 +1,145 @@
+//! From the values of the model to those of `results.json`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::event::{Environment, ProofResult, ProofRow};
+use crate::model::outcome::{CellResult, Outcome, Quantiles, Rate, Trial, Verdict};
+use crate::model::suite::Cell;
+use crate::report::results::{
+    ExpectedDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc, Results, TrialDoc,
+    VerdictDoc,
+};
+
+/// A duration in milliseconds, to the microsecond.
+#[must_use]
+pub(super) fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+impl From<Verdict> for VerdictDoc {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::AsExpected => Self::AsExpected,
+            Verdict::Differs => Self::Differs,
+            Verdict::Undecided => Self::Undecided,
+            Verdict::Error => Self::Error,
+            Verdict::Skipped => Self::Skipped,
+        }
+    }
+}
+
+impl From<Rate> for RateDoc {
+    fn from(Rate { probability, low, high }: Rate) -> Self {
+        Self { probability, low, high }
+    }
+}
+
+impl From<Quantiles> for QuantilesDoc {
+    fn from(q: Quantiles) -> Self {
+        Self { min: millis(q.min), median: millis(q.median), p95: millis(q.p95), max: millis(q.max) }
+    }
+}
+
+impl From<&ProofResult> for ProofCell {
+    fn from(proof: &ProofResult) -> Self {
+        let row = |row: &ProofRow| ProofRowDoc {
+            axis: row.axis.clone(),
+            expected: row.expected.clone(),
+            observed: row.observed.clone(),
+            agrees: row.agrees,
+        };
+        Self {
+            id: format!("proof/{}", proof.nat),
+            nat: proof.nat.clone(),
+            verdict: if proof.holds() { VerdictDoc::AsExpected } else { VerdictDoc::Error },
+            note: proof.error.clone().or_else(|| disagreement(proof)).unwrap_or_default(),
+            rows: proof.rows.iter().map(row).collect(),
+            took_ms: millis(proof.took),
+        }
+    }
+}
+
+/// The first axis on which a NAT does something else than it declares.
+fn disagreement(proof: &ProofResult) -> Option<String> {
+    let row = proof.rows.iter().find(|row| !row.agrees)?;
+    Some(format!("{}: expected {}, observed {}", row.axis, row.expected, row.observed))
+}
+
+impl From<&CellResult> for PunchCell {
+    fn from(result: &CellResult) -> Self {
+        Self {
+            id: result.cell.id.clone(),
+            axes: axes(&result.cell),
+            trials: result.trials.len(),
+            passed: result.passed(),
+            failed: result.failed(),
+            error: result.errors(),
+            skipped: result.skipped(),
+            expected: result
+                .expected
+                .as_ref()
+                .map(|e| ExpectedDoc { probability: e.probability, because: e.because.clone() }),
+            observed: result.observed.map(RateDoc::from),
+            verdict: result.verdict.into(),
+            note: result.note.clone(),
+            causes: result.causes().into_iter().map(|(cause, n)| (cause.name().to_owned(), n)).collect(),
+            won_by: result.won_by(),
+            established_ms: result.established().map(QuantilesDoc::from),
+            authenticated_ms: result.authenticated().map(QuantilesDoc::from),
+            each: result.trials.iter().map(TrialDoc::from).collect(),
+        }
+    }
+}
+
+/// The value of every axis by its name.
+#[must_use]
+pub(super) fn axes(cell: &Cell) -> BTreeMap<String, String> {
+    cell.values.iter().map(|(key, value)| (key.to_string(), value.clone())).collect()
+}
+
+impl From<&Trial> for TrialDoc {
+    fn from(trial: &Trial) -> Self {
+        let mut doc = Self {
+            number: trial.number,
+            seed: trial.seed,
+            outcome: OutcomeDoc::Passed,
+            method: None,
+            how: None,
+            detail: None,
+            established_ms: None,
+            authenticated_ms: None,
+            took_ms: millis(trial.took),
+            artefacts: trial.artefacts.clone(),
+        };
+        match &trial.outcome {
+            Outcome::Passed(success) => {
+                doc.method = Some(success.method.clone());
+                doc.how = Some(success.how.to_string());
+                doc.established_ms = Some(millis(success.established));
+                doc.authenticated_ms = Some(millis(success.authenticated));
+            }
+            Outcome::Failed(failure) => {
+                doc.outcome = OutcomeDoc::Failed;
+                doc.how = Some(failure.cause.name().to_owned());
+                doc.detail = Some(failure.detail.clone());
+            }
+            Outcome::Error(why) => (doc.outcome, doc.detail) = (OutcomeDoc::Error, Some(why.clone())),
+            Outcome::Skipped(why) => (doc.outcome, doc.detail) = (OutcomeDoc::Skipped, Some(why.clone())),
+        }
+        doc
+    }
+}
+
+/// The machine that a run was made on, as [`Results`] carry it.
+impl Results {
+    pub(super) fn set_environment(&mut self, environment: &Environment) {
+        let Environment { kernel, nft, testbed, rights, processors, wire_scheduling } = environment.clone();
+        self.kernel = kernel;
+        self.nft = nft;
+        self.testbed = testbed;
+        self.rights = rights;
+        self.processors = processors;
+        self.wire_scheduling = wire_scheduling;
+    }
+}

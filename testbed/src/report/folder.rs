@@ -1,0 +1,137 @@
+//! The folder of a run, written while the run goes on.
+//!
+//! Each finished cell is appended to `cells.jsonl` as it finishes, so that whatever happens later it is not lost. At
+//! the end `results.json` and the formats made from it take its place, each at once by a rename.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::report::results::{CellDoc, Results, Totals};
+use crate::report::{junit, markdown};
+
+/// Everything about the run.
+pub const RESULTS: &str = "results.json";
+/// What is finished while the run goes on: the run on the first line, then a cell on each.
+const CELLS: &str = "cells.jsonl";
+/// For CI systems.
+const JUNIT: &str = "junit.xml";
+/// For people.
+const SUMMARY: &str = "summary.md";
+
+/// The folder of a run that goes on.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    cells: File,
+}
+
+impl Folder {
+    /// Makes the folder, which must be empty if it exists.
+    ///
+    /// # Errors
+    /// What the file system says, or that the folder holds files.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        if fs::read_dir(path)?.next().is_some() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it already holds files"));
+        }
+        let cells = OpenOptions::new().append(true).create_new(true).open(path.join(CELLS))?;
+        Ok(Self { path: path.to_owned(), cells })
+    }
+
+    /// Makes a new folder `NAME-1`, `NAME-2`, … below `parent`, whichever is free first.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn create_numbered(parent: &Path, name: &str) -> io::Result<Self> {
+        fs::create_dir_all(parent)?;
+        for number in 1.. {
+            let path = parent.join(format!("{name}-{number}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Self::create(&path),
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => (),
+                Err(why) => return Err(why),
+            }
+        }
+        unreachable!("the numbers do not end")
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Notes what is known of the run before its first cell.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn started(&mut self, results: &Results) -> io::Result<()> {
+        self.append(&Results { cells: Vec::new(), ..results.clone() })
+    }
+
+    /// Notes a finished cell.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn cell(&mut self, cell: &CellDoc) -> io::Result<()> {
+        self.append(cell)
+    }
+
+    /// Writes everything, and takes away what was only for the meantime.
+    ///
+    /// # Errors
+    /// What the file system says; the finished cells then remain where they were noted.
+    pub fn finish(self, results: &Results) -> io::Result<()> {
+        self.replace(RESULTS, &results.to_json())?;
+        self.replace(JUNIT, &junit::text(results))?;
+        self.replace(SUMMARY, &markdown::text(results))?;
+        fs::remove_file(self.path.join(CELLS))
+    }
+
+    fn append(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        self.cells.write_all(&line)
+    }
+
+    /// Writes a file that is there as a whole or not at all.
+    fn replace(&self, name: &str, text: &str) -> io::Result<()> {
+        let unfinished = self.path.join(format!(".{name}.unfinished"));
+        let mut file = File::create(&unfinished)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(unfinished, self.path.join(name))
+    }
+}
+
+/// Reads the results of a run from its folder, or from a `results.json` itself.
+///
+/// # Errors
+/// A sentence that names the file.
+pub fn read(path: &Path) -> Result<Results, String> {
+    let (whole, partial) =
+        if path.is_dir() { (path.join(RESULTS), path.join(CELLS)) } else { (path.into(), path.into()) };
+    let refuse = |file: &Path, why: String| format!("cannot read \"{}\": {why}", file.display());
+    match fs::read_to_string(&whole) {
+        Ok(text) => Results::from_json(&text).map_err(|why| refuse(&whole, why)),
+        Err(why) if why.kind() == io::ErrorKind::NotFound && partial.is_file() => {
+            let text = fs::read_to_string(&partial).map_err(|why| refuse(&partial, why.to_string()))?;
+            recover(&text).map_err(|why| refuse(&partial, why))
+        }
+        Err(why) => Err(refuse(&whole, why.to_string())),
+    }
+}
+
+/// What an unfinished run left behind; a last line that was cut off is not counted.
+fn recover(text: &str) -> Result<Results, String> {
+    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut lines = complete.lines();
+    let mut results = Results::from_json(lines.next().unwrap_or_default())?;
+    for line in lines {
+        results.cells.push(serde_json::from_str(line).map_err(|why| why.to_string())?);
+    }
+    results.totals = Totals::of(&results.cells);
+    Ok(results)
+}

@@ -1,0 +1,95 @@
+//! JUnit XML: a test case for each cell, for the CI systems that read it.
+//!
+//! A cell that differs is a failure, a broken one an error. An undecided one passes and says so in its output, because
+//! nothing was found to be wrong.
+
+use std::fmt::Write;
+
+use crate::report::plain::harmless;
+use crate::report::results::{CellDoc, Results, VerdictDoc};
+
+/// The whole document.
+#[must_use]
+pub fn text(results: &Results) -> String {
+    let count = |wanted| results.cells.iter().filter(|cell| cell.verdict() == wanted).count();
+    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"testbed\">\n");
+    let _ = writeln!(
+        out,
+        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{:.3}\">",
+        escape(&results.suite),
+        results.cells.len(),
+        count(VerdictDoc::Differs),
+        count(VerdictDoc::Error),
+        count(VerdictDoc::Skipped),
+        results.took_ms / 1e3,
+    );
+    for cell in &results.cells {
+        case(&mut out, &results.suite, cell);
+    }
+    out + "  </testsuite>\n</testsuites>\n"
+}
+
+fn case(out: &mut String, suite: &str, cell: &CellDoc) {
+    let (kind, took_ms) = match cell {
+        CellDoc::Punch(cell) => ("punch", cell.each.iter().map(|trial| trial.took_ms).sum::<f64>()),
+        CellDoc::Proof(proof) => ("proof", proof.took_ms),
+    };
+    let (name, class) = (escape(cell.id()), escape(&format!("{suite}.{kind}")));
+    let _ = write!(out, "    <testcase name=\"{name}\" classname=\"{class}\" time=\"{:.3}\"", took_ms / 1e3);
+    let message = escape(&message(cell));
+    let body = match cell.verdict() {
+        VerdictDoc::AsExpected => String::new(),
+        VerdictDoc::Undecided => format!("<system-out>undecided: {message}</system-out>"),
+        VerdictDoc::Differs => format!("<failure message=\"{message}\">{}</failure>", escape(&details(cell))),
+        VerdictDoc::Error => format!("<error message=\"{message}\">{}</error>", escape(&details(cell))),
+        VerdictDoc::Skipped => format!("<skipped message=\"{message}\"/>"),
+    };
+    let _ = if body.is_empty() { writeln!(out, "/>") } else { writeln!(out, ">{body}</testcase>") };
+}
+
+/// The note, with the causes of failure.
+fn message(cell: &CellDoc) -> String {
+    let causes = match cell {
+        CellDoc::Punch(cell) => cell.causes.iter().map(|(cause, n)| format!("{n} × {cause}")).collect(),
+        CellDoc::Proof(_) => Vec::new(),
+    };
+    let note = Some(cell.note().to_owned()).filter(|note| !note.is_empty());
+    note.into_iter().chain(causes).collect::<Vec<_>>().join("; ")
+}
+
+/// A line for each trial that did not pass, or for each axis that does not agree.
+fn details(cell: &CellDoc) -> String {
+    let lines: Vec<String> = match cell {
+        CellDoc::Punch(cell) => {
+            let told =
+                cell.each.iter().filter_map(|trial| trial.detail.as_ref().map(|why| (trial.number, why)));
+            told.map(|(number, why)| format!("trial {number}: {}", harmless(why))).collect()
+        }
+        CellDoc::Proof(proof) => {
+            let wrong = proof.rows.iter().filter(|row| !row.agrees);
+            wrong
+                .map(|r| format!("{}: expected {}, observed {}", r.axis, r.expected, harmless(&r.observed)))
+                .collect()
+        }
+    };
+    lines.join("\n")
+}
+
+/// The text as the content of an element or an attribute; line ends are kept.
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.split_inclusive('\n') {
+        let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+        for c in harmless(line).chars() {
+            match c {
+                '&' => out.push_str("&amp;"),
+                '<' => out.push_str("&lt;"),
+                '>' => out.push_str("&gt;"),
+                '"' => out.push_str("&quot;"),
+                other => out.push(other),
+            }
+        }
+        out.push_str(end);
+    }
+    out
+}

@@ -1,0 +1,21 @@
+//! Events in, text out: one format per file.
+//!
+//! [`collect`] turns the events of a run into [`results::Results`], which is what `results.json` holds; every other
+//! format is made from that, so that an old run can be shown in a new format. [`folder`] writes the run's folder while
+//! the run goes on, [`progress`] shows on standard error how far it is. Nothing here runs anything.
+
+pub mod collect;
+mod convert;
+pub mod folder;
+pub mod junit;
+pub mod markdown;
+pub mod plain;
+pub mod progress;
+pub mod results;
+pub mod table;
+pub mod terminal;
+
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,48 @@
+//! Text from programs and files, made harmless for a terminal.
+//!
+//! A program under test may print anything, and its words end up in notes and details. An escape sequence among them
+//! could hide a line or rewrite one, so control characters are shown instead of obeyed.
+
+use std::borrow::Cow;
+
+/// The text on one line, with every control character written as `\n`, `\t` or `\u{1b}`.
+#[must_use]
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_harmful(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Control characters, and those that turn the direction of what follows.
+fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_all_else_is_kept() {
+        for (text, expected) in [
+            ("plain – ünïcode", "plain – ünïcode"),
+            ("\u{1b}[2Jgone", "\\u{1b}[2Jgone"),
+            ("a\r\nb\tc", "a\\r\\nb\\tc"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("x\u{202e}y", "x\\u{202e}y"),
+            ("bell\u{7}", "bell\\u{7}"),
+        ] {
+            assert_eq!(harmless(text), expected);
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! `results.json`: the versioned schema that every other format is made from. Times are milliseconds.
+//!
+//! The schema stands in `docs/results.schema.json`. A change that an old reader would misunderstand raises [`SCHEMA`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the schema.
+pub const SCHEMA: u32 = 1;
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    /// Version of the schema.
+    pub schema: u32,
+    /// Name of the suite.
+    pub suite: String,
+    /// Version of testbed.
+    pub testbed: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Version of nftables.
+    pub nft: String,
+    /// How rights were had.
+    pub rights: String,
+    /// Number of processors that could be used.
+    pub processors: usize,
+    /// How the wire's thread was scheduled.
+    pub wire_scheduling: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Trials asked for in each cell.
+    pub trials_per_cell: u32,
+    /// Trials at the same time.
+    pub jobs: usize,
+    /// How the run ended.
+    pub ending: EndingDoc,
+    /// How long the run took.
+    pub took_ms: f64,
+    /// How many cells came to which verdict.
+    pub totals: Totals,
+    /// What the user should know and what changed no result.
+    pub warnings: Vec<String>,
+    /// Every finished cell: proofs first, then the cells of the suite in its order.
+    pub cells: Vec<CellDoc>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndingDoc {
+    /// Every trial ran.
+    Complete,
+    /// The user stopped it, or it broke: only finished cells are here.
+    Interrupted,
+}
+
+/// How many cells of the suite came to which verdict; proofs are counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// All finished cells of the suite.
+    pub cells: usize,
+    /// Those that agree with theory.
+    pub as_expected: usize,
+    /// Those that contradict it.
+    pub differs: usize,
+    /// Those with too few trials to tell.
+    pub undecided: usize,
+    /// Those where the lab or a program broke.
+    pub error: usize,
+    /// Those that this machine cannot run.
+    pub skipped: usize,
+    /// NATs that were proved.
+    pub proofs: usize,
+    /// NATs that do not behave as declared.
+    pub proofs_failed: usize,
+}
+
+/// One cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum CellDoc {
+    /// Punching across a combination.
+    Punch(Box<PunchCell>),
+    /// Whether a NAT does what it declares.
+    Proof(ProofCell),
+}
+
+/// Punching across a combination.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PunchCell {
+    /// The name of the cell.
+    pub id: String,
+    /// The value of every axis.
+    pub axes: BTreeMap<String, String>,
+    /// Trials that were judged.
+    pub trials: usize,
+    /// Those that passed.
+    pub passed: usize,
+    /// Those that failed.
+    pub failed: usize,
+    /// Those that were errors.
+    pub error: usize,
+    /// Those that were skipped.
+    pub skipped: usize,
+    /// What theory says, if it knows the method.
+    pub expected: Option<ExpectedDoc>,
+    /// What was seen, if a trial passed or failed.
+    pub observed: Option<RateDoc>,
+    /// The judgement.
+    pub verdict: VerdictDoc,
+    /// Why it is not as expected; empty when it is.
+    pub note: String,
+    /// How often each cause of failure was seen.
+    pub causes: BTreeMap<String, usize>,
+    /// How often each way of winning was seen.
+    pub won_by: BTreeMap<String, usize>,
+    /// From the first punching SYN until both ends were established.
+    pub established_ms: Option<QuantilesDoc>,
+    /// From the first punching SYN until each side had received payload.
+    pub authenticated_ms: Option<QuantilesDoc>,
+    /// Every trial, in order.
+    pub each: Vec<TrialDoc>,
+}
+
+/// Whether a NAT does what it declares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProofCell {
+    /// `proof/` and the name of the NAT.
+    pub id: String,
+    /// Name of the NAT.
+    pub nat: String,
+    /// As expected, or an error.
+    pub verdict: VerdictDoc,
+    /// Why nothing or not all could be measured; empty otherwise.
+    pub note: String,
+    /// What was measured.
+    pub rows: Vec<ProofRowDoc>,
+    /// How long it took.
+    pub took_ms: f64,
+}
+
+/// One axis of a NAT.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofRowDoc {
+    /// The axis.
+    pub axis: String,
+    /// What is declared.
+    pub expected: String,
+    /// What was measured.
+    pub observed: String,
+    /// Whether they agree.
+    pub agrees: bool,
+}
+
+/// What theory says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectedDoc {
+    /// Probability that a trial passes.
+    pub probability: f64,
+    /// The reason.
+    pub because: String,
+}
+
+/// What was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateDoc {
+    /// Passed over passed and failed.
+    pub probability: f64,
+    /// Lower end of the exact 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// Quantiles in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuantilesDoc {
+    /// Smallest.
+    pub min: f64,
+    /// Middle.
+    pub median: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// What is to be said of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictDoc {
+    /// The trials agree with theory.
+    AsExpected,
+    /// They contradict it.
+    Differs,
+    /// Too few to tell.
+    Undecided,
+    /// The lab or a program broke.
+    Error,
+    /// This machine cannot run it.
+    Skipped,
+}
+
+/// One trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialDoc {
+    /// Its number in the cell, from 1.
+    pub number: u32,
+    /// Its seed.
+    pub seed: u64,
+    /// What came of it.
+    pub outcome: OutcomeDoc,
+    /// The method that won, of a trial that passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// How a success came about, or the cause of a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub how: Option<String>,
+    /// One sentence that proves the cause, or says what broke.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// From the first punching SYN until both ends were established.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub established_ms: Option<f64>,
+    /// From the first punching SYN until each side had received payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticated_ms: Option<f64>,
+    /// From the start of the first program to the end of the last.
+    pub took_ms: f64,
+    /// Its folder below the run's, if it was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artefacts: Option<String>,
+}
+
+/// What came of a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomeDoc {
+    /// Both programs said so, and the evidence bears them out.
+    Passed,
+    /// There was no connection.
+    Failed,
+    /// The lab or a program broke.
+    Error,
+    /// This machine cannot run it.
+    Skipped,
+}
+
+impl CellDoc {
+    /// The name of the cell.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Punch(cell) => &cell.id,
+            Self::Proof(cell) => &cell.id,
+        }
+    }
+
+    /// The judgement.
+    #[must_use]
+    pub fn verdict(&self) -> VerdictDoc {
+        match self {
+            Self::Punch(cell) => cell.verdict,
+            Self::Proof(cell) => cell.verdict,
+        }
+    }
+
+    /// Why it is not as expected; empty when it is.
+    #[must_use]
+    pub fn note(&self) -> &str {
+        match self {
+            Self::Punch(cell) => &cell.note,
+            Self::Proof(cell) => &cell.note,
+        }
+    }
+
+    /// The cell, if punching was tried in it.
+    #[must_use]
+    pub fn as_punch(&self) -> Option<&PunchCell> {
+        match self {
+            Self::Punch(cell) => Some(cell),
+            Self::Proof(_) => None,
+        }
+    }
+}
+
+impl Results {
+    /// The cells in which punching was tried.
+    pub fn punches(&self) -> impl Iterator<Item = &PunchCell> {
+        self.cells.iter().filter_map(CellDoc::as_punch)
+    }
+
+    /// The proofs of NATs.
+    pub fn proofs(&self) -> impl Iterator<Item = &ProofCell> {
+        self.cells.iter().filter_map(|cell| match cell {
+            CellDoc::Proof(proof) => Some(proof),
+            CellDoc::Punch(_) => None,
+        })
+    }
+
+    /// Reads `results.json`.
+    ///
+    /// # Errors
+    /// What is wrong with the text, or that another schema is needed.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        let version: serde_json::Value = serde_json::from_str(text).map_err(|why| why.to_string())?;
+        match version.get("schema").and_then(serde_json::Value::as_u64) {
+            Some(schema) if schema == u64::from(SCHEMA) => (),
+            Some(other) => {
+                return Err(format!("it has schema {other}, and this testbed reads schema {SCHEMA}"));
+            }
+            None => return Err("it names no schema".to_owned()),
+        }
+        serde_json::from_str(text).map_err(|why| why.to_string())
+    }
+
+    /// The text of `results.json`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let text = serde_json::to_string_pretty(self);
+        text.expect("the schema has neither maps with odd keys nor failing writers") + "\n"
+    }
+}
+
+impl Totals {
+    /// Counts the verdicts.
+    #[must_use]
+    pub fn of(cells: &[CellDoc]) -> Self {
+        let mut totals = Self::default();
+        for cell in cells {
+            match cell {
+                CellDoc::Proof(proof) => {
+                    totals.proofs += 1;
+                    totals.proofs_failed += usize::from(proof.verdict != VerdictDoc::AsExpected);
+                }
+                CellDoc::Punch(cell) => totals.count(cell.verdict),
+            }
+        }
+        totals
+    }
+
+    fn count(&mut self, verdict: VerdictDoc) {
+        self.cells += 1;
+        *match verdict {
+            VerdictDoc::AsExpected => &mut self.as_expected,
+            VerdictDoc::Differs => &mut self.differs,
+            VerdictDoc::Undecided => &mut self.undecided,
+            VerdictDoc::Error => &mut self.error,
+            VerdictDoc::Skipped => &mut self.skipped,
+        } += 1;
+    }
+}
+
+impl VerdictDoc {
+    /// For people.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::AsExpected => "as expected",
+            Self::Differs => "differs",
+            Self::Undecided => "undecided",
+            Self::Error => "error",
+            Self::Skipped => "skipped",
+        }
+    }
+}

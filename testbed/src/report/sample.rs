@@ -1,0 +1,105 @@
+//! A run made up for the tests of the formats: nothing here was measured.
+
+use std::time::Duration;
+
+use crate::model::event::{Ending, Environment, Event, ProofResult, ProofRow, RunInfo};
+use crate::model::outcome::{
+    Cause, CellResult, Expectation, Failure, How, Outcome, Rate, Success, Trial, Verdict,
+};
+use crate::model::suite::{AxisKey, Cell};
+use crate::model::topology::NodeName;
+use crate::report::collect::Collector;
+use crate::report::results::Results;
+
+/// What a hostile program might print.
+pub(super) const HOSTILE: &str = "\u{1b}[2J<b>&\"|`x`";
+
+/// The events of a run of two NATs a side, in which one cell of each kind occurs.
+pub(super) fn events() -> Vec<Event> {
+    let cells = [
+        cell(0, "even", "even", 3, Verdict::AsExpected, ""),
+        cell(1, "even", "odd", 2, Verdict::Differs, "2 of 3 passed where theory says 100 %"),
+        cell(2, "odd", "even", 0, Verdict::Undecided, "3 trials are too few"),
+        cell(3, "odd", "odd", 0, Verdict::Error, HOSTILE),
+    ];
+    let info = RunInfo {
+        suite: "sample".to_owned(),
+        cells: cells.iter().map(|result| result.cell.clone()).collect(),
+        trials: 3,
+        jobs: 2,
+        seed: 7,
+        environment: Environment {
+            kernel: "6.18".to_owned(),
+            nft: "1.0.6".to_owned(),
+            testbed: "0.1.0".to_owned(),
+            rights: "root".to_owned(),
+            processors: 2,
+            wire_scheduling: "SCHED_FIFO".to_owned(),
+        },
+    };
+    let mut events = vec![Event::RunStarted(info)];
+    events.extend([proof("even", true), proof("odd", false)].map(Event::NatProved));
+    // They finish in another order than they stand in the suite.
+    events.extend(cells.into_iter().rev().map(Event::CellFinished));
+    events.push(Event::RunFinished { ending: Ending::Complete, took: Duration::from_millis(1500) });
+    events
+}
+
+/// What becomes of them.
+pub(super) fn results() -> Results {
+    let mut collector = Collector::default();
+    for event in events() {
+        collector.event(&event);
+    }
+    collector.results()
+}
+
+fn proof(nat: &str, agrees: bool) -> ProofResult {
+    let observed = if agrees { "endpoint-independent" } else { "address-dependent" };
+    let row = ProofRow {
+        axis: "mapping".to_owned(),
+        expected: "endpoint-independent".to_owned(),
+        observed: observed.to_owned(),
+        agrees,
+    };
+    ProofResult { nat: nat.to_owned(), rows: vec![row], error: None, took: Duration::from_millis(40) }
+}
+
+fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &str) -> CellResult {
+    let nat = |side: &str| AxisKey::Nat(NodeName::new(side).expect("a good name"));
+    let values = [(nat("nat-a"), a), (nat("nat-b"), b), (AxisKey::Method, "auto")];
+    let cell = Cell {
+        index,
+        id: format!("{a}/{b}/auto"),
+        values: values.into_iter().map(|(key, value)| (key, value.to_owned())).collect(),
+    };
+    let outcome = |number: u32| match (number <= passed, verdict) {
+        (true, _) => Outcome::Passed(Success {
+            method: "simultaneous-open".to_owned(),
+            how: How::SynsCrossed,
+            established: Duration::from_micros(20_000 + u64::from(number) * 100),
+            authenticated: Duration::from_micros(30_000 + u64::from(number) * 100),
+        }),
+        (false, Verdict::Error) => Outcome::Error(HOSTILE.to_owned()),
+        (false, _) => Outcome::Failed(Failure {
+            cause: Cause::PredictedPortWrong,
+            detail: "SYNs went to 198.51.100.2:4000, mapped was :4001".to_owned(),
+        }),
+    };
+    let trial = |number| Trial {
+        number,
+        seed: u64::from(number),
+        outcome: outcome(number),
+        took: Duration::from_millis(50),
+        artefacts: (number > passed).then(|| format!("cells/{index}/trial-{number}")),
+    };
+    let probability = f64::from(passed) / 3.0;
+    CellResult {
+        cell,
+        trials: (1..=3).map(trial).collect(),
+        expected: Some(Expectation { probability: 1.0, because: "both can be predicted".to_owned() }),
+        observed: Some(Rate { probability, low: 0.0, high: 1.0 }),
+        verdict,
+        note: note.to_owned(),
+    }
+}

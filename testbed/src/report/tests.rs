@@ -1,0 +1,172 @@
+//! Every format shows every kind of cell, and none lets a program's words act.
+
+use std::io::Write;
+
+use crate::report::results::{CellDoc, EndingDoc, Results, Totals};
+use crate::report::sample::{HOSTILE, events, results};
+use crate::report::{collect, folder, junit, markdown, terminal};
+
+fn on_terminal(results: &Results, width: Option<usize>) -> String {
+    let mut out = anstream::StripStream::new(Vec::new());
+    terminal::write(results, width, &mut out).expect("a vector takes everything");
+    String::from_utf8(out.into_inner()).expect("text")
+}
+
+#[test]
+fn cells_come_in_the_order_of_the_suite_after_the_proofs() {
+    let results = results();
+    let ids: Vec<_> = results.cells.iter().map(CellDoc::id).collect();
+    let expected =
+        ["proof/even", "proof/odd", "even/even/auto", "even/odd/auto", "odd/even/auto", "odd/odd/auto"];
+    assert_eq!(ids, expected);
+    let totals = Totals {
+        cells: 4,
+        as_expected: 1,
+        differs: 1,
+        undecided: 1,
+        error: 1,
+        skipped: 0,
+        proofs: 2,
+        proofs_failed: 1,
+    };
+    assert_eq!(results.totals, totals);
+}
+
+#[test]
+fn a_wide_terminal_gets_tables() {
+    let text = on_terminal(&results(), None);
+    assert_eq!(
+        text,
+        r#"sample  3 trials a cell, kernel 6.18, nft 1.0.6, seed 7
+
+method=auto
+  nat-a \ nat-b  even         odd
+  even           3/3 20.2 ms  2/3! 20.1 ms
+  odd            0/3?         0/3E
+
+  passed/trials, median time until both ends were established, ! differs, ? undecided, E error
+
+error NAT "odd" does not behave as declared, so its cells were not run
+  expected mapping: endpoint-independent
+  observed mapping: address-dependent
+
+differs even/odd/auto
+  1 × predicted port wrong: SYNs went to 198.51.100.2:4000, mapped was :4001
+      cells/1/trial-3
+  2 of 3 passed where theory says 100 %
+
+error odd/odd/auto
+  \u{1b}[2J<b>&"|`x`
+
+undecided odd/even/auto
+  3 trials are too few
+
+4 cells: 1 as expected, 1 differs, 1 undecided, 1 error; 1 of 2 NATs proved; 1.5 s
+"#
+    );
+}
+
+#[test]
+fn a_narrow_terminal_gets_a_list() {
+    let text = on_terminal(&results(), Some(30));
+    assert!(text.contains("  even / odd\n    2/3! 20.1 ms\n"), "{text}");
+    assert!(!text.contains("nat-a \\ nat-b"), "{text}");
+}
+
+#[test]
+fn only_our_own_escape_sequences_reach_a_terminal() {
+    let mut out = Vec::new();
+    terminal::write(&results(), None, &mut out).expect("a vector takes everything");
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains("\u{1b}[") && !text.contains("\u{1b}[2J"), "{text:?}");
+}
+
+#[test]
+fn junit_has_a_case_for_each_cell() {
+    let text = junit::text(&results());
+    assert!(
+        text.contains(
+            r#"<testsuite name="sample" tests="6" failures="1" errors="2" skipped="0" time="1.500">"#
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#"<testcase name="even/even/auto" classname="sample.punch" time="0.150"/>"#),
+        "{text}"
+    );
+    assert!(text.contains("1 × predicted port wrong\">trial 3: SYNs went to"), "{text}");
+    assert!(text.contains("<system-out>undecided: 3 trials are too few"), "{text}");
+    assert!(text.contains("\\u{1b}[2J&lt;b&gt;&amp;&quot;|`x`") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn markdown_shows_the_matrix_and_what_is_wrong() {
+    let text = markdown::text(&results());
+    assert!(
+        text.contains("4 cells: **1** as expected, **1** differ, **1** undecided, **1** broken."),
+        "{text}"
+    );
+    assert!(
+        text.contains("| **even** | 3/3, 20.2 ms | ❌ 2/3, 20.1 ms |\n| **odd** | ❔ 0/3 | 💥 0/3 |"),
+        "{text}"
+    );
+    assert!(text.contains("- **differs** `even/odd/auto`: 2 of 3 passed"), "{text}");
+    assert!(text.contains("\\\\u{1b}\\[2J&lt;b>&amp;\"\\|\\`x\\`"), "{text}");
+}
+
+#[test]
+fn json_reads_back_as_it_was_written_and_another_schema_is_refused() {
+    let results = results();
+    let text = results.to_json();
+    assert_eq!(Results::from_json(&text), Ok(results));
+    let newer = text.replacen("\"schema\": 1", "\"schema\": 9", 1);
+    assert_eq!(
+        Results::from_json(&newer),
+        Err("it has schema 9, and this testbed reads schema 1".to_owned())
+    );
+    assert_eq!(Results::from_json("{}"), Err("it names no schema".to_owned()));
+}
+
+#[test]
+fn a_finished_folder_holds_every_format() {
+    let parent = tempfile::tempdir().expect("a folder");
+    let folder = folder::Folder::create_numbered(parent.path(), "run").expect("a folder");
+    let path = folder.path().to_owned();
+    folder.finish(&results()).expect("room on the disk");
+    let mut names: Vec<_> =
+        path.read_dir().expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["junit.xml", "results.json", "summary.md"]);
+    assert_eq!(folder::read(&path), Ok(results()));
+    assert_eq!(folder::read(&path.join("results.json")), Ok(results()));
+    let again = folder::Folder::create_numbered(parent.path(), "run").expect("a folder");
+    assert!(again.path().ends_with("run-2"));
+    assert!(folder::Folder::create(&path).is_err(), "a run must not mix with another");
+}
+
+#[test]
+fn what_is_finished_outlives_the_run() {
+    let parent = tempfile::tempdir().expect("a folder");
+    let mut folder = folder::Folder::create(&parent.path().join("run")).expect("a folder");
+    let mut collector = collect::Collector::default();
+    for event in events().iter().take(5) {
+        if let Some(cell) = collector.event(event) {
+            folder.cell(cell).expect("room on the disk");
+        } else {
+            folder.started(&collector.results()).expect("room on the disk");
+        }
+    }
+    let path = folder.path().to_owned();
+    drop(folder);
+    let mut cut = std::fs::OpenOptions::new().append(true).open(path.join("cells.jsonl")).expect("the file");
+    cut.write_all(b"{\"kind\":\"punch\",\"id\":\"cut").expect("room on the disk");
+    let recovered = folder::read(&path).expect("what was finished");
+    let ids: Vec<_> = recovered.cells.iter().map(CellDoc::id).collect();
+    assert_eq!(ids, ["proof/even", "proof/odd", "odd/odd/auto", "odd/even/auto"]);
+    assert_eq!((recovered.ending, recovered.totals.cells), (EndingDoc::Interrupted, 2));
+}
+
+#[test]
+fn the_hostile_words_are_in_the_sample() {
+    assert!(results().to_json().contains("\\u001b[2J"), "{HOSTILE:?}");
+}
