@@ -1,6 +1,7 @@
 //! The only code that touches Linux: one kernel object a file. Knows nothing of topologies.
 
 pub mod clock;
+pub mod conntrack;
 pub mod error;
 pub mod link;
 pub mod namespace;

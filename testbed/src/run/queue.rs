@@ -36,7 +36,7 @@ impl Queue {
     }
 
     /// The next one.
-    pub fn next(&mut self) -> Option<Task> {
+    pub fn take(&mut self) -> Option<Task> {
         self.waiting.pop_front()
     }
 
@@ -66,7 +66,7 @@ mod tests {
     fn every_trial_comes_once_and_each_cells_in_order() {
         let mut queue = Queue::new(30, 3);
         let mut seen = vec![Vec::new(); 30];
-        while let Some(task) = queue.next() {
+        while let Some(task) = queue.take() {
             seen[task.cell].push(task.number);
         }
         assert!(seen.iter().all(|numbers| numbers == &[1, 2, 3]), "{seen:?}");
@@ -76,7 +76,7 @@ mod tests {
     fn a_dropped_cell_does_not_come_again() {
         let mut queue = Queue::new(3, 2);
         queue.drop_cell(1);
-        let cells: Vec<_> = std::iter::from_fn(|| queue.next()).map(|t| t.cell).collect();
+        let cells: Vec<_> = std::iter::from_fn(|| queue.take()).map(|t| t.cell).collect();
         assert_eq!(cells, [0, 2, 0, 2]);
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use testbed::kernel::namespace::Namespace;
 
 /// Network namespaces, their settings and their rulesets.
+mod conntrack;
 mod namespace;
 mod ruleset;
 /// Wires: what they do to frames, and what they tell of them.

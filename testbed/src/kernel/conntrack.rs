@@ -1,0 +1,290 @@
+//! Connection tracking of one namespace by netlink: events as they happen, a dump of what is there, a flush.
+//!
+//! Only TCP over IPv4 is reported. The NEW event of a flow is sent before the packet that made it leaves the NAT, so
+//! whoever has seen the packet can read the event.
+
+use std::io;
+use std::net::{IpAddr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla,
+};
+use netlink_packet_netfilter::conntrack::{
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple, Protocol,
+    Tuple as TupleNla,
+};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::kernel::error::{Error, Result};
+use crate::kernel::namespace::Inside;
+use crate::model::evidence::{CtChange, CtEntry, CtState, Tuple};
+
+/// `CTA_ID` of `nfnetlink_conntrack.h`.
+const CTA_ID: u16 = 12;
+/// Multicast groups of `nfnetlink_compat.h`: new, update, destroy.
+const EVENT_GROUPS: [u32; 3] = [1, 2, 3];
+/// Room for events that have not been read; a spray of a thousand SYNs takes a fraction of it.
+const EVENT_BUFFER: usize = 8 << 20;
+/// The largest batch that the kernel hands over at once.
+const RECEIVE_BUFFER: usize = 64 << 10;
+
+/// What a read of the events brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// All there was.
+    Everything,
+    /// The kernel ran out of room and threw events away.
+    SomeLost,
+}
+
+/// The events of one namespace.
+#[derive(Debug)]
+pub struct Events {
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+/// Requests to connection tracking of one namespace.
+#[derive(Debug)]
+pub struct Conntrack {
+    socket: Socket,
+}
+
+impl Events {
+    /// Starts listening in the namespace of this thread.
+    ///
+    /// # Errors
+    /// When the socket cannot be had.
+    pub fn open(_: &Inside) -> Result<Self> {
+        const TRIED: &str = "listen to conntrack events";
+        let socket = open(TRIED)?;
+        // Without the right to go beyond net.core.rmem_max, what that allows has to do.
+        if setsockopt(&socket, sockopt::RcvBufForce, &EVENT_BUFFER).is_err() {
+            setsockopt(&socket, sockopt::RcvBuf, &EVENT_BUFFER)
+                .map_err(|e| Error::call(TRIED, "setsockopt(SO_RCVBUF)", e))?;
+        }
+        for group in EVENT_GROUPS {
+            socket.add_membership(group).map_err(|e| Error::io(TRIED, "NETLINK_ADD_MEMBERSHIP", &e))?;
+        }
+        socket.set_non_blocking(true).map_err(|e| Error::io(TRIED, "fcntl(O_NONBLOCK)", &e))?;
+        Ok(Self { socket, buffer: Vec::with_capacity(RECEIVE_BUFFER) })
+    }
+
+    /// Hands over every event that has happened, and returns at once.
+    ///
+    /// # Errors
+    /// When the socket breaks.
+    pub fn read(&mut self, mut event: impl FnMut(CtChange, CtEntry)) -> Result<Read> {
+        let mut read = Read::Everything;
+        loop {
+            self.buffer.clear();
+            match self.socket.recv(&mut self.buffer, 0) {
+                Ok(_) => each_message(&self.buffer, |message| {
+                    if let Some((change, entry)) = change(&message) {
+                        event(change, entry);
+                    }
+                }),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => read = Read::SomeLost,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(read),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read conntrack events", "recv", &error)),
+            }
+        }
+    }
+}
+
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Events {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Conntrack {
+    /// Opens a socket in the namespace of this thread.
+    ///
+    /// # Errors
+    /// When the socket cannot be had.
+    pub fn open(_: &Inside) -> Result<Self> {
+        Ok(Self { socket: open("talk to conntrack")? })
+    }
+
+    /// Forgets every entry.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn flush(&self) -> Result<()> {
+        const TRIED: &str = "flush conntrack";
+        self.send(TRIED, ConntrackMessage::Delete(Vec::new()), NLM_F_REQUEST | NLM_F_ACK)?;
+        self.answers(TRIED, |_| ())
+    }
+
+    /// Every entry that there is.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn dump(&self) -> Result<Vec<CtEntry>> {
+        const TRIED: &str = "list conntrack entries";
+        self.send(TRIED, ConntrackMessage::Get(Vec::new()), NLM_F_REQUEST | NLM_F_DUMP)?;
+        let mut entries = Vec::new();
+        self.answers(TRIED, |message| entries.extend(change(message).map(|(_, entry)| entry)))?;
+        Ok(entries)
+    }
+
+    fn send(&self, tried: &str, message: ConntrackMessage, flags: u16) -> Result<()> {
+        let mut header = NetlinkHeader::default();
+        header.flags = flags;
+        let family = NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0);
+        let mut packet =
+            NetlinkMessage::new(header, NetlinkPayload::from(NetfilterMessage::new(family, message)));
+        packet.finalize();
+        let mut bytes = vec![0; packet.buffer_len()];
+        packet.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map(drop).map_err(|e| Error::io(tried, "send", &e))
+    }
+
+    /// Reads until the kernel says that it is done, or that it will not.
+    fn answers(&self, tried: &str, mut answer: impl FnMut(&NetlinkMessage<NetfilterMessage>)) -> Result<()> {
+        let mut buffer = Vec::with_capacity(RECEIVE_BUFFER);
+        loop {
+            buffer.clear();
+            self.socket.recv(&mut buffer, 0).map_err(|e| Error::io(tried, "recv", &e))?;
+            let mut end = None;
+            each_message(&buffer, |message| match &message.payload {
+                NetlinkPayload::Done(_) => end = Some(Ok(())),
+                NetlinkPayload::Error(error) => {
+                    end = Some(match error.raw_code() {
+                        0 => Ok(()),
+                        code => Err(Error::io(tried, "netlink", &io::Error::from_raw_os_error(-code))),
+                    });
+                }
+                _ => answer(&message),
+            });
+            if let Some(end) = end {
+                return end;
+            }
+        }
+    }
+}
+
+fn open(tried: &str) -> Result<Socket> {
+    let mut socket =
+        Socket::new(NETLINK_NETFILTER).map_err(|e| Error::io(tried, "socket(NETLINK_NETFILTER)", &e))?;
+    socket.bind_auto().map_err(|e| Error::io(tried, "bind", &e))?;
+    socket.connect(&SocketAddr::new(0, 0)).map_err(|e| Error::io(tried, "connect", &e))?;
+    Ok(socket)
+}
+
+/// Calls `each` with every whole message in `bytes`; what cannot be read ends it.
+fn each_message(mut bytes: &[u8], mut each: impl FnMut(NetlinkMessage<NetfilterMessage>)) {
+    /// `NLMSG_ALIGNTO` of `netlink.h`.
+    const ALIGN: usize = 4;
+    while let Some(length) = bytes.first_chunk().map(|b| u32::from_ne_bytes(*b) as usize) {
+        let Some(message) = bytes.get(..length) else { return };
+        let Ok(message) = NetlinkMessage::deserialize(message) else { return };
+        each(message);
+        bytes = bytes.get(length.next_multiple_of(ALIGN)..).unwrap_or_default();
+    }
+}
+
+/// What a message says of a TCP entry, if it is about one.
+fn change(message: &NetlinkMessage<NetfilterMessage>) -> Option<(CtChange, CtEntry)> {
+    let NetlinkPayload::InnerMessage(inner) = &message.payload else { return None };
+    let NetfilterMessageInner::Conntrack(conntrack) = &inner.inner else { return None };
+    match conntrack {
+        ConntrackMessage::New(attributes) => {
+            // `ctnetlink_conntrack_event` marks what is new as created exclusively.
+            let change =
+                if message.header.flags & NLM_F_EXCL == 0 { CtChange::Update } else { CtChange::New };
+            Some((change, entry(attributes)?))
+        }
+        ConntrackMessage::Delete(attributes) => Some((CtChange::Destroy, entry(attributes)?)),
+        _ => None,
+    }
+}
+
+fn entry(attributes: &[ConntrackAttribute]) -> Option<CtEntry> {
+    let (mut original, mut reply, mut state, mut status, mut id) = (None, None, None, 0, 0);
+    for attribute in attributes {
+        match attribute {
+            ConntrackAttribute::CtaTupleOrig(nlas) => original = Some(tuple(nlas)?),
+            ConntrackAttribute::CtaTupleReply(nlas) => reply = Some(tuple(nlas)?),
+            ConntrackAttribute::CtaProtoInfo(nlas) => state = tcp_state(nlas),
+            ConntrackAttribute::CtaStatus(bits) => status = bits.bits(),
+            ConntrackAttribute::Other(nla) if nla.kind() == CTA_ID && nla.value_len() == 4 => {
+                let mut value = [0; 4];
+                nla.emit_value(&mut value);
+                id = u32::from_be_bytes(value);
+            }
+            _ => {}
+        }
+    }
+    Some(CtEntry { original: original?, reply: reply?, state, status, id })
+}
+
+/// One direction of a TCP flow; `None` for other protocols.
+fn tuple(nlas: &[TupleNla]) -> Option<Tuple> {
+    let (mut source, mut destination, mut from, mut to, mut tcp) = (None, None, 0, 0, false);
+    for nla in nlas {
+        match nla {
+            TupleNla::Ip(addresses) => {
+                for address in addresses {
+                    match address {
+                        IPTuple::SourceAddress(IpAddr::V4(ip)) => source = Some(*ip),
+                        IPTuple::DestinationAddress(IpAddr::V4(ip)) => destination = Some(*ip),
+                        _ => {}
+                    }
+                }
+            }
+            TupleNla::Proto(parts) => {
+                for part in parts {
+                    match part {
+                        ProtoTuple::Protocol(protocol) => tcp = *protocol == Protocol::Tcp,
+                        ProtoTuple::SourcePort(port) => from = *port,
+                        ProtoTuple::DestinationPort(port) => to = *port,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let tuple =
+        Tuple { source: SocketAddrV4::new(source?, from), destination: SocketAddrV4::new(destination?, to) };
+    tcp.then_some(tuple)
+}
+
+fn tcp_state(nlas: &[ProtoInfo]) -> Option<CtState> {
+    let tcp = nlas.iter().find_map(|nla| match nla {
+        ProtoInfo::TCP(nlas) => Some(nlas),
+        _ => None,
+    })?;
+    tcp.iter().find_map(|nla| match nla {
+        ProtoInfoTCP::State(number) => CtState::from_kernel(*number),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            each_message(&bytes, |message| drop(change(&message)));
+        }
+    }
+}

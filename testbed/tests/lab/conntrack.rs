@@ -1,0 +1,111 @@
+//! Connection tracking by netlink: what the kernel records is what we read.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+use testbed::kernel::conntrack::{Conntrack, Events, Read};
+use testbed::kernel::link::{LOOPBACK, Links};
+use testbed::kernel::namespace::Namespace;
+use testbed::kernel::ruleset::Nft;
+use testbed::model::evidence::{CtChange, CtEntry, CtState};
+
+use super::lab_is_possible;
+
+/// Any rule that looks at connection state makes the namespace track connections.
+const TRACKING: &str = "table ip t {
+    chain c {
+        type filter hook output priority 0
+        ct state new counter
+    }
+}
+";
+
+/// A namespace with a loopback device, tracking connections.
+fn namespace() -> (tokio::runtime::Runtime, Namespace) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("tokio");
+    let namespace = Namespace::new().expect("a namespace");
+    let links = namespace
+        .enter(|inside| {
+            let _context = runtime.enter();
+            Nft::get().load(inside, TRACKING).expect("good rules");
+            Links::open(inside).expect("a socket")
+        })
+        .expect("the way in");
+    runtime.block_on(links.set_up(LOOPBACK)).expect("the loopback device");
+    (runtime, namespace)
+}
+
+/// One TCP connection from end to end; returns where it went.
+fn connect_once() -> (SocketAddr, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    let stream = TcpStream::connect(listener.local_addr().expect("bound")).expect("a connection");
+    let ends = (stream.local_addr().expect("connected"), stream.peer_addr().expect("connected"));
+    let _accepted = listener.accept().expect("a connection");
+    ends
+}
+
+#[test]
+fn a_connection_is_told_from_its_first_packet_on() {
+    if !lab_is_possible() {
+        return;
+    }
+    let (_runtime, namespace) = namespace();
+    let (ends, events) = namespace
+        .enter(|inside| {
+            let mut events = Events::open(inside).expect("a socket");
+            let ends = connect_once();
+            let mut seen: Vec<(CtChange, CtEntry)> = Vec::new();
+            let read = events.read(|change, entry| seen.push((change, entry))).expect("events");
+            assert_eq!(read, Read::Everything);
+            (ends, seen)
+        })
+        .expect("the way in");
+    let (change, first) = events.first().expect("at least one event");
+    assert_eq!(*change, CtChange::New);
+    assert_eq!(first.state, Some(CtState::SynSent));
+    let said = (first.original.source.to_string(), first.original.destination.to_string());
+    assert_eq!(said, (ends.0.to_string(), ends.1.to_string()));
+    assert_eq!(first.reply, first.original.reversed());
+    let states: Vec<_> = events.iter().filter_map(|(_, entry)| entry.state).collect();
+    assert!(states.contains(&CtState::Established), "{states:?}");
+    assert!(events.iter().all(|(_, entry)| entry.id == first.id && entry.id != 0), "one entry, one id");
+}
+
+#[test]
+fn what_is_dumped_is_there_until_it_is_flushed() {
+    if !lab_is_possible() {
+        return;
+    }
+    let (_runtime, namespace) = namespace();
+    namespace
+        .enter(|inside| {
+            let conntrack = Conntrack::open(inside).expect("a socket");
+            let ends = connect_once();
+            let entries = conntrack.dump().expect("a dump");
+            let sources: Vec<_> = entries.iter().map(|e| SocketAddr::from(e.original.source)).collect();
+            assert_eq!(sources, [ends.0]);
+            conntrack.flush().expect("a flush");
+            assert_eq!(conntrack.dump().expect("a dump"), []);
+        })
+        .expect("the way in");
+}
+
+#[test]
+fn events_that_nobody_reads_are_reported_as_lost() {
+    if !lab_is_possible() {
+        return;
+    }
+    let (_runtime, namespace) = namespace();
+    namespace
+        .enter(|inside| {
+            let mut events = Events::open(inside).expect("a socket");
+            nix::sys::socket::setsockopt(&events, nix::sys::socket::sockopt::RcvBuf, &4096)
+                .expect("a small buffer");
+            for _ in 0..50 {
+                connect_once();
+            }
+            assert_eq!(events.read(|_, _| ()).expect("events"), Read::SomeLost);
+            assert_eq!(events.read(|_, _| ()).expect("events"), Read::Everything, "told once");
+        })
+        .expect("the way in");
+}
