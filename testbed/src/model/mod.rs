@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod outcome;
 pub mod packet;
 pub mod physics;
+pub mod prediction;
 pub mod problem;
 pub mod quantity;
 pub mod suite;

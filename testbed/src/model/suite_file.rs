@@ -25,11 +25,11 @@ pub struct Known<'a> {
     /// Methods of the puncher that comes with testbed.
     pub methods: &'a [&'a str],
     /// The file of a topology, as its name and its text, or a sentence that says why there is none.
-    pub topology: &'a FindFile,
+    pub topology: &'a FindFile<'a>,
 }
 
 /// Finds a file by the name that a suite gives it.
-pub type FindFile = dyn Fn(&str) -> Result<(String, String), String>;
+pub type FindFile<'a> = dyn Fn(&str) -> Result<(String, String), String> + 'a;
 
 impl std::fmt::Debug for Known<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

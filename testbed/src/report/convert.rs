@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::event::{Environment, ProofResult, ProofRow};
-use crate::model::outcome::{CellResult, Outcome, Quantiles, Rate, Trial, Verdict};
+use crate::model::outcome::{CellResult, Expectation, Outcome, Quantiles, Rate, Trial, Verdict};
 use crate::model::suite::Cell;
 use crate::report::results::{
     ExpectedDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc, Results, TrialDoc,
@@ -26,6 +26,12 @@ impl From<Verdict> for VerdictDoc {
             Verdict::Error => Self::Error,
             Verdict::Skipped => Self::Skipped,
         }
+    }
+}
+
+impl From<&Expectation> for ExpectedDoc {
+    fn from(Expectation { probability, because }: &Expectation) -> Self {
+        Self { probability: *probability, because: because.clone() }
     }
 }
 
@@ -76,10 +82,7 @@ impl From<&CellResult> for PunchCell {
             failed: result.failed(),
             error: result.errors(),
             skipped: result.skipped(),
-            expected: result
-                .expected
-                .as_ref()
-                .map(|e| ExpectedDoc { probability: e.probability, because: e.because.clone() }),
+            expected: result.expected.as_ref().map(ExpectedDoc::from),
             observed: result.observed.map(RateDoc::from),
             verdict: result.verdict.into(),
             note: result.note.clone(),

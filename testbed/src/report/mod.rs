@@ -10,6 +10,7 @@ pub mod folder;
 pub mod junit;
 pub mod markdown;
 pub mod plain;
+pub mod plan;
 pub mod progress;
 pub mod results;
 pub mod table;

@@ -1,0 +1,96 @@
+//! Exactly what was typed: no file is read here and no name looked up.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::cli::filter::Filter;
+
+/// Builds real NATs out of the Linux kernel and tells the truth about TCP hole punching across them.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit code: 0 all as expected, 1 some cell differs from theory, \
+                        2 something broke or could not run, 4 nothing ran.")]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what a suite would run and what theory expects; needs no rights
+    Plan(PlanArgs),
+    /// List the suites and topologies that come with testbed
+    List,
+    /// List, show and prove NATs
+    #[command(subcommand)]
+    Nat(NatCommand),
+    /// Show an old run again, in any format
+    Report(ReportArgs),
+}
+
+/// Which cells of which suite.
+#[derive(Debug, clap::Args)]
+pub struct Selection {
+    /// A suite that comes with testbed, or the path of a file
+    pub suite: String,
+    /// Only cells whose axis has one of these values: `nat-a=random`, `method=auto,spray`, `nat-b=hash-*`, `cell=GLOB`
+    #[arg(long, value_name = "AXIS=VALUES")]
+    pub filter: Vec<Filter>,
+    /// Trials in each cell, instead of what the suite says
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub trials: Option<NonZeroU32>,
+    /// The punching method, instead of those of the suite
+    #[arg(long, value_name = "NAME")]
+    pub method: Option<String>,
+}
+
+/// `testbed plan`.
+#[derive(Debug, clap::Args)]
+pub struct PlanArgs {
+    /// Which cells.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `testbed nat`.
+#[derive(Debug, Subcommand)]
+pub enum NatCommand {
+    /// List the NATs of the catalogue
+    List,
+}
+
+/// `testbed report`.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// The folder of the run, or its `results.json`
+    pub run: PathBuf,
+    /// The format
+    #[arg(long, value_name = "FORMAT", default_value = "terminal")]
+    pub format: Format,
+}
+
+/// What a run can be shown as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Format {
+    /// Tables for people.
+    Terminal,
+    /// The whole of `results.json`.
+    Json,
+    /// For CI systems.
+    Junit,
+    /// For job summaries.
+    Markdown,
+}
+
+/// Reads a count.
+fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
+    let number: u32 = text.parse().map_err(|_| "expected a whole number".to_owned())?;
+    NonZeroU32::new(number).ok_or_else(|| "must be at least 1".to_owned())
+}

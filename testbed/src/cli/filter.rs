@@ -1,0 +1,146 @@
+//! `--filter`: which cells of a suite are run.
+//!
+//! Filters are all to be met; of the values of one filter any will do.
+
+use std::str::FromStr;
+
+use crate::cli::failure::Failure;
+use crate::model::problem::suggestion;
+use crate::model::suite::{Cell, Suite};
+
+/// The name under which a filter finds a cell's id.
+const CELL: &str = "cell";
+
+/// One `AXIS=VALUE,VALUE`; values may be globs with `*` and `?`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    key: String,
+    values: Vec<String>,
+}
+
+impl FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, values) = text.split_once('=').ok_or("expected AXIS=VALUE, as in nat-a=random")?;
+        let values: Vec<String> = values.split(',').map(|value| value.trim().to_owned()).collect();
+        if key.is_empty() || values.iter().any(String::is_empty) {
+            return Err("expected AXIS=VALUE, as in nat-a=random".to_owned());
+        }
+        Ok(Self { key: key.trim().to_owned(), values })
+    }
+}
+
+impl std::fmt::Display for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.key, self.values.join(","))
+    }
+}
+
+impl Filter {
+    fn admits(&self, cell: &Cell) -> bool {
+        let of_axis = || cell.values.iter().find(|(key, _)| key.to_string() == self.key);
+        let value =
+            if self.key == CELL { Some(cell.id.as_str()) } else { of_axis().map(|(_, v)| v.as_str()) };
+        value.is_some_and(|value| self.values.iter().any(|pattern| matches(pattern, value)))
+    }
+}
+
+/// The cells that every filter admits.
+///
+/// # Errors
+/// When a filter names an axis that the suite has not, or no cell is left.
+pub fn select(suite: &Suite, filters: &[Filter]) -> Result<Vec<Cell>, Failure> {
+    let axes: Vec<String> = suite.axes.iter().map(|axis| axis.key.to_string()).collect();
+    let known = || axes.iter().map(String::as_str).chain([CELL]);
+    for filter in filters {
+        if !known().any(|key| key == filter.key) {
+            let message =
+                format!("cannot filter by \"{}\": the suite \"{}\" has no such axis", filter.key, suite.name);
+            let listed = format!("its axes are {}", axes.join(", "));
+            return Err(Failure::with_help(message, suggestion(&filter.key, known(), listed)));
+        }
+    }
+    let all = suite.cells();
+    let left: Vec<Cell> = all.iter().filter(|cell| filters.iter().all(|f| f.admits(cell))).cloned().collect();
+    if left.is_empty() { Err(nothing(suite, &all, filters)) } else { Ok(left) }
+}
+
+/// Why no cell is left, and which values there are.
+fn nothing(suite: &Suite, all: &[Cell], filters: &[Filter]) -> Failure {
+    let Some(empty) = filters.iter().find(|filter| !all.iter().any(|cell| filter.admits(cell))) else {
+        let message = format!("nothing to run: no cell of \"{}\" meets all filters at once", suite.name);
+        return Failure::NothingToRun {
+            message,
+            help: Some(format!("see the cells with: testbed plan {}", suite.name)),
+        };
+    };
+    let message = format!("nothing to run: no cell of \"{}\" has {empty}", suite.name);
+    let axis = suite.axes.iter().find(|axis| axis.key.to_string() == empty.key);
+    let help = match axis {
+        Some(axis) => {
+            let listed = format!("the values of {} are {}", empty.key, axis.values.join(", "));
+            suggestion(&empty.values[0], axis.values.iter().map(String::as_str), listed)
+        }
+        None => format!("see the cells with: testbed plan {}", suite.name),
+    };
+    Failure::NothingToRun { message, help: Some(help) }
+}
+
+/// Whether a pattern with `*` (any text) and `?` (one character) fits the whole of a text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t) = (0, 0);
+    // Where the last star stands, and how much of the text it has swallowed up to.
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == text[t] => (p, t) = (p + 1, t + 1),
+            _ => match star {
+                Some((at, swallowed)) => {
+                    star = Some((at, swallowed + 1));
+                    (p, t) = (at + 1, swallowed + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_fit_whole_texts() {
+        for (pattern, text, expected) in [
+            ("random", "random", true),
+            ("random", "randomly", false),
+            ("ran*", "random", true),
+            ("*-preserving", "port-preserving", true),
+            ("*r*n*", "random", true),
+            ("r?ndom", "random", true),
+            ("r?dom", "random", false),
+            ("*", "", true),
+            ("?", "", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-b-b", false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_an_axis_and_values() {
+        let filter: Filter = "nat-a=random, hash-*".parse().expect("a good filter");
+        assert_eq!(filter.to_string(), "nat-a=random,hash-*");
+        for wrong in ["", "nat-a", "=x", "nat-a=", "nat-a=x,,y"] {
+            assert!(wrong.parse::<Filter>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The commands that only print: `list`, `plan`, `report`, `nat list`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::cli::args::{Format, PlanArgs, ReportArgs};
+use crate::cli::failure::Failure;
+use crate::cli::select;
+use crate::model::catalogue::Catalogue;
+use crate::model::embedded::{SUITES, TOPOLOGIES};
+use crate::model::{prediction, theory, topology_file};
+use crate::report::plan::Plan;
+use crate::report::{folder, junit, markdown, terminal};
+
+/// `testbed list`.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn list() -> Result<ExitCode, Failure> {
+    let catalogue = Catalogue::embedded();
+    let mut lines = vec!["suites".to_owned()];
+    for embedded in SUITES {
+        let suite = select::suite(embedded.name, &catalogue)?;
+        let (cells, trials) = (suite.cells().len(), suite.trials);
+        lines.push(format!("  {:20} {} ({cells} cells × {trials} trials)", suite.name, suite.summary));
+    }
+    lines.push("topologies".to_owned());
+    for embedded in TOPOLOGIES {
+        let topology = topology_file::parse(embedded.file, embedded.text)?;
+        lines.push(format!("  {:20} {}", topology.name, topology.summary));
+    }
+    print(|out| lines.iter().try_for_each(|line| writeln!(out, "{line}")))
+}
+
+/// `testbed nat list`.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn nats() -> Result<ExitCode, Failure> {
+    let catalogue = Catalogue::embedded();
+    let width = catalogue.profiles().map(|profile| profile.name.len()).max().unwrap_or(0);
+    print(|out| {
+        catalogue.profiles().try_for_each(|profile| {
+            writeln!(out, "{:width$}  {}", profile.name, profile.summary)?;
+            writeln!(out, "{:width$}    {}", "", theory::describe(&profile.behavior))
+        })
+    })
+}
+
+/// `testbed plan`.
+///
+/// # Errors
+/// When the suite is wrong, no cell is left, or standard output cannot be written.
+pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
+    let catalogue = Catalogue::embedded();
+    let selected = select::select(&args.selection, &catalogue)?;
+    let expect = |cell| (cell, prediction::expect(&selected.suite, cell, &catalogue));
+    let plan = Plan { suite: &selected.suite, cells: selected.cells.iter().map(expect).collect() };
+    print(|out| if args.json { plan.write_json(out) } else { plan.write(out) })
+}
+
+/// `testbed report`.
+///
+/// # Errors
+/// When the run cannot be read, or standard output cannot be written.
+pub fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
+    let results = folder::read(&args.run).map_err(Failure::new)?;
+    print(|out| match args.format {
+        Format::Terminal => terminal::write(&results, terminal_width(), out),
+        Format::Json => out.write_all(results.to_json().as_bytes()),
+        Format::Junit => out.write_all(junit::text(&results).as_bytes()),
+        Format::Markdown => out.write_all(markdown::text(&results).as_bytes()),
+    })
+}
+
+/// Columns of the terminal on standard output, if there is one.
+pub(super) fn terminal_width() -> Option<usize> {
+    console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
+}
+
+/// Lets `write` write to standard output, in colour where that is wanted. A reader that has seen enough is no error.
+pub(super) fn print(
+    write: impl FnOnce(&mut anstream::AutoStream<io::StdoutLock<'static>>) -> io::Result<()>,
+) -> Result<ExitCode, Failure> {
+    let mut out = anstream::AutoStream::auto(io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to standard output: {why}")))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,25 @@
+//! The `testbed` command: what was typed becomes requests to the layers below, and their answers an exit code.
+
+pub mod args;
+pub mod failure;
+pub mod filter;
+pub mod list;
+pub mod select;
+
+use std::process::ExitCode;
+
+use crate::cli::args::{Args, Command, NatCommand};
+use crate::cli::failure::Failure;
+
+/// Does what was asked for.
+///
+/// # Errors
+/// Why it could not be done; [`Failure::exit_code`] says how to end.
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    match args.command {
+        Command::List => list::list(),
+        Command::Plan(args) => list::plan(&args),
+        Command::Report(args) => list::report(&args),
+        Command::Nat(NatCommand::List) => list::nats(),
+    }
+}

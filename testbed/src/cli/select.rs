@@ -1,0 +1,105 @@
+//! From the words of the command line to a checked suite and its cells.
+
+use std::fs;
+use std::path::Path;
+
+use crate::cli::args::Selection;
+use crate::cli::failure::Failure;
+use crate::cli::filter;
+use crate::model::catalogue::Catalogue;
+use crate::model::embedded::{self, Embedded, SUITES, TOPOLOGIES};
+use crate::model::problem::suggestion;
+use crate::model::suite::{Axis, AxisKey, Cell, Suite};
+use crate::model::suite_file::{self, Known};
+use crate::model::theory::METHODS;
+
+/// A suite with what the command line changed, and the cells that are left.
+#[derive(Debug)]
+pub struct Selected {
+    /// The suite.
+    pub suite: Suite,
+    /// Its cells after the filters, at least one.
+    pub cells: Vec<Cell>,
+}
+
+/// Reads the suite and picks its cells.
+///
+/// # Errors
+/// When there is no such suite, it is wrong, or no cell is left.
+pub fn select(selection: &Selection, catalogue: &Catalogue) -> Result<Selected, Failure> {
+    let mut suite = suite(&selection.suite, catalogue)?;
+    if let Some(trials) = selection.trials {
+        suite.trials = trials.get();
+    }
+    if let Some(method) = &selection.method {
+        set_method(&mut suite, method)?;
+    }
+    let cells = filter::select(&suite, &selection.filter)?;
+    Ok(Selected { suite, cells })
+}
+
+/// The suite of that name, or in that file.
+pub(super) fn suite(name: &str, catalogue: &Catalogue) -> Result<Suite, Failure> {
+    let (file, text) = if is_path(name) {
+        (name.to_owned(), read(Path::new(name))?)
+    } else {
+        let found = embedded::find(SUITES, name).ok_or_else(|| unknown_suite(name))?;
+        (found.file.to_owned(), found.text.to_owned())
+    };
+    let nats: Vec<&str> = catalogue.profiles().map(|profile| profile.name.as_str()).collect();
+    let folder = Path::new(&file).parent().unwrap_or(Path::new("")).to_owned();
+    let topology = |name: &str| topology(name, &folder);
+    Ok(suite_file::parse(&file, &text, &Known { nats: &nats, methods: METHODS, topology: &topology })?)
+}
+
+/// The file of a topology: one that comes with testbed, or a path beside the suite.
+fn topology(name: &str, folder: &Path) -> Result<(String, String), String> {
+    if is_path(name) {
+        let path = folder.join(name);
+        let text = fs::read_to_string(&path);
+        return text
+            .map(|text| (path.display().to_string(), text))
+            .map_err(|why| format!("cannot read the topology \"{}\": {why}", path.display()));
+    }
+    let found = embedded::find(TOPOLOGIES, name);
+    found.map(|found| (found.file.to_owned(), found.text.to_owned())).ok_or_else(|| {
+        let listed = format!("there are {}", names(TOPOLOGIES));
+        let help = suggestion(name, TOPOLOGIES.iter().map(|t| t.name), listed);
+        format!("unknown topology \"{name}\": {help}, and the path of a file")
+    })
+}
+
+/// A name with a slash or an ending is the path of a file.
+fn is_path(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".toml")
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path)
+        .map_err(|why| Failure::new(format!("cannot read the suite \"{}\": {why}", path.display())))
+}
+
+fn unknown_suite(name: &str) -> Failure {
+    let listed = format!("there are {}, and the path of a file", names(SUITES));
+    let help = suggestion(name, SUITES.iter().map(|suite| suite.name), listed);
+    Failure::with_help(format!("unknown suite \"{name}\""), help)
+}
+
+fn names(all: &[Embedded]) -> String {
+    all.iter().map(|embedded| embedded.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Replaces the methods of the suite by one.
+fn set_method(suite: &mut Suite, method: &str) -> Result<(), Failure> {
+    if suite.program == suite_file::own_puncher() && !METHODS.contains(&method) {
+        let listed = format!("there are {}", METHODS.join(", "));
+        let help = suggestion(method, METHODS.iter().copied(), listed);
+        return Err(Failure::with_help(format!("unknown method \"{method}\""), help));
+    }
+    let values = vec![method.to_owned()];
+    match suite.axes.iter_mut().find(|axis| axis.key == AxisKey::Method) {
+        Some(axis) => axis.values = values,
+        None => suite.axes.push(Axis { key: AxisKey::Method, values }),
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! What a suite would run and what theory expects, before anything runs.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::Style;
+use serde::Serialize;
+
+use crate::model::outcome::Expectation;
+use crate::model::suite::{Cell, Suite};
+use crate::report::convert::axes;
+use crate::report::plain::harmless;
+use crate::report::results::ExpectedDoc;
+use crate::run::verdict::percent;
+
+/// Version of the plan's schema.
+const SCHEMA: u32 = 1;
+
+/// What would be run.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The suite, with what the command line changed.
+    pub suite: &'a Suite,
+    /// Its cells after the filters, each with what theory says.
+    pub cells: Vec<(&'a Cell, Option<Expectation>)>,
+}
+
+#[derive(Serialize)]
+struct PlanDoc<'a> {
+    schema: u32,
+    suite: &'a str,
+    trials_per_cell: u32,
+    cells: Vec<PlannedDoc<'a>>,
+}
+
+#[derive(Serialize)]
+struct PlannedDoc<'a> {
+    id: &'a str,
+    axes: BTreeMap<String, String>,
+    expected: Option<ExpectedDoc>,
+}
+
+impl Plan<'_> {
+    /// Writes a line for each cell, and below it the reasons.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let bold = Style::new().bold();
+        let Suite { name, summary, trials, .. } = self.suite;
+        writeln!(out, "{bold}{}{bold:#}  {}", harmless(name), harmless(summary))?;
+        let width = self.cells.iter().map(|(cell, _)| cell.id.chars().count()).max().unwrap_or(0);
+        for (cell, expected) in &self.cells {
+            let id = harmless(&cell.id);
+            match expected {
+                Some(e) => writeln!(out, "  {id:width$}  {:>8}  {}", percent(e.probability), e.because)?,
+                None => writeln!(out, "  {id:width$}  {:>8}  theory does not know this method", "?")?,
+            }
+        }
+        let cells = self.cells.len();
+        writeln!(out, "\n{cells} cells × {trials} trials = {} trials", cells as u64 * u64::from(*trials))
+    }
+
+    /// Writes the same for programs.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
+        let cells = self.cells.iter().map(|(cell, expected)| PlannedDoc {
+            id: &cell.id,
+            axes: axes(cell),
+            expected: expected.as_ref().map(ExpectedDoc::from),
+        });
+        let cells = cells.collect();
+        let doc =
+            PlanDoc { schema: SCHEMA, suite: &self.suite.name, trials_per_cell: self.suite.trials, cells };
+        serde_json::to_writer_pretty(&mut *out, &doc)?;
+        writeln!(out)
+    }
+}
