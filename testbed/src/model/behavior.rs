@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Everything a NAT is declared to do.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Behavior {
     /// Whether addresses are translated at all.
     pub translation: Translation,

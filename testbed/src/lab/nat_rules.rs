@@ -1,0 +1,100 @@
+//! A behaviour and an address become nftables rules that a network engineer can read, and the sysctls they rely on.
+//!
+//! Pure text: loading is `kernel::ruleset`. Names are fixed, so that users can write rulesets of their own: the way up
+//! is the device `wan`, the ways down are `lan0`, `lan1`, …; table `ip nat` translates, table `ip filter` decides who
+//! may pass. What must be remembered between packets lies in named sets and maps (listed by [`dynamic_objects`]):
+//!
+//! | name | key | what it remembers |
+//! |---|---|---|
+//! | `mapping` | inside endpoint, and the remote one as far as the mapping depends on it | the external port |
+//! | `owner` | external port | the inside endpoint that packets from outside go to |
+//! | `taken` | external port | that somebody has it |
+//! | `busy` | inside endpoint | that its own port serves one of its mappings already |
+//! | `admitted` | external port and remote address | that the inside has sent there |
+//! | `open` | inside endpoint (and remote address) | the same, for a firewall |
+//! | `held`, `seen` | both endpoints of an unsolicited SYN | that it came less than 6 s, or 60 s, ago |
+//! | `holders` | inside address | its mappings, for the quota |
+
+mod filter;
+mod memory;
+mod pool;
+mod sysctls;
+mod text;
+mod translate;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::Ipv4Addr;
+
+use crate::model::address_plan::{AddressPlan, Network};
+use crate::model::behavior::{Behavior, Translation};
+use crate::model::topology::NodeName;
+
+pub use memory::DynamicObject;
+
+/// Where a NAT stands: all that its rules need to know of its surroundings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatSite {
+    /// Its external address, on the device `wan`.
+    pub wan: Ipv4Addr,
+    /// The networks below it, by device: `lan0`, `lan1`, …
+    pub lans: Vec<(String, Network)>,
+}
+
+/// What makes a node this NAT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatConfig {
+    /// Text for `nft -f`. Empty for a router.
+    pub ruleset: String,
+    /// Sysctls and their values, by dotted name, in the order in which they are to be set.
+    pub sysctls: Vec<(String, String)>,
+}
+
+impl NatSite {
+    /// The surroundings of `node`; `None` if the plan gives it no address.
+    #[must_use]
+    pub fn of(plan: &AddressPlan, node: &NodeName) -> Option<Self> {
+        Some(Self { wan: plan.address(node)?, lans: plan.networks_below(node) })
+    }
+}
+
+/// The rules and sysctls of a NAT that behaves so.
+///
+/// `behavior` is taken to have passed [`Behavior::check`]; rules for an impossible one mean nothing.
+#[must_use]
+pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
+    let ruleset = match behavior.translation {
+        Translation::Router => String::new(),
+        Translation::Firewall => filter::table(behavior),
+        Translation::Nat => format!("{}\n{}", translate::table(behavior, site), filter::table(behavior)),
+    };
+    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior) }
+}
+
+/// A user's own ruleset, with the addresses of the site defined on top of it: `$wan_address`, and `$lan0_network` and
+/// so on for each device below.
+///
+/// The sysctls are those that `behavior` claims.
+#[must_use]
+pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig {
+    let mut ruleset = format!("define wan_address = {}\n", site.wan);
+    for (device, network) in &site.lans {
+        ruleset += &format!("define {device}_network = {}/{}\n", network.address, network.prefix);
+    }
+    ruleset += text;
+    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior) }
+}
+
+/// The sets and maps that traffic fills: a reset between two trials flushes them all.
+#[must_use]
+pub fn dynamic_objects(behavior: &Behavior) -> Vec<DynamicObject> {
+    match behavior.translation {
+        Translation::Router => Vec::new(),
+        Translation::Firewall => filter::objects(behavior),
+        Translation::Nat => {
+            let memory = memory::Memory::of(behavior);
+            memory.objects().into_iter().chain(filter::objects(behavior)).collect()
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Table `filter`: what is answered to a SYN that nobody expects, and which packets may pass.
+
+use crate::model::behavior::{
+    Behavior, Filtering, IcmpError, InvalidPackets, SynAfterSyn, Translation, UnsolicitedSyn,
+};
+
+use super::memory::{DynamicObject, Lifetimes, declare};
+use super::text::{Chain, table as write_table};
+
+/// A segment that opens a connection.
+const SYN: &str = "tcp flags & (syn | ack) == syn";
+
+/// Table `filter` of a NAT or firewall that behaves so; empty if it has no rules.
+pub(super) fn table(behavior: &Behavior) -> String {
+    let sets: Vec<String> = objects(behavior).into_iter().map(|o| declaration(behavior, o)).collect();
+    write_table("filter", &sets, &[input(behavior), forward(behavior), learn(behavior)])
+}
+
+/// The sets of the table that traffic fills.
+pub(super) fn objects(behavior: &Behavior) -> Vec<DynamicObject> {
+    let firewall = behavior.translation == Translation::Firewall;
+    let late = behavior.unsolicited_syn == UnsolicitedSyn::IcmpAfterSixSeconds;
+    let open = firewall && behavior.filtering != Filtering::AddressAndPortDependent;
+    let all = [
+        (open, DynamicObject::new("filter", "set", "open")),
+        (firewall && behavior.quota.is_some(), DynamicObject::new("filter", "set", "holders")),
+        (late, DynamicObject::new("filter", "set", "held")),
+        (late, DynamicObject::new("filter", "set", "seen")),
+    ];
+    all.into_iter().filter(|(wanted, _)| *wanted).map(|(_, object)| object).collect()
+}
+
+fn declaration(behavior: &Behavior, object: DynamicObject) -> String {
+    const BOTH: &str = "ipv4_addr . inet_service . ipv4_addr . inet_service";
+    let (comment, types, flags) = match (object.name, behavior.filtering) {
+        ("open", Filtering::AddressDependent) => (
+            "Inside endpoints, and the remote addresses that they sent to.",
+            "ipv4_addr . inet_service . ipv4_addr",
+            "dynamic,timeout",
+        ),
+        ("open", _) => {
+            ("Inside endpoints that sent something.", "ipv4_addr . inet_service", "dynamic,timeout")
+        }
+        ("held", _) => ("Unsolicited SYNs of the last 6 s.", BOTH, "dynamic,timeout"),
+        ("seen", _) => ("Unsolicited SYNs of the last minute.", BOTH, "dynamic,timeout"),
+        _ => ("Inside hosts, and how many connections each has.", "ipv4_addr", "dynamic"),
+    };
+    declare(comment, object, types, flags)
+}
+
+/// What happens to packets for the NAT itself: from outside, those that no mapping admits.
+fn input(behavior: &Behavior) -> Chain {
+    let mut chain = Chain::base("input", "filter hook input priority filter");
+    if behavior.translation == Translation::Nat {
+        // A SYN that hits the entry of a closed connection is invalid, not new.
+        refuse(&mut chain, behavior.unsolicited_syn, "iifname \"wan\" meta l4proto tcp ct state new,invalid");
+    }
+    chain
+}
+
+/// The rules that answer whatever `condition` selects.
+fn refuse(chain: &mut Chain, answer: UnsolicitedSyn, condition: &str) {
+    const WHO: &str = "ip saddr . tcp sport . ip daddr . tcp dport";
+    let note = format!("Unsolicited SYN: {answer}.");
+    let reject = |with: &str| format!("{condition} reject with {with}");
+    match answer {
+        UnsolicitedSyn::Kernel => {}
+        UnsolicitedSyn::Drop => {
+            chain.note(note).rule(format!("{condition} drop"));
+        }
+        UnsolicitedSyn::Reset => {
+            chain.note(note).rule(reject("tcp reset"));
+        }
+        UnsolicitedSyn::Icmp(error) => {
+            chain.note(note).rule(reject(&format!("icmp type {}", icmp_name(error))));
+        }
+        UnsolicitedSyn::IcmpAfterSixSeconds => {
+            chain
+                .note(note)
+                .note("Silence for 6 s (RFC 5382 REQ-4); then a retransmission is answered. A sender that gave up by")
+                .note("then is never answered.")
+                .rule(format!("{condition} {WHO} @held drop"))
+                .rule(format!("{condition} {WHO} @seen reject with icmp type port-unreachable"))
+                .rule(format!(
+                    "{condition} add @seen {{ {WHO} timeout 60s }} add @held {{ {WHO} timeout 6s }} drop"
+                ));
+        }
+    }
+}
+
+/// What nft calls an ICMP error.
+fn icmp_name(error: IcmpError) -> &'static str {
+    match error {
+        IcmpError::PortUnreachable => "port-unreachable",
+        IcmpError::HostUnreachable => "host-unreachable",
+        IcmpError::NetUnreachable => "net-unreachable",
+        IcmpError::ProtocolUnreachable => "prot-unreachable",
+        IcmpError::NetProhibited => "net-prohibited",
+        IcmpError::HostProhibited => "host-prohibited",
+        IcmpError::AdminProhibited => "admin-prohibited",
+    }
+}
+
+/// What happens to packets that pass through.
+fn forward(behavior: &Behavior) -> Chain {
+    let mut chain = Chain::base("forward", "filter hook forward priority filter");
+    let firewall = behavior.translation == Translation::Firewall;
+    if firewall {
+        admit(&mut chain, behavior.filtering);
+        let condition = format!("iifname \"wan\" {SYN} ct state new,invalid");
+        refuse(&mut chain, behavior.unsolicited_syn, &condition);
+    }
+    match behavior.syn_after_syn {
+        SynAfterSyn::Accept => {}
+        SynAfterSyn::Drop => {
+            chain
+                .note("SYN after SYN: drop. A SYN that answers a SYN, as in a simultaneous open, vanishes.")
+                .rule(format!("iifname \"wan\" ct direction reply {SYN} drop"));
+        }
+        SynAfterSyn::Reset => {
+            chain
+                .note(
+                    "SYN after SYN: reset. A SYN that answers a SYN, as in a simultaneous open, is refused.",
+                )
+                .rule(format!("iifname \"wan\" ct direction reply {SYN} reject with tcp reset"));
+        }
+    }
+    if behavior.invalid_packets == InvalidPackets::Drop {
+        chain.note("Invalid packets: drop. They would pass untranslated.").rule("ct state invalid drop");
+    }
+    if let (true, Some(quota)) = (firewall, behavior.quota) {
+        chain.note(format!("Quota: {quota} connections for each inside host.")).rule(format!(
+            "oifname \"wan\" meta l4proto tcp ct state new add @holders {{ ip saddr ct count over {quota} }} drop"
+        ));
+    }
+    chain
+}
+
+/// What a firewall lets in.
+fn admit(chain: &mut Chain, filtering: Filtering) {
+    match filtering {
+        Filtering::AddressAndPortDependent => {}
+        Filtering::AddressDependent => {
+            chain
+                .note("Filtering: address-dependent. Whose address was sent to may answer from any port.")
+                .rule("iifname \"wan\" ip daddr . tcp dport . ip saddr @open accept");
+        }
+        Filtering::EndpointIndependent => {
+            chain
+                .note("Filtering: endpoint-independent. Anyone may send to an endpoint that has sent.")
+                .rule("iifname \"wan\" ip daddr . tcp dport @open accept");
+        }
+    }
+}
+
+/// What a firewall remembers of who sent where.
+fn learn(behavior: &Behavior) -> Chain {
+    let mut chain = Chain::base("learn", "filter hook postrouting priority 101");
+    let remote = match behavior.filtering {
+        _ if behavior.translation != Translation::Firewall => return chain,
+        Filtering::AddressAndPortDependent => return chain,
+        Filtering::AddressDependent => " . ip daddr",
+        Filtering::EndpointIndependent => "",
+    };
+    let Lifetimes { standing, opening, threshold } = Lifetimes::of(&behavior.timeouts);
+    let inside = "oifname \"wan\" meta l4proto tcp ct direction original";
+    let key = format!("ip saddr . tcp sport{remote}");
+    chain
+        .note("Every packet from inside keeps the way open, as long as its connection is tracked.")
+        .rule(format!(
+            "{inside} ct expiration > {threshold}s update @open {{ {key} timeout {standing}s }} accept"
+        ))
+        .rule(format!("{inside} update @open {{ {key} timeout {opening}s }}"));
+    chain
+}

@@ -1,0 +1,108 @@
+use super::*;
+use crate::model::behavior::{
+    Allocation, Filtering, Hairpinning, Mapping, Overloading, Pool, PortRange, UnsolicitedSyn,
+};
+use crate::model::catalogue::Catalogue;
+
+fn site() -> NatSite {
+    let network = |n| Network { address: Ipv4Addr::new(10, 0, n, 0), prefix: 24 };
+    NatSite {
+        wan: Ipv4Addr::new(192, 0, 2, 2),
+        lans: vec![("lan0".to_owned(), network(0)), ("lan1".to_owned(), network(1))],
+    }
+}
+
+fn rules(behavior: &Behavior) -> String {
+    behavior.check().expect("a behaviour that can be");
+    render(behavior, &site()).ruleset
+}
+
+#[test]
+fn the_classic_three_are_short() {
+    let catalogue = Catalogue::embedded();
+    let text = |name: &str| rules(&catalogue.get(name).expect("a classic NAT").behavior);
+    insta::assert_snapshot!("port-preserving", text("port-preserving"));
+    insta::assert_snapshot!("random", text("random"));
+    insta::assert_snapshot!("sequential", text("sequential"));
+}
+
+#[test]
+fn a_full_cone_with_hairpinning_remembers_its_mappings() {
+    let behavior = Behavior {
+        allocation: Allocation::Random,
+        filtering: Filtering::EndpointIndependent,
+        hairpinning: Hairpinning::On,
+        overloading: Overloading::Off,
+        unsolicited_syn: UnsolicitedSyn::IcmpAfterSixSeconds,
+        ..Behavior::port_preserving()
+    };
+    insta::assert_snapshot!("full-cone-hairpin", rules(&behavior));
+    let names: Vec<_> = dynamic_objects(&behavior).iter().map(|o| o.name).collect();
+    assert_eq!(names, ["mapping", "owner", "taken", "held", "seen"]);
+}
+
+#[test]
+fn every_dynamic_object_is_declared_and_no_other() {
+    for profile in Catalogue::embedded().profiles() {
+        let text = render(&profile.behavior, &site()).ruleset;
+        let declared = text.lines().filter(|l| l.trim_start().starts_with("flags dynamic")).count();
+        assert_eq!(declared, dynamic_objects(&profile.behavior).len(), "{}", profile.name);
+    }
+}
+
+#[test]
+fn counters_go_through_the_pool_step_by_step() {
+    let range = PortRange { low: 20_000, high: 20_009 };
+    let ports = |step| pool::ports(Allocation::Sequential { step }, range);
+    assert_eq!(ports(3), [20_000, 20_003, 20_006, 20_009]);
+    assert_eq!(ports(-4), [20_009, 20_005, 20_001]);
+    assert_eq!(pool::ports(Allocation::Random, range).len(), 10);
+}
+
+#[test]
+fn the_end_of_the_port_space_is_the_end_of_the_pool() {
+    let range = PortRange { low: 65_530, high: 65_535 };
+    assert_eq!(pool::ports(Allocation::Sequential { step: 4 }, range), [65_530, 65_534]);
+    let range = PortRange { low: 1, high: 6 };
+    assert_eq!(pool::ports(Allocation::Sequential { step: -4 }, range), [6, 2]);
+}
+
+#[test]
+fn blocks_belong_to_addresses_of_each_network_in_turn() {
+    let behavior = Behavior {
+        mapping: Mapping::AddressAndPortDependent,
+        allocation: Allocation::Random,
+        pool: Pool::Blocks { range: PortRange { low: 2_000, high: 2_399 }, size: 100 },
+        ..Behavior::port_preserving()
+    };
+    let text = rules(&behavior);
+    for (address, block) in [
+        ("10.0.0.2", "2000-2099"),
+        ("10.0.1.2", "2100-2199"),
+        ("10.0.0.3", "2200-2299"),
+        ("10.0.1.3", "2300-2399"),
+    ] {
+        let rule = format!("ip saddr {address} meta l4proto tcp masquerade to :{block} fully-random");
+        assert!(text.contains(&rule), "{rule} in {text}");
+    }
+}
+
+#[test]
+fn each_rule_stands_under_a_comment() {
+    for profile in Catalogue::embedded().profiles() {
+        let text = render(&profile.behavior, &site()).ruleset;
+        for line in text.lines().filter(|l| l.contains("drop") || l.contains("reject with")) {
+            let before = text.split(line).next().unwrap_or_default();
+            assert!(before.contains('#'), "{}: {line}", profile.name);
+        }
+    }
+}
+
+#[test]
+fn a_users_own_ruleset_gets_the_addresses() {
+    let own = render_own("table ip nat { }\n", &Behavior::port_preserving(), &site());
+    let expected = "define wan_address = 192.0.2.2\ndefine lan0_network = 10.0.0.0/24\n\
+                    define lan1_network = 10.0.1.0/24\ntable ip nat { }\n";
+    assert_eq!(own.ruleset, expected);
+    assert!(own.sysctls.contains(&("net.ipv4.icmp_ratemask".to_owned(), "0".to_owned())));
+}
