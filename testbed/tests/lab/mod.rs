@@ -4,9 +4,13 @@ use std::io::Write as _;
 
 use testbed::kernel::namespace::Namespace;
 
+/// A sample of all NATs.
+mod covering;
 /// Network namespaces, their settings and their rulesets.
 mod conntrack;
 mod namespace;
+/// NATs: their rules and what these do.
+mod nat_rules;
 mod ruleset;
 /// Wires: what they do to frames, and what they tell of them.
 mod wire;

@@ -146,7 +146,7 @@ impl Memory {
     /// Marks what is about to be given a fresh port, where ports must not be shared.
     pub(super) fn mark_fresh(&self, chain: &mut Chain) {
         if self.taken {
-            chain.rule(format!("meta mark set {FRESH}"));
+            chain.note("What comes this far gets a fresh port.").rule(format!("meta mark set {FRESH}"));
         }
     }
 
@@ -180,22 +180,23 @@ impl Memory {
 
     /// The rules that remember one packet, for `seconds`.
     fn remember(&self, chain: &mut Chain, seconds: u64) {
+        const TCP: &str = "meta l4proto tcp";
         const INSIDE: &str = "ct original ip saddr . ct original proto-src";
         if self.mapping {
             let key = format!("{INSIDE}{}", self.remote_key());
-            chain.rule(format!("update @mapping {{ {key} timeout {seconds}s : tcp sport }}"));
+            chain.rule(format!("{TCP} update @mapping {{ {key} timeout {seconds}s : tcp sport }}"));
         }
         if self.owner {
-            chain.rule(format!("update @owner {{ tcp sport timeout {seconds}s : {INSIDE} }}"));
+            chain.rule(format!("{TCP} update @owner {{ tcp sport timeout {seconds}s : {INSIDE} }}"));
         }
         if self.taken {
-            chain.rule(format!("update @taken {{ tcp sport timeout {seconds}s }}"));
+            chain.rule(format!("{TCP} update @taken {{ tcp sport timeout {seconds}s }}"));
         }
         if self.busy {
-            chain.rule(format!("update @busy {{ {INSIDE} timeout {seconds}s }}"));
+            chain.rule(format!("{TCP} update @busy {{ {INSIDE} timeout {seconds}s }}"));
         }
         if self.admitted {
-            chain.rule(format!("update @admitted {{ tcp sport . ip daddr timeout {seconds}s }}"));
+            chain.rule(format!("{TCP} update @admitted {{ tcp sport . ip daddr timeout {seconds}s }}"));
         }
     }
 }

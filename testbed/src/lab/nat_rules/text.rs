@@ -31,6 +31,26 @@ impl Chain {
         self
     }
 
+    /// The number of rules.
+    pub(super) fn rules(&self) -> usize {
+        self.lines.iter().filter(|line| !line.starts_with('#')).count()
+    }
+
+    /// The same rules, each under one more condition.
+    pub(super) fn under(&self, condition: &str) -> Self {
+        let line = |line: &String| match line.starts_with('#') {
+            true => line.clone(),
+            false => format!("{condition} {line}"),
+        };
+        Self { name: self.name.clone(), hook: self.hook, lines: self.lines.iter().map(line).collect() }
+    }
+
+    /// Adds the rules and comments of another chain.
+    pub(super) fn append(&mut self, other: &Self) -> &mut Self {
+        self.lines.extend(other.lines.iter().cloned());
+        self
+    }
+
     /// Whether the chain does anything.
     pub(super) fn is_empty(&self) -> bool {
         self.lines.is_empty()

@@ -36,8 +36,16 @@ impl Writer<'_> {
         }
         let mut chains = vec![self.prerouting()];
         chains.extend(self.parts.iter().map(|part| self.next_port(part)));
-        chains.push(self.translate());
-        chains.push(self.postrouting());
+        let translate = self.translate();
+        let simple = self.behavior.hairpinning == Hairpinning::Off && translate.rules() == 1;
+        if simple {
+            chains.push(self.postrouting(&translate.under("oifname \"wan\"")));
+        } else {
+            let mut enter = Chain::regular("");
+            enter.rule("oifname \"wan\" meta l4proto tcp goto translate");
+            chains.push(translate);
+            chains.push(self.postrouting(&enter));
+        }
         chains.extend(self.memory.learn());
         write_table("nat", &sets, &chains)
     }
@@ -69,9 +77,10 @@ impl Writer<'_> {
         chain
     }
 
-    fn postrouting(&self) -> Chain {
+    /// `outwards` is what happens to TCP connections towards the outside.
+    fn postrouting(&self, outwards: &Chain) -> Chain {
         let mut chain = Chain::base("postrouting", "nat hook postrouting priority srcnat");
-        chain.rule("oifname \"wan\" meta l4proto tcp goto translate");
+        chain.append(outwards);
         if self.behavior.hairpinning == Hairpinning::On {
             chain
                 .note("Hairpinning: on. The destination sees the external endpoint of the source.")
