@@ -1,4 +1,8 @@
 //! A wire carries frames as its conditions say, and tells what it saw.
 
+mod bench;
 mod cable;
 mod carries;
+mod evidence;
+mod faults;
+mod holding;

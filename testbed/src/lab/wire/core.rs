@@ -111,9 +111,13 @@ impl Core {
         Ok(())
     }
 
-    /// The wire of a living handle.
+    /// The wire of a living handle, after all frames that have entered it by now: what is changed next is changed for
+    /// later ones only.
     pub(super) fn line(&mut self, id: u64) -> Option<&mut Line> {
-        self.lines.get_mut(&id)
+        let mut desk = Desk { queue: &mut self.queue, buffer: &mut self.buffer, clocks: self.clocks };
+        let line = self.lines.get_mut(&id)?;
+        line.catch_up(&mut desk);
+        Some(line)
     }
 
     /// The tap of a living handle.

@@ -166,12 +166,17 @@ impl Line {
 
     /// Hands over what was seen, frames that still wait in the sockets included.
     pub(super) fn take(&mut self, desk: &mut Desk<'_>) -> Tapped {
-        for end in End::BOTH {
-            self.receive(end, FLOOD, desk);
-        }
+        self.catch_up(desk);
         let drops = |port: &Port| port.socket.take_drops();
         let [x, y] = &self.ports;
         self.log.take(drops(x).and_then(|x| Ok(x + drops(y)?)))
+    }
+
+    /// Takes in all frames that wait.
+    pub(super) fn catch_up(&mut self, desk: &mut Desk<'_>) {
+        for end in End::BOTH {
+            self.receive(end, FLOOD, desk);
+        }
     }
 
     /// Takes in up to `limit` frames that wait at one end.

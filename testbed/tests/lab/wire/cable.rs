@@ -1,9 +1,11 @@
-//! A wire between two hosts: the smallest thing that frames can cross.
+//! Wires between hosts: the smallest things that frames can cross.
 
+use std::io::{ErrorKind, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use testbed::kernel::namespace::{Inside, Namespace};
 use testbed::kernel::packet_socket::PacketSocket;
 use testbed::kernel::sysctl::Sysctl;
@@ -12,36 +14,33 @@ use testbed::model::conditions::{Conditions, LinkConditions};
 use testbed::model::evidence::{Direction, Frame};
 use testbed::model::packet::{Packet, PacketKind};
 
+use crate::lab::lab_is_possible;
+
 pub(super) const LOWER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 pub(super) const UPPER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// How long a test waits for what must come.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Room for datagrams that nobody has read yet, in bytes.
+const ROOM: usize = 32 << 20;
+
 /// `lower` == wire == `upper`, each host with the device `eth0`.
 pub(super) struct Cable {
     pub(super) wire: Wire,
     pub(super) lower: Namespace,
     pub(super) upper: Namespace,
+    /// Where the inner ends `x` and `y` lie.
+    pub(super) between: Namespace,
 }
 
 impl Cable {
     pub(super) fn new(engine: &WireEngine, conditions: LinkConditions) -> Self {
-        let [lower, upper, between] =
-            std::array::from_fn(|_| Namespace::create(quiet).expect("a namespace").0);
-        for (end, host, address) in [("x", &lower, LOWER), ("y", &upper, UPPER)] {
-            between.enter(|_| veth(end, &host.path())).expect("the way in");
-            host.enter(|_| bring_up(address)).expect("the way in");
-        }
-        let sockets = between.enter(|inside| {
-            ip("link set x up");
-            ip("link set y up");
-            ["x", "y"].map(|end| PacketSocket::carrier(inside, end).expect("a packet socket"))
-        });
-        let [x, y] = sockets.expect("the way in");
-        let spec =
-            WireSpec { name: "the wire".to_owned(), link: 7, conditions, seed: 1, tap: TapLimits::default() };
-        Self { wire: engine.add(x, y, spec).expect("a wire"), lower, upper }
+        let [lower, upper] = [host(), host()];
+        let (wire, between) = plug(engine, &lower, (&upper, "eth0"), conditions);
+        address(&lower, "eth0", LOWER);
+        address(&upper, "eth0", UPPER);
+        Self { wire, lower, upper, between }
     }
 
     /// The same delay both ways and nothing else.
@@ -53,28 +52,31 @@ impl Cable {
         self.wire.take_frames().expect("the engine lives")
     }
 
+    pub(super) fn begin_epoch(&self, seed: u64) {
+        self.wire.begin_epoch(seed).expect("the engine lives");
+    }
+
     /// A UDP socket in each host, connected to each other.
     pub(super) fn udp_pair(&self) -> (UdpSocket, UdpSocket) {
-        let bind = |host: &Namespace, address: Ipv4Addr| {
-            let socket =
-                host.enter(|_| UdpSocket::bind((address, 4000))).expect("the way in").expect("a port");
-            socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-            socket
-        };
-        let (lower, upper) = (bind(&self.lower, LOWER), bind(&self.upper, UPPER));
-        lower.connect((UPPER, 4000)).expect("an address");
-        upper.connect((LOWER, 4000)).expect("an address");
+        let (lower, upper) = (udp_socket(&self.lower, LOWER), udp_socket(&self.upper, UPPER));
+        lower.connect(upper.local_addr().expect("a port")).expect("an address");
+        upper.connect(lower.local_addr().expect("a port")).expect("an address");
         (lower, upper)
     }
 
-    /// Makes sure that both hosts know each other's MAC address, so that no frame waits for ARP.
+    /// Makes sure that both hosts know each other's MAC address, so that no frame waits for ARP; then forgets it.
     pub(super) fn warm_up(&self) {
         let (lower, upper) = self.udp_pair();
         let mut buffer = [0; 8];
         lower.send(b"ping").expect("a way out");
-        upper.recv(&mut buffer).expect("the ping");
+        receive(&upper, &mut buffer);
         upper.send(b"pong").expect("a way out");
-        lower.recv(&mut buffer).expect("the pong");
+        receive(&lower, &mut buffer);
+        for (host, other) in [(&self.lower, UPPER), (&self.upper, LOWER)] {
+            host.enter(|_| ip(&format!("neighbour change {other} dev eth0 nud permanent")))
+                .expect("the way in");
+        }
+        self.begin_epoch(1);
     }
 
     pub(super) fn listen(&self) -> TcpListener {
@@ -89,22 +91,50 @@ impl Cable {
     }
 }
 
-/// No IPv6, so that nothing is said on the link that the test did not say.
-fn quiet(inside: &Inside) {
-    for scope in ["default", "all"] {
-        let key = format!("net.ipv6.conf.{scope}.disable_ipv6");
-        Sysctl::new(key, 1).write(inside).expect("IPv6 to be configurable");
-    }
+/// A host without any device but `lo`, and without IPv6, so that nothing is said that the test did not say.
+pub(super) fn host() -> Namespace {
+    let quiet = |inside: &Inside| {
+        for scope in ["default", "all"] {
+            let key = format!("net.ipv6.conf.{scope}.disable_ipv6");
+            Sysctl::new(key, 1).write(inside).expect("IPv6 to be configurable");
+        }
+    };
+    Namespace::create(quiet).expect("a namespace").0
 }
 
-fn veth(end: &str, host: &str) {
-    ip(&format!("link add {end} type veth peer name eth0 netns {host}"));
+/// A wire from the `eth0` of a lower host to a device of an upper one, and where its inner ends lie.
+pub(super) fn plug(
+    engine: &WireEngine,
+    lower: &Namespace,
+    (upper, device): (&Namespace, &str),
+    conditions: LinkConditions,
+) -> (Wire, Namespace) {
+    let between = host();
+    let sockets = between.enter(|inside| {
+        [("x", lower, "eth0"), ("y", upper, device)].map(|(end, host, device)| {
+            veth(end, host, device);
+            PacketSocket::carrier(inside, end).expect("a packet socket")
+        })
+    });
+    let [x, y] = sockets.expect("the way in");
+    let spec =
+        WireSpec { name: "the wire".to_owned(), link: 7, conditions, seed: 1, tap: TapLimits::default() };
+    (engine.add(x, y, spec).expect("a wire"), between)
 }
 
-fn bring_up(address: Ipv4Addr) {
-    ip("link set lo up");
-    ip(&format!("address add {address}/24 dev eth0"));
-    ip("link set eth0 up");
+/// A veth pair from here, up, to a host.
+pub(super) fn veth(end: &str, host: &Namespace, device: &str) {
+    ip(&format!("link add {end} type veth peer name {device} netns {}", host.path()));
+    ip(&format!("link set {end} up"));
+}
+
+pub(super) fn address(host: &Namespace, device: &str, address: Ipv4Addr) {
+    let bring_up = |_: &Inside| {
+        ip("link set lo up");
+        ip(&format!("address add {address}/24 dev {device}"));
+        ip(&format!("link set {device} up"));
+    };
+    host.enter(bring_up).expect("the way in");
 }
 
 /// Runs `ip` in the namespace of this thread.
@@ -114,11 +144,66 @@ pub(super) fn ip(arguments: &str) {
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The UDP datagrams among frames, as direction and payload length.
+pub(super) fn udp_socket(host: &Namespace, address: Ipv4Addr) -> UdpSocket {
+    let socket = host.enter(|_| UdpSocket::bind((address, 0))).expect("the way in").expect("a port");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    // A receiver with little room would lose datagrams and the wire would be blamed.
+    if setsockopt(&socket, sockopt::RcvBufForce, &ROOM).is_err() {
+        setsockopt(&socket, sockopt::RcvBuf, &ROOM).expect("some room");
+    }
+    socket
+}
+
+/// Whether a socket may have room for thousands of datagrams, which takes a right in the host's user namespace. Says
+/// so loudly if not; with `TESTBED_REQUIRE_LAB=1` it fails.
+pub(super) fn bursts_are_possible() -> bool {
+    if !lab_is_possible() {
+        return false;
+    }
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    let Err(why) = setsockopt(&socket, sockopt::RcvBufForce, &ROOM) else { return true };
+    assert!(std::env::var_os("TESTBED_REQUIRE_LAB").is_none_or(|v| v != "1"), "no room for bursts: {why}");
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: no room for bursts: {why}");
+    false
+}
+
 pub(super) fn is_udp(frame: &Frame) -> bool {
     Packet::of(frame).is_some_and(|packet| packet.kind == PacketKind::Udp)
 }
 
+/// The UDP datagrams of a direction.
 pub(super) fn udp(frames: &[Frame], direction: Direction) -> Vec<&Frame> {
     frames.iter().filter(|frame| frame.direction == direction && is_udp(frame)).collect()
+}
+
+/// Sends so many numbered datagrams.
+pub(super) fn send_numbers(socket: &UdpSocket, count: u32) {
+    for number in 0..count {
+        socket.send(&number.to_be_bytes()).expect("a way out");
+    }
+}
+
+/// Receives a datagram, however often the machine is stopped and goes on meanwhile.
+pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> usize {
+    loop {
+        match socket.recv(buffer) {
+            Err(why) if why.kind() == ErrorKind::Interrupted => {}
+            received => return received.expect("a datagram"),
+        }
+    }
+}
+
+/// Receives until the number comes that ends it; it is not told.
+pub(super) fn receive_until(socket: &UdpSocket, end: u32) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    loop {
+        let mut buffer = [0; 4];
+        receive(socket, &mut buffer);
+        match u32::from_be_bytes(buffer) {
+            number if number == end => return numbers,
+            number => numbers.push(number),
+        }
+    }
 }

@@ -1,13 +1,15 @@
 //! Frames arrive: when they are due, whole, with finished checksums.
 
 use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use testbed::lab::wire::WireEngine;
 use testbed::model::evidence::{Direction, Fate};
 use testbed::model::packet::Packet;
 
-use super::cable::{Cable, LOWER, UPPER, udp};
+use super::cable::{Cable, LOWER, UPPER, bursts_are_possible, receive, receive_until, send_numbers, udp};
 use crate::lab::lab_is_possible;
 
 #[test]
@@ -19,12 +21,11 @@ fn a_frame_leaves_no_earlier_than_due_and_is_told_with_its_times() {
     let engine = WireEngine::start().expect("an engine");
     let cable = Cable::delayed(&engine, delay);
     cable.warm_up();
-    cable.wire.begin_epoch(1).expect("the engine lives");
     let (lower, upper) = cable.udp_pair();
     let start = Instant::now();
     lower.send(b"hello").expect("a way out");
     let mut buffer = [0; 64];
-    assert_eq!(upper.recv(&mut buffer).expect("the datagram"), 5);
+    assert_eq!(receive(&upper, &mut buffer), 5);
     assert!(start.elapsed() >= delay);
 
     let tapped = cable.take();
@@ -54,25 +55,39 @@ fn a_transfer_with_segmentation_offload_arrives_whole() {
     let (mut receiver, _) = listener.accept().expect("a connection");
     let data: Vec<u8> =
         (0..MEBIBYTES << 20).map(|n: usize| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let got = std::thread::scope(|scope| {
+    let got = thread::scope(|scope| {
         scope.spawn(|| {
             sender.write_all(&data).expect("room for the data");
-            sender.shutdown(std::net::Shutdown::Write).expect("an open connection");
+            sender.shutdown(Shutdown::Write).expect("an open connection");
         });
         let mut got = Vec::new();
         receiver.read_to_end(&mut got).expect("the data");
         got
     });
     assert!(got == data, "{} of {} bytes arrived, or others", got.len(), data.len());
+
     let tapped = cable.take();
     assert_eq!(tapped.lost, Vec::<String>::new());
     let longest = tapped.frames.iter().map(|frame| frame.length).max();
     assert!(longest > Some(1_514), "no frame was larger than a segment: {longest:?}");
-    let told: u64 = tapped
-        .frames
-        .iter()
-        .filter(|frame| frame.direction == Direction::Up)
-        .filter_map(|frame| Packet::of(frame)?.tcp().map(|segment| u64::from(segment.payload)))
-        .sum();
+    let up = tapped.frames.iter().filter(|frame| frame.direction == Direction::Up);
+    let told: u64 =
+        up.filter_map(|frame| Packet::of(frame)?.tcp().map(|segment| u64::from(segment.payload))).sum();
     assert!(told >= data.len() as u64, "the tap saw {told} bytes of data");
+}
+
+#[test]
+fn a_burst_finds_room_and_stays_in_order() {
+    if !bursts_are_possible() {
+        return;
+    }
+    const BURST: u32 = 1_500;
+    let engine = WireEngine::start().expect("an engine");
+    let cable = Cable::delayed(&engine, Duration::from_millis(50));
+    cable.warm_up();
+    let (lower, upper) = cable.udp_pair();
+    send_numbers(&lower, BURST);
+    let got = receive_until(&upper, BURST - 1);
+    assert!(got.into_iter().eq(0..BURST - 1), "all of them, in order");
+    assert_eq!(cable.take().lost, Vec::<String>::new());
 }
