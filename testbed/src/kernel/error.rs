@@ -55,11 +55,6 @@ impl Error {
         }
     }
 
-    /// The errno that the last system call of this thread left behind.
-    pub(crate) fn last(tried: impl Into<String>, call: impl Into<String>) -> Self {
-        Self::call(tried, call, Errno::last())
-    }
-
     /// Anything but a system call.
     pub(crate) fn other(tried: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Other { tried: tried.into(), why: why.into(), help: None }

@@ -7,9 +7,12 @@ pub mod link;
 pub mod namespace;
 pub mod packet_socket;
 pub mod poller;
+pub mod process;
+pub(crate) mod readiness;
 pub mod ruleset;
 pub mod scheduling;
 pub mod sysctl;
+pub mod time_namespace;
 pub mod user_namespace;
 
 pub use error::{Error, Result};

@@ -9,6 +9,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 
 use crate::kernel::error::{Error, Result};
+use crate::kernel::process;
 
 const TRIED: &str = "create a user namespace";
 
@@ -17,6 +18,9 @@ const TRIED: &str = "create a user namespace";
 /// # Errors
 /// When the machine does not allow it; the help names the setting that forbids it.
 pub fn enter_user_namespace() -> Result<()> {
+    if process::nursery_is_running() {
+        return Err(Error::other(TRIED, "this process already has children in the old one"));
+    }
     let (uid, gid) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
         .map_err(|e| explain(Error::call(TRIED, "unshare(CLONE_NEWUSER)", e), e))?;

@@ -12,6 +12,9 @@ mod namespace;
 /// NATs: their rules and what these do.
 mod nat_rules;
 mod ruleset;
+
+/// Programs and how they end.
+mod process;
 /// Wires: what they do to frames, and what they tell of them.
 mod wire;
 

@@ -1,0 +1,238 @@
+//! The init of a lab: PID 1 of its PID namespace, which starts, signals and reaps.
+//!
+//! It has one thread, two descriptors and buffers from before the fork. See the top of `process.rs` for why.
+
+use std::ffi::{c_char, c_int};
+use std::os::fd::RawFd;
+use std::ptr::null;
+
+use nix::errno::Errno;
+
+use super::protocol::{DESCRIPTORS, Failure, LONGEST, Passed, REQUEST, Reply, Request, Spawn, Step};
+use super::raw::{self, Patience, Received};
+
+/// Where every init, and the nursery, has its socket.
+pub(super) const SOCKET: RawFd = 3;
+
+/// The most arguments and variables that a program may have together; room is needed for two null pointers more.
+const MOST_STRINGS: usize = 8190;
+
+/// Memory that is there before the fork.
+pub(super) struct Buffers {
+    message: Box<[u8]>,
+    strings: Box<[*const c_char]>,
+}
+
+impl Buffers {
+    pub(super) fn new() -> Self {
+        Self {
+            // One byte more than can be received stays 0, so that every text ends.
+            message: vec![0; LONGEST + 1].into_boxed_slice(),
+            strings: vec![null(); MOST_STRINGS + 2].into_boxed_slice(),
+        }
+    }
+}
+
+/// All that an init ever does.
+pub(super) fn run(socket: RawFd, buffers: &mut Buffers) -> ! {
+    raw::reset_signals();
+    raw::set_name(c"testbed-init");
+    let child_ends = raw::signal_set(Some(libc::SIGCHLD));
+    raw::set_blocked_signals(&child_ends);
+    if raw::keep_only(socket).is_err() {
+        raw::exit(1);
+    }
+    let Ok(ends) = raw::signal_descriptor(&child_ends) else { raw::exit(1) };
+    loop {
+        let (message_waits, child_ended) = raw::wait_readable(SOCKET, ends);
+        if child_ended {
+            raw::take_signals(ends);
+            reap_all(Patience::None);
+        }
+        if message_waits {
+            match raw::receive(SOCKET, &mut buffers.message[..LONGEST]) {
+                Ok(message) if message.length > 0 => obey(&message, buffers),
+                // The other side is gone, and so shall be everything here.
+                _ => raw::exit(0),
+            }
+        }
+    }
+}
+
+/// Reports every child that has ended, until none is left or none has ended.
+fn reap_all(patience: Patience) {
+    while let Ok(Some((pid, status))) = raw::reap(patience) {
+        tell(Reply::Exited { pid, status });
+    }
+}
+
+fn tell(reply: Reply) {
+    if raw::send(SOCKET, &reply.encode(), &[], &[]).is_err() {
+        raw::exit(0);
+    }
+}
+
+fn obey(message: &Received, buffers: &mut Buffers) {
+    match Request::decode(&buffers.message) {
+        Some(Request::Spawn(spawn)) => {
+            // SAFETY: this process has a single thread; the child makes plain system calls only.
+            match unsafe { raw::fork(0) } {
+                Ok(0) => become_program(spawn, message, buffers),
+                Ok(pid) => tell(Reply::Started(pid)),
+                Err(errno) => tell(Reply::NotStarted(errno)),
+            }
+        }
+        Some(Request::Signal { pid, signal }) if pid > 1 => {
+            // Each program leads a process group of its own.
+            // SAFETY: takes no pointers.
+            unsafe { libc::kill(-pid, signal) };
+        }
+        Some(Request::Drain) => drain(),
+        _ => {}
+    }
+    message.descriptors.into_iter().for_each(raw::close);
+}
+
+/// Ends everything else in this PID namespace.
+fn drain() {
+    // SAFETY: takes no pointers. From inside a PID namespace, -1 means everything in it but its init. A process that
+    // forks at this moment has the signal pending and is refused, so no child escapes.
+    unsafe { libc::kill(-1, libc::SIGKILL) };
+    reap_all(Patience::UntilOneEnds);
+    tell(Reply::Drained);
+}
+
+/// What happens between fork and exec.
+fn become_program(spawn: Spawn, message: &Received, buffers: &mut Buffers) -> ! {
+    let report = message.descriptors[Passed::Report as usize];
+    let Err(failure) = try_become_program(spawn, &message.descriptors, buffers);
+    let bytes = failure.encode();
+    // SAFETY: the pointer is valid for the length beside it.
+    unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
+    raw::exit(127)
+}
+
+fn try_become_program(
+    spawn: Spawn,
+    descriptors: &[RawFd; DESCRIPTORS],
+    buffers: &mut Buffers,
+) -> Result<std::convert::Infallible, Failure> {
+    let step =
+        |step: Step, result: c_int| Errno::result(result).map(drop).map_err(|errno| Failure { step, errno });
+    let passed = |place: Passed| descriptors[place as usize];
+    raw::set_blocked_signals(&raw::signal_set(None));
+    let text = collect_strings(spawn, buffers).ok_or(Failure { step: Step::Exec, errno: Errno::E2BIG })?;
+    // SAFETY: none of these takes a pointer but `chdir`, whose path ends in a zero byte, and `ioctl`, whose argument
+    // is a number here. A process that was just forked has a single thread, as setns(CLONE_NEWTIME) wants.
+    unsafe {
+        step(Step::Network, libc::setns(passed(Passed::Network), libc::CLONE_NEWNET))?;
+        if passed(Passed::Time) >= 0 {
+            step(Step::Time, libc::setns(passed(Passed::Time), libc::CLONE_NEWTIME))?;
+        }
+        step(Step::Session, libc::setsid())?;
+        if spawn.terminal != 0 {
+            step(Step::Terminal, libc::ioctl(passed(Passed::Stdin), libc::TIOCSCTTY, 0))?;
+        }
+        step(Step::Directory, libc::chdir(text.directory))?;
+        for (standard, place) in [(0, Passed::Stdin), (1, Passed::Stdout), (2, Passed::Stderr)] {
+            step(Step::Stdio, libc::dup2(passed(place), standard))?;
+        }
+    }
+    drop_capabilities(spawn.capabilities).map_err(|errno| Failure { step: Step::Capabilities, errno })?;
+    // SAFETY: the path ends in a zero byte, both arrays in a null pointer, and all of them outlive the call.
+    Err(match Errno::result(unsafe { libc::execve(text.program, text.arguments, text.variables) }) {
+        Err(errno) => Failure { step: Step::Exec, errno },
+        Ok(_) => Failure { step: Step::Exec, errno: Errno::UnknownErrno },
+    })
+}
+
+/// The text of a [`Spawn`] as execve(2) wants it.
+struct Text {
+    program: *const c_char,
+    directory: *const c_char,
+    arguments: *const *const c_char,
+    variables: *const *const c_char,
+}
+
+/// Finds the strings behind the words of a request: program, directory, arguments, variables.
+fn collect_strings(spawn: Spawn, buffers: &mut Buffers) -> Option<Text> {
+    let (arguments, variables) = (spawn.arguments as usize, spawn.variables as usize);
+    if arguments.checked_add(variables)? > MOST_STRINGS {
+        return None;
+    }
+    let mut rest = buffers.message.get(REQUEST..)?;
+    let mut next = || {
+        let length = rest.iter().position(|byte| *byte == 0)?;
+        let string = rest.as_ptr().cast::<c_char>();
+        rest = rest.get(length + 1..)?;
+        Some(string)
+    };
+    let (program, directory) = (next()?, next()?);
+    let (first, second) = buffers.strings.split_at_mut(arguments + 1);
+    for (list, count) in [(&mut *first, arguments), (&mut *second, variables)] {
+        for place in list.get_mut(..count)? {
+            *place = next()?;
+        }
+        *list.get_mut(count)? = null();
+    }
+    Some(Text { program, directory, arguments: first.as_ptr(), variables: second.as_ptr() })
+}
+
+/// Takes every capability that has no bit in `keep` from what this process can ever have.
+fn drop_capabilities(keep: u64) -> nix::Result<()> {
+    for capability in (0..64).filter(|c| keep & (1 << c) == 0) {
+        // SAFETY: takes no pointers.
+        match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
+            // Beyond the last capability that this kernel knows.
+            Err(Errno::EINVAL) => break,
+            result => result.map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    fn with_text(text: &[u8]) -> Buffers {
+        let mut buffers = Buffers::new();
+        buffers.message[REQUEST..REQUEST + text.len()].copy_from_slice(text);
+        buffers
+    }
+
+    fn list(strings: *const *const c_char) -> Vec<String> {
+        let mut found = Vec::new();
+        // SAFETY: lists end in a null pointer and strings in a zero byte, which is what is being tested.
+        unsafe {
+            while !(*strings.add(found.len())).is_null() {
+                let string = CStr::from_ptr(*strings.add(found.len()));
+                found.push(string.to_string_lossy().into_owned());
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn strings_are_found_in_their_order() {
+        let mut buffers = with_text(b"/bin/echo\0/tmp\0echo\0one\0\0A=1\0");
+        let spawn = Spawn { arguments: 3, variables: 1, capabilities: 0, terminal: 0 };
+        let text = collect_strings(spawn, &mut buffers).expect("good text");
+        assert_eq!(list(text.arguments), ["echo", "one", ""]);
+        assert_eq!(list(text.variables), ["A=1"]);
+        // SAFETY: both end in a zero byte.
+        let (program, directory) = unsafe { (CStr::from_ptr(text.program), CStr::from_ptr(text.directory)) };
+        assert_eq!((program, directory), (c"/bin/echo", c"/tmp"));
+    }
+
+    #[test]
+    fn more_strings_than_fit_are_refused() {
+        let mut buffers = with_text(b"x\0");
+        for (arguments, variables) in [(MOST_STRINGS as u32, 1), (u32::MAX, u32::MAX)] {
+            let spawn = Spawn { arguments, variables, capabilities: 0, terminal: 0 };
+            assert!(collect_strings(spawn, &mut buffers).is_none());
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The messages between this process and an init: fixed words, then text; one message a packet.
+
+use nix::errno::Errno;
+
+/// The longest message: arguments and variables of a program. A packet must fit into a socket's default buffer.
+pub(super) const LONGEST: usize = 160 * 1024;
+
+/// Bytes of the words in front of each request.
+pub(super) const REQUEST: usize = 40;
+
+/// Bytes of a reply.
+pub(super) const REPLY: usize = 12;
+
+/// The most descriptors that come with a message.
+pub(super) const DESCRIPTORS: usize = 6;
+
+/// What an init is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    /// Start a program; its text follows, and its descriptors come along in the order of [`Passed`].
+    Spawn(Spawn),
+    /// Send a signal to a program and its process group.
+    Signal {
+        /// The program, by its number in the init's namespace.
+        pid: i32,
+        /// The signal.
+        signal: i32,
+    },
+    /// End everything and say when nothing is left.
+    Drain,
+}
+
+/// What to know of a program before its text is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spawn {
+    /// How many arguments the text has, the name of the program among them.
+    pub(super) arguments: u32,
+    /// How many environment variables follow them.
+    pub(super) variables: u32,
+    /// A bit for each capability that the program may have.
+    pub(super) capabilities: u64,
+    /// Not 0: standard input is a terminal that the program shall control.
+    pub(super) terminal: u32,
+}
+
+/// The descriptors that come with [`Request::Spawn`], by their place.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Passed {
+    Stdin = 0,
+    Stdout = 1,
+    Stderr = 2,
+    /// Where to write a [`Failure`]; closed by the exec that succeeds.
+    Report = 3,
+    Network = 4,
+    /// Only when the program gets clocks of its own.
+    Time = 5,
+}
+
+/// What an init, or the nursery before it, tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// The init lives, and has this number for us.
+    Born(i32),
+    /// There is no init, for this reason.
+    Stillborn(Errno),
+    /// A program was forked, and has this number in the init's namespace.
+    Started(i32),
+    /// A program could not be forked.
+    NotStarted(Errno),
+    /// A process ended: a program, or an orphan of one.
+    Exited {
+        /// Its number in the init's namespace.
+        pid: i32,
+        /// As wait(2) tells it.
+        status: i32,
+    },
+    /// Nothing is left.
+    Drained,
+}
+
+/// The step between fork and exec that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Which step.
+    pub(super) step: Step,
+    /// Why.
+    pub(super) errno: Errno,
+}
+
+/// What a program's process does between fork and exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Step {
+    Network,
+    Time,
+    Session,
+    Terminal,
+    Directory,
+    Stdio,
+    Capabilities,
+    Exec,
+}
+
+impl Step {
+    const ALL: [Self; 8] = [
+        Self::Network,
+        Self::Time,
+        Self::Session,
+        Self::Terminal,
+        Self::Directory,
+        Self::Stdio,
+        Self::Capabilities,
+        Self::Exec,
+    ];
+
+    /// The system call that it is.
+    pub(super) fn call(self) -> &'static str {
+        match self {
+            Self::Network => "setns(CLONE_NEWNET)",
+            Self::Time => "setns(CLONE_NEWTIME)",
+            Self::Session => "setsid",
+            Self::Terminal => "ioctl(TIOCSCTTY)",
+            Self::Directory => "chdir",
+            Self::Stdio => "dup2",
+            Self::Capabilities => "prctl(PR_CAPBSET_DROP)",
+            Self::Exec => "execve",
+        }
+    }
+}
+
+/// Writes words one after the other.
+fn words<const N: usize>(words: &[u32]) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    bytes
+}
+
+/// Reads the word number `index`, or 0 behind the end.
+fn word(bytes: &[u8], index: usize) -> u32 {
+    let word = bytes.get(index * 4..index * 4 + 4).and_then(|b| b.try_into().ok());
+    word.map_or(0, u32::from_ne_bytes)
+}
+
+impl Request {
+    pub(super) fn encode(self) -> [u8; REQUEST] {
+        match self {
+            Self::Spawn(Spawn { arguments, variables, capabilities, terminal }) => {
+                let [low, high] = [capabilities as u32, (capabilities >> 32) as u32];
+                words(&[1, arguments, variables, low, high, terminal])
+            }
+            Self::Signal { pid, signal } => words(&[2, pid.cast_unsigned(), signal.cast_unsigned()]),
+            Self::Drain => words(&[3]),
+        }
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        match word(bytes, 0) {
+            1 => Some(Self::Spawn(Spawn {
+                arguments: word(bytes, 1),
+                variables: word(bytes, 2),
+                capabilities: u64::from(word(bytes, 3)) | u64::from(word(bytes, 4)) << 32,
+                terminal: word(bytes, 5),
+            })),
+            2 => {
+                Some(Self::Signal { pid: word(bytes, 1).cast_signed(), signal: word(bytes, 2).cast_signed() })
+            }
+            3 => Some(Self::Drain),
+            _ => None,
+        }
+    }
+}
+
+impl Reply {
+    pub(super) fn encode(self) -> [u8; REPLY] {
+        let (kind, first, second) = match self {
+            Self::Born(pid) => (1, pid, 0),
+            Self::Stillborn(errno) => (2, errno as i32, 0),
+            Self::Started(pid) => (3, pid, 0),
+            Self::NotStarted(errno) => (4, errno as i32, 0),
+            Self::Exited { pid, status } => (5, pid, status),
+            Self::Drained => (6, 0, 0),
+        };
+        words(&[kind, first.cast_unsigned(), second.cast_unsigned()])
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (first, second) = (word(bytes, 1).cast_signed(), word(bytes, 2).cast_signed());
+        match word(bytes, 0) {
+            1 => Some(Self::Born(first)),
+            2 => Some(Self::Stillborn(Errno::from_raw(first))),
+            3 => Some(Self::Started(first)),
+            4 => Some(Self::NotStarted(Errno::from_raw(first))),
+            5 => Some(Self::Exited { pid: first, status: second }),
+            6 => Some(Self::Drained),
+            _ => None,
+        }
+    }
+}
+
+impl Failure {
+    /// Bytes of a failure.
+    pub(super) const SIZE: usize = 8;
+
+    pub(super) fn encode(self) -> [u8; Self::SIZE] {
+        words(&[self.step as u32, self.errno as u32])
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let step = *Step::ALL.get(word(bytes, 0) as usize)?;
+        Some(Self { step, errno: Errno::from_raw(word(bytes, 1).cast_signed()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_survive_the_way() {
+        let spawn = Spawn { arguments: 3, variables: 70_000, capabilities: 1 << 40 | 5, terminal: 1 };
+        for request in [Request::Spawn(spawn), Request::Signal { pid: 7, signal: 9 }, Request::Drain] {
+            assert_eq!(Request::decode(&request.encode()), Some(request));
+        }
+        assert_eq!(Request::decode(&[]), None);
+    }
+
+    #[test]
+    fn replies_survive_the_way() {
+        for reply in [
+            Reply::Born(12),
+            Reply::Stillborn(Errno::ENOSPC),
+            Reply::Started(2),
+            Reply::NotStarted(Errno::EAGAIN),
+            Reply::Exited { pid: 3, status: -1 },
+            Reply::Drained,
+        ] {
+            assert_eq!(Reply::decode(&reply.encode()), Some(reply));
+        }
+        assert_eq!(Reply::decode(&[0; REPLY]), None);
+    }
+
+    #[test]
+    fn each_step_survives_the_way() {
+        for step in Step::ALL {
+            let failure = Failure { step, errno: Errno::ENOENT };
+            assert_eq!(Failure::decode(&failure.encode()), Some(failure));
+        }
+    }
+}

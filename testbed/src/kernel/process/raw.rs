@@ -1,0 +1,237 @@
+//! System calls for processes that were forked off a program with many threads.
+//!
+//! Nothing here allocates, locks or panics, so all of it may run between fork and exec.
+
+use std::mem::{size_of, size_of_val, zeroed};
+use std::os::fd::RawFd;
+use std::ptr::{null, null_mut};
+
+use nix::errno::Errno;
+
+use super::protocol::DESCRIPTORS;
+
+/// The end of a process that has nothing to clean up.
+pub(super) fn exit(code: i32) -> ! {
+    // SAFETY: takes no pointers and does not come back.
+    unsafe { libc::_exit(code) }
+}
+
+/// Forks without running anybody's fork handlers; `flags` are those of clone(2).
+///
+/// # Safety
+/// The child must not touch what other threads of the parent may have had in hand: the allocator, any lock.
+pub(super) unsafe fn fork(flags: libc::c_int) -> nix::Result<libc::pid_t> {
+    const NONE: libc::c_long = 0;
+    let flags = libc::c_long::from(flags | libc::SIGCHLD);
+    // SAFETY: without a stack of its own, clone(2) goes on in the child as fork(2) does; what the child does is the
+    // caller's promise.
+    let pid = Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, NONE, NONE, NONE, NONE) })?;
+    Ok(pid as libc::pid_t)
+}
+
+/// Room for the descriptors of one message, aligned as a header must be.
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    descriptors: [RawFd; DESCRIPTORS],
+}
+
+/// Sends a message in two parts, and descriptors with it.
+pub(super) fn send(socket: RawFd, head: &[u8], tail: &[u8], descriptors: &[RawFd]) -> nix::Result<()> {
+    let mut parts =
+        [head, tail].map(|p| libc::iovec { iov_base: p.as_ptr().cast_mut().cast(), iov_len: p.len() });
+    // SAFETY: both are plain numbers and pointers, for which zero is a value.
+    let (mut message, mut control): (libc::msghdr, Control) = unsafe { (zeroed(), zeroed()) };
+    message.msg_iov = parts.as_mut_ptr();
+    message.msg_iovlen = parts.len() as _;
+    if !descriptors.is_empty() {
+        let Some(room) = control.descriptors.get_mut(..descriptors.len()) else {
+            return Err(Errno::EINVAL);
+        };
+        room.copy_from_slice(descriptors);
+        let length = size_of_val(descriptors) as u32;
+        // SAFETY: only computes sizes.
+        let (used, space) = unsafe { (libc::CMSG_LEN(length), libc::CMSG_SPACE(length)) };
+        control.header.cmsg_level = libc::SOL_SOCKET;
+        control.header.cmsg_type = libc::SCM_RIGHTS;
+        control.header.cmsg_len = used as _;
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = space as _;
+    }
+    loop {
+        // SAFETY: every pointer in `message` is valid for the length beside it and outlives the call; the kernel
+        // only reads through them.
+        match Errno::result(unsafe { libc::sendmsg(socket, &raw const message, libc::MSG_NOSIGNAL) }) {
+            Err(Errno::EINTR) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+/// What was received.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Received {
+    /// Bytes in the buffer; 0 when the other side has gone.
+    pub(super) length: usize,
+    /// Descriptors that came along; the others are -1. They are closed on exec.
+    pub(super) descriptors: [RawFd; DESCRIPTORS],
+}
+
+/// Receives one message, as far as `buffer` reaches.
+pub(super) fn receive(socket: RawFd, buffer: &mut [u8]) -> nix::Result<Received> {
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: both are plain numbers and pointers, for which zero is a value.
+    let (mut message, mut control): (libc::msghdr, Control) = unsafe { (zeroed(), zeroed()) };
+    control.descriptors = [-1; DESCRIPTORS];
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    let length = loop {
+        // SAFETY: every pointer in `message` is valid for the length beside it and outlives the call.
+        match Errno::result(unsafe { libc::recvmsg(socket, &raw mut message, libc::MSG_CMSG_CLOEXEC) }) {
+            Err(Errno::EINTR) => {}
+            result => break result?.cast_unsigned(),
+        }
+    };
+    let got_rights =
+        message.msg_controllen >= size_of::<libc::cmsghdr>() && control.header.cmsg_type == libc::SCM_RIGHTS;
+    let descriptors = if got_rights { control.descriptors } else { [-1; DESCRIPTORS] };
+    Ok(Received { length, descriptors })
+}
+
+/// Puts `socket` at number 3 and `/dev/null` at 0 to 2, and closes everything else: no other descriptor of the
+/// parent is kept open by the child, so that its other ends get to see when the parent lets go.
+pub(super) fn keep_only(socket: RawFd) -> nix::Result<()> {
+    const SOCKET: RawFd = 3;
+    if socket != SOCKET {
+        // SAFETY: takes no pointers.
+        Errno::result(unsafe { libc::dup3(socket, SOCKET, libc::O_CLOEXEC) })?;
+    }
+    // SAFETY: takes no pointers. Where the kernel is too old for it, descriptors are closed one by one.
+    if unsafe { libc::syscall(libc::SYS_close_range, SOCKET + 1, u32::MAX, 0) } != 0 {
+        (SOCKET + 1..65_536).for_each(close);
+    }
+    // SAFETY: the path ends in a zero byte.
+    let null = Errno::result(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) })?;
+    for standard in 0..SOCKET {
+        // SAFETY: takes no pointers.
+        Errno::result(unsafe { libc::dup2(null, standard) })?;
+    }
+    if null > SOCKET {
+        close(null);
+    }
+    Ok(())
+}
+
+/// Closes a descriptor, if it is one.
+pub(super) fn close(descriptor: RawFd) {
+    if descriptor >= 0 {
+        // SAFETY: takes no pointers. These processes own all of their descriptors as plain numbers.
+        unsafe { libc::close(descriptor) };
+    }
+}
+
+/// Gives each signal its default disposition: handlers of the parent would run in the child otherwise, and what the
+/// parent ignores would stay ignored in every program.
+pub(super) fn reset_signals() {
+    // The C library keeps two signals to itself and refuses to touch them, so the kernel is asked directly. Its own
+    // structure for a disposition is smaller than this, and all zero means SIG_DFL.
+    let default = [0u64; 8];
+    const SET_SIZE: libc::c_long = 8;
+    for signal in 1..=64 as libc::c_long {
+        let none = null_mut::<libc::c_void>();
+        // SAFETY: `default` outlives the call. SIGKILL and SIGSTOP are refused, harmlessly.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, SET_SIZE) };
+    }
+}
+
+/// Ignores the end of children: the kernel reaps them.
+pub(super) fn ignore_children() {
+    // SAFETY: a sigaction is plain numbers and pointers, for which zero is a value.
+    let mut ignore: libc::sigaction = unsafe { zeroed() };
+    ignore.sa_sigaction = libc::SIG_IGN;
+    // SAFETY: `ignore` outlives the call.
+    unsafe { libc::sigaction(libc::SIGCHLD, &raw const ignore, null_mut()) };
+}
+
+/// Blocks or unblocks every signal in this thread, and returns what was blocked before.
+pub(super) fn block_all_signals() -> libc::sigset_t {
+    // SAFETY: sets are plain numbers, and both outlive the call.
+    unsafe {
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = (zeroed(), zeroed());
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        before
+    }
+}
+
+/// Blocks exactly the signals of a set in this thread.
+pub(super) fn set_blocked_signals(set: &libc::sigset_t) {
+    // SAFETY: the set outlives the call.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, set, null_mut()) };
+}
+
+/// The set of no signal, or of one.
+pub(super) fn signal_set(signal: Option<libc::c_int>) -> libc::sigset_t {
+    // SAFETY: a set is plain numbers; `set` outlives the calls.
+    unsafe {
+        let mut set: libc::sigset_t = zeroed();
+        libc::sigemptyset(&raw mut set);
+        if let Some(signal) = signal {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        set
+    }
+}
+
+/// A descriptor that is readable while one of the signals of a set, which must be blocked, is pending.
+pub(super) fn signal_descriptor(set: &libc::sigset_t) -> nix::Result<RawFd> {
+    // SAFETY: the set outlives the call.
+    Errno::result(unsafe { libc::signalfd(-1, set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })
+}
+
+/// Takes what a signal descriptor has; the signals themselves say nothing that wait(2) does not say better.
+pub(super) fn take_signals(descriptor: RawFd) {
+    let mut buffer = [0u8; size_of::<libc::signalfd_siginfo>() * 4];
+    // SAFETY: the pointer is valid for the length beside it.
+    while unsafe { libc::read(descriptor, buffer.as_mut_ptr().cast(), buffer.len()) } > 0 {}
+}
+
+/// Waits until one of two descriptors can be read or has been hung up; says which.
+pub(super) fn wait_readable(first: RawFd, second: RawFd) -> (bool, bool) {
+    let mut descriptors = [first, second].map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    // SAFETY: the pointer is valid for the two entries, and outlives the call.
+    unsafe { libc::ppoll(descriptors.as_mut_ptr(), 2, null(), null()) };
+    let [first, second] = descriptors.map(|d| d.revents != 0);
+    (first, second)
+}
+
+/// How wait(2) is to wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Patience {
+    None,
+    UntilOneEnds,
+}
+
+/// Reaps one child, if one has ended: its number and status.
+pub(super) fn reap(patience: Patience) -> nix::Result<Option<(libc::pid_t, libc::c_int)>> {
+    let options = match patience {
+        Patience::None => libc::WNOHANG,
+        Patience::UntilOneEnds => 0,
+    };
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` outlives the call.
+        match Errno::result(unsafe { libc::waitpid(-1, &raw mut status, options) }) {
+            Err(Errno::EINTR) => {}
+            result => return result.map(|pid| (pid > 0).then_some((pid, status))),
+        }
+    }
+}
+
+/// Names this process for ps(1).
+pub(super) fn set_name(name: &std::ffi::CStr) {
+    // SAFETY: the name ends in a zero byte.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
