@@ -1,0 +1,40 @@
+# shellcheck shell=bash disable=SC2034
+# What the scripts share. Sourced, never run.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+# nft lives where only root's PATH looks.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+  say "$(basename "$0"): $*"
+  exit 2
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    die "cannot run \"$*\": it needs root, and there is no sudo"
+  fi
+}
+
+# need COMMAND PACKAGE: installs the Debian package unless the command is there.
+need() {
+  command -v "$1" >/dev/null && return
+  command -v apt-get >/dev/null || die "cannot find \"$1\": install it (Debian calls the package $2)"
+  say "installing $2"
+  as_root apt-get update -qq >&2
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >&2
+}
+
+need_cargo() {
+  command -v cargo >/dev/null || die 'cannot find "cargo": install a Rust toolchain, see https://rustup.rs'
+}
+
+# Whether the host lets an unprivileged user have namespaces.
+can_unshare() { unshare --user --map-root-user --net true 2>/dev/null; }
