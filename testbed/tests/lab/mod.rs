@@ -4,10 +4,10 @@ use std::io::Write as _;
 
 use testbed::kernel::namespace::Namespace;
 
-/// A sample of all NATs.
-mod covering;
 /// Network namespaces, their settings and their rulesets.
 mod conntrack;
+/// A sample of all NATs.
+mod covering;
 mod namespace;
 /// NATs: their rules and what these do.
 mod nat_rules;

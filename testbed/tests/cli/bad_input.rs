@@ -1,0 +1,106 @@
+//! Every kind of bad input: refused before anything runs, with the right exit code and a message that helps.
+
+use super::{testbed, testbed_in};
+
+/// A suite that is good until a test spoils it.
+const SUITE: &str = r#"name = "mine"
+summary = "one cell"
+topology = "pair"
+
+[axes]
+nat-a = ["port-preserving"]
+nat-b = ["port-preserving"]
+method = ["simultaneous-open"]
+"#;
+
+/// What `testbed plan` says of a suite in a file.
+fn plan_of(text: &str) -> super::Done {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("mine.toml"), text).expect("room on the disk");
+    testbed_in(folder.path(), &["plan", "mine.toml"])
+}
+
+#[test]
+fn an_unknown_suite() {
+    let help = "  help: did you mean \"classic\"? there are ";
+    testbed(&["plan", "clasic"]).refused(2, &format!("testbed: unknown suite \"clasic\"\n{help}"));
+    testbed(&["plan", "./none.toml"])
+        .refused(2, "testbed: cannot read the suite \"./none.toml\": No such file");
+}
+
+#[test]
+fn a_suite_with_an_unknown_nat() {
+    plan_of(&SUITE.replacen("port-preserving", "port-preservin", 1)).refused(
+        2,
+        "testbed: mine.toml:6: unknown NAT \"port-preservin\"\n  help: did you mean \"port-preserving\"? list them with: testbed nat list\n",
+    );
+}
+
+#[test]
+fn a_suite_with_an_unknown_method() {
+    plan_of(&SUITE.replace("simultaneous-open", "simultaneous-opne"))
+        .refused(2, "testbed: mine.toml:8: unknown method \"simultaneous-opne\"\n  help: did you mean");
+    testbed(&["plan", "classic", "--method", "simultaneous-opne"]).refused(
+        2,
+        "testbed: unknown method \"simultaneous-opne\"\n  help: did you mean \"simultaneous-open\"?",
+    );
+}
+
+#[test]
+fn a_suite_with_an_unknown_key() {
+    plan_of(&SUITE.replace("summary", "sumary")).refused(2, "testbed: mine.toml:2: unknown field \"sumary\"");
+    plan_of(&SUITE.replace("nat-a", "nat-c")).refused(2, "testbed: mine.toml:6: unknown axis \"nat-c\"");
+}
+
+#[test]
+fn a_suite_with_an_unknown_topology() {
+    plan_of(&SUITE.replace("\"pair\"", "\"pear\""))
+        .refused(2, "testbed: mine.toml:3: unknown topology \"pear\": did you mean \"pair\"?");
+    plan_of(&SUITE.replace("\"pair\"", "\"my/own.toml\""))
+        .refused(2, "testbed: mine.toml:3: cannot read the topology \"my/own.toml\": No such file");
+}
+
+#[test]
+fn a_malformed_suite() {
+    plan_of(&SUITE.replace("[axes]", "[axes")).refused(2, "testbed: mine.toml:5: ");
+    plan_of("\u{0}\u{1}\u{2}").refused(2, "testbed: mine.toml:1: ");
+}
+
+#[test]
+fn no_trials() {
+    plan_of(&format!("trials = 0\n{SUITE}"))
+        .refused(2, "testbed: mine.toml:1: trials must be at least 1, not 0");
+    testbed(&["plan", "classic", "--trials", "0"])
+        .refused(2, "invalid value '0' for '--trials <N>': must be at least 1");
+}
+
+#[test]
+fn every_problem_of_a_file_at_once() {
+    let text = SUITE.replace("port-preserving", "cone").replace("[axes]", "trials = 0\n[axes]");
+    let done = plan_of(&text);
+    done.refused(2, "testbed: mine.toml:5: trials");
+    done.refused(2, "testbed: mine.toml:7: unknown NAT \"cone\"");
+    done.refused(2, "testbed: mine.toml:8: unknown NAT \"cone\"");
+}
+
+#[test]
+fn a_filter_that_leaves_nothing() {
+    testbed(&["plan", "classic", "--filter", "nat-a=rando"]).refused(
+        4,
+        "testbed: nothing to run: no cell of \"classic\" has nat-a=rando\n  help: did you mean \"random\"? the values of nat-a are port-preserving, sequential, random\n",
+    );
+    testbed(&["plan", "classic", "--filter", "nat-a=random", "--filter", "cell=sequential/*"])
+        .refused(4, "testbed: nothing to run: no cell of \"classic\" meets all filters at once");
+}
+
+#[test]
+fn a_filter_that_is_none() {
+    testbed(&["plan", "classic", "--filter", "nat-c=random"])
+        .refused(2, "testbed: cannot filter by \"nat-c\": the suite \"classic\" has no such axis");
+    testbed(&["plan", "classic", "--filter", "random"]).refused(2, "expected AXIS=VALUE, as in nat-a=random");
+}
+
+#[test]
+fn a_run_that_is_not_there() {
+    testbed(&["report", "nowhere"]).refused(2, "testbed: cannot read \"nowhere\": No such file");
+}

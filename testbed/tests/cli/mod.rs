@@ -1,0 +1,49 @@
+//! The command line: exit code, standard output and standard error, wrong input first.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// What is refused before anything runs.
+mod bad_input;
+/// What needs no rights: plans and lists.
+mod plan;
+
+/// A finished program.
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs testbed with these arguments in an empty folder.
+pub(crate) fn testbed(arguments: &[&str]) -> Done {
+    let folder = tempfile::tempdir().expect("a folder");
+    testbed_in(folder.path(), arguments)
+}
+
+/// Runs testbed with these arguments in this folder.
+pub(crate) fn testbed_in(folder: &Path, arguments: &[&str]) -> Done {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    let output = command.args(arguments).current_dir(folder).env("NO_COLOR", "1").output();
+    Done::from(output.expect("testbed starts"))
+}
+
+impl From<Output> for Done {
+    fn from(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+}
+
+impl Done {
+    /// Asserts that it was refused with this exit code and message, and that nothing was printed as a result.
+    #[track_caller]
+    pub(crate) fn refused(&self, code: i32, message: &str) {
+        assert!(self.stderr.contains(message), "expected {message}\nobserved {}", self.stderr);
+        assert_eq!((self.code, self.stdout.as_str()), (code, ""), "{}", self.stderr);
+    }
+}
