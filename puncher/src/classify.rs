@@ -36,16 +36,20 @@ pub enum Allocation {
     Random,
 }
 
-/// The largest distance between two mappings that counts as a rule rather than chance. Two of the 64,512 ports are this
-/// close by chance once in 2,016 times.
-const LARGEST_STEP: i32 = 16;
+/// The largest distance between two mappings that counts as a rule rather than chance: a step, and some mappings of
+/// other hosts in between. Two of the 64,512 ports are this close by chance once in a thousand times.
+const LARGEST_DISTANCE: i32 = 32;
 
-/// How the NAT allocates ports, from mappings of one local port in the order in which they were made. `None` when
-/// nothing was observed.
+/// Once a step is known, punching itself may have used so many mappings between two measurements.
+const LARGEST_STRIDE: i32 = 1024;
+
+/// How the NAT allocates ports, from mappings in the order in which they were made; the port of the first is the one
+/// that will be punched from. `None` when nothing was observed.
 #[must_use]
 pub fn allocation(observations: &[Observation]) -> Option<Allocation> {
     let first = observations.first()?;
-    let same = observations.iter().all(|seen| seen.external == first.external);
+    let mut of_this_port = observations.iter().filter(|seen| seen.local.port() == first.local.port());
+    let same = of_this_port.all(|seen| seen.external == first.external);
     Some(if same && first.external == first.local {
         Allocation::None
     } else if same && first.external.port() == first.local.port() {
@@ -57,14 +61,31 @@ pub fn allocation(observations: &[Observation]) -> Option<Allocation> {
     })
 }
 
-/// The common distance of consecutive mappings, when it is one and small.
+/// The step by which mappings follow each other: what divides all distances since they last jumped. A jump is the end of
+/// the NAT's pool, or of a chance likeness.
 fn step(observations: &[Observation]) -> Option<i32> {
-    let mut distances = observations
+    let distances = observations
         .windows(2)
         .map(|pair| i32::from(pair[1].external.port()) - i32::from(pair[0].external.port()));
-    let first = distances.next()?;
-    (first != 0 && first.abs() <= LARGEST_STEP && distances.all(|distance| distance == first))
-        .then_some(first)
+    let mut step = None;
+    for distance in distances {
+        step = match step {
+            Some(known) if follows(known, distance) => Some(divisor(known, distance)),
+            _ if distance == 0 || distance.abs() > LARGEST_DISTANCE => None,
+            _ => Some(distance),
+        };
+    }
+    step
+}
+
+/// Whether a distance goes on in the direction of the step, and not too far.
+fn follows(step: i32, distance: i32) -> bool {
+    step.signum() == distance.signum() && distance.abs() <= LARGEST_STRIDE
+}
+
+/// Greatest common divisor of two numbers of the same sign, with that sign.
+fn divisor(a: i32, b: i32) -> i32 {
+    if b == 0 { a } else { divisor(b, a % b) }
 }
 
 #[cfg(test)]
@@ -88,7 +109,13 @@ pub(crate) mod tests {
             (&[20000, 20001], Some(Allocation::Sequential { step: 1 })),
             (&[20000, 20002, 20004], Some(Allocation::Sequential { step: 2 })),
             (&[20001, 20000], Some(Allocation::Sequential { step: -1 })),
-            (&[20000, 20001, 20005], Some(Allocation::Random)),
+            (&[20000, 20001, 20005], Some(Allocation::Sequential { step: 1 })),
+            (&[20000, 20004, 20006], Some(Allocation::Sequential { step: 2 })),
+            (&[20999, 20000], Some(Allocation::Random)),
+            (&[20999, 20000, 20001], Some(Allocation::Sequential { step: 1 })),
+            (&[20000, 20001, 41000], Some(Allocation::Random)),
+            (&[20000, 20001, 20050], Some(Allocation::Sequential { step: 1 })),
+            (&[20000, 20050], Some(Allocation::Random)),
             (&[36424, 13999], Some(Allocation::Random)),
             (&[], None),
         ];
@@ -102,5 +129,12 @@ pub(crate) mod tests {
         let mut open = seen(&[5000, 5000]);
         open.iter_mut().for_each(|seen| seen.external = seen.local);
         assert_eq!(allocation(&open), Some(Allocation::None));
+    }
+
+    #[test]
+    fn another_local_port_does_not_make_an_endpoint_independent_nat_random() {
+        let mut ports = seen(&[6000, 6000, 31000]);
+        ports[2].local.set_port(5001);
+        assert_eq!(allocation(&ports), Some(Allocation::Observed));
     }
 }

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::contract::{Event, Outcome};
 use crate::rendezvous::server::{Limits, Server};
-use crate::{Config, ConnectError, Connection, Meeting, MethodName, Puncher, Role, Secret};
+use crate::{Config, ConnectError, Connection, LowPorts, Meeting, MethodName, Puncher, Role, Secret};
 
 /// Gets a direct TCP connection through NATs.
 #[derive(Debug, Parser)]
@@ -63,12 +63,36 @@ struct ConnectArgs {
     /// The time this side may take.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
     deadline: Duration,
+    /// Whether source ports below 1024 may be used, if this process may bind them: with them a NAT that draws its ports
+    /// draws from a small pool.
+    #[arg(long, value_enum, default_value = "when-permitted")]
+    low_ports: LowPortsArg,
+    /// Hops that a SYN must live to have passed this side's own NATs.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    hops: u8,
     /// Seeds the random decisions, never the secrets.
     #[arg(long)]
     seed: Option<u64>,
     /// Tell events as JSON lines on standard output, and close the connection once it is won.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LowPortsArg {
+    /// If the process may bind them.
+    WhenPermitted,
+    /// Never.
+    Never,
+}
+
+impl From<LowPortsArg> for LowPorts {
+    fn from(arg: LowPortsArg) -> Self {
+        match arg {
+            LowPortsArg::WhenPermitted => Self::WhenPermitted,
+            LowPortsArg::Never => Self::Never,
+        }
+    }
 }
 
 /// Exit code when there is no path.
@@ -109,6 +133,8 @@ async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
         method: args.method,
         budget_syns: args.budget_syns,
         deadline: args.deadline,
+        low_ports: args.low_ports.into(),
+        hops: args.hops,
         seed: args.seed.unwrap_or_else(rand::random),
         ..Config::new(args.rendezvous)
     };

@@ -32,7 +32,14 @@ pub enum Event {
         /// Why this one.
         because: String,
     },
-    /// The first SYN is about to leave.
+    /// What a method that tries many endpoints expects.
+    Expected {
+        /// The chance that it succeeds.
+        probability: f64,
+        /// Why, in words.
+        because: String,
+    },
+    /// The first SYN of a method is about to leave.
     Attempt {
         /// From.
         local: SocketAddrV4,

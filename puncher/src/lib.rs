@@ -7,18 +7,21 @@
 pub mod classify;
 pub mod cli;
 pub mod contract;
+mod driver;
 pub mod handshake;
 pub mod meeting;
 pub mod method;
 pub mod predict;
-mod punch;
 pub mod puncher;
 pub mod rendezvous;
 pub mod secret;
 pub mod socket;
+mod table;
+mod tried;
 
+pub use driver::LowPorts;
 pub use meeting::{Meeting, Role};
 pub use method::MethodName;
-pub use punch::Tally;
 pub use puncher::{Config, ConfigError, ConnectError, Connection, Puncher, Report};
 pub use secret::Secret;
+pub use tried::{Tally, Tried};

@@ -10,16 +10,17 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::classify::Observation;
 use crate::contract::Event;
+use crate::driver::{Driven, Driver, LowPorts, Setting, ViewBase};
 use crate::handshake::Agreement;
 use crate::meeting::Meeting;
 use crate::method::MethodName;
-use crate::method::simultaneous_open::SimultaneousOpen;
-use crate::predict::{Prediction, predict};
-use crate::punch::{Punch, Tally, Won};
+use crate::method::view::Side;
 use crate::rendezvous::client::{Client, ClientError};
 use crate::rendezvous::message::Reply;
 use crate::secret::{Nonce, Refused, Sealed, Seals};
 use crate::socket;
+use crate::table::Table;
+use crate::tried::{Tried, Waiting};
 
 /// How to punch.
 #[derive(Debug, Clone)]
@@ -34,6 +35,10 @@ pub struct Config {
     pub budget_syns: u32,
     /// The time `connect` may take.
     pub deadline: Duration,
+    /// Whether source ports below 1024 may help.
+    pub low_ports: LowPorts,
+    /// Hops a SYN must live to have passed this side's own NATs: two behind one NAT.
+    pub hops: u8,
     /// For decisions that are random, never for secrets.
     pub seed: u64,
 }
@@ -48,6 +53,8 @@ impl Config {
             method: MethodName::default(),
             budget_syns: 1280,
             deadline: Duration::from_secs(3),
+            low_ports: LowPorts::default(),
+            hops: 2,
             seed: u64::from_le_bytes(crate::secret::random_bytes()),
         }
     }
@@ -75,7 +82,7 @@ pub enum ConnectError {
     Rendezvous(#[from] ClientError),
     /// A message that came by way of the rendezvous server is not the peer's.
     #[error("refused a message that claims to be the peer's: {0}")]
-    Forged(#[from] Refused),
+    Forged(Refused),
     /// The peers were started with different methods.
     #[error("the peer uses method {peer}, this side {own}")]
     MethodsDiffer {
@@ -87,9 +94,6 @@ pub enum ConnectError {
     /// The peer left before the punch.
     #[error("the peer left the meeting")]
     PeerLeft,
-    /// The peer learnt nothing about its mapping.
-    #[error("the peer knows no external endpoint of its own")]
-    NothingToPredict,
     /// Time ran out, or the method expects nothing more.
     #[error("no path to peer \"{peer}\" after {:.1} s{tried}", .after.as_secs_f64())]
     NoPath {
@@ -100,40 +104,6 @@ pub enum ConnectError {
         /// What was tried.
         tried: Tried,
     },
-}
-
-/// What was tried in vain.
-#[derive(Debug, Clone, Default)]
-pub struct Tried {
-    prediction: Option<Prediction>,
-    tally: Tally,
-    waiting_for: Waiting,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-enum Waiting {
-    #[default]
-    Server,
-    Card,
-    Go,
-    Stream,
-}
-
-impl fmt::Display for Tried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.waiting_for {
-            Waiting::Server => return f.write_str(": the rendezvous server did not answer"),
-            Waiting::Card => return f.write_str(": the peer did not come to the meeting"),
-            Waiting::Go => return f.write_str(": the peer was not ready in time"),
-            Waiting::Stream => {}
-        }
-        let Some(prediction) = &self.prediction else { return Ok(()) };
-        write!(f, ": predicted {} ({})", prediction.endpoint, prediction.because)?;
-        if prediction.probability < 1.0 {
-            write!(f, ", a chance of {:.2e}", prediction.probability)?;
-        }
-        write!(f, "; {}", self.tally.describe())
-    }
 }
 
 /// How a connection was won.
@@ -162,24 +132,13 @@ pub struct Connection {
     pub report: Report,
 }
 
-/// What a peer tells the other before they punch.
+/// What a peer tells the other first, before there is a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Card {
     nonce: Nonce,
     method: String,
-    observations: Vec<Observation>,
     /// Microseconds to the rendezvous server, one way.
     one_way_us: u64,
-}
-
-/// Sealed messages between the peers.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-enum PeerMessage {
-    /// The first.
-    Card(Card),
-    /// The peer's card was fresh: this is sealed under both nonces.
-    Confirm { round: u32 },
 }
 
 /// Gets connections.
@@ -254,9 +213,8 @@ impl Attempt<'_> {
         let mut seals = Seals::new(self.meeting);
         let (own, peer) = self.exchange_cards(&mut client, &mut seals).await?;
         self.tried.waiting_for = Waiting::Go;
-        self.agree_start(&mut client, &mut seals, 1).await?;
-        self.tried.waiting_for = Waiting::Stream;
-        self.punch(&client, &seals, &own, &peer).await
+        let trip = Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us));
+        self.drive(client, seals, trip.min(self.config.deadline)).await
     }
 
     fn tell_mappings(&mut self, client: &Client) {
@@ -273,14 +231,10 @@ impl Attempt<'_> {
         let own = Card {
             nonce: Nonce::random(),
             method: self.config.method.to_string(),
-            observations: client.observations(),
             one_way_us: micros(client.one_way()),
         };
-        client.relay(seals.seal(&PeerMessage::Card(own.clone()))).await?;
-        let peer = match seals.open(&next_sealed(client).await?)? {
-            PeerMessage::Card(card) => card,
-            PeerMessage::Confirm { .. } => return Err(Refused::Text.into()),
-        };
+        client.relay(seals.seal(&own)).await?;
+        let peer: Card = seals.open(&next_sealed(client).await?)?;
         seals.start_session(own.nonce, peer.nonce);
         if peer.method != own.method {
             return Err(ConnectError::MethodsDiffer { own: self.config.method, peer: peer.method });
@@ -288,57 +242,47 @@ impl Attempt<'_> {
         Ok((own, peer))
     }
 
-    async fn agree_start(
+    async fn drive(
         &mut self,
-        client: &mut Client,
-        seals: &mut Seals,
-        round: u32,
-    ) -> Result<(), ConnectError> {
-        client.relay(seals.seal(&PeerMessage::Confirm { round })).await?;
-        client.ready(round).await?;
-        match seals.open(&next_sealed(client).await?)? {
-            PeerMessage::Confirm { round: theirs } if theirs == round => {}
-            _ => return Err(Refused::Text.into()),
-        }
-        match client.next().await? {
-            Reply::Go { round: said } if said == round => Ok(()),
-            Reply::Gone => Err(ConnectError::PeerLeft),
-            other => Err(ClientError::Unexpected(format!("{other:?}")).into()),
-        }
-    }
-
-    async fn punch(
-        &mut self,
-        client: &Client,
-        seals: &Seals,
-        own: &Card,
-        peer: &Card,
+        client: Client,
+        seals: Seals,
+        trip: Duration,
     ) -> Result<Option<Connection>, ConnectError> {
-        let start = Instant::now();
-        let mut rng = seeded(self.config.seed);
-        let target = predict(&peer.observations, &mut rng).ok_or(ConnectError::NothingToPredict)?;
-        let own_probability = predict(&own.observations, &mut rng).map_or(0.0, |own| own.probability);
-        self.tried.prediction = Some(target.clone());
-        (self.tell)(&Event::Predicted { peer: target.endpoint, because: target.because.clone() });
-        let trip = Duration::from_micros(own.one_way_us + peer.one_way_us);
-        let local = client.local();
-        let budget = (self.config.budget_syns, self.config.seed);
-        let mut method = SimultaneousOpen::new(local.port(), target, own_probability, trip, budget);
         let key = seals.session_key().expect("the session started with the exchange of cards");
-        let agreement = Agreement::new(key, self.meeting.role);
-        let punch = Punch::new(&mut method, *local.ip(), agreement, &mut self.tried.tally, self.tell);
-        let won = punch.run().await;
-        let Some(Won { stream, established, authenticated }) = won else { return Ok(None) };
-        let (local, remote) = socket::ends(&stream).map_err(ClientError::Lost)?;
+        let role = self.meeting.role;
+        let agreed = key.mac("puncher 1 agreed numbers", &[]);
+        let local = client.local();
+        let own = Side {
+            local,
+            observations: client.observations(),
+            low: None,
+            refused: false,
+            syns: self.config.budget_syns,
+            hops: self.config.hops,
+        };
+        let mut method = self.config.method.build(self.config.seed);
+        let setting = Setting {
+            client,
+            seals,
+            table: Table::new(*local.ip(), Agreement::new(key, role)),
+            method: &mut *method,
+            own,
+            view: ViewBase { role, trip, agreed },
+            low_ports: self.config.low_ports,
+            tried: self.tried,
+            tell: self.tell,
+        };
+        let Some(Driven { won, start }) = Driver::new(setting).run().await? else { return Ok(None) };
+        let (local, remote) = socket::ends(&won.stream).map_err(ClientError::Lost)?;
         let report = Report {
             local,
             remote,
-            method: self.config.method.name(),
-            established: established - start,
-            authenticated: authenticated - start,
-            syns: self.tried.tally.syns,
+            method: won.by,
+            established: won.established.saturating_duration_since(start),
+            authenticated: won.authenticated.saturating_duration_since(start),
+            syns: self.tried.tally.total(),
         };
-        Ok(Some(Connection { stream, report }))
+        Ok(Some(Connection { stream: won.stream, report }))
     }
 }
 
@@ -352,9 +296,4 @@ async fn next_sealed(client: &mut Client) -> Result<Sealed, ConnectError> {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn seeded(seed: u64) -> rand_chacha::ChaCha8Rng {
-    use rand::SeedableRng;
-    rand_chacha::ChaCha8Rng::seed_from_u64(seed)
 }

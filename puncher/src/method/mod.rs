@@ -1,17 +1,33 @@
 //! The ways to punch. Each is a decision in itself: told what happened, it says what to do, and knows neither sockets
-//! nor the clock. `punch` carries out what it says.
+//! nor the clock. `driver` carries out what it says.
+//!
+//! A punch goes in rounds. Before each, both sides measure what may have changed and tell each other; then both start
+//! at the same moment. What earlier rounds began goes on.
 
-pub mod simultaneous_open;
+pub mod auto;
+pub mod listen;
+pub mod low_port;
+pub mod low_ttl;
+pub mod meet;
+pub mod pool;
+pub mod private;
+pub mod redial;
+pub mod spray;
+pub mod view;
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::predict::Prediction;
 use crate::socket::{Reach, Refusal};
+use view::View;
 
 /// One SYN to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dial {
-    /// The local port; the address is the peer's own.
+    /// The local port, 0 for any; the address is the peer's own.
     pub port: u16,
     /// Where to.
     pub remote: SocketAddrV4,
@@ -19,52 +35,173 @@ pub struct Dial {
     pub reach: Reach,
     /// How much later than now.
     pub after: Duration,
+    /// The method that wants it.
+    pub by: &'static str,
 }
 
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
-    /// The agreed start.
-    Go,
-    /// A dial came to nothing; its socket is gone.
-    Refused(Dial, Refusal),
+impl Dial {
+    /// A SYN to send now, all the way.
+    #[must_use]
+    pub fn now(by: &'static str, port: u16, remote: SocketAddrV4) -> Self {
+        Self { port, remote, reach: Reach::Peer, after: Duration::ZERO, by }
+    }
+}
+
+/// What one side tells the other within a round, under seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Note {
+    /// The holes that the other waits for are open.
+    Open,
+}
+
+/// What a method expects of a round.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outlook {
+    /// Where the peer is expected, when it is one endpoint.
+    pub peer: Option<SocketAddrV4>,
+    /// The chance that the round succeeds, as far as theory knows.
+    pub probability: f64,
+    /// Why, in words.
+    pub because: String,
+}
+
+impl From<Prediction> for Outlook {
+    fn from(prediction: Prediction) -> Self {
+        let Prediction { endpoint, probability, because } = prediction;
+        Self { peer: Some(endpoint), probability, because }
+    }
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
+    /// Say what is expected.
+    Expect(Outlook),
     /// Send a SYN. Those of one answer leave in its order. The socket is kept until the punch is over.
     Dial(Dial),
-    /// Expect nothing more after so long.
+    /// Accept connections on a local port, for a method.
+    Listen {
+        /// The port.
+        port: u16,
+        /// The method.
+        by: &'static str,
+    },
+    /// Tell the other side.
+    Tell(Note),
+    /// This round is over in so long, unless something comes up: prepare the next.
+    NextRoundIn(Duration),
+    /// Nothing more is expected after so long.
     GiveUpIn(Duration),
 }
 
-/// A way to punch, for one punch.
+/// A way to punch, for one meeting.
 pub trait Method: std::fmt::Debug + Send {
-    /// Its name on the command line and in results.
-    fn name(&self) -> &'static str;
+    /// What to do at the agreed start of a round.
+    fn begin(&mut self, view: &View) -> Vec<Action>;
 
-    /// What to do now that this has happened.
-    fn on(&mut self, happening: Happening) -> Vec<Action>;
+    /// What to do now that a dial has come to nothing. Its socket is gone.
+    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action>;
+
+    /// What to do now that the other side has said this.
+    fn told(&mut self, note: Note) -> Vec<Action>;
+
+    /// How many more mappings should be measured before this round, when the NAT draws.
+    fn samples(&self, round: u32) -> u8 {
+        let _ = round;
+        0
+    }
+
+    /// Whether this round should start from a fresh local port, because what went before may have spoilt the old one.
+    fn wants_fresh_port(&self, round: u32) -> bool {
+        let _ = round;
+        false
+    }
+
+    /// Whether a mapping of a port below 1024 should be measured before this round.
+    fn wants_low_port(&self, round: u32) -> bool {
+        let _ = round;
+        false
+    }
 }
 
 /// A method by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum MethodName {
-    /// [`simultaneous_open`].
+    /// The cheapest that will do: [`auto`].
     #[default]
+    Auto,
+    /// Both dial the predicted endpoint: [`meet`].
     SimultaneousOpen,
+    /// Both dial the observed endpoint: [`meet`].
+    ObservedPort,
+    /// Both dial the other's internal port at its external address: [`meet`].
+    PreservedPort,
+    /// With a window around the predicted port: [`meet`].
+    Sequential,
+    /// One opens the hole without being heard, the other dials: [`low_ttl`].
+    LowTtl,
+    /// Many ports at once: [`spray`].
+    Spray,
+    /// Few ports, because source ports below 1024 have a small pool: [`low_port`].
+    LowPort,
+    /// One dials, the other listens: [`listen`].
+    Listen,
+    /// By way of the common network: [`private`].
+    Private,
+    /// By way of the common NAT: [`private`].
+    Hairpin,
 }
 
 impl MethodName {
     /// All methods.
-    pub const ALL: [Self; 1] = [Self::SimultaneousOpen];
+    pub const ALL: [Self; 11] = [
+        Self::Auto,
+        Self::SimultaneousOpen,
+        Self::ObservedPort,
+        Self::PreservedPort,
+        Self::Sequential,
+        Self::LowTtl,
+        Self::Spray,
+        Self::LowPort,
+        Self::Listen,
+        Self::Private,
+        Self::Hairpin,
+    ];
 
     /// As on the command line and in results.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::SimultaneousOpen => simultaneous_open::NAME,
+            Self::Auto => auto::NAME,
+            Self::SimultaneousOpen => meet::SIMULTANEOUS_OPEN,
+            Self::ObservedPort => meet::OBSERVED_PORT,
+            Self::PreservedPort => meet::PRESERVED_PORT,
+            Self::Sequential => meet::SEQUENTIAL,
+            Self::LowTtl => low_ttl::NAME,
+            Self::Spray => spray::NAME,
+            Self::LowPort => low_port::NAME,
+            Self::Listen => listen::NAME,
+            Self::Private => private::PRIVATE,
+            Self::Hairpin => private::HAIRPIN,
+        }
+    }
+
+    /// The method itself; its random decisions follow from the seed.
+    #[must_use]
+    pub fn build(self, seed: u64) -> Box<dyn Method> {
+        match self {
+            Self::Auto => Box::new(auto::Auto::new(seed)),
+            Self::SimultaneousOpen => Box::new(meet::Meet::simultaneous_open(seed)),
+            Self::ObservedPort => Box::new(meet::Meet::observed_port(seed)),
+            Self::PreservedPort => Box::new(meet::Meet::preserved_port(seed)),
+            Self::Sequential => Box::new(meet::Meet::sequential(seed)),
+            Self::LowTtl => Box::new(low_ttl::LowTtl::new(seed)),
+            Self::Spray => Box::new(spray::Spray::new(seed)),
+            Self::LowPort => Box::new(low_port::LowPort::new(seed)),
+            Self::Listen => Box::new(listen::Listen::new(seed)),
+            Self::Private => Box::new(private::Private::private(seed)),
+            Self::Hairpin => Box::new(private::Private::hairpin(seed)),
         }
     }
 }
@@ -83,5 +220,27 @@ impl std::str::FromStr for MethodName {
             let known: Vec<_> = Self::ALL.iter().map(|method| method.name()).collect();
             format!("unknown method \"{text}\", expected one of: {}", known.join(", "))
         })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The SYNs among these actions.
+    pub(crate) fn dials(actions: &[Action]) -> Vec<Dial> {
+        let dial = |action: &Action| match action {
+            Action::Dial(dial) => Some(*dial),
+            _ => None,
+        };
+        actions.iter().filter_map(dial).collect()
+    }
+
+    #[test]
+    fn every_method_is_found_by_its_name() {
+        for method in MethodName::ALL {
+            assert_eq!(method.name().parse(), Ok(method));
+        }
+        assert!("simultaneus-open".parse::<MethodName>().unwrap_err().contains("simultaneous-open"));
     }
 }

@@ -53,12 +53,20 @@ pub enum ClientError {
 
 /// One connection to the server.
 #[derive(Debug)]
-struct Link {
+pub struct Link {
     reader: FrameReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     observation: Observation,
     endpoints: Vec<SocketAddrV4>,
     round_trip: Duration,
+}
+
+impl Link {
+    /// What the server saw of it.
+    #[must_use]
+    pub fn observation(&self) -> Observation {
+        self.observation
+    }
 }
 
 /// Connected to a rendezvous server.
@@ -97,6 +105,22 @@ impl Client {
     #[must_use]
     pub fn observations(&self) -> Vec<Observation> {
         std::iter::once(&self.primary).chain(&self.others).map(|link| link.observation).collect()
+    }
+
+    /// Opens one more connection, from this local port (0 for any): its observation is the NAT's newest mapping. Keep it
+    /// with [`Client::keep`], or the mapping is lost. Independent of the other connections.
+    pub fn measure(&self, port: u16) -> impl Future<Output = Result<Link, String>> + Send + 'static {
+        let server = self.primary.observation.server;
+        let dialled = socket::dial(SocketAddrV4::new(*self.local.ip(), port), server, Reach::Peer);
+        async move {
+            let link = timeout(STRAGGLER, open(dialled, server)).await;
+            link.unwrap_or_else(|_| Err("unanswered".into()))
+        }
+    }
+
+    /// Keeps a connection open as long as this lives.
+    pub fn keep(&mut self, link: Link) {
+        self.others.push(link);
     }
 
     /// The measured time to the server, one way.

@@ -1,0 +1,415 @@
+//! Carries out what a method decides, round by round: measures, tells the peer, waits for the agreed start, dials.
+//!
+//! One loop waits for whatever comes next: a socket, the rendezvous server, a measurement, a timer. The sockets of earlier
+//! rounds go on meanwhile, so a stream may be won at any time.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::classify::Observation;
+use crate::contract::Event;
+use crate::method::view::{Kind, Side, View};
+use crate::method::{Action, Dial, Method, Note, Outlook, pool};
+use crate::puncher::ConnectError;
+use crate::rendezvous::client::{Client, ClientError, Link};
+use crate::rendezvous::message::Reply;
+use crate::secret::{Refused, Sealed, Seals};
+use crate::socket::Refusal;
+use crate::table::{Done, Table, Won};
+use crate::tried::Tried;
+
+/// A measurement older than this is made anew before the first round: others behind a NAT that counts have gone on.
+const STALE: Duration = Duration::from_millis(200);
+
+/// How long a stream may still come up after the peer has left the meeting: it may have won already.
+const AFTER_PEER_LEFT: Duration = Duration::from_millis(500);
+
+/// Mappings that are told: the first ones and the newest.
+const MOST_OBSERVATIONS: usize = 8;
+
+/// Rounds that fit any deadline.
+const MOST_ROUNDS: u32 = 32;
+
+/// What the peers tell each other within the session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Message {
+    /// Ready for a round; this is what has been measured.
+    Confirm { round: u32, side: Side },
+    /// Said within a round.
+    Note { round: u32, note: Note },
+}
+
+/// What a driver starts from.
+pub(crate) struct Setting<'a> {
+    pub(crate) client: Client,
+    pub(crate) seals: Seals,
+    pub(crate) table: Table,
+    pub(crate) method: &'a mut dyn Method,
+    pub(crate) own: Side,
+    pub(crate) view: ViewBase,
+    pub(crate) low_ports: LowPorts,
+    pub(crate) tried: &'a mut Tried,
+    pub(crate) tell: &'a mut (dyn FnMut(&Event) + Send),
+}
+
+/// What does not change from round to round.
+pub(crate) struct ViewBase {
+    pub(crate) role: crate::meeting::Role,
+    pub(crate) trip: Duration,
+    pub(crate) agreed: [u8; 32],
+}
+
+/// Whether source ports below 1024 may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LowPorts {
+    /// If the process may bind them.
+    #[default]
+    WhenPermitted,
+    /// Never.
+    Never,
+}
+
+/// A stream, and the first agreed start.
+pub(crate) struct Driven {
+    pub(crate) won: Won,
+    pub(crate) start: Instant,
+}
+
+/// What is measured before a round.
+#[derive(Debug)]
+enum Measured {
+    Mapping(usize, Result<Link, String>),
+    Low(Result<Link, String>),
+    FreshPort(Result<Link, String>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Measuring,
+    Agreeing,
+    Punching,
+}
+
+pub(crate) struct Driver<'a> {
+    setting: Setting<'a>,
+    client_lost: bool,
+    peer: Option<(u32, Side)>,
+    round: u32,
+    phase: Phase,
+    measuring: JoinSet<Measured>,
+    measured: BTreeMap<usize, Observation>,
+    measured_at: Instant,
+    waiting: BTreeMap<(Instant, u64), Dial>,
+    next_round: Option<Instant>,
+    give_up: Option<Instant>,
+    start: Option<Instant>,
+    sequence: u64,
+}
+
+/// What woke the loop.
+enum Woken {
+    Socket(Done),
+    Server(Result<Reply, ClientError>),
+    Measured(Measured),
+    DialDue,
+    RoundOver,
+    GiveUp,
+}
+
+impl<'a> Driver<'a> {
+    pub(crate) fn new(setting: Setting<'a>) -> Self {
+        Self {
+            setting,
+            client_lost: false,
+            peer: None,
+            round: 0,
+            phase: Phase::Measuring,
+            measuring: JoinSet::new(),
+            measured: BTreeMap::new(),
+            measured_at: Instant::now(),
+            waiting: BTreeMap::new(),
+            next_round: None,
+            give_up: None,
+            start: None,
+            sequence: 0,
+        }
+    }
+
+    /// Until a stream is agreed upon; `None` when the method expects nothing more.
+    pub(crate) async fn run(mut self) -> Result<Option<Driven>, ConnectError> {
+        self.prepare_round().await?;
+        loop {
+            match self.woken().await {
+                Woken::Socket(Done::Won(won)) => {
+                    let start = self.start.unwrap_or(won.established);
+                    self.setting.table.close_losers().await;
+                    return Ok(Some(Driven { won, start }));
+                }
+                Woken::Socket(done) => self.socket(done).await?,
+                Woken::Server(reply) => self.server(reply).await?,
+                Woken::Measured(measured) => self.measured(measured).await?,
+                Woken::DialDue => self.dial_due(),
+                Woken::RoundOver => self.prepare_round().await?,
+                Woken::GiveUp if self.setting.table.is_standing() => {
+                    // A stream is being authenticated: it may be the one.
+                    self.give_up = Some(Instant::now() + AFTER_PEER_LEFT);
+                }
+                Woken::GiveUp => return Ok(None),
+            }
+        }
+    }
+
+    async fn woken(&mut self) -> Woken {
+        let Self { setting, client_lost, measuring, waiting, next_round, give_up, .. } = self;
+        let at = |time: Option<Instant>| sleep_until(time.unwrap_or_else(Instant::now));
+        let dial = waiting.keys().next().map(|(due, _)| *due);
+        tokio::select! {
+            done = setting.table.next() => Woken::Socket(done),
+            reply = setting.client.next(), if !*client_lost => Woken::Server(reply),
+            Some(Ok(measured)) = measuring.join_next() => Woken::Measured(measured),
+            () = at(dial), if dial.is_some() => Woken::DialDue,
+            () = at(*next_round), if next_round.is_some() => Woken::RoundOver,
+            () = at(*give_up), if give_up.is_some() => Woken::GiveUp,
+        }
+    }
+
+    /// Measures what may have changed, then agrees upon the next round.
+    async fn prepare_round(&mut self) -> Result<(), ConnectError> {
+        self.next_round = None;
+        if self.client_lost || self.round >= MOST_ROUNDS {
+            return Ok(());
+        }
+        self.round += 1;
+        self.phase = Phase::Measuring;
+        for place in 0..self.measurements() {
+            let link = self.setting.client.measure(0);
+            self.measuring.spawn(async move { Measured::Mapping(place, link.await) });
+        }
+        if self.setting.own.kind() == Kind::Fixed && self.setting.method.wants_fresh_port(self.round) {
+            let link = self.setting.client.measure(0);
+            self.measuring.spawn(async move { Measured::FreshPort(link.await) });
+        }
+        if self.wants_low_port() {
+            let link = self.setting.client.measure(pool::low_source(&mut rand::rng()));
+            self.measuring.spawn(async move { Measured::Low(link.await) });
+        }
+        self.agree_when_measured().await
+    }
+
+    /// How many mappings to measure: two in a row tell whether a NAT counts, even where its pool begins anew.
+    fn measurements(&self) -> usize {
+        let later = if self.round > 1 { 2 } else { 0 };
+        match self.setting.own.kind() {
+            Kind::Fixed => 0,
+            Kind::Counting if self.measured_at.elapsed() > STALE => later.max(1),
+            Kind::Counting => later,
+            Kind::Random => usize::from(self.setting.method.samples(self.round)).max(later),
+        }
+    }
+
+    fn wants_low_port(&self) -> bool {
+        let setting = &self.setting;
+        setting.low_ports == LowPorts::WhenPermitted
+            && setting.own.kind() == Kind::Random
+            && setting.own.low.is_none()
+            && setting.method.wants_low_port(self.round)
+    }
+
+    async fn measured(&mut self, measured: Measured) -> Result<(), ConnectError> {
+        match measured {
+            Measured::Mapping(place, Ok(link)) => {
+                self.measured.insert(place, link.observation());
+                self.keep(link);
+            }
+            Measured::Low(Ok(link)) => {
+                self.setting.own.low = Some(link.observation().external);
+                self.keep(link);
+            }
+            Measured::FreshPort(Ok(link)) => {
+                let observation = link.observation();
+                self.setting.own.local = observation.local;
+                self.setting.own.observations = vec![observation];
+                self.keep(link);
+            }
+            // What could not be measured stays as it was; a low port may be forbidden.
+            Measured::Mapping(_, Err(_)) | Measured::Low(Err(_)) | Measured::FreshPort(Err(_)) => {}
+        }
+        self.agree_when_measured().await
+    }
+
+    fn keep(&mut self, link: Link) {
+        let Observation { local, server, external } = link.observation();
+        (self.setting.tell)(&Event::Mapped { local, external, server });
+        self.setting.client.keep(link);
+    }
+
+    async fn agree_when_measured(&mut self) -> Result<(), ConnectError> {
+        if self.phase != Phase::Measuring || !self.measuring.is_empty() {
+            return Ok(());
+        }
+        self.phase = Phase::Agreeing;
+        if !self.measured.is_empty() {
+            self.measured_at = Instant::now();
+        }
+        let own = &mut self.setting.own;
+        own.observations.extend(std::mem::take(&mut self.measured).into_values());
+        while own.observations.len() > MOST_OBSERVATIONS {
+            // The first is of the port that is punched from.
+            own.observations.remove(1);
+        }
+        let message = Message::Confirm { round: self.round, side: own.clone() };
+        self.send(&message).await;
+        if !self.client_lost && self.setting.client.ready(self.round).await.is_err() {
+            self.client_lost = true;
+        }
+        Ok(())
+    }
+
+    /// Without the server no further round can be agreed; what was begun goes on.
+    async fn send(&mut self, message: &Message) {
+        let sealed = self.setting.seals.seal(message);
+        if !self.client_lost && self.setting.client.relay(sealed).await.is_err() {
+            self.client_lost = true;
+        }
+    }
+
+    async fn server(&mut self, reply: Result<Reply, ClientError>) -> Result<(), ConnectError> {
+        match reply {
+            Ok(Reply::Relay { body }) => self.peer_says(&body).await,
+            Ok(Reply::Go { round }) => self.go(round).await,
+            Ok(Reply::Gone) if self.start.is_none() => Err(ConnectError::PeerLeft),
+            Ok(Reply::Gone) => {
+                self.client_lost = true;
+                self.tried().peer_left = true;
+                self.give_up = Some(Instant::now() + AFTER_PEER_LEFT);
+                Ok(())
+            }
+            Ok(other) => Err(ClientError::Unexpected(format!("{other:?}")).into()),
+            Err(error) if self.start.is_none() => Err(error.into()),
+            Err(_) => {
+                self.client_lost = true;
+                Ok(())
+            }
+        }
+    }
+
+    async fn peer_says(&mut self, body: &Sealed) -> Result<(), ConnectError> {
+        match self.setting.seals.open(body)? {
+            Message::Confirm { round, side } => {
+                let early = round == self.round + 1 && self.phase == Phase::Punching;
+                self.peer = Some((round, side));
+                if early { self.prepare_round().await } else { Ok(()) }
+            }
+            Message::Note { round, note } if round == self.round => {
+                let actions = self.setting.method.told(note);
+                self.act(actions).await;
+                Ok(())
+            }
+            Message::Note { .. } => Ok(()),
+        }
+    }
+
+    async fn go(&mut self, round: u32) -> Result<(), ConnectError> {
+        let peer = match &self.peer {
+            Some((confirmed, side)) if *confirmed == round && round == self.round => side.clone(),
+            // The server says go although the peer has not confirmed, or twice.
+            _ => return Err(ClientError::Unexpected(format!("go for round {round}")).into()),
+        };
+        self.start.get_or_insert_with(Instant::now);
+        self.phase = Phase::Punching;
+        self.give_up = None;
+        self.tried().punching();
+        let ViewBase { role, trip, agreed } = self.setting.view;
+        let view = View { round, role, own: self.setting.own.clone(), peer, trip, agreed };
+        let actions = self.setting.method.begin(&view);
+        self.act(actions).await;
+        Ok(())
+    }
+
+    async fn act(&mut self, actions: Vec<Action>) {
+        let now = Instant::now();
+        for action in actions {
+            match action {
+                Action::Expect(outlook) => self.expect(outlook),
+                Action::Dial(dial) if dial.after.is_zero() => self.dial(dial),
+                Action::Dial(dial) => {
+                    self.sequence += 1;
+                    self.waiting.insert((now + dial.after, self.sequence), dial);
+                }
+                Action::Listen { port, by } => {
+                    if let Err(error) = self.setting.table.listen(port, by) {
+                        self.tried().tally.count(&format!("listening failed: {error}"));
+                    }
+                }
+                Action::Tell(note) => {
+                    let message = Message::Note { round: self.round, note };
+                    self.send(&message).await;
+                }
+                Action::NextRoundIn(patience) => self.next_round = Some(now + patience),
+                Action::GiveUpIn(patience) => self.give_up = Some(now + patience),
+            }
+        }
+    }
+
+    fn expect(&mut self, outlook: Outlook) {
+        if let Some(peer) = outlook.peer {
+            (self.setting.tell)(&Event::Predicted { peer, because: outlook.because.clone() });
+        } else {
+            (self.setting.tell)(&Event::Expected {
+                probability: outlook.probability,
+                because: outlook.because.clone(),
+            });
+        }
+        self.tried().outlook = Some(outlook);
+    }
+
+    fn dial_due(&mut self) {
+        let now = Instant::now();
+        while let Some(entry) = self.waiting.first_entry().filter(|entry| entry.key().0 <= now) {
+            let dial = entry.remove();
+            self.dial(dial);
+        }
+    }
+
+    fn dial(&mut self, dial: Dial) {
+        if self.setting.own.syns == 0 {
+            return;
+        }
+        self.setting.own.syns -= 1;
+        let local: SocketAddrV4 = self.setting.table.local(&dial);
+        if self.tried().tally.is_first(dial.by) {
+            (self.setting.tell)(&Event::Attempt { local, remote: dial.remote, method: dial.by });
+        }
+        self.setting.table.dial(dial);
+    }
+
+    async fn socket(&mut self, done: Done) -> Result<(), ConnectError> {
+        match done {
+            Done::Refused(dial, why) => {
+                self.tried().tally.count(&why.to_string());
+                self.setting.own.refused |= matches!(why, Refusal::Reset | Refusal::Unreachable);
+                let actions = self.setting.method.refused(dial, why);
+                self.act(actions).await;
+            }
+            Done::Stranger => self.tried().tally.strangers += 1,
+            Done::NotChosen | Done::Won(_) | Done::Accepted(..) => {}
+        }
+        Ok(())
+    }
+
+    fn tried(&mut self) -> &mut Tried {
+        self.setting.tried
+    }
+}
+
+impl From<Refused> for ConnectError {
+    fn from(refused: Refused) -> Self {
+        Self::Forged(refused)
+    }
+}

@@ -1,0 +1,218 @@
+//! `auto`: the cheapest method that theory says will work, and the next one when it did not, until the budget, the
+//! time, or the methods are spent.
+//!
+//! Each round both sides choose from the same facts and so choose alike:
+//!
+//! 1. one external address for both: `private` and `hairpin`, once;
+//! 2. both ports predictable: `simultaneous-open` (`sequential` where a NAT counts); a refused dial becomes a hole that
+//!    cannot be refused on one side, and the next round is `low-ttl`; then again, measured anew;
+//! 3. a NAT draws: `listen` (the other NAT may let any port in), then `low-port` (if measured to work), then `spray`.
+//!
+//! What an earlier method began goes on, so a later one never costs a chance.
+
+use std::time::Duration;
+
+use crate::method::listen::{self, Listen};
+use crate::method::low_port::{self, LowPort};
+use crate::method::low_ttl::{self, LowTtl};
+use crate::method::meet::{self, Meet};
+use crate::method::private::{self, Private};
+use crate::method::spray::{self, Spray};
+use crate::method::view::{Kind, View};
+use crate::method::{Action, Dial, Method, Note};
+use crate::socket::Refusal;
+
+/// The method's name.
+pub const NAME: &str = "auto";
+
+/// What may be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Stage {
+    Private,
+    Meet,
+    MeetCounting,
+    LowTtl,
+    Listen,
+    LowPort,
+    Spray,
+}
+
+impl Stage {
+    /// The names that its dials bear.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Private => &[private::PRIVATE, private::HAIRPIN],
+            Self::Meet => &[meet::SIMULTANEOUS_OPEN],
+            Self::MeetCounting => &[meet::SEQUENTIAL],
+            Self::LowTtl => &[low_ttl::NAME],
+            Self::Listen => &[listen::NAME],
+            Self::LowPort => &[low_port::NAME],
+            Self::Spray => &[spray::NAME],
+        }
+    }
+}
+
+/// The stages of one punch.
+#[derive(Debug)]
+pub struct Auto {
+    seed: u64,
+    tried: Vec<(Stage, Box<dyn Method>)>,
+    both_fixed: bool,
+}
+
+impl Auto {
+    /// What each method decides at random follows from the seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { seed, tried: Vec::new(), both_fixed: false }
+    }
+
+    fn stages(&self) -> Vec<Stage> {
+        self.tried.iter().map(|(stage, _)| *stage).collect()
+    }
+
+    fn current(&mut self) -> Option<&mut Box<dyn Method>> {
+        self.tried.last_mut().map(|(_, method)| method)
+    }
+}
+
+/// What to try next, after these; `None` when nothing is left that could work.
+fn choose(view: &View, tried: &[Stage]) -> Option<Stage> {
+    let fresh = |stage: Stage| (!tried.contains(&stage)).then_some(stage);
+    if view.same_address()
+        && let Some(stage) = fresh(Stage::Private)
+    {
+        return Some(stage);
+    }
+    let kinds = [view.own.kind(), view.peer.kind()];
+    if kinds.contains(&Kind::Random) {
+        let low_port = || low_port::is_possible(view).then(|| fresh(Stage::LowPort)).flatten();
+        return fresh(Stage::Listen).or_else(low_port).or_else(|| fresh(Stage::Spray));
+    }
+    if (view.own.refused || view.peer.refused) && tried.last() != Some(&Stage::LowTtl) {
+        return Some(Stage::LowTtl);
+    }
+    Some(if kinds.contains(&Kind::Counting) { Stage::MeetCounting } else { Stage::Meet })
+}
+
+fn build(stage: Stage, seed: u64) -> Box<dyn Method> {
+    match stage {
+        Stage::Private => Box::new(Private::any(seed)),
+        Stage::Meet => Box::new(Meet::simultaneous_open(seed).with_holes()),
+        Stage::MeetCounting => Box::new(Meet::sequential(seed).with_holes()),
+        Stage::LowTtl => Box::new(LowTtl::new(seed)),
+        Stage::Listen => Box::new(Listen::new(seed)),
+        Stage::LowPort => Box::new(LowPort::new(seed)),
+        Stage::Spray => Box::new(Spray::new(seed)),
+    }
+}
+
+impl Method for Auto {
+    fn begin(&mut self, view: &View) -> Vec<Action> {
+        let Some(stage) = choose(view, &self.stages()) else { return vec![Action::GiveUpIn(Duration::ZERO)] };
+        self.both_fixed = [&view.own, &view.peer].iter().all(|side| side.kind() == Kind::Fixed);
+        let seed = self.seed.wrapping_add(u64::from(view.round));
+        let mut method = build(stage, seed);
+        let actions = method.begin(view);
+        self.tried.push((stage, method));
+        actions
+    }
+
+    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
+        let newest = self.tried.len().saturating_sub(1);
+        let owner =
+            self.tried.iter_mut().enumerate().rev().find(|(_, (stage, _))| stage.names().contains(&dial.by));
+        match owner {
+            Some((place, (_, method))) if place == newest => method.refused(dial, why),
+            // An earlier round's: still right if no port has moved since, but it has no say in this round.
+            Some((_, (_, method))) if self.both_fixed => {
+                let mut actions = method.refused(dial, why);
+                actions.retain(|action| matches!(action, Action::Dial(_)));
+                actions
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn told(&mut self, note: Note) -> Vec<Action> {
+        self.current().map_or_else(Vec::new, |method| method.told(note))
+    }
+
+    fn wants_low_port(&self, round: u32) -> bool {
+        round == 2
+    }
+
+    fn samples(&self, round: u32) -> u8 {
+        if round == 2 { 2 } else { 0 }
+    }
+
+    fn wants_fresh_port(&self, round: u32) -> bool {
+        round > 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meeting::Role;
+    use crate::method::view::tests::{mirrored, view};
+
+    const KEPT: &[u16] = &[5000, 5000];
+    const COUNTED: &[u16] = &[20000, 20001];
+    const DRAWN: &[u16] = &[36424, 13999];
+
+    #[test]
+    fn the_cheapest_that_will_do_comes_first() {
+        let cases = [
+            (KEPT, KEPT, &[][..], Some(Stage::Meet)),
+            (KEPT, COUNTED, &[], Some(Stage::MeetCounting)),
+            (KEPT, DRAWN, &[], Some(Stage::Listen)),
+            (KEPT, DRAWN, &[Stage::Listen], Some(Stage::Spray)),
+            (KEPT, DRAWN, &[Stage::Listen, Stage::Spray], None),
+            (DRAWN, DRAWN, &[Stage::Listen], Some(Stage::Spray)),
+        ];
+        for (own, peer, tried, expected) in cases {
+            let here = view(Role::A, own, peer);
+            assert_eq!(choose(&here, tried), expected, "{own:?} {peer:?} {tried:?}");
+            assert_eq!(choose(&mirrored(&here), tried), expected, "the other side of {own:?} {peer:?}");
+        }
+    }
+
+    #[test]
+    fn low_ports_come_before_spraying_where_they_were_measured() {
+        let mut here = view(Role::A, DRAWN, KEPT);
+        here.own.low = Some("192.0.2.2:777".parse().unwrap());
+        assert_eq!(choose(&here, &[Stage::Listen]), Some(Stage::LowPort));
+        assert_eq!(choose(&here, &[Stage::Listen, Stage::LowPort]), Some(Stage::Spray));
+    }
+
+    #[test]
+    fn after_a_refusal_one_side_opens_in_silence() {
+        let mut here = view(Role::A, KEPT, KEPT);
+        here.peer.refused = true;
+        assert_eq!(choose(&here, &[Stage::Meet]), Some(Stage::LowTtl));
+        assert_eq!(choose(&here, &[Stage::Meet, Stage::LowTtl]), Some(Stage::Meet));
+    }
+
+    #[test]
+    fn one_external_address_is_tried_from_within_once() {
+        let mut here = view(Role::A, KEPT, KEPT);
+        here.peer.observations = here.own.observations.clone();
+        assert_eq!(choose(&here, &[]), Some(Stage::Private));
+        assert_eq!(choose(&here, &[Stage::Private]), Some(Stage::Meet));
+    }
+
+    #[test]
+    fn an_end_comes_when_nothing_is_left() {
+        let mut auto = Auto::new(1);
+        let mut here = view(Role::A, DRAWN, DRAWN);
+        let ends = (1..=3).map(|round| {
+            here.round = round;
+            auto.begin(&here).pop()
+        });
+        let ends: Vec<_> = ends.collect();
+        assert!(matches!(ends[0], Some(Action::NextRoundIn(_))));
+        assert!(matches!(ends[1], Some(Action::GiveUpIn(_))));
+        assert_eq!(ends[2], Some(Action::GiveUpIn(Duration::ZERO)));
+    }
+}

@@ -1,0 +1,151 @@
+//! `low-ttl`: one side opens its hole without the other's NAT hearing of it, then the other side dials.
+//!
+//! ```text
+//!  A        NAT-a   router   NAT-b        B
+//!  |--SYN---->|------x         |          |   A's SYN dies on the way: NAT-a has a hole, NAT-b saw nothing
+//!  |. . . . . . . "open" . . . . . . . . >|   through the rendezvous server
+//!  |<---SYN---|<---------------|<--SYN----|   passes the hole
+//!  |-SYN/ACK->|--------------->|--------->|   B established, two trips after its SYN
+//!  |<--ACK----|<---------------|<---------|   A established, three trips
+//! ```
+//!
+//! Nothing unsolicited reaches any NAT, so resets, ICMP errors and the difference between the starts do not matter. The
+//! SYN goes out with IP_TTL lowered and IP_MINTTL raised on one and the same socket: the ICMP time-exceeded that comes
+//! back is not believed, and the socket stays in SYN_SENT with the sequence number that NAT-a knows.
+//!
+//! Conditions: both ports predictable; NAT-a accepts a SYN after a SYN; a router between A's outermost NAT and B's; the
+//! dialler's SYN arrives before A's retransmission, one second later. Cost: as `meet`, and a message.
+
+use std::time::Duration;
+
+use crate::meeting::Role;
+use crate::method::meet::{dials, window};
+use crate::method::redial::Redial;
+use crate::method::view::{Kind, View};
+use crate::method::{Action, Dial, Method, Note, Outlook};
+use crate::predict::predict;
+use crate::socket::{Reach, Refusal};
+
+/// The method's name.
+pub const NAME: &str = "low-ttl";
+
+/// What this side does.
+#[derive(Debug, Clone, PartialEq)]
+enum Part {
+    /// Opens, and says so.
+    Opener(Reach),
+    /// Dials these once told.
+    Dialler(Vec<Action>),
+}
+
+/// Opens or dials.
+#[derive(Debug)]
+pub struct LowTtl {
+    part: Part,
+    own_kind: Kind,
+    redial: Redial,
+}
+
+impl LowTtl {
+    /// Redials follow from the seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { part: Part::Dialler(Vec::new()), own_kind: Kind::Fixed, redial: Redial::new(seed) }
+    }
+}
+
+/// The side that opens: the one that cannot afford a refusal, because its NAT counts; else role a.
+fn opener(view: &View) -> Role {
+    let other = view.role.other();
+    match (view.own.kind(), view.peer.kind()) {
+        (Kind::Counting, Kind::Fixed | Kind::Random) => view.role,
+        (Kind::Fixed | Kind::Random, Kind::Counting) => other,
+        _ => Role::A,
+    }
+}
+
+impl Method for LowTtl {
+    fn begin(&mut self, view: &View) -> Vec<Action> {
+        self.redial.start(view.trip);
+        self.own_kind = view.own.kind();
+        let window = window(view.round);
+        let Some(target) = predict(&view.peer.observations, window - 1, self.redial.rng()) else {
+            return vec![Action::GiveUpIn(Duration::ZERO)];
+        };
+        let endpoint = target.endpoint;
+        let mut actions = vec![Action::Expect(Outlook::from(target))];
+        if opener(view) == view.role {
+            let reach = Reach::Hops(view.own.hops);
+            self.part = Part::Opener(reach);
+            actions.extend(dials(NAME, &view.own, endpoint, window, reach));
+            actions.push(Action::Tell(Note::Open));
+        } else {
+            self.part = Part::Dialler(dials(NAME, &view.own, endpoint, window, Reach::Peer));
+        }
+        actions.push(Action::NextRoundIn(view.trips(12, Duration::from_millis(200 * u64::from(view.round)))));
+        actions
+    }
+
+    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
+        match self.part {
+            _ if self.own_kind == Kind::Counting => vec![Action::NextRoundIn(Duration::ZERO)],
+            Part::Opener(reach) => {
+                let mut actions = self.redial.again(Dial { reach, ..dial }, why);
+                if !actions.is_empty() {
+                    actions.push(Action::Tell(Note::Open));
+                }
+                actions
+            }
+            Part::Dialler(_) => self.redial.again(dial, why),
+        }
+    }
+
+    fn told(&mut self, note: Note) -> Vec<Action> {
+        match (note, &mut self.part) {
+            (Note::Open, Part::Dialler(dials)) => std::mem::take(dials),
+            (Note::Open, Part::Opener(_)) => Vec::new(),
+        }
+    }
+
+    fn wants_fresh_port(&self, round: u32) -> bool {
+        round > 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::tests::dials;
+    use crate::method::view::tests::{mirrored, view};
+
+    #[test]
+    fn one_opens_and_the_other_dials_when_told() {
+        let here = view(Role::A, &[5000, 5000], &[6000, 6000]);
+        let mut opener = LowTtl::new(1);
+        let opening = opener.begin(&here);
+        assert_eq!(dials(&opening)[0].reach, Reach::Hops(2));
+        assert!(opening.contains(&Action::Tell(Note::Open)));
+        let mut dialler = LowTtl::new(1);
+        assert_eq!(dials(&dialler.begin(&mirrored(&here))), []);
+        let dialled = dials(&dialler.told(Note::Open));
+        assert_eq!((dialled.len(), dialled[0].reach, dialled[0].remote.port()), (1, Reach::Peer, 5000));
+        assert_eq!(dialler.told(Note::Open), [], "told twice");
+    }
+
+    #[test]
+    fn the_side_whose_nat_counts_opens() {
+        let here = view(Role::B, &[20000, 20001], &[6000, 6000]);
+        assert_eq!((opener(&here), opener(&mirrored(&here))), (Role::B, Role::B));
+        let both = view(Role::B, &[20000, 20001], &[30000, 30001]);
+        assert_eq!((opener(&both), opener(&mirrored(&both))), (Role::A, Role::A));
+    }
+
+    #[test]
+    fn a_refused_dialler_dials_again() {
+        let here = view(Role::A, &[5000, 5000], &[6000, 6000]);
+        let mut dialler = LowTtl::new(1);
+        dialler.begin(&mirrored(&here));
+        let dial = dials(&dialler.told(Note::Open))[0];
+        assert_eq!(dials(&dialler.refused(dial, Refusal::Reset)).len(), 1);
+    }
+}

@@ -1,0 +1,285 @@
+//! Both sides dial the endpoint where the other is expected, at the same time: `simultaneous-open` (predicted by
+//! whatever rule was seen), `observed-port` (as the server saw it), `preserved-port` (the internal port), and
+//! `sequential` (a window of ports, for NATs that count while others use them, too).
+//!
+//! ```text
+//!  A        NAT-a        NAT-b        B
+//!  |--SYN---->|--.    .----|<---SYN---|   both holes are open when the SYNs arrive
+//!  |          |   \  /     |          |
+//!  |<---SYN---|----\/------|---SYN--->|   one trip: both answer
+//!  |<-SYN/ACK-|<---/\------|-SYN/ACK->|   two trips: both established
+//! ```
+//!
+//! Conditions: both external ports predictable; one NAT at least that accepts a SYN after a SYN. NATs that drop
+//! unsolicited SYNs allow any difference between the two starts. Where they answer with a reset or an ICMP error, the
+//! dial that was refused is repeated from the same port.
+//!
+//! The window: mappings of other hosts between measuring and punching shift the port of a NAT that counts. So it dials
+//! from w ports, which become w consecutive external ports, all to *one* endpoint of the peer; and the peer dials the
+//! w-th next. That one exists as long as fewer than w others came between. (A window on both sides, i-th socket to i-th
+//! port, would work only if equally many came between on both sides.)
+//!
+//! Cost: one SYN a side, w behind a NAT that counts, and one more for each refusal.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use crate::meeting::Role;
+use crate::method::redial::Redial;
+use crate::method::view::{Kind, Side, View};
+use crate::method::{Action, Dial, Method, Note, Outlook};
+use crate::predict::{Prediction, predict};
+use crate::socket::{Reach, Refusal};
+
+/// The next port by the rule that was seen.
+pub const SIMULTANEOUS_OPEN: &str = "simultaneous-open";
+/// The port that the server saw.
+pub const OBSERVED_PORT: &str = "observed-port";
+/// The internal port.
+pub const PRESERVED_PORT: &str = "preserved-port";
+/// A window of ports.
+pub const SEQUENTIAL: &str = "sequential";
+
+/// Ports of the first window; later rounds double it, up to the largest.
+const WINDOW: u16 = 8;
+const LARGEST_WINDOW: u16 = 64;
+
+/// Below this chance a port is a guess, and waiting would not make it better.
+const HOPELESS: f64 = 0.01;
+
+/// How the peer's endpoint is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    Predicted,
+    Observed,
+    Preserved,
+}
+
+/// What a refused dial becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AfterRefusal {
+    /// The same again.
+    Repeat,
+    /// For role a: a hole that the peer's NAT does not hear of, see `low_ttl`.
+    Hole,
+}
+
+/// Dials one endpoint, from one port or a window of them.
+#[derive(Debug)]
+pub struct Meet {
+    name: &'static str,
+    rule: Rule,
+    windowed: bool,
+    after_refusal: AfterRefusal,
+    hole: Reach,
+    own_kind: Kind,
+    redial: Redial,
+}
+
+impl Meet {
+    fn new(name: &'static str, rule: Rule, seed: u64) -> Self {
+        Self {
+            name,
+            rule,
+            windowed: false,
+            after_refusal: AfterRefusal::Repeat,
+            hole: Reach::Peer,
+            own_kind: Kind::Fixed,
+            redial: Redial::new(seed),
+        }
+    }
+
+    /// By whatever rule was seen.
+    #[must_use]
+    pub fn simultaneous_open(seed: u64) -> Self {
+        Self::new(SIMULTANEOUS_OPEN, Rule::Predicted, seed)
+    }
+
+    /// As the server saw it.
+    #[must_use]
+    pub fn observed_port(seed: u64) -> Self {
+        Self::new(OBSERVED_PORT, Rule::Observed, seed)
+    }
+
+    /// The internal port.
+    #[must_use]
+    pub fn preserved_port(seed: u64) -> Self {
+        Self::new(PRESERVED_PORT, Rule::Preserved, seed)
+    }
+
+    /// With a window.
+    #[must_use]
+    pub fn sequential(seed: u64) -> Self {
+        Self { windowed: true, ..Self::new(SEQUENTIAL, Rule::Predicted, seed) }
+    }
+
+    /// Like `simultaneous-open`, but role a answers a refusal with a hole that cannot be refused.
+    #[must_use]
+    pub(crate) fn with_holes(mut self) -> Self {
+        self.after_refusal = AfterRefusal::Hole;
+        self
+    }
+
+    fn window(&self, round: u32) -> u16 {
+        if self.windowed { window(round) } else { 1 }
+    }
+
+    fn predict(&mut self, side: &Side, window: u16) -> Option<Prediction> {
+        let known = |endpoint, because: &str| {
+            // Right for what it is meant for; whether the NAT is one is not known.
+            Some(Prediction { endpoint, probability: 1.0, because: because.into() })
+        };
+        match self.rule {
+            Rule::Predicted => predict(&side.observations, window - 1, self.redial.rng()),
+            Rule::Observed => known(side.observed()?, "as the rendezvous server saw it"),
+            Rule::Preserved => known(
+                SocketAddrV4::new(side.address()?, side.local.port()),
+                "the internal port, if it is preserved",
+            ),
+        }
+    }
+}
+
+/// The window of a round.
+pub(crate) fn window(round: u32) -> u16 {
+    let doublings = round.saturating_sub(1).min(3);
+    (WINDOW << doublings).min(LARGEST_WINDOW)
+}
+
+/// The dials of one side to one endpoint: as many as the window when its NAT counts.
+pub(crate) fn dials(
+    by: &'static str,
+    own: &Side,
+    target: SocketAddrV4,
+    window: u16,
+    reach: Reach,
+) -> Vec<Action> {
+    let count = if own.kind() == Kind::Counting { window } else { 1 };
+    let dial = |place: u16| {
+        let port = if place == 0 { own.local.port() } else { 0 };
+        Action::Dial(Dial { reach, ..Dial::now(by, port, target) })
+    };
+    (0..count).map(dial).collect()
+}
+
+impl Method for Meet {
+    fn begin(&mut self, view: &View) -> Vec<Action> {
+        self.redial.start(view.trip);
+        self.own_kind = view.own.kind();
+        if self.after_refusal == AfterRefusal::Hole && view.role == Role::A {
+            self.hole = Reach::Hops(view.own.hops);
+        }
+        let window = self.window(view.round);
+        let (Some(peer), Some(own)) = (self.predict(&view.peer, window), self.predict(&view.own, window))
+        else {
+            return vec![Action::GiveUpIn(Duration::ZERO)];
+        };
+        let target = peer.endpoint;
+        let probability = peer.probability * own.probability;
+        let mut outlook = Outlook { probability, ..peer.into() };
+        if probability < HOPELESS && own.probability < HOPELESS {
+            outlook.because.push_str("; and this side's own port cannot be predicted");
+        }
+        let mut actions = vec![Action::Expect(outlook)];
+        actions.extend(dials(self.name, &view.own, target, window, Reach::Peer));
+        actions.push(if probability >= HOPELESS {
+            Action::NextRoundIn(view.trips(8, Duration::from_millis(150 * u64::from(view.round))))
+        } else if view.round == 1 {
+            // What looks random may be a NAT that counts, at the end of its pool: measure again.
+            Action::NextRoundIn(view.trips(4, Duration::from_millis(20)))
+        } else {
+            Action::GiveUpIn(view.trips(8, Duration::from_millis(400)))
+        });
+        actions
+    }
+
+    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
+        if self.own_kind == Kind::Counting && matches!(why, Refusal::Reset | Refusal::Unreachable) {
+            // Another SYN would leave from the next port, where nobody expects it.
+            return vec![Action::NextRoundIn(Duration::ZERO)];
+        }
+        self.redial.again(Dial { reach: self.hole, ..dial }, why)
+    }
+
+    fn told(&mut self, _: Note) -> Vec<Action> {
+        Vec::new()
+    }
+
+    fn wants_fresh_port(&self, round: u32) -> bool {
+        round > 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::tests::dials;
+    use crate::method::view::tests::{mirrored, view};
+
+    #[test]
+    fn each_rule_dials_where_it_expects_the_peer() {
+        let cases = [
+            (Meet::simultaneous_open(1), &[5000, 5000][..], 5000),
+            (Meet::simultaneous_open(1), &[20000, 20001], 20002),
+            (Meet::observed_port(1), &[20000, 20001], 20000),
+            (Meet::preserved_port(1), &[20000, 20001], 5000),
+            (Meet::sequential(1), &[20000, 20001], 20009),
+        ];
+        for (mut method, peer, expected) in cases {
+            let dials = dials(&method.begin(&view(Role::A, &[6000, 6000], peer)));
+            assert_eq!(dials.len(), 1);
+            assert_eq!((dials[0].port, dials[0].remote.port()), (5000, expected), "{method:?}");
+        }
+    }
+
+    #[test]
+    fn a_nat_that_counts_gets_a_window_to_one_endpoint_in_order() {
+        let dials = dials(&Meet::sequential(1).begin(&view(Role::A, &[20000, 20001], &[6000, 6000])));
+        assert_eq!(dials.len(), usize::from(WINDOW));
+        assert!(dials.iter().all(|dial| dial.remote.port() == 6000 && dial.after.is_zero()));
+        assert_eq!(dials[0].port, 5000);
+    }
+
+    /// The windows of both sides overlap for any number of other mappings below the window.
+    #[test]
+    fn the_window_survives_fewer_competing_mappings_than_it_has_ports() {
+        let here = view(Role::A, &[20000, 20001], &[30000, 30001]);
+        let target_of_b = dials(&Meet::sequential(1).begin(&mirrored(&here)))[0].remote.port();
+        for competing in 0..WINDOW + 3 {
+            let first = 20002 + competing;
+            let hit = (first..first + WINDOW).contains(&target_of_b);
+            assert_eq!(hit, competing < WINDOW, "{competing}");
+        }
+    }
+
+    #[test]
+    fn a_refused_dial_is_repeated_unless_its_port_would_change() {
+        let mut fixed = Meet::simultaneous_open(1);
+        let first = dials(&fixed.begin(&view(Role::A, &[6000, 6000], &[7000, 7000])))[0];
+        assert_eq!(dials(&fixed.refused(first, Refusal::Reset))[0].remote, first.remote);
+        let mut counting = Meet::sequential(1);
+        let first = dials(&counting.begin(&view(Role::A, &[20000, 20001], &[7000, 7000])))[0];
+        assert_eq!(counting.refused(first, Refusal::Reset), [Action::NextRoundIn(Duration::ZERO)]);
+    }
+
+    #[test]
+    fn with_holes_only_role_a_falls_silent() {
+        for (role, reach) in [(Role::A, Reach::Hops(2)), (Role::B, Reach::Peer)] {
+            let mut method = Meet::simultaneous_open(1).with_holes();
+            let first = dials(&method.begin(&view(role, &[6000, 6000], &[7000, 7000])))[0];
+            assert_eq!(first.reach, Reach::Peer);
+            assert_eq!(dials(&method.refused(first, Refusal::Reset))[0].reach, reach);
+        }
+    }
+
+    #[test]
+    fn a_guess_is_measured_again_and_then_given_up_by_both() {
+        let mut second = view(Role::A, &[5000, 5000], &[36424, 13999]);
+        let ends = |view: &View| Meet::simultaneous_open(1).begin(view).pop();
+        assert!(matches!(ends(&second), Some(Action::NextRoundIn(_))));
+        second.round = 2;
+        for view in [second.clone(), mirrored(&second)] {
+            assert!(matches!(ends(&view), Some(Action::GiveUpIn(_))));
+        }
+    }
+}

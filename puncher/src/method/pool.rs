@@ -1,0 +1,197 @@
+//! The ports a NAT draws from, and how to guess at them. Pure arithmetic.
+
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
+
+use crate::classify::Observation;
+use crate::predict::{LIKELIER, LIKELIER_CHANCE, RANDOM_POOL};
+
+/// Linux maps source ports 512 to 1023 into these when it draws at random without a range
+/// (`nf_nat_l4proto_unique_tuple`).
+pub const LOW: std::ops::RangeInclusive<u16> = 600..=1023;
+
+/// The source ports that do it.
+pub const LOW_SOURCES: std::ops::RangeInclusive<u16> = 512..=1023;
+
+/// So many mappings within so narrow a range come from a range: four of 64,512 do so once in a thousand times.
+const ENOUGH_FOR_A_RANGE: usize = 4;
+const WIDEST_RANGE: u16 = 4096;
+
+/// What a NAT draws from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pool {
+    /// What the Linux kernel draws from by itself: 1024 to 65535, the first 1,024 twice as often.
+    Kernel,
+    /// Its pool for low source ports.
+    Low,
+    /// About these.
+    Range {
+        /// First.
+        low: u16,
+        /// Last.
+        high: u16,
+    },
+}
+
+impl Pool {
+    /// What these mappings were drawn from.
+    #[must_use]
+    pub fn of(observations: &[Observation]) -> Self {
+        let ports = || observations.iter().map(|seen| seen.external.port());
+        match (ports().min(), ports().max()) {
+            (Some(min), Some(max))
+                if observations.len() >= ENOUGH_FOR_A_RANGE && max - min <= WIDEST_RANGE =>
+            {
+                // Half the span further on both sides: the ends are seldom seen.
+                let margin = (max - min) / 2 + 1;
+                Self::Range { low: min.saturating_sub(margin).max(1), high: max.saturating_add(margin) }
+            }
+            _ => Self::Kernel,
+        }
+    }
+
+    /// How many ports it has.
+    #[must_use]
+    pub fn size(self) -> u32 {
+        match self {
+            Self::Kernel => RANDOM_POOL,
+            Self::Low => u32::from(*LOW.end() - *LOW.start()) + 1,
+            Self::Range { low, high } => u32::from(high - low) + 1,
+        }
+    }
+
+    /// The chance that one draw is among the best so many guesses.
+    #[must_use]
+    pub fn coverage(self, guesses: u32) -> f64 {
+        let even = |guesses: u32, chance: f64| f64::from(guesses) * chance;
+        match self {
+            Self::Kernel => {
+                let likelier = LIKELIER.len() as u32;
+                let (first, rest) = (guesses.min(likelier), guesses.saturating_sub(likelier));
+                (even(first, LIKELIER_CHANCE) + even(rest, LIKELIER_CHANCE / 2.0)).min(1.0)
+            }
+            Self::Low | Self::Range { .. } => even(guesses, 1.0 / f64::from(self.size())).min(1.0),
+        }
+    }
+
+    /// The best so many different guesses, likelier ones first, in random order otherwise.
+    pub fn guesses(self, count: u32, rng: &mut impl Rng) -> Vec<u16> {
+        let shuffled = |ports: std::ops::RangeInclusive<u16>, rng: &mut _| {
+            let mut ports: Vec<u16> = ports.collect();
+            ports.shuffle(rng);
+            ports
+        };
+        let mut ports = match self {
+            Self::Kernel => shuffled(LIKELIER.start..=LIKELIER.end - 1, rng),
+            Self::Low => shuffled(LOW, rng),
+            Self::Range { low, high } => shuffled(low..=high, rng),
+        };
+        let count = count as usize;
+        if self == Self::Kernel && count > ports.len() {
+            let rest = shuffled(LIKELIER.end..=u16::MAX, rng);
+            ports.extend(rest.into_iter().take(count - ports.len()));
+        }
+        ports.truncate(count);
+        ports
+    }
+
+    /// The guess that a number both sides know stands for: among the likeliest.
+    #[must_use]
+    pub fn agreed_guess(self, number: impl Fn(u16) -> u16) -> u16 {
+        match self {
+            Self::Kernel => LIKELIER.start + number(LIKELIER.len() as u16),
+            Self::Low => LOW.start() + number(LOW.len() as u16),
+            Self::Range { low, high } => low + number(high - low),
+        }
+    }
+
+    /// How many draws hit one of so many guesses but for a chance of `miss`.
+    #[must_use]
+    pub fn draws_needed(self, guesses: u32, miss: f64) -> u32 {
+        let coverage = self.coverage(guesses);
+        if coverage <= 0.0 {
+            return u32::MAX;
+        }
+        if coverage >= 1.0 {
+            return 1;
+        }
+        (miss.ln() / (1.0 - coverage).ln()).ceil().max(1.0) as u32
+    }
+
+    /// Local ports to draw from it with: 0 is any.
+    pub fn sources(self, count: u32, rng: &mut impl Rng) -> Vec<u16> {
+        match self {
+            Self::Low => {
+                let mut ports: Vec<u16> = LOW_SOURCES.collect();
+                ports.shuffle(rng);
+                ports.truncate(count as usize);
+                ports
+            }
+            Self::Kernel | Self::Range { .. } => vec![0; count as usize],
+        }
+    }
+}
+
+/// A low source port to measure with.
+pub(crate) fn low_source(rng: &mut impl Rng) -> u16 {
+    rng.random_range(LOW_SOURCES)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::classify::tests::seen;
+
+    fn rng() -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(1)
+    }
+
+    #[test]
+    fn likelier_ports_are_guessed_first_and_none_twice() {
+        for count in [1, 1000, 1024, 1500, 64_512] {
+            let guesses = Pool::Kernel.guesses(count, &mut rng());
+            assert_eq!(guesses.len(), count as usize);
+            assert!(guesses.iter().take(1024).all(|port| LIKELIER.contains(port)));
+            assert_eq!(guesses.iter().collect::<HashSet<_>>().len(), guesses.len());
+        }
+        assert_eq!(Pool::Low.guesses(9999, &mut rng()).len(), 424);
+    }
+
+    #[test]
+    fn coverage_is_as_the_kernel_draws() {
+        assert!((Pool::Kernel.coverage(1024) - 0.03125).abs() < 1e-9);
+        assert!((Pool::Kernel.coverage(64_512) - 1.0).abs() < 1e-9);
+        assert!((Pool::Low.coverage(106) - 0.25).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_draws_needed_are_those_of_the_birthday_formula() {
+        // 146 draws against 1,024 biased guesses hit with 99 %.
+        assert_eq!(Pool::Kernel.draws_needed(1024, 0.01), 146);
+        assert_eq!(Pool::Low.draws_needed(424, 0.01), 1);
+        assert_eq!(Pool::Kernel.draws_needed(0, 0.01), u32::MAX);
+    }
+
+    #[test]
+    fn a_range_is_told_from_four_mappings_close_together() {
+        assert_eq!(
+            Pool::of(&seen(&[10_021, 10_409, 10_911, 10_111])),
+            Pool::Range { low: 9575, high: 11_357 }
+        );
+        assert_eq!(Pool::of(&seen(&[10_021, 10_409, 10_911])), Pool::Kernel);
+        assert_eq!(Pool::of(&seen(&[10_021, 10_409, 40_911, 10_111])), Pool::Kernel);
+    }
+
+    #[test]
+    fn agreed_guesses_and_sources_lie_in_their_pools() {
+        assert!(LIKELIER.contains(&Pool::Kernel.agreed_guess(|below| below - 1)));
+        assert_eq!(Pool::Low.agreed_guess(|below| below - 1), 1023);
+        assert!(Pool::Low.sources(500, &mut rng()).iter().all(|port| LOW_SOURCES.contains(port)));
+        assert_eq!(Pool::Kernel.sources(2, &mut rng()), [0, 0]);
+    }
+}

@@ -1,0 +1,101 @@
+//! `private` and `hairpin`: peers behind one NAT, by way of their common network or of that NAT.
+//!
+//! ```text
+//!  A -------- LAN -------- B       private: both dial and listen on internal endpoints
+//!  A --.               .-- B
+//!       NAT (or its CGN)           hairpin: both dial and listen on external endpoints, the NAT turns them round
+//! ```
+//!
+//! Conditions: private: the two internal addresses reach each other; hairpin: the common NAT hairpins (RFC 5382 REQ-8).
+//! On a LAN the trip is so short that SYNs hardly ever cross; so both also listen, and whoever comes first is accepted.
+//! An internal address may be somebody else's in this network; the handshake finds out. Cost: one or two SYNs a side.
+
+use std::time::Duration;
+
+use crate::method::redial::Redial;
+use crate::method::view::View;
+use crate::method::{Action, Dial, Method, Note, Outlook};
+use crate::predict::predict;
+use crate::socket::Refusal;
+
+/// Internal endpoints.
+pub const PRIVATE: &str = "private";
+/// External endpoints.
+pub const HAIRPIN: &str = "hairpin";
+
+/// Dials and listens.
+#[derive(Debug)]
+pub struct Private {
+    ways: &'static [&'static str],
+    redial: Redial,
+}
+
+impl Private {
+    fn new(ways: &'static [&'static str], seed: u64) -> Self {
+        Self { ways, redial: Redial::new(seed) }
+    }
+
+    /// Internal endpoints only.
+    #[must_use]
+    pub fn private(seed: u64) -> Self {
+        Self::new(&[PRIVATE], seed)
+    }
+
+    /// External endpoints only.
+    #[must_use]
+    pub fn hairpin(seed: u64) -> Self {
+        Self::new(&[HAIRPIN], seed)
+    }
+
+    /// Both at once.
+    #[must_use]
+    pub(crate) fn any(seed: u64) -> Self {
+        Self::new(&[PRIVATE, HAIRPIN], seed)
+    }
+}
+
+impl Method for Private {
+    fn begin(&mut self, view: &View) -> Vec<Action> {
+        self.redial.start(view.trip);
+        let port = view.own.local.port();
+        let Some(external) = predict(&view.peer.observations, 0, self.redial.rng()) else {
+            return vec![Action::GiveUpIn(Duration::ZERO)];
+        };
+        let target = |way| if way == PRIVATE { view.peer.local } else { external.endpoint };
+        let outlook = Outlook {
+            peer: Some(target(self.ways[0])),
+            probability: 1.0,
+            because: "both peers appear under one external address".into(),
+        };
+        let listen = Action::Listen { port, by: self.ways[0] };
+        let dials = self.ways.iter().map(|way| Action::Dial(Dial::now(way, port, target(way))));
+        let end = Action::NextRoundIn(view.trips(6, Duration::from_millis(60 * u64::from(view.round))));
+        [Action::Expect(outlook), listen].into_iter().chain(dials).chain([end]).collect()
+    }
+
+    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
+        self.redial.again(dial, why)
+    }
+
+    fn told(&mut self, _: Note) -> Vec<Action> {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meeting::Role;
+    use crate::method::tests::dials;
+    use crate::method::view::tests::view;
+
+    #[test]
+    fn both_ways_are_dialled_while_listening() {
+        let mut here = view(Role::A, &[5000, 5000], &[6000, 6000]);
+        here.peer.local = "10.0.2.2:7000".parse().unwrap();
+        let actions = Private::any(1).begin(&here);
+        let remotes: Vec<_> = dials(&actions).iter().map(|dial| (dial.by, dial.remote.port())).collect();
+        assert_eq!(remotes, [(PRIVATE, 7000), (HAIRPIN, 6000)]);
+        assert!(actions.contains(&Action::Listen { port: 5000, by: PRIVATE }));
+    }
+}

@@ -1,0 +1,146 @@
+//! What one side knows of both when a round starts. Both sides see the same, mirrored, so that they decide alike.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::classify::{Allocation, Observation, allocation};
+use crate::meeting::Role;
+
+/// What a side says about itself, under seal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Side {
+    /// Its internal endpoint: address, and port to punch from.
+    pub local: SocketAddrV4,
+    /// Mappings, in the order in which they were made; the first is of that port.
+    pub observations: Vec<Observation>,
+    /// The mapping of a source port below 1024, when it may bind one and has measured it.
+    pub low: Option<SocketAddrV4>,
+    /// Whether a reset or an ICMP error has come back for one of its dials.
+    pub refused: bool,
+    /// SYNs it may still send.
+    pub syns: u32,
+    /// Hops that its SYN must live to have passed its own NATs.
+    pub hops: u8,
+}
+
+/// How far a side can be predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One external endpoint for every destination.
+    Fixed,
+    /// The next ones can be computed.
+    Counting,
+    /// Each is drawn.
+    Random,
+}
+
+impl Side {
+    /// How far it can be predicted.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match allocation(&self.observations) {
+            Some(Allocation::None | Allocation::Preserving | Allocation::Observed) => Kind::Fixed,
+            Some(Allocation::Sequential { .. }) => Kind::Counting,
+            Some(Allocation::Random) | None => Kind::Random,
+        }
+    }
+
+    /// Its external address, as last seen.
+    #[must_use]
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.observations.last().map(|seen| *seen.external.ip())
+    }
+
+    /// The external endpoint of the port it punches from, as it was seen first.
+    #[must_use]
+    pub fn observed(&self) -> Option<SocketAddrV4> {
+        self.observations.first().map(|seen| seen.external)
+    }
+}
+
+/// Both sides at the start of a round.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Counts from 1.
+    pub round: u32,
+    /// This side's role.
+    pub role: Role,
+    /// This side.
+    pub own: Side,
+    /// The other.
+    pub peer: Side,
+    /// One way from peer to peer, as far as it is known.
+    pub trip: Duration,
+    /// Random bytes that both sides have and nobody else.
+    pub agreed: [u8; 32],
+}
+
+impl View {
+    /// Whether the two sides appear under one external address.
+    #[must_use]
+    pub fn same_address(&self) -> bool {
+        self.own.address().is_some() && self.own.address() == self.peer.address()
+    }
+
+    /// A number below `below` that both sides know, another for each role of its use.
+    #[must_use]
+    pub fn agreed_number(&self, of: Role, below: u16) -> u16 {
+        let at = usize::from(of.byte() == b'b') * 8;
+        let number = u64::from_le_bytes(self.agreed[at..at + 8].try_into().expect("eight bytes"));
+        u16::try_from(number % u64::from(below.max(1))).expect("below a u16")
+    }
+
+    /// So many trips, and never less than the least.
+    #[must_use]
+    pub fn trips(&self, count: u32, least: Duration) -> Duration {
+        (self.trip * count).max(least)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::classify::tests::seen;
+
+    pub(crate) fn side(external: &[u16]) -> Side {
+        Side {
+            local: "10.0.1.2:5000".parse().unwrap(),
+            observations: seen(external),
+            low: None,
+            refused: false,
+            syns: 1280,
+            hops: 2,
+        }
+    }
+
+    pub(crate) fn view(role: Role, own: &[u16], peer: &[u16]) -> View {
+        let mut peer = side(peer);
+        peer.observations.iter_mut().for_each(|seen| seen.external.set_ip([198, 51, 100, 2].into()));
+        View { round: 1, role, own: side(own), peer, trip: Duration::from_millis(10), agreed: [7; 32] }
+    }
+
+    /// The same, as the other side sees it.
+    pub(crate) fn mirrored(view: &View) -> View {
+        View { role: view.role.other(), own: view.peer.clone(), peer: view.own.clone(), ..view.clone() }
+    }
+
+    #[test]
+    fn kinds_are_told_from_observations() {
+        assert_eq!(side(&[5000, 5000]).kind(), Kind::Fixed);
+        assert_eq!(side(&[6000, 6000]).kind(), Kind::Fixed);
+        assert_eq!(side(&[20000, 20001]).kind(), Kind::Counting);
+        assert_eq!(side(&[20000, 50001]).kind(), Kind::Random);
+    }
+
+    #[test]
+    fn both_sides_agree_upon_numbers() {
+        let here = view(Role::A, &[5000], &[6000]);
+        let there = mirrored(&here);
+        for role in [Role::A, Role::B] {
+            assert_eq!(here.agreed_number(role, 424), there.agreed_number(role, 424));
+            assert!(here.agreed_number(role, 424) < 424);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The sockets of one punch: dials them, accepts, and runs the handshake on each stream that comes up.
+//!
+//! Every socket lives in a task of one set, so that dropping the table ends them all. SYNs leave in the order in which
+//! they are asked for, because a NAT that counts allocates its ports in that order.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::handshake::{Agreement, HandshakeError};
+use crate::method::Dial;
+use crate::socket::{self, Refusal};
+
+/// How long role b keeps streams that were not chosen, for role a to close them first.
+const LOSERS_STAY: Duration = Duration::from_secs(1);
+
+/// Streams that may be in their handshake at once; further ones are closed as they are accepted.
+const MOST_STANDING: usize = 256;
+
+/// A stream that both sides agreed upon, and when.
+#[derive(Debug)]
+pub(crate) struct Won {
+    pub(crate) stream: TcpStream,
+    pub(crate) by: &'static str,
+    pub(crate) established: Instant,
+    pub(crate) authenticated: Instant,
+}
+
+/// What became of a socket.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Refused(Dial, Refusal),
+    Stranger,
+    NotChosen,
+    Won(Won),
+    Accepted(TcpListener, TcpStream, SocketAddr, &'static str),
+}
+
+/// All sockets of a punch.
+#[derive(Debug)]
+pub(crate) struct Table {
+    address: Ipv4Addr,
+    agreement: Arc<Agreement>,
+    tasks: JoinSet<Done>,
+    listening: HashSet<u16>,
+    /// Streams that are up and not yet decided upon.
+    standing: Arc<AtomicUsize>,
+    next_id: u64,
+}
+
+impl Table {
+    pub(crate) fn new(address: Ipv4Addr, agreement: Agreement) -> Self {
+        Self {
+            address,
+            agreement: Arc::new(agreement),
+            tasks: JoinSet::new(),
+            listening: HashSet::new(),
+            standing: Arc::default(),
+            next_id: 0,
+        }
+    }
+
+    /// Where a dial comes from.
+    pub(crate) fn local(&self, dial: &Dial) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address, dial.port)
+    }
+
+    /// Sends a SYN now.
+    pub(crate) fn dial(&mut self, dial: Dial) {
+        let dialled = socket::dial(self.local(&dial), dial.remote, dial.reach);
+        let handshake = self.handshake(dial.by);
+        self.tasks.spawn(attempt(dial, dialled, handshake));
+    }
+
+    /// Accepts on a port, once per port.
+    pub(crate) fn listen(&mut self, port: u16, by: &'static str) -> io::Result<()> {
+        if self.listening.contains(&port) {
+            return Ok(());
+        }
+        let socket = socket::bind_shared(SocketAddrV4::new(self.address, port))?;
+        socket.listen(16)?;
+        let listener = TcpListener::from_std(socket.into())?;
+        self.listening.insert(port);
+        self.tasks.spawn(accept(listener, by));
+        Ok(())
+    }
+
+    /// The next thing that becomes of a socket; never, when there are none. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Done {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(Done::Accepted(listener, stream, from, by))) => {
+                    self.tasks.spawn(accept(listener, by));
+                    self.accepted(stream, from, by);
+                }
+                Some(Ok(done)) => return done,
+                // A task that was ended tells nothing.
+                Some(Err(_)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Whether a stream is in its handshake.
+    pub(crate) fn is_standing(&self) -> bool {
+        self.standing.load(Ordering::Relaxed) > 0
+    }
+
+    fn accepted(&mut self, stream: TcpStream, from: SocketAddr, by: &'static str) {
+        let SocketAddr::V4(remote) = from else { return };
+        if self.standing.load(Ordering::Relaxed) >= MOST_STANDING {
+            return;
+        }
+        let dial = Dial::now(by, 0, remote);
+        let handshake = self.handshake(by);
+        self.tasks.spawn(async move {
+            let _ = stream.set_nodelay(true);
+            match handshake.perform(stream, dial).await {
+                // Nobody dialled it, so nobody dials it again.
+                Done::Refused(..) => Done::Stranger,
+                done => done,
+            }
+        });
+    }
+
+    fn handshake(&mut self, by: &'static str) -> Handshake {
+        self.next_id += 1;
+        Handshake {
+            id: self.next_id,
+            by,
+            agreement: Arc::clone(&self.agreement),
+            standing: Arc::clone(&self.standing),
+        }
+    }
+
+    /// Role a closes the streams that lost by dropping them; role b waits until it has.
+    pub(crate) async fn close_losers(mut self) {
+        if self.agreement.waits_for_losers() {
+            let all_gone = async {
+                while self.is_standing() {
+                    self.next().await;
+                }
+            };
+            let _ = timeout(LOSERS_STAY, all_gone).await;
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, by: &'static str) -> Done {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => return Done::Accepted(listener, stream, from, by),
+            // A connection that ended before it was accepted, or no descriptor left for it.
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+async fn attempt(dial: Dial, dialled: io::Result<TcpStream>, handshake: Handshake) -> Done {
+    let stream = match dialled {
+        Ok(stream) => stream,
+        Err(error) => return Done::Refused(dial, Refusal::from(&error)),
+    };
+    match socket::settled(&stream).await {
+        Ok(()) => handshake.perform(stream, dial).await,
+        Err(refusal) => Done::Refused(dial, refusal),
+    }
+}
+
+/// What one stream needs to prove itself.
+struct Handshake {
+    id: u64,
+    by: &'static str,
+    agreement: Arc<Agreement>,
+    standing: Arc<AtomicUsize>,
+}
+
+impl Handshake {
+    async fn perform(self, mut stream: TcpStream, dial: Dial) -> Done {
+        let established = Instant::now();
+        let standing = Standing::new(&self.standing);
+        match self.agreement.perform(&mut stream, self.id, dial.remote).await {
+            Ok(agreed) => {
+                Done::Won(Won { stream, by: self.by, established, authenticated: agreed.authenticated })
+            }
+            Err(HandshakeError::NotChosen) => {
+                // Role a closes it.
+                let _ = stream.read(&mut [0; 64]).await;
+                drop(standing);
+                Done::NotChosen
+            }
+            Err(HandshakeError::NotThePeer) => {
+                socket::abort_on_close(&stream);
+                Done::Stranger
+            }
+            // It broke in the middle, as a reset in SYN_RECV would have broken it: worth another dial.
+            Err(HandshakeError::Io(error)) => Done::Refused(dial, Refusal::from(&error)),
+        }
+    }
+}
+
+/// Counts a stream as standing while it lives.
+struct Standing(Arc<AtomicUsize>);
+
+impl Standing {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
