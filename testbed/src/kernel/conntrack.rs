@@ -23,6 +23,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Inside;
+use crate::kernel::readiness;
 use crate::model::evidence::{CtChange, CtEntry, CtState, Tuple};
 
 /// `CTA_ID` of `nfnetlink_conntrack.h`.
@@ -47,7 +48,6 @@ pub enum Read {
 #[derive(Debug)]
 pub struct Events {
     socket: Socket,
-    buffer: Vec<u8>,
 }
 
 /// Requests to connection tracking of one namespace.
@@ -73,19 +73,20 @@ impl Events {
             socket.add_membership(group).map_err(|e| Error::io(TRIED, "NETLINK_ADD_MEMBERSHIP", &e))?;
         }
         socket.set_non_blocking(true).map_err(|e| Error::io(TRIED, "fcntl(O_NONBLOCK)", &e))?;
-        Ok(Self { socket, buffer: Vec::with_capacity(RECEIVE_BUFFER) })
+        Ok(Self { socket })
     }
 
     /// Hands over every event that has happened, and returns at once.
     ///
     /// # Errors
     /// When the socket breaks.
-    pub fn read(&mut self, mut event: impl FnMut(CtChange, CtEntry)) -> Result<Read> {
+    pub fn read(&self, mut event: impl FnMut(CtChange, CtEntry)) -> Result<Read> {
+        let mut buffer = Vec::with_capacity(RECEIVE_BUFFER);
         let mut read = Read::Everything;
         loop {
-            self.buffer.clear();
-            match self.socket.recv(&mut self.buffer, 0) {
-                Ok(_) => each_message(&self.buffer, |message| {
+            buffer.clear();
+            match self.socket.recv(&mut buffer, 0) {
+                Ok(_) => each_message(&buffer, |message| {
                     if let Some((change, entry)) = change(&message) {
                         event(change, entry);
                     }
@@ -110,6 +111,9 @@ impl AsRawFd for Events {
         self.socket.as_raw_fd()
     }
 }
+
+// SAFETY: the socket is open, and the same, until the events are dropped.
+unsafe impl readiness::Owner for Events {}
 
 impl Conntrack {
     /// Opens a socket in the namespace of this thread.
@@ -284,7 +288,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            each_message(&bytes, |message| drop(change(&message)));
+            each_message(&bytes, |message| { change(&message); });
         }
     }
 }

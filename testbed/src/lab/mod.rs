@@ -1,4 +1,30 @@
 //! From a topology to living nodes, and back to nothing.
+//!
+//! ```no_run
+//! use testbed::kernel::process::Command;
+//! use testbed::lab::{Lab, WireEngine};
+//! use testbed::model::{embedded, topology_file};
+//!
+//! # async fn example() -> anyhow::Result<()> {
+//! let file = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is built in");
+//! let topology = topology_file::parse(file.file, file.text)?;
+//! let lab = Lab::build(&topology, &Default::default(), &WireEngine::start()?).await?;
+//! let peer = lab.node_named("peer-a")?;
+//! let ping = peer.spawn(&Command::new("ping").args(["-c", "1", "203.0.113.1"])).await?;
+//! assert!(ping.output().await?.status.success());
+//! # Ok(())
+//! # }
+//! ```
+//! When the lab is dropped its programs are killed and the kernel frees its namespaces. So it does when this process
+//! ends, however it ends.
 
+mod build;
+mod handle;
 pub mod nat_rules;
+mod node;
+mod recorder;
 pub mod wire;
+
+pub use handle::Lab;
+pub use node::Node;
+pub use wire::WireEngine;

@@ -52,7 +52,7 @@ fn a_connection_is_told_from_its_first_packet_on() {
     let (_runtime, namespace) = namespace();
     let (ends, events) = namespace
         .enter(|inside| {
-            let mut events = Events::open(inside).expect("a socket");
+            let events = Events::open(inside).expect("a socket");
             let ends = connect_once();
             let mut seen: Vec<(CtChange, CtEntry)> = Vec::new();
             let read = events.read(|change, entry| seen.push((change, entry))).expect("events");
@@ -98,7 +98,7 @@ fn events_that_nobody_reads_are_reported_as_lost() {
     let (_runtime, namespace) = namespace();
     namespace
         .enter(|inside| {
-            let mut events = Events::open(inside).expect("a socket");
+            let events = Events::open(inside).expect("a socket");
             nix::sys::socket::setsockopt(&events, nix::sys::socket::sockopt::RcvBuf, &4096)
                 .expect("a small buffer");
             for _ in 0..50 {

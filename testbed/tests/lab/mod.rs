@@ -11,6 +11,8 @@ mod covering;
 mod namespace;
 /// NATs: their rules and what these do.
 mod nat_rules;
+/// A whole lab.
+mod pair;
 mod ruleset;
 
 /// Programs and how they end.

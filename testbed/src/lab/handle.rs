@@ -1,0 +1,148 @@
+//! A lab that stands: its nodes by name, its wires, what they saw, and the way back to a clean state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::kernel::error::{Error, Result};
+use crate::kernel::process::Init;
+use crate::lab::build;
+use crate::lab::nat_rules::NatConfig;
+use crate::lab::node::Node;
+use crate::lab::wire::{Wire, WireEngine, WireError};
+use crate::model::address_plan::AddressPlan;
+use crate::model::conditions::LinkConditions;
+use crate::model::evidence::Evidence;
+use crate::model::topology::{NodeName, Topology};
+
+/// A topology come alive.
+#[derive(Debug)]
+pub struct Lab {
+    pub(super) plan: Arc<AddressPlan>,
+    pub(super) nodes: BTreeMap<NodeName, Node>,
+    pub(super) wires: BTreeMap<u16, Wire>,
+    pub(super) init: Arc<Init>,
+}
+
+impl Lab {
+    /// Builds a topology. The NATs in `transparent` translate nothing, so what lies behind them gets public addresses;
+    /// no NAT has any rules yet.
+    ///
+    /// # Errors
+    /// When the topology is none, or the kernel refuses.
+    pub async fn build(
+        topology: &Topology,
+        transparent: &BTreeSet<NodeName>,
+        engine: &WireEngine,
+    ) -> Result<Self> {
+        let tried = || format!("build the topology \"{}\"", topology.name);
+        let plan =
+            AddressPlan::new(topology, transparent).map_err(|e| Error::other(tried(), e.to_string()))?;
+        build::build(topology, Arc::new(plan), engine).await
+    }
+
+    /// Which address, device and link everything has.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<AddressPlan> {
+        &self.plan
+    }
+
+    /// A node.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn node(&self, name: &NodeName) -> Result<&Node> {
+        self.node_named(name.as_str())
+    }
+
+    /// A node by its name as text.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn node_named(&self, name: &str) -> Result<&Node> {
+        let node = self.nodes.iter().find(|(n, _)| n.as_str() == name).map(|(_, node)| node);
+        node.ok_or_else(|| Error::other(format!("find node \"{name}\""), "the lab has none of that name"))
+    }
+
+    /// All nodes, in the order of their names.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// The wire of a link, if it has one.
+    #[must_use]
+    pub fn wire(&self, link: u16) -> Option<&Wire> {
+        self.wires.get(&link)
+    }
+
+    /// Gives a node the rules and settings of a NAT.
+    ///
+    /// # Errors
+    /// When nft refuses the rules, or the kernel a setting.
+    pub fn set_nat(&mut self, node: &NodeName, config: &NatConfig) -> Result<()> {
+        let found = self.nodes.get_mut(node);
+        let found = found.ok_or_else(|| Error::other(format!("find node \"{node}\""), "the lab has none"))?;
+        found.set_nat(config)
+    }
+
+    /// Changes what a wire does, or what all of them do where `link` is `None`.
+    ///
+    /// # Errors
+    /// When the wire engine has ended.
+    pub fn set_conditions(&self, change: impl Fn(u16, LinkConditions) -> LinkConditions) -> Result<()> {
+        for (link, wire) in &self.wires {
+            let planned = self.plan.links[usize::from(*link)].wire.unwrap_or_default();
+            wire.set_conditions(change(*link, planned)).map_err(ended)?;
+        }
+        Ok(())
+    }
+
+    /// Ends all programs, forgets all mappings, takes everything off the wires and begins a new epoch.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn reset(&self, seed: u64) -> Result<()> {
+        self.init.kill_all().await?;
+        for wire in self.wires.values() {
+            wire.begin_epoch(seed).map_err(ended)?;
+        }
+        for node in self.nodes.values() {
+            node.forget()?;
+        }
+        self.evidence().map(drop)
+    }
+
+    /// Ends all programs of the lab and waits until the last is gone.
+    ///
+    /// # Errors
+    /// When the init has died.
+    pub async fn kill_all(&self) -> Result<()> {
+        self.init.kill_all().await
+    }
+
+    /// All that was seen since the last time it was asked, or since the reset.
+    ///
+    /// # Errors
+    /// When the wire engine has ended.
+    pub fn evidence(&self) -> Result<Evidence> {
+        let mut evidence = Evidence::default();
+        for wire in self.wires.values() {
+            let tapped = wire.take_frames().map_err(ended)?;
+            evidence.frames.extend(tapped.frames);
+            evidence.lost.extend(tapped.lost);
+        }
+        for node in self.nodes.values() {
+            if let Some(nat) = &node.nat {
+                let (events, lost) = nat.recorder.take();
+                evidence.conntrack.extend(events);
+                evidence.lost.extend(lost);
+            }
+        }
+        evidence.frames.sort_by_key(|f| f.entered);
+        evidence.conntrack.sort_by_key(|e| e.at);
+        Ok(evidence)
+    }
+}
+
+fn ended(error: WireError) -> Error {
+    Error::other("use a wire", error.to_string())
+}

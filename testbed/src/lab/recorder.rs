@@ -1,0 +1,88 @@
+//! Keeps the conntrack events of one node, so that the kernel never has to throw any away.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::io::unix::AsyncFd;
+use tokio::task::AbortHandle;
+
+use crate::kernel::clock;
+use crate::kernel::conntrack::{Events, Read};
+use crate::kernel::error::{Error, Result};
+use crate::kernel::readiness;
+use crate::model::evidence::CtEvent;
+use crate::model::topology::NodeName;
+
+/// Reads the events of a node as they come.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    node: NodeName,
+    events: AsyncFd<Events>,
+    log: Mutex<Log>,
+}
+
+/// What was read and not yet taken.
+#[derive(Debug, Default)]
+struct Log {
+    events: Vec<CtEvent>,
+    lost: Vec<String>,
+}
+
+impl Recorder {
+    /// Begins to record; needs the context of a tokio runtime.
+    pub(super) fn start(node: NodeName, events: Events) -> Result<Self> {
+        let tried = format!("watch the conntrack events of \"{node}\"");
+        let events = readiness::watch(events).map_err(|e| Error::io(tried, "epoll_ctl", &e))?;
+        let shared = Arc::new(Shared { node, events, log: Mutex::default() });
+        let task = tokio::spawn(record(Arc::clone(&shared))).abort_handle();
+        Ok(Self { shared, task })
+    }
+
+    /// Everything that has happened until now, and what was lost of it; begins anew.
+    pub(super) fn take(&self) -> (Vec<CtEvent>, Vec<String>) {
+        let mut log = self.shared.log();
+        self.shared.read(&mut log);
+        let Log { events, lost } = std::mem::take(&mut *log);
+        (events, lost)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn read(&self, log: &mut Log) {
+        let node = &self.node;
+        let events = &mut log.events;
+        let read = self.events.get_ref().read(|change, entry| {
+            events.push(CtEvent { node: node.clone(), at: clock::monotonic(), change, entry });
+        });
+        match read {
+            Ok(Read::Everything) => {}
+            Ok(Read::SomeLost) => {
+                log.lost.push(format!("conntrack events of \"{node}\": the buffer overflowed"))
+            }
+            Err(error) => log.lost.push(format!("conntrack events of \"{node}\": {error}")),
+        }
+    }
+}
+
+async fn record(shared: Arc<Shared>) {
+    while let Ok(mut ready) = shared.events.readable().await {
+        ready.clear_ready();
+        let mut log = shared.log();
+        shared.read(&mut log);
+    }
+}
