@@ -26,11 +26,11 @@ pub struct ClockPair {
 }
 
 impl ClockPair {
-    /// Reads both clocks, again if something came between: the pair is then off by some microseconds at most.
+    /// Reads both clocks, again if something came between, so that the pair is off by less than a microsecond.
     #[must_use]
     pub fn read() -> Self {
-        const TRIES: usize = 4;
-        const CLOSE: Nanos = 20_000;
+        const TRIES: usize = 8;
+        const CLOSE: Nanos = 1_000;
         let sample = || {
             let before = monotonic();
             let realtime = read(ClockId::CLOCK_REALTIME);

@@ -52,10 +52,15 @@ impl Channel {
         self.busy_until = 0;
     }
 
-    /// Decides about a frame of so many bytes. Frames enter in the order of the calls, whatever their stamps say:
-    /// stamps of different processors need not agree to the last.
-    pub(super) fn admit(&mut self, entered: Nanos, bytes: u64) -> Admission {
-        self.last_entered = self.last_entered.max(entered);
+    /// When a frame enters. Frames enter in the order of the calls, whatever their stamps say: stamps of different
+    /// processors need not agree to the last.
+    pub(super) fn enter(&mut self, stamped: Nanos) -> Nanos {
+        self.last_entered = self.last_entered.max(stamped);
+        self.last_entered
+    }
+
+    /// Decides about the frame of so many bytes that entered last.
+    pub(super) fn admit(&mut self, bytes: u64) -> Admission {
         let luck = Luck::draw(&mut self.draws);
         let Some(on_its_way) = self.take_turn(bytes) else {
             return Admission::Lost(self.last_entered);
@@ -128,9 +133,14 @@ mod tests {
         Channel::new(conditions, seed, 3, Direction::Up)
     }
 
+    fn admit(channel: &mut Channel, stamped: Nanos, bytes: u64) -> Admission {
+        channel.enter(stamped);
+        channel.admit(bytes)
+    }
+
     fn admit_all(conditions: Conditions, seed: u64) -> Vec<Admission> {
         let mut channel = channel(conditions, seed);
-        (0..FRAMES).map(|n| channel.admit(n * 1_000, 100)).collect()
+        (0..FRAMES).map(|n| admit(&mut channel, n * 1_000, 100)).collect()
     }
 
     /// Whether `seen` of all frames fits a probability; by Hoeffding it wrongly says no once in a million times.
@@ -150,8 +160,9 @@ mod tests {
     #[test]
     fn stamps_that_run_backwards_keep_the_order() {
         let mut channel = channel(Conditions::default(), 1);
-        assert_eq!(channel.admit(1_000, 60), Admission::Carried { due: 1_000, copy: None });
-        assert_eq!(channel.admit(900, 60), Admission::Carried { due: 1_000, copy: None });
+        assert_eq!(channel.enter(1_000), 1_000);
+        assert_eq!(channel.enter(900), 1_000);
+        assert_eq!(channel.admit(60), Admission::Carried { due: 1_000, copy: None });
     }
 
     #[test]
@@ -203,7 +214,7 @@ mod tests {
         assert_ne!(admit_all(conditions, 4), admit_all(conditions, 5));
         let other_way = |direction| {
             let mut channel = Channel::new(conditions, 4, 3, direction);
-            (0..64).map(|n| channel.admit(n, 60)).collect::<Vec<_>>()
+            (0..64).map(|n| admit(&mut channel, n, 60)).collect::<Vec<_>>()
         };
         assert_ne!(other_way(Direction::Up), other_way(Direction::Down));
     }
@@ -216,10 +227,14 @@ mod tests {
             Admission::Carried { due, .. } => Some(due),
             Admission::Lost(_) => None,
         };
-        assert_eq!(due(channel.admit(0, 1_000)), Some(1_000_000), "1000 bytes at 1 byte a microsecond");
-        assert_eq!(due(channel.admit(0, 1_000)), Some(2_000_000));
-        assert_eq!(due(channel.admit(10_000_000, 1_000)), Some(11_000_000), "an idle link starts at once");
-        let kept = (0..5_000).filter(|_| due(channel.admit(10_000_000, 1_000)).is_some()).count();
+        assert_eq!(due(admit(&mut channel, 0, 1_000)), Some(1_000_000), "1000 bytes at 1 byte a microsecond");
+        assert_eq!(due(admit(&mut channel, 0, 1_000)), Some(2_000_000));
+        assert_eq!(
+            due(admit(&mut channel, 10_000_000, 1_000)),
+            Some(11_000_000),
+            "an idle link starts at once"
+        );
+        let kept = (0..5_000).filter(|_| due(admit(&mut channel, 10_000_000, 1_000)).is_some()).count();
         assert_eq!(kept, 1_000, "one second of waiting, at a millisecond a frame");
     }
 }

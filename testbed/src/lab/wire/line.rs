@@ -190,7 +190,7 @@ impl Line {
         }
     }
 
-    fn enter(&mut self, end: End, entered: Nanos, received: &Received, desk: &mut Desk<'_>) {
+    fn enter(&mut self, end: End, stamped: Nanos, received: &Received, desk: &mut Desk<'_>) {
         if received.kept < received.length + OFFLOAD_HEADER {
             let why = format!("a frame of {} bytes is larger than any wire carries", received.length);
             return self.log.refused(&io::Error::other(why));
@@ -198,8 +198,9 @@ impl Line {
         let direction = end.direction();
         let bytes = &desk.buffer[..received.kept];
         let on_link = Offload::of(bytes).bytes_on_link(received.length);
-        let admission = self.channels[direction as usize].admit(entered, on_link);
-        match admission {
+        let channel = &mut self.channels[direction as usize];
+        let entered = channel.enter(stamped);
+        match channel.admit(on_link) {
             Admission::Carried { due, copy } if entered >= self.down_until => {
                 self.carry(direction, entered, due, Fate::Delivered, bytes, desk.queue);
                 if let Some(due) = copy {
