@@ -64,6 +64,11 @@ pub struct PlanArgs {
 pub enum NatCommand {
     /// List the NATs of the catalogue
     List,
+    /// Print the rules and settings that a NAT is made of
+    Show {
+        /// Name of the NAT
+        name: String,
+    },
 }
 
 /// `testbed report`.

@@ -1,4 +1,4 @@
-//! The commands that only print: `list`, `plan`, `report`, `nat list`.
+//! The commands that only print: `list`, `plan`, `report`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use crate::cli::failure::Failure;
 use crate::cli::select;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
-use crate::model::{prediction, theory, topology_file};
+use crate::model::{prediction, topology_file};
 use crate::report::plan::Plan;
 use crate::report::{folder, junit, markdown, terminal};
 
@@ -30,21 +30,6 @@ pub fn list() -> Result<ExitCode, Failure> {
         lines.push(format!("  {:20} {}", topology.name, topology.summary));
     }
     print(|out| lines.iter().try_for_each(|line| writeln!(out, "{line}")))
-}
-
-/// `testbed nat list`.
-///
-/// # Errors
-/// When standard output cannot be written.
-pub fn nats() -> Result<ExitCode, Failure> {
-    let catalogue = Catalogue::embedded();
-    let width = catalogue.profiles().map(|profile| profile.name.len()).max().unwrap_or(0);
-    print(|out| {
-        catalogue.profiles().try_for_each(|profile| {
-            writeln!(out, "{:width$}  {}", profile.name, profile.summary)?;
-            writeln!(out, "{:width$}    {}", "", theory::describe(&profile.behavior))
-        })
-    })
 }
 
 /// `testbed plan`.

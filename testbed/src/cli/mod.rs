@@ -4,6 +4,7 @@ pub mod args;
 pub mod failure;
 pub mod filter;
 pub mod list;
+pub mod nat;
 pub mod select;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::List => list::list(),
         Command::Plan(args) => list::plan(&args),
         Command::Report(args) => list::report(&args),
-        Command::Nat(NatCommand::List) => list::nats(),
+        Command::Nat(NatCommand::List) => nat::list(),
+        Command::Nat(NatCommand::Show { name }) => nat::show(&name),
     }
 }

@@ -12,6 +12,7 @@ pub mod markdown;
 pub mod plain;
 pub mod plan;
 pub mod progress;
+pub mod recorder;
 pub mod results;
 pub mod table;
 pub mod terminal;

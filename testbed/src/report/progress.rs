@@ -45,8 +45,13 @@ impl Progress {
             }
             Event::CellFinished(cell) => self.unexpected += usize::from(cell.verdict != Verdict::AsExpected),
             Event::Warning(text) => self.warn(text),
-            Event::RunFinished { .. } => self.bar.finish_and_clear(),
+            Event::RunFinished { .. } => self.clear(),
         }
+    }
+
+    /// Takes the bar away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
     }
 
     /// Writes a line above the bar, or simply a line where there is none.

@@ -1,0 +1,75 @@
+//! Takes the events of a run to everybody who wants them: the folder, the progress, the final result.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::event::Event;
+use crate::report::collect::Collector;
+use crate::report::folder::Folder;
+use crate::report::progress::Progress;
+use crate::report::results::Results;
+
+/// Records a run while it goes on.
+#[derive(Debug)]
+pub struct Recorder {
+    collector: Collector,
+    folder: Folder,
+    progress: Progress,
+    /// The first thing that could not be written. The run goes on: what it finds is still shown.
+    trouble: Option<io::Error>,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Recorded {
+    /// What came of it.
+    pub results: Results,
+    /// Where it lies.
+    pub folder: PathBuf,
+    /// Why the folder is not complete, if it is not.
+    pub trouble: Option<io::Error>,
+}
+
+impl Recorder {
+    /// Records into this folder, and shows progress on standard error.
+    #[must_use]
+    pub fn new(folder: Folder) -> Self {
+        Self { collector: Collector::default(), folder, progress: Progress::on_stderr(), trouble: None }
+    }
+
+    /// Where the run is recorded.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Takes an event.
+    pub fn event(&mut self, event: &Event) {
+        self.progress.event(event);
+        let written = match self.collector.event(event) {
+            Some(cell) => self.folder.cell(cell),
+            None if matches!(event, Event::RunStarted(_)) => self.folder.started(&self.collector.results()),
+            None => Ok(()),
+        };
+        self.note(written);
+    }
+
+    /// Writes everything that there is to be written.
+    #[must_use]
+    pub fn finish(self) -> Recorded {
+        let Self { collector, folder, progress, trouble } = self;
+        progress.clear();
+        let (results, path) = (collector.results(), folder.path().to_owned());
+        let written = folder.finish(&results);
+        Recorded { results, folder: path, trouble: trouble.or(written.err()) }
+    }
+
+    fn note(&mut self, written: io::Result<()>) {
+        if let Err(why) = written
+            && self.trouble.is_none()
+        {
+            self.progress.warn(&format!("cannot write to \"{}\": {why}", self.folder.path().display()));
+            self.trouble = Some(why);
+        }
+    }
+}
