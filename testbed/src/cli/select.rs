@@ -9,8 +9,9 @@ use crate::cli::filter;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{self, Embedded, SUITES, TOPOLOGIES};
 use crate::model::problem::suggestion;
-use crate::model::suite::{Axis, AxisKey, Cell, Suite};
+use crate::model::suite::{Axis, AxisKey, Cell, Program, Suite};
 use crate::model::suite_file::{self, Known};
+use crate::model::template;
 use crate::model::theory::METHODS;
 
 /// A suite with what the command line changed, and the cells that are left.
@@ -40,16 +41,31 @@ pub fn select(selection: &Selection, catalogue: &Catalogue) -> Result<Selected, 
 
 /// The suite of that name, or in that file.
 pub(super) fn suite(name: &str, catalogue: &Catalogue) -> Result<Suite, Failure> {
-    let (file, text) = if is_path(name) {
-        (name.to_owned(), read(Path::new(name))?)
-    } else {
-        let found = embedded::find(SUITES, name).ok_or_else(|| unknown_suite(name))?;
-        (found.file.to_owned(), found.text.to_owned())
-    };
+    if is_path(name) {
+        let folder = Path::new(name).parent().unwrap_or(Path::new(""));
+        let mut suite = parse(name, &read(Path::new(name))?, folder, catalogue)?;
+        let folder = std::path::absolute(folder.join(".")).unwrap_or_else(|_| folder.to_owned());
+        bind_folder(&mut suite.program, &folder);
+        return Ok(suite);
+    }
+    let found = embedded::find(SUITES, name).ok_or_else(|| unknown_suite(name))?;
+    parse(found.file, found.text, Path::new(""), catalogue)
+}
+
+fn parse(file: &str, text: &str, folder: &Path, catalogue: &Catalogue) -> Result<Suite, Failure> {
     let nats: Vec<&str> = catalogue.profiles().map(|profile| profile.name.as_str()).collect();
-    let folder = Path::new(&file).parent().unwrap_or(Path::new("")).to_owned();
-    let topology = |name: &str| topology(name, &folder);
-    Ok(suite_file::parse(&file, &text, &Known { nats: &nats, methods: METHODS, topology: &topology })?)
+    let topology = |name: &str| topology(name, folder);
+    Ok(suite_file::parse(file, text, &Known { nats: &nats, methods: METHODS, topology: &topology })?)
+}
+
+/// Replaces `{suite_dir}`: programs are started elsewhere, so it must be absolute.
+fn bind_folder(program: &mut Program, folder: &Path) {
+    let folder = folder.to_string_lossy();
+    for argument in program.rendezvous.iter_mut().flatten().chain(&mut program.peer) {
+        if let Ok(bound) = template::bind(argument, "suite_dir", folder.trim_end_matches("/.")) {
+            *argument = bound;
+        }
+    }
 }
 
 /// The file of a topology: one that comes with testbed, or a path beside the suite.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::model::problem::suggestion;
 
 /// Every placeholder that a command template may use.
-pub const PLACEHOLDERS: [&str; 16] = [
+pub const PLACEHOLDERS: [&str; 17] = [
     "puncher",
     "rendezvous",
     "rendezvous_alt",
@@ -24,6 +24,7 @@ pub const PLACEHOLDERS: [&str; 16] = [
     "peer_ip",
     "peer_port",
     "start_in_ms",
+    "suite_dir",
 ];
 
 /// The values of the placeholders.
@@ -34,10 +35,28 @@ pub type Values = BTreeMap<&'static str, String>;
 /// # Errors
 /// A sentence about an unknown placeholder, a lone brace, or a placeholder that has no value here.
 pub fn expand(argument: &str, values: &Values) -> Result<String, String> {
-    let lookup = |name: &'static str| {
-        values.get(name).cloned().ok_or_else(|| format!("the placeholder {{{name}}} has no value here"))
+    let text = |piece| match piece {
+        Piece::Text(text) => Ok(text.to_owned()),
+        Piece::Brace(brace) => Ok(brace.to_owned()),
+        Piece::Placeholder(name) => {
+            values.get(name).cloned().ok_or_else(|| format!("the placeholder {{{name}}} has no value here"))
+        }
     };
-    replace(argument, lookup)
+    pieces(argument)?.into_iter().map(text).collect()
+}
+
+/// Replaces one placeholder of an argument and leaves a template: everything else stays as it was written.
+///
+/// # Errors
+/// A sentence about an unknown placeholder or a lone brace.
+pub fn bind(argument: &str, placeholder: &str, value: &str) -> Result<String, String> {
+    let text = |piece| match piece {
+        Piece::Text(text) => text.to_owned(),
+        Piece::Brace(brace) => brace.repeat(2),
+        Piece::Placeholder(name) if name == placeholder => value.replace('{', "{{").replace('}', "}}"),
+        Piece::Placeholder(name) => format!("{{{name}}}"),
+    };
+    Ok(pieces(argument)?.into_iter().map(text).collect())
 }
 
 /// Checks one argument of a template without replacing anything.
@@ -45,41 +64,45 @@ pub fn expand(argument: &str, values: &Values) -> Result<String, String> {
 /// # Errors
 /// A sentence about an unknown placeholder or a lone brace.
 pub fn check(argument: &str) -> Result<(), String> {
-    replace(argument, |_| Ok(String::new())).map(drop)
+    pieces(argument).map(drop)
 }
 
 /// Whether an argument uses a placeholder.
 #[must_use]
 pub fn uses(argument: &str, placeholder: &str) -> bool {
-    let mut used = false;
-    let note = |name: &'static str| {
-        used |= name == placeholder;
-        Ok(String::new())
-    };
-    replace(argument, note).is_ok() && used
+    let is_it = |piece: &Piece<'_>| matches!(piece, Piece::Placeholder(name) if *name == placeholder);
+    pieces(argument).is_ok_and(|pieces| pieces.iter().any(is_it))
 }
 
-fn replace(
-    argument: &str,
-    mut lookup: impl FnMut(&'static str) -> Result<String, String>,
-) -> Result<String, String> {
-    let mut out = String::new();
+/// A part of an argument.
+enum Piece<'a> {
+    /// Text without braces.
+    Text(&'a str),
+    /// A literal brace.
+    Brace(&'a str),
+    /// A placeholder.
+    Placeholder(&'static str),
+}
+
+fn pieces(argument: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
     let mut rest = argument;
     while let Some(at) = rest.find(['{', '}']) {
-        out.push_str(&rest[..at]);
-        let brace = &rest[at..=at];
+        let (text, brace) = (&rest[..at], &rest[at..=at]);
+        pieces.push(Piece::Text(text));
         rest = &rest[at + 1..];
         if let Some(after) = rest.strip_prefix(brace) {
-            out.push_str(brace);
+            pieces.push(Piece::Brace(brace));
             rest = after;
         } else if let (Some(end), "{") = (rest.find('}'), brace) {
-            out.push_str(&lookup(known(&rest[..end])?)?);
+            pieces.push(Piece::Placeholder(known(&rest[..end])?));
             rest = &rest[end + 1..];
         } else {
             return Err(format!("\"{argument}\" has a lone brace: write a literal one twice"));
         }
     }
-    Ok(out + rest)
+    pieces.push(Piece::Text(rest));
+    Ok(pieces)
 }
 
 fn known(name: &str) -> Result<&'static str, String> {
@@ -120,6 +143,7 @@ mod tests {
         let why = expand("{seed}", &Values::new()).expect_err("no value");
         assert!(why.contains("{seed} has no value"), "{why}");
         assert_eq!(check("{seed}"), Ok(()));
+        assert_eq!(bind("{{a}}{suite_dir}/{seed}", "suite_dir", "/x{y").as_deref(), Ok("{{a}}/x{{y/{seed}"));
         assert!(uses("x{seed}", "seed") && !uses("{{seed}}", "seed"));
     }
 }
