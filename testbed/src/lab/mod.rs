@@ -19,6 +19,7 @@
 //! ends, however it ends.
 
 mod build;
+pub mod capture;
 mod handle;
 pub mod nat_rules;
 mod node;

@@ -9,6 +9,7 @@ mod convert;
 pub mod folder;
 pub mod junit;
 pub mod markdown;
+pub mod pcapng;
 pub mod plain;
 pub mod plan;
 pub mod progress;

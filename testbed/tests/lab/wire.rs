@@ -2,6 +2,7 @@
 
 mod bench;
 mod cable;
+mod captured;
 mod carries;
 mod evidence;
 mod faults;

@@ -1,0 +1,68 @@
+//! Sees the links that have no wire, where somebody wants every link captured.
+//!
+//! Wires see their own frames always. A bare link needs a packet socket of its own, at its end towards the core; that
+//! costs time for each frame, so it is opened only on request.
+
+use crate::kernel::error::{Error, Result};
+use crate::kernel::packet_socket::PacketSocket;
+use crate::lab::handle::Lab;
+use crate::lab::wire::{Tap, TapLimits, TapSpec, WireEngine, WireError};
+use crate::model::address_plan::LinkPlan;
+use crate::model::evidence::{Direction, Evidence};
+
+/// Ears on all bare links of a lab.
+#[derive(Debug)]
+pub struct Capture {
+    taps: Vec<Tap>,
+}
+
+impl Capture {
+    /// Opens the ears, and has the lab's wires keep as much of each frame as they do.
+    ///
+    /// # Errors
+    /// When the kernel refuses a socket, or the wire engine has ended.
+    pub fn open(lab: &Lab, engine: &WireEngine, limits: TapLimits) -> Result<Self> {
+        let mut taps = Vec::new();
+        for (number, link) in (0..).zip(&lab.plan().links) {
+            match lab.wire(number) {
+                Some(wire) => wire.set_tap_limits(limits).map_err(ended)?,
+                None => taps.push(listen(lab, engine, number, link, limits)?),
+            }
+        }
+        Ok(Self { taps })
+    }
+
+    /// Forgets what was heard.
+    ///
+    /// # Errors
+    /// When the wire engine has ended.
+    pub fn begin_epoch(&self) -> Result<()> {
+        self.taps.iter().try_for_each(|tap| tap.begin_epoch().map_err(ended))
+    }
+
+    /// Adds what was heard since it was last asked to what the rest of the lab saw.
+    ///
+    /// # Errors
+    /// When the wire engine has ended.
+    pub fn add_to(&self, evidence: &mut Evidence) -> Result<()> {
+        for tap in &self.taps {
+            let tapped = tap.take_frames().map_err(ended)?;
+            evidence.frames.extend(tapped.frames);
+            evidence.lost.extend(tapped.lost);
+        }
+        evidence.frames.sort_by_key(|frame| frame.entered);
+        Ok(())
+    }
+}
+
+fn listen(lab: &Lab, engine: &WireEngine, number: u16, link: &LinkPlan, limits: TapLimits) -> Result<Tap> {
+    let device = &lab.plan().nodes[&link.upper].devices[link.upper_device].name;
+    let socket = lab.node(&link.upper)?.enter(|inside| PacketSocket::listener(inside, device))??;
+    let name = format!("link of \"{}\"", link.lower);
+    let spec = TapSpec { name, link: number, inward: Direction::Up, limits };
+    engine.add_tap(socket, spec).map_err(ended)
+}
+
+fn ended(error: WireError) -> Error {
+    Error::other("capture the links", error.to_string())
+}
