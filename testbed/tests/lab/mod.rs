@@ -22,7 +22,12 @@ mod wire;
 
 /// Whether this machine lets a test have namespaces. Says so loudly if not; with `TESTBED_REQUIRE_LAB=1` it fails.
 pub(crate) fn lab_is_possible() -> bool {
-    let Err(error) = Namespace::new() else { return true };
+    possible(Namespace::new())
+}
+
+/// Whether what a test needs could be had. Says so loudly if not; with `TESTBED_REQUIRE_LAB=1` it fails.
+pub(crate) fn possible<T, E: std::fmt::Display>(needed: Result<T, E>) -> bool {
+    let Err(error) = needed else { return true };
     assert!(std::env::var_os("TESTBED_REQUIRE_LAB").is_none_or(|v| v != "1"), "no lab here: {error}");
     // Past the capture of the test harness, which would swallow it.
     let thread = std::thread::current();

@@ -1,25 +1,25 @@
 //! What wires saw, written as pcapng, says the same to an independent reader.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use testbed::kernel::clock::ClockPair;
-use testbed::lab::wire::WireEngine;
+use testbed::lab::Lab;
+use testbed::lab::capture::Capture;
+use testbed::lab::nat_rules::{NatSite, render};
+use testbed::lab::wire::{TapLimits, WireEngine};
+use testbed::model::behavior::Behavior;
+use testbed::model::evidence::Direction;
+use testbed::model::packet::Packet;
+use testbed::model::topology::NodeName;
 use testbed::report::pcapng::{Heading, LinkName, Pcapng};
 
 use super::cable::{Cable, LOWER, UPPER};
-use crate::lab::lab_is_possible;
-
-/// Whether tshark is installed. Says so loudly if not.
-fn tshark_is_there() -> bool {
-    let there = Command::new("tshark").arg("--version").output().is_ok();
-    if !there {
-        let _ =
-            writeln!(std::io::stderr(), "SKIPPED: a_capture_reads_back_in_tshark: tshark is not installed");
-    }
-    there
-}
+use crate::lab::pair::pair;
+use crate::lab::{lab_is_possible, possible};
 
 fn tshark(file: &std::path::Path, fields: &[&str]) -> String {
     let mut command = Command::new("tshark");
@@ -34,7 +34,7 @@ fn tshark(file: &std::path::Path, fields: &[&str]) -> String {
 
 #[test]
 fn a_capture_reads_back_in_tshark() {
-    if !lab_is_possible() || !tshark_is_there() {
+    if !lab_is_possible() || !possible(Command::new("tshark").arg("--version").output()) {
         return;
     }
     let engine = WireEngine::start().expect("an engine");
@@ -70,4 +70,42 @@ fn a_capture_reads_back_in_tshark() {
     let comments = tshark(file.path(), &["frame.comment"]);
     let first = comments.lines().next().expect("a line");
     assert!(first.starts_with("first,second,left the link after 5."), "{first}");
+}
+
+#[tokio::test]
+async fn every_link_shows_a_connection_before_and_after_its_translation() {
+    if !lab_is_possible() {
+        return;
+    }
+    let engine = WireEngine::start().expect("an engine");
+    let mut lab = Lab::build(&pair(), &BTreeSet::new(), &engine).await.expect("a lab");
+    let nat = NodeName::new("nat-a").expect("a good name");
+    let site = NatSite::of(lab.plan(), &nat).expect("a NAT");
+    lab.set_nat(&nat, &render(&Behavior::port_preserving(), &site)).expect("good rules");
+    let capture = Capture::open(&lab, &engine, TapLimits::default()).expect("ears");
+
+    let rendezvous: SocketAddr = "203.0.113.1:7000".parse().expect("an endpoint");
+    let listener = lab.node_named("core").expect("the core").enter(|_| TcpListener::bind(rendezvous));
+    let listener = listener.expect("the way in").expect("a port");
+    let stream = lab.node_named("peer-a").expect("a peer").enter(|_| TcpStream::connect(rendezvous));
+    let inside = stream.expect("the way in").expect("a connection").local_addr().expect("a port");
+    let (_stream, outside) = listener.accept().expect("a connection");
+
+    let mut evidence = lab.evidence().expect("the engine lives");
+    capture.add_to(&mut evidence).expect("the engine lives");
+    assert_eq!(evidence.lost, Vec::<String>::new());
+    let link_of = |name| lab.plan().uplink(&NodeName::new(name).expect("a good name")).expect("an uplink");
+    let syns: Vec<_> = evidence
+        .frames
+        .iter()
+        .filter_map(|frame| Some((frame, Packet::of(frame)?)))
+        .filter(|(_, packet)| packet.tcp().is_some_and(|segment| segment.flags.is_opening()))
+        .map(|(frame, packet)| (frame.link, frame.direction, SocketAddr::from(packet.source)))
+        .collect();
+    let up = Direction::Up;
+    assert_eq!(syns, [(link_of("peer-a"), up, inside), (link_of("nat-a"), up, outside)]);
+    let answers =
+        evidence.frames.iter().filter(|f| (f.link, f.direction) == (link_of("peer-a"), Direction::Down));
+    assert!(answers.count() > 0);
+    capture.begin_epoch().expect("the engine lives");
 }
