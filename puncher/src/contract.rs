@@ -16,6 +16,8 @@ pub enum Event {
         /// All of them.
         endpoints: Vec<SocketAddrV4>,
     },
+    /// A rendezvous server's figures.
+    Metrics(Metrics),
     /// An external endpoint was learnt.
     Mapped {
         /// The internal endpoint.
@@ -24,6 +26,13 @@ pub enum Event {
         external: SocketAddrV4,
         /// The server.
         server: SocketAddrV4,
+    },
+    /// The system gives fewer sockets than the budget asks for.
+    Limited {
+        /// What is left of the budget.
+        budget_syns: u32,
+        /// What was asked for.
+        wanted: u32,
     },
     /// It was decided where to send SYNs.
     Predicted {
@@ -50,6 +59,27 @@ pub enum Event {
     },
     /// The last line.
     Result(Outcome),
+}
+
+/// What a rendezvous server has to do, and has done since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Metrics {
+    /// Connections at present.
+    pub connections: usize,
+    /// Meetings at present.
+    pub meetings: usize,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections closed at once, because a limit was reached.
+    pub turned_away: u64,
+    /// Connections ended because they had not joined and others wanted in.
+    pub evicted: u64,
+    /// Connections ended for what they sent.
+    pub refused: u64,
+    /// Messages handed from peer to peer.
+    pub relayed: u64,
+    /// Starts agreed.
+    pub starts: u64,
 }
 
 /// How it ended.

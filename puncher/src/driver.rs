@@ -4,7 +4,7 @@
 //! rounds go on meanwhile, so a stream may be won at any time.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::classify::Observation;
 use crate::contract::Event;
+use crate::handshake::OwnEndpoints;
 use crate::method::view::{Kind, Side, View};
 use crate::method::{Action, Dial, Method, Note, Outlook, pool};
 use crate::puncher::ConnectError;
@@ -47,8 +48,8 @@ enum Message {
 
 /// What a driver starts from.
 pub(crate) struct Setting<'a> {
-    pub(crate) client: Client,
-    pub(crate) seals: Seals,
+    /// `None` when the peers meet without a server.
+    pub(crate) server: Option<(Client, Seals)>,
     pub(crate) table: Table,
     pub(crate) method: &'a mut dyn Method,
     pub(crate) own: Side,
@@ -98,7 +99,6 @@ enum Phase {
 
 pub(crate) struct Driver<'a> {
     setting: Setting<'a>,
-    client_lost: bool,
     peer: Option<(u32, Side)>,
     round: u32,
     phase: Phase,
@@ -110,6 +110,7 @@ pub(crate) struct Driver<'a> {
     give_up: Option<Instant>,
     start: Option<Instant>,
     sequence: u64,
+    endpoints: OwnEndpoints,
 }
 
 /// What woke the loop.
@@ -126,7 +127,6 @@ impl<'a> Driver<'a> {
     pub(crate) fn new(setting: Setting<'a>) -> Self {
         Self {
             setting,
-            client_lost: false,
             peer: None,
             round: 0,
             phase: Phase::Measuring,
@@ -138,12 +138,17 @@ impl<'a> Driver<'a> {
             give_up: None,
             start: None,
             sequence: 0,
+            endpoints: OwnEndpoints::default(),
         }
     }
 
     /// Until a stream is agreed upon; `None` when the method expects nothing more.
     pub(crate) async fn run(mut self) -> Result<Option<Driven>, ConnectError> {
         self.prepare_round().await?;
+        self.wait().await
+    }
+
+    async fn wait(mut self) -> Result<Option<Driven>, ConnectError> {
         loop {
             match self.woken().await {
                 Woken::Socket(Done::Won(won)) => {
@@ -165,13 +170,26 @@ impl<'a> Driver<'a> {
         }
     }
 
+    /// One round, begun now, with what is known of the peer.
+    pub(crate) async fn run_alone(mut self, peer: Side) -> Result<Option<Driven>, ConnectError> {
+        self.round = 1;
+        self.begin(peer).await;
+        self.wait().await
+    }
+
     async fn woken(&mut self) -> Woken {
-        let Self { setting, client_lost, measuring, waiting, next_round, give_up, .. } = self;
+        let Self { setting, measuring, waiting, next_round, give_up, .. } = self;
         let at = |time: Option<Instant>| sleep_until(time.unwrap_or_else(Instant::now));
         let dial = waiting.keys().next().map(|(due, _)| *due);
+        let server = async {
+            match &mut setting.server {
+                Some((client, _)) => client.next().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             done = setting.table.next() => Woken::Socket(done),
-            reply = setting.client.next(), if !*client_lost => Woken::Server(reply),
+            reply = server => Woken::Server(reply),
             Some(Ok(measured)) = measuring.join_next() => Woken::Measured(measured),
             () = at(dial), if dial.is_some() => Woken::DialDue,
             () = at(*next_round), if next_round.is_some() => Woken::RoundOver,
@@ -182,34 +200,37 @@ impl<'a> Driver<'a> {
     /// Measures what may have changed, then agrees upon the next round.
     async fn prepare_round(&mut self) -> Result<(), ConnectError> {
         self.next_round = None;
-        if self.client_lost || self.round >= MOST_ROUNDS {
+        let wants = (self.measurements(), self.wants_low_port(), self.wants_fresh_port());
+        let Some((client, _)) = self.setting.server.as_ref().filter(|_| self.round < MOST_ROUNDS) else {
             return Ok(());
+        };
+        let (mappings, low_port, fresh_port) = wants;
+        for place in 0..mappings {
+            let link = client.measure(0);
+            self.measuring.spawn(async move { Measured::Mapping(place, link.await) });
+        }
+        if low_port {
+            let link = client.measure(pool::low_source(&mut rand::rng()));
+            self.measuring.spawn(async move { Measured::Low(link.await) });
+        }
+        if fresh_port {
+            let link = client.measure(0);
+            self.measuring.spawn(async move { Measured::FreshPort(link.await) });
         }
         self.round += 1;
         self.phase = Phase::Measuring;
-        for place in 0..self.measurements() {
-            let link = self.setting.client.measure(0);
-            self.measuring.spawn(async move { Measured::Mapping(place, link.await) });
-        }
-        if self.setting.own.kind() == Kind::Fixed && self.setting.method.wants_fresh_port(self.round) {
-            let link = self.setting.client.measure(0);
-            self.measuring.spawn(async move { Measured::FreshPort(link.await) });
-        }
-        if self.wants_low_port() {
-            let link = self.setting.client.measure(pool::low_source(&mut rand::rng()));
-            self.measuring.spawn(async move { Measured::Low(link.await) });
-        }
         self.agree_when_measured().await
     }
 
     /// How many mappings to measure: two in a row tell whether a NAT counts, even where its pool begins anew.
     fn measurements(&self) -> usize {
-        let later = if self.round > 1 { 2 } else { 0 };
+        let next = self.round + 1;
+        let later = if next > 1 { 2 } else { 0 };
         match self.setting.own.kind() {
             Kind::Fixed => 0,
             Kind::Counting if self.measured_at.elapsed() > STALE => later.max(1),
             Kind::Counting => later,
-            Kind::Random => usize::from(self.setting.method.samples(self.round)).max(later),
+            Kind::Random => usize::from(self.setting.method.samples(next)).max(later),
         }
     }
 
@@ -218,7 +239,11 @@ impl<'a> Driver<'a> {
         setting.low_ports == LowPorts::WhenPermitted
             && setting.own.kind() == Kind::Random
             && setting.own.low.is_none()
-            && setting.method.wants_low_port(self.round)
+            && setting.method.wants_low_port(self.round + 1)
+    }
+
+    fn wants_fresh_port(&self) -> bool {
+        self.setting.own.kind() == Kind::Fixed && self.setting.method.wants_fresh_port(self.round + 1)
     }
 
     async fn measured(&mut self, measured: Measured) -> Result<(), ConnectError> {
@@ -246,7 +271,9 @@ impl<'a> Driver<'a> {
     fn keep(&mut self, link: Link) {
         let Observation { local, server, external } = link.observation();
         (self.setting.tell)(&Event::Mapped { local, external, server });
-        self.setting.client.keep(link);
+        if let Some((client, _)) = &mut self.setting.server {
+            client.keep(link);
+        }
     }
 
     async fn agree_when_measured(&mut self) -> Result<(), ConnectError> {
@@ -264,18 +291,39 @@ impl<'a> Driver<'a> {
             own.observations.remove(1);
         }
         let message = Message::Confirm { round: self.round, side: own.clone() };
+        self.know_own_endpoints();
         self.send(&message).await;
-        if !self.client_lost && self.setting.client.ready(self.round).await.is_err() {
-            self.client_lost = true;
+        let round = self.round;
+        if let Some((client, _)) = &mut self.setting.server
+            && client.ready(round).await.is_err()
+        {
+            self.setting.server = None;
         }
         Ok(())
     }
 
+    /// What the handshake may expect the peer to call this side.
+    fn know_own_endpoints(&mut self) {
+        let own = &self.setting.own;
+        let external = own.observations.iter().map(|seen| *seen.external.ip());
+        let mut addresses: Vec<Ipv4Addr> = external.collect();
+        addresses.dedup();
+        // A NAT with several addresses may use yet another one.
+        let addresses =
+            if addresses.len() > 1 { Vec::new() } else { [addresses, vec![*own.local.ip()]].concat() };
+        if let (Kind::Fixed, Some(external)) = (own.kind(), own.observed()) {
+            self.endpoints.external.insert(own.local.port(), external);
+        }
+        self.endpoints.addresses = addresses;
+        self.setting.table.know(self.endpoints.clone());
+    }
+
     /// Without the server no further round can be agreed; what was begun goes on.
     async fn send(&mut self, message: &Message) {
-        let sealed = self.setting.seals.seal(message);
-        if !self.client_lost && self.setting.client.relay(sealed).await.is_err() {
-            self.client_lost = true;
+        let Some((client, seals)) = &mut self.setting.server else { return };
+        let sealed = seals.seal(message);
+        if client.relay(sealed).await.is_err() {
+            self.setting.server = None;
         }
     }
 
@@ -285,7 +333,7 @@ impl<'a> Driver<'a> {
             Ok(Reply::Go { round }) => self.go(round).await,
             Ok(Reply::Gone) if self.start.is_none() => Err(ConnectError::PeerLeft),
             Ok(Reply::Gone) => {
-                self.client_lost = true;
+                self.setting.server = None;
                 self.tried().peer_left = true;
                 self.give_up = Some(Instant::now() + AFTER_PEER_LEFT);
                 Ok(())
@@ -293,14 +341,15 @@ impl<'a> Driver<'a> {
             Ok(other) => Err(ClientError::Unexpected(format!("{other:?}")).into()),
             Err(error) if self.start.is_none() => Err(error.into()),
             Err(_) => {
-                self.client_lost = true;
+                self.setting.server = None;
                 Ok(())
             }
         }
     }
 
     async fn peer_says(&mut self, body: &Sealed) -> Result<(), ConnectError> {
-        match self.setting.seals.open(body)? {
+        let Some((_, seals)) = &mut self.setting.server else { return Ok(()) };
+        match seals.open(body)? {
             Message::Confirm { round, side } => {
                 let early = round == self.round + 1 && self.phase == Phase::Punching;
                 self.peer = Some((round, side));
@@ -321,15 +370,19 @@ impl<'a> Driver<'a> {
             // The server says go although the peer has not confirmed, or twice.
             _ => return Err(ClientError::Unexpected(format!("go for round {round}")).into()),
         };
+        self.begin(peer).await;
+        Ok(())
+    }
+
+    async fn begin(&mut self, peer: Side) {
         self.start.get_or_insert_with(Instant::now);
         self.phase = Phase::Punching;
         self.give_up = None;
         self.tried().punching();
         let ViewBase { role, trip, agreed } = self.setting.view;
-        let view = View { round, role, own: self.setting.own.clone(), peer, trip, agreed };
+        let view = View { round: self.round, role, own: self.setting.own.clone(), peer, trip, agreed };
         let actions = self.setting.method.begin(&view);
         self.act(actions).await;
-        Ok(())
     }
 
     async fn act(&mut self, actions: Vec<Action>) {

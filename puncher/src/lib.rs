@@ -6,9 +6,11 @@
 
 pub mod classify;
 pub mod cli;
+pub mod config;
 pub mod contract;
 mod driver;
 pub mod handshake;
+pub mod limits;
 pub mod meeting;
 pub mod method;
 pub mod predict;
@@ -17,11 +19,14 @@ pub mod rendezvous;
 pub mod secret;
 pub mod socket;
 mod table;
+pub mod ticket;
 mod tried;
 
+pub use config::{Config, ConfigError};
 pub use driver::LowPorts;
 pub use meeting::{Meeting, Role};
 pub use method::MethodName;
-pub use puncher::{Config, ConfigError, ConnectError, Connection, Puncher, Report};
+pub use puncher::{ConnectError, Connection, Puncher, Report};
 pub use secret::Secret;
+pub use ticket::{SealedTicket, Ticket};
 pub use tried::{Tally, Tried};

@@ -1,78 +1,35 @@
 //! One meeting from start to stream: rendezvous, exchange of cards, rounds of punching.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddrV4;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::classify::Observation;
+use crate::config::{Config, ConfigError};
 use crate::contract::Event;
-use crate::driver::{Driven, Driver, LowPorts, Setting, ViewBase};
+use crate::driver::{Driven, Driver, Setting, ViewBase};
 use crate::handshake::Agreement;
-use crate::meeting::Meeting;
-use crate::method::MethodName;
+use crate::limits;
+use crate::meeting::{Meeting, Role};
+use crate::method::meet::Meet;
 use crate::method::view::Side;
+use crate::method::{Method, MethodName};
 use crate::rendezvous::client::{Client, ClientError};
 use crate::rendezvous::message::Reply;
-use crate::secret::{Nonce, Refused, Sealed, Seals};
+use crate::secret::{Nonce, Refused, Sealed, Seals, Secret};
 use crate::socket;
 use crate::table::Table;
+use crate::ticket::{self, Introduction, SealedTicket, TicketError};
 use crate::tried::{Tried, Waiting};
 
-/// How to punch.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Endpoints of one rendezvous server, two at least for the mapping to be learnt.
-    pub rendezvous: Vec<SocketAddrV4>,
-    /// The local endpoint to punch from; address and port may be unspecified.
-    pub bind: SocketAddrV4,
-    /// The way to punch; both peers need the same.
-    pub method: MethodName,
-    /// SYNs this side may send, and so sockets it may open.
-    pub budget_syns: u32,
-    /// The time `connect` may take.
-    pub deadline: Duration,
-    /// Whether source ports below 1024 may help.
-    pub low_ports: LowPorts,
-    /// Hops a SYN must live to have passed this side's own NATs: two behind one NAT.
-    pub hops: u8,
-    /// For decisions that are random, never for secrets.
-    pub seed: u64,
-}
-
-impl Config {
-    /// The defaults, with these endpoints of a rendezvous server.
-    #[must_use]
-    pub fn new(rendezvous: Vec<SocketAddrV4>) -> Self {
-        Self {
-            rendezvous,
-            bind: SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0),
-            method: MethodName::default(),
-            budget_syns: 1280,
-            deadline: Duration::from_secs(3),
-            low_ports: LowPorts::default(),
-            hops: 2,
-            seed: u64::from_le_bytes(crate::secret::random_bytes()),
-        }
-    }
-}
-
-/// Why a configuration cannot work.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// No endpoint of a rendezvous server.
-    #[error("no rendezvous server given, this method needs one")]
-    NoRendezvous,
-    /// A budget of nothing.
-    #[error("a budget of 0 SYNs punches nothing")]
-    NoBudget,
-    /// A deadline of nothing.
-    #[error("a deadline of 0 s is over before it begins")]
-    NoTime,
-}
+/// The time to the peer when nobody could measure it: only delays of redials follow from it.
+const UNKNOWN_TRIP: Duration = Duration::from_millis(20);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +48,20 @@ pub enum ConnectError {
         /// The peer's.
         peer: String,
     },
+    /// Without a rendezvous server there must be a peer's endpoint.
+    #[error("no rendezvous server given, and no endpoint of the peer")]
+    NoIntroduction,
+    /// The tickets do not make a meeting.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
+    /// The local endpoint cannot be bound.
+    #[error("cannot bind {local}: {source}")]
+    Bind {
+        /// The endpoint asked for.
+        local: SocketAddrV4,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The peer left before the punch.
     #[error("the peer left the meeting")]
     PeerLeft,
@@ -102,8 +73,23 @@ pub enum ConnectError {
         /// Since the call.
         after: Duration,
         /// What was tried.
-        tried: Tried,
+        tried: Box<Tried>,
     },
+}
+
+impl ConnectError {
+    /// Whether the caller asked for what cannot be; otherwise there is no path, no peer or no server at present.
+    #[must_use]
+    pub fn could_not_run(&self) -> bool {
+        matches!(
+            self,
+            Self::MethodsDiffer { .. }
+                | Self::NoIntroduction
+                | Self::Ticket(_)
+                | Self::Bind { .. }
+                | Self::Rendezvous(ClientError::Bind { .. })
+        )
+    }
 }
 
 /// How a connection was won.
@@ -159,15 +145,7 @@ impl Puncher {
     /// # Errors
     /// When it cannot work.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        if config.rendezvous.is_empty() {
-            return Err(ConfigError::NoRendezvous);
-        }
-        if config.budget_syns == 0 {
-            return Err(ConfigError::NoBudget);
-        }
-        if config.deadline.is_zero() {
-            return Err(ConfigError::NoTime);
-        }
+        config.check()?;
         Ok(Self { config, tell: Box::new(|_| ()) })
     }
 
@@ -178,49 +156,114 @@ impl Puncher {
         self
     }
 
-    /// Meets the peer and punches. Dropping the future ends everything it started.
+    /// Meets the peer at the rendezvous server and punches. Dropping the future ends everything it started.
     ///
     /// # Errors
     /// When there is no path, no peer, or no rendezvous server, see [`ConnectError`].
     pub async fn connect(&mut self, meeting: &Meeting) -> Result<Connection, ConnectError> {
-        let start = Instant::now();
-        let mut tried = Tried::default();
-        let attempt =
-            Attempt { config: &self.config, meeting, tried: &mut tried, tell: &mut *self.tell }.run();
-        match timeout_at(start + self.config.deadline, attempt).await {
-            Ok(Ok(Some(connection))) => Ok(connection),
-            Ok(Err(error)) => Err(error),
-            Ok(Ok(None)) | Err(_) => {
-                Err(ConnectError::NoPath { peer: meeting.role.other(), after: start.elapsed(), tried })
-            }
+        if self.config.rendezvous.is_empty() {
+            return Err(ConnectError::NoIntroduction);
         }
+        let deadline = self.config.deadline;
+        let mut attempt = self.attempt(meeting.role);
+        let result = timeout(deadline, attempt.at_rendezvous(meeting)).await;
+        attempt.conclude(result)
+    }
+
+    /// Punches towards an endpoint that is known already, starting `start_in` from now; both NATs must keep ports. The
+    /// deadline counts from the start. No nonces were exchanged, so the handshake takes a trip more.
+    ///
+    /// # Errors
+    /// When there is no path.
+    pub async fn connect_to(
+        &mut self,
+        meeting: &Meeting,
+        peer: SocketAddrV4,
+        start_in: Duration,
+    ) -> Result<Connection, ConnectError> {
+        let deadline = self.config.deadline + start_in;
+        let agreement = Agreement::in_band(meeting);
+        let mut attempt = self.attempt(meeting.role);
+        let result = timeout(deadline, attempt.alone(agreement, None, peer, start_in)).await;
+        attempt.conclude(result)
+    }
+
+    /// Punches as two tickets say. The deadline counts from the agreed start.
+    ///
+    /// # Errors
+    /// When the tickets do not make a meeting, or there is no path.
+    pub async fn connect_by_tickets(
+        &mut self,
+        own: &SealedTicket,
+        peer: &SealedTicket,
+        secret: &Secret,
+    ) -> Result<Connection, ConnectError> {
+        let Introduction { role, session_key, own, peer, wait, tolerance } =
+            ticket::introduce(own, peer, secret, SystemTime::now())?;
+        let deadline = self.config.deadline + wait + tolerance;
+        let agreement = Agreement::new(session_key, role);
+        let mut attempt = self.attempt(role);
+        let (local, remote) = (Some(own.local), peer.external);
+        let result = timeout(deadline, attempt.alone(agreement, local, remote, wait)).await;
+        attempt.conclude(result)
+    }
+
+    fn attempt(&mut self, role: Role) -> Attempt<'_> {
+        let mut config = self.config.clone();
+        // When the limit cannot be read, the dials that do not fit fail one by one.
+        if let Ok(fits) = limits::make_room(config.budget_syns)
+            && fits < config.budget_syns
+        {
+            (self.tell)(&Event::Limited { budget_syns: fits, wanted: config.budget_syns });
+            config.budget_syns = fits;
+        }
+        Attempt { start: Instant::now(), config, role, tried: Tried::default(), tell: &mut *self.tell }
     }
 }
 
 struct Attempt<'a> {
-    config: &'a Config,
-    meeting: &'a Meeting,
-    tried: &'a mut Tried,
+    start: Instant,
+    config: Config,
+    role: Role,
+    tried: Tried,
     tell: &'a mut (dyn FnMut(&Event) + Send),
 }
 
 impl Attempt<'_> {
-    async fn run(mut self) -> Result<Option<Connection>, ConnectError> {
-        let mut client = Client::connect(self.config.bind, &self.config.rendezvous).await?;
-        client.join(self.meeting.label(), self.meeting.role).await?;
-        self.tell_mappings(&client);
-        self.tried.waiting_for = Waiting::Card;
-        let mut seals = Seals::new(self.meeting);
-        let (own, peer) = self.exchange_cards(&mut client, &mut seals).await?;
-        self.tried.waiting_for = Waiting::Go;
-        let trip = Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us));
-        self.drive(client, seals, trip.min(self.config.deadline)).await
+    fn conclude(
+        self,
+        result: Result<Result<Option<Connection>, ConnectError>, Elapsed>,
+    ) -> Result<Connection, ConnectError> {
+        match result {
+            Ok(Ok(Some(connection))) => Ok(connection),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(None)) | Err(_) => {
+                let (peer, after) = (self.role.other(), self.start.elapsed());
+                Err(ConnectError::NoPath { peer, after, tried: Box::new(self.tried) })
+            }
+        }
     }
 
-    fn tell_mappings(&mut self, client: &Client) {
+    async fn at_rendezvous(&mut self, meeting: &Meeting) -> Result<Option<Connection>, ConnectError> {
+        let mut client = Client::connect(self.config.bind, &self.config.rendezvous).await?;
+        client.join(meeting.label(), meeting.role).await?;
         for Observation { local, server, external } in client.observations() {
             (self.tell)(&Event::Mapped { local, external, server });
         }
+        self.tried.waiting_for = Waiting::Card;
+        let mut seals = Seals::new(meeting);
+        let (own, peer) = self.exchange_cards(&mut client, &mut seals).await?;
+        self.tried.waiting_for = Waiting::Go;
+        let trip = Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us));
+        let key = seals.session_key().expect("the session started with the exchange of cards");
+        let agreed = key.mac("puncher 1 agreed numbers", &[]);
+        let view = ViewBase { role: self.role, trip: trip.min(self.config.deadline), agreed };
+        let own = self.side(client.local(), client.observations());
+        let mut method = self.config.method.build(self.config.seed);
+        let table = Table::new(*own.local.ip(), Agreement::new(key, self.role));
+        let setting = self.setting(Some((client, seals)), table, &mut *method, own, view);
+        let driven = Driver::new(setting).run().await?;
+        self.connection(driven)
     }
 
     async fn exchange_cards(
@@ -242,38 +285,54 @@ impl Attempt<'_> {
         Ok((own, peer))
     }
 
-    async fn drive(
+    /// Without a rendezvous server: both ends are taken for what they are said to be.
+    async fn alone(
         &mut self,
-        client: Client,
-        seals: Seals,
-        trip: Duration,
+        agreement: Agreement,
+        local: Option<SocketAddrV4>,
+        remote: SocketAddrV4,
+        start_in: Duration,
     ) -> Result<Option<Connection>, ConnectError> {
-        let key = seals.session_key().expect("the session started with the exchange of cards");
-        let role = self.meeting.role;
-        let agreed = key.mac("puncher 1 agreed numbers", &[]);
-        let local = client.local();
-        let own = Side {
-            local,
-            observations: client.observations(),
-            low: None,
-            refused: false,
-            syns: self.config.budget_syns,
-            hops: self.config.hops,
-        };
-        let mut method = self.config.method.build(self.config.seed);
-        let setting = Setting {
-            client,
-            seals,
-            table: Table::new(*local.ip(), Agreement::new(key, role)),
-            method: &mut *method,
-            own,
-            view: ViewBase { role, trip, agreed },
-            low_ports: self.config.low_ports,
-            tried: self.tried,
-            tell: self.tell,
-        };
-        let Some(Driven { won, start }) = Driver::new(setting).run().await? else { return Ok(None) };
+        let asked = local.unwrap_or(self.config.bind);
+        let bind = |source| ConnectError::Bind { local: asked, source };
+        let holder = socket::bind_shared(asked).map_err(bind)?;
+        let local = holder.local_addr().map_err(bind)?.as_socket_ipv4().unwrap_or(asked);
+        self.tried.waiting_for = Waiting::Go;
+        sleep(start_in).await;
+        let known = |endpoint| vec![Observation { local: endpoint, server: endpoint, external: endpoint }];
+        let own = self.side(local, known(local));
+        let peer = self.side(remote, known(remote));
+        let mut method = Meet::preserved_port(self.config.seed).with_holes();
+        let table = Table::new(*local.ip(), agreement);
+        let view = ViewBase { role: self.role, trip: UNKNOWN_TRIP, agreed: [0; 32] };
+        let setting = self.setting(None, table, &mut method, own, view);
+        let driven = Driver::new(setting).run_alone(peer).await?;
+        self.connection(driven)
+    }
+
+    fn side(&self, local: SocketAddrV4, observations: Vec<Observation>) -> Side {
+        let (syns, hops) = (self.config.budget_syns, self.config.hops);
+        Side { local, observations, low: None, refused: false, syns, hops }
+    }
+
+    fn setting<'s>(
+        &'s mut self,
+        server: Option<(Client, Seals)>,
+        table: Table,
+        method: &'s mut dyn Method,
+        own: Side,
+        view: ViewBase,
+    ) -> Setting<'s> {
+        let low_ports = self.config.low_ports;
+        Setting { server, table, method, own, view, low_ports, tried: &mut self.tried, tell: self.tell }
+    }
+
+    fn connection(&self, driven: Option<Driven>) -> Result<Option<Connection>, ConnectError> {
+        let Some(Driven { won, start }) = driven else { return Ok(None) };
         let (local, remote) = socket::ends(&won.stream).map_err(ClientError::Lost)?;
+        if let Some(every) = self.config.keep_alive {
+            socket::keep_alive(&won.stream, every).map_err(ClientError::Lost)?;
+        }
         let report = Report {
             local,
             remote,
@@ -296,4 +355,29 @@ async fn next_sealed(client: &mut Client) -> Result<Sealed, ConnectError> {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sendable<T: Send>(value: T) -> T {
+        value
+    }
+
+    #[tokio::test]
+    async fn a_connect_may_be_spawned_and_cancelled() {
+        let mut puncher = Puncher::new(Config::new(vec!["127.0.0.1:9".parse().unwrap()])).unwrap();
+        let meeting = Meeting { name: "m".into(), role: Role::A, secret: Secret::random() };
+        let connecting = tokio::spawn(sendable(async move { puncher.connect(&meeting).await.map(|_| ()) }));
+        connecting.abort();
+        assert!(connecting.await.is_err_and(|error| error.is_cancelled()));
+    }
+
+    #[tokio::test]
+    async fn without_a_server_or_an_endpoint_there_is_no_meeting() {
+        let mut puncher = Puncher::new(Config::new(Vec::new())).unwrap();
+        let meeting = Meeting { name: "m".into(), role: Role::A, secret: Secret::random() };
+        assert!(matches!(puncher.connect(&meeting).await, Err(ConnectError::NoIntroduction)));
+    }
 }

@@ -216,7 +216,7 @@ fn seal_of(key: &Secret, label: &str, from: Role, count: Option<u64>, text: &str
 }
 
 /// The key of one session: the same on both sides, whoever computes it.
-fn session_key(secret: &Secret, label: &str, role: Role, own: Nonce, peer: Nonce) -> Secret {
+pub(crate) fn session_key(secret: &Secret, label: &str, role: Role, own: Nonce, peer: Nonce) -> Secret {
     let (a, b) = match role {
         Role::A => (own, peer),
         Role::B => (peer, own),

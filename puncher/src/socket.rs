@@ -9,7 +9,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
 /// How far a SYN goes.
@@ -222,6 +222,16 @@ impl Watch {
         };
         (done == 0 && length as usize == INFO_BYTES).then_some(info)
     }
+}
+
+/// Has the kernel say something on an idle connection this often, so that no NAT forgets it. A peer that does not answer
+/// four times is gone.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn keep_alive(stream: &TcpStream, every: Duration) -> io::Result<()> {
+    let keep_alive = TcpKeepalive::new().with_time(every).with_interval(every).with_retries(4);
+    SockRef::from(stream).set_tcp_keepalive(&keep_alive)
 }
 
 /// Ends a socket without a farewell, so that no orphan of it stays in the kernel.

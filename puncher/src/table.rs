@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::handshake::{Agreement, HandshakeError};
+use crate::handshake::{Agreement, Ends, HandshakeError, OwnEndpoints};
 use crate::method::Dial;
 use crate::socket::{self, Refusal};
 
@@ -66,6 +66,11 @@ impl Table {
             standing: Arc::default(),
             next_id: 0,
         }
+    }
+
+    /// From now on this is known of the own endpoints.
+    pub(crate) fn know(&self, own: OwnEndpoints) {
+        self.agreement.know(own);
     }
 
     /// Where a dial comes from.
@@ -187,7 +192,8 @@ impl Handshake {
     async fn perform(self, mut stream: TcpStream, dial: Dial) -> Done {
         let established = Instant::now();
         let standing = Standing::new(&self.standing);
-        match self.agreement.perform(&mut stream, self.id, dial.remote).await {
+        let Ok((local, remote)) = socket::ends(&stream) else { return Done::Refused(dial, Refusal::Reset) };
+        match self.agreement.perform(&mut stream, Ends { id: self.id, local, remote }).await {
             Ok(agreed) => {
                 Done::Won(Won { stream, by: self.by, established, authenticated: agreed.authenticated })
             }

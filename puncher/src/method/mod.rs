@@ -200,8 +200,8 @@ impl MethodName {
             Self::Spray => Box::new(spray::Spray::new(seed)),
             Self::LowPort => Box::new(low_port::LowPort::new(seed)),
             Self::Listen => Box::new(listen::Listen::new(seed)),
-            Self::Private => Box::new(private::Private::private(seed)),
-            Self::Hairpin => Box::new(private::Private::hairpin(seed)),
+            Self::Private => Box::new(private::Private::internal(seed)),
+            Self::Hairpin => Box::new(private::Private::external(seed)),
         }
     }
 }

@@ -37,13 +37,13 @@ impl Private {
 
     /// Internal endpoints only.
     #[must_use]
-    pub fn private(seed: u64) -> Self {
+    pub fn internal(seed: u64) -> Self {
         Self::new(&[PRIVATE], seed)
     }
 
     /// External endpoints only.
     #[must_use]
-    pub fn hairpin(seed: u64) -> Self {
+    pub fn external(seed: u64) -> Self {
         Self::new(&[HAIRPIN], seed)
     }
 

@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 use crate::meeting::Role;
 use crate::secret::Sealed;
@@ -42,6 +43,30 @@ pub enum Request {
         /// Counts from 1.
         round: u32,
     },
+    /// Send SYNs to the endpoint this very connection comes from, out of ports and addresses it has not spoken to: what
+    /// its NAT does with them is the answer. Never to any other endpoint.
+    Knock {
+        /// How long to wait for an answer, in milliseconds; the server bounds it.
+        wait_ms: u32,
+    },
+}
+
+/// What became of a SYN nobody asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It was let in and accepted.
+    Accepted,
+    /// A reset.
+    Reset,
+    /// An ICMP error that the kernel reports as a refusal: port unreachable.
+    IcmpPort,
+    /// Another ICMP error.
+    Icmp,
+    /// Nothing came.
+    Silence,
+    /// The server has no such address to send from.
+    Untried,
 }
 
 /// From the server to a peer.
@@ -67,6 +92,13 @@ pub enum Reply {
         /// The round that starts.
         round: u32,
     },
+    /// What became of the SYNs that were asked for.
+    Knocked {
+        /// From the address this connection speaks to, out of another port.
+        same_address: Answer,
+        /// From another address.
+        other_address: Answer,
+    },
     /// The other side left.
     Gone,
     /// The server ends this connection.
@@ -81,12 +113,18 @@ pub enum Reply {
 pub struct FrameReader<R> {
     stream: R,
     buffer: Vec<u8>,
+    began: Option<Instant>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads frames from this stream.
     pub fn new(stream: R) -> Self {
-        Self { stream, buffer: Vec::new() }
+        Self { stream, buffer: Vec::new(), began: None }
+    }
+
+    /// Since when a frame has been unfinished.
+    pub fn began(&self) -> Option<Instant> {
+        self.began
     }
 
     /// The next message, or `None` at an orderly end between two frames. Cancel-safe.
@@ -96,8 +134,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         loop {
             if let Some(message) = take_frame(&mut self.buffer)? {
+                self.began = None;
                 return Ok(Some(message));
             }
+            self.began =
+                if self.buffer.is_empty() { None } else { self.began.or_else(|| Some(Instant::now())) };
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)

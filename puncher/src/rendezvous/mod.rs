@@ -3,6 +3,7 @@
 //! `message` is the language, `lobby` decides who hears what (pure), `server` is its sockets, `client` the peer's end.
 
 pub mod client;
+mod knock;
 pub mod lobby;
 pub mod message;
 pub mod server;

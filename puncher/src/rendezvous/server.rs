@@ -3,7 +3,7 @@
 //! One task per connection. Tasks share the lobby behind a mutex that is never held across an await. A connection that
 //! does not read its replies, sends garbage, or stays too long is ended; nobody else notices.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,6 +14,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::contract::Metrics;
+use crate::limits;
+use crate::rendezvous::knock;
 use crate::rendezvous::lobby::{ConnectionId, Delivery, Lobby, Refusal};
 use crate::rendezvous::message::{FrameReader, Reply, Request, VERSION, write_frame};
 use crate::socket;
@@ -21,13 +24,16 @@ use crate::socket;
 /// Replies that may wait for a peer that does not read; one more and it is ended.
 const OUTBOX: usize = 32;
 
+/// Requests that one connection may make: a punch of many rounds makes about a hundred.
+const MOST_REQUESTS: u32 = 1024;
+
 /// The runtime's timers count milliseconds and round up: waiting for less would make it worse.
 const TIMER_STEP: Duration = Duration::from_millis(1);
 
 /// How much the server takes upon itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections in all.
+    /// Connections in all. When they are used up, the oldest one that has not joined a meeting makes room.
     pub connections: usize,
     /// Connections from one address; a carrier's NAT may stand for many peers.
     pub connections_per_address: usize,
@@ -35,8 +41,12 @@ pub struct Limits {
     pub meetings: usize,
     /// How long a connection may last.
     pub lifetime: Duration,
+    /// How long a frame may take from its first byte to its last.
+    pub frame: Duration,
     /// How long one reply may take to leave.
     pub write: Duration,
+    /// How long those who are connected have left when the server is stopped.
+    pub grace: Duration,
 }
 
 impl Default for Limits {
@@ -46,7 +56,9 @@ impl Default for Limits {
             connections_per_address: 1024,
             meetings: 8192,
             lifetime: Duration::from_secs(300),
+            frame: Duration::from_secs(10),
             write: Duration::from_secs(5),
+            grace: Duration::from_secs(5),
         }
     }
 }
@@ -68,24 +80,54 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     lobby: Lobby,
-    outboxes: HashMap<ConnectionId, mpsc::Sender<(Instant, Reply)>>,
+    connections: BTreeMap<ConnectionId, Entry>,
     per_address: HashMap<IpAddr, usize>,
     next: ConnectionId,
+    metrics: Metrics,
+}
+
+/// One connection as the others see it; removing it ends it.
+#[derive(Debug)]
+struct Entry {
+    outbox: mpsc::Sender<(Instant, Reply)>,
+    joined: Joined,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joined {
+    Yes,
+    No,
+}
+
+/// Reads the figures of a running server.
+#[derive(Debug, Clone)]
+pub struct MetricsReader(Arc<Shared>);
+
+impl MetricsReader {
+    /// The figures at present.
+    #[must_use]
+    pub fn read(&self) -> Metrics {
+        let state = self.0.lock();
+        Metrics { connections: state.connections.len(), meetings: state.lobby.meetings(), ..state.metrics }
+    }
 }
 
 impl Server {
-    /// Binds all endpoints.
+    /// Binds all endpoints, and makes room for as many connections as the system allows.
     ///
     /// # Errors
     /// When one of them cannot be bound; the message names it.
-    pub fn bind(endpoints: &[SocketAddrV4], limits: Limits) -> io::Result<Self> {
+    pub fn bind(endpoints: &[SocketAddrV4], mut limits: Limits) -> io::Result<Self> {
+        let wanted = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+        limits.connections = limits.connections.min(limits::make_room(wanted)? as usize);
         let listeners = endpoints.iter().map(|endpoint| bind(*endpoint)).collect::<io::Result<Vec<_>>>()?;
         let endpoints = listeners.iter().map(local_v4).collect::<io::Result<Vec<_>>>()?;
         let state = State {
             lobby: Lobby::new(limits.meetings),
-            outboxes: HashMap::new(),
+            connections: BTreeMap::new(),
             per_address: HashMap::new(),
             next: 0,
+            metrics: Metrics::default(),
         };
         Ok(Self { listeners, shared: Arc::new(Shared { limits, endpoints, state: Mutex::new(state) }) })
     }
@@ -96,13 +138,40 @@ impl Server {
         &self.shared.endpoints
     }
 
-    /// Serves until the future is dropped; dropping it ends every connection.
-    pub async fn run(self) {
+    /// Its limits, as far as the system allows them.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    /// Reads its figures while it runs.
+    #[must_use]
+    pub fn metrics(&self) -> MetricsReader {
+        MetricsReader(Arc::clone(&self.shared))
+    }
+
+    /// Serves until `stop` is ready, then takes nobody new and waits for those who are connected, for a while. Dropping the
+    /// future ends every connection at once.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let (send, mut accepted) = mpsc::channel(64);
         let mut listening = JoinSet::new();
         for listener in self.listeners {
-            listening.spawn(accept(listener, Arc::clone(&self.shared)));
+            listening.spawn(accept(listener, Arc::clone(&self.shared), send.clone()));
         }
-        while listening.join_next().await.is_some() {}
+        let mut connections = JoinSet::new();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                Some((stream, from, seat)) = accepted.recv() => {
+                    connections.spawn(serve(stream, from, seat));
+                }
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        drop(listening);
+        let all_ended = async { while connections.join_next().await.is_some() {} };
+        let _ = timeout(self.shared.limits.grace, all_ended).await;
     }
 }
 
@@ -127,20 +196,20 @@ fn local_v4(listener: &TcpListener) -> io::Result<SocketAddrV4> {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
+type Accepted = (TcpStream, SocketAddr, Seat);
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, accepted: mpsc::Sender<Accepted>) {
     loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => {
-                    if let Some(seat) = Seat::take(&shared, from.ip()) {
-                        connections.spawn(serve(stream, from, seat));
-                    }
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                if let Some(seat) = Seat::take(&shared, from.ip())
+                    && accepted.send((stream, from, seat)).await.is_err()
+                {
+                    return;
                 }
-                // Out of descriptors or memory: those in use are freed soon, and there is nobody to tell.
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            },
-            Some(_) = connections.join_next() => {}
+            }
+            // Out of descriptors or memory: those in use are freed soon, and there is nobody to tell.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
@@ -156,16 +225,19 @@ struct Seat {
 impl Seat {
     fn take(shared: &Arc<Shared>, address: IpAddr) -> Option<Self> {
         let mut state = shared.lock();
-        let full = state.outboxes.len() >= shared.limits.connections;
         let seats = state.per_address.get(&address).copied().unwrap_or(0);
-        if full || seats >= shared.limits.connections_per_address {
+        let room = seats < shared.limits.connections_per_address
+            && (state.connections.len() < shared.limits.connections || state.evict());
+        if !room {
+            state.metrics.turned_away += 1;
             return None;
         }
+        state.metrics.accepted += 1;
         *state.per_address.entry(address).or_default() += 1;
         state.next += 1;
-        let (sender, outbox) = mpsc::channel(OUTBOX);
         let id = state.next;
-        state.outboxes.insert(id, sender);
+        let (sender, outbox) = mpsc::channel(OUTBOX);
+        state.connections.insert(id, Entry { outbox: sender, joined: Joined::No });
         drop(state);
         Some(Self { shared: Arc::clone(shared), id, address, outbox })
     }
@@ -174,7 +246,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.outboxes.remove(&self.id);
+        state.connections.remove(&self.id);
         let deliveries = state.lobby.leave(self.id);
         state.deliver(deliveries);
         if let Some(seats) = state.per_address.get_mut(&self.address) {
@@ -194,16 +266,32 @@ impl Shared {
 }
 
 impl State {
+    /// Ends the oldest connection that has not joined a meeting; false when all have.
+    fn evict(&mut self) -> bool {
+        let oldest = self.connections.iter().find(|(_, entry)| entry.joined == Joined::No).map(|(id, _)| *id);
+        if let Some(id) = oldest {
+            self.connections.remove(&id);
+            self.metrics.evicted += 1;
+        }
+        oldest.is_some()
+    }
+
     /// Puts replies into the outboxes. An outbox that is full is closed, which ends its connection.
     fn deliver(&mut self, deliveries: Vec<Delivery>) {
         let now = Instant::now();
         for Delivery { to, reply, after } in deliveries {
-            let full = match self.outboxes.get(&to) {
-                Some(outbox) => outbox.try_send((now + after, reply)).is_err(),
+            match &reply {
+                Reply::Relay { .. } => self.metrics.relayed += 1,
+                Reply::Go { .. } => self.metrics.starts += 1,
+                _ => {}
+            }
+            let full = match self.connections.get(&to) {
+                Some(entry) => entry.outbox.try_send((now + after, reply)).is_err(),
                 None => false,
             };
             if full {
-                self.outboxes.remove(&to);
+                self.connections.remove(&to);
+                self.metrics.refused += 1;
             }
         }
     }
@@ -211,7 +299,10 @@ impl State {
 
 async fn serve(stream: TcpStream, from: SocketAddr, mut seat: Seat) {
     let lifetime = seat.shared.limits.lifetime;
-    let _ = timeout(lifetime, converse(stream, from, &mut seat)).await;
+    let ended = timeout(lifetime, converse(stream, from, &mut seat)).await;
+    if matches!(ended, Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData) {
+        seat.shared.lock().metrics.refused += 1;
+    }
 }
 
 async fn converse(mut stream: TcpStream, from: SocketAddr, seat: &mut Seat) -> io::Result<()> {
@@ -219,39 +310,61 @@ async fn converse(mut stream: TcpStream, from: SocketAddr, seat: &mut Seat) -> i
     stream.set_nodelay(true)?;
     let endpoints = seat.shared.endpoints.clone();
     let welcome = Reply::Welcome { version: VERSION, external, endpoints };
-    let limit = seat.shared.limits.write;
-    write_within(limit, &mut stream, &welcome).await?;
+    let limits = seat.shared.limits;
+    write_within(limits.write, &mut stream, &welcome).await?;
     let round_trip = socket::Watch::of(&stream);
     let (read, mut write) = stream.split();
     let mut reader = FrameReader::new(read);
+    let mut requests = 0;
     loop {
+        let frame_ends = reader.began().map(|began| began + limits.frame);
         tokio::select! {
             request = reader.next::<Request>() => {
                 let Some(request) = request? else { return Ok(()) };
-                if let Err(refusal) = handle(seat, request, &round_trip) {
-                    return write_within(limit, &mut write, &Reply::Error { why: refusal.to_string() }).await;
+                requests += 1;
+                if requests > MOST_REQUESTS {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "too many requests"));
                 }
+                if let Request::Knock { wait_ms } = request {
+                    let reply = knock::knock(external, &seat.shared.endpoints, wait_ms).await;
+                    write_within(limits.write, &mut write, &reply).await?;
+                } else if let Err(refusal) = handle(seat, request, round_trip) {
+                    seat.shared.lock().metrics.refused += 1;
+                    let why = refusal.to_string();
+                    return write_within(limits.write, &mut write, &Reply::Error { why }).await;
+                }
+            }
+            () = sleep_until(frame_ends.unwrap_or_else(Instant::now)), if frame_ends.is_some() => {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "half a frame"));
             }
             reply = seat.outbox.recv() => {
                 let Some((due, reply)) = reply else { return Ok(()) };
                 if due > Instant::now() + TIMER_STEP {
                     sleep_until(due - TIMER_STEP / 2).await;
                 }
-                write_within(limit, &mut write, &reply).await?;
+                write_within(limits.write, &mut write, &reply).await?;
             }
         }
     }
 }
 
-fn handle(seat: &Seat, request: Request, stream: &socket::Watch) -> Result<(), Refusal> {
+fn handle(seat: &Seat, request: Request, stream: socket::Watch) -> Result<(), Refusal> {
     let mut state = seat.shared.lock();
     let deliveries = match request {
-        Request::Join { meeting, role, .. } => state.lobby.join(seat.id, &meeting, role)?,
+        Request::Join { meeting, role, .. } => {
+            let deliveries = state.lobby.join(seat.id, &meeting, role)?;
+            if let Some(entry) = state.connections.get_mut(&seat.id) {
+                entry.joined = Joined::Yes;
+            }
+            deliveries
+        }
         Request::Relay { body } => state.lobby.relay(seat.id, body)?,
         Request::Ready { round } => {
             let one_way = stream.min_round_trip().unwrap_or_default() / 2;
             state.lobby.ready(seat.id, round, one_way)?
         }
+        // Answered by the connection itself.
+        Request::Knock { .. } => Vec::new(),
     };
     state.deliver(deliveries);
     Ok(())

@@ -1,0 +1,174 @@
+//! What may be typed.
+
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::rendezvous::server::Limits;
+use crate::{LowPorts, MethodName, Role};
+
+/// Gets a direct TCP connection through NATs.
+#[derive(Debug, Parser)]
+#[command(name = "puncher", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a rendezvous server
+    ///
+    /// It prints one JSON line when it listens, one with its figures for each SIGUSR1, and one when it ends.
+    Rendezvous(RendezvousArgs),
+    /// Connect to a peer
+    ///
+    /// Once connected, standard input goes to the peer and what it sends to standard output, until both have ended;
+    /// --json, --exec, --forward and --to do otherwise.
+    Connect(Box<ConnectArgs>),
+    /// Print a ticket, for a meeting without a rendezvous server
+    Ticket(TicketArgs),
+    /// Write a new key file
+    Key(KeyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RendezvousArgs {
+    /// Where to listen; two endpoints that differ in address and port let peers learn their mapping
+    #[arg(long = "listen", required = true, value_name = "IP:PORT")]
+    pub(super) listen: Vec<SocketAddrV4>,
+    /// Connections at once, in all
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    max_connections: usize,
+    /// Connections at once from one address
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections_per_address)]
+    max_per_address: usize,
+    /// Meetings at once
+    #[arg(long, value_name = "N", default_value_t = Limits::default().meetings)]
+    max_meetings: usize,
+    /// How long one connection may last
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    lifetime: Duration,
+}
+
+impl RendezvousArgs {
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            connections: self.max_connections,
+            connections_per_address: self.max_per_address,
+            meetings: self.max_meetings,
+            lifetime: self.lifetime,
+            ..Limits::default()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConnectArgs {
+    /// Endpoints of one rendezvous server, in the order to use them
+    #[arg(long = "rendezvous", value_name = "IP:PORT", required_unless_present_any = ["peer", "ticket"])]
+    pub(super) rendezvous: Vec<SocketAddrV4>,
+    /// The meeting's name: the same for both peers, another each time
+    #[arg(long, required_unless_present = "ticket")]
+    pub(super) meeting: Option<String>,
+    /// Which of the two peers this is: a or b
+    #[arg(long, required_unless_present = "ticket")]
+    pub(super) role: Option<Role>,
+    /// A file with the secret both peers share: 64 hexadecimal digits
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: PathBuf,
+    /// The local endpoint to punch from
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:0")]
+    pub(super) bind: SocketAddrV4,
+    /// The way to punch
+    #[arg(long, default_value_t)]
+    pub(super) method: MethodName,
+    /// SYNs this side may send
+    #[arg(long, value_name = "N", default_value_t = 1280)]
+    pub(super) budget_syns: u32,
+    /// The time this side may take
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
+    pub(super) deadline: Duration,
+    /// Whether source ports below 1024 may be used: with them a NAT that draws its ports draws from a small pool
+    #[arg(long, value_enum, default_value = "when-permitted")]
+    pub(super) low_ports: LowPortsArg,
+    /// Hops that a SYN must live to have passed this side's own NATs
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(super) hops: u8,
+    /// Seeds the random decisions, never the secrets
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+    /// Say something this often while the connection is idle, so that no NAT forgets it
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(super) keep_alive: Option<Duration>,
+
+    /// The peer's external endpoint, if it is known: no rendezvous server is needed when both NATs keep ports
+    #[arg(long, value_name = "IP:PORT", conflicts_with_all = ["rendezvous", "ticket"])]
+    pub(super) peer: Option<SocketAddrV4>,
+    /// With --peer: how long from now both start
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "peer")]
+    pub(super) start_in: Option<Duration>,
+    /// This side's ticket, as printed by: puncher ticket
+    #[arg(long, value_name = "LINE", requires = "peer_ticket", conflicts_with_all = ["rendezvous", "meeting", "role"])]
+    pub(super) ticket: Option<String>,
+    /// The peer's ticket
+    #[arg(long, value_name = "LINE", requires = "ticket")]
+    pub(super) peer_ticket: Option<String>,
+
+    /// Tell events as JSON lines on standard output; the connection is closed once it is won
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Run this shell command with the connection as its standard input and output
+    #[arg(long, value_name = "COMMAND", group = "use")]
+    pub(super) exec: Option<String>,
+    /// Accept one connection here and join it to the peer's
+    #[arg(long, value_name = "IP:PORT", group = "use")]
+    pub(super) forward: Option<SocketAddrV4>,
+    /// Connect to this service and join it to the peer's
+    #[arg(long, value_name = "IP:PORT", group = "use")]
+    pub(super) to: Option<SocketAddrV4>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum LowPortsArg {
+    /// If the process may bind them
+    WhenPermitted,
+    /// Never
+    Never,
+}
+
+impl From<LowPortsArg> for LowPorts {
+    fn from(arg: LowPortsArg) -> Self {
+        match arg {
+            LowPortsArg::WhenPermitted => Self::WhenPermitted,
+            LowPortsArg::Never => Self::Never,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TicketArgs {
+    /// The external endpoint this side will have: its NAT's address, and the port if it is kept
+    #[arg(long, value_name = "IP:PORT")]
+    pub(super) external: SocketAddrV4,
+    /// The local endpoint to punch from
+    #[arg(long, value_name = "IP:PORT")]
+    pub(super) bind: SocketAddrV4,
+    /// How long from now to start; the later of two tickets counts
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(super) start_in: Duration,
+    /// By how much the two clocks may differ
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub(super) tolerance: Duration,
+    /// A file with the secret both peers share
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeyArgs {
+    /// The file to write; it must not exist
+    pub(super) file: PathBuf,
+}

@@ -1,0 +1,90 @@
+//! What a connection is used for once it is won.
+
+use std::net::SocketAddrV4;
+use std::process::{ExitCode, Stdio};
+
+use anyhow::Context as _;
+use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, copy_buf};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::args::ConnectArgs;
+use crate::Connection;
+
+/// Bytes moved at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Uses the connection as the arguments say, until it ends.
+///
+/// # Errors
+/// When what it is used for cannot be had, or it breaks.
+pub(super) async fn carry(connection: Connection, args: &ConnectArgs) -> anyhow::Result<ExitCode> {
+    let stream = connection.stream;
+    if let Some(command) = &args.exec {
+        return exec(stream, command).await;
+    }
+    if let Some(local) = args.forward {
+        forward(stream, local).await?;
+    } else if let Some(service) = args.to {
+        let to = TcpStream::connect(service).await.with_context(|| format!("cannot connect to {service}"))?;
+        join(stream, to).await?;
+    } else if args.json {
+        finish(stream).await;
+    } else {
+        pipe(stream).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends this half and waits for the peer to end the other, so that nothing under way is lost.
+async fn finish(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let mut rest = [0; 1024];
+    while matches!(stream.read(&mut rest).await, Ok(1..)) {}
+}
+
+/// Standard input to the peer, the peer to standard output, until both have ended.
+async fn pipe(stream: TcpStream) -> anyhow::Result<()> {
+    let (from_peer, to_peer) = stream.into_split();
+    let from_peer = BufReader::with_capacity(CHUNK, from_peer);
+    let stdin = BufReader::with_capacity(CHUNK, tokio::io::stdin());
+    let ended = tokio::try_join!(half(stdin, to_peer), half(from_peer, tokio::io::stdout()));
+    ended.context("lost the connection")?;
+    Ok(())
+}
+
+async fn forward(stream: TcpStream, local: SocketAddrV4) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(local).await.with_context(|| format!("cannot listen on {local}"))?;
+    let (client, _) = listener.accept().await.with_context(|| format!("cannot accept on {local}"))?;
+    drop(listener);
+    join(stream, client).await
+}
+
+/// Joins two connections, each direction until its source ends.
+async fn join(left: TcpStream, right: TcpStream) -> anyhow::Result<()> {
+    let (from_left, to_left) = left.into_split();
+    let (from_right, to_right) = right.into_split();
+    let forth = half(BufReader::with_capacity(CHUNK, from_left), to_right);
+    let back = half(BufReader::with_capacity(CHUNK, from_right), to_left);
+    tokio::try_join!(forth, back).context("lost the connection")?;
+    Ok(())
+}
+
+async fn half(mut from: impl AsyncBufRead + Unpin, mut to: impl AsyncWrite + Unpin) -> std::io::Result<()> {
+    copy_buf(&mut from, &mut to).await?;
+    to.shutdown().await
+}
+
+/// The command holds the connection itself; its exit code becomes this program's.
+async fn exec(stream: TcpStream, command: &str) -> anyhow::Result<ExitCode> {
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    let input = std::os::fd::OwnedFd::from(stream);
+    let output = input.try_clone()?;
+    let mut child = tokio::process::Command::new("/bin/sh");
+    child.arg("-c").arg(command).stdin(Stdio::from(input)).stdout(Stdio::from(output));
+    let mut running = child.spawn().with_context(|| format!("cannot run \"{command}\""))?;
+    // The command's copies are the only ones now, so that its end is the connection's.
+    drop(child);
+    let status = running.wait().await?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}

@@ -1,0 +1,46 @@
+//! Unsolicited SYNs on request: what does the asker's NAT do with them?
+//!
+//! They go to the endpoint the asking connection itself comes from and nowhere else, so nobody can have them sent to a
+//! stranger; one request makes two SYNs, and a retransmission each if the wait is long.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::rendezvous::message::{Answer, Reply};
+use crate::socket::{self, Reach, Refusal};
+
+/// Longest wait: RFC 5382 REQ-4 lets a NAT answer after 6 s.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+
+/// Knocks at `target` from the first address of `endpoints` and from another one.
+pub(super) async fn knock(target: SocketAddrV4, endpoints: &[SocketAddrV4], wait_ms: u32) -> Reply {
+    let wait = Duration::from_millis(wait_ms.into()).min(LONGEST_WAIT);
+    let same = endpoints.first().map(|endpoint| *endpoint.ip());
+    let other = endpoints.iter().map(|endpoint| *endpoint.ip()).find(|address| Some(*address) != same);
+    let (same_address, other_address) = tokio::join!(from(same, target, wait), from(other, target, wait));
+    Reply::Knocked { same_address, other_address }
+}
+
+async fn from(address: Option<Ipv4Addr>, target: SocketAddrV4, wait: Duration) -> Answer {
+    let Some(address) = address else { return Answer::Untried };
+    let stream = match socket::dial(SocketAddrV4::new(address, 0), target, Reach::Peer) {
+        Ok(stream) => stream,
+        Err(error) => return answer(Refusal::from(&error)),
+    };
+    match timeout(wait, socket::settled(&stream)).await {
+        Ok(Ok(())) => Answer::Accepted,
+        Ok(Err(refusal)) => answer(refusal),
+        Err(_) => Answer::Silence,
+    }
+}
+
+fn answer(refusal: Refusal) -> Answer {
+    match refusal {
+        Refusal::Reset => Answer::Reset,
+        Refusal::Unreachable => Answer::Icmp,
+        Refusal::TimedOut => Answer::Silence,
+        Refusal::InUse | Refusal::Other(_) => Answer::Untried,
+    }
+}
