@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla,
@@ -146,6 +147,21 @@ impl Conntrack {
         Ok(entries)
     }
 
+    /// Every entry that there is, with the time it has left unless a packet prolongs it, in whole seconds.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn lifetimes(&self) -> Result<Vec<(CtEntry, Duration)>> {
+        const TRIED: &str = "list conntrack entries";
+        self.send(TRIED, ConntrackMessage::Get(Vec::new()), NLM_F_REQUEST | NLM_F_DUMP)?;
+        let mut entries = Vec::new();
+        self.answers(TRIED, |message| {
+            let entry = change(message).map(|(_, entry)| entry);
+            entries.extend(entry.zip(timeout(message)));
+        })?;
+        Ok(entries)
+    }
+
     fn send(&self, tried: &str, message: ConntrackMessage, flags: u16) -> Result<()> {
         let mut header = NetlinkHeader::default();
         header.flags = flags;
@@ -235,6 +251,18 @@ fn entry(attributes: &[ConntrackAttribute]) -> Option<CtEntry> {
         }
     }
     Some(CtEntry { original: original?, reply: reply?, state, status, id })
+}
+
+/// How long the entry that a message is about has left.
+fn timeout(message: &NetlinkMessage<NetfilterMessage>) -> Option<Duration> {
+    let NetlinkPayload::InnerMessage(inner) = &message.payload else { return None };
+    let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = &inner.inner else {
+        return None;
+    };
+    attributes.iter().find_map(|attribute| match attribute {
+        ConntrackAttribute::CtaTimeout(seconds) => Some(Duration::from_secs(u64::from(*seconds))),
+        _ => None,
+    })
 }
 
 /// One direction of a TCP flow; `None` for other protocols.

@@ -28,7 +28,7 @@ mod tests;
 use std::net::Ipv4Addr;
 
 use crate::model::address_plan::{AddressPlan, Network};
-use crate::model::behavior::{Behavior, Translation};
+use crate::model::behavior::{Behavior, PortRange, Translation};
 use crate::model::topology::NodeName;
 
 pub use memory::DynamicObject;
@@ -84,6 +84,21 @@ pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig 
     }
     ruleset += text;
     NatConfig { ruleset, sysctls: sysctls::sysctls(behavior) }
+}
+
+/// The ports that the host at `address` gets; `None` where the kernel picks from its own pool, and for a host that has
+/// no block.
+#[must_use]
+pub fn pool_of(behavior: &Behavior, site: &NatSite, address: Ipv4Addr) -> Option<PortRange> {
+    let parts = pool::parts(behavior, site);
+    let own = parts.into_iter().find(|part| part.subscriber.is_none_or(|subscriber| subscriber == address));
+    own.and_then(|part| part.range)
+}
+
+/// Whether a mapping is remembered apart from the connections that use it, and so outlives a reset.
+#[must_use]
+pub fn remembers_mappings(behavior: &Behavior) -> bool {
+    behavior.translation == Translation::Nat && memory::Memory::of(behavior).mapping
 }
 
 /// The sets and maps that traffic fills: a reset between two trials flushes them all.

@@ -4,6 +4,7 @@ pub mod account;
 pub mod cause;
 pub mod judge;
 pub mod oracle;
+pub mod prove;
 pub mod queue;
 #[cfg(test)]
 mod scene;

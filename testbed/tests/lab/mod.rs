@@ -10,6 +10,7 @@ mod conntrack;
 mod covering;
 mod namespace;
 /// NATs: their rules and what these do.
+mod nat_proof;
 mod nat_rules;
 /// A whole lab.
 mod pair;

@@ -1,0 +1,89 @@
+//! Measures what a reset and an ICMP error do to a mapping that just opened (RFC 5382 REQ-9 and REQ-10, RFC 7857
+//! section 3.3): whether the way in stays open, and whether the inside gets the same port when it tries again.
+
+use crate::kernel::error::Result;
+use crate::lab::nat_rules::remembers_mappings;
+use crate::model::behavior::{Allocation, Behavior, Filtering, Translation};
+use crate::model::packet::TcpFlags;
+
+use super::bench::Side;
+use super::finding::Finding;
+use super::frame::{Complaint, Probe};
+use super::prober::{Fate, Prober, fate};
+
+/// Connections that are tried again. That a random NAT with a pool of 64 ports draws the same port each time has a
+/// probability of 64^-6 < 2e-11.
+const TRIES: usize = 6;
+
+/// After a reset that answers the SYN.
+pub(super) fn reset(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+    let mut open = 0;
+    let mut kept = 0;
+    for _ in 0..TRIES {
+        let (flow, external) = prober.open_fresh(Side::Inside0)?;
+        let Some(external) = external else { continue };
+        let numbers = (0, flow.isn.wrapping_add(1));
+        prober.bench.ask(Side::Outside, &Probe::ack((flow.remote, external), TcpFlags::RST, numbers))?;
+        open += usize::from(matches!(prober.knock(flow.remote, external)?, Fate::Delivered { .. }));
+
+        let (flow, external) = prober.open_fresh(Side::Inside0)?;
+        let Some(external) = external else { continue };
+        let numbers = (0, flow.isn.wrapping_add(1));
+        prober.bench.ask(Side::Outside, &Probe::ack((flow.remote, external), TcpFlags::RST, numbers))?;
+        let again = prober.flow_between(flow.side, flow.inside, flow.remote);
+        kept += usize::from(prober.open(&again)? == Some(external));
+    }
+    let way_in = match declared.filtering {
+        // The connection's entry was the only thing that let the remote in, and the reset removed it.
+        Filtering::AddressAndPortDependent => "closed",
+        Filtering::AddressDependent | Filtering::EndpointIndependent => "open",
+    };
+    let expected = format!("way in {way_in}, port {}", if keeps_port(declared) { "kept" } else { "new" });
+    let observed = format!("way in {}, port {}", all(open, "open", "closed"), all(kept, "kept", "new"));
+    Ok(Finding::new("after a reset", expected, observed))
+}
+
+/// Whether the same endpoints get the same external port when nothing but their memory tells.
+fn keeps_port(declared: &Behavior) -> bool {
+    declared.translation != Translation::Nat
+        || remembers_mappings(declared)
+        || matches!(declared.allocation, Allocation::Preserving | Allocation::Hash { .. })
+}
+
+/// A word for how many of the tries came out so: all, none, or a mixture. Ports may be new all but once or twice.
+fn all(count: usize, yes: &str, no: &str) -> String {
+    match (count, no) {
+        (TRIES, _) => yes.to_owned(),
+        (0, _) | (_, "new") => no.to_owned(),
+        _ => format!("{yes} {count} times of {TRIES}"),
+    }
+}
+
+/// After each ICMP error that a SYN may draw on its way.
+pub(super) fn icmp_error(prober: &mut Prober, _: &Behavior) -> Result<Finding> {
+    /// Host and port unreachable, and time exceeded.
+    const ERRORS: [(u8, u8); 3] = [(3, 1), (3, 3), (11, 0)];
+    let mut delivered = 0;
+    let mut open = 0;
+    for (kind, code) in ERRORS {
+        let (flow, external) = prober.open_fresh(Side::Inside0)?;
+        let Some(external) = external else { continue };
+        let syn = Probe::syn(external, flow.remote, flow.isn);
+        let complaint =
+            Complaint { source: *flow.remote.ip(), destination: *external.ip(), kind, code, about: syn };
+        let seen = prober.bench.complain(Side::Outside, &complaint)?;
+        let inner = Probe::syn(flow.inside, flow.remote, flow.isn);
+        delivered += usize::from(fate(&seen, Side::Inside0, &inner) == Fate::Icmp(kind, code));
+        let numbers = (prober.isn(), flow.isn.wrapping_add(1));
+        let answer = Probe::ack((flow.remote, external), TcpFlags::SYN, numbers);
+        open += usize::from(matches!(prober.fate(Side::Outside, &answer)?, Fate::Delivered { .. }));
+    }
+    let word = |count: usize, yes: &str, no: &str| match count {
+        3 => yes.to_owned(),
+        0 => no.to_owned(),
+        some => format!("{yes} {some} times of 3"),
+    };
+    let observed =
+        format!("{}, way in {}", word(delivered, "passed on", "lost"), word(open, "open", "closed"));
+    Ok(Finding::new("after an ICMP error", "passed on, way in open", observed))
+}

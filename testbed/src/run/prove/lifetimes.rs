@@ -1,0 +1,146 @@
+//! Reads how long connection tracking lets a mapping live in each state of its connection.
+//!
+//! The connection is driven through its states packet by packet, and in each the kernel is asked how long the entry
+//! has left. That the kernel then keeps its word is what [`super::expiry`] waits for.
+
+use std::time::Duration;
+
+use crate::kernel::error::Result;
+use crate::model::axis::NatAxis;
+use crate::model::behavior::{Behavior, Timeouts, Translation};
+use crate::model::packet::TcpFlags;
+
+use super::bench::Side;
+use super::finding::Finding;
+use super::frame::Probe;
+use super::prober::{Flow, Prober};
+
+/// A step of a connection from nothing to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Syn,
+    SynAck,
+    Ack,
+    Fin,
+    FinAcked,
+    FinBack,
+    LastAck,
+    Reset,
+}
+
+/// The timers, each with the steps that lead to it.
+const WAYS: [(&str, &[Step]); 8] = [
+    ("syn_sent", &[Step::Syn]),
+    ("syn_recv", &[Step::Syn, Step::SynAck]),
+    ("established", &[Step::Syn, Step::SynAck, Step::Ack]),
+    ("fin_wait", &[Step::Syn, Step::SynAck, Step::Ack, Step::Fin]),
+    ("close_wait", &[Step::Syn, Step::SynAck, Step::Ack, Step::Fin, Step::FinAcked]),
+    ("last_ack", &[Step::Syn, Step::SynAck, Step::Ack, Step::Fin, Step::FinAcked, Step::FinBack]),
+    (
+        "time_wait",
+        &[Step::Syn, Step::SynAck, Step::Ack, Step::Fin, Step::FinAcked, Step::FinBack, Step::LastAck],
+    ),
+    ("close", &[Step::Syn, Step::SynAck, Step::Ack, Step::Reset]),
+];
+
+/// The kernel rounds down, and a little time passes before it is asked.
+const ROUNDING: Duration = Duration::from_secs(2);
+
+/// Every timer of connection tracking; `None` for a router, which has none.
+pub(super) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
+    if declared.translation == Translation::Router {
+        return Ok(None);
+    }
+    let mut seen = Timeouts::default();
+    let mut missing = Vec::new();
+    for ((name, steps), (_, value, default)) in WAYS.into_iter().zip(declared.timeouts.timers()) {
+        let expected = value.unwrap_or(default);
+        let Some(left) = lifetime_after(prober, steps)? else {
+            missing.push(name);
+            continue;
+        };
+        let agrees = left <= expected && expected <= left + ROUNDING;
+        let measured = if agrees { value } else { Some(left) };
+        *timer(&mut seen, name) = measured;
+    }
+    let mut observed = seen.to_string();
+    if !missing.is_empty() {
+        observed = format!("no mapping in the state {}", missing.join(", "));
+    }
+    Ok(Some(Finding::of(NatAxis::Timeouts, declared, observed)))
+}
+
+/// The timer called `name`.
+fn timer<'a>(timeouts: &'a mut Timeouts, name: &str) -> &'a mut Option<Duration> {
+    match name {
+        "syn_sent" => &mut timeouts.syn_sent,
+        "syn_recv" => &mut timeouts.syn_recv,
+        "established" => &mut timeouts.established,
+        "fin_wait" => &mut timeouts.fin_wait,
+        "close_wait" => &mut timeouts.close_wait,
+        "last_ack" => &mut timeouts.last_ack,
+        "time_wait" => &mut timeouts.time_wait,
+        _ => &mut timeouts.close,
+    }
+}
+
+/// How long an entry has left once its connection has made these steps.
+fn lifetime_after(prober: &mut Prober, steps: &[Step]) -> Result<Option<Duration>> {
+    let Some(flow) = drive(prober, steps)? else { return Ok(None) };
+    let entries = prober.bench.conntrack().lifetimes()?;
+    let ours = |entry: &&(crate::model::evidence::CtEntry, Duration)| {
+        entry.0.original.source == flow.inside && entry.0.original.destination == flow.remote
+    };
+    Ok(entries.iter().find(ours).map(|(_, left)| *left))
+}
+
+/// Drives a fresh connection through the steps; `None` if its SYN does not get out.
+fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Flow>> {
+    let flow = prober.flow(Side::Inside0);
+    let Some(external) = prober.open(&flow)? else { return Ok(None) };
+    let (ours, theirs) = (flow.isn.wrapping_add(1), prober.isn());
+    let out = (flow.inside, flow.remote);
+    let back = (flow.remote, external);
+    for step in steps {
+        let (side, probe) = match step {
+            Step::Syn => continue,
+            Step::SynAck => (Side::Outside, Probe::ack(back, TcpFlags::SYN, (theirs, ours))),
+            Step::Ack => (flow.side, Probe::ack(out, TcpFlags(0), (ours, theirs.wrapping_add(1)))),
+            Step::Fin => (flow.side, Probe::ack(out, TcpFlags::FIN, (ours, theirs.wrapping_add(1)))),
+            Step::FinAcked => {
+                (Side::Outside, Probe::ack(back, TcpFlags(0), (theirs.wrapping_add(1), ours.wrapping_add(1))))
+            }
+            Step::FinBack => {
+                let numbers = (theirs.wrapping_add(1), ours.wrapping_add(1));
+                (Side::Outside, Probe::ack(back, TcpFlags::FIN, numbers))
+            }
+            Step::LastAck => {
+                let numbers = (ours.wrapping_add(1), theirs.wrapping_add(2));
+                (flow.side, Probe::ack(out, TcpFlags(0), numbers))
+            }
+            Step::Reset => (Side::Outside, Probe::ack(back, TcpFlags::RST, (theirs.wrapping_add(1), ours))),
+        };
+        prober.bench.ask(side, &probe)?;
+    }
+    Ok(Some(flow))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ways_are_in_the_order_of_the_timers() {
+        let names: Vec<_> = Timeouts::default().timers().iter().map(|(name, _, _)| *name).collect();
+        assert_eq!(WAYS.map(|(name, _)| name).to_vec(), names);
+    }
+
+    #[test]
+    fn each_timer_has_its_field() {
+        for (name, _) in WAYS {
+            let mut timeouts = Timeouts::default();
+            *timer(&mut timeouts, name) = Some(Duration::from_secs(77));
+            assert_eq!(timeouts.to_string(), format!("{name} 77 s"));
+        }
+    }
+}

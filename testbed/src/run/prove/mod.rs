@@ -1,0 +1,137 @@
+//! Proves that a NAT does what it declares: the harness's own behaviour probe.
+//!
+//! Each proof builds the NAT afresh on a bench of its own, sends hand-made packets from all sides, and reads what comes
+//! out, what connection tracking says, and nothing else. It shares no code with any puncher. Which packets each axis is
+//! measured with, and how likely a false alarm is, stands in `docs/nat-behaviour.md`.
+
+mod bench;
+mod bulk;
+mod endings;
+mod filtering;
+mod finding;
+mod frame;
+mod hash;
+mod lifetimes;
+mod mapping;
+mod prober;
+
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::kernel::error::{Error, Result};
+use crate::lab::nat_rules::{NatConfig, NatSite, render};
+use crate::model::axis::NatAxis;
+use crate::model::behavior::{Allocation, Behavior, Overloading, Pool, Translation};
+use crate::model::event::ProofResult;
+
+use bench::Bench;
+use finding::Finding;
+use prober::Prober;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Everything that needs neither many packets nor waiting: what every run asks of each of its NATs.
+    Quick,
+    /// Everything.
+    Full,
+}
+
+/// A NAT to be proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// What it is called in the result.
+    pub name: String,
+    /// What it is declared to do.
+    pub declared: Behavior,
+    /// What it is.
+    pub config: NatConfig,
+}
+
+impl Subject {
+    /// A NAT whose rules come from its behaviour.
+    #[must_use]
+    pub fn generated(name: impl Into<String>, behavior: &Behavior) -> Self {
+        Self { name: name.into(), declared: *behavior, config: render(behavior, &site()) }
+    }
+}
+
+/// The surroundings of every NAT while it is proved.
+#[must_use]
+pub fn site() -> NatSite {
+    bench::site()
+}
+
+/// Builds the NAT and measures it. What could not be measured is the `error` of the result.
+pub async fn prove(subject: Subject, depth: Depth) -> ProofResult {
+    let started = Instant::now();
+    let (name, declared) = (subject.name.clone(), subject.declared);
+    let measured = in_thread(move || {
+        let mut prober = Prober::new(Bench::build(&subject.config)?);
+        measure(&mut prober, &declared, depth)
+    });
+    let (findings, error) = match measured.await {
+        Ok(findings) => (findings, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    let rows = findings.into_iter().map(Into::into).collect();
+    ProofResult { nat: name, rows, error, took: started.elapsed() }
+}
+
+/// Runs `work` in a thread that ends with it, because a bench ties its thread to one processor.
+async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let runtime = Handle::current();
+    let (done, result) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("testbed-proof".to_owned()).spawn(move || {
+        let _context = runtime.enter();
+        // Nobody listens any more when the run was stopped.
+        let _ = done.send(work());
+    });
+    thread.map_err(|e| Error::io("start a thread", "clone", &e))?;
+    result.await.unwrap_or_else(|_| Err(Error::other("prove a NAT", "the probe panicked")))
+}
+
+fn measure(prober: &mut Prober, declared: &Behavior, depth: Depth) -> Result<Vec<Finding>> {
+    let mut findings = vec![mapping::translation(prober, declared)?, mapping::mapping(prober, declared)?];
+    findings.extend(mapping::allocation(prober, declared)?);
+    findings.push(filtering::filtering(prober, declared)?);
+    findings.push(filtering::unsolicited_syn(prober, declared)?);
+    findings.push(filtering::syn_after_syn(prober, declared)?);
+    findings.push(filtering::invalid_packets(prober, declared)?);
+    findings.extend(filtering::hairpinning(prober, declared)?);
+    if two_hosts_tell_overloading(declared) {
+        findings.push(filtering::overloading(prober, declared)?);
+    }
+    findings.extend(filtering::strictness(prober, declared)?);
+    findings.extend(lifetimes::timeouts(prober, declared)?);
+    findings.push(endings::reset(prober, declared)?);
+    findings.push(endings::icmp_error(prober, declared)?);
+    findings.extend(bulk::quota(prober, declared)?);
+    if depth == Depth::Full {
+        findings.extend(bulk::bulk(prober, declared)?);
+    }
+    Ok(merge(findings))
+}
+
+/// Whether two hosts with the same port show if ports are shared.
+fn two_hosts_tell_overloading(declared: &Behavior) -> bool {
+    let preserving = declared.allocation == Allocation::Preserving && declared.pool == Pool::Kernel;
+    declared.translation == Translation::Nat && (preserving || declared.overloading == Overloading::Off)
+}
+
+/// One row for each subject: where two measurements speak of the same, the one that differs.
+fn merge(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut merged: Vec<Finding> = Vec::new();
+    for finding in findings {
+        match merged.iter_mut().find(|other| other.subject == finding.subject) {
+            Some(other) if other.agrees => *other = finding,
+            Some(_) => {}
+            None => merged.push(finding),
+        }
+    }
+    let place = |finding: &Finding| NatAxis::ALL.iter().position(|axis| axis.name() == finding.subject);
+    merged.sort_by_key(|finding| place(finding).unwrap_or(usize::MAX));
+    merged
+}
