@@ -43,7 +43,7 @@ pub struct NatSite {
 }
 
 /// What makes a node this NAT.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NatConfig {
     /// Text for `nft -f`. Empty for a router.
     pub ruleset: String,

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::model::evidence::Evidence;
 use crate::model::outcome::{CellResult, Trial};
 use crate::model::suite::Cell;
 
@@ -75,6 +76,49 @@ impl ProofResult {
     }
 }
 
+/// All that was seen of a trial and said in it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Artefacts {
+    /// What the wire and connection tracking saw.
+    pub evidence: Evidence,
+    /// What each link of the evidence is called, by its index: `nat-a - core`.
+    pub links: Vec<String>,
+    /// What the programs said.
+    pub programs: Vec<ProgramLog>,
+    /// What the NATs were: their rules and settings.
+    pub nats: Vec<NatRecord>,
+    /// How the trial was judged, in a sentence.
+    pub judgement: String,
+}
+
+/// What one program of a trial said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProgramLog {
+    /// Who it was: `rendezvous`, `peer-a`, `peer-b`.
+    pub name: String,
+    /// The command, program first.
+    pub command: Vec<String>,
+    /// Standard output; cut off after a mebibyte.
+    pub stdout: Vec<u8>,
+    /// Standard error; cut off likewise.
+    pub stderr: Vec<u8>,
+    /// How it ended.
+    pub ended: String,
+}
+
+/// What one NAT of a trial was.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NatRecord {
+    /// The node.
+    pub node: String,
+    /// The name of its profile.
+    pub profile: String,
+    /// Its nftables rules.
+    pub ruleset: String,
+    /// The settings that it pins, `key = value`.
+    pub sysctls: Vec<String>,
+}
+
 /// How a run came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
@@ -104,6 +148,15 @@ pub enum Event {
         cell: String,
         /// The trial.
         trial: Trial,
+    },
+    /// What is kept of a trial; comes before it is told as finished.
+    TrialKept {
+        /// Id of the cell.
+        cell: String,
+        /// Number of the trial, from 1.
+        number: u32,
+        /// What is kept.
+        artefacts: Box<Artefacts>,
     },
     /// All trials of a cell are done.
     CellFinished(CellResult),

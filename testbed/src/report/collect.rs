@@ -55,7 +55,7 @@ impl Collector {
                     Ending::Interrupted => EndingDoc::Interrupted,
                 };
             }
-            Event::TrialStarted { .. } | Event::TrialFinished { .. } => (),
+            Event::TrialStarted { .. } | Event::TrialKept { .. } | Event::TrialFinished { .. } => (),
         }
         None
     }

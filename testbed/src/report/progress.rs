@@ -45,6 +45,7 @@ impl Progress {
             }
             Event::CellFinished(cell) => self.unexpected += usize::from(cell.verdict != Verdict::AsExpected),
             Event::Warning(text) => self.warn(text),
+            Event::TrialKept { .. } => (),
             Event::RunFinished { .. } => self.clear(),
         }
     }

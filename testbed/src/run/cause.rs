@@ -11,7 +11,7 @@ use crate::run::story::{Flow, Story, Who};
 
 /// A connection stood, and one side did not finish.
 #[must_use]
-pub fn one_sided(finished: Who) -> Failure {
+pub(super) fn one_sided(finished: Who) -> Failure {
     let (done, not) = (finished.letter(), finished.other().letter());
     Failure {
         cause: Cause::ProgramHung,
@@ -21,7 +21,7 @@ pub fn one_sided(finished: Who) -> Failure {
 
 /// The main cause of a trial in which no peer claims success.
 #[must_use]
-pub fn find(case: &Case<'_>, story: &Story, prophecy: &Prophecy, stood: Option<&Flow>) -> Failure {
+pub(super) fn find(case: &Case<'_>, story: &Story, prophecy: &Prophecy, stood: Option<&Flow>) -> Failure {
     stood
         .map(|flow| unused_connection(case, flow))
         .or_else(|| no_rendezvous(case, story))

@@ -1,13 +1,26 @@
 //! Proves the NATs, runs the trials, judges them: events out through one callback, nothing formatted here.
 
 pub mod account;
-pub mod cause;
+mod attempt;
+mod cause;
+mod control;
+mod environment;
 pub mod judge;
 pub mod oracle;
 pub mod prove;
 pub mod queue;
+mod pool;
+mod programs;
+mod queue;
+mod request;
 #[cfg(test)]
 mod scene;
 pub mod seed;
+mod session;
+mod setting;
 pub mod story;
 pub mod verdict;
+
+pub use request::{Cancel, Keep, Request, RunError};
+pub use session::run;
+pub use setting::Ready;

@@ -8,16 +8,16 @@ use std::collections::VecDeque;
 
 /// One trial to be run: the index of its cell in the run, and its number from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Task {
+pub(super) struct Task {
     /// Index into the run's cells.
-    pub cell: usize,
+    pub(super) cell: usize,
     /// Number of the trial in its cell.
-    pub number: u32,
+    pub(super) number: u32,
 }
 
 /// The trials that have not begun.
 #[derive(Debug)]
-pub struct Queue {
+pub(super) struct Queue {
     waiting: VecDeque<Task>,
 }
 
@@ -27,7 +27,7 @@ const GROUP: usize = 24;
 impl Queue {
     /// All trials of `cells` cells.
     #[must_use]
-    pub fn new(cells: usize, trials: u32) -> Self {
+    pub(super) fn new(cells: usize, trials: u32) -> Self {
         let groups = (0..cells).step_by(GROUP).map(|first| first..cells.min(first + GROUP));
         let turns = groups.flat_map(|group| (1..=trials).map(move |number| (group.clone(), number)));
         let waiting =
@@ -36,25 +36,19 @@ impl Queue {
     }
 
     /// The next one.
-    pub fn take(&mut self) -> Option<Task> {
+    pub(super) fn take(&mut self) -> Option<Task> {
         self.waiting.pop_front()
     }
 
     /// Forgets the trials of a cell that have not begun.
-    pub fn drop_cell(&mut self, cell: usize) {
+    pub(super) fn drop_cell(&mut self, cell: usize) {
         self.waiting.retain(|t| t.cell != cell);
     }
 
     /// How many wait.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.waiting.len()
-    }
-
-    /// Whether none waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 }
 

@@ -15,6 +15,8 @@ mod nat_rules;
 /// A whole lab.
 mod pair;
 mod ruleset;
+/// Whole runs.
+mod run;
 
 /// Programs and how they end.
 mod process;

@@ -1,0 +1,317 @@
+//! One trial: a clean lab, the programs of the cell, what they and the kernel say, the judgement.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::kernel::error::{Error, Result};
+use crate::lab::Lab;
+use crate::model::address_plan::{AddressPlan, RENDEZVOUS, RENDEZVOUS_ALT};
+use crate::model::event::{Artefacts, NatRecord};
+use crate::model::evidence::Evidence;
+use crate::model::outcome::{Outcome, Trial};
+use crate::model::quantity::{Offset, Sign};
+use crate::model::suite::Suite;
+use crate::model::template::Values;
+use crate::model::topology::NodeName;
+use crate::run::account::{self, End};
+use crate::run::judge::{Case, Judgement, Rendezvous, judge};
+use crate::run::oracle::Declared;
+use crate::run::pool::{Pool, Stocked};
+use crate::run::programs::{self, Running};
+use crate::run::request::{Keep, Request};
+use crate::run::seed::TrialSeed;
+use crate::run::setting::{Ready, peer};
+use crate::run::story::{Vantage, Who};
+
+/// How long after its deadline a program may still tell its result.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How long from the start of the programs until both are to begin, for those that are told when.
+const HEAD_START: Duration = Duration::from_millis(150);
+
+/// How much longer than a trip the last packets may take until they have arrived.
+const SETTLE: Duration = Duration::from_millis(3);
+
+/// What the programs of a trial left behind.
+struct Performance {
+    evidence: Evidence,
+    peers: [Heard; 2],
+    programs: Vec<Running>,
+    took: Duration,
+}
+
+/// A peer's end.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    end: End,
+}
+
+/// Runs one trial in a lab of the pool.
+pub(super) async fn attempt(
+    request: &Request,
+    pool: &Pool,
+    ready: &Ready,
+    number: u32,
+) -> (Trial, Option<Artefacts>) {
+    let seed = TrialSeed::new(request.seed, &ready.cell.id, number);
+    let broken = |why: String| Trial {
+        number,
+        seed: seed.number(),
+        outcome: Outcome::Error(why),
+        took: Duration::ZERO,
+        artefacts: None,
+    };
+    let stocked = match pool.take(&ready.setting).await {
+        Ok(stocked) => stocked,
+        Err(error) => return (broken(error.to_string()), None),
+    };
+    let scene = Scene { request, ready, seed: &seed };
+    match scene.play(&stocked.lab).await {
+        Ok(performance) => {
+            let (trial, artefacts) = scene.judge(pool, &stocked, performance, number).await;
+            pool.give_back(stocked);
+            (trial, artefacts)
+        }
+        Err(error) => {
+            // Whatever is wrong with this lab, nobody else shall have it.
+            drop(stocked);
+            pool.dropped();
+            (broken(error.to_string()), None)
+        }
+    }
+}
+
+/// What a trial is made of.
+struct Scene<'a> {
+    request: &'a Request,
+    ready: &'a Ready,
+    seed: &'a TrialSeed,
+}
+
+impl Scene<'_> {
+    fn suite(&self) -> &Suite {
+        &self.request.suite
+    }
+
+    async fn play(&self, lab: &Lab) -> Result<Performance> {
+        lab.reset(self.seed.wires()).await?;
+        lab.set_conditions(|_, planned| self.ready.conditions(planned))?;
+        let key = KeyFile::write(&self.request.keys, self.seed)?;
+        let program = &self.suite().program;
+        let began = Instant::now();
+        let server = match &program.rendezvous {
+            Some(template) => {
+                let values = self.common_values(&key.path);
+                let command = self.command(template, &values)?;
+                let core = lab.node(&NodeName::core())?;
+                Some(programs::start_server(core, command, &program.claim, RENDEZVOUS).await?)
+            }
+            None => None,
+        };
+        let begin = Instant::now() + HEAD_START;
+        let mut peers = Vec::new();
+        for who in Who::BOTH {
+            let name =
+                peer(&self.suite().topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
+            let values = self.values(lab.plan(), who, &key.path, begin)?;
+            let command = self.command(&program.peer, &values)?;
+            peers.push(programs::start(lab.node(&name)?, name.as_str(), command).await?);
+        }
+        let deadline = Instant::now() + self.suite().budget.deadline + GRACE;
+        for running in &mut peers {
+            running.wait_until(deadline).await?;
+        }
+        let took = began.elapsed();
+        // The last acknowledgments are still on their way: the evidence is complete when they have arrived.
+        sleep_until(Instant::now() + self.ready.trip + SETTLE).await;
+        let evidence = lab.evidence()?;
+        lab.kill_all().await?;
+        let ends = [Heard { end: peers[0].end() }, Heard { end: peers[1].end() }];
+        peers.extend(server);
+        Ok(Performance { evidence, peers: ends, programs: peers, took })
+    }
+
+    async fn judge(
+        &self,
+        pool: &Pool,
+        stocked: &Stocked,
+        performance: Performance,
+        number: u32,
+    ) -> (Trial, Option<Artefacts>) {
+        let Performance { evidence, peers, programs, took } = performance;
+        let mut logs = Vec::new();
+        for running in programs {
+            logs.push(running.log().await);
+        }
+        let claim = &self.suite().program.claim;
+        let said = [0, 1].map(|i| account::read(claim, &logs[i].stdout, peers[i].end));
+        let judgement = self.judgement(stocked.lab.plan(), &evidence, &said);
+        let outcome = judgement.outcome.clone();
+        let trial = Trial { number, seed: self.seed.number(), outcome, took, artefacts: None };
+        let keep = match (self.request.keep, &trial.outcome) {
+            (Keep::None, _) => false,
+            (Keep::Failed, Outcome::Passed(_)) => number == 1,
+            (Keep::All | Keep::Failed, _) => true,
+        };
+        let artefacts = keep.then(|| Artefacts {
+            links: link_names(stocked.lab.plan()),
+            nats: self.nat_records(pool, stocked),
+            judgement: sentence(&judgement),
+            programs: logs,
+            evidence,
+        });
+        (trial, artefacts)
+    }
+
+    fn judgement(
+        &self,
+        plan: &Arc<AddressPlan>,
+        evidence: &Evidence,
+        said: &[account::Said; 2],
+    ) -> Judgement {
+        let topology = &self.suite().topology;
+        let names = Who::BOTH.map(|who| peer(topology, who).expect("checked when the cell was made ready"));
+        let [a, b] = [(0, 1), (1, 0)].map(|(one, other): (usize, usize)| {
+            Vantage::of(topology, plan, &names[one], &names[other]).expect("a peer has a way up")
+        });
+        let rendezvous = match self.suite().program.rendezvous {
+            Some(_) => Rendezvous::Needed,
+            None => Rendezvous::NotNeeded,
+        };
+        judge(&Case {
+            evidence,
+            a: &a,
+            b: &b,
+            declared: Declared { a: &self.ready.a, b: &self.ready.b },
+            said_a: &said[0],
+            said_b: &said[1],
+            rendezvous,
+            method: self.ready.cell.method(),
+            lateness: self.ready.lateness,
+        })
+    }
+
+    fn nat_records(&self, pool: &Pool, stocked: &Stocked) -> Vec<NatRecord> {
+        let record = |(node, profile): (&NodeName, &String)| {
+            let config = pool.config(&stocked.lab, node, profile).unwrap_or_default();
+            NatRecord {
+                node: node.to_string(),
+                profile: profile.clone(),
+                ruleset: config.ruleset,
+                sysctls: config.sysctls.iter().map(|(key, value)| format!("{key} = {value}")).collect(),
+            }
+        };
+        stocked.setting.nats.iter().map(record).collect()
+    }
+
+    fn command(&self, template: &[String], values: &Values) -> Result<Vec<String>> {
+        programs::command(template, values)
+            .map_err(|why| Error::other(format!("make the command \"{}\"", template.join(" ")), why))
+    }
+
+    /// The placeholders that are the same for every program of the trial.
+    fn common_values(&self, key_file: &Path) -> Values {
+        let budget = self.suite().budget;
+        Values::from([
+            ("puncher", self.request.puncher.display().to_string()),
+            ("rendezvous", RENDEZVOUS.to_string()),
+            ("rendezvous_alt", RENDEZVOUS_ALT.to_string()),
+            ("meeting", self.seed.meeting()),
+            ("method", self.ready.cell.method().to_owned()),
+            ("budget_syns", budget.syns.to_string()),
+            ("deadline", format!("{}ms", budget.deadline.as_millis())),
+            ("key_file", key_file.display().to_string()),
+        ])
+    }
+
+    /// All placeholders of a peer that is to begin at `begin`, or later by the cell's skew.
+    fn values(&self, plan: &AddressPlan, who: Who, key_file: &Path, begin: Instant) -> Result<Values> {
+        let mut values = self.common_values(key_file);
+        let start = begin + self.delay(who);
+        let in_ms = start.saturating_duration_since(Instant::now()).as_millis();
+        values.extend([
+            ("role", who.letter().to_owned()),
+            ("peer_role", who.other().letter().to_owned()),
+            ("local_ip", self.address(plan, who)?.to_string()),
+            ("local_port", self.seed.local_port(who).to_string()),
+            ("seed", self.seed.of(who).to_string()),
+            ("peer_ip", self.external(plan, who.other())?.to_string()),
+            ("peer_port", self.seed.local_port(who.other()).to_string()),
+            ("start_in_ms", in_ms.to_string()),
+        ]);
+        Ok(values)
+    }
+
+    /// How much later than agreed a side is to begin.
+    fn delay(&self, who: Who) -> Duration {
+        let skew: Offset = self.ready.cell.skew().unwrap_or_default();
+        match (who, skew.sign) {
+            (Who::A, Sign::Earlier) | (Who::B, Sign::Later) => skew.by,
+            (Who::A, Sign::Later) | (Who::B, Sign::Earlier) => Duration::ZERO,
+        }
+    }
+
+    fn address(&self, plan: &AddressPlan, who: Who) -> Result<Ipv4Addr> {
+        let name =
+            peer(&self.suite().topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
+        plan.address(&name)
+            .ok_or_else(|| Error::other(format!("find the address of \"{name}\""), "it has none"))
+    }
+
+    /// The address that the world sees a peer by: of its outermost NAT that translates, or its own.
+    fn external(&self, plan: &AddressPlan, who: Who) -> Result<Ipv4Addr> {
+        let topology = &self.suite().topology;
+        let name = peer(topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
+        let nats = topology.nats_above(&name);
+        let translating = nats.iter().rev().find(|nat| !self.ready.setting.transparent.contains(nat));
+        match translating {
+            Some(nat) => plan
+                .address(nat)
+                .ok_or_else(|| Error::other(format!("find the address of \"{nat}\""), "it has none")),
+            None => self.address(plan, who),
+        }
+    }
+}
+
+/// The file with the secret of a trial; it goes with the trial.
+#[derive(Debug)]
+struct KeyFile {
+    path: PathBuf,
+}
+
+impl KeyFile {
+    fn write(folder: &Path, seed: &TrialSeed) -> Result<Self> {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let path = folder.join(format!("{:016x}.key", seed.number()));
+        let text: String = seed.key().iter().map(|byte| format!("{byte:02x}")).collect();
+        let written = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let written = written.and_then(|mut file| writeln!(file, "{text}"));
+        written.map_err(|e| Error::io("write the peers' secret", format!("write {}", path.display()), &e))?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for KeyFile {
+    fn drop(&mut self) {
+        // The folder goes with the run; a file that cannot be removed now goes then.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn link_names(plan: &AddressPlan) -> Vec<String> {
+    plan.links.iter().map(|link| format!("{} - {}", link.lower, link.upper)).collect()
+}
+
+fn sentence(judgement: &Judgement) -> String {
+    match &judgement.outcome {
+        Outcome::Passed(success) => format!("passed by {}: {}", success.method, success.how),
+        Outcome::Failed(failure) => format!("failed, {}: {}", failure.cause, failure.detail),
+        Outcome::Error(why) => format!("error: {why}"),
+        Outcome::Skipped(why) => format!("skipped: {why}"),
+    }
+}

@@ -1,0 +1,127 @@
+//! The negative control of a pair of NATs: without the peer's own SYN, a plain connect must fail exactly when the
+//! filters say so.
+//!
+//! Each side in turn opens a mapping towards the core and listens behind it; the other side then connects to its
+//! external endpoint like any stranger. A lab in which that gets through where it should not would call every punch a
+//! success.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use crate::kernel::error::{Error, Result};
+use crate::lab::{Lab, Node};
+use crate::model::address_plan::RENDEZVOUS;
+use crate::model::behavior::Behavior;
+use crate::model::theory::admits_stranger;
+use crate::model::topology::Topology;
+use crate::run::pool::Pool;
+use crate::run::setting::{Ready, peer};
+use crate::run::story::Who;
+
+/// The port that the control listens behind.
+const INSIDE_PORT: u16 = 3_999;
+
+/// How long beyond a handshake of two round trips silence is taken for a refusal.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Runs the control of a setting; `Some` says what was wrong.
+pub(super) async fn control(pool: &Pool, ready: &Ready, topology: &Topology) -> Option<String> {
+    let stocked = match pool.take(&ready.setting).await {
+        Ok(stocked) => stocked,
+        Err(error) => return Some(error.to_string()),
+    };
+    let mut wrong = None;
+    for who in Who::BOTH {
+        match check(&stocked.lab, ready, topology, who).await {
+            Ok(None) => {}
+            Ok(found) => wrong = found.or(wrong),
+            Err(error) => wrong = Some(format!("the control could not be run: {error}")),
+        }
+    }
+    pool.give_back(stocked);
+    wrong
+}
+
+/// Whether a stranger reaches `who` exactly when it should; `Some` says what is wrong.
+async fn check(lab: &Lab, ready: &Ready, topology: &Topology, who: Who) -> Result<Option<String>> {
+    lab.reset(0).await?;
+    lab.set_conditions(|_, planned| planned)?;
+    let find = |who| peer(topology, who).map_err(|e| Error::other("find a peer", e.to_string()));
+    let (inside, stranger) = (lab.node(&find(who)?)?, lab.node(&find(who.other())?)?);
+    let address = lab.plan().address(inside.name()).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let round_trips = ready.trip * 4 + PATIENCE;
+    let server = listen(lab.node_named("core")?, RENDEZVOUS)?;
+    let door = listen(inside, SocketAddrV4::new(address, INSIDE_PORT))?;
+    let dial = connect(inside, Some(SocketAddrV4::new(address, INSIDE_PORT)), RENDEZVOUS, round_trips * 2);
+    let (mapping, accepted) = tokio::join!(dial, timeout(round_trips * 2, server.accept()));
+    let tried = || format!("open a mapping of peer \"{}\"", inside.name());
+    let _mapping = mapping.map_err(|e| Error::io(tried(), "connect", &e))?;
+    let (_held, external) = accepted
+        .map_err(|_| Error::other(tried(), "the core saw no connection"))?
+        .map_err(|e| Error::io(tried(), "accept", &e))?;
+    let SocketAddr::V4(external) = external else { return Ok(None) };
+    let admitted = connect(stranger, None, external, round_trips).await.is_ok();
+    drop(door);
+    let nats: Vec<&Behavior> =
+        if who == Who::A { ready.a.iter().collect() } else { ready.b.iter().collect() };
+    let expected = admits_stranger(&nats);
+    Ok((admitted != expected).then(|| {
+        let (did, should) = if admitted { ("got through", "refused") } else { ("was refused", "let in") };
+        format!(
+            "negative control: a plain connect from peer {} to {external}, the mapping of peer {} towards the core, \
+             {did}; by the declared filtering it had to be {should}",
+            who.other().letter(),
+            who.letter()
+        )
+    }))
+}
+
+/// A socket of a node whose address others may share, that never lingers.
+fn socket(node: &Node, local: Option<SocketAddrV4>) -> Result<Socket> {
+    let tried = || format!("open a socket in \"{}\"", node.name());
+    let open = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        // An orphaned socket would keep its namespace alive.
+        socket.set_linger(Some(Duration::ZERO))?;
+        if let Some(local) = local {
+            socket.bind(&local.into())?;
+        }
+        io::Result::Ok(socket)
+    };
+    node.enter(|_| open())?.map_err(|e| Error::io(tried(), "socket", &e))
+}
+
+fn listen(node: &Node, endpoint: SocketAddrV4) -> Result<TcpListener> {
+    let socket = socket(node, Some(endpoint))?;
+    let listening = socket.listen(8).and_then(|()| TcpListener::from_std(socket.into()));
+    listening.map_err(|e| Error::io(format!("listen on {endpoint} in \"{}\"", node.name()), "listen", &e))
+}
+
+/// Connects, or says why it did not within `patience`.
+async fn connect(
+    node: &Node,
+    local: Option<SocketAddrV4>,
+    remote: SocketAddrV4,
+    patience: Duration,
+) -> io::Result<TcpStream> {
+    let socket = socket(node, local).map_err(io::Error::other)?;
+    match socket.connect(&remote.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+        _ => {}
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    timeout(patience, stream.writable()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    match SockRef::from(&stream.as_fd()).take_error()? {
+        Some(error) => Err(error),
+        None => Ok(stream),
+    }
+}

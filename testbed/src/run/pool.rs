@@ -1,0 +1,135 @@
+//! Labs that wait for their next trial: taken when one fits, changed when none does, built when there are too few.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+
+use tokio::task::block_in_place;
+
+use crate::kernel::error::{Error, Result};
+use crate::lab::nat_rules::{NatConfig, NatSite, render, render_own};
+use crate::lab::{Lab, WireEngine};
+use crate::model::catalogue::{Catalogue, Profile, Ruleset};
+use crate::model::topology::{NodeName, Topology};
+use crate::run::setting::Setting;
+
+/// The labs of a run.
+#[derive(Debug)]
+pub(super) struct Pool {
+    engine: WireEngine,
+    topology: Topology,
+    catalogue: Catalogue,
+    most: usize,
+    shelf: Mutex<Shelf>,
+}
+
+/// The labs that nobody uses, and how many there are in all.
+#[derive(Debug, Default)]
+struct Shelf {
+    idle: Vec<Stocked>,
+    made: usize,
+}
+
+/// A lab with the NATs that it has.
+#[derive(Debug)]
+pub(super) struct Stocked {
+    pub(super) lab: Lab,
+    pub(super) setting: Setting,
+}
+
+impl Pool {
+    /// A pool of at most `most` labs.
+    pub(super) fn new(engine: WireEngine, topology: Topology, catalogue: Catalogue, most: usize) -> Self {
+        Self { engine, topology, catalogue, most, shelf: Mutex::default() }
+    }
+
+    /// A lab of that setting. Whoever takes it gives it back, or drops it and says so.
+    pub(super) async fn take(&self, setting: &Setting) -> Result<Stocked> {
+        let found = self.find(setting);
+        match found {
+            Found::Fitting(stocked) => Ok(stocked),
+            Found::Similar(stocked) => self.change(stocked, setting),
+            Found::Nothing => self.make(setting).await.inspect_err(|_| self.dropped()),
+        }
+    }
+
+    /// Takes a lab back.
+    pub(super) fn give_back(&self, stocked: Stocked) {
+        self.shelf().idle.push(stocked);
+    }
+
+    /// Hears that a lab was dropped.
+    pub(super) fn dropped(&self) {
+        self.shelf().made -= 1;
+    }
+
+    fn find(&self, setting: &Setting) -> Found {
+        let mut shelf = self.shelf();
+        if let Some(at) = shelf.idle.iter().rposition(|s| &s.setting == setting) {
+            return Found::Fitting(shelf.idle.swap_remove(at));
+        }
+        if shelf.made < self.most || shelf.idle.is_empty() {
+            shelf.made += 1;
+            return Found::Nothing;
+        }
+        let similar = shelf.idle.iter().position(|s| s.setting.transparent == setting.transparent);
+        match similar {
+            Some(at) => Found::Similar(shelf.idle.swap_remove(at)),
+            None => {
+                // One of another wiring makes room.
+                drop(shelf.idle.swap_remove(0));
+                Found::Nothing
+            }
+        }
+    }
+
+    async fn make(&self, setting: &Setting) -> Result<Stocked> {
+        let lab = Lab::build(&self.topology, &setting.transparent, &self.engine).await?;
+        let empty = Setting { transparent: setting.transparent.clone(), nats: Default::default() };
+        self.change(Stocked { lab, setting: empty }, setting)
+    }
+
+    /// Gives a lab the NATs of a setting, where they are not those that it has.
+    fn change(&self, mut stocked: Stocked, setting: &Setting) -> Result<Stocked> {
+        for (node, profile) in &setting.nats {
+            if stocked.setting.nats.get(node) != Some(profile) {
+                let config = self.config(&stocked.lab, node, profile)?;
+                block_in_place(|| stocked.lab.set_nat(node, &config))?;
+            }
+        }
+        stocked.setting = setting.clone();
+        Ok(stocked)
+    }
+
+    /// The rules and settings of a NAT in a lab.
+    pub(super) fn config(&self, lab: &Lab, node: &NodeName, profile: &str) -> Result<NatConfig> {
+        let missing = || Error::other(format!("make \"{node}\" a NAT"), format!("there is no \"{profile}\""));
+        let site = NatSite::of(lab.plan(), node).ok_or_else(missing)?;
+        self.rules(self.catalogue.get(profile).ok_or_else(missing)?, &site)
+    }
+
+    fn rules(&self, profile: &Profile, site: &NatSite) -> Result<NatConfig> {
+        let tried = || format!("make a NAT \"{}\"", profile.name);
+        match &profile.ruleset {
+            Ruleset::Generated => Ok(render(&profile.behavior, site)),
+            Ruleset::File(file) => {
+                let folder = Path::new(self.catalogue.path()).parent().unwrap_or(Path::new(""));
+                let path = folder.join(file);
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|e| Error::io(tried(), format!("read {}", path.display()), &e))?;
+                Ok(render_own(&text, &profile.behavior, site))
+            }
+            Ruleset::Command(_) => Err(Error::other(tried(), "NATs made by a command are not run yet")),
+        }
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What the shelf had.
+enum Found {
+    Fitting(Stocked),
+    Similar(Stocked),
+    Nothing,
+}

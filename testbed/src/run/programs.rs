@@ -1,0 +1,175 @@
+//! The programs of a trial: their commands from the suite's templates, started, heard and ended.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::kernel::error::{Error, Result};
+use crate::kernel::process::{Command, Process};
+use crate::lab::Node;
+use crate::model::event::ProgramLog;
+use crate::model::suite::Claim;
+use crate::model::template::{Values, expand};
+use crate::run::account::End;
+
+/// What is kept of each output of a program.
+const KEPT: usize = 1 << 20;
+
+/// How long a rendezvous server may take until it listens.
+const LISTEN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A program that was started.
+#[derive(Debug)]
+pub(super) struct Running {
+    name: String,
+    command: Vec<String>,
+    process: Process,
+    stdout: JoinHandle<Vec<u8>>,
+    stderr: JoinHandle<Vec<u8>>,
+    end: Option<End>,
+}
+
+/// Replaces the placeholders of a command.
+pub(super) fn command(template: &[String], values: &Values) -> std::result::Result<Vec<String>, String> {
+    template.iter().map(|word| expand(word, values)).collect()
+}
+
+/// Starts a program in a node, with an environment that holds nothing but what the contract promises.
+pub(super) async fn start(node: &Node, name: &str, command: Vec<String>) -> Result<Running> {
+    let mut process = spawn(node, &command).await?;
+    let stdout = tokio::spawn(keep(process.stdout.take()));
+    let stderr = tokio::spawn(keep(process.stderr.take()));
+    Ok(Running { name: name.to_owned(), command, process, stdout, stderr, end: None })
+}
+
+/// Starts a rendezvous server and waits until it listens.
+pub(super) async fn start_server(
+    node: &Node,
+    command: Vec<String>,
+    claim: &Claim,
+    endpoint: SocketAddrV4,
+) -> Result<Running> {
+    let deadline = Instant::now() + LISTEN_DEADLINE;
+    let mut process = spawn(node, &command).await?;
+    let mut stdout = process.stdout.take().map(BufReader::new);
+    let stderr = tokio::spawn(keep(process.stderr.take()));
+    let mut said = String::new();
+    let listens = async {
+        match (claim, &mut stdout) {
+            (Claim::Json, Some(lines)) => lines.read_line(&mut said).await.is_ok_and(|n| n > 0),
+            _ => until_listening(node, endpoint).await,
+        }
+    };
+    let listens = timeout_at(deadline, listens).await;
+    let stdout = tokio::spawn(keep_after(said.clone().into_bytes(), stdout));
+    let running = Running { name: "rendezvous".into(), command, process, stdout, stderr, end: None };
+    let wrong = match listens {
+        Err(_) => Some(format!("it did not listen within {LISTEN_DEADLINE:?}")),
+        Ok(false) => Some("it ended before it listened".to_owned()),
+        Ok(true) if *claim == Claim::Json && !said.contains("\"listening\"") => {
+            Some(format!("its first line was {said:?}, not that it listens"))
+        }
+        Ok(true) => None,
+    };
+    match wrong {
+        None => Ok(running),
+        Some(why) => Err(running.refused(why).await),
+    }
+}
+
+async fn spawn(node: &Node, command: &[String]) -> Result<Process> {
+    let (program, arguments) =
+        command.split_first().ok_or_else(|| Error::other("start a program", "no command"))?;
+    let mut request = Command::new(program).args(arguments).env_clear().directory("/");
+    for name in ["PATH", "RUST_LOG"] {
+        if let Some(value) = std::env::var_os(name) {
+            request = request.env(name, value);
+        }
+    }
+    node.spawn(&request).await
+}
+
+/// Waits until a socket in the node listens on `endpoint`.
+async fn until_listening(node: &Node, endpoint: SocketAddrV4) -> bool {
+    // As /proc/net/tcp writes it: the address in the machine's byte order, and state 0A for LISTEN.
+    let address = u32::from_ne_bytes(endpoint.ip().octets());
+    let wanted =
+        [format!("{address:08X}:{:04X}", endpoint.port()), format!("00000000:{:04X}", endpoint.port())];
+    loop {
+        let table = node.enter(|_| std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default());
+        let listens = |line: &str| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next().is_some_and(|local| wanted.iter().any(|w| w == local)) && words.nth(1) == Some("0A")
+        };
+        match table {
+            Ok(table) if table.lines().any(listens) => return true,
+            Ok(_) => sleep(Duration::from_millis(2)).await,
+            Err(_) => return false,
+        }
+    }
+}
+
+impl Running {
+    /// Waits until it ends, but not beyond `deadline`.
+    pub(super) async fn wait_until(&mut self, deadline: Instant) -> Result<()> {
+        use std::os::unix::process::ExitStatusExt as _;
+        if let Ok(status) = timeout_at(deadline, self.process.wait()).await {
+            let status = status?;
+            self.end = Some(match (status.code(), status.signal()) {
+                (Some(code), _) => End::Exited(code),
+                (None, signal) => End::Signalled(signal.unwrap_or_default()),
+            });
+        }
+        Ok(())
+    }
+
+    /// How it ended; killed, if it had not when it was last waited for.
+    pub(super) fn end(&self) -> End {
+        self.end.unwrap_or(End::Killed)
+    }
+
+    /// What it said, once all programs of its lab have been ended.
+    pub(super) async fn log(self) -> ProgramLog {
+        let ended = match self.end() {
+            End::Exited(code) => format!("exited with code {code}"),
+            End::Signalled(signal) => format!("ended by signal {signal}"),
+            End::Killed => "killed when its time was up".to_owned(),
+        };
+        let Self { name, command, stdout, stderr, .. } = self;
+        let stdout = stdout.await.unwrap_or_default();
+        let stderr = stderr.await.unwrap_or_default();
+        ProgramLog { name, command, stdout, stderr, ended }
+    }
+
+    /// Why it could not be used, with what it said on standard error.
+    async fn refused(mut self, why: String) -> Error {
+        let tried = format!("start \"{}\"", self.command.join(" "));
+        // Its outputs close when it ends; one that goes on is ended with its lab.
+        let soon = Instant::now() + Duration::from_millis(100);
+        let _ = self.wait_until(soon).await;
+        if self.end.is_none() {
+            return Error::other(tried, why);
+        }
+        let log = self.log().await;
+        let stderr = String::from_utf8_lossy(&log.stderr);
+        Error::other(tried, format!("{why}; it {}: {}", log.ended, stderr.trim()))
+    }
+}
+
+/// Reads an output to its end and keeps its beginning, so that no program blocks on us.
+async fn keep(output: Option<impl AsyncReadExt + Unpin>) -> Vec<u8> {
+    keep_after(Vec::new(), output).await
+}
+
+async fn keep_after(mut kept: Vec<u8>, output: Option<impl AsyncReadExt + Unpin>) -> Vec<u8> {
+    let Some(mut output) = output else { return kept };
+    let mut buffer = vec![0; 8192];
+    while let Ok(length @ 1..) = output.read(&mut buffer).await {
+        let room = KEPT.saturating_sub(kept.len());
+        kept.extend_from_slice(&buffer[..length.min(room)]);
+    }
+    kept
+}

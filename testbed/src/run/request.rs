@@ -1,0 +1,103 @@
+//! What a run is asked to do, and why it may be unable to.
+
+use std::path::PathBuf;
+
+use tokio::sync::watch;
+
+use crate::kernel;
+use crate::model::catalogue::Catalogue;
+use crate::model::suite::{Cell, Suite};
+
+/// A run to be made.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The suite; its number of trials is the one to run.
+    pub suite: Suite,
+    /// Its cells after any filter.
+    pub cells: Vec<Cell>,
+    /// The NATs by name.
+    pub catalogue: Catalogue,
+    /// Trials at the same time, at least 1.
+    pub jobs: usize,
+    /// The seed of all our randomness.
+    pub seed: u64,
+    /// Our puncher, for commands that say `{puncher}`.
+    pub puncher: PathBuf,
+    /// A folder for the keys that peers share: ours alone, and removed by whoever made it.
+    pub keys: PathBuf,
+    /// Which trials' artefacts are handed out.
+    pub keep: Keep,
+}
+
+/// Which trials' artefacts are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Keep {
+    /// All.
+    All,
+    /// Those that did not pass, and the first of each cell that did.
+    #[default]
+    Failed,
+    /// None.
+    None,
+}
+
+/// The user's wish to stop.
+#[derive(Debug, Clone)]
+pub struct Cancel(watch::Receiver<bool>);
+
+impl Cancel {
+    /// A wish and the way to make it: send `true`.
+    #[must_use]
+    pub fn new() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+
+    /// Whether to stop.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until stopping is wanted; for ever if nobody can want it any more.
+    pub async fn wanted(&mut self) {
+        if self.0.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Why a run could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The kernel or the machine refused.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// The topology has no place for a peer.
+    #[error("the topology \"{topology}\" has no host \"{peer}\" to run a peer on")]
+    NoPeer {
+        /// The topology.
+        topology: String,
+        /// The missing host.
+        peer: &'static str,
+    },
+    /// A cell names a NAT that the catalogue does not have.
+    #[error("unknown NAT \"{0}\"")]
+    UnknownNat(String),
+    /// A command cannot be made from its template.
+    #[error("cannot make the command \"{program}\": {why}")]
+    Command {
+        /// The program of the template.
+        program: String,
+        /// Why.
+        why: String,
+    },
+    /// A file of the run could not be written.
+    #[error("cannot write {path}: {why}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
+}

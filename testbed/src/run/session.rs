@@ -1,0 +1,208 @@
+//! A whole run: controls made, trials run side by side, cells concluded as they finish.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use futures::StreamExt;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+
+use crate::lab::WireEngine;
+use crate::model::event::{Ending, Event, RunInfo};
+use crate::model::outcome::Trial;
+use crate::run::attempt::attempt;
+use crate::run::control::control;
+use crate::run::environment::environment;
+use crate::run::pool::Pool;
+use crate::run::queue::Queue;
+use crate::run::request::{Cancel, Request, RunError};
+use crate::run::setting::{Ready, Setting};
+use crate::run::verdict::conclude;
+
+/// What all workers share.
+#[derive(Debug)]
+struct Stage {
+    request: Request,
+    cells: Vec<Ready>,
+    pool: Pool,
+    queue: Mutex<Queue>,
+}
+
+/// Makes a run and tells of it by `tell`, from the first event to the last.
+///
+/// # Errors
+/// When nothing can be run at all; what goes wrong later is told in the events.
+pub async fn run(
+    request: Request,
+    mut cancel: Cancel,
+    mut tell: impl FnMut(Event),
+) -> Result<Ending, RunError> {
+    let began = Instant::now();
+    let ready = |cell| Ready::new(&request.suite, &request.catalogue, cell);
+    let cells = request.cells.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
+    let engine =
+        WireEngine::start().map_err(|e| crate::kernel::Error::other("start the wires", e.to_string()))?;
+    tell(Event::RunStarted(info(&request, &engine)));
+    let mut refused = Refused::new();
+    let pool = Pool::new(engine, request.suite.topology.clone(), request.catalogue.clone(), 2 * request.jobs);
+    let mut queue = Queue::new(cells.len(), request.suite.trials);
+    tokio::select! {
+        () = make_controls(&request, &pool, &cells, &mut refused) => {}
+        () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
+    }
+    refused.keys().for_each(|cell| queue.drop_cell(*cell));
+    let stage = Arc::new(Stage { request, cells, pool, queue: Mutex::new(queue) });
+    let ending = play(&stage, refused, cancel, &mut tell).await;
+    Ok(finish(&mut tell, ending, began))
+}
+
+fn finish(tell: &mut impl FnMut(Event), ending: Ending, began: Instant) -> Ending {
+    tell(Event::RunFinished { ending, took: began.elapsed() });
+    ending
+}
+
+fn info(request: &Request, engine: &WireEngine) -> RunInfo {
+    RunInfo {
+        suite: request.suite.name.clone(),
+        cells: request.cells.clone(),
+        trials: request.suite.trials,
+        jobs: request.jobs,
+        seed: request.seed,
+        environment: environment(engine),
+    }
+}
+
+/// Cells that cannot be run, by index, with the reason.
+type Refused = BTreeMap<usize, String>;
+
+/// Makes the negative control of each setting once.
+async fn make_controls(request: &Request, pool: &Pool, cells: &[Ready], refused: &mut Refused) {
+    let mut by_setting: BTreeMap<&Setting, Vec<usize>> = BTreeMap::new();
+    for (at, cell) in cells.iter().enumerate().filter(|(at, _)| !refused.contains_key(at)) {
+        by_setting.entry(&cell.setting).or_default().push(at);
+    }
+    let topology = &request.suite.topology;
+    let one =
+        |members: Vec<usize>| async move { (control(pool, &cells[members[0]], topology).await, members) };
+    let mut controls =
+        futures::stream::iter(by_setting.into_values().map(one)).buffer_unordered(request.jobs);
+    while let Some((wrong, members)) = controls.next().await {
+        if let Some(why) = wrong {
+            refused.extend(members.into_iter().map(|at| (at, why.clone())));
+        }
+    }
+}
+
+/// What the workers send.
+#[derive(Debug)]
+enum Message {
+    Started { cell: usize, number: u32 },
+    Finished { cell: usize, trial: Trial, artefacts: Option<Box<crate::model::event::Artefacts>> },
+}
+
+/// Runs all trials; returns when the last cell is told, or soon after the user wants to stop.
+async fn play(
+    stage: &Arc<Stage>,
+    refused: Refused,
+    mut cancel: Cancel,
+    tell: &mut impl FnMut(Event),
+) -> Ending {
+    let mut desk = Desk { stage, trials: vec![Vec::new(); stage.cells.len()], refused };
+    desk.conclude_refused(tell);
+    let (sender, mut receiver) = unbounded_channel();
+    let mut workers = JoinSet::new();
+    for _ in 0..stage.request.jobs.min(stage.waiting()) {
+        workers.spawn(work(Arc::clone(stage), sender.clone()));
+    }
+    drop(sender);
+    let ending = tokio::select! {
+        () = desk.receive(&mut receiver, tell) => Ending::Complete,
+        () = cancel.wanted() => Ending::Interrupted,
+    };
+    if ending == Ending::Interrupted {
+        workers.shutdown().await;
+        desk.receive(&mut receiver, tell).await;
+        desk.conclude_unfinished(tell);
+    }
+    ending
+}
+
+async fn work(stage: Arc<Stage>, sender: UnboundedSender<Message>) {
+    while let Some(task) = stage.next() {
+        let started = Message::Started { cell: task.cell, number: task.number };
+        let _ = sender.send(started);
+        let (trial, artefacts) =
+            attempt(&stage.request, &stage.pool, &stage.cells[task.cell], task.number).await;
+        let finished = Message::Finished { cell: task.cell, trial, artefacts: artefacts.map(Box::new) };
+        let _ = sender.send(finished);
+    }
+}
+
+impl Stage {
+    fn next(&self) -> Option<crate::run::queue::Task> {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
+    fn waiting(&self) -> usize {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
+    }
+}
+
+/// Where the trials of all cells come together.
+struct Desk<'a> {
+    stage: &'a Stage,
+    trials: Vec<Vec<Trial>>,
+    refused: Refused,
+}
+
+impl Desk<'_> {
+    async fn receive(&mut self, receiver: &mut UnboundedReceiver<Message>, tell: &mut impl FnMut(Event)) {
+        while let Some(message) = receiver.recv().await {
+            match message {
+                Message::Started { cell, number } => {
+                    tell(Event::TrialStarted { cell: self.id(cell), number })
+                }
+                Message::Finished { cell, trial, artefacts } => {
+                    if let Some(artefacts) = artefacts {
+                        let number = trial.number;
+                        tell(Event::TrialKept { cell: self.id(cell), number, artefacts });
+                    }
+                    tell(Event::TrialFinished { cell: self.id(cell), trial: trial.clone() });
+                    self.trials[cell].push(trial);
+                    if self.trials[cell].len() == self.stage.request.suite.trials as usize {
+                        self.conclude(cell, tell);
+                    }
+                }
+            }
+        }
+    }
+
+    fn id(&self, cell: usize) -> String {
+        self.stage.cells[cell].cell.id.clone()
+    }
+
+    fn conclude(&mut self, cell: usize, tell: &mut impl FnMut(Event)) {
+        let ready = &self.stage.cells[cell];
+        let mut trials = std::mem::take(&mut self.trials[cell]);
+        trials.sort_by_key(|t| t.number);
+        let refused = self.refused.remove(&cell);
+        let cells = self.stage.cells.len();
+        let result = conclude(ready.cell.clone(), trials, ready.expected.clone(), cells, refused);
+        tell(Event::CellFinished(result));
+    }
+
+    fn conclude_refused(&mut self, tell: &mut impl FnMut(Event)) {
+        let cells: Vec<_> = self.refused.keys().copied().collect();
+        cells.into_iter().for_each(|cell| self.conclude(cell, tell));
+    }
+
+    /// Concludes the cells of which some trials are known.
+    fn conclude_unfinished(&mut self, tell: &mut impl FnMut(Event)) {
+        for cell in 0..self.trials.len() {
+            if !self.trials[cell].is_empty() {
+                self.conclude(cell, tell);
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Whole runs with real punchers: from a suite to verdicts.
+
+use std::path::PathBuf;
+
+use testbed::model::catalogue::Catalogue;
+use testbed::model::embedded;
+use testbed::model::event::{Ending, Event};
+use testbed::model::outcome::{CellResult, Verdict};
+use testbed::model::suite::Suite;
+use testbed::model::suite_file::{self, Known};
+use testbed::model::theory::METHODS;
+use testbed::run::{Cancel, Keep, Request, run};
+
+use super::lab_is_possible;
+
+/// Our puncher, beside this test's own build.
+fn puncher() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    let puncher = test.ancestors().nth(2).expect("target/PROFILE").join("puncher");
+    assert!(puncher.exists(), "{} is missing: build the workspace first", puncher.display());
+    puncher
+}
+
+fn classic() -> Suite {
+    let file = embedded::find(embedded::SUITES, "classic").expect("it is built in");
+    let catalogue = Catalogue::embedded();
+    let nats: Vec<&str> = catalogue.profiles().map(|p| p.name.as_str()).collect();
+    let topology = |name: &str| {
+        let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
+        Ok((found.file.to_owned(), found.text.to_owned()))
+    };
+    let known = Known { nats: &nats, methods: METHODS, topology: &topology };
+    suite_file::parse(file.file, file.text, &known).expect("a good suite")
+}
+
+/// Runs a suite and returns its cells.
+pub(crate) fn cells_of(suite: Suite, puncher: PathBuf) -> Vec<CellResult> {
+    let keys = tempfile::tempdir().expect("a folder");
+    let request = Request {
+        cells: suite.cells(),
+        suite,
+        catalogue: Catalogue::embedded(),
+        jobs: 16,
+        seed: 1,
+        puncher,
+        keys: keys.path().to_owned(),
+        keep: Keep::None,
+    };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
+    let mut cells = Vec::new();
+    let (_stop, cancel) = Cancel::new();
+    let ending = runtime.block_on(run(request, cancel, |event| {
+        if let Event::CellFinished(cell) = event {
+            cells.push(cell);
+        }
+    }));
+    assert_eq!(ending.expect("a run"), Ending::Complete);
+    cells
+}
+
+#[test]
+fn predictable_nats_connect_and_random_ones_do_not() {
+    if !lab_is_possible() {
+        return;
+    }
+    let suite = Suite { trials: 3, ..classic() };
+    let cells = cells_of(suite, puncher());
+    assert_eq!(cells.len(), 9);
+    for cell in &cells {
+        println!(
+            "{} {:?} {} {:?} {:?} {:?}",
+            cell.cell.id,
+            cell.verdict,
+            cell.note,
+            cell.won_by(),
+            cell.causes(),
+            cell.established()
+        );
+        assert_eq!(cell.verdict, Verdict::AsExpected, "{}: {}", cell.cell.id, cell.note);
+    }
+}
