@@ -41,7 +41,7 @@ const RECEIVE_BUFFER: usize = 64 << 10;
 pub enum Read {
     /// All there was.
     Everything,
-    /// The kernel ran out of room and threw events away.
+    /// The kernel ran out of room and threw events away, or said something that cannot be read.
     SomeLost,
 }
 
@@ -87,11 +87,16 @@ impl Events {
         loop {
             buffer.clear();
             match self.socket.recv(&mut buffer, 0) {
-                Ok(_) => each_message(&buffer, |message| {
-                    if let Some((change, entry)) = change(&message) {
-                        event(change, entry);
+                Ok(_) => {
+                    let whole = each_message(&buffer, |message| {
+                        if let Some((change, entry)) = change(&message) {
+                            event(change, entry);
+                        }
+                    });
+                    if whole.is_err() {
+                        read = Read::SomeLost;
                     }
-                }),
+                }
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => read = Read::SomeLost,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(read),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -181,7 +186,7 @@ impl Conntrack {
             buffer.clear();
             self.socket.recv(&mut buffer, 0).map_err(|e| Error::io(tried, "recv", &e))?;
             let mut end = None;
-            each_message(&buffer, |message| match &message.payload {
+            let whole = each_message(&buffer, |message| match &message.payload {
                 NetlinkPayload::Done(_) => end = Some(Ok(())),
                 NetlinkPayload::Error(error) => {
                     end = Some(match error.raw_code() {
@@ -191,6 +196,7 @@ impl Conntrack {
                 }
                 _ => answer(&message),
             });
+            whole.map_err(|()| Error::other(tried, "the kernel's answer cannot be read"))?;
             if let Some(end) = end {
                 return end;
             }
@@ -206,16 +212,19 @@ fn open(tried: &str) -> Result<Socket> {
     Ok(socket)
 }
 
-/// Calls `each` with every whole message in `bytes`; what cannot be read ends it.
-fn each_message(mut bytes: &[u8], mut each: impl FnMut(NetlinkMessage<NetfilterMessage>)) {
+/// Calls `each` with every message in `bytes`, up to the first that cannot be read, if there is one.
+fn each_message(
+    mut bytes: &[u8],
+    mut each: impl FnMut(NetlinkMessage<NetfilterMessage>),
+) -> std::result::Result<(), ()> {
     /// `NLMSG_ALIGNTO` of `netlink.h`.
     const ALIGN: usize = 4;
     while let Some(length) = bytes.first_chunk().map(|b| u32::from_ne_bytes(*b) as usize) {
-        let Some(message) = bytes.get(..length) else { return };
-        let Ok(message) = NetlinkMessage::deserialize(message) else { return };
-        each(message);
+        let message = bytes.get(..length).ok_or(())?;
+        each(NetlinkMessage::deserialize(message).map_err(drop)?);
         bytes = bytes.get(length.next_multiple_of(ALIGN)..).unwrap_or_default();
     }
+    Ok(())
 }
 
 /// What a message says of a TCP entry, if it is about one.
@@ -316,7 +325,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            each_message(&bytes, |message| { change(&message); });
+            let _ = each_message(&bytes, |message| { change(&message); });
         }
     }
 }

@@ -33,9 +33,23 @@ pub enum Error {
         /// A command or hint that helps, where one is known.
         help: Option<String>,
     },
+    /// Something went wrong at a named place.
+    #[error("{place}: {source}")]
+    At {
+        /// Where: `node "nat-a"`.
+        place: String,
+        /// What.
+        source: Box<Error>,
+    },
     /// nft did not accept a ruleset.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(Box<Refusal>),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
 }
 
 /// What this layer's functions return.
@@ -60,11 +74,16 @@ impl Error {
         Self::Other { tried: tried.into(), why: why.into(), help: None }
     }
 
+    /// The same error, said to have happened at a place.
+    pub(crate) fn at(self, place: impl ToString) -> Self {
+        Self::At { place: place.to_string(), source: Box::new(self) }
+    }
+
     /// The same error with a hint.
     pub(crate) fn with_help(mut self, hint: impl Into<String>) -> Self {
         match &mut self {
             Self::Call { help, .. } | Self::Other { help, .. } => *help = Some(hint.into()),
-            Self::Refused(_) => {}
+            Self::At { .. } | Self::Refused(_) => {}
         }
         self
     }
@@ -74,6 +93,7 @@ impl Error {
     pub fn help(&self) -> Option<&str> {
         match self {
             Self::Call { help, .. } | Self::Other { help, .. } => help.as_deref(),
+            Self::At { source, .. } => source.help(),
             Self::Refused(_) => None,
         }
     }
@@ -83,7 +103,8 @@ impl Error {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Call { errno, .. } => Some(*errno),
-            _ => None,
+            Self::At { source, .. } => source.errno(),
+            Self::Other { .. } | Self::Refused(_) => None,
         }
     }
 }

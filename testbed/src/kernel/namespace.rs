@@ -14,6 +14,7 @@ use std::fs::File;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::thread;
 
 use nix::errno::Errno;
@@ -61,6 +62,16 @@ impl Namespace {
             let fd = File::open(path).map_err(|e| Error::io(TRIED, format!("open {path}"), &e))?;
             Ok((Self { fd: fd.into() }, work(&Inside { stays: PhantomData })))
         })
+    }
+
+    /// Opens a namespace that somebody else keeps, by the path of its descriptor.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn open(path: &Path) -> Result<Self> {
+        let fd = File::open(path)
+            .map_err(|e| Error::io("open a network namespace", format!("open {}", path.display()), &e))?;
+        Ok(Self { fd: fd.into() })
     }
 
     /// Runs `work` in a thread of its own inside this namespace, and waits for it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::Init;
 use crate::lab::build;
+use crate::lab::ground::BuildTimes;
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::node::Node;
 use crate::lab::wire::{Wire, WireEngine, WireError};
@@ -21,6 +22,7 @@ pub struct Lab {
     pub(super) nodes: BTreeMap<NodeName, Node>,
     pub(super) wires: BTreeMap<u16, Wire>,
     pub(super) init: Arc<Init>,
+    pub(super) times: BuildTimes,
 }
 
 impl Lab {
@@ -46,6 +48,12 @@ impl Lab {
         &self.plan
     }
 
+    /// How long it took to build.
+    #[must_use]
+    pub fn build_times(&self) -> BuildTimes {
+        self.times
+    }
+
     /// A node.
     ///
     /// # Errors
@@ -60,7 +68,11 @@ impl Lab {
     /// When there is none of that name.
     pub fn node_named(&self, name: &str) -> Result<&Node> {
         let node = self.nodes.iter().find(|(n, _)| n.as_str() == name).map(|(_, node)| node);
-        node.ok_or_else(|| Error::other(format!("find node \"{name}\""), "the lab has none of that name"))
+        let names = || self.nodes.keys().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
+        node.ok_or_else(|| {
+            let why = format!("the lab has {}", names());
+            Error::other(format!("find the node \"{name}\""), why)
+        })
     }
 
     /// All nodes, in the order of their names.
@@ -80,8 +92,10 @@ impl Lab {
     /// When nft refuses the rules, or the kernel a setting.
     pub fn set_nat(&mut self, node: &NodeName, config: &NatConfig) -> Result<()> {
         let found = self.nodes.get_mut(node);
-        let found = found.ok_or_else(|| Error::other(format!("find node \"{node}\""), "the lab has none"))?;
-        found.set_nat(config)
+        match found {
+            Some(found) => found.set_nat(config),
+            None => self.node(node).map(drop),
+        }
     }
 
     /// Changes what a wire does, or what all of them do where `link` is `None`.

@@ -1,7 +1,6 @@
 //! From a topology to living nodes, and back to nothing.
 //!
 //! ```no_run
-//! use testbed::kernel::process::Command;
 //! use testbed::lab::{Lab, WireEngine};
 //! use testbed::model::{embedded, topology_file};
 //!
@@ -10,7 +9,7 @@
 //! let topology = topology_file::parse(file.file, file.text)?;
 //! let lab = Lab::build(&topology, &Default::default(), &WireEngine::start()?).await?;
 //! let peer = lab.node_named("peer-a")?;
-//! let ping = peer.spawn(&Command::new("ping").args(["-c", "1", "203.0.113.1"])).await?;
+//! let ping = peer.spawn("ping -c 1 203.0.113.1").await?;
 //! assert!(ping.output().await?.status.success());
 //! # Ok(())
 //! # }
@@ -20,12 +19,16 @@
 
 mod build;
 pub mod capture;
+mod ground;
 mod handle;
 pub mod nat_rules;
 mod node;
 mod recorder;
+mod settings;
 pub mod wire;
 
+pub use ground::BuildTimes;
 pub use handle::Lab;
 pub use node::Node;
+pub use settings::settings;
 pub use wire::WireEngine;

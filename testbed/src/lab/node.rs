@@ -1,17 +1,18 @@
 //! A node that lives: a namespace to enter, programs to start in it, and for a NAT its rules and its memory.
 
+use std::sync::Arc;
+
 use crate::kernel::conntrack::Conntrack;
-use crate::kernel::error::Result;
+use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::{Inside, Namespace};
 use crate::kernel::process::{Command, Init, Place, Process};
 use crate::kernel::ruleset::{DynamicSet, Nft};
-use crate::kernel::sysctl::Sysctl;
+use crate::kernel::sysctl::{self, Sysctl};
 use crate::kernel::time_namespace::TimeNamespace;
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::recorder::Recorder;
 use crate::model::evidence::CtEntry;
 use crate::model::topology::NodeName;
-use std::sync::Arc;
 
 /// A node of a lab.
 #[derive(Debug)]
@@ -52,16 +53,24 @@ impl Node {
     /// # Errors
     /// When the namespace cannot be entered.
     pub fn enter<T: Send>(&self, work: impl FnOnce(&Inside) -> T + Send) -> Result<T> {
-        self.namespace.enter(work)
+        self.namespace.enter(work).map_err(at(&self.name))
     }
 
-    /// Starts a program in the node, with the node's clocks.
+    /// Starts a program in the node, with the node's clocks, and waits until it runs. It ends with the lab.
     ///
     /// # Errors
     /// When it cannot be executed.
-    pub async fn spawn(&self, command: &Command) -> Result<Process> {
+    pub async fn spawn(&self, command: impl Into<Command>) -> Result<Process> {
         let place = Place { namespace: &self.namespace, clocks: self.clocks.as_ref() };
-        self.init.spawn(command, place).await
+        self.init.spawn(&command.into(), place).await.map_err(at(&self.name))
+    }
+
+    /// The rules in force, as nft lists them: without counters and contents of sets.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn ruleset(&self) -> Result<String> {
+        self.enter(|inside| Nft::get().list(inside))?.map_err(at(&self.name))
     }
 
     /// The entries of its connection tracking; none if it is no NAT.
@@ -69,27 +78,35 @@ impl Node {
     /// # Errors
     /// When the kernel refuses.
     pub fn mappings(&self) -> Result<Vec<CtEntry>> {
-        self.nat.as_ref().map_or_else(|| Ok(Vec::new()), |nat| nat.conntrack.dump())
+        let dump = |nat: &Nat| nat.conntrack.dump().map_err(at(&self.name));
+        self.nat.as_ref().map_or_else(|| Ok(Vec::new()), dump)
     }
 
     /// Gives the node the rules and settings of a NAT, in place of those it had.
     ///
     /// # Errors
-    /// When nft refuses the rules, or the kernel a setting.
+    /// When it is no NAT, nft refuses the rules, or the kernel a setting. The rules are then those that it had; the
+    /// settings need not be.
     pub fn set_nat(&mut self, config: &NatConfig) -> Result<()> {
-        let before = self.nat.as_mut().map(|nat| std::mem::take(&mut nat.changed)).unwrap_or_default();
-        let (memory, changed) = self.namespace.enter(|inside| {
-            for sysctl in before.iter().rev() {
-                sysctl.write(inside)?;
+        let Some(nat) = &mut self.nat else {
+            return Err(at(&self.name)(Error::other("set the rules of a NAT", "it is none")));
+        };
+        let load = |inside: &Inside| {
+            while let Some(before) = nat.changed.pop() {
+                before.write(inside)?;
             }
-            let changed = pin(inside, config)?;
+            for (key, value) in &config.sysctls {
+                nat.changed.push(Sysctl::new(key, sysctl::read::<String>(inside, key)?));
+                Sysctl::new(key, value).write(inside)?;
+            }
             let nft = Nft::get();
             nft.replace(inside, &config.ruleset)?;
-            Result::Ok((nft.dynamic_sets(inside)?, changed))
-        })??;
-        if let Some(nat) = &mut self.nat {
-            (nat.memory, nat.changed) = (memory, changed);
-        }
+            // Listing takes longer than loading, and most rules fill no sets.
+            nat.memory =
+                if config.ruleset.contains("dynamic") { nft.dynamic_sets(inside)? } else { Vec::new() };
+            Ok(())
+        };
+        self.namespace.enter(load).flatten().map_err(at(&self.name))?;
         self.forget()
     }
 
@@ -99,20 +116,15 @@ impl Node {
     /// When the kernel refuses.
     pub fn forget(&self) -> Result<()> {
         let Some(nat) = &self.nat else { return Ok(()) };
-        nat.conntrack.flush()?;
-        if !nat.memory.is_empty() {
-            self.namespace.enter(|inside| Nft::get().flush(inside, &nat.memory))??;
+        nat.conntrack.flush().map_err(at(&self.name))?;
+        if nat.memory.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.enter(|inside| Nft::get().flush(inside, &nat.memory))?.map_err(at(&self.name))
     }
 }
 
-/// Writes the settings of a profile and returns what they were.
-fn pin(inside: &Inside, config: &NatConfig) -> Result<Vec<Sysctl>> {
-    let pin = |(key, value): &(String, String)| {
-        let before: String = crate::kernel::sysctl::read(inside, key)?;
-        Sysctl::new(key, value).write(inside)?;
-        Ok(Sysctl::new(key, before))
-    };
-    config.sysctls.iter().map(pin).collect()
+/// Says at which node something happened.
+pub(super) fn at(node: &NodeName) -> impl Fn(Error) -> Error {
+    move |error| error.at(format!("node \"{node}\""))
 }

@@ -4,15 +4,17 @@ use std::io::Write as _;
 
 use testbed::kernel::namespace::Namespace;
 
+/// Whole labs: built, used, reset and dropped.
+mod building;
 /// Network namespaces, their settings and their rulesets.
 mod conntrack;
 /// A sample of all NATs.
 mod covering;
+mod leftovers;
 mod namespace;
 /// NATs: their rules and what these do.
 mod nat_proof;
 mod nat_rules;
-/// A whole lab.
 mod pair;
 mod ruleset;
 /// Whole runs.

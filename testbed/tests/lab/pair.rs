@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use testbed::kernel::process::Command;
 use testbed::lab::nat_rules::{NatSite, render};
@@ -115,24 +115,5 @@ fn peers_live_by_clocks_of_their_own() {
         }
         let apart = Duration::from_nanos(clocks[0].abs_diff(clocks[1]));
         assert!(apart > Duration::from_secs(60), "{apart:?}");
-    });
-}
-
-/// Prints what building a lab costs; a benchmark, not a test.
-#[test]
-#[ignore = "a benchmark"]
-fn bench_building() {
-    in_lab(async |_| {
-        let engine = WireEngine::start().expect("a thread");
-        let topology = pair();
-        let mut times = Vec::new();
-        for _ in 0..50 {
-            let start = Instant::now();
-            let lab = Lab::build(&topology, &BTreeSet::new(), &engine).await.expect("a lab");
-            times.push(start.elapsed());
-            drop(lab);
-        }
-        times.sort();
-        println!("build: min {:?}, median {:?}, max {:?}", times[0], times[25], times[49]);
     });
 }

@@ -1,5 +1,7 @@
 //! nft text in and out of a namespace, through the library and through the program alike.
 
+use std::process::Command;
+
 use testbed::kernel::Error;
 use testbed::kernel::namespace::{Inside, Namespace};
 use testbed::kernel::ruleset::Nft;
@@ -85,9 +87,13 @@ fn dynamic_maps_are_found_and_emptied() {
         let sets = nft.dynamic_sets(inside).expect("a listing");
         let names: Vec<_> = sets.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["map ip nat eim"], "{nft:?}");
-        let get = "get element ip nat eim { 10.0.0.2 . 5000 }\n";
-        nft.load(inside, get).expect("the element");
+        // A process that is started here is in the namespace of this thread.
+        let contents = || {
+            let output = Command::new("nft").args(["list", "map", "ip", "nat", "eim"]).output().expect("nft");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        assert!(contents().contains("10.0.0.2 . 5000"), "{nft:?}: {}", contents());
         nft.flush(inside, &sets).expect("a map to empty");
-        nft.load(inside, get).expect_err("the element is gone");
+        assert!(!contents().contains("elements"), "{nft:?}: {}", contents());
     });
 }

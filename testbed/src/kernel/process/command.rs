@@ -222,6 +222,12 @@ impl From<&str> for Command {
     }
 }
 
+impl From<&Command> for Command {
+    fn from(command: &Command) -> Self {
+        command.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

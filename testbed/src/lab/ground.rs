@@ -1,0 +1,297 @@
+//! The ground that a lab stands on: namespaces, devices and addresses, as the address plan says.
+//!
+//! A link with a wire is two veth pairs, whose inner ends lie without addresses in a namespace that holds nothing else.
+//!
+//! All of it is made in one thread with a runtime of its own, so that neither blocking calls nor netlink replies get in
+//! the way of what runs already; with the runtime, every socket that was only needed for building goes away. The
+//! kernel handles one request at a time whoever sends them, so there is nothing to be had from more threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+use tokio::runtime;
+use tokio::sync::oneshot;
+
+use crate::kernel::conntrack::{Conntrack, Events};
+use crate::kernel::error::{Error, Result};
+use crate::kernel::link::{Device, LOOPBACK, Links};
+use crate::kernel::namespace::{Inside, Namespace};
+use crate::kernel::packet_socket::PacketSocket;
+use crate::kernel::sysctl::Sysctl;
+use crate::lab::node::at;
+use crate::lab::settings::settings;
+use crate::model::address_plan::{AddressPlan, LinkPlan, NodePlan};
+use crate::model::topology::{NodeKind, NodeName};
+
+/// Index of a node's first device; the loopback device has 1.
+const FIRST_DEVICE: u32 = LOOPBACK + 1;
+
+/// The name of a switch's bridge device.
+const BRIDGE: &str = "bridge";
+
+/// How long the steps of building took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BuildTimes {
+    /// Namespaces, their settings and the netlink sockets in them.
+    pub namespaces: Duration,
+    /// Veth pairs and bridges.
+    pub links: Duration,
+    /// Setting devices up; addresses, neighbours and routes.
+    pub addresses: Duration,
+    /// Waiting until every device carries frames.
+    pub carriers: Duration,
+    /// Packet sockets for the wires.
+    pub sockets: Duration,
+    /// All of it until the lab is ready, with the wires, the programs' init and the clocks.
+    pub total: Duration,
+}
+
+/// What a lab stands on.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) nodes: BTreeMap<NodeName, Plot>,
+    /// The inner ends of each wire by the number of its link: towards the lower node, and towards the core.
+    pub(super) carriers: BTreeMap<u16, [PacketSocket; 2]>,
+    pub(super) times: BuildTimes,
+}
+
+/// What a node stands on.
+#[derive(Debug)]
+pub(super) struct Plot {
+    pub(super) namespace: Namespace,
+    /// For a NAT: its connection tracking.
+    pub(super) tracking: Option<(Conntrack, Events)>,
+}
+
+/// Raises everything, in a thread of its own.
+pub(super) async fn raise(kinds: BTreeMap<NodeName, NodeKind>, plan: Arc<AddressPlan>) -> Result<Ground> {
+    const TRIED: &str = "build a lab";
+    let (sender, receiver) = oneshot::channel();
+    let build = move || {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| Error::io(TRIED, "epoll_create", &e));
+        let ground = runtime.and_then(|runtime| runtime.block_on(Builder { kinds, plan }.raise()));
+        // Whoever waited may have given up; then the ground goes away again here.
+        let _ = sender.send(ground);
+    };
+    let thread = thread::Builder::new().name("testbed-build".into()).spawn(build);
+    thread.map_err(|e| Error::io(TRIED, "clone", &e))?;
+    receiver.await.map_err(|_| Error::other(TRIED, "the thread that builds it panicked"))?
+}
+
+struct Builder {
+    kinds: BTreeMap<NodeName, NodeKind>,
+    plan: Arc<AddressPlan>,
+}
+
+/// A namespace under construction.
+struct Site {
+    plot: Plot,
+    links: Links,
+}
+
+impl Builder {
+    async fn raise(&self) -> Result<Ground> {
+        let mut lap = Lap::start();
+        let mut times = BuildTimes::default();
+        let sites = self.kinds.iter().map(|(name, kind)| Ok((name.clone(), site(name, *kind)?)));
+        let sites = sites.collect::<Result<BTreeMap<_, _>>>()?;
+        let between = self.plan.links.iter().any(|l| l.wire.is_some()).then(between).transpose()?;
+        times.namespaces = lap.next();
+        self.add_links(&sites, between.as_ref()).await?;
+        times.links = lap.next();
+        self.add_addresses(&sites, between.as_ref()).await?;
+        times.addresses = lap.next();
+        self.wait_for_carriers(&sites, between.as_ref()).await?;
+        times.carriers = lap.next();
+        let carriers = match &between {
+            Some((namespace, _)) => namespace.enter(|inside| self.open_carriers(inside))??,
+            None => BTreeMap::new(),
+        };
+        times.sockets = lap.next();
+        let nodes = sites.into_iter().map(|(name, site)| (name, site.plot)).collect();
+        Ok(Ground { nodes, carriers, times })
+    }
+
+    /// Makes all veth pairs and the bridges of the switches, and attaches their ports.
+    async fn add_links(
+        &self,
+        sites: &BTreeMap<NodeName, Site>,
+        between: Option<&(Namespace, Links)>,
+    ) -> Result<()> {
+        try_join_all((0..).zip(&self.plan.links).map(async |(number, link): (u16, &LinkPlan)| {
+            let (lower, upper) = (self.device(&link.lower, link.lower_device), self.upper(link));
+            let (below, above) = (&sites[&link.lower], &sites[&link.upper]);
+            match (link.wire, between) {
+                (Some(_), Some((namespace, _))) => {
+                    let [x, y] = wire_names(number);
+                    let x = Device { name: &x, ..wire_device(number, 0) };
+                    let y = Device { name: &y, ..wire_device(number, 1) };
+                    below.links.add_veth(lower, x, namespace).await.map_err(at(&link.lower))?;
+                    above.links.add_veth(upper, y, namespace).await.map_err(at(&link.upper))
+                }
+                _ => {
+                    let there = &above.plot.namespace;
+                    below.links.add_veth(lower, upper, there).await.map_err(at(&link.lower))
+                }
+            }
+        }))
+        .await?;
+        try_join_all(self.of_kind(NodeKind::Switch).map(async |(name, plan)| {
+            let links = &sites[name].links;
+            let bridge = FIRST_DEVICE + count(plan.devices.len());
+            let mac = plan.devices.first().map_or([2, 0, 0, 0, 0, 1], |d| d.mac);
+            let device = Device { index: bridge, name: BRIDGE, mac };
+            links.add_bridge(device).await.map_err(at(name))?;
+            let ports = (FIRST_DEVICE..bridge).map(|port| links.attach(port, bridge));
+            try_join_all(ports).await.map_err(at(name))?;
+            links.set_up(bridge).await.map_err(at(name))
+        }))
+        .await?;
+        Ok(())
+    }
+
+    /// Sets all devices up and gives the nodes their addresses, neighbours and routes.
+    async fn add_addresses(
+        &self,
+        sites: &BTreeMap<NodeName, Site>,
+        between: Option<&(Namespace, Links)>,
+    ) -> Result<()> {
+        if let Some((_, links)) = between {
+            try_join_all(self.wire_indices().map(|index| links.set_up(index))).await?;
+        }
+        try_join_all(
+            self.plan
+                .nodes
+                .iter()
+                .map(async |(name, plan)| configure(&sites[name].links, plan).await.map_err(at(name))),
+        )
+        .await?;
+        Ok(())
+    }
+
+    async fn wait_for_carriers(
+        &self,
+        sites: &BTreeMap<NodeName, Site>,
+        between: Option<&(Namespace, Links)>,
+    ) -> Result<()> {
+        if let Some((_, links)) = between {
+            try_join_all(self.wire_indices().map(|index| links.wait_for_carrier(index))).await?;
+        }
+        try_join_all(self.plan.nodes.iter().map(async |(name, plan)| {
+            let links = &sites[name].links;
+            let devices = (FIRST_DEVICE..).zip(&plan.devices);
+            try_join_all(devices.map(|(index, _)| links.wait_for_carrier(index))).await.map_err(at(name))
+        }))
+        .await?;
+        Ok(())
+    }
+
+    /// Opens the inner ends of all wires, in the namespace where they lie. The sockets keep it alive.
+    fn open_carriers(&self, inside: &Inside) -> Result<BTreeMap<u16, [PacketSocket; 2]>> {
+        let wired = (0..).zip(&self.plan.links).filter(|(_, link)| link.wire.is_some());
+        wired
+            .map(|(number, _)| {
+                let [x, y] = wire_names(number);
+                Ok((number, [PacketSocket::carrier(inside, &x)?, PacketSocket::carrier(inside, &y)?]))
+            })
+            .collect()
+    }
+
+    fn device(&self, node: &NodeName, number: usize) -> Device<'_> {
+        let device = &self.plan.nodes[node].devices[number];
+        Device { index: FIRST_DEVICE + count(number), name: &device.name, mac: device.mac }
+    }
+
+    fn upper(&self, link: &LinkPlan) -> Device<'_> {
+        self.device(&link.upper, link.upper_device)
+    }
+
+    fn of_kind(&self, kind: NodeKind) -> impl Iterator<Item = (&NodeName, &NodePlan)> {
+        self.plan.nodes.iter().filter(move |(name, _)| self.kinds.get(*name) == Some(&kind))
+    }
+
+    /// The indices of all inner ends of wires.
+    fn wire_indices(&self) -> impl Iterator<Item = u32> {
+        let wired = (0..).zip(&self.plan.links).filter(|(_, link)| link.wire.is_some());
+        wired.flat_map(|(number, _)| [wire_device(number, 0).index, wire_device(number, 1).index])
+    }
+}
+
+/// Makes a node's namespace with everything that must be there before its devices.
+fn site(name: &NodeName, kind: NodeKind) -> Result<Site> {
+    let runtime = runtime::Handle::current();
+    let (namespace, first) = Namespace::create(|inside| {
+        let _context = runtime.enter();
+        settings(kind).iter().try_for_each(|sysctl| sysctl.write(inside))?;
+        let tracking = (kind == NodeKind::Nat)
+            .then(|| Result::Ok((Conntrack::open(inside)?, Events::open(inside)?)))
+            .transpose()?;
+        Result::Ok((tracking, Links::open(inside)?))
+    })
+    .map_err(at(name))?;
+    let (tracking, links) = first.map_err(at(name))?;
+    Ok(Site { plot: Plot { namespace, tracking }, links })
+}
+
+/// Makes the namespace that the inner ends of all wires lie in.
+fn between() -> Result<(Namespace, Links)> {
+    let runtime = runtime::Handle::current();
+    let (namespace, links) = Namespace::create(|inside| {
+        let _context = runtime.enter();
+        Sysctl::new("net.ipv6.conf.default.disable_ipv6", 1).write(inside)?;
+        Links::open(inside)
+    })?;
+    Ok((namespace, links?))
+}
+
+async fn configure(links: &Links, plan: &NodePlan) -> Result<()> {
+    let devices = || (FIRST_DEVICE..).zip(&plan.devices);
+    let up = std::iter::once(LOOPBACK).chain(devices().map(|(index, _)| index));
+    try_join_all(up.map(|index| links.set_up(index))).await?;
+    let own = devices().filter_map(|(index, d)| Some((index, d.address?)));
+    let own = own.map(|(index, network)| (index, network.address, network.prefix));
+    let further = plan.loopback.iter().map(|address| (LOOPBACK, *address, 32));
+    let addresses =
+        own.chain(further).map(|(index, address, prefix)| links.add_address(index, address, prefix));
+    let neighbours = devices().flat_map(|(index, d)| d.neighbours.iter().map(move |n| (index, *n)));
+    let neighbours = neighbours.map(|(index, (address, mac))| links.add_neighbour(index, address, mac));
+    tokio::try_join!(try_join_all(addresses), try_join_all(neighbours))?;
+    let routes =
+        plan.routes.iter().map(|route| links.add_route(route.to.address, route.to.prefix, route.via));
+    try_join_all(routes).await.map(drop)
+}
+
+/// What the inner ends of a wire are called: towards the lower node, and towards the core.
+fn wire_names(link: u16) -> [String; 2] {
+    [format!("w{link}-lower"), format!("w{link}-upper")]
+}
+
+/// Index and MAC address of an inner end; frames pass it without caring for either.
+fn wire_device(link: u16, end: u8) -> Device<'static> {
+    let number = u32::from(link) * 2 + u32::from(end);
+    let [_, _, high, low] = number.to_be_bytes();
+    Device { index: FIRST_DEVICE + number, name: "", mac: [0x02, 0x57, 0x57, high, low, 1] }
+}
+
+/// Counts of devices and links are small.
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX / 4)
+}
+
+/// Measures one step after the other.
+struct Lap(Instant);
+
+impl Lap {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn next(&mut self) -> Duration {
+        let now = Instant::now();
+        now - std::mem::replace(&mut self.0, now)
+    }
+}

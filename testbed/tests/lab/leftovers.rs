@@ -1,0 +1,158 @@
+//! A lab leaves nothing behind and changes nothing outside, however it ends.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::{self, Stdio};
+use std::time::{Duration, Instant};
+
+use testbed::kernel::link::{Device, Links};
+use testbed::kernel::namespace::Namespace;
+use testbed::lab::{Lab, WireEngine};
+
+use super::lab_is_possible;
+use super::pair::pair;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn lab() -> Lab {
+    let engine = WireEngine::start().expect("a thread");
+    Lab::build(&pair(), &BTreeSet::new(), &engine).await.expect("a lab")
+}
+
+/// A namespace of the test with one end of a veth pair, whose other end is in the lab: it goes when the lab has gone.
+struct Witness {
+    namespace: Namespace,
+}
+
+impl Witness {
+    async fn of(other: &Namespace) -> Self {
+        let runtime = tokio::runtime::Handle::current();
+        let (namespace, links) = Namespace::create(|inside| {
+            let _context = runtime.enter();
+            Links::open(inside).expect("a socket")
+        })
+        .expect("a namespace");
+        let near = Device { index: 10, name: "near", mac: [2, 0, 0, 0, 1, 1] };
+        let far = Device { index: 1000, name: "far", mac: [2, 0, 0, 0, 1, 2] };
+        links.add_veth(near, far, other).await.expect("a veth pair");
+        Self { namespace }
+    }
+
+    fn is_there(&self) -> bool {
+        let devices = self.namespace.enter(|_| fs::read_to_string("/proc/thread-self/net/dev"));
+        devices.expect("the way in").expect("a list of devices").contains("near:")
+    }
+
+    async fn wait_until_gone(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.is_there() {
+            assert!(Instant::now() < deadline, "the lab's namespace is still there after {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_lab_is_gone() {
+    if !lab_is_possible() {
+        return;
+    }
+    let lab = lab().await;
+    let _program = lab.node_named("peer-a").expect("a node").spawn("sleep 1000").await.expect("a program");
+    let witness = Witness::of(lab.node_named("peer-a").expect("a node").namespace()).await;
+    assert!(witness.is_there());
+    drop(lab);
+    witness.wait_until_gone().await;
+}
+
+/// Builds a lab, says where it is, and waits to be killed.
+async fn be_the_victim() {
+    let lab = lab().await;
+    let mut programs = Vec::new();
+    for peer in ["peer-a", "peer-b"] {
+        programs.push(lab.node_named(peer).expect("a node").spawn("sleep 1000").await.expect("a program"));
+    }
+    let path = lab.node_named("peer-a").expect("a node").namespace().path();
+    writeln!(std::io::stdout(), "\nvictim {path}").expect("a reader");
+    std::future::pending::<()>().await;
+    drop((lab, programs));
+}
+
+#[tokio::test]
+async fn a_killed_harness_leaves_no_lab() {
+    const VICTIM: &str = "TESTBED_TEST_LAB_VICTIM";
+    if std::env::var_os(VICTIM).is_some() {
+        return be_the_victim().await;
+    }
+    if !lab_is_possible() {
+        return;
+    }
+    let mut victim = process::Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "lab::leftovers::a_killed_harness_leaves_no_lab", "--nocapture"])
+        .env(VICTIM, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a copy of this test");
+    let mut lines = BufReader::new(victim.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    let path = lines.find_map(|line| line.strip_prefix("victim ").map(str::to_owned)).expect("a path");
+    // Enter by the path, as any other tool would, and look from a namespace of our own.
+    let file = fs::File::open(&path).expect("the victim's namespace");
+    let witness = Witness::of(&adopt(&file)).await;
+    drop(file);
+    assert!(witness.is_there());
+    victim.kill().expect("our child");
+    victim.wait().expect("our child");
+    witness.wait_until_gone().await;
+}
+
+/// A namespace that somebody else made.
+fn adopt(file: &fs::File) -> Namespace {
+    Namespace::open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd()))).expect("a namespace")
+}
+
+/// Everything of the host's network that a lab could change.
+fn host() -> String {
+    let run = |program: &str, arguments: &str| {
+        let output = process::Command::new(program).args(arguments.split(' ')).output().expect(program);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let mut all = ["link", "address", "route show table all", "rule", "neighbour"]
+        .map(|what| run("ip", &format!("-o {what}")))
+        .concat();
+    all += &run("nft", "list ruleset");
+    let mut settings = Vec::new();
+    collect_settings(Path::new("/proc/sys/net"), &mut settings);
+    settings.sort();
+    all + &settings.join("\n")
+}
+
+/// Every readable setting below a folder; counters are none.
+fn collect_settings(folder: &Path, into: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("settings").filter_map(Result::ok) {
+        let path = entry.path();
+        if path.is_dir() {
+            collect_settings(&path, into);
+        } else if !path.ends_with("nf_conntrack_count") {
+            let value = fs::read_to_string(&path).unwrap_or_default();
+            into.push(format!("{} = {}", path.display(), value.trim()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lab_changes_nothing_of_the_host() {
+    if !lab_is_possible() {
+        return;
+    }
+    // The first lab may make the kernel load modules, and these bring settings of their own.
+    drop(lab().await);
+    let before = host();
+    let lab = lab().await;
+    let during = host();
+    drop(lab);
+    assert_eq!(before, during);
+    assert_eq!(before, host());
+}
