@@ -92,6 +92,10 @@ pub enum Format {
     Junit,
     /// For job summaries.
     Markdown,
+    /// One page that needs nothing else.
+    Html,
+    /// A line for each cell.
+    Csv,
 }
 
 /// Reads a count.

@@ -10,7 +10,7 @@ use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
 use crate::model::{prediction, topology_file};
 use crate::report::plan::Plan;
-use crate::report::{folder, junit, markdown, terminal};
+use crate::report::{csv, folder, html, junit, markdown, terminal};
 
 /// `testbed list`.
 ///
@@ -55,6 +55,8 @@ pub fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
         Format::Json => out.write_all(results.to_json().as_bytes()),
         Format::Junit => out.write_all(junit::text(&results).as_bytes()),
         Format::Markdown => out.write_all(markdown::text(&results).as_bytes()),
+        Format::Html => out.write_all(html::text(&results).as_bytes()),
+        Format::Csv => out.write_all(csv::text(&results).as_bytes()),
     })
 }
 

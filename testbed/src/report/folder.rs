@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::report::results::{CellDoc, Results, Totals};
-use crate::report::{junit, markdown};
+use crate::report::{html, junit, markdown};
 
 /// Everything about the run.
 pub const RESULTS: &str = "results.json";
@@ -18,6 +18,8 @@ const CELLS: &str = "cells.jsonl";
 const JUNIT: &str = "junit.xml";
 /// For people.
 const SUMMARY: &str = "summary.md";
+/// For browsers.
+const PAGE: &str = "report.html";
 
 /// The folder of a run that goes on.
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl Folder {
         self.replace(RESULTS, &results.to_json())?;
         self.replace(JUNIT, &junit::text(results))?;
         self.replace(SUMMARY, &markdown::text(results))?;
+        self.replace(PAGE, &html::text(results))?;
         fs::remove_file(self.path.join(CELLS))
     }
 

@@ -6,7 +6,9 @@
 
 pub mod collect;
 mod convert;
+pub mod csv;
 pub mod folder;
+pub mod html;
 pub mod junit;
 pub mod markdown;
 pub mod pcapng;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::report::results::{CellDoc, EndingDoc, Results, Totals};
 use crate::report::sample::{HOSTILE, events, results};
-use crate::report::{collect, folder, junit, markdown, terminal};
+use crate::report::{collect, csv, folder, html, junit, markdown, terminal};
 
 fn on_terminal(results: &Results, width: Option<usize>) -> String {
     let mut out = anstream::StripStream::new(Vec::new());
@@ -115,6 +115,32 @@ fn markdown_shows_the_matrix_and_what_is_wrong() {
 }
 
 #[test]
+fn csv_has_a_line_for_each_cell() {
+    let text = csv::text(&results());
+    let lines: Vec<_> = text.split_terminator("\r\n").collect();
+    assert_eq!(lines.len(), 5, "{text}");
+    assert!(lines[0].starts_with("id,method,nat-a,nat-b,trials,passed,"), "{}", lines[0]);
+    assert!(
+        lines[2].starts_with("even/odd/auto,auto,even,odd,3,2,1,0,0,1,0.6666666666666666,0,1,differs,20.15,")
+    );
+    assert!(lines[4].ends_with(",\"\\u{1b}[2J<b>&\"\"|`x`\""), "{}", lines[4]);
+}
+
+#[test]
+fn the_page_shows_every_cell_and_runs_no_script() {
+    let text = html::text(&results()).replace("&#x2f;", "/");
+    for part in
+        ["2/3", "20.1 ms", "theory 100 %", "does not hold", "1 × predicted port wrong", "cells/1/trial-3/"]
+    {
+        assert!(text.contains(part), "{part}");
+    }
+    assert!(text.contains("\\u{1b}[2J&lt;b&gt;&amp;&quot;|`x`") && !text.contains("<b>&"));
+    for active in ["<script", "javascript:", "http:", "https:", "src=", "@import", "url("] {
+        assert!(!text.contains(active), "{active}");
+    }
+}
+
+#[test]
 fn json_reads_back_as_it_was_written_and_another_schema_is_refused() {
     let results = results();
     let text = results.to_json();
@@ -136,7 +162,7 @@ fn a_finished_folder_holds_every_format() {
     let mut names: Vec<_> =
         path.read_dir().expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
     names.sort();
-    assert_eq!(names, ["junit.xml", "results.json", "summary.md"]);
+    assert_eq!(names, ["junit.xml", "report.html", "results.json", "summary.md"]);
     assert_eq!(folder::read(&path), Ok(results()));
     assert_eq!(folder::read(&path.join("results.json")), Ok(results()));
     let again = folder::Folder::create_numbered(parent.path(), "run").expect("a folder");

@@ -1,0 +1,72 @@
+//! CSV (RFC 4180), a line for each cell of the suite: for spreadsheets and plotting.
+
+use std::collections::BTreeSet;
+
+use crate::report::plain::harmless;
+use crate::report::results::{PunchCell, Results};
+
+/// The columns after the axes.
+const COLUMNS: [&str; 16] = [
+    "trials",
+    "passed",
+    "failed",
+    "error",
+    "skipped",
+    "expected",
+    "observed",
+    "low",
+    "high",
+    "verdict",
+    "established_median_ms",
+    "established_p95_ms",
+    "authenticated_median_ms",
+    "authenticated_p95_ms",
+    "causes",
+    "note",
+];
+
+/// The whole table.
+#[must_use]
+pub fn text(results: &Results) -> String {
+    let axes: BTreeSet<&str> =
+        results.punches().flat_map(|cell| cell.axes.keys().map(String::as_str)).collect();
+    let header = ["id"].into_iter().chain(axes.iter().copied()).chain(COLUMNS).map(str::to_owned);
+    let mut out = line(header);
+    for cell in results.punches() {
+        let values = axes.iter().map(|axis| cell.axes.get(*axis).cloned().unwrap_or_default());
+        out += &line([cell.id.clone()].into_iter().chain(values).chain(figures(cell)));
+    }
+    out
+}
+
+fn figures(cell: &PunchCell) -> [String; 16] {
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+    let causes = cell.causes.iter().map(|(cause, n)| format!("{n} × {cause}")).collect::<Vec<_>>();
+    [
+        cell.trials.to_string(),
+        cell.passed.to_string(),
+        cell.failed.to_string(),
+        cell.error.to_string(),
+        cell.skipped.to_string(),
+        number(cell.expected.as_ref().map(|e| e.probability)),
+        number(cell.observed.map(|seen| seen.probability)),
+        number(cell.observed.map(|seen| seen.low)),
+        number(cell.observed.map(|seen| seen.high)),
+        cell.verdict.words().to_owned(),
+        number(cell.established_ms.map(|q| q.median)),
+        number(cell.established_ms.map(|q| q.p95)),
+        number(cell.authenticated_ms.map(|q| q.median)),
+        number(cell.authenticated_ms.map(|q| q.p95)),
+        causes.join("; "),
+        cell.note.clone(),
+    ]
+}
+
+/// One record; its fields are quoted where they must be.
+fn line(fields: impl Iterator<Item = String>) -> String {
+    let quoted = fields.map(|field| {
+        let field = harmless(&field).into_owned();
+        if field.contains([',', '"']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
+    });
+    quoted.collect::<Vec<_>>().join(",") + "\r\n"
+}
