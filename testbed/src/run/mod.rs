@@ -7,10 +7,9 @@ mod control;
 mod environment;
 pub mod judge;
 pub mod oracle;
-pub mod prove;
-pub mod queue;
 mod pool;
 mod programs;
+pub mod prove;
 mod queue;
 mod request;
 #[cfg(test)]
