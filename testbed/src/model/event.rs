@@ -56,7 +56,7 @@ pub struct ProofRow {
 }
 
 /// The proof of one NAT.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProofResult {
     /// Name of the NAT.
     pub nat: String,

@@ -104,26 +104,27 @@ impl Pool {
     pub(super) fn config(&self, lab: &Lab, node: &NodeName, profile: &str) -> Result<NatConfig> {
         let missing = || Error::other(format!("make \"{node}\" a NAT"), format!("there is no \"{profile}\""));
         let site = NatSite::of(lab.plan(), node).ok_or_else(missing)?;
-        self.rules(self.catalogue.get(profile).ok_or_else(missing)?, &site)
-    }
-
-    fn rules(&self, profile: &Profile, site: &NatSite) -> Result<NatConfig> {
-        let tried = || format!("make a NAT \"{}\"", profile.name);
-        match &profile.ruleset {
-            Ruleset::Generated => Ok(render(&profile.behavior, site)),
-            Ruleset::File(file) => {
-                let folder = Path::new(self.catalogue.path()).parent().unwrap_or(Path::new(""));
-                let path = folder.join(file);
-                let text = std::fs::read_to_string(&path)
-                    .map_err(|e| Error::io(tried(), format!("read {}", path.display()), &e))?;
-                Ok(render_own(&text, &profile.behavior, site))
-            }
-            Ruleset::Command(_) => Err(Error::other(tried(), "NATs made by a command are not run yet")),
-        }
+        rules(&self.catalogue, self.catalogue.get(profile).ok_or_else(missing)?, &site)
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// The rules and settings of a profile at a site.
+pub(super) fn rules(catalogue: &Catalogue, profile: &Profile, site: &NatSite) -> Result<NatConfig> {
+    let tried = || format!("make a NAT \"{}\"", profile.name);
+    match &profile.ruleset {
+        Ruleset::Generated => Ok(render(&profile.behavior, site)),
+        Ruleset::File(file) => {
+            let folder = Path::new(catalogue.path()).parent().unwrap_or(Path::new(""));
+            let path = folder.join(file);
+            let text = std::fs::read_to_string(&path)
+                .map_err(|e| Error::io(tried(), format!("read {}", path.display()), &e))?;
+            Ok(render_own(&text, &profile.behavior, site))
+        }
+        Ruleset::Command(_) => Err(Error::other(tried(), "NATs made by a command are not run yet")),
     }
 }
 

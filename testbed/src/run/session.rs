@@ -1,21 +1,23 @@
-//! A whole run: controls made, trials run side by side, cells concluded as they finish.
+//! A whole run: NATs proved, controls made, trials run side by side, cells concluded as they finish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::lab::WireEngine;
-use crate::model::event::{Ending, Event, RunInfo};
+use crate::model::catalogue::Profile;
+use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
 use crate::model::outcome::Trial;
 use crate::run::attempt::attempt;
 use crate::run::control::control;
 use crate::run::environment::environment;
-use crate::run::pool::Pool;
-use crate::run::queue::Queue;
+use crate::run::pool::{Pool, rules};
+use crate::run::prove::{self, Depth, Subject, prove};
+use crate::run::queue::{Queue, Task};
 use crate::run::request::{Cancel, Request, RunError};
 use crate::run::setting::{Ready, Setting};
 use crate::run::verdict::conclude;
@@ -44,7 +46,10 @@ pub async fn run(
     let engine =
         WireEngine::start().map_err(|e| crate::kernel::Error::other("start the wires", e.to_string()))?;
     tell(Event::RunStarted(info(&request, &engine)));
-    let mut refused = Refused::new();
+    let mut refused = tokio::select! {
+        refused = prove_nats(&request, &cells, &mut tell) => refused,
+        () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
+    };
     let pool = Pool::new(engine, request.suite.topology.clone(), request.catalogue.clone(), 2 * request.jobs);
     let mut queue = Queue::new(cells.len(), request.suite.trials);
     tokio::select! {
@@ -76,6 +81,49 @@ fn info(request: &Request, engine: &WireEngine) -> RunInfo {
 /// Cells that cannot be run, by index, with the reason.
 type Refused = BTreeMap<usize, String>;
 
+/// Proves each NAT of the run once; cells with one that does not behave as declared are refused.
+async fn prove_nats(request: &Request, cells: &[Ready], tell: &mut impl FnMut(Event)) -> Refused {
+    let names: BTreeSet<&String> = cells.iter().flat_map(|c| c.setting.nats.values()).collect();
+    let profiles = names.into_iter().filter_map(|name| request.catalogue.get(name));
+    let proof = |profile: &Profile| {
+        let rules = rules(&request.catalogue, profile, &prove::site());
+        let (name, declared) = (profile.name.clone(), profile.behavior);
+        async move {
+            match rules {
+                Ok(config) => prove(Subject { name, declared, config }, Depth::Quick).await,
+                Err(error) => {
+                    ProofResult { nat: name, error: Some(error.to_string()), ..ProofResult::default() }
+                }
+            }
+        }
+    };
+    // Each takes some tens of milliseconds, nearly all of it waiting.
+    let mut proofs = stream::iter(profiles.map(proof)).buffer_unordered(request.jobs);
+    let mut refused = Refused::new();
+    while let Some(proof) = proofs.next().await {
+        if !proof.holds() {
+            let why = why_not(&proof);
+            let with_it = |cell: &&(usize, &Ready)| cell.1.setting.nats.values().any(|n| *n == proof.nat);
+            refused.extend(cells.iter().enumerate().filter(|c| with_it(&c)).map(|(at, _)| (at, why.clone())));
+        }
+        tell(Event::NatProved(proof));
+    }
+    refused
+}
+
+/// The first difference between what a NAT declares and what it does.
+fn why_not(proof: &ProofResult) -> String {
+    let differs = proof.rows.iter().find(|row| !row.agrees);
+    match (&proof.error, differs) {
+        (Some(error), _) => format!("NAT \"{}\" could not be proved: {error}", proof.nat),
+        (None, Some(row)) => format!(
+            "NAT \"{}\" does not behave as declared, so the cell was not run: expected {}: {}; observed: {}",
+            proof.nat, row.axis, row.expected, row.observed
+        ),
+        (None, None) => String::new(),
+    }
+}
+
 /// Makes the negative control of each setting once.
 async fn make_controls(request: &Request, pool: &Pool, cells: &[Ready], refused: &mut Refused) {
     let mut by_setting: BTreeMap<&Setting, Vec<usize>> = BTreeMap::new();
@@ -85,8 +133,7 @@ async fn make_controls(request: &Request, pool: &Pool, cells: &[Ready], refused:
     let topology = &request.suite.topology;
     let one =
         |members: Vec<usize>| async move { (control(pool, &cells[members[0]], topology).await, members) };
-    let mut controls =
-        futures::stream::iter(by_setting.into_values().map(one)).buffer_unordered(request.jobs);
+    let mut controls = stream::iter(by_setting.into_values().map(one)).buffer_unordered(request.jobs);
     while let Some((wrong, members)) = controls.next().await {
         if let Some(why) = wrong {
             refused.extend(members.into_iter().map(|at| (at, why.clone())));
@@ -98,7 +145,7 @@ async fn make_controls(request: &Request, pool: &Pool, cells: &[Ready], refused:
 #[derive(Debug)]
 enum Message {
     Started { cell: usize, number: u32 },
-    Finished { cell: usize, trial: Trial, artefacts: Option<Box<crate::model::event::Artefacts>> },
+    Finished { cell: usize, trial: Trial, artefacts: Option<Box<Artefacts>> },
 }
 
 /// Runs all trials; returns when the last cell is told, or soon after the user wants to stop.
@@ -140,7 +187,7 @@ async fn work(stage: Arc<Stage>, sender: UnboundedSender<Message>) {
 }
 
 impl Stage {
-    fn next(&self) -> Option<crate::run::queue::Task> {
+    fn next(&self) -> Option<Task> {
         self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 
