@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::classify::class::Class;
+
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -16,6 +18,8 @@ pub enum Event {
         /// All of them.
         endpoints: Vec<SocketAddrV4>,
     },
+    /// What the local NAT does.
+    Nat(Class),
     /// A rendezvous server's figures.
     Metrics(Metrics),
     /// An external endpoint was learnt.

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod meeting;
 pub mod method;
 pub mod predict;
+pub mod probe;
 pub mod puncher;
 pub mod rendezvous;
 pub mod secret;

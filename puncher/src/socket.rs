@@ -5,7 +5,7 @@
 //! `inet_bind_conflict`). Nothing here retries; that is a method's decision.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -85,13 +85,30 @@ pub fn dial(local: SocketAddrV4, remote: SocketAddrV4, reach: Reach) -> io::Resu
     if let Reach::Hops(hops) = reach {
         limit_hops(&socket, hops)?;
     }
+    let stream = connect(socket, remote)?;
+    if let Reach::Hops(_) = reach {
+        // Retransmissions go all the way.
+        SockRef::from(&stream).set_ttl_v4(64)?;
+    }
+    Ok(stream)
+}
+
+/// Sends a SYN that lives for so many hops and dies of the ICMP error, which [`icmp_error`] then tells.
+///
+/// # Errors
+/// When the socket cannot be made or the kernel refuses at once.
+pub fn dial_hops(local: SocketAddrV4, remote: SocketAddrV4, hops: u8) -> io::Result<TcpStream> {
+    let socket = bind_shared(local)?;
+    socket.set_ttl_v4(hops.into())?;
+    keep_icmp_errors(&socket)?;
+    connect(socket, remote)
+}
+
+fn connect(socket: Socket, remote: SocketAddrV4) -> io::Result<TcpStream> {
     match socket.connect(&remote.into()) {
         Ok(()) => {}
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
         Err(error) => return Err(error),
-    }
-    if let Reach::Hops(_) = reach {
-        socket.set_ttl_v4(64)?;
     }
     TcpStream::from_std(socket.into())
 }
@@ -104,18 +121,74 @@ fn limit_hops(socket: &Socket, hops: u8) -> io::Result<()> {
 }
 
 fn set_min_ttl(fd: RawFd, ttl: u8) -> io::Result<()> {
-    let value = libc::c_int::from(ttl);
+    set_ip_option(fd, libc::IP_MINTTL, ttl.into())
+}
+
+/// Has the kernel keep ICMP errors that come for this socket, for [`icmp_error`].
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn keep_icmp_errors(socket: &impl AsRawFd) -> io::Result<()> {
+    set_ip_option(socket.as_raw_fd(), libc::IP_RECVERR, 1)
+}
+
+fn set_ip_option(fd: RawFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: `value` is a live int of the length given, and the kernel only reads it.
     let done = unsafe {
-        libc::setsockopt(
-            fd,
-            libc::IPPROTO_IP,
-            libc::IP_MINTTL,
-            (&raw const value).cast(),
-            size_of_val(&value) as u32,
-        )
+        libc::setsockopt(fd, libc::IPPROTO_IP, option, (&raw const value).cast(), size_of_val(&value) as u32)
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// ICMP: time to live exceeded (RFC 792).
+pub const TIME_EXCEEDED: u8 = 11;
+
+/// An ICMP error that came for a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IcmpError {
+    /// The type, see RFC 792.
+    pub kind: u8,
+    /// Who sent it.
+    pub from: Ipv4Addr,
+}
+
+/// Room for one control message: `sock_extended_err` and the sender's address, with its header.
+#[repr(align(8))]
+struct Control([u8; 128]);
+
+/// The last ICMP error that was kept for this socket.
+#[must_use]
+pub fn icmp_error(stream: &TcpStream) -> Option<IcmpError> {
+    let (mut data, mut control) = ([0u8; 64], Control([0; 128]));
+    let mut part = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
+    // SAFETY: a msghdr of zeros is a valid empty one.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = control.0.len();
+    // SAFETY: `message` points to buffers that live as long as the call, with their lengths.
+    let got = unsafe { libc::recvmsg(stream.as_raw_fd(), &raw mut message, libc::MSG_ERRQUEUE) };
+    if got < 0 {
+        return None;
+    }
+    // SAFETY: `message` was filled by recvmsg; the macro stays within `msg_controllen`.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message).as_ref() }?;
+    if (header.cmsg_level, header.cmsg_type) != (libc::IPPROTO_IP, libc::IP_RECVERR) {
+        return None;
+    }
+    let wanted = size_of::<libc::sock_extended_err>() + size_of::<libc::sockaddr_in>();
+    // SAFETY: only computes a length.
+    if header.cmsg_len < unsafe { libc::CMSG_LEN(wanted as u32) } as usize {
+        return None;
+    }
+    // SAFETY: the data is a sock_extended_err followed by a sockaddr_in: its length was checked above.
+    let (error, sender) = unsafe {
+        let error = libc::CMSG_DATA(header).cast::<libc::sock_extended_err>();
+        (error.read_unaligned(), error.add(1).cast::<libc::sockaddr_in>().read_unaligned())
+    };
+    let from = Ipv4Addr::from(u32::from_be(sender.sin_addr.s_addr));
+    (error.ee_origin == libc::SO_EE_ORIGIN_ICMP).then_some(IcmpError { kind: error.ee_type, from })
 }
 
 /// Waits until the socket is connected both ways, or cannot be.

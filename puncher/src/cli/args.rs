@@ -28,6 +28,8 @@ pub(super) enum Command {
     /// Once connected, standard input goes to the peer and what it sends to standard output, until both have ended;
     /// --json, --exec, --forward and --to do otherwise.
     Connect(Box<ConnectArgs>),
+    /// Tell what the local NAT does
+    Probe(ProbeArgs),
     /// Print a ticket, for a meeting without a rendezvous server
     Ticket(TicketArgs),
     /// Write a new key file
@@ -146,6 +148,25 @@ impl From<LowPortsArg> for LowPorts {
             LowPortsArg::Never => Self::Never,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProbeArgs {
+    /// Endpoints of one rendezvous server; it names its others itself
+    #[arg(long = "rendezvous", required = true, value_name = "IP:PORT")]
+    pub(super) rendezvous: Vec<SocketAddrV4>,
+    /// The local endpoint to look from
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:0")]
+    pub(super) bind: SocketAddrV4,
+    /// How many local ports to try; a bias among the ports shows from about a thousand
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(super) samples: u16,
+    /// How long to wait for the answer to a SYN that may be dropped
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub(super) wait: Duration,
+    /// Tell events as JSON lines on standard output
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -11,9 +11,12 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use args::Cli;
-use args::{Command, ConnectArgs, KeyArgs, RendezvousArgs, TicketArgs};
+use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, RendezvousArgs, TicketArgs};
 
+use crate::classify::class::classify;
 use crate::contract::{Event, Outcome};
+use crate::limits;
+use crate::probe::ProbeConfig;
 use crate::rendezvous::server::Server;
 use crate::{Config, ConnectError, Connection, Meeting, Puncher, SealedTicket, Secret, Ticket};
 
@@ -32,6 +35,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let result = match cli.command {
         Command::Rendezvous(args) => runtime.block_on(rendezvous(args)),
         Command::Connect(args) => runtime.block_on(connect(*args)),
+        Command::Probe(args) => runtime.block_on(probe(args)),
         Command::Ticket(args) => ticket(&args),
         Command::Key(args) => key(&args),
     };
@@ -138,6 +142,31 @@ async fn meet(
         Some(peer) => puncher.connect_to(&meeting, peer, args.start_in.unwrap_or(Duration::ZERO)).await,
         None => puncher.connect(&meeting).await,
     })
+}
+
+async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
+    // Each sample holds a connection; what the system does not allow is not sampled.
+    let samples = u16::try_from(limits::make_room(args.samples.into())?).unwrap_or(args.samples);
+    let config = ProbeConfig { rendezvous: args.rendezvous, bind: args.bind, samples, wait: args.wait };
+    let json = args.json;
+    let evidence = crate::probe::probe(&config, |event| {
+        if json {
+            tell(event);
+        }
+    });
+    let class = match evidence.await {
+        Ok(evidence) => classify(&evidence),
+        Err(error) => {
+            say(&error.to_string());
+            return Ok(ExitCode::from(NO_PATH));
+        }
+    };
+    if json {
+        tell(&Event::Nat(class));
+    } else {
+        writeln!(io::stdout(), "{class}").context("cannot write the result")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn ticket(args: &TicketArgs) -> anyhow::Result<ExitCode> {

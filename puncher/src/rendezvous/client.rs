@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::classify::Observation;
 use crate::meeting::Role;
-use crate::rendezvous::message::{FrameReader, Reply, Request, VERSION, write_frame};
+use crate::rendezvous::message::{Answer, FrameReader, Reply, Request, VERSION, write_frame};
 use crate::secret::Sealed;
 use crate::socket::{self, Reach, Refusal};
 
@@ -62,6 +62,19 @@ pub struct Link {
 }
 
 impl Link {
+    /// Has the server send SYNs to where this connection comes from; what became of those from its address, and of those
+    /// from another one.
+    ///
+    /// # Errors
+    /// When the connection is lost or the server says something else.
+    pub async fn knock(&mut self, wait_ms: u32) -> Result<(Answer, Answer), ClientError> {
+        write_frame(&mut self.writer, &Request::Knock { wait_ms }).await?;
+        match self.reader.next().await? {
+            Some(Reply::Knocked { same_address, other_address }) => Ok((same_address, other_address)),
+            other => Err(ClientError::Unexpected(format!("{other:?}"))),
+        }
+    }
+
     /// What the server saw of it.
     #[must_use]
     pub fn observation(&self) -> Observation {
@@ -116,6 +129,22 @@ impl Client {
             let link = timeout(STRAGGLER, open(dialled, server)).await;
             link.unwrap_or_else(|_| Err("unanswered".into()))
         }
+    }
+
+    /// Connects from the same port to the server's other endpoints, those that were not named.
+    pub async fn connect_to_the_rest(&mut self) {
+        let known: Vec<_> = self.observations().iter().map(|seen| seen.server).collect();
+        let rest: Vec<_> =
+            self.primary.endpoints.iter().copied().filter(|endpoint| !known.contains(endpoint)).collect();
+        if let Ok(links) = connect_all(self.local, &rest).await {
+            self.others.extend(links);
+        }
+    }
+
+    /// The endpoint that the conversation is with.
+    #[must_use]
+    pub fn server(&self) -> SocketAddrV4 {
+        self.primary.observation.server
     }
 
     /// Keeps a connection open as long as this lives.

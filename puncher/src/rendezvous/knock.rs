@@ -27,17 +27,20 @@ async fn from(address: Option<Ipv4Addr>, target: SocketAddrV4, wait: Duration) -
     let Some(address) = address else { return Answer::Untried };
     let stream = match socket::dial(SocketAddrV4::new(address, 0), target, Reach::Peer) {
         Ok(stream) => stream,
-        Err(error) => return answer(Refusal::from(&error)),
+        Err(error) => return answer(Refusal::from(&error), false),
     };
+    // Without it a reset and an ICMP port unreachable look alike.
+    let kept = socket::keep_icmp_errors(&stream).is_ok();
     match timeout(wait, socket::settled(&stream)).await {
         Ok(Ok(())) => Answer::Accepted,
-        Ok(Err(refusal)) => answer(refusal),
+        Ok(Err(refusal)) => answer(refusal, kept && socket::icmp_error(&stream).is_some()),
         Err(_) => Answer::Silence,
     }
 }
 
-fn answer(refusal: Refusal) -> Answer {
+fn answer(refusal: Refusal, by_icmp: bool) -> Answer {
     match refusal {
+        Refusal::Reset if by_icmp => Answer::IcmpPort,
         Refusal::Reset => Answer::Reset,
         Refusal::Unreachable => Answer::Icmp,
         Refusal::TimedOut => Answer::Silence,

@@ -2,6 +2,8 @@
 //!
 //! What the next mapping will be is computed in `predict` from what is decided here.
 
+pub mod class;
+
 use std::net::SocketAddrV4;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,432 @@
+//! A NAT's behaviour from all that a probe observed: a pure function.
+//!
+//! Every rule says "unknown" rather than guess. What could make it wrong: another host using the NAT at the same time (the
+//! majority decides), and luck (four ports in a row by chance: once in ten thousand million).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::Serialize;
+
+use super::{Observation, step};
+use crate::predict::{LIKELIER, RANDOM_POOL};
+use crate::rendezvous::message::Answer;
+
+/// All that a probe observed.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// One local port, towards every endpoint of the server, in order.
+    pub one_port: Vec<Observation>,
+    /// Other local ports, drawn at random, towards one endpoint, in order.
+    pub many_ports: Vec<Observation>,
+    /// SYNs from the server's address that was spoken to, from another port.
+    pub same_address: Option<Answer>,
+    /// SYNs from an address that was not spoken to.
+    pub other_address: Option<Answer>,
+    /// A connection of two own ports by way of their external endpoints.
+    pub hairpin: Option<Answer>,
+    /// Which router, if any, said that a SYN of this many hops had lived too long; in order of hops, from 1.
+    pub routers: Vec<Option<Ipv4Addr>>,
+    /// The external port of a source port below 1024, if one may be bound.
+    pub low: Option<u16>,
+}
+
+/// When two flows of one internal endpoint share an external endpoint (RFC 4787 section 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mapping {
+    /// There is no translation.
+    None,
+    /// Always.
+    EndpointIndependent,
+    /// When the remote address is the same.
+    AddressDependent,
+    /// When remote address and port are the same.
+    AddressAndPortDependent,
+    /// It differs, but the server has too few endpoints to tell by what.
+    Dependent,
+    /// Nothing was observed, or one endpoint only.
+    Unknown,
+}
+
+/// How a new external port is chosen (RFC 4787 section 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "rule")]
+pub enum Choice {
+    /// The internal port, or there is no translation.
+    Preserving,
+    /// The last one and a step.
+    Sequential {
+        /// May be negative.
+        step: i32,
+    },
+    /// No rule, from all ports as far as seen.
+    Random {
+        /// Whether the lowest 1,024 came up too often for an even draw: the Linux kernel draws like this.
+        biased: bool,
+    },
+    /// No rule, from a part of the ports.
+    Range {
+        /// Lowest seen.
+        low: u16,
+        /// Highest seen.
+        high: u16,
+    },
+    /// Too few observations.
+    Unknown,
+}
+
+/// Who may send to an external endpoint (RFC 4787 section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filtering {
+    /// Anyone.
+    EndpointIndependent,
+    /// Addresses that were spoken to.
+    AddressDependent,
+    /// Endpoints that were spoken to.
+    AddressAndPortDependent,
+    /// It could not be tried.
+    Unknown,
+}
+
+/// A NAT, or what stands for one, as seen from inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Class {
+    /// The external addresses seen.
+    pub addresses: BTreeSet<Ipv4Addr>,
+    /// When an external endpoint is reused.
+    pub mapping: Mapping,
+    /// How a new one is chosen.
+    pub allocation: Choice,
+    /// Who may send to it.
+    pub filtering: Filtering,
+    /// The answer to a SYN that is not let in (RFC 5382 REQ-4).
+    pub unsolicited_syn: Answer,
+    /// Whether inside hosts reach each other by external endpoints (RFC 5382 REQ-8).
+    pub hairpinning: Option<bool>,
+    /// NATs between here and the server: at least so many.
+    pub layers: u8,
+    /// Hops a SYN must live to have passed them all, if the routers say.
+    pub hops: Option<u8>,
+    /// Whether source ports below 1024 are mapped to ports below 1024, if that could be tried.
+    pub keeps_low_ports: Option<bool>,
+}
+
+/// What all the observations amount to.
+#[must_use]
+pub fn classify(evidence: &Evidence) -> Class {
+    let mapping = mapping(&evidence.one_port);
+    let all = || evidence.one_port.iter().chain(&evidence.many_ports);
+    let filtering = filtering(evidence);
+    Class {
+        addresses: all().map(|seen| *seen.external.ip()).collect(),
+        mapping,
+        allocation: if mapping == Mapping::None { Choice::Preserving } else { choice(&evidence.many_ports) },
+        filtering,
+        unsolicited_syn: unsolicited(evidence),
+        hairpinning: hairpinning(evidence.hairpin),
+        layers: if mapping == Mapping::None { 0 } else { layers(&evidence.routers).max(1) },
+        hops: hops(&evidence.routers),
+        keeps_low_ports: evidence.low.map(|port| port < 1024),
+    }
+}
+
+fn mapping(one_port: &[Observation]) -> Mapping {
+    let Some(first) = one_port.first() else { return Mapping::Unknown };
+    if one_port.iter().all(|seen| seen.external == seen.local) {
+        return Mapping::None;
+    }
+    if one_port.len() < 2 {
+        return Mapping::Unknown;
+    }
+    if one_port.iter().all(|seen| seen.external == first.external) {
+        return Mapping::EndpointIndependent;
+    }
+    let mut by_address: BTreeMap<Ipv4Addr, Vec<_>> = BTreeMap::new();
+    for seen in one_port {
+        by_address.entry(*seen.server.ip()).or_default().push(seen.external);
+    }
+    let mut groups = by_address.values().filter(|externals| externals.len() > 1).peekable();
+    if groups.peek().is_none() {
+        return Mapping::Dependent;
+    }
+    if groups.all(|externals| externals.iter().all(|external| *external == externals[0])) {
+        Mapping::AddressDependent
+    } else {
+        Mapping::AddressAndPortDependent
+    }
+}
+
+/// Fewest observations that show a rule.
+const ENOUGH: usize = 4;
+
+/// Fewest that show a range: of 64,512 ports, sixteen lie within a quarter once in a hundred million times.
+const ENOUGH_FOR_A_RANGE: usize = 16;
+
+fn choice(seen: &[Observation]) -> Choice {
+    if seen.len() < ENOUGH {
+        return Choice::Unknown;
+    }
+    let kept = seen.iter().filter(|seen| seen.external.port() == seen.local.port()).count();
+    if kept * 4 >= seen.len() * 3 {
+        return Choice::Preserving;
+    }
+    if let Some(step) = common_step(seen) {
+        return Choice::Sequential { step };
+    }
+    let ports = || seen.iter().map(|seen| seen.external.port());
+    match (ports().min(), ports().max()) {
+        (Some(low), Some(high))
+            if seen.len() >= ENOUGH_FOR_A_RANGE && u32::from(high - low) < RANDOM_POOL / 4 =>
+        {
+            Choice::Range { low, high }
+        }
+        _ => Choice::Random {
+            biased: is_biased(seen.len(), ports().filter(|port| LIKELIER.contains(port)).count()),
+        },
+    }
+}
+
+/// The step that most pairs of neighbours have in common, when it is small.
+fn common_step(seen: &[Observation]) -> Option<i32> {
+    let mut steps: BTreeMap<i32, usize> = BTreeMap::new();
+    for pair in seen.windows(2) {
+        if let Some(step) = step(pair) {
+            *steps.entry(step).or_default() += 1;
+        }
+    }
+    let (step, count) = steps.into_iter().max_by_key(|(_, count)| *count)?;
+    (count * 2 >= seen.len() - 1).then_some(step)
+}
+
+/// Whether so many hits among the likelier ports come up in an even draw less than once in a thousand times.
+fn is_biased(draws: usize, hits: usize) -> bool {
+    let chance = LIKELIER.len() as f64 / f64::from(RANDOM_POOL);
+    // The distribution is summed from the top by its recurrence, starting at no hits.
+    let mut probability = (1.0 - chance).powf(draws as f64);
+    let mut below = 0.0;
+    for hit in 0..hits {
+        below += probability;
+        probability *= (draws - hit) as f64 / (hit + 1) as f64 * chance / (1.0 - chance);
+    }
+    1.0 - below < 1e-3
+}
+
+fn filtering(evidence: &Evidence) -> Filtering {
+    match (evidence.same_address, evidence.other_address) {
+        (_, Some(Answer::Accepted)) => Filtering::EndpointIndependent,
+        (Some(Answer::Accepted), Some(Answer::Untried) | None) => Filtering::Unknown,
+        (Some(Answer::Accepted), Some(_)) => Filtering::AddressDependent,
+        (Some(Answer::Untried) | None, _) => Filtering::Unknown,
+        (Some(_), _) => Filtering::AddressAndPortDependent,
+    }
+}
+
+fn unsolicited(evidence: &Evidence) -> Answer {
+    let answers = [evidence.other_address, evidence.same_address].into_iter().flatten();
+    answers
+        .filter(|answer| !matches!(answer, Answer::Accepted | Answer::Untried))
+        .next()
+        .unwrap_or(Answer::Untried)
+}
+
+fn hairpinning(hairpin: Option<Answer>) -> Option<bool> {
+    match hairpin? {
+        Answer::Accepted => Some(true),
+        Answer::Untried => None,
+        Answer::Reset | Answer::IcmpPort | Answer::Icmp | Answer::Silence => Some(false),
+    }
+}
+
+/// The private networks on the way out: each change of network is a translation that can be seen.
+fn layers(routers: &[Option<Ipv4Addr>]) -> u8 {
+    let inside = routers.iter().take_while(|router| router.is_none_or(|address| network(address).is_some()));
+    let mut networks: Vec<u8> = inside.flatten().filter_map(|address| network(*address)).collect();
+    networks.dedup();
+    u8::try_from(networks.len()).unwrap_or(u8::MAX)
+}
+
+/// The first hop whose router is outside.
+fn hops(routers: &[Option<Ipv4Addr>]) -> Option<u8> {
+    let place = routers.iter().position(|router| router.is_some_and(|address| network(address).is_none()))?;
+    u8::try_from(place + 1).ok()
+}
+
+/// Which of the private (RFC 1918) or shared (RFC 6598) networks an address is in.
+fn network(address: Ipv4Addr) -> Option<u8> {
+    match address.octets() {
+        [10, ..] => Some(10),
+        [172, 16..=31, ..] => Some(172),
+        [192, 168, ..] => Some(192),
+        [100, 64..=127, ..] => Some(100),
+        [169, 254, ..] => Some(169),
+        _ => None,
+    }
+}
+
+/// Hops to the first router outside, for who only wants to know that.
+#[must_use]
+pub fn hops_to_outside(routers: &[Option<Ipv4Addr>]) -> Option<u8> {
+    hops(routers)
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        writeln!(f, "external address  {}", addresses.join(", "))?;
+        writeln!(f, "mapping           {}", word(&self.mapping))?;
+        writeln!(f, "allocation        {}", self.allocation)?;
+        writeln!(f, "filtering         {}", word(&self.filtering))?;
+        writeln!(f, "unsolicited SYN   {}", word(&self.unsolicited_syn))?;
+        let yes = |answer: Option<bool>| answer.map_or("unknown", |yes| if yes { "yes" } else { "no" });
+        writeln!(f, "hairpinning       {}", yes(self.hairpinning))?;
+        writeln!(f, "keeps low ports   {}", yes(self.keeps_low_ports))?;
+        write!(f, "NAT layers        ")?;
+        match self.layers {
+            0 => write!(f, "none"),
+            layers => write!(f, "at least {layers}"),
+        }?;
+        self.hops.map_or(Ok(()), |hops| write!(f, ", the first router outside is {hops} hops away"))
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Preserving => f.write_str("preserving"),
+            Self::Sequential { step } => write!(f, "sequential, {step:+}"),
+            Self::Random { biased: true } => f.write_str("random, the lowest ports more often"),
+            Self::Random { biased: false } => f.write_str("random"),
+            Self::Range { low, high } => write!(f, "random, seen from {low} to {high}"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+/// A value by its name in JSON.
+fn word(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+
+    use super::*;
+
+    fn observation(local: u16, server: (u8, u16), external: u16) -> Observation {
+        Observation {
+            local: SocketAddrV4::new([10, 0, 0, 2].into(), local),
+            server: SocketAddrV4::new([203, 0, 113, server.0].into(), server.1),
+            external: SocketAddrV4::new([192, 0, 2, 2].into(), external),
+        }
+    }
+
+    fn one_port(externals: [u16; 4]) -> Vec<Observation> {
+        let servers = [(1, 7000), (1, 7001), (2, 7000), (2, 7001)];
+        servers
+            .into_iter()
+            .zip(externals)
+            .map(|(server, external)| observation(5000, server, external))
+            .collect()
+    }
+
+    fn many(pairs: &[(u16, u16)]) -> Vec<Observation> {
+        pairs.iter().map(|(local, external)| observation(*local, (1, 7000), *external)).collect()
+    }
+
+    #[test]
+    fn mapping_is_told_by_what_changes_it() {
+        let cases = [
+            ([6000, 6000, 6000, 6000], Mapping::EndpointIndependent),
+            ([58925, 58925, 8680, 8680], Mapping::AddressDependent),
+            ([20006, 20007, 20008, 20009], Mapping::AddressAndPortDependent),
+            ([30664, 9514, 16407, 32316], Mapping::AddressAndPortDependent),
+        ];
+        for (externals, expected) in cases {
+            assert_eq!(mapping(&one_port(externals)), expected, "{externals:?}");
+        }
+        let two = [observation(5000, (1, 7000), 1024), observation(5000, (2, 7001), 1025)];
+        assert_eq!(mapping(&two), Mapping::Dependent);
+        assert_eq!(mapping(&[]), Mapping::Unknown);
+        let mut open = one_port([5000; 4]);
+        open.iter_mut().for_each(|seen| seen.external = seen.local);
+        assert_eq!(mapping(&open), Mapping::None);
+    }
+
+    #[test]
+    fn allocation_is_told_from_many_ports() {
+        let kept = [(4001, 4001), (4777, 4777), (5100, 5100), (6031, 6031)];
+        assert_eq!(choice(&many(&kept)), Choice::Preserving);
+        let counted = [(4001, 20000), (4777, 20001), (5100, 20002), (6031, 20003)];
+        assert_eq!(choice(&many(&counted)), Choice::Sequential { step: 1 });
+        let disturbed = [(4001, 20000), (4777, 20001), (5100, 20005), (6031, 20006), (7031, 20007)];
+        assert_eq!(choice(&many(&disturbed)), Choice::Sequential { step: 1 });
+        let drawn = [(4001, 61661), (4777, 15045), (5100, 11257), (6031, 40404)];
+        assert_eq!(choice(&many(&drawn)), Choice::Random { biased: false });
+        assert_eq!(choice(&many(&drawn[..3])), Choice::Unknown);
+        let block: Vec<_> = (0..20u16).map(|n| (40_000 + 7 * n, 10_000 + (n * 677) % 1000)).collect();
+        assert!(matches!(choice(&many(&block)), Choice::Range { low: 10_000.., high: ..=10_999 }));
+    }
+
+    #[test]
+    fn a_bias_is_told_only_from_enough_draws() {
+        assert!(!is_biased(24, 1));
+        assert!(!is_biased(1000, 16), "an even draw");
+        assert!(is_biased(4000, 125), "the kernel's draw");
+        assert!(!is_biased(0, 0));
+    }
+
+    #[test]
+    fn filtering_is_told_by_who_was_let_in() {
+        use Answer::{Accepted, Reset, Silence, Untried};
+        let cases = [
+            (Some(Accepted), Some(Accepted), Filtering::EndpointIndependent, Untried),
+            (Some(Accepted), Some(Silence), Filtering::AddressDependent, Silence),
+            (Some(Reset), Some(Reset), Filtering::AddressAndPortDependent, Reset),
+            (Some(Accepted), Some(Untried), Filtering::Unknown, Untried),
+            (None, None, Filtering::Unknown, Untried),
+        ];
+        for (same_address, other_address, expected, answer) in cases {
+            let evidence = Evidence { same_address, other_address, ..Evidence::default() };
+            assert_eq!((filtering(&evidence), unsolicited(&evidence)), (expected, answer));
+        }
+    }
+
+    #[test]
+    fn layers_are_the_private_networks_on_the_way() {
+        let router = |text: &str| Some(text.parse::<Ipv4Addr>().unwrap());
+        let home = [router("10.0.0.1"), router("192.0.2.1")];
+        assert_eq!((layers(&home), hops(&home)), (1, Some(2)));
+        let carrier = [router("192.168.1.1"), router("100.64.0.1"), router("192.0.2.1")];
+        assert_eq!((layers(&carrier), hops(&carrier)), (2, Some(3)));
+        let silent = [None, router("192.0.2.1")];
+        assert_eq!((layers(&silent), hops(&silent)), (0, Some(2)));
+        assert_eq!(hops(&[None, None]), None);
+    }
+
+    #[test]
+    fn a_class_reads_as_a_table() {
+        let evidence = Evidence {
+            one_port: one_port([20006, 20007, 20008, 20009]),
+            many_ports: many(&[(4001, 20010), (4777, 20011), (5100, 20012), (6031, 20013)]),
+            same_address: Some(Answer::Silence),
+            other_address: Some(Answer::Silence),
+            hairpin: Some(Answer::Reset),
+            routers: vec!["10.0.0.1".parse().ok(), "192.0.2.1".parse().ok()],
+            low: Some(20014),
+        };
+        let expected = "\
+external address  192.0.2.2
+mapping           address-and-port-dependent
+allocation        sequential, +1
+filtering         address-and-port-dependent
+unsolicited SYN   silence
+hairpinning       no
+keeps low ports   no
+NAT layers        at least 1, the first router outside is 2 hops away";
+        assert_eq!(classify(&evidence).to_string(), expected);
+    }
+}

@@ -1,0 +1,155 @@
+//! Finds out what the local NAT does, with a rendezvous server and nothing but TCP.
+//!
+//! It only gathers; what the observations amount to is decided in `classify::class`. Connections stay open until the end,
+//! because their mappings are what is looked at.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::classify::class::Evidence;
+use crate::contract::Event;
+use crate::method::pool;
+use crate::rendezvous::client::{Client, ClientError, Link};
+use crate::rendezvous::message::Answer;
+use crate::socket::{self, Reach, Refusal};
+
+/// How to look.
+#[derive(Debug, Clone)]
+pub struct ProbeConfig {
+    /// Endpoints of one rendezvous server. With two addresses and two ports, all of it can be told.
+    pub rendezvous: Vec<SocketAddrV4>,
+    /// The local endpoint to look from.
+    pub bind: SocketAddrV4,
+    /// How many local ports to try.
+    pub samples: u16,
+    /// How long to wait for the answer to a SYN that may be dropped.
+    pub wait: Duration,
+}
+
+/// Most hops that are looked at.
+const MOST_HOPS: u8 = 8;
+
+/// Gathers, and tells each mapping as it is learnt.
+///
+/// # Errors
+/// When the server cannot be reached.
+pub async fn probe(config: &ProbeConfig, mut tell: impl FnMut(&Event)) -> Result<Evidence, ClientError> {
+    let mut client = Client::connect(config.bind, &config.rendezvous).await?;
+    client.connect_to_the_rest().await;
+    let mut evidence = Evidence { one_port: client.observations(), ..Evidence::default() };
+    let links = sample(&client, config.samples).await;
+    evidence.many_ports = links.iter().map(Link::observation).collect();
+    for seen in evidence.one_port.iter().chain(&evidence.many_ports) {
+        tell(&Event::Mapped { local: seen.local, external: seen.external, server: seen.server });
+    }
+    if let Ok(link) = client.measure(pool::low_source(&mut rand::rng())).await {
+        evidence.low = Some(link.observation().external.port());
+    }
+    let (knocked, hairpin, routers) = tokio::join!(
+        knock(&client, config.wait),
+        hairpin(&client, config.wait),
+        routers(client.local(), client.server(), config.wait)
+    );
+    if let Some((same_address, other_address)) = knocked {
+        evidence.same_address = Some(same_address);
+        evidence.other_address = Some(other_address);
+    }
+    evidence.hairpin = hairpin;
+    evidence.routers = routers;
+    Ok(evidence)
+}
+
+/// Connections from so many local ports; their SYNs leave in order.
+async fn sample(client: &Client, count: u16) -> Vec<Link> {
+    let mut measuring = JoinSet::new();
+    for place in 0..count {
+        let link = client.measure(0);
+        measuring.spawn(async move { (place, link.await) });
+    }
+    let mut links = Vec::new();
+    while let Some(measured) = measuring.join_next().await {
+        if let Ok((place, Ok(link))) = measured {
+            links.push((place, link));
+        }
+    }
+    links.sort_by_key(|(place, _)| *place);
+    links.into_iter().map(|(_, link)| link).collect()
+}
+
+/// Has the server send SYNs to a fresh mapping, from where it has not been spoken to.
+async fn knock(client: &Client, wait: Duration) -> Option<(Answer, Answer)> {
+    let mut link = client.measure(0).await.ok()?;
+    // Who is let in is accepted here.
+    let _listener = listen(link.observation().local)?;
+    let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+    timeout(wait + Duration::from_secs(2), link.knock(wait_ms)).await.ok()?.ok()
+}
+
+/// Has two own ports dial each other's external endpoints, as two peers behind this NAT would.
+async fn hairpin(client: &Client, wait: Duration) -> Option<Answer> {
+    let (left, right) = tokio::join!(client.measure(0), client.measure(0));
+    let (left, right) = (left.ok()?.observation(), right.ok()?.observation());
+    if left.external.ip() == left.local.ip() {
+        return Some(Answer::Untried);
+    }
+    let _listeners = (listen(left.local)?, listen(right.local)?);
+    let dial = |from: SocketAddrV4, to| async move {
+        let stream = socket::dial(from, to, Reach::Peer).map_err(|error| Refusal::from(&error))?;
+        socket::settled(&stream).await.map(|()| stream)
+    };
+    let both = async {
+        match tokio::join!(dial(left.local, right.external), dial(right.local, left.external)) {
+            (Ok(_), _) | (_, Ok(_)) => Answer::Accepted,
+            (Err(Refusal::Unreachable), _) | (_, Err(Refusal::Unreachable)) => Answer::Icmp,
+            _ => Answer::Reset,
+        }
+    };
+    Some(timeout(wait, both).await.unwrap_or(Answer::Silence))
+}
+
+fn listen(local: SocketAddrV4) -> Option<TcpListener> {
+    let socket = socket::bind_shared(local).ok()?;
+    socket.listen(4).ok()?;
+    TcpListener::from_std(socket.into()).ok()
+}
+
+/// The routers that say a SYN has lived too long, by how many hops it was given; up to the first that arrives.
+pub(crate) async fn routers(
+    local: SocketAddrV4,
+    server: SocketAddrV4,
+    wait: Duration,
+) -> Vec<Option<Ipv4Addr>> {
+    let from = SocketAddrV4::new(*local.ip(), 0);
+    let mut dials = JoinSet::new();
+    for hops in 1..=MOST_HOPS {
+        let dialled = socket::dial_hops(from, server, hops);
+        dials.spawn(async move { (hops, end(dialled.ok(), wait).await) });
+    }
+    let mut ends: Vec<_> = dials.join_all().await;
+    ends.sort_by_key(|(hops, _)| *hops);
+    let before_arrival = ends.into_iter().take_while(|(_, end)| *end != End::Arrived);
+    before_arrival.map(|(_, end)| if let End::Died(router) = end { Some(router) } else { None }).collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Arrived,
+    Died(Ipv4Addr),
+    Unknown,
+}
+
+async fn end(stream: Option<TcpStream>, wait: Duration) -> End {
+    let Some(stream) = stream else { return End::Unknown };
+    match timeout(wait, socket::settled(&stream)).await {
+        Ok(Ok(())) => End::Arrived,
+        Ok(Err(_)) => match socket::icmp_error(&stream) {
+            Some(error) if error.kind == socket::TIME_EXCEEDED => End::Died(error.from),
+            _ => End::Unknown,
+        },
+        Err(_) => End::Unknown,
+    }
+}
