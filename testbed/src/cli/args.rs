@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::cli::filter::Filter;
+use crate::run::Keep;
 
 /// Builds real NATs out of the Linux kernel and tells the truth about TCP hole punching across them.
 #[derive(Debug, Parser)]
@@ -21,6 +22,8 @@ pub struct Args {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a suite; needs root, or --rootless
+    Run(RunArgs),
     /// Show what a suite would run and what theory expects; needs no rights
     Plan(PlanArgs),
     /// List the suites and topologies that come with testbed
@@ -46,6 +49,53 @@ pub struct Selection {
     /// The punching method, instead of those of the suite
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
+}
+
+/// `testbed run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Which cells.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Trials at the same time [default: 16 a processor]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub jobs: Option<NonZeroU32>,
+    /// Fixes all randomness that is not the kernel's [default: the time; it is recorded]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// An empty or new folder for the results [default: testbed-runs/SUITE-1, -2, …]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The trials whose packets, rules and logs are kept: all, those that did not pass and one that did, or none
+    #[arg(long, value_name = "WHICH", default_value = "failed")]
+    pub keep: KeepArg,
+    /// The program to test in place of the puncher that comes with testbed
+    #[arg(long, value_name = "PATH")]
+    pub puncher: Option<PathBuf>,
+    /// Run without root, in a user namespace
+    #[arg(long)]
+    pub rootless: bool,
+}
+
+/// Which trials' artefacts are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub enum KeepArg {
+    /// All.
+    All,
+    /// Those that did not pass, and the first of each cell that did.
+    Failed,
+    /// None.
+    None,
+}
+
+impl From<KeepArg> for Keep {
+    fn from(which: KeepArg) -> Self {
+        match which {
+            KeepArg::All => Self::All,
+            KeepArg::Failed => Self::Failed,
+            KeepArg::None => Self::None,
+        }
+    }
 }
 
 /// `testbed plan`.

@@ -5,6 +5,7 @@ pub mod failure;
 pub mod filter;
 pub mod list;
 pub mod nat;
+pub mod run;
 pub mod select;
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ use crate::cli::failure::Failure;
 /// Why it could not be done; [`Failure::exit_code`] says how to end.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
+        Command::Run(args) => run::run(&args),
         Command::List => list::list(),
         Command::Plan(args) => list::plan(&args),
         Command::Report(args) => list::report(&args),

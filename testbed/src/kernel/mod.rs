@@ -9,6 +9,7 @@ pub mod packet_socket;
 pub mod poller;
 pub mod process;
 pub(crate) mod readiness;
+pub mod resources;
 pub mod ruleset;
 pub mod scheduling;
 pub mod sysctl;

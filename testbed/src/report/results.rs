@@ -331,6 +331,22 @@ impl Results {
     }
 }
 
+impl Results {
+    /// How a run with these results ends: 2 when something broke or the run was stopped, 1 when a cell differs from
+    /// theory, 4 when nothing ran, else 0.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let totals = &self.totals;
+        let broken = totals.error + totals.proofs_failed > 0 || self.ending == EndingDoc::Interrupted;
+        match (broken, totals.differs, totals.cells - totals.skipped) {
+            (true, ..) => 2,
+            (false, 1.., _) => 1,
+            (false, 0, 0) => 4,
+            (false, 0, _) => 0,
+        }
+    }
+}
+
 impl Totals {
     /// Counts the verdicts.
     #[must_use]

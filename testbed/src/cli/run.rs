@@ -1,0 +1,154 @@
+//! `testbed run`: everything checked, then the run, its folder and its table.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::cli::args::RunArgs;
+use crate::cli::failure::Failure;
+use crate::cli::list::{print, terminal_width};
+use crate::cli::select::{self, Selected};
+use crate::kernel::namespace::Namespace;
+use crate::kernel::{process, resources, user_namespace};
+use crate::model::catalogue::Catalogue;
+use crate::model::template;
+use crate::report::folder::Folder;
+use crate::report::recorder::{Recorded, Recorder};
+use crate::report::terminal;
+use crate::run::{self, Cancel, Request};
+
+/// Where runs are put that are not told where to go.
+const RUNS: &str = "testbed-runs";
+
+/// Trials at the same time, unless told otherwise: nearly all of a trial is waiting.
+const JOBS_PER_PROCESSOR: usize = 16;
+
+/// `testbed run`.
+///
+/// # Errors
+/// When something is wrong with what was asked for, or nothing can be run here.
+pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let catalogue = Catalogue::embedded();
+    let selected = select::select(&args.selection, &catalogue)?;
+    let puncher = puncher(args.puncher.as_deref(), &selected)?;
+    if args.rootless {
+        // A process with threads cannot enter a user namespace: this comes before all else that starts any.
+        user_namespace::enter_user_namespace()?;
+    }
+    process::prepare()?;
+    resources::raise_descriptor_limit();
+    // What needs rights is tried before anything is written.
+    Namespace::new()?;
+    let folder = folder(args.out.as_deref(), &selected.suite.name)?;
+    let keys = keys(folder.path())?;
+    let request = Request {
+        suite: selected.suite,
+        cells: selected.cells,
+        catalogue,
+        jobs: args.jobs.map_or_else(default_jobs, |jobs| jobs.get() as usize),
+        seed: args.seed.unwrap_or_else(clock_seed),
+        puncher,
+        keys: keys.clone(),
+        keep: args.keep.into(),
+    };
+    let recorded = record(request, folder);
+    // Only ever held what is of no use any more.
+    let _ = std::fs::remove_dir_all(keys);
+    conclude(recorded?)
+}
+
+/// Runs, and records what happens until the end or until Ctrl-C.
+fn record(request: Request, folder: Folder) -> Result<Recorded, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|why| Failure::new(format!("cannot start the async runtime: {why}")))?;
+    let mut recorder = Recorder::new(folder);
+    let (stop, cancel) = Cancel::new();
+    let run = runtime.block_on(async {
+        tokio::spawn(async move {
+            stop_signal().await;
+            let _ = stop.send(true);
+        });
+        run::run(request, cancel, |event| recorder.event(&event)).await
+    });
+    let recorded = recorder.finish();
+    run.map_err(|error| match error {
+        run::RunError::Kernel(error) => Failure::from(error),
+        other => Failure::new(other.to_string()),
+    })?;
+    Ok(recorded)
+}
+
+/// Waits for Ctrl-C, or for the signal that service managers send.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Prints the table and finds the exit code.
+fn conclude(recorded: Recorded) -> Result<ExitCode, Failure> {
+    print(|out| terminal::write(&recorded.results, terminal_width(), out))?;
+    if let Some(why) = recorded.trouble {
+        return Err(Failure::new(format!("cannot write to \"{}\": {why}", recorded.folder.display())));
+    }
+    Ok(ExitCode::from(recorded.results.exit_code()))
+}
+
+/// The puncher that was named, or the one beside this program, or the one in `PATH`.
+fn puncher(named: Option<&Path>, selected: &Selected) -> Result<PathBuf, Failure> {
+    let program = &selected.suite.program;
+    let words = program.rendezvous.iter().flatten().chain(&program.peer);
+    if !words.into_iter().any(|word| template::uses(word, "puncher")) {
+        return Ok(named.unwrap_or(Path::new("puncher")).to_owned());
+    }
+    if let Some(named) = named {
+        let found = std::path::absolute(named).ok().filter(|path| path.is_file());
+        return found.ok_or_else(|| {
+            let message = format!("cannot run the puncher \"{}\": there is no such file", named.display());
+            Failure::with_help(message, "--puncher takes the path of a program")
+        });
+    }
+    let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("puncher"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path).map(|folder| folder.join("puncher"));
+    beside.into_iter().chain(in_path).find(|candidate| candidate.is_file()).ok_or_else(|| {
+        Failure::with_help(
+            "cannot find puncher beside testbed or in PATH",
+            "cargo build --release builds both; --puncher PATH names another",
+        )
+    })
+}
+
+fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, Failure> {
+    let (made, path) = match out {
+        Some(path) => (Folder::create(path), path),
+        None => (Folder::create_numbered(Path::new(RUNS), suite), Path::new(RUNS)),
+    };
+    made.map_err(|why| {
+        let message = format!("cannot record the run in \"{}\": {why}", path.display());
+        Failure::with_help(message, "--out names a folder that is empty or does not exist yet")
+    })
+}
+
+/// A folder that nobody else may read, for the secrets of the peers.
+fn keys(folder: &Path) -> Result<PathBuf, Failure> {
+    let keys = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).join("keys");
+    let made = DirBuilder::new().mode(0o700).create(&keys);
+    made.map_err(|why| Failure::new(format!("cannot make the folder \"{}\": {why}", keys.display())))?;
+    Ok(keys)
+}
+
+fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from) * JOBS_PER_PROCESSOR
+}
+
+/// A seed for whoever does not care: recorded in the results, so that the run can be repeated.
+fn clock_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or_default()
+}
