@@ -8,8 +8,8 @@ use crate::model::behavior::{Behavior, Translation, UnsolicitedSyn};
 use crate::model::catalogue::Catalogue;
 use crate::model::conditions::LinkConditions;
 use crate::model::outcome::Expectation;
+use crate::model::prediction::{self, Way};
 use crate::model::suite::{Cell, Suite};
-use crate::model::theory::{self, Situation};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 use crate::run::request::RunError;
 use crate::run::story::Who;
@@ -36,9 +36,9 @@ pub struct Ready {
     pub cell: Cell,
     /// The lab that it needs.
     pub setting: Setting,
-    /// What the NATs above peer a declare, innermost first.
+    /// What the NATs on peer a's side of the way to peer b declare, innermost first.
     pub a: Vec<Behavior>,
-    /// What the NATs above peer b declare.
+    /// What those on peer b's side declare.
     pub b: Vec<Behavior>,
     /// What theory says.
     pub expected: Option<Expectation>,
@@ -64,35 +64,34 @@ impl Ready {
     /// # Errors
     /// When it names a NAT that there is not, or the topology has no place for a peer.
     pub fn new(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<Self, RunError> {
-        let behavior = |node: &NodeName| {
+        let topology = &suite.topology;
+        let (from, to) = (peer(topology, Who::A)?, peer(topology, Who::B)?);
+        let nowhere = || RunError::NoPeer { topology: topology.name.clone(), peer: PEERS[1] };
+        let way = Way::between(topology, from.as_str(), to.as_str()).ok_or_else(nowhere)?;
+        let profile = |node: &NodeName| {
             let name = cell.nat(node).unwrap_or_default();
-            let profile = catalogue.get(name).ok_or_else(|| RunError::UnknownNat(name.to_owned()))?;
-            Ok((node.clone(), profile))
+            catalogue.get(name).ok_or_else(|| RunError::UnknownNat(name.to_owned()))
         };
-        let profiles: BTreeMap<_, _> =
-            suite.topology.of_kind(NodeKind::Nat).map(behavior).collect::<Result<_, RunError>>()?;
-        let above = |who| -> Result<Vec<Behavior>, RunError> {
-            let nats = suite.topology.nats_above(&peer(&suite.topology, who)?);
-            Ok(nats.iter().map(|nat| profiles[nat].behavior.clone()).collect())
+        let profiles = topology.of_kind(NodeKind::Nat).map(|node| Ok((node.clone(), profile(node)?)));
+        let profiles: BTreeMap<_, _> = profiles.collect::<Result<_, RunError>>()?;
+        let declared = |path: &[NodeName]| {
+            path.iter().filter_map(|node| profiles.get(node)).map(|profile| profile.behavior).collect()
         };
-        let (a, b) = (above(Who::A)?, above(Who::B)?);
         let transparent = profiles.iter().filter(|(_, p)| p.behavior.translation != Translation::Nat);
         let setting = Setting {
             transparent: transparent.map(|(node, _)| node.clone()).collect(),
             nats: profiles.iter().map(|(node, p)| (node.clone(), p.name.clone())).collect(),
         };
-        let trip = trip(suite, cell)?;
-        let mut ready =
-            Self { cell: cell.clone(), setting, a, b, expected: None, lateness: LATENESS_TOLERATED, trip };
+        let mut ready = Self {
+            cell: cell.clone(),
+            setting,
+            a: declared(&way.up),
+            b: declared(&way.down),
+            expected: prediction::expect(suite, cell, catalogue),
+            lateness: LATENESS_TOLERATED,
+            trip: way.trip(topology, cell.delay()),
+        };
         ready.lateness = ready.tolerated_lateness();
-        ready.expected = theory::expect(&Situation {
-            a: ready.a.iter().collect(),
-            b: ready.b.iter().collect(),
-            method: cell.method(),
-            budget: suite.budget,
-            skew_ms: cell.skew().unwrap_or_default().as_secs_f64() * 1000.0,
-            trip,
-        });
         Ok(ready)
     }
 
@@ -117,20 +116,4 @@ impl Ready {
             LATENESS_TOLERATED
         }
     }
-}
-
-/// One way from peer to peer: the wires up from a to the core and down to b.
-fn trip(suite: &Suite, cell: &Cell) -> Result<Duration, RunError> {
-    let mut trip = Duration::ZERO;
-    let (a, b) = (peer(&suite.topology, Who::A)?, peer(&suite.topology, Who::B)?);
-    let (up, down) = (suite.topology.path_to_core(&a), suite.topology.path_to_core(&b));
-    let wire = |node: &NodeName| suite.topology.nodes[node].up.as_ref().and_then(|up| up.wire);
-    let planned = |delay: Duration| cell.delay().unwrap_or(delay);
-    for conditions in up.iter().filter(|n| !down.contains(n)).filter_map(wire) {
-        trip += planned(conditions.up.delay);
-    }
-    for conditions in down.iter().filter(|n| !up.contains(n)).filter_map(wire) {
-        trip += planned(conditions.down.delay);
-    }
-    Ok(trip)
 }
