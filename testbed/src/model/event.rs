@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::model::evidence::Evidence;
+use crate::model::evidence::{Evidence, Nanos};
 use crate::model::outcome::{CellResult, Trial};
 use crate::model::suite::Cell;
 
@@ -81,6 +81,8 @@ impl ProofResult {
 pub struct Artefacts {
     /// What the wire and connection tracking saw.
     pub evidence: Evidence,
+    /// Nanoseconds from the evidence's clock to the time since 1970.
+    pub unix_offset: Nanos,
     /// What each link of the evidence is called, by its index: `nat-a - core`.
     pub links: Vec<String>,
     /// What the programs said.
@@ -89,6 +91,18 @@ pub struct Artefacts {
     pub nats: Vec<NatRecord>,
     /// How the trial was judged, in a sentence.
     pub judgement: String,
+}
+
+impl Artefacts {
+    /// The folder of a trial's artefacts, below the run's: the cell's id with its slashes made harmless, and the number.
+    #[must_use]
+    pub fn folder(cell: &str, number: u32) -> String {
+        let harmless = |c: char| if c.is_ascii_alphanumeric() || "-+=._".contains(c) { c } else { '~' };
+        format!(
+            "cells/{}/trial-{number}",
+            cell.chars().map(harmless).collect::<String>().trim_start_matches('.')
+        )
+    }
 }
 
 /// What one program of a trial said.

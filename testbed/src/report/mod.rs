@@ -4,6 +4,7 @@
 //! format is made from that, so that an old run can be shown in a new format. [`folder`] writes the run's folder while
 //! the run goes on, [`progress`] shows on standard error how far it is. Nothing here runs anything.
 
+pub mod artefacts;
 pub mod collect;
 mod convert;
 pub mod csv;

@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::model::event::Event;
+use crate::model::event::{Artefacts, Event};
+use crate::report::artefacts;
 use crate::report::collect::Collector;
 use crate::report::folder::Folder;
 use crate::report::progress::Progress;
@@ -48,6 +49,9 @@ impl Recorder {
         self.progress.event(event);
         let written = match self.collector.event(event) {
             Some(cell) => self.folder.cell(cell),
+            None if let Event::TrialKept { cell, number, artefacts } = event => {
+                self.keep(cell, *number, artefacts)
+            }
             None if matches!(event, Event::RunStarted(_)) => self.folder.started(&self.collector.results()),
             None => Ok(()),
         };
@@ -62,6 +66,11 @@ impl Recorder {
         let (results, path) = (collector.results(), folder.path().to_owned());
         let written = folder.finish(&results);
         Recorded { results, folder: path, trouble: trouble.or(written.err()) }
+    }
+
+    fn keep(&self, cell: &str, number: u32, kept: &Artefacts) -> io::Result<()> {
+        let folder = self.folder.path().join(Artefacts::folder(cell, number));
+        artefacts::write(&folder, &format!("{cell}, trial {number}"), kept)
     }
 
     fn note(&mut self, written: io::Result<()>) {

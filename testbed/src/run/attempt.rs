@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::kernel::clock::ClockPair;
 use crate::kernel::error::{Error, Result};
 use crate::lab::Lab;
 use crate::model::address_plan::{AddressPlan, RENDEZVOUS, RENDEZVOUS_ALT};
@@ -151,13 +152,15 @@ impl Scene<'_> {
         let said = [0, 1].map(|i| account::read(claim, &logs[i].stdout, peers[i].end));
         let judgement = self.judgement(stocked.lab.plan(), &evidence, &said);
         let outcome = judgement.outcome.clone();
-        let trial = Trial { number, seed: self.seed.number(), outcome, took, artefacts: None };
-        let keep = match (self.request.keep, &trial.outcome) {
+        let keep = match (self.request.keep, &outcome) {
             (Keep::None, _) => false,
             (Keep::Failed, Outcome::Passed(_)) => number == 1,
             (Keep::All | Keep::Failed, _) => true,
         };
+        let artefacts = keep.then(|| Artefacts::folder(&self.ready.cell.id, number));
+        let trial = Trial { number, seed: self.seed.number(), outcome, took, artefacts };
         let artefacts = keep.then(|| Artefacts {
+            unix_offset: ClockPair::read().unix_offset(),
             links: link_names(stocked.lab.plan()),
             nats: self.nat_records(pool, stocked),
             judgement: sentence(&judgement),
