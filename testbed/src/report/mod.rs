@@ -24,4 +24,6 @@ pub mod terminal;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod tests;

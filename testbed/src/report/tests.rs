@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::report::results::{CellDoc, EndingDoc, Results, Totals};
 use crate::report::sample::{HOSTILE, events, results};
-use crate::report::{collect, csv, folder, html, junit, markdown, terminal};
+use crate::report::{collect, csv, folder, html, junit, markdown, schema, terminal};
 
 fn on_terminal(results: &Results, width: Option<usize>) -> String {
     let mut out = anstream::StripStream::new(Vec::new());
@@ -151,6 +151,25 @@ fn json_reads_back_as_it_was_written_and_another_schema_is_refused() {
         Err("it has schema 9, and this testbed reads schema 1".to_owned())
     );
     assert_eq!(Results::from_json("{}"), Err("it names no schema".to_owned()));
+}
+
+#[test]
+fn json_fits_its_schema_and_damage_is_noticed() {
+    let good = serde_json::to_value(results()).expect("JSON");
+    assert_eq!(schema::faults(schema::RESULTS, &good), [""; 0]);
+    let spoil: [fn(&mut serde_json::Value); 6] = [
+        |run| run["schema"] = 2.into(),
+        |run| run["cells"][3]["verdict"] = "fine".into(),
+        |run| run["cells"][3]["each"][0]["number"] = 0.into(),
+        |run| run["cells"][0]["extra"] = true.into(),
+        |run| run["totals"]["cells"] = "four".into(),
+        |run| drop(run["cells"][2].as_object_mut().expect("a cell").remove("note")),
+    ];
+    for spoil in spoil {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        assert_ne!(schema::faults(schema::RESULTS, &bad), [""; 0], "{bad}");
+    }
 }
 
 #[test]
