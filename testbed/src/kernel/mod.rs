@@ -3,10 +3,12 @@
 pub mod clock;
 pub mod conntrack;
 pub mod error;
+pub mod limits;
 pub mod link;
 pub mod namespace;
 pub mod packet_socket;
 pub mod poller;
+pub mod preflight;
 pub mod process;
 pub(crate) mod readiness;
 pub mod resources;

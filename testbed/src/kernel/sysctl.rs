@@ -24,6 +24,12 @@ impl Sysctl {
         Self { key: key.into(), value: value.to_string() }
     }
 
+    /// Whether this kernel has the setting: machines without IPv6 lack everything below `net.ipv6.`.
+    #[must_use]
+    pub fn exists(&self, _: &Inside) -> bool {
+        path(&self.key).is_some_and(|path| path.exists())
+    }
+
     /// Writes the setting to the namespace that this thread is in.
     ///
     /// # Errors

@@ -20,9 +20,8 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::link::{Device, LOOPBACK, Links};
 use crate::kernel::namespace::{Inside, Namespace};
 use crate::kernel::packet_socket::PacketSocket;
-use crate::kernel::sysctl::Sysctl;
 use crate::lab::node::at;
-use crate::lab::settings::settings;
+use crate::lab::settings;
 use crate::model::address_plan::{AddressPlan, LinkPlan, NodePlan};
 use crate::model::topology::{NodeKind, NodeName};
 
@@ -226,7 +225,7 @@ fn site(name: &NodeName, kind: NodeKind) -> Result<Site> {
     let runtime = runtime::Handle::current();
     let (namespace, first) = Namespace::create(|inside| {
         let _context = runtime.enter();
-        settings(kind).iter().try_for_each(|sysctl| sysctl.write(inside))?;
+        settings::pin(inside, &settings::settings(kind))?;
         let tracking = (kind == NodeKind::Nat)
             .then(|| Result::Ok((Conntrack::open(inside)?, Events::open(inside)?)))
             .transpose()?;
@@ -242,7 +241,7 @@ fn between() -> Result<(Namespace, Links)> {
     let runtime = runtime::Handle::current();
     let (namespace, links) = Namespace::create(|inside| {
         let _context = runtime.enter();
-        Sysctl::new("net.ipv6.conf.default.disable_ipv6", 1).write(inside)?;
+        settings::pin(inside, &settings::silence())?;
         Links::open(inside)
     })?;
     Ok((namespace, links?))

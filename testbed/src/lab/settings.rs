@@ -2,17 +2,16 @@
 //!
 //! A new namespace takes some of its settings over from the host's, so whatever matters is set.
 
+use crate::kernel::error::Result;
+use crate::kernel::namespace::Inside;
 use crate::kernel::sysctl::Sysctl;
 use crate::model::topology::NodeKind;
 
 /// The settings of a node of a kind.
 #[must_use]
 pub fn settings(kind: NodeKind) -> Vec<Sysctl> {
-    let mut all = vec![
-        // No device ever says a word of IPv6. `default` and not `all`: that one takes the longer the more namespaces
-        // there are.
-        Sysctl::new("net.ipv6.conf.default.disable_ipv6", 1),
-        Sysctl::new("net.ipv6.conf.lo.disable_ipv6", 1),
+    let mut all = silence();
+    all.extend([
         // A closed connection with unsent data keeps its namespace for two minutes; so, for less than two seconds.
         Sysctl::new("net.ipv4.tcp_orphan_retries", 1),
         // Who answers by ICMP answers always: the limiter would make it silent at random.
@@ -21,12 +20,25 @@ pub fn settings(kind: NodeKind) -> Vec<Sysctl> {
         Sysctl::new("net.ipv4.tcp_no_metrics_save", 1),
         Sysctl::new("net.ipv4.conf.all.rp_filter", 0),
         Sysctl::new("net.ipv4.conf.default.rp_filter", 0),
-    ];
+    ]);
     if matches!(kind, NodeKind::Nat | NodeKind::Router) {
-        // A hairpinned packet leaves where it came in; nobody is to be told of a shorter way.
-        all.push(Sysctl::new("net.ipv4.conf.all.send_redirects", 0));
-        all.push(Sysctl::new("net.ipv4.conf.default.send_redirects", 0));
-        all.push(Sysctl::new("net.ipv4.ip_forward", 1));
+        all.extend([
+            // A hairpinned packet leaves where it came in; nobody is to be told of a shorter way.
+            Sysctl::new("net.ipv4.conf.all.send_redirects", 0),
+            Sysctl::new("net.ipv4.conf.default.send_redirects", 0),
+            Sysctl::new("net.ipv4.ip_forward", 1),
+        ]);
     }
     all
+}
+
+/// No device ever says a word of IPv6. `default` and not `all`: that one takes the longer the more namespaces there are.
+pub(super) fn silence() -> Vec<Sysctl> {
+    ["default", "lo"].map(|scope| Sysctl::new(format!("net.ipv6.conf.{scope}.disable_ipv6"), 1)).into()
+}
+
+/// Pins the namespace of this thread to `settings`; a machine without IPv6 lacks its settings, and needs none.
+pub(super) fn pin(inside: &Inside, settings: &[Sysctl]) -> Result<()> {
+    let wanted = |sysctl: &&Sysctl| !sysctl.key.starts_with("net.ipv6.") || sysctl.exists(inside);
+    settings.iter().filter(wanted).try_for_each(|sysctl| sysctl.write(inside))
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use testbed::kernel::limits::raise_descriptor_limit;
 use testbed::kernel::namespace::Namespace;
 
 /// Whole labs: built, used, reset and dropped.
@@ -20,6 +21,8 @@ mod ruleset;
 /// Whole runs.
 mod run;
 
+/// What the machine can do.
+mod preflight;
 /// Programs and how they end.
 mod process;
 /// Wires: what they do to frames, and what they tell of them.
@@ -27,6 +30,8 @@ mod wire;
 
 /// Whether this machine lets a test have namespaces. Says so loudly if not; with `TESTBED_REQUIRE_LAB=1` it fails.
 pub(crate) fn lab_is_possible() -> bool {
+    // Tests run side by side, and each lab has its descriptors.
+    raise_descriptor_limit().expect("a limit");
     possible(Namespace::new())
 }
 
