@@ -14,8 +14,8 @@ use crate::lab::ground::{self, BuildTimes, Plot};
 use crate::lab::handle::Lab;
 use crate::lab::node::{Nat, Node, at};
 use crate::lab::recorder::Recorder;
-use crate::lab::wire::{TapLimits, Wire, WireEngine, WireSpec};
-use crate::model::address_plan::AddressPlan;
+use crate::lab::wire::{TapLimits, Wire, WireEngine, WireError, WireSpec};
+use crate::model::address_plan::{AddressPlan, LinkPlan};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 
 /// Builds the lab of a plan.
@@ -26,7 +26,7 @@ pub(super) async fn build(topology: &Topology, plan: Arc<AddressPlan>, engine: &
     let kinds: BTreeMap<_, _> = topology.nodes.iter().map(|(name, spec)| (name.clone(), spec.kind)).collect();
     let ground = ground::raise(kinds.clone(), Arc::clone(&plan));
     let (init, ground) = try_join(Init::start(), ground).await?;
-    let wires = make_wires(&plan, ground.carriers, engine)?;
+    let wires = make_wires(&plan, ground.carrier, engine)?;
     let init = Arc::new(init);
     let nodes = ground.nodes.into_iter().map(|(name, plot)| {
         let node = node(kinds[&name], name.clone(), plot, &init).map_err(at(&name))?;
@@ -39,18 +39,20 @@ pub(super) async fn build(topology: &Topology, plan: Arc<AddressPlan>, engine: &
 
 fn make_wires(
     plan: &AddressPlan,
-    carriers: BTreeMap<u16, [PacketSocket; 2]>,
+    carrier: Option<PacketSocket>,
     engine: &WireEngine,
 ) -> Result<BTreeMap<u16, Wire>> {
-    let make = |(number, [x, y]): (u16, [PacketSocket; 2])| {
-        let link = &plan.links[usize::from(number)];
+    let failed = |why: WireError| Error::other("make a wire", why.to_string());
+    let Some(carrier) = carrier else { return Ok(BTreeMap::new()) };
+    let junction = engine.add_junction(carrier).map_err(failed)?;
+    let make = |(number, link): (u16, &LinkPlan)| {
         let name = format!("wire of \"{}\"", link.lower);
-        let conditions = link.wire.unwrap_or_default();
-        let spec = WireSpec { name, link: number, conditions, seed: 0, tap: TapLimits::default() };
-        let wire = engine.add(x, y, spec).map_err(|e| Error::other("make a wire", e.to_string()))?;
-        Ok((number, wire))
+        let spec =
+            WireSpec { name, link: number, conditions: link.wire?, seed: 0, tap: TapLimits::default() };
+        let wire = junction.add_wire(ground::wire_ends(number), spec).map_err(failed);
+        Some(wire.map(|wire| (number, wire)))
     };
-    carriers.into_iter().map(make).collect()
+    (0..).zip(&plan.links).filter_map(make).collect()
 }
 
 fn node(kind: NodeKind, name: NodeName, plot: Plot, init: &Arc<Init>) -> Result<Node> {

@@ -18,10 +18,11 @@ use tokio::sync::oneshot;
 use crate::kernel::conntrack::{Conntrack, Events};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::link::{Device, LOOPBACK, Links};
-use crate::kernel::namespace::{Inside, Namespace};
+use crate::kernel::namespace::Namespace;
 use crate::kernel::packet_socket::PacketSocket;
 use crate::lab::node::at;
 use crate::lab::settings;
+use crate::lab::wire::Ends;
 use crate::model::address_plan::{AddressPlan, LinkPlan, NodePlan};
 use crate::model::topology::{NodeKind, NodeName};
 
@@ -42,7 +43,7 @@ pub struct BuildTimes {
     pub addresses: Duration,
     /// Waiting until every device carries frames.
     pub carriers: Duration,
-    /// Packet sockets for the wires.
+    /// The packet socket for the wires.
     pub sockets: Duration,
     /// All of it until the lab is ready, with the wires, the programs' init and the clocks.
     pub total: Duration,
@@ -52,8 +53,8 @@ pub struct BuildTimes {
 #[derive(Debug)]
 pub(super) struct Ground {
     pub(super) nodes: BTreeMap<NodeName, Plot>,
-    /// The inner ends of each wire by the number of its link: towards the lower node, and towards the core.
-    pub(super) carriers: BTreeMap<u16, [PacketSocket; 2]>,
+    /// Opened where the inner ends of the wires lie, if there are any; it keeps that namespace alive.
+    pub(super) carrier: Option<PacketSocket>,
     pub(super) times: BuildTimes,
 }
 
@@ -106,13 +107,13 @@ impl Builder {
         times.addresses = lap.next();
         self.wait_for_carriers(&sites, between.as_ref()).await?;
         times.carriers = lap.next();
-        let carriers = match &between {
-            Some((namespace, _)) => namespace.enter(|inside| self.open_carriers(inside))??,
-            None => BTreeMap::new(),
-        };
+        let carrier = between
+            .map(|(namespace, _)| namespace.enter(PacketSocket::carrier_of_all))
+            .transpose()?
+            .transpose()?;
         times.sockets = lap.next();
         let nodes = sites.into_iter().map(|(name, site)| (name, site.plot)).collect();
-        Ok(Ground { nodes, carriers, times })
+        Ok(Ground { nodes, carrier, times })
     }
 
     /// Makes all veth pairs and the bridges of the switches, and attaches their ports.
@@ -189,17 +190,6 @@ impl Builder {
         Ok(())
     }
 
-    /// Opens the inner ends of all wires, in the namespace where they lie. The sockets keep it alive.
-    fn open_carriers(&self, inside: &Inside) -> Result<BTreeMap<u16, [PacketSocket; 2]>> {
-        let wired = (0..).zip(&self.plan.links).filter(|(_, link)| link.wire.is_some());
-        wired
-            .map(|(number, _)| {
-                let [x, y] = wire_names(number);
-                Ok((number, [PacketSocket::carrier(inside, &x)?, PacketSocket::carrier(inside, &y)?]))
-            })
-            .collect()
-    }
-
     fn device(&self, node: &NodeName, number: usize) -> Device<'_> {
         let device = &self.plan.nodes[node].devices[number];
         Device { index: FIRST_DEVICE + count(number), name: &device.name, mac: device.mac }
@@ -267,6 +257,11 @@ async fn configure(links: &Links, plan: &NodePlan) -> Result<()> {
 /// What the inner ends of a wire are called: towards the lower node, and towards the core.
 fn wire_names(link: u16) -> [String; 2] {
     [format!("w{link}-lower"), format!("w{link}-upper")]
+}
+
+/// Which devices the inner ends of a wire are, in the namespace of the carrier.
+pub(super) fn wire_ends(link: u16) -> Ends {
+    Ends { x: wire_device(link, 0).index, y: wire_device(link, 1).index }
 }
 
 /// Index and MAC address of an inner end; frames pass it without caring for either.

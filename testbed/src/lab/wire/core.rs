@@ -8,7 +8,9 @@ use crate::kernel::packet_socket::{LARGEST_FRAME, PacketSocket};
 use crate::kernel::poller::Poller;
 use crate::lab::wire::closer::Closer;
 use crate::lab::wire::hold::Order;
-use crate::lab::wire::line::{Desk, End, Line, Listener};
+use crate::lab::wire::line::{End, Line};
+use crate::lab::wire::listener::Listener;
+use crate::lab::wire::port::{FLOOD, Port};
 use crate::lab::wire::queue::Queue;
 use crate::lab::wire::tap::Tapped;
 
@@ -22,6 +24,7 @@ pub(super) type Request = Box<dyn FnOnce(&mut Core) + Send>;
 #[derive(Debug)]
 pub(super) struct Core {
     poller: Poller,
+    junctions: HashMap<u64, JunctionPort>,
     lines: HashMap<u64, Line>,
     listeners: HashMap<u64, Listener>,
     queue: Queue,
@@ -32,10 +35,18 @@ pub(super) struct Core {
     stopped: bool,
 }
 
+/// The socket of a junction, and which of its devices is the end of which wire.
+#[derive(Debug)]
+struct JunctionPort {
+    port: Port,
+    ends: HashMap<u32, (u64, End)>,
+}
+
 impl Core {
     pub(super) fn new(poller: Poller, closer: Closer) -> Self {
         Self {
             poller,
+            junctions: HashMap::new(),
             lines: HashMap::new(),
             listeners: HashMap::new(),
             queue: Queue::default(),
@@ -56,8 +67,8 @@ impl Core {
                 return;
             }
             self.clocks = ClockPair::read();
-            for &token in &ready {
-                self.receive(token);
+            for &id in &ready {
+                self.receive(id, TURN);
             }
             for request in requests.try_iter() {
                 request(&mut self);
@@ -71,19 +82,33 @@ impl Core {
         self.stopped = true;
     }
 
-    /// A number that no wire, tap or hold has had.
+    /// A number that no junction, wire, tap or hold has had.
     pub(super) fn new_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
     }
 
-    fn receive(&mut self, token: u64) {
-        let (id, end) = (token >> 1, End::BOTH[(token & 1) as usize]);
-        let mut desk = Desk { queue: &mut self.queue, buffer: &mut self.buffer, clocks: self.clocks };
-        if let Some(line) = self.lines.get_mut(&id) {
-            line.receive(end, TURN, &mut desk);
-        } else if let Some(listener) = self.listeners.get_mut(&id) {
-            listener.receive(TURN, &mut desk);
+    /// Takes in up to `limit` frames that wait at a junction or a tap.
+    fn receive(&mut self, id: u64, limit: usize) {
+        let (buffer, clocks) = (&mut self.buffer, self.clocks);
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            return listener.receive(limit, buffer, clocks);
+        }
+        let Some(JunctionPort { port, ends }) = self.junctions.get_mut(&id) else { return };
+        for _ in 0..limit {
+            match port.receive(buffer, clocks) {
+                Ok(Some((stamped, received))) => {
+                    let Some((line, end)) = ends.get(&received.device) else { continue };
+                    let Some(line) = self.lines.get_mut(line) else { continue };
+                    line.enter(*end, stamped, &received, &buffer[..received.kept], &mut self.queue);
+                }
+                Ok(None) => return,
+                // Nobody knows whose frame that was.
+                Err(why) => {
+                    let concerned = self.lines.values_mut().filter(|line| line.junction == id);
+                    concerned.for_each(|line| line.log.refused(&why));
+                }
+            }
         }
     }
 
@@ -91,22 +116,28 @@ impl Core {
         for _ in 0..TURN {
             let now = clock::monotonic();
             let Some(pending) = self.queue.pop_due(now) else { return };
-            if let Some(line) = self.lines.get_mut(&pending.line) {
-                line.leave(&pending, now);
-            }
+            let Some(line) = self.lines.get_mut(&pending.line) else { continue };
+            let Some(junction) = self.junctions.get(&line.junction) else { continue };
+            line.leave(&pending, now, &junction.port.socket);
         }
     }
 
-    pub(super) fn add_line(&mut self, line: Line) -> std::io::Result<()> {
-        for end in End::BOTH {
-            self.poller.add(line.socket(end), token(line.id, end))?;
+    pub(super) fn add_junction(&mut self, socket: PacketSocket) -> std::io::Result<u64> {
+        let id = self.new_id();
+        self.poller.add(&socket, id)?;
+        self.junctions.insert(id, JunctionPort { port: Port::new(socket), ends: HashMap::new() });
+        Ok(id)
+    }
+
+    pub(super) fn add_line(&mut self, line: Line) {
+        if let Some(junction) = self.junctions.get_mut(&line.junction) {
+            junction.ends.extend(End::BOTH.map(|end| (line.device(end), (line.id, end))));
         }
         self.lines.insert(line.id, line);
-        Ok(())
     }
 
     pub(super) fn add_listener(&mut self, id: u64, listener: Listener) -> std::io::Result<()> {
-        self.poller.add(&listener.port.socket, token(id, End::X))?;
+        self.poller.add(&listener.port.socket, id)?;
         self.listeners.insert(id, listener);
         Ok(())
     }
@@ -114,10 +145,9 @@ impl Core {
     /// The wire of a living handle, after all frames that have entered it by now: what is changed next is changed for
     /// later ones only.
     pub(super) fn line(&mut self, id: u64) -> Option<&mut Line> {
-        let mut desk = Desk { queue: &mut self.queue, buffer: &mut self.buffer, clocks: self.clocks };
-        let line = self.lines.get_mut(&id)?;
-        line.catch_up(&mut desk);
-        Some(line)
+        let junction = self.lines.get(&id)?.junction;
+        self.receive(junction, FLOOD);
+        self.lines.get_mut(&id)
     }
 
     /// The tap of a living handle.
@@ -125,38 +155,40 @@ impl Core {
         self.listeners.get_mut(&id)
     }
 
-    /// Takes a wire or a tap out. Closing its sockets is slow, so that happens elsewhere.
+    /// Takes a junction, a wire or a tap out. Closing sockets is slow, so that happens elsewhere.
     pub(super) fn remove(&mut self, id: u64) {
-        let line = self.lines.remove(&id).map(Line::into_sockets);
+        if let Some(line) = self.lines.remove(&id)
+            && let Some(junction) = self.junctions.get_mut(&line.junction)
+        {
+            junction.ends.retain(|_, (owner, _)| *owner != id);
+        }
+        let junction = self.junctions.remove(&id).map(|junction| junction.port.socket);
         let listener = self.listeners.remove(&id).map(|listener| listener.port.socket);
-        for socket in line.into_iter().flatten().chain(listener) {
-            self.close(socket);
+        for socket in junction.into_iter().chain(listener) {
+            let _ = self.poller.remove(&socket);
+            // Without a closer the socket comes back in the error and is closed right here.
+            let _ = self.closer.send(socket);
         }
     }
 
-    fn close(&self, socket: PacketSocket) {
-        let _ = self.poller.remove(&socket);
-        // Without a closer the socket comes back in the error and is closed right here.
-        let _ = self.closer.send(socket);
-    }
-
     pub(super) fn begin_epoch(&mut self, id: u64, seed: u64) {
+        // What was seen up to now belongs to the epoch before.
+        drop(self.take(id));
         if let Some(line) = self.lines.get_mut(&id) {
-            line.begin_epoch(seed, &mut self.buffer);
+            line.begin_epoch(seed);
         } else if let Some(listener) = self.listeners.get_mut(&id) {
-            listener.begin_epoch(&mut self.buffer);
+            listener.log.restart();
         }
     }
 
     pub(super) fn take(&mut self, id: u64) -> Tapped {
-        let mut desk = Desk { queue: &mut self.queue, buffer: &mut self.buffer, clocks: self.clocks };
-        if let Some(line) = self.lines.get_mut(&id) {
-            line.take(&mut desk)
-        } else if let Some(listener) = self.listeners.get_mut(&id) {
-            listener.take(&mut desk)
-        } else {
-            Tapped::default()
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            return listener.take(&mut self.buffer, self.clocks);
         }
+        let Some(junction) = self.line(id).map(|line| line.junction) else { return Tapped::default() };
+        let Some(junction) = self.junctions.get_mut(&junction) else { return Tapped::default() };
+        let drops = junction.port.drops();
+        self.lines.get_mut(&id).map_or_else(Tapped::default, |line| line.log.take(drops))
     }
 
     /// Ends holds, given as wire and hold, all at the same moment.
@@ -172,13 +204,9 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        let ids: Vec<u64> = self.lines.keys().chain(self.listeners.keys()).copied().collect();
+        let ids: Vec<u64> = self.junctions.keys().chain(self.listeners.keys()).copied().collect();
         for id in ids {
             self.remove(id);
         }
     }
-}
-
-fn token(id: u64, end: End) -> u64 {
-    id << 1 | end as u64
 }

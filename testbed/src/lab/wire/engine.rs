@@ -16,7 +16,8 @@ use crate::lab::wire::channel::Channel;
 use crate::lab::wire::closer;
 use crate::lab::wire::core::{Core, Request};
 use crate::lab::wire::hold::{Held, Hold, Sighting, Watcher};
-use crate::lab::wire::line::{Line, Listener};
+use crate::lab::wire::line::{Ends, Line};
+use crate::lab::wire::listener::Listener;
 use crate::lab::wire::tap::{Log, TapLimits, Tapped};
 use crate::model::conditions::LinkConditions;
 use crate::model::evidence::{Direction, Nanos};
@@ -28,10 +29,10 @@ pub enum WireError {
     /// The carrying thread could not be started.
     #[error("cannot start the wire engine: {0}")]
     Start(io::Error),
-    /// The wire could not be taken on.
-    #[error("cannot watch the sockets of {name}: {why}")]
+    /// A socket could not be taken on.
+    #[error("cannot watch the socket of {name}: {why}")]
     Add {
-        /// The wire's name.
+        /// What the socket is for.
         name: String,
         /// Why.
         why: io::Error,
@@ -105,21 +106,14 @@ impl WireEngine {
         self.urgency
     }
 
-    /// Carries frames between two carriers from now on: `x` towards the lower node, `y` towards the core.
+    /// Takes on the namespace that a carrier was opened in, so that wires can end there.
     ///
     /// # Errors
     /// The thread is gone or out of descriptors.
-    pub fn add(&self, x: PacketSocket, y: PacketSocket, spec: WireSpec) -> Result<Wire, WireError> {
-        let WireSpec { name, link, conditions, seed, tap } = spec;
-        let channels = [(conditions.up, Direction::Up), (conditions.down, Direction::Down)]
-            .map(|(conditions, direction)| Channel::new(conditions, seed, link, direction));
-        let log = Log::new(name.clone(), tap);
-        let added = self.handle.ask(move |core| {
-            let id = core.new_id();
-            core.add_line(Line::new(id, link, log, [x, y], channels)).map(|()| id)
-        })?;
-        let id = added.map_err(|why| WireError::Add { name, why })?;
-        Ok(Wire { station: Station { engine: self.handle.clone(), id } })
+    pub fn add_junction(&self, carrier: PacketSocket) -> Result<Junction, WireError> {
+        let id = self.handle.ask(move |core| core.add_junction(carrier))?;
+        let id = id.map_err(|why| WireError::Add { name: "a namespace of wires".to_owned(), why })?;
+        Ok(Junction { station: Arc::new(Station { engine: self.handle.clone(), id }) })
     }
 
     /// Records from now on what passes a listener.
@@ -135,6 +129,34 @@ impl WireEngine {
         })?;
         let id = added.map_err(|why| WireError::Add { name, why })?;
         Ok(Tap { station: Station { engine: self.handle.clone(), id } })
+    }
+}
+
+/// A namespace that holds the ends of wires. It stays in the engine until it and all its wires are dropped.
+#[derive(Debug, Clone)]
+pub struct Junction {
+    station: Arc<Station>,
+}
+
+impl Junction {
+    /// Carries frames between two devices from now on.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn add_wire(&self, ends: Ends, spec: WireSpec) -> Result<Wire, WireError> {
+        let WireSpec { name, link, conditions, seed, tap } = spec;
+        let channels = [(conditions.up, Direction::Up), (conditions.down, Direction::Down)]
+            .map(|(conditions, direction)| Channel::new(conditions, seed, link, direction));
+        let (log, junction) = (Log::new(name, tap), self.station.id);
+        let engine = self.station.engine.clone();
+        let id = engine.ask(move |core| {
+            let id = core.new_id();
+            core.add_line(Line::new(id, junction, ends, (link, log), channels));
+            // Frames and drops of the time before are no business of this wire.
+            core.begin_epoch(id, seed);
+            id
+        })?;
+        Ok(Wire { station: Station { engine, id }, _junction: self.clone() })
     }
 }
 
@@ -182,7 +204,7 @@ impl Drop for Postbox {
     }
 }
 
-/// A wire or a tap in the hands of its owner. Dropping it takes it out of the engine.
+/// A junction, a wire or a tap in the hands of its owner. Dropping it takes it out of the engine.
 #[derive(Debug)]
 struct Station {
     engine: Handle,
@@ -220,6 +242,8 @@ impl Station {
 #[derive(Debug)]
 pub struct Wire {
     station: Station,
+    /// Dropped after the wire.
+    _junction: Junction,
 }
 
 impl Wire {

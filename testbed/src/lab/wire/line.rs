@@ -1,19 +1,24 @@
-//! One wire as the engine keeps it: two sockets, two channels, a log, and who holds or waits for frames.
+//! One wire as the engine keeps it: two devices, two channels, a log, and who holds or waits for frames.
 
 use std::io;
 
-use crate::kernel::clock::{self, ClockPair};
-use crate::kernel::packet_socket::{OFFLOAD_HEADER, Offload, PacketSocket, Received, Way};
+use crate::kernel::packet_socket::{OFFLOAD_HEADER, Offload, PacketSocket, Received};
 use crate::lab::wire::channel::{Admission, Channel};
 use crate::lab::wire::hold::{Hold, Order, Watcher};
 use crate::lab::wire::queue::{Pending, Queue};
-use crate::lab::wire::tap::{Log, RecordId, Tapped};
+use crate::lab::wire::tap::{Log, RecordId};
 use crate::model::conditions::LinkConditions;
 use crate::model::evidence::{Direction, Fate, Frame, Nanos};
 use crate::model::packet::Packet;
 
-/// Frames read at most where all that waits is wanted; a flood must not keep the thread forever.
-const FLOOD: usize = 100_000;
+/// Indices of the devices between which a wire carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Towards the lower node.
+    pub x: u32,
+    /// Towards the core.
+    pub y: u32,
+}
 
 /// The two ends of a wire, by where frames come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,65 +47,16 @@ impl End {
     }
 }
 
-/// What the engine lends a line while it works.
-pub(super) struct Desk<'a> {
-    pub(super) queue: &'a mut Queue,
-    pub(super) buffer: &'a mut [u8],
-    pub(super) clocks: ClockPair,
-}
-
-/// A socket, and when it was last seen without a frame waiting.
-#[derive(Debug)]
-pub(super) struct Port {
-    pub(super) socket: PacketSocket,
-    emptied: Nanos,
-}
-
-impl Port {
-    pub(super) fn new(socket: PacketSocket) -> Self {
-        Self { socket, emptied: clock::monotonic() }
-    }
-
-    /// The next frame and when it entered; `None` when none waits.
-    pub(super) fn receive(
-        &mut self,
-        buffer: &mut [u8],
-        clocks: ClockPair,
-    ) -> io::Result<Option<(Nanos, Received)>> {
-        let received = self.socket.receive(buffer)?;
-        let now = clock::monotonic();
-        if received.is_none() {
-            self.emptied = now;
-        }
-        Ok(received.map(|received| (self.entered(&received, clocks, now), received)))
-    }
-
-    /// When a frame that was read `now` entered: by the kernel's stamp where that is plausible, else now. It came
-    /// after the socket was last empty, but for the moment between being stamped and being queued.
-    fn entered(&self, received: &Received, clocks: ClockPair, now: Nanos) -> Nanos {
-        const FROM_STAMP_TO_SOCKET: Nanos = 10_000_000;
-        let plausible = |stamp: &Nanos| *stamp <= now && *stamp + FROM_STAMP_TO_SOCKET >= self.emptied;
-        received.stamp.and_then(|stamp| clocks.to_monotonic(stamp)).filter(plausible).unwrap_or(now)
-    }
-
-    /// Throws away what waits.
-    fn discard(&mut self, buffer: &mut [u8]) {
-        for _ in 0..FLOOD {
-            if let Ok(None) = self.socket.receive(buffer) {
-                break;
-            }
-        }
-        self.emptied = clock::monotonic();
-    }
-}
-
 /// A wire.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) id: u64,
     link: u16,
     pub(super) log: Log,
-    ports: [Port; 2],
+    /// Where its ends lie.
+    pub(super) junction: u64,
+    /// Indices of the devices `x` and `y`.
+    devices: [u32; 2],
     channels: [Channel; 2],
     /// What enters before this is lost.
     down_until: Nanos,
@@ -113,16 +69,17 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn new(
         id: u64,
-        link: u16,
-        log: Log,
-        sockets: [PacketSocket; 2],
+        junction: u64,
+        Ends { x, y }: Ends,
+        (link, log): (u16, Log),
         channels: [Channel; 2],
     ) -> Self {
         Self {
             id,
             link,
             log,
-            ports: sockets.map(Port::new),
+            junction,
+            devices: [x, y],
             channels,
             down_until: 0,
             epoch: 0,
@@ -131,12 +88,9 @@ impl Line {
         }
     }
 
-    pub(super) fn socket(&self, end: End) -> &PacketSocket {
-        &self.ports[end as usize].socket
-    }
-
-    pub(super) fn into_sockets(self) -> [PacketSocket; 2] {
-        self.ports.map(|port| port.socket)
+    /// Index of the device at an end.
+    pub(super) fn device(&self, end: End) -> u32 {
+        self.devices[end as usize]
     }
 
     pub(super) fn set_conditions(&mut self, conditions: LinkConditions) {
@@ -149,7 +103,7 @@ impl Line {
     }
 
     /// Forgets all frames, holds and watchers, and starts the luck anew.
-    pub(super) fn begin_epoch(&mut self, seed: u64, buffer: &mut [u8]) {
+    pub(super) fn begin_epoch(&mut self, seed: u64) {
         self.epoch += 1;
         self.down_until = 0;
         self.holds.clear();
@@ -157,54 +111,31 @@ impl Line {
         for direction in [Direction::Up, Direction::Down] {
             self.channels[direction as usize].restart(seed, self.link, direction);
         }
-        for port in &mut self.ports {
-            port.discard(buffer);
-            let _ = port.socket.take_drops();
-        }
         self.log.restart();
     }
 
-    /// Hands over what was seen, frames that still wait in the sockets included.
-    pub(super) fn take(&mut self, desk: &mut Desk<'_>) -> Tapped {
-        self.catch_up(desk);
-        let drops = |port: &Port| port.socket.take_drops();
-        let [x, y] = &self.ports;
-        self.log.take(drops(x).and_then(|x| Ok(x + drops(y)?)))
-    }
-
-    /// Takes in all frames that wait.
-    pub(super) fn catch_up(&mut self, desk: &mut Desk<'_>) {
-        for end in End::BOTH {
-            self.receive(end, FLOOD, desk);
-        }
-    }
-
-    /// Takes in up to `limit` frames that wait at one end.
-    pub(super) fn receive(&mut self, end: End, limit: usize, desk: &mut Desk<'_>) {
-        for _ in 0..limit {
-            match self.ports[end as usize].receive(desk.buffer, desk.clocks) {
-                Ok(Some((entered, received))) => self.enter(end, entered, &received, desk),
-                Ok(None) => return,
-                Err(why) => self.log.refused(&why),
-            }
-        }
-    }
-
-    fn enter(&mut self, end: End, stamped: Nanos, received: &Received, desk: &mut Desk<'_>) {
+    /// Takes in a frame: the virtio header and the frame in `bytes`.
+    pub(super) fn enter(
+        &mut self,
+        end: End,
+        stamped: Nanos,
+        received: &Received,
+        bytes: &[u8],
+        queue: &mut Queue,
+    ) {
         if received.kept < received.length + OFFLOAD_HEADER {
             let why = format!("a frame of {} bytes is larger than any wire carries", received.length);
             return self.log.refused(&io::Error::other(why));
         }
         let direction = end.direction();
-        let bytes = &desk.buffer[..received.kept];
         let on_link = Offload::of(bytes).bytes_on_link(received.length);
         let channel = &mut self.channels[direction as usize];
         let entered = channel.enter(stamped);
         match channel.admit(on_link) {
             Admission::Carried { due, copy } if entered >= self.down_until => {
-                self.carry(direction, entered, due, Fate::Delivered, bytes, desk.queue);
+                self.carry(direction, entered, due, Fate::Delivered, bytes, queue);
                 if let Some(due) = copy {
-                    self.carry(direction, entered, due, Fate::Duplicated, bytes, desk.queue);
+                    self.carry(direction, entered, due, Fate::Duplicated, bytes, queue);
                 }
             }
             Admission::Carried { due, .. } | Admission::Lost(due) => {
@@ -265,11 +196,11 @@ impl Line {
     }
 
     /// Puts a frame on the device at its other end. `now` is just before: nothing that it causes is earlier.
-    pub(super) fn leave(&mut self, pending: &Pending, now: Nanos) {
+    pub(super) fn leave(&mut self, pending: &Pending, now: Nanos, socket: &PacketSocket) {
         if pending.epoch != self.epoch {
             return;
         }
-        if let Err(why) = self.socket(End::of_exit(pending.direction)).send(&pending.bytes) {
+        if let Err(why) = socket.send_to(self.device(End::of_exit(pending.direction)), &pending.bytes) {
             return self.log.refused(&why);
         }
         self.log.left(pending.record, pending.due, now, pending.fate);
@@ -291,64 +222,4 @@ impl Line {
 fn decode(bytes: &[u8]) -> Option<Packet> {
     let bytes = bytes.get(OFFLOAD_HEADER..)?;
     Packet::decode(bytes, u32::try_from(bytes.len()).ok()?)
-}
-
-/// A link without a wire, only looked at.
-#[derive(Debug)]
-pub(super) struct Listener {
-    pub(super) port: Port,
-    pub(super) log: Log,
-    link: u16,
-    inward: Direction,
-}
-
-impl Listener {
-    pub(super) fn new(link: u16, inward: Direction, log: Log, socket: PacketSocket) -> Self {
-        Self { port: Port::new(socket), log, link, inward }
-    }
-
-    pub(super) fn begin_epoch(&mut self, buffer: &mut [u8]) {
-        self.port.discard(buffer);
-        let _ = self.port.socket.take_drops();
-        self.log.restart();
-    }
-
-    pub(super) fn take(&mut self, desk: &mut Desk<'_>) -> Tapped {
-        self.receive(FLOOD, desk);
-        self.log.take(self.port.socket.take_drops())
-    }
-
-    pub(super) fn receive(&mut self, limit: usize, desk: &mut Desk<'_>) {
-        // What the log would cut off need not be copied.
-        let kept = self.log.snap_length().min(desk.buffer.len());
-        for _ in 0..limit {
-            match self.port.receive(&mut desk.buffer[..kept], desk.clocks) {
-                Ok(Some((entered, received))) => self.note(entered, &received, desk.buffer),
-                Ok(None) => return,
-                Err(why) => self.log.refused(&why),
-            }
-        }
-    }
-
-    fn note(&mut self, entered: Nanos, received: &Received, buffer: &[u8]) {
-        let frame = Frame {
-            link: self.link,
-            direction: self.direction(received.way),
-            entered,
-            due: entered,
-            left: entered,
-            fate: Fate::Delivered,
-            length: u32::try_from(received.length).unwrap_or(u32::MAX),
-            bytes: Box::default(),
-        };
-        self.log.note(frame, &buffer[..received.kept]);
-    }
-
-    fn direction(&self, way: Way) -> Direction {
-        match (way, self.inward) {
-            (Way::In, inward) => inward,
-            (Way::Out, Direction::Up) => Direction::Down,
-            (Way::Out, Direction::Down) => Direction::Up,
-        }
-    }
 }

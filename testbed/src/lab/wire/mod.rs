@@ -1,7 +1,7 @@
 //! The wire: a user-space delay line inside a link, its tap, and the clock of the evidence.
 //!
 //! A wired link is two veth pairs. Their inner ends, `x` towards the lower node and `y` towards the core, lie without
-//! addresses in a namespace of their own, and one thread carries every frame from one to the other: late, lost,
+//! addresses in a namespace that holds nothing else, the [`Junction`], and one thread carries every frame from one to the other: late, lost,
 //! doubled or overtaken as the link's conditions say, or held until somebody releases it.
 //!
 //! **One thread carries for all wires of a process** ([`WireEngine`]), as urgent as the kernel allows. It owns all
@@ -13,7 +13,9 @@
 //! being late on one frame delays no other. How late the latest frame was is told with the frames; judging that is
 //! left to `run`. A large segment (GSO) is one frame to loss, duplication and holding, and many frames to the rate.
 //!
-//! **Opening sockets** needs the right namespace and is left to the caller; making the veth pairs to `lab::build`.
+//! **Sockets.** One packet socket serves all wires of a junction, because closing one takes an RCU grace period of 16 ms,
+//! one after the other when the process is killed. Opening it needs the right namespace and is left to the caller;
+//! making the veth pairs to `lab::build`.
 
 mod channel;
 mod closer;
@@ -21,11 +23,14 @@ mod core;
 mod engine;
 mod hold;
 mod line;
+mod listener;
+mod port;
 mod queue;
 mod syn_order;
 mod tap;
 
-pub use self::engine::{Tap, TapSpec, Wire, WireEngine, WireError, WireSpec};
+pub use self::engine::{Junction, Tap, TapSpec, Wire, WireEngine, WireError, WireSpec};
 pub use self::hold::{Held, Order, Sighting};
+pub use self::line::Ends;
 pub use self::syn_order::{PunchingSide, SynOrder, SynsHeld};
 pub use self::tap::{TapLimits, Tapped};

@@ -51,6 +51,8 @@ pub(super) struct Log {
     refused: u64,
     refusal: Option<String>,
     lateness: Nanos,
+    /// The socket's count of drops when it was last looked at.
+    drops_told: u64,
 }
 
 impl Log {
@@ -65,6 +67,7 @@ impl Log {
             refused: 0,
             refusal: None,
             lateness: 0,
+            drops_told: 0,
         }
     }
 
@@ -128,8 +131,9 @@ impl Log {
         self.frames.get_mut(record.index)
     }
 
-    /// Hands over what was seen. `dropped` frames never reached the log, says the kernel.
-    pub(super) fn take(&mut self, dropped: std::io::Result<u32>) -> Tapped {
+    /// Hands over what was seen. `drops` is how many frames the kernel has dropped so far, for whatever log.
+    pub(super) fn take(&mut self, drops: std::io::Result<u64>) -> Tapped {
+        let dropped = drops.map(|all| all - std::mem::replace(&mut self.drops_told, all));
         let mut frames = std::mem::take(&mut self.frames);
         frames.sort_by_key(|frame| frame.entered);
         let tapped =
@@ -139,7 +143,7 @@ impl Log {
         tapped
     }
 
-    fn losses(&self, dropped: std::io::Result<u32>) -> Vec<String> {
+    fn losses(&self, dropped: std::io::Result<u64>) -> Vec<String> {
         let name = &self.name;
         let mut lost = Vec::new();
         match dropped {
@@ -224,9 +228,9 @@ mod tests {
             ]
         );
         log.note(frame(9), b"");
-        assert_eq!(log.take(Ok(0)).lost.len(), 1, "the limit is one of the epoch");
+        assert_eq!(log.take(Ok(7)).lost.len(), 1, "the limit is one of the epoch, and the drops were told");
         log.restart();
         log.note(frame(10), b"");
-        assert_eq!(log.take(Ok(0)).lost, Vec::<String>::new());
+        assert_eq!(log.take(Ok(7)).lost, Vec::<String>::new());
     }
 }

@@ -9,7 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use testbed::kernel::namespace::{Inside, Namespace};
 use testbed::kernel::packet_socket::PacketSocket;
 use testbed::kernel::sysctl::Sysctl;
-use testbed::lab::wire::{TapLimits, Tapped, Wire, WireEngine, WireSpec};
+use testbed::lab::wire::{Ends, TapLimits, Tapped, Wire, WireEngine, WireSpec};
 use testbed::model::conditions::{Conditions, LinkConditions};
 use testbed::model::evidence::{Direction, Frame};
 use testbed::model::packet::{Packet, PacketKind};
@@ -110,16 +110,18 @@ pub(super) fn plug(
     conditions: LinkConditions,
 ) -> (Wire, Namespace) {
     let between = host();
-    let sockets = between.enter(|inside| {
-        [("x", lower, "eth0"), ("y", upper, device)].map(|(end, host, device)| {
+    let make = |inside: &Inside| {
+        let [x, y] = [("x", lower, "eth0"), ("y", upper, device)].map(|(end, host, device)| {
             veth(end, host, device);
-            PacketSocket::carrier(inside, end).expect("a packet socket")
-        })
-    });
-    let [x, y] = sockets.expect("the way in");
+            nix::net::if_::if_nametoindex(end).expect("the device just made")
+        });
+        (Ends { x, y }, PacketSocket::carrier_of_all(inside).expect("a packet socket"))
+    };
+    let (ends, carrier) = between.enter(make).expect("the way in");
     let spec =
         WireSpec { name: "the wire".to_owned(), link: 7, conditions, seed: 1, tap: TapLimits::default() };
-    (engine.add(x, y, spec).expect("a wire"), between)
+    let junction = engine.add_junction(carrier).expect("the engine lives");
+    (junction.add_wire(ends, spec).expect("a wire"), between)
 }
 
 /// A veth pair from here, up, to a host.

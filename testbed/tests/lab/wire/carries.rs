@@ -2,9 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use testbed::kernel::clock::monotonic;
 use testbed::lab::wire::WireEngine;
 use testbed::model::evidence::{Direction, Fate};
 use testbed::model::packet::Packet;
@@ -90,4 +92,33 @@ fn a_burst_finds_room_and_stays_in_order() {
     let got = receive_until(&upper, BURST - 1);
     assert!(got.into_iter().eq(0..BURST - 1), "all of them, in order");
     assert_eq!(cable.take().lost, Vec::<String>::new());
+}
+
+#[test]
+fn a_delay_counts_from_when_a_frame_came_and_not_from_when_it_was_read() {
+    if !lab_is_possible() {
+        return;
+    }
+    let engine = WireEngine::start().expect("an engine");
+    let cable = Cable::delayed(&engine, Duration::from_millis(1));
+    cable.warm_up();
+    let (lower, upper) = cable.udp_pair();
+    // The first frame keeps the carrying thread busy until the second has long been waiting.
+    let (go_on, wait) = mpsc::channel();
+    let busy = move |_: &Packet| wait.recv().is_err();
+    let _held = cable.wire.hold(Direction::Up, busy).expect("the engine lives");
+    send_numbers(&lower, 1);
+    lower.send(&9_u32.to_be_bytes()).expect("a way out");
+    let sent = monotonic();
+    while monotonic() < sent + 50_000_000 {
+        thread::yield_now();
+    }
+    for _ in 0..2 {
+        go_on.send(()).expect("a busy thread");
+    }
+    assert_eq!(receive_until(&upper, 9), [0]);
+    let tapped = cable.take();
+    let second = udp(&tapped.frames, Direction::Up)[1];
+    assert!(second.entered <= sent, "it entered {} ns after it was sent", second.entered - sent);
+    assert!(tapped.lateness > Duration::from_millis(40), "being late is told: {:?}", tapped.lateness);
 }
