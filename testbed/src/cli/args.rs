@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::cli::filter::Filter;
+use crate::cli::rights::Rights;
 use crate::run::Keep;
 
 /// Builds real NATs out of the Linux kernel and tells the truth about TCP hole punching across them.
@@ -72,9 +73,9 @@ pub struct RunArgs {
     /// The program to test in place of the puncher that comes with testbed
     #[arg(long, value_name = "PATH")]
     pub puncher: Option<PathBuf>,
-    /// Run without root, in a user namespace
-    #[arg(long)]
-    pub rootless: bool,
+    /// Root, or a user namespace.
+    #[command(flatten)]
+    pub rights: Rights,
 }
 
 /// Which trials' artefacts are kept.
@@ -119,6 +120,21 @@ pub enum NatCommand {
         /// Name of the NAT
         name: String,
     },
+    /// Measure whether NATs behave as declared; needs root, or --rootless
+    Prove(ProveArgs),
+}
+
+/// `testbed nat prove`.
+#[derive(Debug, clap::Args)]
+pub struct ProveArgs {
+    /// Names of the NATs [default: all]
+    pub names: Vec<String>,
+    /// Only what every run asks of its NATs, instead of everything
+    #[arg(long)]
+    pub quick: bool,
+    /// Root, or a user namespace.
+    #[command(flatten)]
+    pub rights: Rights,
 }
 
 /// `testbed report`.

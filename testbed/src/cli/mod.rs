@@ -5,6 +5,8 @@ pub mod failure;
 pub mod filter;
 pub mod list;
 pub mod nat;
+pub mod prove;
+pub mod rights;
 pub mod run;
 pub mod select;
 
@@ -25,5 +27,6 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Report(args) => list::report(&args),
         Command::Nat(NatCommand::List) => nat::list(),
         Command::Nat(NatCommand::Show { name }) => nat::show(&name),
+        Command::Nat(NatCommand::Prove(args)) => prove::run(&args),
     }
 }

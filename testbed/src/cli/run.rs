@@ -9,9 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::cli::args::RunArgs;
 use crate::cli::failure::Failure;
 use crate::cli::list::{print, terminal_width};
+use crate::cli::rights;
 use crate::cli::select::{self, Selected};
-use crate::kernel::namespace::Namespace;
-use crate::kernel::{process, resources, user_namespace};
 use crate::model::catalogue::Catalogue;
 use crate::model::template;
 use crate::report::folder::Folder;
@@ -33,14 +32,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let catalogue = Catalogue::embedded();
     let selected = select::select(&args.selection, &catalogue)?;
     let puncher = puncher(args.puncher.as_deref(), &selected)?;
-    if args.rootless {
-        // A process with threads cannot enter a user namespace: this comes before all else that starts any.
-        user_namespace::enter_user_namespace()?;
-    }
-    process::prepare()?;
-    resources::raise_descriptor_limit();
     // What needs rights is tried before anything is written.
-    Namespace::new()?;
+    rights::take(args.rights)?;
     let folder = folder(args.out.as_deref(), &selected.suite.name)?;
     let keys = keys(folder.path())?;
     let request = Request {
@@ -61,8 +54,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 
 /// Runs, and records what happens until the end or until Ctrl-C.
 fn record(request: Request, folder: Folder) -> Result<Recorded, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|why| Failure::new(format!("cannot start the async runtime: {why}")))?;
+    let runtime = rights::runtime()?;
     let mut recorder = Recorder::new(folder);
     let (stop, cancel) = Cancel::new();
     let run = runtime.block_on(async {

@@ -1,0 +1,73 @@
+//! `testbed nat prove`: does each NAT do what the catalogue declares?
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::cli::args::ProveArgs;
+use crate::cli::failure::Failure;
+use crate::cli::list::print;
+use crate::cli::nat::profile;
+use crate::cli::rights;
+use crate::model::catalogue::{Catalogue, Profile, Ruleset};
+use crate::model::event::ProofResult;
+use crate::report::plain::harmless;
+use crate::run::prove::{Depth, Subject, prove};
+
+/// `testbed nat prove`: exit code 0 when every NAT does what it declares, 1 when one does something else, 2 when one
+/// could not be measured.
+///
+/// # Errors
+/// When there is no such NAT, or nothing can be measured here.
+pub fn run(args: &ProveArgs) -> Result<ExitCode, Failure> {
+    let catalogue = Catalogue::embedded();
+    let profiles: Vec<&Profile> = if args.names.is_empty() {
+        catalogue.profiles().collect()
+    } else {
+        args.names.iter().map(|name| profile(&catalogue, name)).collect::<Result<_, _>>()?
+    };
+    let subjects = profiles.into_iter().filter_map(subject).collect::<Vec<_>>();
+    rights::take(args.rights)?;
+    let runtime = rights::runtime()?;
+    let depth = if args.quick { Depth::Quick } else { Depth::Full };
+    let mut code = 0;
+    for subject in subjects {
+        let proof = runtime.block_on(prove(subject, depth));
+        code = code.max(exit_code(&proof));
+        print(|out| write(&proof, out))?;
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// What is to be proved of a profile; a NAT that is a program is proved in the runs that use it.
+fn subject(profile: &Profile) -> Option<Subject> {
+    matches!(profile.ruleset, Ruleset::Generated)
+        .then(|| Subject::generated(&profile.name, &profile.behavior))
+}
+
+fn exit_code(proof: &ProofResult) -> u8 {
+    match (&proof.error, proof.holds()) {
+        (Some(_), _) => 2,
+        (None, false) => 1,
+        (None, true) => 0,
+    }
+}
+
+fn write(proof: &ProofResult, out: &mut impl Write) -> io::Result<()> {
+    let ms = proof.took.as_millis();
+    match &proof.error {
+        Some(why) => writeln!(out, "{}: could not be measured: {}", proof.nat, harmless(why))?,
+        None if proof.holds() => writeln!(out, "{}: behaves as declared ({ms} ms)", proof.nat)?,
+        None => writeln!(out, "{}: does not behave as declared ({ms} ms)", proof.nat)?,
+    }
+    let width = proof.rows.iter().map(|row| row.axis.chars().count()).max().unwrap_or(0);
+    for row in &proof.rows {
+        let (axis, expected, observed) =
+            (harmless(&row.axis), harmless(&row.expected), harmless(&row.observed));
+        if row.agrees {
+            writeln!(out, "  {axis:width$}  {observed}")?;
+        } else {
+            writeln!(out, "  expected {axis}: {expected}\n  observed {axis}: {observed}")?;
+        }
+    }
+    Ok(())
+}

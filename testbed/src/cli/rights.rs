@@ -1,0 +1,39 @@
+//! What every command needs that builds labs: rights, descriptors, and the async runtime, in this order.
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cli::failure::Failure;
+use crate::kernel::namespace::Namespace;
+use crate::kernel::{process, resources, user_namespace};
+
+/// How the rights to build labs are had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub struct Rights {
+    /// Run without root, in a user namespace
+    #[arg(long)]
+    pub rootless: bool,
+}
+
+/// Takes the rights and tries them. A process with threads cannot enter a user namespace, so this comes before all else
+/// that starts any.
+///
+/// # Errors
+/// When labs cannot be built here, with what would help.
+pub fn take(rights: Rights) -> Result<(), Failure> {
+    if rights.rootless {
+        user_namespace::enter_user_namespace()?;
+    }
+    process::prepare()?;
+    resources::raise_descriptor_limit();
+    Namespace::new()?;
+    Ok(())
+}
+
+/// Starts the async runtime.
+///
+/// # Errors
+/// When the machine has no room for its threads.
+pub fn runtime() -> Result<Runtime, Failure> {
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|why| Failure::new(format!("cannot start the async runtime: {why}")))
+}
