@@ -21,8 +21,8 @@ pub struct Config {
     pub deadline: Duration,
     /// Whether source ports below 1024 may help.
     pub low_ports: LowPorts,
-    /// Hops a SYN must live to have passed this side's own NATs: two behind one NAT.
-    pub hops: u8,
+    /// Hops a SYN must live to have passed this side's own NATs; found out when it matters, unless it is set.
+    pub hops: Option<u8>,
     /// How often an idle connection says something, so that no NAT forgets it.
     pub keep_alive: Option<Duration>,
     /// For decisions that are random, never for secrets.
@@ -57,7 +57,7 @@ impl Config {
             budget_syns: 1280,
             deadline: Duration::from_secs(3),
             low_ports: LowPorts::default(),
-            hops: 2,
+            hops: None,
             keep_alive: None,
             seed: u64::from_le_bytes(crate::secret::random_bytes()),
         }
@@ -70,7 +70,7 @@ impl Config {
         match self.keep_alive {
             _ if self.budget_syns == 0 => Err(ConfigError::NoBudget),
             _ if self.deadline.is_zero() => Err(ConfigError::NoTime),
-            _ if self.hops == 0 => Err(ConfigError::NoHops),
+            _ if self.hops == Some(0) => Err(ConfigError::NoHops),
             Some(every) if !kept.contains(&every) => Err(ConfigError::KeepAlive(every)),
             _ => Ok(()),
         }
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(good().check(), Ok(()));
         assert_eq!(Config { budget_syns: 0, ..good() }.check(), Err(ConfigError::NoBudget));
         assert_eq!(Config { deadline: Duration::ZERO, ..good() }.check(), Err(ConfigError::NoTime));
-        assert_eq!(Config { hops: 0, ..good() }.check(), Err(ConfigError::NoHops));
+        assert_eq!(Config { hops: Some(0), ..good() }.check(), Err(ConfigError::NoHops));
         let often = Duration::from_millis(10);
         assert_eq!(Config { keep_alive: Some(often), ..good() }.check(), Err(ConfigError::KeepAlive(often)));
     }

@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::classify::Observation;
+use crate::classify::{Observation, class};
 use crate::contract::Event;
 use crate::handshake::OwnEndpoints;
 use crate::method::view::{Kind, Side, View};
 use crate::method::{Action, Dial, Method, Note, Outlook, pool};
+use crate::probe;
 use crate::puncher::ConnectError;
 use crate::rendezvous::client::{Client, ClientError, Link};
 use crate::rendezvous::message::Reply;
@@ -29,6 +30,11 @@ const STALE: Duration = Duration::from_millis(200);
 
 /// How long a stream may still come up after the peer has left the meeting: it may have won already.
 const AFTER_PEER_LEFT: Duration = Duration::from_millis(500);
+
+/// How far the own NATs are looked for, and for how long: two round trips to the server, within these bounds.
+const HOPS_LOOKED_AT: u8 = 4;
+const LEAST_HOP_WAIT: Duration = Duration::from_millis(20);
+const MOST_HOP_WAIT: Duration = Duration::from_millis(200);
 
 /// Mappings that are told: the first ones and the newest.
 const MOST_OBSERVATIONS: usize = 8;
@@ -55,6 +61,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) own: Side,
     pub(crate) view: ViewBase,
     pub(crate) low_ports: LowPorts,
+    /// As set; what is used is in `own`.
+    pub(crate) hops: Option<u8>,
     pub(crate) tried: &'a mut Tried,
     pub(crate) tell: &'a mut (dyn FnMut(&Event) + Send),
 }
@@ -88,6 +96,7 @@ enum Measured {
     Mapping(usize, Result<Link, String>),
     Low(Result<Link, String>),
     FreshPort(Result<Link, String>),
+    Routers(Vec<Option<Ipv4Addr>>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +120,7 @@ pub(crate) struct Driver<'a> {
     start: Option<Instant>,
     sequence: u64,
     endpoints: OwnEndpoints,
+    hops_known: bool,
 }
 
 /// What woke the loop.
@@ -125,6 +135,7 @@ enum Woken {
 
 impl<'a> Driver<'a> {
     pub(crate) fn new(setting: Setting<'a>) -> Self {
+        let hops_known = setting.hops.is_some();
         Self {
             setting,
             peer: None,
@@ -139,6 +150,7 @@ impl<'a> Driver<'a> {
             start: None,
             sequence: 0,
             endpoints: OwnEndpoints::default(),
+            hops_known,
         }
     }
 
@@ -201,10 +213,18 @@ impl<'a> Driver<'a> {
     async fn prepare_round(&mut self) -> Result<(), ConnectError> {
         self.next_round = None;
         let wants = (self.measurements(), self.wants_low_port(), self.wants_fresh_port());
+        let wants_hops = !self.hops_known && self.setting.method.wants_hops(self.round + 1);
         let Some((client, _)) = self.setting.server.as_ref().filter(|_| self.round < MOST_ROUNDS) else {
             return Ok(());
         };
         let (mappings, low_port, fresh_port) = wants;
+        if wants_hops {
+            self.hops_known = true;
+            // First, because a NAT that counts gives a port to each of these SYNs, too.
+            let wait = (client.one_way() * 4).clamp(LEAST_HOP_WAIT, MOST_HOP_WAIT);
+            let routers = probe::routers(client.local(), client.server(), HOPS_LOOKED_AT, wait);
+            self.measuring.spawn(async move { Measured::Routers(routers.await) });
+        }
         for place in 0..mappings {
             let link = client.measure(0);
             self.measuring.spawn(async move { Measured::Mapping(place, link.await) });
@@ -261,6 +281,11 @@ impl<'a> Driver<'a> {
                 self.setting.own.local = observation.local;
                 self.setting.own.observations = vec![observation];
                 self.keep(link);
+            }
+            Measured::Routers(routers) => {
+                if let Some(hops) = class::hops(&routers) {
+                    self.setting.own.hops = hops;
+                }
             }
             // What could not be measured stays as it was; a low port may be forbidden.
             Measured::Mapping(_, Err(_)) | Measured::Low(Err(_)) | Measured::FreshPort(Err(_)) => {}
@@ -450,7 +475,6 @@ impl<'a> Driver<'a> {
                 let actions = self.setting.method.refused(dial, why);
                 self.act(actions).await;
             }
-            Done::Stranger => self.tried().tally.strangers += 1,
             Done::NotChosen | Done::Won(_) | Done::Accepted(..) => {}
         }
         Ok(())

@@ -52,7 +52,7 @@ pub async fn probe(config: &ProbeConfig, mut tell: impl FnMut(&Event)) -> Result
     let (knocked, hairpin, routers) = tokio::join!(
         knock(&client, config.wait),
         hairpin(&client, config.wait),
-        routers(client.local(), client.server(), config.wait)
+        routers(client.local(), client.server(), MOST_HOPS, config.wait)
     );
     if let Some((same_address, other_address)) = knocked {
         evidence.same_address = Some(same_address);
@@ -117,22 +117,26 @@ fn listen(local: SocketAddrV4) -> Option<TcpListener> {
     TcpListener::from_std(socket.into()).ok()
 }
 
-/// The routers that say a SYN has lived too long, by how many hops it was given; up to the first that arrives.
-pub(crate) async fn routers(
+/// The routers that say a SYN has lived too long, by how many hops it was given; up to the first that arrives. The SYNs
+/// leave now, in order.
+pub(crate) fn routers(
     local: SocketAddrV4,
     server: SocketAddrV4,
+    most_hops: u8,
     wait: Duration,
-) -> Vec<Option<Ipv4Addr>> {
+) -> impl Future<Output = Vec<Option<Ipv4Addr>>> + Send + 'static {
     let from = SocketAddrV4::new(*local.ip(), 0);
-    let mut dials = JoinSet::new();
-    for hops in 1..=MOST_HOPS {
-        let dialled = socket::dial_hops(from, server, hops);
-        dials.spawn(async move { (hops, end(dialled.ok(), wait).await) });
+    let dials: Vec<_> = (1..=most_hops).map(|hops| (hops, socket::dial_hops(from, server, hops))).collect();
+    async move {
+        let mut ends = JoinSet::new();
+        for (hops, dialled) in dials {
+            ends.spawn(async move { (hops, end(dialled.ok(), wait).await) });
+        }
+        let mut ends = ends.join_all().await;
+        ends.sort_by_key(|(hops, _)| *hops);
+        let before_arrival = ends.into_iter().take_while(|(_, end)| *end != End::Arrived);
+        before_arrival.map(|(_, end)| if let End::Died(router) = end { Some(router) } else { None }).collect()
     }
-    let mut ends: Vec<_> = dials.join_all().await;
-    ends.sort_by_key(|(hops, _)| *hops);
-    let before_arrival = ends.into_iter().take_while(|(_, end)| *end != End::Arrived);
-    before_arrival.map(|(_, end)| if let End::Died(router) = end { Some(router) } else { None }).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

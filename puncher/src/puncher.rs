@@ -28,6 +28,9 @@ use crate::table::Table;
 use crate::ticket::{self, Introduction, SealedTicket, TicketError};
 use crate::tried::{Tried, Waiting};
 
+/// Hops behind one NAT: the NAT itself, and the router that drops the SYN.
+const USUAL_HOPS: u8 = 2;
+
 /// The time to the peer when nobody could measure it: only delays of redials follow from it.
 const UNKNOWN_TRIP: Duration = Duration::from_millis(20);
 
@@ -311,7 +314,7 @@ impl Attempt<'_> {
     }
 
     fn side(&self, local: SocketAddrV4, observations: Vec<Observation>) -> Side {
-        let (syns, hops) = (self.config.budget_syns, self.config.hops);
+        let (syns, hops) = (self.config.budget_syns, self.config.hops.unwrap_or(USUAL_HOPS));
         Side { local, observations, low: None, refused: false, syns, hops }
     }
 
@@ -323,8 +326,8 @@ impl Attempt<'_> {
         own: Side,
         view: ViewBase,
     ) -> Setting<'s> {
-        let low_ports = self.config.low_ports;
-        Setting { server, table, method, own, view, low_ports, tried: &mut self.tried, tell: self.tell }
+        let (low_ports, hops) = (self.config.low_ports, self.config.hops);
+        Setting { server, table, method, own, view, low_ports, hops, tried: &mut self.tried, tell: self.tell }
     }
 
     fn connection(&self, driven: Option<Driven>) -> Result<Option<Connection>, ConnectError> {

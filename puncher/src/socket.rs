@@ -32,6 +32,8 @@ pub enum Refusal {
     TimedOut,
     /// These two endpoints have a connection already.
     InUse,
+    /// Somebody answered who is not the peer.
+    Stranger,
     /// Something else, by its errno.
     Other(i32),
 }
@@ -43,6 +45,7 @@ impl std::fmt::Display for Refusal {
             Self::Unreachable => f.write_str("unreachable by ICMP"),
             Self::TimedOut => f.write_str("unanswered"),
             Self::InUse => f.write_str("already connected"),
+            Self::Stranger => f.write_str("answered by strangers"),
             Self::Other(errno) => write!(f, "{}", io::Error::from_raw_os_error(*errno)),
         }
     }

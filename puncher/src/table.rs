@@ -38,7 +38,6 @@ pub(crate) struct Won {
 #[derive(Debug)]
 pub(crate) enum Done {
     Refused(Dial, Refusal),
-    Stranger,
     NotChosen,
     Won(Won),
     Accepted(TcpListener, TcpStream, SocketAddr, &'static str),
@@ -130,7 +129,7 @@ impl Table {
             let _ = stream.set_nodelay(true);
             match handshake.perform(stream, dial).await {
                 // Nobody dialled it, so nobody dials it again.
-                Done::Refused(..) => Done::Stranger,
+                Done::Refused(..) => Done::NotChosen,
                 done => done,
             }
         });
@@ -205,10 +204,13 @@ impl Handshake {
             }
             Err(HandshakeError::NotThePeer) => {
                 socket::abort_on_close(&stream);
-                Done::Stranger
+                Done::Refused(dial, Refusal::Stranger)
             }
             // It broke in the middle, as a reset in SYN_RECV would have broken it: worth another dial.
-            Err(HandshakeError::Io(error)) => Done::Refused(dial, Refusal::from(&error)),
+            Err(HandshakeError::Io(error)) if error.raw_os_error().is_some() => {
+                Done::Refused(dial, Refusal::from(&error))
+            }
+            Err(HandshakeError::Io(_)) => Done::Refused(dial, Refusal::Stranger),
         }
     }
 }

@@ -32,8 +32,6 @@ pub struct Tally {
     pub syns: BTreeMap<&'static str, u32>,
     /// Dials that came to nothing, by what happened.
     pub ended: BTreeMap<String, u32>,
-    /// Streams that came up and were not the peer.
-    pub strangers: u32,
 }
 
 impl Tally {
@@ -72,9 +70,6 @@ impl fmt::Display for Tally {
         }
         for (what, count) in &self.ended {
             write!(f, ", {count} {what}")?;
-        }
-        if self.strangers > 0 {
-            write!(f, ", {} streams of strangers refused", self.strangers)?;
         }
         Ok(())
     }

@@ -225,11 +225,8 @@ fn filtering(evidence: &Evidence) -> Filtering {
 }
 
 fn unsolicited(evidence: &Evidence) -> Answer {
-    let answers = [evidence.other_address, evidence.same_address].into_iter().flatten();
-    answers
-        .filter(|answer| !matches!(answer, Answer::Accepted | Answer::Untried))
-        .next()
-        .unwrap_or(Answer::Untried)
+    let mut answers = [evidence.other_address, evidence.same_address].into_iter().flatten();
+    answers.find(|answer| !matches!(answer, Answer::Accepted | Answer::Untried)).unwrap_or(Answer::Untried)
 }
 
 fn hairpinning(hairpin: Option<Answer>) -> Option<bool> {
@@ -248,10 +245,12 @@ fn layers(routers: &[Option<Ipv4Addr>]) -> u8 {
     u8::try_from(networks.len()).unwrap_or(u8::MAX)
 }
 
-/// The first hop whose router is outside.
-fn hops(routers: &[Option<Ipv4Addr>]) -> Option<u8> {
-    let place = routers.iter().position(|router| router.is_some_and(|address| network(address).is_none()))?;
-    u8::try_from(place + 1).ok()
+/// One hop more than the last router inside: what passes it has passed all NATs on the way.
+#[must_use]
+pub fn hops(routers: &[Option<Ipv4Addr>]) -> Option<u8> {
+    let inside = |router: &Option<Ipv4Addr>| router.is_some_and(|address| network(address).is_some());
+    let last = routers.iter().rposition(inside)?;
+    u8::try_from(last + 2).ok()
 }
 
 /// Which of the private (RFC 1918) or shared (RFC 6598) networks an address is in.
@@ -264,12 +263,6 @@ fn network(address: Ipv4Addr) -> Option<u8> {
         [169, 254, ..] => Some(169),
         _ => None,
     }
-}
-
-/// Hops to the first router outside, for who only wants to know that.
-#[must_use]
-pub fn hops_to_outside(routers: &[Option<Ipv4Addr>]) -> Option<u8> {
-    hops(routers)
 }
 
 impl fmt::Display for Class {
@@ -288,7 +281,7 @@ impl fmt::Display for Class {
             0 => write!(f, "none"),
             layers => write!(f, "at least {layers}"),
         }?;
-        self.hops.map_or(Ok(()), |hops| write!(f, ", the first router outside is {hops} hops away"))
+        self.hops.map_or(Ok(()), |hops| write!(f, ", passed after {hops} hops"))
     }
 }
 
@@ -403,7 +396,8 @@ mod tests {
         let carrier = [router("192.168.1.1"), router("100.64.0.1"), router("192.0.2.1")];
         assert_eq!((layers(&carrier), hops(&carrier)), (2, Some(3)));
         let silent = [None, router("192.0.2.1")];
-        assert_eq!((layers(&silent), hops(&silent)), (0, Some(2)));
+        assert_eq!((layers(&silent), hops(&silent)), (0, None));
+        assert_eq!(hops(&home[..1]), Some(2), "the server is next");
         assert_eq!(hops(&[None, None]), None);
     }
 
@@ -426,7 +420,7 @@ filtering         address-and-port-dependent
 unsolicited SYN   silence
 hairpinning       no
 keeps low ports   no
-NAT layers        at least 1, the first router outside is 2 hops away";
+NAT layers        at least 1, passed after 2 hops";
         assert_eq!(classify(&evidence).to_string(), expected);
     }
 }

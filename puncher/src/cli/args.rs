@@ -96,9 +96,9 @@ pub(super) struct ConnectArgs {
     /// Whether source ports below 1024 may be used: with them a NAT that draws its ports draws from a small pool
     #[arg(long, value_enum, default_value = "when-permitted")]
     pub(super) low_ports: LowPortsArg,
-    /// Hops that a SYN must live to have passed this side's own NATs
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
-    pub(super) hops: u8,
+    /// Hops that a SYN must live to have passed this side's own NATs; found out when it matters
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(super) hops: Option<u8>,
     /// Seeds the random decisions, never the secrets
     #[arg(long)]
     pub(super) seed: Option<u64>,

@@ -74,6 +74,10 @@ impl Method for LowPort {
     fn wants_low_port(&self, round: u32) -> bool {
         round == 1
     }
+
+    fn wants_hops(&self, _: u32) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

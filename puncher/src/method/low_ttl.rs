@@ -19,7 +19,7 @@
 use std::time::Duration;
 
 use crate::meeting::Role;
-use crate::method::meet::{dials, window};
+use crate::method::meet::{dials, listen, window};
 use crate::method::redial::Redial;
 use crate::method::view::{Kind, View};
 use crate::method::{Action, Dial, Method, Note, Outlook};
@@ -74,6 +74,7 @@ impl Method for LowTtl {
         };
         let endpoint = target.endpoint;
         let mut actions = vec![Action::Expect(Outlook::from(target))];
+        actions.extend(listen(NAME, &view.own));
         if opener(view) == view.role {
             let reach = Reach::Hops(view.own.hops);
             self.part = Part::Opener(reach);
@@ -109,6 +110,10 @@ impl Method for LowTtl {
 
     fn wants_fresh_port(&self, round: u32) -> bool {
         round > 2
+    }
+
+    fn wants_hops(&self, _: u32) -> bool {
+        true
     }
 }
 

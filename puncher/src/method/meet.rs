@@ -24,6 +24,7 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use crate::classify::{Allocation, allocation};
 use crate::meeting::Role;
 use crate::method::redial::Redial;
 use crate::method::view::{Kind, Side, View};
@@ -162,6 +163,13 @@ pub(crate) fn dials(
     (0..count).map(dial).collect()
 }
 
+/// Without a NAT the own host answers an early SYN with a reset; on a path of almost no delay the two SYNs never cross,
+/// so one has to be accepted. Behind a NAT a listener would answer with a sequence number that the NAT does not know.
+pub(crate) fn listen(by: &'static str, own: &Side) -> Option<Action> {
+    let open = allocation(&own.observations) == Some(Allocation::None);
+    open.then(|| Action::Listen { port: own.local.port(), by })
+}
+
 impl Method for Meet {
     fn begin(&mut self, view: &View) -> Vec<Action> {
         self.redial.start(view.trip);
@@ -181,6 +189,7 @@ impl Method for Meet {
             outlook.because.push_str("; and this side's own port cannot be predicted");
         }
         let mut actions = vec![Action::Expect(outlook)];
+        actions.extend(listen(self.name, &view.own));
         actions.extend(dials(self.name, &view.own, target, window, Reach::Peer));
         actions.push(if probability >= HOPELESS {
             Action::NextRoundIn(view.trips(8, Duration::from_millis(150 * u64::from(view.round))))
@@ -230,6 +239,18 @@ mod tests {
             assert_eq!(dials.len(), 1);
             assert_eq!((dials[0].port, dials[0].remote.port()), (5000, expected), "{method:?}");
         }
+    }
+
+    #[test]
+    fn only_without_a_nat_it_listens_as_well() {
+        let mut here = view(Role::A, &[5000, 5000], &[6000, 6000]);
+        let listens = |view: &View| {
+            let actions = Meet::simultaneous_open(1).begin(view);
+            actions.iter().any(|action| matches!(action, Action::Listen { port: 5000, .. }))
+        };
+        assert!(!listens(&here));
+        here.own.observations.iter_mut().for_each(|seen| seen.external = seen.local);
+        assert!(listens(&here));
     }
 
     #[test]

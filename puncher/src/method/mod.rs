@@ -118,6 +118,11 @@ pub trait Method: std::fmt::Debug + Send {
         false
     }
 
+    /// Whether this round may open holes with a low TTL, so that the distance to the own outermost NAT matters.
+    fn wants_hops(&self, round: u32) -> bool {
+        round > 1
+    }
+
     /// Whether a mapping of a port below 1024 should be measured before this round.
     fn wants_low_port(&self, round: u32) -> bool {
         let _ = round;

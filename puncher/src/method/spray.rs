@@ -86,6 +86,10 @@ impl Method for Spray {
     fn samples(&self, round: u32) -> u8 {
         if round == 1 { 2 } else { 0 }
     }
+
+    fn wants_hops(&self, _: u32) -> bool {
+        true
+    }
 }
 
 /// What a side does in one spray.

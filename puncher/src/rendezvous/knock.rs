@@ -44,6 +44,6 @@ fn answer(refusal: Refusal, by_icmp: bool) -> Answer {
         Refusal::Reset => Answer::Reset,
         Refusal::Unreachable => Answer::Icmp,
         Refusal::TimedOut => Answer::Silence,
-        Refusal::InUse | Refusal::Other(_) => Answer::Untried,
+        Refusal::InUse | Refusal::Stranger | Refusal::Other(_) => Answer::Untried,
     }
 }

@@ -5,11 +5,12 @@
 
 use std::io;
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::meeting::Role;
 use crate::secret::Sealed;
@@ -113,33 +114,46 @@ pub enum Reply {
 pub struct FrameReader<R> {
     stream: R,
     buffer: Vec<u8>,
+    /// When the unfinished frame began.
     began: Option<Instant>,
+    limit: Option<Duration>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads frames from this stream.
     pub fn new(stream: R) -> Self {
-        Self { stream, buffer: Vec::new(), began: None }
+        Self { stream, buffer: Vec::new(), began: None, limit: None }
     }
 
-    /// Since when a frame has been unfinished.
-    pub fn began(&self) -> Option<Instant> {
-        self.began
+    /// A frame may take so long from its first byte to its last.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// The next message, or `None` at an orderly end between two frames. Cancel-safe.
     ///
     /// # Errors
-    /// When the stream fails or ends within a frame, or a frame is too long, empty, or no message.
+    /// When the stream fails or ends within a frame, or a frame is too long or slow, empty, or no message.
     pub async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         loop {
             if let Some(message) = take_frame(&mut self.buffer)? {
                 self.began = None;
                 return Ok(Some(message));
             }
-            self.began =
-                if self.buffer.is_empty() { None } else { self.began.or_else(|| Some(Instant::now())) };
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            if self.buffer.is_empty() {
+                self.began = None;
+            } else {
+                self.began.get_or_insert_with(Instant::now);
+            }
+            let read = self.stream.read_buf(&mut self.buffer);
+            let count = match (self.began, self.limit) {
+                (Some(began), Some(limit)) => {
+                    timeout_at(began + limit, read).await.map_err(|_| invalid("half a frame".into()))??
+                }
+                _ => read.await?,
+            };
+            if count == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)
                 } else {

@@ -314,10 +314,9 @@ async fn converse(mut stream: TcpStream, from: SocketAddr, seat: &mut Seat) -> i
     write_within(limits.write, &mut stream, &welcome).await?;
     let round_trip = socket::Watch::of(&stream);
     let (read, mut write) = stream.split();
-    let mut reader = FrameReader::new(read);
+    let mut reader = FrameReader::new(read).within(limits.frame);
     let mut requests = 0;
     loop {
-        let frame_ends = reader.began().map(|began| began + limits.frame);
         tokio::select! {
             request = reader.next::<Request>() => {
                 let Some(request) = request? else { return Ok(()) };
@@ -333,9 +332,6 @@ async fn converse(mut stream: TcpStream, from: SocketAddr, seat: &mut Seat) -> i
                     let why = refusal.to_string();
                     return write_within(limits.write, &mut write, &Reply::Error { why }).await;
                 }
-            }
-            () = sleep_until(frame_ends.unwrap_or_else(Instant::now)), if frame_ends.is_some() => {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "half a frame"));
             }
             reply = seat.outbox.recv() => {
                 let Some((due, reply)) = reply else { return Ok(()) };

@@ -1,0 +1,116 @@
+use crate::fixture::{Ended, Key, Running, puncher};
+
+fn run(arguments: &[&str]) -> Ended {
+    Running::start(puncher().args(arguments)).end()
+}
+
+/// Arguments of a connect that lacks nothing but sense.
+fn connect(key: &Key, more: &[&str]) -> Ended {
+    let key = key.path();
+    let mut arguments =
+        vec!["connect", "--rendezvous", "127.0.0.1:9", "--meeting", "m", "--role", "a", "--key-file"];
+    arguments.push(key.to_str().expect("a path in UTF-8"));
+    arguments.extend(more);
+    run(&arguments)
+}
+
+fn refused(ended: &Ended, because: &str) {
+    assert_eq!(ended.code(), Some(2), "{ended:?}");
+    assert!(ended.stderr.contains(because), "expected {because:?} in {}", ended.stderr);
+    assert!(ended.stdout.is_empty(), "{ended:?}");
+}
+
+#[test]
+fn bad_arguments_are_refused_by_name() {
+    let key = Key::new();
+    let cases: &[(&[&str], &str)] = &[
+        (&["--method", "simultaneus-open"], "expected one of: auto, simultaneous-open"),
+        (&["--budget-syns", "0"], "a budget of 0 SYNs"),
+        (&["--budget-syns=-1"], "--budget-syns"),
+        (&["--deadline", "0s"], "a deadline of 0 s"),
+        (&["--deadline", "soon"], "--deadline"),
+        (&["--bind", "10.0.0.2"], "--bind"),
+        (&["--hops", "0"], "--hops"),
+        (&["--keep-alive", "10ms"], "a connection is kept alive every 1 s"),
+        (&["--exec", "cat", "--to", "127.0.0.1:9"], "--to"),
+        (&["--peer", "127.0.0.1:9"], "--peer"),
+    ];
+    for (more, because) in cases {
+        refused(&connect(&key, more), because);
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    refused(&run(&["connect"]), "--key-file");
+    refused(&run(&["rendezvous"]), "--listen");
+    refused(&run(&["connect", "--key-file", "/", "--meeting", "m", "--role", "a"]), "--rendezvous");
+    let key = Key::new();
+    let key = key.path();
+    let key = key.to_str().expect("a path in UTF-8");
+    refused(&run(&["connect", "--key-file", key, "--rendezvous", "127.0.0.1:9", "--meeting", "m"]), "--role");
+    refused(
+        &run(&["connect", "--key-file", key, "--rendezvous", "127.0.0.1:9", "--role", "c", "--meeting", "m"]),
+        "expected a or b",
+    );
+}
+
+#[test]
+fn a_key_file_must_hold_a_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("key");
+    let name = file.to_str().expect("a path in UTF-8");
+    let try_it = || {
+        run(&["connect", "--rendezvous", "127.0.0.1:9", "--meeting", "m", "--role", "a", "--key-file", name])
+    };
+    refused(&try_it(), "cannot read key file");
+    std::fs::write(&file, "not a key").expect("a file");
+    refused(&try_it(), "64 hexadecimal digits");
+}
+
+#[test]
+fn a_new_key_is_private_and_never_overwrites() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let key = Key::new();
+    let mode = std::fs::metadata(key.path()).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let before = key.text();
+    refused(&run(&["key", key.path().to_str().expect("a path in UTF-8")]), "cannot write key file");
+    assert_eq!(key.text(), before);
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_bound_is_named() {
+    let key = Key::new();
+    refused(&connect(&key, &["--bind", "192.0.2.1:0"]), "cannot bind 192.0.2.1:0");
+    refused(&run(&["rendezvous", "--listen", "192.0.2.1:0"]), "cannot listen on 192.0.2.1:0");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_no_path() {
+    let key = Key::new();
+    let ended = connect(&key, &["--json"]);
+    assert_eq!(ended.code(), Some(1));
+    let result = ended.result();
+    assert_eq!(result["ok"], false);
+    assert!(result["error"].as_str().expect("text").contains("cannot reach rendezvous server 127.0.0.1:9"));
+}
+
+#[test]
+fn tickets_that_are_none_are_refused() {
+    let key = Key::new();
+    let key = key.path();
+    let key = key.to_str().expect("a path in UTF-8");
+    let connect =
+        |own: &str, peer: &str| run(&["connect", "--key-file", key, "--ticket", own, "--peer-ticket", peer]);
+    refused(&connect("nonsense", "puncher1.00.00"), "cannot read the own ticket");
+    let ticket = run(&["ticket", "--external", "127.0.0.1:9", "--bind", "127.0.0.1:9", "--key-file", key]);
+    let ticket = String::from_utf8(ticket.stdout).expect("text");
+    refused(&connect(ticket.trim(), ticket.trim()), "both tickets are the same one");
+    let other_key = Key::new();
+    let other = other_key.path();
+    let other = other.to_str().expect("a path in UTF-8");
+    let foreign = run(&["ticket", "--external", "127.0.0.1:9", "--bind", "127.0.0.1:9", "--key-file", other]);
+    let foreign = String::from_utf8(foreign.stdout).expect("text");
+    refused(&connect(ticket.trim(), foreign.trim()), "made with another key");
+}

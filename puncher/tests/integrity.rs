@@ -1,0 +1,196 @@
+use std::io::{Read, Write};
+use std::net::{SocketAddrV4, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use puncher::rendezvous::message::{Reply, Request, VERSION, frame, take_frame};
+use puncher::secret::Sealed;
+use puncher::socket::bind_shared;
+use serde::de::DeserializeOwned;
+
+use crate::fixture::{Key, LONG, Running, address, puncher};
+
+/// A server that lies.
+struct Liar {
+    listener: TcpListener,
+}
+
+impl Liar {
+    fn new() -> Self {
+        Self { listener: TcpListener::bind((address(), 0)).expect("a port") }
+    }
+
+    fn endpoint(&self) -> SocketAddrV4 {
+        match self.listener.local_addr().expect("an endpoint") {
+            std::net::SocketAddr::V4(endpoint) => endpoint,
+            std::net::SocketAddr::V6(_) => unreachable!("bound to IPv4"),
+        }
+    }
+
+    /// Welcomes one peer and returns what it joins with.
+    fn welcome(&self) -> (TcpStream, Vec<u8>) {
+        let (mut stream, from) = self.listener.accept().expect("a peer");
+        let std::net::SocketAddr::V4(external) = from else { unreachable!("bound to IPv4") };
+        stream.set_read_timeout(Some(LONG)).expect("a timeout");
+        say(&mut stream, &Reply::Welcome { version: VERSION, external, endpoints: vec![self.endpoint()] });
+        (stream, Vec::new())
+    }
+}
+
+fn say(stream: &mut TcpStream, reply: &Reply) {
+    stream.write_all(&frame(reply).expect("a frame")).expect("the peer reads");
+}
+
+fn hear<T: DeserializeOwned>(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> T {
+    loop {
+        if let Some(message) = take_frame(buffer).expect("a frame") {
+            return message;
+        }
+        let mut bytes = [0; 4096];
+        let count = stream.read(&mut bytes).expect("the peer speaks");
+        assert!(count > 0, "the peer hung up");
+        buffer.extend(&bytes[..count]);
+    }
+}
+
+fn peer(role: &str, key: &Key, server: SocketAddrV4) -> Running {
+    let mut command = puncher();
+    command.args(["connect", "--json", "--deadline", "10s", "--meeting", "m", "--role", role, "--key-file"]);
+    command.arg(key.path()).args([
+        "--rendezvous",
+        &server.to_string(),
+        "--bind",
+        &format!("{}:0", address()),
+    ]);
+    Running::start(&mut command)
+}
+
+/// Hears what a peer joins with and its first message.
+fn card(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Sealed {
+    assert!(matches!(hear::<Request>(stream, buffer), Request::Join { .. }));
+    match hear::<Request>(stream, buffer) {
+        Request::Relay { body } => body,
+        other => panic!("expected a card, got {other:?}"),
+    }
+}
+
+#[test]
+fn the_server_learns_neither_the_meetings_name_nor_the_key() {
+    let (liar, key) = (Liar::new(), Key::new());
+    let _peer = peer("a", &key, liar.endpoint());
+    let (mut stream, mut buffer) = liar.welcome();
+    let Request::Join { meeting, .. } = hear(&mut stream, &mut buffer) else { panic!("expected a join") };
+    assert!(meeting != "m" && !key.text().contains(&meeting));
+}
+
+#[test]
+fn a_message_the_server_made_up_is_refused() {
+    let (liar, key) = (Liar::new(), Key::new());
+    let a = peer("a", &key, liar.endpoint());
+    let (mut stream, mut buffer) = liar.welcome();
+    let own = card(&mut stream, &mut buffer);
+    let text = own.text.replace("auto", "spray");
+    say(&mut stream, &Reply::Relay { body: Sealed { text, ..own } });
+    let ended = a.end();
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("the seal does not fit"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_peers_own_message_sent_back_is_refused() {
+    let (liar, key) = (Liar::new(), Key::new());
+    let a = peer("a", &key, liar.endpoint());
+    let (mut stream, mut buffer) = liar.welcome();
+    let body = card(&mut stream, &mut buffer);
+    say(&mut stream, &Reply::Relay { body });
+    let ended = a.end();
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("the seal does not fit"), "{}", ended.stderr);
+}
+
+/// The card of an earlier session opens, but nothing sealed under its nonce can follow.
+#[test]
+fn a_replayed_card_makes_no_peer_send_a_syn() {
+    let (liar, key) = (Liar::new(), Key::new());
+    let b = peer("b", &key, liar.endpoint());
+    let (mut stream, mut buffer) = liar.welcome();
+    let old = card(&mut stream, &mut buffer);
+    drop((stream, b));
+    let a = peer("a", &key, liar.endpoint());
+    let (mut stream, mut buffer) = liar.welcome();
+    card(&mut stream, &mut buffer);
+    say(&mut stream, &Reply::Relay { body: old.clone() });
+    // Its confirmation, sealed under both nonces, cannot be made: the server can only repeat what it has.
+    say(&mut stream, &Reply::Relay { body: old });
+    say(&mut stream, &Reply::Go { round: 1 });
+    let ended = a.end();
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    assert!(ended.events().iter().all(|event| event["event"] != "attempt"), "{ended:?}");
+}
+
+#[test]
+fn a_start_before_the_peer_has_confirmed_is_refused() {
+    let (liar, key) = (Liar::new(), Key::new());
+    let a = peer("a", &key, liar.endpoint());
+    let b = peer("b", &key, liar.endpoint());
+    let (mut first, mut first_buffer) = liar.welcome();
+    let (mut second, mut second_buffer) = liar.welcome();
+    let (one, two) = (card(&mut first, &mut first_buffer), card(&mut second, &mut second_buffer));
+    say(&mut first, &Reply::Relay { body: two });
+    say(&mut second, &Reply::Relay { body: one });
+    for stream in [&mut first, &mut second] {
+        say(stream, &Reply::Go { round: 1 });
+    }
+    for ended in [a.end(), b.end()] {
+        assert_eq!(ended.code(), Some(1), "{ended:?}");
+        assert!(ended.events().iter().all(|event| event["event"] != "attempt"), "{ended:?}");
+    }
+}
+
+/// Somebody else listens where the peer is expected, and says all kinds of things; then the peer comes.
+#[test]
+fn strangers_at_the_peers_endpoint_are_refused_and_the_search_goes_on() {
+    let key = Key::new();
+    let shared = bind_shared(SocketAddrV4::new(address().parse().expect("an address"), 0)).expect("a port");
+    shared.listen(8).expect("listening");
+    shared.set_nonblocking(false).expect("blocking");
+    let stranger = TcpListener::from(shared);
+    let endpoint = stranger.local_addr().expect("an endpoint").to_string();
+    let own =
+        TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint").to_string();
+    let connect = |role: &str, bind: &str, peer: &str| {
+        let mut command = puncher();
+        command.args([
+            "connect",
+            "--json",
+            "--deadline",
+            "20s",
+            "--meeting",
+            "m",
+            "--role",
+            role,
+            "--key-file",
+        ]);
+        Running::start(command.arg(key.path()).args(["--bind", bind, "--peer", peer]))
+    };
+    let a = connect("a", &own, &endpoint);
+    let garbage: [&[u8]; 3] = [
+        &[0; 200],
+        b"HTTP/1.1 400 Bad Request\r\n\r\n, and so on, for longer than a frame is, so that it can be judged",
+        b"",
+    ];
+    for garbage in garbage {
+        let (mut stream, _) = stranger.accept().expect("puncher dials");
+        stream.write_all(garbage).expect("puncher reads");
+        if !garbage.is_empty() {
+            // It ends the stream, because it is not the peer's.
+            stream.set_read_timeout(Some(LONG)).expect("a timeout");
+            let started = Instant::now();
+            while matches!(stream.read(&mut [0; 256]), Ok(1..)) {}
+            assert!(started.elapsed() < LONG - Duration::from_secs(1), "it did not end");
+        }
+    }
+    drop(stranger);
+    let b = connect("b", &endpoint, &own);
+    let (a, b) = (a.end(), b.end());
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+}

@@ -1,0 +1,92 @@
+use std::process::{Command, Stdio};
+
+use crate::fixture::{Ended, Running};
+
+/// Runs a scenario of `two-nats.sh` in namespaces that end with it.
+fn scenario(arguments: &[&str]) -> Option<Ended> {
+    if !may_make_namespaces() {
+        let required = std::env::var_os("TESTBED_REQUIRE_LAB").is_some_and(|value| value == "1");
+        assert!(!required, "this machine cannot make namespaces, and TESTBED_REQUIRE_LAB=1");
+        eprint_skipped(arguments);
+        return None;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/two-nats.sh");
+    let mut command = unshare();
+    command.arg("bash").arg(script).args(arguments).env("PUNCHER", env!("CARGO_BIN_EXE_puncher"));
+    Some(Running::start(&mut command).end())
+}
+
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    command.args([
+        "--user",
+        "--map-root-user",
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn may_make_namespaces() -> bool {
+    Command::new("nft").arg("--version").output().is_ok()
+        && Running::start(unshare().args(["ip", "link", "add", "x0", "type", "veth"])).end().status.success()
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test has to say so")]
+fn eprint_skipped(what: &[&str]) {
+    eprintln!("SKIPPED: {what:?} needs namespaces and nft, which this machine does not give");
+}
+
+fn passes(arguments: &[&str]) {
+    if let Some(ended) = scenario(arguments) {
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert_eq!(ended.code(), Some(0), "{arguments:?}\n{said}\n{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_hundred_mebibytes_cross_two_nats_unharmed() {
+    passes(&["transfer", "preserving", "sequential"]);
+}
+
+#[test]
+fn a_command_runs_across_two_nats() {
+    passes(&["exec", "sequential", "preserving"]);
+}
+
+#[test]
+fn a_port_is_forwarded_across_two_nats() {
+    passes(&["forward", "preserving", "random"]);
+}
+
+#[test]
+fn keep_alive_outlives_the_nats_timeout_and_silence_does_not() {
+    passes(&["keep-alive", "preserving", "preserving"]);
+}
+
+#[test]
+fn tickets_cross_two_nats_that_keep_ports() {
+    passes(&["tickets", "preserving", "preserving"]);
+}
+
+#[test]
+fn a_random_nat_is_passed_by_many_guesses() {
+    passes(&["spray", "preserving", "random"]);
+}
+
+#[test]
+fn two_random_nats_are_not_passed_and_the_odds_are_told() {
+    passes(&["hopeless", "random", "random"]);
+}
+
+#[test]
+fn each_nat_is_told_for_what_it_is() {
+    passes(&["probe", "preserving", "preserving"]);
+    passes(&["probe", "sequential", "preserving"]);
+    passes(&["probe", "random", "preserving"]);
+}

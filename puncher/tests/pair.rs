@@ -1,0 +1,242 @@
+use std::process::{Command, Stdio};
+
+use crate::fixture::{Ended, Key, LONG, Running, Server, address, puncher};
+
+/// A peer's command; each has an address of its own, so they are two hosts without a NAT.
+fn peer(role: &str, key: &Key, how: &[String]) -> Command {
+    let mut command = puncher();
+    command.args([
+        "connect",
+        "--role",
+        role,
+        "--bind",
+        &format!("{}:0", address()),
+        "--deadline",
+        "20s",
+        "--key-file",
+    ]);
+    command.arg(key.path()).args(how);
+    command
+}
+
+fn at(server: &Server, meeting: &str, more: &[&str]) -> Vec<String> {
+    let meeting = ["--meeting".to_owned(), meeting.to_owned()];
+    [server.arguments(), meeting.to_vec(), more.iter().map(ToString::to_string).collect()].concat()
+}
+
+fn both(key: &Key, how: &[String]) -> (Ended, Ended) {
+    let a = Running::start(&mut peer("a", key, how));
+    let b = Running::start(&mut peer("b", key, how));
+    (a.end(), b.end())
+}
+
+#[test]
+fn two_peers_tell_what_the_contract_asks_for() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    for method in [
+        "auto",
+        "simultaneous-open",
+        "observed-port",
+        "preserved-port",
+        "sequential",
+        "low-ttl",
+        "listen",
+        "private",
+    ] {
+        let (a, b) = both(&key, &at(&server, method, &["--json", "--method", method]));
+        assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{method}: {a:?} {b:?}");
+        let (at_a, at_b) = (a.result(), b.result());
+        assert_eq!((&at_a["ok"], &at_b["ok"]), (&true.into(), &true.into()));
+        assert_eq!((&at_a["local"], &at_a["remote"]), (&at_b["remote"], &at_b["local"]), "one connection");
+        for ended in [&a, &b] {
+            let result = ended.result();
+            assert!(result["method"].is_string());
+            let times = [result["established_ms"].as_f64(), result["authenticated_ms"].as_f64()];
+            assert!(matches!(times, [Some(up), Some(proved)] if up >= 0.0 && proved >= up), "{times:?}");
+            let kinds: Vec<_> = ended.events().iter().map(|event| event["event"].clone()).collect();
+            for kind in ["mapped", "predicted", "attempt"] {
+                assert!(kinds.iter().any(|found| found == kind) || method == "listen", "{kind} in {kinds:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_goes_in_at_one_end_comes_out_at_the_other() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let how = at(&server, "cat", &[]);
+    let mut a = Running::start(peer("a", &key, &how).stdin(Stdio::piped()));
+    let mut b = Running::start(peer("b", &key, &how).stdin(Stdio::piped()));
+    let (forth, back) = (vec![b'x'; 3_000_000], b"and back".to_vec());
+    let writer = {
+        let forth = forth.clone();
+        std::thread::spawn(move || {
+            a.write(&forth);
+            a.end()
+        })
+    };
+    b.write(&back);
+    let b = b.end();
+    let a = writer.join().expect("the writer ends");
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{} {}", a.stderr, b.stderr);
+    assert!(b.stdout == forth && a.stdout == back, "{} and {} bytes", b.stdout.len(), a.stdout.len());
+}
+
+#[test]
+fn a_command_gets_the_connection_and_its_exit_code_counts() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let mut a = Running::start(peer("a", &key, &at(&server, "exec", &[])).stdin(Stdio::piped()));
+    let b = Running::start(&mut peer("b", &key, &at(&server, "exec", &["--exec", "tr a-z A-Z; exit 7"])));
+    a.write(b"shout");
+    let (a, b) = (a.end(), b.end());
+    assert_eq!((a.code(), b.code()), (Some(0), Some(7)), "{a:?} {b:?}");
+    assert_eq!(a.stdout, b"SHOUT");
+}
+
+#[test]
+fn a_port_is_forwarded_to_a_service() {
+    use std::io::{Read, Write};
+    let (server, key) = (Server::start(&[]), Key::new());
+    let service = std::net::TcpListener::bind((address(), 0)).expect("a service");
+    let to = service.local_addr().expect("an endpoint").to_string();
+    let local =
+        std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
+    let a = Running::start(&mut peer("a", &key, &at(&server, "forward", &["--forward", &local.to_string()])));
+    let b = Running::start(&mut peer("b", &key, &at(&server, "forward", &["--to", &to])));
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = service.accept().expect("puncher connects");
+        let mut asked = [0; 4];
+        stream.read_exact(&mut asked).expect("a question");
+        stream.write_all(&asked.map(|byte| byte + 1)).expect("an answer");
+    });
+    let deadline = std::time::Instant::now() + LONG;
+    let mut client = loop {
+        match std::net::TcpStream::connect(local) {
+            Ok(client) => break client,
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+        }
+        std::thread::yield_now();
+    };
+    client.write_all(&[1, 2, 3, 4]).expect("a question");
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, [2, 3, 4, 5]);
+    drop(client);
+    serving.join().expect("the service ends");
+    assert_eq!((a.end().code(), b.end().code()), (Some(0), Some(0)));
+}
+
+#[test]
+fn tickets_make_a_meeting_without_a_server() {
+    let key = Key::new();
+    let ticket = || {
+        let port =
+            std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
+        let ended = Running::start(
+            puncher()
+                .args([
+                    "ticket",
+                    "--start-in",
+                    "500ms",
+                    "--external",
+                    &port.to_string(),
+                    "--bind",
+                    &port.to_string(),
+                ])
+                .arg("--key-file")
+                .arg(key.path()),
+        );
+        String::from_utf8(ended.end().stdout).expect("text").trim().to_owned()
+    };
+    let (here, there) = (ticket(), ticket());
+    let connect = |own: &str, peer: &str| {
+        let mut command = puncher();
+        command.args([
+            "connect",
+            "--json",
+            "--deadline",
+            "20s",
+            "--ticket",
+            own,
+            "--peer-ticket",
+            peer,
+            "--key-file",
+        ]);
+        Running::start(command.arg(key.path()))
+    };
+    let (a, b) = (connect(&here, &there), connect(&there, &here));
+    let (a, b) = (a.end(), b.end());
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+    assert_eq!(a.result()["method"], "preserved-port");
+}
+
+#[test]
+fn a_known_endpoint_needs_no_server() {
+    let key = Key::new();
+    let port =
+        || std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
+    let (here, there) = (port().to_string(), port().to_string());
+    let connect = |role: &str, own: &str, peer: &str| {
+        let mut command = puncher();
+        let how = ["connect", "--json", "--deadline", "20s", "--meeting", "m", "--start-in", "50ms"];
+        command.args(how).args(["--role", role, "--bind", own, "--peer", peer, "--key-file"]);
+        Running::start(command.arg(key.path()))
+    };
+    let (a, b) = (connect("a", &here, &there), connect("b", &there, &here));
+    let (a, b) = (a.end(), b.end());
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+}
+
+#[test]
+fn a_peer_that_does_not_come_is_no_path_by_the_deadline() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let mut alone = puncher();
+    let started = std::time::Instant::now();
+    alone.args(["connect", "--json", "--role", "a", "--deadline", "300ms", "--key-file"]).arg(key.path());
+    let ended = Running::start(alone.args(at(&server, "alone", &[]))).end();
+    assert_eq!(ended.code(), Some(1));
+    assert!(started.elapsed() < LONG / 3, "{:?}", started.elapsed());
+    let error = ended.result()["error"].as_str().expect("text").to_owned();
+    assert!(
+        error.contains("no path to peer \"b\" after 0.3 s: the peer did not come to the meeting"),
+        "{error}"
+    );
+}
+
+#[test]
+fn peers_with_different_methods_are_told() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let a = Running::start(&mut peer("a", &key, &at(&server, "differ", &["--method", "spray"])));
+    let b = Running::start(&mut peer("b", &key, &at(&server, "differ", &["--method", "listen"])));
+    let (a, b) = (a.end(), b.end());
+    assert_eq!((a.code(), b.code()), (Some(2), Some(2)), "{a:?} {b:?}");
+    assert!(a.stderr.contains("the peer uses method listen, this side spray"), "{}", a.stderr);
+}
+
+#[test]
+fn a_budget_that_does_not_fit_is_lowered_with_a_word() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let how = at(&server, "limited", &["--budget-syns", "100000"]).join(" ");
+    let program = env!("CARGO_BIN_EXE_puncher");
+    let line = |role: &str| {
+        let bind = address();
+        let key = key.path();
+        let key = key.display();
+        format!(
+            "ulimit -n 200; exec {program} connect {how} --deadline 20s --role {role} --bind {bind}:0 --key-file {key} --json"
+        )
+    };
+    let start = |role: &str| {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(line(role)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::start(&mut shell)
+    };
+    let (a, b) = (start("a"), start("b"));
+    let (a, b) = (a.end(), b.end());
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+    let limited = &a.events()[0];
+    assert_eq!(
+        (&limited["event"], &limited["budget_syns"], &limited["wanted"]),
+        (&"limited".into(), &136.into(), &100_000.into())
+    );
+}

@@ -1,0 +1,247 @@
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use puncher::rendezvous::client::Client;
+use puncher::rendezvous::message::{Answer, Reply, Request, VERSION, frame};
+use puncher::rendezvous::server::{Limits, Server as Library};
+use puncher::secret::Sealed;
+use puncher::{Role, socket};
+
+use crate::fixture::{LONG, Server, address, next_event};
+
+/// Idle clients that a server must endure.
+const CROWD: u64 = 10_000;
+
+async fn client(server: &Server) -> Client {
+    let endpoints: Vec<SocketAddrV4> =
+        server.endpoints.iter().map(|endpoint| endpoint.parse().expect("an endpoint")).collect();
+    let local = SocketAddrV4::new(address().parse().expect("an address"), 0);
+    Client::connect(local, &endpoints).await.expect("the server answers")
+}
+
+fn body(text: &str) -> Sealed {
+    Sealed { text: text.into(), seal: String::new() }
+}
+
+/// Two honest peers meet, talk and start; how long it took.
+async fn honest_meeting(server: &Server, label: &str) -> Duration {
+    let started = Instant::now();
+    let (mut a, mut b) = (client(server).await, client(server).await);
+    a.join(label.into(), Role::A).await.expect("joined");
+    b.join(label.into(), Role::B).await.expect("joined");
+    a.relay(body("from a")).await.expect("relayed");
+    b.relay(body("from b")).await.expect("relayed");
+    assert_eq!(a.next().await.expect("a message"), Reply::Relay { body: body("from b") });
+    assert_eq!(b.next().await.expect("a message"), Reply::Relay { body: body("from a") });
+    a.ready(1).await.expect("ready");
+    b.ready(1).await.expect("ready");
+    assert_eq!(a.next().await.expect("a start"), Reply::Go { round: 1 });
+    assert_eq!(b.next().await.expect("a start"), Reply::Go { round: 1 });
+    started.elapsed()
+}
+
+/// An idle client, from one of many addresses.
+fn idle(server: &Server, number: u32) -> Option<socket2::Socket> {
+    let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 251, 0, 1)) + number % 200);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).ok()?;
+    socket.bind(&SocketAddrV4::new(from, 0).into()).ok()?;
+    let endpoint: SocketAddrV4 = server.endpoints[0].parse().ok()?;
+    socket.connect(&endpoint.into()).ok()?;
+    Some(socket)
+}
+
+#[tokio::test]
+async fn a_crowd_of_idle_clients_harms_nobody() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("it can be raised to the hard limit");
+    let room = CROWD.min(hard.saturating_sub(200));
+    let server = Server::start(&[]);
+    let crowd: Vec<_> = (0..room).map(|number| idle(&server, number as u32)).collect();
+    let came = crowd.iter().flatten().count() as u64;
+    assert_eq!(came, room, "of {CROWD} clients wanted");
+    assert!(honest_meeting(&server, "crowded").await < LONG / 3);
+    drop(crowd);
+    assert!(honest_meeting(&server, "empty again").await < LONG / 3);
+}
+
+#[tokio::test]
+async fn garbage_half_frames_and_abrupt_ends_harm_nobody() {
+    let mut server = Server::start(&[]);
+    let endpoint = server.endpoints[0].clone();
+    let connect = || TcpStream::connect(&endpoint).expect("the server accepts");
+    let mut open = Vec::new();
+    for number in 0..300u32 {
+        let mut stream = connect();
+        let garbage: &[u8] = match number % 5 {
+            0 => &[0xff; 100],
+            1 => b"\x00\x05{\"ty",
+            2 => b"\x00\x02{}",
+            3 => b"GET / HTTP/1.1\r\n\r\n",
+            _ => b"\x00\x00",
+        };
+        stream.write_all(garbage).expect("the server reads");
+        match number % 3 {
+            0 => drop(stream),
+            1 => {
+                socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a reset at its end")
+            }
+            _ => open.push(stream),
+        }
+    }
+    assert!(honest_meeting(&server, "amid garbage").await < LONG / 3);
+    server.signal(Signal::SIGUSR1);
+    let metrics = next_event(&mut server.lines);
+    assert!(metrics["refused"].as_u64().expect("a number") >= 100, "{metrics}");
+    assert_eq!(metrics["starts"], 2, "{metrics}");
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_is_answered_with_a_reason_and_an_end() {
+    let server = Server::start(&[]);
+    for (requests, why) in [
+        (vec![Request::Ready { round: 1 }], "join a meeting first"),
+        (vec![Request::Relay { body: body("x") }], "join a meeting first"),
+        (vec![join("one", Role::A), join("two", Role::A)], "this connection has joined already"),
+        (vec![join("", Role::A)], "a meeting's label has 1 to 64 bytes"),
+    ] {
+        let mut stream = TcpStream::connect(&server.endpoints[0]).expect("the server accepts");
+        stream.set_read_timeout(Some(LONG)).expect("a timeout");
+        for request in &requests {
+            stream.write_all(&frame(request).expect("a frame")).expect("the server reads");
+        }
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).expect("the server ends it");
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains(why), "{why} in {said}");
+    }
+}
+
+fn join(label: &str, role: Role) -> Request {
+    Request::Join { version: VERSION, meeting: label.into(), role }
+}
+
+/// Runs a server of the library with these limits.
+fn library(limits: Limits) -> (Library, SocketAddrV4) {
+    let endpoint = SocketAddrV4::new(address().parse().expect("an address"), 0);
+    let server = Library::bind(&[endpoint], limits).expect("it binds");
+    let endpoint = server.endpoints()[0];
+    (server, endpoint)
+}
+
+async fn wait_for_end(stream: &mut tokio::net::TcpStream) {
+    use tokio::io::AsyncReadExt as _;
+    let mut bytes = [0; 4096];
+    let ends = async { while matches!(stream.read(&mut bytes).await, Ok(1..)) {} };
+    tokio::time::timeout(LONG, ends).await.expect("the server ends it");
+}
+
+#[tokio::test]
+async fn half_a_frame_may_not_stay() {
+    use tokio::io::AsyncWriteExt as _;
+    let (server, endpoint) = library(Limits { frame: Duration::from_millis(50), ..Limits::default() });
+    let metrics = server.metrics();
+    tokio::spawn(server.run(std::future::pending()));
+    let mut stream = tokio::net::TcpStream::connect(endpoint).await.expect("the server accepts");
+    stream.write_all(b"\x00\x20{").await.expect("the server reads");
+    wait_for_end(&mut stream).await;
+    assert_eq!(metrics.read().refused, 1);
+}
+
+#[tokio::test]
+async fn when_it_is_full_the_oldest_idle_one_makes_room_and_members_stay() {
+    let (server, endpoint) = library(Limits { connections: 4, ..Limits::default() });
+    let metrics = server.metrics();
+    tokio::spawn(server.run(std::future::pending()));
+    let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+    let mut member = Client::connect(local, &[endpoint]).await.expect("the first comes in");
+    member.join("m".into(), Role::A).await.expect("joined");
+    let mut oldest = tokio::net::TcpStream::connect(endpoint).await.expect("the server accepts");
+    let mut crowd = Vec::new();
+    for _ in 0..3 {
+        crowd.push(Client::connect(local, &[endpoint]).await.expect("there is always room"));
+    }
+    wait_for_end(&mut oldest).await;
+    assert_eq!((metrics.read().evicted, metrics.read().connections), (1, 4));
+    let mut other = Client::connect(local, &[endpoint]).await.expect("there is always room");
+    other.join("m".into(), Role::B).await.expect("joined");
+    other.relay(body("still there?")).await.expect("relayed");
+    let heard = tokio::time::timeout(LONG, member.next()).await.expect("in time");
+    assert_eq!(heard.expect("a message"), Reply::Relay { body: body("still there?") });
+}
+
+#[tokio::test]
+async fn one_address_gets_no_more_than_its_share() {
+    let (server, endpoint) = library(Limits { connections_per_address: 2, ..Limits::default() });
+    let metrics = server.metrics();
+    tokio::spawn(server.run(std::future::pending()));
+    let from = |last| SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0);
+    let _first = Client::connect(from(2), &[endpoint]).await.expect("the first");
+    let _second = Client::connect(from(2), &[endpoint]).await.expect("the second");
+    assert!(Client::connect(from(2), &[endpoint]).await.is_err(), "a third from the same address");
+    assert!(Client::connect(from(3), &[endpoint]).await.is_ok(), "one from another");
+    assert_eq!(metrics.read().turned_away, 1);
+}
+
+/// A peer that never reads costs the server a bounded number of messages, and the other peer nothing.
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_ended_at_last() {
+    let limits = Limits { write: Duration::from_millis(100), ..Limits::default() };
+    let (server, endpoint) = library(limits);
+    let metrics = server.metrics();
+    tokio::spawn(server.run(std::future::pending()));
+    let slow = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    slow.set_recv_buffer_size(4096).expect("a small buffer");
+    slow.connect(&endpoint.into()).expect("the server accepts");
+    (&slow).write_all(&frame(&join("m", Role::B)).expect("a frame")).expect("the server reads");
+    let mut flood =
+        Client::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), &[endpoint]).await.expect("in");
+    flood.join("m".into(), Role::A).await.expect("joined");
+    let filler = "x".repeat(3900);
+    for _ in 0..1100 {
+        if flood.relay(body(&filler)).await.is_err() {
+            break;
+        }
+    }
+    let deadline = Instant::now() + LONG;
+    while metrics.read().connections > 0 {
+        assert!(Instant::now() < deadline, "{:?}", metrics.read());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_knock_goes_where_the_asker_is_and_nowhere_else() {
+    let (server, endpoint) = library(Limits::default());
+    tokio::spawn(server.run(std::future::pending()));
+    let client = Client::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), &[endpoint]).await.expect("in");
+    let mut closed = client.measure(0).await.expect("connected");
+    assert_eq!(closed.knock(500).await.expect("an answer"), (Answer::Reset, Answer::Untried));
+    let mut open = client.measure(0).await.expect("connected");
+    let listening = socket::bind_shared(open.observation().local).expect("shared");
+    listening.listen(1).expect("listening");
+    assert_eq!(open.knock(500).await.expect("an answer"), (Answer::Accepted, Answer::Untried));
+}
+
+#[tokio::test]
+async fn a_stop_lets_those_finish_who_are_in_a_meeting() {
+    let server = Server::start(&[]);
+    let mut a = client(&server).await;
+    a.join("last".into(), Role::A).await.expect("joined");
+    let mut b = client(&server).await;
+    b.join("last".into(), Role::B).await.expect("joined");
+    a.relay(body("before")).await.expect("relayed");
+    assert!(b.next().await.is_ok());
+    server.signal(Signal::SIGTERM);
+    let deadline = Instant::now() + LONG;
+    while TcpStream::connect(&server.endpoints[0]).is_ok() {
+        assert!(Instant::now() < deadline, "it still accepts");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    a.relay(body("after")).await.expect("relayed");
+    assert_eq!(b.next().await.expect("a message"), Reply::Relay { body: body("after") });
+    drop((a, b));
+    assert_eq!(server.running.end().code(), Some(0));
+}

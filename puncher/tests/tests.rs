@@ -1,0 +1,14 @@
+//! The `puncher` command and its rendezvous server, from outside.
+
+// What may be typed, and what is said about it.
+mod cli;
+// Starts programs and waits for what they say.
+mod fixture;
+// What a lying server, a stranger or a stale stream may try.
+mod integrity;
+// Across real NATs, in namespaces of its own.
+mod lab;
+// Two peers that meet on this machine.
+mod pair;
+// What the server endures.
+mod rendezvous;

@@ -1,0 +1,214 @@
+#!/usr/bin/env bash
+# Two peers, each behind a NAT of its own, and a rendezvous server between them:
+#
+#   a 10.0.1.2 -- 10.0.1.1 nat-a 192.0.2.2 -- core -- 198.51.100.2 nat-b 10.1.1.1 -- 10.1.1.2 b
+#                                        203.0.113.1, .2
+#
+# Runs one scenario and succeeds when it went as it should:  two-nats.sh SCENARIO NAT-A NAT-B
+# Everything is in namespaces of the caller's, so that ending it ends all.
+set -euo pipefail
+
+: "${PUNCHER:?the program to try}"
+scenario=$1 nat_a=$2 nat_b=$3
+mount -t tmpfs none /run
+mkdir -p /run/netns /run/files
+cd /run/files
+
+inside() { ip netns exec "$@"; }
+
+link() { # NODE DEVICE ADDRESS NODE DEVICE ADDRESS
+    ip -n "$1" link add "$2" type veth peer name "$5" netns "$4"
+    ip -n "$1" addr add "$3/24" dev "$2"
+    ip -n "$4" addr add "$6/24" dev "$5"
+    ip -n "$1" link set "$2" up
+    ip -n "$4" link set "$5" up
+}
+
+# The rule that chooses external ports.
+allocation() { # KIND ADDRESS
+    case $1 in
+        preserving) echo masquerade ;;
+        random) echo masquerade random ;;
+        sequential)
+            local ports
+            ports=$(for n in $(seq 0 999); do printf '%d : %d, ' "$n" $((20000 + n)); done)
+            echo "snat to $2:numgen inc mod 1000 map { $ports }"
+            ;;
+    esac
+}
+
+# Unsolicited SYNs are dropped.
+nat() { # NODE KIND ADDRESS
+    inside "$1" sysctl -qw net.ipv4.ip_forward=1
+    inside "$1" nft -f - <<RULES
+table ip nat {
+  chain out { type nat hook postrouting priority srcnat
+    oifname "wan" ip protocol tcp $(allocation "$2" "$3")
+  }
+  chain in { type filter hook input priority filter
+    iifname "wan" ct state new,invalid drop
+  }
+}
+RULES
+}
+
+for node in a nat-a core nat-b b; do
+    ip netns add "$node"
+    ip -n "$node" link set lo up
+done
+link a lan 10.0.1.2 nat-a lan0 10.0.1.1
+link b lan 10.1.1.2 nat-b lan0 10.1.1.1
+link nat-a wan 192.0.2.2 core wan-a 192.0.2.1
+link nat-b wan 198.51.100.2 core wan-b 198.51.100.1
+ip -n core addr add 203.0.113.1/32 dev lo
+ip -n core addr add 203.0.113.2/32 dev lo
+ip -n a route add default via 10.0.1.1
+ip -n b route add default via 10.1.1.1
+ip -n nat-a route add default via 192.0.2.1
+ip -n nat-b route add default via 198.51.100.1
+inside core sysctl -qw net.ipv4.ip_forward=1
+nat nat-a "$nat_a" 192.0.2.2
+nat nat-b "$nat_b" 198.51.100.2
+
+"$PUNCHER" key key
+mkfifo listening
+inside core "$PUNCHER" rendezvous --listen 203.0.113.1:7000 --listen 203.0.113.1:7001 \
+    --listen 203.0.113.2:7000 --listen 203.0.113.2:7001 > listening &
+read -r _ < listening
+
+servers=(--rendezvous 203.0.113.1:7000 --rendezvous 203.0.113.2:7001)
+peer() { # ROLE OPTIONS...
+    local role=$1
+    shift
+    inside "$role" "$PUNCHER" connect "${servers[@]}" --meeting "${meeting:-lab}" --role "$role" --key-file key --deadline 10s "$@"
+}
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+
+# Until a command succeeds, for 20 s.
+until_it() {
+    local end=$((SECONDS + 20))
+    until "$@"; do
+        ((SECONDS < end)) || fail "waited in vain for: $*"
+        read -r -t 0.05 _ <> /run/never || true
+    done
+}
+mkfifo /run/never
+
+case $scenario in
+    transfer)
+        head -c 104857600 /dev/urandom > sent
+        peer a < sent > answer &
+        peer b < key > received
+        wait $!
+        cmp sent received
+        cmp key answer
+        ;;
+    exec)
+        peer b --exec 'tr a-z A-Z' &
+        echo shout | peer a > heard
+        wait $!
+        [[ $(cat heard) == SHOUT ]] || fail "heard $(cat heard)"
+        ;;
+    forward)
+        peer a --forward 10.0.1.2:8080 &
+        forwarding=$!
+        inside b python3 -c '
+import socket
+listener = socket.create_server(("10.1.1.2", 8081))
+open("serving", "w").close()
+stream, _ = listener.accept()
+stream.sendall(stream.recv(100).upper())' &
+        serving=$!
+        until_it test -e serving
+        peer b --to 10.1.1.2:8081 &
+        to=$!
+        inside a python3 -c '
+import socket, time
+deadline = time.monotonic() + 20
+while True:
+    try:
+        stream = socket.create_connection(("10.0.1.2", 8080))
+        break
+    except OSError:
+        assert time.monotonic() < deadline
+stream.sendall(b"over the hill")
+stream.shutdown(socket.SHUT_WR)
+answer = b""
+while part := stream.recv(100):
+    answer += part
+assert answer == b"OVER THE HILL", answer'
+        wait $serving
+        wait $forwarding
+        wait $to
+        ;;
+    keep-alive)
+        # NATs that forget a silent connection after 2 s; 5 s of silence.
+        for node in nat-a nat-b; do
+            inside "$node" sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=2 net.netfilter.nf_conntrack_tcp_loose=0
+        done
+        talk() { # MEETING OPTIONS...
+            local meeting=$1
+            shift
+            mkfifo "said-$meeting"
+            peer a "$@" < "said-$meeting" > /dev/null 2> /dev/null &
+            local speaker=$!
+            peer b "$@" <> /run/never > "heard-$meeting" &
+            local hearer=$!
+            exec 3> "said-$meeting"
+            echo early >&3
+            until_it grep -q early "heard-$meeting"
+            read -r -t 5 _ <> /run/never || true
+            echo late >&3
+            exec 3>&-
+            local end=$((SECONDS + 6))
+            until grep -q late "heard-$meeting" || ((SECONDS >= end)); do
+                read -r -t 0.05 _ <> /run/never || true
+            done
+            kill $speaker $hearer 2> /dev/null || true
+            grep -q late "heard-$meeting"
+        }
+        talk kept --keep-alive 1s || fail "the connection was not kept alive"
+        if talk silent; then fail "the NATs did not forget the silent connection: this proves nothing"; fi
+        ;;
+    tickets)
+        ticket() { inside "$1" "$PUNCHER" ticket --key-file key --start-in 1s --external "$2" --bind "$3"; }
+        from_a=$(ticket a 192.0.2.2:4000 10.0.1.2:4000)
+        from_b=$(ticket b 198.51.100.2:5000 10.1.1.2:5000)
+        inside a "$PUNCHER" connect --key-file key --ticket "$from_a" --peer-ticket "$from_b" < key > at-a &
+        inside b "$PUNCHER" connect --key-file key --ticket "$from_b" --peer-ticket "$from_a" < key > at-b
+        wait $!
+        cmp key at-a
+        cmp key at-b
+        ;;
+    spray)
+        peer a --method spray --low-ports never < key > at-a &
+        peer b --method spray --low-ports never < key > at-b
+        wait $!
+        cmp key at-a
+        cmp key at-b
+        ;;
+    hopeless)
+        peer a --low-ports never < /dev/null 2> error &
+        if peer b --low-ports never < /dev/null; then fail "two random NATs were passed"; fi
+        if wait $!; then fail "two random NATs were passed"; fi
+        grep -q 'both ports are drawn.*a chance of' error || fail "$(cat error)"
+        ;;
+    probe)
+        inside a "$PUNCHER" probe "${servers[@]}" --wait 500ms > class
+        cat class
+        case $nat_a in
+            preserving) mapping='endpoint-independent' allocation='preserving' ;;
+            sequential) mapping='address-and-port-dependent' allocation='sequential, +1' ;;
+            random) mapping='address-and-port-dependent' allocation='random' ;;
+        esac
+        grep -qx "mapping           $mapping" class
+        grep -qx "allocation        $allocation" class
+        grep -qx "filtering         address-and-port-dependent" class
+        grep -qx "unsolicited SYN   silence" class
+        ;;
+    *) fail "unknown scenario $scenario" ;;
+esac
