@@ -1,10 +1,15 @@
 //! What every command needs that builds labs: rights, descriptors, and the async runtime, in this order.
 
+use nix::errno::Errno;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::failure::Failure;
 use crate::kernel::namespace::Namespace;
+use crate::kernel::ruleset::Nft;
 use crate::kernel::{process, resources, user_namespace};
+
+/// A ruleset that changes nothing.
+const NO_RULES: &str = "table ip testbed_check\ndelete table ip testbed_check\n";
 
 /// How the rights to build labs are had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
@@ -25,8 +30,14 @@ pub fn take(rights: Rights) -> Result<(), Failure> {
     }
     process::prepare()?;
     resources::raise_descriptor_limit();
-    Namespace::new()?;
-    Ok(())
+    let namespace = Namespace::new()?;
+    let loaded = namespace.enter(|inside| Nft::get().load(inside, NO_RULES))?;
+    loaded.map_err(|why| match why.errno() {
+        Some(Errno::ENOENT) => {
+            Failure::with_help(why.to_string(), "install nftables: apt-get install nftables")
+        }
+        _ => Failure::from(why),
+    })
 }
 
 /// Starts the async runtime.

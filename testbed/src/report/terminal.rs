@@ -102,8 +102,10 @@ fn column_width(table: &Table<'_>, column: usize) -> usize {
 /// `20/20 20.6 ms`, with the mark of its verdict.
 fn figure(cell: &PunchCell) -> String {
     let mark = mark(cell.verdict);
-    if cell.verdict == VerdictDoc::Skipped {
-        return format!("{mark} skipped");
+    match (cell.verdict, cell.trials) {
+        (VerdictDoc::Skipped, _) => return format!("{mark} skipped"),
+        (_, 0) => return format!("{mark} not run"),
+        _ => (),
     }
     let time = cell.established_ms.map_or_else(String::new, |q| format!(" {:.1} ms", q.median));
     format!("{}/{}{mark}{time}", cell.passed, cell.trials)

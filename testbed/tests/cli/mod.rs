@@ -5,8 +5,12 @@ use std::process::{Command, Output};
 
 /// What is refused before anything runs.
 mod bad_input;
+/// What the machine may lack.
+mod machine;
 /// What needs no rights: plans and lists.
 mod plan;
+/// Programs in the place of puncher.
+mod programs;
 
 /// A finished program.
 pub(crate) struct Done {
