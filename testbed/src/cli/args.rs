@@ -27,6 +27,8 @@ pub enum Command {
     Run(RunArgs),
     /// Show what a suite would run and what theory expects; needs no rights
     Plan(PlanArgs),
+    /// Say what this machine can and cannot do
+    Check(Rights),
     /// List the suites and topologies that come with testbed
     List,
     /// List, show and prove NATs

@@ -1,16 +1,18 @@
-//! The commands that only print: `list`, `plan`, `report`.
+//! The commands that only print: `list`, `plan`, `report`, `check`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::cli::args::{Format, PlanArgs, ReportArgs};
 use crate::cli::failure::Failure;
+use crate::cli::rights::Rights;
 use crate::cli::select;
+use crate::kernel::{preflight, user_namespace};
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
 use crate::model::{prediction, topology_file};
 use crate::report::plan::Plan;
-use crate::report::{csv, folder, html, junit, markdown, terminal};
+use crate::report::{csv, folder, html, junit, machine, markdown, terminal};
 
 /// `testbed list`.
 ///
@@ -58,6 +60,19 @@ pub fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
         Format::Html => out.write_all(html::text(&results).as_bytes()),
         Format::Csv => out.write_all(csv::text(&results).as_bytes()),
     })
+}
+
+/// `testbed check`: exit code 0 when labs can be built, else 2.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn check(rights: Rights) -> Result<ExitCode, Failure> {
+    if rights.rootless {
+        user_namespace::enter_user_namespace()?;
+    }
+    let findings = preflight::look();
+    print(|out| machine::write(&findings, out))?;
+    Ok(if preflight::is_sufficient(&findings) { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
 /// Columns of the terminal on standard output, if there is one.

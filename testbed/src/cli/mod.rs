@@ -22,6 +22,7 @@ use crate::cli::failure::Failure;
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Run(args) => run::run(&args),
+        Command::Check(rights) => list::check(rights),
         Command::List => list::list(),
         Command::Plan(args) => list::plan(&args),
         Command::Report(args) => list::report(&args),

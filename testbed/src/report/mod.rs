@@ -11,6 +11,7 @@ pub mod csv;
 pub mod folder;
 pub mod html;
 pub mod junit;
+pub mod machine;
 pub mod markdown;
 pub mod pcapng;
 pub mod plain;

@@ -1,0 +1,40 @@
+//! What a machine can and cannot do, for people.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::kernel::preflight::{Finding, State, is_sufficient};
+use crate::report::plain::harmless;
+
+/// Writes a line for each finding, the help below it, and the conclusion last.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
+    let width = findings.iter().map(|finding| finding.what.chars().count()).max().unwrap_or(0);
+    for finding in findings {
+        let style = style(finding.state);
+        let state = finding.state.to_string();
+        writeln!(out, "{style}{state:9}{style:#}  {:width$}  {}", finding.what, harmless(&finding.seen))?;
+        if finding.state != State::Works {
+            writeln!(out, "           {:width$}  needed for {}", "", finding.needed_for)?;
+        }
+        if let Some(help) = &finding.help {
+            writeln!(out, "           {:width$}  help: {}", "", harmless(help))?;
+        }
+    }
+    match is_sufficient(findings) {
+        true => writeln!(out, "\nlabs can be built here"),
+        false => writeln!(out, "\nlabs cannot be built here"),
+    }
+}
+
+fn style(state: State) -> Style {
+    match state {
+        State::Works => AnsiColor::Green.on_default(),
+        State::Limited | State::Absent => AnsiColor::Yellow.on_default(),
+        State::Missing => AnsiColor::Red.on_default().bold(),
+        State::Untried => Style::new().dimmed(),
+    }
+}
