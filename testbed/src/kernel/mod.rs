@@ -15,6 +15,7 @@ pub mod resources;
 pub mod ruleset;
 pub mod scheduling;
 pub mod sysctl;
+pub mod tcp_sockets;
 pub mod time_namespace;
 pub mod user_namespace;
 

@@ -56,7 +56,8 @@ fn make_wires(
 }
 
 fn node(kind: NodeKind, name: NodeName, plot: Plot, init: &Arc<Init>) -> Result<Node> {
-    let nat = match plot.tracking {
+    let Plot { namespace, sockets, tracking } = plot;
+    let nat = match tracking {
         Some((conntrack, events)) => {
             let recorder = Recorder::start(name.clone(), events)?;
             Some(Nat { conntrack, recorder, memory: Vec::new(), changed: Vec::new() })
@@ -67,7 +68,7 @@ fn node(kind: NodeKind, name: NodeName, plot: Plot, init: &Arc<Init>) -> Result<
         NodeKind::Host => Some(TimeNamespace::new(clock_offset(&name))?),
         NodeKind::Nat | NodeKind::Router | NodeKind::Switch => None,
     };
-    Ok(Node { name, namespace: plot.namespace, clocks, init: Arc::clone(init), nat })
+    Ok(Node { name, namespace, clocks, init: Arc::clone(init), sockets, nat })
 }
 
 /// How far a host's clocks are ahead of the machine's: no two hosts share a clock. Fixed by the name, so that the same

@@ -20,6 +20,7 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::link::{Device, LOOPBACK, Links};
 use crate::kernel::namespace::Namespace;
 use crate::kernel::packet_socket::PacketSocket;
+use crate::kernel::tcp_sockets::TcpSockets;
 use crate::lab::node::at;
 use crate::lab::settings;
 use crate::lab::wire::Ends;
@@ -62,6 +63,7 @@ pub(super) struct Ground {
 #[derive(Debug)]
 pub(super) struct Plot {
     pub(super) namespace: Namespace,
+    pub(super) sockets: TcpSockets,
     /// For a NAT: its connection tracking.
     pub(super) tracking: Option<(Conntrack, Events)>,
 }
@@ -219,11 +221,11 @@ fn site(name: &NodeName, kind: NodeKind) -> Result<Site> {
         let tracking = (kind == NodeKind::Nat)
             .then(|| Result::Ok((Conntrack::open(inside)?, Events::open(inside)?)))
             .transpose()?;
-        Result::Ok((tracking, Links::open(inside)?))
+        Result::Ok((tracking, TcpSockets::open(inside)?, Links::open(inside)?))
     })
     .map_err(at(name))?;
-    let (tracking, links) = first.map_err(at(name))?;
-    Ok(Site { plot: Plot { namespace, tracking }, links })
+    let (tracking, sockets, links) = first.map_err(at(name))?;
+    Ok(Site { plot: Plot { namespace, sockets, tracking }, links })
 }
 
 /// Makes the namespace that the inner ends of all wires lie in.

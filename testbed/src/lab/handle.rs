@@ -110,18 +110,19 @@ impl Lab {
         Ok(())
     }
 
-    /// Ends all programs, forgets all mappings, takes everything off the wires and begins a new epoch.
+    /// Ends all programs and connections, takes everything off the wires, forgets all mappings and begins a new epoch.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub async fn reset(&self, seed: u64) -> Result<()> {
         self.init.kill_all().await?;
+        // In this order: ending a connection sends a reset, which must not survive on a wire or come to a NAT that has
+        // forgotten already.
+        self.nodes.values().try_for_each(Node::end_connections)?;
         for wire in self.wires.values() {
             wire.begin_epoch(seed).map_err(ended)?;
         }
-        for node in self.nodes.values() {
-            node.forget()?;
-        }
+        self.nodes.values().try_for_each(Node::forget)?;
         self.evidence().map(drop)
     }
 

@@ -8,6 +8,7 @@ use crate::kernel::namespace::{Inside, Namespace};
 use crate::kernel::process::{Command, Init, Place, Process};
 use crate::kernel::ruleset::{DynamicSet, Nft};
 use crate::kernel::sysctl::{self, Sysctl};
+use crate::kernel::tcp_sockets::TcpSockets;
 use crate::kernel::time_namespace::TimeNamespace;
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::recorder::Recorder;
@@ -21,6 +22,7 @@ pub struct Node {
     pub(super) namespace: Namespace,
     pub(super) clocks: Option<TimeNamespace>,
     pub(super) init: Arc<Init>,
+    pub(super) sockets: TcpSockets,
     pub(super) nat: Option<Nat>,
 }
 
@@ -108,6 +110,14 @@ impl Node {
         };
         self.namespace.enter(load).flatten().map_err(at(&self.name))?;
         self.forget()
+    }
+
+    /// Ends every TCP connection that a socket in the node has a part in; listeners stay.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn end_connections(&self) -> Result<()> {
+        self.sockets.end_all().map(drop).map_err(at(&self.name))
     }
 
     /// Makes a NAT forget every mapping and all that its rules have learnt.

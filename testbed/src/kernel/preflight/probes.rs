@@ -24,6 +24,7 @@ use crate::kernel::process::{self, Init, Place};
 use crate::kernel::ruleset::Nft;
 use crate::kernel::scheduling::{Urgency, make_urgent};
 use crate::kernel::sysctl::Sysctl;
+use crate::kernel::tcp_sockets::TcpSockets;
 use crate::kernel::time_namespace::TimeNamespace;
 use crate::kernel::user_namespace;
 
@@ -153,6 +154,13 @@ pub(super) const ALL: &[Probe] = &[
         "judging trials",
         State::Missing,
     ),
+    Probe::new(
+        "ending connections",
+        ending,
+        "tried to end one that does not exist",
+        "trials that hear nothing of the one before",
+        State::Limited,
+    ),
     Probe::new("packet sockets", packet_sockets, "opened one with PACKET_VNET_HDR", "wires", State::Missing),
     Probe::new(
         "urgent threads",
@@ -269,6 +277,10 @@ fn events() -> Result<Seen> {
         return Ok(Seen::works(text));
     }
     Ok(Seen::limited(text, "as root there is room for more; or: sysctl -w net.core.rmem_max=8388608"))
+}
+
+fn ending() -> Result<Seen> {
+    inside(|inside| TcpSockets::open(inside)?.check()).map(|()| Seen::works("by SOCK_DESTROY"))
 }
 
 fn packet_sockets() -> Result<Seen> {

@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use super::{Mode, Refusal};
@@ -72,6 +73,7 @@ impl Library {
     pub(super) fn run(&self, text: &str, mode: Mode) -> Result<String> {
         let file = in_memory(text)?;
         let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
+        let _no_signals = SignalsBlocked::new();
         let context = LiveContext::new(self)?;
         let raw = context.raw.as_ptr();
         // SAFETY: `raw` is a context of this library, alive until `context` is dropped, and used by this thread alone;
@@ -98,6 +100,26 @@ fn in_memory(text: &str) -> Result<File> {
     let mut file = File::from(fd);
     file.write_all(text.as_bytes()).map_err(|e| Error::io(TRIED, "write", &e))?;
     Ok(file)
+}
+
+/// Signals that come to other threads while this lives: the library waits with select(2) and takes one for a failure.
+struct SignalsBlocked {
+    before: Option<SigSet>,
+}
+
+impl SignalsBlocked {
+    fn new() -> Self {
+        Self { before: SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).ok() }
+    }
+}
+
+impl Drop for SignalsBlocked {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // Cannot fail: it was in force a moment ago.
+            let _ = before.thread_set_mask();
+        }
+    }
 }
 
 /// A context that is freed when dropped.
