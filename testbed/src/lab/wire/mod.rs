@@ -26,11 +26,13 @@ mod line;
 mod listener;
 mod port;
 mod queue;
+mod station;
 mod syn_order;
 mod tap;
 
-pub use self::engine::{Junction, Tap, TapSpec, Wire, WireEngine, WireError, WireSpec};
+pub use self::engine::{TapSpec, WireEngine, WireError, WireSpec};
 pub use self::hold::{Held, Order, Sighting};
 pub use self::line::Ends;
+pub use self::station::{Junction, Tap, Wire};
 pub use self::syn_order::{PunchingSide, SynOrder, SynsHeld};
 pub use self::tap::{TapLimits, Tapped};

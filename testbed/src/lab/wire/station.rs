@@ -1,0 +1,221 @@
+//! What the owner of a junction, a wire or a tap holds: requests to the carrying thread, and taking it out when dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::kernel::clock;
+use crate::lab::wire::channel::Channel;
+use crate::lab::wire::engine::{Handle, WireError, WireSpec};
+use crate::lab::wire::hold::{Held, Hold, Sighting, Watcher};
+use crate::lab::wire::line::{Ends, Line};
+use crate::lab::wire::tap::{Log, TapLimits, Tapped};
+use crate::model::conditions::LinkConditions;
+use crate::model::evidence::{Direction, Nanos};
+use crate::model::packet::Packet;
+
+/// A junction, a wire or a tap in the hands of its owner. Dropping it takes it out of the engine.
+#[derive(Debug)]
+struct Station {
+    engine: Handle,
+    id: u64,
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        let id = self.id;
+        self.engine.tell(move |core| core.remove(id));
+    }
+}
+
+impl Station {
+    fn begin_epoch(&self, seed: u64) -> Result<(), WireError> {
+        let id = self.id;
+        self.engine.ask(move |core| core.begin_epoch(id, seed))
+    }
+
+    fn take_frames(&self) -> Result<Tapped, WireError> {
+        let id = self.id;
+        self.engine.ask(move |core| core.take(id))
+    }
+
+    fn with_line<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(&mut Line) -> T + Send + 'static,
+    ) -> Result<T, WireError> {
+        let id = self.id;
+        self.engine.ask(move |core| core.line(id).map(request))?.ok_or(WireError::Reset)
+    }
+}
+
+/// A namespace that holds the ends of wires. It stays in the engine until it and all its wires are dropped.
+#[derive(Debug, Clone)]
+pub struct Junction {
+    station: Arc<Station>,
+}
+
+impl Junction {
+    pub(super) fn new(engine: Handle, id: u64) -> Self {
+        Self { station: Arc::new(Station { engine, id }) }
+    }
+
+    /// Carries frames between two devices from now on.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn add_wire(&self, ends: Ends, spec: WireSpec) -> Result<Wire, WireError> {
+        let WireSpec { name, link, conditions, seed, tap } = spec;
+        let channels = [(conditions.up, Direction::Up), (conditions.down, Direction::Down)]
+            .map(|(conditions, direction)| Channel::new(conditions, seed, link, direction));
+        let (log, junction) = (Log::new(name, tap), self.station.id);
+        let engine = self.station.engine.clone();
+        let id = engine.ask(move |core| {
+            let id = core.new_id();
+            core.add_line(Line::new(id, junction, ends, (link, log), channels));
+            // Frames and drops of the time before are no business of this wire.
+            core.begin_epoch(id, seed);
+            id
+        })?;
+        Ok(Wire { station: Station { engine, id }, _junction: self.clone() })
+    }
+}
+
+/// A wire. Dropping it takes it out of its link: the two ends are then apart.
+#[derive(Debug)]
+pub struct Wire {
+    station: Station,
+    /// Dropped after the wire.
+    _junction: Junction,
+}
+
+impl Wire {
+    /// Changes what it does to the frames that enter from now on.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn set_conditions(&self, conditions: LinkConditions) -> Result<(), WireError> {
+        self.station.with_line(move |line| line.set_conditions(conditions))
+    }
+
+    /// Changes what its tap keeps of the frames that enter from now on.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn set_tap_limits(&self, limits: TapLimits) -> Result<(), WireError> {
+        self.station.with_line(move |line| line.log.set_limits(limits))
+    }
+
+    /// Loses all frames that enter for so long. Those on their way arrive.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn down_for(&self, time: Duration) -> Result<(), WireError> {
+        let time = Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
+        self.station.with_line(move |line| line.set_down_until(clock::monotonic().saturating_add(time)))
+    }
+
+    /// Ends [`Self::down_for`] early.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn up(&self) -> Result<(), WireError> {
+        self.station.with_line(|line| line.set_down_until(0))
+    }
+
+    /// Begins anew: frames on their way and frames held go nowhere, the tap is empty, the link is up, and the luck is
+    /// that of the seed. Conditions and tap limits stay. Take the frames first.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn begin_epoch(&self, seed: u64) -> Result<(), WireError> {
+        self.station.begin_epoch(seed)
+    }
+
+    /// What was seen since it was last asked, or since the epoch began.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn take_frames(&self) -> Result<Tapped, WireError> {
+        self.station.take_frames()
+    }
+
+    /// Holds back, from now on, each frame of a direction that `select` chooses; others pass by. Of several holds
+    /// that choose a frame the oldest gets it. `select` runs on the carrying thread: it must be quick and not block.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn hold(
+        &self,
+        direction: Direction,
+        select: impl Fn(&Packet) -> bool + Send + 'static,
+    ) -> Result<Held, WireError> {
+        let (count, counted) = watch::channel(0);
+        let (id, select) = (self.station.id, Box::new(select));
+        let held = self.station.engine.ask(move |core| {
+            let hold = core.new_id();
+            let line = core.line(id)?;
+            line.holds.push(Hold::new(hold, direction, select, count));
+            Some(hold)
+        })?;
+        let hold = held.ok_or(WireError::Reset)?;
+        Ok(Held::new(self.station.engine.clone(), id, hold, counted))
+    }
+
+    /// Watches for the first frame of a direction, from now on, that `select` chooses and that leaves the link. As
+    /// for holding, `select` must be quick.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn watch(
+        &self,
+        direction: Direction,
+        select: impl Fn(&Packet) -> bool + Send + 'static,
+    ) -> Result<Sighting, WireError> {
+        let (tell, told) = oneshot::channel();
+        let watcher = Watcher::new(direction, Box::new(select), tell);
+        self.station.with_line(move |line| {
+            line.watchers.retain(Watcher::is_awaited);
+            line.watchers.push(watcher);
+        })?;
+        Ok(Sighting::new(told))
+    }
+}
+
+/// An ear on a link without a wire. It only records.
+#[derive(Debug)]
+pub struct Tap {
+    station: Station,
+}
+
+impl Tap {
+    pub(super) fn new(engine: Handle, id: u64) -> Self {
+        Self { station: Station { engine, id } }
+    }
+
+    /// Forgets what was seen.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn begin_epoch(&self) -> Result<(), WireError> {
+        self.station.begin_epoch(0)
+    }
+
+    /// Changes what it keeps of the frames that pass from now on.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn set_limits(&self, limits: TapLimits) -> Result<(), WireError> {
+        let id = self.station.id;
+        self.station.engine.ask(move |core| core.listener(id).map(|tap| tap.log.set_limits(limits)))?;
+        Ok(())
+    }
+
+    /// What was seen since it was last asked, or since the epoch began.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn take_frames(&self) -> Result<Tapped, WireError> {
+        self.station.take_frames()
+    }
+}
