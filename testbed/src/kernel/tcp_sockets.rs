@@ -2,9 +2,13 @@
 //!
 //! A connection whose program was killed goes on by itself: the kernel says what was left to say, again and again. Its
 //! packets would turn up in the next trial.
+//!
+//! Listing sockets makes the kernel walk through those of the whole machine, so a namespace's own count is asked first.
 
+use std::fs::File;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
@@ -41,6 +45,8 @@ const STATES: u32 = 0x1ffe & !(1 << 6) & !(1 << 10);
 #[derive(Debug)]
 pub struct TcpSockets {
     fd: OwnedFd,
+    /// Where the namespace counts its sockets, by family; it knows no family without such a file.
+    counts: Vec<(u8, File)>,
 }
 
 type SocketId = [u8; ID];
@@ -58,7 +64,11 @@ impl TcpSockets {
             Some(SockProtocol::NetlinkSockDiag),
         );
         let fd = fd.map_err(|errno| Error::call(TRIED, "socket(NETLINK_SOCK_DIAG)", errno))?;
-        Ok(Self { fd })
+        let families = [(libc::AF_INET, "sockstat"), (libc::AF_INET6, "sockstat6")];
+        let open = |(family, name): (libc::c_int, &str)| {
+            Some((u8::try_from(family).ok()?, File::open(format!("/proc/thread-self/net/{name}")).ok()?))
+        };
+        Ok(Self { fd, counts: families.into_iter().filter_map(open).collect() })
     }
 
     /// Whether this kernel can do it: some are built without CONFIG_INET_DIAG_DESTROY.
@@ -79,10 +89,13 @@ impl TcpSockets {
     /// When the kernel refuses.
     pub fn end_all(&self) -> Result<usize> {
         let mut ended = 0;
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            let family = u8::try_from(family).unwrap_or_default();
+        for (family, count) in &self.counts {
+            let family = *family;
+            if !is_used(count) {
+                continue;
+            }
             let ids = match self.list(family) {
-                // A machine without IPv6, or without socket monitoring, knows of none.
+                // A machine without socket monitoring knows of none.
                 Err(Errno::ENOENT) => Vec::new(),
                 ids => ids.map_err(|errno| Error::call(TRIED, "SOCK_DIAG_BY_FAMILY", errno))?,
             };
@@ -143,6 +156,20 @@ impl TcpSockets {
     }
 }
 
+/// Whether a namespace counts any TCP socket; it counts those that no process owns, too.
+fn is_used(count: &File) -> bool {
+    let mut text = [0; 1024];
+    let Ok(length) = count.read_at(&mut text, 0) else { return true };
+    counts_tcp(&String::from_utf8_lossy(&text[..length]))
+}
+
+/// Reads `TCP: inuse 3 orphan 0 …` or `TCP6: inuse 3`; what cannot be read may be any number.
+fn counts_tcp(text: &str) -> bool {
+    let tcp = text.lines().find(|line| line.starts_with("TCP"));
+    let words = tcp.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    !matches!(words.as_deref(), Some([_, "inuse", "0", ..]))
+}
+
 /// The type and payload of the next message; `None` behind the last.
 fn next_message<'a>(rest: &mut &'a [u8]) -> Option<(u16, &'a [u8])> {
     let (header, _) = rest.split_first_chunk::<HEADER>()?;
@@ -164,6 +191,16 @@ fn refusal(payload: &[u8]) -> nix::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_without_sockets_is_recognised() {
+        assert!(!counts_tcp(
+            "sockets: used 5\nTCP: inuse 0 orphan 0 tw 3 alloc 9 mem 1\nUDP: inuse 1 mem 0\n"
+        ));
+        assert!(counts_tcp("sockets: used 5\nTCP: inuse 2 orphan 1 tw 3 alloc 9 mem 1\n"));
+        assert!(!counts_tcp("TCP6: inuse 0\nUDP6: inuse 1\n"));
+        assert!(counts_tcp("something else\n"));
+    }
 
     #[test]
     fn messages_are_taken_one_after_the_other() {
