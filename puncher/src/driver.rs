@@ -475,7 +475,7 @@ impl<'a> Driver<'a> {
                 let actions = self.setting.method.refused(dial, why);
                 self.act(actions).await;
             }
-            Done::NotChosen | Done::Won(_) | Done::Accepted(..) => {}
+            Done::NotChosen | Done::Won(_) | Done::Free(_) | Done::Accepted(..) => {}
         }
         Ok(())
     }

@@ -21,6 +21,18 @@ pub enum Reach {
     Hops(u8),
 }
 
+impl Reach {
+    /// Whether `other` goes further.
+    #[must_use]
+    pub fn is_less_than(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Hops(hops), Self::Hops(further)) => hops < further,
+            (Self::Hops(_), Self::Peer) => true,
+            (Self::Peer, _) => false,
+        }
+    }
+}
+
 /// Why a dial came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {

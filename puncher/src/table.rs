@@ -3,21 +3,21 @@
 //! Every socket lives in a task of one set, so that dropping the table ends them all. SYNs leave in the order in which
 //! they are asked for, because a NAT that counts allocates its ports in that order.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::handshake::{Agreement, Ends, HandshakeError, OwnEndpoints};
 use crate::method::Dial;
-use crate::socket::{self, Refusal};
+use crate::socket::{self, Reach, Refusal};
 
 /// How long role b keeps streams that were not chosen, for role a to close them first.
 const LOSERS_STAY: Duration = Duration::from_secs(1);
@@ -40,7 +40,17 @@ pub(crate) enum Done {
     Refused(Dial, Refusal),
     NotChosen,
     Won(Won),
+    /// The ends that this dial needs are free now.
+    Free(Dial),
     Accepted(TcpListener, TcpStream, SocketAddr, &'static str),
+}
+
+/// A dial that was not up when last heard of.
+#[derive(Debug)]
+struct Pending {
+    reach: Reach,
+    up: Arc<AtomicBool>,
+    task: AbortHandle,
 }
 
 /// All sockets of a punch.
@@ -50,6 +60,8 @@ pub(crate) struct Table {
     agreement: Arc<Agreement>,
     tasks: JoinSet<Done>,
     listening: HashSet<u16>,
+    /// Dials that are not up yet, by their two ends.
+    pending: HashMap<(u16, SocketAddrV4), Pending>,
     /// Streams that are up and not yet decided upon.
     standing: Arc<AtomicUsize>,
     next_id: u64,
@@ -62,6 +74,7 @@ impl Table {
             agreement: Arc::new(agreement),
             tasks: JoinSet::new(),
             listening: HashSet::new(),
+            pending: HashMap::new(),
             standing: Arc::default(),
             next_id: 0,
         }
@@ -77,11 +90,30 @@ impl Table {
         SocketAddrV4::new(self.address, dial.port)
     }
 
-    /// Sends a SYN now.
+    /// Sends a SYN now. One between the same two ends that reached less far makes way for it: nobody can have answered that.
     pub(crate) fn dial(&mut self, dial: Dial) {
+        let ends = (dial.port, dial.remote);
+        if let Some(old) = self.pending.get(&ends)
+            && old.reach.is_less_than(dial.reach)
+            && !old.up.load(Ordering::Relaxed)
+        {
+            // The socket is closed when its task has been dropped; until then its ends are in use.
+            old.task.abort();
+            let delayed = Dial { after: Duration::ZERO, ..dial };
+            self.pending.remove(&ends);
+            self.tasks.spawn(async move {
+                tokio::task::yield_now().await;
+                Done::Free(delayed)
+            });
+            return;
+        }
         let dialled = socket::dial(self.local(&dial), dial.remote, dial.reach);
         let handshake = self.handshake(dial.by);
-        self.tasks.spawn(attempt(dial, dialled, handshake));
+        let up = Arc::new(AtomicBool::new(false));
+        let task = self.tasks.spawn(attempt(dial, dialled, handshake, Arc::clone(&up)));
+        if dial.port != 0 && dial.reach != Reach::Peer {
+            self.pending.insert(ends, Pending { reach: dial.reach, up, task });
+        }
     }
 
     /// Accepts on a port, once per port.
@@ -105,6 +137,7 @@ impl Table {
                     self.tasks.spawn(accept(listener, by));
                     self.accepted(stream, from, by);
                 }
+                Some(Ok(Done::Free(dial))) => self.dial(dial),
                 Some(Ok(done)) => return done,
                 // A task that was ended tells nothing.
                 Some(Err(_)) => {}
@@ -168,13 +201,21 @@ async fn accept(listener: TcpListener, by: &'static str) -> Done {
     }
 }
 
-async fn attempt(dial: Dial, dialled: io::Result<TcpStream>, handshake: Handshake) -> Done {
+async fn attempt(
+    dial: Dial,
+    dialled: io::Result<TcpStream>,
+    handshake: Handshake,
+    up: Arc<AtomicBool>,
+) -> Done {
     let stream = match dialled {
         Ok(stream) => stream,
         Err(error) => return Done::Refused(dial, Refusal::from(&error)),
     };
     match socket::settled(&stream).await {
-        Ok(()) => handshake.perform(stream, dial).await,
+        Ok(()) => {
+            up.store(true, Ordering::Relaxed);
+            handshake.perform(stream, dial).await
+        }
         Err(refusal) => Done::Refused(dial, refusal),
     }
 }

@@ -76,7 +76,7 @@ impl Method for LowTtl {
         let mut actions = vec![Action::Expect(Outlook::from(target))];
         actions.extend(listen(NAME, &view.own));
         if opener(view) == view.role {
-            let reach = Reach::Hops(view.own.hops);
+            let reach = view.hole();
             self.part = Part::Opener(reach);
             actions.extend(dials(NAME, &view.own, endpoint, window, reach));
             actions.push(Action::Tell(Note::Open));

@@ -175,7 +175,7 @@ impl Method for Meet {
         self.redial.start(view.trip);
         self.own_kind = view.own.kind();
         if self.after_refusal == AfterRefusal::Hole && view.role == Role::A {
-            self.hole = Reach::Hops(view.own.hops);
+            self.hole = view.hole();
         }
         let window = self.window(view.round);
         let (Some(peer), Some(own)) = (self.predict(&view.peer, window), self.predict(&view.own, window))

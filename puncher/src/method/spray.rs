@@ -169,7 +169,7 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn reach(&self) -> Reach {
-        if self.opener == self.view.role { Reach::Hops(self.view.own.hops) } else { Reach::Peer }
+        if self.opener == self.view.role { self.view.hole() } else { Reach::Peer }
     }
 
     fn dial(&self, port: u16, remote: SocketAddrV4) -> Action {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::classify::{Allocation, Observation, allocation};
 use crate::meeting::Role;
+use crate::socket::Reach;
 
 /// What a side says about itself, under seal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct Side {
     /// Hops that its SYN must live to have passed its own NATs.
     pub hops: u8,
 }
+
+/// A SYN of one hop dies in the first NAT, before it is translated.
+const LEAST_HOPS: u8 = 2;
 
 /// How far a side can be predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +88,17 @@ impl View {
         self.own.address().is_some() && self.own.address() == self.peer.address()
     }
 
+    /// How far a SYN may go that opens a hole and must not be heard by the peer's NAT. Under one external address the two
+    /// sides share the outermost NAT: the hole is in the one before it, and the SYN must die there.
+    #[must_use]
+    pub fn hole(&self) -> Reach {
+        let hops = self.own.hops;
+        let hops = if self.same_address() { hops.saturating_sub(1).max(LEAST_HOPS) } else { hops };
+        // A router that did not answer may have been one of the NATs: try further, too.
+        let further = self.round.saturating_sub(1) / 2 % 3;
+        Reach::Hops(hops.saturating_add(further as u8))
+    }
+
     /// A number below `below` that both sides know, another for each role of its use.
     #[must_use]
     pub fn agreed_number(&self, of: Role, below: u16) -> u16 {
@@ -132,6 +147,19 @@ pub(crate) mod tests {
         assert_eq!(side(&[6000, 6000]).kind(), Kind::Fixed);
         assert_eq!(side(&[20000, 20001]).kind(), Kind::Counting);
         assert_eq!(side(&[20000, 50001]).kind(), Kind::Random);
+    }
+
+    #[test]
+    fn a_hole_is_less_deep_behind_a_common_nat() {
+        let mut here = view(Role::A, &[5000], &[6000]);
+        here.own.hops = 3;
+        assert_eq!(here.hole(), Reach::Hops(3));
+        here.peer.observations = here.own.observations.clone();
+        assert_eq!(here.hole(), Reach::Hops(2));
+        here.own.hops = 2;
+        assert_eq!(here.hole(), Reach::Hops(2));
+        here.round = 4;
+        assert_eq!(here.hole(), Reach::Hops(3), "further in later rounds");
     }
 
     #[test]
