@@ -83,7 +83,7 @@ mod tests {
         insta::assert_snapshot!(refusal, @r#"
         nft refused its ruleset at line 3: syntax error, unexpected string
           3 |   oif "wan" snatt to 1.2.3.4
-                        ^^^^^
+                          ^^^^^
         "#);
     }
 
