@@ -279,7 +279,7 @@ mod tests {
         let other = Behavior {
             filtering: Filtering::AddressDependent,
             timeouts: Timeouts { close: Some(Duration::from_secs(9)), ..Timeouts::default() },
-            ..one.clone()
+            ..one
         };
         assert_eq!(one.differences(&other), [NatAxis::Filtering, NatAxis::Timeouts]);
         assert_eq!(other.value(NatAxis::Timeouts), "close 9 s");

@@ -68,15 +68,6 @@ fn predictable_nats_connect_and_random_ones_do_not() {
     let cells = cells_of(suite, puncher());
     assert_eq!(cells.len(), 9);
     for cell in &cells {
-        println!(
-            "{} {:?} {} {:?} {:?} {:?}",
-            cell.cell.id,
-            cell.verdict,
-            cell.note,
-            cell.won_by(),
-            cell.causes(),
-            cell.established()
-        );
         assert_eq!(cell.verdict, Verdict::AsExpected, "{}: {}", cell.cell.id, cell.note);
     }
 }
