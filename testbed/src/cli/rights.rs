@@ -6,7 +6,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::cli::failure::Failure;
 use crate::kernel::namespace::Namespace;
 use crate::kernel::ruleset::Nft;
-use crate::kernel::{process, resources, user_namespace};
+use crate::kernel::{limits, process, user_namespace};
 
 /// A ruleset that changes nothing.
 const NO_RULES: &str = "table ip testbed_check\ndelete table ip testbed_check\n";
@@ -28,8 +28,9 @@ pub fn take(rights: Rights) -> Result<(), Failure> {
     if rights.rootless {
         user_namespace::enter_user_namespace()?;
     }
+    // Programs inherit the limit from the process that starts them, so it comes first.
+    limits::raise_descriptor_limit()?;
     process::prepare()?;
-    resources::raise_descriptor_limit();
     let namespace = Namespace::new()?;
     let loaded = namespace.enter(|inside| Nft::get().load(inside, NO_RULES))?;
     loaded.map_err(|why| match why.errno() {

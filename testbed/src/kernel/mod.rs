@@ -11,7 +11,6 @@ pub mod poller;
 pub mod preflight;
 pub mod process;
 pub(crate) mod readiness;
-pub mod resources;
 pub mod ruleset;
 pub mod scheduling;
 pub mod sysctl;
