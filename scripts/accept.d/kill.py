@@ -12,6 +12,8 @@ import sys
 import time
 
 LIMIT_S = 5.0
+# Namespaces that are watched at each kill, drawn at random: laying a veth pair takes its time.
+WATCHED = 12
 
 
 def namespaces(pid):
@@ -69,7 +71,8 @@ def one_kill(testbed, folder, number):
     while time.monotonic() < moment and process.poll() is None:
         time.sleep(0.005)
     laid = 0
-    for index, path in enumerate(namespaces(process.pid)):
+    found = namespaces(process.pid)
+    for index, path in enumerate(random.sample(found, min(WATCHED, len(found)))):
         command = ["ip", "link", "add", f"wit{index}", "type", "veth", "peer", "name", "witness", "netns", path]
         laid += subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
     members = family(process.pid)
@@ -99,7 +102,7 @@ def main():
         if took is not None:
             good += 1
             slowest = max(slowest, took)
-    print(f"{good} {slowest:.2f} s, {laid} ns, {members} procs")
+    print(f"{good} {slowest:.2f} s ({laid} namespaces, {members} processes)")
 
 
 main()
