@@ -105,11 +105,6 @@ fn icmp_name(error: IcmpError) -> &'static str {
 fn forward(behavior: &Behavior) -> Chain {
     let mut chain = Chain::base("forward", "filter hook forward priority filter");
     let firewall = behavior.translation == Translation::Firewall;
-    if firewall {
-        admit(&mut chain, behavior.filtering);
-        let condition = format!("iifname \"wan\" {SYN} ct state new,invalid");
-        refuse(&mut chain, behavior.unsolicited_syn, &condition);
-    }
     match behavior.syn_after_syn {
         SynAfterSyn::Accept => {}
         SynAfterSyn::Drop => {
@@ -124,6 +119,11 @@ fn forward(behavior: &Behavior) -> Chain {
                 )
                 .rule(format!("iifname \"wan\" ct direction reply {SYN} reject with tcp reset"));
         }
+    }
+    if firewall {
+        admit(&mut chain, behavior.filtering);
+        let condition = format!("iifname \"wan\" {SYN} ct state new,invalid");
+        refuse(&mut chain, behavior.unsolicited_syn, &condition);
     }
     if behavior.invalid_packets == InvalidPackets::Drop {
         chain.note("Invalid packets: drop. They would pass untranslated.").rule("ct state invalid drop");
@@ -143,12 +143,12 @@ fn admit(chain: &mut Chain, filtering: Filtering) {
         Filtering::AddressDependent => {
             chain
                 .note("Filtering: address-dependent. Whose address was sent to may answer from any port.")
-                .rule("iifname \"wan\" ip daddr . tcp dport . ip saddr @open accept");
+                .rule("iifname \"wan\" ct state new ip daddr . tcp dport . ip saddr @open accept");
         }
         Filtering::EndpointIndependent => {
             chain
                 .note("Filtering: endpoint-independent. Anyone may send to an endpoint that has sent.")
-                .rule("iifname \"wan\" ip daddr . tcp dport @open accept");
+                .rule("iifname \"wan\" ct state new ip daddr . tcp dport @open accept");
         }
     }
 }

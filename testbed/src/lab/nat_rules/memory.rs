@@ -11,6 +11,10 @@ use super::text::Chain;
 /// The most that each set or map may hold.
 const SIZE: u32 = 65_535;
 
+/// Pools up to this size are drawn from by a map where ports must not be shared, so that a port that is taken can be
+/// drawn again at once.
+const DRAWN_BY_MAP: u32 = 4_096;
+
 /// The mark of a packet that was given a port which may be somebody else's.
 const FRESH: &str = "0x1";
 
@@ -47,6 +51,8 @@ pub(super) struct Memory {
     pub(super) admitted: bool,
     /// Inside addresses with their number of mappings.
     pub(super) holders: bool,
+    /// Whether a random port that is taken can be drawn again at once; nothing to remember, but of the same kind.
+    pub(super) redraws: bool,
 }
 
 impl Memory {
@@ -56,6 +62,8 @@ impl Memory {
         let preserving = behavior.allocation == Allocation::Preserving;
         let hash = matches!(behavior.allocation, Allocation::Hash { .. });
         let counted = behavior.quota.is_some();
+        let redraws =
+            exclusive && behavior.pool.parts().iter().flatten().any(|range| range.size() <= DRAWN_BY_MAP);
         let mapping = match behavior.mapping {
             Mapping::EndpointIndependent => exclusive || counted || !(preserving || hash),
             Mapping::AddressDependent => exclusive || counted || !hash,
@@ -68,9 +76,11 @@ impl Memory {
             owner: behavior.filtering != Filtering::AddressAndPortDependent
                 || behavior.hairpinning == Hairpinning::On,
             taken: exclusive,
-            busy: !exclusive && preserving && behavior.mapping != Mapping::EndpointIndependent,
+            // Else the kernel would give the endpoint the port that its first mapping has.
+            busy: preserving && behavior.mapping != Mapping::EndpointIndependent && !redraws,
             admitted: behavior.filtering == Filtering::AddressDependent,
             holders: counted,
+            redraws,
         }
     }
 

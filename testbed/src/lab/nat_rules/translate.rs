@@ -10,9 +10,6 @@ use super::text::{Chain, table as write_table};
 /// How often a port is drawn again when somebody has it, before the SYN is given up.
 const TRIES: u32 = 8;
 
-/// Random pools up to this size are drawn from by a map, so that a port that is taken can be drawn again at once.
-const DRAWN_BY_MAP: u32 = 4_096;
-
 /// Table `nat` of a NAT that behaves so.
 pub(super) fn table(behavior: &Behavior, site: &NatSite) -> String {
     let writer = Writer { behavior, site, memory: Memory::of(behavior), parts: pool::parts(behavior, site) };
@@ -84,7 +81,7 @@ impl Writer<'_> {
         if self.behavior.hairpinning == Hairpinning::On {
             chain
                 .note("Hairpinning: on. The destination sees the external endpoint of the source.")
-                .rule("oifname \"lan*\" ct status dnat meta l4proto tcp goto translate");
+                .rule("iifname \"lan*\" oifname \"lan*\" ct status dnat meta l4proto tcp goto translate");
         }
         chain.note("What is not TCP keeps its identifiers where it can.").rule("oifname \"wan\" masquerade");
         chain
@@ -101,7 +98,8 @@ impl Writer<'_> {
             self.allocate(&mut chain, part);
         }
         if self.parts.iter().all(|part| part.subscriber.is_some()) {
-            chain.note("Who has no block reaches nobody.").rule("drop");
+            let others = format!("ip saddr != {} drop", self.site.wan);
+            chain.note("Who has no block reaches nobody; the NAT itself needs none.").rule(others);
         }
         chain
     }
@@ -154,15 +152,14 @@ impl Writer<'_> {
     /// Whether positions of this pool are turned into ports by a map.
     fn uses_map(&self, part: &Part) -> bool {
         match self.behavior.allocation {
-            Allocation::Preserving => false,
             Allocation::Sequential { .. } | Allocation::Hash { .. } => true,
-            Allocation::Random => self.redraws(part),
+            Allocation::Preserving | Allocation::Random => self.redraws(part),
         }
     }
 
     /// Whether a random port that is taken can be drawn again at once.
     fn redraws(&self, part: &Part) -> bool {
-        self.memory.taken && part.range.is_some_and(|range| range.size() <= DRAWN_BY_MAP)
+        self.memory.redraws && part.range.is_some()
     }
 
     /// The chain that writes the next candidate into the packet, for pools in which taken ports are skipped.
@@ -176,8 +173,8 @@ impl Writer<'_> {
         if self.memory.taken && self.uses_map(part) {
             let draw = match self.behavior.allocation {
                 Allocation::Sequential { .. } => format!("numgen inc mod {size}"),
-                Allocation::Random => format!("numgen random mod {size}"),
-                Allocation::Preserving | Allocation::Hash { .. } => return chain,
+                Allocation::Preserving | Allocation::Random => format!("numgen random mod {size}"),
+                Allocation::Hash { .. } => return chain,
             };
             chain.rule(format!("tcp sport set {draw} map {}", part.map()));
         }
@@ -197,18 +194,28 @@ impl Writer<'_> {
                 chain.rule(format!("{when} {} : numgen inc mod {size} map {}", self.snat(), part.map()));
             }
             Allocation::Sequential { .. } | Allocation::Random => {
-                let chain_name = part.chain();
-                chain.rule(format!("{when} jump {chain_name}"));
-                for _ in 1..TRIES {
-                    chain.rule(format!("{when} tcp sport @taken jump {chain_name}"));
-                }
-                chain.rule(format!("{when} {} : tcp sport", self.snat()));
+                chain.rule(format!("{when} jump {}", part.chain()));
+                self.skip_taken(chain, part, &when, TRIES - 1);
             }
             Allocation::Hash { seed } => self.hash(chain, part, &when, seed, size),
         }
     }
 
+    /// Replaces the candidate in the packet as long as somebody has it, and makes it the translation.
+    fn skip_taken(&self, chain: &mut Chain, part: &Part, when: &str, times: u32) {
+        for _ in 0..times {
+            chain.rule(format!("{when} tcp sport @taken jump {}", part.chain()));
+        }
+        chain.rule(format!("{when} {} : tcp sport", self.snat()));
+    }
+
     fn preserve(&self, chain: &mut Chain, part: &Part, when: &str) {
+        if let (true, Some(range)) = (self.redraws(part), part.range) {
+            let draw = format!("jump {}", part.chain());
+            chain.rule(format!("{when} tcp sport != {range} {draw}"));
+            self.skip_taken(chain, part, when, TRIES);
+            return;
+        }
         let elsewhere = self.by_kernel(part.range, Draw::Random);
         if self.memory.taken {
             chain.rule(format!("{when} tcp sport @taken {elsewhere}"));

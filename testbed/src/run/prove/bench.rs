@@ -234,7 +234,9 @@ impl Bench {
     pub(super) fn forget(&mut self) -> Result<()> {
         self.conntrack.flush()?;
         let sets = &self.dynamic;
-        self.nat.enter(|inside: &Inside| Nft::get().flush(inside, sets))??;
+        if !sets.is_empty() {
+            self.nat.enter(|inside: &Inside| Nft::get().flush(inside, sets))??;
+        }
         self.new_entries().map(drop)
     }
 

@@ -37,7 +37,6 @@ pub(super) fn bulk(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Findi
     if declared.translation == Translation::Router || declared.quota.is_some() {
         return Ok(Vec::new());
     }
-    prober.bench.forget()?;
     let range = own_pool(declared, Side::Inside0);
     let wanted = enough(declared, range.map_or(64_512, |range| range.size()));
     let flows = bulk_flows(prober, declared, wanted);
@@ -121,7 +120,6 @@ fn judge_quota(declared: &Behavior, externals: &[Option<SocketAddrV4>]) -> Findi
 /// A limit that is declared: that many mappings for one host, no more, and another host still gets one.
 pub(super) fn quota(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
     let Some(quota) = declared.quota else { return Ok(None) };
-    prober.bench.forget()?;
     let wanted = usize::try_from(quota).unwrap_or(usize::MAX).saturating_add(3);
     let flows: Vec<Flow> = (0..wanted).map(|_| prober.flow(Side::Inside0)).collect();
     let opened = prober.open_all(&flows)?.into_iter().flatten().count();

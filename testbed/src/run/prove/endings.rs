@@ -20,12 +20,14 @@ pub(super) fn reset(prober: &mut Prober, declared: &Behavior) -> Result<Finding>
     let mut open = 0;
     let mut kept = 0;
     for _ in 0..TRIES {
+        prober.breathe(declared)?;
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let numbers = (0, flow.isn.wrapping_add(1));
         prober.bench.ask(Side::Outside, &Probe::ack((flow.remote, external), TcpFlags::RST, numbers))?;
         open += usize::from(matches!(prober.knock(flow.remote, external)?, Fate::Delivered { .. }));
 
+        prober.breathe(declared)?;
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let numbers = (0, flow.isn.wrapping_add(1));
@@ -60,12 +62,13 @@ fn all(count: usize, yes: &str, no: &str) -> String {
 }
 
 /// After each ICMP error that a SYN may draw on its way.
-pub(super) fn icmp_error(prober: &mut Prober, _: &Behavior) -> Result<Finding> {
+pub(super) fn icmp_error(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
     /// Host and port unreachable, and time exceeded.
     const ERRORS: [(u8, u8); 3] = [(3, 1), (3, 3), (11, 0)];
     let mut delivered = 0;
     let mut open = 0;
     for (kind, code) in ERRORS {
+        prober.breathe(declared)?;
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let syn = Probe::syn(external, flow.remote, flow.isn);

@@ -6,8 +6,8 @@ use std::net::SocketAddrV4;
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{
-    Behavior, Filtering, Hairpinning, IcmpError, InvalidPackets, Overloading, Strictness, SynAfterSyn,
-    Translation, UnsolicitedSyn,
+    Allocation, Behavior, Filtering, Hairpinning, IcmpError, InvalidPackets, Overloading, Pool, Strictness,
+    SynAfterSyn, Translation, UnsolicitedSyn,
 };
 use crate::model::packet::TcpFlags;
 
@@ -35,8 +35,15 @@ pub(super) fn filtering(prober: &mut Prober, declared: &Behavior) -> Result<Find
             Stranger::OtherPort => SocketAddrV4::new(*flow.remote.ip(), flow.remote.port() + 1),
             Stranger::OtherAddress => SocketAddrV4::new(*prober.remote().ip(), flow.remote.port()),
         };
-        let fate = prober.knock(source, external)?;
-        admitted.push(matches!(fate, Fate::Delivered { destination, .. } if destination == flow.inside));
+        let came = match prober.knock(source, external)? {
+            Fate::Delivered { source: seen, destination, .. } => Some((seen, destination)),
+            _ => None,
+        };
+        if came.is_some_and(|came| came != (source, flow.inside)) {
+            let observed = format!("a SYN from {source} to {external} arrives as {came:?}");
+            return Ok(Finding::of(NatAxis::Filtering, declared, observed));
+        }
+        admitted.push(came.is_some());
     }
     let observed = match admitted[..] {
         [true, true] => Filtering::EndpointIndependent.to_string(),
@@ -148,7 +155,12 @@ pub(super) fn hairpinning(prober: &mut Prober, declared: &Behavior) -> Result<Op
 
 /// Whether two hosts with the same port, which both would keep, share an external endpoint towards different remotes
 /// (RFC 5382 REQ-7). NATs that do not preserve ports need more than a few mappings to tell.
-pub(super) fn overloading(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+pub(super) fn overloading(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
+    let preserving = declared.allocation == Allocation::Preserving && declared.pool == Pool::Kernel;
+    let telling = preserving || declared.overloading == Overloading::Off;
+    if declared.translation != Translation::Nat || !telling {
+        return Ok(None);
+    }
     let one = prober.flow(Side::Inside0);
     let inside = SocketAddrV4::new(Side::Inside1.address(), one.inside.port());
     let remote = prober.remote();
@@ -158,7 +170,7 @@ pub(super) fn overloading(prober: &mut Prober, declared: &Behavior) -> Result<Fi
         (Some(_), Some(_)) => Overloading::Off.to_string(),
         _ => NO_WAY_OUT.to_owned(),
     };
-    Ok(Finding::of(NatAxis::Overloading, declared, observed))
+    Ok(Some(Finding::of(NatAxis::Overloading, declared, observed)))
 }
 
 /// What becomes of data far outside the window of a connection that stands.

@@ -55,6 +55,7 @@ pub(super) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Result<Optio
     let mut missing = Vec::new();
     for ((name, steps), (_, value, default)) in WAYS.into_iter().zip(declared.timeouts.timers()) {
         let expected = value.unwrap_or(default);
+        prober.breathe(declared)?;
         let Some(left) = lifetime_after(prober, steps)? else {
             missing.push(name);
             continue;

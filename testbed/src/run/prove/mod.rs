@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use crate::kernel::error::{Error, Result};
 use crate::lab::nat_rules::{NatConfig, NatSite, render};
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Allocation, Behavior, Overloading, Pool, Translation};
+use crate::model::behavior::Behavior;
 use crate::model::event::ProofResult;
 
 use bench::Bench;
@@ -93,32 +93,39 @@ async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 
     result.await.unwrap_or_else(|_| Err(Error::other("prove a NAT", "the probe panicked")))
 }
 
+/// One measurement: no, one or several rows.
+type Measurement = fn(&mut Prober, &Behavior) -> Result<Vec<Finding>>;
+
+/// What every run asks.
+const QUICK: [Measurement; 14] = [
+    |p, d| Ok(vec![mapping::translation(p, d)?]),
+    |p, d| Ok(vec![mapping::mapping(p, d)?]),
+    mapping::allocation,
+    |p, d| Ok(vec![filtering::filtering(p, d)?]),
+    |p, d| Ok(vec![filtering::unsolicited_syn(p, d)?]),
+    |p, d| Ok(vec![filtering::syn_after_syn(p, d)?]),
+    |p, d| Ok(vec![filtering::invalid_packets(p, d)?]),
+    |p, d| Ok(filtering::hairpinning(p, d)?.into_iter().collect()),
+    |p, d| Ok(filtering::overloading(p, d)?.into_iter().collect()),
+    |p, d| Ok(filtering::strictness(p, d)?.into_iter().collect()),
+    |p, d| Ok(lifetimes::timeouts(p, d)?.into_iter().collect()),
+    |p, d| Ok(vec![endings::reset(p, d)?]),
+    |p, d| Ok(vec![endings::icmp_error(p, d)?]),
+    |p, d| Ok(bulk::quota(p, d)?.into_iter().collect()),
+];
+
+/// What the full proof asks besides.
+const FULL: [Measurement; 1] = [bulk::bulk];
+
 fn measure(prober: &mut Prober, declared: &Behavior, depth: Depth) -> Result<Vec<Finding>> {
-    let mut findings = vec![mapping::translation(prober, declared)?, mapping::mapping(prober, declared)?];
-    findings.extend(mapping::allocation(prober, declared)?);
-    findings.push(filtering::filtering(prober, declared)?);
-    findings.push(filtering::unsolicited_syn(prober, declared)?);
-    findings.push(filtering::syn_after_syn(prober, declared)?);
-    findings.push(filtering::invalid_packets(prober, declared)?);
-    findings.extend(filtering::hairpinning(prober, declared)?);
-    if two_hosts_tell_overloading(declared) {
-        findings.push(filtering::overloading(prober, declared)?);
-    }
-    findings.extend(filtering::strictness(prober, declared)?);
-    findings.extend(lifetimes::timeouts(prober, declared)?);
-    findings.push(endings::reset(prober, declared)?);
-    findings.push(endings::icmp_error(prober, declared)?);
-    findings.extend(bulk::quota(prober, declared)?);
-    if depth == Depth::Full {
-        findings.extend(bulk::bulk(prober, declared)?);
+    let more = if depth == Depth::Full { &FULL[..] } else { &[] };
+    let mut findings = Vec::new();
+    for measurement in QUICK.iter().chain(more) {
+        findings.extend(measurement(prober, declared)?);
+        // Each begins with a NAT that remembers nothing, so that none uses up what another needs.
+        prober.bench.forget()?;
     }
     Ok(merge(findings))
-}
-
-/// Whether two hosts with the same port show if ports are shared.
-fn two_hosts_tell_overloading(declared: &Behavior) -> bool {
-    let preserving = declared.allocation == Allocation::Preserving && declared.pool == Pool::Kernel;
-    declared.translation == Translation::Nat && (preserving || declared.overloading == Overloading::Off)
 }
 
 /// One row for each subject: where two measurements speak of the same, the one that differs.

@@ -1,8 +1,10 @@
 //! The questions that a probe can ask a NAT, and the answers there are.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use crate::kernel::error::Result;
+use crate::model::behavior::Behavior;
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 
 use super::bench::{Bench, Seen, Side};
@@ -12,6 +14,10 @@ use super::frame::Probe;
 /// turns out to be taken, and then draws again. With a pool that is not nearly full, six such draws in a row do not
 /// happen.
 const SYNS: usize = 6;
+
+/// Time between a SYN and its retransmission. The kernel counts what comes twice within one of its ticks, of which
+/// the longest take 10 ms, as two connections, and a quota would be reached too soon.
+const RETRANSMISSION: Duration = Duration::from_millis(25);
 
 /// A connection as the inside sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +68,11 @@ impl Prober {
         Self { bench, insides: 0, remotes: 0, numbers: 0 }
     }
 
+    /// Makes room for further mappings, where a host may have only so many at a time.
+    pub(super) fn breathe(&mut self, declared: &Behavior) -> Result<()> {
+        if declared.quota.is_some() { self.bench.forget() } else { Ok(()) }
+    }
+
     /// A remote endpoint whose address nothing has been sent to.
     pub(super) fn remote(&mut self) -> SocketAddrV4 {
         /// 198.18.0.0/15, the networks for tests of network devices (RFC 2544).
@@ -102,7 +113,10 @@ impl Prober {
 
     /// Sends a SYN from inside; the external endpoint that it gets, or `None` if it does not come out.
     pub(super) fn open(&mut self, flow: &Flow) -> Result<Option<SocketAddrV4>> {
-        for _ in 0..SYNS {
+        for n in 0..SYNS {
+            if n > 0 {
+                std::thread::sleep(RETRANSMISSION);
+            }
             let seen = self.bench.ask(flow.side, &Probe::syn(flow.inside, flow.remote, flow.isn))?;
             if let Some(source) = external(&seen, flow) {
                 return Ok(Some(source));
@@ -118,7 +132,7 @@ impl Prober {
         Ok((flow, external))
     }
 
-    /// Sends one SYN for each flow before anything is waited for, then one more for those that did not come out.
+    /// Opens many connections: their first SYNs are sent in batches, before anything is waited for.
     pub(super) fn open_all(&mut self, flows: &[Flow]) -> Result<Vec<Option<SocketAddrV4>>> {
         /// What fits into a socket's buffer with room to spare, also without the right to enlarge it.
         const BATCH: usize = 32;
@@ -131,7 +145,10 @@ impl Prober {
             for flow in batch {
                 found.push(match external(&seen, flow) {
                     Some(endpoint) => Some(endpoint),
-                    None => self.open(flow)?,
+                    None => {
+                        std::thread::sleep(RETRANSMISSION);
+                        self.open(flow)?
+                    }
                 });
             }
         }
