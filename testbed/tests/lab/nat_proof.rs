@@ -1,15 +1,27 @@
 //! The proof finds that every NAT does what it declares, and names the axis of one that does not.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use testbed::model::axis::NatAxis;
+use testbed::model::behavior::{
+    Allocation, Behavior, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Pool, PortRange,
+    Strictness, SynAfterSyn, UnsolicitedSyn,
+};
 use testbed::model::catalogue::Catalogue;
 use testbed::model::event::ProofResult;
-use testbed::run::prove::{Depth, Subject, prove};
+use testbed::run::prove::{Depth, Rules, Subject, prove};
 
 use super::covering::covering_sample;
 use super::lab_is_possible;
 
-fn proved(subject: Subject, depth: Depth) -> ProofResult {
+/// Proves all of them in full, several at a time.
+fn prove_all(subjects: Vec<Subject>) -> Vec<ProofResult> {
+    const AT_ONCE: usize = 24;
+    let proofs = subjects.into_iter().map(|subject| prove(subject, Depth::Full));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(prove(subject, depth))
+    runtime.block_on(futures::stream::iter(proofs).buffered(AT_ONCE).collect())
 }
 
 /// The proof as a table, for a test that fails.
@@ -27,9 +39,9 @@ fn every_profile_of_the_catalogue_does_what_it_declares() {
     if !lab_is_possible() {
         return;
     }
-    for profile in Catalogue::embedded().profiles() {
-        let subject = Subject::generated(&profile.name, &profile.behavior);
-        let result = proved(subject, Depth::Full);
+    let catalogue = Catalogue::embedded();
+    let subjects = catalogue.profiles().map(|p| Subject::generated(&p.name, &p.behavior)).collect();
+    for result in prove_all(subjects) {
         assert!(result.holds(), "{}", table(&result));
     }
 }
@@ -39,12 +51,165 @@ fn every_two_behaviours_that_go_together_do_what_they_declare() {
     if !lab_is_possible() {
         return;
     }
-    let mut wrong = Vec::new();
-    for (number, behavior) in covering_sample().iter().enumerate() {
-        let result = proved(Subject::generated(format!("sample {number}"), behavior), Depth::Full);
-        if !result.holds() {
-            wrong.push(format!("{}{behavior:?}\n", table(&result)));
+    let sample = covering_sample();
+    let subject = |(n, behavior)| Subject::generated(format!("sample {n}"), behavior);
+    let results = prove_all(sample.iter().enumerate().map(subject).collect());
+    let wrong: Vec<_> = results
+        .iter()
+        .zip(&sample)
+        .filter(|(result, _)| !result.holds())
+        .map(|(result, behavior)| format!("{}{behavior:?}\n", table(result)))
+        .collect();
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// NATs that together show every axis.
+fn honest() -> Vec<Behavior> {
+    let preserving = Behavior::port_preserving();
+    let range = PortRange { low: 20_000, high: 20_999 };
+    let random = Behavior { allocation: Allocation::Random, ..preserving };
+    let cone = Behavior {
+        filtering: Filtering::EndpointIndependent,
+        overloading: Overloading::Off,
+        hairpinning: Hairpinning::On,
+        ..random
+    };
+    vec![
+        preserving,
+        Behavior { mapping: Mapping::AddressAndPortDependent, ..random },
+        Behavior { allocation: Allocation::Sequential { step: 1 }, pool: Pool::Range(range), ..random },
+        Behavior { allocation: Allocation::Hash { seed: 1 }, pool: Pool::Range(range), ..random },
+        Behavior { pool: Pool::Blocks { range, size: 250 }, ..random },
+        cone,
+        Behavior { mapping: Mapping::AddressDependent, filtering: Filtering::AddressDependent, ..cone },
+        Behavior { unsolicited_syn: UnsolicitedSyn::IcmpAfterSixSeconds, quota: Some(40), ..cone },
+        Behavior { unsolicited_syn: UnsolicitedSyn::Kernel, strictness: Strictness::Liberal, ..preserving },
+        Behavior::firewall(),
+        Behavior::router(),
+    ]
+}
+
+/// Every lie about one axis of `honest` that is not impossible on the face of it.
+fn lies(honest: &Behavior) -> Vec<(NatAxis, Behavior)> {
+    let mut lies = Vec::new();
+    let mut lie = |axis, change: &dyn Fn(&mut Behavior)| {
+        let mut declared = *honest;
+        change(&mut declared);
+        if declared != *honest && declared.check().is_ok() {
+            lies.push((axis, declared));
+        }
+    };
+    for value in Mapping::ALL {
+        lie(NatAxis::Mapping, &|b| b.mapping = *value);
+    }
+    let allocations = [
+        Allocation::Preserving,
+        Allocation::Random,
+        Allocation::Sequential { step: 1 },
+        Allocation::Sequential { step: 2 },
+        Allocation::Sequential { step: -1 },
+        Allocation::Hash { seed: 1 },
+        Allocation::Hash { seed: 2 },
+    ];
+    for value in allocations {
+        lie(NatAxis::Allocation, &|b| b.allocation = value);
+    }
+    let range = |low, high| PortRange { low, high };
+    let pools = [
+        Pool::Kernel,
+        Pool::Range(range(20_000, 20_999)),
+        Pool::Range(range(20_000, 20_499)),
+        Pool::Range(range(19_500, 20_999)),
+        Pool::Blocks { range: range(20_000, 20_999), size: 250 },
+        Pool::Blocks { range: range(20_000, 20_999), size: 125 },
+    ];
+    for value in pools {
+        lie(NatAxis::Pool, &|b| b.pool = value);
+    }
+    for value in Filtering::ALL {
+        lie(NatAxis::Filtering, &|b| b.filtering = *value);
+    }
+    for value in UnsolicitedSyn::ALL {
+        lie(NatAxis::UnsolicitedSyn, &|b| b.unsolicited_syn = *value);
+    }
+    for value in SynAfterSyn::ALL {
+        lie(NatAxis::SynAfterSyn, &|b| b.syn_after_syn = *value);
+    }
+    for value in InvalidPackets::ALL {
+        lie(NatAxis::InvalidPackets, &|b| b.invalid_packets = *value);
+    }
+    for value in Hairpinning::ALL {
+        lie(NatAxis::Hairpinning, &|b| b.hairpinning = *value);
+    }
+    for value in Overloading::ALL {
+        lie(NatAxis::Overloading, &|b| b.overloading = *value);
+    }
+    for value in Strictness::ALL {
+        lie(NatAxis::Strictness, &|b| b.strictness = *value);
+    }
+    for value in [None, Some(10), Some(39), Some(41)] {
+        lie(NatAxis::Quota, &|b| b.quota = value);
+    }
+    let hour = Some(Duration::from_secs(3600));
+    lie(NatAxis::Timeouts, &|b| b.timeouts.syn_sent = hour);
+    lie(NatAxis::Timeouts, &|b| b.timeouts.syn_recv = hour);
+    lie(NatAxis::Timeouts, &|b| b.timeouts.established = hour);
+    lie(NatAxis::Timeouts, &|b| b.timeouts.fin_wait = hour);
+    lie(NatAxis::Timeouts, &|b| b.timeouts.close_wait = hour);
+    lie(NatAxis::Timeouts, &|b| b.timeouts.last_ack = hour);
+    lie(NatAxis::Timeouts, &|b| b.timeouts.time_wait = hour);
+    lie(NatAxis::Timeouts, &|b| b.timeouts.close = hour);
+    lies
+}
+
+#[test]
+fn a_lie_about_any_axis_is_caught_and_named() {
+    if !lab_is_possible() {
+        return;
+    }
+    let mut subjects = Vec::new();
+    let mut lied_about = Vec::new();
+    for honest in honest() {
+        for (axis, declared) in lies(&honest) {
+            let name = format!("declared {axis} {}, is {honest:?}", declared.value(axis));
+            subjects.push(Subject { name, declared, rules: Rules::Generated(honest) });
+            lied_about.push(axis);
         }
     }
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+    let axes: BTreeSet<_> = lied_about.iter().collect();
+    assert_eq!(
+        axes.len(),
+        NatAxis::ALL.len() - 1,
+        "every axis but translation, which has its own test: {axes:?}"
+    );
+    let results = prove_all(subjects);
+    let slipped: Vec<_> = results
+        .iter()
+        .zip(&lied_about)
+        .filter(|(result, axis)| !result.rows.iter().any(|r| !r.agrees && r.axis == axis.name()))
+        .map(|(result, axis)| format!("{axis} was not named:\n{}", table(result)))
+        .collect();
+    assert!(slipped.is_empty(), "{} of {} slipped:\n{}", slipped.len(), results.len(), slipped.join("\n"));
+}
+
+#[test]
+fn a_lie_about_translation_is_caught_and_named() {
+    if !lab_is_possible() {
+        return;
+    }
+    let all = [
+        Behavior { overloading: Overloading::Off, ..Behavior::port_preserving() },
+        Behavior::firewall(),
+        Behavior::router(),
+    ];
+    let mut subjects = Vec::new();
+    for is in all {
+        for declared in all.into_iter().filter(|declared| declared.translation != is.translation) {
+            subjects.push(Subject { name: String::new(), declared, rules: Rules::Generated(is) });
+        }
+    }
+    for result in prove_all(subjects) {
+        let named = result.rows.iter().any(|row| !row.agrees && row.axis == "translation");
+        assert!(named, "{}", table(&result));
+    }
 }

@@ -124,6 +124,7 @@ fn forward(behavior: &Behavior) -> Chain {
         admit(&mut chain, behavior.filtering);
         let condition = format!("iifname \"wan\" {SYN} ct state new,invalid");
         refuse(&mut chain, behavior.unsolicited_syn, &condition);
+        chain.note("Nothing else begins outside.").rule("iifname \"wan\" ct state new drop");
     }
     if behavior.invalid_packets == InvalidPackets::Drop {
         chain.note("Invalid packets: drop. They would pass untranslated.").rule("ct state invalid drop");

@@ -89,6 +89,14 @@ pub(super) fn unsolicited_syn(prober: &mut Prober, declared: &Behavior) -> Resul
     Ok(Finding::of(NatAxis::UnsolicitedSyn, declared, observed))
 }
 
+/// An endpoint behind the NAT that no mapping leads to.
+pub(super) fn unmapped_target(declared: &Behavior) -> SocketAddrV4 {
+    match declared.translation {
+        Translation::Nat => SocketAddrV4::new(WAN, UNMAPPED),
+        Translation::Firewall | Translation::Router => SocketAddrV4::new(Side::Inside0.address(), UNMAPPED),
+    }
+}
+
 /// The refusal by ICMP type 3 with this code.
 pub(super) fn icmp(code: u8) -> Option<UnsolicitedSyn> {
     let refusals = UnsolicitedSyn::ALL.iter().copied();

@@ -3,6 +3,7 @@
 //! The connection is driven through its states packet by packet, and in each the kernel is asked how long the entry
 //! has left. That the kernel then keeps its word is what [`super::expiry`] waits for.
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::kernel::error::Result;
@@ -17,7 +18,7 @@ use super::prober::{Flow, Prober};
 
 /// A step of a connection from nothing to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Syn,
     SynAck,
     Ack,
@@ -29,7 +30,7 @@ enum Step {
 }
 
 /// The timers, each with the steps that lead to it.
-const WAYS: [(&str, &[Step]); 8] = [
+pub(super) const WAYS: [(&str, &[Step]); 8] = [
     ("syn_sent", &[Step::Syn]),
     ("syn_recv", &[Step::Syn, Step::SynAck]),
     ("established", &[Step::Syn, Step::SynAck, Step::Ack]),
@@ -87,7 +88,7 @@ fn timer<'a>(timeouts: &'a mut Timeouts, name: &str) -> &'a mut Option<Duration>
 
 /// How long an entry has left once its connection has made these steps.
 fn lifetime_after(prober: &mut Prober, steps: &[Step]) -> Result<Option<Duration>> {
-    let Some(flow) = drive(prober, steps)? else { return Ok(None) };
+    let Some(Driven { flow, .. }) = drive(prober, steps)? else { return Ok(None) };
     let entries = prober.bench.conntrack().lifetimes()?;
     let ours = |entry: &&(crate::model::evidence::CtEntry, Duration)| {
         entry.0.original.source == flow.inside && entry.0.original.destination == flow.remote
@@ -95,8 +96,19 @@ fn lifetime_after(prober: &mut Prober, steps: &[Step]) -> Result<Option<Duration
     Ok(entries.iter().find(ours).map(|(_, left)| *left))
 }
 
+/// A connection somewhere on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Driven {
+    /// The connection.
+    pub(super) flow: Flow,
+    /// Its external endpoint.
+    pub(super) external: SocketAddrV4,
+    /// The remote's initial sequence number.
+    pub(super) theirs: u32,
+}
+
 /// Drives a fresh connection through the steps; `None` if its SYN does not get out.
-fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Flow>> {
+pub(super) fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Driven>> {
     let flow = prober.flow(Side::Inside0);
     let Some(external) = prober.open(&flow)? else { return Ok(None) };
     let (ours, theirs) = (flow.isn.wrapping_add(1), prober.isn());
@@ -123,7 +135,7 @@ fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Flow>> {
         };
         prober.bench.ask(side, &probe)?;
     }
-    Ok(Some(flow))
+    Ok(Some(Driven { flow, external, theirs }))
 }
 
 #[cfg(test)]

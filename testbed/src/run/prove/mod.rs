@@ -7,6 +7,7 @@
 mod bench;
 mod bulk;
 mod endings;
+mod expiry;
 mod filtering;
 mod finding;
 mod frame;
@@ -21,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::kernel::error::{Error, Result};
-use crate::lab::nat_rules::{NatConfig, NatSite, render};
+use crate::lab::nat_rules::{NatConfig, NatSite, render, render_own};
 use crate::model::axis::NatAxis;
 use crate::model::behavior::Behavior;
 use crate::model::event::ProofResult;
@@ -47,14 +48,41 @@ pub struct Subject {
     /// What it is declared to do.
     pub declared: Behavior,
     /// What it is.
-    pub config: NatConfig,
+    pub rules: Rules,
+}
+
+/// Where the rules of a subject come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rules {
+    /// From this behaviour, which need not be the declared one.
+    Generated(Behavior),
+    /// From a user's own ruleset.
+    Own(String),
 }
 
 impl Subject {
     /// A NAT whose rules come from its behaviour.
     #[must_use]
     pub fn generated(name: impl Into<String>, behavior: &Behavior) -> Self {
-        Self { name: name.into(), declared: *behavior, config: render(behavior, &site()) }
+        Self { name: name.into(), declared: *behavior, rules: Rules::Generated(*behavior) }
+    }
+
+    /// Its rules and sysctls on the bench.
+    #[must_use]
+    pub fn config(&self) -> NatConfig {
+        match &self.rules {
+            Rules::Generated(behavior) => render(behavior, &site()),
+            Rules::Own(text) => render_own(text, &self.declared, &site()),
+        }
+    }
+
+    /// The same NAT with timers that can be waited for.
+    fn scaled(&self) -> Self {
+        let rules = match &self.rules {
+            Rules::Generated(behavior) => Rules::Generated(expiry::scaled(behavior)),
+            Rules::Own(text) => Rules::Own(text.clone()),
+        };
+        Self { name: self.name.clone(), declared: expiry::scaled(&self.declared), rules }
     }
 }
 
@@ -67,17 +95,38 @@ pub fn site() -> NatSite {
 /// Builds the NAT and measures it. What could not be measured is the `error` of the result.
 pub async fn prove(subject: Subject, depth: Depth) -> ProofResult {
     let started = Instant::now();
-    let (name, declared) = (subject.name.clone(), subject.declared);
-    let measured = in_thread(move || {
-        let mut prober = Prober::new(Bench::build(&subject.config)?);
-        measure(&mut prober, &declared, depth)
-    });
-    let (findings, error) = match measured.await {
-        Ok(findings) => (findings, None),
+    let measured = match depth {
+        Depth::Quick => on_bench(&subject, &QUICK).await,
+        Depth::Full => futures::future::try_join3(
+            on_bench(&subject, &QUICK),
+            on_bench(&subject, &FULL),
+            on_bench(&subject.scaled(), &WAITING),
+        )
+        .await
+        .map(|(quick, full, waiting)| [quick, full, waiting].concat()),
+    };
+    let (findings, error) = match measured {
+        Ok(findings) => (merge(findings), None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     let rows = findings.into_iter().map(Into::into).collect();
-    ProofResult { nat: name, rows, error, took: started.elapsed() }
+    ProofResult { nat: subject.name, rows, error, took: started.elapsed() }
+}
+
+/// Makes the measurements on a bench of their own.
+async fn on_bench(subject: &Subject, measurements: &'static [Measurement]) -> Result<Vec<Finding>> {
+    let (config, declared) = (subject.config(), subject.declared);
+    in_thread(move || {
+        let mut prober = Prober::new(Bench::build(&config)?);
+        let mut findings = Vec::new();
+        for measurement in measurements {
+            findings.extend(measurement(&mut prober, &declared)?);
+            // Each begins with a NAT that remembers nothing, so that none uses up what another needs.
+            prober.bench.forget()?;
+        }
+        Ok(findings)
+    })
+    .await
 }
 
 /// Runs `work` in a thread that ends with it, because a bench ties its thread to one processor.
@@ -114,19 +163,11 @@ const QUICK: [Measurement; 14] = [
     |p, d| Ok(bulk::quota(p, d)?.into_iter().collect()),
 ];
 
-/// What the full proof asks besides.
-const FULL: [Measurement; 1] = [bulk::bulk];
+/// What takes many packets, or the time that the NAT takes.
+const FULL: [Measurement; 2] = [bulk::bulk, expiry::late_answer];
 
-fn measure(prober: &mut Prober, declared: &Behavior, depth: Depth) -> Result<Vec<Finding>> {
-    let more = if depth == Depth::Full { &FULL[..] } else { &[] };
-    let mut findings = Vec::new();
-    for measurement in QUICK.iter().chain(more) {
-        findings.extend(measurement(prober, declared)?);
-        // Each begins with a NAT that remembers nothing, so that none uses up what another needs.
-        prober.bench.forget()?;
-    }
-    Ok(merge(findings))
-}
+/// What is asked of the NAT with its timers scaled down.
+const WAITING: [Measurement; 1] = [expiry::timers];
 
 /// One row for each subject: where two measurements speak of the same, the one that differs.
 fn merge(findings: Vec<Finding>) -> Vec<Finding> {
