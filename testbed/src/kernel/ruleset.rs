@@ -114,8 +114,8 @@ impl Nft {
 
     fn run(&self, _: &Inside, text: &str, mode: Mode) -> Result<String> {
         match self {
-            Self::Library(library) => library.run(text, mode),
-            Self::Program => program::run(text, mode),
+            Self::Library(library) if library::can_wait() => library.run(text, mode),
+            Self::Library(_) | Self::Program => program::run(text, mode),
         }
     }
 }

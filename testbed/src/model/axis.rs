@@ -228,10 +228,11 @@ impl FromStr for PortRange {
 impl Timeouts {
     /// The name of each timer, the kernel's own, with its value and the kernel's default.
     #[must_use]
-    pub fn timers(&self) -> [(&'static str, Option<Duration>, Duration); 8] {
+    pub fn timers(&self) -> [(&'static str, Option<Duration>, Duration); 9] {
         let seconds = Duration::from_secs;
         [
             ("syn_sent", self.syn_sent, seconds(120)),
+            ("syn_sent2", self.syn_sent2, seconds(120)),
             ("syn_recv", self.syn_recv, seconds(60)),
             ("established", self.established, seconds(432_000)),
             ("fin_wait", self.fin_wait, seconds(120)),

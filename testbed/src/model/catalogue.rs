@@ -166,6 +166,7 @@ struct RawProfile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawTimeouts {
     syn_sent: Option<Spanned<String>>,
+    syn_sent2: Option<Spanned<String>>,
     syn_recv: Option<Spanned<String>>,
     established: Option<Spanned<String>>,
     fin_wait: Option<Spanned<String>>,
@@ -312,6 +313,7 @@ impl Reader<'_> {
         };
         Timeouts {
             syn_sent: time(&raw.syn_sent),
+            syn_sent2: time(&raw.syn_sent2),
             syn_recv: time(&raw.syn_recv),
             established: time(&raw.established),
             fin_wait: time(&raw.fin_wait),

@@ -31,7 +31,12 @@ const QUOTAS: [Option<u32>; 2] = [None, Some(16)];
 
 fn timeouts() -> [Timeouts; 2] {
     let seconds = |s| Some(Duration::from_secs(s));
-    let rfc = Timeouts { established: seconds(7440), syn_sent: seconds(240), ..Timeouts::default() };
+    let rfc = Timeouts {
+        established: seconds(7440),
+        syn_sent: seconds(240),
+        syn_sent2: seconds(240),
+        ..Timeouts::default()
+    };
     [Timeouts::default(), rfc]
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use testbed::lab::nat_rules::render;
 use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
     Allocation, Behavior, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Pool, PortRange,
@@ -11,7 +12,7 @@ use testbed::model::behavior::{
 };
 use testbed::model::catalogue::Catalogue;
 use testbed::model::event::ProofResult;
-use testbed::run::prove::{Depth, Rules, Subject, prove};
+use testbed::run::prove::{Depth, Subject, prove, site};
 
 use super::covering::covering_sample;
 use super::lab_is_possible;
@@ -152,6 +153,7 @@ fn lies(honest: &Behavior) -> Vec<(NatAxis, Behavior)> {
     }
     let hour = Some(Duration::from_secs(3600));
     lie(NatAxis::Timeouts, &|b| b.timeouts.syn_sent = hour);
+    lie(NatAxis::Timeouts, &|b| b.timeouts.syn_sent2 = hour);
     lie(NatAxis::Timeouts, &|b| b.timeouts.syn_recv = hour);
     lie(NatAxis::Timeouts, &|b| b.timeouts.established = hour);
     lie(NatAxis::Timeouts, &|b| b.timeouts.fin_wait = hour);
@@ -172,7 +174,7 @@ fn a_lie_about_any_axis_is_caught_and_named() {
     for honest in honest() {
         for (axis, declared) in lies(&honest) {
             let name = format!("declared {axis} {}, is {honest:?}", declared.value(axis));
-            subjects.push(Subject { name, declared, rules: Rules::Generated(honest) });
+            subjects.push(Subject { name, declared, config: render(&honest, &site()) });
             lied_about.push(axis);
         }
     }
@@ -205,7 +207,7 @@ fn a_lie_about_translation_is_caught_and_named() {
     let mut subjects = Vec::new();
     for is in all {
         for declared in all.into_iter().filter(|declared| declared.translation != is.translation) {
-            subjects.push(Subject { name: String::new(), declared, rules: Rules::Generated(is) });
+            subjects.push(Subject { name: String::new(), declared, config: render(&is, &site()) });
         }
     }
     for result in prove_all(subjects) {

@@ -92,6 +92,15 @@ impl Library {
     }
 }
 
+/// Whether the library can wait for answers in this process. It waits with select(2), and a descriptor beyond
+/// `FD_SETSIZE` ends the process there and then.
+pub(super) fn can_wait() -> bool {
+    /// What other threads may open between this question and the library's own socket.
+    const ROOM: usize = 64;
+    let lowest = File::open("/dev/null").map(|file| file.as_raw_fd());
+    lowest.is_ok_and(|fd| usize::try_from(fd).is_ok_and(|fd| fd + ROOM < libc::FD_SETSIZE))
+}
+
 /// A file that holds `text` and has no name.
 fn in_memory(text: &str) -> Result<File> {
     const TRIED: &str = "hand a ruleset to libnftables";

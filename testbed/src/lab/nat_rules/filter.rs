@@ -1,7 +1,9 @@
 //! Table `filter`: what is answered to a SYN that nobody expects, and which packets may pass.
 
+use std::time::Duration;
+
 use crate::model::behavior::{
-    Behavior, Filtering, IcmpError, InvalidPackets, SynAfterSyn, Translation, UnsolicitedSyn,
+    Behavior, Filtering, IcmpError, InvalidPackets, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
 };
 
 use super::memory::{DynamicObject, Lifetimes, declare};
@@ -12,8 +14,33 @@ const SYN: &str = "tcp flags & (syn | ack) == syn";
 
 /// Table `filter` of a NAT or firewall that behaves so; empty if it has no rules.
 pub(super) fn table(behavior: &Behavior) -> String {
-    let sets: Vec<String> = objects(behavior).into_iter().map(|o| declaration(behavior, o)).collect();
-    write_table("filter", &sets, &[input(behavior), forward(behavior), learn(behavior)])
+    let sets = objects(behavior).into_iter().map(|o| declaration(behavior, o));
+    let sets: Vec<String> = timer_policy(&behavior.timeouts).into_iter().chain(sets).collect();
+    write_table("filter", &sets, &[timers(behavior), input(behavior), forward(behavior), learn(behavior)])
+}
+
+/// The timers as an object of connection tracking, where one is asked for that no sysctl sets.
+fn timer_policy(timeouts: &Timeouts) -> Option<String> {
+    timeouts.syn_sent2?;
+    let all = timeouts.timers();
+    let timer = |(name, value, default): &(&str, Option<Duration>, Duration)| {
+        format!("{name} : {}", value.unwrap_or(*default).as_secs())
+    };
+    let policy: Vec<String> = all.iter().map(timer).collect();
+    Some(format!(
+        "    # Timeouts in seconds. That of SYN_SENT2, when SYNs have come from both sides, has no sysctl.\n    \
+         ct timeout timers {{\n        protocol tcp\n        l3proto ip\n        policy = {{ {} }}\n    }}\n",
+        policy.join(", ")
+    ))
+}
+
+/// Gives each connection these timers.
+fn timers(behavior: &Behavior) -> Chain {
+    let mut chain = Chain::base("timers", "filter hook prerouting priority filter");
+    if behavior.timeouts.syn_sent2.is_some() {
+        chain.rule("meta l4proto tcp ct timeout set \"timers\"");
+    }
+    chain
 }
 
 /// The sets of the table that traffic fills.

@@ -2,6 +2,9 @@
 
 use crate::model::behavior::{Behavior, Strictness};
 
+/// The one timer that a rule has to set.
+pub(super) const WITHOUT_SYSCTL: &str = "syn_sent2";
+
 /// All of them, with their values: also those that are at their default, because the NAT that stood in the node before
 /// may have changed them.
 pub(super) fn sysctls(behavior: &Behavior) -> Vec<(String, String)> {
@@ -16,7 +19,7 @@ pub(super) fn sysctls(behavior: &Behavior) -> Vec<(String, String)> {
         // Connections that stand already are picked up in the middle: the kernel's default, pinned.
         pin("net.netfilter.nf_conntrack_tcp_loose", 1),
     ];
-    for (name, value, default) in behavior.timeouts.timers() {
+    for (name, value, default) in behavior.timeouts.timers().into_iter().filter(|t| t.0 != WITHOUT_SYSCTL) {
         let seconds = value.unwrap_or(default).as_secs();
         all.push(pin(&format!("net.netfilter.nf_conntrack_tcp_timeout_{name}"), seconds));
     }

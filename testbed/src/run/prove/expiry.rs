@@ -38,6 +38,7 @@ pub(super) fn scaled(declared: &Behavior) -> Behavior {
     let all = Some(TIMER);
     let timeouts = Timeouts {
         syn_sent: all,
+        syn_sent2: all,
         syn_recv: all,
         established: all,
         fin_wait: all,
@@ -66,7 +67,9 @@ pub(super) fn timers(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Fin
     // What answers a SYN is invalid once the mapping is gone, and such a firewall lets it pass all the same.
     let passes_anyway =
         declared.translation == Translation::Firewall && declared.invalid_packets == InvalidPackets::Leak;
-    for (timer, steps) in WAYS.into_iter().filter(|(_, steps)| !(passes_anyway && *steps == [Step::Syn])) {
+    for (timer, steps) in
+        WAYS.into_iter().filter(|(_, steps)| !(passes_anyway && !steps.contains(&Step::SynAck)))
+    {
         for group in [&mut early, &mut late] {
             let Some(driven) = drive(prober, steps)? else { continue };
             group.push(Waiting { timer, driven, since: Instant::now() });
@@ -136,7 +139,7 @@ fn alive(prober: &mut Prober, waiting: &Waiting) -> Result<bool> {
     let ours = flow.isn.wrapping_add(1);
     let steps = WAYS.iter().find(|(timer, _)| *timer == waiting.timer).map_or(&[][..], |(_, steps)| steps);
     let finished = |step| u32::from(steps.contains(&step));
-    let probe = if steps == [Step::Syn] {
+    let probe = if !steps.contains(&Step::SynAck) {
         Probe::ack(back, TcpFlags::SYN, (theirs, ours))
     } else {
         let next = theirs.wrapping_add(1 + finished(Step::FinBack));

@@ -20,6 +20,7 @@ use super::prober::{Flow, Prober};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Syn,
+    SynIn,
     SynAck,
     Ack,
     Fin,
@@ -30,8 +31,9 @@ pub(super) enum Step {
 }
 
 /// The timers, each with the steps that lead to it.
-pub(super) const WAYS: [(&str, &[Step]); 8] = [
+pub(super) const WAYS: [(&str, &[Step]); 9] = [
     ("syn_sent", &[Step::Syn]),
+    ("syn_sent2", &[Step::Syn, Step::SynIn]),
     ("syn_recv", &[Step::Syn, Step::SynAck]),
     ("established", &[Step::Syn, Step::SynAck, Step::Ack]),
     ("fin_wait", &[Step::Syn, Step::SynAck, Step::Ack, Step::Fin]),
@@ -76,6 +78,7 @@ pub(super) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Result<Optio
 fn timer<'a>(timeouts: &'a mut Timeouts, name: &str) -> &'a mut Option<Duration> {
     match name {
         "syn_sent" => &mut timeouts.syn_sent,
+        "syn_sent2" => &mut timeouts.syn_sent2,
         "syn_recv" => &mut timeouts.syn_recv,
         "established" => &mut timeouts.established,
         "fin_wait" => &mut timeouts.fin_wait,
@@ -117,6 +120,7 @@ pub(super) fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Driven
     for step in steps {
         let (side, probe) = match step {
             Step::Syn => continue,
+            Step::SynIn => (Side::Outside, Probe::syn(flow.remote, external, theirs)),
             Step::SynAck => (Side::Outside, Probe::ack(back, TcpFlags::SYN, (theirs, ours))),
             Step::Ack => (flow.side, Probe::ack(out, TcpFlags(0), (ours, theirs.wrapping_add(1)))),
             Step::Fin => (flow.side, Probe::ack(out, TcpFlags::FIN, (ours, theirs.wrapping_add(1)))),
