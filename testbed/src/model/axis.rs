@@ -228,7 +228,7 @@ impl FromStr for PortRange {
 impl Timeouts {
     /// The name of each timer, the kernel's own, with its value and the kernel's default.
     #[must_use]
-    pub fn timers(&self) -> [(&'static str, Option<Duration>, Duration); 9] {
+    pub fn timers(&self) -> [(&'static str, Option<Duration>, Duration); 11] {
         let seconds = Duration::from_secs;
         [
             ("syn_sent", self.syn_sent, seconds(120)),
@@ -240,6 +240,8 @@ impl Timeouts {
             ("last_ack", self.last_ack, seconds(30)),
             ("time_wait", self.time_wait, seconds(120)),
             ("close", self.close, seconds(10)),
+            ("unacknowledged", self.unacknowledged, seconds(300)),
+            ("max_retrans", self.max_retrans, seconds(300)),
         ]
     }
 }

@@ -252,6 +252,10 @@ pub struct Timeouts {
     pub time_wait: Option<Duration>,
     /// After a reset; default 10 s.
     pub close: Option<Duration>,
+    /// At most, while data waits for an acknowledgment; default 300 s.
+    pub unacknowledged: Option<Duration>,
+    /// At most, after three retransmissions of one segment; default 300 s.
+    pub max_retrans: Option<Duration>,
 }
 
 impl Behavior {

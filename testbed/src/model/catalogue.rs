@@ -174,6 +174,8 @@ struct RawTimeouts {
     last_ack: Option<Spanned<String>>,
     time_wait: Option<Spanned<String>>,
     close: Option<Spanned<String>>,
+    unacknowledged: Option<Spanned<String>>,
+    max_retrans: Option<Spanned<String>>,
 }
 
 /// Turns what is written into what is meant, noting every problem on the way.
@@ -321,6 +323,8 @@ impl Reader<'_> {
             last_ack: time(&raw.last_ack),
             time_wait: time(&raw.time_wait),
             close: time(&raw.close),
+            unacknowledged: time(&raw.unacknowledged),
+            max_retrans: time(&raw.max_retrans),
         }
     }
 

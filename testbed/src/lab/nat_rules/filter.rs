@@ -24,6 +24,11 @@ fn timer_policy(timeouts: &Timeouts) -> Option<String> {
     timeouts.syn_sent2?;
     let all = timeouts.timers();
     let timer = |(name, value, default): &(&str, Option<Duration>, Duration)| {
+        let name = match *name {
+            "unacknowledged" => "unack",
+            "max_retrans" => "retrans",
+            name => name,
+        };
         format!("{name} : {}", value.unwrap_or(*default).as_secs())
     };
     let policy: Vec<String> = all.iter().map(timer).collect();

@@ -230,11 +230,12 @@ impl Lifetimes {
             let timer = timers.iter().find(|(n, _, _)| *n == name);
             timer.map_or(0, |(_, value, default)| value.unwrap_or(*default).as_secs())
         };
-        let transitory = timers.iter().map(|(name, _, _)| *name).filter(|name| *name != "established");
+        // Those of a connection that one side has closed may be as long as that of one that stands, which it still is.
+        let opening = ["syn_sent", "syn_sent2", "syn_recv", "last_ack", "time_wait", "close"];
         Self {
             standing: seconds("established"),
             opening: seconds("syn_sent"),
-            threshold: transitory.map(seconds).max().unwrap_or(0),
+            threshold: opening.map(seconds).into_iter().max().unwrap_or(0),
         }
     }
 }

@@ -89,11 +89,14 @@ fn blocks_belong_to_addresses_of_each_network_in_turn() {
 
 #[test]
 fn each_rule_stands_under_a_comment() {
+    let decides =
+        |line: &&str| ["drop", "reject with", "masquerade", "nat ip to"].iter().any(|w| line.contains(w));
     for profile in Catalogue::embedded().profiles() {
         let text = render(&profile.behavior, &site()).ruleset;
-        for line in text.lines().filter(|l| l.contains("drop") || l.contains("reject with")) {
-            let before = text.split(line).next().unwrap_or_default();
-            assert!(before.contains('#'), "{}: {line}", profile.name);
+        for chain in text.split("\n    chain ").skip(1) {
+            let mut lines = chain.lines().map(str::trim);
+            let comment = lines.find(|line| line.starts_with('#') || decides(line));
+            assert!(comment.is_none_or(|line| line.starts_with('#')), "{}: {chain}", profile.name);
         }
     }
 }

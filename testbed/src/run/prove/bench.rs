@@ -15,8 +15,11 @@
 //! turn an answer into silence.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use tokio::runtime::Handle;
@@ -201,7 +204,18 @@ impl Bench {
                 let why = format!("no answer to an ARP request within {ANSWER_DEADLINE:?}");
                 return Err(Error::other(format!("reach the NAT on its device {}", side.devices().0), why));
             }
-            std::thread::yield_now();
+            self.wait(side, deadline)?;
+        }
+    }
+
+    /// Waits until something arrives on one side. Mostly it has by now: the kernel does the work while we send.
+    fn wait(&self, side: Side, deadline: Instant) -> Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut polled = [PollFd::new(self.sockets[side.index()].as_fd(), PollFlags::POLLIN)];
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(Error::call("wait for the NAT", "poll", errno)),
         }
     }
 

@@ -20,7 +20,7 @@ use super::bench::Side;
 use super::filtering::unmapped_target;
 use super::finding::Finding;
 use super::frame::Probe;
-use super::lifetimes::{Driven, Step, WAYS, drive};
+use super::lifetimes::{Driven, Step, WAYS, drive, is_reached};
 use super::prober::{Fate, Prober};
 
 /// Every timer of the NAT that is waited for.
@@ -46,6 +46,8 @@ pub(super) fn scaled(declared: &Behavior) -> Behavior {
         last_ack: all,
         time_wait: all,
         close: all,
+        unacknowledged: all,
+        max_retrans: all,
     };
     Behavior { timeouts, ..*declared }
 }
@@ -67,9 +69,8 @@ pub(super) fn timers(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Fin
     // What answers a SYN is invalid once the mapping is gone, and such a firewall lets it pass all the same.
     let passes_anyway =
         declared.translation == Translation::Firewall && declared.invalid_packets == InvalidPackets::Leak;
-    for (timer, steps) in
-        WAYS.into_iter().filter(|(_, steps)| !(passes_anyway && !steps.contains(&Step::SynAck)))
-    {
+    let ways = WAYS.into_iter().filter(|(timer, _)| is_reached(timer, declared));
+    for (timer, steps) in ways.filter(|(_, steps)| !passes_anyway || steps.contains(&Step::SynAck)) {
         for group in [&mut early, &mut late] {
             let Some(driven) = drive(prober, steps)? else { continue };
             group.push(Waiting { timer, driven, since: Instant::now() });
@@ -143,7 +144,8 @@ fn alive(prober: &mut Prober, waiting: &Waiting) -> Result<bool> {
         Probe::ack(back, TcpFlags::SYN, (theirs, ours))
     } else {
         let next = theirs.wrapping_add(1 + finished(Step::FinBack));
-        Probe::ack(back, TcpFlags(0), (next, ours.wrapping_add(finished(Step::Fin))))
+        // Data is not acknowledged here: that would end the very state that is waited out.
+        Probe::ack(back, TcpFlags(0), (next, ours.wrapping_add(finished(Step::FinAcked))))
     };
     let fate = prober.fate(Side::Outside, &probe)?;
     Ok(matches!(fate, Fate::Delivered { destination, .. } if destination == flow.inside))

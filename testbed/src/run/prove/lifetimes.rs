@@ -4,11 +4,11 @@
 //! has left. That the kernel then keeps its word is what [`super::expiry`] waits for.
 
 use std::net::SocketAddrV4;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Behavior, Timeouts, Translation};
+use crate::model::behavior::{Behavior, SynAfterSyn, Timeouts, Translation};
 use crate::model::packet::TcpFlags;
 
 use super::bench::Side;
@@ -28,10 +28,11 @@ pub(super) enum Step {
     FinBack,
     LastAck,
     Reset,
+    Data,
 }
 
 /// The timers, each with the steps that lead to it.
-pub(super) const WAYS: [(&str, &[Step]); 9] = [
+pub(super) const WAYS: [(&str, &[Step]); 11] = [
     ("syn_sent", &[Step::Syn]),
     ("syn_sent2", &[Step::Syn, Step::SynIn]),
     ("syn_recv", &[Step::Syn, Step::SynAck]),
@@ -44,10 +45,15 @@ pub(super) const WAYS: [(&str, &[Step]); 9] = [
         &[Step::Syn, Step::SynAck, Step::Ack, Step::Fin, Step::FinAcked, Step::FinBack, Step::LastAck],
     ),
     ("close", &[Step::Syn, Step::SynAck, Step::Ack, Step::Reset]),
+    ("unacknowledged", &[Step::Syn, Step::SynAck, Step::Ack, Step::Data]),
+    ("max_retrans", &[Step::Syn, Step::SynAck, Step::Ack, Step::Data, Step::Data, Step::Data, Step::Data]),
 ];
 
-/// The kernel rounds down, and a little time passes before it is asked.
-const ROUNDING: Duration = Duration::from_secs(2);
+/// The kernel's own limit while data is not acknowledged.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(300);
+
+/// The kernel rounds down to whole seconds.
+const ROUNDING: Duration = Duration::from_secs(1);
 
 /// Every timer of connection tracking; `None` for a router, which has none.
 pub(super) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
@@ -56,14 +62,28 @@ pub(super) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Result<Optio
     }
     let mut seen = Timeouts::default();
     let mut missing = Vec::new();
-    for ((name, steps), (_, value, default)) in WAYS.into_iter().zip(declared.timeouts.timers()) {
-        let expected = value.unwrap_or(default);
+    let timers = declared.timeouts.timers();
+    let unacknowledged = declared.timeouts.unacknowledged.unwrap_or(UNACKNOWLEDGED);
+    let established =
+        timers.iter().find(|t| t.0 == "established").map_or(Duration::MAX, |t| t.1.unwrap_or(t.2));
+    for ((name, steps), (_, value, default)) in WAYS.into_iter().zip(timers) {
+        if !is_reached(name, declared) {
+            *timer(&mut seen, name) = value;
+            continue;
+        }
+        let expected = match name {
+            // The FIN itself waits for its acknowledgment.
+            "fin_wait" => value.unwrap_or(default).min(unacknowledged),
+            "unacknowledged" | "max_retrans" => value.unwrap_or(default).min(established),
+            _ => value.unwrap_or(default),
+        };
         prober.breathe(declared)?;
+        let began = Instant::now();
         let Some(left) = lifetime_after(prober, steps)? else {
             missing.push(name);
             continue;
         };
-        let agrees = left <= expected && expected <= left + ROUNDING;
+        let agrees = left <= expected && expected <= left + began.elapsed() + ROUNDING;
         let measured = if agrees { value } else { Some(left) };
         *timer(&mut seen, name) = measured;
     }
@@ -72,6 +92,12 @@ pub(super) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Result<Optio
         observed = format!("no mapping in the state {}", missing.join(", "));
     }
     Ok(Some(Finding::of(NatAxis::Timeouts, declared, observed)))
+}
+
+/// Whether a connection through this NAT can come into the state of this timer. Where a SYN that answers a SYN is
+/// refused by a reset, the NAT's own reset ends the state that the SYN began.
+pub(super) fn is_reached(timer: &str, declared: &Behavior) -> bool {
+    timer != "syn_sent2" || declared.syn_after_syn != SynAfterSyn::Reset
 }
 
 /// The timer called `name`.
@@ -85,6 +111,8 @@ fn timer<'a>(timeouts: &'a mut Timeouts, name: &str) -> &'a mut Option<Duration>
         "close_wait" => &mut timeouts.close_wait,
         "last_ack" => &mut timeouts.last_ack,
         "time_wait" => &mut timeouts.time_wait,
+        "unacknowledged" => &mut timeouts.unacknowledged,
+        "max_retrans" => &mut timeouts.max_retrans,
         _ => &mut timeouts.close,
     }
 }
@@ -124,6 +152,10 @@ pub(super) fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Driven
             Step::SynAck => (Side::Outside, Probe::ack(back, TcpFlags::SYN, (theirs, ours))),
             Step::Ack => (flow.side, Probe::ack(out, TcpFlags(0), (ours, theirs.wrapping_add(1)))),
             Step::Fin => (flow.side, Probe::ack(out, TcpFlags::FIN, (ours, theirs.wrapping_add(1)))),
+            Step::Data => {
+                let data = Probe::ack(out, TcpFlags(0), (ours, theirs.wrapping_add(1)));
+                (flow.side, Probe { payload: 4, ..data })
+            }
             Step::FinAcked => {
                 (Side::Outside, Probe::ack(back, TcpFlags(0), (theirs.wrapping_add(1), ours.wrapping_add(1))))
             }

@@ -234,7 +234,7 @@ fn draw_elsewhere(prober: &mut Prober, declared: &Behavior) -> Result<Vec<u16>> 
 /// Whether what is drawn covers the pool evenly.
 pub(super) fn drawn_at_random(declared: &Behavior) -> Draws {
     match (declared.allocation, declared.pool) {
-        (Allocation::Random, _) => Draws::Random,
+        (Allocation::Random | Allocation::Hash { .. }, _) => Draws::Random,
         (Allocation::Preserving, Pool::Range(_) | Pool::Blocks { .. }) => Draws::Random,
         _ => Draws::Otherwise,
     }
