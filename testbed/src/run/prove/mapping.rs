@@ -166,10 +166,9 @@ fn describe_allocation(declared: &Behavior, opened: &[(Flow, SocketAddrV4)], rep
         return Allocation::Random.to_string();
     }
     if let (Allocation::Hash { seed }, Some(range)) = (declared.allocation, own_pool(declared, Side::Inside0))
+        && is_that_hash(declared, seed, range, opened)
     {
-        if is_that_hash(declared, seed, range, opened) {
-            return declared.allocation.to_string();
-        }
+        return declared.allocation.to_string();
     }
     "a hash of another kind or with another seed: the same endpoints get the same ports again".to_owned()
 }
