@@ -236,7 +236,11 @@ fn totals(results: &Results, out: &mut impl Write) -> io::Result<()> {
         (all, failed) => format!("; {} of {all} NATs proved", all - failed),
     };
     let ending = if results.ending == EndingDoc::Interrupted { ", interrupted" } else { "" };
-    writeln!(out, "\n{} cells: {named}{nats}; {:.1} s{ending}", t.cells, results.took_ms / 1e3)
+    let cells = match t.cells {
+        0 => "no cell was finished".to_owned(),
+        all => format!("{all} cells: {named}"),
+    };
+    writeln!(out, "\n{cells}{nats}; {:.1} s{ending}", results.took_ms / 1e3)
 }
 
 /// Columns that a text takes.

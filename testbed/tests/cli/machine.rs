@@ -3,7 +3,8 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::{Done, testbed_in};
 use crate::lab::lab_is_possible;
@@ -82,6 +83,49 @@ fn a_puncher_that_is_not_there_is_refused_before_anything_is_written() {
     testbed_in(folder.path(), &["run", "classic", "--out", "out", "--puncher", "/nowhere/puncher"])
         .refused(2, "testbed: cannot run the puncher \"/nowhere/puncher\": there is no such file");
     assert!(!folder.path().join("out").exists());
+}
+
+/// Waits until a condition holds, but not for ever.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited a minute until {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    command.args([
+        "run",
+        "classic",
+        "--trials",
+        "100000",
+        "--filter",
+        "cell=port-preserving/port-preserving/*",
+    ]);
+    command.args(["--out", "out", "--puncher", "/bin/false"]).current_dir(folder.path());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("testbed starts");
+    let kept =
+        || std::fs::read_dir(folder.path().join("out/cells")).is_ok_and(|mut cells| cells.next().is_some());
+    wait_until("a trial is kept", kept);
+    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("it is there");
+    let done = Done::from(child.wait_with_output().expect("it ends"));
+    assert_eq!(done.code, 2, "{}", done.stderr);
+    assert!(done.stdout.trim_end().ends_with("interrupted"), "{}", done.stdout);
+    let text = std::fs::read_to_string(folder.path().join("out/results.json")).expect("results");
+    let results: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(results["ending"], "interrupted");
+    let cells = results["cells"].as_array().expect("cells");
+    let trials = cells.iter().filter(|cell| cell["kind"] == "punch").map(|cell| cell["trials"].as_u64());
+    assert!(trials.flatten().any(|trials| (1..100_000).contains(&trials)), "{text}");
+    assert!(!folder.path().join("out/cells.jsonl").exists());
 }
 
 #[test]
