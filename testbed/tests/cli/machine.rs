@@ -94,6 +94,12 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Whether a child has not ended yet.
+fn is_alive(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+}
+
 #[test]
 fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
     if !lab_is_possible() {
@@ -101,19 +107,16 @@ fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
-    command.args([
-        "run",
-        "classic",
-        "--trials",
-        "100000",
-        "--filter",
-        "cell=port-preserving/port-preserving/*",
-    ]);
-    command.args(["--out", "out", "--puncher", "/bin/false"]).current_dir(folder.path());
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suites/liar.toml").display().to_string();
+    command.args(["run", &suite, "--trials", "100000", "--out", "out"]).current_dir(folder.path());
+    // It must not outlive the test, however that ends.
+    let die_with_us = || Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?);
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe { command.pre_exec(die_with_us) };
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("testbed starts");
-    let kept =
-        || std::fs::read_dir(folder.path().join("out/cells")).is_ok_and(|mut cells| cells.next().is_some());
-    wait_until("a trial is kept", kept);
+    let cells = folder.path().join("out/cells");
+    let kept = || std::fs::read_dir(&cells).is_ok_and(|mut cells| cells.next().is_some());
+    wait_until("a trial is kept or testbed has ended", || kept() || !is_alive(child.id()));
     let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("it is there");
     let done = Done::from(child.wait_with_output().expect("it ends"));
