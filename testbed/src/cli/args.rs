@@ -129,8 +129,12 @@ pub enum NatCommand {
 /// `testbed nat prove`.
 #[derive(Debug, clap::Args)]
 pub struct ProveArgs {
-    /// Names of the NATs [default: all]
+    /// Names of the NATs
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
     pub names: Vec<String>,
+    /// Every NAT of the catalogue
+    #[arg(long)]
+    pub all: bool,
     /// Only what every run asks of its NATs, instead of everything
     #[arg(long)]
     pub quick: bool,
