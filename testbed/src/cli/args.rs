@@ -34,6 +34,8 @@ pub enum Command {
     /// List, show and prove NATs
     #[command(subcommand)]
     Nat(NatCommand),
+    /// Measure NATs against RFC 5382, RFC 7857 and RFC 6888
+    Conformance(ConformanceArgs),
     /// Show an old run again, in any format
     Report(ReportArgs),
 }
@@ -138,6 +140,20 @@ pub struct ProveArgs {
     /// Only what every run asks of its NATs, instead of everything
     #[arg(long)]
     pub quick: bool,
+    /// Root, or a user namespace.
+    #[command(flatten)]
+    pub rights: Rights,
+}
+
+/// `testbed conformance`.
+#[derive(Debug, clap::Args)]
+pub struct ConformanceArgs {
+    /// Names of the NATs
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub names: Vec<String>,
+    /// Every NAT of the catalogue
+    #[arg(long)]
+    pub all: bool,
     /// Root, or a user namespace.
     #[command(flatten)]
     pub rights: Rights,

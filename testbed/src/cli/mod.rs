@@ -1,6 +1,7 @@
 //! The `testbed` command: what was typed becomes requests to the layers below, and their answers an exit code.
 
 pub mod args;
+pub mod conformance;
 pub mod failure;
 pub mod filter;
 pub mod list;
@@ -29,5 +30,6 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Nat(NatCommand::List) => nat::list(),
         Command::Nat(NatCommand::Show { name }) => nat::show(&name),
         Command::Nat(NatCommand::Prove(args)) => prove::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
     }
 }

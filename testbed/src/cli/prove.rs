@@ -49,7 +49,7 @@ pub fn run(args: &ProveArgs) -> Result<ExitCode, Failure> {
 }
 
 /// What is to be proved of a profile; a NAT that is a program is proved in the runs that use it.
-fn subject(profile: &Profile) -> Option<Subject> {
+pub(super) fn subject(profile: &Profile) -> Option<Subject> {
     matches!(profile.ruleset, Ruleset::Generated)
         .then(|| Subject::generated(&profile.name, &profile.behavior))
 }

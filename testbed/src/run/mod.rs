@@ -3,6 +3,7 @@
 pub mod account;
 mod attempt;
 mod cause;
+pub mod conformance;
 mod control;
 mod environment;
 pub mod judge;

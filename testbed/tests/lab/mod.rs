@@ -14,6 +14,7 @@ mod covering;
 mod leftovers;
 mod namespace;
 /// NATs: their rules and what these do.
+mod nat_conformance;
 mod nat_proof;
 mod nat_rules;
 mod pair;

@@ -41,14 +41,14 @@ use super::frame::{Complaint, Probe, is_arp_answer, who_has};
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The external address of the NAT on the bench.
-pub(super) const WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(in crate::run) const WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 /// Hosts on each inside network that the NAT knows the way to: .2 and up.
 const HOSTS: u8 = 2;
 
 /// One of the probe's ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(in crate::run) enum Side {
     /// Where the rest of the world is.
     Outside,
     /// The network on `lan0`.
@@ -79,7 +79,7 @@ impl Side {
     }
 
     /// The first address of the probe on this side.
-    pub(super) const fn address(self) -> Ipv4Addr {
+    pub(in crate::run) const fn address(self) -> Ipv4Addr {
         match self {
             Self::Outside => Ipv4Addr::new(192, 0, 2, 1),
             Self::Inside0 => Ipv4Addr::new(10, 0, 0, 2),
@@ -105,16 +105,16 @@ impl Side {
 
 /// A packet that arrived at one of the probe's ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(in crate::run) struct Seen {
     /// At which.
-    pub(super) side: Side,
+    pub(in crate::run) side: Side,
     /// The packet.
-    pub(super) packet: Packet,
+    pub(in crate::run) packet: Packet,
 }
 
 /// A NAT, wired up and running, and the means to ask it.
 #[derive(Debug)]
-pub(super) struct Bench {
+pub(in crate::run) struct Bench {
     nat: Namespace,
     /// Kept alive: the far ends of the cables are in here.
     _probe: Namespace,
@@ -123,10 +123,12 @@ pub(super) struct Bench {
     events: Events,
     dynamic: Vec<DynamicSet>,
     buffer: Vec<u8>,
+    /// The last frames with data that arrived, whole.
+    with_data: Vec<Vec<u8>>,
 }
 
 /// The surroundings of a NAT on the bench.
-pub(super) fn site() -> NatSite {
+pub(in crate::run) fn site() -> NatSite {
     let network = |side: Side| Network { address: side.gateway(), prefix: 24 }.base();
     NatSite {
         wan: WAN,
@@ -137,7 +139,7 @@ pub(super) fn site() -> NatSite {
 impl Bench {
     /// Builds the bench around a NAT. The thread must be one that may block, within a tokio runtime, and stays on one
     /// processor from now on.
-    pub(super) fn build(config: &NatConfig) -> Result<Self> {
+    pub(in crate::run) fn build(config: &NatConfig) -> Result<Self> {
         stay_on_one_processor()?;
         let runtime = Handle::current();
         let (probe, probe_links) = namespace(&runtime)?;
@@ -156,7 +158,8 @@ impl Bench {
             Ok::<_, Error>((Conntrack::open(inside)?, Events::open(inside)?, dynamic))
         })??;
         let buffer = vec![0; LARGEST_FRAME];
-        let mut bench = Self { nat, _probe: probe, sockets, conntrack, events, dynamic, buffer };
+        let mut bench =
+            Self { nat, _probe: probe, sockets, conntrack, events, dynamic, buffer, with_data: Vec::new() };
         for side in Side::ALL {
             bench.fence(side)?;
         }
@@ -164,26 +167,26 @@ impl Bench {
     }
 
     /// Sends a segment and returns all that it led to.
-    pub(super) fn ask(&mut self, from: Side, probe: &Probe) -> Result<Vec<Seen>> {
+    pub(in crate::run) fn ask(&mut self, from: Side, probe: &Probe) -> Result<Vec<Seen>> {
         self.send(from, probe)?;
         self.fence(from)
     }
 
     /// Sends an ICMP error and returns all that it led to.
-    pub(super) fn complain(&mut self, from: Side, complaint: &Complaint) -> Result<Vec<Seen>> {
+    pub(in crate::run) fn complain(&mut self, from: Side, complaint: &Complaint) -> Result<Vec<Seen>> {
         let (nat, probe) = from.macs();
         self.put(from, &complaint.frame(probe, nat))?;
         self.fence(from)
     }
 
     /// Sends a segment without waiting for what it leads to.
-    pub(super) fn send(&mut self, from: Side, probe: &Probe) -> Result<()> {
+    pub(in crate::run) fn send(&mut self, from: Side, probe: &Probe) -> Result<()> {
         let (nat, own) = from.macs();
         self.put(from, &probe.frame(own, nat))
     }
 
     /// Waits until everything that was sent from this side has been dealt with, and returns what arrived anywhere.
-    pub(super) fn fence(&mut self, side: Side) -> Result<Vec<Seen>> {
+    pub(in crate::run) fn fence(&mut self, side: Side) -> Result<Vec<Seen>> {
         let (_, probe) = side.macs();
         self.put(side, &who_has(side.gateway(), (probe, side.address())))?;
         let deadline = Instant::now() + ANSWER_DEADLINE;
@@ -230,7 +233,12 @@ impl Bench {
             let frame = self.buffer.get(OFFLOAD_HEADER..received.kept).unwrap_or_default();
             answered |= is_arp_answer(frame);
             let length = u32::try_from(received.length).unwrap_or(u32::MAX);
-            seen.extend(Packet::decode(frame, length).map(|packet| Seen { side, packet }));
+            if let Some(packet) = Packet::decode(frame, length) {
+                seen.push(Seen { side, packet });
+                if packet.tcp().is_some_and(|tcp| tcp.payload > 0) {
+                    self.with_data.push(frame.to_vec());
+                }
+            }
         }
         let drops = self.sockets[side.index()].take_drops();
         match drops.map_err(|e| Error::io(tried(), "getsockopt(PACKET_STATISTICS)", &e))? {
@@ -245,7 +253,7 @@ impl Bench {
     }
 
     /// Forgets all connections and mappings, as between two trials.
-    pub(super) fn forget(&mut self) -> Result<()> {
+    pub(in crate::run) fn forget(&mut self) -> Result<()> {
         self.conntrack.flush()?;
         let sets = &self.dynamic;
         if !sets.is_empty() {
@@ -255,7 +263,7 @@ impl Bench {
     }
 
     /// The original tuples of the entries that came up since this was last asked.
-    pub(super) fn new_entries(&mut self) -> Result<Vec<(SocketAddrV4, SocketAddrV4)>> {
+    pub(in crate::run) fn new_entries(&mut self) -> Result<Vec<(SocketAddrV4, SocketAddrV4)>> {
         let mut entries = Vec::new();
         self.events.read(|change, entry| {
             if change == crate::model::evidence::CtChange::New {
@@ -265,8 +273,13 @@ impl Bench {
         Ok(entries)
     }
 
+    /// The frames with data that arrived since this was last asked, whole.
+    pub(in crate::run) fn take_data(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.with_data)
+    }
+
     /// Connection tracking of the NAT.
-    pub(super) fn conntrack(&self) -> &Conntrack {
+    pub(in crate::run) fn conntrack(&self) -> &Conntrack {
         &self.conntrack
     }
 }

@@ -37,7 +37,7 @@ fn enough(declared: &Behavior, pool: u32) -> usize {
 }
 
 /// Opens many mappings from one host, each to a remote of its own.
-pub(super) fn bulk(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+pub(in crate::run) fn bulk(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
     if declared.translation == Translation::Router || declared.quota.is_some() {
         return Ok(Vec::new());
     }
@@ -137,7 +137,7 @@ fn judge_quota(declared: &Behavior, externals: &[Option<SocketAddrV4>]) -> Findi
 }
 
 /// A limit that is declared: that many mappings for one host, no more, and another host still gets one.
-pub(super) fn quota(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
+pub(in crate::run) fn quota(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
     let Some(quota) = declared.quota else { return Ok(None) };
     let wanted = usize::try_from(quota).unwrap_or(usize::MAX).saturating_add(3);
     let flows: Vec<Flow> = (0..wanted).map(|_| prober.flow(Side::Inside0)).collect();

@@ -34,7 +34,7 @@ const TICK: Duration = Duration::from_millis(50);
 const SILENCE: Duration = Duration::from_secs(6);
 
 /// The same NAT with timers that can be waited for.
-pub(super) fn scaled(declared: &Behavior) -> Behavior {
+pub(in crate::run) fn scaled(declared: &Behavior) -> Behavior {
     let all = Some(TIMER);
     let timeouts = Timeouts {
         syn_sent: all,
@@ -61,7 +61,7 @@ struct Waiting {
 }
 
 /// Asks for one connection in each state before its timer ends, and for another one afterwards.
-pub(super) fn timers(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+pub(in crate::run) fn timers(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
     if declared.translation == Translation::Router || declared.quota.is_some_and(|quota| quota < 32) {
         return Ok(Vec::new());
     }
@@ -152,7 +152,7 @@ fn alive(prober: &mut Prober, waiting: &Waiting) -> Result<bool> {
 }
 
 /// What comes of a SYN for which there is no mapping, and of its retransmissions, over more than six seconds.
-pub(super) fn late_answer(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+pub(in crate::run) fn late_answer(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
     /// When the SYN is sent: at once, well within the silence, and after it.
     const TIMES: [Duration; 3] =
         [Duration::ZERO, Duration::from_secs(3), SILENCE.saturating_add(Duration::from_millis(300))];

@@ -24,7 +24,7 @@ const NO_WAY_OUT: &str = "a SYN did not get out";
 
 /// Who may send to an external endpoint (RFC 4787 section 5): a SYN from another port of the address that was sent to,
 /// then, to another mapping, a SYN from another address.
-pub(super) fn filtering(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+pub(in crate::run) fn filtering(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
     let mut admitted = Vec::new();
     for stranger in [Stranger::OtherPort, Stranger::OtherAddress] {
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
@@ -61,7 +61,7 @@ enum Stranger {
 }
 
 /// The answer, at once, to a SYN for which there is no mapping (RFC 5382 REQ-4).
-pub(super) fn unsolicited_syn(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+pub(in crate::run) fn unsolicited_syn(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
     let target = match declared.translation {
         Translation::Nat => SocketAddrV4::new(WAN, UNMAPPED),
         Translation::Firewall | Translation::Router => SocketAddrV4::new(Side::Inside0.address(), UNMAPPED),
@@ -90,7 +90,7 @@ pub(super) fn unsolicited_syn(prober: &mut Prober, declared: &Behavior) -> Resul
 }
 
 /// An endpoint behind the NAT that no mapping leads to.
-pub(super) fn unmapped_target(declared: &Behavior) -> SocketAddrV4 {
+pub(in crate::run) fn unmapped_target(declared: &Behavior) -> SocketAddrV4 {
     match declared.translation {
         Translation::Nat => SocketAddrV4::new(WAN, UNMAPPED),
         Translation::Firewall | Translation::Router => SocketAddrV4::new(Side::Inside0.address(), UNMAPPED),
@@ -98,7 +98,7 @@ pub(super) fn unmapped_target(declared: &Behavior) -> SocketAddrV4 {
 }
 
 /// The refusal by ICMP type 3 with this code.
-pub(super) fn icmp(code: u8) -> Option<UnsolicitedSyn> {
+pub(in crate::run) fn icmp(code: u8) -> Option<UnsolicitedSyn> {
     let refusals = UnsolicitedSyn::ALL.iter().copied();
     refusals
         .into_iter()
@@ -106,7 +106,7 @@ pub(super) fn icmp(code: u8) -> Option<UnsolicitedSyn> {
 }
 
 /// What becomes of a SYN from the endpoint that a SYN went to (RFC 5382 REQ-2a).
-pub(super) fn syn_after_syn(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+pub(in crate::run) fn syn_after_syn(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
     let (flow, external) = prober.open_fresh(Side::Inside0)?;
     let observed = match external {
         None => NO_WAY_OUT.to_owned(),
@@ -124,7 +124,7 @@ pub(super) fn syn_after_syn(prober: &mut Prober, declared: &Behavior) -> Result<
 }
 
 /// What becomes of a SYN/ACK from inside that answers nothing.
-pub(super) fn invalid_packets(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+pub(in crate::run) fn invalid_packets(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
     let flow = prober.flow(Side::Inside0);
     let stray = Probe::ack((flow.inside, flow.remote), TcpFlags::SYN, (flow.isn, 1));
     let observed = match prober.fate(Side::Inside0, &stray)? {
@@ -138,7 +138,7 @@ pub(super) fn invalid_packets(prober: &mut Prober, declared: &Behavior) -> Resul
 }
 
 /// Whether inside hosts reach each other's external endpoints, and which source they see (RFC 5382 REQ-8).
-pub(super) fn hairpinning(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
+pub(in crate::run) fn hairpinning(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
     if declared.translation != Translation::Nat {
         return Ok(None);
     }
@@ -163,7 +163,7 @@ pub(super) fn hairpinning(prober: &mut Prober, declared: &Behavior) -> Result<Op
 
 /// Whether two hosts with the same port, which both would keep, share an external endpoint towards different remotes
 /// (RFC 5382 REQ-7). NATs that do not preserve ports need more than a few mappings to tell.
-pub(super) fn overloading(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
+pub(in crate::run) fn overloading(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
     let preserving = declared.allocation == Allocation::Preserving && declared.pool == Pool::Kernel;
     let telling = preserving || declared.overloading == Overloading::Off;
     if declared.translation != Translation::Nat || !telling {
@@ -182,7 +182,7 @@ pub(super) fn overloading(prober: &mut Prober, declared: &Behavior) -> Result<Op
 }
 
 /// What becomes of data far outside the window of a connection that stands.
-pub(super) fn strictness(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
+pub(in crate::run) fn strictness(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
     let blind = declared.translation == Translation::Router
         || (declared.translation == Translation::Firewall
             && declared.invalid_packets == InvalidPackets::Leak);
@@ -196,7 +196,8 @@ pub(super) fn strictness(prober: &mut Prober, declared: &Behavior) -> Result<Opt
         Some((external, theirs)) => {
             const FAR: u32 = 1 << 29;
             let numbers = (theirs.wrapping_add(FAR), flow.isn.wrapping_add(1));
-            let data = Probe { payload: 4, ..Probe::ack((flow.remote, external), TcpFlags(0), numbers) };
+            let data =
+                Probe { payload: b"data", ..Probe::ack((flow.remote, external), TcpFlags(0), numbers) };
             match prober.fate(Side::Outside, &data)? {
                 Fate::Delivered { .. } => Strictness::Liberal.to_string(),
                 _ => Strictness::Strict.to_string(),

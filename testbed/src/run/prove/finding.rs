@@ -6,25 +6,29 @@ use crate::model::event::ProofRow;
 
 /// A measured axis, or something else that was measured beside them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Finding {
+pub(in crate::run) struct Finding {
     /// What was measured.
-    pub(super) subject: String,
+    pub(in crate::run) subject: String,
     /// What was to be expected.
-    pub(super) expected: String,
+    pub(in crate::run) expected: String,
     /// What was seen.
-    pub(super) observed: String,
+    pub(in crate::run) observed: String,
     /// Whether they agree.
-    pub(super) agrees: bool,
+    pub(in crate::run) agrees: bool,
 }
 
 impl Finding {
     /// An axis, which agrees if what was seen reads like what is declared.
-    pub(super) fn of(axis: NatAxis, declared: &Behavior, observed: String) -> Self {
+    pub(in crate::run) fn of(axis: NatAxis, declared: &Behavior, observed: String) -> Self {
         Self::new(axis.name(), declared.value(axis), observed)
     }
 
     /// Anything with a name.
-    pub(super) fn new(subject: &str, expected: impl Into<String>, observed: impl Into<String>) -> Self {
+    pub(in crate::run) fn new(
+        subject: &str,
+        expected: impl Into<String>,
+        observed: impl Into<String>,
+    ) -> Self {
         let (expected, observed) = (expected.into(), observed.into());
         let agrees = expected == observed;
         Self { subject: subject.to_owned(), expected, observed, agrees }

@@ -13,39 +13,39 @@ const TTL: u8 = 64;
 
 /// A TCP segment to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Probe {
+pub(in crate::run) struct Probe {
     /// Where it claims to come from.
-    pub(super) source: SocketAddrV4,
+    pub(in crate::run) source: SocketAddrV4,
     /// Where it goes.
-    pub(super) destination: SocketAddrV4,
+    pub(in crate::run) destination: SocketAddrV4,
     /// Its control bits.
-    pub(super) flags: TcpFlags,
+    pub(in crate::run) flags: TcpFlags,
     /// Its sequence number.
-    pub(super) sequence: u32,
+    pub(in crate::run) sequence: u32,
     /// Its acknowledgment number, which counts if the flag ACK is set.
-    pub(super) acknowledgment: u32,
-    /// Bytes of data.
-    pub(super) payload: usize,
+    pub(in crate::run) acknowledgment: u32,
+    /// Its data.
+    pub(in crate::run) payload: &'static [u8],
 }
 
 impl Probe {
     /// A SYN.
-    pub(super) fn syn(source: SocketAddrV4, destination: SocketAddrV4, sequence: u32) -> Self {
-        Self { source, destination, flags: TcpFlags::SYN, sequence, acknowledgment: 0, payload: 0 }
+    pub(in crate::run) fn syn(source: SocketAddrV4, destination: SocketAddrV4, sequence: u32) -> Self {
+        Self { source, destination, flags: TcpFlags::SYN, sequence, acknowledgment: 0, payload: b"" }
     }
 
     /// A segment with the flag ACK and `flags`.
-    pub(super) fn ack(
+    pub(in crate::run) fn ack(
         (source, destination): (SocketAddrV4, SocketAddrV4),
         flags: TcpFlags,
         (sequence, acknowledgment): (u32, u32),
     ) -> Self {
         let flags = TcpFlags(flags.0 | TcpFlags::ACK.0);
-        Self { source, destination, flags, sequence, acknowledgment, payload: 0 }
+        Self { source, destination, flags, sequence, acknowledgment, payload: b"" }
     }
 
     /// The whole frame from one MAC address to another, as a carrier sends it.
-    pub(super) fn frame(&self, from: Mac, to: Mac) -> Vec<u8> {
+    pub(in crate::run) fn frame(&self, from: Mac, to: Mac) -> Vec<u8> {
         let has = |flag: TcpFlags| self.flags.contains(flag);
         let mut tcp = TcpHeader::new(self.source.port(), self.destination.port(), self.sequence, u16::MAX);
         tcp.syn = has(TcpFlags::SYN);
@@ -58,7 +58,7 @@ impl Probe {
             .tcp_header(tcp);
         let mut bytes = vec![0; OFFLOAD_HEADER];
         // Writing to memory fails only for payloads that no IP packet can hold, and probes are short.
-        let written = builder.write(&mut bytes, &vec![b'x'; self.payload]);
+        let written = builder.write(&mut bytes, self.payload);
         debug_assert!(written.is_ok());
         bytes
     }
@@ -66,22 +66,22 @@ impl Probe {
 
 /// An ICMP error that quotes a TCP segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Complaint {
+pub(in crate::run) struct Complaint {
     /// Who complains.
-    pub(super) source: Ipv4Addr,
+    pub(in crate::run) source: Ipv4Addr,
     /// To whom.
-    pub(super) destination: Ipv4Addr,
+    pub(in crate::run) destination: Ipv4Addr,
     /// Type of the error.
-    pub(super) kind: u8,
+    pub(in crate::run) kind: u8,
     /// Code within the type.
-    pub(super) code: u8,
+    pub(in crate::run) code: u8,
     /// The segment complained about, as it arrived.
-    pub(super) about: Probe,
+    pub(in crate::run) about: Probe,
 }
 
 impl Complaint {
     /// The whole frame from one MAC address to another, as a carrier sends it.
-    pub(super) fn frame(&self, from: Mac, to: Mac) -> Vec<u8> {
+    pub(in crate::run) fn frame(&self, from: Mac, to: Mac) -> Vec<u8> {
         const ETHERNET: usize = 14;
         let quoted = self.about.frame(from, to).split_off(OFFLOAD_HEADER + ETHERNET);
         let builder = PacketBuilder::ethernet2(from, to)
@@ -95,7 +95,7 @@ impl Complaint {
 }
 
 /// Asks by ARP who has `wanted`; the answer is the fence behind everything that was sent before.
-pub(super) fn who_has(wanted: Ipv4Addr, asker: (Mac, Ipv4Addr)) -> Vec<u8> {
+pub(in crate::run) fn who_has(wanted: Ipv4Addr, asker: (Mac, Ipv4Addr)) -> Vec<u8> {
     const BROADCAST: Mac = [0xff; 6];
     let mut bytes = vec![0; OFFLOAD_HEADER];
     bytes.extend(BROADCAST);
@@ -111,7 +111,7 @@ pub(super) fn who_has(wanted: Ipv4Addr, asker: (Mac, Ipv4Addr)) -> Vec<u8> {
 }
 
 /// Whether a received Ethernet frame is an ARP answer.
-pub(super) fn is_arp_answer(frame: &[u8]) -> bool {
+pub(in crate::run) fn is_arp_answer(frame: &[u8]) -> bool {
     frame.get(12..14) == Some(&[0x08, 0x06]) && frame.get(20..22) == Some(&[0, 2])
 }
 
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_probe_says_what_it_was_told_to() {
-        let probe = Probe { payload: 7, ..Probe::ack((A, B), TcpFlags::SYN, (77, 99)) };
+        let probe = Probe { payload: b"seven b", ..Probe::ack((A, B), TcpFlags::SYN, (77, 99)) };
         let packet = decode(&probe.frame(MAC, MAC));
         assert_eq!((packet.source, packet.destination), (A, B));
         let segment = packet.tcp().expect("a segment");

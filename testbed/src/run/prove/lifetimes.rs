@@ -18,7 +18,7 @@ use super::prober::{Flow, Prober};
 
 /// A step of a connection from nothing to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(in crate::run) enum Step {
     Syn,
     SynIn,
     SynAck,
@@ -32,7 +32,7 @@ pub(super) enum Step {
 }
 
 /// The timers, each with the steps that lead to it.
-pub(super) const WAYS: [(&str, &[Step]); 11] = [
+pub(in crate::run) const WAYS: [(&str, &[Step]); 11] = [
     ("syn_sent", &[Step::Syn]),
     ("syn_sent2", &[Step::Syn, Step::SynIn]),
     ("syn_recv", &[Step::Syn, Step::SynAck]),
@@ -56,7 +56,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(300);
 const ROUNDING: Duration = Duration::from_secs(1);
 
 /// Every timer of connection tracking; `None` for a router, which has none.
-pub(super) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
+pub(in crate::run) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
     if declared.translation == Translation::Router {
         return Ok(None);
     }
@@ -96,7 +96,7 @@ pub(super) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Result<Optio
 
 /// Whether a connection through this NAT can come into the state of this timer. Where a SYN that answers a SYN is
 /// refused by a reset, the NAT's own reset ends the state that the SYN began.
-pub(super) fn is_reached(timer: &str, declared: &Behavior) -> bool {
+pub(in crate::run) fn is_reached(timer: &str, declared: &Behavior) -> bool {
     timer != "syn_sent2" || declared.syn_after_syn != SynAfterSyn::Reset
 }
 
@@ -127,19 +127,27 @@ fn lifetime_after(prober: &mut Prober, steps: &[Step]) -> Result<Option<Duration
     Ok(entries.iter().find(ours).map(|(_, left)| *left))
 }
 
+/// How long the mapping of a fresh connection has left in the state of the timer called `name`.
+pub(in crate::run) fn lifetime(prober: &mut Prober, name: &str) -> Result<Option<Duration>> {
+    match WAYS.iter().find(|(timer, _)| *timer == name) {
+        Some((_, steps)) => lifetime_after(prober, steps),
+        None => Ok(None),
+    }
+}
+
 /// A connection somewhere on its way.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Driven {
+pub(in crate::run) struct Driven {
     /// The connection.
-    pub(super) flow: Flow,
+    pub(in crate::run) flow: Flow,
     /// Its external endpoint.
-    pub(super) external: SocketAddrV4,
+    pub(in crate::run) external: SocketAddrV4,
     /// The remote's initial sequence number.
-    pub(super) theirs: u32,
+    pub(in crate::run) theirs: u32,
 }
 
 /// Drives a fresh connection through the steps; `None` if its SYN does not get out.
-pub(super) fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Driven>> {
+pub(in crate::run) fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Driven>> {
     let flow = prober.flow(Side::Inside0);
     let Some(external) = prober.open(&flow)? else { return Ok(None) };
     let (ours, theirs) = (flow.isn.wrapping_add(1), prober.isn());
@@ -154,7 +162,7 @@ pub(super) fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Driven
             Step::Fin => (flow.side, Probe::ack(out, TcpFlags::FIN, (ours, theirs.wrapping_add(1)))),
             Step::Data => {
                 let data = Probe::ack(out, TcpFlags(0), (ours, theirs.wrapping_add(1)));
-                (flow.side, Probe { payload: 4, ..data })
+                (flow.side, Probe { payload: b"data", ..data })
             }
             Step::FinAcked => {
                 (Side::Outside, Probe::ack(back, TcpFlags(0), (theirs.wrapping_add(1), ours.wrapping_add(1))))

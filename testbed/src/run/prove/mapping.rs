@@ -32,7 +32,7 @@ const HASH_TRIES: u32 = 8;
 const GAP_CHANCE: f64 = 1e-10;
 
 /// Whether and how addresses are translated.
-pub(super) fn translation(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+pub(in crate::run) fn translation(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
     let (flow, external) = prober.open_fresh(Side::Inside0)?;
     let observed = match external {
         None => "nothing gets out".to_owned(),
@@ -52,7 +52,7 @@ pub(super) fn translation(prober: &mut Prober, declared: &Behavior) -> Result<Fi
 
 /// When an external endpoint is used again (RFC 4787 section 4.1): the same inside endpoint sends to two ports of each
 /// of two addresses.
-pub(super) fn mapping(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+pub(in crate::run) fn mapping(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
     let mut quartets = Vec::new();
     for _ in 0..ENDPOINTS {
         prober.breathe(declared)?;
@@ -92,7 +92,7 @@ fn classify(quartets: &[Quartet]) -> Mapping {
 }
 
 /// How ports are chosen, and from where.
-pub(super) fn allocation(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+pub(in crate::run) fn allocation(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
     let mut flows = Vec::new();
     for _ in 0..MAPPINGS {
         let mut flow = prober.flow(Side::Inside0);
@@ -150,7 +150,7 @@ fn spread(range: PortRange, n: usize) -> u16 {
 }
 
 /// The range that this host's ports come from, where one is declared.
-pub(super) fn own_pool(declared: &Behavior, side: Side) -> Option<PortRange> {
+pub(in crate::run) fn own_pool(declared: &Behavior, side: Side) -> Option<PortRange> {
     pool_of(declared, &site(), side.address())
 }
 
@@ -231,7 +231,7 @@ fn draw_elsewhere(prober: &mut Prober, declared: &Behavior) -> Result<Vec<u16>> 
 }
 
 /// Whether what is drawn covers the pool evenly.
-pub(super) fn drawn_at_random(declared: &Behavior) -> Draws {
+pub(in crate::run) fn drawn_at_random(declared: &Behavior) -> Draws {
     match (declared.allocation, declared.pool) {
         (Allocation::Random | Allocation::Hash { .. }, _) => Draws::Random,
         (Allocation::Preserving, Pool::Range(_) | Pool::Blocks { .. }) => Draws::Random,
@@ -241,7 +241,7 @@ pub(super) fn drawn_at_random(declared: &Behavior) -> Draws {
 
 /// How ports come out of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Draws {
+pub(in crate::run) enum Draws {
     /// Each as likely as any other.
     Random,
     /// Some other way.
@@ -249,7 +249,7 @@ pub(super) enum Draws {
 }
 
 /// Holds the ports that were seen against the pool that they should come from.
-pub(super) fn judge_pool(
+pub(in crate::run) fn judge_pool(
     declared: &Behavior,
     range: Option<PortRange>,
     ports: &[u16],

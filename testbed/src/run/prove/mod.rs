@@ -4,18 +4,18 @@
 //! out, what connection tracking says, and nothing else. It shares no code with any puncher. Which packets each axis is
 //! measured with, and how likely a false alarm is, stands in `docs/nat-behaviour.md`.
 
-mod bench;
-mod bulk;
+pub(in crate::run) mod bench;
+pub(in crate::run) mod bulk;
 mod consistent;
 mod endings;
-mod expiry;
-mod filtering;
-mod finding;
-mod frame;
+pub(in crate::run) mod expiry;
+pub(in crate::run) mod filtering;
+pub(in crate::run) mod finding;
+pub(in crate::run) mod frame;
 mod hash;
-mod lifetimes;
-mod mapping;
-mod prober;
+pub(in crate::run) mod lifetimes;
+pub(in crate::run) mod mapping;
+pub(in crate::run) mod prober;
 
 use std::time::Instant;
 
@@ -126,7 +126,9 @@ async fn on_bench(subject: &Subject, measurements: &'static [Measurement]) -> Re
 }
 
 /// Runs `work` in a thread that ends with it, because a bench ties its thread to one processor.
-async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(in crate::run) async fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let runtime = Handle::current();
     let (done, result) = oneshot::channel();
     let thread = std::thread::Builder::new().name("testbed-proof".to_owned()).spawn(move || {

@@ -21,20 +21,20 @@ const RETRANSMISSION: Duration = Duration::from_millis(25);
 
 /// A connection as the inside sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flow {
+pub(in crate::run) struct Flow {
     /// The network that the inside endpoint is on.
-    pub(super) side: Side,
+    pub(in crate::run) side: Side,
     /// The inside endpoint.
-    pub(super) inside: SocketAddrV4,
+    pub(in crate::run) inside: SocketAddrV4,
     /// The remote endpoint.
-    pub(super) remote: SocketAddrV4,
+    pub(in crate::run) remote: SocketAddrV4,
     /// The sequence number of the inside's SYN.
-    pub(super) isn: u32,
+    pub(in crate::run) isn: u32,
 }
 
 /// What became of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(in crate::run) enum Fate {
     /// It came out at another side.
     Delivered {
         /// Where.
@@ -54,9 +54,9 @@ pub(super) enum Fate {
 
 /// Asks questions on a bench, each with endpoints that no other has used.
 #[derive(Debug)]
-pub(super) struct Prober {
+pub(in crate::run) struct Prober {
     /// The bench.
-    pub(super) bench: Bench,
+    pub(in crate::run) bench: Bench,
     insides: u32,
     remotes: u32,
     numbers: u32,
@@ -64,17 +64,17 @@ pub(super) struct Prober {
 
 impl Prober {
     /// A prober on a bench.
-    pub(super) fn new(bench: Bench) -> Self {
+    pub(in crate::run) fn new(bench: Bench) -> Self {
         Self { bench, insides: 0, remotes: 0, numbers: 0 }
     }
 
     /// Makes room for further mappings, where a host may have only so many at a time.
-    pub(super) fn breathe(&mut self, declared: &Behavior) -> Result<()> {
+    pub(in crate::run) fn breathe(&mut self, declared: &Behavior) -> Result<()> {
         if declared.quota.is_some() { self.bench.forget() } else { Ok(()) }
     }
 
     /// A remote endpoint whose address nothing has been sent to.
-    pub(super) fn remote(&mut self) -> SocketAddrV4 {
+    pub(in crate::run) fn remote(&mut self) -> SocketAddrV4 {
         /// 198.18.0.0/15, the networks for tests of network devices (RFC 2544).
         const FIRST: u32 = 0xc612_0000;
         self.remotes += 1;
@@ -86,7 +86,7 @@ impl Prober {
     }
 
     /// An inside endpoint that has not been used, its port anywhere from 2048 to 65535.
-    pub(super) fn inside(&mut self, side: Side) -> SocketAddrV4 {
+    pub(in crate::run) fn inside(&mut self, side: Side) -> SocketAddrV4 {
         const PORTS: u32 = 65_536 - 2_048;
         // A factor that shares no divisor with the number of ports: each comes up once before any comes up again.
         self.insides += 1;
@@ -95,24 +95,29 @@ impl Prober {
     }
 
     /// A connection between two unused endpoints.
-    pub(super) fn flow(&mut self, side: Side) -> Flow {
+    pub(in crate::run) fn flow(&mut self, side: Side) -> Flow {
         let (inside, remote) = (self.inside(side), self.remote());
         self.flow_between(side, inside, remote)
     }
 
     /// A connection between two endpoints.
-    pub(super) fn flow_between(&mut self, side: Side, inside: SocketAddrV4, remote: SocketAddrV4) -> Flow {
+    pub(in crate::run) fn flow_between(
+        &mut self,
+        side: Side,
+        inside: SocketAddrV4,
+        remote: SocketAddrV4,
+    ) -> Flow {
         Flow { side, inside, remote, isn: self.isn() }
     }
 
     /// A sequence number that no other segment has.
-    pub(super) fn isn(&mut self) -> u32 {
+    pub(in crate::run) fn isn(&mut self) -> u32 {
         self.numbers += 1;
         self.numbers.wrapping_mul(0x0010_0001)
     }
 
     /// Sends a SYN from inside; the external endpoint that it gets, or `None` if it does not come out.
-    pub(super) fn open(&mut self, flow: &Flow) -> Result<Option<SocketAddrV4>> {
+    pub(in crate::run) fn open(&mut self, flow: &Flow) -> Result<Option<SocketAddrV4>> {
         for n in 0..SYNS {
             if n > 0 {
                 std::thread::sleep(RETRANSMISSION);
@@ -126,14 +131,14 @@ impl Prober {
     }
 
     /// Opens a connection between two unused endpoints.
-    pub(super) fn open_fresh(&mut self, side: Side) -> Result<(Flow, Option<SocketAddrV4>)> {
+    pub(in crate::run) fn open_fresh(&mut self, side: Side) -> Result<(Flow, Option<SocketAddrV4>)> {
         let flow = self.flow(side);
         let external = self.open(&flow)?;
         Ok((flow, external))
     }
 
     /// Opens many connections: their first SYNs are sent in batches, before anything is waited for.
-    pub(super) fn open_all(&mut self, flows: &[Flow]) -> Result<Vec<Option<SocketAddrV4>>> {
+    pub(in crate::run) fn open_all(&mut self, flows: &[Flow]) -> Result<Vec<Option<SocketAddrV4>>> {
         /// What fits into a socket's buffer with room to spare, also without the right to enlarge it.
         const BATCH: usize = 32;
         let mut found = Vec::with_capacity(flows.len());
@@ -156,13 +161,13 @@ impl Prober {
     }
 
     /// Sends a SYN from outside.
-    pub(super) fn knock(&mut self, remote: SocketAddrV4, at: SocketAddrV4) -> Result<Fate> {
+    pub(in crate::run) fn knock(&mut self, remote: SocketAddrV4, at: SocketAddrV4) -> Result<Fate> {
         let probe = Probe::syn(remote, at, self.isn());
         self.fate(Side::Outside, &probe)
     }
 
     /// Sends a segment and finds out what becomes of it.
-    pub(super) fn fate(&mut self, from: Side, probe: &Probe) -> Result<Fate> {
+    pub(in crate::run) fn fate(&mut self, from: Side, probe: &Probe) -> Result<Fate> {
         let seen = self.bench.ask(from, probe)?;
         Ok(fate(&seen, from, probe))
     }
@@ -170,7 +175,7 @@ impl Prober {
     /// Opens a connection, and completes its handshake from both ends.
     ///
     /// Returns the external endpoint and the remote's sequence number; `None` if a segment did not get through.
-    pub(super) fn establish(&mut self, flow: &Flow) -> Result<Option<(SocketAddrV4, u32)>> {
+    pub(in crate::run) fn establish(&mut self, flow: &Flow) -> Result<Option<(SocketAddrV4, u32)>> {
         let Some(external) = self.open(flow)? else { return Ok(None) };
         let theirs = self.isn();
         let answer = Probe::ack((flow.remote, external), TcpFlags::SYN, (theirs, flow.isn.wrapping_add(1)));
@@ -196,7 +201,7 @@ fn external(seen: &[Seen], flow: &Flow) -> Option<SocketAddrV4> {
 }
 
 /// What became of `probe`, sent from `from`, by all that was seen afterwards.
-pub(super) fn fate(seen: &[Seen], from: Side, probe: &Probe) -> Fate {
+pub(in crate::run) fn fate(seen: &[Seen], from: Side, probe: &Probe) -> Fate {
     let delivered = seen.iter().find(|s| s.side != from && is_same(&s.packet, probe));
     if let Some(Seen { side, packet }) = delivered {
         return Fate::Delivered { side: *side, source: packet.source, destination: packet.destination };

@@ -1,0 +1,77 @@
+//! `testbed conformance`: how far does each NAT do what the RFCs ask?
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use futures::StreamExt as _;
+use futures::stream;
+
+use crate::cli::args::ConformanceArgs;
+use crate::cli::failure::Failure;
+use crate::cli::list::print;
+use crate::cli::nat::profile;
+use crate::cli::prove::subject;
+use crate::cli::rights;
+use crate::model::catalogue::{Catalogue, Profile};
+use crate::report::plain::harmless;
+use crate::run::conformance::{Conformance, conform};
+
+/// NATs that are measured at the same time: most of it is waiting for late answers.
+const AT_ONCE: usize = 24;
+
+/// `testbed conformance`: exit code 0 when every NAT passes and fails what its declaration says, 1 when one surprises,
+/// 2 when one could not be measured.
+///
+/// # Errors
+/// When there is no such NAT, or nothing can be measured here.
+pub fn run(args: &ConformanceArgs) -> Result<ExitCode, Failure> {
+    let catalogue = Catalogue::embedded();
+    let profiles: Vec<&Profile> = if args.all {
+        catalogue.profiles().collect()
+    } else {
+        args.names.iter().map(|name| profile(&catalogue, name)).collect::<Result<_, _>>()?
+    };
+    let subjects: Vec<_> = profiles.into_iter().filter_map(subject).collect();
+    rights::take(args.rights)?;
+    let runtime = rights::runtime()?;
+    let mut code = 0;
+    runtime.block_on(async {
+        let mut results = stream::iter(subjects.into_iter().map(conform)).buffered(AT_ONCE);
+        while let Some(result) = results.next().await {
+            code = code.max(exit_code(&result));
+            print(|out| write(&result, out))?;
+        }
+        Ok::<_, Failure>(())
+    })?;
+    Ok(ExitCode::from(code))
+}
+
+fn exit_code(result: &Conformance) -> u8 {
+    match &result.error {
+        Some(_) => 2,
+        None => u8::from(!result.checks.iter().all(|checked| checked.as_expected())),
+    }
+}
+
+fn write(result: &Conformance, out: &mut impl Write) -> io::Result<()> {
+    if let Some(why) = &result.error {
+        return writeln!(out, "{}: could not be measured: {}", result.nat, harmless(why));
+    }
+    writeln!(out, "{} ({} ms)", result.nat, result.took.as_millis())?;
+    for checked in &result.checks {
+        let (check, verdict) = (&checked.check, checked.verdict);
+        writeln!(
+            out,
+            "  {:<34} {:<6}  {verdict:<14}  {}",
+            check.id,
+            check.level,
+            harmless(&checked.observed)
+        )?;
+        if !checked.as_expected() {
+            writeln!(out, "    expected by its declaration: {}", checked.expected)?;
+            writeln!(out, "    asked: {}", check.asks)?;
+            writeln!(out, "    sent: {}", check.packets)?;
+        }
+    }
+    Ok(())
+}

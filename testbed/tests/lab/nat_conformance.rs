@@ -1,0 +1,64 @@
+//! Conformance to the RFCs is measured, and is what each NAT's declaration leads one to expect.
+
+use futures::StreamExt as _;
+use testbed::model::catalogue::Catalogue;
+use testbed::run::conformance::{Conformance, Level, Verdict, conform};
+use testbed::run::prove::Subject;
+
+use super::lab_is_possible;
+
+fn conform_all(names: Option<&str>) -> Vec<Conformance> {
+    let catalogue = Catalogue::embedded();
+    let profiles = catalogue.profiles().filter(|p| names.is_none_or(|name| p.name == name));
+    let subjects: Vec<_> = profiles.map(|p| Subject::generated(&p.name, &p.behavior)).collect();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(futures::stream::iter(subjects.into_iter().map(conform)).buffered(24).collect())
+}
+
+#[test]
+fn every_nat_passes_and_fails_what_its_declaration_says() {
+    if !lab_is_possible() {
+        return;
+    }
+    for result in conform_all(None) {
+        assert_eq!(result.error, None, "{}", result.nat);
+        for checked in &result.checks {
+            let Conformance { nat, .. } = &result;
+            assert!(checked.as_expected(), "{nat}, {}: {checked:?}", checked.check.id);
+        }
+    }
+}
+
+#[test]
+fn a_bare_masquerade_fails_what_it_is_known_to_fail() {
+    if !lab_is_possible() {
+        return;
+    }
+    let results = conform_all(Some("linux-default"));
+    let failed: Vec<&str> = results[0]
+        .checks
+        .iter()
+        .filter(|c| c.verdict == Verdict::Fail && c.check.level == Level::Must)
+        .map(|c| c.check.id)
+        .collect();
+    let known = [
+        "RFC 5382 REQ-4",
+        "RFC 5382 REQ-5 (established)",
+        "RFC 5382 REQ-5 (transitory)",
+        "RFC 5382 REQ-7",
+        "RFC 5382 REQ-8",
+    ];
+    assert_eq!(failed, known);
+}
+
+#[test]
+fn the_profile_rfc5382_meets_every_must() {
+    if !lab_is_possible() {
+        return;
+    }
+    let results = conform_all(Some("rfc5382"));
+    let musts = results[0].checks.iter().filter(|c| c.check.level == Level::Must);
+    let failed: Vec<_> =
+        musts.filter(|c| c.verdict == Verdict::Fail).map(|c| (c.check.id, &c.observed)).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
