@@ -120,6 +120,11 @@ impl Nft {
     }
 }
 
+/// Says how many descriptors this process is going to have at most: with too many, rules go through the program.
+pub fn expect_descriptors(most: usize) {
+    library::expect_descriptors(most);
+}
+
 /// Reads the sets with the flag `dynamic` from what nft lists: one set a block, one property a line.
 fn find_dynamic_sets(listing: &str) -> Vec<DynamicSet> {
     let mut found = Vec::new();

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -94,11 +95,26 @@ impl Library {
 
 /// Whether the library can wait for answers in this process. It waits with select(2), and a descriptor beyond
 /// `FD_SETSIZE` ends the process there and then.
+///
+/// Other threads open descriptors between this question and the library's own socket, and under load that may be many:
+/// so the answer is no wherever a crowd is expected, and elsewhere half of what select can take is kept free.
 pub(super) fn can_wait() -> bool {
-    /// What other threads may open between this question and the library's own socket.
-    const ROOM: usize = 64;
+    const ROOM: usize = libc::FD_SETSIZE / 2;
+    if CROWDED.load(Ordering::Relaxed) {
+        return false;
+    }
     let lowest = File::open("/dev/null").map(|file| file.as_raw_fd());
     lowest.is_ok_and(|fd| usize::try_from(fd).is_ok_and(|fd| fd + ROOM < libc::FD_SETSIZE))
+}
+
+/// Whether this process is going to have more descriptors than select(2) can take.
+static CROWDED: AtomicBool = AtomicBool::new(false);
+
+/// Says how many descriptors this process is going to have at most.
+pub(super) fn expect_descriptors(most: usize) {
+    if most > libc::FD_SETSIZE * 3 / 4 {
+        CROWDED.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A file that holds `text` and has no name.
