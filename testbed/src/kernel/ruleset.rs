@@ -114,15 +114,10 @@ impl Nft {
 
     fn run(&self, _: &Inside, text: &str, mode: Mode) -> Result<String> {
         match self {
-            Self::Library(library) if library::can_wait() => library.run(text, mode),
-            Self::Library(_) | Self::Program => program::run(text, mode),
+            Self::Library(library) => library.run(text, mode),
+            Self::Program => program::run(text, mode),
         }
     }
-}
-
-/// Says how many descriptors this process is going to have at most: with too many, rules go through the program.
-pub fn expect_descriptors(most: usize) {
-    library::expect_descriptors(most);
 }
 
 /// Reads the sets with the flag `dynamic` from what nft lists: one set a block, one property a line.

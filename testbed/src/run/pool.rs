@@ -6,18 +6,11 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::task::block_in_place;
 
 use crate::kernel::error::{Error, Result};
-use crate::kernel::ruleset;
 use crate::lab::nat_rules::{NatConfig, NatSite, render, render_own};
 use crate::lab::{Lab, WireEngine};
 use crate::model::catalogue::{Catalogue, Profile, Ruleset};
 use crate::model::topology::{NodeName, Topology};
 use crate::run::setting::Setting;
-
-/// Descriptors that a node holds, or holds while it is built: its namespace and clocks, netlink and packet sockets.
-const DESCRIPTORS_PER_NODE: usize = 3;
-
-/// Descriptors that the programs of a trial and its lab's init take.
-const DESCRIPTORS_PER_TRIAL: usize = 8;
 
 /// The labs of a run.
 #[derive(Debug)]
@@ -46,9 +39,6 @@ pub(super) struct Stocked {
 impl Pool {
     /// A pool of at most `most` labs.
     pub(super) fn new(engine: WireEngine, topology: Topology, catalogue: Catalogue, most: usize) -> Self {
-        ruleset::expect_descriptors(
-            most * (topology.nodes.len() * DESCRIPTORS_PER_NODE + DESCRIPTORS_PER_TRIAL),
-        );
         Self { engine, topology, catalogue, most, shelf: Mutex::default() }
     }
 

@@ -6,9 +6,11 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::panic::resume_unwind;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
+use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
@@ -71,9 +73,21 @@ impl Library {
     }
 
     /// Runs `text` in the namespace of this thread and returns what nft prints.
+    ///
+    /// The library waits with select(2), and a descriptor beyond `FD_SETSIZE` ends the process there and then. So it
+    /// works in a thread with descriptors of its own, where its socket is one of the first.
     pub(super) fn run(&self, text: &str, mode: Mode) -> Result<String> {
+        thread::scope(|scope| {
+            let work = || leave_descriptors_behind().and_then(|()| self.run_here(text, mode));
+            let thread = thread::Builder::new().name("testbed-nft".into()).spawn_scoped(scope, work);
+            let thread = thread.map_err(|e| Error::io("load a ruleset", "clone", &e))?;
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+
+    fn run_here(&self, text: &str, mode: Mode) -> Result<String> {
         let file = in_memory(text)?;
-        let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
+        let path = CString::new(format!("/proc/thread-self/fd/{}", file.as_raw_fd())).unwrap_or_default();
         let _no_signals = SignalsBlocked::new();
         let context = LiveContext::new(self)?;
         let raw = context.raw.as_ptr();
@@ -93,28 +107,12 @@ impl Library {
     }
 }
 
-/// Whether the library can wait for answers in this process. It waits with select(2), and a descriptor beyond
-/// `FD_SETSIZE` ends the process there and then.
-///
-/// Other threads open descriptors between this question and the library's own socket, and under load that may be many:
-/// so the answer is no wherever a crowd is expected, and elsewhere half of what select can take is kept free.
-pub(super) fn can_wait() -> bool {
-    const ROOM: usize = libc::FD_SETSIZE / 2;
-    if CROWDED.load(Ordering::Relaxed) {
-        return false;
-    }
-    let lowest = File::open("/dev/null").map(|file| file.as_raw_fd());
-    lowest.is_ok_and(|fd| usize::try_from(fd).is_ok_and(|fd| fd + ROOM < libc::FD_SETSIZE))
-}
-
-/// Whether this process is going to have more descriptors than select(2) can take.
-static CROWDED: AtomicBool = AtomicBool::new(false);
-
-/// Says how many descriptors this process is going to have at most.
-pub(super) fn expect_descriptors(most: usize) {
-    if most > libc::FD_SETSIZE * 3 / 4 {
-        CROWDED.store(true, Ordering::Relaxed);
-    }
+/// Gives the calling thread a table of descriptors of its own that holds nothing but the standard streams.
+fn leave_descriptors_behind() -> Result<()> {
+    // SAFETY: the call takes no pointers. This thread was started for the purpose and holds no descriptor beyond the
+    // standard streams; those of all other threads are in the table that it leaves.
+    let left = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_UNSHARE) };
+    Errno::result(left).map(drop).map_err(|e| Error::call("load a ruleset", "close_range", e))
 }
 
 /// A file that holds `text` and has no name.

@@ -27,7 +27,7 @@ impl fmt::Display for Refusal {
         write!(f, "\n  {line} | {}", self.source_line.replace('\t', " "))?;
         if let Some((first, last)) = self.columns {
             let indent = line.to_string().len() + 5 + first.saturating_sub(1);
-            write!(f, "\n{:indent$}{}", "", "^".repeat(last.saturating_sub(first) + 1))?;
+            write!(f, "\n{}{}", " ".repeat(indent), "^".repeat(last.saturating_sub(first) + 1))?;
         }
         Ok(())
     }
