@@ -97,3 +97,17 @@ fn dynamic_maps_are_found_and_emptied() {
         assert!(!contents().contains("elements"), "{nft:?}: {}", contents());
     });
 }
+
+/// The library waits with select(2), which ends a process that shows it a descriptor beyond 1,023.
+#[test]
+fn rules_are_loaded_among_more_descriptors_than_select_can_take() {
+    if !lab_is_possible() {
+        return;
+    }
+    let most = testbed::kernel::limits::raise_descriptor_limit().expect("a limit");
+    assert!(most > 3_000, "a limit of {most} descriptors leaves no room for this test");
+    let open = |_| std::fs::File::open("/dev/null").expect("a descriptor");
+    let held: Vec<std::fs::File> = (0..libc::FD_SETSIZE + 100).map(open).collect();
+    both_ways(|nft, inside| nft.load(inside, MASQUERADE).expect("good rules"));
+    drop(held);
+}
