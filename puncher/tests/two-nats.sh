@@ -203,7 +203,8 @@ assert answer == b"OVER THE HILL", answer'
         case $nat_a in
             preserving) mapping='endpoint-independent' allocation='preserving' ;;
             sequential) mapping='address-and-port-dependent' allocation='sequential, +1' ;;
-            random) mapping='address-and-port-dependent' allocation='random' ;;
+            # The kernel's draw favours its lowest ports, and a few dozen draws may or may not show it.
+            random) mapping='address-and-port-dependent' allocation='random\(, the lowest ports more often\)\?' ;;
         esac
         grep -qx "mapping           $mapping" class
         grep -qx "allocation        $allocation" class
