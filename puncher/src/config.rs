@@ -25,6 +25,8 @@ pub struct Config {
     pub hops: Option<u8>,
     /// How often an idle connection says something, so that no NAT forgets it.
     pub keep_alive: Option<Duration>,
+    /// How much later than agreed this side starts: to see what unequal starts do.
+    pub start_delay: Duration,
     /// For decisions that are random, never for secrets.
     pub seed: u64,
 }
@@ -59,6 +61,7 @@ impl Config {
             low_ports: LowPorts::default(),
             hops: None,
             keep_alive: None,
+            start_delay: Duration::ZERO,
             seed: u64::from_le_bytes(crate::secret::random_bytes()),
         }
     }

@@ -301,7 +301,7 @@ impl Attempt<'_> {
         let holder = socket::bind_shared(asked).map_err(bind)?;
         let local = holder.local_addr().map_err(bind)?.as_socket_ipv4().unwrap_or(asked);
         self.tried.waiting_for = Waiting::Go;
-        sleep(start_in).await;
+        sleep(start_in + self.config.start_delay).await;
         let known = |endpoint| vec![Observation { local: endpoint, server: endpoint, external: endpoint }];
         let own = self.side(local, known(local));
         let peer = self.side(remote, known(remote));
@@ -326,8 +326,9 @@ impl Attempt<'_> {
         own: Side,
         view: ViewBase,
     ) -> Setting<'s> {
-        let (low_ports, hops) = (self.config.low_ports, self.config.hops);
-        Setting { server, table, method, own, view, low_ports, hops, tried: &mut self.tried, tell: self.tell }
+        let Config { low_ports, hops, start_delay, .. } = self.config;
+        let tried = &mut self.tried;
+        Setting { server, table, method, own, view, low_ports, hops, start_delay, tried, tell: self.tell }
     }
 
     fn connection(&self, driven: Option<Driven>) -> Result<Option<Connection>, ConnectError> {

@@ -105,6 +105,9 @@ pub(super) struct ConnectArgs {
     /// Say something this often while the connection is idle, so that no NAT forgets it
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(super) keep_alive: Option<Duration>,
+    /// Start this much later than agreed, to see what unequal starts do
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub(super) start_delay: Duration,
 
     /// The peer's external endpoint, if it is known: no rendezvous server is needed when both NATs keep ports
     #[arg(long, value_name = "IP:PORT", conflicts_with_all = ["rendezvous", "ticket"])]

@@ -116,6 +116,7 @@ fn config(args: &ConnectArgs) -> Config {
         low_ports: args.low_ports.into(),
         hops: args.hops,
         keep_alive: args.keep_alive,
+        start_delay: args.start_delay,
         seed: args.seed.unwrap_or_else(rand::random),
         ..Config::new(args.rendezvous.clone())
     }

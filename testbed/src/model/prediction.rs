@@ -22,6 +22,8 @@ pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Option<Expec
     theory::expect(&Situation {
         a: behaviors(suite, cell, catalogue, &way.up)?,
         b: behaviors(suite, cell, catalogue, &way.down)?,
+        common: Vec::new(),
+        competing: [0, 0],
         method: cell.method(),
         budget: suite.budget,
         skew_ms: cell.skew().map_or(0.0, |skew| skew.as_secs_f64() * 1e3),

@@ -60,11 +60,23 @@ pub struct Budget {
     pub syns: u32,
     /// Time from the start of the programs to the end of the trial.
     pub deadline: Duration,
+    /// Whether it may punch from source ports below 1024.
+    pub low_ports: LowPorts,
+}
+
+/// Whether source ports below 1024 may be used. Peers in a lab may always bind them: they are root where they live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LowPorts {
+    /// If the program wants to.
+    #[default]
+    Allowed,
+    /// The program's command forbids it.
+    Forbidden,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { syns: 1280, deadline: Duration::from_secs(3) }
+        Self { syns: 1280, deadline: Duration::from_secs(3), low_ports: LowPorts::default() }
     }
 }
 

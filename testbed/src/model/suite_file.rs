@@ -135,7 +135,7 @@ fn budget(checker: &mut Checker<'_>, doc: &SuiteDoc) -> Option<Budget> {
         Some(value) => checker.keep(value.span(), quantity::positive_duration(value.get_ref())),
         None => Some(default.deadline),
     };
-    Some(Budget { syns: syns?, deadline: deadline? })
+    Some(Budget { syns: syns?, deadline: deadline?, ..default })
 }
 
 /// The topology of that name, if it can be had.

@@ -22,6 +22,11 @@ pub struct Situation<'a> {
     pub a: Vec<&'a Behavior>,
     /// The NATs of side b.
     pub b: Vec<&'a Behavior>,
+    /// The NATs above both peers, innermost first: where the ways of the two meet is below the core. Empty if only
+    /// the core is above both.
+    pub common: Vec<&'a Behavior>,
+    /// Mappings that other hosts behind NAT-a and NAT-b make between the measurement and the punch: as many each.
+    pub competing: [u32; 2],
     /// The method's name.
     pub method: &'a str,
     /// What each side may spend.
@@ -168,6 +173,8 @@ mod tests {
         let situation = Situation {
             a: vec![a],
             b: vec![b],
+            common: Vec::new(),
+            competing: [0, 0],
             method: "simultaneous-open",
             budget: Budget::default(),
             skew_ms: 0.0,
@@ -206,6 +213,8 @@ mod tests {
         let situation = Situation {
             a: vec![&nat],
             b: vec![&nat],
+            common: Vec::new(),
+            competing: [0, 0],
             method: "their-own",
             budget: Budget::default(),
             skew_ms: 0.0,

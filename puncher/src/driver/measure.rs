@@ -1,0 +1,175 @@
+//! What a side measures before a round, and what it tells the peer of it: mappings, a low port's mapping, a fresh port,
+//! the distance to its own outermost NAT.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Driver, LowPorts, Message, Phase};
+use crate::classify::{Observation, class};
+use crate::contract::Event;
+use crate::method::pool;
+use crate::method::view::Kind;
+use crate::probe;
+use crate::puncher::ConnectError;
+use crate::rendezvous::client::Link;
+
+/// A measurement older than this is made anew before the first round: others behind a NAT that counts have gone on.
+const STALE: Duration = Duration::from_millis(200);
+
+/// How far the own NATs are looked for, and for how long: two round trips to the server, within these bounds.
+const HOPS_LOOKED_AT: u8 = 4;
+const LEAST_HOP_WAIT: Duration = Duration::from_millis(20);
+const MOST_HOP_WAIT: Duration = Duration::from_millis(200);
+
+/// Mappings that are told: the first ones and the newest.
+const MOST_OBSERVATIONS: usize = 8;
+
+/// Rounds that fit any deadline.
+const MOST_ROUNDS: u32 = 32;
+
+/// What is measured before a round.
+#[derive(Debug)]
+pub(super) enum Measured {
+    Mapping(usize, Result<Link, String>),
+    Low(Result<Link, String>),
+    FreshPort(Result<Link, String>),
+    Routers(Vec<Option<Ipv4Addr>>),
+}
+
+impl Driver<'_> {
+    /// Measures what may have changed, then agrees upon the next round.
+    pub(super) async fn prepare_round(&mut self) -> Result<(), ConnectError> {
+        self.next_round = None;
+        let wants = (self.measurements(), self.wants_low_port(), self.wants_fresh_port());
+        let wants_hops = !self.hops_known && self.setting.method.wants_hops(self.round + 1);
+        let Some((client, _)) = self.setting.server.as_ref().filter(|_| self.round < MOST_ROUNDS) else {
+            return Ok(());
+        };
+        let (mappings, low_port, fresh_port) = wants;
+        if wants_hops {
+            self.hops_known = true;
+            // First, because a NAT that counts gives a port to each of these SYNs, too.
+            let wait = (client.one_way() * 4).clamp(LEAST_HOP_WAIT, MOST_HOP_WAIT);
+            let routers = probe::routers(client.local(), client.server(), HOPS_LOOKED_AT, wait);
+            self.measuring.spawn(async move { Measured::Routers(routers.await) });
+        }
+        for place in 0..mappings {
+            let link = client.measure(0);
+            self.measuring.spawn(async move { Measured::Mapping(place, link.await) });
+        }
+        if low_port {
+            let link = client.measure(pool::low_source(&mut rand::rng()));
+            self.measuring.spawn(async move { Measured::Low(link.await) });
+        }
+        if fresh_port {
+            let link = client.measure(0);
+            self.measuring.spawn(async move { Measured::FreshPort(link.await) });
+        }
+        self.round += 1;
+        self.phase = Phase::Measuring;
+        self.agree_when_measured().await
+    }
+
+    /// How many mappings to measure: two in a row tell whether a NAT counts, even where its pool begins anew.
+    fn measurements(&self) -> usize {
+        let next = self.round + 1;
+        let later = if next > 1 { 2 } else { 0 };
+        match self.setting.own.kind() {
+            Kind::Fixed => 0,
+            Kind::Counting if self.measured_at.elapsed() > STALE => later.max(1),
+            Kind::Counting => later,
+            Kind::Random => usize::from(self.setting.method.samples(next)).max(later),
+        }
+    }
+
+    fn wants_low_port(&self) -> bool {
+        let setting = &self.setting;
+        setting.low_ports == LowPorts::WhenPermitted
+            && setting.own.kind() == Kind::Random
+            && setting.own.low.is_none()
+            && setting.method.wants_low_port(self.round + 1)
+    }
+
+    fn wants_fresh_port(&self) -> bool {
+        self.setting.own.kind() == Kind::Fixed && self.setting.method.wants_fresh_port(self.round + 1)
+    }
+
+    pub(super) async fn measured(&mut self, measured: Measured) -> Result<(), ConnectError> {
+        match measured {
+            Measured::Mapping(place, Ok(link)) => {
+                self.measured.insert(place, link.observation());
+                self.keep(link);
+            }
+            Measured::Low(Ok(link)) => {
+                self.setting.own.low = Some(link.observation().external);
+                self.keep(link);
+            }
+            Measured::FreshPort(Ok(link)) => {
+                let observation = link.observation();
+                self.setting.own.local = observation.local;
+                self.setting.own.observations = vec![observation];
+                self.keep(link);
+            }
+            Measured::Routers(routers) => {
+                if let Some(hops) = class::hops(&routers) {
+                    self.setting.own.hops = hops;
+                }
+            }
+            // What could not be measured stays as it was; a low port may be forbidden.
+            Measured::Mapping(_, Err(_)) | Measured::Low(Err(_)) | Measured::FreshPort(Err(_)) => {}
+        }
+        self.agree_when_measured().await
+    }
+
+    fn keep(&mut self, link: Link) {
+        let Observation { local, server, external } = link.observation();
+        (self.setting.tell)(&Event::Mapped { local, external, server });
+        if let Some((client, _)) = &mut self.setting.server {
+            client.keep(link);
+        }
+    }
+
+    pub(super) async fn agree_when_measured(&mut self) -> Result<(), ConnectError> {
+        if self.phase != Phase::Measuring || !self.measuring.is_empty() {
+            return Ok(());
+        }
+        self.phase = Phase::Agreeing;
+        if !self.measured.is_empty() {
+            self.measured_at = Instant::now();
+        }
+        let own = &mut self.setting.own;
+        own.observations.extend(std::mem::take(&mut self.measured).into_values());
+        while own.observations.len() > MOST_OBSERVATIONS {
+            // The first is of the port that is punched from.
+            own.observations.remove(1);
+        }
+        let message = Message::Confirm { round: self.round, side: own.clone() };
+        self.know_own_endpoints();
+        self.send(&message).await;
+        let round = self.round;
+        if let Some((client, _)) = &mut self.setting.server
+            && client.ready(round).await.is_err()
+        {
+            self.setting.server = None;
+        }
+        Ok(())
+    }
+
+    /// What the handshake may expect the peer to call this side.
+    fn know_own_endpoints(&mut self) {
+        let own = &self.setting.own;
+        let external = own.observations.iter().map(|seen| *seen.external.ip());
+        let mut addresses: Vec<Ipv4Addr> = external.collect();
+        addresses.dedup();
+        // A NAT with several addresses may use yet another one.
+        let addresses =
+            if addresses.len() > 1 { Vec::new() } else { [addresses, vec![*own.local.ip()]].concat() };
+        if let (Kind::Fixed, Some(external)) = (own.kind(), own.observed()) {
+            self.endpoints.external.insert(own.local.port(), external);
+        }
+        self.endpoints.addresses = addresses;
+        self.setting.table.know(self.endpoints.clone());
+    }
+}
