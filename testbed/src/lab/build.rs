@@ -34,7 +34,7 @@ pub(super) async fn build(topology: &Topology, plan: Arc<AddressPlan>, engine: &
     });
     let nodes = nodes.collect::<Result<_>>()?;
     let times = BuildTimes { total: start.elapsed(), ..ground.times };
-    Ok(Lab { nodes, plan, wires, init, times })
+    Ok(Lab { nodes, plan, wires, init, times, ears: None })
 }
 
 fn make_wires(

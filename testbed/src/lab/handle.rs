@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::Init;
 use crate::lab::build;
+use crate::lab::capture::Capture;
 use crate::lab::ground::BuildTimes;
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::node::Node;
-use crate::lab::wire::{Wire, WireEngine, WireError};
+use crate::lab::wire::{TapLimits, Wire, WireEngine, WireError};
 use crate::model::address_plan::AddressPlan;
 use crate::model::conditions::LinkConditions;
 use crate::model::evidence::Evidence;
@@ -23,6 +24,8 @@ pub struct Lab {
     pub(super) wires: BTreeMap<u16, Wire>,
     pub(super) init: Arc<Init>,
     pub(super) times: BuildTimes,
+    /// Ears on the links without a wire, if somebody wants them watched.
+    pub(super) ears: Option<Capture>,
 }
 
 impl Lab {
@@ -98,6 +101,17 @@ impl Lab {
         }
     }
 
+    /// Watches the links without a wire as well, from now on: their frames come with the rest of the evidence.
+    ///
+    /// # Errors
+    /// When the kernel refuses a socket, or the wire engine has ended.
+    pub fn watch_every_link(&mut self, engine: &WireEngine) -> Result<()> {
+        if self.ears.is_none() {
+            self.ears = Some(Capture::open(self, engine, TapLimits::default())?);
+        }
+        Ok(())
+    }
+
     /// Changes what a wire does, or what all of them do where `link` is `None`.
     ///
     /// # Errors
@@ -122,6 +136,7 @@ impl Lab {
         for wire in self.wires.values() {
             wire.begin_epoch(seed).map_err(ended)?;
         }
+        self.ears.as_ref().map_or(Ok(()), Capture::begin_epoch)?;
         self.nodes.values().try_for_each(Node::forget)?;
         self.evidence().map(drop)
     }
@@ -151,6 +166,9 @@ impl Lab {
                 evidence.conntrack.extend(events);
                 evidence.lost.extend(lost);
             }
+        }
+        if let Some(ears) = &self.ears {
+            ears.add_to(&mut evidence)?;
         }
         evidence.frames.sort_by_key(|f| f.entered);
         evidence.conntrack.sort_by_key(|e| e.at);

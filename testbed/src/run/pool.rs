@@ -10,6 +10,7 @@ use crate::lab::nat_rules::{NatConfig, NatSite, render, render_own};
 use crate::lab::{Lab, WireEngine};
 use crate::model::catalogue::{Catalogue, Profile, Ruleset};
 use crate::model::topology::{NodeName, Topology};
+use crate::run::request::{Keep, Request};
 use crate::run::setting::Setting;
 
 /// The labs of a run.
@@ -19,6 +20,7 @@ pub(super) struct Pool {
     topology: Topology,
     catalogue: Catalogue,
     most: usize,
+    keep: Keep,
     shelf: Mutex<Shelf>,
 }
 
@@ -37,9 +39,11 @@ pub(super) struct Stocked {
 }
 
 impl Pool {
-    /// A pool of at most `most` labs.
-    pub(super) fn new(engine: WireEngine, topology: Topology, catalogue: Catalogue, most: usize) -> Self {
-        Self { engine, topology, catalogue, most, shelf: Mutex::default() }
+    /// A pool of as many labs as trials may run at a time.
+    pub(super) fn new(engine: WireEngine, request: &Request) -> Self {
+        let Request { suite, catalogue, jobs, keep, .. } = request;
+        let (topology, catalogue) = (suite.topology.clone(), catalogue.clone());
+        Self { engine, topology, catalogue, most: *jobs, keep: *keep, shelf: Mutex::default() }
     }
 
     /// A lab of that setting. Whoever takes it gives it back, or drops it and says so.
@@ -83,7 +87,10 @@ impl Pool {
     }
 
     async fn make(&self, setting: &Setting) -> Result<Stocked> {
-        let lab = Lab::build(&self.topology, &setting.transparent, &self.engine).await?;
+        let mut lab = Lab::build(&self.topology, &setting.transparent, &self.engine).await?;
+        if self.keep != Keep::None {
+            lab.watch_every_link(&self.engine)?;
+        }
         let empty = Setting { transparent: setting.transparent.clone(), nats: Default::default() };
         self.change(Stocked { lab, setting: empty }, setting)
     }

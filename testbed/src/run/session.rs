@@ -50,7 +50,7 @@ pub async fn run(
         refused = prove_nats(&request, &cells, &mut tell) => refused,
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     };
-    let pool = Pool::new(engine, request.suite.topology.clone(), request.catalogue.clone(), request.jobs);
+    let pool = Pool::new(engine, &request);
     let mut queue = Queue::new(cells.len(), request.suite.trials);
     tokio::select! {
         () = make_controls(&request, &pool, &cells, &mut refused) => {}
