@@ -4,6 +4,8 @@
 mod cli;
 // Starts programs and waits for what they say.
 mod fixture;
+// What comes over the network and means no good.
+mod hostile;
 // What a lying server, a stranger or a stale stream may try.
 mod integrity;
 // Across real NATs, in namespaces of its own.

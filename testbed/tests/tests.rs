@@ -2,6 +2,8 @@
 
 /// The command line: exit code, standard output and standard error.
 mod cli;
+/// What comes from outside and means no good.
+mod hostile;
 /// The real kernel: namespaces, rulesets, labs.
 mod lab;
 /// Which layer may use which.

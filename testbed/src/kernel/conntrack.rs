@@ -88,12 +88,9 @@ impl Events {
             buffer.clear();
             match self.socket.recv(&mut buffer, 0) {
                 Ok(_) => {
-                    let whole = each_message(&buffer, |message| {
-                        if let Some((change, entry)) = change(&message) {
-                            event(change, entry);
-                        }
-                    });
-                    if whole.is_err() {
+                    let (events, whole) = decode(&buffer);
+                    events.into_iter().for_each(|(change, entry)| event(change, entry));
+                    if whole == Read::SomeLost {
                         read = Read::SomeLost;
                     }
                 }
@@ -212,6 +209,14 @@ fn open(tried: &str) -> Result<Socket> {
     Ok(socket)
 }
 
+/// The events in what the kernel sent at once, and whether all of it could be read.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> (Vec<(CtChange, CtEntry)>, Read) {
+    let mut events = Vec::new();
+    let whole = each_message(bytes, |message| events.extend(change(&message)));
+    (events, if whole.is_ok() { Read::Everything } else { Read::SomeLost })
+}
+
 /// Calls `each` with every message in `bytes`, up to the first that cannot be read, if there is one.
 fn each_message(
     mut bytes: &[u8],
@@ -325,7 +330,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let _ = each_message(&bytes, |message| { change(&message); });
+            let _ = decode(&bytes);
         }
     }
 }

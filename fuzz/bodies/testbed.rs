@@ -1,0 +1,109 @@
+//! Every reader of testbed that bytes from files, programs, packets or the kernel come to.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use testbed::kernel::conntrack;
+use testbed::lab::nat_rules::{NatSite, render};
+use testbed::model::address_plan::AddressPlan;
+use testbed::model::catalogue::Catalogue;
+use testbed::model::packet::Packet;
+use testbed::model::suite::Claim;
+use testbed::model::suite_file::{self, Known};
+use testbed::model::topology::{NodeKind, NodeName};
+use testbed::model::{embedded, theory, topology_file};
+use testbed::report::results::Results;
+use testbed::report::{csv, html, junit, markdown, plain, terminal};
+use testbed::run::account::{self, End};
+
+/// A target's name and its body.
+pub type Body = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const ALL: [Body; 7] = [
+    ("suite", suite),
+    ("nats", nats),
+    ("topology", topology),
+    ("contract", contract),
+    ("packet", packet),
+    ("conntrack", conntrack_events),
+    ("results", results),
+];
+
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::embedded);
+
+/// A suite of a user's. Its cells can be counted when it is good and not enormous.
+pub fn suite(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let nats: Vec<&str> = CATALOGUE.profiles().map(|profile| profile.name.as_str()).collect();
+    let find = |name: &str| {
+        let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("there is none")?;
+        Ok((found.file.to_owned(), found.text.to_owned()))
+    };
+    let known = Known { nats: &nats, methods: theory::METHODS, topology: &find };
+    match suite_file::parse("hostile.toml", text, &known) {
+        Ok(suite) => drop(suite.cells()),
+        Err(problems) => assert!(!problems.to_string().is_empty()),
+    }
+}
+
+/// A catalogue of a user's: what is possible can be written as rules.
+pub fn nats(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(catalogue) = Catalogue::parse(text, "hostile.toml") else { return };
+    let pair = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is embedded");
+    let pair = topology_file::parse(pair.file, pair.text).expect("a good file");
+    let plan = AddressPlan::new(&pair, &BTreeSet::new()).expect("a good topology");
+    let node = NodeName::new("nat-a").expect("a good name");
+    let site = NatSite::of(&plan, &node).expect("it has an address");
+    for profile in catalogue.profiles() {
+        let _ = render(&profile.behavior, &site);
+    }
+}
+
+/// A topology of a user's: what is a tree has addresses.
+pub fn topology(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(topology) = topology_file::parse("hostile.toml", text) else { return };
+    for transparent in [BTreeSet::new(), topology.of_kind(NodeKind::Nat).cloned().collect()] {
+        let _ = AddressPlan::new(&topology, &transparent);
+    }
+}
+
+/// What a program under test prints.
+pub fn contract(data: &[u8]) {
+    let ends = [End::Exited(0), End::Exited(1), End::Signalled(9), End::Killed];
+    let claims = [Claim::Json, Claim::Exit, Claim::Stdout("ok".to_owned())];
+    for claim in &claims {
+        for end in ends {
+            let _ = account::read(claim, data, end);
+        }
+    }
+    let shown = plain::harmless(&String::from_utf8_lossy(data)).into_owned();
+    assert!(!shown.contains('\u{1b}'), "an escape sequence reached the terminal");
+}
+
+/// The first bytes of a frame.
+pub fn packet(data: &[u8]) {
+    for length in [0, data.len() as u32, u32::MAX] {
+        if let Some(packet) = Packet::decode(data, length) {
+            let _ = (packet.tuple().to_string(), packet.tcp().is_some());
+        }
+    }
+}
+
+/// What the kernel says of its conntrack table.
+pub fn conntrack_events(data: &[u8]) {
+    let _ = conntrack::decode(data);
+}
+
+/// The results of an old run, which may be anybody's: every format can be made from what is read.
+pub fn results(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(results) = Results::from_json(text) else { return };
+    for text in [junit::text(&results), markdown::text(&results), csv::text(&results), html::text(&results)] {
+        assert!(!text.contains('\u{1b}'), "an escape sequence reached a report");
+    }
+    let mut shown = Vec::new();
+    terminal::write(&results, Some(80), &mut shown).expect("a Vec takes everything");
+}

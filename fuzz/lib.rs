@@ -1,0 +1,6 @@
+//! What the fuzz targets do with their bytes. The tests of the two packages include the same files.
+
+#[path = "bodies/puncher.rs"]
+pub mod puncher;
+#[path = "bodies/testbed.rs"]
+pub mod testbed;
