@@ -12,7 +12,7 @@ use crate::run::Keep;
 /// Builds real NATs out of the Linux kernel and tells the truth about TCP hole punching across them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit code: 0 all as expected, 1 some cell differs from theory, \
+#[command(after_help = "Exit code: 0 all as expected, 1 some cell differs from theory or changed, \
                         2 something broke or could not run, 4 nothing ran.")]
 pub struct Args {
     /// What to do.
@@ -38,6 +38,11 @@ pub enum Command {
     Conformance(ConformanceArgs),
     /// Show an old run again, in any format
     Report(ReportArgs),
+    /// Say what changed from one run to another: two kernels, two versions of a puncher
+    Diff(DiffArgs),
+    /// Keep what a run found, for `run --baseline`
+    #[command(subcommand)]
+    Baseline(BaselineCommand),
 }
 
 /// Which cells of which suite.
@@ -77,6 +82,9 @@ pub struct RunArgs {
     /// The program to test in place of the puncher that comes with testbed
     #[arg(long, value_name = "PATH")]
     pub puncher: Option<PathBuf>,
+    /// Compare with what an earlier run found, and fail on a change; `baseline update` writes the file
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
     /// Root, or a user namespace.
     #[command(flatten)]
     pub rights: Rights,
@@ -167,6 +175,37 @@ pub struct ReportArgs {
     /// The format
     #[arg(long, value_name = "FORMAT", default_value = "terminal")]
     pub format: Format,
+}
+
+/// `testbed diff`.
+#[derive(Debug, clap::Args)]
+pub struct DiffArgs {
+    /// The older run: its folder, its `results.json`, or a baseline
+    pub before: PathBuf,
+    /// The newer run
+    pub now: PathBuf,
+    /// As Markdown, for job summaries
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+/// `testbed baseline`.
+#[derive(Debug, Subcommand)]
+pub enum BaselineCommand {
+    /// Write what a run found into a file; cells that the run has not are forgotten
+    Update(BaselineUpdateArgs),
+}
+
+/// `testbed baseline update`.
+#[derive(Debug, clap::Args)]
+pub struct BaselineUpdateArgs {
+    /// The folder of the run, or its `results.json`
+    pub run: PathBuf,
+    /// The file
+    pub file: PathBuf,
+    /// Add the run's trials to those of the file: more trials show smaller changes
+    #[arg(long)]
+    pub add: bool,
 }
 
 /// What a run can be shown as.

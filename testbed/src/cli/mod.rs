@@ -1,6 +1,7 @@
 //! The `testbed` command: what was typed becomes requests to the layers below, and their answers an exit code.
 
 pub mod args;
+pub mod baseline;
 pub mod conformance;
 pub mod failure;
 pub mod filter;
@@ -13,7 +14,7 @@ pub mod select;
 
 use std::process::ExitCode;
 
-use crate::cli::args::{Args, Command, NatCommand};
+use crate::cli::args::{Args, BaselineCommand, Command, NatCommand};
 use crate::cli::failure::Failure;
 
 /// Does what was asked for.
@@ -27,6 +28,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::List => list::list(),
         Command::Plan(args) => list::plan(&args),
         Command::Report(args) => list::report(&args),
+        Command::Diff(args) => baseline::diff(&args),
+        Command::Baseline(BaselineCommand::Update(args)) => baseline::update(&args),
         Command::Nat(NatCommand::List) => nat::list(),
         Command::Nat(NatCommand::Show { name }) => nat::show(&name),
         Command::Nat(NatCommand::Prove(args)) => prove::run(&args),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::args::RunArgs;
+use crate::cli::baseline;
 use crate::cli::failure::Failure;
 use crate::cli::list::{print, terminal_width};
 use crate::cli::rights;
@@ -32,6 +33,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let catalogue = Catalogue::embedded();
     let selected = select::select(&args.selection, &catalogue)?;
     let puncher = puncher(args.puncher.as_deref(), &selected)?;
+    let known =
+        args.baseline.as_deref().map(|file| baseline::of_suite(file, &selected.suite.name)).transpose()?;
     // What needs rights is tried before anything is written.
     rights::take(args.rights)?;
     let folder = folder(args.out.as_deref(), &selected.suite.name)?;
@@ -49,7 +52,14 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let recorded = record(request, folder);
     // Only ever held what is of no use any more.
     let _ = std::fs::remove_dir_all(keys);
-    conclude(recorded?)
+    let recorded = recorded?;
+    let code = conclude(&recorded)?;
+    let changed = match known {
+        Some(known) => baseline::compare(&recorded, known.within(&args.selection))?,
+        None => 0,
+    };
+    // Something that broke, 2, outweighs a change, 1; so does that nothing ran, 4.
+    Ok(ExitCode::from(code.max(changed)))
 }
 
 /// Runs, and records what happens until the end or until Ctrl-C.
@@ -83,12 +93,12 @@ async fn stop_signal() {
 }
 
 /// Prints the table and finds the exit code.
-fn conclude(recorded: Recorded) -> Result<ExitCode, Failure> {
+fn conclude(recorded: &Recorded) -> Result<u8, Failure> {
     print(|out| terminal::write(&recorded.results, terminal_width(), out))?;
-    if let Some(why) = recorded.trouble {
+    if let Some(why) = &recorded.trouble {
         return Err(Failure::new(format!("cannot write to \"{}\": {why}", recorded.folder.display())));
     }
-    Ok(ExitCode::from(recorded.results.exit_code()))
+    Ok(recorded.results.exit_code())
 }
 
 /// The puncher that was named, or the one beside this program, or the one in `PATH`.

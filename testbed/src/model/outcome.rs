@@ -215,6 +215,8 @@ pub struct CellResult {
     pub trials: Vec<Trial>,
     /// What theory says; `None` for a method that theory does not know.
     pub expected: Option<Expectation>,
+    /// One way from peer to peer.
+    pub trip: Duration,
     /// What was seen; `None` when no trial passed or failed.
     pub observed: Option<Rate>,
     /// The judgement.

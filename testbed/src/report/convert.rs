@@ -76,7 +76,9 @@ impl From<&CellResult> for PunchCell {
     fn from(result: &CellResult) -> Self {
         Self {
             id: result.cell.id.clone(),
+            index: result.cell.index,
             axes: axes(&result.cell),
+            trip_ms: millis(result.trip),
             trials: result.trials.len(),
             passed: result.passed(),
             failed: result.failed(),

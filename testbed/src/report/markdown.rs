@@ -93,7 +93,7 @@ fn unexpected(out: &mut String, results: &Results) {
 }
 
 /// The text without anything that Markdown or HTML would act upon.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::new();
     for c in harmless(text).chars() {
         match c {

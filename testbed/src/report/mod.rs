@@ -5,7 +5,10 @@
 //! the run goes on, [`progress`] shows on standard error how far it is. Nothing here runs anything.
 
 pub mod artefacts;
+pub mod baseline;
 pub mod collect;
+pub mod compare;
+pub mod comparison;
 mod convert;
 pub mod csv;
 pub mod folder;

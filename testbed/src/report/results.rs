@@ -94,8 +94,12 @@ pub enum CellDoc {
 pub struct PunchCell {
     /// The name of the cell.
     pub id: String,
+    /// Its position among all cells of the suite, before any filter or shard.
+    pub index: usize,
     /// The value of every axis.
     pub axes: BTreeMap<String, String>,
+    /// One way from peer to peer.
+    pub trip_ms: f64,
     /// Trials that were judged.
     pub trials: usize,
     /// Those that passed.

@@ -20,7 +20,7 @@ use crate::run::prove::{self, Depth, Subject, prove};
 use crate::run::queue::{Queue, Task};
 use crate::run::request::{Cancel, Request, RunError};
 use crate::run::setting::{Ready, Setting};
-use crate::run::verdict::conclude;
+use crate::run::verdict::{Finished, conclude};
 
 /// What all workers share.
 #[derive(Debug)]
@@ -235,7 +235,8 @@ impl Desk<'_> {
         trials.sort_by_key(|t| t.number);
         let refused = self.refused.remove(&cell);
         let cells = self.stage.cells.len();
-        let result = conclude(ready.cell.clone(), trials, ready.expected.clone(), cells, refused);
+        let (cell, expected) = (ready.cell.clone(), ready.expected.clone());
+        let result = conclude(Finished { cell, trials, expected, trip: ready.trip, refused }, cells);
         tell(Event::CellFinished(result));
     }
 

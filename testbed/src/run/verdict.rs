@@ -3,6 +3,8 @@
 //! A run claims something about many cells at once. If each were tested at 1e-5, a run of a thousand cells would cry
 //! wolf once in a hundred; so the rate is shared out evenly over the cells of the run (Bonferroni).
 
+use std::time::Duration;
+
 use statrs::distribution::{Beta, Binomial, ContinuousCDF, DiscreteCDF};
 
 use crate::model::outcome::{CellResult, Expectation, Rate, Trial, Verdict};
@@ -14,22 +16,31 @@ pub const FALSE_ALARMS_PER_RUN: f64 = 1e-5;
 /// Probability with which a change is to be noticed when "the smallest change" is named.
 const POWER: f64 = 0.9;
 
-/// Makes the result of a cell from its trials.
-///
-/// `cells` is the number of cells in the run, for the share of the error rate; `refused` says why the cell could not
-/// be run at all (a NAT that does not behave as declared, a control that went wrong).
+/// A cell whose trials are done.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// Which cell.
+    pub cell: Cell,
+    /// Its trials, in the order of their numbers.
+    pub trials: Vec<Trial>,
+    /// What theory says.
+    pub expected: Option<Expectation>,
+    /// One way from peer to peer.
+    pub trip: Duration,
+    /// Why the cell could not be run at all: a NAT that does not behave as declared, a control that went wrong.
+    pub refused: Option<String>,
+}
+
+/// Makes the result of a cell from its trials; `cells` is the number of cells in the run, for the share of the error
+/// rate.
 #[must_use]
-pub fn conclude(
-    cell: Cell,
-    trials: Vec<Trial>,
-    expected: Option<Expectation>,
-    cells: usize,
-    refused: Option<String>,
-) -> CellResult {
+pub fn conclude(finished: Finished, cells: usize) -> CellResult {
+    let Finished { cell, trials, expected, trip, refused } = finished;
     let mut result = CellResult {
         cell,
         trials,
         expected,
+        trip,
         observed: None,
         verdict: Verdict::AsExpected,
         note: String::new(),

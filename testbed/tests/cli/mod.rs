@@ -5,6 +5,8 @@ use std::process::{Command, Output};
 
 /// What is refused before anything runs.
 mod bad_input;
+/// Runs held against earlier ones.
+mod baseline;
 /// What the machine may lack.
 mod machine;
 /// What needs no rights: plans and lists.

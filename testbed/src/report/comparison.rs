@@ -1,0 +1,186 @@
+//! A comparison for people: a table of what changed, then what could not be compared, then one line.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::report::compare::{Change, Comparison, Kind};
+use crate::report::markdown::escape;
+use crate::report::plain::harmless;
+
+/// Ids that are named when there are many.
+const NAMED: usize = 5;
+
+/// Writes the comparison to a terminal; `with` says what was compared with.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(comparison: &Comparison, with: &str, out: &mut impl Write) -> io::Result<()> {
+    let bold = Style::new().bold();
+    writeln!(out, "\n{bold}compared with {}{bold:#}", harmless(with))?;
+    if let Some((before, now)) = &comparison.kernels {
+        writeln!(out, "  kernel {} -> {}", harmless(before), harmless(now))?;
+    }
+    let rows: Vec<[String; 4]> = comparison.changes.iter().map(columns).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2)];
+    for (row, change) in rows.iter().zip(&comparison.changes) {
+        let (style, [kind, id, figures, chance]) = (style(change.kind), row);
+        let pad = |text: &str, width: usize| width.saturating_sub(text.chars().count()) + 2;
+        write!(out, "  {style}{kind}{style:#}{:1$}", "", pad(kind, widths[0]))?;
+        write!(out, "{id}{:1$}", "", pad(id, widths[1]))?;
+        writeln!(out, "{figures}{:1$}{chance}", "", pad(figures, widths[2]))?;
+        if !change.cause.is_empty() {
+            writeln!(out, "  {:1$}{2}", "", widths[0] + 2, harmless(&change.cause))?;
+        }
+    }
+    for line in remarks(comparison) {
+        writeln!(out, "  {}", harmless(&line))?;
+    }
+    writeln!(out, "{}", conclusion(comparison))
+}
+
+/// The comparison as Markdown.
+#[must_use]
+pub fn markdown(comparison: &Comparison, with: &str) -> String {
+    let mut out = format!("### compared with {}\n\n{}\n", escape(with), escape(&conclusion(comparison)));
+    if let Some((before, now)) = &comparison.kernels {
+        let _ = writeln!(out, "\nkernel {} -> {}", escape(before), escape(now));
+    }
+    if !comparison.changes.is_empty() {
+        out.push_str("\n| | cell | before | now | by chance | cause |\n|---|---|---|---|---|---|\n");
+    }
+    for change in &comparison.changes {
+        let Change { id, kind, before, now, by_chance, cause } = change;
+        let chance = by_chance.map_or_else(String::new, |p| format!("{p:.1e}"));
+        let [id, before, now, cause] = [id, before, now, cause].map(|text| escape(text));
+        let _ = writeln!(out, "| **{}** | {id} | {before} | {now} | {chance} | {cause} |", kind.words());
+    }
+    let remarks = remarks(comparison);
+    if !remarks.is_empty() {
+        out.push('\n');
+    }
+    for line in remarks {
+        let _ = writeln!(out, "- {}", escape(&line));
+    }
+    out
+}
+
+/// The comparison in one line.
+fn conclusion(comparison: &Comparison) -> String {
+    let mut changed: Vec<&str> = comparison.changes.iter().map(|change| change.id.as_str()).collect();
+    changed.dedup();
+    let changed = if changed.is_empty() { "none".to_owned() } else { changed.len().to_string() };
+    let missing = comparison.missing.len();
+    let missing = if missing == 0 { String::new() } else { format!(", {missing} missing") };
+    format!("{} compared: {changed} changed{missing}", cells(comparison.compared))
+}
+
+fn cells(count: usize) -> String {
+    if count == 1 { "1 cell".to_owned() } else { format!("{count} cells") }
+}
+
+/// What the table does not show.
+fn remarks(comparison: &Comparison) -> Vec<String> {
+    let parts = [
+        ("missing", &comparison.missing),
+        ("new", &comparison.new),
+        ("not compared, because something broke", &comparison.broken),
+        ("with too few trials to show even a total change", &comparison.blind),
+    ];
+    let told = parts.into_iter().filter(|(_, ids)| !ids.is_empty());
+    told.map(|(what, ids)| {
+        let named = ids.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let more = if ids.len() > NAMED { ", …" } else { "" };
+        format!("{} {what}: {named}{more}", ids.len())
+    })
+    .collect()
+}
+
+/// Kind, id, figures and chance of a change.
+fn columns(change: &Change) -> [String; 4] {
+    let chance = change.by_chance.map_or_else(String::new, |p| format!("by chance {p:.1e}"));
+    let figures = format!("{} -> {}", harmless(&change.before), harmless(&change.now));
+    [change.kind.words().to_owned(), harmless(&change.id).into_owned(), figures, chance]
+}
+
+fn style(kind: Kind) -> Style {
+    match kind {
+        Kind::Better | Kind::Faster => AnsiColor::Green.on_default(),
+        Kind::Broken | Kind::Flaky | Kind::Worse => AnsiColor::Red.on_default().bold(),
+        Kind::Slower | Kind::Other => AnsiColor::Yellow.on_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comparison() -> Comparison {
+        let change = |id: &str, kind, before: &str, now: &str, cause: &str| Change {
+            id: id.to_owned(),
+            kind,
+            before: before.to_owned(),
+            now: now.to_owned(),
+            by_chance: Some(1.5e-9),
+            cause: cause.to_owned(),
+        };
+        Comparison {
+            compared: 4,
+            changes: vec![
+                change("even/odd", Kind::Broken, "20/20", "0/20", "filtered 0 -> 20"),
+                change("odd|odd", Kind::Slower, "2.1 trips", "3.1 trips", ""),
+            ],
+            missing: (1..=7).map(|n| format!("gone-{n}")).collect(),
+            new: vec!["fresh".to_owned()],
+            broken: Vec::new(),
+            blind: vec!["few".to_owned()],
+            kernels: Some(("5.10".to_owned(), "6.12".to_owned())),
+        }
+    }
+
+    #[test]
+    fn a_terminal_gets_aligned_columns() {
+        let mut out = anstream::StripStream::new(Vec::new());
+        write(&comparison(), "b.toml", &mut out).expect("a vector takes everything");
+        insta::assert_snapshot!(String::from_utf8(out.into_inner()).expect("text"), @r"
+
+        compared with b.toml
+          kernel 5.10 -> 6.12
+          broken  even/odd  20/20 -> 0/20           by chance 1.5e-9
+                  filtered 0 -> 20
+          slower  odd|odd   2.1 trips -> 3.1 trips  by chance 1.5e-9
+          7 missing: gone-1, gone-2, gone-3, gone-4, gone-5, …
+          1 new: fresh
+          1 with too few trials to show even a total change: few
+        4 cells compared: 2 changed, 7 missing
+        ");
+    }
+
+    #[test]
+    fn markdown_is_a_table() {
+        insta::assert_snapshot!(markdown(&comparison(), "b.toml"), @r"
+        ### compared with b.toml
+
+        4 cells compared: 2 changed, 7 missing
+
+        kernel 5.10 -> 6.12
+
+        | | cell | before | now | by chance | cause |
+        |---|---|---|---|---|---|
+        | **broken** | even/odd | 20/20 | 0/20 | 1.5e-9 | filtered 0 -> 20 |
+        | **slower** | odd\|odd | 2.1 trips | 3.1 trips | 1.5e-9 |  |
+
+        - 7 missing: gone-1, gone-2, gone-3, gone-4, gone-5, …
+        - 1 new: fresh
+        - 1 with too few trials to show even a total change: few
+        ");
+    }
+
+    #[test]
+    fn nothing_changed_is_one_line() {
+        let same = Comparison { changes: Vec::new(), missing: Vec::new(), ..comparison() };
+        assert_eq!(conclusion(&same), "4 cells compared: none changed");
+    }
+}

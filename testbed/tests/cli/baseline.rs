@@ -1,0 +1,97 @@
+//! Baselines and differences through the command: what is written, what is refused, and how a change ends.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::testbed_in;
+
+/// The results of a run of two cells, of which the first passed this often in 20 trials, after so many milliseconds.
+fn results(passed: usize, established_ms: f64) -> Value {
+    let trial = |number: usize| match number <= passed {
+        true => {
+            json!({"number": number, "seed": 1, "outcome": "passed", "method": "auto", "how": "SYNs crossed",
+            "established_ms": established_ms, "authenticated_ms": 50.0, "took_ms": 60.0})
+        }
+        false => {
+            json!({"number": number, "seed": 1, "outcome": "failed", "how": "filtered", "detail": "closed",
+            "took_ms": 60.0})
+        }
+    };
+    let cell = |id: &str, index: usize| {
+        json!({"kind": "punch", "id": id, "index": index, "axes": {"nat-a": id}, "trip_ms": 20.0, "trials": 20,
+            "passed": passed, "failed": 20 - passed, "error": 0, "skipped": 0, "expected": null, "observed": null,
+            "verdict": "undecided", "note": "", "causes": {"filtered": 20 - passed},
+            "won_by": {"auto: SYNs crossed": passed}, "established_ms": null, "authenticated_ms": null,
+            "each": (1..=20).map(trial).collect::<Vec<_>>()})
+    };
+    json!({"schema": 1, "suite": "mine", "testbed": "0", "kernel": "6", "nft": "1", "rights": "root", "processors": 2,
+        "wire_scheduling": "", "seed": 1, "trials_per_cell": 20, "jobs": 1, "ending": "complete", "took_ms": 1.0,
+        "totals": {"cells": 2, "as_expected": 0, "differs": 0, "undecided": 2, "error": 0, "skipped": 0, "proofs": 0,
+            "proofs_failed": 0},
+        "warnings": [], "cells": [cell("one", 0), cell("two", 1)]})
+}
+
+fn write(folder: &Path, name: &str, results: &Value) {
+    std::fs::write(folder.join(name), results.to_string()).expect("room on the disk");
+}
+
+#[test]
+fn a_run_becomes_a_baseline_and_agrees_with_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "run.json", &results(20, 41.0));
+    let done = testbed_in(folder.path(), &["baseline", "update", "run.json", "b.toml"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "b.toml: 2 cells, 0 checks\n"), "{}", done.stderr);
+    let text = std::fs::read_to_string(folder.path().join("b.toml")).expect("the file");
+    assert_eq!(text.lines().filter(|line| line.starts_with('"')).count(), 2, "{text}");
+    let done = testbed_in(folder.path(), &["diff", "b.toml", "run.json"]);
+    assert!(done.code == 0 && done.stdout.ends_with("2 cells compared: none changed\n"), "{}", done.stdout);
+    let added = testbed_in(folder.path(), &["baseline", "update", "--add", "run.json", "b.toml"]);
+    assert_eq!(added.code, 0, "{}", added.stderr);
+    let text = std::fs::read_to_string(folder.path().join("b.toml")).expect("the file");
+    assert_eq!(text.matches("passed = 40").count(), 2, "{text}");
+}
+
+#[test]
+fn a_change_of_rate_or_time_is_found_and_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "good.json", &results(20, 41.0));
+    write(folder.path(), "bad.json", &results(1, 41.0));
+    write(folder.path(), "slow.json", &results(20, 62.0));
+    let bad = testbed_in(folder.path(), &["diff", "good.json", "bad.json"]);
+    assert!(bad.code == 1 && bad.stdout.contains("flaky  one  20/20 -> 1/20"), "{}", bad.stdout);
+    assert!(bad.stdout.contains("filtered 0 -> 19"), "{}", bad.stdout);
+    let slow = testbed_in(folder.path(), &["diff", "good.json", "slow.json", "--markdown"]);
+    assert!(
+        slow.code == 1 && slow.stdout.contains("| **slower** | one | 2 trips | 3.1 trips |"),
+        "{}",
+        slow.stdout
+    );
+}
+
+#[test]
+fn damaged_and_foreign_files_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str]| testbed_in(folder.path(), arguments);
+    write(folder.path(), "run.json", &results(20, 41.0));
+    run(&["baseline", "update", "run.json", "b.toml"]);
+    run(&["run", "classic", "--baseline", "none.toml"])
+        .refused(2, "testbed: cannot read the baseline \"none.toml\": No such file");
+    run(&["run", "classic", "--baseline", "b.toml"]).refused(
+        2,
+        "testbed: cannot compare the suite \"classic\" with \"b.toml\": that is of the suite \"mine\"\n  help: ",
+    );
+    run(&["diff", "b.toml", "none"]).refused(2, "testbed: cannot read \"none\": No such file");
+    let text = std::fs::read_to_string(folder.path().join("b.toml")).expect("the file");
+    std::fs::write(folder.path().join("b.toml"), &text[..text.len() - 9]).expect("room on the disk");
+    run(&["diff", "b.toml", "run.json"]).refused(2, "testbed: b.toml:9: ");
+    std::fs::write(folder.path().join("run.json"), "{}").expect("room on the disk");
+    run(&["baseline", "update", "run.json", "c.toml"])
+        .refused(2, "cannot read \"run.json\": it names no schema");
+    let mut broken = results(20, 41.0);
+    broken["cells"][0]["error"] = 1.into();
+    write(folder.path(), "run.json", &broken);
+    run(&["baseline", "update", "run.json", "c.toml"])
+        .refused(2, "testbed: cannot take \"run.json\" for a baseline: 1 of its cells broke");
+    assert!(!folder.path().join("c.toml").exists());
+}
