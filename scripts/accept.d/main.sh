@@ -3,26 +3,8 @@
 
 checks=(table repeat rootless liar kill host files tests)
 
-need_cargo
-need nft nftables
-need ip iproute2
-need python3 python3
 [ "$(id -u)" -eq 0 ] || die "run it as root: it looks at the host from outside of the labs"
-cargo build --release --quiet --manifest-path "$root/Cargo.toml"
-chmod 755 "$work"
-install -m 755 "$target/release/testbed" "$target/release/puncher" "$work"
-testbed=$work/testbed
-
-# query RUN EXPRESSION: a Python expression over `r`, the results of a run.
-query() { python3 -c 'import json, sys; r = json.load(open(sys.argv[1] + "/results.json")); print(eval(sys.argv[2]))' "$1" "$2"; }
-
-# quiet COMMAND...: its exit code as `$code`, its seconds as `$seconds`; its output goes to a file.
-quiet() {
-  local start=$EPOCHREALTIME
-  code=0
-  "$@" >"$work/output" 2>&1 || code=$?
-  seconds=$(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
-}
+build_release
 
 punches='[c for c in r["cells"] if c["kind"] == "punch"]'
 is_random='"random" in (c["axes"]["nat-a"], c["axes"]["nat-b"])'
@@ -78,16 +60,6 @@ check_kill() {
   local summary
   summary=$(unshare --net python3 "$root/scripts/accept.d/kill.py" "$testbed" "$work" 30)
   figure "kill -9 at 30 moments: all gone within 5 s, slowest ${summary#* }" "${summary%% *}" "30" "${summary%% *} == 30"
-}
-
-# Everything of the host that a lab might change by mistake; counters and what only counts are left out.
-host_state() {
-  ip -details link show
-  ip address show | sed -E 's/(valid|preferred)_lft [^ ]+//g'
-  ip route show table all
-  ip rule show
-  nft list ruleset
-  sysctl -a --pattern '^net\.' 2>/dev/null | grep -vE '_count =|\.neigh\..*\.retrans|icmp_msgs|ipfrag|tcp_fastopen_key'
 }
 
 check_host() {
