@@ -67,6 +67,9 @@ pub struct RunArgs {
     /// Which cells.
     #[command(flatten)]
     pub selection: Selection,
+    /// Add trials to a cell until a sequential test is sure of it, but no more than N in all
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub until_sure: Option<NonZeroU32>,
     /// Trials at the same time [default: 16 a processor]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub jobs: Option<NonZeroU32>,

@@ -1,6 +1,7 @@
 //! `testbed run`: everything checked, then the run, its folder and its table.
 
 use std::fs::DirBuilder;
+use std::num::NonZeroU32;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let keys = keys(folder.path())?;
     let request = Request {
         suite: selected.suite,
+        cells_of_run: selected.cells.len(),
+        until_sure: args.until_sure.map(NonZeroU32::get),
         cells: selected.cells,
         catalogue,
         jobs: args.jobs.map_or_else(default_jobs, |jobs| jobs.get() as usize),

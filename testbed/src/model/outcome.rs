@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::model::statistics::Count;
 use crate::model::suite::Cell;
 
 /// What came of one trial.
@@ -195,6 +196,32 @@ impl Verdict {
     }
 }
 
+/// In which way a cell contradicts theory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Difference {
+    /// It never passed, and theory says that it does, or mostly does.
+    Broken,
+    /// It passed sometimes, and theory says that it always does.
+    Flaky,
+    /// It passed less often than theory says.
+    Worse,
+    /// It passed more often than theory says.
+    Better,
+}
+
+impl Difference {
+    /// The name in `results.json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Flaky => "flaky",
+            Self::Worse => "worse",
+            Self::Better => "better",
+        }
+    }
+}
+
 /// A rate with its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
@@ -221,6 +248,8 @@ pub struct CellResult {
     pub observed: Option<Rate>,
     /// The judgement.
     pub verdict: Verdict,
+    /// In which way it differs, if it does.
+    pub difference: Option<Difference>,
     /// Why it differs, is undecided, an error or skipped: one sentence. Empty when as expected.
     pub note: String,
 }
@@ -273,6 +302,18 @@ impl CellResult {
     #[must_use]
     pub fn skipped(&self) -> usize {
         self.trials.iter().filter(|t| matches!(t.outcome, Outcome::Skipped(_))).count()
+    }
+
+    /// Whether theory knows it, and more trials would tell whether theory is right.
+    #[must_use]
+    pub fn is_unsure(&self) -> bool {
+        self.verdict == Verdict::Undecided && self.expected.is_some()
+    }
+
+    /// Passed, of those that passed or failed.
+    #[must_use]
+    pub fn count(&self) -> Count {
+        Count { passed: self.passed() as u64, tried: (self.passed() + self.failed()) as u64 }
     }
 
     /// The successes, in order.

@@ -4,6 +4,7 @@
 //! another.
 
 use statrs::distribution::{Discrete, Hypergeometric};
+use statrs::function::beta::ln_beta;
 
 /// Trials that passed, of those that passed or failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,42 @@ pub fn not_larger(before: &[f64], now: &[f64]) -> f64 {
     let above = |values: &[f64]| values.iter().filter(|value| **value > middle).count() as u64;
     let draw = Draw { population: all.len() as u64, marked: above(&all), drawn: now.len() as u64 };
     draw.at_least(above(now))
+}
+
+/// How much better a rate that was not fixed beforehand explains the trials than `rate` does: a wager on their order, at
+/// fair odds if `rate` is true, that bets by the trials so far (the beta-binomial mixture with Jeffreys' weights).
+///
+/// If `rate` is true, this ever reaches `1 / alpha` with a probability of at most `alpha`, however many trials are made and
+/// whenever one looks (Ville's inequality). So trials may be added until one is sure, which no fixed test allows.
+#[must_use]
+pub fn wager(count: Count, rate: f64) -> f64 {
+    const WEIGHT: f64 = 0.5;
+    let (passed, failed) = (count.passed as f64, (count.tried - count.passed) as f64);
+    let mixture = ln_beta(WEIGHT + passed, WEIGHT + failed) - ln_beta(WEIGHT, WEIGHT);
+    let log = |times: f64, rate: f64| if times == 0.0 { 0.0 } else { times * rate.ln() };
+    (mixture - log(passed, rate) - log(failed, 1.0 - rate)).exp()
+}
+
+/// The rates that the trials leave possible, at every moment at once: outside, [`wager`] has reached `1 / alpha`.
+#[must_use]
+pub fn rates_left(count: Count, alpha: f64) -> (f64, f64) {
+    if count.tried == 0 {
+        return (0.0, 1.0);
+    }
+    let seen = count.rate();
+    // The wager grows with the distance from the rate that was seen.
+    let edge = |mut inside: f64, mut outside: f64| {
+        if wager(count, outside) < 1.0 / alpha {
+            return outside;
+        }
+        for _ in 0..60 {
+            let middle = f64::midpoint(inside, outside);
+            let side = if wager(count, middle) < 1.0 / alpha { &mut inside } else { &mut outside };
+            *side = middle;
+        }
+        inside
+    };
+    (edge(seen, 0.0), edge(seen, 1.0))
 }
 
 /// Some are drawn, without putting back, of a population in which some are marked.
@@ -118,6 +155,58 @@ mod tests {
         let extreme = picks.iter().filter(|pick| above(**pick) >= seen).count();
         let expected = extreme as f64 / picks.len() as f64;
         assert!((not_larger(&before, &now) - expected).abs() < 1e-9, "{expected}");
+    }
+
+    /// All ways in which 12 trials can go, weighted by how likely they are: the wager pays 1 on average.
+    #[test]
+    fn the_wager_is_fair() {
+        for rate in [0.1_f64, 0.64, 1.0] {
+            let mut pays = 0.0;
+            for way in 0..4096u32 {
+                let passed = u64::from(way.count_ones());
+                let ones = way.count_ones().cast_signed();
+                let likely = rate.powi(ones) * (1.0 - rate).powi(12 - ones);
+                if likely > 0.0 {
+                    pays += likely * wager(count(passed, 12), rate);
+                }
+            }
+            // What cannot happen pays too, where the rate is certain.
+            assert!(pays <= 1.0 + 1e-9 && (rate >= 1.0 || pays > 1.0 - 1e-9), "{rate}: {pays}");
+        }
+        assert!(wager(count(11, 12), 1.0).is_infinite());
+    }
+
+    #[test]
+    fn the_rates_left_close_in_on_the_truth() {
+        let width = |passed, tried| {
+            let (low, high) = rates_left(count(passed, tried), 1e-3);
+            let seen = passed as f64 / tried as f64;
+            assert!(low <= seen && seen <= high, "{low} {seen} {high}");
+            high - low
+        };
+        assert_eq!(rates_left(count(0, 0), 1e-3), (0.0, 1.0));
+        assert!(width(0, 10) > width(0, 20) && width(0, 20) > width(0, 60));
+        assert!(width(32, 50) > width(320, 500) && width(320, 500) < 0.2);
+        let (low, high) = rates_left(count(50, 50), 1e-3);
+        assert!(low > 0.8 && high >= 1.0, "{low} {high}");
+    }
+
+    /// Looked at after each of 400 trials, a thousand times: with a fixed test at 5 % far more than a tenth would cry.
+    #[test]
+    fn looking_after_every_trial_costs_nothing() {
+        use rand::{RngExt, SeedableRng};
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        let mut alarms = 0;
+        for _ in 0..1000 {
+            let mut seen = count(0, 0);
+            let alarm = (0..400).any(|_| {
+                seen = count(seen.passed + u64::from(rng.random_bool(0.64)), seen.tried + 1);
+                wager(seen, 0.64) >= 20.0
+            });
+            alarms += u32::from(alarm);
+        }
+        // The seed is fixed, so that this draws the same each time.
+        assert!(alarms <= 50, "{alarms} of 1000");
     }
 
     #[test]

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::event::{Environment, ProofResult, ProofRow};
-use crate::model::outcome::{CellResult, Expectation, Outcome, Quantiles, Rate, Trial, Verdict};
+use crate::model::outcome::{CellResult, Difference, Expectation, Outcome, Quantiles, Rate, Trial, Verdict};
 use crate::model::suite::Cell;
 use crate::report::results::{
-    ExpectedDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc, Results, TrialDoc,
-    VerdictDoc,
+    DifferenceDoc, ExpectedDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc,
+    Results, TrialDoc, VerdictDoc,
 };
 
 /// A duration in milliseconds, to the microsecond.
@@ -25,6 +25,17 @@ impl From<Verdict> for VerdictDoc {
             Verdict::Undecided => Self::Undecided,
             Verdict::Error => Self::Error,
             Verdict::Skipped => Self::Skipped,
+        }
+    }
+}
+
+impl From<Difference> for DifferenceDoc {
+    fn from(difference: Difference) -> Self {
+        match difference {
+            Difference::Broken => Self::Broken,
+            Difference::Flaky => Self::Flaky,
+            Difference::Worse => Self::Worse,
+            Difference::Better => Self::Better,
         }
     }
 }
@@ -87,6 +98,7 @@ impl From<&CellResult> for PunchCell {
             expected: result.expected.as_ref().map(ExpectedDoc::from),
             observed: result.observed.map(RateDoc::from),
             verdict: result.verdict.into(),
+            difference: result.difference.map(DifferenceDoc::from),
             note: result.note.clone(),
             causes: result.causes().into_iter().map(|(cause, n)| (cause.name().to_owned(), n)).collect(),
             won_by: result.won_by(),

@@ -116,6 +116,8 @@ pub struct PunchCell {
     pub observed: Option<RateDoc>,
     /// The judgement.
     pub verdict: VerdictDoc,
+    /// In which way it differs from theory, if it does.
+    pub difference: Option<DifferenceDoc>,
     /// Why it is not as expected; empty when it is.
     pub note: String,
     /// How often each cause of failure was seen.
@@ -211,6 +213,20 @@ pub enum VerdictDoc {
     Error,
     /// This machine cannot run it.
     Skipped,
+}
+
+/// In which way a cell contradicts theory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DifferenceDoc {
+    /// It never passes, and should.
+    Broken,
+    /// It passes sometimes, and always should.
+    Flaky,
+    /// It passes less often than it should.
+    Worse,
+    /// It passes more often than it should.
+    Better,
 }
 
 /// One trial.

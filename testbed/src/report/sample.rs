@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::event::{Ending, Environment, Event, ProofResult, ProofRow, RunInfo};
 use crate::model::outcome::{
-    Cause, CellResult, Expectation, Failure, How, Outcome, Rate, Success, Trial, Verdict,
+    Cause, CellResult, Difference, Expectation, Failure, How, Outcome, Rate, Success, Trial, Verdict,
 };
 use crate::model::suite::{AxisKey, Cell};
 use crate::model::topology::NodeName;
@@ -101,6 +101,7 @@ fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &st
         trip: Duration::from_millis(10),
         observed: Some(Rate { probability, low: 0.0, high: 1.0 }),
         verdict,
+        difference: (verdict == Verdict::Differs).then_some(Difference::Flaky),
         note: note.to_owned(),
     }
 }

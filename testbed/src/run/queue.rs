@@ -35,6 +35,11 @@ impl Queue {
         Self { waiting }
     }
 
+    /// Adds trials of a cell behind all others.
+    pub(super) fn add(&mut self, cell: usize, numbers: std::ops::RangeInclusive<u32>) {
+        self.waiting.extend(numbers.map(|number| Task { cell, number }));
+    }
+
     /// The next one.
     pub(super) fn take(&mut self) -> Option<Task> {
         self.waiting.pop_front()
@@ -64,6 +69,14 @@ mod tests {
             seen[task.cell].push(task.number);
         }
         assert!(seen.iter().all(|numbers| numbers == &[1, 2, 3]), "{seen:?}");
+    }
+
+    #[test]
+    fn what_is_added_comes_last() {
+        let mut queue = Queue::new(2, 1);
+        queue.add(0, 2..=3);
+        let tasks: Vec<_> = std::iter::from_fn(|| queue.take()).map(|t| (t.cell, t.number)).collect();
+        assert_eq!(tasks, [(0, 1), (1, 1), (0, 2), (0, 3)]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use crate::kernel;
 use crate::model::catalogue::Catalogue;
 use crate::model::suite::{Cell, Suite};
+use crate::run::verdict::{Standard, Testing};
 
 /// A run to be made.
 #[derive(Debug, Clone)]
@@ -17,6 +18,10 @@ pub struct Request {
     pub cells: Vec<Cell>,
     /// The NATs by name.
     pub catalogue: Catalogue,
+    /// Cells of the whole run, of which other shards may have some.
+    pub cells_of_run: usize,
+    /// Add trials until a sequential test is sure of a cell, up to this many; `None` to make as many as the suite says.
+    pub until_sure: Option<u32>,
     /// Trials at the same time, at least 1.
     pub jobs: usize,
     /// The seed of all our randomness.
@@ -27,6 +32,15 @@ pub struct Request {
     pub keys: PathBuf,
     /// Which trials' artefacts are handed out.
     pub keep: Keep,
+}
+
+impl Request {
+    /// How its cells are judged.
+    #[must_use]
+    pub(super) fn standard(&self) -> Standard {
+        let testing = if self.until_sure.is_some() { Testing::Sequential } else { Testing::Fixed };
+        Standard { cells: self.cells_of_run, testing }
+    }
 }
 
 /// Which trials' artefacts are kept.

@@ -155,8 +155,21 @@ async fn play(
     mut cancel: Cancel,
     tell: &mut impl FnMut(Event),
 ) -> Ending {
-    let mut desk = Desk { stage, trials: vec![Vec::new(); stage.cells.len()], refused };
+    let mut desk = Desk::new(stage, refused);
     desk.conclude_refused(tell);
+    loop {
+        if play_round(&mut desk, &mut cancel, tell).await == Ending::Interrupted {
+            return Ending::Interrupted;
+        }
+        if !desk.ask_for_more() {
+            return Ending::Complete;
+        }
+    }
+}
+
+/// Runs all trials that are in the queue.
+async fn play_round(desk: &mut Desk<'_>, cancel: &mut Cancel, tell: &mut impl FnMut(Event)) -> Ending {
+    let stage = desk.stage;
     let (sender, mut receiver) = unbounded_channel();
     let mut workers = JoinSet::new();
     for _ in 0..stage.request.jobs.min(stage.waiting()) {
@@ -196,14 +209,33 @@ impl Stage {
     }
 }
 
+/// Whether a cell can have more trials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finality {
+    /// If it is not sure yet.
+    MayGoOn,
+    /// What there is must do.
+    Final,
+}
+
 /// Where the trials of all cells come together.
 struct Desk<'a> {
-    stage: &'a Stage,
+    stage: &'a Arc<Stage>,
     trials: Vec<Vec<Trial>>,
+    /// The number of trials after which each cell is judged.
+    wanted: Vec<u32>,
+    /// Cells that need more trials.
+    unsure: Vec<usize>,
     refused: Refused,
 }
 
-impl Desk<'_> {
+impl<'a> Desk<'a> {
+    fn new(stage: &'a Arc<Stage>, refused: Refused) -> Self {
+        let cells = stage.cells.len();
+        let wanted = vec![stage.request.suite.trials; cells];
+        Self { stage, trials: vec![Vec::new(); cells], wanted, unsure: Vec::new(), refused }
+    }
+
     async fn receive(&mut self, receiver: &mut UnboundedReceiver<Message>, tell: &mut impl FnMut(Event)) {
         while let Some(message) = receiver.recv().await {
             match message {
@@ -217,8 +249,8 @@ impl Desk<'_> {
                     }
                     tell(Event::TrialFinished { cell: self.id(cell), trial: trial.clone() });
                     self.trials[cell].push(trial);
-                    if self.trials[cell].len() == self.stage.request.suite.trials as usize {
-                        self.conclude(cell, tell);
+                    if self.trials[cell].len() == self.wanted[cell] as usize {
+                        self.conclude(cell, Finality::MayGoOn, tell);
                     }
                 }
             }
@@ -229,27 +261,45 @@ impl Desk<'_> {
         self.stage.cells[cell].cell.id.clone()
     }
 
-    fn conclude(&mut self, cell: usize, tell: &mut impl FnMut(Event)) {
-        let ready = &self.stage.cells[cell];
-        let mut trials = std::mem::take(&mut self.trials[cell]);
+    fn conclude(&mut self, at: usize, finality: Finality, tell: &mut impl FnMut(Event)) {
+        let ready = &self.stage.cells[at];
+        let mut trials = std::mem::take(&mut self.trials[at]);
         trials.sort_by_key(|t| t.number);
-        let refused = self.refused.remove(&cell);
-        let cells = self.stage.cells.len();
+        let refused = self.refused.remove(&at);
         let (cell, expected) = (ready.cell.clone(), ready.expected.clone());
-        let result = conclude(Finished { cell, trials, expected, trip: ready.trip, refused }, cells);
-        tell(Event::CellFinished(result));
+        let finished = Finished { cell, trials, expected, trip: ready.trip, refused };
+        let result = conclude(finished, self.stage.request.standard());
+        let limit = self.stage.request.until_sure.unwrap_or(0);
+        if finality == Finality::MayGoOn && result.is_unsure() && self.wanted[at] < limit {
+            self.trials[at] = result.trials;
+            self.unsure.push(at);
+        } else {
+            tell(Event::CellFinished(result));
+        }
+    }
+
+    /// Queues as many trials again for each cell that needs more; whether there is any.
+    fn ask_for_more(&mut self) -> bool {
+        let limit = self.stage.request.until_sure.unwrap_or(0);
+        let mut queue = self.stage.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for cell in std::mem::take(&mut self.unsure) {
+            let made = self.wanted[cell];
+            self.wanted[cell] = made.saturating_mul(2).min(limit);
+            queue.add(cell, made + 1..=self.wanted[cell]);
+        }
+        queue.len() > 0
     }
 
     fn conclude_refused(&mut self, tell: &mut impl FnMut(Event)) {
         let cells: Vec<_> = self.refused.keys().copied().collect();
-        cells.into_iter().for_each(|cell| self.conclude(cell, tell));
+        cells.into_iter().for_each(|cell| self.conclude(cell, Finality::Final, tell));
     }
 
     /// Concludes the cells of which some trials are known.
     fn conclude_unfinished(&mut self, tell: &mut impl FnMut(Event)) {
         for cell in 0..self.trials.len() {
             if !self.trials[cell].is_empty() {
-                self.conclude(cell, tell);
+                self.conclude(cell, Finality::Final, tell);
             }
         }
     }

@@ -3,18 +3,19 @@
 //! A run claims something about many cells at once. If each were tested at 1e-5, a run of a thousand cells would cry
 //! wolf once in a hundred; so the rate is shared out evenly over the cells of the run (Bonferroni).
 
+mod fixed;
+mod sequential;
+
 use std::time::Duration;
 
-use statrs::distribution::{Beta, Binomial, ContinuousCDF, DiscreteCDF};
+use statrs::distribution::{Beta, ContinuousCDF};
 
-use crate::model::outcome::{CellResult, Expectation, Rate, Trial, Verdict};
+use crate::model::outcome::{CellResult, Difference, Expectation, Outcome, Rate, Trial, Verdict};
+use crate::model::statistics::Count;
 use crate::model::suite::Cell;
 
 /// Probability that a run in which theory is right everywhere reports at least one difference.
 pub const FALSE_ALARMS_PER_RUN: f64 = 1e-5;
-
-/// Probability with which a change is to be noticed when "the smallest change" is named.
-const POWER: f64 = 0.9;
 
 /// A cell whose trials are done.
 #[derive(Debug, Clone)]
@@ -31,10 +32,33 @@ pub struct Finished {
     pub refused: Option<String>,
 }
 
-/// Makes the result of a cell from its trials; `cells` is the number of cells in the run, for the share of the error
-/// rate.
+/// How cells are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standard {
+    /// Cells in the run, all shards together: each has an equal share of the error rate.
+    pub cells: usize,
+    /// Which test.
+    pub testing: Testing,
+}
+
+/// How trials are held against theory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Testing {
+    /// As many trials as were asked for, judged once.
+    Fixed,
+    /// As many as it takes, judged after each batch.
+    Sequential,
+}
+
+impl Standard {
+    fn alpha(self) -> f64 {
+        FALSE_ALARMS_PER_RUN / self.cells.max(1) as f64
+    }
+}
+
+/// Makes the result of a cell from its trials.
 #[must_use]
-pub fn conclude(finished: Finished, cells: usize) -> CellResult {
+pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
     let Finished { cell, trials, expected, trip, refused } = finished;
     let mut result = CellResult {
         cell,
@@ -43,127 +67,51 @@ pub fn conclude(finished: Finished, cells: usize) -> CellResult {
         trip,
         observed: None,
         verdict: Verdict::AsExpected,
+        difference: None,
         note: String::new(),
     };
-    let (passed, failed) = (result.passed() as u64, result.failed() as u64);
-    result.observed = rate(passed, passed + failed);
-    (result.verdict, result.note) = judge(&result, refused, FALSE_ALARMS_PER_RUN / cells.max(1) as f64);
+    let count = result.count();
+    result.observed = rate(count.passed, count.tried);
+    (result.verdict, result.note) = judge(&result, refused, standard);
+    if let (Verdict::Differs, Some(expected)) = (result.verdict, &result.expected) {
+        let difference = difference(count, expected.probability);
+        result.note = format!("{}: {}", difference.name(), result.note);
+        result.difference = Some(difference);
+    }
     result
 }
 
-fn judge(result: &CellResult, refused: Option<String>, alpha: f64) -> (Verdict, String) {
-    use crate::model::outcome::Outcome;
+fn judge(result: &CellResult, refused: Option<String>, standard: Standard) -> (Verdict, String) {
     if let Some(why) = refused {
         return (Verdict::Error, why);
     }
-    if let Some(Outcome::Error(why)) =
-        result.trials.iter().map(|t| &t.outcome).find(|o| matches!(o, Outcome::Error(_)))
-    {
-        let count = result.errors();
-        return (Verdict::Error, format!("{count} of {} trials: {why}", result.trials.len()));
+    let first =
+        |wanted: fn(&Outcome) -> Option<&String>| result.trials.iter().find_map(|t| wanted(&t.outcome));
+    if let Some(why) = first(|outcome| if let Outcome::Error(why) = outcome { Some(why) } else { None }) {
+        return (Verdict::Error, format!("{} of {} trials: {why}", result.errors(), result.trials.len()));
     }
-    let (passed, tried) = (result.passed() as u64, (result.passed() + result.failed()) as u64);
-    if tried == 0 {
-        let why = result.trials.iter().find_map(|t| match &t.outcome {
-            Outcome::Skipped(why) => Some(why.clone()),
-            _ => None,
-        });
-        return (Verdict::Skipped, why.unwrap_or_else(|| "no trial was run".to_owned()));
+    let count = result.count();
+    if count.tried == 0 {
+        let why = first(|outcome| if let Outcome::Skipped(why) = outcome { Some(why) } else { None });
+        return (Verdict::Skipped, why.cloned().unwrap_or_else(|| "no trial was run".to_owned()));
     }
-    match &result.expected {
-        Some(expected) => compare(passed, tried, expected, alpha),
-        None => (Verdict::Undecided, "theory does not know this method: compare with a baseline".to_owned()),
-    }
-}
-
-fn compare(passed: u64, tried: u64, expected: &Expectation, alpha: f64) -> (Verdict, String) {
-    let test = Test { tried, probability: expected.probability, alpha };
-    if test.rejects(passed) {
-        let note = format!(
-            "{passed} of {tried} passed where theory says {}; by chance that happens with probability {:.1e}",
-            percent(expected.probability),
-            test.tail(passed)
-        );
-        return (Verdict::Differs, note);
-    }
-    if test.can_tell() {
-        return (Verdict::AsExpected, String::new());
-    }
-    let note = match test.smallest_change() {
-        Some(rate) => format!("{tried} trials could only show a change to {} or beyond", percent(rate)),
-        None => {
-            format!("{tried} trials are too few to show any change from {}", percent(expected.probability))
-        }
+    let Some(expected) = &result.expected else {
+        return (Verdict::Undecided, "theory does not know this method: compare with a baseline".to_owned());
     };
-    (Verdict::Undecided, note)
-}
-
-/// An exact two-sided test of a success probability.
-#[derive(Debug, Clone, Copy)]
-struct Test {
-    tried: u64,
-    probability: f64,
-    alpha: f64,
-}
-
-impl Test {
-    /// The smaller tail: the probability of `passed` or anything more extreme on its side.
-    fn tail(self, passed: u64) -> f64 {
-        at_most(self.tried, self.probability, passed).min(at_least(self.tried, self.probability, passed))
-    }
-
-    fn rejects(self, passed: u64) -> bool {
-        self.tail(passed) < self.alpha / 2.0
-    }
-
-    /// Whether a total change, to never or to always, would have been seen.
-    fn can_tell(self) -> bool {
-        let opposite = if self.probability >= 0.5 { 0 } else { self.tried };
-        self.rejects(opposite)
-    }
-
-    /// The rate nearest to the expected one that this many trials would expose nine times in ten.
-    fn smallest_change(self) -> Option<f64> {
-        let (towards, limit) = if self.probability >= 0.5 { (-1.0, 0.0) } else { (1.0, 1.0) };
-        let seen = |rate: f64| {
-            let rejected = (0..=self.tried).filter(|k| self.rejects(*k));
-            rejected.map(|k| exactly(self.tried, rate, k)).sum::<f64>() >= POWER
-        };
-        let steps = 200;
-        (1..=steps)
-            .map(|i| {
-                self.probability
-                    + towards * (limit - self.probability).abs() * f64::from(i) / f64::from(steps)
-            })
-            .find(|rate| seen(rate.clamp(0.0, 1.0)))
+    match standard.testing {
+        Testing::Fixed => fixed::compare(count, expected.probability, standard.alpha()),
+        Testing::Sequential => sequential::compare(count, expected.probability, standard.alpha()),
     }
 }
 
-/// P(X <= k) for X binomial.
-fn at_most(n: u64, p: f64, k: u64) -> f64 {
-    match certain(p) {
-        Some(always) => f64::from(u8::from(!always || k >= n)),
-        None => Binomial::new(p, n).map_or(f64::NAN, |b| b.cdf(k)),
+/// In which way the trials contradict theory.
+fn difference(count: Count, probability: f64) -> Difference {
+    match count.passed {
+        0 => Difference::Broken,
+        _ if count.rate() > probability => Difference::Better,
+        _ if probability >= 1.0 => Difference::Flaky,
+        _ => Difference::Worse,
     }
-}
-
-/// P(X >= k) for X binomial.
-fn at_least(n: u64, p: f64, k: u64) -> f64 {
-    match (certain(p), k.checked_sub(1)) {
-        (_, None) => 1.0,
-        (Some(always), Some(_)) => f64::from(u8::from(always && k <= n)),
-        (None, Some(below)) => Binomial::new(p, n).map_or(f64::NAN, |b| b.sf(below)),
-    }
-}
-
-/// P(X = k) for X binomial.
-fn exactly(n: u64, p: f64, k: u64) -> f64 {
-    at_most(n, p, k) - k.checked_sub(1).map_or(0.0, |below| at_most(n, p, below))
-}
-
-/// Whether a probability is that of a certain (`true`) or an impossible (`false`) event.
-fn certain(p: f64) -> Option<bool> {
-    (p <= 0.0).then_some(false).or((p >= 1.0).then_some(true))
 }
 
 /// The observed rate with its exact (Clopper-Pearson) 95 % interval; `None` without trials.
@@ -177,6 +125,17 @@ pub fn rate(passed: u64, tried: u64) -> Option<Rate> {
     let low = if passed == 0 { 0.0 } else { quantile(k, n - k + 1.0, 0.025) };
     let high = if passed == tried { 1.0 } else { quantile(k + 1.0, n - k, 0.975) };
     Some(Rate { probability: k / n, low, high })
+}
+
+/// What was seen, with its interval: `19 of 20 passed (95 %: 75.1 % to 99.9 %)`.
+fn seen(count: Count) -> String {
+    let Count { passed, tried } = count;
+    match rate(passed, tried) {
+        Some(Rate { low, high, .. }) => {
+            format!("{passed} of {tried} passed (95 %: {} to {})", percent(low), percent(high))
+        }
+        None => "no trial passed or failed".to_owned(),
+    }
 }
 
 /// A probability as a percentage that never rounds to a lie: `100 %` and `0 %` are exact.
@@ -195,32 +154,6 @@ pub fn percent(p: f64) -> String {
 mod tests {
     use super::*;
 
-    fn verdict(passed: u64, tried: u64, probability: f64) -> Verdict {
-        compare(passed, tried, &Expectation { probability, because: String::new() }, 1e-5 / 9.0).0
-    }
-
-    #[test]
-    fn one_failure_refutes_certainty() {
-        assert_eq!(verdict(20, 20, 1.0), Verdict::AsExpected);
-        assert_eq!(verdict(19, 20, 1.0), Verdict::Differs);
-        assert_eq!(verdict(1, 1, 1.0), Verdict::AsExpected);
-    }
-
-    #[test]
-    fn a_lucky_guess_does_not_refute_the_almost_impossible() {
-        let one_port = 1.0 / 64512.0;
-        assert_eq!(verdict(0, 20, one_port), Verdict::AsExpected);
-        assert_eq!(verdict(1, 20, one_port), Verdict::AsExpected);
-        assert_eq!(verdict(2, 20, one_port), Verdict::Differs);
-    }
-
-    #[test]
-    fn few_trials_of_an_even_chance_decide_nothing() {
-        assert_eq!(verdict(3, 5, 0.5), Verdict::Undecided);
-        assert_eq!(verdict(50, 100, 0.5), Verdict::AsExpected);
-        assert_eq!(verdict(20, 100, 0.5), Verdict::Differs);
-    }
-
     #[test]
     fn the_interval_is_the_one_in_the_books() {
         // Clopper-Pearson for 10 of 10 and for 5 of 10.
@@ -232,17 +165,21 @@ mod tests {
     }
 
     #[test]
-    fn tails_are_exact() {
-        assert!((at_most(3, 0.5, 1) - 0.5).abs() < 1e-12);
-        assert!((at_least(3, 0.5, 3) - 0.125).abs() < 1e-12);
-        assert!((exactly(4, 0.25, 2) - 0.210_937_5).abs() < 1e-9);
-    }
-
-    #[test]
-    fn the_smallest_change_is_named() {
-        let test = Test { tried: 30, probability: 0.64, alpha: 1e-6 };
-        let change = test.smallest_change().expect("thirty trials show a large change");
-        assert!((0.0..0.2).contains(&change), "{change}");
+    fn a_broken_cell_is_told_from_a_flaky_one() {
+        for (passed, probability, expected) in [
+            (0, 1.0, Difference::Broken),
+            (0, 0.6, Difference::Broken),
+            (19, 1.0, Difference::Flaky),
+            (3, 0.6, Difference::Worse),
+            (3, 0.0, Difference::Better),
+            (19, 0.6, Difference::Better),
+        ] {
+            assert_eq!(
+                difference(Count { passed, tried: 20 }, probability),
+                expected,
+                "{passed} {probability}"
+            );
+        }
     }
 
     #[test]

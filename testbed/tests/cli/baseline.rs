@@ -21,7 +21,7 @@ fn results(passed: usize, established_ms: f64) -> Value {
     let cell = |id: &str, index: usize| {
         json!({"kind": "punch", "id": id, "index": index, "axes": {"nat-a": id}, "trip_ms": 20.0, "trials": 20,
             "passed": passed, "failed": 20 - passed, "error": 0, "skipped": 0, "expected": null, "observed": null,
-            "verdict": "undecided", "note": "", "causes": {"filtered": 20 - passed},
+            "verdict": "undecided", "difference": null, "note": "", "causes": {"filtered": 20 - passed},
             "won_by": {"auto: SYNs crossed": passed}, "established_ms": null, "authenticated_ms": null,
             "each": (1..=20).map(trial).collect::<Vec<_>>()})
     };

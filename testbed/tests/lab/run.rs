@@ -37,6 +37,8 @@ fn classic() -> Suite {
 pub(crate) fn cells_of(suite: Suite, puncher: PathBuf) -> Vec<CellResult> {
     let keys = tempfile::tempdir().expect("a folder");
     let request = Request {
+        cells_of_run: suite.cells().len(),
+        until_sure: None,
         cells: suite.cells(),
         suite,
         catalogue: Catalogue::embedded(),
