@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::cli::explain::ExplainArgs;
 use crate::cli::filter::Filter;
 use crate::cli::rights::Rights;
 use crate::run::Keep;
@@ -43,6 +44,8 @@ pub enum Command {
     /// Keep what a run found, for `run --baseline`
     #[command(subcommand)]
     Baseline(BaselineCommand),
+    /// Draw a kept trial of an old run, packet by packet, and say why it ended as it did
+    Explain(ExplainArgs),
 }
 
 /// Which cells of which suite.

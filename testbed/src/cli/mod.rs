@@ -3,6 +3,7 @@
 pub mod args;
 pub mod baseline;
 pub mod conformance;
+pub mod explain;
 pub mod failure;
 pub mod filter;
 pub mod list;
@@ -30,6 +31,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Report(args) => list::report(&args),
         Command::Diff(args) => baseline::diff(&args),
         Command::Baseline(BaselineCommand::Update(args)) => baseline::update(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Nat(NatCommand::List) => nat::list(),
         Command::Nat(NatCommand::Show { name }) => nat::show(&name),
         Command::Nat(NatCommand::Prove(args)) => prove::run(&args),

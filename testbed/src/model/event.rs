@@ -2,10 +2,11 @@
 //!
 //! `run` hands these to one callback and never formats; `report` turns them into text and never runs anything.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::model::evidence::{Evidence, Nanos};
-use crate::model::outcome::{CellResult, Trial};
+use crate::model::outcome::{CellResult, Expectation, Trial};
 use crate::model::suite::Cell;
 
 /// What is known of a run before its first trial.
@@ -83,14 +84,29 @@ pub struct Artefacts {
     pub evidence: Evidence,
     /// Nanoseconds from the evidence's clock to the time since 1970.
     pub unix_offset: Nanos,
-    /// What each link of the evidence is called, by its index: `nat-a - core`.
-    pub links: Vec<String>,
+    /// Which nodes each link of the evidence joins, by its index.
+    pub links: Vec<LinkRecord>,
+    /// The nodes' addresses: of a NAT, the external one.
+    pub addresses: Vec<(String, Ipv4Addr)>,
     /// What the programs said.
     pub programs: Vec<ProgramLog>,
     /// What the NATs were: their rules and settings.
     pub nats: Vec<NatRecord>,
     /// How the trial was judged, in a sentence.
     pub judgement: String,
+    /// The packets that the judgement rests on, by their index in the evidence, and what each shows.
+    pub marks: Vec<(usize, String)>,
+    /// What theory expects of the cell.
+    pub expected: Option<Expectation>,
+}
+
+/// The two ends of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LinkRecord {
+    /// The node further from the core.
+    pub lower: String,
+    /// The node nearer to the core.
+    pub upper: String,
 }
 
 impl Artefacts {

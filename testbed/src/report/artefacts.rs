@@ -6,14 +6,17 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::model::event::{Artefacts, ProgramLog};
+use crate::model::event::{Artefacts, LinkRecord, ProgramLog};
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
+use crate::report::ladder::Ladder;
 use crate::report::pcapng::{Heading, LinkName, Pcapng};
 
 /// Every frame of every watched link; for Wireshark.
 pub const CAPTURE: &str = "capture.pcapng";
 /// What connection tracking told of every NAT.
 pub const CONNTRACK: &str = "conntrack.txt";
+/// The trial as a sequence diagram, for `testbed explain` and the page of the run.
+pub const LADDER: &str = "ladder.json";
 /// How the trial was judged.
 pub const JUDGEMENT: &str = "judgement.txt";
 
@@ -25,6 +28,7 @@ pub fn write(folder: &Path, title: &str, artefacts: &Artefacts) -> io::Result<()
     fs::create_dir_all(folder)?;
     fs::write(folder.join(CAPTURE), capture(title, artefacts)?)?;
     fs::write(folder.join(CONNTRACK), conntrack(artefacts))?;
+    fs::write(folder.join(LADDER), Ladder::of(title, artefacts).to_json())?;
     fs::write(folder.join(JUDGEMENT), format!("{title}\n{}\n", artefacts.judgement))?;
     for nat in &artefacts.nats {
         let head = format!("# {} is \"{}\"\n", nat.node, nat.profile);
@@ -42,16 +46,18 @@ fn program_files(folder: &Path, program: &ProgramLog) -> io::Result<()> {
 }
 
 fn capture(title: &str, artefacts: &Artefacts) -> io::Result<Vec<u8>> {
-    let name = |link: &String| {
-        let (lower, _) = link.split_once(' ').unwrap_or((link, ""));
-        LinkName { name: lower.to_owned(), description: link.clone() }
+    let name = |link: &LinkRecord| LinkName {
+        name: link.lower.clone(),
+        description: format!("{} - {}", link.lower, link.upper),
     };
     let links: Vec<_> = artefacts.links.iter().map(name).collect();
     let comment = format!("{title}: {}", artefacts.judgement);
     let heading = Heading { links: &links, comment: &comment, unix_offset: artefacts.unix_offset };
     let mut file = Pcapng::new(&heading);
-    for frame in &artefacts.evidence.frames {
-        file.add(frame, &[]).map_err(io::Error::other)?;
+    for (number, frame) in artefacts.evidence.frames.iter().enumerate() {
+        let notes = artefacts.marks.iter().filter(|(of, _)| *of == number).map(|(_, note)| note.as_str());
+        let comments: Vec<&str> = notes.collect();
+        file.add(frame, &comments).map_err(io::Error::other)?;
     }
     Ok(file.into_bytes())
 }

@@ -14,6 +14,8 @@ pub mod csv;
 pub mod folder;
 pub mod html;
 pub mod junit;
+pub mod kept;
+pub mod ladder;
 pub mod machine;
 pub mod markdown;
 pub mod pcapng;

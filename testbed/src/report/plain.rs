@@ -28,6 +28,10 @@ fn is_harmful(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// What a hostile program might print, for the tests of all formats.
+#[cfg(test)]
+pub(super) const HOSTILE: &str = "\u{1b}[2J<b>&\"|`x`";
+
 #[cfg(test)]
 mod tests {
     use super::*;

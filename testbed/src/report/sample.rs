@@ -9,10 +9,8 @@ use crate::model::outcome::{
 use crate::model::suite::{AxisKey, Cell};
 use crate::model::topology::NodeName;
 use crate::report::collect::Collector;
+use crate::report::plain::HOSTILE;
 use crate::report::results::Results;
-
-/// What a hostile program might print.
-pub(super) const HOSTILE: &str = "\u{1b}[2J<b>&\"|`x`";
 
 /// The events of a run of two NATs a side, in which one cell of each kind occurs.
 pub(super) fn events() -> Vec<Event> {

@@ -243,6 +243,27 @@ fn totals(results: &Results, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\n{cells}{nats}; {:.1} s{ending}", results.took_ms / 1e3)
 }
 
+/// Writes which trials of each cell were kept, with the cause of each.
+///
+/// # Errors
+/// What the writer says.
+pub fn kept(results: &Results, out: &mut impl Write) -> io::Result<()> {
+    for cell in results.punches() {
+        let style = verdict_style(cell.verdict);
+        let (id, words) = (harmless(&cell.id), cell.verdict.words());
+        writeln!(out, "{id}  {}/{}  {style}{words}{style:#}", cell.passed, cell.trials)?;
+        for trial in cell.each.iter().filter(|trial| trial.artefacts.is_some()) {
+            let words: Vec<_> = [&trial.method, &trial.how, &trial.detail]
+                .into_iter()
+                .flatten()
+                .map(|w| harmless(w))
+                .collect();
+            writeln!(out, "  {DIM}trial {}{DIM:#} {}", trial.number, words.join(": "))?;
+        }
+    }
+    Ok(())
+}
+
 /// Columns that a text takes.
 fn length(text: &str) -> usize {
     harmless(text).chars().count()

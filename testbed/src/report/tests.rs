@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
+use crate::report::plain::HOSTILE;
 use crate::report::results::{CellDoc, EndingDoc, Results, Totals};
-use crate::report::sample::{HOSTILE, events, results};
+use crate::report::sample::{events, results};
 use crate::report::{collect, csv, folder, html, junit, markdown, schema, terminal};
 
 fn on_terminal(results: &Results, width: Option<usize>) -> String {

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::kernel::clock::ClockPair;
 use crate::kernel::error::{Error, Result};
 use crate::lab::Lab;
-use crate::model::address_plan::{AddressPlan, RENDEZVOUS, RENDEZVOUS_ALT};
-use crate::model::event::{Artefacts, NatRecord};
+use crate::model::address_plan::{AddressPlan, LinkPlan, RENDEZVOUS, RENDEZVOUS_ALT};
+use crate::model::event::{Artefacts, LinkRecord, NatRecord};
 use crate::model::evidence::Evidence;
 use crate::model::outcome::{Outcome, Trial};
 use crate::model::quantity::{Offset, Sign};
@@ -161,9 +161,12 @@ impl Scene<'_> {
         let trial = Trial { number, seed: self.seed.number(), outcome, took, artefacts };
         let artefacts = keep.then(|| Artefacts {
             unix_offset: ClockPair::read().unix_offset(),
-            links: link_names(stocked.lab.plan()),
+            links: links(stocked.lab.plan()),
+            addresses: addresses(stocked.lab.plan()),
             nats: self.nat_records(pool, stocked),
             judgement: sentence(&judgement),
+            marks: judgement.marks,
+            expected: self.ready.expected.clone(),
             programs: logs,
             evidence,
         });
@@ -306,8 +309,13 @@ impl Drop for KeyFile {
     }
 }
 
-fn link_names(plan: &AddressPlan) -> Vec<String> {
-    plan.links.iter().map(|link| format!("{} - {}", link.lower, link.upper)).collect()
+fn links(plan: &AddressPlan) -> Vec<LinkRecord> {
+    let ends = |link: &LinkPlan| LinkRecord { lower: link.lower.to_string(), upper: link.upper.to_string() };
+    plan.links.iter().map(ends).collect()
+}
+
+fn addresses(plan: &AddressPlan) -> Vec<(String, Ipv4Addr)> {
+    plan.nodes.keys().filter_map(|node| Some((node.to_string(), plan.address(node)?))).collect()
 }
 
 fn sentence(judgement: &Judgement) -> String {

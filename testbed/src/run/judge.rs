@@ -54,6 +54,8 @@ pub struct Judgement {
     pub story: Story,
     /// What had to happen.
     pub prophecy: Prophecy,
+    /// The packets that the outcome rests on, by their index in the evidence, and what each shows.
+    pub marks: Vec<(usize, String)>,
 }
 
 /// Judges a trial.
@@ -62,7 +64,13 @@ pub fn judge(case: &Case<'_>) -> Judgement {
     let story = Story::read(case.evidence, case.a, case.b);
     let prophecy = prophesy(&story, case.declared);
     let outcome = outcome(case, &story, &prophecy);
-    Judgement { outcome, story, prophecy }
+    let marks = marks(&outcome, &story);
+    Judgement { outcome, story, prophecy, marks }
+}
+
+/// What came about rests on these packets.
+fn marks(_outcome: &Outcome, _story: &Story) -> Vec<(usize, String)> {
+    Vec::new()
 }
 
 fn outcome(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> Outcome {

@@ -14,7 +14,7 @@ pub mod prove;
 mod queue;
 mod request;
 #[cfg(test)]
-mod scene;
+pub(crate) mod scene;
 pub mod seed;
 mod session;
 mod setting;

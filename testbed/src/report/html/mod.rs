@@ -10,6 +10,7 @@ use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use crate::report::html::sweep::Curve;
+use crate::report::kept::is_inside;
 use crate::report::plain::harmless;
 use crate::report::results::{
     EndingDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc, Results, Totals,
@@ -239,7 +240,11 @@ impl Line {
             number: trial.number,
             outcome: trial.outcome,
             why: said.join(", "),
-            link: trial.artefacts.as_ref().map(|folder| format!("{}/", harmless(folder))),
+            link: trial
+                .artefacts
+                .as_ref()
+                .filter(|folder| is_inside(folder))
+                .map(|folder| format!("{folder}/")),
         }
     }
 }

@@ -1,0 +1,112 @@
+//! `testbed explain`: a kept trial of an old run as a sequence diagram, with its cause.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::cli::failure::Failure;
+use crate::cli::list::{print, terminal_width};
+use crate::model::problem::suggestion;
+use crate::report::artefacts::{CAPTURE, LADDER};
+use crate::report::kept;
+use crate::report::ladder::{Ladder, text};
+use crate::report::results::{OutcomeDoc, PunchCell, Results, TrialDoc};
+use crate::report::{folder, terminal};
+
+/// `testbed explain`.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The folder of the run, or its `results.json`
+    pub run: PathBuf,
+    /// The name of a cell, or a part that only one has; `list` lists what was kept
+    pub cell: String,
+    /// Number of the trial [default: the first kept that did not pass, else the first kept]
+    pub trial: Option<u32>,
+}
+
+/// The word that lists what can be explained, in the place of a cell.
+const LIST: &str = "list";
+
+/// Columns beyond which a wide terminal is of no use.
+const MOST_COLUMNS: usize = 140;
+
+/// Cells that an error names at most.
+const NAMED: usize = 8;
+
+/// `testbed explain`.
+///
+/// # Errors
+/// When the run, the cell or the trial cannot be found or read.
+pub fn explain(args: &ExplainArgs) -> Result<ExitCode, Failure> {
+    let results = folder::read(&args.run).map_err(Failure::new)?;
+    let folder =
+        if args.run.is_dir() { args.run.as_path() } else { args.run.parent().unwrap_or(Path::new("")) };
+    if args.cell == LIST {
+        return print(|out| terminal::kept(&results, out));
+    }
+    let cell = find(&results, &args.cell, &args.run)?;
+    let trial = trial(cell, args.trial, &args.run)?;
+    let path = kept::inside(folder, trial.artefacts.as_deref().unwrap_or_default()).ok_or_else(|| {
+        Failure::new(format!("trial {} of \"{}\" names a folder outside of the run", trial.number, cell.id))
+    })?;
+    let ladder = read(&path.join(LADDER))?;
+    let width = terminal_width().map_or(text::USUAL_WIDTH, |columns| columns.min(MOST_COLUMNS));
+    print(|out| {
+        text::write(&ladder, width, out)?;
+        writeln!(out, "packets: {}", path.join(CAPTURE).display())
+    })
+}
+
+fn read(path: &PathBuf) -> Result<Ladder, Failure> {
+    let refuse = |why: String| Failure::new(format!("cannot read \"{}\": {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|why| refuse(why.to_string()))?;
+    Ladder::from_json(&text).map_err(refuse)
+}
+
+/// The cell of that name, or the only one whose name has that part.
+fn find<'a>(results: &'a Results, wanted: &str, run: &Path) -> Result<&'a PunchCell, Failure> {
+    let help = || format!("list the cells with: testbed explain {} {LIST}", run.display());
+    if let Some(exact) = results.punches().find(|cell| cell.id == wanted) {
+        return Ok(exact);
+    }
+    let found: Vec<&PunchCell> = results.punches().filter(|cell| cell.id.contains(wanted)).collect();
+    match found.as_slice() {
+        [only] => Ok(only),
+        [] => {
+            let ids = results.punches().map(|cell| cell.id.as_str());
+            Err(Failure::with_help(
+                format!("no cell of \"{}\" is called \"{wanted}\"", run.display()),
+                suggestion(wanted, ids, help()),
+            ))
+        }
+        several => {
+            let names: Vec<&str> = several.iter().take(NAMED).map(|cell| cell.id.as_str()).collect();
+            let more = several.len().saturating_sub(NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let message =
+                format!("\"{wanted}\" is part of {} names: {}{more}", several.len(), names.join(", "));
+            Err(Failure::with_help(message, help()))
+        }
+    }
+}
+
+/// The trial of that number, or the one that is most worth a look: the first that did not pass, else the first.
+fn trial<'a>(cell: &'a PunchCell, wanted: Option<u32>, run: &Path) -> Result<&'a TrialDoc, Failure> {
+    let kept: Vec<&TrialDoc> = cell.each.iter().filter(|trial| trial.artefacts.is_some()).collect();
+    let help = "keep more with: testbed run SUITE --keep all";
+    if kept.is_empty() {
+        let message = format!("nothing was kept of \"{}\" in \"{}\"", cell.id, run.display());
+        return Err(Failure::with_help(message, help));
+    }
+    let Some(wanted) = wanted else {
+        let bad = kept.iter().find(|trial| trial.outcome != OutcomeDoc::Passed);
+        return Ok(bad.unwrap_or(&kept[0]));
+    };
+    kept.iter().find(|trial| trial.number == wanted).copied().ok_or_else(|| {
+        let numbers: Vec<String> = kept.iter().map(|trial| trial.number.to_string()).collect();
+        let message =
+            format!("trial {wanted} of \"{}\" was not kept; these were: {}", cell.id, numbers.join(", "));
+        Failure::with_help(message, help)
+    })
+}

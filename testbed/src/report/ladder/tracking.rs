@@ -1,0 +1,84 @@
+//! When connection tracking changed: an event is read some time after the packet that caused it, and the packet has
+//! the better clock. Each event is given the time of the first packet at its NAT that can have caused it.
+
+use std::collections::HashMap;
+use std::net::SocketAddrV4;
+
+use crate::model::event::Artefacts;
+use crate::model::evidence::{CtChange, CtEvent, CtState, Nanos, Tuple};
+use crate::model::packet::TcpFlags;
+use crate::report::ladder::journey::{Journey, undirected};
+
+/// A flow as it looks on one side of a NAT.
+type Pair = (SocketAddrV4, SocketAddrV4);
+
+/// The packets of each flow at each NAT, in the order in which they came.
+type Passings<'a> = HashMap<(&'a str, Pair), Vec<Passing>>;
+
+/// A segment at a node.
+#[derive(Clone, Copy)]
+struct Passing {
+    /// When it came there, or was made there.
+    at: Nanos,
+    flags: TcpFlags,
+    /// Its tuple on one side of the node.
+    tuple: Tuple,
+}
+
+/// A time for each event, in the order of the events.
+pub(super) fn times<'a>(kept: &'a Artefacts, journeys: &'a [Journey]) -> Vec<Nanos> {
+    let passings = passings(journeys);
+    // The packet that caused the latest event of an entry: the next one was caused by a later packet.
+    let mut latest: HashMap<(&'a str, Pair), Nanos> = HashMap::new();
+    let mut cause = |event: &'a CtEvent| {
+        let node = event.node.as_str();
+        let sides = [event.entry.original, event.entry.reply].map(undirected);
+        let key = (node, sides[0]);
+        let after = latest.get(&key).copied().unwrap_or(0);
+        let packets = sides.iter().filter_map(|side| passings.get(&(node, *side))).flatten();
+        let at =
+            packets.filter(|p| p.at > after && p.at <= event.at && p.causes(event)).map(|p| p.at).min()?;
+        latest.insert(key, at);
+        Some(at)
+    };
+    kept.evidence.conntrack.iter().map(|event| cause(event).unwrap_or(event.at)).collect()
+}
+
+fn passings(journeys: &[Journey]) -> Passings<'_> {
+    let mut passings = Passings::new();
+    let mut note = |node, tuple, at, flags| {
+        passings.entry((node, undirected(tuple))).or_default().push(Passing { at, flags, tuple });
+    };
+    for journey in journeys {
+        let Some(segment) = journey.packet.tcp() else { continue };
+        // What leaves a node came to it when the link before let go of it.
+        let mut came = journey.at;
+        for hop in &journey.hops {
+            note(hop.from.as_str(), hop.tuple, came, segment.flags);
+            came = hop.left;
+            note(hop.to.as_str(), hop.tuple, came, segment.flags);
+        }
+    }
+    passings
+}
+
+impl Passing {
+    /// Whether it can have caused an event (`nf_conntrack_proto_tcp.c`).
+    fn causes(&self, event: &CtEvent) -> bool {
+        let has = |flag| self.flags.contains(flag);
+        let inward = self.tuple == event.entry.reply || self.tuple == event.entry.original.reversed();
+        match (event.change, event.entry.state) {
+            (CtChange::New, _) => !has(TcpFlags::RST) && !inward,
+            // An entry ends with its time, or with a reset.
+            (CtChange::Destroy, _) | (CtChange::Update, Some(CtState::Close)) => has(TcpFlags::RST),
+            (CtChange::Update, Some(CtState::SynSent)) => self.flags.is_opening(),
+            (CtChange::Update, Some(CtState::SynSent2)) => self.flags.is_opening() && inward,
+            (CtChange::Update, Some(CtState::SynRecv)) => has(TcpFlags::SYN) && has(TcpFlags::ACK),
+            (CtChange::Update, Some(CtState::Established | CtState::CloseWait | CtState::TimeWait)) => {
+                has(TcpFlags::ACK) && !has(TcpFlags::SYN) && !has(TcpFlags::RST)
+            }
+            (CtChange::Update, Some(CtState::FinWait | CtState::LastAck)) => has(TcpFlags::FIN),
+            (CtChange::Update, Some(CtState::None) | None) => false,
+        }
+    }
+}
