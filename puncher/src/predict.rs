@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use rand::{Rng, RngExt};
 
-use crate::classify::{Allocation, Observation, allocation};
+use crate::classify::{Allocation, ENOUGH_FOR_A_RANGE, Observation, allocation};
 
 /// Ports a NAT of the Linux kernel draws from when it draws at random: 1024 to 65535 (`nf_nat_l4proto_unique_tuple`).
 pub const RANDOM_POOL: u32 = 64_512;
@@ -41,12 +41,33 @@ pub fn predict(observations: &[Observation], skipped: u16, rng: &mut impl Rng) -
             let port = next_port(last, step.saturating_mul(i32::from(skipped) + 1));
             (port, 1.0, format!("sequential: {step:+} seen in {count} mappings, the last was {last}"))
         }
-        Allocation::Random => {
+        Allocation::Random | Allocation::KeptOnce => {
+            let (ports, probability) = likely_ports(observations);
             let because = format!("random: no rule in {count} mappings, a guess at the likelier ports");
-            (rng.random_range(LIKELIER), LIKELIER_CHANCE, because)
+            (rng.random_range(ports), probability, because)
         }
     };
     Some(Prediction { endpoint: SocketAddrV4::new(*last.external.ip(), port), probability, because })
+}
+
+/// The ports to guess among, and the chance of each: those between mappings that are close together, else the kernel's.
+fn likely_ports(observations: &[Observation]) -> (std::ops::RangeInclusive<u16>, f64) {
+    match range(observations) {
+        Some((low, high)) => (low..=high, 1.0 / (f64::from(high - low) + 1.0)),
+        None => (LIKELIER.start..=LIKELIER.end - 1, LIKELIER_CHANCE),
+    }
+}
+
+/// The widest range that is worth telling from all ports.
+const WIDEST_RANGE: u16 = 4096;
+
+/// The lowest and the highest external port, if there are enough of them and they are so close together that they must
+/// come from a range.
+#[must_use]
+pub fn range(observations: &[Observation]) -> Option<(u16, u16)> {
+    let ports = || observations.iter().map(|seen| seen.external.port());
+    let (low, high) = (ports().min()?, ports().max()?);
+    (observations.len() >= ENOUGH_FOR_A_RANGE && high - low <= WIDEST_RANGE).then_some((low, high))
 }
 
 /// The port `distance` further, within the ports a NAT hands out.

@@ -315,7 +315,7 @@ impl Attempt<'_> {
 
     fn side(&self, local: SocketAddrV4, observations: Vec<Observation>) -> Side {
         let (syns, hops) = (self.config.budget_syns, self.config.hops.unwrap_or(USUAL_HOPS));
-        Side { local, observations, low: None, refused: false, syns, hops }
+        Side { local, observations, low: None, kept_once: false, refused: false, syns, hops }
     }
 
     fn setting<'s>(

@@ -194,7 +194,7 @@ fn common_step(seen: &[Observation]) -> Option<i32> {
     let mut steps: BTreeMap<i32, usize> = BTreeMap::new();
     for pair in seen.windows(2) {
         if let Some(step) = step(pair) {
-            *steps.entry(step).or_default() += 1;
+            *steps.entry(step.by).or_default() += 1;
         }
     }
     let (step, count) = steps.into_iter().max_by_key(|(_, count)| *count)?;

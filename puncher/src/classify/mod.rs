@@ -29,6 +29,8 @@ pub enum Allocation {
     Preserving,
     /// One external port per internal port, whatever the destination.
     Observed,
+    /// The internal port is kept for the first remote endpoint it speaks to, and for no other.
+    KeptOnce,
     /// Each new mapping is this much above the one before.
     Sequential {
         /// May be negative.
@@ -41,6 +43,13 @@ pub enum Allocation {
 /// The largest distance between two mappings that counts as a rule rather than chance: a step, and some mappings of
 /// other hosts in between. Two of the 64,512 ports are this close by chance once in a thousand times.
 const LARGEST_DISTANCE: i32 = 32;
+
+/// Distances that agree: in a pool of 64 ports two do so by chance once in a hundred times.
+const ENOUGH_FOR_A_STEP: usize = 2;
+
+/// So many mappings that are close together come from a range: six of 64,512 lie within 4,096 by chance six times in a
+/// million.
+pub(crate) const ENOUGH_FOR_A_RANGE: usize = 6;
 
 /// Once a step is known, punching itself may have used so many mappings between two measurements.
 const LARGEST_STRIDE: i32 = 1024;
@@ -58,36 +67,45 @@ pub fn allocation(observations: &[Observation]) -> Option<Allocation> {
         Allocation::Preserving
     } else if same {
         Allocation::Observed
+    } else if first.external.port() == first.local.port() {
+        Allocation::KeptOnce
     } else {
-        step(observations).map_or(Allocation::Random, |step| Allocation::Sequential { step })
+        step(observations).map_or(Allocation::Random, |step| Allocation::Sequential { step: step.by })
     })
 }
 
-/// The step by which mappings follow each other: what divides all distances since they last jumped. A jump is the end of
-/// the NAT's pool, or of a chance likeness.
-fn step(observations: &[Observation]) -> Option<i32> {
-    let distances = observations
-        .windows(2)
-        .map(|pair| i32::from(pair[1].external.port()) - i32::from(pair[0].external.port()));
-    let mut step = None;
-    for distance in distances {
-        step = match step {
-            Some(known) if follows(known, distance) => Some(divisor(known, distance)),
-            _ if distance == 0 || distance.abs() > LARGEST_DISTANCE => None,
-            _ => Some(distance),
-        };
+/// The step by which mappings follow each other: the commonest small distance, if at least half of all have it, and the
+/// newest mapping goes on in its direction. The others are the end of the NAT's pool, mappings of other hosts, or those of
+/// the last punch.
+fn step(observations: &[Observation]) -> Option<Step> {
+    let distance =
+        |pair: &[Observation]| i32::from(pair[1].external.port()) - i32::from(pair[0].external.port());
+    let distances: Vec<i32> = observations.windows(2).map(distance).collect();
+    let newest = *distances.last()?;
+    let seen = |step: i32| distances.iter().filter(|distance| **distance == step).count();
+    let goes_on = |step: i32| step.signum() == newest.signum() && newest.abs() <= LARGEST_STRIDE;
+    let small = distances.iter().copied().filter(|step| *step != 0 && step.abs() <= LARGEST_DISTANCE);
+    let likely = small.filter(|step| seen(*step) * 2 >= distances.len() && goes_on(*step));
+    let by = likely.max_by_key(|step| (seen(*step), -step.abs()))?;
+    Some(Step { by, seen: seen(by) })
+}
+
+/// A distance between neighbours, and how often it was seen.
+struct Step {
+    by: i32,
+    seen: usize,
+}
+
+/// Whether enough was observed to tell a rule from chance.
+#[must_use]
+pub fn is_certain(observations: &[Observation]) -> bool {
+    match allocation(observations) {
+        Some(Allocation::Sequential { .. }) => {
+            step(observations).is_some_and(|step| step.seen >= ENOUGH_FOR_A_STEP)
+        }
+        Some(Allocation::Random) => observations.len() >= ENOUGH_FOR_A_RANGE,
+        _ => true,
     }
-    step
-}
-
-/// Whether a distance goes on in the direction of the step, and not too far.
-fn follows(step: i32, distance: i32) -> bool {
-    step.signum() == distance.signum() && distance.abs() <= LARGEST_STRIDE
-}
-
-/// Greatest common divisor of two numbers of the same sign, with that sign.
-fn divisor(a: i32, b: i32) -> i32 {
-    if b == 0 { a } else { divisor(b, a % b) }
 }
 
 #[cfg(test)]
@@ -113,6 +131,11 @@ pub(crate) mod tests {
             (&[20001, 20000], Some(Allocation::Sequential { step: -1 })),
             (&[20000, 20001, 20005], Some(Allocation::Sequential { step: 1 })),
             (&[20000, 20004, 20006], Some(Allocation::Sequential { step: 2 })),
+            (&[20000, 20001, 20050, 20051], Some(Allocation::Sequential { step: 1 })),
+            (&[20999, 20000, 20001, 20002], Some(Allocation::Sequential { step: 1 })),
+            (&[36424, 13999, 52000, 52007], Some(Allocation::Random)),
+            (&[36424, 13999, 41003, 7000, 52000, 52007], Some(Allocation::Random)),
+            (&[1030, 1050, 1071, 1033, 1080, 1040], Some(Allocation::Random)),
             (&[20999, 20000], Some(Allocation::Random)),
             (&[20999, 20000, 20001], Some(Allocation::Sequential { step: 1 })),
             (&[20000, 20001, 41000], Some(Allocation::Random)),
@@ -131,6 +154,26 @@ pub(crate) mod tests {
         let mut open = seen(&[5000, 5000]);
         open.iter_mut().for_each(|seen| seen.external = seen.local);
         assert_eq!(allocation(&open), Some(Allocation::None));
+    }
+
+    #[test]
+    fn a_port_that_is_kept_once_is_told_from_one_drawn() {
+        assert_eq!(allocation(&seen(&[5000, 41_003])), Some(Allocation::KeptOnce));
+        assert_eq!(allocation(&seen(&[41_003, 5000])), Some(Allocation::Random));
+    }
+
+    #[test]
+    fn little_is_certain_of_few_mappings() {
+        let cases = [
+            (&[5000, 5000][..], true),
+            (&[20000, 20001], false),
+            (&[20000, 20001, 20002], true),
+            (&[36424, 13999], false),
+            (&[36424, 13999, 1500, 60000, 41003, 2222], true),
+        ];
+        for (ports, expected) in cases {
+            assert_eq!(is_certain(&seen(ports)), expected, "{ports:?}");
+        }
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! What a side measures before a round, and what it tells the peer of it: mappings, a low port's mapping, a fresh port,
 //! the distance to its own outermost NAT.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Driver, LowPorts, Message, Phase};
-use crate::classify::{Observation, class};
+use crate::classify::{Allocation, Observation, allocation, class, is_certain};
 use crate::contract::Event;
 use crate::method::pool;
-use crate::method::view::Kind;
+use crate::method::view::{Kind, Side};
 use crate::probe;
 use crate::puncher::ConnectError;
 use crate::rendezvous::client::Link;
+use crate::socket;
 
 /// A measurement older than this is made anew before the first round: others behind a NAT that counts have gone on.
 const STALE: Duration = Duration::from_millis(200);
@@ -22,6 +23,9 @@ const STALE: Duration = Duration::from_millis(200);
 const HOPS_LOOKED_AT: u8 = 4;
 const LEAST_HOP_WAIT: Duration = Duration::from_millis(20);
 const MOST_HOP_WAIT: Duration = Duration::from_millis(200);
+
+/// Mappings that are measured where few were likely to agree by chance.
+const DOUBTFUL: usize = 4;
 
 /// Mappings that are told: the first ones and the newest.
 const MOST_OBSERVATIONS: usize = 8;
@@ -76,11 +80,13 @@ impl Driver<'_> {
     fn measurements(&self) -> usize {
         let next = self.round + 1;
         let later = if next > 1 { 2 } else { 0 };
-        match self.setting.own.kind() {
+        let samples = usize::from(self.setting.method.samples(next));
+        let own = &self.setting.own;
+        match own.kind() {
             Kind::Fixed => 0,
-            Kind::Counting if self.measured_at.elapsed() > STALE => later.max(1),
-            Kind::Counting => later,
-            Kind::Random => usize::from(self.setting.method.samples(next)).max(later),
+            Kind::Counting if !is_certain(&own.observations) && !counts_by_one(own) => later.max(DOUBTFUL),
+            Kind::Counting if self.measured_at.elapsed() > STALE => later.max(samples).max(1),
+            Kind::Counting | Kind::Random => later.max(samples),
         }
     }
 
@@ -93,7 +99,8 @@ impl Driver<'_> {
     }
 
     fn wants_fresh_port(&self) -> bool {
-        self.setting.own.kind() == Kind::Fixed && self.setting.method.wants_fresh_port(self.round + 1)
+        let own = &self.setting.own;
+        own.kind() == Kind::Fixed && !own.kept_once && self.setting.method.wants_fresh_port(self.round + 1)
     }
 
     pub(super) async fn measured(&mut self, measured: Measured) -> Result<(), ConnectError> {
@@ -139,12 +146,10 @@ impl Driver<'_> {
         if !self.measured.is_empty() {
             self.measured_at = Instant::now();
         }
+        self.move_to_an_unspoken_port();
         let own = &mut self.setting.own;
         own.observations.extend(std::mem::take(&mut self.measured).into_values());
-        while own.observations.len() > MOST_OBSERVATIONS {
-            // The first is of the port that is punched from.
-            own.observations.remove(1);
-        }
+        forget_the_oldest(&mut own.observations);
         let message = Message::Confirm { round: self.round, side: own.clone() };
         self.know_own_endpoints();
         self.send(&message).await;
@@ -155,6 +160,27 @@ impl Driver<'_> {
             self.setting.server = None;
         }
         Ok(())
+    }
+
+    /// Behind a NAT that keeps a port once, each round takes a port that has not spoken to anybody: it will be kept.
+    fn move_to_an_unspoken_port(&mut self) {
+        let own = &mut self.setting.own;
+        if !own.kept_once && allocation(&own.observations) != Some(Allocation::KeptOnce) {
+            return;
+        }
+        let (Some(seen), Ok(holder)) =
+            (own.observations.first().copied(), socket::bind_shared(SocketAddrV4::new(*own.local.ip(), 0)))
+        else {
+            return;
+        };
+        let Some(local) = holder.local_addr().ok().and_then(|address| address.as_socket_ipv4()) else {
+            return;
+        };
+        let external = SocketAddrV4::new(*seen.external.ip(), local.port());
+        own.kept_once = true;
+        own.local = local;
+        own.observations = vec![Observation { local, external, ..seen }];
+        self.held.push(holder);
     }
 
     /// What the handshake may expect the peer to call this side.
@@ -171,5 +197,40 @@ impl Driver<'_> {
         }
         self.endpoints.addresses = addresses;
         self.setting.table.know(self.endpoints.clone());
+    }
+}
+
+/// The usual step; any other is doubtful until it has been seen twice.
+fn counts_by_one(side: &Side) -> bool {
+    matches!(allocation(&side.observations), Some(Allocation::Sequential { step: 1 | -1 }))
+}
+
+/// Those of the port that is punched from stay: that they differ is what shows that a NAT does not keep it.
+fn forget_the_oldest(observations: &mut Vec<Observation>) {
+    let Some(port) = observations.first().map(|seen| seen.local.port()) else { return };
+    while observations.len() > MOST_OBSERVATIONS
+        && let Some(oldest) = observations.iter().position(|seen| seen.local.port() != port)
+    {
+        observations.remove(oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::tests::seen;
+
+    #[test]
+    fn a_nat_that_draws_still_does_after_many_measurements() {
+        let mut observations = seen(&[36424, 13999]);
+        for port in 0..20 {
+            let mut newer = seen(&[1024 + port * 3001])[0];
+            newer.local.set_port(40_000 + port);
+            observations.push(newer);
+            forget_the_oldest(&mut observations);
+            assert_eq!(allocation(&observations), Some(Allocation::Random), "{observations:?}");
+        }
+        assert_eq!(observations.len(), MOST_OBSERVATIONS);
+        assert_eq!(observations.last().unwrap().local.port(), 40_019, "the newest stay");
     }
 }

@@ -10,6 +10,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use socket2::Socket;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -102,6 +103,8 @@ pub(crate) struct Driver<'a> {
     sequence: u64,
     endpoints: OwnEndpoints,
     hops_known: bool,
+    /// Ports that are ours although nothing was dialled from them yet.
+    held: Vec<Socket>,
 }
 
 /// What woke the loop.
@@ -132,6 +135,7 @@ impl<'a> Driver<'a> {
             sequence: 0,
             endpoints: OwnEndpoints::default(),
             hops_known,
+            held: Vec::new(),
         }
     }
 

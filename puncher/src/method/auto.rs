@@ -5,7 +5,7 @@
 //!
 //! 1. one external address for both: `private` and `hairpin`, once;
 //! 2. both ports predictable: `simultaneous-open` (`sequential` where a NAT counts); a refused dial becomes a hole that
-//!    cannot be refused on one side, and the next round is `low-ttl`; then again, measured anew;
+//!    cannot be refused on one side, and the next round is `low-ttl`; then `listen`; then again, measured anew;
 //! 3. a NAT draws: `listen` (the other NAT may let any port in), then `low-port` (if measured to work), then `spray`.
 //!
 //! What an earlier method began goes on, so a later one never costs a chance.
@@ -89,6 +89,12 @@ fn choose(view: &View, tried: &[Stage]) -> Option<Stage> {
         let low_port = || low_port::is_possible(view).then(|| fresh(Stage::LowPort)).flatten();
         return fresh(Stage::Listen).or_else(low_port).or_else(|| fresh(Stage::Spray));
     }
+    if tried.len() >= 2
+        && let Some(stage) = fresh(Stage::Listen)
+    {
+        // Two NATs that refuse a SYN after a SYN, one of which lets the other side's address in.
+        return Some(stage);
+    }
     if (view.own.refused || view.peer.refused) && tried.last() != Some(&Stage::LowTtl) {
         return Some(Stage::LowTtl);
     }
@@ -101,7 +107,7 @@ fn build(stage: Stage, seed: u64) -> Box<dyn Method> {
         Stage::Meet => Box::new(Meet::simultaneous_open(seed).with_holes()),
         Stage::MeetCounting => Box::new(Meet::sequential(seed).with_holes()),
         Stage::LowTtl => Box::new(LowTtl::new(seed)),
-        Stage::Listen => Box::new(Listen::new(seed)),
+        Stage::Listen => Box::new(Listen::new(seed).in_passing()),
         Stage::LowPort => Box::new(LowPort::new(seed)),
         Stage::Spray => Box::new(Spray::new(seed)),
     }
@@ -113,8 +119,16 @@ impl Method for Auto {
         self.both_fixed = [&view.own, &view.peer].iter().all(|side| side.kind() == Kind::Fixed);
         let seed = self.seed.wrapping_add(u64::from(view.round));
         let mut method = build(stage, seed);
-        let actions = method.begin(view);
+        let mut actions = method.begin(view);
         self.tried.push((stage, method));
+        if choose(view, &self.stages()).is_some() {
+            // The end of one method is not the end of all.
+            for action in &mut actions {
+                if let Action::GiveUpIn(patience) = *action {
+                    *action = Action::NextRoundIn(patience);
+                }
+            }
+        }
         actions
     }
 
@@ -143,7 +157,7 @@ impl Method for Auto {
     }
 
     fn samples(&self, round: u32) -> u8 {
-        if round == 2 { 2 } else { 0 }
+        if round == 2 { 4 } else { 0 }
     }
 
     fn wants_fresh_port(&self, round: u32) -> bool {
@@ -191,7 +205,8 @@ mod tests {
         let mut here = view(Role::A, KEPT, KEPT);
         here.peer.refused = true;
         assert_eq!(choose(&here, &[Stage::Meet]), Some(Stage::LowTtl));
-        assert_eq!(choose(&here, &[Stage::Meet, Stage::LowTtl]), Some(Stage::Meet));
+        assert_eq!(choose(&here, &[Stage::Meet, Stage::LowTtl]), Some(Stage::Listen));
+        assert_eq!(choose(&here, &[Stage::Meet, Stage::LowTtl, Stage::Listen]), Some(Stage::LowTtl));
     }
 
     #[test]

@@ -8,13 +8,12 @@
 //! ```
 //!
 //! Conditions: the listener's external port is known, and its NAT filters by address at most (EIF, ADF; or there is no
-//! NAT). Then the other NAT may draw its ports as it likes. When one NAT draws, both sides listen: the primer goes to the
-//! endpoint that the server saw of R, and is itself the dial if R's NAT lets anyone in. R dials from another port, because
-//! a SYN from the port that listens would be taken for the answer to it. Cost: one SYN a side.
+//! NAT). Then the other NAT may draw its ports as it likes. Both sides listen and dial, as either NAT may be the one that
+//! lets the other in. Dials come from another port, because a SYN from the port that listens would be taken for the answer
+//! to the primer. Of a NAT that draws, the mapping towards the server is dialled: it may let anyone in. Cost: two SYNs a side.
 
 use std::time::Duration;
 
-use crate::meeting::Role;
 use crate::method::redial::Redial;
 use crate::method::view::{Kind, View};
 use crate::method::{Action, Dial, Method, Note, Outlook};
@@ -31,51 +30,48 @@ const DISCARD_PORT: u16 = 9;
 #[derive(Debug)]
 pub struct Listen {
     redial: Redial,
+    patience: Patience,
+}
+
+/// How long a stream may take to come up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Other methods follow.
+    Little,
+    /// As long as a lost SYN needs to be sent again.
+    Enough,
 }
 
 impl Listen {
     /// Redials follow from the seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { redial: Redial::new(seed) }
+        Self { redial: Redial::new(seed), patience: Patience::Enough }
     }
 
-    /// Neither NAT draws: role b listens and role a dials.
-    fn one_way(&mut self, view: &View) -> Option<Vec<Action>> {
-        let port = view.own.local.port();
-        Some(match view.role {
-            Role::A => {
-                let target = predict(&view.peer.observations, 0, self.redial.rng())?;
-                let dial = Dial::now(NAME, port, target.endpoint);
-                vec![Action::Expect(target.into()), Action::Dial(dial)]
-            }
-            Role::B => {
-                let mut primer = view.peer.observed()?;
-                primer.set_port(DISCARD_PORT);
-                vec![Action::Listen { port, by: NAME }, Action::Dial(Dial::now(NAME, port, primer))]
-            }
-        })
+    /// To be tried before others.
+    #[must_use]
+    pub(crate) fn in_passing(self) -> Self {
+        Self { patience: Patience::Little, ..self }
     }
 
-    /// This side's NAT draws, or the other's: both listen.
-    fn both_ways(&mut self, view: &View) -> Option<Vec<Action>> {
+    /// Each may be the listener. The dial comes from another port than the primer, and nobody expects it there: what gets
+    /// in is let in by its address alone.
+    fn both(&mut self, view: &View) -> Option<Vec<Action>> {
         let port = view.own.local.port();
-        let (target, from) = if view.own.kind() == Kind::Random {
-            (predict(&view.peer.observations, 0, self.redial.rng())?.endpoint, 0)
-        } else {
-            (view.peer.observed()?, port)
-        };
-        // Where both draw, only the endpoint that the server saw may answer.
-        let target = if view.peer.kind() == Kind::Random { view.peer.observed()? } else { target };
-        let outlook = Outlook {
-            peer: Some(target),
-            probability: 0.5,
-            because: "one port is known, in case its NAT lets the other's address in".into(),
-        };
+        let mut primer = view.peer.observed()?;
+        primer.set_port(DISCARD_PORT);
+        let known = predict(&view.peer.observations, 0, self.redial.rng())?;
+        // Of a NAT that draws, only a mapping that exists already may let anyone in.
+        let drawn = view.peer.kind() == Kind::Random;
+        let target = if drawn { view.peer.observed()? } else { known.endpoint };
+        let because = "in case a NAT lets the other side's address in".into();
         Some(vec![
-            Action::Expect(outlook),
+            Action::Expect(Outlook { peer: Some(target), probability: 0.5, because }),
             Action::Listen { port, by: NAME },
-            Action::Dial(Dial::now(NAME, from, target)),
+            // The primer first: behind a NAT that counts it has the port that the peer expects.
+            Action::Dial(Dial::now(NAME, port, primer)),
+            Action::Dial(Dial::now(NAME, 0, target)),
         ])
     }
 }
@@ -83,14 +79,18 @@ impl Listen {
 impl Method for Listen {
     fn begin(&mut self, view: &View) -> Vec<Action> {
         self.redial.start(view.trip);
-        let draws = [&view.own, &view.peer].iter().any(|side| side.kind() == Kind::Random);
-        let actions = if draws { self.both_ways(view) } else { self.one_way(view) };
-        let Some(mut actions) = actions else { return vec![Action::GiveUpIn(Duration::ZERO)] };
-        actions.push(Action::NextRoundIn(view.trips(6, Duration::from_millis(20 * u64::from(view.round)))));
+        let Some(mut actions) = self.both(view) else { return vec![Action::GiveUpIn(Duration::ZERO)] };
+        actions.push(match self.patience {
+            Patience::Little => {
+                Action::NextRoundIn(view.trips(6, Duration::from_millis(20 * u64::from(view.round))))
+            }
+            Patience::Enough => Action::GiveUpIn(view.trips(12, Duration::from_millis(1500))),
+        });
         actions
     }
 
     fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
+        // A primer has done its work.
         if dial.remote.port() == DISCARD_PORT { Vec::new() } else { self.redial.again(dial, why) }
     }
 
@@ -102,6 +102,7 @@ impl Method for Listen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::meeting::Role;
     use crate::method::tests::dials;
     use crate::method::view::tests::{mirrored, view};
 
@@ -110,24 +111,32 @@ mod tests {
     }
 
     #[test]
-    fn of_two_known_ports_b_listens_and_a_dials() {
+    fn of_two_known_ports_each_listens_primes_and_dials_from_another() {
         let here = view(Role::A, &[5000, 5000], &[6000, 6000]);
-        let dialler = Listen::new(1).begin(&here);
-        assert!(!listens(&dialler));
-        assert_eq!(dials(&dialler)[0].remote.port(), 6000);
-        let listener = Listen::new(1).begin(&mirrored(&here));
-        assert!(listens(&listener));
-        assert_eq!(dials(&listener)[0].remote.port(), DISCARD_PORT, "primer, not a simultaneous open");
+        for (here, peer) in [(here.clone(), 6000), (mirrored(&here), 5000)] {
+            let actions = Listen::new(1).begin(&here);
+            assert!(listens(&actions));
+            let dials = dials(&actions);
+            let ends: Vec<_> = dials.iter().map(|dial| (dial.port, dial.remote.port())).collect();
+            assert_eq!(ends, [(5000, DISCARD_PORT), (0, peer)], "never a simultaneous open");
+        }
     }
 
     #[test]
-    fn when_one_nat_draws_both_listen_and_it_dials_from_another_port() {
+    fn a_nat_that_draws_is_dialled_where_the_server_saw_it() {
         let here = view(Role::A, &[36424, 13999], &[6000, 6000]);
-        let drawing = Listen::new(1).begin(&here);
-        assert!(listens(&drawing));
-        assert_eq!((dials(&drawing)[0].port, dials(&drawing)[0].remote.port()), (0, 6000));
-        let known = Listen::new(1).begin(&mirrored(&here));
-        assert!(listens(&known));
-        assert_eq!((dials(&known)[0].port, dials(&known)[0].remote.port()), (5000, 36424));
+        for (here, peer) in [(here.clone(), 6000), (mirrored(&here), 36424)] {
+            let actions = Listen::new(1).begin(&here);
+            assert!(listens(&actions));
+            assert_eq!((dials(&actions)[1].port, dials(&actions)[1].remote.port()), (0, peer));
+        }
+    }
+
+    #[test]
+    fn a_refused_dial_is_repeated_and_a_primer_is_not() {
+        let mut method = Listen::new(1);
+        let dialled = dials(&method.begin(&view(Role::A, &[5000, 5000], &[6000, 6000])));
+        assert_eq!(method.refused(dialled[0], Refusal::Reset), []);
+        assert_eq!(dials(&method.refused(dialled[1], Refusal::Reset)).len(), 1);
     }
 }

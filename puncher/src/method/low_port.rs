@@ -37,12 +37,18 @@ impl LowPort {
     }
 }
 
-/// Whether every side whose NAT draws can draw from the small pool, and there is one.
+/// Whether a side whose NAT draws can draw from the small pool. Against another that cannot, it still helps.
 pub(crate) fn is_possible(view: &View) -> bool {
-    let draws = |side: &&Side| side.kind() == Kind::Random;
-    let low = |side: &Side| side.low.is_some_and(|external| LOW.contains(&external.port()));
-    let mut drawing = [&view.own, &view.peer].into_iter().filter(draws).peekable();
-    drawing.peek().is_some() && drawing.all(low)
+    [&view.own, &view.peer].into_iter().any(draws_low)
+}
+
+fn draws_low(side: &Side) -> bool {
+    side.kind() == Kind::Random && side.low.is_some_and(|external| LOW.contains(&external.port()))
+}
+
+/// The small one where it was measured, else what was seen.
+fn pool(side: &Side) -> Pool {
+    if draws_low(side) { Pool::Low } else { Pool::of(&side.observations) }
 }
 
 impl Method for LowPort {
@@ -52,7 +58,7 @@ impl Method for LowPort {
             let outlook = Outlook { peer: None, probability: 0.0, because: because.into() };
             return vec![Action::Expect(outlook), Action::GiveUpIn(Duration::ZERO)];
         }
-        let Some(plan) = spray::plan(NAME, view, |_| Pool::Low, &mut self.rng) else {
+        let Some(plan) = spray::plan(NAME, view, pool, &mut self.rng) else {
             return vec![Action::GiveUpIn(Duration::ZERO)];
         };
         self.redraws = plan.redraws;
@@ -123,7 +129,8 @@ mod tests {
         here.own.low = Some("192.0.2.2:777".parse().unwrap());
         assert!(is_possible(&here));
         here.peer.observations[0].external.set_port(1);
-        assert!(!is_possible(&here), "the peer draws, too");
+        assert!(is_possible(&here), "the peer draws from another pool");
+        assert_eq!((pool(&here.own), pool(&here.peer)), (Pool::Low, Pool::Kernel));
         assert!(!is_possible(&view(Role::A, &[5000, 5000], &[6000, 6000])), "nobody draws");
     }
 }

@@ -19,9 +19,9 @@
 use std::time::Duration;
 
 use crate::meeting::Role;
-use crate::method::meet::{dials, listen, window};
+use crate::method::meet::{dials, is_drawn, listen, window};
 use crate::method::redial::Redial;
-use crate::method::view::{Kind, View};
+use crate::method::view::View;
 use crate::method::{Action, Dial, Method, Note, Outlook};
 use crate::predict::predict;
 use crate::socket::{Reach, Refusal};
@@ -42,7 +42,8 @@ enum Part {
 #[derive(Debug)]
 pub struct LowTtl {
     part: Part,
-    own_kind: Kind,
+    changes_port: bool,
+    is_drawn: bool,
     redial: Redial,
 }
 
@@ -50,16 +51,17 @@ impl LowTtl {
     /// Redials follow from the seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { part: Part::Dialler(Vec::new()), own_kind: Kind::Fixed, redial: Redial::new(seed) }
+        let part = Part::Dialler(Vec::new());
+        Self { part, changes_port: false, is_drawn: false, redial: Redial::new(seed) }
     }
 }
 
-/// The side that opens: the one that cannot afford a refusal, because its NAT counts; else role a.
+/// The side that opens: the one that cannot afford a refusal, because its next SYN has another port; else role a.
 fn opener(view: &View) -> Role {
     let other = view.role.other();
-    match (view.own.kind(), view.peer.kind()) {
-        (Kind::Counting, Kind::Fixed | Kind::Random) => view.role,
-        (Kind::Fixed | Kind::Random, Kind::Counting) => other,
+    match (view.own.changes_port(), view.peer.changes_port()) {
+        (true, false) => view.role,
+        (false, true) => other,
         _ => Role::A,
     }
 }
@@ -67,7 +69,8 @@ fn opener(view: &View) -> Role {
 impl Method for LowTtl {
     fn begin(&mut self, view: &View) -> Vec<Action> {
         self.redial.start(view.trip);
-        self.own_kind = view.own.kind();
+        self.changes_port = view.own.changes_port();
+        self.is_drawn = is_drawn(view);
         let window = window(view.round);
         let Some(target) = predict(&view.peer.observations, window - 1, self.redial.rng()) else {
             return vec![Action::GiveUpIn(Duration::ZERO)];
@@ -83,13 +86,19 @@ impl Method for LowTtl {
         } else {
             self.part = Part::Dialler(dials(NAME, &view.own, endpoint, window, Reach::Peer));
         }
-        actions.push(Action::NextRoundIn(view.trips(12, Duration::from_millis(200 * u64::from(view.round)))));
+        actions.push(if self.is_drawn {
+            // A retransmission goes all the way, to where somebody may listen.
+            Action::GiveUpIn(view.trips(12, Duration::from_millis(1500)))
+        } else {
+            Action::NextRoundIn(view.trips(12, Duration::from_millis(200 * u64::from(view.round))))
+        });
         actions
     }
 
     fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
         match self.part {
-            _ if self.own_kind == Kind::Counting => vec![Action::NextRoundIn(Duration::ZERO)],
+            _ if self.is_drawn => Vec::new(),
+            _ if self.changes_port => vec![Action::NextRoundIn(Duration::ZERO)],
             Part::Opener(reach) => {
                 let mut actions = self.redial.again(Dial { reach, ..dial }, why);
                 if !actions.is_empty() {
@@ -106,6 +115,10 @@ impl Method for LowTtl {
             (Note::Open, Part::Dialler(dials)) => std::mem::take(dials),
             (Note::Open, Part::Opener(_)) => Vec::new(),
         }
+    }
+
+    fn samples(&self, round: u32) -> u8 {
+        if round == 1 { 4 } else { 0 }
     }
 
     fn wants_fresh_port(&self, round: u32) -> bool {

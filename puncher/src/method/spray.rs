@@ -27,7 +27,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::meeting::Role;
 use crate::method::meet::{self, window};
-use crate::method::pool::Pool;
+use crate::method::pool::{LOW_SOURCES, Pool};
 use crate::method::view::{Kind, Side, View};
 use crate::method::{Action, Dial, Method, Note, Outlook};
 use crate::predict::predict;
@@ -37,7 +37,7 @@ use crate::socket::{Reach, Refusal};
 pub const NAME: &str = "spray";
 
 /// The chance of missing that sets how many draws are made, if the budget has them.
-const MISS: f64 = 1e-4;
+const MISS: f64 = 1e-6;
 
 /// The guesses that are worth twice the others come first; more only when the draws are too few.
 const FIRST_GUESSES: u32 = 1024;
@@ -84,7 +84,7 @@ impl Method for Spray {
     }
 
     fn samples(&self, round: u32) -> u8 {
-        if round == 1 { 2 } else { 0 }
+        if round == 1 { 4 } else { 0 }
     }
 
     fn wants_hops(&self, _: u32) -> bool {
@@ -126,7 +126,9 @@ pub(crate) fn plan(
 ) -> Option<Plan> {
     let spray =
         Planner { by, view, own_pool: pool(&view.own), peer_pool: pool(&view.peer), opener: opener(view) };
-    match (view.own.kind(), view.peer.kind()) {
+    // A side whose dials have a port each can make one guess only.
+    let kind = |side: &Side| if side.changes_port() { Kind::Counting } else { side.kind() };
+    match (kind(&view.own), kind(&view.peer)) {
         (Kind::Fixed, Kind::Random) => spray.seek(rng),
         (Kind::Random, Kind::Fixed) => spray.hide(rng),
         (Kind::Counting, Kind::Random) => spray.count(),
@@ -147,12 +149,16 @@ fn opener(view: &View) -> Role {
 
 /// How many guesses and draws the two budgets give.
 fn guesses_and_draws(pool: Pool, guesses: u32, draws: u32) -> (u32, u32) {
-    let mut wanted = FIRST_GUESSES.min(guesses);
-    if pool.size() <= FIRST_GUESSES {
+    let wanted = match pool {
+        Pool::Kernel => FIRST_GUESSES,
         // As many of each as of the other: the fewest in all.
-        wanted = ((f64::from(pool.size()) * -MISS.ln()).sqrt().ceil() as u32).min(guesses);
-    }
-    let needed = pool.draws_needed(wanted, MISS);
+        Pool::Low => (f64::from(pool.size()) * -MISS.ln()).sqrt().ceil() as u32,
+        Pool::Range { .. } => pool.size(),
+    };
+    let mut wanted = wanted.min(guesses);
+    // Where a range begins and ends is not known for sure: part of the guesses may lie beside it.
+    let surely = if matches!(pool, Pool::Range { .. }) { wanted / 4 } else { wanted };
+    let needed = pool.draws_needed(surely.max(1), MISS);
     if needed > draws {
         wanted = guesses.min(pool.size());
     }
@@ -253,11 +259,12 @@ impl Planner<'_> {
     }
 }
 
-/// Draws that fill the pool, or as many as the budget has.
+/// Draws that fill the pool, or as many as the budget has. How large a range is nobody knows for sure.
 fn filling(pool: Pool, syns: u32) -> u32 {
-    let fill = (f64::from(pool.size()) * FILL).ceil() as u32;
-    let sources = if pool == Pool::Low { 512 } else { u32::MAX };
-    fill.min(syns).min(sources)
+    match pool {
+        Pool::Low => ((f64::from(pool.size()) * FILL).ceil() as u32).min(LOW_SOURCES.len() as u32).min(syns),
+        Pool::Kernel | Pool::Range { .. } => syns,
+    }
 }
 
 /// The chance that one of so many draws, all different because they go to one endpoint, is a certain port.

@@ -18,6 +18,8 @@ pub struct Side {
     pub observations: Vec<Observation>,
     /// The mapping of a source port below 1024, when it may bind one and has measured it.
     pub low: Option<SocketAddrV4>,
+    /// Whether its external port holds for one dial only, because its NAT keeps a port once.
+    pub kept_once: bool,
     /// Whether a reset or an ICMP error has come back for one of its dials.
     pub refused: bool,
     /// SYNs it may still send.
@@ -47,8 +49,15 @@ impl Side {
         match allocation(&self.observations) {
             Some(Allocation::None | Allocation::Preserving | Allocation::Observed) => Kind::Fixed,
             Some(Allocation::Sequential { .. }) => Kind::Counting,
-            Some(Allocation::Random) | None => Kind::Random,
+            // Until it has moved to a port that has not spoken yet.
+            Some(Allocation::Random | Allocation::KeptOnce) | None => Kind::Random,
         }
+    }
+
+    /// Whether each dial has an external port of its own, so that neither guesses nor repetitions share one.
+    #[must_use]
+    pub fn changes_port(&self) -> bool {
+        self.kept_once || self.kind() == Kind::Counting
     }
 
     /// Its external address, as last seen.
@@ -124,6 +133,7 @@ pub(crate) mod tests {
             local: "10.0.1.2:5000".parse().unwrap(),
             observations: seen(external),
             low: None,
+            kept_once: false,
             refused: false,
             syns: 1280,
             hops: 2,

@@ -14,6 +14,11 @@ pub enum Draws {
     /// As the kernel draws from 1024 to 65535: `1024 + r % 64512` with a 16-bit `r`, so that the first 1,024 ports
     /// come twice as often (`nf_nat_l4proto_unique_tuple` in `net/netfilter/nf_nat_core.c`).
     Kernel,
+    /// By a hash of the two endpoints: every port equally often, and two draws may be alike.
+    Hashed {
+        /// Ports in the pool, at least 1.
+        ports: u32,
+    },
 }
 
 impl Draws {
@@ -21,7 +26,7 @@ impl Draws {
     #[must_use]
     pub fn ports(self) -> u32 {
         match self {
-            Self::Even { ports } => ports,
+            Self::Even { ports } | Self::Hashed { ports } => ports,
             Self::Kernel => 64_512,
         }
     }
@@ -31,51 +36,42 @@ impl Draws {
     pub fn covered(self, guesses: u32) -> f64 {
         let guesses = guesses.min(self.ports());
         match self {
-            Self::Even { ports } => f64::from(guesses) / f64::from(ports),
+            Self::Even { ports } | Self::Hashed { ports } => f64::from(guesses) / f64::from(ports),
             Self::Kernel => (f64::from(guesses) + f64::from(guesses.min(1024))) / 65_536.0,
         }
     }
 }
 
-/// Probability that at least one of `guesses` distinct guesses meets one of `draws_made` distinct draws.
+/// Probability that at least one of `guesses` distinct guesses meets one of `draws_made` draws.
 ///
-/// The kernel never draws a port twice towards the same remote endpoint, so the draws are without replacement: for an
+/// The kernel never draws a port twice towards the same remote endpoint, so its draws are without replacement: for an
 /// even pool of D ports the result is 1 - C(D-N, M) / C(D, M). For the kernel's own pool the likeliest ports are
 /// guessed first.
 #[must_use]
 pub fn one_side_guesses(draws: Draws, guesses: u32, draws_made: u32) -> f64 {
-    let guesses = guesses.min(draws.ports());
-    let weight = |port: u32| match draws {
-        Draws::Even { .. } => 1.0,
-        Draws::Kernel if port < 1024 => 2.0,
-        Draws::Kernel => 1.0,
-    };
-    let total = match draws {
-        Draws::Even { ports } => f64::from(ports),
-        Draws::Kernel => 65_536.0,
-    };
-    let guessed: f64 = match draws {
-        Draws::Even { .. } => f64::from(guesses),
-        Draws::Kernel => f64::from(guesses) + f64::from(guesses.min(1024)),
-    };
-    let mut missed = 1.0;
+    let ports = draws.ports();
+    let guesses = guesses.min(ports);
+    let guessed = draws.covered(guesses);
     // What earlier draws took away, all of it outside the guesses: each is a port of average weight there.
-    let outside = f64::from(draws.ports() - guesses);
-    let mean = if outside > 0.0 { (total - guessed) / outside } else { weight(0) };
-    for made in 0..draws_made.min(draws.ports()) {
-        let left = total - mean * f64::from(made);
-        missed *= (1.0 - guessed / left).max(0.0);
-    }
-    1.0 - missed
+    let outside = f64::from(ports - guesses);
+    let mean = if outside > 0.0 { (1.0 - guessed) / outside } else { guessed };
+    let taken = |made: u32| match draws {
+        Draws::Hashed { .. } => 0.0,
+        Draws::Even { .. } | Draws::Kernel => mean * f64::from(made),
+    };
+    let draws_made = if matches!(draws, Draws::Hashed { .. }) { draws_made } else { draws_made.min(ports) };
+    let miss = |made: u32| {
+        let left = 1.0 - taken(made);
+        if left <= guessed { 0.0 } else { 1.0 - guessed / left }
+    };
+    1.0 - (0..draws_made).map(miss).product::<f64>()
 }
 
-/// Probability that two sides that both draw, and both guess, meet: each sends `syns` SYNs, from as many ports to as
-/// many guesses. A pair of SYNs meets when each hits the other's port: 1 - exp(-(S/D)^2) for a pool of D on each side.
+/// Probability that two sides that both draw meet. Both have agreed upon one port of each: each side draws towards the
+/// other's, `syns` times, and a pair of SYNs meets when both sides drew what was agreed.
 #[must_use]
-pub fn both_sides_guess(a: Draws, b: Draws, syns_a: u32, syns_b: u32) -> f64 {
-    let pairs = f64::from(syns_a) * f64::from(syns_b);
-    let meeting = pairs / (f64::from(a.ports()) * f64::from(b.ports()));
-    1.0 - (-meeting).exp()
+pub fn both_sides_draw(a: Draws, b: Draws, syns_a: u32, syns_b: u32) -> f64 {
+    one_side_guesses(a, 1, syns_a) * one_side_guesses(b, 1, syns_b)
 }
 
 #[cfg(test)]
@@ -112,10 +108,22 @@ mod tests {
     }
 
     #[test]
-    fn two_drawing_sides_need_many() {
-        close(both_sides_guess(KERNEL_EVEN, KERNEL_EVEN, 1024, 1024), 2.5e-4, 1e-5);
+    fn a_hash_may_come_up_twice() {
+        close(one_side_guesses(Draws::Hashed { ports: 1000 }, 1, 1000), 0.632, 1e-3);
+        close(one_side_guesses(Draws::Even { ports: 1000 }, 1, 1000), 1.0, 1e-9);
+    }
+
+    #[test]
+    fn one_guess_is_met_by_what_the_budget_draws() {
+        close(one_side_guesses(Draws::Kernel, 1, 4096), 0.12, 5e-3);
+        close(one_side_guesses(KERNEL_EVEN, 1, 4096), 4096.0 / 64_512.0, 1e-9);
+    }
+
+    #[test]
+    fn two_drawing_sides_need_many_or_a_small_pool() {
+        close(both_sides_draw(Draws::Kernel, Draws::Kernel, 1280, 1280), 0.0015, 1e-4);
         let small = Draws::Even { ports: 424 };
-        close(both_sides_guess(small, small, 424, 424), 0.632, 1e-3);
-        close(both_sides_guess(small, small, 848, 848), 0.982, 1e-3);
+        close(both_sides_draw(small, small, 424, 424), 1.0, 1e-9);
+        close(both_sides_draw(small, small, 212, 212), 0.25, 1e-9);
     }
 }

@@ -1,0 +1,165 @@
+//! One side's NATs as the other side meets them: what is known of its next external port, and who is let in.
+
+use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Pool, SynAfterSyn, Translation};
+use crate::model::suite::LowPorts;
+
+use super::birthday::Draws;
+use super::ports;
+
+/// The pool for source ports from 512 to 1023, which the kernel maps to 600 to 1023
+/// (`nf_nat_l4proto_unique_tuple` in `net/netfilter/nf_nat_core.c`).
+const LOW: Draws = Draws::Even { ports: 424 };
+
+/// What the other side knows of this side's next external port.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Port {
+    /// It is the one that was observed, whatever the destination.
+    Known,
+    /// It is known for the first connection from a fresh internal port, and not for a second one.
+    KnownOnce,
+    /// Each new connection has the next one.
+    Counted,
+    /// Each new connection draws one.
+    Drawn(Draws),
+}
+
+/// A side.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Side<'a> {
+    nats: &'a [&'a Behavior],
+    /// From source ports of the process's choice.
+    pub(super) port: Port,
+    /// From source ports below 1024, where they make a difference and may be used.
+    pub(super) low: Option<Draws>,
+}
+
+impl<'a> Side<'a> {
+    /// A side behind these NATs, innermost first.
+    pub(super) fn of(nats: &'a [&'a Behavior], low_ports: LowPorts) -> Self {
+        let port = nats.iter().fold(Port::Known, |inside, nat| behind(nat, inside));
+        let draws = matches!(port, Port::Drawn(_));
+        let keeps_low = nats.iter().all(|nat| keeps_low_ports(nat));
+        let low = (draws && keeps_low && low_ports == LowPorts::Allowed).then_some(LOW);
+        Self { nats, port, low }
+    }
+
+    /// What it draws from; `None` if nothing is drawn.
+    pub(super) fn draws(&self) -> Option<Draws> {
+        match self.port {
+            Port::Drawn(draws) => Some(draws),
+            Port::Known | Port::KnownOnce | Port::Counted => None,
+        }
+    }
+
+    /// Among how many ports the external one is that may be the internal one: 1 where it is kept.
+    pub(super) fn kept_among(&self) -> u32 {
+        let changes = |nat: &&&Behavior| {
+            nat.translation == Translation::Nat && nat.allocation != Allocation::Preserving
+        };
+        self.nats.iter().filter(changes).map(|nat| ports(nat)).max().unwrap_or(1)
+    }
+
+    /// Whether its external and internal endpoints are the same.
+    pub(super) fn is_untranslated(&self) -> bool {
+        self.nats.iter().all(|nat| nat.translation != Translation::Nat)
+    }
+
+    /// Whether a SYN from an address that it has sent to gets in, from any port.
+    pub(super) fn admits_address(&self) -> bool {
+        let lets_in = |nat: &&Behavior| {
+            nat.translation == Translation::Router || nat.filtering != Filtering::AddressAndPortDependent
+        };
+        self.nats.iter().all(lets_in)
+    }
+
+    /// Whether a SYN from anyone gets in.
+    pub(super) fn admits_anyone(&self) -> bool {
+        super::admits_stranger(self.nats)
+    }
+
+    /// Whether a NAT of it refuses a SYN from where a SYN went to.
+    pub(super) fn refuses_syn_after_syn(&self) -> bool {
+        let refuses = |nat: &&Behavior| {
+            nat.translation != Translation::Router && nat.syn_after_syn != SynAfterSyn::Accept
+        };
+        self.nats.iter().any(refuses)
+    }
+}
+
+/// What is known of a port behind one more NAT.
+fn behind(nat: &Behavior, inside: Port) -> Port {
+    if nat.translation != Translation::Nat {
+        return inside;
+    }
+    let own = match nat.allocation {
+        Allocation::Preserving if nat.mapping == Mapping::EndpointIndependent => return inside,
+        // Each internal endpoint's first connection keeps its port; what is drawn inside is always a new one.
+        Allocation::Preserving => {
+            return if inside == Port::Known { Port::KnownOnce } else { inside };
+        }
+        Allocation::Sequential { .. } => Port::Counted,
+        Allocation::Random if nat.pool == Pool::Kernel => Port::Drawn(Draws::Kernel),
+        Allocation::Random => Port::Drawn(Draws::Even { ports: ports(nat) }),
+        Allocation::Hash { .. } => Port::Drawn(Draws::Hashed { ports: ports(nat) }),
+    };
+    // An endpoint-independent mapping can be observed, whatever its allocation, as long as the inside stays the same.
+    if nat.mapping == Mapping::EndpointIndependent && inside == Port::Known { Port::Known } else { own }
+}
+
+/// Whether low source ports stay in the small pool: RFC 4787 REQ-3 asks for it, and the kernel's own pool does it.
+fn keeps_low_ports(nat: &Behavior) -> bool {
+    let by_kernel = matches!(nat.allocation, Allocation::Preserving | Allocation::Random);
+    nat.translation != Translation::Nat || (by_kernel && nat.pool == Pool::Kernel)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nat(mapping: Mapping, allocation: Allocation) -> Behavior {
+        Behavior { mapping, allocation, ..Behavior::port_preserving() }
+    }
+
+    fn port(nats: &[&Behavior]) -> Port {
+        Side::of(nats, LowPorts::Allowed).port
+    }
+
+    #[test]
+    fn a_chain_of_nats_is_as_hard_as_what_it_makes_of_a_port() {
+        use Mapping::{AddressAndPortDependent as Apdm, EndpointIndependent as Eim};
+        let kept = Behavior::port_preserving();
+        let random = nat(Apdm, Allocation::Random);
+        let eim_random = nat(Eim, Allocation::Random);
+        let counts = nat(Apdm, Allocation::Sequential { step: 1 });
+        let once = nat(Apdm, Allocation::Preserving);
+        for (nats, expected) in [
+            (&[][..], Port::Known),
+            (&[&kept, &eim_random], Port::Known),
+            (&[&random, &kept], Port::Drawn(Draws::Kernel)),
+            (&[&random, &eim_random], Port::Drawn(Draws::Kernel)),
+            (&[&random, &counts], Port::Counted),
+            (&[&counts, &random], Port::Drawn(Draws::Kernel)),
+            (&[&once], Port::KnownOnce),
+            (&[&kept, &once, &kept], Port::KnownOnce),
+            (&[&random, &once], Port::Drawn(Draws::Kernel)),
+        ] {
+            assert_eq!(port(nats), expected, "{nats:?}");
+        }
+    }
+
+    #[test]
+    fn low_ports_help_where_every_nat_keeps_them_low() {
+        let random = nat(Mapping::AddressAndPortDependent, Allocation::Random);
+        let kept = Behavior::port_preserving();
+        let ranged = Behavior {
+            pool: Pool::Range(crate::model::behavior::PortRange { low: 40_000, high: 40_999 }),
+            ..random
+        };
+        let low = |nats: &[&Behavior], allowed| Side::of(nats, allowed).low;
+        assert_eq!(low(&[&random, &kept], LowPorts::Allowed), Some(LOW));
+        assert_eq!(low(&[&random], LowPorts::Forbidden), None);
+        assert_eq!(low(&[&ranged], LowPorts::Allowed), None);
+        assert_eq!(low(&[&random, &ranged], LowPorts::Allowed), None);
+        assert_eq!(low(&[&kept], LowPorts::Allowed), None, "nothing is drawn");
+    }
+}

@@ -1,0 +1,184 @@
+//! What theory says of well-known pairs, by hand calculation or by the facts that were measured.
+
+use super::*;
+use crate::model::behavior::{Hairpinning, PortRange, SynAfterSyn};
+use crate::model::suite::{Budget, LowPorts};
+
+fn kept() -> Behavior {
+    Behavior::port_preserving()
+}
+
+fn draws(allocation: Allocation) -> Behavior {
+    Behavior { mapping: Mapping::AddressAndPortDependent, allocation, ..kept() }
+}
+
+fn random() -> Behavior {
+    draws(Allocation::Random)
+}
+
+fn sequential() -> Behavior {
+    draws(Allocation::Sequential { step: 1 })
+}
+
+fn block(size: u16) -> Behavior {
+    let range = PortRange { low: 1024, high: 5119 };
+    Behavior { pool: Pool::Blocks { range, size }, ..random() }
+}
+
+fn forbidden() -> Budget {
+    Budget { low_ports: LowPorts::Forbidden, ..Budget::default() }
+}
+
+fn situation<'a>(a: &'a Behavior, b: &'a Behavior, method: &'a str) -> Situation<'a> {
+    Situation {
+        a: vec![a],
+        b: vec![b],
+        common: Vec::new(),
+        competing: [0, 0],
+        method,
+        budget: forbidden(),
+        skew_ms: 0.0,
+        trip: Duration::from_millis(10),
+    }
+}
+
+fn probability(situation: &Situation<'_>) -> f64 {
+    expect(situation).expect("a known method").probability
+}
+
+fn chance(a: &Behavior, b: &Behavior, method: &str) -> f64 {
+    probability(&situation(a, b, method))
+}
+
+fn close(found: f64, expected: f64, within: f64) {
+    assert!((found - expected).abs() < within, "found {found}, expected {expected}");
+}
+
+#[test]
+fn two_predictable_nats_always_connect() {
+    for a in [kept(), sequential(), draws(Allocation::Preserving)] {
+        for b in [kept(), sequential()] {
+            for method in ["simultaneous-open", "sequential", "low-ttl", "spray", "auto"] {
+                close(chance(&a, &b, method), 1.0, f64::EPSILON);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_observed_port_is_the_next_one_only_where_the_mapping_stays() {
+    close(chance(&kept(), &kept(), "observed-port"), 1.0, f64::EPSILON);
+    close(chance(&kept(), &sequential(), "observed-port"), 0.0, f64::EPSILON);
+    let observed_only = Behavior { allocation: Allocation::Random, ..kept() };
+    close(chance(&kept(), &observed_only, "observed-port"), 1.0, f64::EPSILON);
+    close(chance(&kept(), &observed_only, "preserved-port"), 0.0, 1e-4);
+    close(chance(&kept(), &draws(Allocation::Preserving), "preserved-port"), 1.0, f64::EPSILON);
+}
+
+#[test]
+fn one_guess_at_a_random_port_is_hopeless() {
+    close(chance(&kept(), &random(), "simultaneous-open"), 2.0 / 65_536.0, 1e-12);
+    close(chance(&kept(), &block(64), "simultaneous-open"), 1.0 / 64.0, 1e-12);
+}
+
+#[test]
+fn spraying_passes_one_random_nat_and_not_two() {
+    assert!(chance(&kept(), &random(), "spray") > 0.9999);
+    assert!(chance(&random(), &kept(), "auto") > 0.9999);
+    close(chance(&random(), &random(), "auto"), 0.0015, 1e-4);
+    let large = Budget { syns: 4096, ..forbidden() };
+    close(
+        probability(&Situation { budget: large, ..situation(&sequential(), &random(), "spray") }),
+        0.12,
+        5e-3,
+    );
+    close(chance(&block(64), &block(64), "auto"), 1.0, 1e-5);
+}
+
+#[test]
+fn low_ports_pass_two_random_nats() {
+    let nat = random();
+    let allowed = |method| Situation { budget: Budget::default(), ..situation(&nat, &nat, method) };
+    assert!(probability(&allowed("low-port")) > 0.999);
+    assert!(probability(&allowed("auto")) > 0.999);
+    close(chance(&nat, &nat, "low-port"), 0.0, f64::EPSILON);
+    close(
+        probability(&Situation { budget: Budget::default(), ..situation(&kept(), &kept(), "low-port") }),
+        0.0,
+        1e-12,
+    );
+}
+
+#[test]
+fn a_filter_by_address_lets_a_random_port_in() {
+    let open = Behavior { filtering: Filtering::AddressDependent, ..kept() };
+    for method in ["listen", "hairpin", "auto"] {
+        close(chance(&open, &random(), method), 1.0, f64::EPSILON);
+    }
+    close(chance(&kept(), &random(), "listen"), 0.0, f64::EPSILON);
+    close(chance(&kept(), &kept(), "listen"), 0.0, f64::EPSILON);
+    let router = Behavior { translation: Translation::Router, ..kept() };
+    close(chance(&router, &random(), "simultaneous-open"), 1.0, f64::EPSILON);
+    close(chance(&router, &random(), "private"), 1.0, f64::EPSILON);
+    close(chance(&kept(), &kept(), "private"), 0.0, f64::EPSILON);
+}
+
+#[test]
+fn nothing_passes_two_nats_that_refuse_a_syn_after_a_syn() {
+    let refuses = Behavior { syn_after_syn: SynAfterSyn::Drop, ..kept() };
+    for method in METHODS {
+        close(chance(&refuses, &refuses, method), 0.0, f64::EPSILON);
+    }
+    close(chance(&refuses, &kept(), "auto"), 1.0, f64::EPSILON);
+    let open = Behavior { filtering: Filtering::EndpointIndependent, ..refuses };
+    close(chance(&refuses, &open, "auto"), 1.0, f64::EPSILON);
+    close(chance(&refuses, &open, "simultaneous-open"), 0.0, f64::EPSILON);
+}
+
+#[test]
+fn a_window_covers_competing_mappings() {
+    let (kept, counts) = (kept(), sequential());
+    let disturbed = |method| Situation { competing: [0, 7], ..situation(&kept, &counts, method) };
+    close(probability(&disturbed("sequential")), 1.0, f64::EPSILON);
+    close(probability(&disturbed("auto")), 1.0, f64::EPSILON);
+    close(probability(&disturbed("simultaneous-open")), 0.0, f64::EPSILON);
+}
+
+#[test]
+fn below_one_nat_the_common_network_or_a_hairpin_leads_across() {
+    let (inner, outer) = (kept(), kept());
+    let turning = Behavior { hairpinning: Hairpinning::On, ..kept() };
+    let below = |inner: Vec<&'static Behavior>, common: &'static Behavior, method| {
+        probability(&Situation {
+            a: inner.clone(),
+            b: inner,
+            common: vec![common],
+            ..situation(common, common, method)
+        })
+    };
+    let [inner, outer, turning] = [inner, outer, turning].map(|nat| &*Box::leak(Box::new(nat)));
+    close(below(vec![], outer, "auto"), 1.0, f64::EPSILON);
+    close(below(vec![], outer, "private"), 1.0, f64::EPSILON);
+    close(below(vec![], outer, "hairpin"), 0.0, f64::EPSILON);
+    close(below(vec![inner], outer, "auto"), 0.0, f64::EPSILON);
+    close(below(vec![inner], turning, "auto"), 1.0, f64::EPSILON);
+    close(below(vec![inner], turning, "hairpin"), 1.0, f64::EPSILON);
+    close(below(vec![inner], turning, "private"), 0.0, f64::EPSILON);
+}
+
+#[test]
+fn who_begins_when_the_other_has_given_up_never_meets() {
+    let nat = kept();
+    let late = Situation { skew_ms: 2_990.0, ..situation(&nat, &nat, "auto") };
+    close(probability(&late), 0.0, f64::EPSILON);
+}
+
+#[test]
+fn every_method_says_why() {
+    for method in METHODS {
+        let expected = expect(&situation(&kept(), &random(), method)).expect("a known method");
+        assert!(expected.because.len() > 20, "{method}: {}", expected.because);
+        assert!((0.0..=1.0).contains(&expected.probability), "{method}");
+    }
+    assert!(expect(&situation(&kept(), &kept(), "their-own")).is_none());
+}
