@@ -1,6 +1,5 @@
 //! A wire carries frames as its conditions say, and tells what it saw.
 
-mod bench;
 mod cable;
 mod captured;
 mod carries;

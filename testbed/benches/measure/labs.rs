@@ -1,0 +1,129 @@
+//! Building and dropping a lab of five nodes with two NATs, beside the same made by plain commands.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use testbed::lab::nat_rules::{NatConfig, NatSite, render};
+use testbed::lab::{Lab, WireEngine};
+use testbed::model::catalogue::Catalogue;
+use testbed::model::topology::{NodeName, Topology};
+use testbed::model::{embedded, topology_file};
+use tokio::runtime::Runtime;
+
+use crate::table::Table;
+
+/// Labs that are built of each kind.
+const LABS: usize = 40;
+
+/// Labs that one start of a script builds.
+const PER_SCRIPT: u32 = 5;
+
+/// The NAT on both sides: the kernel's masquerade, keeping ports.
+const NAT: &str = "port-preserving";
+
+pub(crate) fn pair() -> Topology {
+    let pair = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is embedded");
+    topology_file::parse(pair.file, pair.text).expect("a good file")
+}
+
+/// What builds labs: the thread of their wires, and a runtime.
+pub(crate) struct Builder {
+    pub(crate) engine: WireEngine,
+    pub(crate) runtime: Runtime,
+    pub(crate) topology: Topology,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            engine: WireEngine::start().expect("a thread"),
+            runtime: Runtime::new().expect("a runtime"),
+            topology: pair(),
+        }
+    }
+
+    /// A lab with both NATs' rules.
+    pub(crate) fn build(&self) -> Lab {
+        let none = BTreeSet::new();
+        let lab = self.runtime.block_on(Lab::build(&self.topology, &none, &self.engine));
+        let mut lab = lab.expect("a lab");
+        for node in ["nat-a", "nat-b"] {
+            let node = NodeName::new(node).expect("a good name");
+            let config = config(&lab, &node);
+            lab.set_nat(&node, &config).expect("rules");
+        }
+        lab
+    }
+}
+
+fn config(lab: &Lab, node: &NodeName) -> NatConfig {
+    let catalogue = Catalogue::embedded();
+    let behavior = catalogue.get(NAT).expect("it is in the catalogue").behavior;
+    render(&behavior, &NatSite::of(lab.plan(), node).expect("an address"))
+}
+
+pub(crate) fn build(table: &mut Table) {
+    let builder = Builder::new();
+    drop(builder.build());
+    let (mut built, mut dropped, mut plain, mut batch) = (vec![], vec![], vec![], vec![]);
+    for round in 0..LABS {
+        let start = Instant::now();
+        let lab = builder.build();
+        built.push(start.elapsed());
+        let start = Instant::now();
+        drop(lab);
+        dropped.push(start.elapsed());
+        if round % PER_SCRIPT as usize == 0 {
+            plain.push(script("plain.sh"));
+            batch.push(script("batch.sh"));
+        }
+    }
+    let ours = table.add_times("lab of 5 nodes, 2 masquerade NATs, 2 wires: build", &built);
+    table.add_times("the same: drop", &dropped);
+    let by_commands = table.add_times("the same without wires, by single ip and nft commands: build", &plain);
+    let by_batch = table.add_times("the same without wires, by ip -batch and nft -f: build", &batch);
+    table.add("single commands against ours", "times", vec![by_commands / ours]);
+    table.add("batches against ours", "times", vec![by_batch / ours]);
+}
+
+/// Time per lab of a script that builds some, in a mount and network namespace of its own.
+fn script(name: &str) -> Duration {
+    let script = repository().join("scripts/bench.d").join(name);
+    let output = Command::new("unshare")
+        .args(["--net", "--mount", "bash"])
+        .arg(script)
+        .arg(PER_SCRIPT.to_string())
+        .output()
+        .expect("unshare, which is part of util-linux");
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    let micros: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("microseconds");
+    Duration::from_secs_f64(micros / 1e6 / f64::from(PER_SCRIPT))
+}
+
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+pub(crate) fn rulesets(table: &mut Table) {
+    let builder = Builder::new();
+    let mut lab = builder.build();
+    let node = NodeName::new("nat-a").expect("a good name");
+    let config = config(&lab, &node);
+    let (mut ours, mut by_program) = (vec![], vec![]);
+    let file = std::env::temp_dir().join(format!("bench-{}.nft", std::process::id()));
+    std::fs::write(&file, format!("flush ruleset\n{}", config.ruleset)).expect("a temporary file");
+    for _ in 0..LABS {
+        let start = Instant::now();
+        lab.set_nat(&node, &config).expect("rules");
+        ours.push(start.elapsed());
+        let load = || Command::new("nft").arg("-f").arg(&file).status().expect("nft").success();
+        let start = Instant::now();
+        assert!(lab.node(&node).expect("a node").enter(|_| load()).expect("a namespace"));
+        by_program.push(start.elapsed());
+    }
+    let _ = std::fs::remove_file(&file);
+    table.add_times("a NAT's rules and settings, in process", &ours);
+    table.add_times("the same rules by nft -f", &by_program);
+}
