@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::cli::explain::ExplainArgs;
 use crate::cli::filter::Filter;
 use crate::cli::rights::Rights;
+use crate::model::shard::Wanted;
 use crate::run::Keep;
 
 /// Builds real NATs out of the Linux kernel and tells the truth about TCP hole punching across them.
@@ -41,6 +42,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Say what changed from one run to another: two kernels, two versions of a puncher
     Diff(DiffArgs),
+    /// Join the parts of a run that was split by --shard
+    Merge(MergeArgs),
     /// Keep what a run found, for `run --baseline`
     #[command(subcommand)]
     Baseline(BaselineCommand),
@@ -70,13 +73,16 @@ pub struct RunArgs {
     /// Which cells.
     #[command(flatten)]
     pub selection: Selection,
+    /// Only this share of the cells, split evenly by expected time: 2/8; auto and auto/8 ask Slurm and Kubernetes
+    #[arg(long, value_name = "N/M")]
+    pub shard: Option<Wanted>,
     /// Add trials to a cell until a sequential test is sure of it, but no more than N in all
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub until_sure: Option<NonZeroU32>,
     /// Trials at the same time [default: 16 a processor]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub jobs: Option<NonZeroU32>,
-    /// Fixes all randomness that is not the kernel's [default: the time; it is recorded]
+    /// Fixes all randomness that is not the kernel's [default: the time, or 1 with --shard; it is recorded]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// An empty or new folder for the results [default: testbed-runs/SUITE-1, -2, …]
@@ -193,6 +199,20 @@ pub struct DiffArgs {
     /// As Markdown, for job summaries
     #[arg(long)]
     pub markdown: bool,
+}
+
+/// `testbed merge`.
+#[derive(Debug, clap::Args)]
+pub struct MergeArgs {
+    /// The folders of all parts
+    #[arg(required = true)]
+    pub parts: Vec<PathBuf>,
+    /// An empty or new folder for the whole
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Compare with what an earlier run found, and fail on a change
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
 }
 
 /// `testbed baseline`.

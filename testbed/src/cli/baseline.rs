@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::cli::args::{BaselineUpdateArgs, DiffArgs, Selection};
+use crate::cli::args::{BaselineUpdateArgs, DiffArgs};
 use crate::cli::failure::Failure;
 use crate::cli::list::print;
 use crate::report::baseline::Baseline;
@@ -20,8 +20,16 @@ const COMPARISON: &str = "comparison.md";
 pub struct Known {
     baseline: Baseline,
     file: PathBuf,
-    /// Whether cells that the run has not are lost, or were not asked for.
-    narrowed: bool,
+    extent: Extent,
+}
+
+/// How much of a suite was run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it: a cell that is not there is lost.
+    Whole,
+    /// Some cells: what is not there was not asked for.
+    Narrowed,
 }
 
 /// Reads a baseline that must be of this suite.
@@ -38,15 +46,14 @@ pub fn of_suite(file: &Path, suite: &str) -> Result<Known, Failure> {
         );
         return Err(Failure::with_help(message, "testbed baseline update RUN FILE writes one"));
     }
-    Ok(Known { baseline, file: file.to_owned(), narrowed: false })
+    Ok(Known { baseline, file: file.to_owned(), extent: Extent::Whole })
 }
 
 impl Known {
-    /// The same, for a run of some of the cells only, if the selection names fewer.
+    /// The same, for a run of so much of the suite.
     #[must_use]
-    pub fn within(self, selection: &Selection) -> Self {
-        let narrowed = !selection.filter.is_empty() || selection.method.is_some();
-        Self { narrowed, ..self }
+    pub fn for_run_of(self, extent: Extent) -> Self {
+        Self { extent, ..self }
     }
 }
 
@@ -55,9 +62,9 @@ impl Known {
 /// # Errors
 /// When it cannot be written.
 pub fn compare(recorded: &Recorded, known: Known) -> Result<u8, Failure> {
-    let Known { mut baseline, file, narrowed } = known;
+    let Known { mut baseline, file, extent } = known;
     let now = Baseline::from(&recorded.results);
-    if narrowed {
+    if extent == Extent::Narrowed {
         baseline.cells.retain(|id, _| now.cells.contains_key(id));
         baseline.checks.retain(|id, _| now.checks.contains_key(id));
     }

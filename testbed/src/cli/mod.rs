@@ -7,11 +7,13 @@ pub mod explain;
 pub mod failure;
 pub mod filter;
 pub mod list;
+pub mod merge;
 pub mod nat;
 pub mod prove;
 pub mod rights;
 pub mod run;
 pub mod select;
+pub mod shard;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Plan(args) => list::plan(&args),
         Command::Report(args) => list::report(&args),
         Command::Diff(args) => baseline::diff(&args),
+        Command::Merge(args) => merge::run(&args),
         Command::Baseline(BaselineCommand::Update(args)) => baseline::update(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Nat(NatCommand::List) => nat::list(),

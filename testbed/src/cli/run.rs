@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::args::RunArgs;
-use crate::cli::baseline;
+use crate::cli::baseline::{self, Extent};
 use crate::cli::failure::Failure;
 use crate::cli::list::{print, terminal_width};
 use crate::cli::rights;
 use crate::cli::select::{self, Selected};
+use crate::cli::shard;
 use crate::model::catalogue::Catalogue;
 use crate::model::template;
 use crate::report::folder::Folder;
@@ -33,6 +34,7 @@ const JOBS_PER_PROCESSOR: usize = 16;
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let catalogue = Catalogue::embedded();
     let selected = select::select(&args.selection, &catalogue)?;
+    let (selected, part) = shard::take(selected, args.shard, &catalogue)?;
     let puncher = puncher(args.puncher.as_deref(), &selected)?;
     let known =
         args.baseline.as_deref().map(|file| baseline::of_suite(file, &selected.suite.name)).transpose()?;
@@ -42,12 +44,12 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let keys = keys(folder.path())?;
     let request = Request {
         suite: selected.suite,
-        cells_of_run: selected.cells.len(),
+        part,
         until_sure: args.until_sure.map(NonZeroU32::get),
         cells: selected.cells,
         catalogue,
         jobs: args.jobs.map_or_else(default_jobs, |jobs| jobs.get() as usize),
-        seed: args.seed.unwrap_or_else(clock_seed),
+        seed: args.seed.unwrap_or_else(|| if args.shard.is_some() { 1 } else { clock_seed() }),
         puncher,
         keys: keys.clone(),
         keep: args.keep.into(),
@@ -58,11 +60,17 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let recorded = recorded?;
     let code = conclude(&recorded)?;
     let changed = match known {
-        Some(known) => baseline::compare(&recorded, known.within(&args.selection))?,
+        Some(known) => baseline::compare(&recorded, known.for_run_of(extent(args)))?,
         None => 0,
     };
     // Something that broke, 2, outweighs a change, 1; so does that nothing ran, 4.
     Ok(ExitCode::from(code.max(changed)))
+}
+
+/// How much of the suite is asked for.
+fn extent(args: &RunArgs) -> Extent {
+    let whole = args.selection.filter.is_empty() && args.selection.method.is_none() && args.shard.is_none();
+    if whole { Extent::Whole } else { Extent::Narrowed }
 }
 
 /// Runs, and records what happens until the end or until Ctrl-C.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::model::evidence::{Evidence, Nanos};
 use crate::model::outcome::{CellResult, Expectation, Trial};
+use crate::model::shard::Part;
 use crate::model::suite::Cell;
 
 /// What is known of a run before its first trial.
@@ -16,6 +17,8 @@ pub struct RunInfo {
     pub suite: String,
     /// The cells that will run, after the filter.
     pub cells: Vec<Cell>,
+    /// Which part of the run these are.
+    pub part: Part,
     /// Trials a cell.
     pub trials: u32,
     /// Trials at the same time.
@@ -110,12 +113,16 @@ pub struct LinkRecord {
 }
 
 impl Artefacts {
+    /// Below the run's folder, where all artefacts lie.
+    pub const FOLDER: &str = "cells";
+
     /// The folder of a trial's artefacts, below the run's: the cell's id with its slashes made harmless, and the number.
     #[must_use]
     pub fn folder(cell: &str, number: u32) -> String {
         let harmless = |c: char| if c.is_ascii_alphanumeric() || "-+=._".contains(c) { c } else { '~' };
         format!(
-            "cells/{}/trial-{number}",
+            "{}/{}/trial-{number}",
+            Self::FOLDER,
             cell.chars().map(harmless).collect::<String>().trim_start_matches('.')
         )
     }

@@ -17,6 +17,7 @@ pub mod physics;
 pub mod prediction;
 pub mod problem;
 pub mod quantity;
+pub mod shard;
 pub mod statistics;
 pub mod suite;
 pub mod suite_file;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::model::event::{Ending, Event, RunInfo};
 use crate::report::convert::millis;
-use crate::report::results::{CellDoc, EndingDoc, ProofCell, PunchCell, Results, SCHEMA, Totals};
+use crate::report::results::{CellDoc, EndingDoc, PartDoc, ProofCell, PunchCell, Results, SCHEMA, Totals};
 
 /// Gathers what a run tells.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ impl Default for Collector {
             processors: 0,
             wire_scheduling: String::new(),
             seed: 0,
+            part: PartDoc::default(),
             trials_per_cell: 0,
             jobs: 0,
             ending: EndingDoc::Interrupted,
@@ -64,9 +65,12 @@ impl Collector {
     #[must_use]
     pub fn results(&self) -> Results {
         let mut results = self.results.clone();
-        results.cells.sort_by_key(|cell| match cell {
-            CellDoc::Proof(_) => 0,
-            CellDoc::Punch(cell) => 1 + self.places.get(&cell.id).copied().unwrap_or(usize::MAX - 1),
+        // Proofs finish in any order.
+        results.cells.sort_by_cached_key(|cell| match cell {
+            CellDoc::Proof(proof) => (0, proof.id.clone()),
+            CellDoc::Punch(cell) => {
+                (1 + self.places.get(&cell.id).copied().unwrap_or(usize::MAX - 1), String::new())
+            }
         });
         results.totals = Totals::of(&results.cells);
         results
@@ -75,6 +79,7 @@ impl Collector {
     fn start(&mut self, info: &RunInfo) {
         self.results.suite = info.suite.clone();
         self.results.seed = info.seed;
+        self.results.part = PartDoc::from(info.part);
         self.results.trials_per_cell = info.trials;
         self.results.jobs = info.jobs;
         self.results.set_environment(&info.environment);

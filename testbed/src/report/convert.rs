@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::model::event::{Environment, ProofResult, ProofRow};
 use crate::model::outcome::{CellResult, Difference, Expectation, Outcome, Quantiles, Rate, Trial, Verdict};
+use crate::model::shard::Part;
 use crate::model::suite::Cell;
 use crate::report::results::{
-    DifferenceDoc, ExpectedDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc,
-    Results, TrialDoc, VerdictDoc,
+    DifferenceDoc, ExpectedDoc, OutcomeDoc, PartDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc,
+    RateDoc, Results, TrialDoc, VerdictDoc,
 };
 
 /// A duration in milliseconds, to the microsecond.
@@ -26,6 +27,12 @@ impl From<Verdict> for VerdictDoc {
             Verdict::Error => Self::Error,
             Verdict::Skipped => Self::Skipped,
         }
+    }
+}
+
+impl From<Part> for PartDoc {
+    fn from(Part { shard, cells, plan }: Part) -> Self {
+        Self { shard: shard.index, of: shard.of, cells, plan: format!("{plan:016x}") }
     }
 }
 

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::model::event::Artefacts;
 use crate::report::results::{CellDoc, Results, Totals};
 use crate::report::{html, junit, markdown};
 
@@ -81,6 +82,15 @@ impl Folder {
         self.append(cell)
     }
 
+    /// Copies what another run kept of its trials; their folders are named after their cells.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn take_artefacts(&self, other: &Path) -> io::Result<()> {
+        let kept = other.join(Artefacts::FOLDER);
+        if kept.is_dir() { copy(&kept, &self.path.join(Artefacts::FOLDER)) } else { Ok(()) }
+    }
+
     /// Writes everything, and takes away what was only for the meantime.
     ///
     /// # Errors
@@ -107,6 +117,21 @@ impl Folder {
         file.sync_all()?;
         fs::rename(unfinished, self.path.join(name))
     }
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads the results of a run from its folder, or from a `results.json` itself.

@@ -18,6 +18,7 @@ pub mod kept;
 pub mod ladder;
 pub mod machine;
 pub mod markdown;
+pub mod merge;
 pub mod pcapng;
 pub mod plain;
 pub mod plan;

@@ -31,6 +31,8 @@ pub struct Results {
     pub wire_scheduling: String,
     /// Seed of the run.
     pub seed: u64,
+    /// Which part of a run this is.
+    pub part: PartDoc,
     /// Trials asked for in each cell.
     pub trials_per_cell: u32,
     /// Trials at the same time.
@@ -45,6 +47,20 @@ pub struct Results {
     pub warnings: Vec<String>,
     /// Every finished cell: proofs first, then the cells of the suite in its order.
     pub cells: Vec<CellDoc>,
+}
+
+/// A share of a run that is split over several machines, or all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartDoc {
+    /// Which share, from 1.
+    pub shard: u32,
+    /// Of how many.
+    pub of: u32,
+    /// Cells of the whole run.
+    pub cells: usize,
+    /// The same in all parts of a run: a digest of the names of its cells and of how often each is tried.
+    pub plan: String,
 }
 
 /// How a run ended.
@@ -360,6 +376,8 @@ impl Results {
         let broken = totals.error + totals.proofs_failed > 0 || self.ending == EndingDoc::Interrupted;
         match (broken, totals.differs, totals.cells - totals.skipped) {
             (true, ..) => 2,
+            // More shards than cells leave some without any, and that is no fault.
+            (false, 0, 0) if self.part.of > 1 && totals.cells == 0 => 0,
             (false, 1.., _) => 1,
             (false, 0, 0) => 4,
             (false, 0, _) => 0,

@@ -6,6 +6,7 @@ use crate::model::event::{Ending, Environment, Event, ProofResult, ProofRow, Run
 use crate::model::outcome::{
     Cause, CellResult, Difference, Expectation, Failure, How, Outcome, Rate, Success, Trial, Verdict,
 };
+use crate::model::shard::Part;
 use crate::model::suite::{AxisKey, Cell};
 use crate::model::topology::NodeName;
 use crate::report::collect::Collector;
@@ -23,6 +24,7 @@ pub(super) fn events() -> Vec<Event> {
     let info = RunInfo {
         suite: "sample".to_owned(),
         cells: cells.iter().map(|result| result.cell.clone()).collect(),
+        part: Part::whole(cells.iter().map(|result| (&result.cell, 3))),
         trials: 3,
         jobs: 2,
         seed: 7,

@@ -5,6 +5,7 @@ mod attempt;
 mod cause;
 pub mod conformance;
 mod control;
+pub mod cost;
 mod environment;
 pub mod judge;
 pub mod oracle;

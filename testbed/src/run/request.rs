@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use crate::kernel;
 use crate::model::catalogue::Catalogue;
+use crate::model::shard::Part;
 use crate::model::suite::{Cell, Suite};
 use crate::run::verdict::{Standard, Testing};
 
@@ -18,8 +19,8 @@ pub struct Request {
     pub cells: Vec<Cell>,
     /// The NATs by name.
     pub catalogue: Catalogue,
-    /// Cells of the whole run, of which other shards may have some.
-    pub cells_of_run: usize,
+    /// Which part of the run these cells are.
+    pub part: Part,
     /// Add trials until a sequential test is sure of a cell, up to this many; `None` to make as many as the suite says.
     pub until_sure: Option<u32>,
     /// Trials at the same time, at least 1.
@@ -39,7 +40,7 @@ impl Request {
     #[must_use]
     pub(super) fn standard(&self) -> Standard {
         let testing = if self.until_sure.is_some() { Testing::Sequential } else { Testing::Fixed };
-        Standard { cells: self.cells_of_run, testing }
+        Standard { cells: self.part.cells, testing }
     }
 }
 

@@ -71,6 +71,7 @@ fn info(request: &Request, engine: &WireEngine) -> RunInfo {
     RunInfo {
         suite: request.suite.name.clone(),
         cells: request.cells.clone(),
+        part: request.part,
         trials: request.suite.trials,
         jobs: request.jobs,
         seed: request.seed,

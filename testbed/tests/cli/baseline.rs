@@ -26,7 +26,8 @@ fn results(passed: usize, established_ms: f64) -> Value {
             "each": (1..=20).map(trial).collect::<Vec<_>>()})
     };
     json!({"schema": 1, "suite": "mine", "testbed": "0", "kernel": "6", "nft": "1", "rights": "root", "processors": 2,
-        "wire_scheduling": "", "seed": 1, "trials_per_cell": 20, "jobs": 1, "ending": "complete", "took_ms": 1.0,
+        "wire_scheduling": "", "seed": 1,
+        "part": {"shard": 1, "of": 1, "cells": 2, "plan": "0"}, "trials_per_cell": 20, "jobs": 1, "ending": "complete", "took_ms": 1.0,
         "totals": {"cells": 2, "as_expected": 0, "differs": 0, "undecided": 2, "error": 0, "skipped": 0, "proofs": 0,
             "proofs_failed": 0},
         "warnings": [], "cells": [cell("one", 0), cell("two", 1)]})

@@ -13,6 +13,8 @@ mod machine;
 mod plan;
 /// Programs in the place of puncher.
 mod programs;
+/// Runs split over machines.
+mod shards;
 
 /// A finished program.
 pub(crate) struct Done {

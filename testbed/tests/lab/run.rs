@@ -6,6 +6,7 @@ use testbed::model::catalogue::Catalogue;
 use testbed::model::embedded;
 use testbed::model::event::{Ending, Event};
 use testbed::model::outcome::{CellResult, Verdict};
+use testbed::model::shard::Part;
 use testbed::model::suite::Suite;
 use testbed::model::suite_file::{self, Known};
 use testbed::model::theory::METHODS;
@@ -37,7 +38,7 @@ fn classic() -> Suite {
 pub(crate) fn cells_of(suite: Suite, puncher: PathBuf) -> Vec<CellResult> {
     let keys = tempfile::tempdir().expect("a folder");
     let request = Request {
-        cells_of_run: suite.cells().len(),
+        part: Part::whole(suite.cells().iter().map(|cell| (cell, suite.trials))),
         until_sure: None,
         cells: suite.cells(),
         suite,

@@ -1,0 +1,25 @@
+//! How long a cell is expected to take, so that shards are even. Pure.
+
+use std::time::Duration;
+
+use crate::model::catalogue::Catalogue;
+use crate::model::suite::{Cell, Suite};
+use crate::run::request::RunError;
+use crate::run::setting::Ready;
+
+/// What a trial takes beside waiting for packets: its programs are started, and its lab is reset.
+const OVERHEAD: Duration = Duration::from_millis(60);
+
+/// Trips of a trial that passes: to the rendezvous server and back, to the peer and back, and the authentication.
+const TRIPS: u32 = 8;
+
+/// The time that all trials of a cell take together: those that fail take until the deadline.
+///
+/// # Errors
+/// When the cell cannot be run at all.
+pub fn expected_time(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<Duration, RunError> {
+    let ready = Ready::new(suite, catalogue, cell)?;
+    let passes = ready.expected.map_or(0.5, |expected| expected.probability);
+    let trial = OVERHEAD + TRIPS * ready.trip.mul_f64(passes) + suite.budget.deadline.mul_f64(1.0 - passes);
+    Ok(trial * suite.trials)
+}
