@@ -23,12 +23,25 @@ pub struct Config {
     pub low_ports: LowPorts,
     /// Hops a SYN must live to have passed this side's own NATs; found out when it matters, unless it is set.
     pub hops: Option<u8>,
+    /// What the server's word on external addresses is worth.
+    pub server_word: ServerWord,
     /// How often an idle connection says something, so that no NAT forgets it.
     pub keep_alive: Option<Duration>,
     /// How much later than agreed this side starts: to see what unequal starts do.
     pub start_delay: Duration,
     /// For decisions that are random, never for secrets.
     pub seed: u64,
+}
+
+/// Whether the rendezvous server is believed when it says what this side's external address is. With a false one it could
+/// have the other side send SYNs to a stranger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServerWord {
+    /// As far as the routers on the way confirm it; else the other side sends few SYNs there.
+    #[default]
+    Confirmed,
+    /// Wholly: the server is this side's own or the peer's.
+    Enough,
 }
 
 /// Why a configuration cannot work.
@@ -60,6 +73,7 @@ impl Config {
             deadline: Duration::from_secs(3),
             low_ports: LowPorts::default(),
             hops: None,
+            server_word: ServerWord::default(),
             keep_alive: None,
             start_delay: Duration::ZERO,
             seed: u64::from_le_bytes(crate::secret::random_bytes()),

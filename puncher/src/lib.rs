@@ -21,9 +21,10 @@ pub mod secret;
 pub mod socket;
 mod table;
 pub mod ticket;
+mod trace;
 mod tried;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, ServerWord};
 pub use driver::LowPorts;
 pub use meeting::{Meeting, Role};
 pub use method::MethodName;

@@ -3,10 +3,10 @@
 //! It only gathers; what the observations amount to is decided in `classify::class`. Connections stay open until the end,
 //! because their mappings are what is looked at.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -16,6 +16,7 @@ use crate::method::pool;
 use crate::rendezvous::client::{Client, ClientError, Link};
 use crate::rendezvous::message::Answer;
 use crate::socket::{self, Reach, Refusal};
+use crate::trace;
 
 /// How to look.
 #[derive(Debug, Clone)]
@@ -52,7 +53,7 @@ pub async fn probe(config: &ProbeConfig, mut tell: impl FnMut(&Event)) -> Result
     let (knocked, hairpin, routers) = tokio::join!(
         knock(&client, config.wait),
         hairpin(&client, config.wait),
-        routers(client.local(), client.server(), MOST_HOPS, config.wait)
+        trace::routers(client.local(), client.server(), MOST_HOPS, config.wait)
     );
     if let Some((same_address, other_address)) = knocked {
         evidence.same_address = Some(same_address);
@@ -115,45 +116,4 @@ fn listen(local: SocketAddrV4) -> Option<TcpListener> {
     let socket = socket::bind_shared(local).ok()?;
     socket.listen(4).ok()?;
     TcpListener::from_std(socket.into()).ok()
-}
-
-/// The routers that say a SYN has lived too long, by how many hops it was given; up to the first that arrives. The SYNs
-/// leave now, in order.
-pub(crate) fn routers(
-    local: SocketAddrV4,
-    server: SocketAddrV4,
-    most_hops: u8,
-    wait: Duration,
-) -> impl Future<Output = Vec<Option<Ipv4Addr>>> + Send + 'static {
-    let from = SocketAddrV4::new(*local.ip(), 0);
-    let dials: Vec<_> = (1..=most_hops).map(|hops| (hops, socket::dial_hops(from, server, hops))).collect();
-    async move {
-        let mut ends = JoinSet::new();
-        for (hops, dialled) in dials {
-            ends.spawn(async move { (hops, end(dialled.ok(), wait).await) });
-        }
-        let mut ends = ends.join_all().await;
-        ends.sort_by_key(|(hops, _)| *hops);
-        let before_arrival = ends.into_iter().take_while(|(_, end)| *end != End::Arrived);
-        before_arrival.map(|(_, end)| if let End::Died(router) = end { Some(router) } else { None }).collect()
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Arrived,
-    Died(Ipv4Addr),
-    Unknown,
-}
-
-async fn end(stream: Option<TcpStream>, wait: Duration) -> End {
-    let Some(stream) = stream else { return End::Unknown };
-    match timeout(wait, socket::settled(&stream)).await {
-        Ok(Ok(())) => End::Arrived,
-        Ok(Err(_)) => match socket::icmp_error(&stream) {
-            Some(error) if error.kind == socket::TIME_EXCEEDED => End::Died(error.from),
-            _ => End::Unknown,
-        },
-        Err(_) => End::Unknown,
-    }
 }

@@ -11,7 +11,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::classify::Observation;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, ServerWord};
 use crate::contract::Event;
 use crate::driver::{Driven, Driver, Setting, ViewBase};
 use crate::handshake::Agreement;
@@ -315,7 +315,18 @@ impl Attempt<'_> {
 
     fn side(&self, local: SocketAddrV4, observations: Vec<Observation>) -> Side {
         let (syns, hops) = (self.config.budget_syns, self.config.hops.unwrap_or(USUAL_HOPS));
-        Side { local, observations, low: None, kept_once: false, refused: false, syns, hops }
+        let own = observations.iter().all(|seen| seen.external.ip() == local.ip());
+        let address_confirmed = own || self.config.server_word == ServerWord::Enough;
+        Side {
+            local,
+            observations,
+            low: None,
+            kept_once: false,
+            refused: false,
+            syns,
+            hops,
+            address_confirmed,
+        }
     }
 
     fn setting<'s>(

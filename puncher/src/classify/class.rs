@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
+use super::path::{hops, layers};
 use super::{Observation, step};
 use crate::predict::{LIKELIER, RANDOM_POOL};
 use crate::rendezvous::message::Answer;
@@ -234,34 +235,6 @@ fn hairpinning(hairpin: Option<Answer>) -> Option<bool> {
         Answer::Accepted => Some(true),
         Answer::Untried => None,
         Answer::Reset | Answer::IcmpPort | Answer::Icmp | Answer::Silence => Some(false),
-    }
-}
-
-/// The private networks on the way out: each change of network is a translation that can be seen.
-fn layers(routers: &[Option<Ipv4Addr>]) -> u8 {
-    let inside = routers.iter().take_while(|router| router.is_none_or(|address| network(address).is_some()));
-    let mut networks: Vec<u8> = inside.flatten().filter_map(|address| network(*address)).collect();
-    networks.dedup();
-    u8::try_from(networks.len()).unwrap_or(u8::MAX)
-}
-
-/// One hop more than the last router inside: what passes it has passed all NATs on the way.
-#[must_use]
-pub fn hops(routers: &[Option<Ipv4Addr>]) -> Option<u8> {
-    let inside = |router: &Option<Ipv4Addr>| router.is_some_and(|address| network(address).is_some());
-    let last = routers.iter().rposition(inside)?;
-    u8::try_from(last + 2).ok()
-}
-
-/// Which of the private (RFC 1918) or shared (RFC 6598) networks an address is in.
-fn network(address: Ipv4Addr) -> Option<u8> {
-    match address.octets() {
-        [10, ..] => Some(10),
-        [172, 16..=31, ..] => Some(172),
-        [192, 168, ..] => Some(192),
-        [100, 64..=127, ..] => Some(100),
-        [169, 254, ..] => Some(169),
-        _ => None,
     }
 }
 

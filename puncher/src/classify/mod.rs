@@ -3,6 +3,7 @@
 //! What the next mapping will be is computed in `predict` from what is decided here.
 
 pub mod class;
+pub mod path;
 
 use std::net::SocketAddrV4;
 

@@ -99,6 +99,10 @@ pub(super) struct ConnectArgs {
     /// Hops that a SYN must live to have passed this side's own NATs; found out when it matters
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(super) hops: Option<u8>,
+    /// Believe what the rendezvous server says of this side's external address even if no router on the way confirms it;
+    /// otherwise the peer then sends few SYNs there, too few to spray
+    #[arg(long)]
+    pub(super) trust_server: bool,
     /// Seeds the random decisions, never the secrets
     #[arg(long)]
     pub(super) seed: Option<u64>,

@@ -18,7 +18,7 @@ use crate::contract::{Event, Outcome};
 use crate::limits;
 use crate::probe::ProbeConfig;
 use crate::rendezvous::server::Server;
-use crate::{Config, ConnectError, Connection, Meeting, Puncher, SealedTicket, Secret, Ticket};
+use crate::{Config, ConnectError, Connection, Meeting, Puncher, SealedTicket, Secret, ServerWord, Ticket};
 
 /// Exit code when there is no path.
 const NO_PATH: u8 = 1;
@@ -115,6 +115,7 @@ fn config(args: &ConnectArgs) -> Config {
         deadline: args.deadline,
         low_ports: args.low_ports.into(),
         hops: args.hops,
+        server_word: if args.trust_server { ServerWord::Enough } else { ServerWord::Confirmed },
         keep_alive: args.keep_alive,
         start_delay: args.start_delay,
         seed: args.seed.unwrap_or_else(rand::random),

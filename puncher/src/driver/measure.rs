@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Driver, LowPorts, Message, Phase};
-use crate::classify::{Allocation, Observation, allocation, class, is_certain};
+use crate::classify::{Allocation, Observation, allocation, is_certain, path};
 use crate::contract::Event;
 use crate::method::pool;
 use crate::method::view::{Kind, Side};
-use crate::probe;
 use crate::puncher::ConnectError;
 use crate::rendezvous::client::Link;
 use crate::socket;
+use crate::trace::{self, Way};
 
 /// A measurement older than this is made anew before the first round: others behind a NAT that counts have gone on.
 const STALE: Duration = Duration::from_millis(200);
@@ -39,7 +39,7 @@ pub(super) enum Measured {
     Mapping(usize, Result<Link, String>),
     Low(Result<Link, String>),
     FreshPort(Result<Link, String>),
-    Routers(Vec<Option<Ipv4Addr>>),
+    Way(Way),
 }
 
 impl Driver<'_> {
@@ -47,17 +47,18 @@ impl Driver<'_> {
     pub(super) async fn prepare_round(&mut self) -> Result<(), ConnectError> {
         self.next_round = None;
         let wants = (self.measurements(), self.wants_low_port(), self.wants_fresh_port());
-        let wants_hops = !self.hops_known && self.setting.method.wants_hops(self.round + 1);
+        let looks = !self.has_looked && self.setting.method.wants_hops(self.round + 1);
+        let address = self.setting.own.address();
         let Some((client, _)) = self.setting.server.as_ref().filter(|_| self.round < MOST_ROUNDS) else {
             return Ok(());
         };
         let (mappings, low_port, fresh_port) = wants;
-        if wants_hops {
-            self.hops_known = true;
+        if let Some(address) = address.filter(|_| looks) {
+            self.has_looked = true;
             // First, because a NAT that counts gives a port to each of these SYNs, too.
             let wait = (client.one_way() * 4).clamp(LEAST_HOP_WAIT, MOST_HOP_WAIT);
-            let routers = probe::routers(client.local(), client.server(), HOPS_LOOKED_AT, wait);
-            self.measuring.spawn(async move { Measured::Routers(routers.await) });
+            let way = trace::way(client.local(), client.server(), address, HOPS_LOOKED_AT, wait);
+            self.measuring.spawn(async move { Measured::Way(way.await) });
         }
         for place in 0..mappings {
             let link = client.measure(0);
@@ -119,10 +120,11 @@ impl Driver<'_> {
                 self.setting.own.observations = vec![observation];
                 self.keep(link);
             }
-            Measured::Routers(routers) => {
-                if let Some(hops) = class::hops(&routers) {
+            Measured::Way(way) => {
+                if let (None, Some(hops)) = (self.setting.hops, path::hops(&way.routers)) {
                     self.setting.own.hops = hops;
                 }
+                self.setting.own.address_confirmed |= way.is_own_address;
             }
             // What could not be measured stays as it was; a low port may be forbidden.
             Measured::Mapping(_, Err(_)) | Measured::Low(Err(_)) | Measured::FreshPort(Err(_)) => {}

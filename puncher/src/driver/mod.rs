@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::classify::Observation;
 use crate::contract::Event;
 use crate::handshake::OwnEndpoints;
-use crate::method::view::{Side, View};
+use crate::method::view::{self, Side, View};
 use crate::method::{Action, Dial, Method, Note, Outlook};
 use crate::puncher::ConnectError;
 use crate::rendezvous::client::{Client, ClientError};
@@ -102,7 +102,8 @@ pub(crate) struct Driver<'a> {
     start: Option<Instant>,
     sequence: u64,
     endpoints: OwnEndpoints,
-    hops_known: bool,
+    has_looked: bool,
+    peer_is_confirmed: bool,
     /// Ports that are ours although nothing was dialled from them yet.
     held: Vec<Socket>,
 }
@@ -119,7 +120,6 @@ enum Woken {
 
 impl<'a> Driver<'a> {
     pub(crate) fn new(setting: Setting<'a>) -> Self {
-        let hops_known = setting.hops.is_some();
         Self {
             setting,
             peer: None,
@@ -134,7 +134,8 @@ impl<'a> Driver<'a> {
             start: None,
             sequence: 0,
             endpoints: OwnEndpoints::default(),
-            hops_known,
+            has_looked: false,
+            peer_is_confirmed: false,
             held: Vec::new(),
         }
     }
@@ -261,14 +262,17 @@ impl<'a> Driver<'a> {
         self.give_up = None;
         self.tried().punching();
         let ViewBase { role, trip, agreed } = self.setting.view;
-        let view = View { round: self.round, role, own: self.setting.own.clone(), peer, trip, agreed };
+        let mut view = View { round: self.round, role, own: self.setting.own.clone(), peer, trip, agreed };
+        view.spare_strangers();
+        self.peer_is_confirmed = view.peer.address_confirmed;
         let actions = self.setting.method.begin(&view);
         self.act(actions).await;
     }
 
     async fn act(&mut self, actions: Vec<Action>) {
-        let now = Instant::now();
         for action in actions {
+            // Many dials take their time.
+            let now = Instant::now();
             match action {
                 Action::Expect(outlook) => self.expect(outlook),
                 Action::Dial(dial) if dial.after.is_zero() => self.dial(dial),
@@ -312,7 +316,8 @@ impl<'a> Driver<'a> {
     }
 
     fn dial(&mut self, dial: Dial) {
-        if self.setting.own.syns == 0 {
+        let spent = self.tried().tally.total();
+        if self.setting.own.syns == 0 || (!self.peer_is_confirmed && spent >= view::UNCONFIRMED_SYNS) {
             return;
         }
         self.setting.own.syns -= 1;

@@ -58,17 +58,27 @@ pub struct Auto {
     seed: u64,
     tried: Vec<(Stage, Box<dyn Method>)>,
     both_fixed: bool,
+    goes_on: bool,
 }
 
 impl Auto {
     /// What each method decides at random follows from the seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, tried: Vec::new(), both_fixed: false }
+        Self { seed, tried: Vec::new(), both_fixed: false, goes_on: true }
     }
 
     fn stages(&self) -> Vec<Stage> {
         self.tried.iter().map(|(stage, _)| *stage).collect()
+    }
+
+    /// The end of one method is not the end of all.
+    fn go_on(&self, actions: &mut [Action]) {
+        for action in actions.iter_mut().filter(|_| self.goes_on) {
+            if let Action::GiveUpIn(patience) = *action {
+                *action = Action::NextRoundIn(patience);
+            }
+        }
     }
 
     fn current(&mut self) -> Option<&mut Box<dyn Method>> {
@@ -121,14 +131,8 @@ impl Method for Auto {
         let mut method = build(stage, seed);
         let mut actions = method.begin(view);
         self.tried.push((stage, method));
-        if choose(view, &self.stages()).is_some() {
-            // The end of one method is not the end of all.
-            for action in &mut actions {
-                if let Action::GiveUpIn(patience) = *action {
-                    *action = Action::NextRoundIn(patience);
-                }
-            }
-        }
+        self.goes_on = choose(view, &self.stages()).is_some();
+        self.go_on(&mut actions);
         actions
     }
 
@@ -149,7 +153,9 @@ impl Method for Auto {
     }
 
     fn told(&mut self, note: Note) -> Vec<Action> {
-        self.current().map_or_else(Vec::new, |method| method.told(note))
+        let mut actions = self.current().map_or_else(Vec::new, |method| method.told(note));
+        self.go_on(&mut actions);
+        actions
     }
 
     fn wants_low_port(&self, round: u32) -> bool {

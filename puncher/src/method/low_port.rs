@@ -62,8 +62,8 @@ impl Method for LowPort {
             return vec![Action::GiveUpIn(Duration::ZERO)];
         };
         self.redraws = plan.redraws;
-        let end = Action::NextRoundIn(view.trips(12, Duration::from_millis(300)));
-        plan.begin(view.role, &mut self.waiting, end)
+        let patience = view.trips(12, Duration::from_millis(300));
+        plan.begin(view.role, &mut self.waiting, patience, Action::NextRoundIn)
     }
 
     fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {

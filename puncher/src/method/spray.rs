@@ -68,8 +68,8 @@ impl Method for Spray {
         };
         // Holes whose SYN did not get through a second NAT of their own side open when they are sent again.
         let patience = if plan.outlook.probability < 0.01 { 400 } else { 1500 };
-        let end = Action::GiveUpIn(view.trips(12, Duration::from_millis(patience)));
-        plan.begin(view.role, &mut self.waiting, end)
+        let patience = view.trips(12, Duration::from_millis(patience));
+        plan.begin(view.role, &mut self.waiting, patience, Action::GiveUpIn)
     }
 
     fn refused(&mut self, _: Dial, _: Refusal) -> Vec<Action> {
@@ -97,22 +97,36 @@ impl Method for Spray {
 pub(crate) struct Plan {
     pub(crate) outlook: Outlook,
     dials: Vec<Action>,
+    /// How many the other side makes.
+    peer_dials: u32,
     opener: Role,
     /// Whether a dial that was refused is a draw lost, to be made again: where a NAT answers, the mapping is gone, too.
     pub(crate) redraws: bool,
 }
 
+/// What each dial may take on a slow machine, beyond the time of the packets.
+const A_DIAL: Duration = Duration::from_millis(1);
+
 impl Plan {
-    /// The opener acts now; the other keeps its dials in `waiting` until it is told.
-    pub(crate) fn begin(self, role: Role, waiting: &mut Vec<Action>, end: Action) -> Vec<Action> {
+    /// The opener acts now; the other keeps its dials in `waiting` until it is told. Each waits as long as the other's
+    /// dials may take, and for the packets: `patience`, after which comes `end`.
+    pub(crate) fn begin(
+        self,
+        role: Role,
+        waiting: &mut Vec<Action>,
+        patience: Duration,
+        end: fn(Duration) -> Action,
+    ) -> Vec<Action> {
         let mut actions = vec![Action::Expect(self.outlook)];
+        let others = end(patience + A_DIAL * self.peer_dials);
         if role == self.opener {
             actions.extend(self.dials);
             actions.push(Action::Tell(Note::Open));
         } else {
             *waiting = self.dials;
+            waiting.push(end(patience));
         }
-        actions.push(end);
+        actions.push(others);
         actions
     }
 }
@@ -182,10 +196,15 @@ impl Planner<'_> {
         Action::Dial(Dial { reach: self.reach(), ..Dial::now(self.by, port, remote) })
     }
 
-    fn ready(&self, probability: f64, because: String, dials: Vec<Action>) -> Option<Plan> {
+    fn ready(
+        &self,
+        (probability, because): (f64, String),
+        dials: Vec<Action>,
+        peer_dials: u32,
+    ) -> Option<Plan> {
         let outlook = Outlook { peer: None, probability, because };
         let redraws = self.view.own.kind() == Kind::Random && self.opener != self.view.role;
-        Some(Plan { outlook, dials, opener: self.opener, redraws })
+        Some(Plan { outlook, dials, peer_dials, opener: self.opener, redraws })
     }
 
     fn birthday(&self, pool: Pool, guesses: u32, draws: u32) -> (f64, String) {
@@ -195,19 +214,17 @@ impl Planner<'_> {
 
     fn seek(&self, rng: &mut impl Rng) -> Option<Plan> {
         let (guesses, draws) = guesses_and_draws(self.peer_pool, self.view.own.syns, self.view.peer.syns);
-        let (probability, because) = self.birthday(self.peer_pool, guesses, draws);
         let (port, address) = (self.view.own.local.port(), self.view.peer.address()?);
         let ports = self.peer_pool.guesses(guesses, rng);
         let dials =
             ports.into_iter().map(|guess| self.dial(port, SocketAddrV4::new(address, guess))).collect();
-        self.ready(probability, because, dials)
+        self.ready(self.birthday(self.peer_pool, guesses, draws), dials, draws)
     }
 
     fn hide(&self, rng: &mut impl Rng) -> Option<Plan> {
         let (guesses, draws) = guesses_and_draws(self.own_pool, self.view.peer.syns, self.view.own.syns);
-        let (probability, because) = self.birthday(self.own_pool, guesses, draws);
         let target = predict(&self.view.peer.observations, 0, rng)?.endpoint;
-        self.ready(probability, because, self.draws(draws, target, rng))
+        self.ready(self.birthday(self.own_pool, guesses, draws), self.draws(draws, target, rng), guesses)
     }
 
     fn draws(&self, count: u32, target: SocketAddrV4, rng: &mut impl Rng) -> Vec<Action> {
@@ -219,15 +236,14 @@ impl Planner<'_> {
         let target = self.agreed_endpoint(&self.view.peer, self.peer_pool, self.view.role.other())?;
         let window = window(self.view.round);
         let dials = meet::dials(self.by, &self.view.own, target, window, self.reach());
-        let (probability, because) = self.one_guess(self.peer_pool, draws);
-        self.ready(probability, because, dials)
+        self.ready(self.one_guess(self.peer_pool, draws), dials, draws)
     }
 
     fn hide_from_counting(&self, rng: &mut impl Rng) -> Option<Plan> {
         let draws = filling(self.own_pool, self.view.own.syns);
         let target = predict(&self.view.peer.observations, window(self.view.round) - 1, rng)?.endpoint;
-        let (probability, because) = self.one_guess(self.own_pool, draws);
-        self.ready(probability, because, self.draws(draws, target, rng))
+        let window = u32::from(window(self.view.round));
+        self.ready(self.one_guess(self.own_pool, draws), self.draws(draws, target, rng), window)
     }
 
     fn draw_both(&self, rng: &mut impl Rng) -> Option<Plan> {
@@ -238,7 +254,7 @@ impl Planner<'_> {
         let pools = (self.own_pool.size(), self.peer_pool.size());
         let because =
             format!("both ports are drawn, {own} and {peer} times from {} and {} ports", pools.0, pools.1);
-        self.ready(probability, because, self.draws(own, target, rng))
+        self.ready((probability, because), self.draws(own, target, rng), peer)
     }
 
     fn one_guess(&self, pool: Pool, draws: u32) -> (f64, String) {
@@ -255,7 +271,13 @@ impl Planner<'_> {
         let window = window(self.view.round);
         let target = predict(&self.view.peer.observations, window - 1, rng)?;
         let dials = meet::dials(self.by, &self.view.own, target.endpoint, window, self.reach());
-        Some(Plan { outlook: target.into(), dials, opener: self.opener, redraws: false })
+        Some(Plan {
+            outlook: target.into(),
+            dials,
+            peer_dials: window.into(),
+            opener: self.opener,
+            redraws: false,
+        })
     }
 }
 

@@ -26,7 +26,13 @@ pub struct Side {
     pub syns: u32,
     /// Hops that its SYN must live to have passed its own NATs.
     pub hops: u8,
+    /// Whether its external address is confirmed by more than the word of the rendezvous server.
+    pub address_confirmed: bool,
 }
+
+/// SYNs that may go to an address of which only the rendezvous server says that it is the peer's: enough to meet, too few
+/// to harm a stranger.
+pub const UNCONFIRMED_SYNS: u32 = 64;
 
 /// A SYN of one hop dies in the first NAT, before it is translated.
 const LEAST_HOPS: u8 = 2;
@@ -97,6 +103,17 @@ impl View {
         self.own.address().is_some() && self.own.address() == self.peer.address()
     }
 
+    /// Lowers what a side may spend towards an address that nothing confirms. Both sides do so alike.
+    pub fn spare_strangers(&mut self) {
+        let spare = |syns: &mut u32, towards: &Side| {
+            if !towards.address_confirmed {
+                *syns = (*syns).min(UNCONFIRMED_SYNS);
+            }
+        };
+        spare(&mut self.own.syns, &self.peer);
+        spare(&mut self.peer.syns, &self.own);
+    }
+
     /// How far a SYN may go that opens a hole and must not be heard by the peer's NAT. Under one external address the two
     /// sides share the outermost NAT: the hole is in the one before it, and the SYN must die there.
     #[must_use]
@@ -137,6 +154,7 @@ pub(crate) mod tests {
             refused: false,
             syns: 1280,
             hops: 2,
+            address_confirmed: true,
         }
     }
 
@@ -157,6 +175,17 @@ pub(crate) mod tests {
         assert_eq!(side(&[6000, 6000]).kind(), Kind::Fixed);
         assert_eq!(side(&[20000, 20001]).kind(), Kind::Counting);
         assert_eq!(side(&[20000, 50001]).kind(), Kind::Random);
+    }
+
+    #[test]
+    fn few_syns_go_where_only_the_server_says_the_peer_is() {
+        let mut here = view(Role::A, &[5000], &[6000]);
+        here.peer.address_confirmed = false;
+        let mut there = mirrored(&here);
+        here.spare_strangers();
+        there.spare_strangers();
+        assert_eq!((here.own.syns, here.peer.syns), (UNCONFIRMED_SYNS, 1280));
+        assert_eq!((there.own.syns, there.peer.syns), (1280, UNCONFIRMED_SYNS), "both know");
     }
 
     #[test]
