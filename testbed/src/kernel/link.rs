@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use nix::errno::Errno;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, State};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection,
@@ -113,6 +115,32 @@ impl Links {
         answer.map_err(|e| {
             refused(format!("give device {device} the address {address}/{prefix}"), "RTM_NEWADDR", &e)
         })
+    }
+
+    /// Takes an address from a device.
+    ///
+    /// # Errors
+    /// When the device does not have it.
+    pub async fn remove_address(&self, device: u32, address: Ipv4Addr, prefix: u8) -> Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.prefix_len = prefix;
+        message.header.index = device;
+        message.attributes.push(AddressAttribute::Local(address.into()));
+        let answer = self.handle.address().del(message).execute().await;
+        answer.map_err(|e| {
+            refused(format!("take the address {address}/{prefix} from device {device}"), "RTM_DELADDR", &e)
+        })
+    }
+
+    /// Limits the size of packets on a device, in bytes.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn set_mtu(&self, device: u32, mtu: u32) -> Result<()> {
+        let message = LinkUnspec::new_with_index(device).mtu(mtu).build();
+        let answer = self.handle.link().set(message).execute().await;
+        answer.map_err(|e| refused(format!("set the MTU of device {device} to {mtu}"), "RTM_SETLINK", &e))
     }
 
     /// Tells once and for all which MAC address a neighbour on a device has.

@@ -28,7 +28,7 @@ use crate::model::address_plan::{AddressPlan, LinkPlan, NodePlan};
 use crate::model::topology::{NodeKind, NodeName};
 
 /// Index of a node's first device; the loopback device has 1.
-const FIRST_DEVICE: u32 = LOOPBACK + 1;
+pub(super) const FIRST_DEVICE: u32 = LOOPBACK + 1;
 
 /// The name of a switch's bridge device.
 const BRIDGE: &str = "bridge";

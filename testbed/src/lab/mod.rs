@@ -25,6 +25,7 @@ pub mod nat_rules;
 mod node;
 mod recorder;
 mod settings;
+mod trouble;
 pub mod wire;
 
 pub use ground::BuildTimes;

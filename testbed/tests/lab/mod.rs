@@ -26,6 +26,8 @@ mod run;
 mod preflight;
 /// Programs and how they end.
 mod process;
+/// What happens to real networks while they are used.
+mod trouble;
 /// Wires: what they do to frames, and what they tell of them.
 mod wire;
 

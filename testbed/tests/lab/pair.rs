@@ -40,7 +40,7 @@ s.connect(('203.0.113.1', 7000))
 s.sendall(b'hello')
 print(s.recv(100).decode())";
 
-fn in_lab(test: impl AsyncFnOnce(Lab)) {
+pub(crate) fn in_lab(test: impl AsyncFnOnce(Lab)) {
     if !lab_is_possible() {
         return;
     }
