@@ -7,6 +7,7 @@ pub mod axis;
 pub mod axis_value;
 pub mod behavior;
 pub mod catalogue;
+pub mod cause;
 pub mod conditions;
 pub mod embedded;
 pub mod event;

@@ -1,9 +1,9 @@
 //! What came of a trial and of a cell, and how outcomes merge.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
+pub use crate::model::cause::{Cause, Failure, How};
 use crate::model::statistics::Count;
 use crate::model::suite::Cell;
 
@@ -15,7 +15,7 @@ pub enum Outcome {
     /// There was no connection, for this reason.
     Failed(Failure),
     /// The lab or a program broke: nothing can be concluded about the NATs.
-    Error(String),
+    Error(Failure),
     /// This machine cannot run it.
     Skipped(String),
 }
@@ -31,116 +31,6 @@ pub struct Success {
     pub established: Duration,
     /// From the first punching SYN on the wire until each side had received payload from the other.
     pub authenticated: Duration,
-}
-
-/// How a connection came about, from the wire and conntrack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum How {
-    /// Both SYNs were under way at the same time.
-    SynsCrossed,
-    /// a's SYN was refused or lost before b's opened the way: to a, b was late.
-    BLate,
-    /// b's SYN was refused or lost before a's opened the way: to b, a was late.
-    ALate,
-    /// Only one side's SYN belongs to the connection; the other accepted it on a listener.
-    Accepted,
-}
-
-/// Why a trial failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The main cause.
-    pub cause: Cause,
-    /// One sentence with the endpoints and times that prove it.
-    pub detail: String,
-}
-
-/// The main cause of a failed trial, from evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Cause {
-    /// SYNs went to a port that no mapping of the far NAT had.
-    PredictedPortWrong,
-    /// The mapping was there, and the far NAT's filter refused the SYN silently.
-    Filtered,
-    /// The far NAT refused a SYN from an endpoint that its inside had sent a SYN to.
-    SynAfterSynRefused,
-    /// The far NAT answered the SYN with a reset.
-    ResetByNat,
-    /// The far host answered the SYN with a reset.
-    ResetByHost,
-    /// The far NAT answered the SYN with an ICMP error.
-    IcmpFromNat,
-    /// A reset or an error ended the mapping that the other side's SYN needed.
-    MappingDestroyed,
-    /// A packet passed a NAT untranslated and could not be answered.
-    InvalidUntranslated,
-    /// Two flows wanted the same tuple and the NAT dropped one.
-    TupleClash,
-    /// The NAT had no port left.
-    PortsExhausted,
-    /// The NAT refused one more mapping for this host.
-    QuotaReached,
-    /// One side sent its first punching SYN too late for the other.
-    StartedTooLate,
-    /// One side sent no punching SYN at all.
-    PeerNeverStarted,
-    /// A peer did not reach the rendezvous server.
-    NoRendezvous,
-    /// A connection stood, and its authentication was refused.
-    AuthenticationRefused,
-    /// The link lost what was needed.
-    LostByLink,
-    /// The NAT lost its state or its address.
-    NatRebooted,
-    /// The mapping's time ran out.
-    MappingExpired,
-    /// A program was still running when the time was up, though it had what it needed.
-    ProgramHung,
-}
-
-impl Cause {
-    /// The name in `results.json`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::PredictedPortWrong => "predicted port wrong",
-            Self::Filtered => "filtered",
-            Self::SynAfterSynRefused => "SYN after SYN refused",
-            Self::ResetByNat => "reset by NAT",
-            Self::ResetByHost => "reset by host",
-            Self::IcmpFromNat => "ICMP from NAT",
-            Self::MappingDestroyed => "mapping destroyed",
-            Self::InvalidUntranslated => "invalid and untranslated",
-            Self::TupleClash => "tuple clash",
-            Self::PortsExhausted => "ports exhausted",
-            Self::QuotaReached => "quota reached",
-            Self::StartedTooLate => "started too late",
-            Self::PeerNeverStarted => "peer never started",
-            Self::NoRendezvous => "no rendezvous",
-            Self::AuthenticationRefused => "authentication refused",
-            Self::LostByLink => "lost by link",
-            Self::NatRebooted => "NAT rebooted",
-            Self::MappingExpired => "mapping expired",
-            Self::ProgramHung => "program hung",
-        }
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl fmt::Display for How {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::SynsCrossed => "SYNs crossed",
-            Self::ALate => "a late",
-            Self::BLate => "b late",
-            Self::Accepted => "accepted by a listener",
-        })
-    }
 }
 
 /// One trial, judged.
@@ -341,7 +231,7 @@ impl CellResult {
     pub fn won_by(&self) -> BTreeMap<String, usize> {
         let mut ways = BTreeMap::new();
         for success in self.successes() {
-            *ways.entry(format!("{}: {}", success.method, success.how)).or_insert(0) += 1;
+            *ways.entry(format!("{}: {}", success.method, success.how.name())).or_insert(0) += 1;
         }
         ways
     }

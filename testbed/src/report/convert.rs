@@ -139,7 +139,8 @@ impl From<&Trial> for TrialDoc {
         match &trial.outcome {
             Outcome::Passed(success) => {
                 doc.method = Some(success.method.clone());
-                doc.how = Some(success.how.to_string());
+                doc.how = Some(success.how.name().to_owned());
+                doc.detail = success.how.detail();
                 doc.established_ms = Some(millis(success.established));
                 doc.authenticated_ms = Some(millis(success.authenticated));
             }
@@ -148,7 +149,11 @@ impl From<&Trial> for TrialDoc {
                 doc.how = Some(failure.cause.name().to_owned());
                 doc.detail = Some(failure.detail.clone());
             }
-            Outcome::Error(why) => (doc.outcome, doc.detail) = (OutcomeDoc::Error, Some(why.clone())),
+            Outcome::Error(failure) => {
+                doc.outcome = OutcomeDoc::Error;
+                doc.how = Some(failure.cause.name().to_owned());
+                doc.detail = Some(failure.detail.clone());
+            }
             Outcome::Skipped(why) => (doc.outcome, doc.detail) = (OutcomeDoc::Skipped, Some(why.clone())),
         }
         doc

@@ -40,7 +40,7 @@ impl Progress {
             Event::TrialFinished { trial, .. } => {
                 self.bar.inc(1);
                 if let Outcome::Error(why) = &trial.outcome {
-                    tracing::debug!(trial = trial.number, "error: {}", harmless(why));
+                    tracing::debug!(trial = trial.number, "error: {}", harmless(&why.to_string()));
                 }
             }
             Event::CellFinished(cell) => self.unexpected += usize::from(cell.verdict != Verdict::AsExpected),

@@ -80,7 +80,7 @@ fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &st
             established: Duration::from_micros(20_000 + u64::from(number) * 100),
             authenticated: Duration::from_micros(30_000 + u64::from(number) * 100),
         }),
-        (false, Verdict::Error) => Outcome::Error(HOSTILE.to_owned()),
+        (false, Verdict::Error) => Outcome::Error(Cause::ProgramLied.because(HOSTILE)),
         (false, _) => Outcome::Failed(Failure {
             cause: Cause::PredictedPortWrong,
             detail: "SYNs went to 198.51.100.2:4000, mapped was :4001".to_owned(),

@@ -29,6 +29,8 @@ pub enum Said {
     Success(Named),
     /// It says that there was none, with its reason.
     Failure(String),
+    /// A signal ended it.
+    Crashed(String),
     /// It broke the contract.
     Broken(String),
     /// It was killed before it said anything.
@@ -63,7 +65,7 @@ enum Line {
 #[must_use]
 pub fn read(claim: &Claim, stdout: &[u8], end: End) -> Said {
     match (claim, end) {
-        (_, End::Signalled(signal)) => Said::Broken(format!("was ended by signal {signal}")),
+        (_, End::Signalled(signal)) => Said::Crashed(format!("was ended by signal {signal}")),
         (Claim::Json, end) => read_json(stdout, end),
         (_, End::Killed) if !matches!(claim, Claim::Stdout(_)) => Said::Nothing,
         (Claim::Exit, End::Exited(0)) => Said::Success(Named::default()),
@@ -120,7 +122,7 @@ fn read_json(stdout: &[u8], end: End) -> Said {
         (Some((ok, ..)), End::Exited(code)) => {
             Said::Broken(format!("said ok={ok} and exited with code {code}"))
         }
-        (_, End::Signalled(signal)) => Said::Broken(format!("was ended by signal {signal}")),
+        (_, End::Signalled(signal)) => Said::Crashed(format!("was ended by signal {signal}")),
     }
 }
 
@@ -164,7 +166,7 @@ mod tests {
         ];
         for (text, end, expected) in cases {
             match read(&Claim::Json, text.as_bytes(), *end) {
-                Said::Broken(why) => {
+                Said::Broken(why) | Said::Crashed(why) => {
                     assert!(why.starts_with(expected), "{why:?} does not start with {expected:?}")
                 }
                 other => panic!("{expected}: {other:?}"),

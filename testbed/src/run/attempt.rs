@@ -13,7 +13,7 @@ use crate::lab::Lab;
 use crate::model::address_plan::{AddressPlan, LinkPlan, RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::event::{Artefacts, LinkRecord, NatRecord};
 use crate::model::evidence::Evidence;
-use crate::model::outcome::{Outcome, Trial};
+use crate::model::outcome::{Cause, Outcome, Trial};
 use crate::model::quantity::{Offset, Sign};
 use crate::model::suite::Suite;
 use crate::model::template::Values;
@@ -62,7 +62,7 @@ pub(super) async fn attempt(
     let broken = |why: String| Trial {
         number,
         seed: seed.number(),
-        outcome: Outcome::Error(why),
+        outcome: Outcome::Error(Cause::LabError.because(why)),
         took: Duration::ZERO,
         artefacts: None,
     };
@@ -321,8 +321,8 @@ fn addresses(plan: &AddressPlan) -> Vec<(String, Ipv4Addr)> {
 fn sentence(judgement: &Judgement) -> String {
     match &judgement.outcome {
         Outcome::Passed(success) => format!("passed by {}: {}", success.method, success.how),
-        Outcome::Failed(failure) => format!("failed, {}: {}", failure.cause, failure.detail),
-        Outcome::Error(why) => format!("error: {why}"),
+        Outcome::Failed(failure) => format!("failed, {failure}"),
+        Outcome::Error(failure) => format!("error, {failure}"),
         Outcome::Skipped(why) => format!("skipped: {why}"),
     }
 }

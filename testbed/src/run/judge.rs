@@ -6,10 +6,10 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::model::evidence::{Evidence, Fate, Nanos, Tuple};
-use crate::model::outcome::{How, Outcome, Success};
+use crate::model::evidence::{Evidence, Fate, Frame, Nanos, Tuple};
+use crate::model::outcome::{Cause, Outcome, Success};
 use crate::run::account::{Named, Said};
-use crate::run::cause;
+use crate::run::cause::{self, Found, Marks};
 use crate::run::oracle::{Call, Declared, Prophecy, prophesy};
 use crate::run::story::{Flow, Story, Vantage, Who};
 
@@ -63,75 +63,92 @@ pub struct Judgement {
 pub fn judge(case: &Case<'_>) -> Judgement {
     let story = Story::read(case.evidence, case.a, case.b);
     let prophecy = prophesy(&story, case.declared);
-    let outcome = outcome(case, &story, &prophecy);
-    let marks = marks(&outcome, &story);
+    let (outcome, marks) = outcome(case, &story, &prophecy);
     Judgement { outcome, story, prophecy, marks }
 }
 
-/// What came about rests on these packets.
-fn marks(_outcome: &Outcome, _story: &Story) -> Vec<(usize, String)> {
-    Vec::new()
-}
-
-fn outcome(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> Outcome {
-    if let Some(error) = unusable(case).or_else(|| broken(case)) {
-        return Outcome::Error(error);
+/// What came of it, and the packets that this rests on.
+fn outcome(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> (Outcome, Marks) {
+    let error = |found: Found| (Outcome::Error(found.failure), found.marks);
+    let failed = |found: Found| (Outcome::Failed(found.failure), found.marks);
+    if let Some(found) = unusable(case).or_else(|| broken(case)) {
+        return error(found);
     }
     if let Some(contradiction) = prophecy.contradictions.first() {
-        return Outcome::Error(format!("the lab does not do what it declares: {contradiction}"));
+        return error(undeclared(contradiction));
     }
     let connected: Vec<_> = story.flows.iter().filter(|f| f.carried_both_ways()).collect();
     match claimed(case, &connected) {
-        Claimed::Lie(why) => Outcome::Error(why),
-        Claimed::ByBoth(flow, method) if prophecy.call == Call::CannotConnect => Outcome::Error(format!(
-            "the lab does not do what it declares: {} connected by {method}, and no SYN of either side could pass",
-            flow.a
-        )),
-        Claimed::ByBoth(flow, method) => Outcome::Passed(success(flow, story, method)),
-        Claimed::ByOne(who) => Outcome::Failed(cause::one_sided(who)),
+        Claimed::Lie(why) => error(Found::new(Cause::ProgramLied, why)),
+        Claimed::ByBoth(flow, method) if prophecy.call == Call::CannotConnect => {
+            let what = format!("{} connected by {method}, and no SYN of either side could pass", flow.a);
+            error(Found { marks: cause::marks_of_success(flow), ..undeclared(&what) })
+        }
+        Claimed::ByBoth(flow, method) => {
+            (Outcome::Passed(success(flow, story, method)), cause::marks_of_success(flow))
+        }
+        Claimed::ByOne(who, flow) => failed(cause::one_sided(case, who, flow)),
         Claimed::ByNone => without_claim(case, story, prophecy),
     }
 }
 
+fn undeclared(what: &str) -> Found {
+    Found::new(Cause::LabError, format!("the lab does not do what it declares: {what}"))
+}
+
 /// Neither peer claims success: a failure, unless the packets say that there had to be a connection.
-fn without_claim(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> Outcome {
+fn without_claim(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> (Outcome, Marks) {
     let established = |f: &&Flow| Who::BOTH.iter().all(|w| f.established(*w).is_some());
     let stood = story.flows.iter().find(established);
-    match (stood, prophecy.call) {
-        (None, Call::MustConnect) => Outcome::Error(
-            "a SYN was let in and answered, and yet no connection came of it: see the packets".to_owned(),
+    let found = match (stood, prophecy.call) {
+        (None, Call::MustConnect) => Found::new(
+            Cause::LabError,
+            "a SYN was let in and answered, and yet no connection came of it: see the packets",
         ),
-        (stood, _) => Outcome::Failed(cause::find(case, story, prophecy, stood)),
+        (stood, _) => cause::find(case, story, prophecy, stood),
+    };
+    // A failure that nothing explains says something of the lab, or of the judge, and nothing of the NATs.
+    match found.failure.cause {
+        Cause::LabError => (Outcome::Error(found.failure), found.marks),
+        _ => (Outcome::Failed(found.failure), found.marks),
     }
 }
 
 /// Why the evidence proves nothing, if so.
-fn unusable(case: &Case<'_>) -> Option<String> {
+fn unusable(case: &Case<'_>) -> Option<Found> {
     if let Some(lost) = case.evidence.lost.first() {
-        return Some(format!("evidence was lost: {lost}"));
+        return Some(Found::new(Cause::LabError, format!("evidence was lost: {lost}")));
     }
-    let late = |f: &&crate::model::evidence::Frame| matches!(f.fate, Fate::Delivered | Fate::Duplicated);
-    let worst = case.evidence.frames.iter().filter(late).map(|f| f.left.saturating_sub(f.due)).max()?;
+    let left = |f: &Frame| matches!(f.fate, Fate::Delivered | Fate::Duplicated);
+    let late = |f: &Frame| f.left.saturating_sub(f.due);
+    let frames = case.evidence.frames.iter().enumerate().filter(|(_, f)| left(f));
+    let (frame, worst) = frames.map(|(at, f)| (at, late(f))).max_by_key(|(_, late)| *late)?;
     let allowed = u64::try_from(case.lateness.as_nanos()).unwrap_or(Nanos::MAX);
     (worst > allowed).then(|| {
         let (worst, allowed) = (worst as f64 / 1e6, allowed as f64 / 1e6);
-        format!("machine too slow: a frame left the wire {worst:.1} ms late, and this cell tolerates {allowed:.1} ms")
+        let detail =
+            format!("a frame left the wire {worst:.1} ms late, and this cell tolerates {allowed:.1} ms");
+        Found::new(Cause::MachineTooSlow, detail).mark(frame, format!("{worst:.1} ms late"))
     })
 }
 
 /// Whether a program broke the contract.
-fn broken(case: &Case<'_>) -> Option<String> {
-    Who::BOTH.into_iter().find_map(|who| match case.said(who) {
-        Said::Broken(why) => Some(format!("the program of peer {} {why}", who.letter())),
-        _ => None,
-    })
+fn broken(case: &Case<'_>) -> Option<Found> {
+    Who::BOTH
+        .into_iter()
+        .find_map(|who| match case.said(who) {
+            Said::Crashed(why) => Some((Cause::ProgramCrashed, who, why)),
+            Said::Broken(why) => Some((Cause::ContractBroken, who, why)),
+            _ => None,
+        })
+        .map(|(cause, who, why)| Found::new(cause, format!("the program of peer {} {why}", who.letter())))
 }
 
 /// What the claims come to, held against the connections that the evidence shows.
 #[derive(Debug)]
 enum Claimed<'a> {
     ByNone,
-    ByOne(Who),
+    ByOne(Who, &'a Flow),
     ByBoth(&'a Flow, String),
     Lie(String),
 }
@@ -149,8 +166,8 @@ fn claimed<'a>(case: &Case<'_>, connected: &[&'a Flow]) -> Claimed<'a> {
     match flows {
         [None, None] => Claimed::ByNone,
         [Some(Err(lie)), _] | [_, Some(Err(lie))] => Claimed::Lie(lie),
-        [Some(Ok(_)), None] => Claimed::ByOne(Who::A),
-        [None, Some(Ok(_))] => Claimed::ByOne(Who::B),
+        [Some(Ok(flow)), None] => Claimed::ByOne(Who::A, flow),
+        [None, Some(Ok(flow))] => Claimed::ByOne(Who::B, flow),
         [Some(Ok(a_flow)), Some(Ok(b_flow))] if a_flow == b_flow => {
             let method = [a, b].into_iter().flatten().find_map(|n| n.method.clone());
             Claimed::ByBoth(a_flow, method.unwrap_or_else(|| case.method.to_owned()))
@@ -203,24 +220,9 @@ fn success(flow: &Flow, story: &Story, method: String) -> Success {
     };
     Success {
         method,
-        how: how(flow),
+        how: cause::how(flow, story),
         established: latest(Who::BOTH.map(|w| flow.established(w))),
         authenticated: latest(Who::BOTH.map(|w| flow.delivered_payload(w))),
-    }
-}
-
-/// How a connection came about: which SYNs belong to it, and whether each arrived before the other was sent.
-#[must_use]
-pub fn how(flow: &Flow) -> How {
-    let first = |who| flow.syns(who).next();
-    let (Some(a), Some(b)) = (first(Who::A), first(Who::B)) else { return How::Accepted };
-    let before = |arrived: Option<Nanos>, sent: Nanos| arrived.is_none_or(|at| at < sent);
-    if before(a.arrived, b.sent) && a.sent < b.sent {
-        How::BLate
-    } else if before(b.arrived, a.sent) && b.sent < a.sent {
-        How::ALate
-    } else {
-        How::SynsCrossed
     }
 }
 
@@ -244,7 +246,7 @@ impl Who {
 mod tests {
     use super::*;
     use crate::model::behavior::{Behavior, UnsolicitedSyn};
-    use crate::model::outcome::Cause;
+    use crate::model::outcome::How;
     use crate::run::scene::{Draw, Scene, external, vantage};
     use Who::{A, B};
 
@@ -284,7 +286,7 @@ mod tests {
 
     fn error(scene: &Scene, said_a: &Said, said_b: &Said) -> String {
         match outcome(scene, said_a, said_b, UnsolicitedSyn::Drop) {
-            Outcome::Error(why) => why,
+            Outcome::Error(failure) => failure.to_string(),
             other => panic!("{other:?}"),
         }
     }
@@ -304,7 +306,7 @@ mod tests {
     #[test]
     fn a_claim_without_evidence_is_a_lie() {
         let nothing = Scene::met().recorded().packet(Draw::new(A, 0.0, "S"));
-        assert!(error(&nothing, &won(A), &won(B)).starts_with("peer a claims the connection"));
+        assert!(error(&nothing, &won(A), &won(B)).contains("peer a claims the connection"));
         let no_data = Scene::met()
             .recorded()
             .packet(Draw::new(A, 0.0, "S"))
@@ -332,10 +334,10 @@ mod tests {
     fn lost_evidence_and_late_frames_prove_nothing() {
         let mut scene = Scene::crossing();
         scene.evidence.frames[5].left += 6_000_000;
-        assert!(error(&scene, &won(A), &won(B)).starts_with("machine too slow"));
+        assert!(error(&scene, &won(A), &won(B)).starts_with("machine too slow: a frame"));
         let mut scene = Scene::crossing();
         scene.evidence.lost.push("12 frames".into());
-        assert_eq!(error(&scene, &won(A), &won(B)), "evidence was lost: 12 frames");
+        assert_eq!(error(&scene, &won(A), &won(B)), "lab error: evidence was lost: 12 frames");
     }
 
     #[test]
@@ -376,7 +378,9 @@ mod tests {
     fn who_never_started_or_never_met_the_server_is_named() {
         let alone = Scene::met().packet(Draw::new(A, 0.0, "S"));
         assert_eq!(cause(&alone, UnsolicitedSyn::Drop), Cause::PeerNeverStarted);
-        assert_eq!(cause(&Scene::default(), UnsolicitedSyn::Drop), Cause::NoRendezvous);
+        assert_eq!(cause(&Scene::default(), UnsolicitedSyn::Drop), Cause::PeerNeverStarted);
+        let unmet = Scene::default().packet(Draw::new(A, 0.0, "S")).packet(Draw::new(B, 0.0, "S"));
+        assert_eq!(cause(&unmet, UnsolicitedSyn::Drop), Cause::NoRendezvous);
     }
 
     #[test]
@@ -402,10 +406,10 @@ mod tests {
 
     #[test]
     fn a_program_that_broke_is_an_error() {
-        let broke = Said::Broken("was ended by signal 11".into());
+        let broke = Said::Crashed("was ended by signal 11".into());
         assert_eq!(
             error(&Scene::crossing(), &won(A), &broke),
-            "the program of peer b was ended by signal 11"
+            "program crashed: the program of peer b was ended by signal 11"
         );
     }
 }

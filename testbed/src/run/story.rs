@@ -266,6 +266,13 @@ impl Sighting {
         self.packet.tcp().is_some_and(|s| s.flags.contains(TcpFlags::RST))
     }
 
+    /// Whether this answers a SYN by another.
+    #[must_use]
+    pub fn is_syn_ack(&self) -> bool {
+        let both = TcpFlags(TcpFlags::SYN.0 | TcpFlags::ACK.0);
+        self.packet.tcp().is_some_and(|s| s.flags.contains(both)) && !self.is_reset()
+    }
+
     /// The acknowledgment number, if it carries one and is no reset.
     fn acknowledges(&self) -> Option<u32> {
         let segment = self.packet.tcp()?;

@@ -86,14 +86,16 @@ fn judge(result: &CellResult, refused: Option<String>, standard: Standard) -> (V
         return (Verdict::Error, why);
     }
     let first =
-        |wanted: fn(&Outcome) -> Option<&String>| result.trials.iter().find_map(|t| wanted(&t.outcome));
-    if let Some(why) = first(|outcome| if let Outcome::Error(why) = outcome { Some(why) } else { None }) {
+        |wanted: fn(&Outcome) -> Option<String>| result.trials.iter().find_map(|t| wanted(&t.outcome));
+    if let Some(why) =
+        first(|outcome| if let Outcome::Error(why) = outcome { Some(why.to_string()) } else { None })
+    {
         return (Verdict::Error, format!("{} of {} trials: {why}", result.errors(), result.trials.len()));
     }
     let count = result.count();
     if count.tried == 0 {
-        let why = first(|outcome| if let Outcome::Skipped(why) = outcome { Some(why) } else { None });
-        return (Verdict::Skipped, why.cloned().unwrap_or_else(|| "no trial was run".to_owned()));
+        let why = first(|outcome| if let Outcome::Skipped(why) = outcome { Some(why.clone()) } else { None });
+        return (Verdict::Skipped, why.unwrap_or_else(|| "no trial was run".to_owned()));
     }
     let Some(expected) = &result.expected else {
         return (Verdict::Undecided, "theory does not know this method: compare with a baseline".to_owned());

@@ -1,0 +1,216 @@
+//! Why a trial failed or broke, and how one came to pass: the names. `run::cause` finds them, `docs/judging.md` says from
+//! which evidence.
+
+use std::fmt;
+
+/// Why a trial failed, or why nothing can be concluded from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The main cause.
+    pub cause: Cause,
+    /// One sentence with the endpoints and times that prove it.
+    pub detail: String,
+}
+
+/// The main cause of a failed trial, from evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// SYNs went to a port that no mapping of the far NAT had.
+    PredictedPortWrong,
+    /// The mapping was there, and the far NAT's filter refused the SYN.
+    Filtered,
+    /// The far NAT refused a SYN from an endpoint that its inside had sent a SYN to.
+    SynAfterSynRefused,
+    /// The far NAT answered the SYN with a reset.
+    ResetByNat,
+    /// The far host answered the SYN with a reset.
+    ResetByHost,
+    /// The far NAT answered the SYN with an ICMP error.
+    IcmpFromNat,
+    /// A reset or an error ended the mapping that the other side's SYN needed.
+    MappingDestroyed,
+    /// A packet passed a NAT untranslated and could not be answered.
+    InvalidUntranslated,
+    /// Two flows wanted the same tuple and the NAT dropped one.
+    TupleClash,
+    /// The NAT had no port left.
+    PortsExhausted,
+    /// The NAT refused one more mapping for this host.
+    QuotaReached,
+    /// One side sent its first punching SYN too late for the other.
+    StartedTooLate,
+    /// One side sent no punching SYN at all.
+    PeerNeverStarted,
+    /// A peer did not reach the rendezvous server.
+    NoRendezvous,
+    /// A connection stood, and its authentication was refused.
+    AuthenticationRefused,
+    /// The link lost what was needed.
+    LostByLink,
+    /// The NAT lost its state or its address.
+    NatRebooted,
+    /// The mapping's time ran out.
+    MappingExpired,
+    /// A program did nothing with what it had until the time was up.
+    ProgramHung,
+    /// A program was ended by a signal. An error.
+    ProgramCrashed,
+    /// A program broke the contract. An error.
+    ContractBroken,
+    /// A program claimed a success of which there is no evidence. An error.
+    ProgramLied,
+    /// A frame left the wire later than the cell tolerates. An error.
+    MachineTooSlow,
+    /// Evidence was lost, the lab does not do what it declares, or it could not be used. An error.
+    LabError,
+}
+
+/// How a connection came about, from the wire and conntrack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum How {
+    /// Both SYNs were under way at the same time.
+    SynsCrossed,
+    /// a's SYN was refused or lost before b's opened the way: to a, b was late.
+    BLate,
+    /// b's SYN was refused or lost before a's opened the way: to b, a was late.
+    ALate,
+    /// Only one side's SYN belongs to the connection; the other accepted it on a listener.
+    Accepted,
+    /// b came through a hole that a had opened by a SYN that died on its way.
+    HoleByA,
+    /// a came through a hole that b had opened by a SYN that died on its way.
+    HoleByB,
+    /// One of many SYNs met one of many mappings.
+    Sprayed {
+        /// The number of a's winning SYN among its SYNs to different endpoints, and how many these were.
+        a: (u32, u32),
+        /// The same of b.
+        b: (u32, u32),
+    },
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 24] = [
+        Self::PredictedPortWrong,
+        Self::Filtered,
+        Self::SynAfterSynRefused,
+        Self::ResetByNat,
+        Self::ResetByHost,
+        Self::IcmpFromNat,
+        Self::MappingDestroyed,
+        Self::InvalidUntranslated,
+        Self::TupleClash,
+        Self::PortsExhausted,
+        Self::QuotaReached,
+        Self::StartedTooLate,
+        Self::PeerNeverStarted,
+        Self::NoRendezvous,
+        Self::AuthenticationRefused,
+        Self::LostByLink,
+        Self::NatRebooted,
+        Self::MappingExpired,
+        Self::ProgramHung,
+        Self::ProgramCrashed,
+        Self::ContractBroken,
+        Self::ProgramLied,
+        Self::MachineTooSlow,
+        Self::LabError,
+    ];
+
+    /// The name in `results.json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PredictedPortWrong => "predicted port wrong",
+            Self::Filtered => "filtered",
+            Self::SynAfterSynRefused => "SYN after SYN refused",
+            Self::ResetByNat => "reset by NAT",
+            Self::ResetByHost => "reset by host",
+            Self::IcmpFromNat => "ICMP from NAT",
+            Self::MappingDestroyed => "mapping destroyed",
+            Self::InvalidUntranslated => "invalid and untranslated",
+            Self::TupleClash => "tuple clash",
+            Self::PortsExhausted => "ports exhausted",
+            Self::QuotaReached => "quota reached",
+            Self::StartedTooLate => "started too late",
+            Self::PeerNeverStarted => "peer never started",
+            Self::NoRendezvous => "no rendezvous",
+            Self::AuthenticationRefused => "authentication refused",
+            Self::LostByLink => "lost by link",
+            Self::NatRebooted => "NAT rebooted",
+            Self::MappingExpired => "mapping expired",
+            Self::ProgramHung => "program hung",
+            Self::ProgramCrashed => "program crashed",
+            Self::ContractBroken => "contract broken",
+            Self::ProgramLied => "program lied",
+            Self::MachineTooSlow => "machine too slow",
+            Self::LabError => "lab error",
+        }
+    }
+
+    /// What has this cause.
+    #[must_use]
+    pub fn because(self, detail: impl Into<String>) -> Failure {
+        Failure { cause: self, detail: detail.into() }
+    }
+}
+
+impl How {
+    /// The name in `results.json`: without the numbers of a spray, so that like can be counted with like.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SynsCrossed => "SYNs crossed",
+            Self::ALate => "a late",
+            Self::BLate => "b late",
+            Self::Accepted => "accepted by a listener",
+            Self::HoleByA => "through a hole by a's low TTL",
+            Self::HoleByB => "through a hole by b's low TTL",
+            Self::Sprayed { .. } => "by spraying",
+        }
+    }
+
+    /// What the name leaves out.
+    #[must_use]
+    pub fn detail(self) -> Option<String> {
+        match self {
+            Self::Sprayed { a: (a, of_a), b: (b, of_b) } => {
+                Some(format!("a's SYN {a} of {of_a} met b's SYN {b} of {of_b}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause, self.detail)
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        self.detail().map_or(Ok(()), |detail| write!(f, ": {detail}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_a_name_of_its_own() {
+        let mut names: Vec<_> = Cause::ALL.iter().map(|cause| cause.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Cause::ALL.len());
+    }
+}

@@ -1,0 +1,261 @@
+//! A flow in which both sides aimed at each other's very endpoint: what came between.
+
+use std::collections::BTreeSet;
+
+use crate::model::evidence::{Fate, Nanos};
+use crate::model::outcome::Cause;
+use crate::model::packet::{Packet, TcpFlags};
+use crate::run::cause::tracking::{Ended, Ending, READ_LATER};
+use crate::run::cause::{Found, Inquiry, sentence};
+use crate::run::oracle::{Admission, Answer, SynFate};
+use crate::run::story::{Flow, Sighting, Who};
+
+impl Inquiry<'_> {
+    /// Why the flow that came nearest to a connection is none.
+    pub(super) fn right_flow(&self) -> Option<Found> {
+        let aimed = |flow: &&Flow| Who::BOTH.iter().all(|who| flow.syns(*who).next().is_some());
+        self.story.flows.iter().filter(aimed).find_map(|flow| self.of_flow(flow))
+    }
+
+    fn of_flow(&self, flow: &Flow) -> Option<Found> {
+        let fates: Vec<&SynFate> = self.prophecy.syns.iter().filter(|s| is_of(flow, s)).collect();
+        let reset = self.first_reset(flow);
+        let lost = self.first_lost(flow);
+        let reset_first = matches!((reset, &lost), (Some(r), Some((at, ..))) if r.sent < *at);
+        refused_after_syn(&fates)
+            .or_else(|| self.gone(flow, &fates))
+            .or_else(|| lost.filter(|_| !reset_first).map(|(_, frame, what)| lost_frame(frame, &what)))
+            .or_else(|| reset.map(|reset| self.of_reset(flow, &fates, reset)))
+            .or_else(|| self.of_icmp(flow, &fates))
+            .or_else(|| self.not_let_in(flow))
+            .or_else(|| too_late(flow, &fates))
+            .or_else(|| self.silent_host(flow))
+    }
+
+    /// A SYN was aimed at a mapping that had been opened for it and was gone.
+    fn gone(&self, flow: &Flow, fates: &[&SynFate]) -> Option<Found> {
+        let missed = |s: &&&SynFate| s.answer == Answer::Silence || s.admission == Admission::Destroyed;
+        fates.iter().filter(missed).find_map(|syn| {
+            let nats = &self.vantage(syn.from.other()).nats;
+            let before = |e: &&Ended| nats.contains(&e.node) && e.at <= syn.sent + READ_LATER;
+            let mut ended = self.endings.iter().filter(|e| e.is_of(flow)).filter(before);
+            let ended = ended.find(|e| self.explains(flow, syn, e))?;
+            let cause = match ended.why {
+                Ending::Expired => Cause::MappingExpired,
+                Ending::Flushed => Cause::NatRebooted,
+                Ending::Reset | Ending::Closed => Cause::MappingDestroyed,
+            };
+            let found = Found::new(cause, format!("{}; {}", sentence(syn), ended.sentence()));
+            let found = found.mark(syn.frame, "came when the mapping was gone");
+            Some(match ended.last_frame {
+                Some(frame) => found.mark(frame, "the last packet before the mapping ended"),
+                None => found,
+            })
+        })
+    }
+
+    /// Whether the end of a mapping is why a SYN found none. A reset that ended the socket as well is the cause itself,
+    /// and not what it did to the mapping.
+    fn explains(&self, flow: &Flow, syn: &SynFate, ended: &Ended) -> bool {
+        match ended.why {
+            Ending::Expired | Ending::Flushed => true,
+            Ending::Closed => false,
+            Ending::Reset => self.outlived_reset(flow, syn.from.other()),
+        }
+    }
+
+    /// Whether a side's socket outlived a reset: it never came to the host, or the same SYN was sent again.
+    fn outlived_reset(&self, flow: &Flow, who: Who) -> bool {
+        let resets = flow.sightings.iter().filter(|s| s.from == who.other() && s.is_reset());
+        let Some(reset) = resets.filter(|s| s.arrived.is_some()).min_by_key(|s| s.sent) else { return false };
+        let inside = self.inside(who);
+        let stopped = inside.watched && reset.packet.tcp().is_some_and(|segment| !inside.got(segment));
+        let number = |s: &Sighting| s.packet.tcp().map(|t| t.sequence);
+        let earlier: Vec<_> = flow.syns(who).filter(|s| s.sent < reset.sent).map(number).collect();
+        let mut later = flow.syns(who).filter(|s| Some(s.sent) > reset.arrived);
+        let repeated = later.any(|s| earlier.contains(&number(s)));
+        stopped || repeated
+    }
+
+    /// The first frame of the flow's handshake that a link lost, or still had at the end.
+    fn first_lost(&self, flow: &Flow) -> Option<(Nanos, usize, String)> {
+        let numbers: BTreeSet<u32> =
+            flow.sightings.iter().filter_map(|s| s.packet.tcp().map(|t| t.sequence)).collect();
+        let lost = self
+            .evidence
+            .frames
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| matches!(f.fate, Fate::Lost | Fate::InFlight));
+        lost.filter_map(|(index, frame)| {
+            let packet = Packet::of(frame)?;
+            let segment = packet.tcp().filter(|s| numbers.contains(&s.sequence))?;
+            let of_handshake =
+                !segment.flags.contains(TcpFlags::FIN) && !segment.flags.contains(TcpFlags::RST);
+            let what = match frame.fate {
+                Fate::Lost => format!("the link lost the {} {}", segment.flags, packet.tuple()),
+                _ => format!("the {} {} was still on the link at the end", segment.flags, packet.tuple()),
+            };
+            of_handshake.then_some((frame.entered, index, what))
+        })
+        .min_by_key(|(at, ..)| *at)
+    }
+
+    fn first_reset<'f>(&self, flow: &'f Flow) -> Option<&'f Sighting> {
+        // A reset that a side sends after its own connection stood ends what came of it, and is no reason.
+        flow.sightings.iter().filter(|s| s.is_reset()).min_by_key(|s| s.sent)
+    }
+
+    /// A reset ended the flow: whose, and was it too late for anything else?
+    fn of_reset(&self, flow: &Flow, fates: &[&SynFate], reset: &Sighting) -> Found {
+        let who = reset.from;
+        let letter = who.letter();
+        if self.is_made_by_nat(reset) {
+            let refused = fates.iter().find(|s| s.from != who);
+            let detail = refused.map_or_else(
+                || format!("NAT-{letter} reset the flow {}", flow.a),
+                |syn| format!("{} was answered by a reset from NAT-{letter}", sentence(syn)),
+            );
+            let found =
+                Found::new(Cause::ResetByNat, detail).mark(reset.frame, format!("made by NAT-{letter}"));
+            return match refused {
+                Some(syn) => found.mark(syn.frame, "drew a reset"),
+                None => found,
+            };
+        }
+        let refused = fates.iter().find(|s| s.from != who && s.answer == Answer::HostReset);
+        let own = flow.syns(who).map(|s| s.sent).max();
+        let (first, last) = (flow.syns(who).map(|s| s.sent).min(), own);
+        let gave_up =
+            matches!((first, last), (Some(first), Some(last)) if first < reset.sent && last < reset.sent);
+        let (other, gap) =
+            (who.other().letter(), first.map_or(0.0, |f| reset.sent.saturating_sub(f) as f64 / 1e6));
+        let found = if gave_up {
+            let detail = format!(
+                "peer {other}'s SYN came {gap:.0} ms after peer {letter}'s first, and peer {letter} had closed its socket"
+            );
+            Found::new(Cause::StartedTooLate, detail)
+        } else {
+            let detail =
+                format!("peer {other}'s SYN came before peer {letter} had a socket, and its host reset it");
+            Found::new(Cause::ResetByHost, detail)
+        };
+        let found = found.mark(reset.frame, format!("made by the host of peer {letter}"));
+        match refused {
+            Some(syn) => found.mark(syn.frame, "came to a host without a socket for it"),
+            None => found,
+        }
+    }
+
+    /// Whether a NAT made a segment: it was never seen inside, or, where nobody watched, has made no hop.
+    pub(super) fn is_made_by_nat(&self, sighting: &Sighting) -> bool {
+        let inside = self.inside(sighting.from);
+        let Some(segment) = sighting.packet.tcp() else { return false };
+        match (self.vantage(sighting.from).nats.is_empty(), inside.watched) {
+            (true, _) => false,
+            (false, true) => !inside.sent(segment),
+            (false, false) => sighting.ttl == 64,
+        }
+    }
+
+    fn of_icmp(&self, flow: &Flow, fates: &[&SynFate]) -> Option<Found> {
+        const TIME_EXCEEDED: u8 = 11;
+        let tuples: BTreeSet<_> = flow.sightings.iter().map(|s| s.tuple).collect();
+        let error =
+            self.story.icmp.iter().find(|e| e.code.0 != TIME_EXCEEDED && tuples.contains(&e.about))?;
+        Some(self.icmp_cause(error.to, fates.iter().copied().find(|s| s.from == error.to)))
+    }
+
+    /// An ICMP error that came to a side.
+    pub(super) fn icmp_cause(&self, to: Who, syn: Option<&SynFate>) -> Found {
+        let error = self.story.icmp.iter().find(|e| e.to == to && e.code.0 != 11);
+        let (about, source, code) = error.map_or_else(
+            || ("a SYN".to_owned(), "the NAT".to_owned(), (3, 0)),
+            |e| (e.about.to_string(), e.source.to_string(), e.code),
+        );
+        let detail =
+            format!("{}'s SYN {about} was answered by {source} with ICMP {}/{}", to.letter(), code.0, code.1);
+        let found = Found::new(Cause::IcmpFromNat, detail);
+        let frame = error.and_then(|e| self.evidence.frames.iter().position(|f| f.left == e.arrived));
+        let found = match frame {
+            Some(frame) => found.mark(frame, format!("ICMP {}/{} from {source}", code.0, code.1)),
+            None => found,
+        };
+        match syn {
+            Some(syn) => found.mark(syn.frame, "drew an ICMP error"),
+            None => found,
+        }
+    }
+
+    /// A SYN or its answer came to the NAT that had to let it in, and not to the host behind it.
+    fn not_let_in(&self, flow: &Flow) -> Option<Found> {
+        let stopped = flow.sightings.iter().find(|s| {
+            let to = self.inside(s.from.other());
+            let answers = s
+                .packet
+                .tcp()
+                .is_some_and(|t| t.flags.contains(TcpFlags::SYN) && t.flags.contains(TcpFlags::ACK));
+            answers && s.arrived.is_some() && to.watched && s.packet.tcp().is_some_and(|t| !to.got(t))
+        })?;
+        let letter = stopped.from.other().letter();
+        let detail =
+            format!("NAT-{letter} let {letter}'s SYN out and the answer to it, {}, not in", stopped.tuple);
+        Some(
+            Found::new(Cause::Filtered, detail)
+                .mark(stopped.frame, format!("never left NAT-{letter} inwards")),
+        )
+    }
+
+    /// A SYN came to a host that had all it needed and did nothing with it.
+    fn silent_host(&self, flow: &Flow) -> Option<Found> {
+        let syn =
+            flow.sightings.iter().filter(|s| s.is_opening() && s.arrived.is_some()).max_by_key(|s| s.sent)?;
+        let who = syn.from.other();
+        let segment = syn.packet.tcp()?;
+        let reached = !self.inside(who).watched || self.inside(who).got(segment);
+        let (letter, other) = (who.letter(), syn.from.letter());
+        let answered = self.inside(who).answer(segment);
+        let detail = match (reached, answered) {
+            (true, None) => format!(
+                "peer {other}'s SYN {} came to the host of peer {letter}, which did not answer",
+                syn.tuple
+            ),
+            (true, Some(_)) => format!(
+                "peer {letter} answered peer {other}'s SYN {}, and then nothing came of it",
+                syn.tuple
+            ),
+            (false, _) => return None,
+        };
+        Some(Found::new(Cause::ProgramHung, detail).mark(syn.frame, "came to the host"))
+    }
+}
+
+fn is_of(flow: &Flow, syn: &SynFate) -> bool {
+    flow.sightings.iter().any(|s| s.frame == syn.frame)
+}
+
+fn refused_after_syn(fates: &[&SynFate]) -> Option<Found> {
+    let syn = fates.iter().find(|s| s.admission == Admission::SynAfterSyn && s.answer != Answer::SynAck)?;
+    let detail = format!("{} was refused though its inside had sent a SYN there", sentence(syn));
+    Some(
+        Found::new(Cause::SynAfterSynRefused, detail)
+            .mark(syn.frame, "refused, as this NAT does with a SYN after a SYN"),
+    )
+}
+
+/// One side's SYN came before the other had opened anything, and the other's never came.
+fn too_late(flow: &Flow, fates: &[&SynFate]) -> Option<Found> {
+    let early = fates
+        .iter()
+        .find(|s| matches!(s.admission, Admission::NoMapping | Admission::Filtered | Admission::Close))?;
+    let late = flow.syns(early.from.other()).next()?;
+    let gap = late.sent.saturating_sub(early.sent) as f64 / 1e6;
+    let letter = late.from.letter();
+    let detail = format!("{}; peer {letter} sent its own {gap:.1} ms later", sentence(early));
+    let found = Found::new(Cause::StartedTooLate, detail).mark(early.frame, "came before the way was open");
+    Some(found.mark(late.frame, format!("peer {letter}'s first")))
+}
+
+pub(super) fn lost_frame(frame: usize, what: &str) -> Found {
+    Found::new(Cause::LostByLink, what).mark(frame, "never came to the other end of the link")
+}

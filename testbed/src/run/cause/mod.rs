@@ -1,0 +1,294 @@
+//! Why a trial failed: exactly one main cause, from evidence only, with the packets that prove it. Pure.
+//!
+//! Causes are tried in the order in which they hide each other: whoever never met the server could not start, a SYN
+//! that its own NAT kept could not be refused by the other, and a NAT that has forgotten everything maps to other
+//! ports. Where both sides aimed right, what happened to that flow decides; else what was wrong with the aim.
+
+mod aim;
+mod flow;
+mod inside;
+mod own_nat;
+mod success;
+#[cfg(test)]
+mod tests;
+mod tracking;
+
+use crate::model::evidence::Evidence;
+use crate::model::outcome::{Cause, Failure};
+use crate::model::packet::TcpFlags;
+use crate::run::account::Said;
+use crate::run::cause::inside::Inside;
+use crate::run::cause::tracking::{Ended, Ending};
+use crate::run::judge::{Case, Rendezvous};
+use crate::run::oracle::{Prophecy, SynFate};
+use crate::run::story::{Flow, Story, Vantage, Who};
+
+pub(super) use crate::run::cause::success::{how, marks_of_success};
+
+/// Packets by their index in the evidence, and what each shows.
+pub(super) type Marks = Vec<(usize, String)>;
+
+/// A cause with its proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) failure: Failure,
+    pub(super) marks: Marks,
+}
+
+impl Found {
+    pub(super) fn new(cause: Cause, detail: impl Into<String>) -> Self {
+        Self { failure: cause.because(detail), marks: Marks::new() }
+    }
+
+    /// Names a packet that proves it.
+    pub(super) fn mark(mut self, frame: usize, note: impl Into<String>) -> Self {
+        self.marks.push((frame, note.into()));
+        self
+    }
+}
+
+/// A connection stood, and one side did not claim it.
+#[must_use]
+pub(super) fn one_sided(case: &Case<'_>, finished: Who, flow: &Flow) -> Found {
+    let (done, not) = (finished.letter(), finished.other().letter());
+    let found = match case.said(finished.other()) {
+        Said::Failure(why) => {
+            let detail = format!("peer {done} holds the connection {}; peer {not} refused it: {why}", flow.a);
+            Found::new(Cause::AuthenticationRefused, detail)
+        }
+        _ => {
+            let detail = format!(
+                "peer {done} holds the connection {}; peer {not} had it as well and said nothing of it",
+                flow.a
+            );
+            Found::new(Cause::ProgramHung, detail)
+        }
+    };
+    Found { marks: marks_of_success(flow), ..found }
+}
+
+/// The main cause of a trial in which no peer claims success.
+#[must_use]
+pub(super) fn find(case: &Case<'_>, story: &Story, prophecy: &Prophecy, stood: Option<&Flow>) -> Found {
+    let inquiry = Inquiry::open(case, story, prophecy);
+    stood
+        .map(|flow| inquiry.unused_connection(flow))
+        .or_else(|| inquiry.never_seen())
+        .or_else(|| inquiry.kept_by_own_nat())
+        .or_else(|| inquiry.no_rendezvous())
+        .or_else(|| inquiry.never_started())
+        .or_else(|| inquiry.new_address())
+        .or_else(|| inquiry.leaked())
+        .or_else(|| inquiry.right_flow())
+        .or_else(|| inquiry.forgotten())
+        .or_else(|| inquiry.lost_before_it_was_known())
+        .or_else(|| inquiry.wrong_aim())
+        .unwrap_or_else(|| {
+            // Whoever sees this has found a hole in the list of causes.
+            Found::new(Cause::LabError, "the evidence shows no reason why there was no connection")
+        })
+}
+
+/// All that the questions are asked of.
+#[derive(Debug)]
+struct Inquiry<'a> {
+    case: &'a Case<'a>,
+    evidence: &'a Evidence,
+    story: &'a Story,
+    prophecy: &'a Prophecy,
+    /// What a's and b's hosts sent and got.
+    inside: [Inside; 2],
+    /// Every entry of connection tracking that ended, and why.
+    endings: Vec<Ended>,
+}
+
+impl<'a> Inquiry<'a> {
+    fn open(case: &'a Case<'a>, story: &'a Story, prophecy: &'a Prophecy) -> Self {
+        let inside = Who::BOTH.map(|who| Inside::read(case.evidence, vantage(case, who)));
+        let endings = Who::BOTH.into_iter().flat_map(|who| {
+            let declared = if who == Who::A { case.declared.a } else { case.declared.b };
+            tracking::endings(case.evidence, vantage(case, who), declared)
+        });
+        Self { case, evidence: case.evidence, story, prophecy, inside, endings: endings.collect() }
+    }
+
+    fn inside(&self, who: Who) -> &Inside {
+        &self.inside[usize::from(who == Who::B)]
+    }
+
+    fn vantage(&self, who: Who) -> &'a Vantage {
+        vantage(self.case, who)
+    }
+
+    /// A connection stood, and no side claimed it.
+    fn unused_connection(&self, flow: &Flow) -> Found {
+        let marks = marks_of_success(flow);
+        let since = flow.sightings.iter().map(|s| s.sent).min().unwrap_or_default();
+        if let Some(found) = self.flushed_since(since) {
+            return Found { marks: [marks, found.marks].concat(), ..found };
+        }
+        let of_flow = |ended: &&Ended| ended.why == Ending::Expired && ended.is_of(flow);
+        if let Some(ended) = self.endings.iter().find(of_flow) {
+            let detail = format!("the connection {} stood, until {}", flow.a, ended.sentence());
+            return Found { marks, ..Found::new(Cause::MappingExpired, detail) };
+        }
+        let silent = Who::BOTH.into_iter().find(|w| self.case.said(*w) == &Said::Nothing);
+        let found = match silent {
+            Some(who) => {
+                let detail =
+                    format!("the connection {} stood, and peer {} said nothing of it", flow.a, who.letter());
+                Found::new(Cause::ProgramHung, detail)
+            }
+            None => {
+                let why = Who::BOTH.into_iter().find_map(|w| match self.case.said(w) {
+                    Said::Failure(why) => Some(format!("peer {} says: {why}", w.letter())),
+                    _ => None,
+                });
+                let why = why.unwrap_or_else(|| "neither says why".to_owned());
+                Found::new(
+                    Cause::AuthenticationRefused,
+                    format!("the connection {} stood and was refused; {why}", flow.a),
+                )
+            }
+        };
+        Found { marks, ..found }
+    }
+
+    /// A host that never sent anything to anybody.
+    fn never_seen(&self) -> Option<Found> {
+        let missing = Who::BOTH.into_iter().find(|who| !self.was_seen(*who))?;
+        let other = self
+            .inside(missing.other())
+            .first_syn()
+            .or(self.story.first_syn(missing.other()).map(|s| s.frame));
+        let found =
+            Found::new(Cause::PeerNeverStarted, format!("peer {} sent no packet at all", missing.letter()));
+        Some(match other {
+            Some(frame) => found.mark(frame, format!("peer {} did start", missing.other().letter())),
+            None => found,
+        })
+    }
+
+    fn was_seen(&self, who: Who) -> bool {
+        let outside = self.story.opened.get(&who).is_some_and(|opened| !opened.is_empty());
+        outside || self.inside(who).first_syn().is_some() || self.story.met_rendezvous.contains(&who)
+    }
+
+    fn no_rendezvous(&self) -> Option<Found> {
+        if self.case.rendezvous == Rendezvous::NotNeeded {
+            return None;
+        }
+        let missing = Who::BOTH.into_iter().find(|w| !self.story.met_rendezvous.contains(w));
+        let (who, what) = match missing {
+            Some(who) => (who, "received nothing from the rendezvous server"),
+            // It was met, and went before the peers had met each other through it.
+            None => {
+                let punched = Who::BOTH.into_iter().any(|w| self.started(w));
+                let who = Who::BOTH.into_iter().find(|w| !punched && self.server_went(*w).is_some())?;
+                (who, "was left by the rendezvous server before it had met the other peer")
+            }
+        };
+        let found = Found::new(Cause::NoRendezvous, format!("peer {} {what}", who.letter()));
+        let frame = self.server_went(who).or(self.inside(who).first_syn());
+        Some(match frame {
+            Some(frame) => found.mark(frame, format!("peer {} {what}", who.letter())),
+            None => found,
+        })
+    }
+
+    /// The frame by which the server ended its connection with a peer, if it did so first.
+    fn server_went(&self, who: Who) -> Option<usize> {
+        inside::ended_by_server(self.evidence, self.vantage(who))
+    }
+
+    /// Whether a side sent a SYN to the other, whatever became of it.
+    fn started(&self, who: Who) -> bool {
+        self.story.first_syn(who).is_some() || self.inside(who).punching().next().is_some()
+    }
+
+    fn never_started(&self) -> Option<Found> {
+        let missing = Who::BOTH.into_iter().find(|w| !self.started(*w))?;
+        let detail = format!("peer {} sent no SYN to the other side", missing.letter());
+        let found = Found::new(Cause::PeerNeverStarted, detail);
+        let other = self.story.first_syn(missing.other());
+        Some(match other {
+            Some(syn) => {
+                found.mark(syn.frame, format!("the SYN of peer {}, alone", missing.other().letter()))
+            }
+            None => found,
+        })
+    }
+
+    /// A NAT that goes by another address than before.
+    fn new_address(&self) -> Option<Found> {
+        let (who, frame, address) = Who::BOTH.into_iter().find_map(|who| {
+            let (frame, address) = inside::other_address(self.evidence, self.vantage(who))?;
+            Some((who, frame, address))
+        })?;
+        let (letter, before) = (who.letter(), self.vantage(who).external);
+        let detail = format!("NAT-{letter} went by {before} and then by {address}");
+        Some(Found::new(Cause::NatRebooted, detail).mark(frame, format!("comes from {address}")))
+    }
+
+    /// A segment of the handshake that left its NAT with a private source.
+    fn leaked(&self) -> Option<Found> {
+        let of_handshake = TcpFlags(TcpFlags::SYN.0 | TcpFlags::RST.0);
+        let mut leaks = self.story.leaks.iter();
+        let (at, packet) =
+            leaks.find(|(_, packet)| packet.tcp().is_some_and(|s| s.flags.0 & of_handshake.0 != 0))?;
+        let flags = packet.tcp().map_or_else(String::new, |s| s.flags.to_string());
+        let detail =
+            format!("a {flags} left its NAT untranslated, from {} to {}", packet.source, packet.destination);
+        let frame = self.evidence.frames.iter().position(|f| f.entered == *at);
+        let found = Found::new(Cause::InvalidUntranslated, detail);
+        Some(match frame {
+            Some(frame) => found.mark(frame, format!("has the private source {}", packet.source)),
+            None => found,
+        })
+    }
+
+    /// A NAT that forgot entries that it should still have had.
+    fn flushed_since(&self, since: u64) -> Option<Found> {
+        let ended = self.endings.iter().find(|ended| ended.why == Ending::Flushed && ended.at >= since)?;
+        let found = Found::new(Cause::NatRebooted, ended.sentence());
+        Some(match ended.last_frame {
+            Some(frame) => found.mark(frame, "the last packet of a mapping that was then forgotten"),
+            None => found,
+        })
+    }
+
+    /// A mapping that a SYN was aimed at had been there and was forgotten.
+    fn forgotten(&self) -> Option<Found> {
+        if let Some(found) = self.flushed_since(0) {
+            return Some(found);
+        }
+        self.prophecy.syns.iter().find_map(|syn| self.forgotten_target(syn))
+    }
+
+    /// How the mapping that a SYN was aimed at ended before it came.
+    fn forgotten_target(&self, syn: &SynFate) -> Option<Found> {
+        let nats = &self.vantage(syn.from.other()).nats;
+        let of_target = |ended: &&Ended| {
+            nats.contains(&ended.node)
+                && ended.entry.reply.destination == syn.target
+                && ended.at <= syn.sent + tracking::READ_LATER
+        };
+        let ended = self.endings.iter().filter(of_target).find(|e| e.why == Ending::Expired)?;
+        let detail = format!("{}; {}", sentence(syn), ended.sentence());
+        let found =
+            Found::new(Cause::MappingExpired, detail).mark(syn.frame, "came when the mapping was gone");
+        Some(match ended.last_frame {
+            Some(frame) => found.mark(frame, "the last packet of the mapping"),
+            None => found,
+        })
+    }
+}
+
+fn vantage<'a>(case: &Case<'a>, who: Who) -> &'a Vantage {
+    if who == Who::A { case.a } else { case.b }
+}
+
+/// `a's SYN from X to Y`.
+fn sentence(syn: &SynFate) -> String {
+    format!("{}'s SYN from {} to {}", syn.from.letter(), syn.source, syn.target)
+}
