@@ -10,6 +10,8 @@ mod hostile;
 mod integrity;
 // Across real NATs, in namespaces of its own.
 mod lab;
+// A server that aims, and streams that come up again.
+mod lies;
 // Two peers that meet on this machine.
 mod pair;
 // What the server endures.

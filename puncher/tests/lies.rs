@@ -1,0 +1,211 @@
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use puncher::rendezvous::message::{Reply, Request, VERSION, frame, take_frame};
+
+use crate::fixture::{Ended, Key, LONG, Running, address, puncher};
+
+/// A server that does all that it should, but says of one peer that it is somebody else.
+struct Aiming {
+    endpoints: Vec<SocketAddrV4>,
+}
+
+#[derive(Default)]
+struct Meeting {
+    joined: Vec<TcpStream>,
+    kept: Vec<Reply>,
+    ready: Vec<u32>,
+}
+
+impl Aiming {
+    /// Every connection from `whom` is said to come from `stranger`, each from another port.
+    fn at(stranger: Ipv4Addr, whom: IpAddr) -> Self {
+        let meeting = Arc::new(Mutex::new(Meeting::default()));
+        let listeners = [(); 2].map(|()| TcpListener::bind((address(), 0)).expect("a port"));
+        let endpoints: Vec<_> = listeners.iter().map(endpoint).collect();
+        for listener in listeners {
+            let (meeting, endpoints) = (Arc::clone(&meeting), endpoints.clone());
+            thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let (Ok(stream), meeting) = (stream, Arc::clone(&meeting)) else { return };
+                    let external = match stream.peer_addr().expect("an endpoint") {
+                        std::net::SocketAddr::V4(from) if from.ip() != &whom => from,
+                        _ => SocketAddrV4::new(stranger, draw()),
+                    };
+                    let welcome = Reply::Welcome { version: VERSION, external, endpoints: endpoints.clone() };
+                    thread::spawn(move || serve(stream, &welcome, &meeting));
+                }
+            });
+        }
+        Self { endpoints }
+    }
+}
+
+/// Ports as a NAT draws them: no two are close together.
+fn draw() -> u16 {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let drawn = [36_424, 13_999, 52_000, 4_711, 60_001, 23_456, 9_876, 44_444, 18_018];
+    drawn[NEXT.fetch_add(1, Ordering::Relaxed) % drawn.len()]
+}
+
+fn endpoint(listener: &TcpListener) -> SocketAddrV4 {
+    match listener.local_addr().expect("an endpoint") {
+        std::net::SocketAddr::V4(endpoint) => endpoint,
+        std::net::SocketAddr::V6(_) => unreachable!("bound to IPv4"),
+    }
+}
+
+fn say(mut stream: &TcpStream, reply: &Reply) {
+    // A peer that has gone hears nothing.
+    let _ = stream.write_all(&frame(reply).expect("a frame"));
+}
+
+fn serve(mut stream: TcpStream, welcome: &Reply, meeting: &Mutex<Meeting>) {
+    say(&stream, welcome);
+    let (mut buffer, mut bytes) = (Vec::new(), [0; 4096]);
+    let mut own = None;
+    while let Ok(count @ 1..) = stream.read(&mut bytes) {
+        buffer.extend(&bytes[..count]);
+        while let Ok(Some(request)) = take_frame::<Request>(&mut buffer) {
+            let mut meeting = meeting.lock().expect("nobody panicked");
+            match request {
+                Request::Join { .. } => {
+                    own = Some(meeting.joined.len());
+                    let copy = stream.try_clone().expect("a copy");
+                    std::mem::take(&mut meeting.kept).iter().for_each(|reply| say(&copy, reply));
+                    meeting.joined.push(copy);
+                }
+                Request::Relay { body } => match meeting.joined.get(1 - own.expect("it has joined")) {
+                    Some(other) => say(other, &Reply::Relay { body }),
+                    None => meeting.kept.push(Reply::Relay { body }),
+                },
+                Request::Ready { round } => {
+                    meeting.ready.push(round);
+                    if meeting.ready.iter().filter(|ready| **ready == round).count() == 2 {
+                        meeting.joined.iter().for_each(|peer| say(peer, &Reply::Go { round }));
+                    }
+                }
+                Request::Knock { .. } => {}
+            }
+        }
+    }
+}
+
+/// SYNs that a peer says it has sent.
+fn syns(ended: &Ended) -> u32 {
+    let text = ended.stderr.lines().find(|line| line.contains("SYNs sent")).expect("it tells");
+    let number = text.trim_start().split(' ').next().expect("a number");
+    number.parse().expect("a number")
+}
+
+/// What peer a sends when the server says that b is a stranger, and b does this about it.
+fn sent_to_a_stranger(option: Option<&str>) -> u32 {
+    let (key, own, other) = (Key::new(), address(), address());
+    let stranger: Ipv4Addr = address().parse().expect("an address");
+    let server = Aiming::at(stranger, other.parse().expect("an address"));
+    let start = |role: &str, bind: &str, more: Option<&str>| {
+        let mut command = puncher();
+        command.args(["connect", "--json", "--method", "spray", "--deadline", "10s", "--meeting", "m"]);
+        command.args(["--role", role, "--bind", &format!("{bind}:0"), "--key-file"]).arg(key.path());
+        for endpoint in &server.endpoints {
+            command.args(["--rendezvous", &endpoint.to_string()]);
+        }
+        Running::start(command.args(more))
+    };
+    let (a, b) = (start("a", &own, None), start("b", &other, option));
+    let (a, _) = (a.end(), b.end());
+    assert_eq!(a.code(), Some(1), "{a:?}");
+    syns(&a)
+}
+
+#[test]
+fn a_server_cannot_aim_a_spray_at_a_stranger() {
+    assert_eq!(sent_to_a_stranger(None), puncher::method::view::UNCONFIRMED_SYNS);
+}
+
+/// The control: without the check the lie would work.
+#[test]
+fn a_server_that_is_trusted_could() {
+    assert_eq!(sent_to_a_stranger(Some("--trust-server")), 1024);
+}
+
+/// A place where two peers meet who take it for each other.
+struct Between {
+    for_a: TcpListener,
+    for_b: TcpListener,
+}
+
+impl Between {
+    fn new() -> Self {
+        let listen = || TcpListener::bind((address(), 0)).expect("a port");
+        Self { for_a: listen(), for_b: listen() }
+    }
+
+    fn peer(&self, role: &str, key: &Key) -> Running {
+        let listener = if role == "a" { &self.for_a } else { &self.for_b };
+        let mut command = puncher();
+        command.args([
+            "connect",
+            "--json",
+            "--deadline",
+            "20s",
+            "--meeting",
+            "m",
+            "--role",
+            role,
+            "--key-file",
+        ]);
+        command.arg(key.path()).args(["--peer", &endpoint(listener).to_string()]);
+        Running::start(command.args(["--bind", &format!("{}:0", address())]))
+    }
+
+    /// Joins the two, and returns what b said.
+    fn join(&self) -> Vec<u8> {
+        let (to_a, _) = self.for_a.accept().expect("a dials");
+        let (to_b, _) = self.for_b.accept().expect("b dials");
+        let copy = |stream: &TcpStream| stream.try_clone().expect("a copy");
+        let (from_a, into_b) = (copy(&to_a), copy(&to_b));
+        let forth = thread::spawn(move || carry(from_a, into_b));
+        let said = carry(to_b, to_a);
+        forth.join().expect("it ends");
+        said
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream) -> Vec<u8> {
+    let (mut all, mut bytes) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        all.extend(&bytes[..count]);
+        if to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+    all
+}
+
+/// A stream of an earlier punch comes up again, and says what the peer said then; afterwards the peer itself comes.
+#[test]
+fn a_stale_stream_is_refused_and_the_search_goes_on() {
+    let (key, between) = (Key::new(), Between::new());
+    let (a, b) = (between.peer("a", &key), between.peer("b", &key));
+    let stale = between.join();
+    assert_eq!((a.end().code(), b.end().code()), (Some(0), Some(0)), "the first punch");
+    assert!(!stale.is_empty());
+
+    let a = between.peer("a", &key);
+    let (mut stream, _) = between.for_a.accept().expect("a dials");
+    stream.write_all(&stale).expect("a reads");
+    stream.set_read_timeout(Some(LONG)).expect("a timeout");
+    let started = std::time::Instant::now();
+    while matches!(stream.read(&mut [0; 256]), Ok(1..)) {}
+    assert!(started.elapsed() < LONG - Duration::from_secs(1), "a did not end the stale stream");
+    let b = between.peer("b", &key);
+    between.join();
+    let (a, b) = (a.end(), b.end());
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+}
