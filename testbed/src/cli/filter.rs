@@ -11,6 +11,9 @@ use crate::model::suite::{Cell, Suite};
 /// The name under which a filter finds a cell's id.
 const CELL: &str = "cell";
 
+/// The name under which a filter finds the part of the suite that a cell belongs to.
+const PART: &str = "part";
+
 /// One `AXIS=VALUE,VALUE`; values may be globs with `*` and `?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
@@ -40,8 +43,11 @@ impl std::fmt::Display for Filter {
 impl Filter {
     fn admits(&self, cell: &Cell) -> bool {
         let of_axis = || cell.values.iter().find(|(key, _)| key.to_string() == self.key);
-        let value =
-            if self.key == CELL { Some(cell.id.as_str()) } else { of_axis().map(|(_, v)| v.as_str()) };
+        let value = match self.key.as_str() {
+            CELL => Some(cell.id.as_str()),
+            PART => Some(cell.part.name.as_str()),
+            _ => of_axis().map(|(_, v)| v.as_str()),
+        };
         value.is_some_and(|value| self.values.iter().any(|pattern| matches(pattern, value)))
     }
 }
@@ -51,8 +57,8 @@ impl Filter {
 /// # Errors
 /// When a filter names an axis that the suite has not, or no cell is left.
 pub fn select(suite: &Suite, filters: &[Filter]) -> Result<Vec<Cell>, Failure> {
-    let axes: Vec<String> = suite.axes.iter().map(|axis| axis.key.to_string()).collect();
-    let known = || axes.iter().map(String::as_str).chain([CELL]);
+    let axes = suite.axis_names();
+    let known = || axes.iter().map(String::as_str).chain([CELL, PART]);
     for filter in filters {
         if !known().any(|key| key == filter.key) {
             let message =
@@ -76,15 +82,28 @@ fn nothing(suite: &Suite, all: &[Cell], filters: &[Filter]) -> Failure {
         };
     };
     let message = format!("nothing to run: no cell of \"{}\" has {empty}", suite.name);
-    let axis = suite.axes.iter().find(|axis| axis.key.to_string() == empty.key);
-    let help = match axis {
-        Some(axis) => {
-            let listed = format!("the values of {} are {}", empty.key, axis.values.join(", "));
-            suggestion(&empty.values[0], axis.values.iter().map(String::as_str), listed)
-        }
-        None => format!("see the cells with: testbed plan {}", suite.name),
+    let values = values(suite, &empty.key);
+    let help = if values.is_empty() {
+        format!("see the cells with: testbed plan {}", suite.name)
+    } else {
+        let listed = format!("the values of {} are {}", empty.key, values.join(", "));
+        suggestion(&empty.values[0], values.iter().copied(), listed)
     };
     Failure::NothingToRun { message, help: Some(help) }
+}
+
+/// All values that an axis has in any part, or the names of the parts.
+fn values<'a>(suite: &'a Suite, key: &str) -> Vec<&'a str> {
+    let axes = suite.parts.iter().flat_map(|part| &part.axes).filter(|axis| axis.key.to_string() == key);
+    let parts =
+        suite.parts.iter().map(|part| part.name.as_str()).filter(|name| key == PART && !name.is_empty());
+    let mut values: Vec<&str> = Vec::new();
+    for value in axes.flat_map(|axis| &axis.values).map(String::as_str).chain(parts) {
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    values
 }
 
 /// Whether a pattern with `*` (any text) and `?` (one character) fits the whole of a text.

@@ -23,8 +23,10 @@ pub fn list() -> Result<ExitCode, Failure> {
     let mut lines = vec!["suites".to_owned()];
     for embedded in SUITES {
         let suite = select::suite(embedded.name, &catalogue)?;
-        let (cells, trials) = (suite.cells().len(), suite.trials);
-        lines.push(format!("  {:20} {} ({cells} cells × {trials} trials)", suite.name, suite.summary));
+        let cells = suite.cells();
+        let trials: u64 = cells.iter().map(|cell| u64::from(suite.part(cell).trials)).sum();
+        let (name, summary) = (suite.name, suite.summary);
+        lines.push(format!("  {name:20} {summary} ({} cells, {trials} trials)", cells.len()));
     }
     lines.push("topologies".to_owned());
     for embedded in TOPOLOGIES {

@@ -114,9 +114,9 @@ fn conclude(recorded: &Recorded) -> Result<u8, Failure> {
 
 /// The puncher that was named, or the one beside this program, or the one in `PATH`.
 fn puncher(named: Option<&Path>, selected: &Selected) -> Result<PathBuf, Failure> {
-    let program = &selected.suite.program;
-    let words = program.rendezvous.iter().flatten().chain(&program.peer);
-    if !words.into_iter().any(|word| template::uses(word, "puncher")) {
+    let programs = selected.suite.parts.iter().map(|part| &part.program);
+    let mut words = programs.flat_map(|program| program.rendezvous.iter().flatten().chain(&program.peer));
+    if !words.any(|word| template::uses(word, "puncher")) {
         return Ok(named.unwrap_or(Path::new("puncher")).to_owned());
     }
     if let Some(named) = named {

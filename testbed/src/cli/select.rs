@@ -30,7 +30,7 @@ pub struct Selected {
 pub fn select(selection: &Selection, catalogue: &Catalogue) -> Result<Selected, Failure> {
     let mut suite = suite(&selection.suite, catalogue)?;
     if let Some(trials) = selection.trials {
-        suite.trials = trials.get();
+        suite.change_parts(|part| part.trials = trials.get());
     }
     if let Some(method) = &selection.method {
         set_method(&mut suite, method)?;
@@ -45,7 +45,7 @@ pub(super) fn suite(name: &str, catalogue: &Catalogue) -> Result<Suite, Failure>
         let folder = Path::new(name).parent().unwrap_or(Path::new(""));
         let mut suite = parse(name, &read(Path::new(name))?, folder, catalogue)?;
         let folder = std::path::absolute(folder.join(".")).unwrap_or_else(|_| folder.to_owned());
-        bind_folder(&mut suite.program, &folder);
+        suite.change_parts(|part| bind_folder(&mut part.program, &folder));
         return Ok(suite);
     }
     let found = embedded::find(SUITES, name).ok_or_else(|| unknown_suite(name))?;
@@ -107,15 +107,18 @@ fn names(all: &[Embedded]) -> String {
 
 /// Replaces the methods of the suite by one.
 fn set_method(suite: &mut Suite, method: &str) -> Result<(), Failure> {
-    if suite.program == suite_file::own_puncher() && !METHODS.contains(&method) {
+    let ours = suite.parts.iter().any(|part| part.program == suite_file::own_puncher());
+    if ours && !METHODS.contains(&method) {
         let listed = format!("there are {}", METHODS.join(", "));
         let help = suggestion(method, METHODS.iter().copied(), listed);
         return Err(Failure::with_help(format!("unknown method \"{method}\""), help));
     }
-    let values = vec![method.to_owned()];
-    match suite.axes.iter_mut().find(|axis| axis.key == AxisKey::Method) {
-        Some(axis) => axis.values = values,
-        None => suite.axes.push(Axis { key: AxisKey::Method, values }),
-    }
+    suite.change_parts(|part| {
+        let values = vec![method.to_owned()];
+        match part.axes.iter_mut().find(|axis| axis.key == AxisKey::Method) {
+            Some(axis) => axis.values = values,
+            None => part.axes.push(Axis { key: AxisKey::Method, values }),
+        }
+    });
     Ok(())
 }

@@ -18,7 +18,7 @@ pub fn take(
     catalogue: &Catalogue,
 ) -> Result<(Selected, Part), Failure> {
     let Selected { suite, cells } = selected;
-    let whole = Part::whole(cells.iter().map(|cell| (cell, suite.trials)));
+    let whole = Part::whole(cells.iter().map(|cell| (cell, suite.part(cell).trials)));
     let Some(wanted) = wanted else { return Ok((Selected { suite, cells }, whole)) };
     let shard = wanted.find(|name| std::env::var(name).ok()).map_err(|why| {
         Failure::with_help(format!("cannot tell which shard this is: {why}"), "--shard 2/8 names one")

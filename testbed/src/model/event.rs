@@ -19,8 +19,10 @@ pub struct RunInfo {
     pub cells: Vec<Cell>,
     /// Which part of the run these are.
     pub part: Part,
-    /// Trials a cell.
+    /// Trials a cell: the most that any has.
     pub trials: u32,
+    /// Trials of all cells together.
+    pub trials_in_all: u64,
     /// Trials at the same time.
     pub jobs: usize,
     /// The seed of the run.

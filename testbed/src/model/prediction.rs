@@ -15,19 +15,20 @@ use crate::model::topology::{NodeKind, NodeName, Topology};
 /// matter of hairpinning.
 #[must_use]
 pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Option<Expectation> {
-    let way = Way::between(&suite.topology, "peer-a", "peer-b")?;
-    if suite.topology.nodes.get(&way.top)?.kind == NodeKind::Nat {
+    let part = suite.part(cell);
+    let way = Way::between(&part.topology, "peer-a", "peer-b")?;
+    if part.topology.nodes.get(&way.top)?.kind == NodeKind::Nat {
         return None;
     }
     theory::expect(&Situation {
-        a: behaviors(suite, cell, catalogue, &way.up)?,
-        b: behaviors(suite, cell, catalogue, &way.down)?,
+        a: behaviors(&part.topology, cell, catalogue, &way.up)?,
+        b: behaviors(&part.topology, cell, catalogue, &way.down)?,
         common: Vec::new(),
         competing: [0, 0],
         method: cell.method(),
-        budget: suite.budget,
+        budget: part.budget,
         skew_ms: cell.skew().map_or(0.0, |skew| skew.as_secs_f64() * 1e3),
-        trip: way.trip(&suite.topology, cell.delay()),
+        trip: way.trip(&part.topology, cell.delay()),
     })
 }
 
@@ -68,12 +69,12 @@ impl Way {
 
 /// The behaviours of the NATs among `nodes`, in their order; `None` if one has no value or is not in the catalogue.
 fn behaviors<'a>(
-    suite: &Suite,
+    topology: &Topology,
     cell: &Cell,
     catalogue: &'a Catalogue,
     nodes: &[NodeName],
 ) -> Option<Vec<&'a Behavior>> {
-    let is_nat = |node: &&NodeName| suite.topology.nodes.get(*node).is_some_and(|n| n.kind == NodeKind::Nat);
+    let is_nat = |node: &&NodeName| topology.nodes.get(*node).is_some_and(|n| n.kind == NodeKind::Nat);
     nodes.iter().filter(is_nat).map(|node| Some(&catalogue.get(cell.nat(node)?)?.behavior)).collect()
 }
 

@@ -1,9 +1,10 @@
-//! What one file asks for: a wiring, the axes to vary, and the programs to run in every cell.
+//! What one file asks for: wirings, the axes to vary on each, and the programs to run in every cell.
 //!
 //! A suite is data that has been checked; `suite_file` makes it from TOML.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::topology::{NodeName, Topology};
@@ -15,10 +16,23 @@ pub struct Suite {
     pub name: String,
     /// One sentence for people.
     pub summary: String,
+    /// Its parts, at least one.
+    pub parts: Vec<Arc<Part>>,
+}
+
+/// A part of a suite: the product of some axes over one wiring.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// What the part is called; empty where it is the whole suite.
+    pub name: String,
+    /// One sentence for people; empty where the suite's says it all.
+    pub summary: String,
     /// The wiring.
     pub topology: Topology,
     /// The axes, in the order in which a cell's id names them.
     pub axes: Vec<Axis>,
+    /// Two axes of which no combination is wanted twice, the other way round.
+    pub unordered: Option<[AxisKey; 2]>,
     /// Trials a cell, at least 1.
     pub trials: u32,
     /// What one side may spend in a trial.
@@ -107,10 +121,24 @@ pub enum Claim {
 pub struct Cell {
     /// Its position among all cells of the suite, before any filter.
     pub index: usize,
+    /// The part of the suite that it belongs to.
+    pub part: PartRef,
     /// The value of every axis.
     pub values: BTreeMap<AxisKey, String>,
-    /// Its name: the values of NATs and method, then `key=value` of the other axes, joined by slashes.
+    /// Its name: the part's where it has one, the values of NATs and method, then `key=value` of the other axes, joined
+    /// by slashes.
     pub id: String,
+}
+
+/// Which part of its suite a cell belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PartRef {
+    /// Its place among the parts.
+    pub number: usize,
+    /// Its name; empty where it is the whole suite.
+    pub name: String,
+    /// The name of its wiring.
+    pub topology: String,
 }
 
 impl Cell {
@@ -147,12 +175,54 @@ impl fmt::Display for AxisKey {
 }
 
 impl Suite {
-    /// All cells: the product of the axes, the last axis varying fastest.
+    /// All cells, part by part.
     #[must_use]
     pub fn cells(&self) -> Vec<Cell> {
-        let mut combinations: Vec<Vec<(AxisKey, String)>> = vec![Vec::new()];
+        let parts = self.parts.iter().enumerate();
+        let all = parts.flat_map(|(number, part)| part.cells(number)).enumerate();
+        all.map(|(index, cell)| Cell { index, ..cell }).collect()
+    }
+
+    /// The part that a cell of this suite belongs to.
+    #[must_use]
+    pub fn part(&self, cell: &Cell) -> &Arc<Part> {
+        &self.parts[cell.part.number]
+    }
+
+    /// Lets `change` change every part.
+    pub fn change_parts(&mut self, mut change: impl FnMut(&mut Part)) {
+        self.parts.iter_mut().for_each(|part| change(Arc::make_mut(part)));
+    }
+
+    /// The names of all axes of all parts, in the order in which they occur.
+    #[must_use]
+    pub fn axis_names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for axis in self.parts.iter().flat_map(|part| &part.axes) {
+            let name = axis.key.to_string();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The most trials that a cell has.
+    #[must_use]
+    pub fn trials_at_most(&self) -> u32 {
+        self.parts.iter().map(|part| part.trials).max().unwrap_or_default()
+    }
+}
+
+/// The values of a cell in the order of the axes.
+type Combination = Vec<(AxisKey, String)>;
+
+impl Part {
+    /// The product of the axes, the last axis varying fastest; what lies twice along unordered axes comes once.
+    fn cells(&self, number: usize) -> Vec<Cell> {
+        let mut combinations: Vec<Combination> = vec![Vec::new()];
         for axis in &self.axes {
-            let extend = |so_far: &Vec<(AxisKey, String)>| {
+            let extend = |so_far: &Combination| {
                 let with = |value: &String| {
                     let mut longer = so_far.clone();
                     longer.push((axis.key.clone(), value.clone()));
@@ -162,45 +232,96 @@ impl Suite {
             };
             combinations = combinations.iter().flat_map(extend).collect();
         }
-        let cell = |(index, values): (usize, Vec<(AxisKey, String)>)| {
-            let id = cell_id(&values);
-            Cell { index, id, values: values.into_iter().collect() }
+        let mut seen = BTreeSet::new();
+        combinations
+            .retain(|values| self.unordered.as_ref().is_none_or(|pair| seen.insert(sorted(values, pair))));
+        let part = PartRef { number, name: self.name.clone(), topology: self.topology.name.clone() };
+        let cell = |values: Combination| {
+            let id = cell_id(&self.name, &values);
+            Cell { index: 0, part: part.clone(), id, values: values.into_iter().collect() }
         };
-        combinations.into_iter().enumerate().map(cell).collect()
+        combinations.into_iter().map(cell).collect()
     }
 }
 
+/// A combination with the values of two axes in the order of the alphabet.
+fn sorted(values: &Combination, pair: &[AxisKey; 2]) -> BTreeMap<AxisKey, String> {
+    let mut sorted: BTreeMap<AxisKey, String> = values.iter().cloned().collect();
+    if let (Some(one), Some(other)) = (sorted.get(&pair[0]).cloned(), sorted.get(&pair[1]).cloned())
+        && other < one
+    {
+        sorted.insert(pair[0].clone(), other);
+        sorted.insert(pair[1].clone(), one);
+    }
+    sorted
+}
+
 /// The id of a cell, from its values in the order of the axes.
-fn cell_id(values: &[(AxisKey, String)]) -> String {
-    let part = |(key, value): &(AxisKey, String)| match key {
+fn cell_id(part: &str, values: &[(AxisKey, String)]) -> String {
+    let value = |(key, value): &(AxisKey, String)| match key {
         AxisKey::Nat(_) | AxisKey::Method => value.clone(),
         _ => format!("{key}={value}"),
     };
-    values.iter().map(part).collect::<Vec<_>>().join("/")
+    let part = (!part.is_empty()).then(|| part.to_owned());
+    part.into_iter().chain(values.iter().map(value)).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn cells_are_the_product_of_the_axes_in_order() {
-        let axis =
-            |key, values: &[&str]| Axis { key, values: values.iter().map(|v| (*v).to_owned()).collect() };
-        let suite = Suite {
-            name: "t".into(),
+    fn nat(node: &str) -> AxisKey {
+        AxisKey::Nat(NodeName::new(node).expect("a good name"))
+    }
+
+    fn part(name: &str, axes: &[(AxisKey, &[&str])]) -> Part {
+        let owned = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
+        Part {
+            name: name.into(),
             summary: String::new(),
             topology: Topology { name: "t".into(), summary: String::new(), nodes: BTreeMap::new() },
-            axes: vec![
-                axis(AxisKey::Nat(NodeName::new("nat-a").expect("a good name")), &["x", "y"]),
-                axis(AxisKey::Method, &["auto"]),
-                axis(AxisKey::Skew, &["0ms", "-5ms"]),
-            ],
+            axes: axes.iter().map(|(key, values)| Axis { key: key.clone(), values: owned(values) }).collect(),
+            unordered: None,
             trials: 1,
             budget: Budget::default(),
             program: Program { rendezvous: None, peer: vec!["p".into()], claim: Claim::Exit },
-        };
-        let ids: Vec<_> = suite.cells().into_iter().map(|c| c.id).collect();
-        assert_eq!(ids, ["x/auto/skew=0ms", "x/auto/skew=-5ms", "y/auto/skew=0ms", "y/auto/skew=-5ms"]);
+        }
+    }
+
+    fn ids(parts: Vec<Part>) -> Vec<String> {
+        let parts = parts.into_iter().map(Arc::new).collect();
+        let cells = Suite { name: "t".into(), summary: String::new(), parts }.cells();
+        assert!(cells.iter().enumerate().all(|(index, cell)| cell.index == index));
+        cells.into_iter().map(|c| c.id).collect()
+    }
+
+    #[test]
+    fn cells_are_the_product_of_the_axes_in_order() {
+        let only = part(
+            "",
+            &[(nat("nat-a"), &["x", "y"]), (AxisKey::Method, &["auto"]), (AxisKey::Skew, &["0ms", "-5ms"])],
+        );
+        assert_eq!(
+            ids(vec![only]),
+            ["x/auto/skew=0ms", "x/auto/skew=-5ms", "y/auto/skew=0ms", "y/auto/skew=-5ms"]
+        );
+    }
+
+    #[test]
+    fn the_cells_of_named_parts_follow_each_other() {
+        let parts = vec![
+            part("one", &[(nat("nat-a"), &["x"])]),
+            part("two", &[(nat("home"), &["x", "y"]), (nat("cgn"), &["z"])]),
+        ];
+        assert_eq!(ids(parts), ["one/x", "two/x/z", "two/y/z"]);
+    }
+
+    #[test]
+    fn unordered_axes_have_each_pair_once() {
+        let axes: [(AxisKey, &[&str]); 3] =
+            [(nat("nat-a"), &["x", "y"]), (nat("nat-b"), &["y", "x"]), (AxisKey::Method, &["m", "n"])];
+        let unordered = Some([nat("nat-a"), nat("nat-b")]);
+        let one = Part { unordered, ..part("", &axes) };
+        assert_eq!(ids(vec![one]), ["x/y/m", "x/y/n", "x/x/m", "x/x/n", "y/y/m", "y/y/n"]);
     }
 }

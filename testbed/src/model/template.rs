@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::model::problem::suggestion;
 
 /// Every placeholder that a command template may use.
-pub const PLACEHOLDERS: [&str; 17] = [
+pub const PLACEHOLDERS: [&str; 18] = [
     "puncher",
     "rendezvous",
     "rendezvous_alt",
@@ -24,6 +24,7 @@ pub const PLACEHOLDERS: [&str; 17] = [
     "peer_ip",
     "peer_port",
     "start_in_ms",
+    "start_delay",
     "suite_dir",
 ];
 

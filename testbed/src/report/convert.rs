@@ -95,6 +95,8 @@ impl From<&CellResult> for PunchCell {
         Self {
             id: result.cell.id.clone(),
             index: result.cell.index,
+            part: result.cell.part.name.clone(),
+            topology: result.cell.part.topology.clone(),
             axes: axes(&result.cell),
             trip_ms: millis(result.trip),
             trials: result.trials.len(),

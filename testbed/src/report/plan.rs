@@ -36,6 +36,9 @@ struct PlanDoc<'a> {
 #[derive(Serialize)]
 struct PlannedDoc<'a> {
     id: &'a str,
+    part: &'a str,
+    topology: &'a str,
+    trials: u32,
     axes: BTreeMap<String, String>,
     expected: Option<ExpectedDoc>,
 }
@@ -47,7 +50,7 @@ impl Plan<'_> {
     /// What the writer says.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let bold = Style::new().bold();
-        let Suite { name, summary, trials, .. } = self.suite;
+        let Suite { name, summary, .. } = self.suite;
         writeln!(out, "{bold}{}{bold:#}  {}", harmless(name), harmless(summary))?;
         let width = self.cells.iter().map(|(cell, _)| cell.id.chars().count()).max().unwrap_or(0);
         for (cell, expected) in &self.cells {
@@ -57,8 +60,8 @@ impl Plan<'_> {
                 None => writeln!(out, "  {id:width$}  {:>8}  theory does not know this method", "?")?,
             }
         }
-        let cells = self.cells.len();
-        writeln!(out, "\n{cells} cells × {trials} trials = {} trials", cells as u64 * u64::from(*trials))
+        let trials: u64 = self.cells.iter().map(|(cell, _)| u64::from(self.suite.part(cell).trials)).sum();
+        writeln!(out, "\n{} cells, {trials} trials", self.cells.len())
     }
 
     /// Writes the same for programs.
@@ -68,12 +71,19 @@ impl Plan<'_> {
     pub fn write_json(&self, out: &mut impl Write) -> io::Result<()> {
         let cells = self.cells.iter().map(|(cell, expected)| PlannedDoc {
             id: &cell.id,
+            part: &cell.part.name,
+            topology: &cell.part.topology,
+            trials: self.suite.part(cell).trials,
             axes: axes(cell),
             expected: expected.as_ref().map(ExpectedDoc::from),
         });
         let cells = cells.collect();
-        let doc =
-            PlanDoc { schema: SCHEMA, suite: &self.suite.name, trials_per_cell: self.suite.trials, cells };
+        let doc = PlanDoc {
+            schema: SCHEMA,
+            suite: &self.suite.name,
+            trials_per_cell: self.suite.trials_at_most(),
+            cells,
+        };
         serde_json::to_writer_pretty(&mut *out, &doc)?;
         writeln!(out)
     }

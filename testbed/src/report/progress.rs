@@ -34,7 +34,7 @@ impl Progress {
     /// Takes an event.
     pub fn event(&mut self, event: &Event) {
         match event {
-            Event::RunStarted(info) => self.start(info.cells.len() as u64 * u64::from(info.trials)),
+            Event::RunStarted(info) => self.start(info.trials_in_all),
             Event::NatProved(proof) => self.bar.set_message(format!("proved {}", harmless(&proof.nat))),
             Event::TrialStarted { cell, .. } => self.bar.set_message(self.message(cell)),
             Event::TrialFinished { trial, .. } => {

@@ -33,7 +33,7 @@ pub struct Results {
     pub seed: u64,
     /// Which part of a run this is.
     pub part: PartDoc,
-    /// Trials asked for in each cell.
+    /// Trials asked for in each cell; the most, where parts of the suite differ.
     pub trials_per_cell: u32,
     /// Trials at the same time.
     pub jobs: usize,
@@ -112,6 +112,12 @@ pub struct PunchCell {
     pub id: String,
     /// Its position among all cells of the suite, before any filter or shard.
     pub index: usize,
+    /// The part of the suite; empty where it has only one.
+    #[serde(default)]
+    pub part: String,
+    /// The wiring.
+    #[serde(default)]
+    pub topology: String,
     /// The value of every axis.
     pub axes: BTreeMap<String, String>,
     /// One way from peer to peer.

@@ -7,7 +7,7 @@ use crate::model::outcome::{
     Cause, CellResult, Difference, Expectation, Failure, How, Outcome, Rate, Success, Trial, Verdict,
 };
 use crate::model::shard::Part;
-use crate::model::suite::{AxisKey, Cell};
+use crate::model::suite::{AxisKey, Cell, PartRef};
 use crate::model::topology::NodeName;
 use crate::report::collect::Collector;
 use crate::report::plain::HOSTILE;
@@ -26,6 +26,7 @@ pub(super) fn events() -> Vec<Event> {
         cells: cells.iter().map(|result| result.cell.clone()).collect(),
         part: Part::whole(cells.iter().map(|result| (&result.cell, 3))),
         trials: 3,
+        trials_in_all: 12,
         jobs: 2,
         seed: 7,
         environment: Environment {
@@ -70,6 +71,7 @@ fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &st
     let values = [(nat("nat-a"), a), (nat("nat-b"), b), (AxisKey::Method, "auto")];
     let cell = Cell {
         index,
+        part: PartRef { number: 0, name: String::new(), topology: "pair".to_owned() },
         id: format!("{a}/{b}/auto"),
         values: values.into_iter().map(|(key, value)| (key, value.to_owned())).collect(),
     };

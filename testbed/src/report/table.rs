@@ -1,4 +1,5 @@
-//! The cells of a run as tables: NAT-a down, NAT-b across, a table for each combination of the other axes.
+//! The cells of a run as tables, part by part: NAT-a down, NAT-b across, a table for each combination of the other axes.
+//! Where a NAT does not vary, an axis that does takes its place.
 //!
 //! Only the layout is decided here; terminal, Markdown and HTML draw it.
 
@@ -7,7 +8,7 @@ use crate::report::results::{PunchCell, Results};
 /// One table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table<'a> {
-    /// What all its cells have in common and other tables have not: `method=auto, skew=5ms`.
+    /// What all its cells have in common and other tables have not: `homes on layers: method=auto, skew=5ms`.
     pub title: String,
     /// The axis that runs down, if there is one.
     pub down: String,
@@ -31,44 +32,67 @@ pub struct Row<'a> {
 /// All tables of a run.
 #[must_use]
 pub fn tables(results: &Results) -> Vec<Table<'_>> {
-    let cells: Vec<&PunchCell> = results.punches().collect();
-    let (down, across) = main_axes(&cells);
-    let mut titles: Vec<String> = Vec::new();
-    for cell in &cells {
-        let title = title(cell, down, across);
-        if !titles.contains(&title) {
-            titles.push(title);
-        }
-    }
-    titles.into_iter().map(|title| table(&cells, title, down, across)).collect()
+    parts(results).iter().flat_map(|cells| tables_of(cells)).collect()
 }
 
-fn table<'a>(cells: &[&'a PunchCell], wanted: String, down: &str, across: &str) -> Table<'a> {
-    let here: Vec<_> = cells.iter().copied().filter(|cell| title(cell, down, across) == wanted).collect();
-    let columns = values(&here, across);
+/// The cells of each part of the suite.
+#[must_use]
+pub fn parts(results: &Results) -> Vec<Vec<&PunchCell>> {
+    let mut parts: Vec<Vec<&PunchCell>> = Vec::new();
+    for cell in results.punches() {
+        match parts.iter_mut().find(|part| part[0].part == cell.part) {
+            Some(part) => part.push(cell),
+            None => parts.push(vec![cell]),
+        }
+    }
+    parts
+}
+
+/// The tables of one part.
+fn tables_of<'a>(cells: &[&'a PunchCell]) -> Vec<Table<'a>> {
+    let (down, across) = main_axes(cells);
+    let mut groups: Vec<(String, Vec<&PunchCell>)> = Vec::new();
+    for cell in cells.iter().copied() {
+        let title = title(cell, down, across);
+        match groups.iter_mut().find(|(other, _)| *other == title) {
+            Some((_, group)) => group.push(cell),
+            None => groups.push((title, vec![cell])),
+        }
+    }
+    groups.into_iter().map(|(title, here)| table(&here, title, down, across)).collect()
+}
+
+fn table<'a>(here: &[&'a PunchCell], title: String, down: &str, across: &str) -> Table<'a> {
+    let columns = values(here, across);
     let row = |name: &'a str| {
         let at = |column: &&str| {
             here.iter().copied().find(|cell| value(cell, down) == name && value(cell, across) == *column)
         };
         Row { name, cells: columns.iter().map(at).collect() }
     };
-    let rows = values(&here, down).into_iter().map(row).collect();
-    Table { title: wanted, down: down.to_owned(), across: across.to_owned(), columns, rows }
+    let rows = values(here, down).into_iter().map(row).collect();
+    Table { title, down: down.to_owned(), across: across.to_owned(), columns, rows }
 }
 
-/// The axes that run down and across: the two NATs, else whatever axes there are.
+/// The axes that run down and across: the first two that vary, the NATs before the others and the method last.
 fn main_axes<'a>(cells: &[&'a PunchCell]) -> (&'a str, &'a str) {
     let Some(first) = cells.first() else { return ("", "") };
-    let keys: Vec<&str> = first.axes.keys().map(String::as_str).collect();
-    let pick = |wanted: &str| keys.iter().copied().find(|key| *key == wanted);
-    let down = pick("nat-a").or_else(|| keys.first().copied()).unwrap_or_default();
-    let others = || keys.iter().copied().find(|key| *key != down && *key != "method");
-    (down, pick("nat-b").filter(|key| *key != down).or_else(others).unwrap_or_default())
+    let mut keys: Vec<&str> = first.axes.keys().map(String::as_str).collect();
+    let rank = |key: &str| ["nat-a", "nat-b"].iter().position(|main| *main == key).unwrap_or(2);
+    keys.sort_by_key(|key| (values(cells, key).len() == 1, *key == "method", rank(key)));
+    let down = keys.first().copied().unwrap_or_default();
+    let across = keys.get(1).copied().filter(|key| *key != "method" || values(cells, key).len() > 1);
+    (down, across.unwrap_or_default())
 }
 
 fn title(cell: &PunchCell, down: &str, across: &str) -> String {
     let others = cell.axes.iter().filter(|(key, _)| *key != down && *key != across);
-    others.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+    let others = others.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ");
+    match (cell.part.as_str(), others.as_str()) {
+        ("", _) => others,
+        (part, "") => format!("{part} on {}", cell.topology),
+        (part, _) => format!("{part} on {}: {others}", cell.topology),
+    }
 }
 
 fn value<'a>(cell: &'a PunchCell, axis: &str) -> &'a str {

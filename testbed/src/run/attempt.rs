@@ -15,7 +15,7 @@ use crate::model::event::{Artefacts, LinkRecord, NatRecord};
 use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, Outcome, Trial};
 use crate::model::quantity::{Offset, Sign};
-use crate::model::suite::Suite;
+use crate::model::suite::Part;
 use crate::model::template::Values;
 use crate::model::topology::NodeName;
 use crate::run::account::{self, End};
@@ -94,15 +94,15 @@ struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    fn suite(&self) -> &Suite {
-        &self.request.suite
+    fn part(&self) -> &Part {
+        &self.ready.part
     }
 
     async fn play(&self, lab: &Lab) -> Result<Performance> {
         lab.reset(self.seed.wires()).await?;
         lab.set_conditions(|_, planned| self.ready.conditions(planned))?;
         let key = KeyFile::write(&self.request.keys, self.seed)?;
-        let program = &self.suite().program;
+        let program = &self.part().program;
         let began = Instant::now();
         let server = match &program.rendezvous {
             Some(template) => {
@@ -117,12 +117,12 @@ impl Scene<'_> {
         let mut peers = Vec::new();
         for who in Who::BOTH {
             let name =
-                peer(&self.suite().topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
+                peer(&self.part().topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
             let values = self.values(lab.plan(), who, &key.path, begin)?;
             let command = self.command(&program.peer, &values)?;
             peers.push(programs::start(lab.node(&name)?, name.as_str(), command).await?);
         }
-        let deadline = Instant::now() + self.suite().budget.deadline + GRACE;
+        let deadline = Instant::now() + self.part().budget.deadline + GRACE;
         for running in &mut peers {
             running.wait_until(deadline).await?;
         }
@@ -148,7 +148,7 @@ impl Scene<'_> {
         for running in programs {
             logs.push(running.log().await);
         }
-        let claim = &self.suite().program.claim;
+        let claim = &self.part().program.claim;
         let said = [0, 1].map(|i| account::read(claim, &logs[i].stdout, peers[i].end));
         let judgement = self.judgement(stocked.lab.plan(), &evidence, &said);
         let outcome = judgement.outcome.clone();
@@ -179,12 +179,12 @@ impl Scene<'_> {
         evidence: &Evidence,
         said: &[account::Said; 2],
     ) -> Judgement {
-        let topology = &self.suite().topology;
+        let topology = &self.part().topology;
         let names = Who::BOTH.map(|who| peer(topology, who).expect("checked when the cell was made ready"));
         let [a, b] = [(0, 1), (1, 0)].map(|(one, other): (usize, usize)| {
             Vantage::of(topology, plan, &names[one], &names[other]).expect("a peer has a way up")
         });
-        let rendezvous = match self.suite().program.rendezvous {
+        let rendezvous = match self.part().program.rendezvous {
             Some(_) => Rendezvous::Needed,
             None => Rendezvous::NotNeeded,
         };
@@ -221,7 +221,7 @@ impl Scene<'_> {
 
     /// The placeholders that are the same for every program of the trial.
     fn common_values(&self, key_file: &Path) -> Values {
-        let budget = self.suite().budget;
+        let budget = self.part().budget;
         Values::from([
             ("puncher", self.request.puncher.display().to_string()),
             ("rendezvous", RENDEZVOUS.to_string()),
@@ -237,7 +237,8 @@ impl Scene<'_> {
     /// All placeholders of a peer that is to begin at `begin`, or later by the cell's skew.
     fn values(&self, plan: &AddressPlan, who: Who, key_file: &Path, begin: Instant) -> Result<Values> {
         let mut values = self.common_values(key_file);
-        let start = begin + self.delay(who);
+        let delay = self.delay(who);
+        let start = begin + delay;
         let in_ms = start.saturating_duration_since(Instant::now()).as_millis();
         values.extend([
             ("role", who.letter().to_owned()),
@@ -248,6 +249,7 @@ impl Scene<'_> {
             ("peer_ip", self.external(plan, who.other())?.to_string()),
             ("peer_port", self.seed.local_port(who.other()).to_string()),
             ("start_in_ms", in_ms.to_string()),
+            ("start_delay", whole_units(delay)),
         ]);
         Ok(values)
     }
@@ -263,14 +265,14 @@ impl Scene<'_> {
 
     fn address(&self, plan: &AddressPlan, who: Who) -> Result<Ipv4Addr> {
         let name =
-            peer(&self.suite().topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
+            peer(&self.part().topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
         plan.address(&name)
             .ok_or_else(|| Error::other(format!("find the address of \"{name}\""), "it has none"))
     }
 
     /// The address that the world sees a peer by: of its outermost NAT that translates, or its own.
     fn external(&self, plan: &AddressPlan, who: Who) -> Result<Ipv4Addr> {
-        let topology = &self.suite().topology;
+        let topology = &self.part().topology;
         let name = peer(topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
         let nats = topology.nats_above(&name);
         let translating = nats.iter().rev().find(|nat| !self.ready.setting.transparent.contains(nat));
@@ -280,6 +282,14 @@ impl Scene<'_> {
                 .ok_or_else(|| Error::other(format!("find the address of \"{nat}\""), "it has none")),
             None => self.address(plan, who),
         }
+    }
+}
+
+/// A duration as programs read it: milliseconds, or microseconds where it is none of whole milliseconds.
+fn whole_units(duration: Duration) -> String {
+    match duration.subsec_micros() % 1000 {
+        0 => format!("{}ms", duration.as_millis()),
+        _ => format!("{}us", duration.as_micros()),
     }
 }
 

@@ -19,7 +19,6 @@ use crate::lab::{Lab, Node};
 use crate::model::address_plan::RENDEZVOUS;
 use crate::model::behavior::Behavior;
 use crate::model::theory::admits_stranger;
-use crate::model::topology::Topology;
 use crate::run::pool::Pool;
 use crate::run::setting::{Ready, peer};
 use crate::run::story::Who;
@@ -31,14 +30,14 @@ const INSIDE_PORT: u16 = 3_999;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Runs the control of a setting; `Some` says what was wrong.
-pub(super) async fn control(pool: &Pool, ready: &Ready, topology: &Topology) -> Option<String> {
+pub(super) async fn control(pool: &Pool, ready: &Ready) -> Option<String> {
     let stocked = match pool.take(&ready.setting).await {
         Ok(stocked) => stocked,
         Err(error) => return Some(error.to_string()),
     };
     let mut wrong = None;
     for who in Who::BOTH {
-        match check(&stocked.lab, ready, topology, who).await {
+        match check(&stocked.lab, ready, who).await {
             Ok(None) => {}
             Ok(found) => wrong = found.or(wrong),
             Err(error) => wrong = Some(format!("the control could not be run: {error}")),
@@ -49,10 +48,10 @@ pub(super) async fn control(pool: &Pool, ready: &Ready, topology: &Topology) -> 
 }
 
 /// Whether a stranger reaches `who` exactly when it should; `Some` says what is wrong.
-async fn check(lab: &Lab, ready: &Ready, topology: &Topology, who: Who) -> Result<Option<String>> {
+async fn check(lab: &Lab, ready: &Ready, who: Who) -> Result<Option<String>> {
     lab.reset(0).await?;
     lab.set_conditions(|_, planned| planned)?;
-    let find = |who| peer(topology, who).map_err(|e| Error::other("find a peer", e.to_string()));
+    let find = |who| peer(&ready.part.topology, who).map_err(|e| Error::other("find a peer", e.to_string()));
     let (inside, stranger) = (lab.node(&find(who)?)?, lab.node(&find(who.other())?)?);
     let address = lab.plan().address(inside.name()).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let round_trips = ready.trip * 4 + PATIENCE;

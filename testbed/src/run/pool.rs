@@ -9,6 +9,7 @@ use crate::kernel::error::{Error, Result};
 use crate::lab::nat_rules::{NatConfig, NatSite, render, render_own};
 use crate::lab::{Lab, WireEngine};
 use crate::model::catalogue::{Catalogue, Profile, Ruleset};
+use crate::model::suite::Suite;
 use crate::model::topology::{NodeName, Topology};
 use crate::run::request::{Keep, Request};
 use crate::run::setting::Setting;
@@ -17,7 +18,8 @@ use crate::run::setting::Setting;
 #[derive(Debug)]
 pub(super) struct Pool {
     engine: WireEngine,
-    topology: Topology,
+    /// The wiring of each part of the suite.
+    topologies: Vec<Topology>,
     catalogue: Catalogue,
     most: usize,
     keep: Keep,
@@ -42,8 +44,8 @@ impl Pool {
     /// A pool of as many labs as trials may run at a time.
     pub(super) fn new(engine: WireEngine, request: &Request) -> Self {
         let Request { suite, catalogue, jobs, keep, .. } = request;
-        let (topology, catalogue) = (suite.topology.clone(), catalogue.clone());
-        Self { engine, topology, catalogue, most: *jobs, keep: *keep, shelf: Mutex::default() }
+        let (topologies, catalogue) = (wirings(suite), catalogue.clone());
+        Self { engine, topologies, catalogue, most: *jobs, keep: *keep, shelf: Mutex::default() }
     }
 
     /// A lab of that setting. Whoever takes it gives it back, or drops it and says so.
@@ -75,7 +77,7 @@ impl Pool {
             shelf.made += 1;
             return Found::Nothing;
         }
-        let similar = shelf.idle.iter().position(|s| s.setting.transparent == setting.transparent);
+        let similar = shelf.idle.iter().position(|s| s.setting.is_like(setting));
         match similar {
             Some(at) => Found::Similar(shelf.idle.swap_remove(at)),
             None => {
@@ -87,11 +89,12 @@ impl Pool {
     }
 
     async fn make(&self, setting: &Setting) -> Result<Stocked> {
-        let mut lab = Lab::build(&self.topology, &setting.transparent, &self.engine).await?;
+        let mut lab =
+            Lab::build(&self.topologies[setting.wiring], &setting.transparent, &self.engine).await?;
         if self.keep != Keep::None {
             lab.watch_every_link(&self.engine)?;
         }
-        let empty = Setting { transparent: setting.transparent.clone(), nats: Default::default() };
+        let empty = Setting { nats: Default::default(), ..setting.clone() };
         self.change(Stocked { lab, setting: empty }, setting)
     }
 
@@ -133,6 +136,11 @@ pub(super) fn rules(catalogue: &Catalogue, profile: &Profile, site: &NatSite) ->
         }
         Ruleset::Command(_) => Err(Error::other(tried(), "NATs made by a command are not run yet")),
     }
+}
+
+/// The wirings of a suite, by part.
+fn wirings(suite: &Suite) -> Vec<Topology> {
+    suite.parts.iter().map(|part| part.topology.clone()).collect()
 }
 
 /// What the shelf had.

@@ -25,13 +25,17 @@ pub(super) struct Queue {
 const GROUP: usize = 24;
 
 impl Queue {
-    /// All trials of `cells` cells.
+    /// All trials of the cells, each with its number of trials.
     #[must_use]
-    pub(super) fn new(cells: usize, trials: u32) -> Self {
-        let groups = (0..cells).step_by(GROUP).map(|first| first..cells.min(first + GROUP));
-        let turns = groups.flat_map(|group| (1..=trials).map(move |number| (group.clone(), number)));
-        let waiting =
-            turns.flat_map(|(group, number)| group.map(move |cell| Task { cell, number })).collect();
+    pub(super) fn new(trials: &[u32]) -> Self {
+        let mut waiting = VecDeque::new();
+        for (group, of_group) in trials.chunks(GROUP).enumerate() {
+            let cells = || (group * GROUP..).zip(of_group);
+            for number in 1..=of_group.iter().copied().max().unwrap_or_default() {
+                let turn = cells().filter(|(_, trials)| number <= **trials);
+                waiting.extend(turn.map(|(cell, _)| Task { cell, number }));
+            }
+        }
         Self { waiting }
     }
 
@@ -63,7 +67,7 @@ mod tests {
 
     #[test]
     fn every_trial_comes_once_and_each_cells_in_order() {
-        let mut queue = Queue::new(30, 3);
+        let mut queue = Queue::new(&[3; 30]);
         let mut seen = vec![Vec::new(); 30];
         while let Some(task) = queue.take() {
             seen[task.cell].push(task.number);
@@ -72,8 +76,15 @@ mod tests {
     }
 
     #[test]
+    fn cells_with_more_trials_go_on_alone() {
+        let mut queue = Queue::new(&[1, 3]);
+        let cells: Vec<_> = std::iter::from_fn(|| queue.take()).map(|t| (t.cell, t.number)).collect();
+        assert_eq!(cells, [(0, 1), (1, 1), (1, 2), (1, 3)]);
+    }
+
+    #[test]
     fn what_is_added_comes_last() {
-        let mut queue = Queue::new(2, 1);
+        let mut queue = Queue::new(&[1; 2]);
         queue.add(0, 2..=3);
         let tasks: Vec<_> = std::iter::from_fn(|| queue.take()).map(|t| (t.cell, t.number)).collect();
         assert_eq!(tasks, [(0, 1), (1, 1), (0, 2), (0, 3)]);
@@ -81,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_dropped_cell_does_not_come_again() {
-        let mut queue = Queue::new(3, 2);
+        let mut queue = Queue::new(&[2, 1, 2]);
         queue.drop_cell(1);
         let cells: Vec<_> = std::iter::from_fn(|| queue.take()).map(|t| t.cell).collect();
         assert_eq!(cells, [0, 2, 0, 2]);

@@ -51,7 +51,7 @@ pub async fn run(
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     };
     let pool = Pool::new(engine, &request);
-    let mut queue = Queue::new(cells.len(), request.suite.trials);
+    let mut queue = Queue::new(&trials(&cells));
     tokio::select! {
         () = make_controls(&request, &pool, &cells, &mut refused) => {}
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
@@ -72,11 +72,17 @@ fn info(request: &Request, engine: &WireEngine) -> RunInfo {
         suite: request.suite.name.clone(),
         cells: request.cells.clone(),
         part: request.part,
-        trials: request.suite.trials,
+        trials: request.suite.trials_at_most(),
+        trials_in_all: request.cells.iter().map(|cell| u64::from(request.suite.part(cell).trials)).sum(),
         jobs: request.jobs,
         seed: request.seed,
         environment: environment(engine),
     }
+}
+
+/// The trials of each cell.
+fn trials(cells: &[Ready]) -> Vec<u32> {
+    cells.iter().map(|cell| cell.part.trials).collect()
 }
 
 /// Cells that cannot be run, by index, with the reason.
@@ -131,9 +137,7 @@ async fn make_controls(request: &Request, pool: &Pool, cells: &[Ready], refused:
     for (at, cell) in cells.iter().enumerate().filter(|(at, _)| !refused.contains_key(at)) {
         by_setting.entry(&cell.setting).or_default().push(at);
     }
-    let topology = &request.suite.topology;
-    let one =
-        |members: Vec<usize>| async move { (control(pool, &cells[members[0]], topology).await, members) };
+    let one = |members: Vec<usize>| async move { (control(pool, &cells[members[0]]).await, members) };
     let mut controls = stream::iter(by_setting.into_values().map(one)).buffer_unordered(request.jobs);
     while let Some((wrong, members)) = controls.next().await {
         if let Some(why) = wrong {
@@ -233,7 +237,7 @@ struct Desk<'a> {
 impl<'a> Desk<'a> {
     fn new(stage: &'a Arc<Stage>, refused: Refused) -> Self {
         let cells = stage.cells.len();
-        let wanted = vec![stage.request.suite.trials; cells];
+        let wanted = trials(&stage.cells);
         Self { stage, trials: vec![Vec::new(); cells], wanted, unsure: Vec::new(), refused }
     }
 

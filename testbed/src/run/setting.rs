@@ -1,6 +1,7 @@
 //! A cell made ready: which lab it needs, what its NATs declare, what theory expects. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::axis_value::Order;
@@ -9,7 +10,7 @@ use crate::model::catalogue::Catalogue;
 use crate::model::conditions::LinkConditions;
 use crate::model::outcome::Expectation;
 use crate::model::prediction::{self, Way};
-use crate::model::suite::{Cell, Suite};
+use crate::model::suite::{Cell, Part, Suite};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 use crate::run::request::RunError;
 use crate::run::story::Who;
@@ -23,15 +24,27 @@ const LATENESS_TOLERATED: Duration = Duration::from_millis(250);
 /// Which lab a trial needs: two cells with equal settings can share one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Setting {
+    /// The first part of the suite that is wired so.
+    pub wiring: usize,
     /// The NATs that translate nothing.
     pub transparent: BTreeSet<NodeName>,
     /// The profile of each NAT.
     pub nats: BTreeMap<NodeName, String>,
 }
 
+impl Setting {
+    /// Whether a lab of the one becomes a lab of the other by changing its NATs' rules alone.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.wiring == other.wiring && self.transparent == other.transparent
+    }
+}
+
 /// A cell made ready.
 #[derive(Debug, Clone)]
 pub struct Ready {
+    /// The part of the suite that it belongs to.
+    pub part: Arc<Part>,
     /// The cell.
     pub cell: Cell,
     /// The lab that it needs.
@@ -64,7 +77,8 @@ impl Ready {
     /// # Errors
     /// When it names a NAT that there is not, or the topology has no place for a peer.
     pub fn new(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<Self, RunError> {
-        let topology = &suite.topology;
+        let part = Arc::clone(suite.part(cell));
+        let topology = &part.topology;
         let (from, to) = (peer(topology, Who::A)?, peer(topology, Who::B)?);
         let nowhere = || RunError::NoPeer { topology: topology.name.clone(), peer: PEERS[1] };
         let way = Way::between(topology, from.as_str(), to.as_str()).ok_or_else(nowhere)?;
@@ -78,7 +92,9 @@ impl Ready {
             path.iter().filter_map(|node| profiles.get(node)).map(|profile| profile.behavior).collect()
         };
         let transparent = profiles.iter().filter(|(_, p)| p.behavior.translation != Translation::Nat);
+        let wiring = suite.parts.iter().position(|other| other.topology == *topology);
         let setting = Setting {
+            wiring: wiring.unwrap_or(cell.part.number),
             transparent: transparent.map(|(node, _)| node.clone()).collect(),
             nats: profiles.iter().map(|(node, p)| (node.clone(), p.name.clone())).collect(),
         };
@@ -90,6 +106,7 @@ impl Ready {
             expected: prediction::expect(suite, cell, catalogue),
             lateness: LATENESS_TOLERATED,
             trip: way.trip(topology, cell.delay()),
+            part,
         };
         ready.lateness = ready.tolerated_lateness();
         Ok(ready)

@@ -38,7 +38,7 @@ fn classic() -> Suite {
 pub(crate) fn cells_of(suite: Suite, puncher: PathBuf) -> Vec<CellResult> {
     let keys = tempfile::tempdir().expect("a folder");
     let request = Request {
-        part: Part::whole(suite.cells().iter().map(|cell| (cell, suite.trials))),
+        part: Part::whole(suite.cells().iter().map(|cell| (cell, suite.part(cell).trials))),
         until_sure: None,
         cells: suite.cells(),
         suite,
@@ -67,7 +67,8 @@ fn predictable_nats_connect_and_random_ones_do_not() {
     if !lab_is_possible() {
         return;
     }
-    let suite = Suite { trials: 3, ..classic() };
+    let mut suite = classic();
+    suite.change_parts(|part| part.trials = 3);
     let cells = cells_of(suite, puncher());
     assert_eq!(cells.len(), 9);
     for cell in &cells {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::model::embedded;
+use crate::model::suite::Claim;
 
 const GOOD: &str = r#"name = "t"
 summary = "s"
@@ -36,7 +37,8 @@ fn parse_here(text: &str) -> Result<Suite, Problems> {
 #[test]
 fn the_axes_keep_the_order_of_the_file() {
     let suite = parse_here(GOOD).expect("a good suite");
-    let axes: Vec<_> = suite.axes.iter().map(|a| (a.key.to_string(), a.values.join(" "))).collect();
+    let part = &suite.parts[0];
+    let axes: Vec<_> = part.axes.iter().map(|a| (a.key.to_string(), a.values.join(" "))).collect();
     let expected = [
         ("nat-b", "sequential random"),
         ("nat-a", "port-preserving"),
@@ -45,8 +47,8 @@ fn the_axes_keep_the_order_of_the_file() {
         ("loss", "0 0.25"),
     ];
     assert_eq!(axes, expected.map(|(key, values)| (key.to_owned(), values.to_owned())));
-    assert_eq!((suite.trials, suite.budget.syns, suite.budget.deadline), (5, 64, Duration::from_secs(2)));
-    assert_eq!(suite.program, own_puncher());
+    assert_eq!((part.trials, part.budget.syns, part.budget.deadline), (5, 64, Duration::from_secs(2)));
+    assert_eq!(part.program, own_puncher());
     let last = suite.cells().pop().expect("cells");
     assert_eq!(last.skew().map(quantity::Offset::as_secs_f64), Some(-0.05));
     assert_eq!((last.loss(), last.delay(), last.order()), (Some(0.25), None, None));
@@ -117,9 +119,10 @@ fn a_foreign_program_has_its_own_methods_and_a_checked_command() {
         parse_here(&format!("{text}\n[program]\npeer = {peer}\njudge = {judge}\n"))
     };
     let suite = program(r#"["./p", "{peer_ip}"]"#, r#""exit""#).expect("a good program");
-    assert_eq!((suite.program.rendezvous, suite.program.claim), (None, Claim::Exit));
+    let exit = &suite.parts[0].program;
+    assert_eq!((&exit.rendezvous, &exit.claim), (&None, &Claim::Exit));
     let suite = program(r#"["./p"]"#, r#"{ stdout = "connected" }"#).expect("a good program");
-    assert_eq!(suite.program.claim, Claim::Stdout("connected".to_owned()));
+    assert_eq!(suite.parts[0].program.claim, Claim::Stdout("connected".to_owned()));
     for (peer, judge, expected) in [
         ("[]", "\"json\"", "t.toml:16: the command \"peer\" is empty"),
         (
@@ -133,4 +136,67 @@ fn a_foreign_program_has_its_own_methods_and_a_checked_command() {
         let problems = program(peer, judge).expect_err(expected).to_string();
         assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");
     }
+}
+
+const PARTS: &str = r#"name = "t"
+summary = "s"
+topology = "pair"
+trials = 5
+
+[groups]
+two = ["sequential", "random"]
+
+[[part]]
+name = "one"
+axes = { nat-a = ["@two"], nat-b = ["@all"], method = ["auto"] }
+unordered = ["nat-a", "nat-b"]
+
+[[part]]
+name = "two"
+trials = 7
+deadline = "1s"
+axes = { nat-a = ["random", "@two"], nat-b = ["random"], method = ["auto"] }
+"#;
+
+#[test]
+fn parts_take_from_the_suite_what_they_leave_out() {
+    let suite = parse_here(PARTS).expect("a good suite");
+    let said: Vec<_> = suite.parts.iter().map(|p| (p.trials, p.budget.deadline.as_secs())).collect();
+    assert_eq!(said, [(5, 3), (7, 1)]);
+    let ids: Vec<_> = suite.cells().into_iter().map(|cell| cell.id).collect();
+    let expected = [
+        "one/sequential/port-preserving/auto",
+        "one/sequential/sequential/auto",
+        "one/sequential/random/auto",
+        "one/random/port-preserving/auto",
+        "one/random/random/auto",
+        "two/random/random/auto",
+        "two/sequential/random/auto",
+    ];
+    assert_eq!(ids, expected);
+}
+
+#[test]
+fn each_problem_of_a_part_is_named_with_its_line() {
+    for (from, to, expected) in [
+        ("name = \"two\"", "name = \"one\"", "t.toml:15: two parts are called \"one\""),
+        ("name = \"two\"", "name = \"Two!\"", "t.toml:15: bad name \"Two!\" of a part"),
+        (
+            "@two",
+            "@too",
+            "t.toml:11: unknown group \"too\"\n  help: did you mean \"two\"? there are two, all",
+        ),
+        ("\"random\"]", "\"cone\"]", "t.toml:7: unknown NAT \"cone\""),
+        ("[\"auto\"]", "[\"@all\"]", "t.toml:11: unknown group \"all\""),
+        ("\"nat-b\"]", "\"nat-c\"]", "t.toml:12: no axis \"nat-c\" here"),
+        ("\"nat-b\"]", "\"nat-a\"]", "t.toml:12: two different axes have no order"),
+        ("topology = \"pair\"\n", "", "t.toml:10: no topology"),
+        ("[groups]", "[axes]\nnat-a = []\n[groups]", "t.toml:6: a suite has either axes or parts"),
+    ] {
+        let problems = parse_here(&PARTS.replacen(from, to, 1)).expect_err(expected).to_string();
+        assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");
+    }
+    let neither = "name = \"t\"\nsummary = \"s\"\ntopology = \"pair\"\n";
+    let problems = parse_here(neither).expect_err("no axes").to_string();
+    assert!(problems.contains("a suite has [axes], or a [[part]]"), "{problems}");
 }

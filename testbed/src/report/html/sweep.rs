@@ -8,6 +8,7 @@ use crate::model::quantity;
 use crate::report::html::chart::{self, Point};
 use crate::report::plain::harmless;
 use crate::report::results::{PunchCell, Results};
+use crate::report::table::parts;
 
 /// Points that a curve needs to say more than the table does.
 const ENOUGH: usize = 3;
@@ -23,9 +24,10 @@ pub(super) struct Curve {
 
 /// A curve for each numeric axis and each combination of the others.
 pub(super) fn curves(results: &Results) -> Vec<Curve> {
-    let cells: Vec<&PunchCell> = results.punches().collect();
-    let Some(first) = cells.first() else { return Vec::new() };
-    first.axes.keys().flat_map(|axis| along(&cells, axis)).collect()
+    let along_all = |cells: &Vec<&PunchCell>| {
+        cells[0].axes.keys().flat_map(|axis| along(cells, axis)).collect::<Vec<_>>()
+    };
+    parts(results).iter().flat_map(along_all).collect()
 }
 
 fn along(cells: &[&PunchCell], axis: &str) -> Vec<Curve> {
@@ -37,7 +39,9 @@ fn along(cells: &[&PunchCell], axis: &str) -> Vec<Curve> {
         };
         unit = its_unit;
         let others = cell.axes.iter().filter(|(key, _)| *key != axis);
-        let title = others.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" · ");
+        let part = Some(cell.part.as_str()).filter(|part| !part.is_empty());
+        let title = part.into_iter().chain(others.map(|(_, value)| value.as_str())).collect::<Vec<_>>();
+        let title = title.join(" · ");
         let expected = cell.expected.as_ref().map(|e| e.probability);
         groups.entry(title).or_default().push(Point { x, observed: cell.observed, expected });
     }

@@ -1,0 +1,69 @@
+//! `[program]` of a suite, and the commands of the puncher that comes with testbed.
+
+use serde::Deserialize;
+use serde_spanned::Spanned;
+use toml::Value;
+
+use crate::model::problem::Checker;
+use crate::model::suite::{Claim, Program};
+use crate::model::template;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProgramDoc {
+    rendezvous: Option<Spanned<Vec<Spanned<String>>>>,
+    peer: Spanned<Vec<Spanned<String>>>,
+    judge: Option<Spanned<Value>>,
+}
+
+/// The commands that the puncher of this project is started with.
+#[must_use]
+pub fn own_puncher() -> Program {
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+    Program {
+        rendezvous: Some(words("{puncher} rendezvous --listen {rendezvous} --listen {rendezvous_alt}")),
+        peer: words(
+            "{puncher} connect --json --rendezvous {rendezvous} --rendezvous {rendezvous_alt} \
+             --meeting {meeting} --role {role} --bind {local_ip}:{local_port} --method {method} \
+             --budget-syns {budget_syns} --deadline {deadline} --seed {seed} --key-file {key_file} \
+             --start-delay {start_delay}",
+        ),
+        claim: Claim::Json,
+    }
+}
+
+/// Reads `[program]`.
+pub(super) fn read(checker: &mut Checker<'_>, doc: &ProgramDoc) -> Option<Program> {
+    let rendezvous = doc.rendezvous.as_ref().map(|command| command_template(checker, "rendezvous", command));
+    let peer = command_template(checker, "peer", &doc.peer);
+    let claim = doc.judge.as_ref().map_or(Some(Claim::Json), |judge| claim(checker, judge));
+    Some(Program { rendezvous, peer, claim: claim? })
+}
+
+fn command_template(
+    checker: &mut Checker<'_>,
+    key: &str,
+    command: &Spanned<Vec<Spanned<String>>>,
+) -> Vec<String> {
+    if command.get_ref().is_empty() {
+        checker.report(command.span(), format!("the command \"{key}\" is empty"));
+    }
+    for argument in command.get_ref() {
+        checker.keep(argument.span(), template::check(argument.get_ref()));
+    }
+    command.get_ref().iter().map(|argument| argument.get_ref().clone()).collect()
+}
+
+fn claim(checker: &mut Checker<'_>, judge: &Spanned<Value>) -> Option<Claim> {
+    match judge.get_ref() {
+        Value::String(form) if form == "json" => return Some(Claim::Json),
+        Value::String(form) if form == "exit" => return Some(Claim::Exit),
+        Value::Table(table) if table.len() == 1 => match table.get("stdout") {
+            Some(Value::String(text)) if !text.is_empty() => return Some(Claim::Stdout(text.clone())),
+            _ => (),
+        },
+        _ => (),
+    }
+    checker.report(judge.span(), "judge must be \"json\", \"exit\" or { stdout = \"some text\" }");
+    None
+}
