@@ -22,6 +22,9 @@ mod ruleset;
 /// Whole runs.
 mod run;
 
+/// What our own probe tells of them.
+mod probe;
+
 /// What the machine can do.
 mod preflight;
 /// Programs and how they end.

@@ -15,7 +15,7 @@ use testbed::run::{Cancel, Keep, Request, run};
 use super::lab_is_possible;
 
 /// Our puncher, beside this test's own build.
-fn puncher() -> PathBuf {
+pub(crate) fn puncher() -> PathBuf {
     let test = std::env::current_exe().expect("a path");
     let puncher = test.ancestors().nth(2).expect("target/PROFILE").join("puncher");
     assert!(puncher.exists(), "{} is missing: build the workspace first", puncher.display());

@@ -1,0 +1,128 @@
+//! What `puncher probe` tells of a NAT is what the catalogue declares, for every profile.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testbed::kernel::process::{Command, Stdio};
+use testbed::lab::nat_rules::{NatSite, render};
+use testbed::lab::{Lab, WireEngine};
+use testbed::model::behavior::{
+    Allocation, Behavior, Filtering, Hairpinning, Mapping, Pool, Translation, UnsolicitedSyn,
+};
+use testbed::model::catalogue::{Catalogue, Profile};
+use testbed::model::topology::NodeName;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use super::lab_is_possible;
+use super::pair::pair;
+use super::run::puncher;
+
+/// Profiles that are probed side by side.
+const AT_ONCE: usize = 7;
+
+/// Endpoints from which every kind of mapping and filtering can be told.
+const SERVERS: [&str; 4] = ["203.0.113.1:7000", "203.0.113.1:7001", "203.0.113.2:7000", "203.0.113.2:7001"];
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// What a probe has to say.
+fn declared(nat: &Behavior) -> Value {
+    let translates = nat.translation == Translation::Nat;
+    let by_kernel = matches!(nat.allocation, Allocation::Preserving | Allocation::Random);
+    json!({
+        "mapping": match nat.mapping {
+            _ if !translates => "none",
+            Mapping::EndpointIndependent => "endpoint-independent",
+            Mapping::AddressDependent => "address-dependent",
+            Mapping::AddressAndPortDependent => "address-and-port-dependent",
+        },
+        "allocation": match nat.allocation {
+            Allocation::Preserving => "preserving",
+            _ if !translates => "preserving",
+            Allocation::Sequential { .. } => "sequential",
+            Allocation::Random if nat.pool == Pool::Kernel => "random",
+            Allocation::Random | Allocation::Hash { .. } => "range",
+        },
+        "filtering": match nat.filtering {
+            _ if nat.translation == Translation::Router => "endpoint-independent",
+            Filtering::EndpointIndependent => "endpoint-independent",
+            Filtering::AddressDependent => "address-dependent",
+            Filtering::AddressAndPortDependent => "address-and-port-dependent",
+        },
+        "unsolicited_syn": match nat.unsolicited_syn {
+            _ if nat.translation == Translation::Router => "untried",
+            // Nothing is unsolicited.
+            _ if nat.filtering == Filtering::EndpointIndependent => "untried",
+            UnsolicitedSyn::Drop | UnsolicitedSyn::IcmpAfterSixSeconds => "silence",
+            UnsolicitedSyn::Reset | UnsolicitedSyn::Kernel => "reset",
+            UnsolicitedSyn::Icmp(_) => "icmp-port",
+        },
+        "hairpinning": translates.then_some(nat.hairpinning == Hairpinning::On),
+        "layers": u8::from(translates),
+        "keeps_low_ports": !translates || (by_kernel && nat.pool == Pool::Kernel),
+    })
+}
+
+/// The same part of what the probe said.
+fn told(class: &Value) -> Value {
+    let keys =
+        ["mapping", "allocation", "filtering", "unsolicited_syn", "hairpinning", "layers", "keeps_low_ports"];
+    let value = |key: &str| if key == "allocation" { class[key]["rule"].clone() } else { class[key].clone() };
+    keys.into_iter().map(|key| (key.to_owned(), value(key))).collect::<serde_json::Map<_, _>>().into()
+}
+
+async fn lab(profile: &Profile, engine: &WireEngine) -> Lab {
+    let nat = NodeName::new("nat-a").expect("a good name");
+    let transparent = profile.behavior.translation != Translation::Nat;
+    let transparent: BTreeSet<NodeName> = transparent.then(|| nat.clone()).into_iter().collect();
+    let mut lab = Lab::build(&pair(), &transparent, engine).await.expect("a lab");
+    let site = NatSite::of(lab.plan(), &nat).expect("a NAT");
+    lab.set_nat(&nat, &render(&profile.behavior, &site)).expect("good rules");
+    lab
+}
+
+/// What the probe says behind a NAT.
+async fn probe(profile: &Profile, engine: &WireEngine) -> Value {
+    let lab = lab(profile, engine).await;
+    let mut server = Command::new(puncher()).arg("rendezvous").stdout(Stdio::Pipe);
+    for endpoint in SERVERS {
+        server = server.args(["--listen", endpoint]);
+    }
+    let mut server = lab.node_named("core").expect("the core").spawn(&server).await.expect("a server");
+    let mut listening = String::new();
+    let said = server.stdout.take().expect("a pipe");
+    BufReader::new(said).read_line(&mut listening).await.expect("a line");
+    let command =
+        Command::new(puncher()).args(["probe", "--json", "--wait", "1s", "--rendezvous", SERVERS[0]]);
+    let peer = lab.node_named("peer-a").expect("a peer");
+    let output = peer.spawn(&command).await.expect("a probe").output();
+    let output = tokio::time::timeout(LONG, output).await.expect("in time").expect("an end");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let class = lines.rfind(|line| line["event"] == "nat");
+    class.unwrap_or_else(|| panic!("{}: {output:?}", profile.name))
+}
+
+#[test]
+fn a_probe_tells_of_every_nat_what_the_catalogue_declares() {
+    if !lab_is_possible() {
+        return;
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
+    let catalogue = Catalogue::embedded();
+    let profiles: Vec<&Profile> = catalogue.profiles().collect();
+    let engine = WireEngine::start().expect("a thread");
+    let mut wrong = Vec::new();
+    for some in profiles.chunks(AT_ONCE) {
+        let probed = runtime.block_on(futures::future::join_all(some.iter().map(|p| probe(p, &engine))));
+        for (profile, class) in some.iter().zip(probed) {
+            let (told, declared) = (told(&class), declared(&profile.behavior));
+            if told != declared {
+                wrong.push(format!("{}\n  told     {told}\n  declared {declared}\n  {class}", profile.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
