@@ -44,6 +44,8 @@ pub enum Command {
     Diff(DiffArgs),
     /// Join the parts of a run that was split by --shard
     Merge(MergeArgs),
+    /// Show what the NATs of several kernels do, from runs of the suite kernel, as a table
+    Kernels(KernelsArgs),
     /// Keep what a run found, for `run --baseline`
     #[command(subcommand)]
     Baseline(BaselineCommand),
@@ -199,6 +201,14 @@ pub struct DiffArgs {
     /// As Markdown, for job summaries
     #[arg(long)]
     pub markdown: bool,
+}
+
+/// `testbed kernels`.
+#[derive(Debug, clap::Args)]
+pub struct KernelsArgs {
+    /// The folders of the runs
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
 }
 
 /// `testbed merge`.

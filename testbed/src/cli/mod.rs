@@ -6,6 +6,7 @@ pub mod conformance;
 pub mod explain;
 pub mod failure;
 pub mod filter;
+pub mod kernel;
 pub mod list;
 pub mod merge;
 pub mod nat;
@@ -26,7 +27,9 @@ use crate::cli::failure::Failure;
 /// Why it could not be done; [`Failure::exit_code`] says how to end.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     match args.command {
+        Command::Run(args) if args.selection.suite == kernel::SUITE => kernel::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Kernels(args) => kernel::table(&args),
         Command::Check(rights) => list::check(rights),
         Command::List => list::list(),
         Command::Plan(args) => list::plan(&args),

@@ -57,13 +57,20 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let recorded = record(request, folder);
     // Only ever held what is of no use any more.
     let _ = std::fs::remove_dir_all(keys);
-    let recorded = recorded?;
-    let code = conclude(&recorded)?;
-    let changed = match known {
-        Some(known) => baseline::compare(&recorded, known.for_run_of(extent(args)))?,
-        None => 0,
-    };
-    // Something that broke, 2, outweighs a change, 1; so does that nothing ran, 4.
+    conclude_with(&recorded?, known.map(|known| known.for_run_of(extent(args))))
+}
+
+/// Prints the table, compares with what is known, and finds the exit code: something that broke, 2, outweighs a change,
+/// 1; so does that nothing ran, 4.
+///
+/// # Errors
+/// When something cannot be written.
+pub(super) fn conclude_with(
+    recorded: &Recorded,
+    known: Option<baseline::Known>,
+) -> Result<ExitCode, Failure> {
+    let code = conclude(recorded)?;
+    let changed = known.map_or(Ok(0), |known| baseline::compare(recorded, known))?;
     Ok(ExitCode::from(code.max(changed)))
 }
 
@@ -137,7 +144,7 @@ fn puncher(named: Option<&Path>, selected: &Selected) -> Result<PathBuf, Failure
     })
 }
 
-fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, Failure> {
+pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, Failure> {
     let (made, path) = match out {
         Some(path) => (Folder::create(path), path),
         None => (Folder::create_numbered(Path::new(RUNS), suite), Path::new(RUNS)),

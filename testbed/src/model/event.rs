@@ -82,6 +82,29 @@ impl ProofResult {
     }
 }
 
+/// One check of what the kernel's NAT does.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KernelCheck {
+    /// What it is called.
+    pub id: String,
+    /// What it asks.
+    pub asks: String,
+    /// The packets that are sent.
+    pub packets: String,
+    /// The first kernel that does what is expected, if older ones do something else.
+    pub since: Option<String>,
+    /// What this kernel is expected to do.
+    pub expected: String,
+    /// What it did.
+    pub observed: String,
+    /// The figures behind it.
+    pub detail: String,
+    /// Why nothing could be measured, if so.
+    pub error: Option<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
 /// All that was seen of a trial and said in it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Artefacts {
@@ -174,6 +197,8 @@ pub enum Event {
     RunStarted(RunInfo),
     /// A NAT was proved, or was not.
     NatProved(ProofResult),
+    /// A check of the kernel was made.
+    KernelChecked(KernelCheck),
     /// A trial begins.
     TrialStarted {
         /// Id of the cell.

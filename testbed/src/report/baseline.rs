@@ -13,7 +13,7 @@ use serde_spanned::Spanned;
 use crate::model::problem::{Checker, Problems};
 use crate::model::statistics::Count;
 use crate::report::plain::harmless;
-use crate::report::results::{CellDoc, OutcomeDoc, PunchCell, Results};
+use crate::report::results::{CellDoc, OutcomeDoc, PunchCell, Results, VerdictDoc};
 
 /// Version of the format.
 const SCHEMA: u32 = 1;
@@ -61,7 +61,10 @@ impl Record {
 impl From<&Results> for Baseline {
     fn from(results: &Results) -> Self {
         let checks = results.cells.iter().filter_map(|cell| match cell {
-            CellDoc::Punch(_) | CellDoc::Proof(_) => None,
+            CellDoc::Kernel(check) if check.verdict != VerdictDoc::Error => {
+                Some((check.id.clone(), check.observed.clone()))
+            }
+            CellDoc::Punch(_) | CellDoc::Proof(_) | CellDoc::Kernel(_) => None,
         });
         Self {
             suite: results.suite.clone(),

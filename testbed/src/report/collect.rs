@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use crate::model::event::{Ending, Event, RunInfo};
 use crate::report::convert::millis;
-use crate::report::results::{CellDoc, EndingDoc, PartDoc, ProofCell, PunchCell, Results, SCHEMA, Totals};
+use crate::report::results::{
+    CellDoc, EndingDoc, KernelCell, PartDoc, ProofCell, PunchCell, Results, SCHEMA, Totals,
+};
 
 /// Gathers what a run tells.
 #[derive(Debug)]
@@ -48,6 +50,7 @@ impl Collector {
             Event::CellFinished(cell) => {
                 return self.finished(CellDoc::Punch(Box::new(PunchCell::from(cell))));
             }
+            Event::KernelChecked(check) => return self.finished(CellDoc::Kernel(KernelCell::from(check))),
             Event::Warning(text) => self.results.warnings.push(text.clone()),
             Event::RunFinished { ending, took } => {
                 self.results.took_ms = millis(*took);
@@ -68,6 +71,8 @@ impl Collector {
         // Proofs finish in any order.
         results.cells.sort_by_cached_key(|cell| match cell {
             CellDoc::Proof(proof) => (0, proof.id.clone()),
+            // They are told in their order.
+            CellDoc::Kernel(_) => (1, String::new()),
             CellDoc::Punch(cell) => {
                 (1 + self.places.get(&cell.id).copied().unwrap_or(usize::MAX - 1), String::new())
             }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::event::{Environment, ProofResult, ProofRow};
+use crate::model::event::{Environment, KernelCheck, ProofResult, ProofRow};
 use crate::model::outcome::{CellResult, Difference, Expectation, Outcome, Quantiles, Rate, Trial, Verdict};
 use crate::model::shard::Part;
 use crate::model::suite::Cell;
 use crate::report::results::{
-    DifferenceDoc, ExpectedDoc, OutcomeDoc, PartDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc,
-    RateDoc, Results, TrialDoc, VerdictDoc,
+    DifferenceDoc, ExpectedDoc, KernelCell, OutcomeDoc, PartDoc, ProofCell, ProofRowDoc, PunchCell,
+    QuantilesDoc, RateDoc, Results, TrialDoc, VerdictDoc,
 };
 
 /// A duration in milliseconds, to the microsecond.
@@ -80,6 +80,32 @@ impl From<&ProofResult> for ProofCell {
             note: proof.error.clone().or_else(|| disagreement(proof)).unwrap_or_default(),
             rows: proof.rows.iter().map(row).collect(),
             took_ms: millis(proof.took),
+        }
+    }
+}
+
+impl From<&KernelCheck> for KernelCell {
+    fn from(check: &KernelCheck) -> Self {
+        let as_expected = check.observed == check.expected;
+        let (verdict, note) = match &check.error {
+            Some(why) => (VerdictDoc::Error, why.clone()),
+            None if as_expected => (VerdictDoc::AsExpected, String::new()),
+            None => {
+                let KernelCheck { expected, observed, detail, .. } = check;
+                (VerdictDoc::Differs, format!("expected {expected}, observed {observed} ({detail})"))
+            }
+        };
+        Self {
+            id: format!("kernel/{}", check.id),
+            asks: check.asks.clone(),
+            packets: check.packets.clone(),
+            since: check.since.clone(),
+            expected: check.expected.clone(),
+            observed: check.observed.clone(),
+            detail: check.detail.clone(),
+            verdict,
+            note,
+            took_ms: millis(check.took),
         }
     }
 }

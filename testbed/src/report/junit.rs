@@ -33,6 +33,7 @@ fn case(out: &mut String, suite: &str, cell: &CellDoc) {
     let (kind, took_ms) = match cell {
         CellDoc::Punch(cell) => ("punch", cell.each.iter().map(|trial| trial.took_ms).sum::<f64>()),
         CellDoc::Proof(proof) => ("proof", proof.took_ms),
+        CellDoc::Kernel(check) => ("kernel", check.took_ms),
     };
     let (name, class) = (escape(cell.id()), escape(&format!("{suite}.{kind}")));
     let _ = write!(out, "    <testcase name=\"{name}\" classname=\"{class}\" time=\"{:.3}\"", took_ms / 1e3);
@@ -51,7 +52,7 @@ fn case(out: &mut String, suite: &str, cell: &CellDoc) {
 fn message(cell: &CellDoc) -> String {
     let causes = match cell {
         CellDoc::Punch(cell) => cell.causes.iter().map(|(cause, n)| format!("{n} × {cause}")).collect(),
-        CellDoc::Proof(_) => Vec::new(),
+        CellDoc::Proof(_) | CellDoc::Kernel(_) => Vec::new(),
     };
     let note = Some(cell.note().to_owned()).filter(|note| !note.is_empty());
     note.into_iter().chain(causes).collect::<Vec<_>>().join("; ")
@@ -71,6 +72,7 @@ fn details(cell: &CellDoc) -> String {
                 .map(|r| format!("{}: expected {}, observed {}", r.axis, r.expected, harmless(&r.observed)))
                 .collect()
         }
+        CellDoc::Kernel(check) => vec![format!("{} Sent: {}", check.asks, check.packets)],
     };
     lines.join("\n")
 }

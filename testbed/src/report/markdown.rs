@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::report::kernels;
 use crate::report::plain::harmless;
 use crate::report::results::{CellDoc, EndingDoc, PunchCell, Results, VerdictDoc};
 use crate::report::table::{Table, tables};
@@ -13,6 +14,7 @@ pub fn text(results: &Results) -> String {
     for table in tables(results) {
         matrix(&mut out, &table);
     }
+    out.push_str(&kernels::table(&[results]));
     unexpected(&mut out, results);
     let _ = writeln!(
         out,

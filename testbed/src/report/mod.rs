@@ -15,6 +15,7 @@ pub mod folder;
 pub mod html;
 pub mod junit;
 pub mod kept;
+pub mod kernels;
 pub mod ladder;
 pub mod machine;
 pub mod markdown;

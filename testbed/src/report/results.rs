@@ -103,6 +103,8 @@ pub enum CellDoc {
     Punch(Box<PunchCell>),
     /// Whether a NAT does what it declares.
     Proof(ProofCell),
+    /// What the kernel's NAT does.
+    Kernel(KernelCell),
 }
 
 /// Punching across a combination.
@@ -167,6 +169,31 @@ pub struct ProofCell {
     pub note: String,
     /// What was measured.
     pub rows: Vec<ProofRowDoc>,
+    /// How long it took.
+    pub took_ms: f64,
+}
+
+/// What the kernel's NAT does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KernelCell {
+    /// `kernel/` and the name of the check.
+    pub id: String,
+    /// What it asks.
+    pub asks: String,
+    /// The packets that are sent.
+    pub packets: String,
+    /// The first kernel that does what is expected, where older ones do something else.
+    pub since: Option<String>,
+    /// What this kernel is expected to do.
+    pub expected: String,
+    /// What it did.
+    pub observed: String,
+    /// The figures behind it.
+    pub detail: String,
+    /// The judgement.
+    pub verdict: VerdictDoc,
+    /// Why it is not as expected; empty when it is.
+    pub note: String,
     /// How long it took.
     pub took_ms: f64,
 }
@@ -304,6 +331,7 @@ impl CellDoc {
         match self {
             Self::Punch(cell) => &cell.id,
             Self::Proof(cell) => &cell.id,
+            Self::Kernel(cell) => &cell.id,
         }
     }
 
@@ -313,6 +341,7 @@ impl CellDoc {
         match self {
             Self::Punch(cell) => cell.verdict,
             Self::Proof(cell) => cell.verdict,
+            Self::Kernel(cell) => cell.verdict,
         }
     }
 
@@ -322,6 +351,7 @@ impl CellDoc {
         match self {
             Self::Punch(cell) => &cell.note,
             Self::Proof(cell) => &cell.note,
+            Self::Kernel(cell) => &cell.note,
         }
     }
 
@@ -330,7 +360,7 @@ impl CellDoc {
     pub fn as_punch(&self) -> Option<&PunchCell> {
         match self {
             Self::Punch(cell) => Some(cell),
-            Self::Proof(_) => None,
+            Self::Proof(_) | Self::Kernel(_) => None,
         }
     }
 }
@@ -345,7 +375,15 @@ impl Results {
     pub fn proofs(&self) -> impl Iterator<Item = &ProofCell> {
         self.cells.iter().filter_map(|cell| match cell {
             CellDoc::Proof(proof) => Some(proof),
-            CellDoc::Punch(_) => None,
+            CellDoc::Punch(_) | CellDoc::Kernel(_) => None,
+        })
+    }
+
+    /// The checks of the kernel.
+    pub fn kernel_checks(&self) -> impl Iterator<Item = &KernelCell> {
+        self.cells.iter().filter_map(|cell| match cell {
+            CellDoc::Kernel(check) => Some(check),
+            CellDoc::Punch(_) | CellDoc::Proof(_) => None,
         })
     }
 
@@ -403,6 +441,7 @@ impl Totals {
                     totals.proofs_failed += usize::from(proof.verdict != VerdictDoc::AsExpected);
                 }
                 CellDoc::Punch(cell) => totals.count(cell.verdict),
+                CellDoc::Kernel(cell) => totals.count(cell.verdict),
             }
         }
         totals

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::event::{Ending, Environment, Event, ProofResult, ProofRow, RunInfo};
+use crate::model::event::{Ending, Environment, Event, KernelCheck, ProofResult, ProofRow, RunInfo};
 use crate::model::outcome::{
     Cause, CellResult, Difference, Expectation, Failure, How, Outcome, Rate, Success, Trial, Verdict,
 };
@@ -44,6 +44,20 @@ pub(super) fn events() -> Vec<Event> {
     events.extend(cells.into_iter().rev().map(Event::CellFinished));
     events.push(Event::RunFinished { ending: Ending::Complete, took: Duration::from_millis(1500) });
     events
+}
+
+/// A check of the kernel that saw this where that was expected.
+pub(super) fn kernel_check(id: &str, observed: &str, expected: &str) -> KernelCheck {
+    KernelCheck {
+        id: id.to_owned(),
+        asks: "does it?".to_owned(),
+        packets: "SYN out".to_owned(),
+        since: Some("6.8".to_owned()),
+        expected: expected.to_owned(),
+        observed: observed.to_owned(),
+        detail: "1 of 1".to_owned(),
+        ..KernelCheck::default()
+    }
 }
 
 /// What becomes of them.

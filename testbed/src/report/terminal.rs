@@ -27,6 +27,7 @@ pub fn write(results: &Results, width: Option<usize>, out: &mut impl Write) -> i
         writeln!(out)?;
         matrix(&table, width, out)?;
     }
+    kernel_checks(results, out)?;
     legend(results, out)?;
     unexpected(results, out)?;
     totals(results, out)
@@ -39,6 +40,28 @@ fn heading(results: &Results, out: &mut impl Write) -> io::Result<()> {
         out,
         "{BOLD}{suite}{BOLD:#}  {trials_per_cell} trials a cell, kernel {kernel}, nft {nft}, seed {seed}"
     )
+}
+
+/// What the kernel did in each check; whoever wants to know what was asked finds it in the other formats.
+fn kernel_checks(results: &Results, out: &mut impl Write) -> io::Result<()> {
+    let width = results.kernel_checks().map(|check| length(&check.id)).max().unwrap_or(0);
+    if width > 0 {
+        writeln!(out)?;
+    }
+    for check in results.kernel_checks() {
+        let style = verdict_style(check.verdict);
+        let (id, word) = (harmless(&check.id), harmless(&check.observed));
+        let word = if check.verdict == VerdictDoc::Error { "error".into() } else { word };
+        let mark = mark(check.verdict);
+        write!(out, "  {id:width$}  {style}{word}{mark}{style:#}")?;
+        writeln!(out, "  {DIM}{}{DIM:#}", harmless(&check.detail))?;
+    }
+    for check in results.kernel_checks().filter(|check| !check.note.is_empty()) {
+        let style = verdict_style(check.verdict);
+        writeln!(out, "{style}{}{style:#} {}", check.verdict.words(), harmless(&check.id))?;
+        writeln!(out, "  {}\n  asked: {}\n  sent: {}", harmless(&check.note), check.asks, check.packets)?;
+    }
+    Ok(())
 }
 
 fn matrix(table: &Table<'_>, width: Option<usize>, out: &mut impl Write) -> io::Result<()> {

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
+use crate::model::event::Event;
 use crate::report::plain::HOSTILE;
 use crate::report::results::{CellDoc, EndingDoc, Results, Totals};
-use crate::report::sample::{events, results};
+use crate::report::sample::{events, kernel_check, results};
 use crate::report::{collect, csv, folder, html, junit, markdown, schema, terminal};
 
 fn on_terminal(results: &Results, width: Option<usize>) -> String {
@@ -171,6 +172,27 @@ fn json_fits_its_schema_and_damage_is_noticed() {
         spoil(&mut bad);
         assert_ne!(schema::faults(schema::RESULTS, &bad), [""; 0], "{bad}");
     }
+}
+
+#[test]
+fn checks_of_the_kernel_are_in_every_format() {
+    let mut collector = collect::Collector::default();
+    for event in events().iter().take(1) {
+        collector.event(event);
+    }
+    for check in [kernel_check("good", "kept", "kept"), kernel_check("bad", "lost", "kept")] {
+        collector.event(&Event::KernelChecked(check));
+    }
+    let results = collector.results();
+    assert_eq!((results.totals.cells, results.totals.differs), (2, 1));
+    let value = serde_json::to_value(&results).expect("JSON");
+    assert_eq!(schema::faults(schema::RESULTS, &value), [""; 0]);
+    assert_eq!(Results::from_json(&results.to_json()), Ok(results.clone()));
+    let note = "expected kept, observed lost (1 of 1)";
+    for text in [on_terminal(&results, None), markdown::text(&results), junit::text(&results)] {
+        assert!(text.contains("kernel/bad") && text.contains("expected kept, observed lost"), "{text}");
+    }
+    assert!(on_terminal(&results, None).contains(&format!("differs kernel/bad\n  {note}")), "{note}");
 }
 
 #[test]

@@ -7,12 +7,14 @@ use crate::kernel::scheduling::Urgency;
 use crate::lab::WireEngine;
 use crate::model::event::Environment;
 
-/// Looks around.
-pub(super) fn environment(engine: &WireEngine) -> Environment {
+/// Looks around; without a wire where none is used.
+#[must_use]
+pub fn environment(engine: Option<&WireEngine>) -> Environment {
     let kernel = uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
-    let wire_scheduling = match engine.urgency() {
-        Urgency::Fifo => "SCHED_FIFO",
-        Urgency::Ordinary(_) => "SCHED_OTHER",
+    let wire_scheduling = match engine.map(WireEngine::urgency) {
+        Some(Urgency::Fifo) => "SCHED_FIFO",
+        Some(Urgency::Ordinary(_)) => "SCHED_OTHER",
+        None => "none",
     };
     Environment {
         kernel,

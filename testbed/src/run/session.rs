@@ -76,7 +76,7 @@ fn info(request: &Request, engine: &WireEngine) -> RunInfo {
         trials_in_all: request.cells.iter().map(|cell| u64::from(request.suite.part(cell).trials)).sum(),
         jobs: request.jobs,
         seed: request.seed,
-        environment: environment(engine),
+        environment: environment(Some(engine)),
     }
 }
 

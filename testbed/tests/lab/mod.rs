@@ -11,6 +11,8 @@ mod building;
 mod conntrack;
 /// A sample of all NATs.
 mod covering;
+/// What the kernel does of itself.
+mod kernel_checks;
 mod leftovers;
 mod namespace;
 /// NATs: their rules and what these do.

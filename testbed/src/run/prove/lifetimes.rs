@@ -149,6 +149,11 @@ pub(in crate::run) struct Driven {
 /// Drives a fresh connection through the steps; `None` if its SYN does not get out.
 pub(in crate::run) fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Driven>> {
     let flow = prober.flow(Side::Inside0);
+    drive_flow(prober, flow, steps)
+}
+
+/// Drives this connection through the steps; `None` if its SYN does not get out.
+pub(in crate::run) fn drive_flow(prober: &mut Prober, flow: Flow, steps: &[Step]) -> Result<Option<Driven>> {
     let Some(external) = prober.open(&flow)? else { return Ok(None) };
     let (ours, theirs) = (flow.isn.wrapping_add(1), prober.isn());
     let out = (flow.inside, flow.remote);
