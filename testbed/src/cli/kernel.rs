@@ -44,16 +44,17 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let (runtime, began) = (rights::runtime()?, Instant::now());
     let environment = environment(None);
     let kernel = environment.kernel.clone();
+    let checks: Vec<_> = kernel_checks::checks().collect();
     recorder.event(&Event::RunStarted(RunInfo {
         suite: SUITE.to_owned(),
         cells: Vec::new(),
         part: Part::whole([]),
         trials: 1,
+        trials_in_all: checks.len() as u64,
         jobs: AT_ONCE,
         seed: args.seed.unwrap_or_default(),
         environment,
     }));
-    let checks = kernel_checks::checks().collect();
     runtime.block_on(kernel_checks::run(checks, &kernel, AT_ONCE, |check| {
         recorder.event(&Event::KernelChecked(check));
     }));

@@ -36,7 +36,10 @@ impl Progress {
         match event {
             Event::RunStarted(info) => self.start(info.trials_in_all),
             Event::NatProved(proof) => self.bar.set_message(format!("proved {}", harmless(&proof.nat))),
-            Event::KernelChecked(check) => self.bar.set_message(harmless(&check.id).into_owned()),
+            Event::KernelChecked(check) => {
+                self.bar.inc(1);
+                self.bar.set_message(harmless(&check.id).into_owned());
+            }
             Event::TrialStarted { cell, .. } => self.bar.set_message(self.message(cell)),
             Event::TrialFinished { trial, .. } => {
                 self.bar.inc(1);
