@@ -22,7 +22,7 @@ macro_rules! embedded {
 }
 
 /// The suites, in the order in which they are listed.
-pub const SUITES: &[Embedded] = embedded!("classic", "matrix");
+pub const SUITES: &[Embedded] = embedded!("classic", "matrix", "reach", "auto-vs-methods", "timing");
 
 /// The topologies, in the order in which they are listed.
 pub const TOPOLOGIES: &[Embedded] = embedded!("pair");

@@ -11,19 +11,15 @@ use crate::model::topology::{NodeKind, NodeName, Topology};
 
 /// What theory says of a cell.
 ///
-/// `None` for a method that theory does not know, and where both peers are behind one NAT: what happens then is a
-/// matter of hairpinning.
+/// `None` for a method that theory does not know.
 #[must_use]
 pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Option<Expectation> {
     let part = suite.part(cell);
     let way = Way::between(&part.topology, "peer-a", "peer-b")?;
-    if part.topology.nodes.get(&way.top)?.kind == NodeKind::Nat {
-        return None;
-    }
     theory::expect(&Situation {
         a: behaviors(&part.topology, cell, catalogue, &way.up)?,
         b: behaviors(&part.topology, cell, catalogue, &way.down)?,
-        common: Vec::new(),
+        common: behaviors(&part.topology, cell, catalogue, &part.topology.path_to_core(&way.top))?,
         competing: [0, 0],
         method: cell.method(),
         budget: part.budget,

@@ -88,6 +88,15 @@ pub enum LowPorts {
     Forbidden,
 }
 
+impl fmt::Display for LowPorts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allowed => "when-permitted",
+            Self::Forbidden => "never",
+        })
+    }
+}
+
 impl Default for Budget {
     fn default() -> Self {
         Self { syns: 1280, deadline: Duration::from_secs(3), low_ports: LowPorts::default() }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use crate::model::problem::{Checker, Problems};
-use crate::model::suite::{Budget, Part, Program, Suite};
+use crate::model::suite::{Budget, LowPorts, Part, Program, Suite};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 use crate::model::{quantity, topology_file};
 
@@ -53,6 +53,7 @@ struct SuiteDoc {
     trials: Option<Spanned<i64>>,
     deadline: Option<Spanned<String>>,
     budget_syns: Option<Spanned<i64>>,
+    low_ports: Option<bool>,
     unordered: Option<Spanned<[Spanned<String>; 2]>>,
     axes: Option<Spanned<AxesDoc>>,
     program: Option<Spanned<ProgramDoc>>,
@@ -72,6 +73,7 @@ struct PartDoc {
     trials: Option<Spanned<i64>>,
     deadline: Option<Spanned<String>>,
     budget_syns: Option<Spanned<i64>>,
+    low_ports: Option<bool>,
     unordered: Option<Spanned<[Spanned<String>; 2]>>,
     axes: Spanned<AxesDoc>,
     program: Option<Spanned<ProgramDoc>>,
@@ -111,6 +113,7 @@ struct Said<'a> {
     trials: Option<&'a Spanned<i64>>,
     deadline: Option<&'a Spanned<String>>,
     budget_syns: Option<&'a Spanned<i64>>,
+    low_ports: Option<bool>,
     unordered: Option<&'a Spanned<[Spanned<String>; 2]>>,
     program: Option<&'a Spanned<ProgramDoc>>,
     axes: &'a Spanned<AxesDoc>,
@@ -128,6 +131,7 @@ fn the_only_part(
         trials: doc.trials.as_ref(),
         deadline: doc.deadline.as_ref(),
         budget_syns: doc.budget_syns.as_ref(),
+        low_ports: doc.low_ports,
         unordered: doc.unordered.as_ref(),
         program: doc.program.as_ref(),
         axes,
@@ -148,6 +152,7 @@ fn named_part(
         trials: own.trials.as_ref().or(doc.trials.as_ref()),
         deadline: own.deadline.as_ref().or(doc.deadline.as_ref()),
         budget_syns: own.budget_syns.as_ref().or(doc.budget_syns.as_ref()),
+        low_ports: own.low_ports.or(doc.low_ports),
         unordered: own.unordered.as_ref().or(doc.unordered.as_ref()),
         program: own.program.as_ref().or(doc.program.as_ref()),
         axes: &own.axes,
@@ -223,7 +228,12 @@ fn budget(checker: &mut Checker<'_>, said: &Said<'_>) -> Option<Budget> {
         Some(value) => checker.keep(value.span(), quantity::positive_duration(value.get_ref())),
         None => Some(default.deadline),
     };
-    Some(Budget { syns: syns?, deadline: deadline?, ..default })
+    let low_ports = match said.low_ports {
+        Some(true) => LowPorts::Allowed,
+        Some(false) => LowPorts::Forbidden,
+        None => default.low_ports,
+    };
+    Some(Budget { syns: syns?, deadline: deadline?, low_ports })
 }
 
 /// The topology of that name, if it can be had.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::model::problem::suggestion;
 
 /// Every placeholder that a command template may use.
-pub const PLACEHOLDERS: [&str; 18] = [
+pub const PLACEHOLDERS: [&str; 19] = [
     "puncher",
     "rendezvous",
     "rendezvous_alt",
@@ -18,6 +18,7 @@ pub const PLACEHOLDERS: [&str; 18] = [
     "local_port",
     "method",
     "budget_syns",
+    "low_ports",
     "deadline",
     "seed",
     "key_file",

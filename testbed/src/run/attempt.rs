@@ -229,6 +229,7 @@ impl Scene<'_> {
             ("meeting", self.seed.meeting()),
             ("method", self.ready.cell.method().to_owned()),
             ("budget_syns", budget.syns.to_string()),
+            ("low_ports", budget.low_ports.to_string()),
             ("deadline", format!("{}ms", budget.deadline.as_millis())),
             ("key_file", key_file.display().to_string()),
         ])

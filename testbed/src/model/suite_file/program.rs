@@ -26,7 +26,7 @@ pub fn own_puncher() -> Program {
             "{puncher} connect --json --rendezvous {rendezvous} --rendezvous {rendezvous_alt} \
              --meeting {meeting} --role {role} --bind {local_ip}:{local_port} --method {method} \
              --budget-syns {budget_syns} --deadline {deadline} --seed {seed} --key-file {key_file} \
-             --start-delay {start_delay}",
+             --start-delay {start_delay} --low-ports {low_ports}",
         ),
         claim: Claim::Json,
     }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::catalogue::Catalogue;
 use crate::model::embedded;
 use crate::model::suite::Claim;
+use crate::model::theory::METHODS;
 
 const GOOD: &str = r#"name = "t"
 summary = "s"
@@ -22,16 +24,15 @@ loss = [0, 0.25]
 "#;
 
 fn parse_here(text: &str) -> Result<Suite, Problems> {
+    parse_with(text, &["port-preserving", "sequential", "random"], &["simultaneous-open", "auto"])
+}
+
+fn parse_with(text: &str, nats: &[&str], methods: &[&str]) -> Result<Suite, Problems> {
     let topology = |name: &str| match embedded::find(embedded::TOPOLOGIES, name) {
         Some(found) => Ok((found.file.to_owned(), found.text.to_owned())),
         None => Err(format!("unknown topology \"{name}\"")),
     };
-    let known = Known {
-        nats: &["port-preserving", "sequential", "random"],
-        methods: &["simultaneous-open", "auto"],
-        topology: &topology,
-    };
-    parse("t.toml", text, &known)
+    parse("t.toml", text, &Known { nats, methods, topology: &topology })
 }
 
 #[test]
@@ -55,9 +56,19 @@ fn the_axes_keep_the_order_of_the_file() {
 }
 
 #[test]
+fn low_ports_may_be_forbidden() {
+    let low_ports = |text: &str| parse_here(text).expect("a good suite").parts[0].budget.low_ports;
+    assert_eq!(low_ports(GOOD), LowPorts::Allowed);
+    assert_eq!(low_ports(&GOOD.replace("budget-syns = 64", "low-ports = false")), LowPorts::Forbidden);
+}
+
+#[test]
 fn the_embedded_suites_are_good() {
+    let catalogue = Catalogue::embedded();
+    let nats: Vec<&str> = catalogue.profiles().map(|profile| profile.name.as_str()).collect();
     for suite in embedded::SUITES {
-        let parsed = parse_here(suite.text).unwrap_or_else(|why| panic!("{}: {why}", suite.file));
+        let parsed =
+            parse_with(suite.text, &nats, METHODS).unwrap_or_else(|why| panic!("{}: {why}", suite.file));
         assert_eq!(parsed.name, suite.name);
     }
 }
