@@ -224,7 +224,10 @@ fn alive(flow: &Flow, owner: Who, moment: Nanos) -> bool {
 fn answer(story: &Story, flow: &Flow, syn: &Sighting) -> Answer {
     let Some(arrived) = syn.arrived else { return Answer::Silence };
     let Some(sequence) = syn.packet.tcp().map(|s| s.sequence) else { return Answer::Silence };
+    // What comes back once the SYN was sent again answers that one: both have the same number.
+    let again = flow.syns(syn.from).filter(|s| s.sent > syn.sent).filter_map(|s| s.arrived).min();
     let back = flow.sightings.iter().filter(|s| s.from == syn.from.other() && s.sent + MARGIN >= arrived);
+    let back = back.filter(|s| again.is_none_or(|again| s.sent < again));
     for segment in back {
         let Some(tcp) = segment.packet.tcp() else { continue };
         if tcp.acknowledgment != sequence.wrapping_add(1) {

@@ -11,7 +11,7 @@ use crate::lab::{Lab, WireEngine};
 use crate::model::catalogue::{Catalogue, Profile, Ruleset};
 use crate::model::suite::Suite;
 use crate::model::topology::{NodeName, Topology};
-use crate::run::request::{Keep, Request};
+use crate::run::request::Request;
 use crate::run::setting::Setting;
 
 /// The labs of a run.
@@ -22,7 +22,6 @@ pub(super) struct Pool {
     topologies: Vec<Topology>,
     catalogue: Catalogue,
     most: usize,
-    keep: Keep,
     shelf: Mutex<Shelf>,
 }
 
@@ -43,9 +42,9 @@ pub(super) struct Stocked {
 impl Pool {
     /// A pool of as many labs as trials may run at a time.
     pub(super) fn new(engine: WireEngine, request: &Request) -> Self {
-        let Request { suite, catalogue, jobs, keep, .. } = request;
+        let Request { suite, catalogue, jobs, .. } = request;
         let (topologies, catalogue) = (wirings(suite), catalogue.clone());
-        Self { engine, topologies, catalogue, most: *jobs, keep: *keep, shelf: Mutex::default() }
+        Self { engine, topologies, catalogue, most: *jobs, shelf: Mutex::default() }
     }
 
     /// A lab of that setting. Whoever takes it gives it back, or drops it and says so.
@@ -91,9 +90,8 @@ impl Pool {
     async fn make(&self, setting: &Setting) -> Result<Stocked> {
         let mut lab =
             Lab::build(&self.topologies[setting.wiring], &setting.transparent, &self.engine).await?;
-        if self.keep != Keep::None {
-            lab.watch_every_link(&self.engine)?;
-        }
+        // What a NAT keeps for itself is seen only inside of it, and a cause must not depend on what is kept.
+        lab.watch_every_link(&self.engine)?;
         let empty = Setting { nats: Default::default(), ..setting.clone() };
         self.change(Stocked { lab, setting: empty }, setting)
     }

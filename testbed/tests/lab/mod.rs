@@ -7,6 +7,8 @@ use testbed::kernel::namespace::Namespace;
 
 /// Whole labs: built, used, reset and dropped.
 mod building;
+/// Every cause of a failure, provoked.
+mod causes;
 /// Network namespaces, their settings and their rulesets.
 mod conntrack;
 /// A sample of all NATs.

@@ -1,6 +1,6 @@
 //! Whole runs with real punchers: from a suite to verdicts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use testbed::model::catalogue::Catalogue;
 use testbed::model::embedded;
@@ -34,10 +34,9 @@ fn classic() -> Suite {
     suite_file::parse(file.file, file.text, &known).expect("a good suite")
 }
 
-/// Runs a suite and returns its cells.
-pub(crate) fn cells_of(suite: Suite, puncher: PathBuf) -> Vec<CellResult> {
-    let keys = tempfile::tempdir().expect("a folder");
-    let request = Request {
+/// What is asked of a run of all cells of a suite, of which nothing is kept.
+pub(crate) fn request(suite: Suite, puncher: PathBuf, keys: &Path) -> Request {
+    Request {
         part: Part::whole(suite.cells().iter().map(|cell| (cell, suite.part(cell).trials))),
         until_sure: None,
         cells: suite.cells(),
@@ -46,9 +45,15 @@ pub(crate) fn cells_of(suite: Suite, puncher: PathBuf) -> Vec<CellResult> {
         jobs: 16,
         seed: 1,
         puncher,
-        keys: keys.path().to_owned(),
+        keys: keys.to_owned(),
         keep: Keep::None,
-    };
+    }
+}
+
+/// Runs a suite and returns its cells.
+pub(crate) fn cells_of(suite: Suite, puncher: PathBuf) -> Vec<CellResult> {
+    let keys = tempfile::tempdir().expect("a folder");
+    let request = request(suite, puncher, keys.path());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
     let mut cells = Vec::new();

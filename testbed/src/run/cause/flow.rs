@@ -19,17 +19,20 @@ impl Inquiry<'_> {
 
     fn of_flow(&self, flow: &Flow) -> Option<Found> {
         let fates: Vec<&SynFate> = self.prophecy.syns.iter().filter(|s| is_of(flow, s)).collect();
-        let reset = self.first_reset(flow);
-        let lost = self.first_lost(flow);
-        let reset_first = matches!((reset, &lost), (Some(r), Some((at, ..))) if r.sent < *at);
         refused_after_syn(&fates)
             .or_else(|| self.gone(flow, &fates))
-            .or_else(|| lost.filter(|_| !reset_first).map(|(_, frame, what)| lost_frame(frame, &what)))
-            .or_else(|| reset.map(|reset| self.of_reset(flow, &fates, reset)))
-            .or_else(|| self.of_icmp(flow, &fates))
+            .or_else(|| self.first_trouble(flow, &fates))
             .or_else(|| self.not_let_in(flow))
             .or_else(|| too_late(flow, &fates))
             .or_else(|| self.silent_host(flow))
+    }
+
+    /// What went wrong first: a loss, a reset, or an ICMP error.
+    fn first_trouble(&self, flow: &Flow, fates: &[&SynFate]) -> Option<Found> {
+        let lost = self.first_lost(flow).map(|(at, frame, what)| (at, lost_frame(frame, &what)));
+        let reset = first_reset(flow).map(|reset| (reset.sent, self.of_reset(flow, fates, reset)));
+        let troubles = [lost, reset, self.of_icmp(flow, fates)].into_iter().flatten();
+        troubles.min_by_key(|(at, _)| *at).map(|(_, found)| found)
     }
 
     /// A SYN was aimed at a mapping that had been opened for it and was gone.
@@ -101,11 +104,6 @@ impl Inquiry<'_> {
         .min_by_key(|(at, ..)| *at)
     }
 
-    fn first_reset<'f>(&self, flow: &'f Flow) -> Option<&'f Sighting> {
-        // A reset that a side sends after its own connection stood ends what came of it, and is no reason.
-        flow.sightings.iter().filter(|s| s.is_reset()).min_by_key(|s| s.sent)
-    }
-
     /// A reset ended the flow: whose, and was it too late for anything else?
     fn of_reset(&self, flow: &Flow, fates: &[&SynFate], reset: &Sighting) -> Found {
         let who = reset.from;
@@ -158,12 +156,13 @@ impl Inquiry<'_> {
         }
     }
 
-    fn of_icmp(&self, flow: &Flow, fates: &[&SynFate]) -> Option<Found> {
+    fn of_icmp(&self, flow: &Flow, fates: &[&SynFate]) -> Option<(Nanos, Found)> {
         const TIME_EXCEEDED: u8 = 11;
         let tuples: BTreeSet<_> = flow.sightings.iter().map(|s| s.tuple).collect();
         let error =
             self.story.icmp.iter().find(|e| e.code.0 != TIME_EXCEEDED && tuples.contains(&e.about))?;
-        Some(self.icmp_cause(error.to, fates.iter().copied().find(|s| s.from == error.to)))
+        let syn = fates.iter().copied().find(|s| s.from == error.to);
+        Some((error.arrived, self.icmp_cause(error.to, syn)))
     }
 
     /// An ICMP error that came to a side.
@@ -228,6 +227,10 @@ impl Inquiry<'_> {
         };
         Some(Found::new(Cause::ProgramHung, detail).mark(syn.frame, "came to the host"))
     }
+}
+
+fn first_reset(flow: &Flow) -> Option<&Sighting> {
+    flow.sightings.iter().filter(|s| s.is_reset()).min_by_key(|s| s.sent)
 }
 
 fn is_of(flow: &Flow, syn: &SynFate) -> bool {

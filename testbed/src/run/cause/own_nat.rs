@@ -4,16 +4,17 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
-use crate::model::behavior::{Behavior, Pool};
-use crate::model::evidence::{CtChange, CtEntry, Nanos};
+use crate::model::behavior::{Behavior, Mapping, Pool};
+use crate::model::evidence::{CtChange, CtEntry, CtEvent, Nanos};
 use crate::model::outcome::Cause;
 use crate::model::topology::NodeName;
 use crate::run::cause::inside::{InnerSyn, is_server};
+use crate::run::cause::tracking::{self, pair};
 use crate::run::cause::{Found, Inquiry};
 use crate::run::story::Who;
 
 impl Inquiry<'_> {
-    /// The cause of most of a side's SYNs, or of all to the rendezvous server, being kept by their own NAT.
+    /// Why most of a side's SYNs, all that were aimed right, or all to the rendezvous server were kept by their own NAT.
     pub(super) fn kept_by_own_nat(&self) -> Option<Found> {
         Who::BOTH.into_iter().find_map(|who| self.kept_of(who))
     }
@@ -23,13 +24,20 @@ impl Inquiry<'_> {
         if !inside.watched || self.vantage(who).nats.is_empty() {
             return None;
         }
-        let kept = |server: bool| {
-            let all = inside.syns.iter().filter(move |s| is_server(*s.tuple.destination.ip()) == server);
-            let (kept, left): (Vec<&InnerSyn>, Vec<_>) = all.partition(|syn| !syn.left);
-            (kept.len() > left.len()).then_some(kept).filter(|kept| !kept.is_empty())
+        let split = |server: bool| -> (Vec<&InnerSyn>, Vec<&InnerSyn>) {
+            let all = inside.syns.iter().filter(|s| is_server(*s.tuple.destination.ip()) == server);
+            all.partition(|syn| !syn.left)
         };
-        let kept =
-            kept(false).or_else(|| kept(true).filter(|_| !self.story.met_rendezvous.contains(&who)))?;
+        let (mut kept, left) = split(false);
+        let right = |syn: &&&InnerSyn| self.is_aimed_right(who, syn);
+        if kept.iter().any(|syn| right(&syn)) && !left.iter().any(|syn| right(&syn)) {
+            kept.retain(|syn| self.is_aimed_right(who, syn));
+        } else if kept.len() <= left.len() {
+            kept = split(true).0;
+            if kept.is_empty() || self.story.met_rendezvous.contains(&who) {
+                return None;
+            }
+        }
         let syn = kept[0];
         let at = syn.passed.min(self.vantage(who).nats.len() - 1);
         let declared = if who == Who::A { self.case.declared.a } else { self.case.declared.b };
@@ -40,15 +48,24 @@ impl Inquiry<'_> {
         Some(Found::new(cause, detail).mark(syn.frame, format!("never left {node}: {why}")))
     }
 
+    /// Whether a SYN went to an endpoint that the other side's came from.
+    fn is_aimed_right(&self, who: Who, syn: &InnerSyn) -> bool {
+        self.story.syns(who.other()).any(|other| other.tuple.source == syn.tuple.destination)
+    }
+
     fn why_kept(&self, node: &NodeName, nat: &Behavior, syn: &InnerSyn) -> (Cause, String) {
         let live = self.live(node, syn.at);
         let of_host: Vec<&CtEntry> =
             live.iter().filter(|e| e.original.source.ip() == syn.tuple.source.ip()).collect();
-        if let Some(quota) = nat.quota.filter(|quota| of_host.len() >= *quota as usize) {
-            return (
-                Cause::QuotaReached,
-                format!("the host had {} mappings, and may have {quota}", of_host.len()),
-            );
+        // An endpoint-independent mapping serves many flows.
+        let held = match nat.mapping {
+            Mapping::EndpointIndependent => {
+                of_host.iter().map(|e| e.reply.destination).collect::<BTreeSet<_>>().len()
+            }
+            _ => of_host.len(),
+        };
+        if let Some(quota) = nat.quota.filter(|quota| held >= *quota as usize) {
+            return (Cause::QuotaReached, format!("the host had {held} mappings, and may have {quota}"));
         }
         let ports = |entries: &mut dyn Iterator<Item = &CtEntry>| {
             entries.map(|e| e.reply.destination.port()).collect::<BTreeSet<u16>>().len()
@@ -78,15 +95,23 @@ impl Inquiry<'_> {
         }
     }
 
-    /// The entries of a NAT at a moment.
+    /// The entries of a NAT at a moment. Events are read late, so an entry counts from the SYN that made it.
     fn live(&self, node: &NodeName, moment: Nanos) -> Vec<CtEntry> {
+        let packets = tracking::packets(self.evidence);
+        let made = |event: &CtEvent| {
+            let seen = packets.get(&pair(event.entry.reply)).map_or(&[][..], Vec::as_slice);
+            let syns = seen.iter().filter(|seen| seen.at <= event.at && seen.flags.is_opening());
+            // Outward, a packet is on its link from when it entered it, and that is before it is let go.
+            syns.map(|seen| self.evidence.frames[seen.frame].entered).max().unwrap_or(event.at)
+        };
         let mut live: Vec<CtEntry> = Vec::new();
-        // What the packet itself did is read after it.
-        for event in self.evidence.conntrack.iter().filter(|e| e.node == *node && e.at <= moment) {
+        for event in self.evidence.conntrack.iter().filter(|e| e.node == *node) {
             match event.change {
-                CtChange::New => live.push(event.entry),
-                CtChange::Update => {}
-                CtChange::Destroy => live.retain(|e| e.original != event.entry.original),
+                CtChange::New if made(event) <= moment => live.push(event.entry),
+                CtChange::Destroy if event.at <= moment => {
+                    live.retain(|e| e.original != event.entry.original)
+                }
+                _ => {}
             }
         }
         live

@@ -20,6 +20,9 @@ pub(super) const READ_LATER: Nanos = 500_000_000;
 /// How much earlier than its time an entry may end: the kernel counts in ticks.
 const TICKS: Nanos = 20_000_000;
 
+/// How far apart one packet may be seen on the first and the last link of its way; sent again, it comes later.
+const SAME: Nanos = 600_000_000;
+
 /// An entry that ended.
 #[derive(Debug, Clone)]
 pub(super) struct Ended {
@@ -51,6 +54,19 @@ pub(super) enum Ending {
 /// The two ends of a flow on one side of a NAT.
 type Pair = (SocketAddrV4, SocketAddrV4);
 
+/// Every packet by the pair of its ends.
+pub(super) type Packets = HashMap<Pair, Vec<Seen>>;
+
+/// A segment on a link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// When the link let go of it.
+    pub(super) at: Nanos,
+    pub(super) flags: TcpFlags,
+    pub(super) number: u32,
+    pub(super) frame: usize,
+}
+
 /// All entries that ended at the NATs of a side.
 pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavior]) -> Vec<Ended> {
     let ended = |event: &&CtEvent| event.change == CtChange::Destroy && vantage.nats.contains(&event.node);
@@ -68,7 +84,7 @@ pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavi
             node: event.node.clone(),
             entry: event.entry,
             why: before.why(state, &timeouts),
-            idle: before.idle,
+            idle: before.idle.max(before.idle_before),
             last_frame: before.frame,
         }
     };
@@ -76,47 +92,63 @@ pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavi
 }
 
 /// Each packet by the pair of its ends: when, its flags, and its frame.
-fn packets(evidence: &Evidence) -> HashMap<Pair, Vec<(Nanos, TcpFlags, usize)>> {
-    let mut packets: HashMap<Pair, Vec<_>> = HashMap::new();
+pub(super) fn packets(evidence: &Evidence) -> Packets {
+    let mut packets = Packets::new();
     for (index, frame) in evidence.frames.iter().enumerate() {
         let Some(packet) = Packet::of(frame) else { continue };
         if let Some(segment) = packet.tcp() {
             // An inward packet counts from when its link let go of it.
             let at = frame.left.max(frame.entered);
-            packets.entry(pair(packet.tuple())).or_default().push((at, segment.flags, index));
+            packets.entry(pair(packet.tuple())).or_default().push(Seen {
+                at,
+                flags: segment.flags,
+                number: segment.sequence,
+                frame: index,
+            });
         }
     }
     packets
 }
 
-fn pair(tuple: Tuple) -> Pair {
+pub(super) fn pair(tuple: Tuple) -> Pair {
     let (a, b) = (tuple.source, tuple.destination);
     if a <= b { (a, b) } else { (b, a) }
 }
 
 /// What was seen of an entry before its end.
 struct Before {
+    /// From the last packet on.
     idle: Nanos,
+    /// From the last packet but one to the last, which may be the one that found the entry's time to be up.
+    idle_before: Nanos,
     frame: Option<usize>,
     reset: bool,
 }
 
 impl Before {
-    fn of(event: &CtEvent, packets: &HashMap<Pair, Vec<(Nanos, TcpFlags, usize)>>) -> Self {
+    fn of(event: &CtEvent, packets: &Packets) -> Self {
         let sides = [event.entry.original, event.entry.reply];
         let all = sides.iter().filter_map(|side| packets.get(&pair(*side))).flatten();
-        let before: Vec<_> = all.filter(|(at, ..)| *at <= event.at).collect();
-        let last = before.iter().max_by_key(|(at, ..)| *at);
+        let before: Vec<_> = all.filter(|seen| seen.at <= event.at).collect();
+        let last = before.iter().max_by_key(|seen| seen.at);
         let reset =
-            before.iter().any(|(at, flags, _)| flags.contains(TcpFlags::RST) && *at + SOON >= event.at);
-        Self { idle: last.map_or(0, |(at, ..)| event.at - at), frame: last.map(|(.., frame)| *frame), reset }
+            before.iter().any(|seen| seen.flags.contains(TcpFlags::RST) && seen.at + SOON >= event.at);
+        // A packet is seen on every link of its way.
+        let another = |seen: &&&Seen| last.is_some_and(|l| seen.number != l.number || seen.at + SAME < l.at);
+        let earlier = before.iter().filter(another).map(|seen| seen.at).max();
+        Self {
+            idle: last.map_or(0, |last| event.at - last.at),
+            idle_before: last.zip(earlier).map_or(0, |(last, earlier)| last.at - earlier),
+            frame: last.map(|last| last.frame),
+            reset,
+        }
     }
 
     fn why(&self, state: Option<CtState>, timeouts: &Timeouts) -> Ending {
         let over = matches!(state, Some(CtState::TimeWait | CtState::Close | CtState::LastAck));
         match state {
             _ if self.reset => Ending::Reset,
-            Some(state) if self.idle + TICKS >= lifetime(state, timeouts) => {
+            Some(state) if self.idle.max(self.idle_before) + TICKS >= lifetime(state, timeouts) => {
                 if over {
                     Ending::Closed
                 } else {

@@ -1,0 +1,83 @@
+//! Causes that lie in what a NAT does.
+
+use testbed::model::cause::Cause;
+
+use super::{MET, provoked};
+
+/// Two peers that dial where the other should be.
+const DIAL: [&str; 2] = ["dial; at 700; fail", "dial; at 700; fail"];
+
+/// b dials when a's SYN has been answered.
+const B_LATER: [&str; 2] = ["dial; at 1200; fail", "at 800; dial; at 1200; fail"];
+
+#[test]
+fn predicted_port_wrong() {
+    provoked(Cause::PredictedPortWrong, ["port-preserving", "random"], DIAL, "");
+}
+
+/// b has a mapping at the port that a dials, opened towards the server, and dials a from another.
+#[test]
+fn filtered() {
+    let a = "dial server=7000; at 300; dial; at 1000; fail";
+    let b = "dial server=7000; at 300; dial from=1; at 1000; fail";
+    provoked(Cause::Filtered, ["port-preserving", "port-preserving"], [a, b], MET);
+}
+
+#[test]
+fn syn_after_syn_refused() {
+    provoked(Cause::SynAfterSynRefused, ["no-syn-after-syn", "no-syn-after-syn"], DIAL, "");
+}
+
+#[test]
+fn reset_by_nat() {
+    provoked(Cause::ResetByNat, ["reset", "reset"], B_LATER, "");
+}
+
+#[test]
+fn icmp_from_nat() {
+    provoked(Cause::IcmpFromNat, ["icmp", "icmp"], B_LATER, "");
+}
+
+/// a's host ignores the reset that ends a's mapping; b comes, finds none, and has gone when a tries again.
+#[test]
+fn mapping_destroyed() {
+    let a = "dial minttl=255; at 2500; fail";
+    let b = "at 500; dial; at 850; fail";
+    provoked(Cause::MappingDestroyed, ["port-preserving", "reset"], [a, b], "");
+}
+
+/// a's host ignores b's SYN, which its NAT has let in; then a dials from a new socket, and that SYN fits nothing.
+#[test]
+fn invalid_and_untranslated() {
+    let a = "dial minttl=255; at 900; close; dial; at 1300; fail";
+    let b = "at 500; dial; at 1300; fail";
+    provoked(Cause::InvalidUntranslated, ["linux-default", "port-preserving"], [a, b], "");
+}
+
+/// Twice as many flows to one endpoint as the NAT has ports, of which a hash leaves some unused.
+#[test]
+fn tuple_clash() {
+    let a = "dial from=1 count=420; dial; at 900; fail";
+    provoked(Cause::TupleClash, ["colliding", "port-preserving"], [a, DIAL[1]], "");
+}
+
+#[test]
+fn ports_exhausted() {
+    let a = "dial from=1 count=12; dial; at 900; fail";
+    provoked(Cause::PortsExhausted, ["four-ports", "port-preserving"], [a, DIAL[1]], "");
+}
+
+#[test]
+fn quota_reached() {
+    let a = "dial from=1 count=2 server=7000; at 400; dial; at 1000; fail";
+    let b = "dial server=7000; at 400; dial; at 1000; fail";
+    provoked(Cause::QuotaReached, ["two-mappings", "port-preserving"], [a, b], MET);
+}
+
+/// a's mapping lives for a second, and a has closed its socket and sends nothing to keep it.
+#[test]
+fn mapping_expired() {
+    let a = "dial; at 300; close; at 2500; fail";
+    let b = "at 1900; dial; at 2500; fail";
+    provoked(Cause::MappingExpired, ["short-lived", "port-preserving"], [a, b], "");
+}

@@ -1,0 +1,92 @@
+//! Causes that lie in what programs and links do.
+
+use testbed::model::cause::Cause;
+
+use super::{act, all_are_proved, all_have, program, provoked, repeats, suite, trials};
+use crate::lab::lab_is_possible;
+
+const PLAIN: [&str; 2] = ["port-preserving", "port-preserving"];
+
+/// Our puncher, as the suites that come with testbed start it.
+const PEER: &str = r#"["{puncher}", "connect", "--json", "--rendezvous", "{rendezvous}", "--rendezvous", "{rendezvous_alt}", "--meeting", "{meeting}", "--role", "{role}", "--bind", "{local_ip}:{local_port}", "--method", "{method}", "--budget-syns", "{budget_syns}", "--deadline", "{deadline}", "--seed", "{seed}", "--key-file", "{key_file}"]"#;
+
+#[test]
+fn reset_by_host() {
+    let a = "at 600; dial; at 1700; fail";
+    let b = "dial server=9; at 100; close; at 1300; dial; at 1700; fail";
+    provoked(Cause::ResetByHost, ["port-preserving", "full-cone"], [a, b], "");
+}
+
+#[test]
+fn started_too_late() {
+    provoked(Cause::StartedTooLate, PLAIN, ["dial; at 300; fail", "at 1100; dial; at 1500; fail"], "");
+}
+
+#[test]
+fn peer_never_started() {
+    provoked(Cause::PeerNeverStarted, PLAIN, ["dial; at 400; fail", "at 400; fail"], "");
+}
+
+#[test]
+fn no_rendezvous() {
+    if !lab_is_possible() {
+        return;
+    }
+    // It listens, and says nothing to anybody who comes.
+    let mute = program("server.py");
+    let kept = trials(suite(
+        PLAIN,
+        repeats(),
+        &format!(
+            "deadline = \"1500ms\"
+[axes]
+method = [\"simultaneous-open\"]
+[program]
+peer = {PEER}
+\
+             rendezvous = [\"/usr/bin/python3\", \"{mute}\", \"\", \"{{rendezvous}}\", \"{{rendezvous_alt}}\"]
+"
+        ),
+    ));
+    all_have(&kept, Cause::NoRendezvous);
+    all_are_proved(&kept);
+}
+
+/// Both hold the connection and exchange what they have to say, and neither likes what it hears.
+#[test]
+fn authentication_refused() {
+    provoked(Cause::AuthenticationRefused, PLAIN, ["dial; talk; fail"; 2], "");
+}
+
+#[test]
+fn lost_by_the_link() {
+    provoked(Cause::LostByLink, PLAIN, ["dial; at 700; fail"; 2], "loss = [\"1\"]\n");
+}
+
+#[test]
+fn program_hung() {
+    provoked(Cause::ProgramHung, PLAIN, ["dial; talk; pass", "dial; hang"], "");
+}
+
+#[test]
+fn program_crashed() {
+    if lab_is_possible() {
+        all_have(&act(PLAIN, ["dial; at 300; crash", "dial; at 300; fail"], ""), Cause::ProgramCrashed);
+    }
+}
+
+#[test]
+fn program_lied() {
+    if lab_is_possible() {
+        all_have(&act(PLAIN, ["dial; at 300; fail", "at 300; pass"], ""), Cause::ProgramLied);
+    }
+}
+
+#[test]
+fn contract_broken() {
+    if lab_is_possible() {
+        let rest =
+            "deadline = \"1s\"\n[axes]\nmethod = [\"none\"]\n[program]\npeer = [\"/bin/echo\", \"what?\"]\n";
+        all_have(&trials(suite(PLAIN, repeats(), rest)), Cause::ContractBroken);
+    }
+}

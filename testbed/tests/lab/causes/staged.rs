@@ -1,0 +1,172 @@
+//! What no suite asks for: a NAT that restarts or moves in the middle of a trial, a wire that is held up, a NAT that is
+//! not what it declares. The lab, the programs and the evidence are real; only who stands where is done by hand.
+
+use std::time::Duration;
+
+use testbed::kernel::process::{Command, Process};
+use testbed::lab::nat_rules::{NatSite, render};
+use testbed::lab::{Lab, WireEngine};
+use testbed::model::behavior::{Behavior, UnsolicitedSyn};
+use testbed::model::cause::Cause;
+use testbed::model::evidence::{Direction, Evidence};
+use testbed::model::outcome::Outcome;
+use testbed::model::packet::Packet;
+use testbed::model::topology::NodeName;
+use testbed::run::account::Said;
+use testbed::run::judge::{Case, Judgement, Rendezvous, judge};
+use testbed::run::oracle::Declared;
+use testbed::run::story::Vantage;
+use tokio::time::{sleep, timeout};
+
+use super::repeats;
+use crate::lab::lab_is_possible;
+use crate::lab::pair::pair;
+
+/// The ports that both peers dial from and to.
+const PORT: &str = "4000";
+
+/// How long anything may take here.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn node(name: &str) -> NodeName {
+    NodeName::new(name).expect("a good name")
+}
+
+/// A lab of two NATs of this kind, every link of it watched.
+async fn lab(nat: &Behavior) -> Lab {
+    let engine = WireEngine::start().expect("a thread");
+    let mut lab = Lab::build(&pair(), &Default::default(), &engine).await.expect("a lab");
+    for name in ["nat-a", "nat-b"] {
+        let site = NatSite::of(lab.plan(), &node(name)).expect("a NAT");
+        lab.set_nat(&node(name), &render(nat, &site)).expect("good rules");
+    }
+    lab.watch_every_link(&engine).expect("ears");
+    lab
+}
+
+/// Starts peer a, lets `between` happen once its first SYN has come to the core, and then starts peer b.
+async fn play(lab: &Lab, scripts: [&str; 2], between: impl AsyncFnOnce(&Lab)) -> Evidence {
+    lab.reset(1).await.expect("a reset");
+    let link = lab.plan().uplink(&node("nat-a")).expect("an uplink");
+    let opening = |packet: &Packet| packet.tcp().is_some_and(|segment| segment.flags.is_opening());
+    let seen = lab.wire(link).expect("a wire").watch(Direction::Up, opening).expect("the engine lives");
+    let a = start(lab, scripts, "a").await;
+    timeout(PATIENCE, seen.delivered()).await.expect("a SYN in time").expect("the engine lives");
+    between(lab).await;
+    let b = start(lab, scripts, "b").await;
+    for mut program in [a, b] {
+        timeout(PATIENCE, program.wait()).await.expect("an end in time").expect("an end");
+    }
+    // The last packets are still on their way.
+    sleep(Duration::from_millis(20)).await;
+    lab.evidence().expect("the engine lives")
+}
+
+async fn start(lab: &Lab, [a, b]: [&str; 2], role: &str) -> Process {
+    let (own, other) = if role == "a" { ("10.0.0.2", "198.51.100.2") } else { ("10.0.1.2", "192.0.2.2") };
+    let actor = super::program("actor.py");
+    let command =
+        Command::new("/usr/bin/python3").args([actor.as_str(), a, b, role, own, PORT, other, PORT, "0"]);
+    let peer = lab.node_named(&format!("peer-{role}")).expect("a peer");
+    peer.spawn(&command).await.expect("python3")
+}
+
+fn judged(lab: &Lab, evidence: &Evidence, declared: &Behavior) -> Judgement {
+    let vantage = |own: &str, other: &str| {
+        Vantage::of(&pair(), lab.plan(), &node(own), &node(other)).expect("a way up")
+    };
+    let said = Said::Failure("gave up".to_owned());
+    let declared = [*declared];
+    judge(&Case {
+        evidence,
+        a: &vantage("peer-a", "peer-b"),
+        b: &vantage("peer-b", "peer-a"),
+        declared: Declared { a: &declared, b: &declared },
+        said_a: &said,
+        said_b: &said,
+        rendezvous: Rendezvous::NotNeeded,
+        method: "act",
+        lateness: Duration::from_millis(20),
+    })
+}
+
+#[track_caller]
+fn has(judgement: &Judgement, cause: Cause) {
+    match &judgement.outcome {
+        Outcome::Failed(failure) | Outcome::Error(failure) => assert_eq!(failure.cause, cause, "{failure}"),
+        other => panic!("expected {cause}, got {other:?}"),
+    }
+    assert!(cause == Cause::LabError || !judgement.marks.is_empty(), "nothing proves it");
+}
+
+fn on_a_stage(test: impl AsyncFn()) {
+    if !lab_is_possible() {
+        return;
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
+    runtime.block_on(async {
+        for _ in 0..repeats() {
+            test().await;
+        }
+    });
+}
+
+/// NAT-a forgets a's mapping before b comes.
+#[test]
+fn nat_rebooted() {
+    on_a_stage(async || {
+        let nat = Behavior::port_preserving();
+        let lab = lab(&nat).await;
+        let evidence = play(&lab, ["dial; at 300; fail", "dial; at 400; fail"], async |lab| {
+            lab.restart_nat(&node("nat-a")).expect("a restart");
+        });
+        has(&judged(&lab, &evidence.await, &nat), Cause::NatRebooted);
+    });
+}
+
+/// NAT-a goes by another address before b dials the old one.
+#[test]
+fn nat_changed_its_address() {
+    on_a_stage(async || {
+        let nat = Behavior::port_preserving();
+        let lab = lab(&nat).await;
+        let evidence = play(&lab, ["dial; at 1300; fail", "dial; at 400; fail"], async |lab| {
+            lab.renumber(&node("nat-a")).await.expect("another address");
+        });
+        has(&judged(&lab, &evidence.await, &nat), Cause::NatRebooted);
+    });
+}
+
+/// The thread that carries the frames sleeps on one of them, and another is due meanwhile.
+#[test]
+fn machine_too_slow() {
+    on_a_stage(async || {
+        let nat = Behavior::port_preserving();
+        let lab = lab(&nat).await;
+        let link = lab.plan().uplink(&node("nat-b")).expect("an uplink");
+        let evidence = play(&lab, ["dial; at 1500; fail", "dial count=2; at 400; fail"], async |lab| {
+            // It takes its time over each of b's SYNs and lets them pass: the first is late when the second is looked at.
+            let slow = |packet: &Packet| {
+                if packet.tcp().is_some_and(|segment| segment.flags.is_opening()) {
+                    std::thread::sleep(Duration::from_millis(60));
+                }
+                false
+            };
+            let held = lab.wire(link).expect("a wire").hold(Direction::Up, slow).expect("the engine lives");
+            std::mem::forget(held);
+        });
+        has(&judged(&lab, &evidence.await, &nat), Cause::MachineTooSlow);
+    });
+}
+
+/// The NATs answer SYNs that they declare to drop.
+#[test]
+fn lab_error() {
+    on_a_stage(async || {
+        let answers = Behavior { unsolicited_syn: UnsolicitedSyn::Reset, ..Behavior::port_preserving() };
+        let lab = lab(&answers).await;
+        let evidence = play(&lab, ["dial; at 700; fail", "dial; at 400; fail"], async |_| {}).await;
+        has(&judged(&lab, &evidence, &Behavior::port_preserving()), Cause::LabError);
+    });
+}
