@@ -20,6 +20,17 @@ pub enum Order {
     Crossing,
 }
 
+impl std::fmt::Display for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Free => "free",
+            Self::AFirst => "a-first",
+            Self::BFirst => "b-first",
+            Self::Crossing => "crossing",
+        })
+    }
+}
+
 /// Every axis that a suite over this topology may have, by name.
 #[must_use]
 pub fn keys(topology: &Topology) -> Vec<String> {

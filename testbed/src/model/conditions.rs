@@ -27,6 +27,12 @@ impl Conditions {
     pub const fn delayed(delay: Duration) -> Self {
         Self { delay, jitter: Duration::ZERO, loss: 0.0, duplication: 0.0, reordering: 0.0, rate: None }
     }
+
+    /// Its delay, or the one that takes its place: a link that takes no time is only there to be watched, and stays so.
+    #[must_use]
+    pub fn delay_or(&self, other: Option<Duration>) -> Duration {
+        other.filter(|_| !self.delay.is_zero()).unwrap_or(self.delay)
+    }
 }
 
 impl Default for Conditions {

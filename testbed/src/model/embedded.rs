@@ -25,7 +25,8 @@ macro_rules! embedded {
 pub const SUITES: &[Embedded] = embedded!("classic", "matrix", "reach", "auto-vs-methods", "timing");
 
 /// The topologies, in the order in which they are listed.
-pub const TOPOLOGIES: &[Embedded] = embedded!("pair");
+pub const TOPOLOGIES: &[Embedded] =
+    embedded!("pair", "far", "same-nat", "lan", "layers", "triple", "cgn", "same-cgn", "noisy");
 
 /// The one of that name.
 #[must_use]

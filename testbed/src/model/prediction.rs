@@ -57,8 +57,8 @@ impl Way {
     #[must_use]
     pub fn trip(&self, topology: &Topology, delay: Option<Duration>) -> Duration {
         let wire = |node: &NodeName| topology.nodes.get(node)?.up.as_ref()?.wire;
-        let up = self.up.iter().filter_map(wire).map(|wire| delay.unwrap_or(wire.up.delay));
-        let down = self.down.iter().filter_map(wire).map(|wire| delay.unwrap_or(wire.down.delay));
+        let up = self.up.iter().filter_map(wire).map(|wire| wire.up.delay_or(delay));
+        let down = self.down.iter().filter_map(wire).map(|wire| wire.down.delay_or(delay));
         up.chain(down).sum()
     }
 }

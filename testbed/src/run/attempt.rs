@@ -13,14 +13,15 @@ use crate::lab::Lab;
 use crate::model::address_plan::{AddressPlan, LinkPlan, RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::event::{Artefacts, LinkRecord, NatRecord};
 use crate::model::evidence::Evidence;
-use crate::model::outcome::{Cause, Outcome, Trial};
+use crate::model::outcome::{Cause, Failure, Outcome, Trial};
 use crate::model::quantity::{Offset, Sign};
 use crate::model::suite::Part;
 use crate::model::template::Values;
 use crate::model::topology::NodeName;
 use crate::run::account::{self, End};
 use crate::run::judge::{Case, Judgement, Rendezvous, judge};
-use crate::run::oracle::Declared;
+use crate::run::oracle::{Declared, Turning};
+use crate::run::ordering::Ordering;
 use crate::run::pool::{Pool, Stocked};
 use crate::run::programs::{self, Running};
 use crate::run::request::{Keep, Request};
@@ -43,6 +44,15 @@ struct Performance {
     peers: [Heard; 2],
     programs: Vec<Running>,
     took: Duration,
+    /// Why nothing can be concluded from it, if so.
+    fault: Option<Failure>,
+}
+
+/// The programs of a trial that were started.
+#[derive(Default)]
+struct Cast {
+    peers: Vec<Running>,
+    server: Option<Running>,
 }
 
 /// A peer's end.
@@ -98,42 +108,67 @@ impl Scene<'_> {
         &self.ready.part
     }
 
+    /// Plays the trial. A program that cannot be started is a fault of the trial, an error one of the lab.
     async fn play(&self, lab: &Lab) -> Result<Performance> {
         lab.reset(self.seed.wires()).await?;
         lab.set_conditions(|_, planned| self.ready.conditions(planned))?;
         let key = KeyFile::write(&self.request.keys, self.seed)?;
-        let program = &self.part().program;
         let began = Instant::now();
-        let server = match &program.rendezvous {
-            Some(template) => {
-                let values = self.common_values(&key.path);
-                let command = self.command(template, &values)?;
-                let core = lab.node(&NodeName::core())?;
-                Some(programs::start_server(core, command, &program.claim, RENDEZVOUS).await?)
+        // Far enough: what the programs did not do when they have ended, they will not do.
+        let deadline = began + 10 * (self.part().budget.deadline + GRACE);
+        let [a, b] = self.vantages(lab.plan());
+        let order = self.ready.cell.order().unwrap_or_default();
+        let ordering = Ordering::arm(lab, order, [&a, &b], deadline)?;
+        let mut cast = Cast::default();
+        let mut fault =
+            self.start(lab, &key, &mut cast).await.err().map(|e| Cause::LabError.because(e.to_string()));
+        let deadline = Instant::now() + self.part().budget.deadline + GRACE;
+        if fault.is_none() {
+            for running in &mut cast.peers {
+                running.wait_until(deadline).await?;
             }
-            None => None,
-        };
+        }
+        let took = began.elapsed();
+        if let Some(ordering) = ordering {
+            fault = fault.or(ordering.fault().await.map(|why| Cause::LabError.because(why)));
+        }
+        // The last acknowledgments are still on their way: the evidence is complete when they have arrived.
+        sleep_until(Instant::now() + self.ready.trip + SETTLE).await;
+        let evidence = lab.evidence()?;
+        lab.kill_all().await?;
+        let end = |at: usize| Heard { end: cast.peers.get(at).map_or(End::Killed, Running::end) };
+        let peers = [end(0), end(1)];
+        let programs = cast.peers.into_iter().chain(cast.server).collect();
+        Ok(Performance { evidence, peers, programs, took, fault })
+    }
+
+    /// Starts the programs of the trial, as far as they can be started.
+    async fn start(&self, lab: &Lab, key: &KeyFile, cast: &mut Cast) -> Result<()> {
+        let program = &self.part().program;
+        if let Some(template) = &program.rendezvous {
+            let command = self.command(template, &self.common_values(&key.path))?;
+            let core = lab.node(&NodeName::core())?;
+            cast.server = Some(programs::start_server(core, command, &program.claim, RENDEZVOUS).await?);
+        }
         let begin = Instant::now() + HEAD_START;
-        let mut peers = Vec::new();
         for who in Who::BOTH {
             let name =
                 peer(&self.part().topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
             let values = self.values(lab.plan(), who, &key.path, begin)?;
             let command = self.command(&program.peer, &values)?;
-            peers.push(programs::start(lab.node(&name)?, name.as_str(), command).await?);
+            cast.peers.push(programs::start(lab.node(&name)?, name.as_str(), command).await?);
         }
-        let deadline = Instant::now() + self.part().budget.deadline + GRACE;
-        for running in &mut peers {
-            running.wait_until(deadline).await?;
-        }
-        let took = began.elapsed();
-        // The last acknowledgments are still on their way: the evidence is complete when they have arrived.
-        sleep_until(Instant::now() + self.ready.trip + SETTLE).await;
-        let evidence = lab.evidence()?;
-        lab.kill_all().await?;
-        let ends = [Heard { end: peers[0].end() }, Heard { end: peers[1].end() }];
-        peers.extend(server);
-        Ok(Performance { evidence, peers: ends, programs: peers, took })
+        Ok(())
+    }
+
+    /// Where each side is watched.
+    fn vantages(&self, plan: &AddressPlan) -> [Vantage; 2] {
+        let topology = &self.part().topology;
+        let names = Who::BOTH.map(|who| peer(topology, who).expect("checked when the cell was made ready"));
+        [(0, 1), (1, 0)].map(|(one, other): (usize, usize)| {
+            Vantage::of(topology, plan, &self.ready.setting.transparent, [&names[one], &names[other]])
+                .expect("a peer has a way up")
+        })
     }
 
     async fn judge(
@@ -143,14 +178,20 @@ impl Scene<'_> {
         performance: Performance,
         number: u32,
     ) -> (Trial, Option<Artefacts>) {
-        let Performance { evidence, peers, programs, took } = performance;
+        let Performance { evidence, peers, programs, took, fault } = performance;
         let mut logs = Vec::new();
         for running in programs {
             logs.push(running.log().await);
         }
         let claim = &self.part().program.claim;
-        let said = [0, 1].map(|i| account::read(claim, &logs[i].stdout, peers[i].end));
-        let judgement = self.judgement(stocked.lab.plan(), &evidence, &said);
+        let said = [0, 1].map(|i| {
+            let stdout = logs.get(i).map_or(&[][..], |log| &log.stdout);
+            account::read(claim, stdout, peers[i].end)
+        });
+        let mut judgement = self.judgement(stocked.lab.plan(), &evidence, &said);
+        if let Some(fault) = fault {
+            judgement.outcome = Outcome::Error(fault);
+        }
         let outcome = judgement.outcome.clone();
         let keep = match (self.request.keep, &outcome) {
             (Keep::None, _) => false,
@@ -179,20 +220,25 @@ impl Scene<'_> {
         evidence: &Evidence,
         said: &[account::Said; 2],
     ) -> Judgement {
-        let topology = &self.part().topology;
-        let names = Who::BOTH.map(|who| peer(topology, who).expect("checked when the cell was made ready"));
-        let [a, b] = [(0, 1), (1, 0)].map(|(one, other): (usize, usize)| {
-            Vantage::of(topology, plan, &names[one], &names[other]).expect("a peer has a way up")
-        });
+        let [a, b] = self.vantages(plan);
         let rendezvous = match self.part().program.rendezvous {
             Some(_) => Rendezvous::Needed,
             None => Rendezvous::NotNeeded,
         };
+        let common: Vec<Turning<'_>> = self
+            .ready
+            .common
+            .iter()
+            .filter_map(|(node, declared)| {
+                let address = plan.address(node)?;
+                Some(Turning { node, address, declared, events: &evidence.conntrack })
+            })
+            .collect();
         judge(&Case {
             evidence,
             a: &a,
             b: &b,
-            declared: Declared { a: &self.ready.a, b: &self.ready.b },
+            declared: Declared { a: &self.ready.a, b: &self.ready.b, common: &common },
             said_a: &said[0],
             said_b: &said[1],
             rendezvous,

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::kernel::error::{Error, Result};
 use crate::lab::{Lab, Node};
 use crate::model::address_plan::RENDEZVOUS;
-use crate::model::behavior::Behavior;
+use crate::model::behavior::{Behavior, Hairpinning, Translation};
 use crate::model::theory::admits_stranger;
 use crate::run::pool::Pool;
 use crate::run::setting::{Ready, peer};
@@ -69,7 +69,7 @@ async fn check(lab: &Lab, ready: &Ready, who: Who) -> Result<Option<String>> {
     drop(door);
     let nats: Vec<&Behavior> =
         if who == Who::A { ready.a.iter().collect() } else { ready.b.iter().collect() };
-    let expected = admits_stranger(&nats);
+    let expected = admits_stranger(&nats) && turns_round(lab, ready, *external.ip());
     Ok((admitted != expected).then(|| {
         let (did, should) = if admitted { ("got through", "refused") } else { ("was refused", "let in") };
         format!(
@@ -79,6 +79,13 @@ async fn check(lab: &Lab, ready: &Ready, who: Who) -> Result<Option<String>> {
             who.letter()
         )
     }))
+}
+
+/// Whether a packet from within gets to an endpoint of this address: to one of a NAT above both peers, if it hairpins.
+fn turns_round(lab: &Lab, ready: &Ready, address: Ipv4Addr) -> bool {
+    let mut common = ready.common.iter().filter(|(_, nat)| nat.translation == Translation::Nat);
+    let owner = common.find(|(node, _)| lab.plan().address(node) == Some(address));
+    owner.is_none_or(|(_, nat)| nat.hairpinning == Hairpinning::On)
 }
 
 /// A socket of a node whose address others may share, that never lingers.

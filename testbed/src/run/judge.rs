@@ -267,7 +267,7 @@ mod tests {
             evidence: &scene.evidence,
             a: &vantage(A),
             b: &vantage(B),
-            declared: Declared { a: &nat, b: &nat },
+            declared: Declared { a: &nat, b: &nat, common: &[] },
             said_a,
             said_b,
             rendezvous: Rendezvous::Needed,

@@ -10,6 +10,7 @@ pub mod environment;
 pub mod judge;
 pub mod kernel_checks;
 pub mod oracle;
+mod ordering;
 mod pool;
 mod programs;
 pub mod prove;

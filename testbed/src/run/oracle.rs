@@ -6,12 +6,16 @@
 //! Times come from the wire, and a NAT acts some microseconds later. Where two events that decide lie closer together
 //! than [`MARGIN`], either outcome is right.
 
+mod turning;
+
 use std::net::SocketAddrV4;
 
 use crate::model::behavior::{Behavior, Filtering, SynAfterSyn, Translation, UnsolicitedSyn};
-use crate::model::evidence::Nanos;
+use crate::model::evidence::{Nanos, Tuple};
 use crate::model::packet::TcpFlags;
 use crate::run::story::{Flow, Sighting, Story, Who};
+
+pub use turning::Turning;
 
 /// How close two events may lie before their order at a NAT is uncertain.
 pub const MARGIN: Nanos = 1_000_000;
@@ -45,7 +49,7 @@ pub struct SynFate {
     pub from: Who,
     /// When it was sent.
     pub sent: Nanos,
-    /// Where from, where to: at the sender's vantage.
+    /// Where from: at the receiver's vantage, or at the sender's if it did not come that far.
     pub source: SocketAddrV4,
     /// The endpoint that it was aimed at.
     pub target: SocketAddrV4,
@@ -74,6 +78,8 @@ pub enum Admission {
     SynAfterSyn,
     /// It came within the margin of the event that decides.
     Close,
+    /// It was sent to the outer address of a NAT above both peers, which does not turn packets round.
+    NotTurned,
 }
 
 /// What came back for a SYN.
@@ -91,13 +97,15 @@ pub enum Answer {
     Icmp,
 }
 
-/// Both sides' NATs, innermost first.
-#[derive(Debug, Clone, Copy)]
+/// Both sides' NATs, innermost first, and those above both.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Declared<'a> {
     /// Side a's.
     pub a: &'a [Behavior],
     /// Side b's.
     pub b: &'a [Behavior],
+    /// The NATs above both, with what they tracked.
+    pub common: &'a [Turning<'a>],
 }
 
 impl<'a> Declared<'a> {
@@ -116,14 +124,16 @@ pub fn prophesy(story: &Story, declared: Declared<'_>) -> Prophecy {
     for flow in &story.flows {
         for syn in flow.sightings.iter().filter(|s| s.is_opening()) {
             let nats = declared.of(syn.from.other());
-            let admission = admission(story, flow, syn, nats);
+            let admission = admission(story, flow, syn, declared);
             let answer = answer(story, flow, syn);
+            prophecy.contradictions.extend(turning::contradiction(syn, declared.common));
             prophecy.contradictions.extend(contradiction(syn, admission, answer, nats));
+            let seen = syn.far.unwrap_or(syn.tuple);
             prophecy.syns.push(SynFate {
                 from: syn.from,
                 sent: syn.sent,
-                source: syn.tuple.source,
-                target: syn.tuple.destination,
+                source: seen.source,
+                target: seen.destination,
                 admission,
                 answer,
                 frame: syn.frame,
@@ -135,10 +145,10 @@ pub fn prophesy(story: &Story, declared: Declared<'_>) -> Prophecy {
 }
 
 /// What the NATs before `syn`'s target have to do with it.
-fn admission(story: &Story, flow: &Flow, syn: &Sighting, nats: &[Behavior]) -> Admission {
-    let Some(arrived) = syn.arrived else { return Admission::Lost };
+fn admission(story: &Story, flow: &Flow, syn: &Sighting, declared: Declared<'_>) -> Admission {
+    let Some(arrived) = syn.arrived else { return turning::admission(syn, declared.common) };
     let target = syn.from.other();
-    let verdicts = nats.iter().map(|nat| admit(story, flow, syn, nat, target, arrived));
+    let verdicts = declared.of(target).iter().map(|nat| admit(story, flow, syn, nat, target, arrived));
     // Every NAT on the way must let it in; the first refusal decides.
     verdicts
         .fold(Admission::Admitted, |so_far, next| if so_far == Admission::Admitted { next } else { so_far })
@@ -155,8 +165,7 @@ fn admit(
     if nat.translation == Translation::Router {
         return Admission::Admitted;
     }
-    let endpoint = syn.tuple.destination;
-    let sender = syn.tuple.source;
+    let Tuple { source: sender, destination: endpoint } = syn.far.unwrap_or(syn.tuple);
     let opened = story.opened.get(&target).map_or(&[][..], Vec::as_slice);
     let mapped = |of: &dyn Fn(SocketAddrV4) -> bool| {
         let times =

@@ -76,7 +76,14 @@ pub(crate) fn vantage(who: Who) -> Vantage {
     let node = |kind: &str| NodeName::new(&format!("{kind}-{letter}")).expect("a good name");
     let (link, internal) =
         if who == Who::A { (0, Ipv4Addr::new(10, 0, 0, 2)) } else { (1, Ipv4Addr::new(10, 0, 1, 2)) };
-    Vantage { peer: node("peer"), internal, nats: vec![node("nat")], external: external(who), link }
+    Vantage {
+        peer: node("peer"),
+        internal,
+        nats: vec![node("nat")],
+        transparent: Default::default(),
+        external: external(who),
+        link,
+    }
 }
 
 impl Scene {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::axis_value::Order;
 use crate::model::behavior::{Behavior, Translation, UnsolicitedSyn};
-use crate::model::catalogue::Catalogue;
+use crate::model::catalogue::{Catalogue, Profile};
 use crate::model::conditions::LinkConditions;
 use crate::model::outcome::Expectation;
 use crate::model::prediction::{self, Way};
@@ -49,6 +49,8 @@ pub struct Ready {
     pub cell: Cell,
     /// The lab that it needs.
     pub setting: Setting,
+    /// What the NATs above both peers declare.
+    pub common: BTreeMap<NodeName, Behavior>,
     /// What the NATs on peer a's side of the way to peer b declare, innermost first.
     pub a: Vec<Behavior>,
     /// What those on peer b's side declare.
@@ -69,6 +71,16 @@ pub(super) fn peer(topology: &Topology, who: Who) -> Result<NodeName, RunError> 
     let name = PEERS[usize::from(who == Who::B)];
     let found = topology.of_kind(NodeKind::Host).find(|n| n.as_str() == name).cloned();
     found.ok_or_else(|| RunError::NoPeer { topology: topology.name.clone(), peer: name })
+}
+
+/// The NATs from where the ways of both peers meet up to the core, with what they declare.
+fn above_both(
+    topology: &Topology,
+    way: &Way,
+    profiles: &BTreeMap<NodeName, &Profile>,
+) -> BTreeMap<NodeName, Behavior> {
+    let path = topology.path_to_core(&way.top);
+    path.into_iter().filter_map(|node| Some((node.clone(), profiles.get(&node)?.behavior))).collect()
 }
 
 impl Ready {
@@ -101,6 +113,7 @@ impl Ready {
         let mut ready = Self {
             cell: cell.clone(),
             setting,
+            common: above_both(topology, &way, &profiles),
             a: declared(&way.up),
             b: declared(&way.down),
             expected: prediction::expect(suite, cell, catalogue),
@@ -117,7 +130,7 @@ impl Ready {
     pub fn conditions(&self, planned: LinkConditions) -> LinkConditions {
         let mut conditions = planned;
         for direction in [&mut conditions.up, &mut conditions.down] {
-            direction.delay = self.cell.delay().unwrap_or(direction.delay);
+            direction.delay = direction.delay_or(self.cell.delay());
             direction.loss = self.cell.loss().unwrap_or(direction.loss);
         }
         conditions
@@ -127,7 +140,7 @@ impl Ready {
     fn tolerated_lateness(&self) -> Duration {
         let answers = |nat: &Behavior| nat.unsolicited_syn != UnsolicitedSyn::Drop;
         let ordered = self.cell.order().unwrap_or_default() != Order::Free;
-        if ordered || self.a.iter().chain(&self.b).any(answers) {
+        if ordered || self.a.iter().chain(&self.b).chain(self.common.values()).any(answers) {
             (self.trip / 2).max(Duration::from_millis(1))
         } else {
             LATENESS_TOLERATED

@@ -50,7 +50,9 @@ pub struct Vantage {
     pub internal: Ipv4Addr,
     /// The NATs from the peer outwards, as far as the way to the other side leads up.
     pub nats: Vec<NodeName>,
-    /// The address that the side shows on its vantage: the outermost NAT's, or the peer's own.
+    /// Those of the lab's NATs that translate nothing.
+    pub transparent: BTreeSet<NodeName>,
+    /// The address that the side shows on its vantage: the outermost translating NAT's, or the peer's own.
     pub external: Ipv4Addr,
     /// The link that is watched.
     pub link: u16,
@@ -67,6 +69,8 @@ pub struct Sighting {
     pub arrived: Option<Nanos>,
     /// Its addresses at the sender's vantage.
     pub tuple: Tuple,
+    /// Its addresses at the receiver's vantage, if it came there: others where a NAT above both turned it round.
+    pub far: Option<Tuple>,
     /// Hops left at the sender's vantage.
     pub ttl: u8,
     /// What it is.
@@ -117,7 +121,12 @@ pub struct IcmpError {
 impl Vantage {
     /// The vantage of `peer` on its way to `other`; `None` if the two do not hang in the same tree.
     #[must_use]
-    pub fn of(topology: &Topology, plan: &AddressPlan, peer: &NodeName, other: &NodeName) -> Option<Self> {
+    pub fn of(
+        topology: &Topology,
+        plan: &AddressPlan,
+        transparent: &BTreeSet<NodeName>,
+        [peer, other]: [&NodeName; 2],
+    ) -> Option<Self> {
         let theirs = topology.path_to_core(other);
         let below_common: Vec<_> =
             topology.path_to_core(peer).into_iter().take_while(|n| !theirs.contains(n)).collect();
@@ -126,7 +135,8 @@ impl Vantage {
         Some(Self {
             peer: peer.clone(),
             internal: plan.address(peer)?,
-            external: plan.address(nats.last().unwrap_or(peer))?,
+            external: plan.address(nats.iter().rfind(|nat| !transparent.contains(nat)).unwrap_or(peer))?,
+            transparent: transparent.clone(),
             link: plan.uplink(below_common.last()?)?,
             nats,
         })
@@ -134,10 +144,13 @@ impl Vantage {
 
     /// The tuple of the peer's packets at the vantage, from the one its socket names, by the NATs' own records.
     ///
-    /// `None` when some NAT has no record of such a flow.
+    /// `None` when some NAT that translates has no record of such a flow.
     #[must_use]
     pub fn translate(&self, events: &[CtEvent], tuple: Tuple) -> Option<Tuple> {
         self.nats.iter().try_fold(tuple, |tuple, nat| {
+            if self.transparent.contains(nat) {
+                return Some(tuple);
+            }
             let entries = events.iter().rev().filter(|e| &e.node == nat).map(|e| &e.entry);
             entries
                 .filter_map(|e| {
@@ -241,6 +254,7 @@ impl Reader {
             sent: frame.entered,
             arrived: arrival.and_then(|(at, _)| at),
             tuple: packet.tuple(),
+            far: arrival.map(|(_, far)| far),
             ttl: packet.ttl,
             packet,
             frame: index,

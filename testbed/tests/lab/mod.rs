@@ -25,6 +25,7 @@ mod pair;
 mod ruleset;
 /// Whole runs.
 mod run;
+mod wirings;
 
 /// What our own probe tells of them.
 mod probe;

@@ -24,6 +24,11 @@ pub(crate) fn puncher() -> PathBuf {
 
 fn classic() -> Suite {
     let file = embedded::find(embedded::SUITES, "classic").expect("it is built in");
+    parsed(file.file, file.text)
+}
+
+/// A suite over what comes with testbed.
+pub(crate) fn parsed(file: &str, text: &str) -> Suite {
     let catalogue = Catalogue::embedded();
     let nats: Vec<&str> = catalogue.profiles().map(|p| p.name.as_str()).collect();
     let topology = |name: &str| {
@@ -31,7 +36,7 @@ fn classic() -> Suite {
         Ok((found.file.to_owned(), found.text.to_owned()))
     };
     let known = Known { nats: &nats, methods: METHODS, topology: &topology };
-    suite_file::parse(file.file, file.text, &known).expect("a good suite")
+    suite_file::parse(file, text, &known).expect("a good suite")
 }
 
 /// What is asked of a run of all cells of a suite, of which nothing is kept.

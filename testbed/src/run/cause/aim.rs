@@ -42,6 +42,7 @@ impl Inquiry<'_> {
             .or_else(|| self.answered(Answer::Icmp))
             .or_else(|| self.let_in_and_silent())
             .or_else(|| self.came_early())
+            .or_else(|| self.not_turned())
             .or_else(|| self.any_lost())
     }
 
@@ -134,6 +135,14 @@ impl Inquiry<'_> {
         let syn = self.prophecy.syns.iter().find(early)?;
         let detail = format!("{}, which {} opened only later", sentence(syn), syn.from.other().letter());
         Some(Found::new(Cause::StartedTooLate, detail).mark(syn.frame, "came before the mapping"))
+    }
+
+    /// A SYN went to the outer address of a NAT that both peers are behind, and stayed there.
+    fn not_turned(&self) -> Option<Found> {
+        let syn = self.prophecy.syns.iter().find(|s| s.admission == Admission::NotTurned)?;
+        let detail =
+            format!("{}, an endpoint of the NAT that both are behind, which does not hairpin", sentence(syn));
+        Some(Found::new(Cause::Filtered, detail).mark(syn.frame, "was not turned round"))
     }
 
     fn any_lost(&self) -> Option<Found> {
