@@ -49,7 +49,7 @@ proptest! {
             evidence: &scene.evidence,
             a: &vantage(Who::A),
             b: &vantage(Who::B),
-            declared: Declared { a: &nat, b: &nat },
+            declared: Declared { a: &nat, b: &nat, common: &[] },
             said_a: &said,
             said_b: &said,
             rendezvous: if needed { Rendezvous::Needed } else { Rendezvous::NotNeeded },

@@ -73,7 +73,7 @@ async fn start(lab: &Lab, [a, b]: [&str; 2], role: &str) -> Process {
 
 fn judged(lab: &Lab, evidence: &Evidence, declared: &Behavior) -> Judgement {
     let vantage = |own: &str, other: &str| {
-        Vantage::of(&pair(), lab.plan(), &node(own), &node(other)).expect("a way up")
+        Vantage::of(&pair(), lab.plan(), &Default::default(), [&node(own), &node(other)]).expect("a way up")
     };
     let said = Said::Failure("gave up".to_owned());
     let declared = [*declared];
@@ -81,7 +81,7 @@ fn judged(lab: &Lab, evidence: &Evidence, declared: &Behavior) -> Judgement {
         evidence,
         a: &vantage("peer-a", "peer-b"),
         b: &vantage("peer-b", "peer-a"),
-        declared: Declared { a: &declared, b: &declared },
+        declared: Declared { a: &declared, b: &declared, common: &[] },
         said_a: &said,
         said_b: &said,
         rendezvous: Rendezvous::NotNeeded,
