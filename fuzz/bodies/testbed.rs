@@ -101,7 +101,9 @@ pub fn conntrack_events(data: &[u8]) {
 pub fn results(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(results) = Results::from_json(text) else { return };
-    for text in [junit::text(&results), markdown::text(&results), csv::text(&results), html::text(&results)] {
+    for text in
+        [junit::text(&results), markdown::text(&results), csv::text(&results), html::text(&results, None)]
+    {
         assert!(!text.contains('\u{1b}'), "an escape sequence reached a report");
     }
     let mut shown = Vec::new();

@@ -255,6 +255,8 @@ pub enum Format {
     Junit,
     /// For job summaries.
     Markdown,
+    /// Annotations for GitHub Actions: a line for each cell that is not as expected.
+    Github,
     /// One page that needs nothing else.
     Html,
     /// A line for each cell.

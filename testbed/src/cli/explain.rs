@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::failure::Failure;
-use crate::cli::list::{print, terminal_width};
+use crate::cli::list::{print, run_folder, terminal_width};
 use crate::model::problem::suggestion;
 use crate::report::artefacts::{CAPTURE, LADDER};
 use crate::report::kept;
@@ -40,8 +40,7 @@ const NAMED: usize = 8;
 /// When the run, the cell or the trial cannot be found or read.
 pub fn explain(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let results = folder::read(&args.run).map_err(Failure::new)?;
-    let folder =
-        if args.run.is_dir() { args.run.as_path() } else { args.run.parent().unwrap_or(Path::new("")) };
+    let folder = run_folder(&args.run).unwrap_or(Path::new(""));
     if args.cell == LIST {
         return print(|out| terminal::kept(&results, out));
     }

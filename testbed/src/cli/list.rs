@@ -1,6 +1,7 @@
 //! The commands that only print: `list`, `plan`, `report`, `check`.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::args::{Format, PlanArgs, ReportArgs};
@@ -12,7 +13,7 @@ use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
 use crate::model::{prediction, topology_file};
 use crate::report::plan::Plan;
-use crate::report::{csv, folder, html, junit, machine, markdown, terminal};
+use crate::report::{csv, folder, github, html, junit, machine, markdown, terminal};
 
 /// `testbed list`.
 ///
@@ -59,9 +60,15 @@ pub fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
         Format::Json => out.write_all(results.to_json().as_bytes()),
         Format::Junit => out.write_all(junit::text(&results).as_bytes()),
         Format::Markdown => out.write_all(markdown::text(&results).as_bytes()),
-        Format::Html => out.write_all(html::text(&results).as_bytes()),
+        Format::Github => out.write_all(github::text(&results).as_bytes()),
+        Format::Html => out.write_all(html::text(&results, run_folder(&args.run)).as_bytes()),
         Format::Csv => out.write_all(csv::text(&results).as_bytes()),
     })
+}
+
+/// The folder in which a run's artefacts lie, from the folder itself or its `results.json`.
+pub(super) fn run_folder(run: &Path) -> Option<&Path> {
+    if run.is_dir() { Some(run) } else { run.parent() }
 }
 
 /// `testbed check`: exit code 0 when labs can be built, else 2.

@@ -99,7 +99,7 @@ impl Folder {
         self.replace(RESULTS, &results.to_json())?;
         self.replace(JUNIT, &junit::text(results))?;
         self.replace(SUMMARY, &markdown::text(results))?;
-        self.replace(PAGE, &html::text(results))?;
+        self.replace(PAGE, &html::text(results, Some(&self.path)))?;
         fs::remove_file(self.path.join(CELLS))
     }
 

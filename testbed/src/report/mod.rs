@@ -12,6 +12,7 @@ pub mod comparison;
 mod convert;
 pub mod csv;
 pub mod folder;
+pub mod github;
 pub mod html;
 pub mod junit;
 pub mod kept;

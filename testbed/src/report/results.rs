@@ -459,6 +459,19 @@ impl Totals {
     }
 }
 
+impl OutcomeDoc {
+    /// As it is written.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Error => "error",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
 impl VerdictDoc {
     /// For people.
     #[must_use]

@@ -6,7 +6,7 @@ use crate::model::event::Event;
 use crate::report::plain::HOSTILE;
 use crate::report::results::{CellDoc, EndingDoc, Results, Totals};
 use crate::report::sample::{events, kernel_check, results};
-use crate::report::{collect, csv, folder, html, junit, markdown, schema, terminal};
+use crate::report::{collect, csv, folder, github, html, junit, markdown, schema, terminal};
 
 fn on_terminal(results: &Results, width: Option<usize>) -> String {
     let mut out = anstream::StripStream::new(Vec::new());
@@ -130,7 +130,7 @@ fn csv_has_a_line_for_each_cell() {
 
 #[test]
 fn the_page_shows_every_cell_and_runs_no_script() {
-    let text = html::text(&results()).replace("&#x2f;", "/");
+    let text = html::text(&results(), None).replace("&#x2f;", "/");
     for part in
         ["2/3", "20.1 ms", "theory 100 %", "does not hold", "1 × predicted port wrong", "cells/1/trial-3/"]
     {
@@ -237,4 +237,26 @@ fn what_is_finished_outlives_the_run() {
 #[test]
 fn the_hostile_words_are_in_the_sample() {
     assert!(results().to_json().contains("\\u001b[2J"), "{HOSTILE:?}");
+}
+
+#[test]
+fn annotations_are_one_line_each_and_cannot_be_forged() {
+    let mut results = results();
+    let text = github::text(&results);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(lines[0].starts_with("::error title=even/odd/auto differs::2 of 3 passed"), "{text}");
+    assert!(lines[0].contains("%0A1 × predicted port wrong: SYNs went to 198.51.100.2:4000"), "{text}");
+    assert!(lines[3].starts_with("::warning title=odd/even/auto undecided::"), "{text}");
+    let forged = "x\r\n::set-output name=a::b\u{1b}[2J 100%";
+    for cell in &mut results.cells {
+        if let CellDoc::Punch(cell) = cell {
+            forged.clone_into(&mut cell.note);
+        }
+    }
+    let text = github::text(&results);
+    assert!(
+        text.lines().all(|line| line.starts_with("::error title=") || line.starts_with("::warning title="))
+    );
+    assert!(text.contains("100%25") && !text.contains('\u{1b}'), "{text}");
 }

@@ -3,12 +3,17 @@
 //! The page is the template `page.html`; here its values are made from the results. The template escapes all text.
 
 mod chart;
+mod ladders;
 mod sweep;
+
+use std::path::Path;
 
 use minijinja::Environment;
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
+use crate::report::artefacts::CAPTURE;
+use crate::report::html::ladders::Drawn;
 use crate::report::html::sweep::Curve;
 use crate::report::kept::is_inside;
 use crate::report::plain::harmless;
@@ -22,16 +27,17 @@ use crate::run::verdict::percent;
 /// Trials that a cell lists at most; the rest are in `results.json`.
 const LISTED: usize = 50;
 
-/// The whole page.
+/// The whole page; `run` is the folder of the run, from which kept trials are drawn.
 ///
 /// # Panics
 /// Never: the template is a constant, and a test fills in every part of it.
 #[must_use]
-pub fn text(results: &Results) -> String {
+pub fn text(results: &Results, run: Option<&Path>) -> String {
     let mut environment = Environment::new();
     environment.add_template("page.html", include_str!("page.html")).expect("the template is a constant");
     let page = environment.get_template("page.html").expect("it was just added");
-    page.render(Value::from(Serde(Page::of(results)))).expect("every value of the template is given")
+    page.render(Value::from(Serde(Page::of(results, &Drawn::read(results, run)))))
+        .expect("every value of the template is given")
 }
 
 /// Everything that the template shows.
@@ -50,7 +56,7 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn of(results: &'a Results) -> Self {
+    fn of(results: &'a Results, drawn: &Drawn) -> Self {
         let t = results.totals;
         let parts = [
             (VerdictDoc::AsExpected, t.as_expected),
@@ -69,7 +75,11 @@ impl<'a> Page<'a> {
             took: format!("{:.1} s", results.took_ms / 1e3),
             tables: tables(results).iter().map(|table| Grid::of(table, results)).collect(),
             curves: sweep::curves(results),
-            cells: results.punches().enumerate().map(|(index, cell)| Detail::of(index, cell)).collect(),
+            cells: results
+                .punches()
+                .enumerate()
+                .map(|(index, cell)| Detail::of(index, cell, drawn))
+                .collect(),
             proofs: results.proofs().map(Proof::of).collect(),
         }
     }
@@ -185,6 +195,7 @@ struct Detail {
     facts: Vec<Fact>,
     times: Option<String>,
     trials: Vec<Line>,
+    ladders: Vec<Picture>,
     more: Option<String>,
 }
 
@@ -204,7 +215,7 @@ struct Line {
 }
 
 impl Detail {
-    fn of(index: usize, cell: &PunchCell) -> Self {
+    fn of(index: usize, cell: &PunchCell, drawn: &Drawn) -> Self {
         let times: Vec<f64> = cell.each.iter().filter_map(|trial| trial.established_ms).collect();
         let hidden = cell.each.len().saturating_sub(LISTED);
         Self {
@@ -223,8 +234,26 @@ impl Detail {
             facts: facts(cell),
             times: chart::strip(&times),
             trials: cell.each.iter().take(LISTED).map(Line::of).collect(),
+            ladders: cell.each.iter().filter_map(|trial| Picture::of(cell, trial, drawn)).collect(),
             more: (hidden > 0).then(|| format!("{hidden} more trials are in results.json")),
         }
+    }
+}
+
+/// A trial as a sequence diagram.
+#[derive(Serialize)]
+struct Picture {
+    title: String,
+    svg: String,
+    link: Option<String>,
+}
+
+impl Picture {
+    fn of(cell: &PunchCell, trial: &TrialDoc, drawn: &Drawn) -> Option<Self> {
+        let svg = drawn.of(&cell.id, trial.number)?.clone();
+        let Line { number, outcome, why, link } = Line::of(trial);
+        let title = format!("trial {number} {}: {why}", outcome.name());
+        Some(Self { title, svg, link: link.map(|folder| format!("{folder}{CAPTURE}")) })
     }
 }
 
