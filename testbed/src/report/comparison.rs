@@ -30,7 +30,8 @@ pub fn write(comparison: &Comparison, with: &str, out: &mut impl Write) -> io::R
         let pad = |text: &str, width: usize| width.saturating_sub(text.chars().count()) + 2;
         write!(out, "  {style}{kind}{style:#}{:1$}", "", pad(kind, widths[0]))?;
         write!(out, "{id}{:1$}", "", pad(id, widths[1]))?;
-        writeln!(out, "{figures}{:1$}{chance}", "", pad(figures, widths[2]))?;
+        let line = format!("{figures}{:1$}{chance}", "", pad(figures, widths[2]));
+        writeln!(out, "{}", line.trim_end())?;
         if !change.cause.is_empty() {
             writeln!(out, "  {:1$}{2}", "", widths[0] + 2, harmless(&change.cause))?;
         }
