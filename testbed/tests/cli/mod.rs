@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 mod bad_input;
 /// Runs held against earlier ones.
 mod baseline;
+/// What CI systems run.
+mod ci;
 /// What the kernel does of itself.
 mod kernel;
 /// What the machine may lack.
