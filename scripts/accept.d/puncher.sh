@@ -1,0 +1,88 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# The puncher gets through wherever it is possible: the table of reach, auto beside every method, and how long it takes.
+
+checks=(reach never auto timing)
+
+[ "$(id -u)" -eq 0 ] || die "run it as root: it runs suites"
+build_release
+
+trials=${TRIALS:-200}
+punches='[c for c in r["cells"] if c["kind"] == "punch"]'
+reach=$work/reach
+
+# Runs the suite once, for all checks that look at it.
+run_reach() {
+  [ -d "$reach" ] || quiet "$testbed" run reach --trials "$trials" --out "$reach" --keep none
+}
+
+# in_part PART CONDITION: cells of a part of `reach` for which the condition on `c` holds.
+in_part() { query "$reach" "len([c for c in $punches if c['id'].startswith('$1/') and $2])"; }
+
+# all_of PART WHAT: every trial of every cell passed.
+all_of() {
+  local cells good
+  cells=$(in_part "$1" True)
+  good=$(in_part "$1" "c['passed'] == c['trials']")
+  figure "reach, $2: cells that passed $trials/$trials" "$good of $cells" "all" "good == cells && cells > 0"
+}
+
+# at_least PART SHARE WHAT: every cell of the part passed so many trials in a thousand.
+at_least() {
+  local cells good worst
+  cells=$(in_part "$1" True)
+  good=$(in_part "$1" "c['passed'] * 1000 >= $2 * c['trials']")
+  worst=$(query "$reach" "min(c['passed'] for c in $punches if c['id'].startswith('$1/'))")
+  figure "reach, $3: cells with at least $2 in a thousand, the worst $worst of $trials" "$good of $cells" "all" \
+    "good == cells && cells > 0"
+}
+
+check_reach() {
+  run_reach
+  all_of predictable "two predictable ports"
+  at_least one-draws 995 "an endpoint-independent mapping against random ports"
+  all_of open-filter "a filter by address at most against random ports"
+  at_least one-counts-low 995 "sequential against random ports, low ports allowed"
+  at_least both-draw-low 970 "random ports on both sides, low ports allowed"
+  all_of answers "NATs that answer, starts apart"
+  local part
+  for part in same-nat lan same-cgn layers; do
+    at_least_theory "$part"
+  done
+}
+
+# Parts in which theory says what is possible and what is not.
+at_least_theory() {
+  local cells good
+  cells=$(in_part "$1" True)
+  [ "$cells" -gt 0 ] || return 0
+  good=$(in_part "$1" "c['verdict'] == 'as_expected'")
+  figure "reach, $1: cells as theory says" "$good of $cells" "all" "good == cells"
+}
+
+check_never() {
+  run_reach
+  local differs longest
+  differs=$(query "$reach" "len([c for c in $punches if c['verdict'] in ('differs', 'error')])")
+  figure "reach: cells that differ from theory, or are errors" "$differs" "0" "differs == 0"
+  longest=$(query "$reach" "int(max((t['took_ms'] for c in $punches if c['id'].startswith('both-draw/') for t in c['each']), default=0))")
+  figure "reach, random ports on both sides: the longest trial" "$longest ms" "< 6000 ms" "longest < 6000"
+}
+
+# On no pair may auto be worse than the best method by more than chance explains: 1e-5 for the whole run.
+check_auto() {
+  quiet "$testbed" run auto-vs-methods --trials "$trials" --out "$work/auto" --keep none
+  local pairs worse
+  pairs=$(python3 "$root/scripts/accept.d/auto_vs_methods.py" "$work/auto/results.json")
+  worse=${pairs#* }
+  figure "auto-vs-methods: pairs on which a named method beats auto" "$worse of ${pairs%% *}" "0" "worse == 0"
+}
+
+check_timing() {
+  quiet "$testbed" run timing --jobs 2 --out "$work/timing" --keep none
+  local established authenticated
+  established=$(query "$work/timing" "int(max(c['established_ms']['median'] for c in $punches) * 1000)")
+  authenticated=$(query "$work/timing" "int(max(c['authenticated_ms']['median'] for c in $punches) * 1000)")
+  figure "established, 20 ms a trip: the slowest median" "$established us" "<= 1.05 x two trips" "established <= 42000"
+  figure "authenticated, 20 ms a trip: the slowest median" "$authenticated us" "<= 1.10 x three trips" \
+    "authenticated <= 66000"
+}
