@@ -80,6 +80,11 @@ fn a_random_nat_is_passed_by_many_guesses() {
 }
 
 #[test]
+fn mappings_of_others_between_measuring_and_punching_are_survived() {
+    passes(&["competing", "sequential", "sequential"]);
+}
+
+#[test]
 fn two_random_nats_are_not_passed_and_the_odds_are_told() {
     passes(&["hopeless", "random", "random"]);
 }

@@ -191,6 +191,25 @@ assert answer == b"OVER THE HILL", answer'
         cmp key at-a
         cmp key at-b
         ;;
+    competing)
+        # Others behind the same NATs make mappings between the measurement and the punch.
+        others() { # NODE COUNT
+            inside "$1" python3 -c '
+import socket, sys
+kept = [socket.create_connection(("203.0.113.1", 7000)) for _ in range(int(sys.argv[1]))]' "$2"
+        }
+        measured() { [[ $(grep -c mapped "at-a-$1") -ge 6 && $(grep -c mapped "at-b-$1") -ge 6 ]]; }
+        for number in 0 3 7; do
+            meeting=m$number
+            peer a --json --method sequential --start-delay 1s > "at-a-$number" &
+            peer b --json --method sequential --start-delay 1s > "at-b-$number" &
+            until_it measured "$number"
+            others a "$number"
+            others b "$((7 - number))"
+            wait $!
+            grep -q '"ok":true' "at-b-$number" || fail "$number: $(cat "at-b-$number")"
+        done
+        ;;
     hopeless)
         peer a --low-ports never < /dev/null 2> error &
         if peer b --low-ports never < /dev/null; then fail "two random NATs were passed"; fi
