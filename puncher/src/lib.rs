@@ -13,6 +13,8 @@ pub mod handshake;
 pub mod limits;
 pub mod meeting;
 pub mod method;
+#[cfg(feature = "noise")]
+pub mod noise;
 pub mod predict;
 pub mod probe;
 pub mod puncher;

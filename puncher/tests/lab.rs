@@ -85,6 +85,11 @@ fn mappings_of_others_between_measuring_and_punching_are_survived() {
 }
 
 #[test]
+fn many_refusals_before_the_other_side_begins_are_survived() {
+    passes(&["late", "reset", "sequential"]);
+}
+
+#[test]
 fn two_random_nats_are_not_passed_and_the_odds_are_told() {
     passes(&["hopeless", "random", "random"]);
 }

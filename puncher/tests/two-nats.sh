@@ -27,7 +27,7 @@ link() { # NODE DEVICE ADDRESS NODE DEVICE ADDRESS
 # The rule that chooses external ports.
 allocation() { # KIND ADDRESS
     case $1 in
-        preserving) echo masquerade ;;
+        preserving | reset) echo masquerade ;;
         random) echo masquerade random ;;
         sequential)
             local ports
@@ -37,7 +37,11 @@ allocation() { # KIND ADDRESS
     esac
 }
 
-# Unsolicited SYNs are dropped.
+# The answer to an unsolicited SYN.
+answer() { # KIND
+    if [[ $1 == reset ]]; then echo 'meta l4proto tcp reject with tcp reset'; else echo drop; fi
+}
+
 nat() { # NODE KIND ADDRESS
     inside "$1" sysctl -qw net.ipv4.ip_forward=1
     inside "$1" nft -f - <<RULES
@@ -46,7 +50,7 @@ table ip nat {
     oifname "wan" ip protocol tcp $(allocation "$2" "$3")
   }
   chain in { type filter hook input priority filter
-    iifname "wan" ct state new,invalid drop
+    iifname "wan" ct state new,invalid $(answer "$2")
   }
 }
 RULES
@@ -208,6 +212,14 @@ kept = [socket.create_connection(("203.0.113.1", 7000)) for _ in range(int(sys.a
             others b "$((7 - number))"
             wait $!
             grep -q '"ok":true' "at-b-$number" || fail "$number: $(cat "at-b-$number")"
+        done
+        ;;
+    late)
+        # The early side is refused many times at once, and wants another round before the late one has begun.
+        for meeting in m1 m2 m3 m4 m5; do
+            peer a --json --start-delay 100ms > "at-a-$meeting" &
+            peer b --json > "at-b-$meeting" || fail "$(cat "at-a-$meeting" "at-b-$meeting")"
+            wait $!
         done
         ;;
     hopeless)

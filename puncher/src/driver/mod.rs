@@ -90,7 +90,8 @@ enum Phase {
 
 pub(crate) struct Driver<'a> {
     setting: Setting<'a>,
-    peer: Option<(u32, Side)>,
+    /// What the peer has confirmed, by round: the one that is being agreed, and the next if the peer is ahead.
+    peer: BTreeMap<u32, Side>,
     round: u32,
     phase: Phase,
     measuring: JoinSet<Measured>,
@@ -122,7 +123,7 @@ impl<'a> Driver<'a> {
     pub(crate) fn new(setting: Setting<'a>) -> Self {
         Self {
             setting,
-            peer: None,
+            peer: BTreeMap::new(),
             round: 0,
             phase: Phase::Measuring,
             measuring: JoinSet::new(),
@@ -228,9 +229,10 @@ impl<'a> Driver<'a> {
         let Some((_, seals)) = &mut self.setting.server else { return Ok(()) };
         match seals.open(body)? {
             Message::Confirm { round, side } => {
-                let early = round == self.round + 1 && self.phase == Phase::Punching;
-                self.peer = Some((round, side));
-                if early { self.prepare_round().await } else { Ok(()) }
+                if (self.round..=self.round + 1).contains(&round) {
+                    self.peer.insert(round, side);
+                }
+                self.follow().await
             }
             Message::Note { round, note } if round == self.round => {
                 let actions = self.setting.method.told(note);
@@ -242,18 +244,22 @@ impl<'a> Driver<'a> {
     }
 
     async fn go(&mut self, round: u32) -> Result<(), ConnectError> {
-        let peer = match &self.peer {
-            Some((confirmed, side)) if *confirmed == round && round == self.round => side.clone(),
-            // The server says go although the peer has not confirmed, or twice.
-            _ => return Err(ClientError::Unexpected(format!("go for round {round}")).into()),
-        };
+        // The server may say go although the peer has not confirmed, or twice.
+        let unexpected = || ClientError::Unexpected(format!("go for round {round}"));
+        let peer = self.peer.remove(&round).filter(|_| round == self.round).ok_or_else(unexpected)?;
         if self.start.is_none() {
             // Nothing is missed: there is no socket yet, and what the peer says meanwhile waits at the server's connection.
             self.start = Some(Instant::now());
             sleep(self.setting.start_delay).await;
         }
         self.begin(peer).await;
-        Ok(())
+        self.follow().await
+    }
+
+    /// Prepares the next round if the peer has done so already.
+    async fn follow(&mut self) -> Result<(), ConnectError> {
+        let is_behind = self.phase == Phase::Punching && self.peer.contains_key(&(self.round + 1));
+        if is_behind { self.prepare_round().await } else { Ok(()) }
     }
 
     async fn begin(&mut self, peer: Side) {
@@ -289,6 +295,8 @@ impl<'a> Driver<'a> {
                     let message = Message::Note { round: self.round, note };
                     self.send(&message).await;
                 }
+                // A round that is being prepared already is not prepared again.
+                Action::NextRoundIn(_) if self.phase != Phase::Punching => {}
                 Action::NextRoundIn(patience) => self.next_round = Some(now + patience),
                 Action::GiveUpIn(patience) => self.give_up = Some(now + patience),
             }
