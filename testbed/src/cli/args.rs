@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::cli::explain::ExplainArgs;
 use crate::cli::filter::Filter;
 use crate::cli::rights::Rights;
+use crate::cli::shell::{ExecArgs, ShellArgs};
 use crate::model::shard::Wanted;
 use crate::run::Keep;
 
@@ -51,6 +52,10 @@ pub enum Command {
     Baseline(BaselineCommand),
     /// Draw a kept trial of an old run, packet by packet, and say why it ended as it did
     Explain(ExplainArgs),
+    /// Bring up the lab of a cell and open a shell in one of its nodes
+    Shell(ShellArgs),
+    /// Bring up the lab of a cell and run a command in one of its nodes
+    Exec(ExecArgs),
 }
 
 /// Which cells of which suite.

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::cli::cells;
 use crate::cli::failure::Failure;
 use crate::cli::list::{print, run_folder, terminal_width};
-use crate::model::problem::suggestion;
 use crate::report::artefacts::{CAPTURE, LADDER};
 use crate::report::kept;
 use crate::report::ladder::{Ladder, text};
@@ -30,9 +30,6 @@ const LIST: &str = "list";
 
 /// Columns beyond which a wide terminal is of no use.
 const MOST_COLUMNS: usize = 140;
-
-/// Cells that an error names at most.
-const NAMED: usize = 8;
 
 /// `testbed explain`.
 ///
@@ -63,31 +60,12 @@ fn read(path: &PathBuf) -> Result<Ladder, Failure> {
     Ladder::from_json(&text).map_err(refuse)
 }
 
-/// The cell of that name, or the only one whose name has that part.
+/// The cell that is meant.
 fn find<'a>(results: &'a Results, wanted: &str, run: &Path) -> Result<&'a PunchCell, Failure> {
-    let help = || format!("list the cells with: testbed explain {} {LIST}", run.display());
-    if let Some(exact) = results.punches().find(|cell| cell.id == wanted) {
-        return Ok(exact);
-    }
-    let found: Vec<&PunchCell> = results.punches().filter(|cell| cell.id.contains(wanted)).collect();
-    match found.as_slice() {
-        [only] => Ok(only),
-        [] => {
-            let ids = results.punches().map(|cell| cell.id.as_str());
-            Err(Failure::with_help(
-                format!("no cell of \"{}\" is called \"{wanted}\"", run.display()),
-                suggestion(wanted, ids, help()),
-            ))
-        }
-        several => {
-            let names: Vec<&str> = several.iter().take(NAMED).map(|cell| cell.id.as_str()).collect();
-            let more = several.len().saturating_sub(NAMED);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            let message =
-                format!("\"{wanted}\" is part of {} names: {}{more}", several.len(), names.join(", "));
-            Err(Failure::with_help(message, help()))
-        }
-    }
+    let help = format!("list the cells with: testbed explain {} {LIST}", run.display());
+    let cells: Vec<&PunchCell> = results.punches().collect();
+    let place = format!("\"{}\"", run.display());
+    cells::pick(&cells, |cell| cell.id.as_str(), wanted, (&place, &help)).copied()
 }
 
 /// The trial of that number, or the one that is most worth a look: the first that did not pass, else the first.

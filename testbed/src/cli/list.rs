@@ -56,7 +56,10 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
 pub fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
     let results = folder::read(&args.run).map_err(Failure::new)?;
     print(|out| match args.format {
-        Format::Terminal => terminal::write(&results, terminal_width(), out),
+        Format::Terminal => {
+            terminal::write(&results, terminal_width(), out)?;
+            terminal::hint(&results, &args.run, out)
+        }
         Format::Json => out.write_all(results.to_json().as_bytes()),
         Format::Junit => out.write_all(junit::text(&results).as_bytes()),
         Format::Markdown => out.write_all(markdown::text(&results).as_bytes()),

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod baseline;
+mod cells;
 pub mod conformance;
 pub mod explain;
 pub mod failure;
@@ -15,6 +16,7 @@ pub mod rights;
 pub mod run;
 pub mod select;
 pub mod shard;
+pub mod shell;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Merge(args) => merge::run(&args),
         Command::Baseline(BaselineCommand::Update(args)) => baseline::update(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Shell(args) => shell::shell(&args),
+        Command::Exec(args) => shell::exec(&args),
         Command::Nat(NatCommand::List) => nat::list(),
         Command::Nat(NatCommand::Show { name }) => nat::show(&name),
         Command::Nat(NatCommand::Prove(args)) => prove::run(&args),

@@ -112,7 +112,10 @@ async fn stop_signal() {
 
 /// Prints the table and finds the exit code.
 fn conclude(recorded: &Recorded) -> Result<u8, Failure> {
-    print(|out| terminal::write(&recorded.results, terminal_width(), out))?;
+    print(|out| {
+        terminal::write(&recorded.results, terminal_width(), out)?;
+        terminal::hint(&recorded.results, &recorded.folder, out)
+    })?;
     if let Some(why) = &recorded.trouble {
         return Err(Failure::new(format!("cannot write to \"{}\": {why}", recorded.folder.display())));
     }

@@ -15,6 +15,7 @@ pub mod ruleset;
 pub mod scheduling;
 pub mod sysctl;
 pub mod tcp_sockets;
+pub mod terminal;
 pub mod time_namespace;
 pub mod user_namespace;
 

@@ -4,6 +4,7 @@
 //! beside it, so that nothing is lost without them.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 
@@ -264,6 +265,19 @@ fn totals(results: &Results, out: &mut impl Write) -> io::Result<()> {
         all => format!("{all} cells: {named}"),
     };
     writeln!(out, "\n{cells}{nats}; {:.1} s{ending}", results.took_ms / 1e3)
+}
+
+/// Writes the command that shows the packets of the first cell that is red, if any of it was kept.
+///
+/// # Errors
+/// What the writer says.
+pub fn hint(results: &Results, run: &Path, out: &mut impl Write) -> io::Result<()> {
+    let red = |cell: &&PunchCell| matches!(cell.verdict, VerdictDoc::Differs | VerdictDoc::Error);
+    let kept = |cell: &&PunchCell| cell.each.iter().any(|trial| trial.artefacts.is_some());
+    match results.punches().filter(red).find(kept) {
+        Some(cell) => writeln!(out, "packets: testbed explain {} {}", run.display(), harmless(&cell.id)),
+        None => Ok(()),
+    }
 }
 
 /// Writes which trials of each cell were kept, with the cause of each.

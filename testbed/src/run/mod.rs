@@ -7,6 +7,7 @@ pub mod conformance;
 mod control;
 pub mod cost;
 pub mod environment;
+mod hold;
 pub mod judge;
 pub mod kernel_checks;
 pub mod oracle;
@@ -24,6 +25,7 @@ mod setting;
 pub mod story;
 pub mod verdict;
 
+pub use hold::hold;
 pub use request::{Cancel, Keep, Request, RunError};
 pub use session::run;
 pub use setting::Ready;

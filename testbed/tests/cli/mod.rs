@@ -9,16 +9,22 @@ mod bad_input;
 mod baseline;
 /// What CI systems run.
 mod ci;
+/// From a red cell to the packet.
+mod explain;
 /// What the kernel does of itself.
 mod kernel;
 /// What the machine may lack.
 mod machine;
+/// The page of a run, in a browser.
+mod page;
 /// What needs no rights: plans and lists.
 mod plan;
 /// Programs in the place of puncher.
 mod programs;
 /// Runs split over machines.
 mod shards;
+/// Shells and commands in a lab.
+mod shell;
 
 /// A finished program.
 pub(crate) struct Done {

@@ -9,6 +9,8 @@ mod by_programs;
 mod staged;
 /// How a success came about.
 mod successes;
+/// Another reader of the packets.
+mod witness;
 
 use std::path::Path;
 
@@ -161,13 +163,22 @@ pub(crate) fn all_are_proved(kept: &[Kept]) {
     }
 }
 
-/// Provokes a cause by two scripts between two NATs.
+/// Provokes a cause by two scripts between two NATs. A trial in which the machine was too slow says nothing, and is made
+/// again; not for ever.
 #[track_caller]
 pub(crate) fn provoked(cause: Cause, nats: [&str; 2], scripts: [&str; 2], more: &str) {
     if !lab_is_possible() {
         return;
     }
-    let kept = act(nats, scripts, more);
-    all_have(&kept, cause);
-    all_are_proved(&kept);
+    let too_slow = |kept: &Kept| matches!(&kept.trial.outcome, Outcome::Error(failure) if failure.cause == Cause::MachineTooSlow);
+    for _ in 0..5 {
+        let mut kept = act(nats, scripts, more);
+        kept.retain(|kept| !too_slow(kept));
+        all_have(&kept, cause);
+        all_are_proved(&kept);
+        if !kept.is_empty() {
+            return;
+        }
+    }
+    panic!("this machine was too slow for every trial");
 }

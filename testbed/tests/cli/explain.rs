@@ -1,0 +1,177 @@
+//! From a red cell to the packet that caused it, and everything that `explain` refuses.
+
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use super::{testbed, testbed_in};
+use crate::lab::lab_is_possible;
+
+/// Peers that dial once, behind NATs that answer a SYN by a reset: b dials when a has been refused. Theory expects a
+/// puncher to dial again.
+const SUITE: &str = r#"
+name = "once"
+summary = "a puncher that dials once"
+topology = "pair"
+trials = 10
+deadline = "2s"
+
+[axes]
+nat-a = ["reset", "port-preserving"]
+nat-b = ["reset"]
+method = ["simultaneous-open"]
+delay = ["40ms"]
+
+[program]
+judge = "exit"
+peer = ["/usr/bin/python3", "{suite_dir}/actor.py", "dial; talk", "at 300; dial; talk", "{role}", "{local_ip}", "{local_port}", "{peer_ip}", "{peer_port}", "{start_in_ms}"]
+"#;
+
+/// A run with red cells, made once for all tests that look at one.
+pub(crate) struct RedRun {
+    folder: TempDir,
+    pub(crate) said: String,
+    pub(crate) code: i32,
+}
+
+impl RedRun {
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+pub(crate) fn red_run() -> &'static RedRun {
+    static RUN: OnceLock<RedRun> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let actor = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/actor.py");
+        fs::copy(actor, folder.path().join("actor.py")).expect("the actor");
+        fs::write(folder.path().join("once.toml"), SUITE).expect("room on the disk");
+        let done = testbed_in(folder.path(), &["run", "once.toml", "--out", "run"]);
+        RedRun { folder, said: done.stdout + &done.stderr, code: done.code }
+    })
+}
+
+/// Whether a trial was too slow to say anything; then the cell is an error, and so is the run.
+pub(crate) fn was_too_slow(run: &RedRun) -> bool {
+    run.said.contains("machine too slow")
+}
+
+#[test]
+fn two_commands_lead_from_a_red_cell_to_the_packet() {
+    if !lab_is_possible() {
+        return;
+    }
+    let run = red_run();
+    if !was_too_slow(run) {
+        assert_eq!(run.code, 1, "{}", run.said);
+        for part in [
+            "reset            0/10!",
+            "differs reset/reset/simultaneous-open/delay=40ms",
+            "10 × reset by NAT: ",
+        ] {
+            assert!(run.said.contains(part), "{part}\n{}", run.said);
+        }
+        assert!(
+            run.said.contains("testbed explain run reset/reset/simultaneous-open/delay=40ms"),
+            "{}",
+            run.said
+        );
+    }
+    let explained = testbed_in(run.path(), &["explain", "run", "reset/reset"]);
+    assert_eq!((explained.code, explained.stderr.as_str()), (0, ""));
+    let text = &explained.stdout;
+    if !was_too_slow(run) {
+        for part in [
+            "peer-a",
+            "✗",
+            "RST ACK",
+            "╰ frame ",
+            "failed, reset by NAT: ",
+            "theory expects 100 %: ",
+            "packets: run/cells/",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 100 || line.starts_with("packets: ")), "{text}");
+}
+
+#[test]
+fn what_can_be_explained_is_listed() {
+    if !lab_is_possible() {
+        return;
+    }
+    let listed = testbed_in(red_run().path(), &["explain", "run", "list"]);
+    assert_eq!(listed.code, 0, "{}", listed.stderr);
+    assert!(
+        listed.stdout.contains("reset/reset/simultaneous-open/delay=40ms")
+            && listed.stdout.contains("  trial 1 "),
+        "{}",
+        listed.stdout
+    );
+    let other = testbed_in(red_run().path(), &["report", "run", "--format", "github"]);
+    assert!(other.stdout.lines().any(|line| line.starts_with("::error title=")), "{}", other.stdout);
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    testbed(&["explain", "nowhere", "x"]).refused(2, "testbed: cannot read \"nowhere");
+    if !lab_is_possible() {
+        return;
+    }
+    let run = red_run();
+    let explain = |arguments: &[&str]| testbed_in(run.path(), &[&["explain", "run"], arguments].concat());
+    explain(&["nothing"]).refused(2, "no cell of \"run\" is called \"nothing\"");
+    explain(&["nothing"]).refused(2, "help: list the cells with: testbed explain run list");
+    explain(&["simultaneous"]).refused(2, "\"simultaneous\" is part of 2 names");
+    explain(&["reset/reset", "77"])
+        .refused(2, "trial 77 of \"reset/reset/simultaneous-open/delay=40ms\" was not kept");
+    explain(&["reset/reset", "x"]).refused(2, "invalid value 'x'");
+}
+
+/// Copies the results of the run beside a ladder of our own.
+fn with_ladder(ladder: Option<&str>, spoil: impl Fn(String) -> String) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let results = fs::read_to_string(red_run().path().join("run/results.json")).expect("results");
+    fs::write(folder.path().join("results.json"), spoil(results)).expect("room on the disk");
+    let kept = red_run().path().join("run/cells");
+    for trial in fs::read_dir(kept)
+        .expect("cells")
+        .flatten()
+        .flat_map(|cell| fs::read_dir(cell.path()).expect("trials").flatten())
+    {
+        let below = trial.path().strip_prefix(red_run().path().join("run")).expect("below").to_owned();
+        fs::create_dir_all(folder.path().join(&below)).expect("a folder");
+        if let Some(text) = ladder {
+            fs::write(folder.path().join(below).join("ladder.json"), text).expect("room on the disk");
+        }
+    }
+    folder
+}
+
+#[test]
+fn damaged_files_are_refused_and_none_outside_of_the_run_is_read() {
+    if !lab_is_possible() {
+        return;
+    }
+    let explain = |folder: &TempDir| testbed_in(folder.path(), &["explain", ".", "reset/reset"]);
+    for (ladder, why) in [
+        (None, "No such file"),
+        (Some("{"), "EOF while parsing"),
+        (
+            Some(
+                r#"{"schema":9,"title":"","judgement":"","theory":null,"lanes":[],"steps":[],"elsewhere":0}"#,
+            ),
+            "it has schema 9",
+        ),
+    ] {
+        let folder = with_ladder(ladder, |results| results);
+        explain(&folder).refused(2, "ladder.json\": ");
+        explain(&folder).refused(2, why);
+    }
+    let outside = with_ladder(None, |results| results.replace("\"cells/", "\"../cells/"));
+    explain(&outside).refused(2, "names a folder outside of the run");
+}

@@ -1,0 +1,136 @@
+//! Shells and commands in the lab of a cell: on a terminal, without one, and gone afterwards.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use super::testbed;
+use crate::lab::{lab_is_possible, possible};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A cell of the suite `classic`.
+const CELL: &str = "random/sequential";
+
+/// Somebody at a terminal, as script(1) makes one.
+struct Typist {
+    child: Child,
+    keys: ChildStdin,
+    screen: Receiver<Vec<u8>>,
+    seen: String,
+}
+
+impl Typist {
+    fn at(line: &str) -> Self {
+        let mut command = Command::new("script");
+        command.args(["-qec", line, "/dev/null"]).env("TERM", "dumb");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script");
+        let keys = child.stdin.take().expect("its input");
+        let mut output = child.stdout.take().expect("its output");
+        let (tell, screen) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = output.read(&mut buffer) {
+                let _ = tell.send(buffer[..length].to_vec());
+            }
+        });
+        Self { child, keys, screen, seen: String::new() }
+    }
+
+    fn types(&mut self, text: &str) {
+        self.keys.write_all(text.as_bytes()).expect("a living terminal");
+    }
+
+    /// Waits until this is on the screen, and forgets what was before it.
+    #[track_caller]
+    fn sees(&mut self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                self.seen.drain(..at + text.len());
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.screen.recv_timeout(left) {
+                Ok(bytes) => self.seen += &String::from_utf8_lossy(&bytes),
+                Err(_) => panic!("waited for {text:?}, and saw {:?}", self.seen),
+            }
+        }
+    }
+
+    fn ends(mut self) -> Option<i32> {
+        self.child.wait().expect("an end").code()
+    }
+}
+
+/// Whether a program with these words runs anywhere on this machine.
+fn runs(words: &str) -> bool {
+    let wanted = words.replace(' ', "\0");
+    let commands = fs::read_dir("/proc").expect("/proc").flatten();
+    commands
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+        .any(|line| String::from_utf8_lossy(&line).trim_end_matches('\0') == wanted)
+}
+
+#[test]
+fn a_shell_has_its_node_its_job_control_and_its_end() {
+    if !lab_is_possible() || !possible(Command::new("script").arg("--version").output()) {
+        return;
+    }
+    let mut typist = Typist::at(&format!("{} shell classic {CELL} nat-b", env!("CARGO_BIN_EXE_testbed")));
+    typist.sees("this is nat-b");
+    typist.sees("[nat-b] ");
+    typist.types("ip -br -4 addr show wan\n");
+    typist.sees("198.51.100.2/24");
+    // Ctrl-C ends what the shell runs, and neither the shell nor us.
+    typist.types("sleep 86311\n");
+    wait_until(|| runs("sleep 86311"));
+    typist.types("\u{3}");
+    typist.sees("[nat-b] ");
+    typist.types("echo survived-$((40 + 2))\n");
+    typist.sees("survived-42");
+    // Ctrl-Z stops it, and the shell knows it as a job.
+    typist.types("sleep 86312\n");
+    wait_until(|| runs("sleep 86312"));
+    typist.types("\u{1a}");
+    typist.sees("Stopped");
+    typist.types("bg; exit 5\n");
+    typist.types("exit 5\n");
+    assert_eq!(typist.ends(), Some(5));
+    wait_until(|| !runs("sleep 86311") && !runs("sleep 86312"));
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_command_runs_in_its_node_and_tells_its_exit_code() {
+    if !lab_is_possible() {
+        return;
+    }
+    let routes = testbed(&["exec", "classic", CELL, "peer-b", "--", "ip", "route"]);
+    assert_eq!((routes.code, routes.stderr.as_str()), (0, ""));
+    assert!(routes.stdout.contains("default via 10.0.1.1"), "{}", routes.stdout);
+    let rules = testbed(&["exec", "classic", CELL, "nat-a", "--", "nft", "list", "ruleset"]);
+    assert!(rules.stdout.contains("masquerade") || rules.stdout.contains("snat"), "{}", rules.stdout);
+    assert_eq!(testbed(&["exec", "classic", CELL, "core", "--", "sh", "-c", "exit 7"]).code, 7);
+    assert_eq!(testbed(&["exec", "classic", CELL, "core", "--", "sh", "-c", "kill -TERM $$"]).code, 128 + 15);
+    testbed(&["exec", "classic", CELL, "core", "--", "no-such-program"]).refused(2, "\"no-such-program\"");
+}
+
+#[test]
+fn what_is_not_there_is_named_before_anything_is_built() {
+    testbed(&["shell", "clasic", "x"]).refused(2, "unknown suite \"clasic\"");
+    testbed(&["shell", "classic", "rando"]).refused(2, "\"rando\" is part of 5 names");
+    testbed(&["exec", "classic", CELL, "nat-c", "--", "true"]).refused(2, "has no node \"nat-c\"");
+    testbed(&["exec", "classic", CELL, "core"]).refused(2, "required arguments were not provided");
+    let listed = testbed(&["shell", "classic", "list"]);
+    assert_eq!((listed.code, listed.stdout.lines().count()), (0, 9));
+}
