@@ -211,7 +211,9 @@ mod tests {
         Meeting { name: "m".into(), role, secret: Secret::new([byte; 32]) }
     }
 
-    async fn pair(between: (DuplexStream, DuplexStream)) -> (Encrypted<DuplexStream>, Encrypted<DuplexStream>) {
+    async fn pair(
+        between: (DuplexStream, DuplexStream),
+    ) -> (Encrypted<DuplexStream>, Encrypted<DuplexStream>) {
         let (a, b) = (meeting(Role::A, 1), meeting(Role::B, 1));
         let both = tokio::join!(Encrypted::new(between.0, &a), Encrypted::new(between.1, &b));
         (both.0.unwrap(), both.1.unwrap())
@@ -274,7 +276,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_altered_or_cut_off_is_refused() {
         assert_eq!(meddled(|said| said[5] ^= 1).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
-        assert_eq!(meddled(|_| ()).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "no end was said");
+        assert_eq!(
+            meddled(|_| ()).await.unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof,
+            "no end was said"
+        );
         assert_eq!(meddled(|said| said.truncate(9)).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

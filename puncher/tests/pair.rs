@@ -89,6 +89,28 @@ fn what_goes_in_at_one_end_comes_out_at_the_other() {
     assert!(b.stdout == forth && a.stdout == back, "{} and {} bytes", b.stdout.len(), a.stdout.len());
 }
 
+/// Only where it was built in: `cargo test -p puncher --features noise`.
+#[cfg(feature = "noise")]
+#[test]
+fn what_goes_in_comes_out_and_is_encrypted_between() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let start = |role: &str| {
+        let mut command = peer(role, &key, &at(&server, "m", &["--encrypt"]));
+        Running::start(command.stdin(std::process::Stdio::piped()))
+    };
+    let (mut a, mut b) = (start("a"), start("b"));
+    let sent: Vec<u8> = (0..1_000_000u32).map(|number| (number % 251) as u8).collect();
+    let copy = sent.clone();
+    let writing = std::thread::spawn(move || {
+        a.write(&copy);
+        a.end()
+    });
+    b.write(b"answer");
+    let (b, a) = (b.end(), writing.join().expect("a ends"));
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+    assert!(b.stdout == sent && a.stdout == b"answer");
+}
+
 #[test]
 fn a_command_gets_the_connection_and_its_exit_code_counts() {
     let (server, key) = (Server::start(&[]), Key::new());

@@ -129,6 +129,10 @@ pub(super) struct ConnectArgs {
     /// Tell events as JSON lines on standard output; the connection is closed once it is won
     #[arg(long)]
     pub(super) json: bool,
+    /// Encrypt the connection once it is won; both peers need it
+    #[cfg(feature = "noise")]
+    #[arg(long, conflicts_with_all = ["exec", "ticket"])]
+    pub(super) encrypt: bool,
     /// Run this shell command with the connection as its standard input and output
     #[arg(long, value_name = "COMMAND", group = "use")]
     pub(super) exec: Option<String>,

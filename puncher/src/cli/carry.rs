@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::Context as _;
-use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, copy_buf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, copy_buf};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::args::ConnectArgs;
@@ -22,6 +22,16 @@ pub(super) async fn carry(connection: Connection, args: &ConnectArgs) -> anyhow:
     if let Some(command) = &args.exec {
         return exec(stream, command).await;
     }
+    #[cfg(feature = "noise")]
+    if args.encrypt {
+        let encrypted = crate::noise::Encrypted::new(stream, &super::meeting(args)?).await;
+        return serve(encrypted.context("cannot encrypt the connection")?, args).await;
+    }
+    serve(stream, args).await
+}
+
+/// What may be done with a stream of any kind.
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, args: &ConnectArgs) -> anyhow::Result<ExitCode> {
     if let Some(local) = args.forward {
         forward(stream, local).await?;
     } else if let Some(service) = args.to {
@@ -36,15 +46,15 @@ pub(super) async fn carry(connection: Connection, args: &ConnectArgs) -> anyhow:
 }
 
 /// Ends this half and waits for the peer to end the other, so that nothing under way is lost.
-async fn finish(mut stream: TcpStream) {
+async fn finish(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let _ = stream.shutdown().await;
     let mut rest = [0; 1024];
     while matches!(stream.read(&mut rest).await, Ok(1..)) {}
 }
 
 /// Standard input to the peer, the peer to standard output, until both have ended.
-async fn pipe(stream: TcpStream) -> anyhow::Result<()> {
-    let (from_peer, to_peer) = stream.into_split();
+async fn pipe(stream: impl AsyncRead + AsyncWrite) -> anyhow::Result<()> {
+    let (from_peer, to_peer) = tokio::io::split(stream);
     let from_peer = BufReader::with_capacity(CHUNK, from_peer);
     let stdin = BufReader::with_capacity(CHUNK, tokio::io::stdin());
     let ended = tokio::try_join!(half(stdin, to_peer), half(from_peer, tokio::io::stdout()));
@@ -52,7 +62,7 @@ async fn pipe(stream: TcpStream) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn forward(stream: TcpStream, local: SocketAddrV4) -> anyhow::Result<()> {
+async fn forward(stream: impl AsyncRead + AsyncWrite, local: SocketAddrV4) -> anyhow::Result<()> {
     let listener = TcpListener::bind(local).await.with_context(|| format!("cannot listen on {local}"))?;
     let (client, _) = listener.accept().await.with_context(|| format!("cannot accept on {local}"))?;
     drop(listener);
@@ -60,8 +70,8 @@ async fn forward(stream: TcpStream, local: SocketAddrV4) -> anyhow::Result<()> {
 }
 
 /// Joins two connections, each direction until its source ends.
-async fn join(left: TcpStream, right: TcpStream) -> anyhow::Result<()> {
-    let (from_left, to_left) = left.into_split();
+async fn join(left: impl AsyncRead + AsyncWrite, right: TcpStream) -> anyhow::Result<()> {
+    let (from_left, to_left) = tokio::io::split(left);
     let (from_right, to_right) = right.into_split();
     let forth = half(BufReader::with_capacity(CHUNK, from_left), to_right);
     let back = half(BufReader::with_capacity(CHUNK, from_right), to_left);

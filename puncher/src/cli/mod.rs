@@ -136,14 +136,24 @@ async fn meet(
         let (own, peer) = (read("the own", own)?, read("the peer's", peer)?);
         return Ok(puncher.connect_by_tickets(&own, &peer, &secret).await);
     }
-    let (Some(name), Some(role)) = (args.meeting.clone(), args.role) else {
-        anyhow::bail!("a meeting needs --meeting and --role, or two tickets");
-    };
-    let meeting = Meeting { name, role, secret };
+    let meeting = meeting_with(args, secret)?;
     Ok(match args.peer {
         Some(peer) => puncher.connect_to(&meeting, peer, args.start_in.unwrap_or(Duration::ZERO)).await,
         None => puncher.connect(&meeting).await,
     })
+}
+
+fn meeting_with(args: &ConnectArgs, secret: Secret) -> anyhow::Result<Meeting> {
+    let (Some(name), Some(role)) = (args.meeting.clone(), args.role) else {
+        anyhow::bail!("a meeting needs --meeting and --role, or two tickets");
+    };
+    Ok(Meeting { name, role, secret })
+}
+
+/// The meeting that the arguments name.
+#[cfg(feature = "noise")]
+fn meeting(args: &ConnectArgs) -> anyhow::Result<Meeting> {
+    meeting_with(args, Secret::from_file(&args.key_file)?)
 }
 
 async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {

@@ -151,6 +151,12 @@ impl Driver<'_> {
         self.move_to_an_unspoken_port();
         let own = &mut self.setting.own;
         own.observations.extend(std::mem::take(&mut self.measured).into_values());
+        if let (Kind::Counting, Some(newest)) =
+            (own.kind(), own.observations.last().filter(|_| self.round > 1))
+        {
+            // Towards the peer the port of an earlier round may still have its mapping, and would not get the next one.
+            own.local = newest.local;
+        }
         forget_the_oldest(&mut own.observations);
         let message = Message::Confirm { round: self.round, side: own.clone() };
         self.know_own_endpoints();

@@ -19,6 +19,9 @@
 //! w-th next. That one exists as long as fewer than w others came between. (A window on both sides, i-th socket to i-th
 //! port, would work only if equally many came between on both sides.)
 //!
+//! When the side whose NAT counts is refused, because the other has not begun, it opens the next w ports with SYNs that die on
+//! the way (see `low_ttl`); so the other side dials the last of those, too.
+//!
 //! Cost: one SYN a side, w behind a NAT that counts, and one more for each refusal.
 
 use std::net::SocketAddrV4;
@@ -75,6 +78,9 @@ pub struct Meet {
     hole: Reach,
     changes_port: bool,
     is_drawn: bool,
+    /// Dials of a second window that may still take the place of refused ones, and how far they go.
+    spare: u16,
+    spare_reach: Reach,
     redial: Redial,
 }
 
@@ -88,6 +94,8 @@ impl Meet {
             hole: Reach::Peer,
             changes_port: false,
             is_drawn: false,
+            spare: 0,
+            spare_reach: Reach::Peer,
             redial: Redial::new(seed),
         }
     }
@@ -125,6 +133,26 @@ impl Meet {
 
     fn window(&self, round: u32) -> u16 {
         if self.windowed { window(round) } else { 1 }
+    }
+
+    /// A window that was refused, because the other side has not begun, is opened once more, this time so that nobody hears of
+    /// it; the other side dials its last port as well. Behind a NAT that counts these are the ports after the first window.
+    fn second_window(&mut self, view: &View, window: u16) -> Option<Action> {
+        let counts = |side: &Side| side.kind() == Kind::Counting;
+        (self.spare, self.spare_reach) = (0, view.hole());
+        if !self.windowed
+            || counts(&view.own) == counts(&view.peer)
+            || view.peer.kept_once
+            || view.own.kept_once
+        {
+            return None;
+        }
+        if counts(&view.own) {
+            self.spare = window;
+            return None;
+        }
+        let last = self.predict(&view.peer, 2 * window)?;
+        Some(Action::Dial(Dial::now(self.name, view.own.local.port(), last.endpoint)))
     }
 
     fn predict(&mut self, side: &Side, window: u16) -> Option<Prediction> {
@@ -199,6 +227,7 @@ impl Method for Meet {
         let mut actions = vec![Action::Expect(outlook)];
         actions.extend(listen(self.name, &view.own));
         actions.extend(dials(self.name, &view.own, target, window, Reach::Peer));
+        actions.extend(self.second_window(view, window));
         actions.push(if is_drawn(view) {
             Action::GiveUpIn(view.trips(8, Duration::from_millis(400)))
         } else {
@@ -213,6 +242,10 @@ impl Method for Meet {
             return Vec::new();
         }
         if self.changes_port && matches!(why, Refusal::Reset | Refusal::Unreachable) {
+            if self.spare > 0 {
+                self.spare -= 1;
+                return vec![Action::Dial(Dial { port: 0, reach: self.spare_reach, ..dial })];
+            }
             // Another SYN would leave from another port, where nobody expects it.
             return vec![Action::NextRoundIn(Duration::ZERO)];
         }
@@ -246,13 +279,26 @@ mod tests {
             (Meet::simultaneous_open(1), &[20000, 20001], 20002),
             (Meet::observed_port(1), &[20000, 20001], 20000),
             (Meet::preserved_port(1), &[20000, 20001], 5000),
-            (Meet::sequential(1), &[20000, 20001], 20009),
         ];
         for (mut method, peer, expected) in cases {
             let dials = dials(&method.begin(&view(Role::A, &[6000, 6000], peer)));
             assert_eq!(dials.len(), 1);
             assert_eq!((dials[0].port, dials[0].remote.port()), (5000, expected), "{method:?}");
         }
+    }
+
+    #[test]
+    fn of_a_nat_that_counts_the_last_ports_of_two_windows_are_dialled() {
+        let here = view(Role::A, &[6000, 6000], &[20000, 20001]);
+        let ports: Vec<_> =
+            dials(&Meet::sequential(1).begin(&here)).iter().map(|dial| dial.remote.port()).collect();
+        assert_eq!(ports, [20001 + WINDOW, 20001 + 2 * WINDOW]);
+        let both = view(Role::A, &[20000, 20001], &[20000, 20001]);
+        let dials = dials(&Meet::sequential(1).begin(&both));
+        assert!(
+            dials.iter().all(|dial| dial.remote.port() == 20001 + WINDOW),
+            "each SYN has a port of its own"
+        );
     }
 
     #[test]
@@ -294,6 +340,10 @@ mod tests {
         assert_eq!(dials(&fixed.refused(first, Refusal::Reset))[0].remote, first.remote);
         let mut counting = Meet::sequential(1);
         let first = dials(&counting.begin(&view(Role::A, &[20000, 20001], &[7000, 7000])))[0];
+        for _ in 0..WINDOW {
+            let again = dials(&counting.refused(first, Refusal::Reset));
+            assert_eq!((again[0].port, again[0].reach), (0, Reach::Hops(2)), "a second window, in silence");
+        }
         assert_eq!(counting.refused(first, Refusal::Reset), [Action::NextRoundIn(Duration::ZERO)]);
     }
 
