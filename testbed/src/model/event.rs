@@ -105,6 +105,9 @@ pub struct KernelCheck {
     pub took: Duration,
 }
 
+/// Bytes of a cell's id that its folder is called by; file systems take 255.
+const LONGEST_NAME: usize = 200;
+
 /// All that was seen of a trial and said in it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Artefacts {
@@ -141,15 +144,22 @@ impl Artefacts {
     /// Below the run's folder, where all artefacts lie.
     pub const FOLDER: &str = "cells";
 
-    /// The folder of a trial's artefacts, below the run's: the cell's id with its slashes made harmless, and the number.
+    /// The folder of a trial's artefacts, below the run's: the cell's id made a file name, and the number. It cannot
+    /// lead out of the run's folder, and no two cells have the same.
     #[must_use]
     pub fn folder(cell: &str, number: u32) -> String {
-        let harmless = |c: char| if c.is_ascii_alphanumeric() || "-+=._".contains(c) { c } else { '~' };
-        format!(
-            "{}/{}/trial-{number}",
-            Self::FOLDER,
-            cell.chars().map(harmless).collect::<String>().trim_start_matches('.')
-        )
+        let kept = |c: char| c.is_ascii_alphanumeric() || "-+=._".contains(c);
+        let harmless: String = cell.chars().map(|c| if kept(c) { c } else { '~' }).collect();
+        let name = harmless.trim_start_matches('.');
+        // Slashes become tildes in every id; whatever else changes could make two ids alike.
+        let changed = cell.chars().any(|c| !kept(c) && c != '/') || name.len() != cell.len();
+        if changed || name.len() > LONGEST_NAME || name.is_empty() {
+            // FNV-1a.
+            let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            let hash = cell.bytes().fold(0xcbf2_9ce4_8422_2325, mix);
+            return format!("cells/{}~{hash:016x}/trial-{number}", &name[..name.len().min(LONGEST_NAME)]);
+        }
+        format!("cells/{name}/trial-{number}")
     }
 }
 
@@ -233,4 +243,29 @@ pub enum Event {
         /// How long it took.
         took: Duration,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_id_of_a_cell_leads_out_of_the_run() {
+        assert_eq!(Artefacts::folder("a/b/auto", 3), "cells/a~b/auto/trial-3".replace("b/auto", "b~auto"));
+        let ids = ["..", "../../etc", "/etc", "a~b", "a/b", "", ".", "a\0b", "ü/x", "\u{1b}[2J", "CON:x"];
+        let long = ["x".repeat(300), "x".repeat(301)];
+        let folders: Vec<String> = ids
+            .into_iter()
+            .chain(long.iter().map(String::as_str))
+            .map(|id| Artefacts::folder(id, 1))
+            .collect();
+        for folder in &folders {
+            let parts: Vec<&str> = folder.split('/').collect();
+            assert_eq!((parts.len(), parts[0], parts[2]), (3, "cells", "trial-1"), "{folder}");
+            assert!(!parts[1].starts_with('.') && !parts[1].is_empty() && parts[1].len() < 255, "{folder}");
+            assert!(folder.chars().all(|c| c.is_ascii_graphic() && c != ':'), "{folder}");
+        }
+        let different: std::collections::BTreeSet<_> = folders.iter().collect();
+        assert_eq!(different.len(), folders.len(), "{folders:?}");
+    }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::model::event::{Artefacts, LinkRecord, ProgramLog};
+use crate::model::event::{Artefacts, LinkRecord, NatRecord, ProgramLog};
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::report::ladder::Ladder;
 use crate::report::pcapng::{Heading, LinkName, Pcapng};
@@ -17,6 +17,8 @@ pub const CAPTURE: &str = "capture.pcapng";
 pub const CONNTRACK: &str = "conntrack.txt";
 /// The trial as a sequence diagram, for `testbed explain` and the page of the run.
 pub const LADDER: &str = "ladder.json";
+/// The commands of the programs, and how they ended.
+pub const PROGRAMS: &str = "programs.txt";
 /// How the trial was judged.
 pub const JUDGEMENT: &str = "judgement.txt";
 
@@ -30,19 +32,36 @@ pub fn write(folder: &Path, title: &str, artefacts: &Artefacts) -> io::Result<()
     fs::write(folder.join(CONNTRACK), conntrack(artefacts))?;
     fs::write(folder.join(LADDER), Ladder::of(title, artefacts).to_json())?;
     fs::write(folder.join(JUDGEMENT), format!("{title}\n{}\n", artefacts.judgement))?;
-    for nat in &artefacts.nats {
-        let head = format!("# {} is \"{}\"\n", nat.node, nat.profile);
-        fs::write(folder.join(format!("{}.nft", nat.node)), head.clone() + &nat.ruleset)?;
-        fs::write(folder.join(format!("{}.sysctl", nat.node)), head + &nat.sysctls.join("\n") + "\n")?;
+    fs::write(folder.join(PROGRAMS), programs(&artefacts.programs))?;
+    for program in &artefacts.programs {
+        said(folder, &format!("{}.stdout", program.name), &program.stdout)?;
+        said(folder, &format!("{}.stderr", program.name), &program.stderr)?;
     }
-    artefacts.programs.iter().try_for_each(|program| program_files(folder, program))
+    nats(folder.parent().unwrap_or(folder), &artefacts.nats)
 }
 
-fn program_files(folder: &Path, program: &ProgramLog) -> io::Result<()> {
-    let file = |kind: &str| folder.join(format!("{}.{kind}", program.name));
-    fs::write(file("command"), format!("{}\n{}\n", program.command.join(" "), program.ended))?;
-    fs::write(file("stdout"), &program.stdout)?;
-    fs::write(file("stderr"), &program.stderr)
+/// The NATs are the same in all trials of a cell, and stand beside them.
+fn nats(cell: &Path, nats: &[NatRecord]) -> io::Result<()> {
+    for nat in nats {
+        let rules = cell.join(format!("{}.nft", nat.node));
+        if !rules.exists() {
+            let head = format!("# {} is \"{}\"\n", nat.node, nat.profile);
+            fs::write(rules, head.clone() + &nat.ruleset)?;
+            fs::write(cell.join(format!("{}.sysctl", nat.node)), head + &nat.sysctls.join("\n") + "\n")?;
+        }
+    }
+    Ok(())
+}
+
+/// Each program with its command and its end.
+fn programs(programs: &[ProgramLog]) -> String {
+    let told = |p: &ProgramLog| format!("{}: {}\n  {}\n", p.name, p.command.join(" "), p.ended);
+    programs.iter().map(told).collect()
+}
+
+/// Who said nothing gets no file.
+fn said(folder: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+    if text.is_empty() { Ok(()) } else { fs::write(folder.join(name), text) }
 }
 
 fn capture(title: &str, artefacts: &Artefacts) -> io::Result<Vec<u8>> {
