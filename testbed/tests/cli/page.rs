@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::explain::red_run;
-use crate::lab::{lab_is_possible, possible};
+use crate::lab::{has_tool, lab_is_possible};
 
 /// A phone and a desk.
 const WIDTHS: [u32; 2] = [400, 1200];
@@ -14,7 +14,7 @@ const KEEP: &str = "SCREENSHOTS";
 
 #[test]
 fn the_page_of_a_run_fits_a_phone_and_a_desk() {
-    if !lab_is_possible() || !possible(Command::new("chromium").arg("--version").output()) {
+    if !lab_is_possible() || !has_tool("chromium") {
         return;
     }
     let page = red_run().path().join("run/report.html");

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use super::testbed;
-use crate::lab::{lab_is_possible, possible};
+use crate::lab::{has_tool, lab_is_possible};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -76,7 +76,7 @@ fn runs(words: &str) -> bool {
 
 #[test]
 fn a_shell_has_its_node_its_job_control_and_its_end() {
-    if !lab_is_possible() || !possible(Command::new("script").arg("--version").output()) {
+    if !lab_is_possible() || !has_tool("script") {
         return;
     }
     let mut typist = Typist::at(&format!("{} shell classic {CELL} nat-b", env!("CARGO_BIN_EXE_testbed")));

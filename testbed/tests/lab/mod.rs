@@ -56,3 +56,14 @@ pub(crate) fn possible<T, E: std::fmt::Display>(needed: Result<T, E>) -> bool {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {error}");
     false
 }
+
+/// Whether a tool is installed that only bears witness. Says so loudly if not, and fails nowhere for that.
+pub(crate) fn has_tool(name: &str) -> bool {
+    let found = std::process::Command::new(name).arg("--version").output().is_ok();
+    if !found {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("a test").to_owned();
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {name} is not installed");
+    }
+    found
+}

@@ -9,7 +9,7 @@ use std::process::Command;
 use testbed::report::artefacts;
 
 use super::{Kept, act, all_have};
-use crate::lab::{lab_is_possible, possible};
+use crate::lab::{has_tool, lab_is_possible};
 use testbed::model::cause::Cause;
 
 /// A frame as the file has it.
@@ -119,7 +119,7 @@ fn told(kept: &Kept) -> (Account, String, String) {
 
 /// The file opens without a complaint, and all its frames are there.
 fn tshark(file: &Path, frames: usize) {
-    if !possible(Command::new("tshark").arg("--version").output()) {
+    if !has_tool("tshark") {
         return;
     }
     let mut command = Command::new("tshark");
