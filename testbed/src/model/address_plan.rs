@@ -23,6 +23,9 @@ pub const RENDEZVOUS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113
 /// Second endpoint of the rendezvous server: another address and another port.
 pub const RENDEZVOUS_ALT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 2), 7001);
 
+/// Where the connections of neighbours go: discard (RFC 863), and nobody listens there.
+pub const DISCARD: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 9);
+
 /// Everything that `lab` needs to build a topology.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AddressPlan {

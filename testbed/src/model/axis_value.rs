@@ -35,19 +35,41 @@ impl std::fmt::Display for Order {
 #[must_use]
 pub fn keys(topology: &Topology) -> Vec<String> {
     let nats = topology.of_kind(NodeKind::Nat).map(NodeName::to_string);
-    nats.chain(COMMON.iter().map(AxisKey::to_string)).collect()
+    let busy = Some(AxisKey::Neighbours).filter(|_| !neighbours(topology).is_empty());
+    nats.chain(COMMON.iter().chain(&busy).map(AxisKey::to_string)).collect()
 }
 
 /// The axis of that name, if a suite over this topology may have it.
 #[must_use]
 pub fn key(name: &str, topology: &Topology) -> Option<AxisKey> {
     let nat = topology.of_kind(NodeKind::Nat).find(|nat| nat.as_str() == name);
-    let common = || COMMON.iter().find(|key| key.to_string() == name);
-    nat.map(|nat| AxisKey::Nat(nat.clone())).or_else(|| common().cloned())
+    let common = || COMMON.iter().find(|key| key.to_string() == name).cloned();
+    let busy = || {
+        Some(AxisKey::Neighbours).filter(|key| key.to_string() == name && !neighbours(topology).is_empty())
+    };
+    nat.map(|nat| AxisKey::Nat(nat.clone())).or_else(common).or_else(busy)
 }
 
 /// The axes that every topology has.
 const COMMON: [AxisKey; 5] = [AxisKey::Method, AxisKey::Skew, AxisKey::Delay, AxisKey::Loss, AxisKey::Order];
+
+/// The most connections a second that a neighbour may open: more are not opened evenly.
+const BUSIEST: f64 = 1000.0;
+
+/// The hosts that are not peers and open connections of their own.
+#[must_use]
+pub fn neighbours(topology: &Topology) -> Vec<&NodeName> {
+    topology.of_kind(NodeKind::Host).filter(|host| host.as_str().starts_with("neighbour")).collect()
+}
+
+/// Reads how many connections a second are opened.
+///
+/// # Errors
+/// A sentence that names the text.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|rate| (0.0..=BUSIEST).contains(rate));
+    number.ok_or_else(|| format!("\"{text}\" is not a number of connections a second, 0 to {BUSIEST}"))
+}
 
 /// Checks a value of any axis but those of names.
 ///
@@ -60,6 +82,7 @@ pub fn check(key: &AxisKey, text: &str) -> Result<(), String> {
         AxisKey::Delay => quantity::duration(text).map(drop),
         AxisKey::Loss => quantity::probability(text).map(drop),
         AxisKey::Order => order(text).map(drop),
+        AxisKey::Neighbours => rate(text).map(drop),
     }
 }
 
@@ -95,6 +118,12 @@ impl Cell {
     #[must_use]
     pub fn loss(&self) -> Option<f64> {
         quantity::probability(self.value(&AxisKey::Loss)?).ok()
+    }
+
+    /// Connections a second that each neighbour opens.
+    #[must_use]
+    pub fn neighbours(&self) -> Option<f64> {
+        rate(self.value(&AxisKey::Neighbours)?).ok()
     }
 
     /// In which order the first punching SYNs are delivered.

@@ -22,11 +22,24 @@ macro_rules! embedded {
 }
 
 /// The suites, in the order in which they are listed.
-pub const SUITES: &[Embedded] = embedded!("classic", "matrix", "reach", "auto-vs-methods", "timing");
+pub const SUITES: &[Embedded] = embedded!(
+    "classic",
+    "matrix",
+    "predictability",
+    "reach",
+    "auto-vs-methods",
+    "timing",
+    "order",
+    "unsolicited",
+    "cgn",
+    "hairpin",
+    "noise",
+    "full"
+);
 
 /// The topologies, in the order in which they are listed.
 pub const TOPOLOGIES: &[Embedded] =
-    embedded!("pair", "far", "same-nat", "lan", "layers", "triple", "cgn", "same-cgn", "noisy");
+    embedded!("pair", "far", "same-nat", "lan", "layers", "triple", "behind-cgn", "same-cgn", "noisy");
 
 /// The one of that name.
 #[must_use]

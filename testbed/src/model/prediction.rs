@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::axis_value;
 use crate::model::behavior::Behavior;
 use crate::model::catalogue::Catalogue;
 use crate::model::outcome::Expectation;
@@ -16,7 +17,7 @@ use crate::model::topology::{NodeKind, NodeName, Topology};
 pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Option<Expectation> {
     let part = suite.part(cell);
     let way = Way::between(&part.topology, "peer-a", "peer-b")?;
-    theory::expect(&Situation {
+    let situation = Situation {
         a: behaviors(&part.topology, cell, catalogue, &way.up)?,
         b: behaviors(&part.topology, cell, catalogue, &way.down)?,
         common: behaviors(&part.topology, cell, catalogue, &part.topology.path_to_core(&way.top))?,
@@ -25,7 +26,66 @@ pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Option<Expec
         budget: part.budget,
         skew_ms: cell.skew().map_or(0.0, |skew| skew.as_secs_f64() * 1e3),
         trip: way.trip(&part.topology, cell.delay()),
+    };
+    disturbed(&situation, competitors(&part.topology, &way, cell, situation.trip))
+}
+
+/// Trips from the moment when a peer's own mappings are measured until its punching SYN makes another one: to the
+/// server and back twice, for the handshake of the measuring connections and for what they carry.
+const TRIPS_BETWEEN: f64 = 2.0;
+
+/// … and what the programs take for it.
+const WORK_BETWEEN: Duration = Duration::from_millis(3);
+
+/// Competing mappings that are reckoned with at most: no method finds its way among more.
+const MANY: u32 = 128;
+
+/// Mappings that neighbours are expected to make on each side between measurement and punch.
+fn competitors(topology: &Topology, way: &Way, cell: &Cell, trip: Duration) -> [f64; 2] {
+    let rate = cell.neighbours().unwrap_or_default();
+    let between = trip.as_secs_f64() * TRIPS_BETWEEN + WORK_BETWEEN.as_secs_f64();
+    [&way.up, &way.down].map(|side| {
+        let above =
+            |host: &&&NodeName| topology.nats_above(host).first().is_some_and(|nat| side.contains(nat));
+        let hosts = axis_value::neighbours(topology);
+        rate * between * hosts.iter().filter(above).count() as f64
     })
+}
+
+/// A difference of probabilities that comes of rounding, and of what is left out beyond [`MANY`].
+const NOTHING: f64 = 1e-9;
+
+/// What theory says where neighbours make so many mappings on average, each side's number being a Poisson variable.
+fn disturbed(situation: &Situation<'_>, means: [f64; 2]) -> Option<Expectation> {
+    let quiet = theory::expect(situation)?;
+    if means == [0.0, 0.0] {
+        return Some(quiet);
+    }
+    let [a, b] = means.map(poisson);
+    let mut probability = 0.0;
+    for (competing_a, chance_a) in (0..).zip(&a) {
+        for (competing_b, chance_b) in (0..).zip(&b) {
+            let situation = Situation { competing: [competing_a, competing_b], ..situation.clone() };
+            probability += chance_a * chance_b * theory::expect(&situation)?.probability;
+        }
+    }
+    if (probability - quiet.probability).abs() < NOTHING {
+        return Some(quiet);
+    }
+    let because = format!(
+        "{}, as long as no neighbour takes it first: between measurement and punch they open {:.1} connections \
+         behind NAT-a and {:.1} behind NAT-b on average",
+        quiet.because, means[0], means[1]
+    );
+    Some(Expectation { probability: probability.clamp(0.0, 1.0), because })
+}
+
+/// The probabilities of 0, 1, 2, … events where `mean` are expected; what lies beyond [`MANY`] is left out.
+fn poisson(mean: f64) -> Vec<f64> {
+    let next = |(number, chance): &(u32, f64)| Some((number + 1, chance * mean / f64::from(number + 1)));
+    let all = std::iter::successors(Some((0, (-mean).exp())), next).take_while(|(number, _)| *number <= MANY);
+    // Nothing follows when nothing is expected.
+    all.map(|(_, chance)| chance).take_while(|chance| *chance > 1e-12 || mean > 1.0).collect()
 }
 
 /// The way from one node to another: up to the node that carries both, and down again.
@@ -77,7 +137,43 @@ fn behaviors<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::behavior::{Allocation, Mapping};
     use crate::model::{embedded, topology_file};
+
+    #[test]
+    fn expected_numbers_of_neighbours_connections_are_those_in_the_books() {
+        assert_eq!(poisson(0.0), [1.0]);
+        let three = poisson(3.0);
+        assert!((three[0] - 0.049_787).abs() < 1e-6 && (three[2] - 0.224_042).abs() < 1e-6, "{three:?}");
+        assert!((three.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_counting_nat_fades_with_its_neighbours_and_a_preserving_one_does_not() {
+        let counts = Behavior {
+            mapping: Mapping::AddressAndPortDependent,
+            allocation: Allocation::Sequential { step: 1 },
+            ..Behavior::port_preserving()
+        };
+        let keeps = Behavior::port_preserving();
+        let chance = |nat: &Behavior, mean: f64| {
+            let situation = Situation {
+                a: vec![nat],
+                b: vec![&keeps],
+                common: Vec::new(),
+                competing: [0, 0],
+                method: "simultaneous-open",
+                budget: Default::default(),
+                skew_ms: 0.0,
+                trip: Duration::from_millis(10),
+            };
+            disturbed(&situation, [mean, mean]).expect("a known method").probability
+        };
+        for mean in [0.0_f64, 0.5, 2.0, 6.0] {
+            assert!((chance(&counts, mean) - (-mean).exp()).abs() < 1e-9, "{mean}");
+            assert!((chance(&keeps, mean) - 1.0).abs() < f64::EPSILON, "{mean}");
+        }
+    }
 
     #[test]
     fn a_trip_crosses_both_wires() {

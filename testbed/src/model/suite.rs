@@ -65,6 +65,8 @@ pub enum AxisKey {
     Loss,
     /// The order in which the first punching SYNs are delivered: `free`, `a-first`, `b-first`, `crossing`.
     Order,
+    /// Connections a second that the other hosts behind a NAT open, the topology's `neighbour…` each as many.
+    Neighbours,
 }
 
 /// What one side may spend in a trial. Theory uses these, never a program's own account.
@@ -179,6 +181,7 @@ impl fmt::Display for AxisKey {
             Self::Delay => f.write_str("delay"),
             Self::Loss => f.write_str("loss"),
             Self::Order => f.write_str("order"),
+            Self::Neighbours => f.write_str("neighbours"),
         }
     }
 }

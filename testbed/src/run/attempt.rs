@@ -20,6 +20,7 @@ use crate::model::template::Values;
 use crate::model::topology::NodeName;
 use crate::run::account::{self, End};
 use crate::run::judge::{Case, Judgement, Rendezvous, judge};
+use crate::run::neighbours::disturb;
 use crate::run::oracle::{Declared, Turning};
 use crate::run::ordering::Ordering;
 use crate::run::pool::{Pool, Stocked};
@@ -120,14 +121,11 @@ impl Scene<'_> {
         let order = self.ready.cell.order().unwrap_or_default();
         let ordering = Ordering::arm(lab, order, [&a, &b], deadline)?;
         let mut cast = Cast::default();
-        let mut fault =
-            self.start(lab, &key, &mut cast).await.err().map(|e| Cause::LabError.because(e.to_string()));
-        let deadline = Instant::now() + self.part().budget.deadline + GRACE;
-        if fault.is_none() {
-            for running in &mut cast.peers {
-                running.wait_until(deadline).await?;
-            }
-        }
+        let broken = |error: Error| Cause::LabError.because(error.to_string());
+        let mut fault = tokio::select! {
+            ended = self.perform(lab, &key, &mut cast) => ended.err().map(broken),
+            disturbed = disturb(lab, self.ready, self.seed) => disturbed.err().map(broken),
+        };
         let took = began.elapsed();
         if let Some(ordering) = ordering {
             fault = fault.or(ordering.fault().await.map(|why| Cause::LabError.because(why)));
@@ -140,6 +138,16 @@ impl Scene<'_> {
         let peers = [end(0), end(1)];
         let programs = cast.peers.into_iter().chain(cast.server).collect();
         Ok(Performance { evidence, peers, programs, took, fault })
+    }
+
+    /// Starts the programs of the trial and waits until the peers have ended, or their time is up.
+    async fn perform(&self, lab: &Lab, key: &KeyFile, cast: &mut Cast) -> Result<()> {
+        self.start(lab, key, cast).await?;
+        let deadline = Instant::now() + self.part().budget.deadline + GRACE;
+        for running in &mut cast.peers {
+            running.wait_until(deadline).await?;
+        }
+        Ok(())
     }
 
     /// Starts the programs of the trial, as far as they can be started.

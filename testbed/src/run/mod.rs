@@ -10,6 +10,7 @@ pub mod environment;
 mod hold;
 pub mod judge;
 pub mod kernel_checks;
+mod neighbours;
 pub mod oracle;
 mod ordering;
 mod pool;

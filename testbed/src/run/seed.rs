@@ -68,6 +68,12 @@ impl TrialSeed {
         self.stream(7).random()
     }
 
+    /// What decides when a neighbour, the `number`th, opens its connections.
+    #[must_use]
+    pub fn neighbour(&self, number: u64) -> ChaCha8Rng {
+        self.stream(8 + number)
+    }
+
     fn stream(&self, number: u64) -> ChaCha8Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(self.0);
         rng.set_stream(number);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::model::address_plan::{AddressPlan, RENDEZVOUS, RENDEZVOUS_ALT};
+use crate::model::address_plan::{AddressPlan, DISCARD, RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::evidence::{CtEvent, Direction, Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 use crate::model::topology::{NodeName, Topology};
@@ -231,6 +231,10 @@ type Identity = (u32, u32, u8, u32);
 impl Reader {
     fn sent(&mut self, story: &mut Story, from: Who, frame: &Frame, index: usize, packet: Packet) {
         let Some(segment) = packet.tcp() else { return };
+        // A neighbour's, behind the same NAT: none of the peer's mappings comes from it.
+        if packet.destination == DISCARD {
+            return;
+        }
         if segment.flags.is_opening() {
             story.opened.entry(from).or_default().push((frame.entered, packet.tuple()));
         }

@@ -1,0 +1,68 @@
+//! The axis `neighbours`: hosts behind the same NATs as the peers open connections at random moments.
+//!
+//! Each sends real SYNs from fresh ports to a port of the core where nobody listens, as a Poisson process: the waits
+//! between them are drawn from the trial's seed. A NAT makes a mapping for each.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::time::{Instant, sleep_until};
+
+use crate::kernel::error::{Error, Result};
+use crate::lab::{Lab, Node};
+use crate::model::address_plan::DISCARD;
+use crate::model::axis_value;
+use crate::run::seed::TrialSeed;
+use crate::run::setting::Ready;
+
+/// Sockets that are opened at a time: entering a namespace costs more than a socket.
+const BATCH: usize = 32;
+
+/// Opens connections from all neighbours until it is dropped; for ever without any.
+///
+/// # Errors
+/// When a socket cannot be had.
+pub(super) async fn disturb(lab: &Lab, ready: &Ready, seed: &TrialSeed) -> Result<()> {
+    let rate = ready.cell.neighbours().unwrap_or_default();
+    if rate > 0.0 {
+        let hosts = (0..).zip(axis_value::neighbours(&ready.part.topology));
+        let all = hosts.map(async |(number, host)| open(lab.node(host)?, rate, seed.neighbour(number)).await);
+        let ended: Result<Vec<()>> = join_all(all).await.into_iter().collect();
+        ended?;
+    }
+    std::future::pending().await
+}
+
+/// Opens connections from one host, `rate` a second.
+async fn open(node: &Node, rate: f64, mut random: ChaCha8Rng) -> Result<()> {
+    let remote = DISCARD.into();
+    let mut sockets = Vec::new();
+    let mut due = Instant::now();
+    loop {
+        // The wait until the next event of a Poisson process; 1 - x is never 0.
+        let wait = -(1.0 - random.random::<f64>()).ln() / rate;
+        due += Duration::from_secs_f64(wait);
+        sleep_until(due).await;
+        if sockets.is_empty() {
+            sockets = batch(node)?;
+        }
+        if let Some(socket) = sockets.pop() {
+            // That it is under way, or refused, is all that is wanted: the SYN has left, and closing sends nothing.
+            let _ = socket.connect(&remote);
+        }
+    }
+}
+
+fn batch(node: &Node) -> Result<Vec<Socket>> {
+    let socket = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        std::io::Result::Ok(socket)
+    };
+    let tried = || format!("open sockets in \"{}\"", node.name());
+    let made = node.enter(|_| (0..BATCH).map(|_| socket()).collect::<std::io::Result<Vec<_>>>())?;
+    made.map_err(|why| Error::io(tried(), "socket", &why))
+}
