@@ -29,6 +29,7 @@ use crate::run::request::{Keep, Request};
 use crate::run::seed::TrialSeed;
 use crate::run::setting::{Ready, peer};
 use crate::run::story::{Vantage, Who};
+use crate::run::tracked;
 
 /// How long after its deadline a program may still tell its result.
 const GRACE: Duration = Duration::from_millis(500);
@@ -197,7 +198,11 @@ impl Scene<'_> {
             account::read(claim, stdout, peers[i].end)
         });
         let mut judgement = self.judgement(stocked.lab.plan(), &evidence, &said);
-        if let Some(fault) = fault {
+        let tracked = || {
+            let (catalogue, plan) = (&self.request.catalogue, stocked.lab.plan());
+            tracked::contradiction(catalogue, plan, &stocked.setting, &evidence)
+        };
+        if let Some(fault) = fault.or_else(tracked) {
             judgement.outcome = Outcome::Error(fault);
         }
         let outcome = judgement.outcome.clone();

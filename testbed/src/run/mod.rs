@@ -24,6 +24,7 @@ pub mod seed;
 mod session;
 mod setting;
 pub mod story;
+mod tracked;
 pub mod verdict;
 
 pub use hold::hold;
