@@ -100,9 +100,12 @@ impl Inquiry<'_> {
         let packets = tracking::packets(self.evidence);
         let made = |event: &CtEvent| {
             let seen = packets.get(&pair(event.entry.reply)).map_or(&[][..], Vec::as_slice);
-            let syns = seen.iter().filter(|seen| seen.at <= event.at && seen.flags.is_opening());
-            // Outward, a packet is on its link from when it entered it, and that is before it is let go.
-            syns.map(|seen| self.evidence.frames[seen.frame].entered).max().unwrap_or(event.at)
+            // Outward, a packet was made before its link took it, and its link lets go of it only later.
+            let entered = seen
+                .iter()
+                .filter(|seen| seen.flags.is_opening())
+                .map(|seen| self.evidence.frames[seen.frame].entered);
+            entered.filter(|entered| *entered <= event.at).max().unwrap_or(event.at)
         };
         let mut live: Vec<CtEntry> = Vec::new();
         for event in self.evidence.conntrack.iter().filter(|e| e.node == *node) {

@@ -13,7 +13,7 @@ const PEER: &str = r#"["{puncher}", "connect", "--json", "--rendezvous", "{rende
 #[test]
 fn reset_by_host() {
     let a = "at 600; dial; at 1700; fail";
-    let b = "dial server=9; at 100; close; at 1300; dial; at 1700; fail";
+    let b = "dial server=13; at 100; close; at 1300; dial; at 1700; fail";
     provoked(Cause::ResetByHost, ["port-preserving", "full-cone"], [a, b], "");
 }
 

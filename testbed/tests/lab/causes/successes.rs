@@ -38,7 +38,7 @@ fn one_side_late() {
 #[test]
 fn accepted_by_a_listener() {
     if lab_is_possible() {
-        let b = "listen; dial server=9; talk";
+        let b = "listen; dial server=13; talk";
         let kept = act(["port-preserving", "full-cone"], ["at 500; dial; talk", b], "");
         all_came_about(&kept, |how| how == How::Accepted);
     }

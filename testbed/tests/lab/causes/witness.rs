@@ -163,7 +163,7 @@ fn who_refused_first_is_who_the_packets_say() {
     }
     let late = ["dial; at 1200; fail", "at 800; dial; at 1200; fail"];
     let slow = "delay = [\"60ms\"]\n";
-    let host = ["at 600; dial; at 1700; fail", "dial server=9; at 100; close; at 1300; dial; at 1700; fail"];
+    let host = ["at 600; dial; at 1700; fail", "dial server=13; at 100; close; at 1300; dial; at 1700; fail"];
     for (nats, scripts, judged, maker) in [
         (["reset", "reset"], late, "reset by NAT", "nat-b"),
         (["icmp", "icmp"], late, "ICMP from NAT", "nat-b"),
