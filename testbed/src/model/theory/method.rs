@@ -25,7 +25,7 @@ pub(super) const HAIRPIN: &str = "hairpin";
 /// Mappings of other hosts that the largest window still covers: it has 64 ports.
 const WIDEST_WINDOW: u32 = 63;
 
-/// Spraying stops when it misses once in so many times.
+/// Spraying stops when it misses once in so many times, and the last free ports of a pool are found almost surely.
 const ENOUGH: f64 = 1.0 - 1e-6;
 
 /// SYNs that `auto` spends before it sprays: listening and looking for a way from within.
@@ -207,7 +207,7 @@ impl Pair<'_> {
         let (probability, because) = match pools {
             [None, None] => return self.meet(),
             [Some(a), Some(b)] => (
-                both_sides_draw(a, b, syns, syns),
+                both_sides_draw(a, b, syns, syns).min(ENOUGH),
                 format!(
                     "both sides draw {syns} times, from {} and {} ports, for one that was agreed",
                     a.ports(),
