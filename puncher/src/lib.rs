@@ -21,6 +21,7 @@ pub mod puncher;
 pub mod rendezvous;
 pub mod secret;
 pub mod socket;
+mod spoil;
 mod table;
 pub mod ticket;
 mod trace;

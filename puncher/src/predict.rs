@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use rand::{Rng, RngExt};
 
 use crate::classify::{Allocation, ENOUGH_FOR_A_RANGE, Observation, allocation};
+use crate::spoil::{self, Fault};
 
 /// Ports a NAT of the Linux kernel draws from when it draws at random: 1024 to 65535 (`nf_nat_l4proto_unique_tuple`).
 pub const RANDOM_POOL: u32 = 64_512;
@@ -38,7 +39,8 @@ pub fn predict(observations: &[Observation], skipped: u16, rng: &mut impl Rng) -
         Allocation::Observed => (kept, 1.0, format!("the same external port in {count} mappings")),
         Allocation::Sequential { step } => {
             let last = last.external.port();
-            let port = next_port(last, step.saturating_mul(i32::from(skipped) + 1));
+            let ahead = i32::from(skipped) + if spoil::is(Fault::WrongDelta) { 2 } else { 1 };
+            let port = next_port(last, step.saturating_mul(ahead));
             (port, 1.0, format!("sequential: {step:+} seen in {count} mappings, the last was {last}"))
         }
         Allocation::Random | Allocation::KeptOnce => {

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::handshake::{Agreement, Ends, HandshakeError, OwnEndpoints};
 use crate::method::Dial;
 use crate::socket::{self, Reach, Refusal};
+use crate::spoil::{self, Fault};
 
 /// How long role b keeps streams that were not chosen, for role a to close them first.
 const LOSERS_STAY: Duration = Duration::from_secs(1);
@@ -211,7 +212,13 @@ async fn attempt(
         Ok(stream) => stream,
         Err(error) => return Done::Refused(dial, Refusal::from(&error)),
     };
-    match socket::settled(&stream).await {
+    let settled = if spoil::is(Fault::EarlyDrop) {
+        let early = tokio::time::timeout(spoil::EARLY, socket::settled(&stream)).await;
+        early.unwrap_or(Err(Refusal::Other(libc::ETIMEDOUT)))
+    } else {
+        socket::settled(&stream).await
+    };
+    match settled {
         Ok(()) => {
             up.store(true, Ordering::Relaxed);
             handshake.perform(stream, dial).await

@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::method::{Action, Dial};
 use crate::socket::Refusal;
+use crate::spoil::{self, Fault};
 
 /// The least spread: on a path of almost no delay a redial at once would only spend the budget.
 const LEAST: Duration = Duration::from_millis(2);
@@ -52,7 +53,7 @@ impl Redial {
 
     /// The same dial again; nothing when its endpoints are connected already or the system has no room.
     pub fn again(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
-        if matches!(why, Refusal::InUse | Refusal::Other(_)) {
+        if matches!(why, Refusal::InUse | Refusal::Other(_)) || spoil::is(Fault::NoRedial) {
             return Vec::new();
         }
         vec![Action::Dial(Dial { after: self.delay(), ..dial })]
