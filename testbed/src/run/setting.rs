@@ -136,11 +136,12 @@ impl Ready {
         conditions
     }
 
-    /// Where a refused SYN is answered, or an order is asked for, half a trip decides; elsewhere hardly anything does.
+    /// Where a refused SYN is answered, or SYNs are to cross, half a trip decides; elsewhere hardly anything does. That one
+    /// SYN comes before the other is exact however late both are: the second is held until the first has arrived.
     fn tolerated_lateness(&self) -> Duration {
         let answers = |nat: &Behavior| nat.unsolicited_syn != UnsolicitedSyn::Drop;
-        let ordered = self.cell.order().unwrap_or_default() != Order::Free;
-        if ordered || self.a.iter().chain(&self.b).chain(self.common.values()).any(answers) {
+        let crossing = self.cell.order() == Some(Order::Crossing);
+        if crossing || self.a.iter().chain(&self.b).chain(self.common.values()).any(answers) {
             (self.trip / 2).max(Duration::from_millis(1))
         } else {
             LATENESS_TOLERATED

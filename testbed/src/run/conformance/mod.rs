@@ -3,6 +3,7 @@
 //! Each check is a named requirement with the packets that it sends. What a NAT should be found to do follows from its
 //! declared behaviour, so that a surprise either way is seen. The words of a requirement are the RFC's own.
 
+mod outbound;
 mod rfc5382;
 mod rfc6888;
 mod rfc7857;
@@ -128,7 +129,7 @@ fn pass_if(passes: bool) -> Verdict {
 
 /// Every check, in the order of the RFCs.
 pub fn checks() -> impl Iterator<Item = &'static Check> {
-    rfc5382::CHECKS.iter().chain(rfc7857::CHECKS).chain(rfc6888::CHECKS)
+    rfc5382::CHECKS.iter().chain([&outbound::CHECK]).chain(rfc7857::CHECKS).chain(rfc6888::CHECKS)
 }
 
 /// Measures a NAT against every requirement.
