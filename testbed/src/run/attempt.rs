@@ -50,11 +50,16 @@ struct Performance {
     fault: Option<Failure>,
 }
 
+/// The share of a peer's time that the other may be started late: a machine that takes longer tells nothing about NATs.
+const MOST_APART: u32 = 4;
+
 /// The programs of a trial that were started.
 #[derive(Default)]
 struct Cast {
     peers: Vec<Running>,
     server: Option<Running>,
+    /// How much later than the first peer the second one ran.
+    apart: Duration,
 }
 
 /// A peer's end.
@@ -128,6 +133,10 @@ impl Scene<'_> {
             disturbed = disturb(lab, self.ready, self.seed) => disturbed.err().map(broken),
         };
         let took = began.elapsed();
+        if cast.apart > self.part().budget.deadline / MOST_APART {
+            let why = format!("peer b was started {:.1} s after peer a", cast.apart.as_secs_f64());
+            fault = fault.or(Some(Cause::MachineTooSlow.because(why)));
+        }
         if let Some(ordering) = ordering {
             fault = fault.or(ordering.fault().await.map(|why| Cause::LabError.because(why)));
         }
@@ -165,7 +174,9 @@ impl Scene<'_> {
                 peer(&self.part().topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
             let values = self.values(lab.plan(), who, &key.path, begin)?;
             let command = self.command(&program.peer, &values)?;
+            let starting = Instant::now();
             cast.peers.push(programs::start(lab.node(&name)?, name.as_str(), command).await?);
+            cast.apart = starting.elapsed();
         }
         Ok(())
     }
