@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::cli::args::{Format, PlanArgs, ReportArgs};
 use crate::cli::failure::Failure;
+use crate::cli::kernel;
 use crate::cli::rights::Rights;
 use crate::cli::select;
 use crate::kernel::{preflight, user_namespace};
@@ -14,6 +15,7 @@ use crate::model::embedded::{SUITES, TOPOLOGIES};
 use crate::model::{prediction, topology_file};
 use crate::report::plan::Plan;
 use crate::report::{csv, folder, github, html, junit, machine, markdown, terminal};
+use crate::run::kernel_checks;
 
 /// `testbed list`.
 ///
@@ -29,6 +31,8 @@ pub fn list() -> Result<ExitCode, Failure> {
         let (name, summary) = (suite.name, suite.summary);
         lines.push(format!("  {name:20} {summary} ({} cells, {trials} trials)", cells.len()));
     }
+    let checks = kernel_checks::checks().count();
+    lines.push(format!("  {:20} what the kernel's own NAT does ({checks} checks; no plan)", kernel::SUITE));
     lines.push("topologies".to_owned());
     for embedded in TOPOLOGIES {
         let topology = topology_file::parse(embedded.file, embedded.text)?;
