@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
+use crate::model::address_plan::{DISCARD, RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::evidence::{Direction, Evidence, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, Segment, TcpFlags};
 use crate::run::story::Vantage;
@@ -44,7 +44,7 @@ impl Inside {
         let mut known: BTreeMap<u32, usize> = BTreeMap::new();
         for (index, frame) in evidence.frames.iter().enumerate() {
             let Some(packet) = Packet::of(frame) else { continue };
-            let Some(segment) = packet.tcp() else { continue };
+            let Some(segment) = packet.tcp().filter(|_| !is_of_neighbour(&packet)) else { continue };
             if frame.link == vantage.link {
                 if frame.direction == Direction::Up
                     && let Some(place) = known.get(&segment.sequence)
@@ -158,6 +158,11 @@ pub(super) fn other_address(evidence: &Evidence, vantage: &Vantage) -> Option<(u
 fn is_shared(address: Ipv4Addr) -> bool {
     let [a, b, ..] = address.octets();
     a == 100 && (64..128).contains(&b)
+}
+
+/// What a neighbour sends for noise, perhaps from the peer's own host, is nothing of the peer's.
+fn is_of_neighbour(packet: &Packet) -> bool {
+    packet.destination == DISCARD || packet.source == DISCARD
 }
 
 pub(super) fn is_server(address: Ipv4Addr) -> bool {

@@ -53,6 +53,7 @@ pub(super) fn one_sided(case: &Case<'_>, finished: Who, flow: &Flow) -> Found {
     let (done, not) = (finished.letter(), finished.other().letter());
     let found = match case.said(finished.other()) {
         Said::Failure(why) => {
+            let why = first_line(why);
             let detail = format!("peer {done} holds the connection {}; peer {not} refused it: {why}", flow.a);
             Found::new(Cause::AuthenticationRefused, detail)
         }
@@ -141,7 +142,7 @@ impl<'a> Inquiry<'a> {
             }
             None => {
                 let why = Who::BOTH.into_iter().find_map(|w| match self.case.said(w) {
-                    Said::Failure(why) => Some(format!("peer {} says: {why}", w.letter())),
+                    Said::Failure(why) => Some(format!("peer {} says: {}", w.letter(), first_line(why))),
                     _ => None,
                 });
                 let why = why.unwrap_or_else(|| "neither says why".to_owned());
@@ -286,6 +287,11 @@ impl<'a> Inquiry<'a> {
 
 fn vantage<'a>(case: &Case<'a>, who: Who) -> &'a Vantage {
     if who == Who::A { case.a } else { case.b }
+}
+
+/// What a program says of itself may be long.
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 /// `a's SYN from X to Y`.
