@@ -7,9 +7,11 @@ use tokio::runtime::Handle;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::link::Links;
+use crate::kernel::ruleset::Nft;
 use crate::kernel::sysctl::Sysctl;
 use crate::lab::ground::FIRST_DEVICE;
 use crate::lab::handle::Lab;
+use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::lab::node::at;
 use crate::model::address_plan::{DevicePlan, NodePlan};
 use crate::model::topology::NodeName;
@@ -26,12 +28,16 @@ impl Lab {
         self.node(node)?.forget()
     }
 
-    /// The provider gives a NAT another address; the old one leads nowhere from then on. Mappings that masquerading made
-    /// end with the old address; rules that name it need to be made anew. Returns the new address.
+    /// The provider gives a NAT another address, and the NAT makes its rules anew, as `rules` says for where it stands
+    /// then. The old address leads nowhere. Returns the new one.
     ///
     /// # Errors
-    /// When the node has no address on a way up, or the kernel refuses.
-    pub async fn renumber(&self, node: &NodeName) -> Result<Ipv4Addr> {
+    /// When the node has no address on a way up, or the kernel or nft refuses.
+    pub async fn renumber(
+        &self,
+        node: &NodeName,
+        rules: impl FnOnce(&NatSite) -> Result<NatConfig>,
+    ) -> Result<Ipv4Addr> {
         let plan = self.plan.nodes.get(node);
         let way_up = plan.and_then(|plan| Some((plan, plan.devices.first()?.address?)));
         let (plan, old) =
@@ -45,6 +51,9 @@ impl Lab {
             routes_again(&links, plan).await
         };
         change.await.map_err(at(node))?;
+        let config = rules(&NatSite { wan: new, lans: self.plan.networks_below(node) })?;
+        self.node(node)?.enter(|inside| Nft::get().replace(inside, &config.ruleset))?.map_err(at(node))?;
+        self.restart_nat(node)?;
         Ok(new)
     }
 

@@ -31,6 +31,28 @@ impl std::fmt::Display for Order {
     }
 }
 
+/// What goes wrong while both peers' first punching SYNs are on their way, past their own NATs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Trouble {
+    /// Nothing.
+    #[default]
+    None,
+    /// The link of a's outermost NAT loses everything for a second.
+    LinkDown,
+    /// A's outermost NAT restarts and has forgotten all mappings.
+    NatRestarts,
+    /// A's outermost NAT gets another address.
+    NatRenumbered,
+}
+
+/// Each trouble by its name.
+const TROUBLES: [(&str, Trouble); 4] = [
+    ("none", Trouble::None),
+    ("link-a-down", Trouble::LinkDown),
+    ("nat-a-restarts", Trouble::NatRestarts),
+    ("nat-a-renumbered", Trouble::NatRenumbered),
+];
+
 /// Every axis that a suite over this topology may have, by name.
 #[must_use]
 pub fn keys(topology: &Topology) -> Vec<String> {
@@ -51,7 +73,18 @@ pub fn key(name: &str, topology: &Topology) -> Option<AxisKey> {
 }
 
 /// The axes that every topology has.
-const COMMON: [AxisKey; 5] = [AxisKey::Method, AxisKey::Skew, AxisKey::Delay, AxisKey::Loss, AxisKey::Order];
+const COMMON: [AxisKey; 10] = [
+    AxisKey::Method,
+    AxisKey::Skew,
+    AxisKey::Delay,
+    AxisKey::Loss,
+    AxisKey::Order,
+    AxisKey::Jitter,
+    AxisKey::Duplication,
+    AxisKey::Reordering,
+    AxisKey::Mtu,
+    AxisKey::Trouble,
+];
 
 /// The most connections a second that a neighbour may open: more are not opened evenly.
 const BUSIEST: f64 = 1000.0;
@@ -83,6 +116,10 @@ pub fn check(key: &AxisKey, text: &str) -> Result<(), String> {
         AxisKey::Loss => quantity::probability(text).map(drop),
         AxisKey::Order => order(text).map(drop),
         AxisKey::Neighbours => rate(text).map(drop),
+        AxisKey::Jitter => quantity::duration(text).map(drop),
+        AxisKey::Duplication | AxisKey::Reordering => quantity::probability(text).map(drop),
+        AxisKey::Mtu => mtu(text).map(drop),
+        AxisKey::Trouble => trouble(text).map(drop),
     }
 }
 
@@ -98,6 +135,27 @@ pub fn order(text: &str) -> Result<Order, String> {
         "crossing" => Order::Crossing,
         _ => return Err(format!("\"{text}\" is not an order: free, a-first, b-first or crossing")),
     })
+}
+
+/// Reads a trouble.
+///
+/// # Errors
+/// A sentence that names the text.
+pub fn trouble(text: &str) -> Result<Trouble, String> {
+    let found = TROUBLES.iter().find(|(name, _)| *name == text).map(|(_, trouble)| *trouble);
+    let names = || TROUBLES.map(|(name, _)| name).join(", ");
+    found.ok_or_else(|| format!("\"{text}\" is not a trouble: {}", names()))
+}
+
+/// Reads the size of the largest packet in bytes: from the kernel's least for IPv4 to Ethernet's own.
+///
+/// # Errors
+/// A sentence that names the text.
+pub fn mtu(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(mtu @ 68..=1500) => Ok(mtu),
+        _ => Err(format!("\"{text}\" is not an MTU from 68 to 1500 bytes")),
+    }
 }
 
 /// The values of a cell were checked when its suite was read; without the axis each is `None`.
@@ -130,5 +188,35 @@ impl Cell {
     #[must_use]
     pub fn order(&self) -> Option<Order> {
         order(self.value(&AxisKey::Order)?).ok()
+    }
+
+    /// How much longer than its delay a frame may be on a wire.
+    #[must_use]
+    pub fn jitter(&self) -> Option<Duration> {
+        quantity::duration(self.value(&AxisKey::Jitter)?).ok()
+    }
+
+    /// The probability that a wire delivers a frame twice.
+    #[must_use]
+    pub fn duplication(&self) -> Option<f64> {
+        quantity::probability(self.value(&AxisKey::Duplication)?).ok()
+    }
+
+    /// The probability that a frame overtakes those before it.
+    #[must_use]
+    pub fn reordering(&self) -> Option<f64> {
+        quantity::probability(self.value(&AxisKey::Reordering)?).ok()
+    }
+
+    /// The largest packet on every device, in bytes.
+    #[must_use]
+    pub fn mtu(&self) -> Option<u32> {
+        mtu(self.value(&AxisKey::Mtu)?).ok()
+    }
+
+    /// What goes wrong during the punch.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        trouble(self.value(&AxisKey::Trouble)?).ok()
     }
 }

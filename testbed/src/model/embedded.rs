@@ -34,6 +34,7 @@ pub const SUITES: &[Embedded] = embedded!(
     "cgn",
     "hairpin",
     "noise",
+    "faults",
     "full"
 );
 

@@ -10,12 +10,15 @@ use crate::model::suite::{Cell, Suite};
 use crate::model::theory::{self, Situation};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 
-/// What theory says of a cell.
+/// What the suite has recorded of a cell, or else what theory says of it.
 ///
 /// `None` for a method that theory does not know.
 #[must_use]
 pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Option<Expectation> {
     let part = suite.part(cell);
+    if let Some(recorded) = part.recorded.iter().find(|recorded| recorded.fits(cell)) {
+        return Some(recorded.expected.clone());
+    }
     let way = Way::between(&part.topology, "peer-a", "peer-b")?;
     let situation = Situation {
         a: behaviors(&part.topology, cell, catalogue, &way.up)?,

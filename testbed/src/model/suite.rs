@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::outcome::Expectation;
 use crate::model::topology::{NodeName, Topology};
 
 /// A checked suite.
@@ -39,6 +40,17 @@ pub struct Part {
     pub budget: Budget,
     /// What is run.
     pub program: Program,
+    /// What is known of some cells from elsewhere than theory, and goes before it. The first that fits counts.
+    pub recorded: Vec<Recorded>,
+}
+
+/// What is known of some cells from elsewhere than theory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// The axes that decide, with the values that are meant.
+    pub cells: Vec<(AxisKey, Vec<String>)>,
+    /// What is expected of these cells.
+    pub expected: Expectation,
 }
 
 /// One axis with its values, at least one.
@@ -67,6 +79,16 @@ pub enum AxisKey {
     Order,
     /// Connections a second that the other hosts behind a NAT open, the topology's `neighbour…` each as many.
     Neighbours,
+    /// Each frame on a wire is delayed by up to so much more; values are durations.
+    Jitter,
+    /// The probability that a wire delivers a frame twice, 0 to 1.
+    Duplication,
+    /// The probability that a frame overtakes those before it, 0 to 1.
+    Reordering,
+    /// The largest packet on every device, 68 to 1500 bytes.
+    Mtu,
+    /// What goes wrong while both peers' first punching SYNs are on their way.
+    Trouble,
 }
 
 /// What one side may spend in a trial. Theory uses these, never a program's own account.
@@ -152,6 +174,17 @@ pub struct PartRef {
     pub topology: String,
 }
 
+impl Recorded {
+    /// Whether it is about this cell.
+    #[must_use]
+    pub fn fits(&self, cell: &Cell) -> bool {
+        let means = |(key, values): &(AxisKey, Vec<String>)| {
+            cell.value(key).is_some_and(|value| values.iter().any(|meant| meant == value))
+        };
+        self.cells.iter().all(means)
+    }
+}
+
 impl Cell {
     /// The value of an axis.
     #[must_use]
@@ -182,6 +215,11 @@ impl fmt::Display for AxisKey {
             Self::Loss => f.write_str("loss"),
             Self::Order => f.write_str("order"),
             Self::Neighbours => f.write_str("neighbours"),
+            Self::Jitter => f.write_str("jitter"),
+            Self::Duplication => f.write_str("duplication"),
+            Self::Reordering => f.write_str("reordering"),
+            Self::Mtu => f.write_str("mtu"),
+            Self::Trouble => f.write_str("trouble"),
         }
     }
 }
@@ -297,6 +335,7 @@ mod tests {
             trials: 1,
             budget: Budget::default(),
             program: Program { rendezvous: None, peer: vec!["p".into()], claim: Claim::Exit },
+            recorded: Vec::new(),
         }
     }
 

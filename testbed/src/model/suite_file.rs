@@ -3,6 +3,7 @@
 //! Reading files is left to the caller, who also says which names exist.
 
 mod axes;
+mod expect;
 mod program;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use crate::model::topology::{NodeKind, NodeName, Topology};
 use crate::model::{quantity, topology_file};
 
 use axes::{AxesDoc, GroupsDoc, Names};
+use expect::ExpectDoc;
 use program::ProgramDoc;
 
 pub use program::own_puncher;
@@ -59,6 +61,8 @@ struct SuiteDoc {
     program: Option<Spanned<ProgramDoc>>,
     #[serde(default)]
     groups: GroupsDoc,
+    #[serde(default)]
+    expect: Vec<ExpectDoc>,
     part: Option<Vec<PartDoc>>,
 }
 
@@ -77,6 +81,8 @@ struct PartDoc {
     unordered: Option<Spanned<[Spanned<String>; 2]>>,
     axes: Spanned<AxesDoc>,
     program: Option<Spanned<ProgramDoc>>,
+    #[serde(default)]
+    expect: Vec<ExpectDoc>,
 }
 
 /// Reads and checks a suite; `file` is the name that problems carry.
@@ -118,6 +124,8 @@ struct Said<'a> {
     program: Option<&'a Spanned<ProgramDoc>>,
     axes: &'a Spanned<AxesDoc>,
     groups: &'a GroupsDoc,
+    /// A part's own come first.
+    expect: [&'a [ExpectDoc]; 2],
 }
 
 fn the_only_part(
@@ -136,6 +144,7 @@ fn the_only_part(
         program: doc.program.as_ref(),
         axes,
         groups: &doc.groups,
+        expect: [&[], &doc.expect],
     };
     part(checker, said, known)
 }
@@ -157,6 +166,7 @@ fn named_part(
         program: own.program.as_ref().or(doc.program.as_ref()),
         axes: &own.axes,
         groups: &doc.groups,
+        expect: [&own.expect, &doc.expect],
     };
     let (name, summary) = (own.name.get_ref().clone(), own.summary.clone());
     Ok(part(checker, said, known)?.map(|part| Part { name, summary, ..part }))
@@ -206,9 +216,10 @@ fn part(checker: &mut Checker<'_>, said: Said<'_>, known: &Known<'_>) -> Result<
             Some(pair) => Some(axes::unordered(checker, pair, &axes)?),
             None => None,
         };
+        let recorded = said.expect.iter().flat_map(|docs| expect::read(checker, docs, &topology)).collect();
         let (trials, budget, program): (u32, Budget, Program) = (trials?, budget?, program?);
         let (name, summary) = (String::new(), String::new());
-        Some(Part { name, summary, topology, axes, unordered, trials, budget, program })
+        Some(Part { name, summary, topology, axes, unordered, trials, budget, program, recorded })
     })())
 }
 

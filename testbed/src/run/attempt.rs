@@ -30,6 +30,7 @@ use crate::run::seed::TrialSeed;
 use crate::run::setting::{Ready, peer};
 use crate::run::story::{Vantage, Who};
 use crate::run::tracked;
+use crate::run::trouble;
 
 /// How long after its deadline a program may still tell its result.
 const GRACE: Duration = Duration::from_millis(500);
@@ -88,10 +89,15 @@ pub(super) async fn attempt(
         Err(error) => return (broken(error.to_string()), None),
     };
     let scene = Scene { request, ready, seed: &seed };
-    match scene.play(&stocked.lab).await {
+    match scene.play(&stocked.lab, pool).await {
         Ok(performance) => {
             let (trial, artefacts) = scene.judge(pool, &stocked, performance, number).await;
-            pool.give_back(stocked);
+            if trouble::spoils_lab(ready) {
+                drop(stocked);
+                pool.dropped();
+            } else {
+                pool.give_back(stocked);
+            }
             (trial, artefacts)
         }
         Err(error) => {
@@ -116,9 +122,10 @@ impl Scene<'_> {
     }
 
     /// Plays the trial. A program that cannot be started is a fault of the trial, an error one of the lab.
-    async fn play(&self, lab: &Lab) -> Result<Performance> {
+    async fn play(&self, lab: &Lab, pool: &Pool) -> Result<Performance> {
         lab.reset(self.seed.wires()).await?;
         lab.set_conditions(|_, planned| self.ready.conditions(planned))?;
+        trouble::shrink_packets(lab, self.ready).await?;
         let key = KeyFile::write(&self.request.keys, self.seed)?;
         let began = Instant::now();
         // Far enough: what the programs did not do when they have ended, they will not do.
@@ -126,10 +133,13 @@ impl Scene<'_> {
         let [a, b] = self.vantages(lab.plan());
         let order = self.ready.cell.order().unwrap_or_default();
         let ordering = Ordering::arm(lab, order, [&a, &b], deadline)?;
+        let trouble = trouble::arm(lab, self.ready, [&a, &b])?;
         let mut cast = Cast::default();
         let broken = |error: Error| Cause::LabError.because(error.to_string());
+        let rules = |nat: &_, site: &_| pool.rules_at(&self.ready.setting, nat, site);
         let mut fault = tokio::select! {
             ended = self.perform(lab, &key, &mut cast) => ended.err().map(broken),
+            struck = trouble::strike(trouble, lab, rules) => struck.err().map(broken),
             disturbed = disturb(lab, self.ready, self.seed) => disturbed.err().map(broken),
         };
         let took = began.elapsed();
@@ -209,7 +219,11 @@ impl Scene<'_> {
             account::read(claim, stdout, peers[i].end)
         });
         let mut judgement = self.judgement(stocked.lab.plan(), &evidence, &said);
+        // A NAT that was made to restart, or to go by another address, does not do what it did before.
         let tracked = || {
+            if trouble::changes_nat(self.ready) {
+                return None;
+            }
             let (catalogue, plan) = (&self.request.catalogue, stocked.lab.plan());
             tracked::contradiction(catalogue, plan, &stocked.setting, &evidence)
         };

@@ -76,7 +76,9 @@ fn outcome(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> (Outcome, Mar
     if let Some(found) = unusable(case).or_else(|| broken(case)) {
         return error(found);
     }
-    if let Some(contradiction) = prophecy.contradictions.first() {
+    if let Some(contradiction) = prophecy.contradictions.first()
+        && !cause::is_shaken(case, story, prophecy)
+    {
         return error(undeclared(contradiction));
     }
     let connected: Vec<_> = story.flows.iter().filter(|f| f.carried_both_ways()).collect();
@@ -103,7 +105,7 @@ fn without_claim(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> (Outcom
     let established = |f: &&Flow| Who::BOTH.iter().all(|w| f.established(*w).is_some());
     let stood = story.flows.iter().find(established);
     let found = match (stood, prophecy.call) {
-        (None, Call::MustConnect) => Found::new(
+        (None, Call::MustConnect) if !cause::is_shaken(case, story, prophecy) => Found::new(
             Cause::LabError,
             "a SYN was let in and answered, and yet no connection came of it: see the packets",
         ),
@@ -199,9 +201,9 @@ fn borne_out<'a>(
         let any = connected.first().copied();
         return any.ok_or_else(|| format!("peer {letter} claims a success of which there is no evidence"));
     };
-    let flow = outer(case, who, local, remote).and_then(|tuple| {
-        let a = if who == Who::A { tuple } else { return by_b(connected, tuple) };
-        connected.iter().copied().find(|f| f.a == a)
+    let flow = outer(case, who, local, remote).into_iter().find_map(|tuple| match who {
+        Who::A => connected.iter().copied().find(|f| f.a == tuple),
+        Who::B => by_b(connected, tuple),
     });
     flow.ok_or_else(|| {
         format!("peer {letter} claims the connection {local} -> {remote}, of which there is no evidence")
@@ -213,8 +215,8 @@ fn by_b<'a>(connected: &[&'a Flow], tuple: Tuple) -> Option<&'a Flow> {
     connected.iter().copied().find(|f| f.sightings.iter().any(|s| s.from == Who::B && s.tuple == tuple))
 }
 
-/// The tuple of a peer's packets at its vantage.
-fn outer(case: &Case<'_>, who: Who, local: SocketAddrV4, remote: SocketAddrV4) -> Option<Tuple> {
+/// What the tuple of a peer's packets may be at its vantage.
+fn outer(case: &Case<'_>, who: Who, local: SocketAddrV4, remote: SocketAddrV4) -> Vec<Tuple> {
     let vantage = if who == Who::A { case.a } else { case.b };
     vantage.translate(&case.evidence.conntrack, Tuple { source: local, destination: remote })
 }

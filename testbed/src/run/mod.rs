@@ -25,6 +25,7 @@ mod session;
 mod setting;
 pub mod story;
 mod tracked;
+mod trouble;
 pub mod verdict;
 
 pub use hold::hold;

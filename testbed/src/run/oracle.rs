@@ -124,7 +124,11 @@ pub fn prophesy(story: &Story, declared: Declared<'_>) -> Prophecy {
     for flow in &story.flows {
         for syn in flow.sightings.iter().filter(|s| s.is_opening()) {
             let nats = declared.of(syn.from.other());
-            let admission = admission(story, flow, syn, declared);
+            let admission = match admission(story, flow, syn, declared) {
+                // A copy of it came later, and may have found what the first did not.
+                Admission::NoMapping | Admission::Filtered if story.was_doubled(syn) => Admission::Close,
+                other => other,
+            };
             let answer = answer(story, flow, syn);
             prophecy.contradictions.extend(turning::contradiction(syn, declared.common));
             prophecy.contradictions.extend(contradiction(syn, admission, answer, nats));

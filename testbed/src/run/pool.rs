@@ -115,6 +115,13 @@ impl Pool {
         rules(&self.catalogue, self.catalogue.get(profile).ok_or_else(missing)?, &site)
     }
 
+    /// The rules and settings of the NAT that `setting` has in the place of a node, where it stands at `site`.
+    pub(super) fn rules_at(&self, setting: &Setting, node: &NodeName, site: &NatSite) -> Result<NatConfig> {
+        let profile = setting.nats.get(node).and_then(|name| self.catalogue.get(name));
+        let missing = || Error::other(format!("make \"{node}\" a NAT"), "the cell has none there");
+        rules(&self.catalogue, profile.ok_or_else(missing)?, site)
+    }
+
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

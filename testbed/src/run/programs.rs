@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::kernel::error::{Error, Result};
-use crate::kernel::process::{Command, Process};
+use crate::kernel::process::{Capabilities, Command, Process};
 use crate::lab::Node;
 use crate::model::event::ProgramLog;
 use crate::model::suite::Claim;
@@ -20,6 +20,12 @@ const KEPT: usize = 1 << 20;
 
 /// How long a rendezvous server may take until it listens.
 const LISTEN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// All that a program under test may do beyond what everybody may, as bits of capabilities(7): bind ports below 1024,
+/// and read what only its user may read, a puncher in a home for instance. It cannot touch links, rules or packets.
+const RIGHTS: Capabilities = Capabilities::Only(1 << CAP_DAC_READ_SEARCH | 1 << CAP_NET_BIND_SERVICE);
+const CAP_DAC_READ_SEARCH: u64 = 2;
+const CAP_NET_BIND_SERVICE: u64 = 10;
 
 /// A program that was started.
 #[derive(Debug)]
@@ -83,7 +89,7 @@ pub(super) async fn start_server(
 async fn spawn(node: &Node, command: &[String]) -> Result<Process> {
     let (program, arguments) =
         command.split_first().ok_or_else(|| Error::other("start a program", "no command"))?;
-    let mut request = Command::new(program).args(arguments).env_clear().directory("/");
+    let mut request = Command::new(program).args(arguments).env_clear().directory("/").capabilities(RIGHTS);
     for name in ["PATH", "RUST_LOG"] {
         if let Some(value) = std::env::var_os(name) {
             request = request.env(name, value);

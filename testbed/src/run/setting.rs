@@ -132,6 +132,9 @@ impl Ready {
         for direction in [&mut conditions.up, &mut conditions.down] {
             direction.delay = direction.delay_or(self.cell.delay());
             direction.loss = self.cell.loss().unwrap_or(direction.loss);
+            direction.jitter = self.cell.jitter().unwrap_or(direction.jitter);
+            direction.duplication = self.cell.duplication().unwrap_or(direction.duplication);
+            direction.reordering = self.cell.reordering().unwrap_or(direction.reordering);
         }
         conditions
     }

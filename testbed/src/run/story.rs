@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::model::address_plan::{AddressPlan, DISCARD, RENDEZVOUS, RENDEZVOUS_ALT};
-use crate::model::evidence::{CtEvent, Direction, Evidence, Fate, Frame, Nanos, Tuple};
+use crate::model::evidence::{CtEntry, CtEvent, Direction, Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 use crate::model::topology::{NodeName, Topology};
 
@@ -99,6 +99,8 @@ pub struct Story {
     pub opened: BTreeMap<Who, Vec<(Nanos, Tuple)>>,
     /// The sides that received data from the rendezvous server.
     pub met_rendezvous: BTreeSet<Who>,
+    /// Segments that a link doubled on their way to a side.
+    doubled: BTreeSet<(Who, Identity)>,
     /// Packets with a private source where only public ones belong.
     pub leaks: Vec<(Nanos, Packet)>,
 }
@@ -142,23 +144,27 @@ impl Vantage {
         })
     }
 
-    /// The tuple of the peer's packets at the vantage, from the one its socket names, by the NATs' own records.
+    /// The tuples of the peer's packets at the vantage, from the one its socket names, by the NATs' own records: the
+    /// latest first. There are several when a NAT forgot a mapping and made another.
     ///
-    /// `None` when some NAT that translates has no record of such a flow.
+    /// None when some NAT that translates has no record of such a flow.
     #[must_use]
-    pub fn translate(&self, events: &[CtEvent], tuple: Tuple) -> Option<Tuple> {
-        self.nats.iter().try_fold(tuple, |tuple, nat| {
-            if self.transparent.contains(nat) {
-                return Some(tuple);
-            }
+    pub fn translate(&self, events: &[CtEvent], tuple: Tuple) -> Vec<Tuple> {
+        let translating = self.nats.iter().filter(|nat| !self.transparent.contains(nat));
+        translating.fold(vec![tuple], |tuples, nat| {
             let entries = events.iter().rev().filter(|e| &e.node == nat).map(|e| &e.entry);
-            entries
-                .filter_map(|e| {
-                    (e.original == tuple)
-                        .then_some(e.reply.reversed())
-                        .or((e.reply == tuple).then_some(e.original.reversed()))
-                })
-                .next()
+            let outer = |e: &CtEntry, tuple: Tuple| {
+                let forth = (e.original == tuple).then_some(e.reply.reversed());
+                forth.or((e.reply == tuple).then_some(e.original.reversed()))
+            };
+            let found = entries.flat_map(|e| tuples.iter().filter_map(move |tuple| outer(e, *tuple)));
+            let mut each = Vec::new();
+            found.for_each(|tuple| {
+                if !each.contains(&tuple) {
+                    each.push(tuple)
+                }
+            });
+            each
         })
     }
 }
@@ -185,6 +191,7 @@ impl Story {
                 story.leaks.push((frame.entered, packet));
             }
         }
+        story.doubled = doubled(evidence, a, b);
         story.flows = reader.flows.into_values().collect();
         story
     }
@@ -206,6 +213,12 @@ impl Story {
     #[must_use]
     pub fn first_syn(&self, who: Who) -> Option<&Sighting> {
         self.syns(who).min_by_key(|s| s.sent)
+    }
+
+    /// Whether a link doubled this segment, so that an answer may be one to its copy.
+    #[must_use]
+    pub fn was_doubled(&self, sighting: &Sighting) -> bool {
+        self.doubled.contains(&(sighting.from.other(), identity(&sighting.packet)))
     }
 
     /// All opening SYNs of a side towards the other.
@@ -366,6 +379,17 @@ fn seen_from(frame: &Frame, a: &Vantage, b: &Vantage) -> Option<(Who, Direction)
         link if link == b.link => Some((Who::B, frame.direction)),
         _ => None,
     }
+}
+
+/// The segments that either side's link delivered twice, by whom they were for.
+fn doubled(evidence: &Evidence, a: &Vantage, b: &Vantage) -> BTreeSet<(Who, Identity)> {
+    let copies = evidence.frames.iter().filter(|frame| frame.fate == Fate::Duplicated);
+    let segment = |frame: &Frame| {
+        let (who, direction) = seen_from(frame, a, b)?;
+        let receiver = if direction == Direction::Up { who.other() } else { who };
+        Some((receiver, identity(&Packet::of(frame)?)))
+    };
+    copies.filter_map(segment).collect()
 }
 
 /// What arrived at each side, by identity, in order.

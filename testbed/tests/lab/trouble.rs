@@ -2,10 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 use testbed::lab::Lab;
+use testbed::lab::nat_rules::{NatSite, render};
+use testbed::model::behavior::Behavior;
 use testbed::model::evidence::CtChange;
 use testbed::model::topology::NodeName;
 
@@ -46,13 +48,9 @@ fn a_nat_with_another_address_shows_it_and_its_old_mappings_are_gone() {
     in_lab(async |lab| {
         let (_stream, _accepted, before) = connect(&lab, 7000);
         assert_eq!(before.ip(), Ipv4Addr::new(192, 0, 2, 2));
-        let new = lab.renumber(&nat()).await.expect("another address");
-        // The kernel leaves it to a worker.
-        let deadline = Instant::now() + PATIENCE;
-        while !lab.node(&nat()).expect("the NAT").mappings().expect("a list").is_empty() {
-            assert!(Instant::now() < deadline, "masqueraded connections end with their address");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let rules = |site: &NatSite| Ok(render(&Behavior::port_preserving(), site));
+        let new = lab.renumber(&nat(), rules).await.expect("another address");
+        assert_eq!(lab.node(&nat()).expect("the NAT").mappings().expect("a list"), [], "they went with it");
         let (_stream, _accepted, after) = connect(&lab, 7001);
         assert_eq!(after.ip(), new);
         assert_ne!(new, before.ip());

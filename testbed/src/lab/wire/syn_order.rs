@@ -58,8 +58,7 @@ impl SynsHeld {
     /// # Errors
     /// A wire was reset.
     pub async fn play(mut self, order: SynOrder) -> Result<(), WireError> {
-        self.a.held.caught(1).await?;
-        self.b.held.caught(1).await?;
+        self.caught().await?;
         let (first, second) = match order {
             SynOrder::AFirst => (self.a, self.b),
             SynOrder::BFirst => (self.b, self.a),
@@ -70,6 +69,15 @@ impl SynsHeld {
         first.held.release(Order::AsCaught)?;
         first.arrival.delivered().await?;
         second.held.release(Order::AsCaught)
+    }
+
+    /// Waits until each side's SYN is held. Bound it in time, as [`Self::play`].
+    ///
+    /// # Errors
+    /// A wire was reset.
+    pub async fn caught(&mut self) -> Result<(), WireError> {
+        self.a.held.caught(1).await?;
+        self.b.held.caught(1).await
     }
 }
 

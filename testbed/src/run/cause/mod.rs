@@ -90,6 +90,13 @@ pub(super) fn find(case: &Case<'_>, story: &Story, prophecy: &Prophecy, stood: O
         })
 }
 
+/// Whether a NAT restarted or changed its address, so that what was let in before need not have become a connection.
+#[must_use]
+pub(super) fn is_shaken(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> bool {
+    let inquiry = Inquiry::open(case, story, prophecy);
+    inquiry.new_address().or_else(|| inquiry.flushed_since(0)).is_some()
+}
+
 /// All that the questions are asked of.
 #[derive(Debug)]
 struct Inquiry<'a> {

@@ -132,7 +132,8 @@ fn nat_changed_its_address() {
         let nat = Behavior::port_preserving();
         let lab = lab(&nat).await;
         let evidence = play(&lab, ["dial; at 1300; fail", "dial; at 400; fail"], async |lab| {
-            lab.renumber(&node("nat-a")).await.expect("another address");
+            let rules = |site: &NatSite| Ok(render(&nat, site));
+            lab.renumber(&node("nat-a"), rules).await.expect("another address");
         });
         has(&judged(&lab, &evidence.await, &nat), Cause::NatRebooted);
     });
