@@ -32,6 +32,9 @@ need() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >&2
 }
 
+# want COMMAND PACKAGE: the same, but what cannot be had is done without.
+want() { (need "$1" "$2") || say "going on without $1"; }
+
 need_cargo() {
   command -v cargo >/dev/null || die 'cannot find "cargo": install a Rust toolchain, see https://rustup.rs'
 }

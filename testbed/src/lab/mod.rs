@@ -4,7 +4,7 @@
 //! use testbed::lab::{Lab, WireEngine};
 //! use testbed::model::{embedded, topology_file};
 //!
-//! # async fn example() -> anyhow::Result<()> {
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let file = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is built in");
 //! let topology = topology_file::parse(file.file, file.text)?;
 //! let lab = Lab::build(&topology, &Default::default(), &WireEngine::start()?).await?;

@@ -139,8 +139,12 @@ fn explain(message: &str) -> (String, Option<String>) {
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = 1 + word.chars().count() / 4;
-    let measured = known.into_iter().map(|candidate| (distance(word, candidate), candidate));
-    measured.filter(|(distance, _)| *distance <= near).min().map(|(_, candidate)| candidate)
+    // Few mistype the first letter.
+    let begins_otherwise = |candidate: &str| candidate.chars().next() != word.chars().next();
+    let measured = known
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), begins_otherwise(candidate), candidate));
+    measured.filter(|(distance, ..)| *distance <= near).min().map(|(.., candidate)| candidate)
 }
 
 /// `did you mean "x"? ` when something is near, then `otherwise`.

@@ -227,7 +227,10 @@ impl Scene<'_> {
             let (catalogue, plan) = (&self.request.catalogue, stocked.lab.plan());
             tracked::contradiction(catalogue, plan, &stocked.setting, &evidence)
         };
-        if let Some(fault) = fault.or_else(tracked) {
+        // A program that broke has done so however slow the machine was.
+        if !matches!(judgement.outcome, Outcome::Error(_))
+            && let Some(fault) = fault.or_else(tracked)
+        {
             judgement.outcome = Outcome::Error(fault);
         }
         let outcome = judgement.outcome.clone();

@@ -16,7 +16,7 @@ name = "once"
 summary = "a puncher that dials once"
 topology = "pair"
 trials = 10
-deadline = "2s"
+deadline = "4s"
 
 [axes]
 nat-a = ["reset", "port-preserving"]
@@ -26,7 +26,7 @@ delay = ["40ms"]
 
 [program]
 judge = "exit"
-peer = ["/usr/bin/python3", "{suite_dir}/actor.py", "dial; talk", "at 300; dial; talk", "{role}", "{local_ip}", "{local_port}", "{peer_ip}", "{peer_port}", "{start_in_ms}"]
+peer = ["/usr/bin/python3", "{suite_dir}/actor.py", "dial; talk", "at 1200; dial; talk", "{role}", "{local_ip}", "{local_port}", "{peer_ip}", "{peer_port}", "{start_in_ms}"]
 "#;
 
 /// A run with red cells, made once for all tests that look at one.
@@ -67,11 +67,7 @@ fn two_commands_lead_from_a_red_cell_to_the_packet() {
     let run = red_run();
     if !was_too_slow(run) {
         assert_eq!(run.code, 1, "{}", run.said);
-        for part in [
-            "reset            0/10!",
-            "differs reset/reset/simultaneous-open/delay=40ms",
-            "10 × reset by NAT: ",
-        ] {
+        for part in ["differs reset/reset/simultaneous-open/delay=40ms", " × reset by NAT: "] {
             assert!(run.said.contains(part), "{part}\n{}", run.said);
         }
         assert!(

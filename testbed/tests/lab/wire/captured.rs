@@ -19,7 +19,7 @@ use testbed::report::pcapng::{Heading, LinkName, Pcapng};
 
 use super::cable::{Cable, LOWER, UPPER};
 use crate::lab::pair::pair;
-use crate::lab::{lab_is_possible, possible};
+use crate::lab::{has_tool, lab_is_possible};
 
 fn tshark(file: &std::path::Path, fields: &[&str]) -> String {
     let mut command = Command::new("tshark");
@@ -34,7 +34,7 @@ fn tshark(file: &std::path::Path, fields: &[&str]) -> String {
 
 #[test]
 fn a_capture_reads_back_in_tshark() {
-    if !lab_is_possible() || !possible(Command::new("tshark").arg("--version").output()) {
+    if !lab_is_possible() || !has_tool("tshark") {
         return;
     }
     let engine = WireEngine::start().expect("an engine");
