@@ -78,6 +78,8 @@ pub struct Meet {
     hole: Reach,
     changes_port: bool,
     is_drawn: bool,
+    /// The peer's endpoint is known, so a refusal there may only mean that it has not begun.
+    peer_is_known: bool,
     /// Dials of a second window that may still take the place of refused ones, and how far they go.
     spare: u16,
     spare_reach: Reach,
@@ -94,6 +96,7 @@ impl Meet {
             hole: Reach::Peer,
             changes_port: false,
             is_drawn: false,
+            peer_is_known: false,
             spare: 0,
             spare_reach: Reach::Peer,
             redial: Redial::new(seed),
@@ -219,6 +222,7 @@ impl Method for Meet {
             return vec![Action::GiveUpIn(Duration::ZERO)];
         };
         let target = peer.endpoint;
+        self.peer_is_known = peer.probability > 0.5;
         let probability = peer.probability * own.probability;
         let mut outlook = Outlook { probability, ..peer.into() };
         if probability < HOPELESS && own.probability < HOPELESS {
@@ -237,6 +241,10 @@ impl Method for Meet {
     }
 
     fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
+        if self.is_drawn && self.peer_is_known {
+            // A peer that takes connections from everywhere does so only once it has begun.
+            return self.redial.again(dial, why);
+        }
         if self.is_drawn {
             // The other side dials one guess: that it was refused shows that this is not the port.
             return Vec::new();
@@ -358,13 +366,13 @@ mod tests {
     }
 
     #[test]
-    fn a_guess_is_made_once_by_both() {
+    fn a_guess_is_made_once_and_a_known_endpoint_is_dialled_again() {
         let here = view(Role::A, &[5000, 5000], &[36424, 13999]);
-        for view in [here.clone(), mirrored(&here)] {
+        for (view, again) in [(here.clone(), 0), (mirrored(&here), 1)] {
             let mut method = Meet::simultaneous_open(1);
             let actions = method.begin(&view);
             assert!(matches!(actions.last(), Some(Action::GiveUpIn(_))));
-            assert_eq!(method.refused(dials(&actions)[0], Refusal::Reset), []);
+            assert_eq!(method.refused(dials(&actions)[0], Refusal::Reset).len(), again);
         }
     }
 }

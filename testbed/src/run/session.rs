@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
 use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
-use crate::model::outcome::Trial;
+use crate::model::outcome::{Cause, Outcome, Trial};
 use crate::run::attempt::attempt;
 use crate::run::control::control;
 use crate::run::environment::environment;
@@ -162,22 +162,29 @@ async fn play(
 ) -> Ending {
     let mut desk = Desk::new(stage, refused);
     desk.conclude_refused(tell);
+    let mut jobs = stage.request.jobs;
     loop {
-        if play_round(&mut desk, &mut cancel, tell).await == Ending::Interrupted {
+        if play_round(&mut desk, jobs, &mut cancel, tell).await == Ending::Interrupted {
             return Ending::Interrupted;
         }
-        if !desk.ask_for_more() {
-            return Ending::Complete;
+        match desk.next_round(tell) {
+            Some(next) => jobs = next,
+            None => return Ending::Complete,
         }
     }
 }
 
-/// Runs all trials that are in the queue.
-async fn play_round(desk: &mut Desk<'_>, cancel: &mut Cancel, tell: &mut impl FnMut(Event)) -> Ending {
+/// Runs all trials that are in the queue, so many at a time.
+async fn play_round(
+    desk: &mut Desk<'_>,
+    jobs: usize,
+    cancel: &mut Cancel,
+    tell: &mut impl FnMut(Event),
+) -> Ending {
     let stage = desk.stage;
     let (sender, mut receiver) = unbounded_channel();
     let mut workers = JoinSet::new();
-    for _ in 0..stage.request.jobs.min(stage.waiting()) {
+    for _ in 0..jobs.min(stage.waiting()) {
         workers.spawn(work(Arc::clone(stage), sender.clone()));
     }
     drop(sender);
@@ -223,6 +230,11 @@ enum Finality {
     Final,
 }
 
+/// Whether a trial says nothing because the machine was too slow for it.
+fn is_void(trial: &Trial) -> bool {
+    matches!(&trial.outcome, Outcome::Error(failure) if failure.cause == Cause::MachineTooSlow)
+}
+
 /// Where the trials of all cells come together.
 struct Desk<'a> {
     stage: &'a Arc<Stage>,
@@ -231,14 +243,32 @@ struct Desk<'a> {
     wanted: Vec<u32>,
     /// Cells that need more trials.
     unsure: Vec<usize>,
+    /// Trials that the machine was too slow for.
+    void: Vec<Task>,
+    /// How often in a row such trials have been played again.
+    again: u32,
     refused: Refused,
 }
+
+/// How often a trial that the machine was too slow for is played again before that is its outcome.
+const MOST_AGAIN: u32 = 3;
+
+/// How many of them at a time: so few that each has the machine nearly to itself.
+const CALM_JOBS: usize = 2;
 
 impl<'a> Desk<'a> {
     fn new(stage: &'a Arc<Stage>, refused: Refused) -> Self {
         let cells = stage.cells.len();
         let wanted = trials(&stage.cells);
-        Self { stage, trials: vec![Vec::new(); cells], wanted, unsure: Vec::new(), refused }
+        Self {
+            stage,
+            trials: vec![Vec::new(); cells],
+            wanted,
+            unsure: Vec::new(),
+            void: Vec::new(),
+            again: 0,
+            refused,
+        }
     }
 
     async fn receive(&mut self, receiver: &mut UnboundedReceiver<Message>, tell: &mut impl FnMut(Event)) {
@@ -246,6 +276,9 @@ impl<'a> Desk<'a> {
             match message {
                 Message::Started { cell, number } => {
                     tell(Event::TrialStarted { cell: self.id(cell), number })
+                }
+                Message::Finished { cell, trial, .. } if self.again < MOST_AGAIN && is_void(&trial) => {
+                    self.void.push(Task { cell, number: trial.number });
                 }
                 Message::Finished { cell, trial, artefacts } => {
                     if let Some(artefacts) = artefacts {
@@ -281,6 +314,24 @@ impl<'a> Desk<'a> {
         } else {
             tell(Event::CellFinished(result));
         }
+    }
+
+    /// Queues what is still to be played; how many trials at a time, or `None` when all is done.
+    fn next_round(&mut self, tell: &mut impl FnMut(Event)) -> Option<usize> {
+        let jobs = self.stage.request.jobs;
+        if self.void.is_empty() {
+            self.again = 0;
+            return self.ask_for_more().then_some(jobs);
+        }
+        self.again += 1;
+        let void = std::mem::take(&mut self.void);
+        let (count, calm) = (void.len(), CALM_JOBS.min(jobs));
+        tell(Event::Warning(format!(
+            "the machine was too slow for {count} trials: they are played again, {calm} at a time"
+        )));
+        let mut queue = self.stage.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        void.into_iter().for_each(|task| queue.add(task.cell, task.number..=task.number));
+        Some(calm)
     }
 
     /// Queues as many trials again for each cell that needs more; whether there is any.

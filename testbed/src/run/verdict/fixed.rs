@@ -16,10 +16,11 @@ pub(super) fn compare(count: Count, probability: f64, alpha: f64) -> (Verdict, S
     let theory = percent(probability);
     if test.rejects(passed) {
         let chance = test.tail(passed);
-        let note = format!(
-            "{} where theory says {theory}; by chance that happens with probability {chance:.1e}",
-            seen(count)
-        );
+        let how_likely = match chance {
+            0.0 => "never".to_owned(),
+            chance => format!("with probability {chance:.1e}"),
+        };
+        let note = format!("{} where theory says {theory}; by chance that happens {how_likely}", seen(count));
         return (Verdict::Differs, note);
     }
     if test.can_tell() {
