@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use testbed::kernel::limits::raise_descriptor_limit;
+
 use crate::labs::Builder;
 use crate::table::Table;
 
@@ -15,9 +17,7 @@ pub(crate) fn memory(table: &mut Table) {
     let builder = Builder::new();
     // What is loaded once is not the labs'.
     drop(builder.build());
-    let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
-    let (_, most) = limit.expect("a limit");
-    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, most, most);
+    let most = raise_descriptor_limit().expect("a limit");
     let before = (resident(), kernel());
     let mut labs = Vec::new();
     for step in STEPS {

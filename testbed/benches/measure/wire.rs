@@ -1,7 +1,7 @@
 //! The wire: how late frames leave it, idle and beside other work, and how much it carries.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
@@ -83,6 +83,16 @@ pub(crate) fn wire(table: &mut Table) {
     packet_rate(table);
 }
 
+/// Waits for a datagram; a socket with a time limit is also interrupted by signals.
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> usize {
+    loop {
+        match socket.recv(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => return received.expect("a datagram"),
+        }
+    }
+}
+
 /// How much later than asked each frame left.
 fn lateness(table: &mut Table, delay: Duration, when: &str) {
     let cable = Cable::new(delay);
@@ -91,13 +101,13 @@ fn lateness(table: &mut Table, delay: Duration, when: &str) {
         scope.spawn(|| {
             let mut buffer = [0; 16];
             for _ in 0..PINGS {
-                let length = upper.recv(&mut buffer).expect("a ping");
+                let length = receive(&upper, &mut buffer);
                 upper.send(&buffer[..length]).expect("a way back");
             }
         });
         for _ in 0..PINGS {
             lower.send(b"ping").expect("a way out");
-            lower.recv(&mut [0; 16]).expect("a pong");
+            receive(&lower, &mut [0; 16]);
         }
     });
     let late =
