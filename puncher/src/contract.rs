@@ -18,6 +18,8 @@ pub enum Event {
         /// All of them.
         endpoints: Vec<SocketAddrV4>,
     },
+    /// A rendezvous server takes nobody new, and waits for those who are connected.
+    Stopping,
     /// What the local NAT does.
     Nat(Class),
     /// A rendezvous server's figures.

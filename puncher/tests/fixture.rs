@@ -1,11 +1,16 @@
 //! Starts programs and waits for what they say, each with a deadline.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Longer than anything here takes on a busy machine.
@@ -15,6 +20,13 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 pub(crate) fn puncher() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_puncher"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A peer's command: who it is, and how long it may search. Where it meets the other is for the test to add.
+pub(crate) fn connect(role: &str, key: &Key, deadline: &str) -> Command {
+    let mut command = puncher();
+    command.args(["connect", "--role", role, "--deadline", deadline, "--key-file"]).arg(key.path());
     command
 }
 
@@ -36,6 +48,10 @@ impl Running {
         self.child.stdout.take().expect("standard output is piped")
     }
 
+    pub(crate) fn stderr(&mut self) -> ChildStderr {
+        self.child.stderr.take().expect("standard error is piped")
+    }
+
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.child
             .stdin
@@ -50,7 +66,7 @@ impl Running {
         let stdout = self.child.stdout.take().map(in_background);
         let stderr = self.child.stderr.take().map(in_background);
         let status = self.wait();
-        let text = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| {
+        let text = |reader: Option<thread::JoinHandle<Vec<u8>>>| {
             reader.map(|reader| reader.join().expect("the reader ends")).unwrap_or_default()
         };
         let stderr = String::from_utf8_lossy(&text(stderr)).into_owned();
@@ -58,15 +74,14 @@ impl Running {
     }
 
     fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + LONG;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().expect("the program can be waited for") {
-                return status;
-            }
-            std::thread::yield_now();
-            std::thread::park_timeout(Duration::from_millis(2));
-        }
-        panic!("the program did not end within {LONG:?}");
+        let process = Id::Pid(Pid::from_raw(self.id()));
+        let (tell, ended) = channel();
+        // It stays a zombie, whose number nobody else can get, until it is waited for below.
+        thread::spawn(move || tell.send(waitid(process, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)));
+        let ended =
+            ended.recv_timeout(LONG).unwrap_or_else(|_| panic!("the program did not end within {LONG:?}"));
+        ended.expect("the program can be waited for");
+        self.child.wait().expect("the program has ended")
     }
 }
 
@@ -77,8 +92,8 @@ impl Drop for Running {
     }
 }
 
-fn in_background(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
+fn in_background(mut from: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
         let mut bytes = Vec::new();
         let _ = from.read_to_end(&mut bytes);
         bytes
@@ -146,8 +161,17 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.running.id()), signal)
-            .expect("it can be signalled");
+        nix::sys::signal::kill(Pid::from_raw(self.running.id()), signal).expect("it can be signalled");
+    }
+}
+
+/// Reads until the other side ends the stream, which must be soon enough.
+pub(crate) fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(LONG)).expect("a timeout");
+    let mut said = Vec::new();
+    match stream.read_to_end(&mut said) {
+        Err(why) if why.kind() != ErrorKind::ConnectionReset => panic!("it was not ended: {why}"),
+        _ => said,
     }
 }
 

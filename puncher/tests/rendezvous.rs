@@ -1,6 +1,6 @@
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -10,7 +10,7 @@ use puncher::rendezvous::server::{Limits, Server as Library};
 use puncher::secret::Sealed;
 use puncher::{Role, socket};
 
-use crate::fixture::{LONG, Server, address, next_event};
+use crate::fixture::{LONG, Server, address, next_event, read_to_end};
 
 /// Idle clients that a server must endure.
 const CROWD: u64 = 10_000;
@@ -26,9 +26,12 @@ fn body(text: &str) -> Sealed {
     Sealed { text: text.into(), seal: String::new() }
 }
 
-/// Two honest peers meet, talk and start; how long it took.
-async fn honest_meeting(server: &Server, label: &str) -> Duration {
-    let started = Instant::now();
+/// Two honest peers meet, talk and start.
+async fn honest_meeting(server: &Server, label: &str) {
+    tokio::time::timeout(LONG, meet_and_start(server, label)).await.expect("nothing hinders them");
+}
+
+async fn meet_and_start(server: &Server, label: &str) {
     let (mut a, mut b) = (client(server).await, client(server).await);
     a.join(label.into(), Role::A).await.expect("joined");
     b.join(label.into(), Role::B).await.expect("joined");
@@ -40,7 +43,6 @@ async fn honest_meeting(server: &Server, label: &str) -> Duration {
     b.ready(1).await.expect("ready");
     assert_eq!(a.next().await.expect("a start"), Reply::Go { round: 1 });
     assert_eq!(b.next().await.expect("a start"), Reply::Go { round: 1 });
-    started.elapsed()
 }
 
 /// An idle client, from one of many addresses.
@@ -62,9 +64,18 @@ async fn a_crowd_of_idle_clients_harms_nobody() {
     let crowd: Vec<_> = (0..room).map(|number| idle(&server, number as u32)).collect();
     let came = crowd.iter().flatten().count() as u64;
     assert_eq!(came, room, "of {CROWD} clients wanted");
-    assert!(honest_meeting(&server, "crowded").await < LONG / 3);
+    honest_meeting(&server, "crowded").await;
     drop(crowd);
-    assert!(honest_meeting(&server, "empty again").await < LONG / 3);
+    honest_meeting(&server, "empty again").await;
+}
+
+/// What a stranger sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Garbage {
+    /// Enough to be seen for what it is.
+    Whole,
+    /// The beginning of what may become a frame.
+    Half,
 }
 
 #[tokio::test]
@@ -75,12 +86,12 @@ async fn garbage_half_frames_and_abrupt_ends_harm_nobody() {
     let mut open = Vec::new();
     for number in 0..300u32 {
         let mut stream = connect();
-        let garbage: &[u8] = match number % 5 {
-            0 => &[0xff; 100],
-            1 => b"\x00\x05{\"ty",
-            2 => b"\x00\x02{}",
-            3 => b"GET / HTTP/1.1\r\n\r\n",
-            _ => b"\x00\x00",
+        let (kind, garbage): (_, &[u8]) = match number % 5 {
+            0 => (Garbage::Whole, &[0xff; 100]),
+            1 => (Garbage::Half, b"\x00\x05{\"ty"),
+            2 => (Garbage::Whole, b"\x00\x02{}"),
+            3 => (Garbage::Whole, b"GET / HTTP/1.1\r\n\r\n"),
+            _ => (Garbage::Whole, b"\x00\x00"),
         };
         stream.write_all(garbage).expect("the server reads");
         match number % 3 {
@@ -88,13 +99,16 @@ async fn garbage_half_frames_and_abrupt_ends_harm_nobody() {
             1 => {
                 socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a reset at its end")
             }
-            _ => open.push(stream),
+            _ => open.push((kind, stream)),
         }
     }
-    assert!(honest_meeting(&server, "amid garbage").await < LONG / 3);
+    honest_meeting(&server, "amid garbage").await;
+    // Whoever stayed and has said something that can be judged is ended for it; of the others nobody knows.
+    let judged = open.iter_mut().filter(|(kind, _)| *kind == Garbage::Whole);
+    let ended = judged.map(|(_, stream)| read_to_end(stream)).count() as u64;
     server.signal(Signal::SIGUSR1);
     let metrics = next_event(&mut server.lines);
-    assert!(metrics["refused"].as_u64().expect("a number") >= 100, "{metrics}");
+    assert!(metrics["refused"].as_u64().expect("a number") >= ended, "{ended} of {metrics}");
     assert_eq!(metrics["starts"], 2, "{metrics}");
 }
 
@@ -108,12 +122,10 @@ async fn what_is_not_allowed_is_answered_with_a_reason_and_an_end() {
         (vec![join("", Role::A)], "a meeting's label has 1 to 64 bytes"),
     ] {
         let mut stream = TcpStream::connect(&server.endpoints[0]).expect("the server accepts");
-        stream.set_read_timeout(Some(LONG)).expect("a timeout");
         for request in &requests {
             stream.write_all(&frame(request).expect("a frame")).expect("the server reads");
         }
-        let mut said = Vec::new();
-        stream.read_to_end(&mut said).expect("the server ends it");
+        let said = read_to_end(&mut stream);
         let said = String::from_utf8_lossy(&said);
         assert!(said.contains(why), "{why} in {said}");
     }
@@ -190,7 +202,6 @@ async fn one_address_gets_no_more_than_its_share() {
 async fn a_peer_that_does_not_read_is_ended_at_last() {
     let limits = Limits { write: Duration::from_millis(100), ..Limits::default() };
     let (server, endpoint) = library(limits);
-    let metrics = server.metrics();
     tokio::spawn(server.run(std::future::pending()));
     let slow = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     slow.set_recv_buffer_size(4096).expect("a small buffer");
@@ -200,17 +211,21 @@ async fn a_peer_that_does_not_read_is_ended_at_last() {
         Client::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), &[endpoint]).await.expect("in");
     flood.join("m".into(), Role::A).await.expect("joined");
     let filler = "x".repeat(3900);
-    for _ in 0..1100 {
+    // More than the kernel keeps for the slow one, and fewer requests than one connection may make.
+    for _ in 0..1000 {
         if flood.relay(body(&filler)).await.is_err() {
             break;
         }
     }
-    let deadline = Instant::now() + LONG;
-    while metrics.read().connections > 0 {
-        assert!(Instant::now() < deadline, "{:?}", metrics.read());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let told = async { while flood.next().await.is_ok_and(|reply| reply != Reply::Gone) {} };
+    tokio::time::timeout(LONG, told).await.expect("the flooding one hears that the other was ended");
+    let read = tokio::task::spawn_blocking(|| read_to_end(&mut slow.into()));
+    read.await.expect("the slow one was ended");
+    drop(flood);
 }
+
+/// How long the server may wait for an answer to its knock; here one comes at once.
+const PATIENT_MS: u32 = 8_000;
 
 #[tokio::test]
 async fn a_knock_goes_where_the_asker_is_and_nowhere_else() {
@@ -218,16 +233,16 @@ async fn a_knock_goes_where_the_asker_is_and_nowhere_else() {
     tokio::spawn(server.run(std::future::pending()));
     let client = Client::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), &[endpoint]).await.expect("in");
     let mut closed = client.measure(0).await.expect("connected");
-    assert_eq!(closed.knock(500).await.expect("an answer"), (Answer::Reset, Answer::Untried));
+    assert_eq!(closed.knock(PATIENT_MS).await.expect("an answer"), (Answer::Reset, Answer::Untried));
     let mut open = client.measure(0).await.expect("connected");
     let listening = socket::bind_shared(open.observation().local).expect("shared");
     listening.listen(1).expect("listening");
-    assert_eq!(open.knock(500).await.expect("an answer"), (Answer::Accepted, Answer::Untried));
+    assert_eq!(open.knock(PATIENT_MS).await.expect("an answer"), (Answer::Accepted, Answer::Untried));
 }
 
 #[tokio::test]
 async fn a_stop_lets_those_finish_who_are_in_a_meeting() {
-    let server = Server::start(&[]);
+    let mut server = Server::start(&[]);
     let mut a = client(&server).await;
     a.join("last".into(), Role::A).await.expect("joined");
     let mut b = client(&server).await;
@@ -235,10 +250,10 @@ async fn a_stop_lets_those_finish_who_are_in_a_meeting() {
     a.relay(body("before")).await.expect("relayed");
     assert!(b.next().await.is_ok());
     server.signal(Signal::SIGTERM);
-    let deadline = Instant::now() + LONG;
-    while TcpStream::connect(&server.endpoints[0]).is_ok() {
-        assert!(Instant::now() < deadline, "it still accepts");
-        tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(next_event(&mut server.lines)["event"], "stopping");
+    for endpoint in &server.endpoints {
+        let refused = TcpStream::connect(endpoint).expect_err("nobody new is taken");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }
     a.relay(body("after")).await.expect("relayed");
     assert_eq!(b.next().await.expect("a message"), Reply::Relay { body: body("after") });

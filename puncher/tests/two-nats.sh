@@ -150,13 +150,13 @@ assert answer == b"OVER THE HILL", answer'
         wait $to
         ;;
     keep-alive)
-        # NATs that forget a silent connection after 2 s; 5 s of silence.
+        # NATs that forget a silent connection after 4 s; 6 s of silence.
         for node in nat-a nat-b; do
-            inside "$node" sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=2 net.netfilter.nf_conntrack_tcp_loose=0
+            inside "$node" sysctl -qw net.netfilter.nf_conntrack_tcp_timeout_established=4 net.netfilter.nf_conntrack_tcp_loose=0
         done
-        talk() { # MEETING OPTIONS...
-            local meeting=$1
-            shift
+        talk() { # MEETING PATIENCE OPTIONS...
+            local meeting=$1 patience=$2
+            shift 2
             mkfifo "said-$meeting"
             peer a "$@" < "said-$meeting" > /dev/null 2> /dev/null &
             local speaker=$!
@@ -165,18 +165,20 @@ assert answer == b"OVER THE HILL", answer'
             exec 3> "said-$meeting"
             echo early >&3
             until_it grep -q early "heard-$meeting"
-            read -r -t 5 _ <> /run/never || true
+            read -r -t 6 _ <> /run/never || true
             echo late >&3
             exec 3>&-
-            local end=$((SECONDS + 6))
+            local end=$((SECONDS + patience))
             until grep -q late "heard-$meeting" || ((SECONDS >= end)); do
                 read -r -t 0.05 _ <> /run/never || true
             done
             kill $speaker $hearer 2> /dev/null || true
             grep -q late "heard-$meeting"
         }
-        talk kept --keep-alive 1s || fail "the connection was not kept alive"
-        if talk silent; then fail "the NATs did not forget the silent connection: this proves nothing"; fi
+        talk kept 20 --keep-alive 1s &
+        kept=$!
+        if talk silent 6; then fail "the NATs did not forget the silent connection: this proves nothing"; fi
+        wait $kept || fail "the connection was not kept alive"
         ;;
     tickets)
         ticket() { inside "$1" "$PUNCHER" ticket --key-file key --start-in 1s --external "$2" --bind "$3"; }

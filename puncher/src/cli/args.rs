@@ -21,7 +21,8 @@ pub struct Cli {
 pub(super) enum Command {
     /// Run a rendezvous server
     ///
-    /// It prints one JSON line when it listens, one with its figures for each SIGUSR1, and one when it ends.
+    /// It prints a JSON line when it listens, one with its figures for each SIGUSR1, one when it was asked to stop and takes
+    /// nobody new, and its figures again when it ends.
     Rendezvous(RendezvousArgs),
     /// Connect to a peer
     ///
@@ -136,7 +137,7 @@ pub(super) struct ConnectArgs {
     /// Run this shell command with the connection as its standard input and output
     #[arg(long, value_name = "COMMAND", group = "use")]
     pub(super) exec: Option<String>,
-    /// Accept one connection here and join it to the peer's
+    /// Accept one connection here and join it to the peer's; where it listens is said on standard error
     #[arg(long, value_name = "IP:PORT", group = "use")]
     pub(super) forward: Option<SocketAddrV4>,
     /// Connect to this service and join it to the peer's

@@ -64,6 +64,7 @@ async fn pipe(stream: impl AsyncRead + AsyncWrite) -> anyhow::Result<()> {
 
 async fn forward(stream: impl AsyncRead + AsyncWrite, local: SocketAddrV4) -> anyhow::Result<()> {
     let listener = TcpListener::bind(local).await.with_context(|| format!("cannot listen on {local}"))?;
+    super::say(&format!("listening on {}", listener.local_addr()?));
     let (client, _) = listener.accept().await.with_context(|| format!("cannot accept on {local}"))?;
     drop(listener);
     join(stream, client).await

@@ -55,8 +55,12 @@ async fn rendezvous(args: RendezvousArgs) -> anyhow::Result<ExitCode> {
     tell(&Event::Listening { endpoints: server.endpoints().to_vec() });
     let mut report = signal(SignalKind::user_defined1())?;
     let metrics = server.metrics();
-    let serving = server.run(stopped(1)?);
-    let killed = stopped(2)?;
+    let (stop, killed) = (stopped(1)?, stopped(2)?);
+    let serving = async {
+        let rest = server.serve_until(stop).await;
+        tell(&Event::Stopping);
+        rest.finish().await;
+    };
     tokio::pin!(serving, killed);
     loop {
         tokio::select! {

@@ -153,6 +153,11 @@ impl Server {
     /// Serves until `stop` is ready, then takes nobody new and waits for those who are connected, for a while. Dropping the
     /// future ends every connection at once.
     pub async fn run(self, stop: impl Future<Output = ()>) {
+        self.serve_until(stop).await.finish().await;
+    }
+
+    /// Serves until `stop` is ready and its listeners are closed. Those who are connected by then are left over.
+    pub async fn serve_until(self, stop: impl Future<Output = ()>) -> Rest {
         let (send, mut accepted) = mpsc::channel(64);
         let mut listening = JoinSet::new();
         for listener in self.listeners {
@@ -169,9 +174,23 @@ impl Server {
                 Some(_) = connections.join_next() => {}
             }
         }
-        drop(listening);
-        let all_ended = async { while connections.join_next().await.is_some() {} };
-        let _ = timeout(self.shared.limits.grace, all_ended).await;
+        listening.shutdown().await;
+        Rest { connections, grace: self.shared.limits.grace }
+    }
+}
+
+/// Those who are connected to a server that takes nobody new. Dropping it ends every connection at once.
+#[derive(Debug)]
+pub struct Rest {
+    connections: JoinSet<()>,
+    grace: Duration,
+}
+
+impl Rest {
+    /// Waits until all have ended, for no longer than the grace of the server's limits.
+    pub async fn finish(mut self) {
+        let all_ended = async { while self.connections.join_next().await.is_some() {} };
+        let _ = timeout(self.grace, all_ended).await;
     }
 }
 
@@ -297,22 +316,23 @@ impl State {
     }
 }
 
-async fn serve(stream: TcpStream, from: SocketAddr, mut seat: Seat) {
+/// The stream is closed last: who sees its end finds it in the figures.
+async fn serve(mut stream: TcpStream, from: SocketAddr, mut seat: Seat) {
     let lifetime = seat.shared.limits.lifetime;
-    let ended = timeout(lifetime, converse(stream, from, &mut seat)).await;
+    let ended = timeout(lifetime, converse(&mut stream, from, &mut seat)).await;
     if matches!(ended, Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData) {
         seat.shared.lock().metrics.refused += 1;
     }
 }
 
-async fn converse(mut stream: TcpStream, from: SocketAddr, seat: &mut Seat) -> io::Result<()> {
+async fn converse(stream: &mut TcpStream, from: SocketAddr, seat: &mut Seat) -> io::Result<()> {
     let SocketAddr::V4(external) = from else { return Ok(()) };
     stream.set_nodelay(true)?;
     let endpoints = seat.shared.endpoints.clone();
     let welcome = Reply::Welcome { version: VERSION, external, endpoints };
     let limits = seat.shared.limits;
-    write_within(limits.write, &mut stream, &welcome).await?;
-    let round_trip = socket::Watch::of(&stream);
+    write_within(limits.write, stream, &welcome).await?;
+    let round_trip = socket::Watch::of(stream);
     let (read, mut write) = stream.split();
     let mut reader = FrameReader::new(read).within(limits.frame);
     let mut requests = 0;
