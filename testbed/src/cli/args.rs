@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::cli::explain::ExplainArgs;
 use crate::cli::filter::Filter;
+use crate::cli::nats::OwnNats;
 use crate::cli::rights::Rights;
 use crate::cli::shell::{ExecArgs, ShellArgs};
 use crate::model::shard::Wanted;
@@ -72,6 +73,9 @@ pub struct Selection {
     /// The punching method, instead of those of the suite
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
+    /// NATs of one's own.
+    #[command(flatten)]
+    pub nats: OwnNats,
 }
 
 /// `testbed run`.
@@ -145,25 +149,39 @@ pub struct PlanArgs {
 #[derive(Debug, Subcommand)]
 pub enum NatCommand {
     /// List the NATs of the catalogue
-    List,
-    /// Print the rules and settings that a NAT is made of
+    List(OwnNats),
+    /// Print the rules, or the program, and the settings that a NAT is made of
     Show {
         /// Name of the NAT
         name: String,
+        /// NATs of one's own.
+        #[command(flatten)]
+        nats: OwnNats,
     },
     /// Measure whether NATs behave as declared; needs root, or --rootless
     Prove(ProveArgs),
 }
 
-/// `testbed nat prove`.
+/// Which NATs are to be measured.
 #[derive(Debug, clap::Args)]
-pub struct ProveArgs {
-    /// Names of the NATs
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+pub struct WantedNats {
+    /// Names of the NATs [default: those of --nats]
+    #[arg(required_unless_present_any = ["all", "nats"], conflicts_with = "all")]
     pub names: Vec<String>,
     /// Every NAT of the catalogue
     #[arg(long)]
     pub all: bool,
+    /// NATs of one's own.
+    #[command(flatten)]
+    pub own: OwnNats,
+}
+
+/// `testbed nat prove`.
+#[derive(Debug, clap::Args)]
+pub struct ProveArgs {
+    /// Which NATs.
+    #[command(flatten)]
+    pub wanted: WantedNats,
     /// Only what every run asks of its NATs, instead of everything
     #[arg(long)]
     pub quick: bool,
@@ -175,12 +193,9 @@ pub struct ProveArgs {
 /// `testbed conformance`.
 #[derive(Debug, clap::Args)]
 pub struct ConformanceArgs {
-    /// Names of the NATs
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
-    pub names: Vec<String>,
-    /// Every NAT of the catalogue
-    #[arg(long)]
-    pub all: bool,
+    /// Which NATs.
+    #[command(flatten)]
+    pub wanted: WantedNats,
     /// Root, or a user namespace.
     #[command(flatten)]
     pub rights: Rights,

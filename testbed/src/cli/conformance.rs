@@ -9,10 +9,8 @@ use futures::stream;
 use crate::cli::args::ConformanceArgs;
 use crate::cli::failure::Failure;
 use crate::cli::list::print;
-use crate::cli::nat::profile;
-use crate::cli::prove::subject;
+use crate::cli::prove::subjects;
 use crate::cli::rights;
-use crate::model::catalogue::{Catalogue, Profile};
 use crate::report::plain::harmless;
 use crate::run::conformance::{Conformance, conform};
 
@@ -25,13 +23,7 @@ const AT_ONCE: usize = 24;
 /// # Errors
 /// When there is no such NAT, or nothing can be measured here.
 pub fn run(args: &ConformanceArgs) -> Result<ExitCode, Failure> {
-    let catalogue = Catalogue::embedded();
-    let profiles: Vec<&Profile> = if args.all {
-        catalogue.profiles().collect()
-    } else {
-        args.names.iter().map(|name| profile(&catalogue, name)).collect::<Result<_, _>>()?
-    };
-    let subjects: Vec<_> = profiles.into_iter().filter_map(subject).collect();
+    let subjects = subjects(&args.wanted)?;
     rights::take(args.rights)?;
     let runtime = rights::runtime()?;
     let mut code = 0;

@@ -46,7 +46,7 @@ pub fn list() -> Result<ExitCode, Failure> {
 /// # Errors
 /// When the suite is wrong, no cell is left, or standard output cannot be written.
 pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
-    let catalogue = Catalogue::embedded();
+    let catalogue = args.selection.nats.catalogue()?;
     let selected = select::select(&args.selection, &catalogue)?;
     let expect = |cell| (cell, prediction::expect(&selected.suite, cell, &catalogue));
     let plan = Plan { suite: &selected.suite, cells: selected.cells.iter().map(expect).collect() };

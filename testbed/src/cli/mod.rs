@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod list;
 pub mod merge;
 pub mod nat;
+pub mod nats;
 pub mod prove;
 pub mod rights;
 pub mod run;
@@ -42,8 +43,8 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Explain(args) => explain::explain(&args),
         Command::Shell(args) => shell::shell(&args),
         Command::Exec(args) => shell::exec(&args),
-        Command::Nat(NatCommand::List) => nat::list(),
-        Command::Nat(NatCommand::Show { name }) => nat::show(&name),
+        Command::Nat(NatCommand::List(own)) => nat::list(&own),
+        Command::Nat(NatCommand::Show { name, nats }) => nat::show(&name, &nats),
         Command::Nat(NatCommand::Prove(args)) => prove::run(&args),
         Command::Conformance(args) => conformance::run(&args),
     }

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use crate::cli::failure::Failure;
 use crate::cli::list::print;
-use crate::lab::nat_rules::{self, NatConfig, NatSite};
+use crate::cli::nats::{OwnNats, profile};
+use crate::lab::nat_rules::{NatCommand, NatConfig, NatSite};
+use crate::lab::nat_source;
 use crate::model::address_plan::AddressPlan;
 use crate::model::behavior::{Behavior, Translation};
-use crate::model::catalogue::{Catalogue, Profile, Ruleset};
+use crate::model::catalogue::Profile;
 use crate::model::embedded::{self, TOPOLOGIES};
 use crate::model::topology::NodeName;
 use crate::model::{theory, topology_file};
@@ -17,8 +19,8 @@ use crate::model::{theory, topology_file};
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn list() -> Result<ExitCode, Failure> {
-    let catalogue = Catalogue::embedded();
+pub fn list(own: &OwnNats) -> Result<ExitCode, Failure> {
+    let catalogue = own.catalogue()?;
     let width = catalogue.profiles().map(|profile| profile.name.len()).max().unwrap_or(0);
     print(|out| {
         catalogue.profiles().try_for_each(|profile| {
@@ -28,42 +30,25 @@ pub fn list() -> Result<ExitCode, Failure> {
     })
 }
 
-/// `testbed nat show`: the rules as `nft -f` takes them, with everything else in comments.
+/// `testbed nat show`: the rules as `nft -f` takes them, or the program as a shell does, with everything else in comments.
 ///
 /// # Errors
-/// When there is no such NAT, or standard output cannot be written.
-pub fn show(name: &str) -> Result<ExitCode, Failure> {
-    let catalogue = Catalogue::embedded();
+/// When there is no such NAT, its ruleset file cannot be read, or standard output cannot be written.
+pub fn show(name: &str, own: &OwnNats) -> Result<ExitCode, Failure> {
+    let catalogue = own.catalogue()?;
     let profile = profile(&catalogue, name)?;
-    let config = match &profile.ruleset {
-        Ruleset::Generated => config(&profile.behavior)?,
-        Ruleset::File(file) => {
-            return Err(Failure::new(format!("the NAT \"{name}\" has its rules in \"{file}\"")));
-        }
-        Ruleset::Command(command) => {
-            return Err(Failure::new(format!("the NAT \"{name}\" is the program \"{}\"", command.join(" "))));
-        }
-    };
+    let config = nat_source::config(profile, &site(&profile.behavior)?)?;
     print(|out| write(profile, &config, out))
 }
 
-/// The profile of that name.
-pub(super) fn profile<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Profile, Failure> {
-    catalogue.get(name).ok_or_else(|| {
-        let (message, help) = catalogue.unknown(name);
-        Failure::with_help(message, help)
-    })
-}
-
-/// What makes nat-a of the topology `pair` this NAT.
-fn config(behavior: &Behavior) -> Result<NatConfig, Failure> {
+/// Where nat-a of the topology `pair` stands if it behaves so.
+fn site(behavior: &Behavior) -> Result<NatSite, Failure> {
     let pair = embedded::find(TOPOLOGIES, "pair").expect("it is embedded");
     let topology = topology_file::parse(pair.file, pair.text)?;
     let node = NodeName::new("nat-a").expect("a good name");
     let transparent = (behavior.translation != Translation::Nat).then(|| node.clone()).into_iter().collect();
     let plan = AddressPlan::new(&topology, &transparent).map_err(|why| Failure::new(why.to_string()))?;
-    let site = NatSite::of(&plan, &node).expect("the plan has an address for every node");
-    Ok(nat_rules::render(behavior, &site))
+    Ok(NatSite::of(&plan, &node).expect("the plan has an address for every node"))
 }
 
 fn write(profile: &Profile, config: &NatConfig, out: &mut impl Write) -> io::Result<()> {
@@ -74,9 +59,33 @@ fn write(profile: &Profile, config: &NatConfig, out: &mut impl Write) -> io::Res
             writeln!(out, "# {about}: {text}")?;
         }
     }
-    writeln!(out, "# These are the rules of nat-a in the topology \"pair\"; its sysctls are")?;
+    let what = if config.command.is_some() { "This is the program" } else { "These are the rules" };
+    writeln!(out, "# {what} of nat-a in the topology \"pair\"; its sysctls are")?;
     for (key, value) in &config.sysctls {
         writeln!(out, "#   {key} = {value}")?;
     }
-    write!(out, "\n{}", config.ruleset)
+    match &config.command {
+        None => write!(out, "\n{}", config.ruleset),
+        Some(command) => write_command(command, out),
+    }
+}
+
+/// The program as a shell starts it.
+fn write_command(command: &NatCommand, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\ncd {}", quoted(&command.folder.to_string_lossy()))?;
+    for (name, value) in &command.variables {
+        writeln!(out, "export {name}={}", quoted(value))?;
+    }
+    let words: Vec<String> = command.words.iter().map(|word| quoted(word)).collect();
+    writeln!(out, "{}", words.join(" "))
+}
+
+/// A word as shells take it for one.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }

@@ -6,12 +6,10 @@ use std::process::ExitCode;
 use futures::StreamExt as _;
 use futures::stream;
 
-use crate::cli::args::ProveArgs;
+use crate::cli::args::{ProveArgs, WantedNats};
 use crate::cli::failure::Failure;
 use crate::cli::list::print;
-use crate::cli::nat::profile;
 use crate::cli::rights;
-use crate::model::catalogue::{Catalogue, Profile, Ruleset};
 use crate::model::event::ProofResult;
 use crate::report::plain::harmless;
 use crate::run::prove::{Depth, Subject, prove};
@@ -25,13 +23,7 @@ const AT_ONCE: usize = 24;
 /// # Errors
 /// When there is no such NAT, or nothing can be measured here.
 pub fn run(args: &ProveArgs) -> Result<ExitCode, Failure> {
-    let catalogue = Catalogue::embedded();
-    let profiles: Vec<&Profile> = if args.all {
-        catalogue.profiles().collect()
-    } else {
-        args.names.iter().map(|name| profile(&catalogue, name)).collect::<Result<_, _>>()?
-    };
-    let subjects = profiles.into_iter().filter_map(subject).collect::<Vec<_>>();
+    let subjects = subjects(&args.wanted)?;
     rights::take(args.rights)?;
     let runtime = rights::runtime()?;
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
@@ -48,10 +40,9 @@ pub fn run(args: &ProveArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(code))
 }
 
-/// What is to be proved of a profile; a NAT that is a program is proved in the runs that use it.
-pub(super) fn subject(profile: &Profile) -> Option<Subject> {
-    matches!(profile.ruleset, Ruleset::Generated)
-        .then(|| Subject::generated(&profile.name, &profile.behavior))
+/// What is to be measured.
+pub(super) fn subjects(wanted: &WantedNats) -> Result<Vec<Subject>, Failure> {
+    wanted.profiles()?.iter().map(|profile| Ok(Subject::of(profile)?)).collect()
 }
 
 fn exit_code(proof: &ProofResult) -> u8 {

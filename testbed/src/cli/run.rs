@@ -14,7 +14,6 @@ use crate::cli::list::{print, terminal_width};
 use crate::cli::rights;
 use crate::cli::select::{self, Selected};
 use crate::cli::shard;
-use crate::model::catalogue::Catalogue;
 use crate::model::template;
 use crate::report::folder::Folder;
 use crate::report::recorder::{Recorded, Recorder};
@@ -32,7 +31,7 @@ const JOBS_PER_PROCESSOR: usize = 16;
 /// # Errors
 /// When something is wrong with what was asked for, or nothing can be run here.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    let catalogue = Catalogue::embedded();
+    let catalogue = args.selection.nats.catalogue()?;
     let selected = select::select(&args.selection, &catalogue)?;
     let (selected, part) = shard::take(selected, args.shard, &catalogue)?;
     let puncher = puncher(args.puncher.as_deref(), &selected)?;

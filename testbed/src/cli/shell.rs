@@ -13,12 +13,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::cells;
 use crate::cli::failure::Failure;
 use crate::cli::list::print;
+use crate::cli::nats::OwnNats;
 use crate::cli::rights::{self, Rights};
 use crate::cli::select;
 use crate::kernel::process::{Command, Process, Stdio, Terminal};
 use crate::kernel::terminal::{Pty, Raw};
 use crate::lab::Lab;
-use crate::model::catalogue::Catalogue;
 use crate::model::problem::suggestion;
 use crate::model::suite::Cell;
 use crate::model::topology::{NodeName, Topology};
@@ -37,6 +37,9 @@ pub struct ShellArgs {
     /// The node that the shell runs in
     #[arg(default_value = "peer-a")]
     pub node: String,
+    /// NATs of one's own.
+    #[command(flatten)]
+    pub nats: OwnNats,
     /// Root, or a user namespace.
     #[command(flatten)]
     pub rights: Rights,
@@ -54,6 +57,9 @@ pub struct ExecArgs {
     /// The command, after `--`
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
+    /// NATs of one's own.
+    #[command(flatten)]
+    pub nats: OwnNats,
     /// Root, or a user namespace.
     #[command(flatten)]
     pub rights: Rights,
@@ -65,10 +71,11 @@ pub struct ExecArgs {
 /// When there is no such cell or node, or the lab cannot be built here.
 pub fn shell(args: &ShellArgs) -> Result<ExitCode, Failure> {
     if args.cell == LIST {
-        let suite = select::suite(&args.suite, &Catalogue::embedded())?;
+        let suite = select::suite(&args.suite, &args.nats.catalogue()?)?;
         return print(|out| suite.cells().iter().try_for_each(|cell| writeln!(out, "{}", cell.id)));
     }
-    enter(&args.suite, &args.cell, &args.node, args.rights, |cell, topology| {
+    let wanted = Wanted { suite: &args.suite, cell: &args.cell, node: &args.node, nats: &args.nats };
+    enter(wanted, args.rights, |cell, topology| {
         let nodes: Vec<&str> = topology.nodes.keys().map(NodeName::as_str).collect();
         let _ = writeln!(
             anstream::stderr(),
@@ -86,9 +93,8 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode, Failure> {
 /// # Errors
 /// When there is no such cell or node, the lab cannot be built here, or the command cannot be started.
 pub fn exec(args: &ExecArgs) -> Result<ExitCode, Failure> {
-    enter(&args.suite, &args.cell, &args.node, args.rights, |_, _| {
-        Command::new(&args.command[0]).args(&args.command[1..])
-    })
+    let wanted = Wanted { suite: &args.suite, cell: &args.cell, node: &args.node, nats: &args.nats };
+    enter(wanted, args.rights, |_, _| Command::new(&args.command[0]).args(&args.command[1..]))
 }
 
 /// A shell whose prompt shows the node. It reads no start-up file: one could change the prompt.
@@ -101,15 +107,23 @@ fn interactive(node: &str) -> Command {
     }
 }
 
+/// Which node of which lab.
+#[derive(Debug, Clone, Copy)]
+struct Wanted<'a> {
+    suite: &'a str,
+    cell: &'a str,
+    node: &'a str,
+    nats: &'a OwnNats,
+}
+
 /// Builds the lab and runs in it what `command` says once it stands.
 fn enter(
-    suite: &str,
-    cell: &str,
-    node: &str,
+    wanted: Wanted<'_>,
     rights: Rights,
     command: impl FnOnce(&Cell, &Topology) -> Command,
 ) -> Result<ExitCode, Failure> {
-    let catalogue = Catalogue::embedded();
+    let Wanted { suite, cell, node, nats } = wanted;
+    let catalogue = nats.catalogue()?;
     let (name, suite) = (suite, select::suite(suite, &catalogue)?);
     let cells = suite.cells();
     let help = format!("list the cells with: testbed shell {name} {LIST}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join;
+use tokio::sync::Mutex;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::packet_socket::PacketSocket;
@@ -60,7 +61,13 @@ fn node(kind: NodeKind, name: NodeName, plot: Plot, init: &Arc<Init>) -> Result<
     let nat = match tracking {
         Some((conntrack, events)) => {
             let recorder = Recorder::start(name.clone(), events)?;
-            Some(Nat { conntrack, recorder, memory: Vec::new(), changed: Vec::new() })
+            Some(Nat {
+                conntrack,
+                recorder,
+                memory: Vec::new(),
+                changed: Vec::new(),
+                program: Mutex::default(),
+            })
         }
         None => None,
     };

@@ -89,16 +89,38 @@ impl Lab {
         self.wires.get(&link)
     }
 
-    /// Gives a node the rules and settings of a NAT.
+    /// Gives a node the rules and settings of a NAT. A NAT that a program makes is set by [`Lab::become_nat`].
     ///
     /// # Errors
-    /// When nft refuses the rules, or the kernel a setting.
+    /// When nft refuses the rules, the kernel a setting, or a program has a part in it.
     pub fn set_nat(&mut self, node: &NodeName, config: &NatConfig) -> Result<()> {
         let found = self.nodes.get_mut(node);
         match found {
             Some(found) => found.set_nat(config),
             None => self.node(node).map(drop),
         }
+    }
+
+    /// Makes a node a NAT, with its program if it has one, and returns when that works.
+    ///
+    /// # Errors
+    /// When nft refuses the rules, the kernel a setting, or the program fails.
+    pub async fn become_nat(&mut self, node: &NodeName, config: &NatConfig) -> Result<()> {
+        match self.nodes.get_mut(node) {
+            Some(found) => found.become_nat(config).await,
+            None => self.node(node).map(drop),
+        }
+    }
+
+    /// Whether every NAT that a program makes still has it.
+    ///
+    /// # Errors
+    /// When one has ended, with what it said.
+    pub async fn check_nat_programs(&self) -> Result<()> {
+        for node in self.nodes.values() {
+            node.check_program().await?;
+        }
+        Ok(())
     }
 
     /// Watches the links without a wire as well, from now on: their frames come with the rest of the evidence.
@@ -137,7 +159,9 @@ impl Lab {
             wire.begin_epoch(seed).map_err(ended)?;
         }
         self.ears.as_ref().map_or(Ok(()), Capture::begin_epoch)?;
-        self.nodes.values().try_for_each(Node::forget)?;
+        for node in self.nodes.values() {
+            node.renew().await?;
+        }
         self.evidence().map(drop)
     }
 

@@ -17,6 +17,7 @@
 
 mod filter;
 mod memory;
+mod own;
 mod pool;
 mod sysctls;
 mod text;
@@ -32,6 +33,7 @@ use crate::model::behavior::{Behavior, PortRange, Translation};
 use crate::model::topology::NodeName;
 
 pub use memory::DynamicObject;
+pub use own::{NatCommand, by_program, render_own};
 
 /// Where a NAT stands: all that its rules need to know of its surroundings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct NatConfig {
     pub ruleset: String,
     /// Sysctls and their values, by dotted name, in the order in which they are to be set.
     pub sysctls: Vec<(String, String)>,
+    /// A program of the user's that does the rest, if there is one.
+    pub command: Option<NatCommand>,
 }
 
 impl NatSite {
@@ -69,21 +73,7 @@ pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
         Translation::Firewall => filter::table(behavior),
         Translation::Nat => format!("{}\n{}", translate::table(behavior, site), filter::table(behavior)),
     };
-    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior) }
-}
-
-/// A user's own ruleset, with the addresses of the site defined on top of it: `$wan_address`, and `$lan0_network` and
-/// so on for each device below.
-///
-/// The sysctls are those that `behavior` claims.
-#[must_use]
-pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig {
-    let mut ruleset = format!("define wan_address = {}\n", site.wan);
-    for (device, network) in &site.lans {
-        ruleset += &format!("define {device}_network = {}/{}\n", network.address, network.prefix);
-    }
-    ruleset += text;
-    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior) }
+    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior), command: None }
 }
 
 /// The ports that the host at `address` gets; `None` where the kernel picks from its own pool, and for a host that has

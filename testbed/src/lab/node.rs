@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
+
 use crate::kernel::conntrack::Conntrack;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::{Inside, Namespace};
@@ -10,7 +12,8 @@ use crate::kernel::ruleset::{DynamicSet, Nft};
 use crate::kernel::sysctl::{self, Sysctl};
 use crate::kernel::tcp_sockets::TcpSockets;
 use crate::kernel::time_namespace::TimeNamespace;
-use crate::lab::nat_rules::NatConfig;
+use crate::lab::nat_program::NatProgram;
+use crate::lab::nat_rules::{NatCommand, NatConfig};
 use crate::lab::recorder::Recorder;
 use crate::model::evidence::CtEntry;
 use crate::model::topology::NodeName;
@@ -35,6 +38,8 @@ pub(super) struct Nat {
     pub(super) memory: Vec<DynamicSet>,
     /// Sysctls that a profile changed, with what they were before.
     pub(super) changed: Vec<Sysctl>,
+    /// The user's program that makes the NAT, if there is one.
+    pub(super) program: Mutex<Option<NatProgram>>,
 }
 
 impl Node {
@@ -84,15 +89,19 @@ impl Node {
         self.nat.as_ref().map_or_else(|| Ok(Vec::new()), dump)
     }
 
-    /// Gives the node the rules and settings of a NAT, in place of those it had.
+    /// Gives the node the rules and settings of a NAT, in place of those it had. A NAT that a program makes is set by
+    /// [`Node::become_nat`].
     ///
     /// # Errors
-    /// When it is no NAT, nft refuses the rules, or the kernel a setting. The rules are then those that it had; the
-    /// settings need not be.
+    /// When it is no NAT, nft refuses the rules, the kernel a setting, or a program has a part in it. The rules are then
+    /// those that it had; the settings need not be.
     pub fn set_nat(&mut self, config: &NatConfig) -> Result<()> {
         let Some(nat) = &mut self.nat else {
             return Err(at(&self.name)(Error::other("set the rules of a NAT", "it is none")));
         };
+        if config.command.is_some() || nat.program.get_mut().is_some() {
+            return Err(at(&self.name)(Error::other("set the rules of a NAT", "a program makes them")));
+        }
         let load = |inside: &Inside| {
             while let Some(before) = nat.changed.pop() {
                 before.write(inside)?;
@@ -110,6 +119,72 @@ impl Node {
         };
         self.namespace.enter(load).flatten().map_err(at(&self.name))?;
         self.forget()
+    }
+
+    /// Makes the node a NAT, in place of the one that it was, and returns when that works: with its rules, its settings and
+    /// its program, if it has one.
+    ///
+    /// # Errors
+    /// As [`Node::set_nat`], or when the program fails.
+    pub async fn become_nat(&mut self, config: &NatConfig) -> Result<()> {
+        if let Some(mut former) = self.nat.as_mut().and_then(|nat| nat.program.get_mut().take()) {
+            former.end().await.map_err(at(&self.name))?;
+        }
+        self.set_nat(&NatConfig { command: None, ..config.clone() })?;
+        let (Some(command), Some(nat)) = (&config.command, &mut self.nat) else { return Ok(()) };
+        let program = NatProgram::start(command, &self.namespace).await.map_err(at(&self.name))?;
+        *nat.program.get_mut() = Some(program);
+        let sets = self.namespace.enter(|inside| Nft::get().dynamic_sets(inside)).flatten();
+        nat.memory = sets.map_err(at(&self.name))?;
+        Ok(())
+    }
+
+    /// Whether the program that makes the NAT, if there is one, is as alive as it ought to be.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn check_program(&self) -> Result<()> {
+        let Some(nat) = &self.nat else { return Ok(()) };
+        match nat.program.lock().await.as_mut() {
+            Some(program) => program.check().await.map_err(at(&self.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a NAT as new: it forgets what it has learnt, and a program that stays is started again.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or the program fails.
+    pub async fn renew(&self) -> Result<()> {
+        if let Some(nat) = &self.nat
+            && let Some(program) = nat.program.lock().await.as_mut()
+            && program.stays()
+        {
+            return program.renew(&self.namespace, &nat.conntrack).await.map_err(at(&self.name));
+        }
+        self.forget()
+    }
+
+    /// Makes a NAT anew where it has another address: with other rules, or by its program.
+    ///
+    /// # Errors
+    /// When nft refuses the rules, or the program fails.
+    pub(super) async fn replace_rules(&self, config: &NatConfig) -> Result<()> {
+        self.enter(|inside| Nft::get().replace(inside, &config.ruleset))?.map_err(at(&self.name))?;
+        if let Some(nat) = &self.nat
+            && let Some(command) = &config.command
+        {
+            let mut program = nat.program.lock().await;
+            *program = Some(self.replace_program(program.take(), command).await.map_err(at(&self.name))?);
+        }
+        self.forget()
+    }
+
+    async fn replace_program(&self, former: Option<NatProgram>, command: &NatCommand) -> Result<NatProgram> {
+        if let Some(mut former) = former {
+            former.end().await?;
+        }
+        NatProgram::start(command, &self.namespace).await
     }
 
     /// Ends every TCP connection that a socket in the node has a part in; listeners stay.

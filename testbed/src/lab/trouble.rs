@@ -7,7 +7,6 @@ use tokio::runtime::Handle;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::link::Links;
-use crate::kernel::ruleset::Nft;
 use crate::kernel::sysctl::Sysctl;
 use crate::lab::ground::FIRST_DEVICE;
 use crate::lab::handle::Lab;
@@ -20,12 +19,13 @@ use crate::model::topology::NodeName;
 const OTHER_HOST: u8 = 200;
 
 impl Lab {
-    /// A NAT restarts: its mappings and all that its rules have learnt are gone, its address and rules are as before.
+    /// A NAT restarts: its mappings and all that its rules have learnt are gone, its address and rules are as before. A
+    /// program that stays while its NAT works is started again.
     ///
     /// # Errors
-    /// When there is no such node, or the kernel refuses.
-    pub fn restart_nat(&self, node: &NodeName) -> Result<()> {
-        self.node(node)?.forget()
+    /// When there is no such node, the kernel refuses, or the program fails.
+    pub async fn restart_nat(&self, node: &NodeName) -> Result<()> {
+        self.node(node)?.renew().await
     }
 
     /// The provider gives a NAT another address, and the NAT makes its rules anew, as `rules` says for where it stands
@@ -52,8 +52,7 @@ impl Lab {
         };
         change.await.map_err(at(node))?;
         let config = rules(&NatSite { wan: new, lans: self.plan.networks_below(node) })?;
-        self.node(node)?.enter(|inside| Nft::get().replace(inside, &config.ruleset))?.map_err(at(node))?;
-        self.restart_nat(node)?;
+        self.node(node)?.replace_rules(&config).await?;
         Ok(new)
     }
 

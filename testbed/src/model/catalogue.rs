@@ -4,6 +4,7 @@
 //! by whoever loads it.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct Profile {
     pub behavior: Behavior,
     /// Where its rules come from.
     pub ruleset: Ruleset,
+    /// The folder of its catalogue, which its files and programs are looked for in; empty for the current one.
+    pub folder: PathBuf,
 }
 
 /// Where the rules of a NAT come from.
@@ -55,7 +58,7 @@ pub enum Ruleset {
     Generated,
     /// From an nftables file, relative to the catalogue.
     File(String),
-    /// From a program that runs in the node as long as the lab stands, program first.
+    /// From a program that is run in the node, program first; a relative path counts from the catalogue.
     Command(Vec<String>),
 }
 
@@ -74,7 +77,8 @@ impl Catalogue {
     /// # Errors
     /// Everything that is wrong, each with its line.
     pub fn parse(text: &str, path: &str) -> Result<Self, Problems> {
-        let mut reader = Reader { checker: Checker::new(path, text) };
+        let folder = Path::new(path).parent().unwrap_or(Path::new("")).to_owned();
+        let mut reader = Reader { checker: Checker::new(path, text), folder };
         let file: RawFile = reader.checker.read()?;
         let mut profiles = BTreeMap::new();
         for (name, raw) in &file.nat {
@@ -181,6 +185,7 @@ struct RawTimeouts {
 /// Turns what is written into what is meant, noting every problem on the way.
 struct Reader<'a> {
     checker: Checker<'a>,
+    folder: PathBuf,
 }
 
 impl Reader<'_> {
@@ -197,6 +202,7 @@ impl Reader<'_> {
             source: written.source.clone(),
             behavior,
             ruleset: self.ruleset(written)?,
+            folder: self.folder.clone(),
         })
     }
 

@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::kernel::clock::ClockPair;
 use crate::kernel::error::{Error, Result};
-use crate::lab::Lab;
+use crate::lab::nat_rules::NatConfig;
+use crate::lab::{Lab, Node};
 use crate::model::address_plan::{AddressPlan, LinkPlan, RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::event::{Artefacts, LinkRecord, NatRecord};
 use crate::model::evidence::Evidence;
@@ -153,6 +154,7 @@ impl Scene<'_> {
         // The last acknowledgments are still on their way: the evidence is complete when they have arrived.
         sleep_until(Instant::now() + self.ready.trip + SETTLE).await;
         let evidence = lab.evidence()?;
+        lab.check_nat_programs().await?;
         lab.kill_all().await?;
         let end = |at: usize| Heard { end: cast.peers.get(at).map_or(End::Killed, Running::end) };
         let peers = [end(0), end(1)];
@@ -294,7 +296,7 @@ impl Scene<'_> {
             NatRecord {
                 node: node.to_string(),
                 profile: profile.clone(),
-                ruleset: config.ruleset,
+                ruleset: ruleset_of(&stocked.lab, node, &config),
                 sysctls: config.sysctls.iter().map(|(key, value)| format!("{key} = {value}")).collect(),
             }
         };
@@ -404,6 +406,18 @@ impl Drop for KeyFile {
     fn drop(&mut self) {
         // The folder goes with the run; a file that cannot be removed now goes then.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The rules of a NAT as text; those that a program made, as nft lists them.
+fn ruleset_of(lab: &Lab, node: &NodeName, config: &NatConfig) -> String {
+    match &config.command {
+        None => config.ruleset.clone(),
+        Some(command) => {
+            let listed =
+                lab.node(node).and_then(Node::ruleset).unwrap_or_else(|error| format!("# {error}\n"));
+            format!("# made by the program: {command}\n{listed}")
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::kernel::error::Error;
 use crate::lab::nat_rules::NatSite;
+use crate::lab::nat_source;
 use crate::lab::{Lab, WireEngine};
 use crate::model::catalogue::Catalogue;
 use crate::model::suite::{Cell, Suite};
-use crate::run::pool::rules;
 use crate::run::request::RunError;
 use crate::run::setting::Ready;
 
@@ -21,7 +21,7 @@ pub async fn hold(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<L
         let profile = catalogue.get(name).ok_or_else(|| RunError::UnknownNat(name.clone()))?;
         let site = NatSite::of(lab.plan(), node);
         let site = site.ok_or_else(|| Error::other(format!("make \"{node}\" a NAT"), "it has no way up"))?;
-        lab.set_nat(node, &rules(catalogue, profile, &site)?)?;
+        lab.become_nat(node, &nat_source::config(profile, &site)?).await?;
     }
     lab.set_conditions(|_, planned| ready.conditions(planned))?;
     Ok(lab)

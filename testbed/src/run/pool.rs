@@ -1,14 +1,14 @@
 //! Labs that wait for their next trial: taken when one fits, changed when none does, built when there are too few.
 
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::task::block_in_place;
 
 use crate::kernel::error::{Error, Result};
-use crate::lab::nat_rules::{NatConfig, NatSite, render, render_own};
+use crate::lab::nat_rules::{NatConfig, NatSite};
+use crate::lab::nat_source;
 use crate::lab::{Lab, WireEngine};
-use crate::model::catalogue::{Catalogue, Profile, Ruleset};
+use crate::model::catalogue::{Catalogue, Ruleset};
 use crate::model::suite::Suite;
 use crate::model::topology::{NodeName, Topology};
 use crate::run::request::Request;
@@ -52,7 +52,7 @@ impl Pool {
         let found = self.find(setting);
         match found {
             Found::Fitting(stocked) => Ok(stocked),
-            Found::Similar(stocked) => self.change(stocked, setting),
+            Found::Similar(stocked) => self.change(stocked, setting).await,
             Found::Nothing => self.make(setting).await.inspect_err(|_| self.dropped()),
         }
     }
@@ -76,7 +76,9 @@ impl Pool {
             shelf.made += 1;
             return Found::Nothing;
         }
-        let similar = shelf.idle.iter().position(|s| s.setting.is_like(setting));
+        // What a program has done to its node besides rules, nobody can undo.
+        let similar = |s: &Stocked| s.setting.is_like(setting) && !self.has_programs(&s.setting);
+        let similar = shelf.idle.iter().position(similar);
         match similar {
             Some(at) => Found::Similar(shelf.idle.swap_remove(at)),
             None => {
@@ -87,21 +89,30 @@ impl Pool {
         }
     }
 
+    /// Whether a program makes one of the NATs.
+    fn has_programs(&self, setting: &Setting) -> bool {
+        let mut profiles = setting.nats.values().filter_map(|name| self.catalogue.get(name));
+        profiles.any(|profile| matches!(profile.ruleset, Ruleset::Command(_)))
+    }
+
     async fn make(&self, setting: &Setting) -> Result<Stocked> {
         let mut lab =
             Lab::build(&self.topologies[setting.wiring], &setting.transparent, &self.engine).await?;
         // What a NAT keeps for itself is seen only inside of it, and a cause must not depend on what is kept.
         lab.watch_every_link(&self.engine)?;
         let empty = Setting { nats: Default::default(), ..setting.clone() };
-        self.change(Stocked { lab, setting: empty }, setting)
+        self.change(Stocked { lab, setting: empty }, setting).await
     }
 
     /// Gives a lab the NATs of a setting, where they are not those that it has.
-    fn change(&self, mut stocked: Stocked, setting: &Setting) -> Result<Stocked> {
+    async fn change(&self, mut stocked: Stocked, setting: &Setting) -> Result<Stocked> {
         for (node, profile) in &setting.nats {
             if stocked.setting.nats.get(node) != Some(profile) {
                 let config = self.config(&stocked.lab, node, profile)?;
-                block_in_place(|| stocked.lab.set_nat(node, &config))?;
+                match config.command {
+                    None => block_in_place(|| stocked.lab.set_nat(node, &config))?,
+                    Some(_) => stocked.lab.become_nat(node, &config).await?,
+                }
             }
         }
         stocked.setting = setting.clone();
@@ -112,34 +123,18 @@ impl Pool {
     pub(super) fn config(&self, lab: &Lab, node: &NodeName, profile: &str) -> Result<NatConfig> {
         let missing = || Error::other(format!("make \"{node}\" a NAT"), format!("there is no \"{profile}\""));
         let site = NatSite::of(lab.plan(), node).ok_or_else(missing)?;
-        rules(&self.catalogue, self.catalogue.get(profile).ok_or_else(missing)?, &site)
+        nat_source::config(self.catalogue.get(profile).ok_or_else(missing)?, &site)
     }
 
     /// The rules and settings of the NAT that `setting` has in the place of a node, where it stands at `site`.
     pub(super) fn rules_at(&self, setting: &Setting, node: &NodeName, site: &NatSite) -> Result<NatConfig> {
         let profile = setting.nats.get(node).and_then(|name| self.catalogue.get(name));
         let missing = || Error::other(format!("make \"{node}\" a NAT"), "the cell has none there");
-        rules(&self.catalogue, profile.ok_or_else(missing)?, site)
+        nat_source::config(profile.ok_or_else(missing)?, site)
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-/// The rules and settings of a profile at a site.
-pub(super) fn rules(catalogue: &Catalogue, profile: &Profile, site: &NatSite) -> Result<NatConfig> {
-    let tried = || format!("make a NAT \"{}\"", profile.name);
-    match &profile.ruleset {
-        Ruleset::Generated => Ok(render(&profile.behavior, site)),
-        Ruleset::File(file) => {
-            let folder = Path::new(catalogue.path()).parent().unwrap_or(Path::new(""));
-            let path = folder.join(file);
-            let text = std::fs::read_to_string(&path)
-                .map_err(|e| Error::io(tried(), format!("read {}", path.display()), &e))?;
-            Ok(render_own(&text, &profile.behavior, site))
-        }
-        Ruleset::Command(_) => Err(Error::other(tried(), "NATs made by a command are not run yet")),
     }
 }
 

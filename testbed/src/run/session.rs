@@ -15,8 +15,8 @@ use crate::model::outcome::{Cause, Outcome, Trial};
 use crate::run::attempt::attempt;
 use crate::run::control::control;
 use crate::run::environment::environment;
-use crate::run::pool::{Pool, rules};
-use crate::run::prove::{self, Depth, Subject, prove};
+use crate::run::pool::Pool;
+use crate::run::prove::{Depth, Subject, prove};
 use crate::run::queue::{Queue, Task};
 use crate::run::request::{Cancel, Request, RunError};
 use crate::run::setting::{Ready, Setting};
@@ -93,11 +93,10 @@ async fn prove_nats(request: &Request, cells: &[Ready], tell: &mut impl FnMut(Ev
     let names: BTreeSet<&String> = cells.iter().flat_map(|c| c.setting.nats.values()).collect();
     let profiles = names.into_iter().filter_map(|name| request.catalogue.get(name));
     let proof = |profile: &Profile| {
-        let rules = rules(&request.catalogue, profile, &prove::site());
-        let (name, declared) = (profile.name.clone(), profile.behavior);
+        let (name, subject) = (profile.name.clone(), Subject::of(profile));
         async move {
-            match rules {
-                Ok(config) => prove(Subject { name, declared, config }, Depth::Quick).await,
+            match subject {
+                Ok(subject) => prove(subject, Depth::Quick).await,
                 Err(error) => {
                     ProofResult { nat: name, error: Some(error.to_string()), ..ProofResult::default() }
                 }

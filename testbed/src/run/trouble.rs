@@ -72,7 +72,7 @@ pub(super) async fn strike(
         match trouble {
             Trouble::None => {}
             Trouble::LinkDown => wire(lab, link)?.down_for(OUTAGE).map_err(gone)?,
-            Trouble::NatRestarts => lab.restart_nat(&nat)?,
+            Trouble::NatRestarts => lab.restart_nat(&nat).await?,
             Trouble::NatRenumbered => {
                 lab.renumber(&nat, |site| rules(&nat, site)).await?;
             }

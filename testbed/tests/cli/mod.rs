@@ -15,6 +15,8 @@ mod explain;
 mod kernel;
 /// What the machine may lack.
 mod machine;
+/// NATs of the user.
+mod own_nats;
 /// The page of a run, in a browser.
 mod page;
 /// What needs no rights: plans and lists.

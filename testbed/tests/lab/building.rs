@@ -243,12 +243,15 @@ async fn nats_are_swapped_whole_or_not_at_all() {
     let rules = |lab: &Lab| lab.node_named("nat-a").expect("a node").ruleset().expect("a listing");
     let before = rules(&lab);
     assert!(before.contains("masquerade"), "{before}");
-    let wrong =
-        NatConfig { ruleset: "table ip nat {\n chain x {\n  masqerade\n }\n}\n".into(), sysctls: vec![] };
+    let wrong = NatConfig {
+        ruleset: "table ip nat {\n chain x {\n  masqerade\n }\n}\n".into(),
+        sysctls: vec![],
+        command: None,
+    };
     let error = lab.set_nat(&name("nat-a"), &wrong).expect_err("wrong rules");
     assert!(error.to_string().starts_with("node \"nat-a\": nft refused its ruleset at line 3: "), "{error}");
     assert_eq!(rules(&lab), before);
-    let none = NatConfig { ruleset: String::new(), sysctls: vec![] };
+    let none = NatConfig { ruleset: String::new(), sysctls: vec![], command: None };
     lab.set_nat(&name("nat-a"), &none).expect("no rules");
     assert_eq!(rules(&lab), "");
 }
@@ -259,7 +262,7 @@ async fn mistakes_name_the_node() {
     let error = lab.node_named("peer-x").expect_err("no such node").to_string();
     let expected = "cannot find the node \"peer-x\": the lab has core, nat-a, nat-b, peer-a, peer-b";
     assert_eq!(error, expected);
-    let none = NatConfig { ruleset: String::new(), sysctls: vec![] };
+    let none = NatConfig { ruleset: String::new(), sysctls: vec![], command: None };
     let error = lab.set_nat(&name("peer-a"), &none).expect_err("a host");
     assert_eq!(error.to_string(), "node \"peer-a\": cannot set the rules of a NAT: it is none");
     let error =

@@ -19,6 +19,7 @@ mod leftovers;
 mod namespace;
 /// NATs: their rules and what these do.
 mod nat_conformance;
+mod nat_programs;
 mod nat_proof;
 mod nat_rules;
 mod pair;

@@ -36,7 +36,7 @@ fn a_restarted_nat_has_forgotten_its_mappings() {
     in_lab(async |lab| {
         let (_stream, _accepted, _) = connect(&lab, 7000);
         assert_eq!(lab.node(&nat()).expect("the NAT").mappings().expect("a list").len(), 1);
-        lab.restart_nat(&nat()).expect("a restart");
+        lab.restart_nat(&nat()).await.expect("a restart");
         assert_eq!(lab.node(&nat()).expect("the NAT").mappings().expect("a list"), []);
         let events = lab.evidence().expect("evidence").conntrack;
         assert!(events.iter().any(|event| event.change == CtChange::Destroy), "{events:?}");

@@ -95,7 +95,7 @@ pub async fn run(
 async fn make(check: &'static Check, release: Release) -> KernelCheck {
     let began = Instant::now();
     let measured = in_thread(move || {
-        let config = NatConfig { ruleset: (check.rules)(), sysctls: rules::sysctls() };
+        let config = NatConfig { ruleset: (check.rules)(), sysctls: rules::sysctls(), command: None };
         (check.measure)(&mut Prober::new(Bench::build(&config)?))
     });
     let (first, expected) = check.expected_of(release);

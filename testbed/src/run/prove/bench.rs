@@ -31,6 +31,7 @@ use crate::kernel::namespace::{Inside, Namespace};
 use crate::kernel::packet_socket::{LARGEST_FRAME, OFFLOAD_HEADER, PacketSocket};
 use crate::kernel::ruleset::{DynamicSet, Nft};
 use crate::kernel::sysctl::Sysctl;
+use crate::lab::nat_program::NatProgram;
 use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::model::address_plan::{Mac, Network};
 use crate::model::packet::Packet;
@@ -122,6 +123,9 @@ pub(in crate::run) struct Bench {
     conntrack: Conntrack,
     events: Events,
     dynamic: Vec<DynamicSet>,
+    /// The user's program that makes the NAT, if there is one.
+    program: Option<NatProgram>,
+    runtime: Handle,
     buffer: Vec<u8>,
     /// The last frames with data that arrived, whole.
     with_data: Vec<Vec<u8>>,
@@ -149,17 +153,29 @@ impl Bench {
             let open = |side: Side| PacketSocket::carrier(inside, side.devices().1);
             Ok::<_, Error>([open(Side::Outside)?, open(Side::Inside0)?, open(Side::Inside1)?])
         })??;
-        let (conntrack, events, dynamic) = nat.enter(|inside| {
+        let (conntrack, events) = nat.enter(|inside| {
             for (key, value) in &config.sysctls {
                 Sysctl::new(key.clone(), value).write(inside)?;
             }
             Nft::get().load(inside, &config.ruleset)?;
-            let dynamic = Nft::get().dynamic_sets(inside)?;
-            Ok::<_, Error>((Conntrack::open(inside)?, Events::open(inside)?, dynamic))
+            Ok::<_, Error>((Conntrack::open(inside)?, Events::open(inside)?))
         })??;
-        let buffer = vec![0; LARGEST_FRAME];
-        let mut bench =
-            Self { nat, _probe: probe, sockets, conntrack, events, dynamic, buffer, with_data: Vec::new() };
+        let start = |command| runtime.block_on(NatProgram::start(command, &nat));
+        let program = config.command.as_ref().map(start).transpose()?;
+        let dynamic = nat.enter(|inside| Nft::get().dynamic_sets(inside))??;
+        let (buffer, with_data) = (vec![0; LARGEST_FRAME], Vec::new());
+        let mut bench = Self {
+            nat,
+            _probe: probe,
+            sockets,
+            conntrack,
+            events,
+            dynamic,
+            program,
+            runtime,
+            buffer,
+            with_data,
+        };
         for side in Side::ALL {
             bench.fence(side)?;
         }
@@ -254,6 +270,10 @@ impl Bench {
 
     /// Forgets all connections and mappings, as between two trials.
     pub(in crate::run) fn forget(&mut self) -> Result<()> {
+        if let Some(program) = self.program.as_mut().filter(|program| program.stays()) {
+            self.runtime.block_on(program.renew(&self.nat, &self.conntrack))?;
+            return self.new_entries().map(drop);
+        }
         self.conntrack.flush()?;
         let sets = &self.dynamic;
         if !sets.is_empty() {

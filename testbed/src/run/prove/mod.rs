@@ -24,8 +24,10 @@ use tokio::sync::oneshot;
 
 use crate::kernel::error::{Error, Result};
 use crate::lab::nat_rules::{NatConfig, NatSite, render};
+use crate::lab::nat_source;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::Behavior;
+use crate::model::catalogue::Profile;
 use crate::model::event::ProofResult;
 
 pub use consistent::consistent;
@@ -61,12 +63,21 @@ impl Subject {
         Self { name: name.into(), declared: *behavior, config: render(behavior, &site()) }
     }
 
-    /// The same NAT with timers that can be waited for. Where a user wrote the rules, only the sysctls can be scaled.
+    /// A NAT of the catalogue, whoever made its rules.
+    ///
+    /// # Errors
+    /// When the user's ruleset file cannot be read.
+    pub fn of(profile: &Profile) -> Result<Self> {
+        let config = nat_source::config(profile, &site())?;
+        Ok(Self { name: profile.name.clone(), declared: profile.behavior, config })
+    }
+
+    /// The same NAT with timers that can be waited for. Where a user made the rules, only the sysctls can be scaled.
     fn scaled(&self) -> Self {
         let declared = expiry::scaled(&self.declared);
         let mut config = render(&declared, &site());
         if self.config != render(&self.declared, &site()) {
-            config.ruleset.clone_from(&self.config.ruleset);
+            config = NatConfig { sysctls: config.sysctls, ..self.config.clone() };
         }
         Self { name: self.name.clone(), declared, config }
     }

@@ -119,7 +119,7 @@ fn nat_rebooted() {
         let nat = Behavior::port_preserving();
         let lab = lab(&nat).await;
         let evidence = play(&lab, ["dial; at 300; fail", "dial; at 400; fail"], async |lab| {
-            lab.restart_nat(&node("nat-a")).expect("a restart");
+            lab.restart_nat(&node("nat-a")).await.expect("a restart");
         });
         has(&judged(&lab, &evidence.await, &nat), Cause::NatRebooted);
     });

@@ -1,0 +1,64 @@
+//! `--nats`: catalogues of the user's own, added to the one that comes with testbed.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::args::WantedNats;
+use crate::cli::failure::Failure;
+use crate::model::catalogue::{Catalogue, Profile};
+
+/// NATs of one's own.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct OwnNats {
+    /// A file like topologies/nats.toml with NATs of your own, beside those that come with testbed
+    #[arg(long, value_name = "FILE")]
+    pub nats: Vec<PathBuf>,
+}
+
+impl OwnNats {
+    /// The catalogue that comes with testbed and these; where names are the same, the last one counts.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or what is wrong in it.
+    pub(super) fn catalogue(&self) -> Result<Catalogue, Failure> {
+        self.nats.iter().try_fold(Catalogue::embedded(), |all, file| Ok(all.with(read(file)?)))
+    }
+
+    /// The names of these alone.
+    fn names(&self) -> Result<Vec<String>, Failure> {
+        let mut names = Vec::new();
+        for file in &self.nats {
+            names.extend(read(file)?.profiles().map(|profile| profile.name.clone()));
+        }
+        names.dedup();
+        Ok(names)
+    }
+}
+
+impl WantedNats {
+    /// The profiles that were asked for.
+    ///
+    /// # Errors
+    /// When there is no such NAT, or a file is wrong.
+    pub(super) fn profiles(&self) -> Result<Vec<Profile>, Failure> {
+        let catalogue = self.own.catalogue()?;
+        if self.all {
+            return Ok(catalogue.profiles().cloned().collect());
+        }
+        let own = if self.names.is_empty() { self.own.names()? } else { Vec::new() };
+        self.names.iter().chain(&own).map(|name| profile(&catalogue, name).cloned()).collect()
+    }
+}
+
+/// The profile of that name.
+pub(super) fn profile<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Profile, Failure> {
+    catalogue.get(name).ok_or_else(|| {
+        let (message, help) = catalogue.unknown(name);
+        Failure::with_help(message, help)
+    })
+}
+
+fn read(file: &Path) -> Result<Catalogue, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|why| Failure::new(format!("cannot read the NATs of \"{}\": {why}", file.display())))?;
+    Ok(Catalogue::parse(&text, &file.to_string_lossy())?)
+}

@@ -1,0 +1,209 @@
+//! A program that makes its node a NAT: started when the NAT is set, ended with it.
+//!
+//! A program that ends with exit code 0 has put its rules in place. One that prints a line `ready` stays: what it
+//! remembers is its own affair, so that it is started anew, in a node without rules, whenever the NAT is to remember
+//! nothing. Both live in a PID namespace of their own, because what ends the programs of a trial must not end the NAT.
+
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::kernel::conntrack::Conntrack;
+use crate::kernel::error::{Error, Result};
+use crate::kernel::namespace::Namespace;
+use crate::kernel::process::{Capabilities, Command, Init, Place, Process};
+use crate::kernel::ruleset::Nft;
+use crate::lab::nat_rules::NatCommand;
+
+/// How long a program may take until its NAT works.
+const READY_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a program that is asked to end may take to tidy up.
+const END_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The line that says that the NAT works while the program goes on.
+const READY: &str = "ready";
+
+/// What is kept of what a program says on standard error, in bytes: the end of it.
+const KEPT: usize = 2_000;
+
+/// What the program may do, as bits of capabilities(7): read what only its user may read, change the network of its
+/// node, open packet sockets and low ports, and load BPF programs.
+const RIGHTS: u64 = 1 << 2 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 39;
+
+/// Where system programs such as `nft` lie, which are not in everybody's `PATH`.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
+
+/// A NAT's program, running or done.
+#[derive(Debug)]
+pub(crate) struct NatProgram {
+    init: Init,
+    command: NatCommand,
+    /// The program, if it stays.
+    running: Option<Process>,
+    said: Said,
+}
+
+/// What it said last on standard error.
+type Said = Arc<Mutex<Vec<u8>>>;
+
+impl NatProgram {
+    /// Starts the program in a node, and returns when the NAT works.
+    ///
+    /// # Errors
+    /// When it cannot be started, fails, or is neither done nor ready in time; with what it said on standard error.
+    pub(crate) async fn start(command: &NatCommand, namespace: &Namespace) -> Result<Self> {
+        let init = Init::start().await?;
+        let mut program = Self { init, command: command.clone(), running: None, said: Said::default() };
+        program.start_again(namespace).await?;
+        Ok(program)
+    }
+
+    /// Ends a program that stays and starts it again, with nothing left of what it and its node knew.
+    ///
+    /// # Errors
+    /// When it has ended by itself, or as [`NatProgram::start`].
+    pub(crate) async fn renew(&mut self, namespace: &Namespace, conntrack: &Conntrack) -> Result<()> {
+        self.check().await?;
+        self.end().await?;
+        namespace.enter(|inside| Nft::get().replace(inside, ""))??;
+        conntrack.flush()?;
+        self.start_again(namespace).await
+    }
+
+    async fn start_again(&mut self, namespace: &Namespace) -> Result<()> {
+        self.said = Said::default();
+        let place = Place { namespace, clocks: None };
+        let mut process =
+            self.init.spawn(&request(&self.command), place).await.map_err(|e| self.failed(e))?;
+        let listening = tokio::spawn(keep_end(process.stderr.take(), Arc::clone(&self.said)));
+        let found = timeout(READY_DEADLINE, until_ready(&mut process)).await;
+        let why = match found {
+            Ok(Ok(Readiness::Stays(stdout))) => {
+                tokio::spawn(read_on(stdout));
+                self.running = Some(process);
+                return Ok(());
+            }
+            Ok(Ok(Readiness::Ended(status))) if status.success() => return Ok(()),
+            Ok(Ok(Readiness::Ended(status))) => format!("it ended with {status}"),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it has neither ended nor printed a line \"{READY}\" after {READY_DEADLINE:?}"),
+        };
+        Err(self.gave_up(why, listening).await)
+    }
+
+    /// Whether it stays while its NAT works, and so has a memory of its own.
+    pub(crate) fn stays(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Ends it, with all that it started: politely first.
+    ///
+    /// # Errors
+    /// When its init has died.
+    pub(crate) async fn end(&mut self) -> Result<()> {
+        if let Some(mut process) = self.running.take() {
+            process.signal(Signal::SIGTERM).await?;
+            let _ = timeout(END_DEADLINE, process.wait()).await;
+        }
+        self.init.kill_all().await
+    }
+
+    /// Whether a program that was to stay is still there.
+    ///
+    /// # Errors
+    /// When it has ended; with what it said on standard error.
+    pub(crate) async fn check(&mut self) -> Result<()> {
+        let Some(process) = &mut self.running else { return Ok(()) };
+        match timeout(Duration::ZERO, process.wait()).await {
+            Err(_still_there) => Ok(()),
+            Ok(status) => {
+                let why = format!("the program ended with {}{}", status?, self.last_words());
+                Err(Error::other(format!("keep the NAT \"{}\" up", self.command.nat), why))
+            }
+        }
+    }
+
+    /// Its last words are complete when all that could say more is gone.
+    async fn gave_up(&self, why: String, listening: JoinHandle<()>) -> Error {
+        if self.init.kill_all().await.is_ok() {
+            let _ = listening.await;
+        }
+        Error::other(self.tried(), format!("{why}{}", self.last_words()))
+    }
+
+    fn failed(&self, error: Error) -> Error {
+        Error::other(self.tried(), error.to_string())
+    }
+
+    fn tried(&self) -> String {
+        format!("make the NAT \"{}\" by its command \"{}\"", self.command.nat, self.command)
+    }
+
+    fn last_words(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        match String::from_utf8_lossy(&said).trim() {
+            "" => "; it said nothing on standard error".to_owned(),
+            words => format!("; on standard error: {words}"),
+        }
+    }
+}
+
+/// The program with its surroundings: nothing of ours but the path.
+fn request(command: &NatCommand) -> Command {
+    let (program, arguments) = command.words.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(SYSTEM_PATH);
+    let request = Command::new(program).args(arguments).env_clear().env("PATH", path);
+    let request = request.directory(&command.folder).capabilities(Capabilities::Only(RIGHTS));
+    command.variables.iter().fold(request, |request, (name, value)| request.env(name, value))
+}
+
+/// How a program says that its NAT works.
+#[derive(Debug)]
+enum Readiness {
+    /// It has put rules in place and gone, or failed.
+    Ended(ExitStatus),
+    /// It stays, and this is what it goes on to say.
+    Stays(BufReader<pipe::Receiver>),
+}
+
+async fn until_ready(process: &mut Process) -> Result<Readiness> {
+    if let Some(stdout) = process.stdout.take() {
+        let mut stdout = BufReader::new(stdout);
+        let mut line = Vec::new();
+        // What can be read no longer ends the loop: then only its end can tell.
+        while let Ok(1..) = (&mut stdout).take(KEPT as u64).read_until(b'\n', &mut line).await {
+            if line.trim_ascii() == READY.as_bytes() {
+                return Ok(Readiness::Stays(stdout));
+            }
+            line.clear();
+        }
+    }
+    process.wait().await.map(Readiness::Ended)
+}
+
+/// Reads what nobody wants to know, so that the program never blocks on us.
+async fn read_on(mut output: BufReader<pipe::Receiver>) {
+    let mut buffer = vec![0; 4_096];
+    while let Ok(1..) = output.read(&mut buffer).await {}
+}
+
+/// Reads an output to its end, and keeps what came last.
+async fn keep_end(output: Option<pipe::Receiver>, kept: Said) {
+    let Some(mut output) = output else { return };
+    let mut buffer = vec![0; 4_096];
+    while let Ok(length @ 1..) = output.read(&mut buffer).await {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(&buffer[..length]);
+        let surplus = kept.len().saturating_sub(KEPT);
+        kept.drain(..surplus);
+    }
+}

@@ -1,0 +1,70 @@
+//! NATs that a user brings along: a ruleset file, or a program that makes its node a NAT. Pure; the program is started
+//! by `lab::nat_program`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::{NatConfig, NatSite, sysctls};
+use crate::model::behavior::Behavior;
+
+/// A program that makes its node a NAT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatCommand {
+    /// The name of the NAT, for messages.
+    pub nat: String,
+    /// The program and its arguments.
+    pub words: Vec<String>,
+    /// Where it starts, and what a relative path to it counts from.
+    pub folder: PathBuf,
+    /// What it is told of its surroundings: environment variables.
+    pub variables: Vec<(String, String)>,
+}
+
+impl fmt::Display for NatCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words.join(" "))
+    }
+}
+
+/// A user's own ruleset, with the addresses of the site defined on top of it: `$wan_address`, and `$lan0_network` and
+/// so on for each device below.
+///
+/// The sysctls are those that `behavior` claims.
+#[must_use]
+pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig {
+    let mut ruleset = format!("define wan_address = {}\n", site.wan);
+    for (device, network) in &site.lans {
+        ruleset += &format!("define {device}_network = {}/{}\n", network.address, network.prefix);
+    }
+    ruleset += text;
+    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior), command: None }
+}
+
+/// A NAT that a program makes, which starts in a node without rules, with the sysctls that `behavior` claims.
+#[must_use]
+pub fn by_program(
+    nat: &str,
+    words: &[String],
+    folder: PathBuf,
+    behavior: &Behavior,
+    site: &NatSite,
+) -> NatConfig {
+    let command =
+        NatCommand { nat: nat.to_owned(), words: words.to_vec(), folder, variables: variables(site) };
+    NatConfig { ruleset: String::new(), sysctls: sysctls::sysctls(behavior), command: Some(command) }
+}
+
+/// What a program is told: the same as a ruleset file, and which devices there are.
+fn variables(site: &NatSite) -> Vec<(String, String)> {
+    let lans: Vec<&str> = site.lans.iter().map(|(device, _)| device.as_str()).collect();
+    let mut variables = vec![
+        ("NAT_WAN_DEVICE".to_owned(), "wan".to_owned()),
+        ("NAT_WAN_ADDRESS".to_owned(), site.wan.to_string()),
+        ("NAT_LAN_DEVICES".to_owned(), lans.join(" ")),
+    ];
+    variables.extend(site.lans.iter().map(|(device, network)| {
+        let name = format!("NAT_{}_NETWORK", device.to_uppercase());
+        (name, format!("{}/{}", network.address, network.prefix))
+    }));
+    variables
+}

@@ -1,0 +1,203 @@
+//! NATs of the user's own: ruleset files and programs, as the documentation shows them, and every way to be wrong.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{testbed, testbed_in};
+use crate::lab::lab_is_possible;
+
+/// The page that shows how to write one.
+const PAGE: &str = include_str!("../../../docs/nat-behaviour.md");
+
+/// A suite in which both of the page's NATs meet others.
+const SUITE: &str = "name = \"own\"\nsummary = \"NATs of one's own\"\ntopology = \"pair\"\ntrials = 3\n\n[axes]\n\
+                     nat-a = [\"my-router\", \"my-script\", \"sequential\"]\nnat-b = [\"my-script\"]\n\
+                     method = [\"bind-and-connect\"]\n\n[program]\njudge = \"exit\"\npeer = [\"/usr/bin/python3\", \
+                     \"{suite_dir}/plain_puncher.py\", \"{local_ip}\", \"{local_port}\", \"{peer_ip}\", \"{peer_port}\", \
+                     \"{start_in_ms}\"]\n";
+
+/// The block of code that follows the name of a file on the page.
+fn shown(file: &str) -> &'static str {
+    let (_, after) = PAGE.split_once(&format!("\n`{file}`\n\n```")).expect("the file is on the page");
+    let (_language, after) = after.split_once('\n').expect("a block");
+    after.split_once("```").expect("the end of the block").0
+}
+
+fn write(folder: &Path, file: &str, text: &str) {
+    let path = folder.join(file);
+    std::fs::write(&path, text).expect("room on the disk");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("our own file");
+}
+
+/// A folder with the files that the page shows, and a suite that uses them.
+fn as_shown() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for file in ["mine.toml", "my-router.nft", "my-nat.sh"] {
+        write(folder.path(), file, shown(file));
+    }
+    write(folder.path(), "plain_puncher.py", include_str!("../programs/plain_puncher.py"));
+    write(folder.path(), "own.toml", SUITE);
+    folder
+}
+
+/// A folder with what the page shows and one more catalogue, `more.toml`.
+fn with_more(profiles: &str) -> TempDir {
+    let folder = as_shown();
+    write(folder.path(), "more.toml", profiles);
+    folder
+}
+
+#[test]
+fn what_the_page_shows_is_shown_and_listed() {
+    let folder = as_shown();
+    let script = testbed_in(folder.path(), &["nat", "show", "my-script", "--nats", "mine.toml"]);
+    assert_eq!(script.code, 0, "{}", script.stderr);
+    let expected = format!(
+        "\ncd {}\nexport NAT_WAN_DEVICE=wan\nexport NAT_WAN_ADDRESS=192.0.2.2\nexport NAT_LAN_DEVICES=lan0\n\
+         export NAT_LAN0_NETWORK=10.0.0.0/24\n./my-nat.sh drop\n",
+        folder.path().canonicalize().expect("a folder").display()
+    );
+    assert!(script.stdout.ends_with(&expected), "expected {expected}\nobserved {}", script.stdout);
+    let router = testbed_in(folder.path(), &["nat", "show", "my-router", "--nats", "mine.toml"]);
+    let expected = format!(
+        "\ndefine wan_address = 192.0.2.2\ndefine lan0_network = 10.0.0.0/24\n{}",
+        shown("my-router.nft")
+    );
+    assert!(router.stdout.ends_with(&expected), "expected {expected}\nobserved {}", router.stdout);
+    let list = testbed_in(folder.path(), &["nat", "list", "--nats", "mine.toml"]);
+    assert!(list.stdout.contains("\nmy-router "), "{}", list.stdout);
+    assert!(list.stdout.contains("\nport-preserving "), "{}", list.stdout);
+}
+
+#[test]
+fn what_the_page_shows_is_proved() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = as_shown();
+    let done = testbed_in(folder.path(), &["nat", "prove", "--nats", "mine.toml"]);
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    for nat in ["my-router: behaves as declared", "my-script: behaves as declared"] {
+        assert!(done.stdout.contains(nat), "{}", done.stdout);
+    }
+    assert_eq!(done.stdout.matches("behaves as declared").count(), 2, "{}", done.stdout);
+}
+
+#[test]
+fn what_the_page_shows_is_punched_through_and_kept() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = as_shown();
+    let arguments = ["run", "own.toml", "--nats", "mine.toml", "--out", "out", "--keep", "all"];
+    let done = testbed_in(folder.path(), &arguments);
+    let text = std::fs::read_to_string(folder.path().join("out/results.json"));
+    let text = text.unwrap_or_else(|why| panic!("no results: {why}\n{}", done.stderr));
+    let results: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let cells = results["cells"].as_array().expect("cells");
+    let punched = cells.iter().filter(|cell| cell["kind"] == "punch");
+    for cell in punched.clone().filter(|cell| cell["axes"]["nat-a"] != "sequential") {
+        assert_eq!(cell["passed"], 3, "{cell}");
+    }
+    assert_eq!(punched.count(), 3, "{text}");
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    let kept = folder.path().join("out/cells");
+    let rules = rules_below(&kept);
+    let made = "# made by the program: ./my-nat.sh drop\n";
+    assert!(rules.iter().any(|text| text.contains(made) && text.contains("snat to 192.0.2.2")), "{rules:?}");
+}
+
+/// All rulesets that a run has kept.
+fn rules_below(folder: &Path) -> Vec<String> {
+    let mut rules = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            rules.extend(rules_below(&path));
+        } else if path.extension().is_some_and(|ending| ending == "nft") {
+            rules.push(std::fs::read_to_string(path).expect("text"));
+        }
+    }
+    rules
+}
+
+#[test]
+fn a_program_that_stays_is_proved_and_punched_through() {
+    if !lab_is_possible() {
+        return;
+    }
+    let stays = "[nat.my-script]\nsummary = \"stays\"\n\
+                 command = [\"sh\", \"-c\", \"./my-nat.sh drop && echo ready && exec sleep 1000\"]\n";
+    let folder = with_more(stays);
+    let arguments = ["run", "own.toml", "--nats", "mine.toml", "--nats", "more.toml", "--out", "out"];
+    let done = testbed_in(folder.path(), &arguments);
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    // All but those through the counting NAT, which a program that predicts nothing cannot pass.
+    assert_eq!(done.stdout.matches("3/3").count(), 2, "{}", done.stdout);
+}
+
+#[test]
+fn a_program_whose_nat_does_something_else_is_caught() {
+    if !lab_is_possible() {
+        return;
+    }
+    let lies = "[nat.my-script]\nsummary = \"declares what it does not do\"\ncommand = [\"./my-nat.sh\", \"drop\"]\n\
+                filtering = \"endpoint-independent\"\noverloading = \"off\"\n";
+    let folder = with_more(lies);
+    let done = testbed_in(folder.path(), &["nat", "prove", "my-script", "--quick", "--nats", "more.toml"]);
+    assert_eq!(done.code, 1, "{}{}", done.stdout, done.stderr);
+    let observed = "observed filtering: address-and-port-dependent";
+    assert!(done.stdout.contains(observed), "{}", done.stdout);
+    let arguments = ["run", "own.toml", "--nats", "mine.toml", "--nats", "more.toml", "--out", "out"];
+    let done = testbed_in(folder.path(), &arguments);
+    assert_eq!(done.code, 2, "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.contains("\"my-script\" does not behave as declared"), "{}", done.stdout);
+}
+
+#[test]
+fn a_program_that_makes_no_nat_is_an_error_that_says_why() {
+    if !lab_is_possible() {
+        return;
+    }
+    let wrong = "[nat.fails]\nsummary = \"\"\ncommand = [\"sh\", \"-c\", \"echo so sorry >&2; exit 3\"]\n\
+                 [nat.refused]\nsummary = \"\"\ncommand = [\"sh\", \"-c\", \"echo table ip nat { | nft -f -\"]\n\
+                 [nat.missing]\nsummary = \"\"\ncommand = [\"./nowhere.sh\"]\n\
+                 [nat.hangs]\nsummary = \"\"\ncommand = [\"sh\", \"-c\", \"echo wait >&2; exec sleep 1000\"]\n\
+                 [nat.leaves]\nsummary = \"\"\ncommand = [\"sh\", \"-c\", \"./my-nat.sh drop; echo ready; echo bye >&2\"]\n";
+    let folder = with_more(wrong);
+    let done = testbed_in(folder.path(), &["nat", "prove", "--quick", "--nats", "more.toml"]);
+    assert_eq!(done.code, 2, "{}{}", done.stdout, done.stderr);
+    let line = |nat: &str| {
+        let lines = done.stdout.split("could not be measured: ");
+        lines.into_iter().find(|text| text.contains(&format!("the NAT \"{nat}\""))).unwrap_or_default()
+    };
+    for (nat, because) in [
+        ("fails", "by its command \"sh -c echo so sorry >&2; exit 3\": it ended with exit status: 3"),
+        ("fails", "on standard error: so sorry"),
+        ("refused", "syntax error"),
+        ("missing", "by its command \"./nowhere.sh\": "),
+        ("missing", "No such file or directory"),
+        ("hangs", "it has neither ended nor printed a line \"ready\" after 5s; on standard error: wait"),
+        ("leaves", "the program ended with exit status: 0; on standard error: bye"),
+    ] {
+        assert!(line(nat).contains(because), "{nat}: expected {because}\nobserved {}", done.stdout);
+    }
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_said_with_its_line() {
+    testbed(&["nat", "prove", "--nats", "nowhere.toml"])
+        .refused(2, "testbed: cannot read the NATs of \"nowhere.toml\": No such file");
+    testbed(&["nat", "prove"]).refused(2, "required");
+    let folder = with_more("[nat.x]\nsummary = \"\"\ncommand = []\n");
+    let arguments = ["run", "own.toml", "--nats", "more.toml"];
+    testbed_in(folder.path(), &arguments).refused(2, "more.toml:3: a command has at least a program");
+    let folder = with_more("[nat.x]\nsummary = \"\"\nruleset-file = \"nowhere.nft\"\n");
+    let arguments = ["nat", "show", "x", "--nats", "more.toml"];
+    testbed_in(folder.path(), &arguments)
+        .refused(2, "cannot make the NAT \"x\": read nowhere.nft: No such file");
+    let arguments = ["plan", "own.toml", "--nats", "more.toml"];
+    testbed_in(folder.path(), &arguments).refused(2, "unknown NAT \"my-router\"");
+}

@@ -1,0 +1,141 @@
+//! NATs that a program makes: when it is started, started again and ended, and what is left of it.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use testbed::lab::Lab;
+use testbed::lab::nat_rules::{NatSite, by_program, render};
+use testbed::model::behavior::Behavior;
+use testbed::model::topology::NodeName;
+
+use super::pair::in_lab;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Rules with a set that traffic fills.
+const RULES: &str = "table ip nat { set known { type ipv4_addr; flags dynamic; }; chain c { \
+                     type nat hook postrouting priority srcnat; oifname wan add @known { ip saddr } masquerade; }; }";
+
+fn nat() -> NodeName {
+    NodeName::new("nat-a").expect("a good name")
+}
+
+fn site(lab: &Lab) -> NatSite {
+    NatSite::of(lab.plan(), &nat()).expect("a NAT")
+}
+
+/// Makes nat-a the NAT of a shell script that finds `RULES` in a variable and may write into `folder`.
+async fn become_script(lab: &mut Lab, script: &str, folder: &Path) -> testbed::kernel::Result<()> {
+    let words = ["/bin/sh", "-c", script].map(str::to_owned);
+    let behavior = Behavior::port_preserving();
+    let mut config = by_program("script", &words, folder.to_owned(), &behavior, &site(lab));
+    let command = config.command.as_mut().expect("a program");
+    command.variables.push(("RULES".to_owned(), RULES.to_owned()));
+    lab.become_nat(&nat(), &config).await
+}
+
+/// A script that loads the rules and stays, and writes down when it starts and ends, and by which address.
+const STAYS: &str = "set -e; echo $RULES | nft -f -; echo start $NAT_WAN_ADDRESS >> log; \
+                     trap 'echo end >> log; exit' TERM; echo ready; sleep 1000 & wait";
+
+fn log(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("log")).unwrap_or_default()
+}
+
+/// A folder that a program of another user namespace may write into as well.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn rules(lab: &Lab) -> String {
+    lab.node(&nat()).expect("the NAT").ruleset().expect("a list")
+}
+
+#[test]
+fn a_program_that_is_done_is_not_run_again_and_what_its_rules_learn_is_forgotten() {
+    in_lab(async |mut lab| {
+        let folder = folder();
+        let script = "echo $RULES | nft -f - && echo start >> log";
+        become_script(&mut lab, script, folder.path()).await.expect("a NAT");
+        let before = rules(&lab);
+        assert!(before.contains("masquerade") && before.contains("set known"), "{before}");
+        let elements = || async {
+            let list = lab.node(&nat()).expect("the NAT").spawn("nft list set ip nat known").await;
+            let output = list.expect("nft").output().await.expect("an end");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        let peer = lab.node_named("peer-a").expect("a peer");
+        let server = SocketAddr::from(([203, 0, 113, 1], 7000));
+        let refused = peer.enter(|_| TcpStream::connect_timeout(&server, PATIENCE)).expect("the way in");
+        assert_eq!(refused.expect_err("nobody listens").kind(), ErrorKind::ConnectionRefused);
+        assert!(elements().await.contains("10.0.0.2"), "{}", elements().await);
+        lab.reset(1).await.expect("a reset");
+        assert!(!elements().await.contains("10.0.0.2"), "{}", elements().await);
+        assert_eq!((rules(&lab), log(folder.path()).as_str()), (before, "start\n"));
+    });
+}
+
+#[test]
+fn a_program_that_stays_is_started_again_for_each_fresh_state_and_ended_with_its_nat() {
+    in_lab(async |mut lab| {
+        let folder = folder();
+        become_script(&mut lab, STAYS, folder.path()).await.expect("a NAT");
+        let before = rules(&lab);
+        lab.reset(1).await.expect("a reset");
+        lab.restart_nat(&nat()).await.expect("a restart");
+        assert_eq!(rules(&lab), before, "once, not once more for each start");
+        lab.check_nat_programs().await.expect("it is there");
+        let renumbered = {
+            let words = ["/bin/sh", "-c", STAYS].map(str::to_owned);
+            let (behavior, folder) = (Behavior::port_preserving(), folder.path().to_owned());
+            let rules = |site: &NatSite| {
+                let mut config = by_program("script", &words, folder, &behavior, site);
+                let command = config.command.as_mut().expect("a program");
+                command.variables.push(("RULES".to_owned(), RULES.to_owned()));
+                Ok(config)
+            };
+            lab.renumber(&nat(), rules).await.expect("another address")
+        };
+        let generated = render(&Behavior::port_preserving(), &site(&lab));
+        lab.set_nat(&nat(), &generated).expect_err("a program makes its rules");
+        lab.become_nat(&nat(), &generated).await.expect("another NAT");
+        assert!(!rules(&lab).contains("known"), "{}", rules(&lab));
+        let start = "start 192.0.2.2\nend\n";
+        assert_eq!(log(folder.path()), format!("{start}{start}{start}start {renumbered}\nend\n"));
+    });
+}
+
+#[test]
+fn a_program_that_leaves_its_nat_alone_is_noticed() {
+    in_lab(async |mut lab| {
+        let folder = folder();
+        let script = "echo ready; while [ ! -e stop ]; do sleep 0.01; done; echo bye >&2; exit 7";
+        become_script(&mut lab, script, folder.path()).await.expect("a NAT");
+        lab.check_nat_programs().await.expect("it is there");
+        std::fs::write(folder.path().join("stop"), "").expect("room on the disk");
+        let deadline = Instant::now() + PATIENCE;
+        let error = loop {
+            match lab.check_nat_programs().await {
+                Err(error) => break error.to_string(),
+                Ok(()) => assert!(Instant::now() < deadline, "it is still there"),
+            }
+        };
+        for part in ["node \"nat-a\": ", "the NAT \"script\"", "exit status: 7"] {
+            assert!(error.contains(part), "expected {part}\nobserved {error}");
+        }
+        lab.reset(1).await.expect_err("its NAT is gone");
+    });
+}
+
+#[test]
+fn a_program_has_the_rights_of_a_nat_and_no_others() {
+    in_lab(async |mut lab| {
+        let folder = folder();
+        let script = "grep CapEff /proc/self/status > log";
+        become_script(&mut lab, script, folder.path()).await.expect("a NAT");
+        // Bits of capabilities(7): 2 read anything, 10 low ports, 12 network, 13 raw sockets, 39 BPF.
+        assert_eq!(log(folder.path()), "CapEff:\t0000008000003404\n");
+    });
+}
