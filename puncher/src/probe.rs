@@ -40,7 +40,7 @@ const MOST_HOPS: u8 = 8;
 /// When the server cannot be reached.
 pub async fn probe(config: &ProbeConfig, mut tell: impl FnMut(&Event)) -> Result<Evidence, ClientError> {
     let mut client = Client::connect(config.bind, &config.rendezvous).await?;
-    client.connect_to_the_rest().await;
+    client.connect_to_the_rest().await.into_iter().for_each(|link| client.keep(link));
     let mut evidence = Evidence { one_port: client.observations(), ..Evidence::default() };
     let links = sample(&client, config.samples).await;
     evidence.many_ports = links.iter().map(Link::observation).collect();
@@ -64,21 +64,12 @@ pub async fn probe(config: &ProbeConfig, mut tell: impl FnMut(&Event)) -> Result
     Ok(evidence)
 }
 
-/// Connections from so many local ports; their SYNs leave in order.
+/// Connections from so many local ports, in the order in which their SYNs left.
 async fn sample(client: &Client, count: u16) -> Vec<Link> {
-    let mut measuring = JoinSet::new();
-    for place in 0..count {
-        let link = client.measure(0);
-        measuring.spawn(async move { (place, link.await) });
-    }
-    let mut links = Vec::new();
-    while let Some(measured) = measuring.join_next().await {
-        if let Ok((place, Ok(link))) = measured {
-            links.push((place, link));
-        }
-    }
-    links.sort_by_key(|(place, _)| *place);
-    links.into_iter().map(|(_, link)| link).collect()
+    let measuring: JoinSet<_> = (0..count).map(|_| client.measure(0)).collect();
+    let mut links: Vec<Link> = measuring.join_all().await.into_iter().flatten().collect();
+    links.sort_by_key(Link::dialled);
+    links
 }
 
 /// Has the server send SYNs to a fresh mapping, from where it has not been spoken to.

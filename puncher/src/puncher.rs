@@ -249,6 +249,10 @@ impl Attempt<'_> {
 
     async fn at_rendezvous(&mut self, meeting: &Meeting) -> Result<Option<Connection>, ConnectError> {
         let mut client = Client::connect(self.config.bind, &self.config.rendezvous).await?;
+        if client.observations().len() < 2 {
+            // One mapping says nothing of how the next is chosen.
+            client.connect_to_the_rest().await.into_iter().for_each(|link| client.keep(link));
+        }
         client.join(meeting.label(), meeting.role).await?;
         for Observation { local, server, external } in client.observations() {
             (self.tell)(&Event::Mapped { local, external, server });

@@ -31,7 +31,9 @@ impl Liar {
         let std::net::SocketAddr::V4(external) = from else { unreachable!("bound to IPv4") };
         stream.set_read_timeout(Some(LONG)).expect("a timeout");
         say(&mut stream, &Reply::Welcome { version: VERSION, external, endpoints: vec![self.endpoint()] });
-        (stream, Vec::new())
+        let mut buffer = Vec::new();
+        assert_eq!(hear::<Request>(&mut stream, &mut buffer), Request::Hello);
+        (stream, buffer)
     }
 }
 

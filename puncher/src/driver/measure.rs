@@ -36,9 +36,12 @@ const MOST_ROUNDS: u32 = 32;
 /// What is measured before a round.
 #[derive(Debug)]
 pub(super) enum Measured {
-    Mapping(usize, Result<Link, String>),
+    /// Of the port that is punched from, towards other endpoints of the server.
+    Rest(Vec<Link>),
+    Mapping(Result<Link, String>),
     Low(Result<Link, String>),
-    FreshPort(Result<Link, String>),
+    /// Of a port that has not spoken yet, towards one endpoint of the server, or several.
+    FreshPort(Vec<Link>),
     Way(Way),
 }
 
@@ -60,17 +63,26 @@ impl Driver<'_> {
             let way = trace::way(client.local(), client.server(), address, HOPS_LOOKED_AT, wait);
             self.measuring.spawn(async move { Measured::Way(way.await) });
         }
-        for place in 0..mappings {
+        // Once more, but an endpoint that nobody can reach must not hold up every round.
+        if self.round == 1 && self.seen_once {
+            let rest = client.connect_to_the_rest();
+            self.measuring.spawn(async move { Measured::Rest(rest.await) });
+        }
+        for _ in 0..mappings {
             let link = client.measure(0);
-            self.measuring.spawn(async move { Measured::Mapping(place, link.await) });
+            self.measuring.spawn(async move { Measured::Mapping(link.await) });
         }
         if low_port {
             let link = client.measure(pool::low_source(&mut rand::rng()));
             self.measuring.spawn(async move { Measured::Low(link.await) });
         }
-        if fresh_port {
+        if fresh_port && self.seen_once {
+            if let Ok(links) = client.connect_anew() {
+                self.measuring.spawn(async move { Measured::FreshPort(links.await) });
+            }
+        } else if fresh_port {
             let link = client.measure(0);
-            self.measuring.spawn(async move { Measured::FreshPort(link.await) });
+            self.measuring.spawn(async move { Measured::FreshPort(link.await.into_iter().collect()) });
         }
         self.round += 1;
         self.phase = Phase::Measuring;
@@ -106,19 +118,28 @@ impl Driver<'_> {
 
     pub(super) async fn measured(&mut self, measured: Measured) -> Result<(), ConnectError> {
         match measured {
-            Measured::Mapping(place, Ok(link)) => {
-                self.measured.insert(place, link.observation());
+            Measured::Rest(links) => {
+                self.seen_once &= links.is_empty();
+                for link in links {
+                    self.setting.own.observations.insert(1, link.observation());
+                    self.keep(link);
+                }
+            }
+            Measured::Mapping(Ok(link)) => {
+                self.measured.push((link.dialled(), link.observation()));
                 self.keep(link);
             }
             Measured::Low(Ok(link)) => {
                 self.setting.own.low = Some(link.observation().external);
                 self.keep(link);
             }
-            Measured::FreshPort(Ok(link)) => {
-                let observation = link.observation();
-                self.setting.own.local = observation.local;
-                self.setting.own.observations = vec![observation];
-                self.keep(link);
+            Measured::FreshPort(links) => {
+                self.seen_once &= links.len() < 2;
+                if let Some(first) = links.first() {
+                    self.setting.own.local = first.observation().local;
+                    self.setting.own.observations = links.iter().map(Link::observation).collect();
+                }
+                links.into_iter().for_each(|link| self.keep(link));
             }
             Measured::Way(way) => {
                 if let (None, Some(hops)) = (self.setting.hops, path::hops(&way.routers)) {
@@ -127,7 +148,7 @@ impl Driver<'_> {
                 self.setting.own.address_confirmed |= way.is_own_address;
             }
             // What could not be measured stays as it was; a low port may be forbidden.
-            Measured::Mapping(_, Err(_)) | Measured::Low(Err(_)) | Measured::FreshPort(Err(_)) => {}
+            Measured::Mapping(Err(_)) | Measured::Low(Err(_)) => {}
         }
         self.agree_when_measured().await
     }
@@ -150,7 +171,8 @@ impl Driver<'_> {
         }
         self.move_to_an_unspoken_port();
         let own = &mut self.setting.own;
-        own.observations.extend(std::mem::take(&mut self.measured).into_values());
+        self.measured.sort_by_key(|(dialled, _)| *dialled);
+        own.observations.extend(self.measured.drain(..).map(|(_, seen)| seen));
         if let (Kind::Counting, Some(newest)) =
             (own.kind(), own.observations.last().filter(|_| self.round > 1))
         {
@@ -208,9 +230,10 @@ impl Driver<'_> {
     }
 }
 
-/// The usual step; any other is doubtful until it has been seen twice.
+/// The usual step; any other is doubtful until it has been seen twice. A step back may be two mappings in another order,
+/// because the first SYN was lost.
 fn counts_by_one(side: &Side) -> bool {
-    matches!(allocation(&side.observations), Some(Allocation::Sequential { step: 1 | -1 }))
+    matches!(allocation(&side.observations), Some(Allocation::Sequential { step: 1 }))
 }
 
 /// Those of the port that is punched from stay: that they differ is what shows that a NAT does not keep it.

@@ -95,7 +95,8 @@ pub(crate) struct Driver<'a> {
     round: u32,
     phase: Phase,
     measuring: JoinSet<Measured>,
-    measured: BTreeMap<usize, Observation>,
+    /// With when they were dialled.
+    measured: Vec<(Instant, Observation)>,
     measured_at: Instant,
     waiting: BTreeMap<(Instant, u64), Dial>,
     next_round: Option<Instant>,
@@ -104,6 +105,8 @@ pub(crate) struct Driver<'a> {
     sequence: u64,
     endpoints: OwnEndpoints,
     has_looked: bool,
+    /// Only one endpoint of the server has answered the port that is punched from: the next mapping may be another.
+    seen_once: bool,
     peer_is_confirmed: bool,
     /// Ports that are ours although nothing was dialled from them yet.
     held: Vec<Socket>,
@@ -121,13 +124,14 @@ enum Woken {
 
 impl<'a> Driver<'a> {
     pub(crate) fn new(setting: Setting<'a>) -> Self {
+        let seen_once = setting.own.observations.len() == 1;
         Self {
             setting,
             peer: BTreeMap::new(),
             round: 0,
             phase: Phase::Measuring,
             measuring: JoinSet::new(),
-            measured: BTreeMap::new(),
+            measured: Vec::new(),
             measured_at: Instant::now(),
             waiting: BTreeMap::new(),
             next_round: None,
@@ -136,6 +140,7 @@ impl<'a> Driver<'a> {
             sequence: 0,
             endpoints: OwnEndpoints::default(),
             has_looked: false,
+            seen_once,
             peer_is_confirmed: false,
             held: Vec::new(),
         }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::classify::Observation;
 use crate::meeting::Role;
@@ -20,6 +21,14 @@ use crate::socket::{self, Reach, Refusal};
 
 /// How long the other connections may take once the first has succeeded.
 const STRAGGLER: Duration = Duration::from_millis(500);
+
+/// A packet may be lost, and the kernel sends the next SYN only after a second: who has not answered within so many
+/// round trips is dialled anew, and then waited for twice as long.
+const LATE: u32 = 8;
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A server that lies about its endpoints has so many SYNs sent to others.
+const MOST_ENDPOINTS: usize = 4;
 
 /// Why the rendezvous failed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +68,7 @@ pub struct Link {
     observation: Observation,
     endpoints: Vec<SocketAddrV4>,
     round_trip: Duration,
+    dialled: Instant,
 }
 
 impl Link {
@@ -79,6 +89,17 @@ impl Link {
     #[must_use]
     pub fn observation(&self) -> Observation {
         self.observation
+    }
+
+    /// When its SYN left: mappings are made in this order.
+    #[must_use]
+    pub fn dialled(&self) -> Instant {
+        self.dialled
+    }
+
+    /// How long another SYN to this server may be unanswered.
+    fn patience(&self) -> Duration {
+        (self.round_trip * LATE).max(LEAST_PATIENCE)
     }
 }
 
@@ -121,23 +142,50 @@ impl Client {
     }
 
     /// Opens one more connection, from this local port (0 for any): its observation is the NAT's newest mapping. Keep it
-    /// with [`Client::keep`], or the mapping is lost. Independent of the other connections.
+    /// with [`Client::keep`], or the mapping is lost. Independent of the other connections; the first SYN leaves at once.
     pub fn measure(&self, port: u16) -> impl Future<Output = Result<Link, String>> + Send + 'static {
-        let server = self.primary.observation.server;
-        let dialled = socket::dial(SocketAddrV4::new(*self.local.ip(), port), server, Reach::Peer);
+        let local = SocketAddrV4::new(*self.local.ip(), port);
+        let dialled = Dialled::new(local, self.primary.observation.server);
+        let (_, patience) = watch::channel(Some(self.primary.patience()));
         async move {
-            let link = timeout(STRAGGLER, open(dialled, server)).await;
+            let link = timeout(STRAGGLER, dialled.open(patience)).await;
             link.unwrap_or_else(|_| Err("unanswered".into()))
         }
     }
 
-    /// Connects from the same port to the server's other endpoints, those that were not named.
-    pub async fn connect_to_the_rest(&mut self) {
+    /// Connects from the same port to the server's other endpoints, those that were not named or did not answer. Give them
+    /// to [`Client::keep`]. Independent of the other connections.
+    pub fn connect_to_the_rest(&self) -> impl Future<Output = Vec<Link>> + Send + 'static {
         let known: Vec<_> = self.observations().iter().map(|seen| seen.server).collect();
-        let rest: Vec<_> =
-            self.primary.endpoints.iter().copied().filter(|endpoint| !known.contains(endpoint)).collect();
-        if let Ok(links) = connect_all(self.local, &rest).await {
-            self.others.extend(links);
+        self.connect_within_reason(self.local, move |endpoint| !known.contains(endpoint))
+    }
+
+    /// Connects from another port to several of the server's endpoints, to see whether they see the same mapping. Give
+    /// them to [`Client::keep`]. Independent of the other connections.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn connect_anew(&self) -> io::Result<impl Future<Output = Vec<Link>> + Send + 'static> {
+        let holder = socket::bind_shared(SocketAddrV4::new(*self.local.ip(), 0))?;
+        let local = holder.local_addr()?.as_socket_ipv4().unwrap_or(self.local);
+        let links = self.connect_within_reason(local, |_| true);
+        Ok(async move {
+            let links = links.await;
+            drop(holder);
+            links
+        })
+    }
+
+    fn connect_within_reason(
+        &self,
+        local: SocketAddrV4,
+        wanted: impl Fn(&SocketAddrV4) -> bool,
+    ) -> impl Future<Output = Vec<Link>> + Send + 'static {
+        let servers = self.primary.endpoints.iter().copied().filter(wanted);
+        let servers: Vec<_> = servers.take(MOST_ENDPOINTS).collect();
+        async move {
+            let links = timeout(STRAGGLER * 2, connect_all(local, &servers)).await;
+            links.ok().and_then(Result::ok).unwrap_or_default()
         }
     }
 
@@ -207,10 +255,11 @@ impl Client {
 
 /// Dials all at once and keeps those that come up, in the order given.
 async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Vec<Link>, ClientError> {
+    let (tell, patience) = watch::channel(None);
     let mut pending = JoinSet::new();
     for (place, server) in servers.iter().copied().enumerate() {
-        let dialled = socket::dial(local, server, Reach::Peer);
-        pending.spawn(async move { (place, open(dialled, server).await) });
+        let opening = Dialled::new(local, server).open(patience.clone());
+        pending.spawn(async move { (place, opening.await) });
     }
     let mut links = Vec::new();
     let mut failures = Vec::new();
@@ -221,12 +270,17 @@ async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Ve
             timeout(STRAGGLER, pending.join_next()).await.unwrap_or(None)
         };
         match next {
-            Some(Ok((place, Ok(link)))) => links.push((place, link)),
+            Some(Ok((place, Ok(link)))) => {
+                tell.send_if_modified(|patience| patience.replace(link.patience()).is_none());
+                links.push((place, link));
+            }
             Some(Ok((place, Err(why)))) => failures.push((place, why)),
             Some(Err(error)) => failures.push((servers.len(), error.to_string())),
             None => break,
         }
     }
+    // Their endpoints are free from now on.
+    pending.shutdown().await;
     if links.is_empty() {
         failures.sort();
         let why = failures.into_iter().next().map_or_else(|| "no endpoint was given".into(), |(_, why)| why);
@@ -241,22 +295,67 @@ fn unreachable_server(servers: &[SocketAddrV4], why: String) -> ClientError {
     ClientError::Unreachable { server: servers.first().copied().unwrap_or(nowhere), why }
 }
 
-async fn open(dialled: io::Result<TcpStream>, server: SocketAddrV4) -> Result<Link, String> {
-    let stream = dialled.map_err(|error| error.to_string())?;
-    socket::settled(&stream).await.map_err(|refusal: Refusal| refusal.to_string())?;
-    let Ok(SocketAddr::V4(local)) = stream.local_addr() else { return Err("not connected over IPv4".into()) };
-    let round_trip = socket::Watch::of(&stream).min_round_trip().unwrap_or_default();
-    let (read, writer) = stream.into_split();
-    let mut reader = FrameReader::new(read);
-    match reader.next().await.map_err(|error| error.to_string())? {
-        Some(Reply::Welcome { version: VERSION, external, endpoints }) => {
-            let observation = Observation { local, server, external };
-            Ok(Link { reader, writer, observation, endpoints, round_trip })
+/// A connection that is being made.
+struct Dialled {
+    local: SocketAddrV4,
+    server: SocketAddrV4,
+    stream: io::Result<TcpStream>,
+    at: Instant,
+}
+
+impl Dialled {
+    /// The SYN leaves at once.
+    fn new(local: SocketAddrV4, server: SocketAddrV4) -> Self {
+        let at = Instant::now();
+        Self { local, server, stream: socket::dial(local, server, Reach::Peer), at }
+    }
+
+    /// Dials anew as long as nothing answers, once it is known how long an answer may take.
+    async fn settled(mut self, mut patience: watch::Receiver<Option<Duration>>) -> Result<Self, String> {
+        let mut dials = 0;
+        loop {
+            let stream = self.stream.as_ref().map_err(ToString::to_string)?;
+            let late = async {
+                match patience.wait_for(Option::is_some).await.map(|known| *known) {
+                    Ok(Some(patience)) => sleep(patience * (1 << dials)).await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                settled = socket::settled(stream) => {
+                    settled.map_err(|refusal: Refusal| refusal.to_string())?;
+                    return Ok(self);
+                }
+                () = late => {
+                    // Its endpoint must be free.
+                    drop(self.stream);
+                    self = Self::new(self.local, self.server);
+                    dials += 1;
+                }
+            }
         }
-        Some(Reply::Welcome { version, .. }) => {
-            Err(format!("it speaks version {version}, this is version {VERSION}"))
+    }
+
+    async fn open(self, patience: watch::Receiver<Option<Duration>>) -> Result<Link, String> {
+        let Self { stream, server, at: dialled, .. } = self.settled(patience).await?;
+        let stream = stream.map_err(|error| error.to_string())?;
+        let Ok(SocketAddr::V4(local)) = stream.local_addr() else {
+            return Err("not connected over IPv4".into());
+        };
+        let round_trip = socket::Watch::of(&stream).min_round_trip().unwrap_or_default();
+        let (read, mut writer) = stream.into_split();
+        write_frame(&mut writer, &Request::Hello).await.map_err(|error| error.to_string())?;
+        let mut reader = FrameReader::new(read);
+        match reader.next().await.map_err(|error| error.to_string())? {
+            Some(Reply::Welcome { version: VERSION, external, endpoints }) => {
+                let observation = Observation { local, server, external };
+                Ok(Link { reader, writer, observation, endpoints, round_trip, dialled })
+            }
+            Some(Reply::Welcome { version, .. }) => {
+                Err(format!("it speaks version {version}, this is version {VERSION}"))
+            }
+            Some(other) => Err(format!("it began with {other:?}")),
+            None => Err("it hung up: too many connections from here?".into()),
         }
-        Some(other) => Err(format!("it began with {other:?}")),
-        None => Err("it hung up: too many connections from here?".into()),
     }
 }

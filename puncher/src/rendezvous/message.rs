@@ -25,6 +25,9 @@ pub const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Request {
+    /// Asks for nothing. The first frame on each connection: the server knows of it even if the acknowledgement of its
+    /// SYN-ACK was lost, and need not wait a second for the next.
+    Hello,
     /// Take one side of a meeting.
     Join {
         /// The version the peer speaks.

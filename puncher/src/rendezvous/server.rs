@@ -380,7 +380,7 @@ fn handle(seat: &Seat, request: Request, stream: socket::Watch) -> Result<(), Re
             state.lobby.ready(seat.id, round, one_way)?
         }
         // Answered by the connection itself.
-        Request::Knock { .. } => Vec::new(),
+        Request::Hello | Request::Knock { .. } => Vec::new(),
     };
     state.deliver(deliveries);
     Ok(())

@@ -81,8 +81,7 @@ fn outcome(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> (Outcome, Mar
     {
         return error(undeclared(contradiction));
     }
-    let connected: Vec<_> = story.flows.iter().filter(|f| f.carried_both_ways()).collect();
-    match claimed(case, &connected) {
+    match claimed(case, &story.flows) {
         Claimed::Lie(why) => error(Found::new(Cause::ProgramLied, why)),
         Claimed::ByBoth(flow, method) if prophecy.call == Call::CannotConnect => {
             let what = format!("{} connected by {method}, and no SYN of either side could pass", flow.a);
@@ -104,8 +103,10 @@ fn undeclared(what: &str) -> Found {
 fn without_claim(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> (Outcome, Marks) {
     let established = |f: &&Flow| Who::BOTH.iter().all(|w| f.established(*w).is_some());
     let stood = story.flows.iter().find(established);
+    let excused =
+        || cause::is_shaken(case, story, prophecy) || cause::answers_were_lost(case, story, prophecy);
     let found = match (stood, prophecy.call) {
-        (None, Call::MustConnect) if !cause::is_shaken(case, story, prophecy) => Found::new(
+        (None, Call::MustConnect) if !excused() => Found::new(
             Cause::LabError,
             "a SYN was let in and answered, and yet no connection came of it: see the packets",
         ),
@@ -162,15 +163,22 @@ enum Claimed<'a> {
     Lie(String),
 }
 
-fn claimed<'a>(case: &Case<'_>, connected: &[&'a Flow]) -> Claimed<'a> {
+fn claimed<'a>(case: &Case<'_>, all: &'a [Flow]) -> Claimed<'a> {
     let claims = Who::BOTH.map(|who| match case.said(who) {
         Said::Success(named) => Some(named),
         _ => None,
     });
     let [a, b] = claims;
+    let connected = |who: Who| -> Vec<&Flow> {
+        // Where one side claims nothing, what the other sent may not have reached it.
+        let both = a.is_some() && b.is_some();
+        all.iter()
+            .filter(|f| if both { f.carried_both_ways() } else { f.seems_to_have_carried(who) })
+            .collect()
+    };
     let flows = Who::BOTH.map(|who| {
         let named = if who == Who::A { a } else { b };
-        named.map(|named| borne_out(case, who, named, connected))
+        named.map(|named| borne_out(case, who, named, &connected(who)))
     });
     match flows {
         [None, None] => Claimed::ByNone,
@@ -340,6 +348,28 @@ mod tests {
     }
 
     #[test]
+    fn one_claim_is_the_links_failure_when_it_lost_what_the_other_waits_for() {
+        let scene = Scene::met()
+            .recorded()
+            .packet(Draw::new(A, 0.0, "S"))
+            .packet(Draw::new(B, 0.0, "S"))
+            .packet(Draw::new(A, 10.1, "SA").acknowledging(901))
+            .packet(Draw::new(B, 10.1, "SA").acknowledging(101))
+            .packet(Draw::new(A, 20.3, "A").data(101, 78).acknowledging(901));
+        let claim = |scene: &Scene| outcome(scene, &lost(), &won(B), UnsolicitedSyn::Drop);
+        let silent = scene.packet(Draw::new(B, 30.5, "A").data(901, 0).acknowledging(179));
+        assert!(
+            matches!(claim(&silent), Outcome::Error(f) if f.cause == Cause::ProgramLied),
+            "b sent nothing"
+        );
+        let lossy = silent.lost(Draw::new(B, 30.6, "A").data(901, 39).acknowledging(179));
+        match claim(&lossy) {
+            Outcome::Failed(failure) => assert_eq!(failure.cause, Cause::LostByLink, "{failure}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
     fn lost_evidence_and_late_frames_prove_nothing() {
         let mut scene = Scene::crossing();
         scene.evidence.frames[5].left += 6_000_000;
@@ -396,6 +426,21 @@ mod tests {
     fn a_lost_syn_is_the_links_fault() {
         let scene = Scene::met().lost(Draw::new(A, 0.0, "S")).lost(Draw::new(B, 0.0, "S"));
         assert_eq!(cause(&scene, UnsolicitedSyn::Drop), Cause::LostByLink);
+    }
+
+    #[test]
+    fn a_lost_answer_is_the_links_fault_and_a_missing_one_the_labs() {
+        let crossed = || {
+            let scene = Scene::met().recorded().packet(Draw::new(A, 0.0, "S"));
+            scene.packet(Draw::new(B, 2.0, "S"))
+        };
+        let answers =
+            || [Draw::new(B, 10.1, "SA").acknowledging(101), Draw::new(A, 12.1, "SA").acknowledging(901)];
+        let both_lost = answers().into_iter().fold(crossed(), Scene::lost);
+        assert_eq!(cause(&both_lost, UnsolicitedSyn::Drop), Cause::LostByLink);
+        let [b, a] = answers();
+        let one_arrived = crossed().lost(b).packet(a);
+        assert!(error(&one_arrived, &lost(), &lost()).contains("let in and answered"));
     }
 
     #[test]

@@ -358,9 +358,15 @@ impl Flow {
     /// Whether both ends were established and payload was received in both directions.
     #[must_use]
     pub fn carried_both_ways(&self) -> bool {
-        [Who::A, Who::B]
-            .iter()
-            .all(|w| self.established(*w).is_some() && self.delivered_payload(*w).is_some())
+        Who::BOTH.iter().all(|w| self.established(*w).is_some() && self.delivered_payload(*w).is_some())
+    }
+
+    /// Whether this side may believe that it carried data both ways: what it sent may have been lost.
+    #[must_use]
+    pub fn seems_to_have_carried(&self, to: Who) -> bool {
+        let sent = self.sightings.iter().any(|s| s.from == to && s.payload() > 0);
+        let both = Who::BOTH.iter().all(|w| self.established(*w).is_some());
+        both && sent && self.delivered_payload(to.other()).is_some()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::evidence::{Fate, Nanos};
+use crate::model::evidence::{Fate, Frame, Nanos};
 use crate::model::outcome::Cause;
 use crate::model::packet::{Packet, TcpFlags};
 use crate::run::cause::tracking::{Ended, Ending, READ_LATER};
@@ -82,26 +82,37 @@ impl Inquiry<'_> {
 
     /// The first frame of the flow's handshake that a link lost, or still had at the end.
     fn first_lost(&self, flow: &Flow) -> Option<(Nanos, usize, String)> {
+        let (index, frame, packet) = self.lost(flow).min_by_key(|(_, frame, _)| frame.entered)?;
+        let flags = packet.tcp()?.flags;
+        let what = match frame.fate {
+            Fate::Lost => format!("the link lost the {flags} {}", packet.tuple()),
+            _ => format!("the {flags} {} was still on the link at the end", packet.tuple()),
+        };
+        Some((frame.entered, index, what))
+    }
+
+    /// The frames of the flow, but for its end, that a link lost or still had at the end.
+    fn lost(&self, flow: &Flow) -> impl Iterator<Item = (usize, &Frame, Packet)> {
         let numbers: BTreeSet<u32> =
             flow.sightings.iter().filter_map(|s| s.packet.tcp().map(|t| t.sequence)).collect();
-        let lost = self
-            .evidence
-            .frames
-            .iter()
-            .enumerate()
-            .filter(|(_, f)| matches!(f.fate, Fate::Lost | Fate::InFlight));
-        lost.filter_map(|(index, frame)| {
-            let packet = Packet::of(frame)?;
-            let segment = packet.tcp().filter(|s| numbers.contains(&s.sequence))?;
-            let of_handshake =
-                !segment.flags.contains(TcpFlags::FIN) && !segment.flags.contains(TcpFlags::RST);
-            let what = match frame.fate {
-                Fate::Lost => format!("the link lost the {} {}", segment.flags, packet.tuple()),
-                _ => format!("the {} {} was still on the link at the end", segment.flags, packet.tuple()),
-            };
-            of_handshake.then_some((frame.entered, index, what))
+        let lost = |frame: &Frame| matches!(frame.fate, Fate::Lost | Fate::InFlight);
+        let frames = self.evidence.frames.iter().enumerate().filter(move |(_, frame)| lost(frame));
+        let packets = frames.filter_map(|(index, frame)| Some((index, frame, Packet::of(frame)?)));
+        packets.filter(move |(_, _, packet)| {
+            let ends = |flags: TcpFlags| flags.contains(TcpFlags::FIN) || flags.contains(TcpFlags::RST);
+            packet.tcp().is_some_and(|s| numbers.contains(&s.sequence) && !ends(s.flags))
         })
-        .min_by_key(|(at, ..)| *at)
+    }
+
+    /// Whether this SYN was answered, and each of the answers lost by a link.
+    pub(super) fn lost_every_answer(&self, flow: &Flow, syn: &SynFate) -> bool {
+        let mut answers = flow.sightings.iter().filter(|s| s.from != syn.from && s.is_syn_ack());
+        let lost: Vec<_> =
+            self.lost(flow).map(|(.., packet)| packet.tcp().map(|s| (s.sequence, s.flags))).collect();
+        answers.all(|answer| {
+            let segment = answer.packet.tcp().map(|s| (s.sequence, s.flags));
+            answer.arrived.is_none() && lost.contains(&segment)
+        })
     }
 
     /// A reset ended the flow: whose, and was it too late for anything else?
@@ -233,7 +244,7 @@ fn first_reset(flow: &Flow) -> Option<&Sighting> {
     flow.sightings.iter().filter(|s| s.is_reset()).min_by_key(|s| s.sent)
 }
 
-fn is_of(flow: &Flow, syn: &SynFate) -> bool {
+pub(super) fn is_of(flow: &Flow, syn: &SynFate) -> bool {
     flow.sightings.iter().any(|s| s.frame == syn.frame)
 }
 

@@ -20,7 +20,7 @@ use crate::run::account::Said;
 use crate::run::cause::inside::Inside;
 use crate::run::cause::tracking::{Ended, Ending};
 use crate::run::judge::{Case, Rendezvous};
-use crate::run::oracle::{Prophecy, SynFate};
+use crate::run::oracle::{Admission, Answer, Prophecy, SynFate};
 use crate::run::story::{Flow, Story, Vantage, Who};
 
 pub(super) use crate::run::cause::success::{how, marks_of_success};
@@ -51,6 +51,14 @@ impl Found {
 #[must_use]
 pub(super) fn one_sided(case: &Case<'_>, finished: Who, flow: &Flow) -> Found {
     let (done, not) = (finished.letter(), finished.other().letter());
+    let unheard =
+        flow.sightings.iter().find(|s| s.from == finished && s.payload() > 0 && s.arrived.is_none());
+    if let Some(lost) = unheard.filter(|_| flow.delivered_payload(finished).is_none()) {
+        let detail =
+            format!("peer {done} holds the connection {}; what it said never came to peer {not}", flow.a);
+        let found = flow::lost_frame(lost.frame, &detail);
+        return Found { marks: [marks_of_success(flow), found.marks].concat(), ..found };
+    }
     let found = match case.said(finished.other()) {
         Said::Failure(why) => {
             let why = first_line(why);
@@ -95,6 +103,17 @@ pub(super) fn find(case: &Case<'_>, story: &Story, prophecy: &Prophecy, stood: O
 pub(super) fn is_shaken(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> bool {
     let inquiry = Inquiry::open(case, story, prophecy);
     inquiry.new_address().or_else(|| inquiry.flushed_since(0)).is_some()
+}
+
+/// Whether the links lost every answer to the SYNs that were let in, so that none need have become a connection.
+#[must_use]
+pub(super) fn answers_were_lost(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> bool {
+    let inquiry = Inquiry::open(case, story, prophecy);
+    let let_in = |syn: &&SynFate| syn.admission == Admission::Admitted && syn.answer == Answer::SynAck;
+    let mut let_in = prophecy.syns.iter().filter(let_in);
+    let_in.all(|syn| {
+        story.flows.iter().any(|flow| flow::is_of(flow, syn) && inquiry.lost_every_answer(flow, syn))
+    })
 }
 
 /// All that the questions are asked of.
