@@ -6,14 +6,21 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{self, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use testbed::kernel::link::{Device, Links};
 use testbed::kernel::namespace::Namespace;
+use testbed::lab::nat_rules::{NatSite, render};
 use testbed::lab::{Lab, WireEngine};
+use testbed::model::behavior::Behavior;
+use testbed::model::topology::NodeName;
 
-use super::lab_is_possible;
 use super::pair::pair;
+use super::{is_readable_within, lab_is_possible};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -22,23 +29,33 @@ async fn lab() -> Lab {
     Lab::build(&pair(), &BTreeSet::new(), &engine).await.expect("a lab")
 }
 
+async fn lab_with_a_nat() -> Lab {
+    let mut lab = lab().await;
+    let nat = NodeName::new("nat-a").expect("a good name");
+    let site = NatSite::of(lab.plan(), &nat).expect("a NAT");
+    lab.set_nat(&nat, &render(&Behavior::port_preserving(), &site)).expect("good rules");
+    lab
+}
+
 /// A namespace of the test with one end of a veth pair, whose other end is in the lab: it goes when the lab has gone.
 struct Witness {
     namespace: Namespace,
+    /// Where the kernel tells what becomes of the links of the namespace.
+    news: Socket,
 }
 
 impl Witness {
     async fn of(other: &Namespace) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        let (namespace, links) = Namespace::create(|inside| {
+        let (namespace, (links, news)) = Namespace::create(|inside| {
             let _context = runtime.enter();
-            Links::open(inside).expect("a socket")
+            (Links::open(inside).expect("a socket"), news_of_links())
         })
         .expect("a namespace");
         let near = Device { index: 10, name: "near", mac: [2, 0, 0, 0, 1, 1] };
         let far = Device { index: 1000, name: "far", mac: [2, 0, 0, 0, 1, 2] };
         links.add_veth(near, far, other).await.expect("a veth pair");
-        Self { namespace }
+        Self { namespace, news }
     }
 
     fn is_there(&self) -> bool {
@@ -46,13 +63,28 @@ impl Witness {
         devices.expect("the way in").expect("a list of devices").contains("near:")
     }
 
-    async fn wait_until_gone(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.is_there() {
-            assert!(Instant::now() < deadline, "the lab's namespace is still there after {PATIENCE:?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    fn wait_until_gone(&self) {
+        while !self.tells_of_an_end() {}
+        assert!(!self.is_there());
     }
+
+    /// Waits for the next news, and reads it: whether a link has ended. There is only one that can.
+    fn tells_of_an_end(&self) -> bool {
+        assert!(
+            is_readable_within(&self.news, PATIENCE),
+            "the lab's namespace is still there after {PATIENCE:?}"
+        );
+        let (news, _) = self.news.recv_from_full().expect("news");
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&news).expect("a message");
+        matches!(message.payload, NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(_)))
+    }
+}
+
+/// A socket that hears of every link of this thread's namespace.
+fn news_of_links() -> Socket {
+    let mut socket = Socket::new(NETLINK_ROUTE).expect("a socket");
+    socket.bind(&SocketAddr::new(0, libc::RTMGRP_LINK as u32)).expect("a group to join");
+    socket
 }
 
 #[tokio::test]
@@ -65,7 +97,7 @@ async fn a_dropped_lab_is_gone() {
     let witness = Witness::of(lab.node_named("peer-a").expect("a node").namespace()).await;
     assert!(witness.is_there());
     drop(lab);
-    witness.wait_until_gone().await;
+    witness.wait_until_gone();
 }
 
 /// Builds a lab, says where it is, and waits to be killed.
@@ -105,7 +137,7 @@ async fn a_killed_harness_leaves_no_lab() {
     assert!(witness.is_there());
     victim.kill().expect("our child");
     victim.wait().expect("our child");
-    witness.wait_until_gone().await;
+    witness.wait_until_gone();
 }
 
 /// A namespace that somebody else made.
@@ -113,20 +145,31 @@ fn adopt(file: &fs::File) -> Namespace {
     Namespace::open(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd()))).expect("a namespace")
 }
 
-/// Everything of the host's network that a lab could change.
+/// Everything of the host's network that a lab could change, without what changes of itself: counters, lifetimes, and
+/// whether a neighbour was heard of lately.
 fn host() -> String {
-    let run = |program: &str, arguments: &str| {
+    let run = |line: &str| {
+        let (program, arguments) = line.split_once(' ').expect("a program and its arguments");
         let output = process::Command::new(program).args(arguments.split(' ')).output().expect(program);
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        without_lifetimes(&String::from_utf8_lossy(&output.stdout))
     };
-    let mut all = ["link", "address", "route show table all", "rule", "neighbour"]
-        .map(|what| run("ip", &format!("-o {what}")))
+    let mut all = ["link", "address", "route show table all", "rule", "neighbour show nud permanent"]
+        .map(|what| run(&format!("ip -o {what}")))
         .concat();
-    all += &run("nft", "list ruleset");
+    all += &run("nft --stateless list ruleset");
     let mut settings = Vec::new();
     collect_settings(Path::new("/proc/sys/net"), &mut settings);
     settings.sort();
     all + &settings.join("\n")
+}
+
+/// Drops the seconds that an address or a route has left.
+fn without_lifetimes(text: &str) -> String {
+    let is_time =
+        |word: &str| word.ends_with("sec") && word[..word.len() - 3].bytes().all(|b| b.is_ascii_digit());
+    let lines =
+        text.lines().map(|line| line.split(' ').filter(|word| !is_time(word)).collect::<Vec<_>>().join(" "));
+    lines.map(|line| line + "\n").collect()
 }
 
 /// Every readable setting below a folder; counters are none.
@@ -147,10 +190,10 @@ async fn a_lab_changes_nothing_of_the_host() {
     if !lab_is_possible() {
         return;
     }
-    // The first lab may make the kernel load modules, and these bring settings of their own.
-    drop(lab().await);
+    // The first NAT may make the kernel load modules, and these bring settings of their own.
+    drop(lab_with_a_nat().await);
     let before = host();
-    let lab = lab().await;
+    let lab = lab_with_a_nat().await;
     let during = host();
     drop(lab);
     assert_eq!(before, during);

@@ -1,7 +1,11 @@
 //! Tests on the real kernel, by phenomenon. They need root or a user namespace.
 
 use std::io::Write as _;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use testbed::kernel::limits::raise_descriptor_limit;
 use testbed::kernel::namespace::Namespace;
 
@@ -56,6 +60,20 @@ pub(crate) fn possible<T, E: std::fmt::Display>(needed: Result<T, E>) -> bool {
     let test = thread.name().unwrap_or("a test").to_owned();
     let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {error}");
     false
+}
+
+/// Waits until a descriptor has something to say, but not longer than this; whether it has.
+pub(crate) fn is_readable_within(descriptor: &impl AsFd, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).expect("some seconds");
+        match poll(&mut [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)], timeout) {
+            // The end of some other test's child interrupts it.
+            Err(Errno::EINTR) => {}
+            ready => return ready.expect("a descriptor to wait for") > 0,
+        }
+    }
 }
 
 /// Whether a tool is installed that only bears witness. Says so loudly if not, and fails nowhere for that.

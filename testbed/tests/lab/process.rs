@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -14,8 +14,9 @@ use testbed::kernel::namespace::Namespace;
 use testbed::kernel::process::{Capabilities, Command, Init, Place, Process, Stdio, Terminal};
 use testbed::kernel::time_namespace::TimeNamespace;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
-use super::lab_is_possible;
+use super::{is_readable_within, lab_is_possible};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -67,13 +68,19 @@ fn population(namespace: &str) -> Vec<i32> {
     pids.filter(|pid| pid_namespace(*pid).is_some_and(|n| n == namespace)).collect()
 }
 
-/// Waits until `condition` holds.
-async fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+/// Waits until a script has said that all its programs have started.
+async fn started(program: &mut Process) {
+    let mut said = [0; 3];
+    let reading = program.stdout.as_mut().expect("a pipe").read_exact(&mut said);
+    timeout(PATIENCE, reading).await.expect("a sign of life in time").expect("a sign of life");
+    assert_eq!(&said, b"up\n");
+}
+
+/// Waits until nothing is left that could write to the standard output of this program: neither it nor its children.
+async fn silenced(program: &mut Process) {
+    let mut rest = Vec::new();
+    let reading = program.stdout.as_mut().expect("a pipe").read_to_end(&mut rest);
+    timeout(PATIENCE, reading).await.expect("an end of its output in time").expect("a pipe to read");
 }
 
 #[tokio::test]
@@ -143,25 +150,25 @@ async fn a_program_that_cannot_be_executed_is_refused_with_its_errno() {
 #[tokio::test]
 async fn a_signal_reaches_the_whole_group() {
     let Some(ward) = Ward::new().await else { return };
-    let mut program = ward.spawn(&shell("sleep 1000 & echo ready; sleep 1000")).await;
-    let mut ready = [0; 6];
-    program.stdout.as_mut().expect("a pipe").read_exact(&mut ready).await.expect("a sign of life");
+    let mut program = ward.spawn(&shell("sleep 1000 & echo up; sleep 1000")).await;
+    started(&mut program).await;
     program.signal(Signal::SIGKILL).await.expect("the init lives");
     let status = program.wait().await.expect("the init lives");
     assert_eq!(status.signal(), Some(libc::SIGKILL));
     assert_eq!(program.wait().await.expect("asked again"), status);
-    wait_until("the background sleep is gone", || ward.population().len() == 1).await;
+    silenced(&mut program).await;
 }
 
 #[tokio::test]
 async fn ending_all_gets_grandchildren_and_daemons() {
     let Some(ward) = Ward::new().await else { return };
-    let script = "setsid sh -c 'trap \"\" TERM HUP; sleep 1000 & sleep 1000' & sleep 1000";
+    let script = "setsid sh -c 'trap \"\" TERM HUP; sleep 1000 & echo up; sleep 1000' & sleep 1000";
     let mut programs = Vec::new();
     for _ in 0..3 {
-        programs.push(ward.spawn(&shell(script)).await);
+        let mut program = ward.spawn(&shell(script)).await;
+        started(&mut program).await;
+        programs.push(program);
     }
-    wait_until("daemons have started", || ward.population().len() >= 13).await;
     ward.init.kill_all().await.expect("the init lives");
     assert_eq!(ward.population(), [ward.init.pid()]);
     for program in &mut programs {
@@ -170,16 +177,18 @@ async fn ending_all_gets_grandchildren_and_daemons() {
     assert_eq!(ward.shell("echo still usable").await.0, "still usable");
 }
 
+/// Leaves a daemon behind, and says when it has.
+const DAEMON: &str = "setsid sleep 1000 & echo up; sleep 1000";
+
 #[tokio::test]
 async fn dropping_the_init_ends_everything() {
     let Some(ward) = Ward::new().await else { return };
-    let mut program = ward.spawn(&shell("setsid sleep 1000 & sleep 1000")).await;
-    let space = pid_namespace(ward.init.pid()).expect("the init lives");
-    wait_until("all have started", || population(&space).len() >= 3).await;
+    let mut program = ward.spawn(&shell(DAEMON)).await;
+    started(&mut program).await;
     drop(ward);
     let error = program.wait().await.expect_err("the init is gone");
     assert!(error.to_string().ends_with("the lab's init is gone"), "{error}");
-    wait_until("nothing is left", || population(&space).is_empty()).await;
+    silenced(&mut program).await;
 }
 
 #[tokio::test]
@@ -250,16 +259,33 @@ async fn clocks_are_shifted_by_what_was_asked() {
     assert!((before + shift - 0.02..=after + shift + 0.02).contains(&inside), "{before} {inside} {after}");
 }
 
+/// A process that is no child of ours, and whose end we wait for.
+struct Watched(OwnedFd);
+
+impl Watched {
+    fn of(pid: i32) -> Self {
+        // SAFETY: this call takes numbers only.
+        let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let pidfd = i32::try_from(Errno::result(pidfd).expect("it is there")).expect("a descriptor");
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+        Self(unsafe { OwnedFd::from_raw_fd(pidfd) })
+    }
+
+    fn wait(&self) {
+        assert!(is_readable_within(&self.0, PATIENCE), "a process is left");
+    }
+}
+
 /// Plays the victim when asked to by the test below, of which it is a copy.
 async fn be_the_victim() {
     let ward = Ward::new().await.expect("the test has checked");
-    let program = ward.spawn(&shell("setsid sleep 1000 & sleep 1000")).await;
-    let space = pid_namespace(ward.init.pid()).expect("the init lives");
-    wait_until("all have started", || population(&space).len() >= 3).await;
-    let nursery = fs::read_to_string(format!("/proc/{}/stat", ward.init.pid())).expect("the init lives");
+    let mut program = ward.spawn(&shell(DAEMON)).await;
+    started(&mut program).await;
+    let init = ward.init.pid();
+    let nursery = fs::read_to_string(format!("/proc/{init}/stat")).expect("the init lives");
     let nursery = nursery.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
     // Past the capture of the test harness.
-    writeln!(std::io::stdout(), "\nvictim {space} {}", nursery.expect("a parent")).expect("a reader");
+    writeln!(std::io::stdout(), "\nvictim {init} {}", nursery.expect("a parent")).expect("a reader");
     std::future::pending::<()>().await;
     drop(program);
 }
@@ -282,12 +308,14 @@ async fn a_killed_harness_leaves_nothing() {
     let lines = BufReader::new(victim.stdout.take().expect("a pipe")).lines();
     let told = lines.map_while(Result::ok).find(|line| line.starts_with("victim "));
     let told = told.expect("the victim's account");
-    let [_, space, nursery] = told.split(' ').collect::<Vec<_>>()[..] else { panic!("{told}") };
-    let nursery = format!("/proc/{nursery}");
-    assert!(population(space).len() >= 3);
-    assert!(fs::exists(&nursery).expect("/proc"));
+    let numbers: Vec<i32> = told.split(' ').skip(1).map(|number| number.parse().expect("a number")).collect();
+    let [init, _nursery] = numbers[..] else { panic!("{told}") };
+    let left: Vec<_> = numbers.iter().map(|pid| Watched::of(*pid)).collect();
+    assert!(population(&pid_namespace(init).expect("the init lives")).len() >= 3);
     victim.kill().expect("our child");
     victim.wait().expect("our child");
-    wait_until("no program is left", || population(space).is_empty()).await;
-    wait_until("the nursery is gone", || !fs::exists(&nursery).expect("/proc")).await;
+    // An init has not ended before every program of its PID namespace has.
+    for process in left {
+        process.wait();
+    }
 }

@@ -1,7 +1,7 @@
 //! An independent witness: reads the capture file by its own few lines, derives which ports a NAT gave and who made the
 //! first reset or ICMP error, and is held against the judgement.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
@@ -83,20 +83,20 @@ impl Seen {
 
 /// What the file alone tells.
 struct Account {
-    /// The ports that each side's SYNs had inside, and then outside.
-    ports: Vec<(u16, u16)>,
+    /// The ports that each side's SYNs had inside, and then outside; each pair once, however often it was used.
+    ports: BTreeSet<(u16, u16)>,
     /// The node that made the first reset or ICMP error: the one below the first link that had it.
     first_refusal: Option<String>,
 }
 
 fn account(frames: &[Seen]) -> Account {
     let mut inside = BTreeMap::new();
-    let mut ports = Vec::new();
+    let mut ports = BTreeSet::new();
     for frame in frames.iter().filter(|f| f.outward && f.is_syn()) {
         if frame.link.starts_with("peer") {
             inside.insert(frame.number(), frame.port());
         } else if let Some(own) = inside.get(&frame.number()) {
-            ports.push((*own, frame.port()));
+            ports.insert((*own, frame.port()));
         }
     }
     let refuses = |f: &&Seen| f.protocol() == 1 || f.flags() & 0x04 != 0;
@@ -144,7 +144,7 @@ fn the_ports_that_a_judgement_names_are_those_in_the_packets() {
     all_have(&kept, Cause::PredictedPortWrong);
     for kept in &kept {
         let (account, judgement, conntrack) = told(kept);
-        assert_eq!(account.ports.len(), 2, "one SYN a side");
+        assert_eq!(account.ports.len(), 2, "one mapping a side");
         assert!(account.ports.iter().any(|(inside, outside)| inside != outside), "{:?}", account.ports);
         for (inside, outside) in &account.ports {
             assert!(
