@@ -1,13 +1,18 @@
 //! What the machine may lack, and what a run leaves behind.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
 
 use super::{Done, testbed_in};
-use crate::lab::lab_is_possible;
+use crate::lab::{is_readable_within, lab_is_possible};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// testbed, about to run one cell into `out` below this folder.
 fn one_cell(folder: &Path) -> Command {
@@ -85,20 +90,23 @@ fn a_puncher_that_is_not_there_is_refused_before_anything_is_written() {
     assert!(!folder.path().join("out").exists());
 }
 
-/// Waits until a condition holds, but not for ever.
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "waited a minute until {what}");
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
-}
+/// A suite whose peers say that they were started, and lie.
+const TALKATIVE: &str = r#"
+name = "talkative"
+summary = "both peers say that they were started"
+topology = "pair"
+trials = 100000
+deadline = "20s"
 
-/// Whether a child has not ended yet.
-fn is_alive(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
-}
+[axes]
+nat-a = ["port-preserving"]
+nat-b = ["port-preserving"]
+method = ["lie"]
+
+[program]
+judge = "exit"
+peer = ["/bin/sh", "-c", "echo started > {suite_dir}/started"]
+"#;
 
 #[test]
 fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
@@ -106,17 +114,26 @@ fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("talkative.toml"), TALKATIVE).expect("room on the disk");
+    let started = folder.path().join("started");
+    nix::unistd::mkfifo(&started, Mode::S_IRWXU).expect("a named pipe");
+    // With a writing end of our own there is always somebody who reads and somebody who writes.
+    let started = File::options().read(true).write(true).open(started).expect("a named pipe");
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
-    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suites/liar.toml").display().to_string();
-    command.args(["run", &suite, "--trials", "100000", "--out", "out"]).current_dir(folder.path());
+    command.args(["run", "talkative.toml", "--jobs", "1", "--out", "out"]).current_dir(folder.path());
     // It must not outlive the test, however that ends.
     let die_with_us = || Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?);
     // SAFETY: between fork and exec only a system call is made.
     unsafe { command.pre_exec(die_with_us) };
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("testbed starts");
-    let cells = folder.path().join("out/cells");
-    let kept = || std::fs::read_dir(&cells).is_ok_and(|mut cells| cells.next().is_some());
-    wait_until("a trial is kept or testbed has ended", || kept() || !is_alive(child.id()));
+    // One trial at a time: when the third peer starts, the trial of the first two is over.
+    let mut said: Vec<u8> = Vec::new();
+    while said.iter().filter(|byte| **byte == b'\n').count() < 3 {
+        assert!(is_readable_within(&started, PATIENCE), "no peer was started");
+        let mut bytes = [0; 64];
+        let count = (&started).read(&mut bytes).expect("a pipe");
+        said.extend(&bytes[..count]);
+    }
     let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("it is there");
     let done = Done::from(child.wait_with_output().expect("it ends"));

@@ -13,11 +13,16 @@ struct Ran {
     results: Value,
 }
 
-/// Runs a suite of one cell, three trials, with these keys of `[program]`.
+/// Runs a suite of one cell, three trials, with these keys of `[program]`, of programs that end by themselves.
 fn run(program: &str) -> Ran {
+    run_until("20s", program)
+}
+
+/// The same of programs that have so long.
+fn run_until(deadline: &str, program: &str) -> Ran {
     let folder = tempfile::tempdir().expect("a folder");
     let suite = format!(
-        "name = \"one\"\nsummary = \"one cell\"\ntopology = \"pair\"\ntrials = 3\ndeadline = \"700ms\"\n\n[axes]\n\
+        "name = \"one\"\nsummary = \"one cell\"\ntopology = \"pair\"\ntrials = 3\ndeadline = \"{deadline}\"\n\n[axes]\n\
          nat-a = [\"port-preserving\"]\nnat-b = [\"port-preserving\"]\nmethod = [\"theirs\"]\n\n[program]\n{program}\n"
     );
     std::fs::write(folder.path().join("one.toml"), suite).expect("room on the disk");
@@ -118,5 +123,5 @@ fn a_program_that_hangs_is_killed() {
     if !lab_is_possible() {
         return;
     }
-    run("judge = \"exit\"\npeer = [\"/bin/sleep\", \"600\"]").failed("peer never started");
+    run_until("700ms", "judge = \"exit\"\npeer = [\"/bin/sleep\", \"600\"]").failed("peer never started");
 }

@@ -1,13 +1,17 @@
 //! Shells and commands in the lab of a cell: on a terminal, without one, and gone afterwards.
 
-use std::fs;
+use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use nix::sys::stat::Mode;
+use tempfile::TempDir;
+
 use super::testbed;
-use crate::lab::{has_tool, lab_is_possible};
+use crate::lab::{has_tool, is_readable_within, lab_is_possible};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -65,13 +69,31 @@ impl Typist {
     }
 }
 
-/// Whether a program with these words runs anywhere on this machine.
-fn runs(words: &str) -> bool {
-    let wanted = words.replace(' ', "\0");
-    let commands = fs::read_dir("/proc").expect("/proc").flatten();
-    commands
-        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
-        .any(|line| String::from_utf8_lossy(&line).trim_end_matches('\0') == wanted)
+/// A named pipe: whoever holds its writing end is told of by its end.
+struct Pipe {
+    folder: TempDir,
+    /// Opened before anybody writes, so that nobody has to wait for us.
+    reader: File,
+}
+
+impl Pipe {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("pipe");
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).expect("a named pipe");
+        let reader = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).expect("its end");
+        Self { folder, reader }
+    }
+
+    fn path(&self) -> String {
+        self.folder.path().join("pipe").display().to_string()
+    }
+
+    /// Waits until every program that had it open has ended. There must have been one.
+    fn wait_for_end(mut self) {
+        assert!(is_readable_within(&self.reader, PATIENCE), "a program still runs");
+        assert_eq!(self.reader.read(&mut [0; 1]).expect("an end"), 0, "nobody writes to it");
+    }
 }
 
 #[test]
@@ -79,35 +101,29 @@ fn a_shell_has_its_node_its_job_control_and_its_end() {
     if !lab_is_possible() || !has_tool("script") {
         return;
     }
+    let pipe = Pipe::new();
     let mut typist = Typist::at(&format!("{} shell classic {CELL} nat-b", env!("CARGO_BIN_EXE_testbed")));
     typist.sees("this is nat-b");
     typist.sees("[nat-b] ");
     typist.types("ip -br -4 addr show wan\n");
     typist.sees("198.51.100.2/24");
-    // Ctrl-C ends what the shell runs, and neither the shell nor us.
-    typist.types("sleep 86311\n");
-    wait_until(|| runs("sleep 86311"));
+    // Ctrl-C ends what the shell runs, and neither the shell nor us. The terminal shows what is typed, but not the sum.
+    let sleeps = |sum: &str| format!("sh -c 'echo up-$(({sum})); exec sleep 1000' 3> {}\n", pipe.path());
+    typist.types(&sleeps("1 + 1"));
+    typist.sees("up-2");
     typist.types("\u{3}");
     typist.sees("[nat-b] ");
     typist.types("echo survived-$((40 + 2))\n");
     typist.sees("survived-42");
     // Ctrl-Z stops it, and the shell knows it as a job.
-    typist.types("sleep 86312\n");
-    wait_until(|| runs("sleep 86312"));
+    typist.types(&sleeps("2 + 2"));
+    typist.sees("up-4");
     typist.types("\u{1a}");
     typist.sees("Stopped");
     typist.types("bg; exit 5\n");
     typist.types("exit 5\n");
     assert_eq!(typist.ends(), Some(5));
-    wait_until(|| !runs("sleep 86311") && !runs("sleep 86312"));
-}
-
-fn wait_until(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain");
-        std::thread::yield_now();
-    }
+    pipe.wait_for_end();
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn every_wiring_does_what_theory_says() {
         how("order/port-preserving/sequential/simultaneous-open/order=crossing"),
         Some(How::SynsCrossed)
     );
-    assert_eq!(how("skew/port-preserving/sequential/simultaneous-open/skew=60ms"), Some(How::BLate));
-    assert_eq!(how("skew/port-preserving/sequential/simultaneous-open/skew=-60ms"), Some(How::ALate));
+    assert_eq!(how("skew/port-preserving/sequential/simultaneous-open/skew=600ms"), Some(How::BLate));
+    assert_eq!(how("skew/port-preserving/sequential/simultaneous-open/skew=-600ms"), Some(How::ALate));
     assert_eq!(how("public/none/random/simultaneous-open"), Some(How::Accepted));
 }

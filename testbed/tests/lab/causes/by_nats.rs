@@ -21,8 +21,8 @@ fn predicted_port_wrong() {
 /// b has a mapping at the port that a dials, opened towards the server, and dials a from another.
 #[test]
 fn filtered() {
-    let a = "dial server=7000; at 300; dial; at 1000; fail";
-    let b = "dial server=7000; at 300; dial from=1; at 1000; fail";
+    let a = "dial server=7000; at 800; dial; at 1500; fail";
+    let b = "dial server=7000; at 800; dial from=1; at 1500; fail";
     provoked(Cause::Filtered, ["port-preserving", "port-preserving"], [a, b], MET);
 }
 
@@ -41,19 +41,21 @@ fn icmp_from_nat() {
     provoked(Cause::IcmpFromNat, ["icmp", "icmp"], B_LATER, SLOW);
 }
 
-/// a's host ignores the reset that ends a's mapping; b comes, finds none, and has gone when a tries again.
+/// a's host ignores the reset that ends a's mapping; b comes, finds none, and has gone when a's kernel tries again after
+/// a second.
 #[test]
 fn mapping_destroyed() {
     let a = "dial minttl=255; at 2500; fail";
-    let b = "at 500; dial; at 850; fail";
+    let b = "at 500; dial; at 650; close; fail";
     provoked(Cause::MappingDestroyed, ["port-preserving", "reset"], [a, b], SLOW);
 }
 
-/// a's host ignores b's SYN, which its NAT has let in; then a dials from a new socket, and that SYN fits nothing.
+/// a's host ignores b's SYN, which its NAT has let in; then a dials from a new socket, before its kernel would from the
+/// old one, and that SYN fits nothing.
 #[test]
 fn invalid_and_untranslated() {
-    let a = "dial minttl=255; at 900; close; dial; at 1300; fail";
-    let b = "at 500; dial; at 1300; fail";
+    let a = "dial minttl=255; at 650; close; dial; at 1150; fail";
+    let b = "at 300; dial; at 1150; fail";
     provoked(Cause::InvalidUntranslated, ["linux-default", "port-preserving"], [a, b], SLOW);
 }
 
@@ -72,8 +74,8 @@ fn ports_exhausted() {
 
 #[test]
 fn quota_reached() {
-    let a = "dial from=1 count=2 server=7000; at 400; dial; at 1000; fail";
-    let b = "dial server=7000; at 400; dial; at 1000; fail";
+    let a = "dial from=1 count=2 server=7000; at 800; dial; at 1500; fail";
+    let b = "dial server=7000; at 800; dial; at 1500; fail";
     provoked(Cause::QuotaReached, ["two-mappings", "port-preserving"], [a, b], MET);
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use testbed::kernel::clock::monotonic;
 use testbed::kernel::process::{Command, Process};
 use testbed::lab::nat_rules::{NatSite, render};
 use testbed::lab::{Lab, WireEngine};
@@ -18,12 +19,18 @@ use testbed::run::oracle::Declared;
 use testbed::run::story::Vantage;
 use tokio::time::{sleep, timeout};
 
-use super::repeats;
+use super::{ATTEMPTS, repeats, was_too_slow};
 use crate::lab::lab_is_possible;
 use crate::lab::pair::pair;
 
 /// The ports that both peers dial from and to.
 const PORT: &str = "4000";
+
+/// From peer to peer: two wires of 5 ms.
+const TRIP: Duration = Duration::from_millis(10);
+
+/// How late a frame may be without that being the machine's fault.
+const LATENESS: Duration = Duration::from_millis(20);
 
 /// How long anything may take here.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -57,8 +64,8 @@ async fn play(lab: &Lab, scripts: [&str; 2], between: impl AsyncFnOnce(&Lab)) ->
     for mut program in [a, b] {
         timeout(PATIENCE, program.wait()).await.expect("an end in time").expect("an end");
     }
-    // The last packets are still on their way.
-    sleep(Duration::from_millis(20)).await;
+    // What was sent last travels for a trip, and may be late by what is tolerated.
+    sleep(TRIP + LATENESS).await;
     lab.evidence().expect("the engine lives")
 }
 
@@ -86,7 +93,7 @@ fn judged(lab: &Lab, evidence: &Evidence, declared: &Behavior) -> Judgement {
         said_b: &said,
         rendezvous: Rendezvous::NotNeeded,
         method: "act",
-        lateness: Duration::from_millis(20),
+        lateness: LATENESS,
     })
 }
 
@@ -99,50 +106,52 @@ fn has(judgement: &Judgement, cause: Cause) {
     assert!(cause == Cause::LabError || !judgement.marks.is_empty(), "nothing proves it");
 }
 
-fn on_a_stage(test: impl AsyncFn()) {
+/// Plays a cause by hand, until the machine was fast enough for it to show.
+fn on_a_stage(cause: Cause, test: impl AsyncFn() -> Judgement) {
     if !lab_is_possible() {
         return;
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
-    runtime.block_on(async {
-        for _ in 0..repeats() {
-            test().await;
-        }
-    });
+    for _ in 0..repeats() {
+        let says_something =
+            |judgement: &Judgement| cause == Cause::MachineTooSlow || !was_too_slow(&judgement.outcome);
+        let played = (0..ATTEMPTS).map(|_| runtime.block_on(test())).find(says_something);
+        has(&played.expect("a machine that is fast enough once"), cause);
+    }
 }
 
 /// NAT-a forgets a's mapping before b comes.
 #[test]
 fn nat_rebooted() {
-    on_a_stage(async || {
+    on_a_stage(Cause::NatRebooted, async || {
         let nat = Behavior::port_preserving();
         let lab = lab(&nat).await;
         let evidence = play(&lab, ["dial; at 300; fail", "dial; at 400; fail"], async |lab| {
             lab.restart_nat(&node("nat-a")).await.expect("a restart");
         });
-        has(&judged(&lab, &evidence.await, &nat), Cause::NatRebooted);
+        judged(&lab, &evidence.await, &nat)
     });
 }
 
 /// NAT-a goes by another address before b dials the old one.
 #[test]
 fn nat_changed_its_address() {
-    on_a_stage(async || {
+    on_a_stage(Cause::NatRebooted, async || {
         let nat = Behavior::port_preserving();
         let lab = lab(&nat).await;
         let evidence = play(&lab, ["dial; at 1300; fail", "dial; at 400; fail"], async |lab| {
             let rules = |site: &NatSite| Ok(render(&nat, site));
             lab.renumber(&node("nat-a"), rules).await.expect("another address");
         });
-        has(&judged(&lab, &evidence.await, &nat), Cause::NatRebooted);
+        judged(&lab, &evidence.await, &nat)
     });
 }
 
-/// The thread that carries the frames sleeps on one of them, and another is due meanwhile.
+/// The thread that carries the frames is busy with one of them, and another is due meanwhile.
 #[test]
 fn machine_too_slow() {
-    on_a_stage(async || {
+    on_a_stage(Cause::MachineTooSlow, async || {
         let nat = Behavior::port_preserving();
         let lab = lab(&nat).await;
         let link = lab.plan().uplink(&node("nat-b")).expect("an uplink");
@@ -150,24 +159,32 @@ fn machine_too_slow() {
             // It takes its time over each of b's SYNs and lets them pass: the first is late when the second is looked at.
             let slow = |packet: &Packet| {
                 if packet.tcp().is_some_and(|segment| segment.flags.is_opening()) {
-                    std::thread::sleep(Duration::from_millis(60));
+                    keep_busy_for(Duration::from_millis(60));
                 }
                 false
             };
             let held = lab.wire(link).expect("a wire").hold(Direction::Up, slow).expect("the engine lives");
             std::mem::forget(held);
         });
-        has(&judged(&lab, &evidence.await, &nat), Cause::MachineTooSlow);
+        judged(&lab, &evidence.await, &nat)
     });
+}
+
+/// Keeps this thread busy until the clock of the evidence has moved on so far.
+fn keep_busy_for(time: Duration) {
+    let until = monotonic() + u64::try_from(time.as_nanos()).expect("a short time");
+    while monotonic() < until {
+        std::hint::spin_loop();
+    }
 }
 
 /// The NATs answer SYNs that they declare to drop.
 #[test]
 fn lab_error() {
-    on_a_stage(async || {
+    on_a_stage(Cause::LabError, async || {
         let answers = Behavior { unsolicited_syn: UnsolicitedSyn::Reset, ..Behavior::port_preserving() };
         let lab = lab(&answers).await;
         let evidence = play(&lab, ["dial; at 700; fail", "dial; at 400; fail"], async |_| {}).await;
-        has(&judged(&lab, &evidence, &Behavior::port_preserving()), Cause::LabError);
+        judged(&lab, &evidence, &Behavior::port_preserving())
     });
 }

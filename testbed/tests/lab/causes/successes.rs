@@ -17,11 +17,11 @@ fn all_came_about(kept: &[Kept], wanted: impl Fn(How) -> bool) {
     all_are_proved(kept);
 }
 
-/// Both dial while the other's SYN takes a trip of 400 ms.
+/// Both dial while the other's SYN takes a trip of 600 ms.
 #[test]
 fn syns_crossed() {
     if lab_is_possible() {
-        let kept = act(PLAIN, ["dial; talk"; 2], "delay = [\"200ms\"]\n");
+        let kept = act(PLAIN, ["dial; talk"; 2], "delay = [\"300ms\"]\n");
         all_came_about(&kept, |how| how == How::SynsCrossed);
     }
 }
@@ -29,8 +29,8 @@ fn syns_crossed() {
 #[test]
 fn one_side_late() {
     if lab_is_possible() {
-        all_came_about(&act(PLAIN, ["dial; talk", "at 400; dial; talk"], ""), |how| how == How::BLate);
-        all_came_about(&act(PLAIN, ["at 400; dial; talk", "dial; talk"], ""), |how| how == How::ALate);
+        all_came_about(&act(PLAIN, ["dial; talk", "at 800; dial; talk"], ""), |how| how == How::BLate);
+        all_came_about(&act(PLAIN, ["at 800; dial; talk", "dial; talk"], ""), |how| how == How::ALate);
     }
 }
 
