@@ -42,9 +42,7 @@ async fn open(node: &Node, rate: f64, mut random: ChaCha8Rng) -> Result<()> {
     let mut sockets = Vec::new();
     let mut due = Instant::now();
     loop {
-        // The wait until the next event of a Poisson process; 1 - x is never 0.
-        let wait = -(1.0 - random.random::<f64>()).ln() / rate;
-        due += Duration::from_secs_f64(wait);
+        due += wait(&mut random, rate);
         sleep_until(due).await;
         if sockets.is_empty() {
             sockets = batch(node)?;
@@ -56,6 +54,12 @@ async fn open(node: &Node, rate: f64, mut random: ChaCha8Rng) -> Result<()> {
     }
 }
 
+/// The wait until the next event of a Poisson process with so many a second.
+fn wait(random: &mut impl RngExt, rate: f64) -> Duration {
+    // 1 - x is never 0.
+    Duration::from_secs_f64(-(1.0 - random.random::<f64>()).ln() / rate)
+}
+
 fn batch(node: &Node) -> Result<Vec<Socket>> {
     let socket = || {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
@@ -65,4 +69,30 @@ fn batch(node: &Node) -> Result<Vec<Socket>> {
     let tried = || format!("open sockets in \"{}\"", node.name());
     let made = node.enter(|_| (0..BATCH).map(|_| socket()).collect::<std::io::Result<Vec<_>>>())?;
     made.map_err(|why| Error::io(tried(), "socket", &why))
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    /// Waits that are too regular, or too long in sum, would make counting NATs easier or harder than theory says.
+    #[test]
+    fn waits_are_those_of_a_poisson_process() {
+        const DRAWS: u32 = 20_000;
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let waits: Vec<f64> = (0..DRAWS).map(|_| wait(&mut random, 50.0).as_secs_f64()).collect();
+        for multiple in [0.1_f64, 0.5, 1.0, 2.0, 4.0] {
+            let longer = waits.iter().filter(|wait| **wait > multiple / 50.0).count();
+            let chance = (-multiple).exp();
+            let (mean, variance) = (f64::from(DRAWS) * chance, f64::from(DRAWS) * chance * (1.0 - chance));
+            // Five standard deviations: 1e-6.
+            assert!((longer as f64 - mean).abs() < 5.0 * variance.sqrt(), "{multiple}: {longer} of {DRAWS}");
+        }
+        let together: f64 = waits.iter().sum();
+        // A sum of exponentials has the mean n/r and the deviation sqrt(n)/r.
+        let (mean, deviation) = (f64::from(DRAWS) / 50.0, f64::from(DRAWS).sqrt() / 50.0);
+        assert!((together - mean).abs() < 5.0 * deviation, "{together} s instead of {mean} s");
+    }
 }

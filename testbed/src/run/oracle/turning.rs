@@ -65,3 +65,110 @@ pub(super) fn contradiction(syn: &Sighting, common: &[Turning<'_>]) -> Option<St
     };
     Some(format!("NAT \"{}\": SYN {} {what}", nat.node, syn.tuple))
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+
+    use super::*;
+    use crate::model::evidence::{CtEntry, Tuple};
+    use crate::model::packet::Packet;
+    use crate::run::story::Who;
+
+    const OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+    const MS: Nanos = 1_000_000;
+
+    fn end(host: [u8; 4], port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(host.into(), port)
+    }
+
+    /// A SYN from a host within to this address, sent at 100 ms.
+    fn syn(to: Ipv4Addr, arrived: Option<Nanos>) -> Sighting {
+        let tuple = Tuple { source: end([10, 0, 0, 2], 4000), destination: SocketAddrV4::new(to, 5000) };
+        let mut frame = Vec::new();
+        let packet = PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4(tuple.source.ip().octets(), to.octets(), 64)
+            .tcp(4000, 5000, 1, 64_000)
+            .syn();
+        packet.write(&mut frame, &[]).expect("a writable packet");
+        let length = u32::try_from(frame.len()).expect("a short frame");
+        let packet = Packet::decode(&frame, length).expect("a packet");
+        Sighting { from: Who::A, sent: 100 * MS, arrived, tuple, far: None, ttl: 64, packet, frame: 0 }
+    }
+
+    /// The NAT above both, in whose table the mapping of port 5000 came up at these times.
+    fn events(node: &NodeName, came_up: &[Nanos]) -> Vec<CtEvent> {
+        let remote = end([203, 0, 113, 1], 7000);
+        let entry = CtEntry {
+            original: Tuple { source: end([10, 0, 1, 2], 5000), destination: remote },
+            reply: Tuple { source: remote, destination: SocketAddrV4::new(OUTER, 5000) },
+            state: None,
+            status: 0,
+            id: 1,
+        };
+        let new = |at: &Nanos| CtEvent { node: node.clone(), at: *at, change: CtChange::New, entry };
+        came_up.iter().map(new).collect()
+    }
+
+    /// What becomes of a SYN to `to`, by a NAT that behaves so.
+    fn asked(declared: &Behavior, came_up: &[Nanos], syn: &Sighting) -> (Admission, Option<String>) {
+        let node = NodeName::new("cgn").expect("a good name");
+        let events = events(&node, came_up);
+        let nats = [Turning { node: &node, address: OUTER, declared, events: &events }];
+        (admission(syn, &nats), contradiction(syn, &nats))
+    }
+
+    #[test]
+    fn a_syn_that_did_not_arrive_is_explained_by_the_nat_that_had_to_turn_it_round() {
+        let off = Behavior::port_preserving();
+        let on = Behavior {
+            hairpinning: Hairpinning::On,
+            overloading: crate::model::behavior::Overloading::Off,
+            ..off
+        };
+        let drops = Behavior { syn_after_syn: SynAfterSyn::Drop, ..on };
+        let lost = syn(OUTER, None);
+        for (declared, came_up, expected) in [
+            (&off, &[MS][..], Admission::NotTurned),
+            (&on, &[], Admission::NoMapping),
+            (&on, &[MS], Admission::Lost),
+            (&on, &[150 * MS, MS], Admission::Lost),
+            (&on, &[100 * MS - MARGIN / 2], Admission::NoMapping),
+            (&on, &[150 * MS], Admission::NoMapping),
+            (&drops, &[MS], Admission::SynAfterSyn),
+        ] {
+            assert_eq!(asked(declared, came_up, &lost), (expected, None), "{declared:?} {came_up:?}");
+        }
+    }
+
+    #[test]
+    fn a_syn_that_arrived_although_nothing_could_turn_it_round_is_a_contradiction() {
+        let off = Behavior::port_preserving();
+        let on = Behavior { hairpinning: Hairpinning::On, ..off };
+        let came = syn(OUTER, Some(110 * MS));
+        let (_, why) = asked(&off, &[MS], &came);
+        assert_eq!(
+            why.as_deref(),
+            Some(
+                format!("NAT \"cgn\": SYN {} was turned round, though it does not hairpin", came.tuple)
+                    .as_str()
+            )
+        );
+        assert!(
+            asked(&on, &[], &came)
+                .1
+                .expect("a contradiction")
+                .ends_with("to a host that has no mapping there")
+        );
+        assert_eq!(asked(&on, &[MS], &came).1, None);
+    }
+
+    #[test]
+    fn what_went_elsewhere_was_not_for_this_nat_to_turn_round() {
+        let router = Behavior::router();
+        let elsewhere = syn(Ipv4Addr::new(198, 51, 100, 2), Some(110 * MS));
+        assert_eq!(asked(&Behavior::port_preserving(), &[], &elsewhere), (Admission::Lost, None));
+        // What translates nothing has no endpoints of its own that it could turn packets round for.
+        assert_eq!(asked(&router, &[], &syn(OUTER, Some(110 * MS))), (Admission::Lost, None));
+    }
+}
