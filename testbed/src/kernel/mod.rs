@@ -1,5 +1,6 @@
 //! The only code that touches Linux: one kernel object a file. Knows nothing of topologies.
 
+pub mod backlog;
 pub mod clock;
 pub mod conntrack;
 pub mod error;

@@ -151,7 +151,9 @@ fn measure(prober: &mut Prober, declared: &Behavior, check: &'static Check) -> R
     let translates = declared.translation == Translation::Nat;
     let (expected, observation) = if translates {
         prober.bench.forget()?;
-        ((check.expect)(declared), (check.measure)(prober, declared)?)
+        let expected = (check.expect)(declared);
+        let measure = |prober: &mut Prober| (check.measure)(prober, declared);
+        (expected, prober.surely(measure, |observation| observation.verdict == expected)?)
     } else {
         (Verdict::NotApplicable, Observation::not_applicable("it translates nothing"))
     };

@@ -94,11 +94,11 @@ pub async fn run(
 
 async fn make(check: &'static Check, release: Release) -> KernelCheck {
     let began = Instant::now();
+    let (first, expected) = check.expected_of(release);
     let measured = in_thread(move || {
         let config = NatConfig { ruleset: (check.rules)(), sysctls: rules::sysctls(), command: None };
-        (check.measure)(&mut Prober::new(Bench::build(&config)?))
+        Prober::new(Bench::build(&config)?).surely(check.measure, |sight| sight.word == expected)
     });
-    let (first, expected) = check.expected_of(release);
     let (sight, error) = match measured.await {
         Ok(sight) => (sight, None),
         Err(error) => (Sight::new("", ""), Some(error.to_string())),

@@ -13,6 +13,9 @@
 //! each question is followed by an ARP request on the same cable: when its answer is here, everything that the
 //! question led to is here, and what is not here was not sent. No time is waited for, and no load on the machine can
 //! turn an answer into silence.
+//!
+//! But for one: a processor drops frames while its queue is full, whoever filled it. The kernel counts them, so that what
+//! was asked meanwhile is asked again ([`Prober::surely`](super::prober::Prober::surely)).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
@@ -24,6 +27,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use tokio::runtime::Handle;
 
+use crate::kernel::backlog;
 use crate::kernel::conntrack::{Conntrack, Events};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::link::{Device, Links};
@@ -40,6 +44,9 @@ use super::frame::{Complaint, Probe, is_arp_answer, who_has};
 
 /// How long the NAT may take to answer an ARP request before the bench counts as broken.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a processor is left alone whose queue is full.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// The external address of the NAT on the bench.
 pub(in crate::run) const WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -126,6 +133,8 @@ pub(in crate::run) struct Bench {
     /// The user's program that makes the NAT, if there is one.
     program: Option<NatProgram>,
     runtime: Handle,
+    /// The one that everything happens on.
+    processor: usize,
     buffer: Vec<u8>,
     /// The last frames with data that arrived, whole.
     with_data: Vec<Vec<u8>>,
@@ -144,7 +153,7 @@ impl Bench {
     /// Builds the bench around a NAT. The thread must be one that may block, within a tokio runtime, and stays on one
     /// processor from now on.
     pub(in crate::run) fn build(config: &NatConfig) -> Result<Self> {
-        stay_on_one_processor()?;
+        let processor = stay_on_one_processor()?;
         let runtime = Handle::current();
         let (probe, probe_links) = namespace(&runtime)?;
         let (nat, nat_links) = namespace(&runtime)?;
@@ -173,6 +182,7 @@ impl Bench {
             dynamic,
             program,
             runtime,
+            processor,
             buffer,
             with_data,
         };
@@ -264,8 +274,31 @@ impl Bench {
     }
 
     fn put(&mut self, side: Side, frame: &[u8]) -> Result<()> {
-        let sent = self.sockets[side.index()].send(frame);
-        sent.map_err(|e| Error::io(format!("send on device {}", side.devices().1), "send", &e))
+        let deadline = Instant::now() + ANSWER_DEADLINE;
+        loop {
+            let sent = self.sockets[side.index()].send(frame);
+            match sent {
+                // The processor's queue is full and the frame did not leave: it does once the queue has been worked off.
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) && Instant::now() < deadline => {
+                    std::thread::sleep(BREATH);
+                }
+                sent => {
+                    let tried = || format!("send on device {}", side.devices().1);
+                    return sent.map_err(|e| Error::io(tried(), "send", &e));
+                }
+            }
+        }
+    }
+
+    /// Lets the processor do what waits for it.
+    pub(in crate::run) fn rest(&self) {
+        std::thread::sleep(BREATH);
+    }
+
+    /// How many frames of whatever namespace the processor has had no room for so far.
+    pub(in crate::run) fn dropped(&self) -> Result<u64> {
+        let read = |e| Error::io("count the frames that were dropped", "read /proc/net/softnet_stat", &e);
+        backlog::dropped(self.processor).map_err(read)
     }
 
     /// Forgets all connections and mappings, as between two trials.
@@ -341,8 +374,8 @@ async fn wire_up(nat: &Links, probe: &Links, probe_namespace: &Namespace) -> Res
     Ok(())
 }
 
-/// Keeps this thread on the processor that it is on; see the top of this file.
-fn stay_on_one_processor() -> Result<()> {
+/// Keeps this thread on the processor that it is on, and says which; see the top of this file.
+fn stay_on_one_processor() -> Result<usize> {
     const TRIED: &str = "stay on one processor";
     let failed = |call: &'static str| move |errno| Error::call(TRIED, call, errno);
     // SAFETY: the call takes no arguments.
@@ -350,5 +383,6 @@ fn stay_on_one_processor() -> Result<()> {
     let processor = usize::try_from(processor).map_err(|_| Error::other(TRIED, "sched_getcpu failed"))?;
     let mut set = CpuSet::new();
     set.set(processor).map_err(failed("CPU_SET"))?;
-    sched_setaffinity(Pid::from_raw(0), &set).map_err(failed("sched_setaffinity"))
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(failed("sched_setaffinity"))?;
+    Ok(processor)
 }

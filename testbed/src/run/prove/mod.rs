@@ -127,7 +127,8 @@ async fn on_bench(subject: &Subject, measurements: &'static [Measurement]) -> Re
         let mut prober = Prober::new(Bench::build(&config)?);
         let mut findings = Vec::new();
         for measurement in measurements {
-            findings.extend(measurement(&mut prober, &declared)?);
+            let agree = |found: &Vec<Finding>| found.iter().all(|finding| finding.agrees);
+            findings.extend(prober.surely(|prober| measurement(prober, &declared), agree)?);
             // Each begins with a NAT that remembers nothing, so that none uses up what another needs.
             prober.bench.forget()?;
         }

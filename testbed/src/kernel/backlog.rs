@@ -1,0 +1,49 @@
+//! Frames that a processor had no room for.
+//!
+//! A frame that goes through a veth pair waits in a queue of the processor that sent it (`net.core.netdev_max_backlog`,
+//! 1000 frames for all devices of all namespaces together). While that is full the kernel drops frames, without a word to
+//! any namespace; `/proc/net/softnet_stat` counts them.
+
+use std::io;
+
+/// The column of dropped frames, and the one that holds the number of the processor on kernels from 5.10
+/// (`softnet_seq_show` in `net/core/net-procfs.c`).
+const DROPPED: usize = 1;
+const PROCESSOR: usize = 12;
+
+/// How many frames the queue of a processor has had no room for since the machine started.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn dropped(processor: usize) -> io::Result<u64> {
+    let table = std::fs::read_to_string("/proc/net/softnet_stat")?;
+    of(&table, processor).ok_or_else(|| io::Error::other(format!("processor {processor} is not in it")))
+}
+
+/// The table has a line for each processor that is there, of hexadecimal numbers.
+fn of(table: &str, processor: usize) -> Option<u64> {
+    let number = |line: &str, column| u64::from_str_radix(line.split_whitespace().nth(column)?, 16).ok();
+    let is_its = |(row, line): &(usize, &str)| match number(line, PROCESSOR) {
+        Some(told) => usize::try_from(told) == Ok(processor),
+        None => *row == processor,
+    };
+    table.lines().enumerate().find(is_its).and_then(|(_, line)| number(line, DROPPED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_processor_is_found_by_its_number_or_its_place() {
+        let line = |dropped: &str, rest: &str| format!("0030c9a6 {dropped} 00000027 {rest}\n");
+        let old = "0 0 0 0 0 0 0 0";
+        let table = line("000001b4", old) + &line("000013ef", old);
+        assert_eq!([0, 1, 2].map(|p| of(&table, p)), [Some(0x1b4), Some(0x13ef), None]);
+        // The second of four processors is switched off.
+        let new = |number: u8| format!("{old} 0 {number:08x} 0 0");
+        let table = line("1", &new(0)) + &line("2", &new(2)) + &line("3", &new(3));
+        assert_eq!([0, 1, 2, 3].map(|p| of(&table, p)), [Some(1), None, Some(2), Some(3)]);
+        assert_eq!(of("no table", 0), None);
+    }
+}
