@@ -11,6 +11,7 @@ pub mod packet_socket;
 pub mod poller;
 pub mod preflight;
 pub mod process;
+pub mod processors;
 pub(crate) mod readiness;
 pub mod ruleset;
 pub mod scheduling;

@@ -24,6 +24,7 @@ pub mod seed;
 mod session;
 mod setting;
 pub mod story;
+mod throttle;
 mod tracked;
 mod trouble;
 pub mod verdict;

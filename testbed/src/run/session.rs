@@ -20,6 +20,7 @@ use crate::run::prove::{Depth, Subject, prove};
 use crate::run::queue::{Queue, Task};
 use crate::run::request::{Cancel, Request, RunError};
 use crate::run::setting::{Ready, Setting};
+use crate::run::throttle::Throttle;
 use crate::run::verdict::{Finished, conclude};
 
 /// What all workers share.
@@ -183,12 +184,14 @@ async fn play_round(
     let stage = desk.stage;
     let (sender, mut receiver) = unbounded_channel();
     let mut workers = JoinSet::new();
+    let throttle = Arc::new(Throttle::new(jobs));
     for _ in 0..jobs.min(stage.waiting()) {
-        workers.spawn(work(Arc::clone(stage), sender.clone()));
+        workers.spawn(work(Arc::clone(stage), Arc::clone(&throttle), sender.clone()));
     }
     drop(sender);
     let ending = tokio::select! {
         () = desk.receive(&mut receiver, tell) => Ending::Complete,
+        never = throttle.watch() => match never {},
         () = cancel.wanted() => Ending::Interrupted,
     };
     if ending == Ending::Interrupted {
@@ -199,8 +202,10 @@ async fn play_round(
     ending
 }
 
-async fn work(stage: Arc<Stage>, sender: UnboundedSender<Message>) {
-    while let Some(task) = stage.next() {
+async fn work(stage: Arc<Stage>, throttle: Arc<Throttle>, sender: UnboundedSender<Message>) {
+    loop {
+        let _turn = throttle.turn().await;
+        let Some(task) = stage.next() else { return };
         let started = Message::Started { cell: task.cell, number: task.number };
         let _ = sender.send(started);
         let (trial, artefacts) =

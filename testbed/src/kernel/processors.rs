@@ -1,0 +1,55 @@
+//! How busy the machine's processors are, whoever keeps them so.
+
+use std::fs;
+
+/// What the processors have done since the machine started, in ticks of 10 ms usually.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticks {
+    idle: u64,
+    all: u64,
+}
+
+impl Ticks {
+    /// Until now; `None` where the kernel does not tell.
+    #[must_use]
+    pub fn read() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// The first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal, and guests, who are counted
+    /// in user and nice already (proc_stat(5)).
+    fn parse(text: &str) -> Option<Self> {
+        let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        let ticks: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).take(8).collect();
+        let idle = ticks.get(3)? + ticks.get(4)?;
+        Some(Self { idle, all: ticks.iter().sum() })
+    }
+
+    /// The share of the time since `earlier` in which a processor had nothing to do, from 0 to 1; `None` when no time has
+    /// passed.
+    #[must_use]
+    pub fn idle_since(self, earlier: Self) -> Option<f64> {
+        let all = self.all.checked_sub(earlier.all).filter(|all| *all > 0)?;
+        Some(self.idle.saturating_sub(earlier.idle) as f64 / all as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_time_is_told_from_work() {
+        let at = |text| Ticks::parse(text).unwrap();
+        let before = at("cpu  100 10 50 800 40 0 5 3 7 1\ncpu0 1 2 3 4\n");
+        let after = at("cpu  130 10 60 850 50 0 5 3 9 1\n");
+        assert_eq!(after.idle_since(before), Some(0.6));
+        assert_eq!(before.idle_since(before), None);
+        assert_eq!(Ticks::parse("intr 1 2 3\n"), None);
+    }
+
+    #[test]
+    fn the_machine_tells() {
+        assert!(Ticks::read().is_some());
+    }
+}
