@@ -4,11 +4,9 @@
 
 checks=(causes all cost witnesses page explain shell)
 
-[ "$(id -u)" -eq 0 ] || die "run it as root: the tests build labs"
 need tshark tshark
 need chromium chromium
 need script bsdutils
-build_release
 export TESTBED_REQUIRE_LAB=1
 
 # passed FILTER: runs the tests of that name; how many passed as `$passed`, how many failed as `$failed`.

@@ -3,11 +3,7 @@
 
 checks=(reach never auto timing)
 
-[ "$(id -u)" -eq 0 ] || die "run it as root: it runs suites"
-build_release
-
 trials=${TRIALS:-200}
-punches='[c for c in r["cells"] if c["kind"] == "punch"]'
 reach=$work/reach
 
 # Runs the suite once, for all checks that look at it.

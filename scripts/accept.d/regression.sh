@@ -3,12 +3,8 @@
 
 checks=(worse unchanged shards kernels image workflows)
 
-[ "$(id -u)" -eq 0 ] || die "run it as root: it runs suites"
-build_release
-
 suite=$root/scripts/accept.d/regression.toml
 known=$work/known.toml
-cells='[c for c in r["cells"] if c["kind"] == "punch"]'
 
 # What a run of the unspoilt puncher found.
 make_baseline() {
@@ -28,8 +24,8 @@ caught() {
   local run=$work/run-$1 changed wrong
   spoilt "$1"
   quiet "$testbed" run "$suite" --keep none --puncher "$work/puncher-$1" --baseline "$known" --out "$run"
-  changed=$(query "$run" "len([c for c in $cells if c['id'] in open('$run/comparison.md').read()])")
-  wrong=$(query "$run" "len([c for c in $cells if c['id'] in open('$run/comparison.md').read() and not ($2)])")
+  changed=$(query "$run" "len([c for c in $punches if c['id'] in open('$run/comparison.md').read()])")
+  wrong=$(query "$run" "len([c for c in $punches if c['id'] in open('$run/comparison.md').read() and not ($2)])")
   figure "puncher with the fault $1: exit code" "$code" "1" "code == 1"
   figure "… cells that changed" "$changed" "at least $3" "changed >= $3"
   figure "… of these, cells that theory says nothing happens to" "$wrong" "0" "wrong == 0"
@@ -57,7 +53,7 @@ check_unchanged() {
 }
 
 # What does not depend on where and when a cell was run.
-essence="sorted((c['id'], str(c['expected']), c['verdict'], str([t['seed'] for t in c['each']])) for c in $cells)"
+essence="sorted((c['id'], str(c['expected']), c['verdict'], str([t['seed'] for t in c['each']])) for c in $punches)"
 
 check_shards() {
   local shard of=8 wanted=${SUITE:-full} trials=${TRIALS:-1} parts=()
@@ -69,7 +65,7 @@ check_shards() {
   quiet "$testbed" merge "${parts[@]}" --out "$work/joined"
   query "$work/whole" "$essence" >"$work/essence"
   figure "$wanted in $of shards, joined: cells, seeds, expectations and verdicts as unsharded" \
-    "$(query "$work/joined" "len($cells)") cells" "the same" "$(query "$work/joined" "$essence" | cmp -s - "$work/essence" && echo 1 || echo 0)"
+    "$(query "$work/joined" "len($punches)") cells" "the same" "$(query "$work/joined" "$essence" | cmp -s - "$work/essence" && echo 1 || echo 0)"
 }
 
 check_kernels() {
