@@ -1,4 +1,4 @@
-//! A small mutator with a fixed seed, for the tests that run the bodies without a fuzzer.
+//! A small mutator with a fixed seed, and the test that runs the bodies of a package without a fuzzer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,10 @@ use rand_chacha::ChaCha8Rng;
 /// How many mutants of each seed a test tries.
 const MUTANTS: usize = 300;
 
-/// Runs every body over its seeds, and over mutants of them.
-pub fn run(bodies: &[super::bodies::Body]) {
-    for (name, body) in bodies {
+/// Runs every body of the package over its seeds, and over mutants of them.
+#[test]
+fn seeds_and_their_mutants_are_survived() {
+    for (name, body) in &super::bodies::ALL {
         let seeds = seeds(name);
         assert!(!seeds.is_empty(), "\"{name}\" has no seeds");
         let mut random = ChaCha8Rng::seed_from_u64(1);

@@ -73,6 +73,12 @@ fn the_embedded_suites_are_good() {
     }
 }
 
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let problems = parse_here(text).expect_err(expected).to_string();
+    assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");
+}
+
 #[test]
 fn each_problem_is_named_with_its_line() {
     for (from, to, expected) in [
@@ -110,8 +116,7 @@ fn each_problem_is_named_with_its_line() {
         ("[axes]", "[axes", "t.toml:8: "),
         ("name = \"t\"\n", "", "missing field \"name\""),
     ] {
-        let problems = parse_here(&GOOD.replacen(from, to, 1)).expect_err(expected).to_string();
-        assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");
+        refused(&GOOD.replacen(from, to, 1), expected);
     }
 }
 
@@ -204,10 +209,8 @@ fn each_problem_of_a_part_is_named_with_its_line() {
         ("topology = \"pair\"\n", "", "t.toml:10: no topology"),
         ("[groups]", "[axes]\nnat-a = []\n[groups]", "t.toml:6: a suite has either axes or parts"),
     ] {
-        let problems = parse_here(&PARTS.replacen(from, to, 1)).expect_err(expected).to_string();
-        assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");
+        refused(&PARTS.replacen(from, to, 1), expected);
     }
     let neither = "name = \"t\"\nsummary = \"s\"\ntopology = \"pair\"\n";
-    let problems = parse_here(neither).expect_err("no axes").to_string();
-    assert!(problems.contains("a suite has [axes], or a [[part]]"), "{problems}");
+    refused(neither, "a suite has [axes], or a [[part]]");
 }

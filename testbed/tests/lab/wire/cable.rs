@@ -48,6 +48,15 @@ impl Cable {
         Self::new(engine, LinkConditions::symmetric(Conditions::delayed(delay)))
     }
 
+    /// The same, warmed up, on an engine of its own, and a socket in each host.
+    pub(super) fn with_sockets(delay: Duration) -> (Self, UdpSocket, UdpSocket) {
+        let engine = WireEngine::start().expect("an engine");
+        let cable = Self::delayed(&engine, delay);
+        cable.warm_up();
+        let (lower, upper) = cable.udp_pair();
+        (cable, lower, upper)
+    }
+
     pub(super) fn take(&self) -> Tapped {
         self.wire.take_frames().expect("the engine lives")
     }

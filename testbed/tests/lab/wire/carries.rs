@@ -20,10 +20,7 @@ fn a_frame_leaves_no_earlier_than_due_and_is_told_with_its_times() {
         return;
     }
     let delay = Duration::from_millis(30);
-    let engine = WireEngine::start().expect("an engine");
-    let cable = Cable::delayed(&engine, delay);
-    cable.warm_up();
-    let (lower, upper) = cable.udp_pair();
+    let (cable, lower, upper) = Cable::with_sockets(delay);
     let start = Instant::now();
     lower.send(b"hello").expect("a way out");
     let mut buffer = [0; 64];
@@ -84,10 +81,7 @@ fn a_burst_finds_room_and_stays_in_order() {
         return;
     }
     const BURST: u32 = 1_500;
-    let engine = WireEngine::start().expect("an engine");
-    let cable = Cable::delayed(&engine, Duration::from_millis(50));
-    cable.warm_up();
-    let (lower, upper) = cable.udp_pair();
+    let (cable, lower, upper) = Cable::with_sockets(Duration::from_millis(50));
     send_numbers(&lower, BURST);
     let got = receive_until(&upper, BURST - 1);
     assert!(got.into_iter().eq(0..BURST - 1), "all of them, in order");
@@ -99,10 +93,7 @@ fn a_delay_counts_from_when_a_frame_came_and_not_from_when_it_was_read() {
     if !lab_is_possible() {
         return;
     }
-    let engine = WireEngine::start().expect("an engine");
-    let cable = Cable::delayed(&engine, Duration::from_millis(1));
-    cable.warm_up();
-    let (lower, upper) = cable.udp_pair();
+    let (cable, lower, upper) = Cable::with_sockets(Duration::from_millis(1));
     // The first frame keeps the carrying thread busy until the second has long been waiting.
     let (go_on, wait) = mpsc::channel();
     let busy = move |_: &Packet| wait.recv().is_err();

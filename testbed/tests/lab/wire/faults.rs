@@ -137,10 +137,7 @@ fn a_link_that_is_down_loses_what_enters() {
     if !lab_is_possible() {
         return;
     }
-    let engine = WireEngine::start().expect("an engine");
-    let cable = Cable::delayed(&engine, Duration::from_millis(1));
-    cable.warm_up();
-    let (lower, upper) = cable.udp_pair();
+    let (cable, lower, upper) = Cable::with_sockets(Duration::from_millis(1));
     cable.wire.down_for(Duration::from_secs(3_600)).expect("the engine lives");
     send_numbers(&lower, 3);
     assert_eq!(cable.take().frames.iter().map(|frame| frame.fate).collect::<Vec<_>>(), [Fate::Lost; 3]);
