@@ -329,7 +329,7 @@ mod tests {
         assert!(at_a.is_ok() && at_b.is_ok());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn of_several_streams_both_take_the_same() {
         let (a, b) = sides();
         let (mut left1, mut right1) = duplex(1024);

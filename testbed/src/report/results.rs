@@ -95,6 +95,20 @@ pub struct Totals {
     pub proofs_failed: usize,
 }
 
+impl Totals {
+    /// The verdicts that cells came to, best first, each with how many did.
+    pub fn by_verdict(&self) -> impl Iterator<Item = (VerdictDoc, usize)> {
+        let all = [
+            (VerdictDoc::AsExpected, self.as_expected),
+            (VerdictDoc::Differs, self.differs),
+            (VerdictDoc::Undecided, self.undecided),
+            (VerdictDoc::Error, self.error),
+            (VerdictDoc::Skipped, self.skipped),
+        ];
+        all.into_iter().filter(|(_, count)| *count > 0)
+    }
+}
+
 /// One cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

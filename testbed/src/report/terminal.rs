@@ -242,14 +242,7 @@ fn failures(cell: &PunchCell, out: &mut impl Write) -> io::Result<()> {
 
 fn totals(results: &Results, out: &mut impl Write) -> io::Result<()> {
     let t = results.totals;
-    let parts = [
-        (VerdictDoc::AsExpected, t.as_expected),
-        (VerdictDoc::Differs, t.differs),
-        (VerdictDoc::Undecided, t.undecided),
-        (VerdictDoc::Error, t.error),
-        (VerdictDoc::Skipped, t.skipped),
-    ];
-    let named = parts.into_iter().filter(|(_, count)| *count > 0).map(|(verdict, count)| {
+    let named = t.by_verdict().map(|(verdict, count)| {
         let style = verdict_style(verdict);
         format!("{style}{count} {}{style:#}", verdict.words())
     });

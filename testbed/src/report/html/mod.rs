@@ -58,19 +58,12 @@ struct Page<'a> {
 impl<'a> Page<'a> {
     fn of(results: &'a Results, drawn: &Drawn) -> Self {
         let t = results.totals;
-        let parts = [
-            (VerdictDoc::AsExpected, t.as_expected),
-            (VerdictDoc::Differs, t.differs),
-            (VerdictDoc::Undecided, t.undecided),
-            (VerdictDoc::Error, t.error),
-            (VerdictDoc::Skipped, t.skipped),
-        ];
         let part = |(class, count): (VerdictDoc, usize)| Part { class, words: class.words(), count };
         Self {
             style: include_str!("style.css"),
             run: Header::of(results),
             totals: t,
-            parts: parts.into_iter().filter(|(_, count)| *count > 0).map(part).collect(),
+            parts: t.by_verdict().map(part).collect(),
             interrupted: results.ending == EndingDoc::Interrupted,
             took: format!("{:.1} s", results.took_ms / 1e3),
             tables: tables(results).iter().map(|table| Grid::of(table, results)).collect(),
