@@ -31,6 +31,17 @@ impl Draws {
         }
     }
 
+    /// Probability that two draws towards different endpoints are alike. Whoever has seen these two and no others takes the
+    /// port for one that is kept, and guesses once.
+    #[must_use]
+    pub fn looks_kept(self) -> f64 {
+        match self {
+            Self::Even { ports } | Self::Hashed { ports } => 1.0 / f64::from(ports),
+            // 1,024 ports come twice in 65,536 times, the others once.
+            Self::Kernel => (1024.0 * 4.0 + (64_512.0 - 1024.0)) / (65_536.0 * 65_536.0),
+        }
+    }
+
     /// Probability that one draw is among the `guesses` likeliest ports.
     #[must_use]
     pub fn covered(self, guesses: u32) -> f64 {
@@ -99,6 +110,13 @@ mod tests {
         close(one_side_guesses(Draws::Kernel, 1024, 64), 0.869, 2e-3);
         assert!(one_side_guesses(Draws::Kernel, 1024, 146) > 0.99);
         assert!(one_side_guesses(Draws::Kernel, 1024, 145) < 0.991);
+    }
+
+    #[test]
+    fn two_draws_are_seldom_alike() {
+        close(Draws::Hashed { ports: 1000 }.looks_kept(), 0.001, 1e-12);
+        let chances = (0..64_512).map(|n| if n < 1024 { 2.0 / 65_536.0 } else { 1.0 / 65_536.0_f64 });
+        close(Draws::Kernel.looks_kept(), chances.map(|chance| chance * chance).sum(), 1e-12);
     }
 
     #[test]

@@ -216,10 +216,12 @@ impl Pair<'_> {
             ),
             [a, b] => {
                 let draws = a.or(b).expect("one of them draws");
-                let other = if a.is_some() { sides[1] } else { sides[0] };
+                let (drawing, other) = if a.is_some() { (sides[0], sides[1]) } else { (sides[1], sides[0]) };
+                // Two mappings are measured at first, and where they happen to be alike there is nothing to guess at.
+                let looks_kept = drawing.draws().map_or(0.0, Draws::looks_kept);
                 if other.port == Port::Known {
                     (
-                        one_side_guesses(draws, syns, syns).min(ENOUGH),
+                        one_side_guesses(draws, syns, syns).min(ENOUGH) * (1.0 - looks_kept),
                         format!("up to {syns} guesses against as many draws from {} ports", draws.ports()),
                     )
                 } else {

@@ -23,7 +23,7 @@ pub fn consistent(behavior: &Behavior, site: &NatSite, entries: &[CtEntry]) -> R
     if behavior.translation == Translation::Router {
         return Ok(());
     }
-    let mut history = History { behavior, site, opened: Vec::new() };
+    let mut history = History { behavior, site, opened: Vec::new(), held: held(site, entries) };
     for entry in entries {
         if site.lans.iter().any(|(_, lan)| lan.contains(*entry.original.source.ip())) {
             history.outgoing(entry)?;
@@ -48,6 +48,17 @@ struct History<'a> {
     behavior: &'a Behavior,
     site: &'a NatSite,
     opened: Vec<Opened>,
+    /// Who outside sent to which endpoint of the NAT that nobody inside had then.
+    held: Vec<(SocketAddrV4, SocketAddrV4)>,
+}
+
+/// The connections of strangers to the NAT itself. Where its own stack answers them they are tracked, if only for some
+/// microseconds, and as long as one is, nobody inside can have that endpoint towards that stranger.
+fn held(site: &NatSite, entries: &[CtEntry]) -> Vec<(SocketAddrV4, SocketAddrV4)> {
+    let to_itself = |entry: &&CtEntry| {
+        *entry.original.destination.ip() == site.wan && *entry.reply.source.ip() == site.wan
+    };
+    entries.iter().filter(to_itself).map(|e| (e.original.source, e.original.destination)).collect()
 }
 
 impl History<'_> {
@@ -110,11 +121,11 @@ impl History<'_> {
         ))
     }
 
-    /// Whether another endpoint already sends from `external` to the same remote.
+    /// Whether another endpoint already sends from `external` to the same remote, or the remote to the NAT there.
     fn clash(&self, external: SocketAddrV4, opened: &Opened) -> bool {
         let same =
             |o: &Opened| o.external == external && o.remote == opened.remote && o.inside != opened.inside;
-        self.opened.iter().any(same)
+        self.opened.iter().any(same) || self.held.contains(&(opened.remote, external))
     }
 
     fn check_sharing(&self, opened: &Opened) -> Result<(), String> {
@@ -275,7 +286,7 @@ mod tests {
     use super::*;
     use crate::lab::nat_rules::NatSite;
     use crate::model::address_plan::Network;
-    use crate::model::behavior::Pool;
+    use crate::model::behavior::{Pool, UnsolicitedSyn};
     use crate::model::evidence::Tuple;
 
     const WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -329,6 +340,18 @@ mod tests {
         // 10.0.0.2:6000 was forced onto port 5000, which the next endpoint then finds taken.
         let clash = [out(5000, (1, 7), 5000), out(5000, (1, 8), 5000)];
         assert_eq!(verdict(&nat, &clash), "fits");
+    }
+
+    #[test]
+    fn a_stranger_that_the_nat_itself_answers_has_the_endpoint_meanwhile() {
+        let nat = Behavior { unsolicited_syn: UnsolicitedSyn::Kernel, ..Behavior::port_preserving() };
+        let (stranger, target) = (endpoint([203, 0, 113, 2], 7), SocketAddrV4::new(WAN, 5000));
+        let answered = entry((stranger, target), (target, stranger));
+        let known = out(5000, (1, 7), 5000);
+        assert_eq!(verdict(&nat, &[known, answered, out(5000, (2, 7), 6000)]), "fits");
+        assert_eq!(verdict(&nat, &[answered, out(5000, (2, 7), 6000)]), "fits");
+        let elsewhere = verdict(&nat, &[known, answered, out(5000, (2, 8), 6000)]);
+        assert!(elsewhere.starts_with("mapping: 10.0.0.2:5000 went out as 192.0.2.2:6000"), "{elsewhere}");
     }
 
     #[test]
