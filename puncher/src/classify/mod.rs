@@ -48,6 +48,9 @@ const LARGEST_DISTANCE: i32 = 32;
 /// Distances that agree: in a pool of 64 ports two do so by chance once in a hundred times.
 const ENOUGH_FOR_A_STEP: usize = 2;
 
+/// Distances in one direction: six draws from a small pool are in order by chance once in 360 times.
+const ENOUGH_FOR_A_CLIMB: usize = 5;
+
 /// So many mappings that are close together come from a range: six of 64,512 lie within 4,096 by chance six times in a
 /// million.
 pub(crate) const ENOUGH_FOR_A_RANGE: usize = 6;
@@ -77,7 +80,7 @@ pub fn allocation(observations: &[Observation]) -> Option<Allocation> {
 
 /// The step by which mappings follow each other: the commonest small distance, if at least half of all have it, and the
 /// newest mapping goes on in its direction. The others are the end of the NAT's pool, mappings of other hosts, or those of
-/// the last punch.
+/// the last punch. Where other hosts take ports all the time no distance is common: then a climb without a break shows it.
 fn step(observations: &[Observation]) -> Option<Step> {
     let distance =
         |pair: &[Observation]| i32::from(pair[1].external.port()) - i32::from(pair[0].external.port());
@@ -87,8 +90,19 @@ fn step(observations: &[Observation]) -> Option<Step> {
     let goes_on = |step: i32| step.signum() == newest.signum() && newest.abs() <= LARGEST_STRIDE;
     let small = distances.iter().copied().filter(|step| *step != 0 && step.abs() <= LARGEST_DISTANCE);
     let likely = small.filter(|step| seen(*step) * 2 >= distances.len() && goes_on(*step));
-    let by = likely.max_by_key(|step| (seen(*step), -step.abs()))?;
-    Some(Step { by, seen: seen(by) })
+    match likely.max_by_key(|step| (seen(*step), -step.abs())) {
+        Some(by) => Some(Step { by, seen: seen(by) }),
+        None => climb(&distances),
+    }
+}
+
+/// Distances that all go the same way, none of them far: the least is the step, or a multiple of it.
+fn climb(distances: &[i32]) -> Option<Step> {
+    let up = distances.first()?.signum();
+    let goes_on = |distance: &i32| distance.signum() == up && distance.abs() <= LARGEST_DISTANCE;
+    let climbs = distances.len() >= ENOUGH_FOR_A_CLIMB && distances.iter().all(goes_on);
+    let least = distances.iter().copied().min_by_key(|distance| distance.abs())?;
+    climbs.then_some(Step { by: least, seen: distances.len() })
 }
 
 /// A distance between neighbours, and how often it was seen.
@@ -137,6 +151,10 @@ pub(crate) mod tests {
             (&[36424, 13999, 52000, 52007], Some(Allocation::Random)),
             (&[36424, 13999, 41003, 7000, 52000, 52007], Some(Allocation::Random)),
             (&[1030, 1050, 1071, 1033, 1080, 1040], Some(Allocation::Random)),
+            (&[20395, 20397, 20401, 20407, 20411, 20413], Some(Allocation::Sequential { step: 2 })),
+            (&[20395, 20397, 20401, 20405, 20408, 20409], Some(Allocation::Sequential { step: 1 })),
+            (&[20409, 20406, 20404, 20400, 20395, 20394], Some(Allocation::Sequential { step: -1 })),
+            (&[20395, 20397, 20401, 20404, 20405], Some(Allocation::Random)),
             (&[20999, 20000], Some(Allocation::Random)),
             (&[20999, 20000, 20001], Some(Allocation::Sequential { step: 1 })),
             (&[20000, 20001, 41000], Some(Allocation::Random)),

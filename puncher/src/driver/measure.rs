@@ -42,6 +42,8 @@ pub(super) enum Measured {
     Low(Result<Link, String>),
     /// Of a port that has not spoken yet, towards one endpoint of the server, or several.
     FreshPort(Vec<Link>),
+    /// The same, to see whether a NAT keeps its mappings as it seems to.
+    Again(Vec<Link>),
     Way(Way),
 }
 
@@ -68,25 +70,35 @@ impl Driver<'_> {
             let rest = client.connect_to_the_rest();
             self.measuring.spawn(async move { Measured::Rest(rest.await) });
         }
-        for _ in 0..mappings {
-            let link = client.measure(0);
-            self.measuring.spawn(async move { Measured::Mapping(link.await) });
-        }
         if low_port {
             let link = client.measure(pool::low_source(&mut rand::rng()));
             self.measuring.spawn(async move { Measured::Low(link.await) });
         }
-        if fresh_port && self.seen_once {
-            if let Ok(links) = client.connect_anew() {
-                self.measuring.spawn(async move { Measured::FreshPort(links.await) });
+        match fresh_port {
+            true if !self.seen_once => {
+                let link = client.measure(0);
+                self.measuring.spawn(async move { Measured::FreshPort(link.await.into_iter().collect()) });
             }
-        } else if fresh_port {
-            let link = client.measure(0);
-            self.measuring.spawn(async move { Measured::FreshPort(link.await.into_iter().collect()) });
+            wanted if wanted || self.is_to_be_seen_again() => {
+                let measured = if wanted { Measured::FreshPort } else { Measured::Again };
+                if let Ok(links) = client.connect_anew() {
+                    self.measuring.spawn(async move { measured(links.await) });
+                }
+            }
+            _ => {}
         }
+        self.measure_mappings(mappings);
         self.round += 1;
         self.phase = Phase::Measuring;
         self.agree_when_measured().await
+    }
+
+    fn measure_mappings(&mut self, count: usize) {
+        let Some((client, _)) = &self.setting.server else { return };
+        for _ in 0..count {
+            let link = client.measure(0);
+            self.measuring.spawn(async move { Measured::Mapping(link.await) });
+        }
     }
 
     /// How many mappings to measure: two in a row tell whether a NAT counts, even where its pool begins anew.
@@ -116,6 +128,13 @@ impl Driver<'_> {
         own.kind() == Kind::Fixed && !own.kept_once && self.setting.method.wants_fresh_port(self.round + 1)
     }
 
+    /// A NAT that draws from 64 ports gives the same one twice once in so many times, and seems to keep it.
+    fn is_to_be_seen_again(&self) -> bool {
+        self.round > 0
+            && !self.seen_again
+            && allocation(&self.setting.own.observations) == Some(Allocation::Observed)
+    }
+
     pub(super) async fn measured(&mut self, measured: Measured) -> Result<(), ConnectError> {
         match measured {
             Measured::Rest(links) => {
@@ -135,11 +154,18 @@ impl Driver<'_> {
             }
             Measured::FreshPort(links) => {
                 self.seen_once &= links.len() < 2;
-                if let Some(first) = links.first() {
-                    self.setting.own.local = first.observation().local;
-                    self.setting.own.observations = links.iter().map(Link::observation).collect();
+                self.take_port_of(links);
+            }
+            Measured::Again(links) => {
+                self.seen_again = true;
+                let seen: Vec<_> = links.iter().map(Link::observation).collect();
+                match allocation(&seen) {
+                    Some(Allocation::Observed) | None => links.into_iter().for_each(|link| self.keep(link)),
+                    Some(_) => {
+                        self.take_port_of(links);
+                        self.measure_mappings(DOUBTFUL);
+                    }
                 }
-                links.into_iter().for_each(|link| self.keep(link));
             }
             Measured::Way(way) => {
                 if let (None, Some(hops)) = (self.setting.hops, path::hops(&way.routers)) {
@@ -151,6 +177,15 @@ impl Driver<'_> {
             Measured::Mapping(Err(_)) | Measured::Low(Err(_)) => {}
         }
         self.agree_when_measured().await
+    }
+
+    /// Punches from another port, of which this is known.
+    fn take_port_of(&mut self, links: Vec<Link>) {
+        if let Some(first) = links.first() {
+            self.setting.own.local = first.observation().local;
+            self.setting.own.observations = links.iter().map(Link::observation).collect();
+        }
+        links.into_iter().for_each(|link| self.keep(link));
     }
 
     fn keep(&mut self, link: Link) {

@@ -107,6 +107,8 @@ pub(crate) struct Driver<'a> {
     has_looked: bool,
     /// Only one endpoint of the server has answered the port that is punched from: the next mapping may be another.
     seen_once: bool,
+    /// Whether a second port has shown that the NAT does keep its mappings.
+    seen_again: bool,
     peer_is_confirmed: bool,
     /// Ports that are ours although nothing was dialled from them yet.
     held: Vec<Socket>,
@@ -141,6 +143,7 @@ impl<'a> Driver<'a> {
             endpoints: OwnEndpoints::default(),
             has_looked: false,
             seen_once,
+            seen_again: false,
             peer_is_confirmed: false,
             held: Vec::new(),
         }

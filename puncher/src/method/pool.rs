@@ -95,7 +95,7 @@ impl Pool {
             Self::Kernel => LIKELIER.start + number(LIKELIER.len() as u16),
             Self::Low => LOW.start() + number(LOW.len() as u16),
             // The middle half is what was seen: surely ports of the NAT.
-            Self::Range { low, high } => low + (high - low) / 4 + number((high - low) / 2),
+            Self::Range { low, high } => low + (high - low).div_ceil(4) + number((high - low) / 2),
         }
     }
 
