@@ -130,8 +130,8 @@ impl Driver<'_> {
 
     /// A NAT that draws from 64 ports gives the same one twice once in so many times, and seems to keep it.
     fn is_to_be_seen_again(&self) -> bool {
-        self.round > 0
-            && !self.seen_again
+        !self.seen_again
+            && self.setting.method.wants_second_look(self.round + 1)
             && allocation(&self.setting.own.observations) == Some(Allocation::Observed)
     }
 

@@ -118,6 +118,11 @@ pub trait Method: std::fmt::Debug + Send {
         false
     }
 
+    /// Whether a mapping that seems to be kept should be looked at again before this round, from another port.
+    fn wants_second_look(&self, round: u32) -> bool {
+        round > 1
+    }
+
     /// Whether this round may open holes with a low TTL, so that the distance to the own outermost NAT matters.
     fn wants_hops(&self, round: u32) -> bool {
         round > 1

@@ -90,6 +90,10 @@ impl Method for Spray {
     fn wants_hops(&self, _: u32) -> bool {
         true
     }
+
+    fn wants_second_look(&self, _: u32) -> bool {
+        true
+    }
 }
 
 /// What a side does in one spray.

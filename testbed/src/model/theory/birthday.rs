@@ -31,8 +31,8 @@ impl Draws {
         }
     }
 
-    /// Probability that two draws towards different endpoints are alike. Whoever has seen these two and no others takes the
-    /// port for one that is kept, and guesses once.
+    /// Probability that two draws towards different endpoints are alike. Whoever has seen no others takes the port for
+    /// one that is kept, and guesses once.
     #[must_use]
     pub fn looks_kept(self) -> f64 {
         match self {

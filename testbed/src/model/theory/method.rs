@@ -217,8 +217,8 @@ impl Pair<'_> {
             [a, b] => {
                 let draws = a.or(b).expect("one of them draws");
                 let (drawing, other) = if a.is_some() { (sides[0], sides[1]) } else { (sides[1], sides[0]) };
-                // Two mappings are measured at first, and where they happen to be alike there is nothing to guess at.
-                let looks_kept = drawing.draws().map_or(0.0, Draws::looks_kept);
+                // Two mappings of each of two ports are measured: where both pairs happen to be alike, one guess is made.
+                let looks_kept = drawing.draws().map_or(0.0, Draws::looks_kept).powi(2);
                 if other.port == Port::Known {
                     (
                         one_side_guesses(draws, syns, syns).min(ENOUGH) * (1.0 - looks_kept),
