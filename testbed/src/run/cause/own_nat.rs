@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
 use crate::model::behavior::{Behavior, Mapping, Pool};
-use crate::model::evidence::{CtChange, CtEntry, CtEvent, Nanos};
+use crate::model::evidence::{CtChange, CtEntry, CtEvent, Frame, Nanos, Tuple};
 use crate::model::outcome::Cause;
 use crate::model::topology::NodeName;
 use crate::run::cause::inside::{InnerSyn, is_server};
@@ -98,17 +98,21 @@ impl Inquiry<'_> {
         }
     }
 
-    /// The entries of a NAT at a moment. Events are read late, so an entry counts from the SYN that made it.
+    /// The entries of a NAT at a moment. Events are read late, so an entry counts from the SYN that made it, and from when
+    /// that came: of two SYNs the NAT takes the earlier first, however late its link takes what becomes of it.
     fn live(&self, node: &NodeName, moment: Nanos) -> Vec<CtEntry> {
         let packets = tracking::packets(self.evidence);
+        let latest = |event: &CtEvent, tuple: Tuple, when: fn(&tracking::Seen, &Frame) -> Nanos| {
+            let seen = packets.get(&pair(tuple)).map_or(&[][..], Vec::as_slice);
+            let opening = seen.iter().filter(|seen| seen.flags.is_opening());
+            let times = opening.map(|seen| when(seen, &self.evidence.frames[seen.frame]));
+            times.filter(|time| *time <= event.at).max()
+        };
         let made = |event: &CtEvent| {
-            let seen = packets.get(&pair(event.entry.reply)).map_or(&[][..], Vec::as_slice);
+            let came = latest(event, event.entry.original, |seen, _| seen.at);
             // Outward, a packet was made before its link took it, and its link lets go of it only later.
-            let entered = seen
-                .iter()
-                .filter(|seen| seen.flags.is_opening())
-                .map(|seen| self.evidence.frames[seen.frame].entered);
-            entered.filter(|entered| *entered <= event.at).max().unwrap_or(event.at)
+            let went = latest(event, event.entry.reply, |_, frame| frame.entered);
+            came.into_iter().chain(went).min().unwrap_or(event.at)
         };
         let mut live: Vec<CtEntry> = Vec::new();
         for event in self.evidence.conntrack.iter().filter(|e| e.node == *node) {
