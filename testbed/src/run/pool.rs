@@ -50,11 +50,12 @@ impl Pool {
     /// A lab of that setting. Whoever takes it gives it back, or drops it and says so.
     pub(super) async fn take(&self, setting: &Setting) -> Result<Stocked> {
         let found = self.find(setting);
-        match found {
+        let taken = match found {
             Found::Fitting(stocked) => Ok(stocked),
             Found::Similar(stocked) => self.change(stocked, setting).await,
-            Found::Nothing => self.make(setting).await.inspect_err(|_| self.dropped()),
-        }
+            Found::Nothing => self.make(setting).await,
+        };
+        taken.inspect_err(|_| self.dropped())
     }
 
     /// Takes a lab back.
