@@ -39,6 +39,7 @@ check_reach() {
   all_of open-filter "a filter by address at most against random ports"
   at_least one-counts-low 995 "sequential against random ports, low ports allowed"
   at_least both-draw-low 970 "random ports on both sides, low ports allowed"
+  at_least competing 995 "sequential ports on both sides, others open connections meanwhile"
   all_of answers "NATs that answer, starts apart"
   local part
   for part in same-nat lan same-cgn layers; do
