@@ -206,12 +206,6 @@ impl Client {
         self.primary.round_trip / 2
     }
 
-    /// All endpoints of the server, as it says.
-    #[must_use]
-    pub fn server_endpoints(&self) -> &[SocketAddrV4] {
-        &self.primary.endpoints
-    }
-
     /// Takes a side of a meeting.
     ///
     /// # Errors

@@ -278,14 +278,4 @@ impl Behavior {
             quota: None,
         }
     }
-
-    /// Whether the external port of the next mapping can be computed from earlier ones.
-    ///
-    /// An endpoint-independent mapping can be observed, whatever its allocation.
-    #[must_use]
-    pub fn is_predictable(&self) -> bool {
-        self.translation != Translation::Nat
-            || self.mapping == Mapping::EndpointIndependent
-            || matches!(self.allocation, Allocation::Preserving | Allocation::Sequential { .. })
-    }
 }

@@ -68,12 +68,6 @@ impl Cancel {
         (sender, Self(receiver))
     }
 
-    /// Whether to stop.
-    #[must_use]
-    pub fn is_wanted(&self) -> bool {
-        *self.0.borrow()
-    }
-
     /// Waits until stopping is wanted; for ever if nobody can want it any more.
     pub async fn wanted(&mut self) {
         if self.0.wait_for(|stop| *stop).await.is_err() {
