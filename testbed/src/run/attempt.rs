@@ -181,12 +181,13 @@ impl Scene<'_> {
             cast.server = Some(programs::start_server(core, command, &program.claim, RENDEZVOUS).await?);
         }
         let begin = Instant::now() + HEAD_START;
+        // Peer a may be under way before this process comes to know of it.
+        let starting = Instant::now();
         for who in Who::BOTH {
             let name =
                 peer(&self.part().topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
             let values = self.values(lab.plan(), who, &key.path, begin)?;
             let command = self.command(&program.peer, &values)?;
-            let starting = Instant::now();
             cast.peers.push(programs::start(lab.node(&name)?, name.as_str(), command).await?);
             cast.apart = starting.elapsed();
         }
