@@ -20,14 +20,29 @@ pub fn dropped(processor: usize) -> io::Result<u64> {
     of(&table, processor).ok_or_else(|| io::Error::other(format!("processor {processor} is not in it")))
 }
 
+/// The same of all processors together.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn dropped_by_all() -> io::Result<u64> {
+    Ok(of_all(&std::fs::read_to_string("/proc/net/softnet_stat")?))
+}
+
+fn of_all(table: &str) -> u64 {
+    table.lines().filter_map(|line| number(line, DROPPED)).sum()
+}
+
 /// The table has a line for each processor that is there, of hexadecimal numbers.
 fn of(table: &str, processor: usize) -> Option<u64> {
-    let number = |line: &str, column| u64::from_str_radix(line.split_whitespace().nth(column)?, 16).ok();
     let is_its = |(row, line): &(usize, &str)| match number(line, PROCESSOR) {
         Some(told) => usize::try_from(told) == Ok(processor),
         None => *row == processor,
     };
     table.lines().enumerate().find(is_its).and_then(|(_, line)| number(line, DROPPED))
+}
+
+fn number(line: &str, column: usize) -> Option<u64> {
+    u64::from_str_radix(line.split_whitespace().nth(column)?, 16).ok()
 }
 
 #[cfg(test)]
@@ -40,6 +55,7 @@ mod tests {
         let old = "0 0 0 0 0 0 0 0";
         let table = line("000001b4", old) + &line("000013ef", old);
         assert_eq!([0, 1, 2].map(|p| of(&table, p)), [Some(0x1b4), Some(0x13ef), None]);
+        assert_eq!(of_all(&table), 0x1b4 + 0x13ef);
         // The second of four processors is switched off.
         let new = |number: u8| format!("{old} 0 {number:08x} 0 0");
         let table = line("1", &new(0)) + &line("2", &new(2)) + &line("3", &new(3));

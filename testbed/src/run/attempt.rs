@@ -1,5 +1,6 @@
 //! One trial: a clean lab, the programs of the cell, what they and the kernel say, the judgement.
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::kernel::backlog;
 use crate::kernel::clock::ClockPair;
 use crate::kernel::error::{Error, Result};
 use crate::lab::nat_rules::NatConfig;
@@ -129,6 +131,7 @@ impl Scene<'_> {
         trouble::shrink_packets(lab, self.ready).await?;
         let key = KeyFile::write(&self.request.keys, self.seed)?;
         let began = Instant::now();
+        let dropped = backlog::dropped_by_all();
         // Far enough: what the programs did not do when they have ended, they will not do.
         let deadline = began + 10 * (self.part().budget.deadline + GRACE);
         let [a, b] = self.vantages(lab.plan());
@@ -144,10 +147,7 @@ impl Scene<'_> {
             disturbed = disturb(lab, self.ready, self.seed) => disturbed.err().map(broken),
         };
         let took = began.elapsed();
-        if cast.apart > self.part().budget.deadline / MOST_APART {
-            let why = format!("peer b was started {:.1} s after peer a", cast.apart.as_secs_f64());
-            fault = fault.or(Some(Cause::MachineTooSlow.because(why)));
-        }
+        fault = fault.or_else(|| self.starved(&cast, dropped));
         if let Some(ordering) = ordering {
             fault = fault.or(ordering.fault().await.map(|why| Cause::LabError.because(why)));
         }
@@ -160,6 +160,18 @@ impl Scene<'_> {
         let peers = [end(0), end(1)];
         let programs = cast.peers.into_iter().chain(cast.server).collect();
         Ok(Performance { evidence, peers, programs, took, fault })
+    }
+
+    /// What the machine had no time or no room for.
+    fn starved(&self, cast: &Cast, dropped: io::Result<u64>) -> Option<Failure> {
+        if cast.apart > self.part().budget.deadline / MOST_APART {
+            let why = format!("peer b was started {:.1} s after peer a", cast.apart.as_secs_f64());
+            return Some(Cause::MachineTooSlow.because(why));
+        }
+        // Which trial's frames they were the kernel does not tell.
+        let count = backlog::dropped_by_all().ok()?.checked_sub(dropped.ok()?).filter(|count| *count > 0)?;
+        let why = format!("the kernel had no room for {count} frames (net.core.netdev_max_backlog)");
+        Some(Cause::MachineTooSlow.because(why))
     }
 
     /// Starts the programs of the trial and waits until the peers have ended, or their time is up.
