@@ -122,7 +122,7 @@ fn without_claim(case: &Case<'_>, story: &Story, prophecy: &Prophecy) -> (Outcom
 /// Why the evidence proves nothing, if so.
 fn unusable(case: &Case<'_>) -> Option<Found> {
     if let Some(lost) = case.evidence.lost.first() {
-        return Some(Found::new(Cause::LabError, format!("evidence was lost: {lost}")));
+        return Some(Found::new(Cause::MachineTooSlow, format!("evidence was lost: {lost}")));
     }
     let left = |f: &Frame| matches!(f.fate, Fate::Delivered | Fate::Duplicated);
     let late = |f: &Frame| f.left.saturating_sub(f.due);
@@ -376,7 +376,7 @@ mod tests {
         assert!(error(&scene, &won(A), &won(B)).starts_with("machine too slow: a frame"));
         let mut scene = Scene::crossing();
         scene.evidence.lost.push("12 frames".into());
-        assert_eq!(error(&scene, &won(A), &won(B)), "lab error: evidence was lost: 12 frames");
+        assert_eq!(error(&scene, &won(A), &won(B)), "machine too slow: evidence was lost: 12 frames");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::kernel::backlog;
 use crate::kernel::processors::Ticks;
 
 /// How long the processors are watched before anything is changed: long enough for a share of some per cent.
@@ -66,12 +67,14 @@ impl Throttle {
 
     /// Watches the processors for ever. Where the kernel tells nothing of them, nothing changes.
     pub(super) async fn watch(&self) -> Infallible {
-        let mut before = Ticks::read();
+        let look = || (Ticks::read(), backlog::dropped_by_all().ok());
+        let mut before = look();
         loop {
             sleep(SAMPLE).await;
-            let now = Ticks::read();
-            if let Some(idle) = before.zip(now).and_then(|(before, now)| now.idle_since(before)) {
-                self.state().adapt(idle);
+            let now = look();
+            if let Some(idle) = before.0.zip(now.0).and_then(|(before, now)| now.idle_since(before)) {
+                // Frames for which there was no room are a sign that comes before the time is used up.
+                self.state().adapt(if now.1 > before.1 { 0.0 } else { idle });
                 self.changed.notify_waiters();
             }
             before = now;
