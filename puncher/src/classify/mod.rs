@@ -48,8 +48,9 @@ const LARGEST_DISTANCE: i32 = 32;
 /// Distances that agree: in a pool of 64 ports two do so by chance once in a hundred times.
 const ENOUGH_FOR_A_STEP: usize = 2;
 
-/// Distances in one direction: six draws from a small pool are in order by chance once in 360 times.
+/// Distances in one direction: six draws from a small pool are in order by chance once in 360 times, and seldom this close.
 const ENOUGH_FOR_A_CLIMB: usize = 5;
+const LARGEST_CLIMB: i32 = 12;
 
 /// So many mappings that are close together come from a range: six of 64,512 lie within 4,096 by chance six times in a
 /// million.
@@ -99,7 +100,7 @@ fn step(observations: &[Observation]) -> Option<Step> {
 /// Distances that all go the same way, none of them far: the least is the step, or a multiple of it.
 fn climb(distances: &[i32]) -> Option<Step> {
     let up = distances.first()?.signum();
-    let goes_on = |distance: &i32| distance.signum() == up && distance.abs() <= LARGEST_DISTANCE;
+    let goes_on = |distance: &i32| distance.signum() == up && distance.abs() <= LARGEST_CLIMB;
     let climbs = distances.len() >= ENOUGH_FOR_A_CLIMB && distances.iter().all(goes_on);
     let least = distances.iter().copied().min_by_key(|distance| distance.abs())?;
     climbs.then_some(Step { by: least, seen: distances.len() })
@@ -155,6 +156,7 @@ pub(crate) mod tests {
             (&[20395, 20397, 20401, 20405, 20408, 20409], Some(Allocation::Sequential { step: 1 })),
             (&[20409, 20406, 20404, 20400, 20395, 20394], Some(Allocation::Sequential { step: -1 })),
             (&[20395, 20397, 20401, 20404, 20405], Some(Allocation::Random)),
+            (&[1047, 1048, 1064, 1068, 1076, 1085], Some(Allocation::Random)),
             (&[20999, 20000], Some(Allocation::Random)),
             (&[20999, 20000, 20001], Some(Allocation::Sequential { step: 1 })),
             (&[20000, 20001, 41000], Some(Allocation::Random)),

@@ -59,6 +59,9 @@ enum Rule {
     Preserved,
 }
 
+/// SYNs that a second window leaves.
+const FOR_OTHERS: u32 = 4;
+
 /// What a refused dial becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AfterRefusal {
@@ -151,10 +154,11 @@ impl Meet {
             return None;
         }
         if counts(&view.own) {
-            self.spare = window;
+            self.spare = spare(&view.own, window);
             return None;
         }
-        let last = self.predict(&view.peer, 2 * window)?;
+        let spare = Some(spare(&view.peer, window)).filter(|spare| *spare > 0)?;
+        let last = self.predict(&view.peer, window + spare)?;
         Some(Action::Dial(Dial::now(self.name, view.own.local.port(), last.endpoint)))
     }
 
@@ -172,6 +176,12 @@ impl Meet {
             ),
         }
     }
+}
+
+/// How far a second window goes: other methods need something, too.
+fn spare(side: &Side, window: u16) -> u16 {
+    let left = side.syns.saturating_sub(u32::from(window) + FOR_OTHERS);
+    window.min(u16::try_from(left).unwrap_or(u16::MAX))
 }
 
 /// Whether a NAT draws, so that one guess is all there is: dialling again would not make it better.
