@@ -96,7 +96,10 @@ fn choose(view: &View, tried: &[Stage]) -> Option<Stage> {
     }
     let kinds = [view.own.kind(), view.peer.kind()];
     if kinds.contains(&Kind::Random) {
-        let low_port = || low_port::is_possible(view).then(|| fresh(Stage::LowPort)).flatten();
+        // Once more, because a NAT that counts may have come to the end of its pool between measuring and punching.
+        let most = if kinds.contains(&Kind::Counting) { 2 } else { 1 };
+        let tries = tried.iter().filter(|stage| **stage == Stage::LowPort).count();
+        let low_port = || (tries < most && low_port::is_possible(view)).then_some(Stage::LowPort);
         return fresh(Stage::Listen).or_else(low_port).or_else(|| fresh(Stage::Spray));
     }
     if tried.len() >= 2
@@ -204,6 +207,10 @@ mod tests {
         here.own.low = Some("192.0.2.2:777".parse().unwrap());
         assert_eq!(choose(&here, &[Stage::Listen]), Some(Stage::LowPort));
         assert_eq!(choose(&here, &[Stage::Listen, Stage::LowPort]), Some(Stage::Spray));
+        here.peer.observations = view(Role::A, DRAWN, COUNTED).peer.observations;
+        let tried = [Stage::Listen, Stage::LowPort, Stage::LowPort];
+        assert_eq!(choose(&here, &tried[..2]), Some(Stage::LowPort), "its pool may have begun anew");
+        assert_eq!(choose(&here, &tried), Some(Stage::Spray));
     }
 
     #[test]
