@@ -74,18 +74,13 @@ impl Driver<'_> {
             let link = client.measure(pool::low_source(&mut rand::rng()));
             self.measuring.spawn(async move { Measured::Low(link.await) });
         }
-        match fresh_port {
-            true if !self.seen_once => {
-                let link = client.measure(0);
-                self.measuring.spawn(async move { Measured::FreshPort(link.await.into_iter().collect()) });
-            }
-            wanted if wanted || self.is_to_be_seen_again() => {
-                let measured = if wanted { Measured::FreshPort } else { Measured::Again };
-                if let Ok(links) = client.connect_anew() {
-                    self.measuring.spawn(async move { measured(links.await) });
-                }
-            }
-            _ => {}
+        if fresh_port && self.seen_once {
+            self.measure_anew(Measured::FreshPort);
+        } else if fresh_port {
+            let link = client.measure(0);
+            self.measuring.spawn(async move { Measured::FreshPort(link.await.into_iter().collect()) });
+        } else if self.is_to_be_seen_again() {
+            self.measure_anew(Measured::Again);
         }
         self.measure_mappings(mappings);
         self.round += 1;
@@ -93,6 +88,15 @@ impl Driver<'_> {
         self.agree_when_measured().await
     }
 
+    /// Mappings of one more port, towards several endpoints of the server.
+    fn measure_anew(&mut self, measured: fn(Vec<Link>) -> Measured) {
+        let Some((client, _)) = &self.setting.server else { return };
+        if let Ok(links) = client.connect_anew() {
+            self.measuring.spawn(async move { measured(links.await) });
+        }
+    }
+
+    /// Mappings of other ports, each towards the same endpoint of the server.
     fn measure_mappings(&mut self, count: usize) {
         let Some((client, _)) = &self.setting.server else { return };
         for _ in 0..count {

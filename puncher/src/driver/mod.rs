@@ -32,7 +32,7 @@ use measure::Measured;
 const AFTER_PEER_LEFT: Duration = Duration::from_millis(500);
 
 /// So many SYNs leave together, then a pause: a queue on the way that holds a thousand packets has room for a spray. Linux
-/// drops what a processor's queue has no room for (`net.core.netdev_max_backlog`), and home routers hold less.
+/// drops what a processor's queue has no room for (`net.core.netdev_max_backlog`).
 const BURST: usize = 64;
 const PAUSE: Duration = Duration::from_millis(1);
 

@@ -176,6 +176,7 @@ impl Client {
         })
     }
 
+    /// Those that come up, of so many endpoints and within such a time as even a server that lies may have.
     fn connect_within_reason(
         &self,
         local: SocketAddrV4,
