@@ -29,6 +29,7 @@ pub mod recorder;
 pub mod results;
 pub mod table;
 pub mod terminal;
+pub mod totals;
 
 #[cfg(test)]
 mod sample;
