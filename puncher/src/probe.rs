@@ -31,6 +31,9 @@ pub struct ProbeConfig {
     pub wait: Duration,
 }
 
+/// How many source ports below 1024 are tried.
+const LOW_PORTS: usize = 3;
+
 /// Most hops that are looked at.
 const MOST_HOPS: u8 = 8;
 
@@ -47,9 +50,7 @@ pub async fn probe(config: &ProbeConfig, mut tell: impl FnMut(&Event)) -> Result
     for seen in evidence.one_port.iter().chain(&evidence.many_ports) {
         tell(&Event::Mapped { local: seen.local, external: seen.external, server: seen.server });
     }
-    if let Ok(link) = client.measure(pool::low_source(&mut rand::rng())).await {
-        evidence.low = Some(link.observation().external.port());
-    }
+    evidence.low = low_port(&client).await;
     let (knocked, hairpin, routers) = tokio::join!(
         knock(&client, config.wait),
         hairpin(&client, config.wait),
@@ -62,6 +63,17 @@ pub async fn probe(config: &ProbeConfig, mut tell: impl FnMut(&Event)) -> Result
     evidence.hairpin = hairpin;
     evidence.routers = routers;
     Ok(evidence)
+}
+
+/// What a source port below 1024 becomes. A NAT that computes its ports may give it one that is taken, and then its SYN is
+/// lost, however often it is sent.
+async fn low_port(client: &Client) -> Option<u16> {
+    for _ in 0..LOW_PORTS {
+        if let Ok(link) = client.measure(pool::low_source(&mut rand::rng())).await {
+            return Some(link.observation().external.port());
+        }
+    }
+    None
 }
 
 /// Connections from so many local ports, in the order in which their SYNs left.
