@@ -253,13 +253,12 @@ impl Attempt<'_> {
             // One mapping says nothing of how the next is chosen.
             client.connect_to_the_rest().await.into_iter().for_each(|link| client.keep(link));
         }
-        client.join(meeting.label(), meeting.role).await?;
         for Observation { local, server, external } in client.observations() {
             (self.tell)(&Event::Mapped { local, external, server });
         }
         self.tried.waiting_for = Waiting::Card;
         let mut seals = Seals::new(meeting);
-        let (own, peer) = self.exchange_cards(&mut client, &mut seals).await?;
+        let (own, peer) = self.exchange_cards(meeting, &mut client, &mut seals).await?;
         self.tried.waiting_for = Waiting::Go;
         let trip = Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us));
         let key = seals.session_key().expect("the session started with the exchange of cards");
@@ -275,6 +274,7 @@ impl Attempt<'_> {
 
     async fn exchange_cards(
         &mut self,
+        meeting: &Meeting,
         client: &mut Client,
         seals: &mut Seals,
     ) -> Result<(Card, Card), ConnectError> {
@@ -283,7 +283,7 @@ impl Attempt<'_> {
             method: self.config.method.to_string(),
             one_way_us: micros(client.one_way()),
         };
-        client.relay(seals.seal(&own)).await?;
+        client.join_with(meeting.label(), meeting.role, seals.seal(&own)).await?;
         let peer: Card = seals.open(&next_sealed(client).await?)?;
         seals.start_session(own.nonce, peer.nonce);
         if peer.method != own.method {

@@ -219,12 +219,11 @@ impl Driver<'_> {
             own.local = newest.local;
         }
         forget_the_oldest(&mut own.observations);
-        let message = Message::Confirm { round: self.round, side: own.clone() };
-        self.know_own_endpoints();
-        self.send(&message).await;
         let round = self.round;
-        if let Some((client, _)) = &mut self.setting.server
-            && client.ready(round).await.is_err()
+        let message = Message::Confirm { round, side: own.clone() };
+        self.know_own_endpoints();
+        if let Some((client, seals)) = &mut self.setting.server
+            && client.relay_and_be_ready(seals.seal(&message), round).await.is_err()
         {
             self.setting.server = None;
         }

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
@@ -15,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::classify::Observation;
 use crate::meeting::Role;
-use crate::rendezvous::message::{Answer, FrameReader, Reply, Request, VERSION, write_frame};
+use crate::rendezvous::message::{Answer, FrameReader, Reply, Request, VERSION, frame, write_frame};
 use crate::secret::Sealed;
 use crate::socket::{self, Reach, Refusal};
 
@@ -212,7 +213,15 @@ impl Client {
     /// # Errors
     /// When the connection is lost.
     pub async fn join(&mut self, label: String, role: Role) -> Result<(), ClientError> {
-        self.send(&Request::Join { version: VERSION, meeting: label, role }).await
+        self.say(&[Request::Join { version: VERSION, meeting: label, role }]).await
+    }
+
+    /// Takes a side of a meeting and has a first sealed message handed to the peer.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn join_with(&mut self, label: String, role: Role, body: Sealed) -> Result<(), ClientError> {
+        self.say(&[Request::Join { version: VERSION, meeting: label, role }, Request::Relay { body }]).await
     }
 
     /// Has a sealed message handed to the peer.
@@ -220,7 +229,7 @@ impl Client {
     /// # Errors
     /// When the connection is lost.
     pub async fn relay(&mut self, body: Sealed) -> Result<(), ClientError> {
-        self.send(&Request::Relay { body }).await
+        self.say(&[Request::Relay { body }]).await
     }
 
     /// Tells the server that this side is ready for a round.
@@ -228,11 +237,21 @@ impl Client {
     /// # Errors
     /// When the connection is lost.
     pub async fn ready(&mut self, round: u32) -> Result<(), ClientError> {
-        self.send(&Request::Ready { round }).await
+        self.say(&[Request::Ready { round }]).await
     }
 
-    async fn send(&mut self, request: &Request) -> Result<(), ClientError> {
-        Ok(write_frame(&mut self.primary.writer, request).await?)
+    /// Has a sealed message handed to the peer, and tells the server that this side is ready for a round.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn relay_and_be_ready(&mut self, body: Sealed, round: u32) -> Result<(), ClientError> {
+        self.say(&[Request::Relay { body }, Request::Ready { round }]).await
+    }
+
+    /// In one piece, and so mostly in one packet.
+    async fn say(&mut self, requests: &[Request]) -> Result<(), ClientError> {
+        let frames = requests.iter().map(frame).collect::<io::Result<Vec<_>>>()?;
+        Ok(self.primary.writer.write_all(&frames.concat()).await?)
     }
 
     /// The next thing the server says. Cancel-safe.
@@ -338,6 +357,7 @@ impl Dialled {
             return Err("not connected over IPv4".into());
         };
         let round_trip = socket::Watch::of(&stream).min_round_trip().unwrap_or_default();
+        socket::acknowledge_by_answers(&stream);
         let (read, mut writer) = stream.into_split();
         write_frame(&mut writer, &Request::Hello).await.map_err(|error| error.to_string())?;
         let mut reader = FrameReader::new(read);

@@ -328,6 +328,7 @@ async fn serve(mut stream: TcpStream, from: SocketAddr, mut seat: Seat) {
 async fn converse(stream: &mut TcpStream, from: SocketAddr, seat: &mut Seat) -> io::Result<()> {
     let SocketAddr::V4(external) = from else { return Ok(()) };
     stream.set_nodelay(true)?;
+    socket::acknowledge_by_answers(stream);
     let endpoints = seat.shared.endpoints.clone();
     let welcome = Reply::Welcome { version: VERSION, external, endpoints };
     let limits = seat.shared.limits;
