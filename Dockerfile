@@ -16,8 +16,11 @@ COPY puncher puncher
 COPY topologies topologies
 COPY docs docs
 # Paths of the machine stay out of the programs, so that they are the same wherever they are built.
-RUN cargo build --release --locked --package testbed --package puncher --config 'profile.release.strip="symbols"' \
-      --config 'build.rustflags=["--remap-path-prefix=/source=.", "--remap-path-prefix=/usr/local/cargo=cargo"]'
+# puncher starts faster without shared libraries; testbed opens libnftables.
+RUN set -- --release --locked --config 'profile.release.strip="symbols"' \
+      --config 'build.rustflags=["--remap-path-prefix=/source=.", "--remap-path-prefix=/usr/local/cargo=cargo"]' \
+ && cargo build "$@" --package testbed \
+ && cargo rustc "$@" --package puncher --bin puncher -- -C target-feature=+crt-static
 
 FROM ${PROGRAMS} AS programs
 
