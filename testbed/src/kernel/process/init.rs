@@ -1,8 +1,12 @@
 //! The init of a lab: PID 1 of its PID namespace, which starts, signals and reaps.
 //!
 //! It has one thread, two descriptors and buffers from before the fork. See the top of `process.rs` for why.
+//!
+//! A program's process shares the memory of its init until it is executed, and the init waits so long: copying even a
+//! small process costs more than all the rest of a start. Only a process that shares its memory with nobody may change
+//! its clocks (time_namespaces(7)), so the init takes on those of the program, which inherits them.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::RawFd;
 use std::ptr::null;
 
@@ -17,10 +21,14 @@ pub(super) const SOCKET: RawFd = 3;
 /// The most arguments and variables that a program may have together; room is needed for two null pointers more.
 const MOST_STRINGS: usize = 8190;
 
+/// What a program's process has for a stack until it is executed.
+const STACK: usize = 64 * 1024;
+
 /// Memory that is there before the fork.
 pub(super) struct Buffers {
     message: Box<[u8]>,
     strings: Box<[*const c_char]>,
+    stack: Box<[u8]>,
 }
 
 impl Buffers {
@@ -29,6 +37,7 @@ impl Buffers {
             // One byte more than can be received stays 0, so that every text ends.
             message: vec![0; LONGEST + 1].into_boxed_slice(),
             strings: vec![null(); MOST_STRINGS + 2].into_boxed_slice(),
+            stack: vec![0; STACK].into_boxed_slice(),
         }
     }
 }
@@ -74,14 +83,10 @@ fn tell(reply: Reply) {
 
 fn obey(message: &Received, buffers: &mut Buffers) {
     match Request::decode(&buffers.message) {
-        Some(Request::Spawn(spawn)) => {
-            // SAFETY: this process has a single thread; the child makes plain system calls only.
-            match unsafe { raw::fork(0) } {
-                Ok(0) => become_program(spawn, message, buffers),
-                Ok(pid) => tell(Reply::Started(pid)),
-                Err(errno) => tell(Reply::NotStarted(errno)),
-            }
-        }
+        Some(Request::Spawn(spawn)) => match start(spawn, &message.descriptors, buffers) {
+            Ok(pid) => tell(Reply::Started(pid)),
+            Err(errno) => tell(Reply::NotStarted(errno)),
+        },
         Some(Request::Signal { pid, signal }) if pid > 1 => {
             // Each program leads a process group of its own.
             // SAFETY: takes no pointers.
@@ -102,33 +107,58 @@ fn drain() {
     tell(Reply::Drained);
 }
 
+/// What the process of a program has in hand before it is executed.
+struct Birth<'a> {
+    spawn: Spawn,
+    descriptors: &'a [RawFd; DESCRIPTORS],
+    message: &'a [u8],
+    strings: &'a mut [*const c_char],
+    /// Whether the init has the program's clocks.
+    clocks: nix::Result<()>,
+}
+
+/// Starts a process for a program, and goes on when that has executed it or has failed and said why.
+fn start(
+    spawn: Spawn,
+    descriptors: &[RawFd; DESCRIPTORS],
+    buffers: &mut Buffers,
+) -> nix::Result<libc::pid_t> {
+    let clocks = match descriptors[Passed::Time as usize] {
+        own if own < 0 => Ok(()),
+        time => raw::set_clocks(time),
+    };
+    let Buffers { message, strings, stack } = buffers;
+    let mut birth = Birth { spawn, descriptors, message, strings, clocks };
+    // SAFETY: this process has a single thread, which waits; the child makes plain system calls only, and `birth` is a
+    // `Birth` that outlives them.
+    unsafe { raw::fork_sharing_memory(stack, born, (&raw mut birth).cast()) }
+}
+
 /// What happens between fork and exec.
-fn become_program(spawn: Spawn, message: &Received, buffers: &mut Buffers) -> ! {
-    let report = message.descriptors[Passed::Report as usize];
-    let Err(failure) = try_become_program(spawn, &message.descriptors, buffers);
+extern "C" fn born(birth: *mut c_void) -> c_int {
+    // SAFETY: `start` passes a `Birth` and waits until it is not needed any more.
+    let birth = unsafe { &mut *birth.cast::<Birth<'_>>() };
+    let report = birth.descriptors[Passed::Report as usize];
+    let Err(failure) = become_program(birth);
     let bytes = failure.encode();
     // SAFETY: the pointer is valid for the length beside it.
     unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
     raw::exit(127)
 }
 
-fn try_become_program(
-    spawn: Spawn,
-    descriptors: &[RawFd; DESCRIPTORS],
-    buffers: &mut Buffers,
-) -> Result<std::convert::Infallible, Failure> {
+fn become_program(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Failure> {
     let step =
         |step: Step, result: c_int| Errno::result(result).map(drop).map_err(|errno| Failure { step, errno });
+    let Birth { spawn, descriptors, clocks, .. } = *birth;
     let passed = |place: Passed| descriptors[place as usize];
     raw::set_blocked_signals(&raw::signal_set(None));
-    let text = collect_strings(spawn, buffers).ok_or(Failure { step: Step::Exec, errno: Errno::E2BIG })?;
+    clocks.map_err(|errno| Failure { step: Step::Time, errno })?;
+    let text = collect_strings(spawn, birth.message, birth.strings)
+        .ok_or(Failure { step: Step::Exec, errno: Errno::E2BIG })?;
     // SAFETY: none of these takes a pointer but `chdir`, whose path ends in a zero byte, and `ioctl`, whose argument
-    // is a number here. A process that was just forked has a single thread, as setns(CLONE_NEWTIME) wants.
+    // is a number here.
     unsafe {
         step(Step::Network, libc::setns(passed(Passed::Network), libc::CLONE_NEWNET))?;
-        if passed(Passed::Time) >= 0 {
-            step(Step::Time, libc::setns(passed(Passed::Time), libc::CLONE_NEWTIME))?;
-        }
         step(Step::Session, libc::setsid())?;
         if spawn.terminal != 0 {
             step(Step::Terminal, libc::ioctl(passed(Passed::Stdin), libc::TIOCSCTTY, 0))?;
@@ -155,12 +185,12 @@ struct Text {
 }
 
 /// Finds the strings behind the words of a request: program, directory, arguments, variables.
-fn collect_strings(spawn: Spawn, buffers: &mut Buffers) -> Option<Text> {
+fn collect_strings(spawn: Spawn, message: &[u8], strings: &mut [*const c_char]) -> Option<Text> {
     let (arguments, variables) = (spawn.arguments as usize, spawn.variables as usize);
     if arguments.checked_add(variables)? > MOST_STRINGS {
         return None;
     }
-    let mut rest = buffers.message.get(REQUEST..)?;
+    let mut rest = message.get(REQUEST..)?;
     let mut next = || {
         let length = rest.iter().position(|byte| *byte == 0)?;
         let string = rest.as_ptr().cast::<c_char>();
@@ -168,7 +198,7 @@ fn collect_strings(spawn: Spawn, buffers: &mut Buffers) -> Option<Text> {
         Some(string)
     };
     let (program, directory) = (next()?, next()?);
-    let (first, second) = buffers.strings.split_at_mut(arguments + 1);
+    let (first, second) = strings.split_at_mut(arguments + 1);
     for (list, count) in [(&mut *first, arguments), (&mut *second, variables)] {
         for place in list.get_mut(..count)? {
             *place = next()?;
@@ -197,6 +227,10 @@ mod tests {
 
     use super::*;
 
+    fn collect(spawn: Spawn, buffers: &mut Buffers) -> Option<Text> {
+        collect_strings(spawn, &buffers.message, &mut buffers.strings)
+    }
+
     fn with_text(text: &[u8]) -> Buffers {
         let mut buffers = Buffers::new();
         buffers.message[REQUEST..REQUEST + text.len()].copy_from_slice(text);
@@ -219,7 +253,7 @@ mod tests {
     fn strings_are_found_in_their_order() {
         let mut buffers = with_text(b"/bin/echo\0/tmp\0echo\0one\0\0A=1\0");
         let spawn = Spawn { arguments: 3, variables: 1, capabilities: 0, terminal: 0 };
-        let text = collect_strings(spawn, &mut buffers).expect("good text");
+        let text = collect(spawn, &mut buffers).expect("good text");
         assert_eq!(list(text.arguments), ["echo", "one", ""]);
         assert_eq!(list(text.variables), ["A=1"]);
         // SAFETY: both end in a zero byte.
@@ -232,7 +266,7 @@ mod tests {
         let mut buffers = with_text(b"x\0");
         for (arguments, variables) in [(MOST_STRINGS as u32, 1), (u32::MAX, u32::MAX)] {
             let spawn = Spawn { arguments, variables, capabilities: 0, terminal: 0 };
-            assert!(collect_strings(spawn, &mut buffers).is_none());
+            assert!(collect(spawn, &mut buffers).is_none());
         }
     }
 }

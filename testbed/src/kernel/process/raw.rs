@@ -29,6 +29,44 @@ pub(super) unsafe fn fork(flags: libc::c_int) -> nix::Result<libc::pid_t> {
     Ok(pid as libc::pid_t)
 }
 
+/// Starts a child on a stack of its own that shares this process' memory, and waits until it has executed a program or
+/// has exited: what vfork(2) does, without two processes on one stack.
+///
+/// # Safety
+/// This process must have a single thread. The child must leave nothing in memory that this process minds, and must not
+/// return; `argument` must be what `child` takes it for.
+pub(super) unsafe fn fork_sharing_memory(
+    stack: &mut [u8],
+    child: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    argument: *mut libc::c_void,
+) -> nix::Result<libc::pid_t> {
+    // Stacks grow downwards from an end that is aligned.
+    let end = stack.as_mut_ptr_range().end.map_addr(|address| address & !0xf);
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is nobody else's while this process waits; the rest is the caller's promise.
+    Errno::result(unsafe { libc::clone(child, end.cast(), flags, argument) })
+}
+
+/// Gives this process, and the children that it has from now on, the clocks of a time namespace.
+///
+/// # Errors
+/// The kernel's.
+pub(super) fn set_clocks(namespace: RawFd) -> nix::Result<()> {
+    /// The child before may still be letting go of the memory that it shared: EUSERS until then, microseconds.
+    const TRIES: usize = 10_000;
+    for _ in 0..TRIES {
+        // SAFETY: takes no pointers.
+        match Errno::result(unsafe { libc::setns(namespace, libc::CLONE_NEWTIME) }) {
+            Err(Errno::EUSERS) => {
+                // SAFETY: takes no pointers.
+                unsafe { libc::sched_yield() };
+            }
+            result => return result.map(drop),
+        }
+    }
+    Err(Errno::EUSERS)
+}
+
 /// Room for the descriptors of one message, aligned as a header must be.
 #[repr(C)]
 struct Control {

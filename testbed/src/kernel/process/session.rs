@@ -40,7 +40,8 @@ pub struct Init {
 pub struct Place<'a> {
     /// The network that it sees.
     pub namespace: &'a Namespace,
-    /// The clocks that it sees; this process' own if `None`.
+    /// The clocks that it sees; this process' own if `None`. Under one init either all programs have clocks of their
+    /// own or none has: the init takes them on, and an unprivileged one could not go back.
     pub clocks: Option<&'a TimeNamespace>,
 }
 
