@@ -1,6 +1,9 @@
 //! Waits for descriptors, for a moment, and for a call from another thread, whichever comes first.
 //!
 //! The moment is a timerfd: exact to the hrtimer on every kernel, where epoll itself counts milliseconds.
+//!
+//! A descriptor that is in no hurry is watched *patiently*: the first one to have something wakes the poller once, and then
+//! none of them does until all were asked.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -18,6 +21,7 @@ use crate::model::evidence::Nanos;
 /// Tokens from here on belong to the poller itself.
 const TIMER: u64 = u64::MAX;
 const WAKE: u64 = u64::MAX - 1;
+const PATIENT: u64 = u64::MAX - 2;
 
 /// Events taken from the kernel at a time.
 const BATCH: usize = 256;
@@ -26,6 +30,7 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub struct Poller {
     epoll: Epoll,
+    patient: Epoll,
     timer: TimerFd,
     armed: Option<Nanos>,
     wake: Arc<EventFd>,
@@ -55,7 +60,9 @@ impl Poller {
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
         epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
         epoll.add(&*wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
-        Ok(Self { epoll, timer, armed: None, wake })
+        let patient = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&patient.0, Self::once())?;
+        Ok(Self { epoll, patient, timer, armed: None, wake })
     }
 
     /// A way to wake it from elsewhere.
@@ -64,12 +71,21 @@ impl Poller {
         Waker(Arc::clone(&self.wake))
     }
 
-    /// Reports `token` for as long as `descriptor` has something to read. The two highest tokens are taken.
+    /// Reports `token` for as long as `descriptor` has something to read. The three highest tokens are taken.
     ///
     /// # Errors
     /// The kernel's.
     pub fn add(&self, descriptor: impl AsFd, token: u64) -> io::Result<()> {
         Ok(self.epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token))?)
+    }
+
+    /// Has [`Self::wait`] tell of `descriptor`, but only that it or another such has something to read, and only once
+    /// until [`Self::patient`] was asked.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn add_patient(&self, descriptor: impl AsFd, token: u64) -> io::Result<()> {
+        Ok(self.patient.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token))?)
     }
 
     /// Reports it no more.
@@ -80,12 +96,36 @@ impl Poller {
         Ok(self.epoll.delete(descriptor)?)
     }
 
+    /// Reports it no more, if it was added by [`Self::add_patient`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_patient(&self, descriptor: impl AsFd) -> io::Result<()> {
+        Ok(self.patient.delete(descriptor)?)
+    }
+
+    /// Adds the tokens of patient descriptors that have something to read to `ready`, and has [`Self::wait`] tell of them
+    /// again.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn patient(&self, ready: &mut Vec<u64>) -> io::Result<()> {
+        let mut events = [EpollEvent::empty(); BATCH];
+        let count = self.patient.wait(&mut events, EpollTimeout::ZERO)?;
+        ready.extend(events[..count].iter().map(EpollEvent::data));
+        Ok(self.epoll.modify(&self.patient.0, &mut Self::once())?)
+    }
+
+    fn once() -> EpollEvent {
+        EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, PATIENT)
+    }
+
     /// Waits until something is readable, `until` has come (`None`: however long it takes) or somebody calls, and
-    /// puts the tokens of what is readable into `ready`.
+    /// puts the tokens of what is readable into `ready`. Says whether there is something for the patient.
     ///
     /// # Errors
     /// The kernel's; an interruption by a signal is none.
-    pub fn wait(&mut self, until: Option<Nanos>, ready: &mut Vec<u64>) -> io::Result<()> {
+    pub fn wait(&mut self, until: Option<Nanos>, ready: &mut Vec<u64>) -> io::Result<bool> {
         let timeout = if until.is_some_and(|moment| moment <= monotonic()) {
             EpollTimeout::ZERO
         } else {
@@ -98,14 +138,16 @@ impl Poller {
             other => other?,
         };
         ready.clear();
+        let mut patient = false;
         for event in &events[..count] {
             match event.data() {
                 TIMER => self.expired(),
                 WAKE => drop(self.wake.read()),
+                PATIENT => patient = true,
                 token => ready.push(token),
             }
         }
-        Ok(())
+        Ok(patient)
     }
 
     fn arm(&mut self, until: Option<Nanos>) -> io::Result<()> {

@@ -1,9 +1,11 @@
 //! Keeps the conntrack events of one node, so that the kernel never has to throw any away.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
+use tokio::time::sleep;
 
 use crate::kernel::clock;
 use crate::kernel::conntrack::{Events, Read};
@@ -11,6 +13,10 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::readiness;
 use crate::model::evidence::CtEvent;
 use crate::model::topology::NodeName;
+
+/// How long events wait for others to be read with: one packet changes several entries, and each waking costs more than
+/// the reading. What an event tells is not when, but that: times come from the wires.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Reads the events of a node as they come.
 #[derive(Debug)]
@@ -82,7 +88,7 @@ impl Shared {
 async fn record(shared: Arc<Shared>) {
     while let Ok(mut ready) = shared.events.readable().await {
         ready.clear_ready();
-        let mut log = shared.log();
-        shared.read(&mut log);
+        shared.read(&mut shared.log());
+        sleep(PAUSE).await;
     }
 }

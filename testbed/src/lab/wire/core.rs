@@ -13,9 +13,13 @@ use crate::lab::wire::listener::Listener;
 use crate::lab::wire::port::{FLOOD, Port};
 use crate::lab::wire::queue::Queue;
 use crate::lab::wire::tap::Tapped;
+use crate::model::evidence::Nanos;
 
 /// Frames taken from one socket, and frames delivered, before the others get their turn.
 const TURN: usize = 64;
+
+/// How long frames that are only recorded wait for others to be read with. When they passed, the kernel has noted.
+const EAR_PAUSE: Nanos = 2_000_000;
 
 /// A request, carried out between two rounds.
 pub(super) type Request = Box<dyn FnOnce(&mut Core) + Send>;
@@ -28,6 +32,8 @@ pub(super) struct Core {
     lines: HashMap<u64, Line>,
     listeners: HashMap<u64, Listener>,
     queue: Queue,
+    /// When the listeners are to be read next, if any has something.
+    ears_due: Option<Nanos>,
     buffer: Box<[u8]>,
     clocks: ClockPair,
     closer: Closer,
@@ -50,6 +56,7 @@ impl Core {
             lines: HashMap::new(),
             listeners: HashMap::new(),
             queue: Queue::default(),
+            ears_due: None,
             buffer: vec![0; LARGEST_FRAME].into(),
             clocks: ClockPair::read(),
             closer,
@@ -62,11 +69,10 @@ impl Core {
     pub(super) fn run(mut self, requests: &Receiver<Request>) {
         let mut ready = Vec::new();
         while !self.stopped {
-            if let Err(why) = self.poller.wait(self.queue.next_due(), &mut ready) {
+            if let Err(why) = self.wait(&mut ready) {
                 tracing::error!("the wire engine cannot wait for frames: {why}");
                 return;
             }
-            self.clocks = ClockPair::read();
             for &id in &ready {
                 self.receive(id, TURN);
             }
@@ -75,6 +81,22 @@ impl Core {
             }
             self.deliver();
         }
+    }
+
+    /// Waits until there is something to do, and says which sockets have frames for which it is time, those first whose
+    /// frames are carried on.
+    fn wait(&mut self, ready: &mut Vec<u64>) -> std::io::Result<()> {
+        let until = self.queue.next_due().into_iter().chain(self.ears_due).min();
+        let heard = self.poller.wait(until, ready)?;
+        self.clocks = ClockPair::read();
+        if heard {
+            self.ears_due = Some(clock::monotonic() + EAR_PAUSE);
+        }
+        if self.ears_due.is_some_and(|due| due <= clock::monotonic()) {
+            self.ears_due = None;
+            self.poller.patient(ready)?;
+        }
+        Ok(())
     }
 
     /// Ends the thread after this round.
@@ -137,7 +159,7 @@ impl Core {
     }
 
     pub(super) fn add_listener(&mut self, id: u64, listener: Listener) -> std::io::Result<()> {
-        self.poller.add(&listener.port.socket, id)?;
+        self.poller.add_patient(&listener.port.socket, id)?;
         self.listeners.insert(id, listener);
         Ok(())
     }
@@ -163,9 +185,10 @@ impl Core {
             junction.ends.retain(|_, (owner, _)| *owner != id);
         }
         let junction = self.junctions.remove(&id).map(|junction| junction.port.socket);
+        let _ = junction.as_ref().map(|socket| self.poller.remove(socket));
         let listener = self.listeners.remove(&id).map(|listener| listener.port.socket);
+        let _ = listener.as_ref().map(|socket| self.poller.remove_patient(socket));
         for socket in junction.into_iter().chain(listener) {
-            let _ = self.poller.remove(&socket);
             // Without a closer the socket comes back in the error and is closed right here.
             let _ = self.closer.send(socket);
         }
