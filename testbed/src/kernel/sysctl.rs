@@ -2,7 +2,9 @@
 //!
 //! `/proc/sys/net` shows each thread its own namespace, so both functions want to be inside one.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -38,6 +40,23 @@ impl Sysctl {
         let tried = || format!("set {} to {}", self.key, self.value);
         let path = path(&self.key).ok_or_else(|| Error::other(tried(), "not a key below net."))?;
         fs::write(&path, &self.value).map_err(|e| Error::io(tried(), format!("write {}", path.display()), &e))
+    }
+
+    /// Writes the setting, and returns what it was before.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn exchange(&self, _: &Inside) -> Result<Self> {
+        let tried = || format!("set {} to {}", self.key, self.value);
+        let path = path(&self.key).ok_or_else(|| Error::other(tried(), "not a key below net."))?;
+        let failed =
+            |call: &str, e: &std::io::Error| Error::io(tried(), format!("{call} {}", path.display()), e);
+        // Finding the file takes longer than using it.
+        let mut file = File::options().read(true).write(true).open(&path).map_err(|e| failed("open", &e))?;
+        let mut before = String::new();
+        file.read_to_string(&mut before).map_err(|e| failed("read", &e))?;
+        file.write_all_at(self.value.as_bytes(), 0).map_err(|e| failed("write", &e))?;
+        Ok(Self::new(self.key.clone(), before.trim()))
     }
 }
 

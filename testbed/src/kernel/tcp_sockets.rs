@@ -45,9 +45,12 @@ const STATES: u32 = 0x1ffe & !(1 << 6) & !(1 << 10);
 #[derive(Debug)]
 pub struct TcpSockets {
     fd: OwnedFd,
-    /// Where the namespace counts its sockets, by family; it knows no family without such a file.
-    counts: Vec<(u8, File)>,
+    /// Where the namespace counts its sockets.
+    counts: File,
 }
+
+/// What the kernel calls the protocol of the TCP sockets of a family.
+const FAMILIES: [(libc::c_int, &str); 2] = [(libc::AF_INET, "TCP"), (libc::AF_INET6, "TCPv6")];
 
 type SocketId = [u8; ID];
 
@@ -64,11 +67,9 @@ impl TcpSockets {
             Some(SockProtocol::NetlinkSockDiag),
         );
         let fd = fd.map_err(|errno| Error::call(TRIED, "socket(NETLINK_SOCK_DIAG)", errno))?;
-        let families = [(libc::AF_INET, "sockstat"), (libc::AF_INET6, "sockstat6")];
-        let open = |(family, name): (libc::c_int, &str)| {
-            Some((u8::try_from(family).ok()?, File::open(format!("/proc/thread-self/net/{name}")).ok()?))
-        };
-        Ok(Self { fd, counts: families.into_iter().filter_map(open).collect() })
+        let file = "/proc/thread-self/net/protocols";
+        let counts = File::open(file).map_err(|e| Error::io(TRIED, format!("open {file}"), &e))?;
+        Ok(Self { fd, counts })
     }
 
     /// Whether this kernel can do it: some are built without CONFIG_INET_DIAG_DESTROY.
@@ -89,11 +90,7 @@ impl TcpSockets {
     /// When the kernel refuses.
     pub fn end_all(&self) -> Result<usize> {
         let mut ended = 0;
-        for (family, count) in &self.counts {
-            let family = *family;
-            if !is_used(count) {
-                continue;
-            }
+        for family in families_in_use(&self.counts) {
             let ids = match self.list(family) {
                 // A machine without socket monitoring knows of none.
                 Err(Errno::ENOENT) => Vec::new(),
@@ -156,18 +153,26 @@ impl TcpSockets {
     }
 }
 
-/// Whether a namespace counts any TCP socket; it counts those that no process owns, too.
-fn is_used(count: &File) -> bool {
-    let mut text = [0; 1024];
-    let Ok(length) = count.read_at(&mut text, 0) else { return true };
-    counts_tcp(&String::from_utf8_lossy(&text[..length]))
+/// The families of which a namespace counts any TCP socket; it counts those that no process owns, too.
+fn families_in_use(counts: &File) -> Vec<u8> {
+    let mut text = [0; PACKET];
+    let length = counts.read_at(&mut text, 0).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text[..length]);
+    let used = |(family, protocol): (libc::c_int, &str)| {
+        counts_any(&text, protocol).then(|| u8::try_from(family).ok()).flatten()
+    };
+    FAMILIES.into_iter().filter_map(used).collect()
 }
 
-/// Reads `TCP: inuse 3 orphan 0 …` or `TCP6: inuse 3`; what cannot be read may be any number.
-fn counts_tcp(text: &str) -> bool {
-    let tcp = text.lines().find(|line| line.starts_with("TCP"));
-    let words = tcp.map(|line| line.split_whitespace().collect::<Vec<_>>());
-    !matches!(words.as_deref(), Some([_, "inuse", "0", ..]))
+/// Reads a line `TCP 2304 1 …`: name, size, sockets. What cannot be read may be any number; a machine without the
+/// protocol has none.
+fn counts_any(text: &str, protocol: &str) -> bool {
+    let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    match lines.find(|words| words.first() == Some(&protocol)).as_deref() {
+        Some([_, _, "0", ..]) => false,
+        Some(_) => true,
+        None => !text.starts_with("protocol"),
+    }
 }
 
 /// The type and payload of the next message; `None` behind the last.
@@ -194,12 +199,11 @@ mod tests {
 
     #[test]
     fn a_namespace_without_sockets_is_recognised() {
-        assert!(!counts_tcp(
-            "sockets: used 5\nTCP: inuse 0 orphan 0 tw 3 alloc 9 mem 1\nUDP: inuse 1 mem 0\n"
-        ));
-        assert!(counts_tcp("sockets: used 5\nTCP: inuse 2 orphan 1 tw 3 alloc 9 mem 1\n"));
-        assert!(!counts_tcp("TCP6: inuse 0\nUDP6: inuse 1\n"));
-        assert!(counts_tcp("something else\n"));
+        let text = "protocol  size sockets  memory\nMPTCPv6 2064 7 168\nTCPv6 2432 0 168\nTCP 2304 1 168\n";
+        assert!(counts_any(text, "TCP"));
+        assert!(!counts_any(text, "TCPv6"));
+        assert!(!counts_any("protocol  size sockets\nTCP 2304 0\n", "TCPv6"), "a machine without IPv6");
+        assert!(counts_any("", "TCP") && counts_any("TCP", "TCP"), "what cannot be read may be any number");
     }
 
     #[test]

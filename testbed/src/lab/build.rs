@@ -1,8 +1,8 @@
-//! Builds a lab: the ground first, then what lives on it: wires, programs' init, clocks, and ears for what NATs do.
+//! Builds a lab: the ground first, then what lives on it: wires, programs' init, and ears for what NATs do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::future::try_join;
 use tokio::sync::Mutex;
@@ -10,27 +10,26 @@ use tokio::sync::Mutex;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::packet_socket::PacketSocket;
 use crate::kernel::process::{self, Init};
-use crate::kernel::time_namespace::TimeNamespace;
 use crate::lab::ground::{self, BuildTimes, Plot};
 use crate::lab::handle::Lab;
 use crate::lab::node::{Nat, Node, at};
 use crate::lab::recorder::Recorder;
 use crate::lab::wire::{TapLimits, Wire, WireEngine, WireError, WireSpec};
 use crate::model::address_plan::{AddressPlan, LinkPlan};
-use crate::model::topology::{NodeKind, NodeName, Topology};
+use crate::model::topology::{NodeName, Topology};
 
 /// Builds the lab of a plan.
 pub(super) async fn build(topology: &Topology, plan: Arc<AddressPlan>, engine: &WireEngine) -> Result<Lab> {
     let start = Instant::now();
     // Before this process has grown by all that a lab has.
     process::prepare()?;
-    let kinds: BTreeMap<_, _> = topology.nodes.iter().map(|(name, spec)| (name.clone(), spec.kind)).collect();
-    let ground = ground::raise(kinds.clone(), Arc::clone(&plan));
+    let kinds = topology.nodes.iter().map(|(name, spec)| (name.clone(), spec.kind)).collect();
+    let ground = ground::raise(kinds, Arc::clone(&plan));
     let (init, ground) = try_join(Init::start(), ground).await?;
     let wires = make_wires(&plan, ground.carrier, engine)?;
     let init = Arc::new(init);
     let nodes = ground.nodes.into_iter().map(|(name, plot)| {
-        let node = node(kinds[&name], name.clone(), plot, &init).map_err(at(&name))?;
+        let node = node(name.clone(), plot, &init).map_err(at(&name))?;
         Ok((name, node))
     });
     let nodes = nodes.collect::<Result<_>>()?;
@@ -56,7 +55,7 @@ fn make_wires(
     (0..).zip(&plan.links).filter_map(make).collect()
 }
 
-fn node(kind: NodeKind, name: NodeName, plot: Plot, init: &Arc<Init>) -> Result<Node> {
+fn node(name: NodeName, plot: Plot, init: &Arc<Init>) -> Result<Node> {
     let Plot { namespace, sockets, tracking } = plot;
     let nat = match tracking {
         Some((conntrack, events)) => {
@@ -71,18 +70,5 @@ fn node(kind: NodeKind, name: NodeName, plot: Plot, init: &Arc<Init>) -> Result<
         }
         None => None,
     };
-    let clocks = match kind {
-        NodeKind::Host => Some(TimeNamespace::new(clock_offset(&name))?),
-        NodeKind::Nat | NodeKind::Router | NodeKind::Switch => None,
-    };
-    Ok(Node { name, namespace, clocks, init: Arc::clone(init), sockets, nat })
-}
-
-/// How far a host's clocks are ahead of the machine's: no two hosts share a clock. Fixed by the name, so that the same
-/// lab is the same lab; between an hour and some days.
-fn clock_offset(name: &NodeName) -> Duration {
-    // FNV-1a, with its low bits, which differ least between like names, shifted out.
-    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, mix) >> 20;
-    Duration::from_secs(3_600 + hash % 500_000) + Duration::from_micros(hash % 999_983)
+    Ok(Node { name, namespace, init: Arc::clone(init), sockets, nat })
 }

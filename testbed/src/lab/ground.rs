@@ -46,7 +46,7 @@ pub struct BuildTimes {
     pub carriers: Duration,
     /// The packet socket for the wires.
     pub sockets: Duration,
-    /// All of it until the lab is ready, with the wires, the programs' init and the clocks.
+    /// All of it until the lab is ready, with the wires and the programs' init.
     pub total: Duration,
 }
 
@@ -63,7 +63,8 @@ pub(super) struct Ground {
 #[derive(Debug)]
 pub(super) struct Plot {
     pub(super) namespace: Namespace,
-    pub(super) sockets: TcpSockets,
+    /// For all but NATs, in which nobody opens any.
+    pub(super) sockets: Option<TcpSockets>,
     /// For a NAT: its connection tracking.
     pub(super) tracking: Option<(Conntrack, Events)>,
 }
@@ -218,10 +219,11 @@ fn site(name: &NodeName, kind: NodeKind) -> Result<Site> {
     let (namespace, first) = Namespace::create(|inside| {
         let _context = runtime.enter();
         settings::pin(inside, &settings::settings(kind))?;
-        let tracking = (kind == NodeKind::Nat)
-            .then(|| Result::Ok((Conntrack::open(inside)?, Events::open(inside)?)))
-            .transpose()?;
-        Result::Ok((tracking, TcpSockets::open(inside)?, Links::open(inside)?))
+        let (tracking, sockets) = match kind {
+            NodeKind::Nat => (Some((Conntrack::open(inside)?, Events::open(inside)?)), None),
+            NodeKind::Host | NodeKind::Router | NodeKind::Switch => (None, Some(TcpSockets::open(inside)?)),
+        };
+        Result::Ok((tracking, sockets, Links::open(inside)?))
     })
     .map_err(at(name))?;
     let (tracking, sockets, links) = first.map_err(at(name))?;

@@ -19,6 +19,7 @@
 
 mod build;
 pub mod capture;
+mod clocks;
 mod ground;
 mod handle;
 pub(crate) mod nat_program;

@@ -9,9 +9,9 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::{Inside, Namespace};
 use crate::kernel::process::{Command, Init, Place, Process};
 use crate::kernel::ruleset::{DynamicSet, Nft};
-use crate::kernel::sysctl::{self, Sysctl};
+use crate::kernel::sysctl::Sysctl;
 use crate::kernel::tcp_sockets::TcpSockets;
-use crate::kernel::time_namespace::TimeNamespace;
+use crate::lab::clocks;
 use crate::lab::nat_program::NatProgram;
 use crate::lab::nat_rules::{NatCommand, NatConfig};
 use crate::lab::recorder::Recorder;
@@ -23,9 +23,9 @@ use crate::model::topology::NodeName;
 pub struct Node {
     pub(super) name: NodeName,
     pub(super) namespace: Namespace,
-    pub(super) clocks: Option<TimeNamespace>,
     pub(super) init: Arc<Init>,
-    pub(super) sockets: TcpSockets,
+    /// The way to its TCP sockets, where anybody opens some.
+    pub(super) sockets: Option<TcpSockets>,
     pub(super) nat: Option<Nat>,
 }
 
@@ -68,7 +68,8 @@ impl Node {
     /// # Errors
     /// When it cannot be executed.
     pub async fn spawn(&self, command: impl Into<Command>) -> Result<Process> {
-        let place = Place { namespace: &self.namespace, clocks: self.clocks.as_ref() };
+        let clocks = clocks::of(&self.name).map_err(at(&self.name))?;
+        let place = Place { namespace: &self.namespace, clocks: Some(&clocks) };
         self.init.spawn(&command.into(), place).await.map_err(at(&self.name))
     }
 
@@ -107,8 +108,7 @@ impl Node {
                 before.write(inside)?;
             }
             for (key, value) in &config.sysctls {
-                nat.changed.push(Sysctl::new(key, sysctl::read::<String>(inside, key)?));
-                Sysctl::new(key, value).write(inside)?;
+                nat.changed.push(Sysctl::new(key, value).exchange(inside)?);
             }
             let nft = Nft::get();
             nft.replace(inside, &config.ruleset)?;
@@ -134,6 +134,8 @@ impl Node {
         let (Some(command), Some(nat)) = (&config.command, &mut self.nat) else { return Ok(()) };
         let program = NatProgram::start(command, &self.namespace).await.map_err(at(&self.name))?;
         *nat.program.get_mut() = Some(program);
+        let sockets = self.namespace.enter(TcpSockets::open).flatten().map_err(at(&self.name))?;
+        self.sockets = Some(sockets);
         let sets = self.namespace.enter(|inside| Nft::get().dynamic_sets(inside)).flatten();
         nat.memory = sets.map_err(at(&self.name))?;
         Ok(())
@@ -192,7 +194,8 @@ impl Node {
     /// # Errors
     /// When the kernel refuses.
     pub fn end_connections(&self) -> Result<()> {
-        self.sockets.end_all().map(drop).map_err(at(&self.name))
+        let Some(sockets) = &self.sockets else { return Ok(()) };
+        sockets.end_all().map(drop).map_err(at(&self.name))
     }
 
     /// Makes a NAT forget every mapping and all that its rules have learnt.
