@@ -12,6 +12,7 @@ use testbed::model::suite::Claim;
 use testbed::model::suite_file::{self, Known};
 use testbed::model::topology::{NodeKind, NodeName};
 use testbed::model::{embedded, theory, topology_file};
+use testbed::report::ladder::{self, Ladder};
 use testbed::report::results::Results;
 use testbed::report::{csv, html, junit, markdown, plain, terminal};
 use testbed::run::account::{self, End};
@@ -20,7 +21,7 @@ use testbed::run::account::{self, End};
 pub type Body = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Body; 7] = [
+pub const ALL: [Body; 8] = [
     ("suite", suite),
     ("nats", nats),
     ("topology", topology),
@@ -28,6 +29,7 @@ pub const ALL: [Body; 7] = [
     ("packet", packet),
     ("conntrack", conntrack_events),
     ("results", results),
+    ("ladder", drawn),
 ];
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::embedded);
@@ -108,4 +110,28 @@ pub fn results(data: &[u8]) {
     }
     let mut shown = Vec::new();
     terminal::write(&results, Some(80), &mut shown).expect("a Vec takes everything");
+}
+
+/// A kept trial of an old run: what is read can be drawn, in a terminal of any width and on the page.
+pub fn drawn(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(ladder) = Ladder::from_json(text) else { return };
+    assert!(!ladder::svg::text(&ladder).contains('\u{1b}'), "an escape sequence reached the page");
+    for width in [0, 40, 100, 200] {
+        let mut shown = Vec::new();
+        ladder::text::write(&ladder, width, &mut shown).expect("a Vec takes everything");
+        let shown = String::from_utf8(shown).expect("it is text");
+        assert!(!without_colours(&shown).contains('\u{1b}'), "an escape sequence reached the terminal");
+    }
+}
+
+/// The text without the sequences that only choose colours.
+fn without_colours(text: &str) -> String {
+    let mut pieces = text.split("\u{1b}[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    let rest = pieces.map(|piece| {
+        let end = piece.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+        end.strip_prefix('m').map_or_else(|| format!("\u{1b}[{piece}"), str::to_owned)
+    });
+    first + &rest.collect::<String>()
 }

@@ -190,9 +190,12 @@ impl Ladder {
             return Err(format!("it has schema {}, and this testbed reads schema {SCHEMA}", ladder.schema));
         }
         let lanes = ladder.lanes.len();
-        let outside = ladder.steps.iter().flat_map(|step| step.what.lanes()).find(|lane| *lane >= lanes);
-        match outside {
-            Some(lane) => Err(format!("it names the lane {lane}, and has {lanes}")),
+        let ways = || ladder.steps.iter().map(|step| &step.what);
+        if let Some(lane) = ways().flat_map(What::lanes).find(|lane| *lane >= lanes) {
+            return Err(format!("it names the lane {lane}, and has {lanes}"));
+        }
+        match ways().find_map(What::stays) {
+            Some(lane) => Err(format!("something goes from lane {lane} to lane {lane}")),
             None => Ok(ladder),
         }
     }
@@ -215,6 +218,16 @@ impl What {
             }
             Self::Talk { from, to, .. } => vec![*from, *to],
             Self::State { lane, .. } => vec![*lane],
+        }
+    }
+
+    /// The lane that it leaves without coming to another, which nothing real does and nobody can draw.
+    fn stays(&self) -> Option<usize> {
+        let to_itself = |from: usize, to: usize| (from == to).then_some(from);
+        match self {
+            Self::Packet { legs, .. } => legs.iter().find_map(|leg| to_itself(leg.from, leg.to)),
+            Self::Talk { from, to, .. } => to_itself(*from, *to),
+            Self::State { .. } => None,
         }
     }
 }
