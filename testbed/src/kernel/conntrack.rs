@@ -226,10 +226,20 @@ fn each_message(
     const ALIGN: usize = 4;
     while let Some(length) = bytes.first_chunk().map(|b| u32::from_ne_bytes(*b) as usize) {
         let message = bytes.get(..length).ok_or(())?;
+        is_ours(message).then_some(()).ok_or(())?;
         each(NetlinkMessage::deserialize(message).map_err(drop)?);
         bytes = bytes.get(length.next_multiple_of(ALIGN)..).unwrap_or_default();
     }
     Ok(())
+}
+
+/// Whether a message is netlink's own (its end, an error) or conntrack's. The socket is told of nothing else, and the
+/// decoders of other subsystems panic at attributes that are shorter than their header.
+fn is_ours(message: &[u8]) -> bool {
+    /// `NFNL_SUBSYS_CTNETLINK` of `nfnetlink.h`; netlink's own messages have zero there.
+    const CTNETLINK: u16 = 1;
+    let kind = message.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
+    kind.is_some_and(|kind| kind >> 8 <= CTNETLINK)
 }
 
 /// What a message says of a TCP entry, if it is about one.
