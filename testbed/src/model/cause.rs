@@ -27,6 +27,8 @@ pub enum Cause {
     ResetByHost,
     /// The far NAT answered the SYN with an ICMP error.
     IcmpFromNat,
+    /// A SYN was aimed at an address that the other side does not have where it can be reached.
+    AddressUnreachable,
     /// A reset or an error ended the mapping that the other side's SYN needed.
     MappingDestroyed,
     /// A packet passed a NAT untranslated and could not be answered.
@@ -91,13 +93,14 @@ pub enum How {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::PredictedPortWrong,
         Self::Filtered,
         Self::SynAfterSynRefused,
         Self::ResetByNat,
         Self::ResetByHost,
         Self::IcmpFromNat,
+        Self::AddressUnreachable,
         Self::MappingDestroyed,
         Self::InvalidUntranslated,
         Self::TupleClash,
@@ -128,6 +131,7 @@ impl Cause {
             Self::ResetByNat => "reset by NAT",
             Self::ResetByHost => "reset by host",
             Self::IcmpFromNat => "ICMP from NAT",
+            Self::AddressUnreachable => "address unreachable",
             Self::MappingDestroyed => "mapping destroyed",
             Self::InvalidUntranslated => "invalid and untranslated",
             Self::TupleClash => "tuple clash",

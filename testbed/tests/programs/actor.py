@@ -8,7 +8,8 @@ A script is steps between semicolons:
   at MS                  wait until so long after the agreed start
   dial [KEY=VALUE ...]   begin to connect to the peer's expected endpoint, and go on; from=N and port=N are added to the
                          own and the peer's port, count=N dials from as many ports, minttl=N has the host ignore what
-                         has fewer hops left, server=PORT dials the core instead
+                         has fewer hops left, server=PORT dials the core instead,
+                         private=1 a host of a private network that is not there
   listen                 take connections on the own port
   close                  close all sockets
   talk                   wait for a connection and exchange a line over it
@@ -55,6 +56,8 @@ class Actor:
             remote = (self.remote[0], self.remote[1] + options.get("port", 0))
             if "server" in options:
                 remote = (SERVER, options["server"])
+            if "private" in options:
+                remote = ("10.99.0.2", remote[1])
             sock.connect_ex(remote)
             self.sockets.append(sock)
 

@@ -2,35 +2,45 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::evidence::Fate;
+use crate::model::evidence::{Fate, Frame};
 use crate::model::outcome::Cause;
 use crate::model::packet::Packet;
 use crate::run::cause::flow::lost_frame;
 use crate::run::cause::{Found, Inquiry, sentence};
 use crate::run::oracle::{Admission, Answer, SynFate};
-use crate::run::story::{Flow, Who};
+use crate::run::story::{Flow, IcmpError, Sighting, Who};
 
 /// SYNs of a side to different endpoints from which on its aim is told by numbers.
 const MANY: usize = 8;
 
+/// The ICMP type of everything that could not be delivered (RFC 792).
+const UNREACHABLE: u8 = 3;
+
 impl Inquiry<'_> {
-    /// One side's SYNs never came as far as a NAT that could have refused them.
+    /// The links lost every SYN of a side, so that no NAT could refuse one.
     pub(super) fn lost_before_it_was_known(&self) -> Option<Found> {
-        let (who, frame, what) = Who::BOTH.into_iter().find_map(|who| {
-            let fates: Vec<&SynFate> = self.prophecy.syns.iter().filter(|s| s.from == who).collect();
-            let arrived = fates.iter().any(|s| s.admission != Admission::Lost);
-            let numbers: BTreeSet<u32> =
-                self.story.syns(who).filter_map(|s| s.packet.tcp().map(|t| t.sequence)).collect();
-            let lost = self.evidence.frames.iter().position(|f| {
-                matches!(f.fate, Fate::Lost | Fate::InFlight)
-                    && Packet::of(f).is_some_and(|p| {
-                        p.tcp().is_some_and(|s| s.flags.is_opening() && numbers.contains(&s.sequence))
-                    })
-            });
-            lost.filter(|_| !arrived && !fates.is_empty()).map(|frame| (who, frame, fates.len()))
+        let (who, losses) = Who::BOTH.into_iter().find_map(|who| {
+            let losses: Option<Vec<usize>> = self.story.syns(who).map(|syn| self.loss_of(syn)).collect();
+            Some((who, losses.filter(|losses| !losses.is_empty())?))
         })?;
-        let detail = format!("none of peer {}'s {what} SYNs came over the link", who.letter());
-        Some(lost_frame(frame, &detail))
+        let detail = format!("none of peer {}'s {} SYNs came over the link", who.letter(), losses.len());
+        Some(lost_frame(losses[0], &detail))
+    }
+
+    /// The frame in which a link lost a segment, or still had it at the end.
+    fn loss_of(&self, sighting: &Sighting) -> Option<usize> {
+        let sent = sighting.packet.tcp().filter(|_| sighting.arrived.is_none())?;
+        let is_it = |frame: &Frame| {
+            let segment = Packet::of(frame).and_then(|packet| packet.tcp().copied());
+            segment.is_some_and(|s| (s.sequence, s.flags) == (sent.sequence, sent.flags))
+        };
+        let frames = &self.evidence.frames[sighting.frame..];
+        let (link, direction) = (frames[0].link, frames[0].direction);
+        // What becomes of it once it is sent again is not its own fate.
+        let sent_again = |frame: &Frame| (frame.link, frame.direction) == (link, direction) && is_it(frame);
+        let before = frames.iter().skip(1).position(sent_again).map_or(frames.len(), |next| next + 1);
+        let lost = |frame: &Frame| matches!(frame.fate, Fate::Lost | Fate::InFlight) && is_it(frame);
+        frames[..before].iter().position(lost).map(|at| sighting.frame + at)
     }
 
     /// What was wrong with the aim of the SYNs.
@@ -40,6 +50,7 @@ impl Inquiry<'_> {
             .or_else(|| self.filtered())
             .or_else(|| self.answered(Answer::NatReset))
             .or_else(|| self.answered(Answer::Icmp))
+            .or_else(|| self.nobodys_address())
             .or_else(|| self.let_in_and_silent())
             .or_else(|| self.came_early())
             .or_else(|| self.not_turned())
@@ -122,6 +133,10 @@ impl Inquiry<'_> {
     fn let_in_and_silent(&self) -> Option<Found> {
         let let_in = |syn: &&SynFate| syn.admission == Admission::Admitted;
         let syn = self.prophecy.syns.iter().find(let_in)?;
+        let answer = self.flow_of(syn).and_then(|flow| flow.sightings.iter().find(|s| s.is_syn_ack()));
+        if let Some(lost) = answer.and_then(|answer| self.loss_of(answer)) {
+            return Some(lost_frame(lost, &format!("the link lost the answer to {}", sentence(syn))));
+        }
         let other = syn.from.other().letter();
         let detail = format!("{} was let in, and the host of peer {other} made nothing of it", sentence(syn));
         Some(Found::new(Cause::ProgramHung, detail).mark(syn.frame, "let in"))
@@ -145,14 +160,42 @@ impl Inquiry<'_> {
         Some(Found::new(Cause::Filtered, detail).mark(syn.frame, "was not turned round"))
     }
 
+    /// A SYN left for an address that the other side does not have where it can be reached.
+    fn nobodys_address(&self) -> Option<Found> {
+        let all = Who::BOTH.into_iter().flat_map(|who| self.story.syns(who));
+        let syn = all.filter(|syn| self.went_nowhere(syn)).min_by_key(|syn| syn.sent)?;
+        let other = syn.from.other();
+        let error = |e: &&IcmpError| e.to == syn.from && e.about == syn.tuple && e.code.0 == UNREACHABLE;
+        let error = self.story.icmp.iter().find(error);
+        let told = error.map_or_else(String::new, |e| {
+            format!("; {} answered with ICMP {}/{}", e.source, e.code.0, e.code.1)
+        });
+        let (letter, other, address) = (syn.from.letter(), other.letter(), self.vantage(other).external);
+        let detail = format!(
+            "{letter}'s SYN went to {}, and peer {other} is at {address} there{told}",
+            syn.tuple.destination
+        );
+        let found = Found::new(Cause::AddressUnreachable, detail);
+        let found = found.mark(syn.frame, "aimed at an address that nobody has there");
+        Some(match error.and_then(|error| self.frame_of(error)) {
+            Some(frame) => found.mark(frame, "no way there"),
+            None => found,
+        })
+    }
+
+    /// Whether a SYN was delivered by its links and came to nobody, because of the address in it.
+    fn went_nowhere(&self, syn: &Sighting) -> bool {
+        let address = *syn.tuple.destination.ip();
+        let above = self.case.declared.common.iter().any(|nat| nat.address == address);
+        let known = above || address == self.vantage(syn.from.other()).external;
+        !known && syn.arrived.is_none() && self.loss_of(syn).is_none()
+    }
+
+    /// The links lost some of what went between the sides.
     fn any_lost(&self) -> Option<Found> {
-        let lost =
-            |f: &&(usize, &crate::model::evidence::Frame)| matches!(f.1.fate, Fate::Lost | Fate::InFlight);
-        let (frame, _) = self.evidence.frames.iter().enumerate().find(|f| lost(&f))?;
-        let missing = self.prophecy.syns.iter().filter(|s| s.admission == Admission::Lost).count();
-        Some(lost_frame(
-            frame,
-            &format!("{missing} of {} SYNs never came over their links", self.prophecy.syns.len()),
-        ))
+        let syns: Vec<&Sighting> = Who::BOTH.into_iter().flat_map(|who| self.story.syns(who)).collect();
+        let losses: Vec<usize> = syns.iter().filter_map(|syn| self.loss_of(syn)).collect();
+        let detail = format!("{} of {} SYNs never came over their links", losses.len(), syns.len());
+        Some(lost_frame(*losses.first()?, &detail))
     }
 }

@@ -8,7 +8,7 @@ use crate::model::packet::{Packet, TcpFlags};
 use crate::run::cause::tracking::{Ended, Ending, READ_LATER};
 use crate::run::cause::{Found, Inquiry, sentence};
 use crate::run::oracle::{Admission, Answer, SynFate};
-use crate::run::story::{Flow, Sighting, Who};
+use crate::run::story::{Flow, IcmpError, Sighting, Who};
 
 impl Inquiry<'_> {
     /// Why the flow that came nearest to a connection is none.
@@ -186,7 +186,7 @@ impl Inquiry<'_> {
         let detail =
             format!("{}'s SYN {about} was answered by {source} with ICMP {}/{}", to.letter(), code.0, code.1);
         let found = Found::new(Cause::IcmpFromNat, detail);
-        let frame = error.and_then(|e| self.evidence.frames.iter().position(|f| f.left == e.arrived));
+        let frame = error.and_then(|error| self.frame_of(error));
         let found = match frame {
             Some(frame) => found.mark(frame, format!("ICMP {}/{} from {source}", code.0, code.1)),
             None => found,
@@ -195,6 +195,11 @@ impl Inquiry<'_> {
             Some(syn) => found.mark(syn.frame, "drew an ICMP error"),
             None => found,
         }
+    }
+
+    /// The frame that brought an ICMP error.
+    pub(super) fn frame_of(&self, error: &IcmpError) -> Option<usize> {
+        self.evidence.frames.iter().position(|frame| frame.left == error.arrived)
     }
 
     /// A SYN or its answer came to the NAT that had to let it in, and not to the host behind it.

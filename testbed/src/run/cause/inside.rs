@@ -13,6 +13,8 @@ use crate::run::story::Vantage;
 pub(super) struct Inside {
     /// Whether its link was watched.
     pub(super) watched: bool,
+    /// The address that its side shows.
+    external: Option<Ipv4Addr>,
     /// Its opening SYNs, each once, in order.
     pub(super) syns: Vec<InnerSyn>,
     /// Sequence number, acknowledgment and flags of each segment that it sent.
@@ -39,7 +41,7 @@ pub(super) struct InnerSyn {
 impl Inside {
     /// Reads what `vantage`'s host did.
     pub(super) fn read(evidence: &Evidence, vantage: &Vantage) -> Self {
-        let mut inside = Self::default();
+        let mut inside = Self { external: Some(vantage.external), ..Self::default() };
         // Where each SYN was last seen: by its number, its place among the SYNs.
         let mut known: BTreeMap<u32, usize> = BTreeMap::new();
         for (index, frame) in evidence.frames.iter().enumerate() {
@@ -100,9 +102,14 @@ impl Inside {
         self.syns.first().map(|syn| syn.frame)
     }
 
+    /// The SYNs that were meant to get out. What goes to its own NAT looks for the way there.
+    pub(super) fn outward(&self) -> impl Iterator<Item = &InnerSyn> {
+        self.syns.iter().filter(|syn| Some(*syn.tuple.destination.ip()) != self.external)
+    }
+
     /// The SYNs to the other side.
     pub(super) fn punching(&self) -> impl Iterator<Item = &InnerSyn> {
-        self.syns.iter().filter(|syn| !is_server(*syn.tuple.destination.ip()))
+        self.outward().filter(|syn| !is_server(*syn.tuple.destination.ip()))
     }
 
     /// Whether a segment came to the host.

@@ -25,10 +25,7 @@ impl Inquiry<'_> {
             return None;
         }
         let split = |server: bool| -> (Vec<&InnerSyn>, Vec<&InnerSyn>) {
-            // What goes to its own NAT looks for the way out, and is not meant to get through.
-            let own = self.vantage(who).external;
-            let outward = inside.syns.iter().filter(|s| *s.tuple.destination.ip() != own);
-            let all = outward.filter(|s| is_server(*s.tuple.destination.ip()) == server);
+            let all = inside.outward().filter(|s| is_server(*s.tuple.destination.ip()) == server);
             all.partition(|syn| !syn.left)
         };
         let (mut kept, left) = split(false);

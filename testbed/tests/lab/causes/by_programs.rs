@@ -27,6 +27,28 @@ fn peer_never_started() {
     provoked(Cause::PeerNeverStarted, PLAIN, ["dial; at 400; fail", "at 400; fail"], "");
 }
 
+/// Both dial what the other might be called at home.
+#[test]
+fn address_unreachable() {
+    provoked(Cause::AddressUnreachable, PLAIN, ["dial private=1; at 400; fail"; 2], "");
+}
+
+/// Our puncher finds nothing to try, and asks its own NAT where it is; nobody punches.
+#[test]
+fn what_goes_to_the_own_nat_is_no_punching() {
+    if !lab_is_possible() {
+        return;
+    }
+    let kept = trials(suite(
+        PLAIN,
+        repeats(),
+        &format!(
+            "deadline = \"1500ms\"\n[axes]\nmethod = [\"low-port\"]\n[program]\npeer = {PEER}\nrendezvous = [\"{{puncher}}\", \"rendezvous\", \"--listen\", \"{{rendezvous}}\", \"--listen\", \"{{rendezvous_alt}}\"]\n"
+        ),
+    ));
+    all_have(&kept, Cause::PeerNeverStarted);
+}
+
 #[test]
 fn no_rendezvous() {
     if !lab_is_possible() {
