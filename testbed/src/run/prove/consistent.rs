@@ -66,7 +66,7 @@ impl History<'_> {
         let (inside, remote) = (entry.original.source, entry.original.destination);
         let external = entry.reply.destination;
         let known = self.known(inside, remote);
-        let opened = Opened { inside, remote, external, fresh: known != Some(external) };
+        let opened = Opened { inside, remote, external, fresh: !known.contains(&external) };
         if self.behavior.translation == Translation::Firewall {
             if external != inside {
                 return Err(format!("translation: {inside} went out as {external}"));
@@ -76,7 +76,7 @@ impl History<'_> {
             return Ok(());
         } else {
             self.check_address(&opened)?;
-            self.check_reuse(&opened, known)?;
+            self.check_reuse(&opened, &known)?;
             self.check_sharing(&opened)?;
             self.check_preserved(&opened)?;
             self.check_hash(&opened)?;
@@ -85,15 +85,17 @@ impl History<'_> {
         Ok(())
     }
 
-    /// The external endpoint that an earlier connection got and that this one should get again.
-    fn known(&self, inside: SocketAddrV4, remote: SocketAddrV4) -> Option<SocketAddrV4> {
+    /// The external endpoints that earlier connections got, the last one first, and of which this one should get one
+    /// again: several only where a mapping had to be left, and then whichever the kernel finds first
+    /// (`find_appropriate_src` of nf_nat_core.c).
+    fn known(&self, inside: SocketAddrV4, remote: SocketAddrV4) -> Vec<SocketAddrV4> {
         let depends = |o: &&Opened| match self.behavior.mapping {
             Mapping::EndpointIndependent => true,
             Mapping::AddressDependent => o.remote.ip() == remote.ip(),
             // A retry between the same two endpoints may get either: the first entry may have been reset.
             Mapping::AddressAndPortDependent => false,
         };
-        self.opened.iter().rev().find(|o| o.inside == inside && depends(o)).map(|o| o.external)
+        self.opened.iter().rev().filter(|o| o.inside == inside && depends(o)).map(|o| o.external).collect()
     }
 
     fn check_address(&self, opened: &Opened) -> Result<(), String> {
@@ -108,15 +110,15 @@ impl History<'_> {
         Ok(())
     }
 
-    fn check_reuse(&self, opened: &Opened, known: Option<SocketAddrV4>) -> Result<(), String> {
-        let Some(known) = known.filter(|known| *known != opened.external) else { return Ok(()) };
-        // Without memory of its own, the kernel leaves a mapping whose tuple somebody else has.
-        if !remembers_mappings(self.behavior) && self.clash(known, opened) {
+    fn check_reuse(&self, opened: &Opened, known: &[SocketAddrV4]) -> Result<(), String> {
+        let Some(last) = known.first().filter(|_| opened.fresh) else { return Ok(()) };
+        // Without memory of its own, the kernel looks at one mapping, and leaves it if somebody else has its tuple.
+        if !remembers_mappings(self.behavior) && known.iter().any(|known| self.clash(*known, opened)) {
             return Ok(());
         }
         let Opened { inside, remote, external, .. } = opened;
         Err(format!(
-            "mapping: {inside} went out as {external} towards {remote}, and as {known} before; declared is {}",
+            "mapping: {inside} went out as {external} towards {remote}, and as {last} before; declared is {}",
             self.behavior.mapping
         ))
     }
@@ -352,6 +354,21 @@ mod tests {
         assert_eq!(verdict(&nat, &[answered, out(5000, (2, 7), 6000)]), "fits");
         let elsewhere = verdict(&nat, &[known, answered, out(5000, (2, 8), 6000)]);
         assert!(elsewhere.starts_with("mapping: 10.0.0.2:5000 went out as 192.0.2.2:6000"), "{elsewhere}");
+    }
+
+    #[test]
+    fn who_had_to_leave_a_mapping_may_have_either_again() {
+        let nat = Behavior { unsolicited_syn: UnsolicitedSyn::Kernel, ..Behavior::port_preserving() };
+        let (stranger, target) = (endpoint([203, 0, 113, 2], 7), SocketAddrV4::new(WAN, 5000));
+        let answered = entry((stranger, target), (target, stranger));
+        let left = [out(5000, (1, 7), 5000), answered, out(5000, (2, 7), 6000)];
+        let then = |external: u16| verdict(&nat, &[&left[..], &[out(5000, (2, 8), external)]].concat());
+        assert_eq!([then(5000), then(6000)], ["fits", "fits"]);
+        assert!(
+            then(7000).starts_with("mapping: 10.0.0.2:5000 went out as 192.0.2.2:7000"),
+            "{}",
+            then(7000)
+        );
     }
 
     #[test]
