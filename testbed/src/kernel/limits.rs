@@ -28,3 +28,14 @@ pub fn raise_descriptor_limit() -> Result<u64> {
     }
     Ok(hard)
 }
+
+/// How many descriptors this process may have open now.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn descriptor_limit() -> Result<u64> {
+    let limits = getrlimit(Resource::RLIMIT_NOFILE);
+    let (soft, _) = limits
+        .map_err(|errno| Error::call("ask for the limit of open files", "getrlimit(RLIMIT_NOFILE)", errno))?;
+    Ok(soft)
+}

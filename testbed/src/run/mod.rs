@@ -18,6 +18,7 @@ mod programs;
 pub mod prove;
 mod queue;
 mod request;
+mod room;
 #[cfg(test)]
 pub(crate) mod scene;
 pub mod seed;

@@ -19,6 +19,7 @@ use crate::run::pool::Pool;
 use crate::run::prove::{Depth, Subject, prove};
 use crate::run::queue::{Queue, Task};
 use crate::run::request::{Cancel, Request, RunError};
+use crate::run::room;
 use crate::run::setting::{Ready, Setting};
 use crate::run::throttle::Throttle;
 use crate::run::verdict::{Finished, conclude};
@@ -37,16 +38,18 @@ struct Stage {
 /// # Errors
 /// When nothing can be run at all; what goes wrong later is told in the events.
 pub async fn run(
-    request: Request,
+    mut request: Request,
     mut cancel: Cancel,
     mut tell: impl FnMut(Event),
 ) -> Result<Ending, RunError> {
     let began = Instant::now();
+    let crowded = room::fit(&mut request);
     let ready = |cell| Ready::new(&request.suite, &request.catalogue, cell);
     let cells = request.cells.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
     let engine =
         WireEngine::start().map_err(|e| crate::kernel::Error::other("start the wires", e.to_string()))?;
     tell(Event::RunStarted(info(&request, &engine)));
+    crowded.map(Event::Warning).into_iter().for_each(&mut tell);
     let mut refused = tokio::select! {
         refused = prove_nats(&request, &cells, &mut tell) => refused,
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
