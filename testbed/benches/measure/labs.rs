@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use testbed::kernel::namespace::Namespace;
 use testbed::lab::nat_rules::{NatConfig, NatSite, render};
 use testbed::lab::{Lab, WireEngine};
 use testbed::model::catalogue::Catalogue;
@@ -67,25 +68,65 @@ fn config(lab: &Lab, node: &NodeName) -> NatConfig {
 pub(crate) fn build(table: &mut Table) {
     let builder = Builder::new();
     drop(builder.build());
-    let (mut built, mut dropped, mut plain, mut batch) = (vec![], vec![], vec![], vec![]);
-    for round in 0..LABS {
+    let idle = Idle::learn();
+    // While the kernel takes labs apart the next one waits for it. So all of a kind stand until the last is built, and the
+    // next kind begins when nothing is left of them.
+    let mut built = Vec::new();
+    let build = || {
         let start = Instant::now();
         let lab = builder.build();
         built.push(start.elapsed());
+        lab
+    };
+    let labs: Vec<Lab> = std::iter::repeat_with(build).take(LABS).collect();
+    let drop_one = |lab: Lab| {
         let start = Instant::now();
         drop(lab);
-        dropped.push(start.elapsed());
-        if round % PER_SCRIPT as usize == 0 {
-            plain.push(script("plain.sh"));
-            batch.push(script("batch.sh"));
-        }
-    }
+        start.elapsed()
+    };
+    let dropped: Vec<_> = labs.into_iter().map(drop_one).collect();
+    let scripts = |name: &str| -> Vec<_> {
+        let one = |_| {
+            idle.wait();
+            script(name)
+        };
+        (0..LABS / PER_SCRIPT as usize).map(one).collect()
+    };
+    let (plain, batch) = (scripts("plain.sh"), scripts("batch.sh"));
     let ours = table.add_times("lab of 5 nodes, 2 masquerade NATs, 2 wires: build", &built);
     table.add_times("the same: drop", &dropped);
     let by_commands = table.add_times("the same without wires, by single ip and nft commands: build", &plain);
     let by_batch = table.add_times("the same without wires, by ip -batch and nft -f: build", &batch);
     table.add("single commands against ours", "times", vec![by_commands / ours]);
     table.add("batches against ours", "times", vec![by_batch / ours]);
+}
+
+/// Whether the kernel has nothing to take apart: a namespace then takes as long as at the beginning.
+struct Idle(Duration);
+
+impl Idle {
+    const LOOKS: usize = 10;
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn learn() -> Self {
+        let mut times: Vec<_> = (0..Self::LOOKS).map(|_| namespace_time()).collect();
+        times.sort_unstable();
+        Self(times[Self::LOOKS / 2])
+    }
+
+    fn wait(&self) {
+        let start = Instant::now();
+        let is_idle = || (0..Self::LOOKS).all(|_| namespace_time() < self.0 * 3);
+        while !is_idle() && start.elapsed() < Self::PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn namespace_time() -> Duration {
+    let start = Instant::now();
+    drop(Namespace::new().expect("a namespace"));
+    start.elapsed()
 }
 
 /// Time per lab of a script that builds some, in a mount and network namespace of its own.

@@ -34,7 +34,12 @@ fn run(arguments: &[&str]) -> Results {
 
 pub(crate) fn trials(table: &mut Table) {
     for jobs in ["1", "4", "16", "32", "64"] {
-        let trials = if jobs == "1" { "10" } else { "100" };
+        // So many that the start of a run does not matter.
+        let trials = match jobs {
+            "1" => "20",
+            "4" => "100",
+            _ => "400",
+        };
         let mut arguments = vec!["classic", "--trials", trials, "--jobs", jobs];
         arguments.extend(PREDICTABLE);
         let rates = (0..3).map(|_| {
