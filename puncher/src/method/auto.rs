@@ -8,7 +8,8 @@
 //!    cannot be refused on one side, and the next round is `low-ttl`; then `listen`; then again, measured anew;
 //! 3. a NAT draws: `listen` (the other NAT may let any port in), then `low-port` (if measured to work), then `spray`.
 //!
-//! What an earlier method began goes on, so a later one never costs a chance.
+//! What an earlier method began goes on, so a later one never costs a chance. Nor does an earlier one: a few SYNs are left
+//! for `listen`, because few mappings may look like a rule although they were drawn.
 
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ use crate::socket::Refusal;
 
 /// The method's name.
 pub const NAME: &str = "auto";
+
+/// SYNs that are left for `listen` until it has been tried.
+const FOR_LISTEN: u32 = 3;
 
 /// What may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,13 +63,15 @@ pub struct Auto {
     tried: Vec<(Stage, Box<dyn Method>)>,
     both_fixed: bool,
     goes_on: bool,
+    /// SYNs that this side may still send.
+    left: u32,
 }
 
 impl Auto {
     /// What each method decides at random follows from the seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, tried: Vec::new(), both_fixed: false, goes_on: true }
+        Self { seed, tried: Vec::new(), both_fixed: false, goes_on: true, left: 0 }
     }
 
     fn stages(&self) -> Vec<Stage> {
@@ -79,6 +85,17 @@ impl Auto {
                 *action = Action::NextRoundIn(patience);
             }
         }
+    }
+
+    /// Drops the dials for which nothing would be left for `listen`.
+    fn spend(&mut self, actions: &mut Vec<Action>) {
+        let reserve = if self.stages().contains(&Stage::Listen) { 0 } else { FOR_LISTEN };
+        actions.retain(|action| {
+            let is_dial = matches!(action, Action::Dial(_));
+            let fits = !is_dial || self.left > reserve;
+            self.left -= u32::from(is_dial && fits);
+            fits
+        });
     }
 
     fn current(&mut self) -> Option<&mut Box<dyn Method>> {
@@ -135,6 +152,8 @@ impl Method for Auto {
         let mut actions = method.begin(view);
         self.tried.push((stage, method));
         self.goes_on = choose(view, &self.stages()).is_some();
+        self.left = view.own.syns;
+        self.spend(&mut actions);
         self.go_on(&mut actions);
         actions
     }
@@ -143,7 +162,7 @@ impl Method for Auto {
         let newest = self.tried.len().saturating_sub(1);
         let owner =
             self.tried.iter_mut().enumerate().rev().find(|(_, (stage, _))| stage.names().contains(&dial.by));
-        match owner {
+        let mut actions = match owner {
             Some((place, (_, method))) if place == newest => method.refused(dial, why),
             // An earlier round's: still right if no port has moved since, but it has no say in this round.
             Some((_, (_, method))) if self.both_fixed => {
@@ -152,11 +171,14 @@ impl Method for Auto {
                 actions
             }
             _ => Vec::new(),
-        }
+        };
+        self.spend(&mut actions);
+        actions
     }
 
     fn told(&mut self, note: Note) -> Vec<Action> {
         let mut actions = self.current().map_or_else(Vec::new, |method| method.told(note));
+        self.spend(&mut actions);
         self.go_on(&mut actions);
         actions
     }
@@ -178,6 +200,7 @@ impl Method for Auto {
 mod tests {
     use super::*;
     use crate::meeting::Role;
+    use crate::method::tests::dials;
     use crate::method::view::tests::{mirrored, view};
 
     const KEPT: &[u16] = &[5000, 5000];
@@ -228,6 +251,31 @@ mod tests {
         here.peer.observations = here.own.observations.clone();
         assert_eq!(choose(&here, &[]), Some(Stage::Private));
         assert_eq!(choose(&here, &[Stage::Private]), Some(Stage::Meet));
+    }
+
+    /// A NAT that draws from 64 ports gives the same one twice, or the next, once in so many times.
+    #[test]
+    fn what_looked_like_a_rule_leaves_enough_to_listen() {
+        for looks in [&[1082, 1082][..], &[1042, 1043]] {
+            let mut here = view(Role::B, looks, KEPT);
+            here.own.syns = 16;
+            let mut auto = Auto::new(1);
+            let mut dialled = dials(&auto.begin(&here));
+            let mut sent = dialled.len();
+            while let Some(dial) = dialled.pop() {
+                let again = dials(&auto.refused(dial, Refusal::Reset));
+                sent += again.len();
+                dialled.extend(again);
+            }
+            here.own.syns -= u32::try_from(sent).unwrap();
+            (here.round, here.own.refused) = (2, true);
+            sent += dials(&auto.begin(&here)).len() + dials(&auto.told(Note::Open)).len();
+            here.own.syns = 16 - u32::try_from(sent).unwrap();
+            here.round = 3;
+            let listening = dials(&auto.begin(&here));
+            assert!(listening.len() == 3 && listening[0].by == listen::NAME, "{looks:?}: {listening:?}");
+            assert!(here.own.syns >= FOR_LISTEN, "{looks:?}: {} left", here.own.syns);
+        }
     }
 
     #[test]

@@ -10,7 +10,9 @@
 //! Conditions: the listener's external port is known, and its NAT filters by address at most (EIF, ADF; or there is no
 //! NAT). Then the other NAT may draw its ports as it likes. Both sides listen and dial, as either NAT may be the one that
 //! lets the other in. Dials come from another port, because a SYN from the port that listens would be taken for the answer
-//! to the primer. Of a NAT that draws, the mapping towards the server is dialled: it may let anyone in. Cost: two SYNs a side.
+//! to the primer. Of a NAT that draws, the mapping towards the server is dialled: it may let anyone in. A SYN that came
+//! before the other's primer was dropped in silence, so the dial is made once more. Cost: two SYNs a side, three where the
+//! first dial was in vain.
 
 use std::time::Duration;
 
@@ -25,6 +27,9 @@ pub const NAME: &str = "listen";
 
 /// RFC 863: nothing is expected to listen here, and it is not the port the peer dials from.
 const DISCARD_PORT: u16 = 9;
+
+/// Trips until the dial is made once more: a stream takes three, and another to be agreed upon.
+const ONCE_MORE: u32 = 5;
 
 /// Listens, dials, or both.
 #[derive(Debug)]
@@ -72,6 +77,10 @@ impl Listen {
             // The primer first: behind a NAT that counts it has the port that the peer expects.
             Action::Dial(Dial::now(NAME, port, primer)),
             Action::Dial(Dial::now(NAME, 0, target)),
+            Action::Dial(Dial {
+                after: view.trips(ONCE_MORE, Duration::from_millis(15)),
+                ..Dial::now(NAME, 0, target)
+            }),
         ])
     }
 }
@@ -118,8 +127,17 @@ mod tests {
             assert!(listens(&actions));
             let dials = dials(&actions);
             let ends: Vec<_> = dials.iter().map(|dial| (dial.port, dial.remote.port())).collect();
-            assert_eq!(ends, [(5000, DISCARD_PORT), (0, peer)], "never a simultaneous open");
+            assert_eq!(ends, [(5000, DISCARD_PORT), (0, peer), (0, peer)], "never a simultaneous open");
         }
+    }
+
+    /// One side may start more than a trip before the other's primer has opened the way for it.
+    #[test]
+    fn a_dial_that_came_too_early_is_made_once_more() {
+        let here = view(Role::A, &[36424, 13999], &[6000, 6000]);
+        let dials = dials(&Listen::new(1).in_passing().begin(&here));
+        assert!(dials[1].after.is_zero());
+        assert_eq!(dials[2], Dial { after: here.trip * ONCE_MORE, ..dials[1] });
     }
 
     #[test]
