@@ -191,7 +191,7 @@ impl Ladder {
         }
         let lanes = ladder.lanes.len();
         let ways = || ladder.steps.iter().map(|step| &step.what);
-        if let Some(lane) = ways().flat_map(What::lanes).find(|lane| *lane >= lanes) {
+        if let Some(lane) = ways().flat_map(What::named).find(|lane| *lane >= lanes) {
             return Err(format!("it names the lane {lane}, and has {lanes}"));
         }
         match ways().find_map(What::stays) {
@@ -218,6 +218,14 @@ impl What {
             }
             Self::Talk { from, to, .. } => vec![*from, *to],
             Self::State { lane, .. } => vec![*lane],
+        }
+    }
+
+    /// Every lane that it names.
+    fn named(&self) -> Vec<usize> {
+        match self {
+            Self::Packet { legs, .. } => legs.iter().flat_map(|leg| [leg.from, leg.to]).collect(),
+            Self::Talk { .. } | Self::State { .. } => self.lanes(),
         }
     }
 
