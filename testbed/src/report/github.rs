@@ -6,26 +6,28 @@ use std::fmt::Write;
 use crate::report::plain::harmless;
 use crate::report::results::{CellDoc, OutcomeDoc, Results, VerdictDoc};
 
-/// GitHub shows so many annotations of a kind for a step, and drops the rest silently.
+/// GitHub shows so many annotations of a level for a step, and drops the rest silently.
 const SHOWN: usize = 10;
 
 /// All annotations, one a line; nothing when all is as expected.
 #[must_use]
 pub fn text(results: &Results) -> String {
-    let kinds =
-        [("error", VerdictDoc::Differs), ("error", VerdictDoc::Error), ("warning", VerdictDoc::Undecided)];
+    let levels: [(&str, &[VerdictDoc]); 2] =
+        [("error", &[VerdictDoc::Differs, VerdictDoc::Error]), ("warning", &[VerdictDoc::Undecided])];
     let mut out = String::new();
-    for (level, verdict) in kinds {
-        let cells: Vec<&CellDoc> = results.cells.iter().filter(|cell| cell.verdict() == verdict).collect();
+    for (level, verdicts) in levels {
+        let of = |verdict: VerdictDoc| results.cells.iter().filter(move |cell| cell.verdict() == verdict);
+        let cells: Vec<&CellDoc> = verdicts.iter().copied().flat_map(of).collect();
         let hidden = cells.len().saturating_sub(SHOWN);
         // The last one shown tells of those that are not.
         let shown = if hidden > 0 { SHOWN - 1 } else { SHOWN };
         for cell in cells.iter().take(shown) {
-            line(&mut out, level, &format!("{} {}", cell.id(), verdict.words()), &message(cell));
+            line(&mut out, level, &format!("{} {}", cell.id(), cell.verdict().words()), &message(cell));
         }
         if hidden > 0 {
             let more = cells.len() - shown;
-            let title = format!("{more} more cells: {}", verdict.words());
+            let words: Vec<&str> = verdicts.iter().map(|verdict| verdict.words()).collect();
+            let title = format!("{more} more cells: {}", words.join(" or "));
             line(&mut out, level, &title, "see the job summary");
         }
     }

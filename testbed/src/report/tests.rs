@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::model::event::Event;
 use crate::report::plain::HOSTILE;
-use crate::report::results::{CellDoc, EndingDoc, Results, Totals};
+use crate::report::results::{CellDoc, EndingDoc, Results, Totals, VerdictDoc};
 use crate::report::sample::{events, kernel_check, results};
 use crate::report::{collect, csv, folder, github, html, junit, markdown, schema, terminal};
 
@@ -259,4 +259,16 @@ fn annotations_are_one_line_each_and_cannot_be_forged() {
         text.lines().all(|line| line.starts_with("::error title=") || line.starts_with("::warning title="))
     );
     assert!(text.contains("100%25") && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn no_more_annotations_are_written_than_are_shown() {
+    let mut results = results();
+    let red = |cell: &&CellDoc| [VerdictDoc::Differs, VerdictDoc::Error].contains(&cell.verdict());
+    let some: Vec<CellDoc> = results.cells.iter().filter(red).cloned().collect();
+    assert!(some.len() >= 2, "a cell that differs and one that broke");
+    results.cells = some.iter().cycle().take(30).cloned().collect();
+    let text = github::text(&results);
+    assert_eq!(text.matches("::error ").count(), 10, "{text}");
+    assert!(text.contains("title=21 more cells%3A differs or error::"), "{text}");
 }

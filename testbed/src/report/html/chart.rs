@@ -4,16 +4,19 @@
 
 use std::fmt::Write;
 
-use crate::report::results::RateDoc;
+use crate::report::results::{QuantilesDoc, RateDoc};
 
-/// Width and height of a chart in its own units.
-const WIDTH: f64 = 480.0;
-const HEIGHT: f64 = 180.0;
+/// Width of a strip, and of a curve, which is shown as large as it is drawn: in a column of the page, or on a phone.
+const STRIP: f64 = 480.0;
+const CURVE: f64 = 330.0;
+/// Height of a curve.
+const HEIGHT: f64 = 150.0;
 /// Room for labels around the plot.
-const LEFT: f64 = 44.0;
-const RIGHT: f64 = 14.0;
+const LEFT: f64 = 48.0;
+const RIGHT: f64 = 18.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
+const PLOT: f64 = HEIGHT - TOP - BOTTOM;
 
 /// One point of a curve.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +27,8 @@ pub(super) struct Point {
     pub(super) observed: Option<RateDoc>,
     /// What theory says.
     pub(super) expected: Option<f64>,
+    /// How long the connections took, where there were any.
+    pub(super) established: Option<QuantilesDoc>,
 }
 
 /// Every value as a dot on a line from the smallest to the largest, and the median as a stroke.
@@ -33,9 +38,9 @@ pub(super) fn strip(values: &[f64]) -> Option<String> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (first, last) = (*sorted.first()?, *sorted.last()?);
-    let scale = Scale::new(first, last);
-    let mut out = open("times", 70.0);
-    let _ = write!(out, r#"<line class="axis" x1="{LEFT}" y1="50" x2="{}" y2="50"/>"#, WIDTH - RIGHT);
+    let scale = Scale::new(first, last, STRIP);
+    let mut out = open(STRIP, 70.0, "times");
+    let _ = write!(out, r#"<line class="axis" x1="{LEFT}" y1="50" x2="{}" y2="50"/>"#, STRIP - RIGHT);
     let mut stack: (i64, u32) = (i64::MIN, 0);
     for value in &sorted {
         let x = scale.x(*value);
@@ -54,67 +59,96 @@ pub(super) fn strip(values: &[f64]) -> Option<String> {
 }
 
 /// Rates with their intervals against a swept axis, with theory's line.
-pub(super) fn curve(points: &[Point], unit: &str) -> String {
-    let low = points.iter().map(|p| p.x).fold(f64::INFINITY, f64::min);
-    let high = points.iter().map(|p| p.x).fold(f64::NEG_INFINITY, f64::max);
-    let scale = Scale::new(low, high);
-    let y = |rate: f64| TOP + (1.0 - rate) * (HEIGHT - TOP - BOTTOM);
-    let mut out = open("success against the swept axis", HEIGHT);
+pub(super) fn rates(points: &[Point]) -> String {
+    let scale = Scale::along(points);
+    let y = |rate: f64| TOP + (1.0 - rate) * PLOT;
+    let mut out = open(CURVE, HEIGHT, "success against the swept axis");
     for rate in [0.0, 0.5, 1.0] {
-        let (y, percent) = (y(rate), rate * 100.0);
-        let _ = write!(
-            out,
-            r#"<line class="axis" x1="{LEFT}" y1="{y:.1}" x2="{:.1}" y2="{y:.1}"/>"#,
-            WIDTH - RIGHT
-        );
-        let _ = write!(
-            out,
-            r#"<text x="{}" y="{:.1}" text-anchor="end">{percent:.0} %</text>"#,
-            LEFT - 6.0,
-            y + 4.0
-        );
+        level(&mut out, y(rate), &format!("{:.0} %", rate * 100.0));
     }
     let theory =
         points.iter().filter_map(|p| p.expected.map(|rate| format!("{:.1},{:.1}", scale.x(p.x), y(rate))));
     let _ = write!(out, r#"<polyline class="theory" points="{}"/>"#, theory.collect::<Vec<_>>().join(" "));
     for point in points {
-        let Some(seen) = point.observed else { continue };
-        let x = scale.x(point.x);
-        let (low, high) = (y(seen.low), y(seen.high));
-        let _ =
-            write!(out, r#"<line class="whisker" x1="{x:.1}" y1="{low:.1}" x2="{x:.1}" y2="{high:.1}"/>"#);
-        let _ = write!(out, r#"<circle class="dot" cx="{x:.1}" cy="{:.1}" r="3.5"/>"#, y(seen.probability));
+        if let Some(seen) = point.observed {
+            dot(&mut out, scale.x(point.x), [seen.low, seen.probability, seen.high].map(y));
+        }
     }
-    for tick in scale.ticks() {
-        let _ = write!(
-            out,
-            r#"<text x="{:.1}" y="{}" text-anchor="middle">{}{unit}</text>"#,
-            scale.x(tick),
-            HEIGHT - 6.0,
-            number(tick)
-        );
-    }
+    scale.draw(&mut out);
     out + "</svg>"
 }
 
-fn open(label: &str, height: f64) -> String {
-    format!(r#"<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}">"#)
+/// Times until both ends were established against a swept axis: medians, from the shortest to the 95th of a hundred.
+/// `None` where too few points have any.
+pub(super) fn times(points: &[Point]) -> Option<String> {
+    let timed: Vec<_> = points.iter().filter_map(|p| Some((p.x, p.established?))).collect();
+    let most = timed.iter().map(|(_, q)| q.p95).fold(0.0, f64::max);
+    if timed.len() < 3 || most <= 0.0 {
+        return None;
+    }
+    let (scale, levels) = (Scale::along(points), Scale { low: 0.0, high: most, width: CURVE });
+    let y = |ms: f64| TOP + (1.0 - ms / most) * PLOT;
+    let mut out = open(CURVE, HEIGHT, "time against the swept axis");
+    for ms in levels.ticks() {
+        level(&mut out, y(ms), &format!("{} ms", number(ms)));
+    }
+    for (x, q) in timed {
+        dot(&mut out, scale.x(x), [q.min, q.median, q.p95].map(y));
+    }
+    scale.draw(&mut out);
+    Some(out + "</svg>")
+}
+
+/// A line across, with its value.
+fn level(out: &mut String, y: f64, value: &str) {
+    let _ =
+        write!(out, r#"<line class="axis" x1="{LEFT}" y1="{y:.1}" x2="{:.1}" y2="{y:.1}"/>"#, CURVE - RIGHT);
+    let _ = write!(out, r#"<text x="{}" y="{:.1}" text-anchor="end">{value}</text>"#, LEFT - 6.0, y + 4.0);
+}
+
+/// A value between two others.
+fn dot(out: &mut String, x: f64, [low, middle, high]: [f64; 3]) {
+    let _ = write!(out, r#"<line class="whisker" x1="{x:.1}" y1="{low:.1}" x2="{x:.1}" y2="{high:.1}"/>"#);
+    let _ = write!(out, r#"<circle class="dot" cx="{x:.1}" cy="{middle:.1}" r="3.5"/>"#);
+}
+
+fn open(width: f64, height: f64, label: &str) -> String {
+    format!(r#"<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">"#)
 }
 
 /// From values to places.
 struct Scale {
     low: f64,
     high: f64,
+    width: f64,
 }
 
 impl Scale {
     /// A scale over these values, with room around a single one.
-    fn new(low: f64, high: f64) -> Self {
-        if high > low { Self { low, high } } else { Self { low: low - 1.0, high: high + 1.0 } }
+    fn new(low: f64, high: f64, width: f64) -> Self {
+        let room = if high > low { 0.0 } else { (low.abs() / 1e3).max(1.0) };
+        Self { low: low - room, high: high + room, width }
+    }
+
+    /// The scale of the swept axis.
+    fn along(points: &[Point]) -> Self {
+        let low = points.iter().map(|p| p.x).fold(f64::INFINITY, f64::min);
+        let high = points.iter().map(|p| p.x).fold(f64::NEG_INFINITY, f64::max);
+        // An axis that begins near zero begins there.
+        let low = if (0.0..high / 2.0).contains(&low) { 0.0 } else { low };
+        Self::new(low, high, CURVE)
+    }
+
+    /// The values below a curve.
+    fn draw(&self, out: &mut String) {
+        for tick in self.ticks() {
+            let (x, y) = (self.x(tick), HEIGHT - 6.0);
+            let _ = write!(out, r#"<text x="{x:.1}" y="{y}" text-anchor="middle">{}</text>"#, number(tick));
+        }
     }
 
     fn x(&self, value: f64) -> f64 {
-        LEFT + (value - self.low) / (self.high - self.low) * (WIDTH - LEFT - RIGHT)
+        LEFT + (value - self.low) / (self.high - self.low) * (self.width - LEFT - RIGHT)
     }
 
     /// Round values, three to six of them.
@@ -146,10 +180,10 @@ mod tests {
     #[test]
     fn ticks_are_round_and_few() {
         for (low, high) in [(20.1, 22.4), (-50.0, 50.0), (0.0, 0.3), (3.0, 3.0), (0.0, 1e6)] {
-            let ticks = Scale::new(low, high).ticks();
+            let ticks = Scale::new(low, high, CURVE).ticks();
             assert!((2..=8).contains(&ticks.len()), "{low}..{high}: {ticks:?}");
         }
-        assert_eq!(Scale::new(-50.0, 50.0).ticks(), [-50.0, 0.0, 50.0]);
+        assert_eq!(Scale::new(-50.0, 50.0, CURVE).ticks(), [-50.0, 0.0, 50.0]);
         assert_eq!((number(0.25), number(-0.0), number(20.0)), ("0.25".into(), "0".into(), "20".into()));
     }
 
@@ -159,5 +193,17 @@ mod tests {
         let svg = strip(&[20.0, 20.1, 25.0]).expect("values");
         assert_eq!((svg.matches("<circle").count(), svg.matches("class=\"median\"").count()), (3, 1));
         assert!(strip(&[7.0]).is_some_and(|svg| !svg.contains("NaN")));
+    }
+    #[test]
+    fn times_are_drawn_where_there_are_enough() {
+        let q =
+            |median: f64| QuantilesDoc { min: median - 1.0, median, p95: median + 2.0, max: median + 3.0 };
+        let point =
+            |x: f64, time: Option<f64>| Point { x, observed: None, expected: None, established: time.map(q) };
+        let some = [point(0.0, Some(20.0)), point(10.0, None), point(20.0, Some(40.0))];
+        assert_eq!(times(&some), None);
+        let svg = times(&[&some[..], &[point(30.0, Some(60.0))]].concat()).expect("three times");
+        assert_eq!(svg.matches("<circle").count(), 3);
+        assert!(svg.contains(">60 ms<") && svg.contains(">30<") && !svg.contains("NaN"), "{svg}");
     }
 }

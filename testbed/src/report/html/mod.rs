@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::report::artefacts::CAPTURE;
 use crate::report::html::ladders::Drawn;
-use crate::report::html::sweep::Curve;
+use crate::report::html::sweep::Sweep;
 use crate::report::kept::is_inside;
 use crate::report::plain::harmless;
 use crate::report::results::{
@@ -50,7 +50,7 @@ struct Page<'a> {
     interrupted: bool,
     took: String,
     tables: Vec<Grid>,
-    curves: Vec<Curve>,
+    sweeps: Vec<Sweep>,
     cells: Vec<Detail>,
     proofs: Vec<Proof>,
 }
@@ -67,7 +67,7 @@ impl<'a> Page<'a> {
             interrupted: results.ending == EndingDoc::Interrupted,
             took: format!("{:.1} s", results.took_ms / 1e3),
             tables: tables(results).iter().map(|table| Grid::of(table, results)).collect(),
-            curves: sweep::curves(results),
+            sweeps: sweep::sweeps(results),
             cells: results
                 .punches()
                 .enumerate()
