@@ -73,7 +73,7 @@ pub fn key(name: &str, topology: &Topology) -> Option<AxisKey> {
 }
 
 /// The axes that every topology has.
-const COMMON: [AxisKey; 10] = [
+const COMMON: [AxisKey; 11] = [
     AxisKey::Method,
     AxisKey::Skew,
     AxisKey::Delay,
@@ -84,6 +84,7 @@ const COMMON: [AxisKey; 10] = [
     AxisKey::Reordering,
     AxisKey::Mtu,
     AxisKey::Trouble,
+    AxisKey::BudgetSyns,
 ];
 
 /// The most connections a second that a neighbour may open: more are not opened evenly.
@@ -120,6 +121,7 @@ pub fn check(key: &AxisKey, text: &str) -> Result<(), String> {
         AxisKey::Duplication | AxisKey::Reordering => quantity::probability(text).map(drop),
         AxisKey::Mtu => mtu(text).map(drop),
         AxisKey::Trouble => trouble(text).map(drop),
+        AxisKey::BudgetSyns => budget_syns(text).map(drop),
     }
 }
 
@@ -156,6 +158,15 @@ pub fn mtu(text: &str) -> Result<u32, String> {
         Ok(mtu @ 68..=1500) => Ok(mtu),
         _ => Err(format!("\"{text}\" is not an MTU from 68 to 1500 bytes")),
     }
+}
+
+/// Reads how many SYNs one side may spend.
+///
+/// # Errors
+/// A sentence that names the text.
+pub fn budget_syns(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("\"{text}\" is not a number of SYNs, at least 1"))
 }
 
 /// The values of a cell were checked when its suite was read; without the axis each is `None`.
@@ -212,6 +223,12 @@ impl Cell {
     #[must_use]
     pub fn mtu(&self) -> Option<u32> {
         mtu(self.value(&AxisKey::Mtu)?).ok()
+    }
+
+    /// SYNs that one side may spend.
+    #[must_use]
+    pub fn budget_syns(&self) -> Option<u32> {
+        budget_syns(self.value(&AxisKey::BudgetSyns)?).ok()
     }
 
     /// What goes wrong during the punch.

@@ -26,7 +26,7 @@ pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Option<Expec
         common: behaviors(&part.topology, cell, catalogue, &part.topology.path_to_core(&way.top))?,
         competing: [0, 0],
         method: cell.method(),
-        budget: part.budget,
+        budget: part.budget_of(cell),
         skew_ms: cell.skew().map_or(0.0, |skew| skew.as_secs_f64() * 1e3),
         trip: way.trip(&part.topology, cell.delay()),
     };

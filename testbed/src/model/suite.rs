@@ -89,6 +89,8 @@ pub enum AxisKey {
     Mtu,
     /// What goes wrong while both peers' first punching SYNs are on their way.
     Trouble,
+    /// The SYNs that one side may spend, instead of what the part says.
+    BudgetSyns,
 }
 
 /// What one side may spend in a trial. Theory uses these, never a program's own account.
@@ -220,6 +222,7 @@ impl fmt::Display for AxisKey {
             Self::Reordering => f.write_str("reordering"),
             Self::Mtu => f.write_str("mtu"),
             Self::Trouble => f.write_str("trouble"),
+            Self::BudgetSyns => f.write_str("budget-syns"),
         }
     }
 }
@@ -268,6 +271,12 @@ impl Suite {
 type Combination = Vec<(AxisKey, String)>;
 
 impl Part {
+    /// What one side may spend in a trial of this cell.
+    #[must_use]
+    pub fn budget_of(&self, cell: &Cell) -> Budget {
+        Budget { syns: cell.budget_syns().unwrap_or(self.budget.syns), ..self.budget }
+    }
+
     /// The product of the axes, the last axis varying fastest; what lies twice along unordered axes comes once.
     fn cells(&self, number: usize) -> Vec<Cell> {
         let mut combinations: Vec<Combination> = vec![Vec::new()];

@@ -323,7 +323,7 @@ impl Scene<'_> {
 
     /// The placeholders that are the same for every program of the trial.
     fn common_values(&self, key_file: &Path) -> Values {
-        let budget = self.part().budget;
+        let budget = self.part().budget_of(&self.ready.cell);
         Values::from([
             ("puncher", self.request.puncher.display().to_string()),
             ("rendezvous", RENDEZVOUS.to_string()),

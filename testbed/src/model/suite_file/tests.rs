@@ -56,6 +56,16 @@ fn the_axes_keep_the_order_of_the_file() {
 }
 
 #[test]
+fn a_cell_may_have_a_budget_of_its_own() {
+    let suite = parse_here(&GOOD.replace("loss = [0, 0.25]", "budget-syns = [8, 16]")).expect("a good suite");
+    let budgets: Vec<_> = suite.cells().iter().map(|cell| suite.part(cell).budget_of(cell)).collect();
+    assert_eq!(budgets[..2].iter().map(|b| b.syns).collect::<Vec<_>>(), [8, 16]);
+    assert!(budgets.iter().all(|budget| budget.deadline == Duration::from_secs(2)));
+    let suite = parse_here(GOOD).expect("a good suite");
+    assert!(suite.cells().iter().all(|cell| suite.part(cell).budget_of(cell).syns == 64));
+}
+
+#[test]
 fn low_ports_may_be_forbidden() {
     let low_ports = |text: &str| parse_here(text).expect("a good suite").parts[0].budget.low_ports;
     assert_eq!(low_ports(GOOD), LowPorts::Allowed);
@@ -103,6 +113,7 @@ fn each_problem_is_named_with_its_line() {
         ("trials = 5", "trials = 0", "t.toml:4: trials must be at least 1, not 0"),
         ("trials = 5", "trials = \"5\"", "t.toml:4: invalid type: string \"5\""),
         ("2s", "0s", "t.toml:5: \"0s\" must be longer than nothing"),
+        ("loss = [0, 0.25]", "budget-syns = [0]", "t.toml:13: \"0\" is not a number of SYNs, at least 1"),
         ("budget-syns = 64", "budget-syns = -1", "t.toml:6: budget-syns must be at least 1, not -1"),
         ("deadline", "dedline", "t.toml:5: unknown field \"dedline\""),
         ("\"pair\"", "\"pear\"", "t.toml:3: unknown topology \"pear\""),
