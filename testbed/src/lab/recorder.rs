@@ -14,8 +14,8 @@ use crate::kernel::readiness;
 use crate::model::evidence::CtEvent;
 use crate::model::topology::NodeName;
 
-/// How long events wait for others to be read with: one packet changes several entries, and each waking costs more than
-/// the reading. What an event tells is not when, but that: times come from the wires.
+/// How long events wait for others to be read with: one packet changes several entries, and one waking is
+/// enough for them. What an event tells is not when, but that: times come from the wires.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Reads the events of a node as they come.

@@ -22,8 +22,8 @@ pub(super) fn fit(request: &mut Request) -> Option<String> {
     })
 }
 
-/// A lab holds a namespace a node, three sockets a NAT and two a host, an ear a link; a trial has pipes of three programs,
-/// and some more while it starts them.
+/// A lab holds a namespace and two descriptors more for each node, and an ear for each link without a wire; a trial has pipes
+/// of three programs, and some more while it starts them.
 fn of_a_trial(topology: &Topology) -> u64 {
     4 * topology.nodes.len() as u64 + 10
 }

@@ -2,8 +2,8 @@
 //!
 //! It has one thread, two descriptors and buffers from before the fork. See the top of `process.rs` for why.
 //!
-//! A program's process shares the memory of its init until it is executed, and the init waits so long: copying even a
-//! small process costs more than all the rest of a start. Only a process that shares its memory with nobody may change
+//! A program's process shares the memory of its init until it is executed, and the init waits so long: nothing is copied
+//! that the next moment throws away. Only a process that shares its memory with nobody may change
 //! its clocks (time_namespaces(7)), so the init takes on those of the program, which inherits them.
 
 use std::ffi::{c_char, c_int, c_void};
