@@ -260,7 +260,7 @@ impl Driver<'_> {
         // A NAT with several addresses may use yet another one.
         let addresses =
             if addresses.len() > 1 { Vec::new() } else { [addresses, vec![*own.local.ip()]].concat() };
-        if let (Kind::Fixed, Some(external)) = (own.kind(), own.observed()) {
+        if let Some(external) = own.known_endpoint() {
             self.endpoints.external.insert(own.local.port(), external);
         }
         self.endpoints.addresses = addresses;

@@ -77,6 +77,16 @@ impl Side {
     pub fn observed(&self) -> Option<SocketAddrV4> {
         self.observations.first().map(|seen| seen.external)
     }
+
+    /// The same, if every destination must see that one. A NAT that draws from few ports, 64 for each host and fewer, gives
+    /// two equal ones by chance once in so many times: a port that is not the own one has to be seen three times.
+    #[must_use]
+    pub fn known_endpoint(&self) -> Option<SocketAddrV4> {
+        let (endpoint, port) = (self.observed()?, self.local.port());
+        let times = self.observations.iter().filter(|seen| seen.local.port() == port).count();
+        let sure = endpoint.port() == port || times >= 3;
+        (self.kind() == Kind::Fixed && sure).then_some(endpoint)
+    }
 }
 
 /// Both sides at the start of a round.
@@ -175,6 +185,15 @@ pub(crate) mod tests {
         assert_eq!(side(&[6000, 6000]).kind(), Kind::Fixed);
         assert_eq!(side(&[20000, 20001]).kind(), Kind::Counting);
         assert_eq!(side(&[20000, 50001]).kind(), Kind::Random);
+    }
+
+    #[test]
+    fn two_equal_mappings_of_a_drawn_port_may_be_chance() {
+        let known = |ports: &[u16]| side(ports).known_endpoint().map(|endpoint| endpoint.port());
+        assert_eq!(known(&[5000, 5000]), Some(5000), "its own port");
+        assert_eq!(known(&[6000, 6000]), None);
+        assert_eq!(known(&[6000, 6000, 6000]), Some(6000));
+        assert_eq!(known(&[6000, 6001, 6002]), None, "a port for each destination");
     }
 
     #[test]
