@@ -25,6 +25,6 @@ mod session;
 
 pub use command::{Capabilities, Command, Stdio, Terminal};
 pub use nursery::prepare;
-pub use session::{Init, Output, Place, Process};
+pub use session::{Init, Output, Place, Process, Share};
 
 pub(crate) use nursery::is_running as nursery_is_running;

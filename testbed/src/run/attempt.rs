@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::kernel::backlog;
 use crate::kernel::clock::ClockPair;
 use crate::kernel::error::{Error, Result};
+use crate::kernel::process::Share;
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::{Lab, Node};
 use crate::model::address_plan::{AddressPlan, LinkPlan, RENDEZVOUS, RENDEZVOUS_ALT};
@@ -56,6 +57,11 @@ struct Performance {
 
 /// The share of a peer's time that the other may be started late: a machine that takes longer tells nothing about NATs.
 const MOST_APART: u32 = 4;
+
+/// How long a program may have to wait for a processor in all, and how much longer for each time that it runs: one that
+/// sprays has work for a whole processor. What was measured is in docs/judging.md.
+const MOST_WAITED: Duration = Duration::from_millis(250);
+const WAITS_A_RUN: u32 = 4;
 
 /// The programs of a trial that were started.
 #[derive(Default)]
@@ -147,15 +153,19 @@ impl Scene<'_> {
             disturbed = disturb(lab, self.ready, self.seed) => disturbed.err().map(broken),
         };
         let took = began.elapsed();
-        fault = fault.or_else(|| self.starved(&cast, dropped));
-        if let Some(ordering) = ordering {
-            fault = fault.or(ordering.fault().await.map(|why| Cause::LabError.because(why)));
-        }
+        let out_of_order = match ordering {
+            Some(ordering) => ordering.fault().await.map(|why| Cause::LabError.because(why)),
+            None => None,
+        };
         // The last acknowledgments are still on their way: the evidence is complete when they have arrived.
         sleep_until(Instant::now() + self.ready.trip + SETTLE).await;
         let evidence = lab.evidence()?;
         lab.check_nat_programs().await?;
         lab.kill_all().await?;
+        fault = match fault {
+            None => self.starved(&mut cast, dropped).await?.or(out_of_order),
+            fault => fault,
+        };
         let end = |at: usize| Heard { end: cast.peers.get(at).map_or(End::Killed, Running::end) };
         let peers = [end(0), end(1)];
         let programs = cast.peers.into_iter().chain(cast.server).collect();
@@ -163,15 +173,31 @@ impl Scene<'_> {
     }
 
     /// What the machine had no time or no room for.
-    fn starved(&self, cast: &Cast, dropped: io::Result<u64>) -> Option<Failure> {
+    async fn starved(&self, cast: &mut Cast, dropped: io::Result<u64>) -> Result<Option<Failure>> {
+        let too_slow = |why: String| Ok(Some(Cause::MachineTooSlow.because(why)));
         if cast.apart > self.part().budget.deadline / MOST_APART {
-            let why = format!("peer b was started {:.1} s after peer a", cast.apart.as_secs_f64());
-            return Some(Cause::MachineTooSlow.because(why));
+            return too_slow(format!("peer b was started {:.1} s after peer a", cast.apart.as_secs_f64()));
+        }
+        for program in cast.peers.iter_mut().chain(&mut cast.server) {
+            let Share { ran, waited } = program.share().await?;
+            if waited > MOST_WAITED + WAITS_A_RUN * ran {
+                let (name, waited, ran) = (program.name(), waited.as_secs_f64(), ran.as_secs_f64());
+                return too_slow(format!(
+                    "{name} waited {waited:.2} s for a processor to run for {ran:.3} s"
+                ));
+            }
         }
         // Which trial's frames they were the kernel does not tell.
-        let count = backlog::dropped_by_all().ok()?.checked_sub(dropped.ok()?).filter(|count| *count > 0)?;
-        let why = format!("the kernel had no room for {count} frames (net.core.netdev_max_backlog)");
-        Some(Cause::MachineTooSlow.because(why))
+        let lost = backlog::dropped_by_all()
+            .ok()
+            .zip(dropped.ok())
+            .map_or(0, |(now, then)| now.saturating_sub(then));
+        if lost > 0 {
+            return too_slow(format!(
+                "the kernel had no room for {lost} frames (net.core.netdev_max_backlog)"
+            ));
+        }
+        Ok(None)
     }
 
     /// Starts the programs of the trial and waits until the peers have ended, or their time is up.

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::kernel::error::{Error, Result};
-use crate::kernel::process::{Capabilities, Command, Process};
+use crate::kernel::process::{Capabilities, Command, Process, Share};
 use crate::lab::Node;
 use crate::model::event::ProgramLog;
 use crate::model::suite::Claim;
@@ -130,6 +130,15 @@ impl Running {
             });
         }
         Ok(())
+    }
+
+    /// What it had of the processors, once it has ended.
+    pub(super) async fn share(&mut self) -> Result<Share> {
+        self.process.share().await
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// How it ended; killed, if it had not when it was last waited for.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use testbed::kernel::namespace::Namespace;
-use testbed::kernel::process::{Capabilities, Command, Init, Place, Process, Stdio, Terminal};
+use testbed::kernel::process::{Capabilities, Command, Init, Place, Process, Share, Stdio, Terminal};
 use testbed::kernel::time_namespace::TimeNamespace;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -257,6 +257,32 @@ async fn clocks_are_shifted_by_what_was_asked() {
     let shift = ahead.as_secs_f64();
     // The file has hundredths of seconds.
     assert!((before + shift - 0.02..=after + shift + 0.02).contains(&inside), "{before} {inside} {after}");
+}
+
+/// Two programs on one processor: while one runs, the other waits, and one that sleeps does neither.
+#[tokio::test]
+async fn it_is_known_how_long_a_program_waited_for_a_processor() {
+    let Some(ward) = Ward::new().await else { return };
+    let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).expect("a set");
+    let first = (0..nix::sched::CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap_or(false));
+    let busy = Command::new("taskset").args(["-c", &first.expect("a processor").to_string(), "sh", "-c"]);
+    let busy = busy.arg("while :; do :; done");
+    let mut programs = [ward.spawn(&busy).await, ward.spawn(&busy).await];
+    let mut asleep = ward.spawn(&Command::new("sleep").arg("60")).await;
+    let began = std::time::Instant::now();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let both_ran = began.elapsed();
+    ward.init.kill_all().await.expect("an init");
+    let most = began.elapsed() + PATIENCE;
+    let [mut all, one] = [Duration::ZERO, asleep.share().await.expect("it has ended").waited];
+    for program in &mut programs {
+        let Share { ran, waited } = program.share().await.expect("it has ended");
+        assert!(!ran.is_zero() && ran < most, "{ran:?}");
+        assert!(waited < most, "{waited:?}");
+        all += waited;
+    }
+    assert!(all >= both_ran / 2, "both together waited {all:?} of {both_ran:?}");
+    assert!(one < all, "one that slept waited {one:?}, those that worked {all:?}");
 }
 
 /// A process that is no child of ours, and whose end we wait for.

@@ -5,6 +5,10 @@
 //! A program's process shares the memory of its init until it is executed, and the init waits so long: nothing is copied
 //! that the next moment throws away. Only a process that shares its memory with nobody may change
 //! its clocks (time_namespaces(7)), so the init takes on those of the program, which inherits them.
+//!
+//! The kernel counts how long each program ran, and was ready to run and had no processor. The init reads that between the end of
+//! the program and the moment when nothing is left of it. It sees `/proc` as it was mounted, where programs have other
+//! numbers than in its own PID namespace; each tells its own before it is executed.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::RawFd;
@@ -29,6 +33,25 @@ pub(super) struct Buffers {
     message: Box<[u8]>,
     strings: Box<[*const c_char]>,
     stack: Box<[u8]>,
+    listed: Listed,
+}
+
+/// The programs that run, by their number here and their number in `/proc`. A lab has few; of more than there is room
+/// for, nobody knows what they had of the processors.
+struct Listed([(libc::pid_t, libc::pid_t); 64]);
+
+impl Listed {
+    fn add(&mut self, pid: libc::pid_t, in_proc: libc::pid_t) {
+        if let Some(free) = self.0.iter_mut().find(|entry| entry.0 == 0) {
+            *free = (pid, in_proc);
+        }
+    }
+
+    /// The number in `/proc` of a program that is not to be listed any longer.
+    fn take(&mut self, pid: libc::pid_t) -> Option<libc::pid_t> {
+        let entry = self.0.iter_mut().find(|entry| entry.0 == pid)?;
+        Some(std::mem::take(entry).1)
+    }
 }
 
 impl Buffers {
@@ -38,6 +61,7 @@ impl Buffers {
             message: vec![0; LONGEST + 1].into_boxed_slice(),
             strings: vec![null(); MOST_STRINGS + 2].into_boxed_slice(),
             stack: vec![0; STACK].into_boxed_slice(),
+            listed: Listed([(0, 0); 64]),
         }
     }
 }
@@ -56,7 +80,7 @@ pub(super) fn run(socket: RawFd, buffers: &mut Buffers) -> ! {
         let (message_waits, child_ended) = raw::wait_readable(SOCKET, ends);
         if child_ended {
             raw::take_signals(ends);
-            reap_all(Patience::None);
+            reap_all(Patience::None, &mut buffers.listed);
         }
         if message_waits {
             match raw::receive(SOCKET, &mut buffers.message[..LONGEST]) {
@@ -69,9 +93,11 @@ pub(super) fn run(socket: RawFd, buffers: &mut Buffers) -> ! {
 }
 
 /// Reports every child that has ended, until none is left or none has ended.
-fn reap_all(patience: Patience) {
-    while let Ok(Some((pid, status))) = raw::reap(patience) {
-        tell(Reply::Exited { pid, status });
+fn reap_all(patience: Patience, listed: &mut Listed) {
+    while let Ok(Some(pid)) = raw::ended(patience) {
+        let share = listed.take(pid).and_then(raw::share).unwrap_or_default();
+        let Ok(status) = raw::reap(pid) else { break };
+        tell(Reply::Exited { pid, status, share });
     }
 }
 
@@ -92,18 +118,18 @@ fn obey(message: &Received, buffers: &mut Buffers) {
             // SAFETY: takes no pointers.
             unsafe { libc::kill(-pid, signal) };
         }
-        Some(Request::Drain) => drain(),
+        Some(Request::Drain) => drain(&mut buffers.listed),
         _ => {}
     }
     message.descriptors.into_iter().for_each(raw::close);
 }
 
 /// Ends everything else in this PID namespace.
-fn drain() {
+fn drain(listed: &mut Listed) {
     // SAFETY: takes no pointers. From inside a PID namespace, -1 means everything in it but its init. A process that
     // forks at this moment has the signal pending and is refused, so no child escapes.
     unsafe { libc::kill(-1, libc::SIGKILL) };
-    reap_all(Patience::UntilOneEnds);
+    reap_all(Patience::UntilOneEnds, listed);
     tell(Reply::Drained);
 }
 
@@ -115,6 +141,8 @@ struct Birth<'a> {
     strings: &'a mut [*const c_char],
     /// Whether the init has the program's clocks.
     clocks: nix::Result<()>,
+    /// Its number in `/proc`, when it has found that out.
+    in_proc: Option<libc::pid_t>,
 }
 
 /// Starts a process for a program, and goes on when that has executed it or has failed and said why.
@@ -127,11 +155,13 @@ fn start(
         own if own < 0 => Ok(()),
         time => raw::set_clocks(time),
     };
-    let Buffers { message, strings, stack } = buffers;
-    let mut birth = Birth { spawn, descriptors, message, strings, clocks };
+    let Buffers { message, strings, stack, listed } = buffers;
+    let mut birth = Birth { spawn, descriptors, message, strings, clocks, in_proc: None };
     // SAFETY: this process has a single thread, which waits; the child makes plain system calls only, and `birth` is a
     // `Birth` that outlives them.
-    unsafe { raw::fork_sharing_memory(stack, born, (&raw mut birth).cast()) }
+    let pid = unsafe { raw::fork_sharing_memory(stack, born, (&raw mut birth).cast()) }?;
+    birth.in_proc.into_iter().for_each(|in_proc| listed.add(pid, in_proc));
+    Ok(pid)
 }
 
 /// What happens between fork and exec.
@@ -151,6 +181,7 @@ fn become_program(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fai
         |step: Step, result: c_int| Errno::result(result).map(drop).map_err(|errno| Failure { step, errno });
     let Birth { spawn, descriptors, clocks, .. } = *birth;
     let passed = |place: Passed| descriptors[place as usize];
+    birth.in_proc = raw::number_in_proc();
     raw::set_blocked_signals(&raw::signal_set(None));
     clocks.map_err(|errno| Failure { step: Step::Time, errno })?;
     let text = collect_strings(spawn, birth.message, birth.strings)

@@ -9,7 +9,7 @@ pub(super) const LONGEST: usize = 160 * 1024;
 pub(super) const REQUEST: usize = 40;
 
 /// Bytes of a reply.
-pub(super) const REPLY: usize = 12;
+pub(super) const REPLY: usize = 20;
 
 /// The most descriptors that come with a message.
 pub(super) const DESCRIPTORS: usize = 6;
@@ -56,6 +56,15 @@ pub(super) enum Passed {
     Time = 5,
 }
 
+/// What the first thread of a program had of the processors, in microseconds; both are 0 where nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Share {
+    /// How long it ran.
+    pub(super) ran: u32,
+    /// How long it was ready to run and had none.
+    pub(super) waited: u32,
+}
+
 /// What an init, or the nursery before it, tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -73,6 +82,8 @@ pub(super) enum Reply {
         pid: i32,
         /// As wait(2) tells it.
         status: i32,
+        /// What it had of the processors.
+        share: Share,
     },
     /// Nothing is left.
     Drained,
@@ -174,15 +185,16 @@ impl Request {
 
 impl Reply {
     pub(super) fn encode(self) -> [u8; REPLY] {
-        let (kind, first, second) = match self {
-            Self::Born(pid) => (1, pid, 0),
-            Self::Stillborn(errno) => (2, errno as i32, 0),
-            Self::Started(pid) => (3, pid, 0),
-            Self::NotStarted(errno) => (4, errno as i32, 0),
-            Self::Exited { pid, status } => (5, pid, status),
-            Self::Drained => (6, 0, 0),
+        let none = Share::default();
+        let (kind, first, second, share) = match self {
+            Self::Born(pid) => (1, pid, 0, none),
+            Self::Stillborn(errno) => (2, errno as i32, 0, none),
+            Self::Started(pid) => (3, pid, 0, none),
+            Self::NotStarted(errno) => (4, errno as i32, 0, none),
+            Self::Exited { pid, status, share } => (5, pid, status, share),
+            Self::Drained => (6, 0, 0, none),
         };
-        words(&[kind, first.cast_unsigned(), second.cast_unsigned()])
+        words(&[kind, first.cast_unsigned(), second.cast_unsigned(), share.ran, share.waited])
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -192,7 +204,10 @@ impl Reply {
             2 => Some(Self::Stillborn(Errno::from_raw(first))),
             3 => Some(Self::Started(first)),
             4 => Some(Self::NotStarted(Errno::from_raw(first))),
-            5 => Some(Self::Exited { pid: first, status: second }),
+            5 => {
+                let share = Share { ran: word(bytes, 3), waited: word(bytes, 4) };
+                Some(Self::Exited { pid: first, status: second, share })
+            }
             6 => Some(Self::Drained),
             _ => None,
         }
@@ -233,7 +248,7 @@ mod tests {
             Reply::Stillborn(Errno::ENOSPC),
             Reply::Started(2),
             Reply::NotStarted(Errno::EAGAIN),
-            Reply::Exited { pid: 3, status: -1 },
+            Reply::Exited { pid: 3, status: -1, share: Share { ran: 70_000, waited: u32::MAX } },
             Reply::Drained,
         ] {
             assert_eq!(Reply::decode(&reply.encode()), Some(reply));

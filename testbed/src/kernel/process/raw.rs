@@ -8,7 +8,7 @@ use std::ptr::{null, null_mut};
 
 use nix::errno::Errno;
 
-use super::protocol::DESCRIPTORS;
+use super::protocol::{DESCRIPTORS, Share};
 
 /// The end of a process that has nothing to clean up.
 pub(super) fn exit(code: i32) -> ! {
@@ -252,20 +252,82 @@ pub(super) enum Patience {
     UntilOneEnds,
 }
 
-/// Reaps one child, if one has ended: its number and status.
-pub(super) fn reap(patience: Patience) -> nix::Result<Option<(libc::pid_t, libc::c_int)>> {
-    let options = match patience {
-        Patience::None => libc::WNOHANG,
-        Patience::UntilOneEnds => 0,
-    };
+/// A child that has ended, if there is one. It is still to be reaped.
+pub(super) fn ended(patience: Patience) -> nix::Result<Option<libc::pid_t>> {
+    let options = libc::WEXITED
+        | libc::WNOWAIT
+        | match patience {
+            Patience::None => libc::WNOHANG,
+            Patience::UntilOneEnds => 0,
+        };
+    // SAFETY: plain numbers, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { zeroed() };
+    loop {
+        // SAFETY: `info` outlives the call.
+        match Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) }) {
+            Err(Errno::EINTR) => {}
+            // SAFETY: of a child that has ended the kernel writes its number, and of none it leaves what was there.
+            result => return result.map(|_| Some(unsafe { info.si_pid() }).filter(|pid| *pid > 0)),
+        }
+    }
+}
+
+/// Reaps a child that has ended: its status.
+pub(super) fn reap(child: libc::pid_t) -> nix::Result<libc::c_int> {
     let mut status = 0;
     loop {
         // SAFETY: `status` outlives the call.
-        match Errno::result(unsafe { libc::waitpid(-1, &raw mut status, options) }) {
+        match Errno::result(unsafe { libc::waitpid(child, &raw mut status, 0) }) {
             Err(Errno::EINTR) => {}
-            result => return result.map(|pid| (pid > 0).then_some((pid, status))),
+            result => return result.map(|_| status),
         }
     }
+}
+
+/// The number of this process where `/proc` was mounted, if it can be seen there.
+pub(super) fn number_in_proc() -> Option<libc::pid_t> {
+    let mut text = [0u8; 16];
+    // SAFETY: the path ends in a zero byte, and the buffer is valid for the length beside it.
+    let length = unsafe { libc::readlink(c"/proc/self".as_ptr(), text.as_mut_ptr().cast(), text.len()) };
+    leading_number(text.get(..usize::try_from(length).ok()?)?).and_then(|number| number.try_into().ok())
+}
+
+/// What the first thread of a process had of the processors: the first two numbers of its `schedstat`
+/// (Documentation/scheduler/sched-stats.rst). Both are 0 where the kernel does not count.
+pub(super) fn share(in_proc: libc::pid_t) -> Option<Share> {
+    const BEFORE: &[u8] = b"/proc/";
+    const AFTER: &[u8] = b"/schedstat\0";
+    let mut path = [0u8; 32];
+    let mut digits = [0u8; 10];
+    let mut rest = u32::try_from(in_proc).ok()?;
+    let mut first = digits.len();
+    while first == digits.len() || rest > 0 {
+        first -= 1;
+        *digits.get_mut(first)? = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let parts = BEFORE.iter().chain(digits.get(first..)?).chain(AFTER);
+    path.iter_mut().zip(parts).for_each(|(place, byte)| *place = *byte);
+    // SAFETY: the path ends in a zero byte.
+    let file = Errno::result(unsafe { libc::open(path.as_ptr().cast(), libc::O_RDONLY) }).ok()?;
+    let mut text = [0u8; 64];
+    // SAFETY: the pointer is valid for the length beside it.
+    let length = unsafe { libc::read(file, text.as_mut_ptr().cast(), text.len()) };
+    close(file);
+    let text = text.get(..usize::try_from(length).ok()?)?;
+    let second = text.iter().position(|byte| *byte == b' ')? + 1;
+    let us = |text| Some(u32::try_from(leading_number(text)? / 1000).unwrap_or(u32::MAX));
+    Some(Share { ran: us(text)?, waited: us(text.get(second..)?)? })
+}
+
+/// The number that a text begins with.
+fn leading_number(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    let mut number = None;
+    for digit in digits {
+        number = Some(number.unwrap_or(0u64).checked_mul(10)?.checked_add(u64::from(digit - b'0'))?);
+    }
+    number
 }
 
 /// Names this process for ps(1).

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::command::{Command, Stdio};
-use super::protocol::{Failure, REPLY, Reply, Request};
+use super::protocol::{self, Failure, REPLY, Reply, Request};
 use super::{nursery, raw};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Namespace;
@@ -50,8 +51,8 @@ pub struct Place<'a> {
 pub struct Process {
     name: String,
     pid: i32,
-    status: Option<ExitStatus>,
-    ended: oneshot::Receiver<ExitStatus>,
+    end: Option<Ended>,
+    ended: oneshot::Receiver<Ended>,
     init: Weak<Shared>,
     /// Its standard input, if piped.
     pub stdin: Option<pipe::Sender>,
@@ -72,6 +73,22 @@ pub struct Output {
     pub stderr: Vec<u8>,
 }
 
+/// What is left of a program.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    status: ExitStatus,
+    share: Share,
+}
+
+/// What the first thread of a program had of the processors, as `/proc/PID/schedstat` tells; zero where the kernel does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Share {
+    /// How long it ran.
+    pub ran: Duration,
+    /// How long it was ready to run and had no processor.
+    pub waited: Duration,
+}
+
 #[derive(Debug)]
 struct Shared {
     socket: AsyncFd<OwnedFd>,
@@ -83,13 +100,13 @@ struct Shared {
 struct Waiting {
     birth: Option<oneshot::Sender<nix::Result<i32>>>,
     starts: VecDeque<oneshot::Sender<nix::Result<Started>>>,
-    running: HashMap<i32, oneshot::Sender<ExitStatus>>,
+    running: HashMap<i32, oneshot::Sender<Ended>>,
     drains: VecDeque<oneshot::Sender<()>>,
     gone: bool,
 }
 
 /// A forked program: its number in the init's namespace, and how one learns that it ended.
-type Started = (i32, oneshot::Receiver<ExitStatus>);
+type Started = (i32, oneshot::Receiver<Ended>);
 
 impl Init {
     /// Starts an init; nothing runs under it yet.
@@ -148,7 +165,7 @@ impl Init {
         let as_sender = |end| if let Some(End::Sender(pipe)) = end { Some(pipe) } else { None };
         let as_receiver = |end| if let Some(End::Receiver(pipe)) = end { Some(pipe) } else { None };
         let (stdin, stdout, stderr) = (as_sender(stdin), as_receiver(stdout), as_receiver(stderr));
-        Ok(Process { name: command.name(), pid, status: None, ended, init, stdin, stdout, stderr })
+        Ok(Process { name: command.name(), pid, end: None, ended, init, stdin, stdout, stderr })
     }
 
     /// Ends everything under this init, grandchildren and daemons too, and waits until nothing is left.
@@ -242,10 +259,12 @@ impl Waiting {
                 drop(self.starts.pop_front().map(|start| start.send(Ok((pid, receiver)))));
             }
             Reply::NotStarted(errno) => drop(self.starts.pop_front().map(|start| start.send(Err(errno)))),
-            Reply::Exited { pid, status } => {
+            Reply::Exited { pid, status, share: protocol::Share { ran, waited } } => {
+                let [ran, waited] = [ran, waited].map(|us| Duration::from_micros(us.into()));
+                let end = Ended { status: ExitStatus::from_raw(status), share: Share { ran, waited } };
                 // Orphans of programs are reaped, too; nobody waits for those.
                 let waiter = self.running.remove(&pid);
-                let _ = waiter.map(|waiter| waiter.send(ExitStatus::from_raw(status)));
+                let _ = waiter.map(|waiter| waiter.send(end));
             }
             Reply::Drained => drop(self.drains.pop_front().map(|drain| drain.send(()))),
         }
@@ -270,12 +289,24 @@ impl Process {
     /// # Errors
     /// When the lab is gone.
     pub async fn wait(&mut self) -> Result<ExitStatus> {
-        if let Some(status) = self.status {
-            return Ok(status);
+        self.end().await.map(|end| end.status)
+    }
+
+    /// Waits until it ends, and says what it had of the processors.
+    ///
+    /// # Errors
+    /// When the lab is gone.
+    pub async fn share(&mut self) -> Result<Share> {
+        self.end().await.map(|end| end.share)
+    }
+
+    async fn end(&mut self) -> Result<Ended> {
+        if let Some(end) = self.end {
+            return Ok(end);
         }
-        let status = (&mut self.ended).await.map_err(|_| gone(format!("wait for \"{}\"", self.name)))?;
-        self.status = Some(status);
-        Ok(status)
+        let end = (&mut self.ended).await.map_err(|_| gone(format!("wait for \"{}\"", self.name)))?;
+        self.end = Some(end);
+        Ok(end)
     }
 
     /// Reads what it says until it ends.

@@ -2,7 +2,7 @@
 
 use testbed::model::cause::Cause;
 
-use super::{act, all_are_proved, all_have, program, provoked, repeats, suite, trials};
+use super::{Kept, act, all_are_proved, all_have, all_trials, program, provoked, repeats, suite, trials};
 use crate::lab::lab_is_possible;
 
 const PLAIN: [&str; 2] = ["port-preserving", "port-preserving"];
@@ -101,6 +101,22 @@ fn program_crashed() {
 fn program_lied() {
     if lab_is_possible() {
         all_have(&act(PLAIN, ["dial; at 300; fail", "at 300; pass"], ""), Cause::ProgramLied);
+    }
+}
+
+/// Played again each time, and an error in the end: nothing is said of the NATs.
+#[test]
+fn a_program_without_a_processor() {
+    if lab_is_possible() {
+        let starved = program("starved.py");
+        let rest = format!(
+            "deadline = \"1s\"\n[axes]\nmethod = [\"none\"]\n[program]\npeer = [\"/usr/bin/python3\", \"{starved}\"]\n"
+        );
+        let (suite, catalogue) = suite(PLAIN, 1, &rest);
+        let kept = all_trials(suite, catalogue);
+        all_have(&kept, Cause::MachineTooSlow);
+        let said = |kept: &Kept| format!("{:?}", kept.trial.outcome);
+        assert!(kept.iter().all(|kept| said(kept).contains("for a processor")), "{}", said(&kept[0]));
     }
 }
 
