@@ -8,7 +8,7 @@ use crate::kernel::packet_socket::PacketSocket;
 use crate::lab::handle::Lab;
 use crate::lab::wire::{Tap, TapLimits, TapSpec, WireEngine, WireError};
 use crate::model::address_plan::LinkPlan;
-use crate::model::evidence::{Direction, Evidence};
+use crate::model::evidence::Direction;
 
 /// Ears on all bare links of a lab.
 #[derive(Debug)]
@@ -32,26 +32,9 @@ impl Capture {
         Ok(Self { taps })
     }
 
-    /// Forgets what was heard.
-    ///
-    /// # Errors
-    /// When the wire engine has ended.
-    pub fn begin_epoch(&self) -> Result<()> {
-        self.taps.iter().try_for_each(|tap| tap.begin_epoch().map_err(ended))
-    }
-
-    /// Adds what was heard since it was last asked to what the rest of the lab saw.
-    ///
-    /// # Errors
-    /// When the wire engine has ended.
-    pub fn add_to(&self, evidence: &mut Evidence) -> Result<()> {
-        for tap in &self.taps {
-            let tapped = tap.take_frames().map_err(ended)?;
-            evidence.frames.extend(tapped.frames);
-            evidence.lost.extend(tapped.lost);
-        }
-        evidence.frames.sort_by_key(|frame| frame.entered);
-        Ok(())
+    /// The ears.
+    pub(super) fn taps(&self) -> &[Tap] {
+        &self.taps
     }
 }
 

@@ -10,7 +10,7 @@ use crate::lab::capture::Capture;
 use crate::lab::ground::BuildTimes;
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::node::Node;
-use crate::lab::wire::{TapLimits, Wire, WireEngine, WireError};
+use crate::lab::wire::{Stations, TapLimits, Wire, WireEngine, WireError};
 use crate::model::address_plan::AddressPlan;
 use crate::model::conditions::LinkConditions;
 use crate::model::evidence::Evidence;
@@ -139,11 +139,11 @@ impl Lab {
     /// # Errors
     /// When the wire engine has ended.
     pub fn set_conditions(&self, change: impl Fn(u16, LinkConditions) -> LinkConditions) -> Result<()> {
-        for (link, wire) in &self.wires {
+        let changed = self.wires.iter().map(|(link, wire)| {
             let planned = self.plan.links[usize::from(*link)].wire.unwrap_or_default();
-            wire.set_conditions(change(*link, planned)).map_err(ended)?;
-        }
-        Ok(())
+            (wire, change(*link, planned))
+        });
+        Wire::set_all_conditions(changed.collect()).map_err(ended)
     }
 
     /// Ends all programs and connections, takes everything off the wires, forgets all mappings and begins a new epoch.
@@ -155,14 +155,15 @@ impl Lab {
         // In this order: ending a connection sends a reset, which must not survive on a wire or come to a NAT that has
         // forgotten already.
         self.nodes.values().try_for_each(Node::end_connections)?;
-        for wire in self.wires.values() {
-            wire.begin_epoch(seed).map_err(ended)?;
-        }
-        self.ears.as_ref().map_or(Ok(()), Capture::begin_epoch)?;
+        self.stations().begin_epoch(seed).map_err(ended)?;
         for node in self.nodes.values() {
             node.renew().await?;
         }
         self.evidence().map(drop)
+    }
+
+    fn stations(&self) -> Stations<'_> {
+        Stations::new(self.wires.values(), self.ears.iter().flat_map(Capture::taps))
     }
 
     /// Ends all programs of the lab and waits until the last is gone.
@@ -179,8 +180,7 @@ impl Lab {
     /// When the wire engine has ended.
     pub fn evidence(&self) -> Result<Evidence> {
         let mut evidence = Evidence::default();
-        for wire in self.wires.values() {
-            let tapped = wire.take_frames().map_err(ended)?;
+        for tapped in self.stations().take_frames().map_err(ended)? {
             evidence.frames.extend(tapped.frames);
             evidence.lost.extend(tapped.lost);
         }
@@ -190,9 +190,6 @@ impl Lab {
                 evidence.conntrack.extend(events);
                 evidence.lost.extend(lost);
             }
-        }
-        if let Some(ears) = &self.ears {
-            ears.add_to(&mut evidence)?;
         }
         evidence.frames.sort_by_key(|f| f.entered);
         evidence.conntrack.sort_by_key(|e| e.at);

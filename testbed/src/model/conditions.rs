@@ -28,6 +28,12 @@ impl Conditions {
         Self { delay, jitter: Duration::ZERO, loss: 0.0, duplication: 0.0, reordering: 0.0, rate: None }
     }
 
+    /// The least time that a frame takes, where some overtake others.
+    #[must_use]
+    pub fn shortest(&self) -> Duration {
+        if self.reordering > 0.0 { Duration::ZERO } else { self.delay }
+    }
+
     /// Its delay, or the one that takes its place: a link that takes no time is only there to be watched, and stays so.
     #[must_use]
     pub fn delay_or(&self, other: Option<Duration>) -> Duration {

@@ -46,6 +46,11 @@ impl Channel {
         self.conditions = conditions;
     }
 
+    /// The least time that a frame which enters now takes.
+    pub(super) fn shortest(&self) -> Nanos {
+        nanos(self.conditions.shortest())
+    }
+
     /// New luck, and an empty queue.
     pub(super) fn restart(&mut self, seed: u64, link: u16, direction: Direction) {
         self.draws = draws(seed, link, direction);

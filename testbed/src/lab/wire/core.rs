@@ -13,13 +13,18 @@ use crate::lab::wire::listener::Listener;
 use crate::lab::wire::port::{FLOOD, Port};
 use crate::lab::wire::queue::Queue;
 use crate::lab::wire::tap::Tapped;
+use crate::model::conditions::LinkConditions;
 use crate::model::evidence::Nanos;
 
 /// Frames taken from one socket, and frames delivered, before the others get their turn.
 const TURN: usize = 64;
 
-/// How long frames that are only recorded wait for others to be read with. When they passed, the kernel has noted.
-const EAR_PAUSE: Nanos = 2_000_000;
+/// How long frames for which there is no hurry wait for others to be read with: those that are only recorded, and those
+/// that will be on their wire for some time. When they passed, the kernel has noted.
+const PAUSE: Nanos = 2_000_000;
+
+/// A frame that takes so long is in no hurry: there is half of it left when it has been read.
+const NO_HURRY: Nanos = 2 * PAUSE;
 
 /// A request, carried out between two rounds.
 pub(super) type Request = Box<dyn FnOnce(&mut Core) + Send>;
@@ -32,8 +37,10 @@ pub(super) struct Core {
     lines: HashMap<u64, Line>,
     listeners: HashMap<u64, Listener>,
     queue: Queue,
-    /// When the listeners are to be read next, if any has something.
-    ears_due: Option<Nanos>,
+    /// When what is in no hurry is to be read next, if there is something.
+    patient_due: Option<Nanos>,
+    /// Sockets of which more was there than a turn allows.
+    unfinished: Vec<u64>,
     buffer: Box<[u8]>,
     clocks: ClockPair,
     closer: Closer,
@@ -45,7 +52,16 @@ pub(super) struct Core {
 #[derive(Debug)]
 struct JunctionPort {
     port: Port,
+    /// Whether no wire of it carries a frame so soon that its socket must be read at once.
+    patient: bool,
     ends: HashMap<u32, (u64, End)>,
+}
+
+/// Whether a socket may have more after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    Perhaps,
 }
 
 impl Core {
@@ -56,7 +72,8 @@ impl Core {
             lines: HashMap::new(),
             listeners: HashMap::new(),
             queue: Queue::default(),
-            ears_due: None,
+            patient_due: None,
+            unfinished: Vec::new(),
             buffer: vec![0; LARGEST_FRAME].into(),
             clocks: ClockPair::read(),
             closer,
@@ -74,7 +91,9 @@ impl Core {
                 return;
             }
             for &id in &ready {
-                self.receive(id, TURN);
+                if self.receive(id, TURN) == Left::Perhaps {
+                    self.unfinished.push(id);
+                }
             }
             for request in requests.try_iter() {
                 request(&mut self);
@@ -86,16 +105,19 @@ impl Core {
     /// Waits until there is something to do, and says which sockets have frames for which it is time, those first whose
     /// frames are carried on.
     fn wait(&mut self, ready: &mut Vec<u64>) -> std::io::Result<()> {
-        let until = self.queue.next_due().into_iter().chain(self.ears_due).min();
+        let at_once = (!self.unfinished.is_empty()).then_some(0);
+        let until = self.queue.next_due().into_iter().chain(self.patient_due).chain(at_once).min();
         let heard = self.poller.wait(until, ready)?;
         self.clocks = ClockPair::read();
+        let now = clock::monotonic();
         if heard {
-            self.ears_due = Some(clock::monotonic() + EAR_PAUSE);
+            self.patient_due = Some(now + PAUSE);
         }
-        if self.ears_due.is_some_and(|due| due <= clock::monotonic()) {
-            self.ears_due = None;
+        if self.patient_due.is_some_and(|due| due <= now) {
+            self.patient_due = None;
             self.poller.patient(ready)?;
         }
+        ready.append(&mut self.unfinished);
         Ok(())
     }
 
@@ -111,12 +133,12 @@ impl Core {
     }
 
     /// Takes in up to `limit` frames that wait at a junction or a tap.
-    fn receive(&mut self, id: u64, limit: usize) {
+    fn receive(&mut self, id: u64, limit: usize) -> Left {
         let (buffer, clocks) = (&mut self.buffer, self.clocks);
         if let Some(listener) = self.listeners.get_mut(&id) {
             return listener.receive(limit, buffer, clocks);
         }
-        let Some(JunctionPort { port, ends }) = self.junctions.get_mut(&id) else { return };
+        let Some(JunctionPort { port, ends, .. }) = self.junctions.get_mut(&id) else { return Left::Nothing };
         for _ in 0..limit {
             match port.receive(buffer, clocks) {
                 Ok(Some((stamped, received))) => {
@@ -124,7 +146,7 @@ impl Core {
                     let Some(line) = self.lines.get_mut(line) else { continue };
                     line.enter(*end, stamped, &received, &buffer[..received.kept], &mut self.queue);
                 }
-                Ok(None) => return,
+                Ok(None) => return Left::Nothing,
                 // Nobody knows whose frame that was.
                 Err(why) => {
                     let concerned = self.lines.values_mut().filter(|line| line.junction == id);
@@ -132,6 +154,7 @@ impl Core {
                 }
             }
         }
+        Left::Perhaps
     }
 
     fn deliver(&mut self) {
@@ -147,15 +170,49 @@ impl Core {
     pub(super) fn add_junction(&mut self, socket: PacketSocket) -> std::io::Result<u64> {
         let id = self.new_id();
         self.poller.add(&socket, id)?;
-        self.junctions.insert(id, JunctionPort { port: Port::new(socket), ends: HashMap::new() });
+        let junction = JunctionPort { port: Port::new(socket), patient: false, ends: HashMap::new() };
+        self.junctions.insert(id, junction);
         Ok(id)
     }
 
     pub(super) fn add_line(&mut self, line: Line) {
-        if let Some(junction) = self.junctions.get_mut(&line.junction) {
+        let junction = line.junction;
+        if let Some(junction) = self.junctions.get_mut(&junction) {
             junction.ends.extend(End::BOTH.map(|end| (line.device(end), (line.id, end))));
         }
         self.lines.insert(line.id, line);
+        self.set_patience(junction);
+    }
+
+    /// For the frames that enter from now on; `None` when there is no such wire any more.
+    pub(super) fn set_conditions(&mut self, id: u64, conditions: LinkConditions) -> Option<()> {
+        let line = self.line(id)?;
+        line.set_conditions(conditions);
+        let junction = line.junction;
+        self.set_patience(junction);
+        Some(())
+    }
+
+    /// Has the socket of a junction read at once or in time, as its wires demand.
+    fn set_patience(&mut self, id: u64) {
+        let Some(junction) = self.junctions.get_mut(&id) else { return };
+        let mut lines = junction.ends.values().filter_map(|(line, _)| self.lines.get(line));
+        let patient = lines.all(|line| line.shortest() >= NO_HURRY);
+        if patient == junction.patient {
+            return;
+        }
+        let socket = &junction.port.socket;
+        let changed = if patient {
+            self.poller.remove(socket).and_then(|()| self.poller.add_patient(socket, id))
+        } else {
+            self.poller.remove_patient(socket).and_then(|()| self.poller.add(socket, id))
+        };
+        junction.patient = patient;
+        if let Err(why) = changed {
+            // Nobody would hear of its frames any more.
+            let concerned = self.lines.values_mut().filter(|line| line.junction == id);
+            concerned.for_each(|line| line.log.refused(&why));
+        }
     }
 
     pub(super) fn add_listener(&mut self, id: u64, listener: Listener) -> std::io::Result<()> {
@@ -184,8 +241,15 @@ impl Core {
         {
             junction.ends.retain(|_, (owner, _)| *owner != id);
         }
-        let junction = self.junctions.remove(&id).map(|junction| junction.port.socket);
-        let _ = junction.as_ref().map(|socket| self.poller.remove(socket));
+        let junction = self.junctions.remove(&id).map(|junction| {
+            let socket = junction.port.socket;
+            let _ = if junction.patient {
+                self.poller.remove_patient(&socket)
+            } else {
+                self.poller.remove(&socket)
+            };
+            socket
+        });
         let listener = self.listeners.remove(&id).map(|listener| listener.port.socket);
         let _ = listener.as_ref().map(|socket| self.poller.remove_patient(socket));
         for socket in junction.into_iter().chain(listener) {

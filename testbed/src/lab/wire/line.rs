@@ -98,6 +98,11 @@ impl Line {
         self.channels[Direction::Down as usize].set_conditions(conditions.down);
     }
 
+    /// The least time that a frame which enters now takes.
+    pub(super) fn shortest(&self) -> Nanos {
+        self.channels.iter().map(Channel::shortest).min().unwrap_or(0)
+    }
+
     pub(super) fn set_down_until(&mut self, moment: Nanos) {
         self.down_until = moment;
     }

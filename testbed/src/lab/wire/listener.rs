@@ -2,6 +2,7 @@
 
 use crate::kernel::clock::ClockPair;
 use crate::kernel::packet_socket::{PacketSocket, Received, Way};
+use crate::lab::wire::core::Left;
 use crate::lab::wire::port::{FLOOD, Port};
 use crate::lab::wire::tap::{Log, Tapped};
 use crate::model::evidence::{Direction, Fate, Frame, Nanos};
@@ -25,16 +26,17 @@ impl Listener {
         self.log.take(self.port.drops())
     }
 
-    pub(super) fn receive(&mut self, limit: usize, buffer: &mut [u8], clocks: ClockPair) {
+    pub(super) fn receive(&mut self, limit: usize, buffer: &mut [u8], clocks: ClockPair) -> Left {
         // What the log would cut off need not be copied.
         let kept = self.log.snap_length().min(buffer.len());
         for _ in 0..limit {
             match self.port.receive(&mut buffer[..kept], clocks) {
                 Ok(Some((entered, received))) => self.note(entered, &received, buffer),
-                Ok(None) => return,
+                Ok(None) => return Left::Nothing,
                 Err(why) => self.log.refused(&why),
             }
         }
+        Left::Perhaps
     }
 
     fn note(&mut self, entered: Nanos, received: &Received, buffer: &[u8]) {

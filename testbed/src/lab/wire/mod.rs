@@ -10,7 +10,7 @@
 //! handles for that.
 //!
 //! **Time.** A frame's delay counts from when the kernel received it, not from when the thread got round to it, so
-//! being late on one frame delays no other. How late the latest frame was is told with the frames; judging that is
+//! being late on one frame delays no other. Where no frame is due soon after it came, frames wait a moment until several are read at a time. How late the latest frame was is told with the frames; judging that is
 //! left to `run`. A large segment (GSO) is one frame to loss, duplication and holding, and many frames to the rate.
 //!
 //! **Sockets.** One packet socket serves all wires of a junction, because closing one takes an RCU grace period of 16 ms,
@@ -33,6 +33,6 @@ mod tap;
 pub use self::engine::{TapSpec, WireEngine, WireError, WireSpec};
 pub use self::hold::{Held, Order, Sighting};
 pub use self::line::Ends;
-pub use self::station::{Junction, Tap, Wire};
+pub use self::station::{Junction, Stations, Tap, Wire};
 pub use self::syn_order::{PunchingSide, SynOrder, SynsHeld};
 pub use self::tap::{TapLimits, Tapped};

@@ -7,6 +7,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::kernel::clock;
 use crate::lab::wire::channel::Channel;
+use crate::lab::wire::core::Core;
 use crate::lab::wire::engine::{Handle, WireError, WireSpec};
 use crate::lab::wire::hold::{Held, Hold, Sighting, Watcher};
 use crate::lab::wire::line::{Ends, Line};
@@ -46,6 +47,43 @@ impl Station {
     ) -> Result<T, WireError> {
         let id = self.id;
         self.engine.ask(move |core| core.line(id).map(request))?.ok_or(WireError::Reset)
+    }
+}
+
+/// Wires and taps of one engine, spoken to at once: each word to the carrying thread wakes it, and it wakes who asked.
+#[derive(Debug, Clone, Default)]
+pub struct Stations<'a>(Vec<&'a Station>);
+
+impl<'a> Stations<'a> {
+    /// Those of a lab.
+    pub fn new(wires: impl IntoIterator<Item = &'a Wire>, taps: impl IntoIterator<Item = &'a Tap>) -> Self {
+        let wires = wires.into_iter().map(|wire| &wire.station);
+        Self(wires.chain(taps.into_iter().map(|tap| &tap.station)).collect())
+    }
+
+    /// [`Wire::begin_epoch`] and [`Tap::begin_epoch`] on each.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn begin_epoch(&self, seed: u64) -> Result<(), WireError> {
+        self.each(move |core, id| core.begin_epoch(id, seed)).map(drop)
+    }
+
+    /// [`Wire::take_frames`] and [`Tap::take_frames`] from each, in the order in which they were named.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn take_frames(&self) -> Result<Vec<Tapped>, WireError> {
+        self.each(Core::take)
+    }
+
+    fn each<T: Send + 'static>(
+        &self,
+        request: impl Fn(&mut Core, u64) -> T + Send + 'static,
+    ) -> Result<Vec<T>, WireError> {
+        let Some(first) = self.0.first() else { return Ok(Vec::new()) };
+        let ids: Vec<u64> = self.0.iter().map(|station| station.id).collect();
+        first.engine.ask(move |core| ids.into_iter().map(|id| request(core, id)).collect())
     }
 }
 
@@ -95,7 +133,22 @@ impl Wire {
     /// # Errors
     /// The engine is gone.
     pub fn set_conditions(&self, conditions: LinkConditions) -> Result<(), WireError> {
-        self.station.with_line(move |line| line.set_conditions(conditions))
+        Self::set_all_conditions(vec![(self, conditions)])
+    }
+
+    /// The same for several wires of one engine.
+    ///
+    /// # Errors
+    /// The engine is gone.
+    pub fn set_all_conditions(wires: Vec<(&Self, LinkConditions)>) -> Result<(), WireError> {
+        let Some((first, _)) = wires.first() else { return Ok(()) };
+        let engine = first.station.engine.clone();
+        let all: Vec<_> = wires.into_iter().map(|(wire, conditions)| (wire.station.id, conditions)).collect();
+        engine
+            .ask(move |core| {
+                all.into_iter().try_for_each(|(id, conditions)| core.set_conditions(id, conditions))
+            })?
+            .ok_or(WireError::Reset)
     }
 
     /// Changes what its tap keeps of the frames that enter from now on.

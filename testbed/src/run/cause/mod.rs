@@ -228,14 +228,16 @@ impl<'a> Inquiry<'a> {
         inside::ended_by_server(self.evidence, self.vantage(who))
     }
 
-    /// Whether a side sent a SYN to the other, whatever became of it.
+    /// Whether a side sent a SYN to the other, or answered one that it had listened for, whatever became of it.
     fn started(&self, who: Who) -> bool {
-        self.story.first_syn(who).is_some() || self.inside(who).punching().next().is_some()
+        let mut sightings = self.story.flows.iter().flat_map(|flow| &flow.sightings);
+        let mut answered = || sightings.any(|sighting| sighting.from == who && sighting.is_syn_ack());
+        self.story.first_syn(who).is_some() || self.inside(who).punching().next().is_some() || answered()
     }
 
     fn never_started(&self) -> Option<Found> {
         let missing = Who::BOTH.into_iter().find(|w| !self.started(*w))?;
-        let detail = format!("peer {} sent no SYN to the other side", missing.letter());
+        let detail = format!("peer {} sent no SYN to the other side and answered none", missing.letter());
         let found = Found::new(Cause::PeerNeverStarted, detail);
         let other = self.story.first_syn(missing.other());
         Some(match other {

@@ -7,8 +7,9 @@ use testbed::kernel::clock::monotonic;
 use testbed::kernel::process::{Command, Process};
 use testbed::lab::nat_rules::{NatSite, render};
 use testbed::lab::{Lab, WireEngine};
-use testbed::model::behavior::{Behavior, UnsolicitedSyn};
+use testbed::model::behavior::{Behavior, Filtering, UnsolicitedSyn};
 use testbed::model::cause::Cause;
+use testbed::model::conditions::{Conditions, LinkConditions};
 use testbed::model::evidence::{Direction, Evidence};
 use testbed::model::outcome::Outcome;
 use testbed::model::packet::Packet;
@@ -131,6 +132,29 @@ fn nat_rebooted() {
             lab.restart_nat(&node("nat-a")).await.expect("a restart");
         });
         judged(&lab, &evidence.await, &nat)
+    });
+}
+
+/// What b dials is let in and accepted, and no answer of a's listener comes back.
+#[test]
+fn lost_answer_of_a_listener() {
+    on_a_stage(Cause::LostByLink, async || {
+        let nat = Behavior { filtering: Filtering::EndpointIndependent, ..Behavior::port_preserving() };
+        let lab = lab(&nat).await;
+        let link = lab.plan().uplink(&node("nat-b")).expect("an uplink");
+        let scripts = ["dial server=13; listen; at 1500; fail", "dial; at 700; fail"];
+        let evidence = play(&lab, scripts, async |lab| {
+            let loses = |planned: LinkConditions| LinkConditions {
+                down: Conditions { loss: 1.0, ..planned.down },
+                ..planned
+            };
+            let change = |number, planned| if number == link { loses(planned) } else { planned };
+            lab.set_conditions(change).expect("the engine lives");
+        });
+        let judgement = judged(&lab, &evidence.await, &nat);
+        let Outcome::Failed(failure) = &judgement.outcome else { return judgement };
+        assert!(failure.detail.contains("the answer to b's SYN"), "{failure}");
+        judgement
     });
 }
 

@@ -86,7 +86,7 @@ async fn every_link_shows_a_connection_before_and_after_its_translation() {
     let nat = NodeName::new("nat-a").expect("a good name");
     let site = NatSite::of(lab.plan(), &nat).expect("a NAT");
     lab.set_nat(&nat, &render(&Behavior::port_preserving(), &site)).expect("good rules");
-    let capture = Capture::open(&lab, &engine, TapLimits::default()).expect("ears");
+    lab.watch_every_link(&engine).expect("ears");
 
     let rendezvous: SocketAddr = "203.0.113.1:7000".parse().expect("an endpoint");
     let listener = lab.node_named("core").expect("the core").enter(|_| TcpListener::bind(rendezvous));
@@ -95,8 +95,7 @@ async fn every_link_shows_a_connection_before_and_after_its_translation() {
     let inside = stream.expect("the way in").expect("a connection").local_addr().expect("a port");
     let (_stream, outside) = listener.accept().expect("a connection");
 
-    let mut evidence = lab.evidence().expect("the engine lives");
-    capture.add_to(&mut evidence).expect("the engine lives");
+    let evidence = lab.evidence().expect("the engine lives");
     assert_eq!(evidence.lost, Vec::<String>::new());
     let link_of = |name| lab.plan().uplink(&NodeName::new(name).expect("a good name")).expect("an uplink");
     // Each once, however often it was sent.
@@ -113,5 +112,4 @@ async fn every_link_shows_a_connection_before_and_after_its_translation() {
     let answers =
         evidence.frames.iter().filter(|f| (f.link, f.direction) == (link_of("peer-a"), Direction::Down));
     assert!(answers.count() > 0);
-    capture.begin_epoch().expect("the engine lives");
 }
