@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::model::address_plan::{DISCARD, RENDEZVOUS, RENDEZVOUS_ALT};
-use crate::model::evidence::{Direction, Evidence, Frame, Nanos, Tuple};
+use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, Segment, TcpFlags};
 use crate::run::story::Vantage;
 
@@ -36,6 +36,8 @@ pub(super) struct InnerSyn {
     pub(super) passed: usize,
     /// Whether it left the last NAT.
     pub(super) left: bool,
+    /// Whether a link inside lost it, where it was seen last, or still had it at the end.
+    pub(super) lost: bool,
 }
 
 impl Inside {
@@ -73,6 +75,7 @@ impl Inside {
     ) {
         let identity = (segment.sequence, segment.acknowledgment, segment.flags.0, index);
         let own = *packet.source.ip() == vantage.internal;
+        let lost = matches!(frame.fate, Fate::Lost | Fate::InFlight);
         match frame.direction {
             Direction::Up if own => {
                 self.watched = true;
@@ -81,12 +84,22 @@ impl Inside {
                     known.insert(segment.sequence, self.syns.len());
                     let left = frame.link == vantage.link;
                     let tuple = packet.tuple();
-                    self.syns.push(InnerSyn { at: frame.entered, tuple, frame: index, passed: 0, left });
+                    self.syns.push(InnerSyn {
+                        at: frame.entered,
+                        tuple,
+                        frame: index,
+                        passed: 0,
+                        left,
+                        lost,
+                    });
+                } else if let Some(place) = known.get(&segment.sequence) {
+                    self.syns[*place].lost = lost;
                 }
             }
             Direction::Up if segment.flags.is_opening() => {
                 if let Some(place) = known.get(&segment.sequence) {
                     self.syns[*place].passed += 1;
+                    self.syns[*place].lost = lost;
                 }
             }
             Direction::Down if *packet.destination.ip() == vantage.internal => {

@@ -88,6 +88,7 @@ pub(super) fn find(case: &Case<'_>, story: &Story, prophecy: &Prophecy, stood: O
         .or_else(|| inquiry.never_started())
         .or_else(|| inquiry.new_address())
         .or_else(|| inquiry.leaked())
+        .or_else(|| inquiry.lost_inside())
         .or_else(|| inquiry.right_flow())
         .or_else(|| inquiry.forgotten())
         .or_else(|| inquiry.lost_before_it_was_known())

@@ -8,6 +8,7 @@ use crate::model::behavior::{Behavior, Mapping, Pool};
 use crate::model::evidence::{CtChange, CtEntry, CtEvent, Frame, Nanos, Tuple};
 use crate::model::outcome::Cause;
 use crate::model::topology::NodeName;
+use crate::run::cause::flow::lost_frame;
 use crate::run::cause::inside::{InnerSyn, is_server};
 use crate::run::cause::tracking::{self, pair};
 use crate::run::cause::{Found, Inquiry};
@@ -25,7 +26,8 @@ impl Inquiry<'_> {
             return None;
         }
         let split = |server: bool| -> (Vec<&InnerSyn>, Vec<&InnerSyn>) {
-            let all = inside.outward().filter(|s| is_server(*s.tuple.destination.ip()) == server);
+            let came = inside.outward().filter(|s| s.left || !s.lost);
+            let all = came.filter(|s| is_server(*s.tuple.destination.ip()) == server);
             all.partition(|syn| !syn.left)
         };
         let (mut kept, left) = split(false);
@@ -46,6 +48,21 @@ impl Inquiry<'_> {
         let many = if kept.len() > 1 { format!(", the first of {}", kept.len()) } else { String::new() };
         let detail = format!("{node} let {}'s SYN {}{many} not out: {why}", who.letter(), syn.tuple);
         Some(Found::new(cause, detail).mark(syn.frame, format!("never left {node}: {why}")))
+    }
+
+    /// Whether a link inside lost all of a side's SYNs to the other, or all that were aimed right, before its NAT had them.
+    pub(super) fn lost_inside(&self) -> Option<Found> {
+        Who::BOTH.into_iter().find_map(|who| {
+            let (lost, left): (Vec<_>, Vec<_>) = self.inside(who).punching().partition(|s| s.lost && !s.left);
+            let right = |syn: &&&InnerSyn| self.is_aimed_right(who, syn);
+            let first = match left.is_empty() {
+                true => lost.first(),
+                false => lost.iter().find(right).filter(|_| !left.iter().any(|syn| right(&syn))),
+            }?;
+            let detail =
+                format!("peer {}'s SYN {} was lost on its way to its NAT", who.letter(), first.tuple);
+            Some(lost_frame(first.frame, &detail))
+        })
     }
 
     /// Whether a SYN went to an endpoint that the other side's came from.

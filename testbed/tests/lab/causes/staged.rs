@@ -10,10 +10,12 @@ use testbed::lab::{Lab, WireEngine};
 use testbed::model::behavior::{Behavior, Filtering, UnsolicitedSyn};
 use testbed::model::cause::Cause;
 use testbed::model::conditions::{Conditions, LinkConditions};
+use testbed::model::embedded;
 use testbed::model::evidence::{Direction, Evidence};
 use testbed::model::outcome::Outcome;
 use testbed::model::packet::Packet;
-use testbed::model::topology::NodeName;
+use testbed::model::topology::{NodeName, Topology};
+use testbed::model::topology_file;
 use testbed::run::account::Said;
 use testbed::run::judge::{Case, Judgement, Rendezvous, judge};
 use testbed::run::oracle::Declared;
@@ -42,8 +44,12 @@ fn node(name: &str) -> NodeName {
 
 /// A lab of two NATs of this kind, every link of it watched.
 async fn lab(nat: &Behavior) -> Lab {
+    lab_of(&pair(), nat).await
+}
+
+async fn lab_of(topology: &Topology, nat: &Behavior) -> Lab {
     let engine = WireEngine::start().expect("a thread");
-    let mut lab = Lab::build(&pair(), &Default::default(), &engine).await.expect("a lab");
+    let mut lab = Lab::build(topology, &Default::default(), &engine).await.expect("a lab");
     for name in ["nat-a", "nat-b"] {
         let site = NatSite::of(lab.plan(), &node(name)).expect("a NAT");
         lab.set_nat(&node(name), &render(nat, &site)).expect("good rules");
@@ -130,6 +136,27 @@ fn nat_rebooted() {
         let lab = lab(&nat).await;
         let evidence = play(&lab, ["dial; at 300; fail", "dial; at 400; fail"], async |lab| {
             lab.restart_nat(&node("nat-a")).await.expect("a restart");
+        });
+        judged(&lab, &evidence.await, &nat)
+    });
+}
+
+/// The link between b and its NAT loses what b dials.
+#[test]
+fn lost_before_it_came_to_the_nat() {
+    on_a_stage(Cause::LostByLink, async || {
+        let nat = Behavior::port_preserving();
+        let wired = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is built in");
+        let wired = wired.text.replace("up = \"nat-b\"", "up = \"nat-b\"\nwire = { delay = \"5ms\" }");
+        let lab = lab_of(&topology_file::parse("wired.toml", &wired).expect("a good topology"), &nat).await;
+        let link = lab.plan().uplink(&node("peer-b")).expect("an uplink");
+        let evidence = play(&lab, ["dial; at 700; fail", "dial; at 400; fail"], async |lab| {
+            let loses = |planned: LinkConditions| LinkConditions {
+                up: Conditions { loss: 1.0, ..planned.up },
+                ..planned
+            };
+            let change = |number, planned| if number == link { loses(planned) } else { planned };
+            lab.set_conditions(change).expect("the engine lives");
         });
         judged(&lab, &evidence.await, &nat)
     });
