@@ -69,20 +69,18 @@ impl Pool {
 
     /// The best so many different guesses, likelier ones first, in random order otherwise.
     pub fn guesses(self, count: u32, rng: &mut impl Rng) -> Vec<u16> {
-        let shuffled = |ports: std::ops::RangeInclusive<u16>, rng: &mut _| {
-            let mut ports: Vec<u16> = ports.collect();
-            ports.shuffle(rng);
-            ports
-        };
-        let mut ports = match self {
-            Self::Kernel => shuffled(LIKELIER.start..=LIKELIER.end - 1, rng),
-            Self::Low => shuffled(LOW, rng),
-            Self::Range { low, high } => shuffled(low..=high, rng),
+        let (likelier, all) = match self {
+            Self::Kernel => (LIKELIER.start..=LIKELIER.end - 1, LIKELIER.start..=u16::MAX),
+            Self::Low => (LOW, LOW),
+            Self::Range { low, high } => (seen_part(low, high), low..=high),
         };
         let count = count as usize;
-        if self == Self::Kernel && count > ports.len() {
-            let rest = shuffled(LIKELIER.end..=u16::MAX, rng);
-            ports.extend(rest.into_iter().take(count - ports.len()));
+        let mut ports: Vec<u16> = likelier.clone().collect();
+        ports.shuffle(rng);
+        if count > ports.len() {
+            let mut rest: Vec<u16> = all.filter(|port| !likelier.contains(port)).collect();
+            rest.shuffle(rng);
+            ports.extend(rest);
         }
         ports.truncate(count);
         ports
@@ -94,8 +92,10 @@ impl Pool {
         match self {
             Self::Kernel => LIKELIER.start + number(LIKELIER.len() as u16),
             Self::Low => LOW.start() + number(LOW.len() as u16),
-            // The middle half is what was seen: surely ports of the NAT.
-            Self::Range { low, high } => low + (high - low).div_ceil(4) + number((high - low) / 2),
+            Self::Range { low, high } => {
+                let seen = seen_part(low, high);
+                seen.start() + number(seen.len() as u16)
+            }
         }
     }
 
@@ -126,6 +126,12 @@ impl Pool {
     }
 }
 
+/// The middle half of a range is what was seen, and surely the NAT's.
+fn seen_part(low: u16, high: u16) -> std::ops::RangeInclusive<u16> {
+    let first = low + (high - low).div_ceil(4);
+    first..=first + ((high - low) / 2).max(1) - 1
+}
+
 /// A low source port to measure with.
 pub(crate) fn low_source(rng: &mut impl Rng) -> u16 {
     rng.random_range(LOW_SOURCES)
@@ -154,6 +160,16 @@ mod tests {
             assert_eq!(guesses.iter().collect::<HashSet<_>>().len(), guesses.len());
         }
         assert_eq!(Pool::Low.guesses(9999, &mut rng()).len(), 424);
+    }
+
+    #[test]
+    fn of_a_range_what_was_seen_is_guessed_first() {
+        let close = [10_021, 10_409, 10_911, 10_111, 10_500, 10_050];
+        let range = Pool::of(&seen(&close));
+        let few = range.guesses(891, &mut rng());
+        assert!(few.iter().all(|port| (10_021..=10_911).contains(port)), "{few:?}");
+        let all: HashSet<u16> = range.guesses(range.size(), &mut rng()).into_iter().collect();
+        assert_eq!(all, (9575..=11_357).collect());
     }
 
     #[test]
