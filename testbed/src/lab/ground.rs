@@ -2,11 +2,13 @@
 //!
 //! A link with a wire is two veth pairs, whose inner ends lie without addresses in a namespace that holds nothing else.
 //!
-//! All of it is made in one thread with a runtime of its own, so that neither blocking calls nor netlink replies get in
-//! the way of what runs already; with the runtime, every socket that was only needed for building goes away. The
-//! kernel handles one request at a time whoever sends them, so there is nothing to be had from more threads.
+//! All of it is made with a runtime of its own, so that neither blocking calls nor netlink replies get in
+//! the way of what runs already; with the runtime, every socket that was only needed for building goes away. Namespaces are
+//! made side by side, half of the lab's time. Of devices, addresses and routes the kernel handles one request at a time
+//! whoever sends them, so there is nothing to be had from more threads.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -100,9 +102,7 @@ impl Builder {
     async fn raise(&self) -> Result<Ground> {
         let mut lap = Lap::start();
         let mut times = BuildTimes::default();
-        let sites = self.kinds.iter().map(|(name, kind)| Ok((name.clone(), site(name, *kind)?)));
-        let sites = sites.collect::<Result<BTreeMap<_, _>>>()?;
-        let between = self.plan.links.iter().any(|l| l.wire.is_some()).then(between).transpose()?;
+        let (sites, between) = self.sites()?;
         times.namespaces = lap.next();
         self.add_links(&sites, between.as_ref()).await?;
         times.links = lap.next();
@@ -117,6 +117,35 @@ impl Builder {
         times.sockets = lap.next();
         let nodes = sites.into_iter().map(|(name, site)| (name, site.plot)).collect();
         Ok(Ground { nodes, carrier, times })
+    }
+
+    /// Makes all namespaces, and the one between the ends of wires if there are any: all at once, as much of the time that
+    /// one takes the kernel spends on it alone.
+    fn sites(&self) -> Result<(BTreeMap<NodeName, Site>, Option<(Namespace, Links)>)> {
+        let runtime = runtime::Handle::current();
+        let wired = self.plan.links.iter().any(|link| link.wire.is_some());
+        thread::scope(|scope| {
+            let make = |(name, kind): (&NodeName, &NodeKind)| {
+                let (runtime, name, kind) = (&runtime, name.clone(), *kind);
+                scope.spawn(move || {
+                    let _context = runtime.enter();
+                    site(&name, kind).map(|site| (name, site))
+                })
+            };
+            let between = wired.then(|| {
+                scope.spawn(|| {
+                    let _context = runtime.enter();
+                    between()
+                })
+            });
+            let sites: Vec<_> = self.kinds.iter().map(make).collect();
+            let between = between
+                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .transpose()?;
+            let sites =
+                sites.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            Ok((sites.collect::<Result<_>>()?, between))
+        })
     }
 
     /// Makes all veth pairs and the bridges of the switches, and attaches their ports.
