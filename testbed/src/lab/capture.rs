@@ -12,7 +12,7 @@ use crate::model::evidence::Direction;
 
 /// Ears on all bare links of a lab.
 #[derive(Debug)]
-pub struct Capture {
+pub(super) struct Capture {
     taps: Vec<Tap>,
 }
 
@@ -21,7 +21,7 @@ impl Capture {
     ///
     /// # Errors
     /// When the kernel refuses a socket, or the wire engine has ended.
-    pub fn open(lab: &Lab, engine: &WireEngine, limits: TapLimits) -> Result<Self> {
+    pub(super) fn open(lab: &Lab, engine: &WireEngine, limits: TapLimits) -> Result<Self> {
         let mut taps = Vec::new();
         for (number, link) in (0..).zip(&lab.plan().links) {
             match lab.wire(number) {

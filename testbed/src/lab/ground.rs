@@ -98,6 +98,9 @@ struct Site {
     links: Links,
 }
 
+/// Where the inner ends of all wires lie.
+type Between = (Namespace, Links);
+
 impl Builder {
     async fn raise(&self) -> Result<Ground> {
         let mut lap = Lap::start();
@@ -119,9 +122,9 @@ impl Builder {
         Ok(Ground { nodes, carrier, times })
     }
 
-    /// Makes all namespaces, and the one between the ends of wires if there are any: all at once, as much of the time that
-    /// one takes the kernel spends on it alone.
-    fn sites(&self) -> Result<(BTreeMap<NodeName, Site>, Option<(Namespace, Links)>)> {
+    /// Makes all namespaces, and the one for the ends of wires if there are any, side by side: most of what the kernel does
+    /// for one keeps nobody else waiting.
+    fn sites(&self) -> Result<(BTreeMap<NodeName, Site>, Option<Between>)> {
         let runtime = runtime::Handle::current();
         let wired = self.plan.links.iter().any(|link| link.wire.is_some());
         thread::scope(|scope| {
@@ -149,11 +152,7 @@ impl Builder {
     }
 
     /// Makes all veth pairs and the bridges of the switches, and attaches their ports.
-    async fn add_links(
-        &self,
-        sites: &BTreeMap<NodeName, Site>,
-        between: Option<&(Namespace, Links)>,
-    ) -> Result<()> {
+    async fn add_links(&self, sites: &BTreeMap<NodeName, Site>, between: Option<&Between>) -> Result<()> {
         try_join_all((0..).zip(&self.plan.links).map(async |(number, link): (u16, &LinkPlan)| {
             let (lower, upper) = (self.device(&link.lower, link.lower_device), self.upper(link));
             let (below, above) = (&sites[&link.lower], &sites[&link.upper]);
@@ -187,11 +186,7 @@ impl Builder {
     }
 
     /// Sets all devices up and gives the nodes their addresses, neighbours and routes.
-    async fn add_addresses(
-        &self,
-        sites: &BTreeMap<NodeName, Site>,
-        between: Option<&(Namespace, Links)>,
-    ) -> Result<()> {
+    async fn add_addresses(&self, sites: &BTreeMap<NodeName, Site>, between: Option<&Between>) -> Result<()> {
         if let Some((_, links)) = between {
             try_join_all(self.wire_indices().map(|index| links.set_up(index))).await?;
         }
@@ -208,7 +203,7 @@ impl Builder {
     async fn wait_for_carriers(
         &self,
         sites: &BTreeMap<NodeName, Site>,
-        between: Option<&(Namespace, Links)>,
+        between: Option<&Between>,
     ) -> Result<()> {
         if let Some((_, links)) = between {
             try_join_all(self.wire_indices().map(|index| links.wait_for_carrier(index))).await?;
@@ -260,7 +255,7 @@ fn site(name: &NodeName, kind: NodeKind) -> Result<Site> {
 }
 
 /// Makes the namespace that the inner ends of all wires lie in.
-fn between() -> Result<(Namespace, Links)> {
+fn between() -> Result<Between> {
     let runtime = runtime::Handle::current();
     let (namespace, links) = Namespace::create(|inside| {
         let _context = runtime.enter();

@@ -18,7 +18,7 @@
 //! ends, however it ends.
 
 mod build;
-pub mod capture;
+mod capture;
 mod clocks;
 mod ground;
 mod handle;

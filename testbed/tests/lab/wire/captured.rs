@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use testbed::kernel::clock::ClockPair;
 use testbed::lab::Lab;
-use testbed::lab::capture::Capture;
 use testbed::lab::nat_rules::{NatSite, render};
-use testbed::lab::wire::{TapLimits, WireEngine};
+use testbed::lab::wire::WireEngine;
 use testbed::model::behavior::Behavior;
 use testbed::model::evidence::Direction;
 use testbed::model::packet::Packet;
