@@ -206,9 +206,11 @@ async fn play_round(
 }
 
 async fn work(stage: Arc<Stage>, throttle: Arc<Throttle>, sender: UnboundedSender<Message>) {
+    let mut last = None;
     loop {
         let _turn = throttle.turn().await;
-        let Some(task) = stage.next() else { return };
+        let Some(task) = stage.next(last) else { return };
+        last = Some(task.cell);
         let started = Message::Started { cell: task.cell, number: task.number };
         let _ = sender.send(started);
         let (trial, artefacts) =
@@ -219,8 +221,8 @@ async fn work(stage: Arc<Stage>, throttle: Arc<Throttle>, sender: UnboundedSende
 }
 
 impl Stage {
-    fn next(&self) -> Option<Task> {
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    fn next(&self, last: Option<usize>) -> Option<Task> {
+        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take(last)
     }
 
     fn waiting(&self) -> usize {
