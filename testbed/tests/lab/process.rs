@@ -226,6 +226,36 @@ async fn a_program_has_only_the_capabilities_that_are_left_to_it() {
     assert_eq!(text, "CapEff:\t0000000000000400\nCapBnd:\t0000000000000400\n");
 }
 
+/// Where nothing may be taken from what programs could ever have, as in a container of few capabilities.
+#[tokio::test]
+async fn a_program_gets_no_capability_back_where_the_bounding_set_has_to_stay() {
+    const FEW: &str = "TESTBED_TEST_FEW_CAPABILITIES";
+    if !lab_is_possible() {
+        return;
+    }
+    if std::env::var_os(FEW).is_none() {
+        let again = process::Command::new("setpriv")
+            .arg("--bounding-set=-setpcap")
+            .arg(std::env::current_exe().expect("this test"))
+            .args(["--exact", "--nocapture"])
+            .arg("lab::process::a_program_gets_no_capability_back_where_the_bounding_set_has_to_stay")
+            .env(FEW, "1")
+            .output()
+            .expect("setpriv, which is part of util-linux");
+        let said = String::from_utf8_lossy(&again.stdout);
+        assert!(again.status.success() && said.contains("1 passed"), "{again:?}");
+        return;
+    }
+    let ward = Ward::new().await.expect("the test has checked");
+    // Also what root gets by executing something.
+    let script = "grep -E 'CapPrm|CapEff' /proc/self/status; sh -c \"grep -E 'CapPrm' /proc/self/status\"";
+    let command = shell(script).capabilities(Capabilities::Only(1 << 10));
+    let output = ward.spawn(&command).await.output().await.expect("output");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let one = "0000000000000400";
+    assert_eq!(text, format!("CapPrm:\t{one}\nCapEff:\t{one}\nCapPrm:\t{one}\n"));
+}
+
 #[tokio::test]
 async fn a_shell_may_control_its_terminal() {
     let Some(ward) = Ward::new().await else { return };

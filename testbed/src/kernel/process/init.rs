@@ -246,6 +246,8 @@ fn drop_capabilities(keep: u64) -> nix::Result<()> {
         match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
             // Beyond the last capability that this kernel knows.
             Err(Errno::EINVAL) => break,
+            // That takes CAP_SETPCAP, which a container may lack.
+            Err(Errno::EPERM) => return raw::give_up_capabilities(keep),
             result => result.map(drop)?,
         }
     }

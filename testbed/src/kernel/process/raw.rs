@@ -330,6 +330,39 @@ fn leading_number(text: &[u8]) -> Option<u64> {
     number
 }
 
+/// Gives up every capability that has no bit in `keep`, and getting any by executing a program: under `no_new_privs` root
+/// gets no more than it had (`security/commoncap.c`, `cap_bprm_creds_from_file`). What it takes away is in no set of this
+/// process; that set-user-ID programs do not work is the price.
+pub(super) fn give_up_capabilities(keep: u64) -> nix::Result<()> {
+    /// `struct __user_cap_header_struct` and `__user_cap_data_struct` of `linux/capability.h`.
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: the third argument is a number; the structures are the kernel's, of this version, and outlive the calls.
+    unsafe {
+        Errno::result(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+        Errno::result(libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()))?;
+    }
+    for (data, kept) in data.iter_mut().zip([keep as u32, (keep >> 32) as u32]) {
+        let permitted = data.permitted & kept;
+        *data = Data { effective: permitted, permitted, inheritable: 0 };
+    }
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) }).map(drop)
+}
+
 /// Names this process for ps(1).
 pub(super) fn set_name(name: &std::ffi::CStr) {
     // SAFETY: the name ends in a zero byte.
