@@ -1,7 +1,7 @@
 //! The wire: how late frames leave it, idle and beside other work, and how much it carries.
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
@@ -61,8 +61,8 @@ impl Cable {
         }
         lower.connect(core).expect("a route");
         lower.send(b"who").expect("a route");
-        let (_, from) = upper.recv_from(&mut [0; 8]).expect("the first datagram");
-        upper.connect(from).expect("a route");
+        receive(&upper, &mut [0; 8]).expect("the first datagram");
+        upper.connect(lower.local_addr().expect("an address")).expect("a route");
         self.frames();
         (lower, upper)
     }
@@ -83,12 +83,13 @@ pub(crate) fn wire(table: &mut Table) {
     packet_rate(table);
 }
 
-/// Waits for a datagram; a socket with a time limit is also interrupted by signals.
-fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> usize {
+/// Waits for a datagram. A socket with a time limit is interrupted by signals, also by those whose handlers restart
+/// calls (signal(7)): here SIGCHLD, as processes end beside.
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match socket.recv(buffer) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            received => return received.expect("a datagram"),
+            received => return received,
         }
     }
 }
@@ -101,13 +102,13 @@ fn lateness(table: &mut Table, delay: Duration, when: &str) {
         scope.spawn(|| {
             let mut buffer = [0; 16];
             for _ in 0..PINGS {
-                let length = receive(&upper, &mut buffer);
+                let length = receive(&upper, &mut buffer).expect("a ping");
                 upper.send(&buffer[..length]).expect("a way back");
             }
         });
         for _ in 0..PINGS {
             lower.send(b"ping").expect("a way out");
-            receive(&lower, &mut [0; 16]);
+            receive(&lower, &mut [0; 16]).expect("an answer");
         }
     });
     let late =
@@ -160,7 +161,7 @@ fn packet_rate(table: &mut Table) {
         }
         // What was sent last comes through last.
         upper.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
-        while upper.recv(&mut [0; 16]).is_ok() {}
+        while receive(&upper, &mut [0; 16]).is_ok() {}
         let frames = cable.frames();
         let span = frames.iter().map(|f| f.left).max().unwrap_or(0) - frames.first().map_or(0, |f| f.entered);
         frames.len() as f64 / span as f64 * 1e6
