@@ -188,7 +188,8 @@ pub fn icmp_error(stream: &TcpStream) -> Option<IcmpError> {
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = control.0.len();
+    // C libraries differ in the type of lengths.
+    message.msg_controllen = control.0.len() as _;
     // SAFETY: `message` points to buffers that live as long as the call, with their lengths.
     let got = unsafe { libc::recvmsg(stream.as_raw_fd(), &raw mut message, libc::MSG_ERRQUEUE) };
     if got < 0 {
@@ -201,7 +202,7 @@ pub fn icmp_error(stream: &TcpStream) -> Option<IcmpError> {
     }
     let wanted = size_of::<libc::sock_extended_err>() + size_of::<libc::sockaddr_in>();
     // SAFETY: only computes a length.
-    if header.cmsg_len < unsafe { libc::CMSG_LEN(wanted as u32) } as usize {
+    if header.cmsg_len < unsafe { libc::CMSG_LEN(wanted as u32) } as _ {
         return None;
     }
     // SAFETY: the data is a sock_extended_err followed by a sockaddr_in: its length was checked above.
