@@ -6,6 +6,7 @@ pub mod conntrack;
 pub mod error;
 pub mod limits;
 pub mod link;
+pub mod memory;
 pub mod namespace;
 pub mod packet_socket;
 pub mod poller;

@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::path::Path;
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -49,8 +49,19 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::new`].
     pub fn create<T: Send>(work: impl FnOnce(&Inside) -> T + Send) -> Result<(Self, T)> {
+        thread::scope(|scope| Self::begin(scope, work)?.finish())
+    }
+
+    /// The same without waiting for it: several may be under way side by side.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn begin<'scope, T: Send + 'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        work: impl FnOnce(&Inside) -> T + Send + 'scope,
+    ) -> Result<Beginning<'scope, T>> {
         const TRIED: &str = "create a network namespace";
-        in_thread(|| {
+        start(scope, || {
             unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
                 Errno::EPERM => Error::call(TRIED, "unshare(CLONE_NEWNET)", errno)
                     .with_help("run as root, or with --rootless"),
@@ -62,6 +73,7 @@ impl Namespace {
             let fd = File::open(path).map_err(|e| Error::io(TRIED, format!("open {path}"), &e))?;
             Ok((Self { fd: fd.into() }, work(&Inside { stays: PhantomData })))
         })
+        .map(Beginning)
     }
 
     /// Opens a namespace that somebody else keeps, by the path of its descriptor.
@@ -99,13 +111,31 @@ impl AsFd for Namespace {
     }
 }
 
+/// A namespace that is being made.
+#[derive(Debug)]
+pub struct Beginning<'scope, T>(ScopedJoinHandle<'scope, Result<(Namespace, T)>>);
+
+impl<T> Beginning<'_, T> {
+    /// Waits for it; a panic of its first work goes on out here.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn finish(self) -> Result<(Namespace, T)> {
+        self.0.join().unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
 /// Runs `work` in a thread that ends with it; a panic in there goes on out here.
 fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().name("testbed-ns".into()).spawn_scoped(scope, work);
-        let thread = thread.map_err(|e| Error::io("start a thread", "clone", &e))?;
-        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
-    })
+    thread::scope(|scope| start(scope, work)?.join().unwrap_or_else(|panic| resume_unwind(panic)))
+}
+
+fn start<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> Result<T> + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, Result<T>>> {
+    let thread = thread::Builder::new().name("testbed-ns".into()).spawn_scoped(scope, work);
+    thread.map_err(|e| Error::io("start a thread", "clone", &e))
 }
 
 #[cfg(test)]

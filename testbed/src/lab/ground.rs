@@ -8,20 +8,20 @@
 //! whoever sends them, so there is nothing to be had from more threads.
 
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use tokio::runtime;
+use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 
 use crate::kernel::conntrack::{Conntrack, Events};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::link::{Device, LOOPBACK, Links};
-use crate::kernel::namespace::Namespace;
+use crate::kernel::namespace::{Beginning, Inside, Namespace};
 use crate::kernel::packet_socket::PacketSocket;
+use crate::kernel::sysctl::Tree;
 use crate::kernel::tcp_sockets::TcpSockets;
 use crate::lab::node::at;
 use crate::lab::settings;
@@ -125,29 +125,30 @@ impl Builder {
     /// Makes all namespaces, and the one for the ends of wires if there are any, side by side: most of what the kernel does
     /// for one keeps nobody else waiting.
     fn sites(&self) -> Result<(BTreeMap<NodeName, Site>, Option<Between>)> {
-        let runtime = runtime::Handle::current();
+        let runtime = &Handle::current();
         let wired = self.plan.links.iter().any(|link| link.wire.is_some());
         thread::scope(|scope| {
-            let make = |(name, kind): (&NodeName, &NodeKind)| {
-                let (runtime, name, kind) = (&runtime, name.clone(), *kind);
-                scope.spawn(move || {
-                    let _context = runtime.enter();
-                    site(&name, kind).map(|site| (name, site))
-                })
+            let between = wired.then(|| Namespace::begin(scope, move |inside| between(inside, runtime)));
+            let begin = |(name, kind): (&NodeName, &NodeKind)| {
+                let kind = *kind;
+                let site = Namespace::begin(scope, move |inside| site(inside, kind, runtime));
+                (name.clone(), site)
             };
-            let between = wired.then(|| {
-                scope.spawn(|| {
-                    let _context = runtime.enter();
-                    between()
-                })
-            });
-            let sites: Vec<_> = self.kinds.iter().map(make).collect();
-            let between = between
-                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-                .transpose()?;
-            let sites =
-                sites.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            Ok((sites.collect::<Result<_>>()?, between))
+            // All are begun before the first is waited for.
+            let sites: Vec<_> = self.kinds.iter().map(begin).collect();
+            let finish = |(name, site): (NodeName, Result<Beginning<'_, _>>)| {
+                let site = (|| {
+                    let (namespace, first) = site?.finish()?;
+                    let (sockets, tracking, links) = first?;
+                    Ok(Site { plot: Plot { namespace, sockets, tracking }, links })
+                })();
+                site.map_err(at(&name)).map(|site| (name, site))
+            };
+            let sites = sites.into_iter().map(finish).collect::<Result<_>>()?;
+            let between = between.transpose()?.map(Beginning::finish).transpose()?;
+            let between =
+                between.map(|(namespace, links)| links.map(|links| (namespace, links))).transpose()?;
+            Ok((sites, between))
         })
     }
 
@@ -237,32 +238,24 @@ impl Builder {
     }
 }
 
-/// Makes a node's namespace with everything that must be there before its devices.
-fn site(name: &NodeName, kind: NodeKind) -> Result<Site> {
-    let runtime = runtime::Handle::current();
-    let (namespace, first) = Namespace::create(|inside| {
-        let _context = runtime.enter();
-        settings::pin(inside, &settings::settings(kind))?;
-        let (tracking, sockets) = match kind {
-            NodeKind::Nat => (Some((Conntrack::open(inside)?, Events::open(inside)?)), None),
-            NodeKind::Host | NodeKind::Router | NodeKind::Switch => (None, Some(TcpSockets::open(inside)?)),
-        };
-        Result::Ok((tracking, sockets, Links::open(inside)?))
-    })
-    .map_err(at(name))?;
-    let (tracking, sockets, links) = first.map_err(at(name))?;
-    Ok(Site { plot: Plot { namespace, sockets, tracking }, links })
+/// What there must be in a node's namespace before its devices.
+type First = (Option<TcpSockets>, Option<(Conntrack, Events)>, Links);
+
+fn site(inside: &Inside, kind: NodeKind, runtime: &Handle) -> Result<First> {
+    let _context = runtime.enter();
+    Tree::of(inside).write_all(&settings::settings(kind))?;
+    let (sockets, tracking) = match kind {
+        NodeKind::Nat => (None, Some((Conntrack::open(inside)?, Events::open(inside)?))),
+        NodeKind::Host | NodeKind::Router | NodeKind::Switch => (Some(TcpSockets::open(inside)?), None),
+    };
+    Ok((sockets, tracking, Links::open(inside)?))
 }
 
-/// Makes the namespace that the inner ends of all wires lie in.
-fn between() -> Result<Between> {
-    let runtime = runtime::Handle::current();
-    let (namespace, links) = Namespace::create(|inside| {
-        let _context = runtime.enter();
-        settings::pin(inside, &settings::silence())?;
-        Links::open(inside)
-    })?;
-    Ok((namespace, links?))
+/// The same for the namespace that the inner ends of all wires lie in.
+fn between(inside: &Inside, runtime: &Handle) -> Result<Links> {
+    let _context = runtime.enter();
+    Tree::of(inside).write_all(&settings::silence())?;
+    Links::open(inside)
 }
 
 async fn configure(links: &Links, plan: &NodePlan) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::{Inside, Namespace};
 use crate::kernel::process::{Command, Init, Place, Process};
 use crate::kernel::ruleset::{DynamicSet, Nft};
-use crate::kernel::sysctl::Sysctl;
+use crate::kernel::sysctl::{Sysctl, Tree};
 use crate::kernel::tcp_sockets::TcpSockets;
 use crate::lab::clocks;
 use crate::lab::nat_program::NatProgram;
@@ -104,11 +104,12 @@ impl Node {
             return Err(at(&self.name)(Error::other("set the rules of a NAT", "a program makes them")));
         }
         let load = |inside: &Inside| {
+            let mut tree = Tree::of(inside);
             while let Some(before) = nat.changed.pop() {
-                before.write(inside)?;
+                tree.write(&before)?;
             }
             for (key, value) in &config.sysctls {
-                nat.changed.push(Sysctl::new(key, value).exchange(inside)?);
+                nat.changed.push(tree.exchange(&Sysctl::new(key, value))?);
             }
             let nft = Nft::get();
             nft.replace(inside, &config.ruleset)?;

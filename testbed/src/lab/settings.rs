@@ -2,8 +2,6 @@
 //!
 //! A new namespace takes some of its settings over from the host's, so whatever matters is set.
 
-use crate::kernel::error::Result;
-use crate::kernel::namespace::Inside;
 use crate::kernel::sysctl::Sysctl;
 use crate::model::topology::NodeKind;
 
@@ -35,10 +33,4 @@ pub fn settings(kind: NodeKind) -> Vec<Sysctl> {
 /// No device ever says a word of IPv6. `default` and not `all`: that one takes the longer the more namespaces there are.
 pub(super) fn silence() -> Vec<Sysctl> {
     ["default", "lo"].map(|scope| Sysctl::new(format!("net.ipv6.conf.{scope}.disable_ipv6"), 1)).into()
-}
-
-/// Pins the namespace of this thread to `settings`; a machine without IPv6 lacks its settings, and needs none.
-pub(super) fn pin(inside: &Inside, settings: &[Sysctl]) -> Result<()> {
-    let wanted = |sysctl: &&Sysctl| !sysctl.key.starts_with("net.ipv6.") || sysctl.exists(inside);
-    settings.iter().filter(wanted).try_for_each(|sysctl| sysctl.write(inside))
 }
