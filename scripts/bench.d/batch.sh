@@ -1,34 +1,50 @@
 #!/usr/bin/env bash
-# Builds labs by as few starts of ip and nft as can be; prints the microseconds that took.
+# Builds labs by as few starts of ip, sysctl and nft as can be; prints the microseconds that took.
 # shellcheck source=scripts/bench.d/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+# append VARIABLE LINE...
+append() {
+  local -n to=$1
+  local lines
+  printf -v lines '%s\n' "${@:2}"
+  to+=$lines
+}
+
 build() {
-  local n=$1 node link lower upper lower_device upper_device lower_address upper_address
-  local -A inside=()
-  for node in "${nodes[@]}"; do
-    echo "netns add $n-$node"
-    inside[$node]='link set lo up'
-  done >"/run/outside"
+  local n=$1 node link lower upper lower_device upper_device network number lower_mac upper_mac wire address
+  local outside='' pairs='' near far
+  local -A inside=([between]='') routes=()
+  for node in "${nodes[@]}"; do append "inside[$node]" "link set lo up"; done
+  for node in "${nodes[@]}" between; do append outside "netns add $n-$node"; done
   for link in "${links[@]}"; do
-    read -r lower upper lower_device upper_device lower_address upper_address <<<"$link"
-    echo "link add $lower_device netns $n-$lower type veth peer name $upper_device netns $n-$upper" >>/run/links
-    inside[$lower]+=$'\n'"address add $lower_address/24 dev $lower_device
-link set $lower_device up"
-    inside[$upper]+=$'\n'"address add $upper_address/24 dev $upper_device
-link set $upper_device up"
-    last[$lower]="route add default via $upper_address"
+    read -r lower upper lower_device upper_device network number lower_mac upper_mac wire <<<"$link"
+    near="$lower_device address $lower_mac netns $n-$lower"
+    far="$upper_device address $upper_mac netns $n-$upper"
+    if [ "$wire" = - ]; then
+      append pairs "link add $near type veth peer name $far"
+    else
+      append pairs "link add $near type veth peer name w$wire-lower netns $n-between" \
+        "link add $far type veth peer name w$wire-upper netns $n-between"
+      append "inside[between]" "link set w$wire-lower up" "link set w$wire-upper up"
+    fi
+    append "inside[$lower]" "link set $lower_device up" "address add $network.$number/24 dev $lower_device" \
+      "neighbour add $network.1 lladdr $upper_mac dev $lower_device"
+    append "inside[$upper]" "link set $upper_device up" "address add $network.1/24 dev $upper_device" \
+      "neighbour add $network.$number lladdr $lower_mac dev $upper_device"
+    append "routes[$lower]" "route add default via $network.1"
   done
-  ip -batch /run/outside
-  ip -batch /run/links
-  rm /run/links
-  for node in "${nodes[@]}"; do ip -n "$n-$node" -batch - <<<"${inside[$node]}"; done
-  for node in "${!last[@]}"; do ip -n "$n-$node" -batch - <<<"${last[$node]}"; done
-  for node in "${routers[@]}"; do ip netns exec "$n-$node" sysctl -qw net.ipv4.ip_forward=1; done
+  for address in "${rendezvous[@]}"; do append "inside[core]" "address add $address/32 dev lo"; done
+  ip -batch - <<<"$outside"
+  for node in "${nodes[@]}" between; do
+    # shellcheck disable=SC2046 # Settings have no blanks.
+    ip netns exec "$n-$node" sysctl -qw $(settings "$node")
+  done
+  ip -batch - <<<"$pairs"
+  for node in "${nodes[@]}" between; do ip -n "$n-$node" -batch - <<<"${inside[$node]}${routes[$node]:-}"; done
   for node in nat-a nat-b; do ip netns exec "$n-$node" nft -f - <<<"$rules"; done
 }
 
-declare -A last
 start=$EPOCHREALTIME
 for ((n = 0; n < labs; n++)); do build "$n"; done
 end=$EPOCHREALTIME

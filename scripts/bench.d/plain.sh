@@ -4,23 +4,35 @@
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 build() {
-  local n=$1 node link lower upper lower_device upper_device lower_address upper_address
-  for node in "${nodes[@]}"; do
+  local n=$1 node link lower upper lower_device upper_device network number lower_mac upper_mac wire address
+  for node in "${nodes[@]}" between; do
     ip netns add "$n-$node"
-    ip -n "$n-$node" link set lo up
+    # shellcheck disable=SC2046 # Settings have no blanks.
+    ip netns exec "$n-$node" sysctl -qw $(settings "$node")
   done
+  for node in "${nodes[@]}"; do ip -n "$n-$node" link set lo up; done
   for link in "${links[@]}"; do
-    read -r lower upper lower_device upper_device lower_address upper_address <<<"$link"
-    ip link add "$lower_device" netns "$n-$lower" type veth peer name "$upper_device" netns "$n-$upper"
-    ip -n "$n-$lower" address add "$lower_address/24" dev "$lower_device"
-    ip -n "$n-$upper" address add "$upper_address/24" dev "$upper_device"
+    read -r lower upper lower_device upper_device network number lower_mac upper_mac wire <<<"$link"
+    if [ "$wire" = - ]; then
+      ip link add "$lower_device" address "$lower_mac" netns "$n-$lower" type veth \
+        peer name "$upper_device" address "$upper_mac" netns "$n-$upper"
+    else
+      ip link add "$lower_device" address "$lower_mac" netns "$n-$lower" type veth \
+        peer name "w$wire-lower" netns "$n-between"
+      ip link add "$upper_device" address "$upper_mac" netns "$n-$upper" type veth \
+        peer name "w$wire-upper" netns "$n-between"
+      ip -n "$n-between" link set "w$wire-lower" up
+      ip -n "$n-between" link set "w$wire-upper" up
+    fi
     ip -n "$n-$lower" link set "$lower_device" up
     ip -n "$n-$upper" link set "$upper_device" up
-    ip -n "$n-$lower" route add default via "$upper_address"
+    ip -n "$n-$lower" address add "$network.$number/24" dev "$lower_device"
+    ip -n "$n-$upper" address add "$network.1/24" dev "$upper_device"
+    ip -n "$n-$lower" neighbour add "$network.1" lladdr "$upper_mac" dev "$lower_device"
+    ip -n "$n-$upper" neighbour add "$network.$number" lladdr "$lower_mac" dev "$upper_device"
+    ip -n "$n-$lower" route add default via "$network.1"
   done
-  for node in "${routers[@]}"; do
-    ip netns exec "$n-$node" sysctl -qw net.ipv4.ip_forward=1
-  done
+  for address in "${rendezvous[@]}"; do ip -n "$n-core" address add "$address/32" dev lo; done
   for node in nat-a nat-b; do
     ip netns exec "$n-$node" nft -f - <<<"$rules"
   done

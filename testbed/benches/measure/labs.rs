@@ -95,8 +95,8 @@ pub(crate) fn build(table: &mut Table) {
     let (plain, batch) = (scripts("plain.sh"), scripts("batch.sh"));
     let ours = table.add_times("lab of 5 nodes, 2 masquerade NATs, 2 wires: build", &built);
     table.add_times("the same: drop", &dropped);
-    let by_commands = table.add_times("the same without wires, by single ip and nft commands: build", &plain);
-    let by_batch = table.add_times("the same without wires, by ip -batch and nft -f: build", &batch);
+    let by_commands = table.add_times("the same by single ip, sysctl and nft commands: build", &plain);
+    let by_batch = table.add_times("the same by ip -batch, sysctl and nft -f: build", &batch);
     table.add("single commands against ours", "times", vec![by_commands / ours]);
     table.add("batches against ours", "times", vec![by_batch / ours]);
 }
