@@ -155,7 +155,7 @@ check_memory() {
     if [ -f "$run/results.json" ]; then
       truth "$limit kB of address space, exit $code" "$run"
     else
-      figure "$limit kB of address space: no result, and no success" "$code" "not 0" "code != 0"
+      figure "$limit kB of address space: no result, and an error" "$code" "2" "code == 2"
     fi
   done
 }

@@ -7,6 +7,10 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use testbed::cli::{self, args::Args};
+use testbed::kernel::memory::SystemOrExit;
+
+#[global_allocator]
+static ALLOCATOR: SystemOrExit = SystemOrExit;
 
 fn main() -> ExitCode {
     // What goes wrong out of sight; RUST_LOG=testbed=debug shows more.

@@ -83,6 +83,24 @@ fn a_run_without_nftables_says_how_to_get_it_and_writes_nothing() {
 }
 
 #[test]
+fn without_memory_the_command_says_so() {
+    const LIMIT: u64 = 150 << 20;
+    let folder = tempfile::tempdir().expect("a folder");
+    let suite = File::create(folder.path().join("huge.toml")).expect("a file");
+    suite.set_len(LIMIT).expect("a hole takes no room");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    command.current_dir(folder.path()).args(["run", "huge.toml", "--out", "out"]);
+    let limited = || {
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_AS, LIMIT, LIMIT)?;
+        Ok::<(), io::Error>(())
+    };
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe { command.pre_exec(limited) };
+    finished(&mut command).refused(2, "testbed: cannot allocate memory: ");
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
 fn a_puncher_that_is_not_there_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().expect("a folder");
     testbed_in(folder.path(), &["run", "classic", "--out", "out", "--puncher", "/nowhere/puncher"])

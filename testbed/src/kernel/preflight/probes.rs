@@ -289,10 +289,11 @@ fn packet_sockets() -> Result<Seen> {
 
 /// In a thread that ends at once, so that nobody else stays urgent.
 fn urgency() -> Result<Seen> {
-    let urgency = thread::spawn(make_urgent).join();
-    match urgency.map_err(|_| Error::other("ask for SCHED_FIFO", "the thread panicked"))? {
+    const TRIED: &str = "ask for SCHED_FIFO";
+    let thread = thread::Builder::new().spawn(make_urgent).map_err(|e| Error::io(TRIED, "clone", &e))?;
+    match thread.join().map_err(|_| Error::other(TRIED, "the thread panicked"))? {
         Urgency::Fifo => Ok(Seen::works("SCHED_FIFO")),
-        Urgency::Ordinary(errno) => Err(Error::call("ask for SCHED_FIFO", "sched_setscheduler", errno)),
+        Urgency::Ordinary(errno) => Err(Error::call(TRIED, "sched_setscheduler", errno)),
     }
 }
 

@@ -39,7 +39,9 @@ fn feed(text: &str, mode: Mode) -> std::io::Result<Output> {
     let stdin = nft.stdin.take();
     thread::scope(|scope| {
         // nft may answer before it has read all: writing and reading go side by side, and a broken pipe is its right.
-        scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(text.as_bytes())));
-        nft.wait_with_output()
+        let write = move || stdin.map(|mut stdin| stdin.write_all(text.as_bytes()));
+        let writer = thread::Builder::new().name("testbed-nft".into()).spawn_scoped(scope, write);
+        let output = nft.wait_with_output();
+        writer.and(output)
     })
 }
