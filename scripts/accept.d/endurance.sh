@@ -17,7 +17,8 @@ truth() {
 
 check_bench() {
   local figures=$work/bench.json
-  "$root/scripts/bench" --json >"$figures" 2>/dev/null
+  # Each figure is also told as it comes.
+  "$root/scripts/bench" --json >"$figures"
   ratio() { # WHAT SIDE BOUND: side is "least" or "most"
     local measured
     measured=$(python3 -c 'import json, sys

@@ -51,17 +51,22 @@ impl Builder {
         let lab = self.runtime.block_on(Lab::build(&self.topology, &none, &self.engine));
         let mut lab = lab.expect("a lab");
         for node in ["nat-a", "nat-b"] {
-            let node = NodeName::new(node).expect("a good name");
-            let config = config(&lab, &node);
-            lab.set_nat(&node, &config).expect("rules");
+            set_nat(&mut lab, node, NAT);
         }
         lab
     }
 }
 
-fn config(lab: &Lab, node: &NodeName) -> NatConfig {
+/// Makes a node of a lab a NAT of the catalogue.
+pub(crate) fn set_nat(lab: &mut Lab, node: &str, nat: &str) {
+    let node = NodeName::new(node).expect("a good name");
+    let config = config(lab, &node, nat);
+    lab.set_nat(&node, &config).expect("rules");
+}
+
+fn config(lab: &Lab, node: &NodeName, nat: &str) -> NatConfig {
     let catalogue = Catalogue::embedded();
-    let behavior = catalogue.get(NAT).expect("it is in the catalogue").behavior;
+    let behavior = catalogue.get(nat).expect("it is in the catalogue").behavior;
     render(&behavior, &NatSite::of(lab.plan(), node).expect("an address"))
 }
 
@@ -151,7 +156,7 @@ pub(crate) fn rulesets(table: &mut Table) {
     let builder = Builder::new();
     let mut lab = builder.build();
     let node = NodeName::new("nat-a").expect("a good name");
-    let config = config(&lab, &node);
+    let config = config(&lab, &node, NAT);
     let (mut ours, mut by_program) = (vec![], vec![]);
     let file = std::env::temp_dir().join(format!("bench-{}.nft", std::process::id()));
     std::fs::write(&file, format!("flush ruleset\n{}", config.ruleset)).expect("a temporary file");

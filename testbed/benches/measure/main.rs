@@ -6,6 +6,7 @@
 mod labs;
 mod memory;
 mod runs;
+mod spray;
 mod table;
 mod wire;
 
@@ -16,11 +17,12 @@ use crate::table::Table;
 /// A part of the benchmark by name.
 type Part = (&'static str, fn(&mut Table));
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("lab", labs::build),
     ("ruleset", labs::rulesets),
     ("trials", runs::trials),
     ("timing", runs::timing),
+    ("spray", spray::spray),
     ("wire", wire::wire),
     ("memory", memory::memory),
 ];

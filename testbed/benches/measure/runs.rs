@@ -12,7 +12,7 @@ use crate::table::Table;
 const PREDICTABLE: [&str; 4] =
     ["--filter", "nat-a=port-preserving,sequential", "--filter", "nat-b=port-preserving,sequential"];
 
-fn program(variable: &str, otherwise: &str) -> PathBuf {
+pub(crate) fn program(variable: &str, otherwise: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(|| PathBuf::from(otherwise), PathBuf::from)
 }
 
