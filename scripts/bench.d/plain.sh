@@ -1,26 +1,28 @@
 #!/usr/bin/env bash
-# Builds labs by one ip or nft command after the other; prints the microseconds that took.
+# Builds labs by one ip, sysctl or nft command after the other; prints the microseconds that took.
 # shellcheck source=scripts/bench.d/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 build() {
-  local n=$1 node link lower upper lower_device upper_device network number lower_mac upper_mac wire address
+  local n=$1 node link lower upper lower_device upper_device network number lower_mac upper_mac wire address wanted
   for node in "${nodes[@]}" between; do
     ip netns add "$n-$node"
-    # shellcheck disable=SC2046 # Settings have no blanks.
-    ip netns exec "$n-$node" sysctl -qw $(settings "$node")
+    wanted=$(settings "$node")
+    # shellcheck disable=SC2086 # Each word is a setting.
+    [ -z "$wanted" ] || ip netns exec "$n-$node" sysctl -qw $wanted
   done
   for node in "${nodes[@]}"; do ip -n "$n-$node" link set lo up; done
   for link in "${links[@]}"; do
     read -r lower upper lower_device upper_device network number lower_mac upper_mac wire <<<"$link"
+    # shellcheck disable=SC2086 # The queues are several words.
     if [ "$wire" = - ]; then
-      ip link add "$lower_device" address "$lower_mac" netns "$n-$lower" type veth \
-        peer name "$upper_device" address "$upper_mac" netns "$n-$upper"
+      ip link add "$lower_device" address "$lower_mac" netns "$n-$lower" $queue type veth \
+        peer name "$upper_device" address "$upper_mac" netns "$n-$upper" $queue
     else
-      ip link add "$lower_device" address "$lower_mac" netns "$n-$lower" type veth \
-        peer name "w$wire-lower" netns "$n-between"
-      ip link add "$upper_device" address "$upper_mac" netns "$n-$upper" type veth \
-        peer name "w$wire-upper" netns "$n-between"
+      ip link add "$lower_device" address "$lower_mac" netns "$n-$lower" $queue type veth \
+        peer name "w$wire-lower" netns "$n-between" $queue
+      ip link add "$upper_device" address "$upper_mac" netns "$n-$upper" $queue type veth \
+        peer name "w$wire-upper" netns "$n-between" $queue
       ip -n "$n-between" link set "w$wire-lower" up
       ip -n "$n-between" link set "w$wire-upper" up
     fi

@@ -83,8 +83,8 @@ pub(crate) fn wire(table: &mut Table) {
     packet_rate(table);
 }
 
-/// Waits for a datagram. A socket with a time limit is interrupted by signals, also by those whose handlers restart
-/// calls (signal(7)): here SIGCHLD, as processes end beside.
+/// Waits for a datagram. A socket with a time limit is interrupted by signals (signal(7)), here by SIGCHLD: it comes to this
+/// thread while the one that starts processes has it blocked.
 fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match socket.recv(buffer) {

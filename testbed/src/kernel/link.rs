@@ -29,8 +29,8 @@ pub const LOOPBACK: u32 = 1;
 /// How long a device may take from being set up to carrying frames; the kernel's worker needs microseconds.
 const CARRIER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A veth device uses one queue each way unless it is told otherwise (drivers/net/veth.c, veth_init_queues), but makes one
-/// for each processor first, with folders in sysfs: a third of the time that it takes.
+/// A veth device uses one queue each way unless it is told otherwise, but makes one for each possible processor first, with
+/// folders in sysfs (drivers/net/veth.c, veth_init_queues and veth_get_num_queues): much of the time that it takes.
 const ONE_QUEUE: [LinkAttribute; 2] = [LinkAttribute::NumTxQueues(1), LinkAttribute::NumRxQueues(1)];
 
 /// Device, address and route requests of one namespace.

@@ -4,15 +4,15 @@ use std::alloc::{GlobalAlloc, Layout, System};
 
 /// The system's allocator, which ends the program where it has nothing left to give: with an error like any other, rather
 /// than with SIGABRT and half a backtrace. What was finished is on the disk by then, and labs go away with their harness,
-/// as they do when it is killed.
+/// as they do when it is killed: nothing else is put in order.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemOrExit;
 
 /// The exit code of errors, as the command uses it.
 const EXIT_CODE: libc::c_int = 2;
 
-const MESSAGE: &[u8] = b"testbed: cannot allocate memory: this process, its container or the machine is at its limit\n  \
-    help: give it more memory (ulimit -v, or the cgroup's memory.max), or try fewer trials at once with --jobs\n";
+const MESSAGE: &[u8] = b"testbed: cannot allocate memory: Cannot allocate memory (ENOMEM)\n  \
+    help: ulimit -v and vm.overcommit_memory set the limits\n";
 
 // SAFETY: all is done by `System`, and a null pointer never reaches the caller.
 unsafe impl GlobalAlloc for SystemOrExit {

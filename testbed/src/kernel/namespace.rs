@@ -52,7 +52,7 @@ impl Namespace {
         thread::scope(|scope| Self::begin(scope, work)?.finish())
     }
 
-    /// The same without waiting for it: several may be under way side by side.
+    /// Begins to make a new namespace and to do the first work inside it: several may be under way side by side.
     ///
     /// # Errors
     /// When the thread cannot be started.

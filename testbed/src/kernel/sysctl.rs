@@ -2,16 +2,17 @@
 //!
 //! `/proc/sys/net` shows each thread its own namespace, so whoever reads or writes wants to be inside one.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::marker::PhantomData;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use nix::errno::Errno;
 use nix::fcntl::{self, OFlag, openat};
 use nix::sys::stat::Mode;
-use nix::sys::uio::{pread, pwrite};
+use nix::sys::uio::pwrite;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Inside;
@@ -44,8 +45,8 @@ impl Sysctl {
 
 /// The settings of one namespace.
 ///
-/// The kernel keeps the files of all namespaces in one table under the same names, so every step of a path takes the longer
-/// the more namespaces there are. Each folder is therefore opened once.
+/// The kernel keeps `net/ipv4`, `net/ipv6` and so on of all namespaces in one chain, since parent and name are the same, so this
+/// step of a path takes the longer the more namespaces there are. Each of these folders is therefore opened once.
 #[derive(Debug)]
 pub struct Tree<'inside> {
     folders: Vec<(String, OwnedFd)>,
@@ -64,19 +65,20 @@ impl<'inside> Tree<'inside> {
     /// # Errors
     /// As [`Sysctl::write`].
     pub fn write(&mut self, setting: &Sysctl) -> Result<()> {
-        let written = self.open(setting, OFlag::O_WRONLY).and_then(|file| put(&file, setting));
-        written.map_err(|error| refused(setting, error))
+        let file = self.open(setting, OFlag::O_WRONLY)?;
+        put(&file, setting)
     }
 
     /// Writes settings as far as they exist: machines without IPv6 lack everything below `net.ipv6.`, and need none of it.
     ///
     /// # Errors
-    /// As [`Sysctl::write`], but not when a key below `net.ipv6.` is missing.
+    /// As [`Sysctl::write`], but not when there is no key of this name below `net.ipv6.`.
     pub fn write_all(&mut self, settings: &[Sysctl]) -> Result<()> {
         for setting in settings {
-            match self.open(setting, OFlag::O_WRONLY).and_then(|file| put(&file, setting)) {
-                Err(Errno::ENOENT) if setting.key.starts_with("net.ipv6.") => {}
-                written => written.map_err(|error| refused(setting, error))?,
+            match self.open(setting, OFlag::O_WRONLY) {
+                Err(error)
+                    if error.errno() == Some(Errno::ENOENT) && setting.key.starts_with("net.ipv6.") => {}
+                file => put(&file?, setting)?,
             }
         }
         Ok(())
@@ -87,37 +89,39 @@ impl<'inside> Tree<'inside> {
     /// # Errors
     /// As [`Sysctl::write`].
     pub fn exchange(&mut self, setting: &Sysctl) -> Result<Sysctl> {
-        let mut exchange = || {
-            let file = self.open(setting, OFlag::O_RDWR)?;
-            let mut before = [0; 128];
-            let length = pread(&file, &mut before, 0)?;
-            put(&file, setting)?;
-            Ok(String::from_utf8_lossy(&before[..length]).trim().to_owned())
-        };
-        let before = exchange().map_err(|error| refused(setting, error))?;
-        Ok(Sysctl::new(setting.key.clone(), before))
+        let mut file = File::from(self.open(setting, OFlag::O_RDWR)?);
+        let mut before = String::new();
+        file.read_to_string(&mut before)
+            .map_err(|e| Error::io(tried(setting), format!("read {}", setting.key), &e))?;
+        put(&file, setting)?;
+        Ok(Sysctl::new(setting.key.clone(), before.trim()))
     }
 
     /// Opens the file of a setting.
-    fn open(&mut self, setting: &Sysctl, flags: OFlag) -> nix::Result<OwnedFd> {
-        if path(&setting.key).is_none() {
-            return Err(Errno::ENOENT);
-        }
-        let (above, name) = setting.key.rsplit_once('.').ok_or(Errno::ENOENT)?;
-        openat(self.folder(above)?, name, flags | OFlag::O_CLOEXEC, Mode::empty())
+    fn open(&mut self, setting: &Sysctl, flags: OFlag) -> Result<OwnedFd> {
+        let path = path(&setting.key).ok_or_else(|| Error::other(tried(setting), "not a key below net."))?;
+        let mut open = || {
+            let mut names = setting.key.splitn(3, '.').skip(1);
+            let (Some(folder), Some(key)) = (names.next(), names.next()) else { return Err(Errno::ENOENT) };
+            openat(
+                self.folder(folder)?,
+                key.replace('.', "/").as_str(),
+                flags | OFlag::O_CLOEXEC,
+                Mode::empty(),
+            )
+        };
+        open().map_err(|e| Error::call(tried(setting), format!("open {}", path.display()), e))
     }
 
-    /// The folder of the keys that begin so.
-    fn folder(&mut self, prefix: &str) -> nix::Result<BorrowedFd<'_>> {
+    /// A folder of `/proc/sys/net`.
+    fn folder(&mut self, name: &str) -> nix::Result<BorrowedFd<'_>> {
         const FLAGS: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
-        let index = match self.folders.iter().position(|(known, _)| known == prefix) {
-            Some(known) => known,
+        let known = self.folders.iter().position(|(known, _)| known == name);
+        let index = match known {
+            Some(index) => index,
             None => {
-                let folder = match prefix.rsplit_once('.') {
-                    Some((above, name)) => openat(self.folder(above)?, name, FLAGS, Mode::empty()),
-                    None => fcntl::open(&Path::new(ROOT).join(prefix), FLAGS, Mode::empty()),
-                }?;
-                self.folders.push((prefix.to_owned(), folder));
+                let folder = fcntl::open(&Path::new(ROOT).join("net").join(name), FLAGS, Mode::empty())?;
+                self.folders.push((name.to_owned(), folder));
                 self.folders.len() - 1
             }
         };
@@ -125,16 +129,13 @@ impl<'inside> Tree<'inside> {
     }
 }
 
-fn put(file: &OwnedFd, setting: &Sysctl) -> nix::Result<()> {
-    pwrite(file, setting.value.as_bytes(), 0).map(drop)
+fn tried(setting: &Sysctl) -> String {
+    format!("set {} to {}", setting.key, setting.value)
 }
 
-fn refused(setting: &Sysctl, error: Errno) -> Error {
-    let tried = format!("set {} to {}", setting.key, setting.value);
-    match path(&setting.key) {
-        Some(path) => Error::call(tried, format!("write {}", path.display()), error),
-        None => Error::other(tried, "not a key below net."),
-    }
+fn put(file: impl AsFd, setting: &Sysctl) -> Result<()> {
+    let written = pwrite(file, setting.value.as_bytes(), 0);
+    written.map(drop).map_err(|e| Error::call(tried(setting), format!("write {}", setting.key), e))
 }
 
 impl std::fmt::Display for Sysctl {

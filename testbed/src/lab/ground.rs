@@ -137,12 +137,7 @@ impl Builder {
             // All are begun before the first is waited for.
             let sites: Vec<_> = self.kinds.iter().map(begin).collect();
             let finish = |(name, site): (NodeName, Result<Beginning<'_, _>>)| {
-                let site = (|| {
-                    let (namespace, first) = site?.finish()?;
-                    let (sockets, tracking, links) = first?;
-                    Ok(Site { plot: Plot { namespace, sockets, tracking }, links })
-                })();
-                site.map_err(at(&name)).map(|site| (name, site))
+                site.and_then(finish).map_err(at(&name)).map(|site| (name, site))
             };
             let sites = sites.into_iter().map(finish).collect::<Result<_>>()?;
             let between = between.transpose()?.map(Beginning::finish).transpose()?;
@@ -238,10 +233,11 @@ impl Builder {
     }
 }
 
-/// What there must be in a node's namespace before its devices.
-type First = (Option<TcpSockets>, Option<(Conntrack, Events)>, Links);
+/// Sockets in a node's namespace: all that there must be before its devices.
+type Sockets = (Option<TcpSockets>, Option<(Conntrack, Events)>, Links);
 
-fn site(inside: &Inside, kind: NodeKind, runtime: &Handle) -> Result<First> {
+/// The first work in a node's namespace.
+fn site(inside: &Inside, kind: NodeKind, runtime: &Handle) -> Result<Sockets> {
     let _context = runtime.enter();
     Tree::of(inside).write_all(&settings::settings(kind))?;
     let (sockets, tracking) = match kind {
@@ -251,7 +247,13 @@ fn site(inside: &Inside, kind: NodeKind, runtime: &Handle) -> Result<First> {
     Ok((sockets, tracking, Links::open(inside)?))
 }
 
-/// The same for the namespace that the inner ends of all wires lie in.
+fn finish(beginning: Beginning<'_, Result<Sockets>>) -> Result<Site> {
+    let (namespace, sockets) = beginning.finish()?;
+    let (sockets, tracking, links) = sockets?;
+    Ok(Site { plot: Plot { namespace, sockets, tracking }, links })
+}
+
+/// The first work in the namespace that the inner ends of all wires lie in.
 fn between(inside: &Inside, runtime: &Handle) -> Result<Links> {
     let _context = runtime.enter();
     Tree::of(inside).write_all(&settings::silence())?;

@@ -53,7 +53,7 @@ fn an_unknown_setting_is_named() {
     let error = namespace.enter(|inside| wrong.write(inside)).expect("the way in").expect_err("no such key");
     assert_eq!(
         error.to_string(),
-        "cannot set net.ipv4.no_such_key to 1: write /proc/sys/net/ipv4/no_such_key: \
+        "cannot set net.ipv4.no_such_key to 1: open /proc/sys/net/ipv4/no_such_key: \
          No such file or directory (ENOENT)"
     );
 }

@@ -1,6 +1,6 @@
 //! The way to nftables where there is no library: `nft -f -`, started in the namespace of this thread.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
@@ -10,8 +10,13 @@ use crate::kernel::error::{Error, Result};
 /// Runs nft over `text` and returns what it prints.
 pub(super) fn run(text: &str, mode: Mode) -> Result<String> {
     let output = feed(text, mode).map_err(|e| {
-        let hint = "install nftables (Debian, Ubuntu: apt-get install nftables)";
-        Error::io("load a ruleset", "nft -f -", &e).with_help(hint)
+        let error = Error::io("load a ruleset", "nft -f -", &e);
+        match e.kind() {
+            ErrorKind::NotFound => {
+                error.with_help("install nftables (Debian, Ubuntu: apt-get install nftables)")
+            }
+            _ => error,
+        }
     })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
