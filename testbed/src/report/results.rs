@@ -370,7 +370,7 @@ impl Results {
     /// Reads `results.json`.
     ///
     /// # Errors
-    /// What is wrong with the text, or that another schema is needed.
+    /// What is wrong with the text, that another schema is needed, or which of its counts contradict each other.
     pub fn from_json(text: &str) -> Result<Self, String> {
         let version: serde_json::Value = serde_json::from_str(text).map_err(|why| why.to_string())?;
         match version.get("schema").and_then(serde_json::Value::as_u64) {
@@ -380,7 +380,22 @@ impl Results {
             }
             None => return Err("it names no schema".to_owned()),
         }
-        serde_json::from_str(text).map_err(|why| why.to_string())
+        let results: Self = serde_json::from_str(text).map_err(|why| why.to_string())?;
+        match results.contradiction() {
+            Some(what) => Err(what),
+            None => Ok(results),
+        }
+    }
+
+    /// Counts that cannot be: somebody has changed them by hand, or a writer was wrong.
+    fn contradiction(&self) -> Option<String> {
+        for cell in self.punches() {
+            let outcomes = [cell.passed, cell.failed, cell.error, cell.skipped];
+            if outcomes.into_iter().try_fold(0_usize, usize::checked_add) != Some(cell.trials) {
+                return Some(format!("the outcomes of cell {:?} do not add up to its trials", cell.id));
+            }
+        }
+        (self.totals != Totals::of(&self.cells)).then(|| "its totals are not those of its cells".to_owned())
     }
 
     /// The text of `results.json`.

@@ -156,6 +156,28 @@ fn json_reads_back_as_it_was_written_and_another_schema_is_refused() {
 }
 
 #[test]
+fn counts_that_contradict_each_other_are_refused() {
+    let mut changed = results();
+    changed.totals.proofs_failed = 5;
+    assert_eq!(
+        Results::from_json(&changed.to_json()),
+        Err("its totals are not those of its cells".to_owned())
+    );
+    for passed in [9, usize::MAX] {
+        let mut changed = results();
+        let punch = changed.cells.iter_mut().find_map(|cell| match cell {
+            CellDoc::Punch(cell) => Some(cell),
+            CellDoc::Proof(_) | CellDoc::Kernel(_) => None,
+        });
+        punch.expect("it has one").passed = passed;
+        assert_eq!(
+            Results::from_json(&changed.to_json()),
+            Err("the outcomes of cell \"even/even/auto\" do not add up to its trials".to_owned())
+        );
+    }
+}
+
+#[test]
 fn json_fits_its_schema_and_damage_is_noticed() {
     let good = serde_json::to_value(results()).expect("JSON");
     assert_eq!(schema::faults(schema::RESULTS, &good), [""; 0]);
