@@ -24,7 +24,7 @@ check_bench() {
     measured=$(python3 -c 'import json, sys
 print(next(f["median"] for f in json.load(open(sys.argv[1]))["figures"] if f["what"] == sys.argv[2]))' "$figures" "$1")
     figure "$1" "$(printf %.3g "$measured")" "at $2 $3" \
-      "$(awk -v a="$measured" -v b="$3" -v s="$2" 'BEGIN { print s == "least" ? a >= b : a <= b }')"
+      "$(awk -v a="$measured" -v b="$3" -v s="$2" 'BEGIN { print (s == "least" ? (a >= b) : (a <= b)) }')"
   }
   ratio "lab of 5 nodes, 2 masquerade NATs, 2 wires: build" most 10
   ratio "single commands against ours" least 15

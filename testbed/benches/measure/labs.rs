@@ -18,8 +18,8 @@ use crate::table::Table;
 /// Labs that are built of each kind.
 const LABS: usize = 40;
 
-/// Labs that one start of a script builds.
-const PER_SCRIPT: u32 = 5;
+/// Labs that are built one after the other before they are taken apart.
+const IN_A_ROW: usize = 5;
 
 /// The NAT on both sides: the kernel's masquerade, keeping ports.
 const NAT: &str = "port-preserving";
@@ -74,28 +74,29 @@ pub(crate) fn build(table: &mut Table) {
     let builder = Builder::new();
     drop(builder.build());
     let idle = Idle::learn();
-    // While the kernel takes labs apart the next one waits for it. So all of a kind stand until the last is built, and the
-    // next kind begins when nothing is left of them.
-    let mut built = Vec::new();
-    let build = || {
-        let start = Instant::now();
-        let lab = builder.build();
-        built.push(start.elapsed());
-        lab
-    };
-    let labs: Vec<Lab> = std::iter::repeat_with(build).take(LABS).collect();
-    let drop_one = |lab: Lab| {
-        let start = Instant::now();
-        drop(lab);
-        start.elapsed()
-    };
-    let dropped: Vec<_> = labs.into_iter().map(drop_one).collect();
+    // While the kernel takes labs apart the next one waits for it. So all start when nothing is left of those before, and
+    // build the same number in a row.
+    let (mut built, mut dropped) = (Vec::new(), Vec::new());
+    for _ in 0..LABS / IN_A_ROW {
+        idle.wait();
+        let mut labs = Vec::new();
+        for _ in 0..IN_A_ROW {
+            let start = Instant::now();
+            labs.push(builder.build());
+            built.push(start.elapsed());
+        }
+        for lab in labs {
+            let start = Instant::now();
+            drop(lab);
+            dropped.push(start.elapsed());
+        }
+    }
     let scripts = |name: &str| -> Vec<_> {
         let one = |_| {
             idle.wait();
             script(name)
         };
-        (0..LABS / PER_SCRIPT as usize).map(one).collect()
+        (0..LABS / IN_A_ROW).map(one).collect()
     };
     let (plain, batch) = (scripts("plain.sh"), scripts("batch.sh"));
     let ours = table.add_times("lab of 5 nodes, 2 masquerade NATs, 2 wires: build", &built);
@@ -140,12 +141,12 @@ fn script(name: &str) -> Duration {
     let output = Command::new("unshare")
         .args(["--net", "--mount", "bash"])
         .arg(script)
-        .arg(PER_SCRIPT.to_string())
+        .arg(IN_A_ROW.to_string())
         .output()
         .expect("unshare, which is part of util-linux");
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     let micros: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("microseconds");
-    Duration::from_secs_f64(micros / 1e6 / f64::from(PER_SCRIPT))
+    Duration::from_secs_f64(micros / 1e6 / IN_A_ROW as f64)
 }
 
 pub(crate) fn repository() -> PathBuf {

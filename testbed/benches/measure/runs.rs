@@ -52,7 +52,7 @@ pub(crate) fn trials(table: &mut Table) {
 }
 
 pub(crate) fn timing(table: &mut Table) {
-    for delay_ms in [0_u32, 5, 20, 80] {
+    for delay_ms in [0_u32, 5, 10, 20, 80] {
         let trip = 2 * delay_ms;
         let suite = std::env::temp_dir().join(format!("bench-{}.toml", std::process::id()));
         let text = format!(
