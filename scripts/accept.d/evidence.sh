@@ -4,10 +4,13 @@
 
 checks=(causes all cost witnesses page explain shell)
 
-need tshark tshark
-need chromium chromium
-need script bsdutils
 export TESTBED_REQUIRE_LAB=1
+
+prepare() {
+  need tshark tshark
+  need chromium chromium
+  need script bsdutils
+}
 
 # passed FILTER: runs the tests of that name; how many passed as `$passed`, how many failed as `$failed`.
 passed() {

@@ -10,8 +10,8 @@ use crate::table::Table;
 /// At how many labs a look is taken.
 const STEPS: [usize; 4] = [1, 10, 100, 1000];
 
-/// What one lab needs of descriptors, with room to spare.
-const DESCRIPTORS_PER_LAB: u64 = 40;
+/// What one lab needs of descriptors as long as no trial is played in it: 17, and while it is built some more.
+const DESCRIPTORS_PER_LAB: u64 = 19;
 
 pub(crate) fn memory(table: &mut Table) {
     let builder = Builder::new();
