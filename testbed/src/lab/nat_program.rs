@@ -45,8 +45,8 @@ const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/b
 pub(crate) struct NatProgram {
     init: Init,
     command: NatCommand,
-    /// The program, if it stays.
-    running: Option<Process>,
+    /// The program, if it stays, and who listens to its standard error.
+    running: Option<(Process, JoinHandle<()>)>,
     said: Said,
 }
 
@@ -87,7 +87,7 @@ impl NatProgram {
         let why = match found {
             Ok(Ok(Readiness::Stays(stdout))) => {
                 tokio::spawn(read_on(stdout));
-                self.running = Some(process);
+                self.running = Some((process, listening));
                 return Ok(());
             }
             Ok(Ok(Readiness::Ended(status))) if status.success() => return Ok(()),
@@ -108,7 +108,7 @@ impl NatProgram {
     /// # Errors
     /// When its init has died.
     pub(crate) async fn end(&mut self) -> Result<()> {
-        if let Some(mut process) = self.running.take() {
+        if let Some((mut process, _)) = self.running.take() {
             process.signal(Signal::SIGTERM).await?;
             let _ = timeout(END_DEADLINE, process.wait()).await;
         }
@@ -120,22 +120,17 @@ impl NatProgram {
     /// # Errors
     /// When it has ended; with what it said on standard error.
     pub(crate) async fn check(&mut self) -> Result<()> {
-        let Some(process) = &mut self.running else { return Ok(()) };
-        match timeout(Duration::ZERO, process.wait()).await {
-            Err(_still_there) => Ok(()),
-            Ok(status) => {
-                let why = format!("the program ended with {}{}", status?, self.last_words());
-                Err(Error::other(format!("keep the NAT \"{}\" up", self.command.nat), why))
-            }
-        }
+        let Some((process, listening)) = &mut self.running else { return Ok(()) };
+        let Ok(status) = timeout(Duration::ZERO, process.wait()).await else { return Ok(()) };
+        let status = status?;
+        let words = Self::last_words(&self.init, listening, &self.said).await;
+        let tried = format!("keep the NAT \"{}\" up", self.command.nat);
+        Err(Error::other(tried, format!("the program ended with {status}{words}")))
     }
 
-    /// Its last words are complete when all that could say more is gone.
-    async fn gave_up(&self, why: String, listening: JoinHandle<()>) -> Error {
-        if self.init.kill_all().await.is_ok() {
-            let _ = listening.await;
-        }
-        Error::other(self.tried(), format!("{why}{}", self.last_words()))
+    async fn gave_up(&self, why: String, mut listening: JoinHandle<()>) -> Error {
+        let words = Self::last_words(&self.init, &mut listening, &self.said).await;
+        Error::other(self.tried(), format!("{why}{words}"))
     }
 
     fn failed(&self, error: Error) -> Error {
@@ -146,8 +141,12 @@ impl NatProgram {
         format!("make the NAT \"{}\" by its command \"{}\"", self.command.nat, self.command)
     }
 
-    fn last_words(&self) -> String {
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What it said last on standard error: complete when all that could say more is gone.
+    async fn last_words(init: &Init, listening: &mut JoinHandle<()>, said: &Said) -> String {
+        if !listening.is_finished() && init.kill_all().await.is_ok() {
+            let _ = listening.await;
+        }
+        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
         match String::from_utf8_lossy(&said).trim() {
             "" => "; it said nothing on standard error".to_owned(),
             words => format!("; on standard error: {words}"),

@@ -93,6 +93,10 @@ fn damaged_and_foreign_files_are_refused() {
     broken["cells"][0]["error"] = 1.into();
     write(folder.path(), "run.json", &broken);
     run(&["baseline", "update", "run.json", "c.toml"])
+        .refused(2, "cannot read \"run.json\": the outcomes of cell \"one\" do not add up to its trials");
+    broken["cells"][0]["trials"] = 21.into();
+    write(folder.path(), "run.json", &broken);
+    run(&["baseline", "update", "run.json", "c.toml"])
         .refused(2, "testbed: cannot take \"run.json\" for a baseline: 1 of its cells broke");
     assert!(!folder.path().join("c.toml").exists());
 }
