@@ -2,7 +2,7 @@
 //!
 //! `sudo target/release/examples/bench_build [ROUNDS]`: medians, with the fastest and the slowest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -67,11 +67,13 @@ async fn round(
     let start = Instant::now();
     let mut lab = Lab::build(topology, &BTreeSet::new(), engine).await?;
     let built = start.elapsed();
+    let mut configs = BTreeMap::new();
     for nat in ["nat-a", "nat-b"] {
         let nat = NodeName::new(nat)?;
         let site = NatSite::of(lab.plan(), &nat).ok_or("no address")?;
-        lab.set_nat(&nat, &render(&Behavior::port_preserving(), &site))?;
+        configs.insert(nat, render(&Behavior::port_preserving(), &site));
     }
+    lab.set_nats(&configs)?;
     let all = start.elapsed();
     let peer = lab.node_named("peer-a")?;
     let spawning = Instant::now();

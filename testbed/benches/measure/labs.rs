@@ -50,18 +50,19 @@ impl Builder {
         let none = BTreeSet::new();
         let lab = self.runtime.block_on(Lab::build(&self.topology, &none, &self.engine));
         let mut lab = lab.expect("a lab");
-        for node in ["nat-a", "nat-b"] {
-            set_nat(&mut lab, node, NAT);
-        }
+        set_nats(&mut lab, [("nat-a", NAT), ("nat-b", NAT)]);
         lab
     }
 }
 
-/// Makes a node of a lab a NAT of the catalogue.
-pub(crate) fn set_nat(lab: &mut Lab, node: &str, nat: &str) {
-    let node = NodeName::new(node).expect("a good name");
-    let config = config(lab, &node, nat);
-    lab.set_nat(&node, &config).expect("rules");
+/// Makes nodes of a lab NATs of the catalogue.
+pub(crate) fn set_nats(lab: &mut Lab, nats: [(&str, &str); 2]) {
+    let configs = nats.map(|(node, nat)| {
+        let node = NodeName::new(node).expect("a good name");
+        let config = config(lab, &node, nat);
+        (node, config)
+    });
+    lab.set_nats(&configs.into()).expect("rules");
 }
 
 fn config(lab: &Lab, node: &NodeName, nat: &str) -> NatConfig {

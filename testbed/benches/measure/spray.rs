@@ -13,7 +13,7 @@ use testbed::model::topology::NodeName;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::time::timeout;
 
-use crate::labs::{Builder, set_nat};
+use crate::labs::{Builder, set_nats};
 use crate::runs::program;
 use crate::table::Table;
 
@@ -28,9 +28,7 @@ const NATS: [(&str, &str); 2] = [("nat-a", "port-preserving"), ("nat-b", "random
 pub(crate) fn spray(table: &mut Table) {
     let builder = Builder::new();
     let mut lab = builder.build();
-    for (node, nat) in NATS {
-        set_nat(&mut lab, node, nat);
-    }
+    set_nats(&mut lab, NATS);
     let folder = tempfile::tempdir().expect("a folder");
     let key = folder.path().join("key");
     std::fs::write(&key, "5".repeat(64)).expect("room on the disk");

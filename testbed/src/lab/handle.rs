@@ -1,7 +1,9 @@
 //! A lab that stands: its nodes by name, its wires, what they saw, and the way back to a clean state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::Init;
@@ -99,6 +101,31 @@ impl Lab {
             Some(found) => found.set_nat(config),
             None => self.node(node).map(drop),
         }
+    }
+
+    /// Gives nodes the rules and settings of NATs, as [`Lab::set_nat`] does one: side by side, since most of the time is
+    /// the kernel's and each namespace's own.
+    ///
+    /// # Errors
+    /// As [`Lab::set_nat`], or when a thread cannot be started.
+    pub fn set_nats(&mut self, configs: &BTreeMap<NodeName, NatConfig>) -> Result<()> {
+        const TRIED: &str = "set the rules of NATs";
+        for node in configs.keys() {
+            self.node(node)?;
+        }
+        thread::scope(|scope| {
+            let set = |(name, node)| {
+                let (node, config): (&mut Node, _) = (node, configs.get(name)?);
+                let thread = thread::Builder::new().name("testbed-nat".into());
+                Some(thread.spawn_scoped(scope, move || node.set_nat(config)))
+            };
+            // All are under way before the first is waited for.
+            let threads: Vec<_> = self.nodes.iter_mut().filter_map(set).collect();
+            threads.into_iter().try_for_each(|thread| {
+                let thread = thread.map_err(|e| Error::io(TRIED, "clone", &e))?;
+                thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+            })
+        })
     }
 
     /// Makes a node a NAT, with its program if it has one, and returns when that works.

@@ -1,5 +1,6 @@
 //! Labs that wait for their next trial: taken when one fits, changed when none does, built when there are too few.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::task::block_in_place;
@@ -107,15 +108,17 @@ impl Pool {
 
     /// Gives a lab the NATs of a setting, where they are not those that it has.
     async fn change(&self, mut stocked: Stocked, setting: &Setting) -> Result<Stocked> {
+        let mut rules = BTreeMap::new();
         for (node, profile) in &setting.nats {
             if stocked.setting.nats.get(node) != Some(profile) {
                 let config = self.config(&stocked.lab, node, profile)?;
                 match config.command {
-                    None => block_in_place(|| stocked.lab.set_nat(node, &config))?,
+                    None => drop(rules.insert(node.clone(), config)),
                     Some(_) => stocked.lab.become_nat(node, &config).await?,
                 }
             }
         }
+        block_in_place(|| stocked.lab.set_nats(&rules))?;
         stocked.setting = setting.clone();
         Ok(stocked)
     }
