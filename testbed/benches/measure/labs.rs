@@ -1,6 +1,6 @@
 //! Building and dropping a lab of five nodes with two NATs, beside the same made by plain commands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -57,18 +57,19 @@ impl Builder {
 
 /// Makes nodes of a lab NATs of the catalogue.
 pub(crate) fn set_nats(lab: &mut Lab, nats: [(&str, &str); 2]) {
-    let configs = nats.map(|(node, nat)| {
-        let node = NodeName::new(node).expect("a good name");
-        let config = config(lab, &node, nat);
-        (node, config)
-    });
-    lab.set_nats(&configs.into()).expect("rules");
+    let configs = configs(lab, nats);
+    lab.set_nats(&configs).expect("rules");
 }
 
-fn config(lab: &Lab, node: &NodeName, nat: &str) -> NatConfig {
+fn configs(lab: &Lab, nats: [(&str, &str); 2]) -> BTreeMap<NodeName, NatConfig> {
     let catalogue = Catalogue::embedded();
-    let behavior = catalogue.get(nat).expect("it is in the catalogue").behavior;
-    render(&behavior, &NatSite::of(lab.plan(), node).expect("an address"))
+    let config = |(node, nat): (&str, &str)| {
+        let node = NodeName::new(node).expect("a good name");
+        let behavior = catalogue.get(nat).expect("it is in the catalogue").behavior;
+        let site = NatSite::of(lab.plan(), &node).expect("an address");
+        (node, render(&behavior, &site))
+    };
+    nats.map(config).into()
 }
 
 pub(crate) fn build(table: &mut Table) {
@@ -157,21 +158,34 @@ pub(crate) fn repository() -> PathBuf {
 pub(crate) fn rulesets(table: &mut Table) {
     let builder = Builder::new();
     let mut lab = builder.build();
-    let node = NodeName::new("nat-a").expect("a good name");
-    let config = config(&lab, &node, NAT);
+    let configs = configs(&lab, [("nat-a", NAT), ("nat-b", NAT)]);
+    let (node, config) = configs.first_key_value().expect("two");
     let (mut ours, mut by_program) = (vec![], vec![]);
     let file = std::env::temp_dir().join(format!("bench-{}.nft", std::process::id()));
     std::fs::write(&file, format!("flush ruleset\n{}", config.ruleset)).expect("a temporary file");
     for _ in 0..LABS {
         let start = Instant::now();
-        lab.set_nat(&node, &config).expect("rules");
+        lab.set_nat(node, config).expect("rules");
         ours.push(start.elapsed());
         let load = || Command::new("nft").arg("-f").arg(&file).status().expect("nft").success();
         let start = Instant::now();
-        assert!(lab.node(&node).expect("a node").enter(|_| load()).expect("a namespace"));
+        assert!(lab.node(node).expect("a node").enter(|_| load()).expect("a namespace"));
         by_program.push(start.elapsed());
     }
     let _ = std::fs::remove_file(&file);
     table.add_times("a NAT's rules and settings, in process", &ours);
     table.add_times("the same rules by nft -f", &by_program);
+    let mut both = [vec![], vec![]];
+    for _ in 0..LABS {
+        let start = Instant::now();
+        for (node, config) in &configs {
+            lab.set_nat(node, config).expect("rules");
+        }
+        both[0].push(start.elapsed());
+        let start = Instant::now();
+        lab.set_nats(&configs).expect("rules");
+        both[1].push(start.elapsed());
+    }
+    table.add_times("both NATs' rules and settings, one after the other", &both[0]);
+    table.add_times("both NATs' rules and settings, side by side", &both[1]);
 }

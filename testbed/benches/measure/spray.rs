@@ -58,14 +58,8 @@ pub(crate) fn spray(table: &mut Table) {
 /// Both peers and their rendezvous server, from beginning to end.
 async fn punch(lab: &Lab, key: &str, seed: u64) {
     let puncher = program("PUNCHER", "puncher");
-    let mut server = start(
-        lab,
-        "core",
-        Command::new(&puncher)
-            .args(["rendezvous".to_owned()])
-            .args([format!("--listen={RENDEZVOUS}"), format!("--listen={RENDEZVOUS_ALT}")]),
-    )
-    .await;
+    let endpoints = [RENDEZVOUS, RENDEZVOUS_ALT].map(|endpoint| format!("--listen={endpoint}"));
+    let mut server = start(lab, "core", Command::new(&puncher).arg("rendezvous").args(endpoints)).await;
     let mut said = String::new();
     let mut lines = BufReader::new(server.stdout.take().expect("a pipe"));
     let listens = timeout(PATIENCE, lines.read_line(&mut said)).await;

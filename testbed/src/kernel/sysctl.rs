@@ -45,8 +45,8 @@ impl Sysctl {
 
 /// The settings of one namespace.
 ///
-/// The kernel keeps `net/ipv4`, `net/ipv6` and so on of all namespaces in one chain, since parent and name are the same, so this
-/// step of a path takes the longer the more namespaces there are. Each of these folders is therefore opened once.
+/// The step from `/proc/sys/net` to `ipv4` takes the longer the more namespaces there are (0.2 µs for each, while the rest of
+/// a path always takes the same): the folders of all have the same parent and name. So each of them is opened once.
 #[derive(Debug)]
 pub struct Tree<'inside> {
     folders: Vec<(String, OwnedFd)>,

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use testbed::kernel::namespace::{Inside, Namespace};
-use testbed::kernel::sysctl::{self, Sysctl};
+use testbed::kernel::sysctl::{self, Sysctl, Tree};
 
 use super::lab_is_possible;
 
@@ -56,6 +56,22 @@ fn an_unknown_setting_is_named() {
         "cannot set net.ipv4.no_such_key to 1: open /proc/sys/net/ipv4/no_such_key: \
          No such file or directory (ENOENT)"
     );
+}
+
+#[test]
+fn what_only_ipv6_lacks_is_passed_over() {
+    if !lab_is_possible() {
+        return;
+    }
+    let namespace = Namespace::new().expect("a namespace");
+    let settings = ["net.ipv6.conf.no_such_device.disable_ipv6", "net.ipv4.ip_forward"];
+    let settings = settings.map(|key| Sysctl::new(key, 1));
+    let written =
+        namespace.enter(|inside| Tree::of(inside).write_all(&settings).map(|()| forwarding(inside)));
+    assert_eq!(written.expect("the way in").expect("all that there is"), 1);
+    let wrong = [Sysctl::new("net.ipv4.conf.no_such_device.rp_filter", 1)];
+    let refused = namespace.enter(|inside| Tree::of(inside).write_all(&wrong)).expect("the way in");
+    assert_eq!(refused.expect_err("no such key").errno(), Some(nix::errno::Errno::ENOENT));
 }
 
 #[test]

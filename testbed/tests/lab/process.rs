@@ -289,18 +289,20 @@ async fn clocks_are_shifted_by_what_was_asked() {
     assert!((before + shift - 0.02..=after + shift + 0.02).contains(&inside), "{before} {inside} {after}");
 }
 
-/// Two programs on one processor: while one runs, the other waits, and one that sleeps does neither.
+/// Two programs on one processor: while one runs, the other waits at least, and one that sleeps does neither.
 #[tokio::test]
 async fn it_is_known_how_long_a_program_waited_for_a_processor() {
     let Some(ward) = Ward::new().await else { return };
     let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).expect("a set");
     let first = (0..nix::sched::CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap_or(false));
-    let busy = Command::new("taskset").args(["-c", &first.expect("a processor").to_string(), "sh", "-c"]);
-    let busy = busy.arg("while :; do :; done");
+    let there = Command::new("taskset").args(["-c", &first.expect("a processor").to_string(), "sh", "-c"]);
+    let busy = there.clone().arg("while :; do :; done");
     let mut programs = [ward.spawn(&busy).await, ward.spawn(&busy).await];
     let mut asleep = ward.spawn(&Command::new("sleep").arg("60")).await;
     let began = std::time::Instant::now();
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    // A third has work to do on the same processor: when it is done, all have had their turns.
+    let mut third = ward.spawn(&there.arg("i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done")).await;
+    assert!(third.wait().await.expect("it has ended").success());
     let both_ran = began.elapsed();
     ward.init.kill_all().await.expect("an init");
     let most = began.elapsed() + PATIENCE;
