@@ -102,18 +102,24 @@ pub fn conntrack_events(data: &[u8]) {
 /// The results of an old run, which may be anybody's: every format can be made from what is read.
 pub fn results(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let _ = Results::from_json(text);
+    if let Ok(results) = Results::from_json(text) {
+        reported(&results);
+    }
     // Few mutants have the totals of their cells.
-    let Ok(mut results) = serde_json::from_str::<Results>(text) else { return };
-    results.totals = Totals::of(&results.cells);
-    let Ok(results) = Results::from_json(&results.to_json()) else { return };
-    for text in
-        [junit::text(&results), markdown::text(&results), csv::text(&results), html::text(&results, None)]
+    let Ok(mut mended) = serde_json::from_str::<Results>(text) else { return };
+    mended.totals = Totals::of(&mended.cells);
+    if let Ok(results) = Results::from_json(&mended.to_json()) {
+        reported(&results);
+    }
+}
+
+fn reported(results: &Results) {
+    for text in [junit::text(results), markdown::text(results), csv::text(results), html::text(results, None)]
     {
         assert!(!text.contains('\u{1b}'), "an escape sequence reached a report");
     }
     let mut shown = Vec::new();
-    terminal::write(&results, Some(80), &mut shown).expect("a Vec takes everything");
+    terminal::write(results, Some(80), &mut shown).expect("a Vec takes everything");
 }
 
 /// A kept trial of an old run: what is read can be drawn, in a terminal of any width and on the page.
