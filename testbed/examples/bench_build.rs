@@ -2,13 +2,14 @@
 //!
 //! `sudo target/release/examples/bench_build [ROUNDS]`: medians, with the fastest and the slowest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use testbed::kernel::process;
 use testbed::lab::nat_rules::{NatSite, render};
 use testbed::lab::{Lab, WireEngine};
+use testbed::model::address_plan::AddressPlan;
 use testbed::model::behavior::Behavior;
 use testbed::model::topology::{NodeName, Topology};
 use testbed::model::{embedded, topology_file};
@@ -30,8 +31,7 @@ fn main() -> Outcome {
 async fn measure(rounds: usize) -> Outcome {
     let pair = embedded::find(embedded::TOPOLOGIES, "pair").ok_or("no such topology")?;
     let topology = topology_file::parse(pair.file, pair.text)?;
-    let names =
-        ["all", "namespaces", "links", "addresses", "carriers", "sockets", "nats", "spawn", "reset", "drop"];
+    let names = ["all", "namespaces", "links", "addresses", "carriers", "rules", "spawn", "reset", "drop"];
     let mut columns: Vec<_> = names.map(|name| Column { name, times: Vec::new() }).into();
     let engine = WireEngine::start()?;
     // While the kernel takes a lab apart, the next one waits for it: so all stand until the last is built.
@@ -63,17 +63,17 @@ async fn measure(rounds: usize) -> Outcome {
 async fn round(
     topology: &Topology,
     engine: &WireEngine,
-) -> Result<(Lab, [Duration; 9]), Box<dyn std::error::Error>> {
+) -> Result<(Lab, [Duration; 8]), Box<dyn std::error::Error>> {
     let start = Instant::now();
-    let mut lab = Lab::build(topology, &BTreeSet::new(), engine).await?;
-    let built = start.elapsed();
-    let mut configs = BTreeMap::new();
-    for nat in ["nat-a", "nat-b"] {
-        let nat = NodeName::new(nat)?;
-        let site = NatSite::of(lab.plan(), &nat).ok_or("no address")?;
-        configs.insert(nat, render(&Behavior::port_preserving(), &site));
-    }
-    lab.set_nats(&configs)?;
+    let nats = |plan: &AddressPlan| {
+        let config = |nat: &str| {
+            let nat = NodeName::new(nat).expect("a good name");
+            let site = NatSite::of(plan, &nat).expect("it has an address");
+            (nat, render(&Behavior::port_preserving(), &site))
+        };
+        Ok(["nat-a", "nat-b"].map(config).into())
+    };
+    let lab = Lab::build_with_nats(topology, &BTreeSet::new(), nats, engine).await?;
     let all = start.elapsed();
     let peer = lab.node_named("peer-a")?;
     let spawning = Instant::now();
@@ -84,16 +84,7 @@ async fn round(
     lab.reset(1).await?;
     let reset = resetting.elapsed();
     let times = lab.build_times();
-    let round = [
-        all,
-        times.namespaces,
-        times.links,
-        times.addresses,
-        times.carriers,
-        times.sockets,
-        all - built,
-        spawned,
-        reset,
-    ];
+    let round =
+        [all, times.namespaces, times.links, times.addresses, times.carriers, times.rules, spawned, reset];
     Ok((lab, round))
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use testbed::kernel::namespace::Namespace;
 use testbed::lab::nat_rules::{NatConfig, NatSite, render};
 use testbed::lab::{Lab, WireEngine};
+use testbed::model::address_plan::AddressPlan;
 use testbed::model::catalogue::Catalogue;
 use testbed::model::topology::{NodeName, Topology};
 use testbed::model::{embedded, topology_file};
@@ -48,25 +49,24 @@ impl Builder {
     /// A lab with both NATs' rules.
     pub(crate) fn build(&self) -> Lab {
         let none = BTreeSet::new();
-        let lab = self.runtime.block_on(Lab::build(&self.topology, &none, &self.engine));
-        let mut lab = lab.expect("a lab");
-        set_nats(&mut lab, [("nat-a", NAT), ("nat-b", NAT)]);
-        lab
+        let nats = |plan: &AddressPlan| Ok(configs(plan, [("nat-a", NAT), ("nat-b", NAT)]));
+        let lab = Lab::build_with_nats(&self.topology, &none, nats, &self.engine);
+        self.runtime.block_on(lab).expect("a lab")
     }
 }
 
 /// Makes nodes of a lab NATs of the catalogue.
 pub(crate) fn set_nats(lab: &mut Lab, nats: [(&str, &str); 2]) {
-    let configs = configs(lab, nats);
+    let configs = configs(lab.plan(), nats);
     lab.set_nats(&configs).expect("rules");
 }
 
-fn configs(lab: &Lab, nats: [(&str, &str); 2]) -> BTreeMap<NodeName, NatConfig> {
+fn configs(plan: &AddressPlan, nats: [(&str, &str); 2]) -> BTreeMap<NodeName, NatConfig> {
     let catalogue = Catalogue::embedded();
     let config = |(node, nat): (&str, &str)| {
         let node = NodeName::new(node).expect("a good name");
         let behavior = catalogue.get(nat).expect("it is in the catalogue").behavior;
-        let site = NatSite::of(lab.plan(), &node).expect("an address");
+        let site = NatSite::of(plan, &node).expect("an address");
         (node, render(&behavior, &site))
     };
     nats.map(config).into()
@@ -158,7 +158,7 @@ pub(crate) fn repository() -> PathBuf {
 pub(crate) fn rulesets(table: &mut Table) {
     let builder = Builder::new();
     let mut lab = builder.build();
-    let configs = configs(&lab, [("nat-a", NAT), ("nat-b", NAT)]);
+    let configs = configs(lab.plan(), [("nat-a", NAT), ("nat-b", NAT)]);
     let (node, config) = configs.first_key_value().expect("two");
     let (mut ours, mut by_program) = (vec![], vec![]);
     let file = std::env::temp_dir().join(format!("bench-{}.nft", std::process::id()));

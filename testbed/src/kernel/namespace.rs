@@ -11,10 +11,12 @@
 //! however it ends, the kernel frees it.
 
 use std::fs::File;
+use std::iter;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 use nix::errno::Errno;
@@ -49,31 +51,52 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::new`].
     pub fn create<T: Send>(work: impl FnOnce(&Inside) -> T + Send) -> Result<(Self, T)> {
-        thread::scope(|scope| Self::begin(scope, work)?.finish())
+        thread::scope(|scope| begin(scope, || Self::around_this_thread(work))?.finish())
     }
 
-    /// Begins to make a new namespace and to do the first work inside it: several may be under way side by side.
+    /// Makes a namespace for each of `items` and does the first work inside it; the answers are in their order.
+    ///
+    /// As many threads as there are processors share the work. More would only wait for each other: much of it the kernel
+    /// does under locks, and who waits for those keeps a processor busy.
     ///
     /// # Errors
-    /// When the thread cannot be started.
-    pub fn begin<'scope, T: Send + 'scope>(
-        scope: &'scope Scope<'scope, '_>,
-        work: impl FnOnce(&Inside) -> T + Send + 'scope,
-    ) -> Result<Beginning<'scope, T>> {
+    /// As [`Namespace::new`].
+    pub fn create_each<I: Sync, T: Send>(
+        items: &[I],
+        work: impl Fn(&Inside, &I) -> T + Sync,
+    ) -> Result<Vec<(Self, T)>> {
+        let next = AtomicUsize::new(0);
+        let share = || {
+            let numbers = iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+            let own = numbers.map_while(|number| Some((number, items.get(number)?)));
+            own.map(|(number, item)| Ok((number, Self::around_this_thread(|inside| work(inside, item))?)))
+                .collect::<Result<Vec<_>>>()
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len());
+        let shares = thread::scope(|scope| {
+            // All are under way before the first is waited for.
+            let begun: Vec<_> = (0..threads).map(|_| begin(scope, share)).collect();
+            begun.into_iter().map(|share| share?.finish()).collect::<Result<Vec<_>>>()
+        })?;
+        let mut made: Vec<_> = shares.into_iter().flatten().collect();
+        made.sort_unstable_by_key(|(number, _)| *number);
+        Ok(made.into_iter().map(|(_, made)| made).collect())
+    }
+
+    /// Makes a new namespace, with this thread inside it, and does the first work. The thread must be one that was
+    /// started for the purpose.
+    fn around_this_thread<T>(work: impl FnOnce(&Inside) -> T) -> Result<(Self, T)> {
         const TRIED: &str = "create a network namespace";
-        start(scope, || {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
-                Errno::EPERM => Error::call(TRIED, "unshare(CLONE_NEWNET)", errno)
-                    .with_help("run as root, or with --rootless"),
-                Errno::ENOSPC => Error::call(TRIED, "unshare(CLONE_NEWNET)", errno)
-                    .with_help("sysctl user.max_net_namespaces sets the limit"),
-                _ => Error::call(TRIED, "unshare(CLONE_NEWNET)", errno),
-            })?;
-            let path = "/proc/thread-self/ns/net";
-            let fd = File::open(path).map_err(|e| Error::io(TRIED, format!("open {path}"), &e))?;
-            Ok((Self { fd: fd.into() }, work(&Inside { stays: PhantomData })))
-        })
-        .map(Beginning)
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
+            Errno::EPERM => Error::call(TRIED, "unshare(CLONE_NEWNET)", errno)
+                .with_help("run as root, or with --rootless"),
+            Errno::ENOSPC => Error::call(TRIED, "unshare(CLONE_NEWNET)", errno)
+                .with_help("sysctl user.max_net_namespaces sets the limit"),
+            _ => Error::call(TRIED, "unshare(CLONE_NEWNET)", errno),
+        })?;
+        let path = "/proc/thread-self/ns/net";
+        let fd = File::open(path).map_err(|e| Error::io(TRIED, format!("open {path}"), &e))?;
+        Ok((Self { fd: fd.into() }, work(&Inside { stays: PhantomData })))
     }
 
     /// Opens a namespace that somebody else keeps, by the path of its descriptor.
@@ -91,7 +114,19 @@ impl Namespace {
     /// # Errors
     /// When the thread cannot be started or the namespace cannot be entered.
     pub fn enter<T: Send>(&self, work: impl FnOnce(&Inside) -> T + Send) -> Result<T> {
-        in_thread(|| {
+        thread::scope(|scope| self.begin_work(scope, work)?.finish())
+    }
+
+    /// Begins `work` in a thread of its own inside this namespace: other work may be under way beside it.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn begin_work<'scope, T: Send + 'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        work: impl FnOnce(&Inside) -> T + Send + 'scope,
+    ) -> Result<Work<'scope, T>> {
+        begin(scope, || {
             setns(&self.fd, CloneFlags::CLONE_NEWNET)
                 .map_err(|e| Error::call("enter a network namespace", "setns(CLONE_NEWNET)", e))?;
             Ok(work(&Inside { stays: PhantomData }))
@@ -111,36 +146,36 @@ impl AsFd for Namespace {
     }
 }
 
-/// A namespace that is being made.
+/// Work that is under way in a thread of its own.
 #[derive(Debug)]
-pub struct Beginning<'scope, T>(ScopedJoinHandle<'scope, Result<(Namespace, T)>>);
+pub struct Work<'scope, T>(ScopedJoinHandle<'scope, Result<T>>);
 
-impl<T> Beginning<'_, T> {
-    /// Waits for it; a panic of its first work goes on out here.
+impl<T> Work<'_, T> {
+    /// Waits for it; a panic in there goes on out here.
     ///
     /// # Errors
-    /// When the kernel refuses.
-    pub fn finish(self) -> Result<(Namespace, T)> {
+    /// When the kernel does not make the namespace, or does not let anybody enter it.
+    pub fn finish(self) -> Result<T> {
         self.0.join().unwrap_or_else(|panic| resume_unwind(panic))
     }
 }
 
-/// Runs `work` in a thread that ends with it; a panic in there goes on out here.
-fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| start(scope, work)?.join().unwrap_or_else(|panic| resume_unwind(panic)))
-}
-
-fn start<'scope, T: Send + 'scope>(
+/// Begins `work` in a thread that ends with it.
+fn begin<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> Result<T> + Send + 'scope,
-) -> Result<ScopedJoinHandle<'scope, Result<T>>> {
+) -> Result<Work<'scope, T>> {
     let thread = thread::Builder::new().name("testbed-ns".into()).spawn_scoped(scope, work);
-    thread.map_err(|e| Error::io("start a thread", "clone", &e))
+    thread.map(Work).map_err(|e| Error::io("start a thread", "clone", &e))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn in_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        thread::scope(|scope| begin(scope, work)?.finish())
+    }
 
     #[test]
     fn the_thread_that_enters_is_another_one() {

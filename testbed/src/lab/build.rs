@@ -10,21 +10,27 @@ use tokio::sync::Mutex;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::packet_socket::PacketSocket;
 use crate::kernel::process::{self, Init};
-use crate::lab::ground::{self, BuildTimes, Plot};
+use crate::lab::ground::{self, BuildTimes, NatPlot, Plot};
 use crate::lab::handle::Lab;
+use crate::lab::nat_rules::NatConfig;
 use crate::lab::node::{Nat, Node, at};
 use crate::lab::recorder::Recorder;
 use crate::lab::wire::{TapLimits, Wire, WireEngine, WireError, WireSpec};
 use crate::model::address_plan::{AddressPlan, LinkPlan};
 use crate::model::topology::{NodeName, Topology};
 
-/// Builds the lab of a plan.
-pub(super) async fn build(topology: &Topology, plan: Arc<AddressPlan>, engine: &WireEngine) -> Result<Lab> {
+/// Builds the lab of a plan, with the rules of its NATs but without their programs.
+pub(super) async fn build(
+    topology: &Topology,
+    plan: Arc<AddressPlan>,
+    nats: BTreeMap<NodeName, NatConfig>,
+    engine: &WireEngine,
+) -> Result<Lab> {
     let start = Instant::now();
     // Before this process has grown by all that a lab has.
     process::prepare()?;
     let kinds = topology.nodes.iter().map(|(name, spec)| (name.clone(), spec.kind)).collect();
-    let ground = ground::raise(kinds, Arc::clone(&plan));
+    let ground = ground::raise(kinds, Arc::clone(&plan), nats);
     let (init, ground) = try_join(Init::start(), ground).await?;
     let wires = make_wires(&plan, ground.carrier, engine)?;
     let init = Arc::new(init);
@@ -56,17 +62,11 @@ fn make_wires(
 }
 
 fn node(name: NodeName, plot: Plot, init: &Arc<Init>) -> Result<Node> {
-    let Plot { namespace, sockets, tracking } = plot;
-    let nat = match tracking {
-        Some((conntrack, events)) => {
+    let Plot { namespace, sockets, nat } = plot;
+    let nat = match nat {
+        Some(NatPlot { conntrack, events, state }) => {
             let recorder = Recorder::start(name.clone(), events)?;
-            Some(Nat {
-                conntrack,
-                recorder,
-                memory: Vec::new(),
-                changed: Vec::new(),
-                program: Mutex::default(),
-            })
+            Some(Nat { conntrack, recorder, state, program: Mutex::default() })
         }
         None => None,
     };

@@ -4,8 +4,8 @@
 //!
 //! All of it is made with a runtime of its own, so that neither blocking calls nor netlink replies get in
 //! the way of what runs already; with the runtime, every socket that was only needed for building goes away. Namespaces are
-//! made side by side. Of devices, addresses and routes the kernel handles one request at a time
-//! whoever sends them, so there is nothing to be had from more threads.
+//! made side by side, and rules are loaded while the nodes get their addresses. Of devices, addresses and routes the kernel
+//! handles one request at a time whoever sends them, so there is nothing to be had from more threads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,16 +13,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
-use tokio::runtime::{self, Handle};
+use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 
 use crate::kernel::conntrack::{Conntrack, Events};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::link::{Device, LOOPBACK, Links};
-use crate::kernel::namespace::{Beginning, Inside, Namespace};
+use crate::kernel::namespace::{Inside, Namespace, Work};
 use crate::kernel::packet_socket::PacketSocket;
 use crate::kernel::sysctl::Tree;
 use crate::kernel::tcp_sockets::TcpSockets;
+use crate::lab::nat_rules::NatConfig;
+use crate::lab::nat_state::NatState;
 use crate::lab::node::at;
 use crate::lab::settings;
 use crate::lab::wire::Ends;
@@ -38,7 +40,7 @@ const BRIDGE: &str = "bridge";
 /// How long the steps of building took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BuildTimes {
-    /// Namespaces, their settings and the netlink sockets in them.
+    /// Namespaces, their settings and the sockets in them.
     pub namespaces: Duration,
     /// Veth pairs and bridges.
     pub links: Duration,
@@ -46,8 +48,8 @@ pub struct BuildTimes {
     pub addresses: Duration,
     /// Waiting until every device carries frames.
     pub carriers: Duration,
-    /// The packet socket for the wires.
-    pub sockets: Duration,
+    /// Waiting for the rules of NATs, which are loaded while the nodes get their addresses.
+    pub rules: Duration,
     /// All of it until the lab is ready, with the wires and the programs' init.
     pub total: Duration,
 }
@@ -67,18 +69,29 @@ pub(super) struct Plot {
     pub(super) namespace: Namespace,
     /// For all but NATs, in which nobody opens any.
     pub(super) sockets: Option<TcpSockets>,
-    /// For a NAT: its connection tracking.
-    pub(super) tracking: Option<(Conntrack, Events)>,
+    pub(super) nat: Option<NatPlot>,
+}
+
+/// What there is of a NAT besides.
+#[derive(Debug)]
+pub(super) struct NatPlot {
+    pub(super) conntrack: Conntrack,
+    pub(super) events: Events,
+    pub(super) state: NatState,
 }
 
 /// Raises everything, in a thread of its own.
-pub(super) async fn raise(kinds: BTreeMap<NodeName, NodeKind>, plan: Arc<AddressPlan>) -> Result<Ground> {
+pub(super) async fn raise(
+    kinds: BTreeMap<NodeName, NodeKind>,
+    plan: Arc<AddressPlan>,
+    nats: BTreeMap<NodeName, NatConfig>,
+) -> Result<Ground> {
     const TRIED: &str = "build a lab";
     let (sender, receiver) = oneshot::channel();
     let build = move || {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| Error::io(TRIED, "epoll_create", &e));
-        let ground = runtime.and_then(|runtime| runtime.block_on(Builder { kinds, plan }.raise()));
+        let ground = runtime.and_then(|runtime| Builder { kinds, plan, nats, runtime }.raise());
         // Whoever waited may have given up; then the ground goes away again here.
         let _ = sender.send(ground);
     };
@@ -90,6 +103,8 @@ pub(super) async fn raise(kinds: BTreeMap<NodeName, NodeKind>, plan: Arc<Address
 struct Builder {
     kinds: BTreeMap<NodeName, NodeKind>,
     plan: Arc<AddressPlan>,
+    nats: BTreeMap<NodeName, NatConfig>,
+    runtime: Runtime,
 }
 
 /// A namespace under construction.
@@ -99,51 +114,96 @@ struct Site {
 }
 
 /// Where the inner ends of all wires lie.
-type Between = (Namespace, Links);
+struct Between {
+    namespace: Namespace,
+    links: Links,
+    carrier: PacketSocket,
+}
 
 impl Builder {
-    async fn raise(&self) -> Result<Ground> {
+    fn raise(&self) -> Result<Ground> {
         let mut lap = Lap::start();
         let mut times = BuildTimes::default();
-        let (sites, between) = self.sites()?;
+        for name in self.nats.keys() {
+            if self.kinds.get(name) != Some(&NodeKind::Nat) {
+                return Err(at(name)(Error::other("set the rules of a NAT", "it is none")));
+            }
+        }
+        let (mut sites, between) = self.sites()?;
         times.namespaces = lap.next();
-        self.add_links(&sites, between.as_ref()).await?;
+        self.runtime.block_on(self.add_links(&sites, between.as_ref()))?;
         times.links = lap.next();
-        self.add_addresses(&sites, between.as_ref()).await?;
-        times.addresses = lap.next();
-        self.wait_for_carriers(&sites, between.as_ref()).await?;
-        times.carriers = lap.next();
-        let carrier = between
-            .map(|(namespace, _)| namespace.enter(PacketSocket::carrier_of_all))
-            .transpose()?
-            .transpose()?;
-        times.sockets = lap.next();
+        let learnt = thread::scope(|scope| {
+            // Rules may name devices, but do not care for their addresses.
+            let mut rules = Vec::new();
+            for (name, config) in &self.nats {
+                let load = |inside: &Inside| NatState::load(inside, &config.ruleset);
+                rules.push((name, sites[name].plot.namespace.begin_work(scope, load)));
+            }
+            self.runtime.block_on(async {
+                self.add_addresses(&sites, between.as_ref()).await?;
+                times.addresses = lap.next();
+                self.wait_for_carriers(&sites, between.as_ref()).await
+            })?;
+            times.carriers = lap.next();
+            let finish = |(name, rules): (_, Result<Work<'_, _>>)| {
+                let learnt = rules.and_then(Work::finish).flatten().map_err(at(name))?;
+                Ok((name, learnt))
+            };
+            rules.into_iter().map(finish).collect::<Result<Vec<_>>>()
+        })?;
+        for (name, learnt) in learnt {
+            if let Some(nat) = sites.get_mut(name).and_then(|site| site.plot.nat.as_mut()) {
+                nat.state.remember(learnt);
+            }
+        }
+        times.rules = lap.next();
+        let carrier = between.map(|between| between.carrier);
         let nodes = sites.into_iter().map(|(name, site)| (name, site.plot)).collect();
         Ok(Ground { nodes, carrier, times })
     }
 
-    /// Makes all namespaces, and the one for the ends of wires if there are any, side by side. On two processors that takes
-    /// five sixths of the time that one after the other does: much of it the kernel does under a lock.
+    /// Makes all namespaces, and the one for the ends of wires if there are any.
     fn sites(&self) -> Result<(BTreeMap<NodeName, Site>, Option<Between>)> {
-        let runtime = &Handle::current();
-        let wired = self.plan.links.iter().any(|link| link.wire.is_some());
-        thread::scope(|scope| {
-            let between = wired.then(|| Namespace::begin(scope, move |inside| between(inside, runtime)));
-            let begin = |(name, kind): (&NodeName, &NodeKind)| {
-                let kind = *kind;
-                let site = Namespace::begin(scope, move |inside| site(inside, kind, runtime));
-                (name.clone(), site)
-            };
-            // All are begun before the first is waited for.
-            let sites: Vec<_> = self.kinds.iter().map(begin).collect();
-            let site = |(name, begun): (NodeName, _)| {
-                let (namespace, (sockets, tracking, links)) = finish(begun).map_err(at(&name))?;
-                Ok((name, Site { plot: Plot { namespace, sockets, tracking }, links }))
-            };
-            let sites = sites.into_iter().map(site).collect::<Result<_>>()?;
-            let between = between.map(finish).transpose()?;
-            Ok((sites, between))
-        })
+        let mut lots: Vec<_> = self.kinds.iter().map(|(name, kind)| Some((name, *kind))).collect();
+        if self.plan.links.iter().any(|link| link.wire.is_some()) {
+            lots.push(None);
+        }
+        let made = Namespace::create_each(&lots, |inside, lot| {
+            let _context = self.runtime.enter();
+            match lot {
+                Some((name, kind)) => self.prepare(inside, name, *kind).map_err(at(name)),
+                None => prepare_between(inside),
+            }
+        })?;
+        let (mut sites, mut wires) = (BTreeMap::new(), None);
+        for (namespace, prepared) in made {
+            match prepared? {
+                Prepared::Node { name, sockets, nat, links } => {
+                    sites.insert(name, Site { plot: Plot { namespace, sockets, nat }, links });
+                }
+                Prepared::Between { links, carrier } => wires = Some(Between { namespace, links, carrier }),
+            }
+        }
+        Ok((sites, wires))
+    }
+
+    /// The first work in a node's namespace: its settings, and the sockets that must be there before its devices.
+    fn prepare(&self, inside: &Inside, name: &NodeName, kind: NodeKind) -> Result<Prepared> {
+        let mut tree = Tree::of(inside);
+        tree.write_all(&settings::settings(kind))?;
+        let (sockets, nat) = match kind {
+            NodeKind::Nat => {
+                let (conntrack, events) = (Conntrack::open(inside)?, Events::open(inside)?);
+                let mut state = NatState::default();
+                if let Some(config) = self.nats.get(name) {
+                    state.set(&mut tree, &config.sysctls)?;
+                }
+                (None, Some(NatPlot { conntrack, events, state }))
+            }
+            NodeKind::Host | NodeKind::Router | NodeKind::Switch => (Some(TcpSockets::open(inside)?), None),
+        };
+        Ok(Prepared::Node { name: name.clone(), sockets, nat, links: Links::open(inside)? })
     }
 
     /// Makes all veth pairs and the bridges of the switches, and attaches their ports.
@@ -152,7 +212,7 @@ impl Builder {
             let (lower, upper) = (self.device(&link.lower, link.lower_device), self.upper(link));
             let (below, above) = (&sites[&link.lower], &sites[&link.upper]);
             match (link.wire, between) {
-                (Some(_), Some((namespace, _))) => {
+                (Some(_), Some(Between { namespace, .. })) => {
                     let [x, y] = wire_names(number);
                     let x = Device { name: &x, ..wire_device(number, 0) };
                     let y = Device { name: &y, ..wire_device(number, 1) };
@@ -182,7 +242,7 @@ impl Builder {
 
     /// Sets all devices up and gives the nodes their addresses, neighbours and routes.
     async fn add_addresses(&self, sites: &BTreeMap<NodeName, Site>, between: Option<&Between>) -> Result<()> {
-        if let Some((_, links)) = between {
+        if let Some(Between { links, .. }) = between {
             try_join_all(self.wire_indices().map(|index| links.set_up(index))).await?;
         }
         try_join_all(
@@ -200,7 +260,7 @@ impl Builder {
         sites: &BTreeMap<NodeName, Site>,
         between: Option<&Between>,
     ) -> Result<()> {
-        if let Some((_, links)) = between {
+        if let Some(Between { links, .. }) = between {
             try_join_all(self.wire_indices().map(|index| links.wait_for_carrier(index))).await?;
         }
         try_join_all(self.plan.nodes.iter().map(async |(name, plan)| {
@@ -232,31 +292,16 @@ impl Builder {
     }
 }
 
-/// Sockets in a node's namespace: all that there must be before its devices.
-type Sockets = (Option<TcpSockets>, Option<(Conntrack, Events)>, Links);
-
-/// The first work in a node's namespace.
-fn site(inside: &Inside, kind: NodeKind, runtime: &Handle) -> Result<Sockets> {
-    let _context = runtime.enter();
-    Tree::of(inside).write_all(&settings::settings(kind))?;
-    let (sockets, tracking) = match kind {
-        NodeKind::Nat => (None, Some((Conntrack::open(inside)?, Events::open(inside)?))),
-        NodeKind::Host | NodeKind::Router | NodeKind::Switch => (Some(TcpSockets::open(inside)?), None),
-    };
-    Ok((sockets, tracking, Links::open(inside)?))
-}
-
-/// Waits for a namespace and the first work in it.
-fn finish<T>(begun: Result<Beginning<'_, Result<T>>>) -> Result<(Namespace, T)> {
-    let (namespace, first) = begun?.finish()?;
-    Ok((namespace, first?))
+/// What there is in a namespace before its devices.
+enum Prepared {
+    Node { name: NodeName, sockets: Option<TcpSockets>, nat: Option<NatPlot>, links: Links },
+    Between { links: Links, carrier: PacketSocket },
 }
 
 /// The first work in the namespace that the inner ends of all wires lie in.
-fn between(inside: &Inside, runtime: &Handle) -> Result<Links> {
-    let _context = runtime.enter();
+fn prepare_between(inside: &Inside) -> Result<Prepared> {
     Tree::of(inside).write_all(&settings::silence())?;
-    Links::open(inside)
+    Ok(Prepared::Between { links: Links::open(inside)?, carrier: PacketSocket::carrier_of_all(inside)? })
 }
 
 async fn configure(links: &Links, plan: &NodePlan) -> Result<()> {

@@ -41,10 +41,30 @@ impl Lab {
         transparent: &BTreeSet<NodeName>,
         engine: &WireEngine,
     ) -> Result<Self> {
+        Self::build_with_nats(topology, transparent, |_| Ok(BTreeMap::new()), engine).await
+    }
+
+    /// Builds a topology with what makes nodes NATs, as `nats` says for where they stand. That takes less time than to
+    /// build it first and make them NATs afterwards: the rules are loaded while the nodes get their addresses.
+    ///
+    /// # Errors
+    /// As [`Lab::build`] and [`Lab::become_nat`], and those of `nats`.
+    pub async fn build_with_nats(
+        topology: &Topology,
+        transparent: &BTreeSet<NodeName>,
+        nats: impl FnOnce(&AddressPlan) -> Result<BTreeMap<NodeName, NatConfig>>,
+        engine: &WireEngine,
+    ) -> Result<Self> {
         let tried = || format!("build the topology \"{}\"", topology.name);
         let plan =
             AddressPlan::new(topology, transparent).map_err(|e| Error::other(tried(), e.to_string()))?;
-        build::build(topology, Arc::new(plan), engine).await
+        let (by_programs, by_rules): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            nats(&plan)?.into_iter().partition(|(_, config)| config.command.is_some());
+        let mut lab = build::build(topology, Arc::new(plan), by_rules, engine).await?;
+        for (node, config) in &by_programs {
+            lab.become_nat(node, config).await?;
+        }
+        Ok(lab)
     }
 
     /// Which address, device and link everything has.

@@ -25,6 +25,7 @@ mod handle;
 pub(crate) mod nat_program;
 pub mod nat_rules;
 pub mod nat_source;
+mod nat_state;
 mod node;
 mod recorder;
 mod settings;

@@ -8,12 +8,12 @@ use crate::kernel::conntrack::Conntrack;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::{Inside, Namespace};
 use crate::kernel::process::{Command, Init, Place, Process};
-use crate::kernel::ruleset::{DynamicSet, Nft};
-use crate::kernel::sysctl::{Sysctl, Tree};
+use crate::kernel::ruleset::Nft;
 use crate::kernel::tcp_sockets::TcpSockets;
 use crate::lab::clocks;
 use crate::lab::nat_program::NatProgram;
 use crate::lab::nat_rules::{NatCommand, NatConfig};
+use crate::lab::nat_state::NatState;
 use crate::lab::recorder::Recorder;
 use crate::model::evidence::CtEntry;
 use crate::model::topology::NodeName;
@@ -34,10 +34,8 @@ pub struct Node {
 pub(super) struct Nat {
     pub(super) conntrack: Conntrack,
     pub(super) recorder: Recorder,
-    /// The sets and maps that its rules fill, which outlive a flush of conntrack.
-    pub(super) memory: Vec<DynamicSet>,
-    /// Sysctls that a profile changed, with what they were before.
-    pub(super) changed: Vec<Sysctl>,
+    /// What its rules and settings have left.
+    pub(super) state: NatState,
     /// The user's program that makes the NAT, if there is one.
     pub(super) program: Mutex<Option<NatProgram>>,
 }
@@ -103,21 +101,7 @@ impl Node {
         if config.command.is_some() || nat.program.get_mut().is_some() {
             return Err(at(&self.name)(Error::other("set the rules of a NAT", "a program makes them")));
         }
-        let load = |inside: &Inside| {
-            let mut tree = Tree::of(inside);
-            while let Some(before) = nat.changed.pop() {
-                tree.write(&before)?;
-            }
-            for (key, value) in &config.sysctls {
-                nat.changed.push(tree.exchange(&Sysctl::new(key, value))?);
-            }
-            let nft = Nft::get();
-            nft.replace(inside, &config.ruleset)?;
-            // Listing takes longer than loading, and most rules fill no sets.
-            nat.memory =
-                if config.ruleset.contains("dynamic") { nft.dynamic_sets(inside)? } else { Vec::new() };
-            Ok(())
-        };
+        let load = |inside: &Inside| nat.state.replace(inside, config);
         self.namespace.enter(load).flatten().map_err(at(&self.name))?;
         self.forget()
     }
@@ -137,9 +121,7 @@ impl Node {
         *nat.program.get_mut() = Some(program);
         let sockets = self.namespace.enter(TcpSockets::open).flatten().map_err(at(&self.name))?;
         self.sockets = Some(sockets);
-        let sets = self.namespace.enter(|inside| Nft::get().dynamic_sets(inside)).flatten();
-        nat.memory = sets.map_err(at(&self.name))?;
-        Ok(())
+        self.namespace.enter(|inside| nat.state.learn(inside)).flatten().map_err(at(&self.name))
     }
 
     /// Whether the program that makes the NAT, if there is one, is as alive as it ought to be.
@@ -206,10 +188,10 @@ impl Node {
     pub fn forget(&self) -> Result<()> {
         let Some(nat) = &self.nat else { return Ok(()) };
         nat.conntrack.flush().map_err(at(&self.name))?;
-        if nat.memory.is_empty() {
+        if !nat.state.has_memory() {
             return Ok(());
         }
-        self.enter(|inside| Nft::get().flush(inside, &nat.memory))?.map_err(at(&self.name))
+        self.enter(|inside| nat.state.forget(inside))?.map_err(at(&self.name))
     }
 }
 

@@ -331,7 +331,7 @@ impl Scene<'_> {
 
     fn nat_records(&self, pool: &Pool, stocked: &Stocked) -> Vec<NatRecord> {
         let record = |(node, profile): (&NodeName, &String)| {
-            let config = pool.config(&stocked.lab, node, profile).unwrap_or_default();
+            let config = pool.config(stocked.lab.plan(), node, profile).unwrap_or_default();
             NatRecord {
                 node: node.to_string(),
                 profile: profile.clone(),

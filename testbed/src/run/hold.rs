@@ -4,8 +4,10 @@ use crate::kernel::error::Error;
 use crate::lab::nat_rules::NatSite;
 use crate::lab::nat_source;
 use crate::lab::{Lab, WireEngine};
+use crate::model::address_plan::AddressPlan;
 use crate::model::catalogue::Catalogue;
 use crate::model::suite::{Cell, Suite};
+use crate::model::topology::NodeName;
 use crate::run::request::RunError;
 use crate::run::setting::Ready;
 
@@ -16,13 +18,19 @@ use crate::run::setting::Ready;
 pub async fn hold(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<Lab, RunError> {
     let ready = Ready::new(suite, catalogue, cell)?;
     let engine = WireEngine::start().map_err(|e| Error::other("start the wires", e.to_string()))?;
-    let mut lab = Lab::build(&ready.part.topology, &ready.setting.transparent, &engine).await?;
-    for (node, name) in &ready.setting.nats {
-        let profile = catalogue.get(name).ok_or_else(|| RunError::UnknownNat(name.clone()))?;
-        let site = NatSite::of(lab.plan(), node);
-        let site = site.ok_or_else(|| Error::other(format!("make \"{node}\" a NAT"), "it has no way up"))?;
-        lab.become_nat(node, &nat_source::config(profile, &site)?).await?;
-    }
+    let nats = |plan: &AddressPlan| {
+        let config = |(node, name): (&NodeName, &String)| {
+            let tried = || format!("make \"{node}\" a NAT");
+            // That every NAT of a cell is in the catalogue was found when it was made ready.
+            let profile = catalogue.get(name);
+            let profile = profile.ok_or_else(|| Error::other(tried(), format!("there is no \"{name}\"")))?;
+            let site = NatSite::of(plan, node).ok_or_else(|| Error::other(tried(), "it has no way up"))?;
+            Ok((node.clone(), nat_source::config(profile, &site)?))
+        };
+        ready.setting.nats.iter().map(config).collect()
+    };
+    let (topology, transparent) = (&ready.part.topology, &ready.setting.transparent);
+    let lab = Lab::build_with_nats(topology, transparent, nats, &engine).await?;
     lab.set_conditions(|_, planned| ready.conditions(planned))?;
     Ok(lab)
 }

@@ -9,6 +9,7 @@ use crate::kernel::error::{Error, Result};
 use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::lab::nat_source;
 use crate::lab::{Lab, WireEngine};
+use crate::model::address_plan::AddressPlan;
 use crate::model::catalogue::{Catalogue, Ruleset};
 use crate::model::suite::Suite;
 use crate::model::topology::{NodeName, Topology};
@@ -98,12 +99,16 @@ impl Pool {
     }
 
     async fn make(&self, setting: &Setting) -> Result<Stocked> {
-        let mut lab =
-            Lab::build(&self.topologies[setting.wiring], &setting.transparent, &self.engine).await?;
+        let topology = &self.topologies[setting.wiring];
+        let nats = |plan: &AddressPlan| {
+            let config =
+                |(node, profile): (&NodeName, &String)| Ok((node.clone(), self.config(plan, node, profile)?));
+            setting.nats.iter().map(config).collect()
+        };
+        let mut lab = Lab::build_with_nats(topology, &setting.transparent, nats, &self.engine).await?;
         // What a NAT keeps for itself is seen only inside of it, and a cause must not depend on what is kept.
         lab.watch_every_link(&self.engine)?;
-        let empty = Setting { nats: Default::default(), ..setting.clone() };
-        self.change(Stocked { lab, setting: empty }, setting).await
+        Ok(Stocked { lab, setting: setting.clone() })
     }
 
     /// Gives a lab the NATs of a setting, where they are not those that it has.
@@ -111,7 +116,7 @@ impl Pool {
         let mut rules = BTreeMap::new();
         for (node, profile) in &setting.nats {
             if stocked.setting.nats.get(node) != Some(profile) {
-                let config = self.config(&stocked.lab, node, profile)?;
+                let config = self.config(stocked.lab.plan(), node, profile)?;
                 match config.command {
                     None => drop(rules.insert(node.clone(), config)),
                     Some(_) => stocked.lab.become_nat(node, &config).await?,
@@ -124,9 +129,9 @@ impl Pool {
     }
 
     /// The rules and settings of a NAT in a lab.
-    pub(super) fn config(&self, lab: &Lab, node: &NodeName, profile: &str) -> Result<NatConfig> {
+    pub(super) fn config(&self, plan: &AddressPlan, node: &NodeName, profile: &str) -> Result<NatConfig> {
         let missing = || Error::other(format!("make \"{node}\" a NAT"), format!("there is no \"{profile}\""));
-        let site = NatSite::of(lab.plan(), node).ok_or_else(missing)?;
+        let site = NatSite::of(plan, node).ok_or_else(missing)?;
         nat_source::config(self.catalogue.get(profile).ok_or_else(missing)?, &site)
     }
 

@@ -1,6 +1,6 @@
 //! A topology comes alive as planned, is reset, and stays usable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::process;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use testbed::kernel::sysctl;
 use testbed::lab::nat_rules::{NatConfig, NatSite, render};
 use testbed::lab::{Lab, Node, WireEngine};
-use testbed::model::address_plan::RENDEZVOUS;
+use testbed::model::address_plan::{AddressPlan, RENDEZVOUS};
 use testbed::model::behavior::{Behavior, Filtering};
 use testbed::model::evidence::{CtChange, Direction, Evidence};
 use testbed::model::topology::{NodeName, Topology};
@@ -254,6 +254,51 @@ async fn nats_are_swapped_whole_or_not_at_all() {
     let none = NatConfig { ruleset: String::new(), sysctls: vec![], command: None };
     lab.set_nat(&name("nat-a"), &none).expect("no rules");
     assert_eq!(rules(&lab), "");
+}
+
+#[tokio::test]
+async fn a_lab_is_built_with_its_nats() {
+    if !lab_is_possible() {
+        return;
+    }
+    let (engine, topology, none) = (WireEngine::start().expect("a thread"), pair(), BTreeSet::new());
+    let build = async |node: &str, config: NatConfig| {
+        let nats = |_: &_| Ok(BTreeMap::from([(name(node), config)]));
+        Lab::build_with_nats(&topology, &none, nats, &engine).await
+    };
+    let setting = |lab: &Lab, key: &str| {
+        let read = |inside: &_| sysctl::read::<String>(inside, key);
+        lab.node_named("nat-a").expect("a node").enter(read).expect("the way in").expect("a setting")
+    };
+    let full_cone = Behavior { filtering: Filtering::EndpointIndependent, ..Behavior::port_preserving() };
+    let site = |plan: &_| NatSite::of(plan, &name("nat-a")).expect("an address");
+    let plan = AddressPlan::new(&topology, &none).expect("a topology");
+    // With a rule that names a device, and a setting that no NAT of ours has.
+    let mut config = render(&full_cone, &site(&plan));
+    config.ruleset.push_str("\ntable ip own {\n chain c {\n  iif lan0 accept\n }\n}\n");
+    const KEY: &str = "net.netfilter.nf_conntrack_tcp_timeout_close";
+    config.sysctls.push((KEY.into(), "77".into()));
+    let mut lab = build("nat-a", config).await.expect("a lab");
+    assert_eq!(setting(&lab, KEY), "77");
+    let (.., _accepted) = connect_to_core(&lab, "peer-a", 7100);
+    let contents = |lab: &Lab| {
+        let nat = lab.node_named("nat-a").expect("a node");
+        said_in(nat, "nft list ruleset").matches("elements = {").count()
+    };
+    assert_ne!(contents(&lab), 0, "a full cone remembers who owns a port");
+    lab.reset(2).await.expect("a reset");
+    assert_eq!(contents(&lab), 0, "what its rules remember is known");
+    lab.set_nat(&name("nat-a"), &NatConfig::default()).expect("no rules");
+    assert_eq!(setting(&lab, KEY), "10", "the kernel's, as it was before");
+
+    let wrong = NatConfig { ruleset: "table ip nat {\n masqerade\n}\n".into(), ..NatConfig::default() };
+    let error = build("nat-a", wrong).await.expect_err("wrong rules").to_string();
+    assert!(error.starts_with("node \"nat-a\": nft refused its ruleset at line 2: "), "{error}");
+    let wrong = NatConfig { sysctls: vec![("net.ipv4.none".into(), "1".into())], ..NatConfig::default() };
+    let error = build("nat-a", wrong).await.expect_err("no such setting").to_string();
+    assert!(error.starts_with("node \"nat-a\": cannot set net.ipv4.none to 1: "), "{error}");
+    let error = build("peer-a", NatConfig::default()).await.expect_err("a host").to_string();
+    assert_eq!(error, "node \"peer-a\": cannot set the rules of a NAT: it is none");
 }
 
 #[tokio::test]

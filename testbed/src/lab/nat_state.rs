@@ -1,0 +1,80 @@
+//! The rules and settings that make a namespace a NAT: put there, put in the place of others, and what they have learnt.
+
+use crate::kernel::error::Result;
+use crate::kernel::namespace::Inside;
+use crate::kernel::ruleset::{DynamicSet, Nft};
+use crate::kernel::sysctl::{Sysctl, Tree};
+use crate::lab::nat_rules::NatConfig;
+
+/// What a NAT's rules and settings have left in its namespace.
+#[derive(Debug, Default)]
+pub(super) struct NatState {
+    /// The sets and maps that its rules fill, which outlive a flush of conntrack.
+    memory: Vec<DynamicSet>,
+    /// Sysctls that a profile changed, with what they were before.
+    changed: Vec<Sysctl>,
+}
+
+impl NatState {
+    /// Puts rules and settings in the place of those that were there.
+    ///
+    /// # Errors
+    /// When nft refuses the rules or the kernel a setting. The rules are then those that it had; the settings need not be.
+    pub(super) fn replace(&mut self, inside: &Inside, config: &NatConfig) -> Result<()> {
+        self.set(&mut Tree::of(inside), &config.sysctls)?;
+        self.memory = Self::load(inside, &config.ruleset)?;
+        Ok(())
+    }
+
+    /// Puts settings in the place of those that were there.
+    ///
+    /// # Errors
+    /// When the kernel refuses one.
+    pub(super) fn set(&mut self, tree: &mut Tree<'_>, sysctls: &[(String, String)]) -> Result<()> {
+        while let Some(before) = self.changed.pop() {
+            tree.write(&before)?;
+        }
+        for (key, value) in sysctls {
+            self.changed.push(tree.exchange(&Sysctl::new(key, value))?);
+        }
+        Ok(())
+    }
+
+    /// Puts rules in the place of those that were there. Returns the sets and maps that they fill.
+    ///
+    /// # Errors
+    /// When nft refuses them; the rules are then those that there were.
+    pub(super) fn load(inside: &Inside, ruleset: &str) -> Result<Vec<DynamicSet>> {
+        let nft = Nft::get();
+        nft.replace(inside, ruleset)?;
+        // Listing takes longer than loading, and most rules fill no sets.
+        if ruleset.contains("dynamic") { nft.dynamic_sets(inside) } else { Ok(Vec::new()) }
+    }
+
+    /// Hears which sets and maps the rules fill that were loaded.
+    pub(super) fn remember(&mut self, memory: Vec<DynamicSet>) {
+        self.memory = memory;
+    }
+
+    /// Finds the sets and maps that the rules fill, whoever made them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) fn learn(&mut self, inside: &Inside) -> Result<()> {
+        self.memory = Nft::get().dynamic_sets(inside)?;
+        Ok(())
+    }
+
+    /// Whether the rules fill any.
+    pub(super) fn has_memory(&self) -> bool {
+        !self.memory.is_empty()
+    }
+
+    /// Empties them all.
+    ///
+    /// # Errors
+    /// When one is gone.
+    pub(super) fn forget(&self, inside: &Inside) -> Result<()> {
+        Nft::get().flush(inside, &self.memory)
+    }
+}
