@@ -4,7 +4,7 @@
 //!
 //! All of it is made with a runtime of its own, so that neither blocking calls nor netlink replies get in
 //! the way of what runs already; with the runtime, every socket that was only needed for building goes away. Namespaces are
-//! made side by side, and rules are loaded while the nodes get their addresses. Of devices, addresses and routes the kernel
+//! made side by side, and rules are loaded while the nodes get their devices and addresses. Of those the kernel
 //! handles one request at a time whoever sends them, so there is nothing to be had from more threads.
 
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ pub struct BuildTimes {
     pub addresses: Duration,
     /// Waiting until every device carries frames.
     pub carriers: Duration,
-    /// Waiting for the rules of NATs, which are loaded while the nodes get their addresses.
+    /// Waiting for the rules of NATs, which are loaded meanwhile.
     pub rules: Duration,
     /// All of it until the lab is ready, with the wires and the programs' init.
     pub total: Duration,
@@ -131,15 +131,18 @@ impl Builder {
         }
         let (mut sites, between) = self.sites()?;
         times.namespaces = lap.next();
-        self.runtime.block_on(self.add_links(&sites, between.as_ref()))?;
-        times.links = lap.next();
         let learnt = thread::scope(|scope| {
-            // Rules may name devices, but do not care for their addresses.
             let mut rules = Vec::new();
-            for (name, config) in &self.nats {
-                let load = |inside: &Inside| NatState::load(inside, &config.ruleset);
-                rules.push((name, sites[name].plot.namespace.begin_work(scope, load)));
-            }
+            let mut load = |needs_devices: bool| {
+                for (name, config) in self.nats.iter().filter(|(_, c)| c.needs_devices == needs_devices) {
+                    let load = |inside: &Inside| NatState::load(inside, &config.ruleset);
+                    rules.push((name, sites[name].plot.namespace.begin_work(scope, load)));
+                }
+            };
+            load(false);
+            self.runtime.block_on(self.add_links(&sites, between.as_ref()))?;
+            times.links = lap.next();
+            load(true);
             self.runtime.block_on(async {
                 self.add_addresses(&sites, between.as_ref()).await?;
                 times.addresses = lap.next();

@@ -51,6 +51,9 @@ pub struct NatConfig {
     pub ruleset: String,
     /// Sysctls and their values, by dotted name, in the order in which they are to be set.
     pub sysctls: Vec<(String, String)>,
+    /// Whether the rules are such that their devices must be there before them, as for `iif` or a hook at a device's
+    /// ingress. Generated ones know devices by name only.
+    pub needs_devices: bool,
     /// A program of the user's that does the rest, if there is one.
     pub command: Option<NatCommand>,
 }
@@ -73,7 +76,7 @@ pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
         Translation::Firewall => filter::table(behavior),
         Translation::Nat => format!("{}\n{}", translate::table(behavior, site), filter::table(behavior)),
     };
-    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior), command: None }
+    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior), ..NatConfig::default() }
 }
 
 /// The ports that the host at `address` gets; `None` where the kernel picks from its own pool, and for a host that has

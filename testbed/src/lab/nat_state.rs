@@ -35,7 +35,7 @@ impl NatState {
             tree.write(&before)?;
         }
         for (key, value) in sysctls {
-            self.changed.push(tree.exchange(&Sysctl::new(key, value))?);
+            self.changed.extend(tree.exchange(&Sysctl::new(key, value))?);
         }
         Ok(())
     }

@@ -245,13 +245,12 @@ async fn nats_are_swapped_whole_or_not_at_all() {
     assert!(before.contains("masquerade"), "{before}");
     let wrong = NatConfig {
         ruleset: "table ip nat {\n chain x {\n  masqerade\n }\n}\n".into(),
-        sysctls: vec![],
-        command: None,
+        ..NatConfig::default()
     };
     let error = lab.set_nat(&name("nat-a"), &wrong).expect_err("wrong rules");
     assert!(error.to_string().starts_with("node \"nat-a\": nft refused its ruleset at line 3: "), "{error}");
     assert_eq!(rules(&lab), before);
-    let none = NatConfig { ruleset: String::new(), sysctls: vec![], command: None };
+    let none = NatConfig::default();
     lab.set_nat(&name("nat-a"), &none).expect("no rules");
     assert_eq!(rules(&lab), "");
 }
@@ -273,10 +272,11 @@ async fn a_lab_is_built_with_its_nats() {
     let full_cone = Behavior { filtering: Filtering::EndpointIndependent, ..Behavior::port_preserving() };
     let site = |plan: &_| NatSite::of(plan, &name("nat-a")).expect("an address");
     let plan = AddressPlan::new(&topology, &none).expect("a topology");
-    // With a rule that names a device, and a setting that no NAT of ours has.
+    // With a rule that needs a device, and a setting that no NAT of ours has.
     let mut config = render(&full_cone, &site(&plan));
     config.ruleset.push_str("\ntable ip own {\n chain c {\n  iif lan0 accept\n }\n}\n");
     const KEY: &str = "net.netfilter.nf_conntrack_tcp_timeout_close";
+    config.needs_devices = true;
     config.sysctls.push((KEY.into(), "77".into()));
     let mut lab = build("nat-a", config).await.expect("a lab");
     assert_eq!(setting(&lab, KEY), "77");
@@ -307,7 +307,7 @@ async fn mistakes_name_the_node() {
     let error = lab.node_named("peer-x").expect_err("no such node").to_string();
     let expected = "cannot find the node \"peer-x\": the lab has core, nat-a, nat-b, peer-a, peer-b";
     assert_eq!(error, expected);
-    let none = NatConfig { ruleset: String::new(), sysctls: vec![], command: None };
+    let none = NatConfig::default();
     let error = lab.set_nat(&name("peer-a"), &none).expect_err("a host");
     assert_eq!(error.to_string(), "node \"peer-a\": cannot set the rules of a NAT: it is none");
     let error =

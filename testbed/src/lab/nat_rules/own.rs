@@ -37,7 +37,7 @@ pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig 
         ruleset += &format!("define {device}_network = {}/{}\n", network.address, network.prefix);
     }
     ruleset += text;
-    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior), command: None }
+    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior), needs_devices: true, command: None }
 }
 
 /// A NAT that a program makes, which starts in a node without rules, with the sysctls that `behavior` claims.
@@ -51,7 +51,7 @@ pub fn by_program(
 ) -> NatConfig {
     let command =
         NatCommand { nat: nat.to_owned(), words: words.to_vec(), folder, variables: variables(site) };
-    NatConfig { ruleset: String::new(), sysctls: sysctls::sysctls(behavior), command: Some(command) }
+    NatConfig { sysctls: sysctls::sysctls(behavior), command: Some(command), ..NatConfig::default() }
 }
 
 /// What a program is told: the same as a ruleset file, and which devices there are.

@@ -96,7 +96,8 @@ async fn make(check: &'static Check, release: Release) -> KernelCheck {
     let began = Instant::now();
     let (first, expected) = check.expected_of(release);
     let measured = in_thread(move || {
-        let config = NatConfig { ruleset: (check.rules)(), sysctls: rules::sysctls(), command: None };
+        let config =
+            NatConfig { ruleset: (check.rules)(), sysctls: rules::sysctls(), ..NatConfig::default() };
         Prober::new(Bench::build(&config)?).surely(check.measure, |sight| sight.word == expected)
     });
     let (sight, error) = match measured.await {
