@@ -36,6 +36,12 @@ const EVENT_BUFFER: usize = 8 << 20;
 /// The largest batch that the kernel hands over at once.
 const RECEIVE_BUFFER: usize = 64 << 10;
 
+/// With more entries than this it takes the kernel longer to delete them one by one than to look for them.
+const WORTH_NAMING: usize = 64;
+
+/// Of `netlink.h`.
+const NLMSG_ALIGNTO: usize = 4;
+
 /// What a read of the events brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
@@ -129,12 +135,25 @@ impl Conntrack {
 
     /// Forgets every entry.
     ///
+    /// What is `known` to be there, by the direction that it began in, goes first and one by one: the kernel finds that at
+    /// once, and walks through its whole table (`nf_ct_iterate_cleanup`, some 0.25 ms) only for what is left. It does no
+    /// harm to name what is gone.
+    ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn flush(&self) -> Result<()> {
+    pub fn flush(&self, known: &[Tuple]) -> Result<()> {
         const TRIED: &str = "flush conntrack";
-        self.send(TRIED, ConntrackMessage::Delete(Vec::new()), NLM_F_REQUEST | NLM_F_ACK)?;
-        self.answers(TRIED, |_| ())
+        let known = if known.len() > WORTH_NAMING { &[] } else { known };
+        let one = |(at, tuple): (u32, &Tuple)| {
+            let delete = ConntrackMessage::Delete(vec![ConntrackAttribute::CtaTupleOrig(nlas(tuple))]);
+            request(delete, NLM_F_REQUEST, at)
+        };
+        let mut batch: Vec<u8> = (1..).zip(known).flat_map(one).collect();
+        // Of those before only what failed is answered.
+        let last = u32::try_from(known.len()).unwrap_or(u32::MAX).saturating_add(1);
+        batch.extend(request(ConntrackMessage::Delete(Vec::new()), NLM_F_REQUEST | NLM_F_ACK, last));
+        self.send(TRIED, &batch)?;
+        self.answers(TRIED, last, |_| ())
     }
 
     /// Every entry that there is.
@@ -143,9 +162,9 @@ impl Conntrack {
     /// When the kernel refuses.
     pub fn dump(&self) -> Result<Vec<CtEntry>> {
         const TRIED: &str = "list conntrack entries";
-        self.send(TRIED, ConntrackMessage::Get(Vec::new()), NLM_F_REQUEST | NLM_F_DUMP)?;
+        self.send(TRIED, &request(ConntrackMessage::Get(Vec::new()), NLM_F_REQUEST | NLM_F_DUMP, 0))?;
         let mut entries = Vec::new();
-        self.answers(TRIED, |message| entries.extend(change(message).map(|(_, entry)| entry)))?;
+        self.answers(TRIED, 0, |message| entries.extend(change(message).map(|(_, entry)| entry)))?;
         Ok(entries)
     }
 
@@ -155,35 +174,33 @@ impl Conntrack {
     /// When the kernel refuses.
     pub fn lifetimes(&self) -> Result<Vec<(CtEntry, Duration)>> {
         const TRIED: &str = "list conntrack entries";
-        self.send(TRIED, ConntrackMessage::Get(Vec::new()), NLM_F_REQUEST | NLM_F_DUMP)?;
+        self.send(TRIED, &request(ConntrackMessage::Get(Vec::new()), NLM_F_REQUEST | NLM_F_DUMP, 0))?;
         let mut entries = Vec::new();
-        self.answers(TRIED, |message| {
+        self.answers(TRIED, 0, |message| {
             let entry = change(message).map(|(_, entry)| entry);
             entries.extend(entry.zip(timeout(message)));
         })?;
         Ok(entries)
     }
 
-    fn send(&self, tried: &str, message: ConntrackMessage, flags: u16) -> Result<()> {
-        let mut header = NetlinkHeader::default();
-        header.flags = flags;
-        let family = NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0);
-        let mut packet =
-            NetlinkMessage::new(header, NetlinkPayload::from(NetfilterMessage::new(family, message)));
-        packet.finalize();
-        let mut bytes = vec![0; packet.buffer_len()];
-        packet.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map(drop).map_err(|e| Error::io(tried, "send", &e))
+    fn send(&self, tried: &str, requests: &[u8]) -> Result<()> {
+        self.socket.send(requests, 0).map(drop).map_err(|e| Error::io(tried, "send", &e))
     }
 
-    /// Reads until the kernel says that it is done, or that it will not.
-    fn answers(&self, tried: &str, mut answer: impl FnMut(&NetlinkMessage<NetfilterMessage>)) -> Result<()> {
+    /// Reads until the kernel says that it is done with the request of that number, or that it will not.
+    fn answers(
+        &self,
+        tried: &str,
+        number: u32,
+        mut answer: impl FnMut(&NetlinkMessage<NetfilterMessage>),
+    ) -> Result<()> {
         let mut buffer = Vec::with_capacity(RECEIVE_BUFFER);
         loop {
             buffer.clear();
             self.socket.recv(&mut buffer, 0).map_err(|e| Error::io(tried, "recv", &e))?;
             let mut end = None;
             let whole = each_message(&buffer, |message| match &message.payload {
+                _ if message.header.sequence_number != number => {}
                 NetlinkPayload::Done(_) => end = Some(Ok(())),
                 NetlinkPayload::Error(error) => {
                     end = Some(match error.raw_code() {
@@ -199,6 +216,21 @@ impl Conntrack {
             }
         }
     }
+}
+
+/// A request with its number.
+fn request(message: ConntrackMessage, flags: u16, number: u32) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = number;
+    let family = NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0);
+    let mut packet =
+        NetlinkMessage::new(header, NetlinkPayload::from(NetfilterMessage::new(family, message)));
+    packet.finalize();
+    // As the kernel aligns them, one behind the other.
+    let mut bytes = vec![0; packet.buffer_len().next_multiple_of(NLMSG_ALIGNTO)];
+    packet.serialize(&mut bytes);
+    bytes
 }
 
 fn open(tried: &str) -> Result<Socket> {
@@ -222,13 +254,11 @@ fn each_message(
     mut bytes: &[u8],
     mut each: impl FnMut(NetlinkMessage<NetfilterMessage>),
 ) -> std::result::Result<(), ()> {
-    /// `NLMSG_ALIGNTO` of `netlink.h`.
-    const ALIGN: usize = 4;
     while let Some(length) = bytes.first_chunk().map(|b| u32::from_ne_bytes(*b) as usize) {
         let message = bytes.get(..length).ok_or(())?;
         is_ours(message).then_some(()).ok_or(())?;
         each(NetlinkMessage::deserialize(message).map_err(drop)?);
-        bytes = bytes.get(length.next_multiple_of(ALIGN)..).unwrap_or_default();
+        bytes = bytes.get(length.next_multiple_of(NLMSG_ALIGNTO)..).unwrap_or_default();
     }
     Ok(())
 }
@@ -319,6 +349,21 @@ fn tuple(nlas: &[TupleNla]) -> Option<Tuple> {
     let tuple =
         Tuple { source: SocketAddrV4::new(source?, from), destination: SocketAddrV4::new(destination?, to) };
     tcp.then_some(tuple)
+}
+
+/// One direction of a TCP flow, as a request names it.
+fn nlas(tuple: &Tuple) -> Vec<TupleNla> {
+    let Tuple { source, destination } = tuple;
+    let addresses = vec![
+        IPTuple::SourceAddress((*source.ip()).into()),
+        IPTuple::DestinationAddress((*destination.ip()).into()),
+    ];
+    let ports = vec![
+        ProtoTuple::Protocol(Protocol::Tcp),
+        ProtoTuple::SourcePort(source.port()),
+        ProtoTuple::DestinationPort(destination.port()),
+    ];
+    vec![TupleNla::Ip(addresses), TupleNla::Proto(ports)]
 }
 
 fn tcp_state(nlas: &[ProtoInfo]) -> Option<CtState> {

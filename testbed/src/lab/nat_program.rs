@@ -73,7 +73,7 @@ impl NatProgram {
         self.check().await?;
         self.end().await?;
         namespace.enter(|inside| Nft::get().replace(inside, ""))??;
-        conntrack.flush()?;
+        conntrack.flush(&[])?;
         self.start_again(namespace).await
     }
 

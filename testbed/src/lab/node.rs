@@ -187,7 +187,7 @@ impl Node {
     /// When the kernel refuses.
     pub fn forget(&self) -> Result<()> {
         let Some(nat) = &self.nat else { return Ok(()) };
-        nat.conntrack.flush().map_err(at(&self.name))?;
+        nat.conntrack.flush(&nat.recorder.take_known()).map_err(at(&self.name))?;
         if !nat.state.has_memory() {
             return Ok(());
         }

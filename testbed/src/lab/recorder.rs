@@ -1,5 +1,6 @@
 //! Keeps the conntrack events of one node, so that the kernel never has to throw any away.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::kernel::clock;
 use crate::kernel::conntrack::{Events, Read};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::readiness;
-use crate::model::evidence::CtEvent;
+use crate::model::evidence::{CtChange, CtEvent, Tuple};
 use crate::model::topology::NodeName;
 
 /// How long events wait for others to be read with: one packet changes several entries, and one waking is
@@ -37,6 +38,8 @@ struct Shared {
 struct Log {
     events: Vec<CtEvent>,
     lost: Vec<String>,
+    /// The entries that are there, by their numbers, as far as events tell.
+    known: BTreeMap<u32, Tuple>,
 }
 
 impl Recorder {
@@ -53,8 +56,14 @@ impl Recorder {
     pub(super) fn take(&self) -> (Vec<CtEvent>, Vec<String>) {
         let mut log = self.shared.log();
         self.shared.read(&mut log);
-        let Log { events, lost } = std::mem::take(&mut *log);
-        (events, lost)
+        (std::mem::take(&mut log.events), std::mem::take(&mut log.lost))
+    }
+
+    /// The entries that are there, as far as events tell; each is named once.
+    pub(super) fn take_known(&self) -> Vec<Tuple> {
+        let mut log = self.shared.log();
+        self.shared.read(&mut log);
+        std::mem::take(&mut log.known).into_values().collect()
     }
 }
 
@@ -71,8 +80,13 @@ impl Shared {
 
     fn read(&self, log: &mut Log) {
         let node = &self.node;
-        let events = &mut log.events;
+        let Log { events, known, .. } = log;
         let read = self.events.get_ref().read(|change, entry| {
+            match change {
+                CtChange::New => drop(known.insert(entry.id, entry.original)),
+                CtChange::Update => {}
+                CtChange::Destroy => drop(known.remove(&entry.id)),
+            }
             events.push(CtEvent { node: node.clone(), at: clock::monotonic(), change, entry });
         });
         match read {

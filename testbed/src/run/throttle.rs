@@ -16,9 +16,13 @@ use crate::kernel::processors::Ticks;
 /// How long the processors are watched before anything is changed: long enough for a share of some per cent.
 const SAMPLE: Duration = Duration::from_millis(150);
 
-/// With less idle time than this, fewer trials run; with more than that, more do.
-const BUSY: f64 = 0.04;
-const ROOM: f64 = 0.1;
+/// The share of the processors' time that is to be left over.
+const SPARE: f64 = 0.05;
+
+/// What is taken away while nothing at all is left over, as a share of the trials that run: at first, when it may be by
+/// chance, and twice as much each time that it is so again.
+const FIRST_CUT: f64 = 1.0 / 16.0;
+const DEEPEST_CUT: f64 = 1.0 / 4.0;
 
 /// Trials a processor to begin with.
 const FIRST: usize = 4;
@@ -33,12 +37,23 @@ pub(super) struct Throttle {
     changed: Notify,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct State {
     running: usize,
     allowed: usize,
     least: usize,
     most: usize,
+    /// What is taken away next if nothing is left over.
+    cut: f64,
+}
+
+/// What the trials that run have done to the machine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Load {
+    /// The share of the processors' time that was left over.
+    Leaves(f64),
+    /// Something was lost for want of time.
+    TooMuch,
 }
 
 /// The right to run a trial, until it is dropped.
@@ -50,7 +65,7 @@ impl Throttle {
     pub(super) fn new(most: usize) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let [least, allowed] = [LEAST, FIRST].map(|trials| most.min(processors * trials));
-        let state = State { running: 0, allowed, least, most };
+        let state = State { running: 0, allowed, least, most, cut: FIRST_CUT };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -74,7 +89,8 @@ impl Throttle {
             let now = look();
             if let Some(idle) = before.0.zip(now.0).and_then(|(before, now)| now.idle_since(before)) {
                 // Frames for which there was no room are a sign that comes before the time is used up.
-                self.state().adapt(if now.1 > before.1 { 0.0 } else { idle });
+                let lost = now.1 > before.1;
+                self.state().adapt(if lost { Load::TooMuch } else { Load::Leaves(idle) });
                 self.changed.notify_waiters();
             }
             before = now;
@@ -100,13 +116,25 @@ impl State {
         may
     }
 
-    /// A quarter fewer than there are, or a quarter more than were allowed if so many there were.
-    fn adapt(&mut self, idle: f64) {
-        if idle < BUSY {
-            let fewer = self.running.min(self.allowed) * 3 / 4;
-            self.allowed = fewer.max(self.least);
-        } else if idle > ROOM && self.running >= self.allowed {
-            self.allowed = (self.allowed + (self.allowed / 4).max(1)).min(self.most);
+    /// As many as would leave the right share over, if what is used grows with their number; what is used beyond all that
+    /// there is nobody knows.
+    fn adapt(&mut self, load: Load) {
+        let share = match load {
+            Load::TooMuch => 1.0 - DEEPEST_CUT,
+            Load::Leaves(idle) if idle > 0.0 => {
+                self.cut = FIRST_CUT;
+                ((1.0 - SPARE) / (1.0 - idle)).min(2.0)
+            }
+            Load::Leaves(_) => {
+                let share = 1.0 - self.cut;
+                self.cut = (2.0 * self.cut).min(DEEPEST_CUT);
+                share
+            }
+        };
+        // Those that still run, though they are not allowed any more, are not counted twice.
+        let wanted = (self.running.min(self.allowed) as f64 * share).round() as usize;
+        if share < 1.0 || self.running >= self.allowed {
+            self.allowed = wanted.clamp(self.least, self.most);
         }
     }
 }
@@ -117,21 +145,28 @@ mod tests {
 
     #[test]
     fn a_busy_machine_runs_fewer_and_an_idle_one_more() {
-        let mut state = State { running: 8, allowed: 8, least: 2, most: 32 };
+        let mut state = State { running: 8, allowed: 8, least: 2, most: 32, cut: FIRST_CUT };
         let mut after = |running: usize, idle: f64| {
             state.running = running;
-            state.adapt(idle);
+            state.adapt(Load::Leaves(idle));
             state.allowed
         };
-        assert_eq!(after(8, 0.0), 6);
-        assert_eq!(after(7, 0.0), 4, "those that still run are not counted twice");
-        assert_eq!(after(4, 0.07), 4, "neither busy nor idle");
-        assert_eq!(after(4, 0.5), 5);
-        assert_eq!(after(3, 0.5), 5, "nobody waits for more");
-        assert_eq!([after(2, 0.0), after(2, 0.0)], [2, 2], "somebody else keeps it busy");
+        assert_eq!(after(8, 0.5), 15);
+        assert_eq!(after(15, 0.24), 19, "nineteen would leave a twentieth over");
+        assert_eq!(after(18, 0.5), 19, "nobody waits for more");
+        assert_eq!(after(19, SPARE), 19);
+        assert_eq!(after(19, 0.02), 18);
+        assert_eq!([after(18, 0.0), after(17, 0.0), after(15, 0.0), after(11, 0.0)], [17, 15, 11, 8]);
+        assert_eq!(after(11, 0.0), 6, "those that still run are not counted twice");
+        assert_eq!([after(3, 0.0), after(2, 0.0)], [2, 2], "somebody else keeps it busy");
+        assert_eq!(after(2, 0.9), 4, "not more than twice as many at once");
+        assert_eq!(after(4, 0.0), 4, "the first time it may be by chance");
         let most = (0..30).map(|_| after(32, 0.9)).last();
         assert_eq!(most, Some(32));
-        assert!(State { running: 0, allowed: 1, least: 1, most: 1 }.begin());
+        state.running = 32;
+        state.adapt(Load::TooMuch);
+        assert_eq!(state.allowed, 24);
+        assert!(State { running: 0, allowed: 1, least: 1, most: 1, cut: FIRST_CUT }.begin());
     }
 
     #[tokio::test]

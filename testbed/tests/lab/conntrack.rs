@@ -1,12 +1,12 @@
 //! Connection tracking by netlink: what the kernel records is what we read.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 
 use testbed::kernel::conntrack::{Conntrack, Events, Read};
 use testbed::kernel::link::{LOOPBACK, Links};
 use testbed::kernel::namespace::Namespace;
 use testbed::kernel::ruleset::Nft;
-use testbed::model::evidence::{CtChange, CtEntry, CtState};
+use testbed::model::evidence::{CtChange, CtEntry, CtState, Tuple};
 
 use super::lab_is_possible;
 
@@ -84,7 +84,48 @@ fn what_is_dumped_is_there_until_it_is_flushed() {
             let entries = conntrack.dump().expect("a dump");
             let sources: Vec<_> = entries.iter().map(|e| SocketAddr::from(e.original.source)).collect();
             assert_eq!(sources, [ends.0]);
-            conntrack.flush().expect("a flush");
+            conntrack.flush(&[]).expect("a flush");
+            assert_eq!(conntrack.dump().expect("a dump"), []);
+        })
+        .expect("the way in");
+}
+
+#[test]
+fn what_is_known_is_forgotten_first_and_the_rest_as_well() {
+    if !lab_is_possible() {
+        return;
+    }
+    let (_runtime, namespace) = namespace();
+    namespace
+        .enter(|inside| {
+            let (conntrack, events) =
+                (Conntrack::open(inside).expect("a socket"), Events::open(inside).expect("a socket"));
+            for _ in 0..10 {
+                connect_once();
+            }
+            let mut known: Vec<_> = conntrack.dump().expect("a dump").iter().map(|e| e.original).collect();
+            assert_eq!(known.len(), 10);
+            known.sort_unstable();
+            let unknown = known.split_off(7);
+            // One that is gone is named as well.
+            let gone = Tuple { destination: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), ..known[0] };
+            known.insert(3, gone);
+            conntrack.flush(&known).expect("a flush");
+            assert_eq!(conntrack.dump().expect("a dump"), []);
+            let mut ended = Vec::new();
+            let read = events.read(|change, entry| {
+                ended.extend((change == CtChange::Destroy).then_some(entry.original));
+            });
+            assert_eq!(read.expect("events"), Read::Everything);
+            known.remove(3);
+            // The kernel would take them in the order of its table.
+            assert_eq!(ended[..7], known);
+            ended[7..].sort_unstable();
+            assert_eq!(ended[7..], unknown);
+            // More than are worth being named.
+            let many = vec![gone; 10_000];
+            connect_once();
+            conntrack.flush(&many).expect("a flush");
             assert_eq!(conntrack.dump().expect("a dump"), []);
         })
         .expect("the way in");

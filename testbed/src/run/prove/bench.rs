@@ -307,7 +307,7 @@ impl Bench {
             self.runtime.block_on(program.renew(&self.nat, &self.conntrack))?;
             return self.new_entries().map(drop);
         }
-        self.conntrack.flush()?;
+        self.conntrack.flush(&[])?;
         let sets = &self.dynamic;
         if !sets.is_empty() {
             self.nat.enter(|inside: &Inside| Nft::get().flush(inside, sets))??;
