@@ -22,6 +22,16 @@ pub enum End {
     Killed,
 }
 
+/// What is wrong with the end of a program that was to stay until it is killed.
+#[must_use]
+pub fn broke(end: End) -> Option<String> {
+    match end {
+        End::Signalled(signal) => Some(format!("was ended by signal {signal}")),
+        End::Exited(0) | End::Killed => None,
+        End::Exited(code) => Some(format!("exited with code {code}")),
+    }
+}
+
 /// What a program said about success.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {

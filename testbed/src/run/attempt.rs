@@ -49,6 +49,8 @@ const SETTLE: Duration = Duration::from_millis(3);
 struct Performance {
     evidence: Evidence,
     peers: [Heard; 2],
+    /// How the rendezvous server ended, if it did so before it was told to.
+    server: Option<End>,
     programs: Vec<Running>,
     took: Duration,
     /// Why nothing can be concluded from it, if so.
@@ -161,6 +163,10 @@ impl Scene<'_> {
         sleep_until(Instant::now() + self.ready.trip + SETTLE).await;
         let evidence = lab.evidence()?;
         lab.check_nat_programs().await?;
+        let server = match &mut cast.server {
+            Some(server) => server.ended_already().await?,
+            None => None,
+        };
         lab.kill_all().await?;
         fault = match fault {
             None => self.starved(&mut cast, dropped).await?.or(out_of_order),
@@ -169,7 +175,7 @@ impl Scene<'_> {
         let end = |at: usize| Heard { end: cast.peers.get(at).map_or(End::Killed, Running::end) };
         let peers = [end(0), end(1)];
         let programs = cast.peers.into_iter().chain(cast.server).collect();
-        Ok(Performance { evidence, peers, programs, took, fault })
+        Ok(Performance { evidence, peers, server, programs, took, fault })
     }
 
     /// What the machine had no time or no room for.
@@ -249,7 +255,7 @@ impl Scene<'_> {
         performance: Performance,
         number: u32,
     ) -> (Trial, Option<Artefacts>) {
-        let Performance { evidence, peers, programs, took, fault } = performance;
+        let Performance { evidence, peers, server, programs, took, fault } = performance;
         let mut logs = Vec::new();
         for running in programs {
             logs.push(running.log().await);
@@ -260,6 +266,11 @@ impl Scene<'_> {
             account::read(claim, stdout, peers[i].end)
         });
         let mut judgement = self.judgement(stocked.lab.plan(), &evidence, &said);
+        // Peers that were left alone by it say nothing of the NATs.
+        if let (Outcome::Failed(_), Some(why)) = (&judgement.outcome, server.and_then(account::broke)) {
+            let why = format!("the rendezvous server {why}");
+            judgement.outcome = Outcome::Error(Cause::ProgramCrashed.because(why));
+        }
         // A NAT that was made to restart, or to go by another address, does not do what it did before.
         let tracked = || {
             if trouble::changes_nat(self.ready) {

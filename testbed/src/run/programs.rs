@@ -132,6 +132,12 @@ impl Running {
         Ok(())
     }
 
+    /// How it ended, if it has: of what ended before something that is known, that is known as well.
+    pub(super) async fn ended_already(&mut self) -> Result<Option<End>> {
+        self.wait_until(Instant::now()).await?;
+        Ok(self.end)
+    }
+
     /// What it had of the processors, once it has ended.
     pub(super) async fn share(&mut self) -> Result<Share> {
         self.process.share().await

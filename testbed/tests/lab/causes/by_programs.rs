@@ -49,29 +49,39 @@ fn what_goes_to_the_own_nat_is_no_punching() {
     all_have(&kept, Cause::PeerNeverStarted);
 }
 
+/// Trials of our puncher with a server that lets nobody meet.
+fn with_server(word: &str) -> Vec<Kept> {
+    let server = program("server.py");
+    trials(suite(
+        PLAIN,
+        repeats(),
+        &format!(
+            "deadline = \"1500ms\"\n[axes]\nmethod = [\"simultaneous-open\"]\n[program]\npeer = {PEER}\nrendezvous = [\"/usr/bin/python3\", \"{server}\", \"{word}\", \"{{rendezvous}}\", \"{{rendezvous_alt}}\"]\n"
+        ),
+    ))
+}
+
 #[test]
 fn no_rendezvous() {
     if !lab_is_possible() {
         return;
     }
     // It listens, and says nothing to anybody who comes.
-    let mute = program("server.py");
-    let kept = trials(suite(
-        PLAIN,
-        repeats(),
-        &format!(
-            "deadline = \"1500ms\"
-[axes]
-method = [\"simultaneous-open\"]
-[program]
-peer = {PEER}
-\
-             rendezvous = [\"/usr/bin/python3\", \"{mute}\", \"\", \"{{rendezvous}}\", \"{{rendezvous_alt}}\"]
-"
-        ),
-    ));
+    let kept = with_server("");
     all_have(&kept, Cause::NoRendezvous);
     all_are_proved(&kept);
+}
+
+/// Peers that are left alone by a server that breaks fail, and that says nothing of the NATs.
+#[test]
+fn a_server_that_crashed() {
+    if lab_is_possible() {
+        let kept = with_server("crash");
+        all_have(&kept, Cause::ProgramCrashed);
+        let said = |kept: &Kept| format!("{:?}", kept.trial.outcome);
+        let whole = "the rendezvous server was ended by signal 9";
+        assert!(kept.iter().all(|kept| said(kept).contains(whole)), "{}", said(&kept[0]));
+    }
 }
 
 /// Both hold the connection and exchange what they have to say, and neither likes what it hears.
