@@ -106,19 +106,19 @@ pub(crate) fn build(table: &mut Table) {
 }
 
 /// Whether the kernel has nothing to take apart: a namespace then takes as long as at the beginning.
-pub(crate) struct Idle(Duration);
+struct Idle(Duration);
 
 impl Idle {
     const LOOKS: usize = 10;
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    pub(crate) fn learn() -> Self {
+    fn learn() -> Self {
         let mut times: Vec<_> = (0..Self::LOOKS).map(|_| namespace_time()).collect();
         times.sort_unstable();
         Self(times[Self::LOOKS / 2])
     }
 
-    pub(crate) fn wait(&self) {
+    fn wait(&self) {
         let start = Instant::now();
         let is_idle = || (0..Self::LOOKS).all(|_| namespace_time() < self.0 * 3);
         while !is_idle() && start.elapsed() < Self::PATIENCE {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use testbed::kernel::limits::raise_descriptor_limit;
 
-use crate::labs::{Builder, Idle};
+use crate::labs::Builder;
 use crate::table::Table;
 
 /// At how many labs a look is taken.
@@ -14,7 +14,6 @@ const STEPS: [usize; 4] = [1, 10, 100, 1000];
 const DESCRIPTORS_PER_LAB: u64 = 19;
 
 pub(crate) fn memory(table: &mut Table) {
-    let idle = Idle::learn();
     let builder = Builder::new();
     // What is loaded once is not the labs'.
     drop(builder.build());
@@ -52,8 +51,6 @@ pub(crate) fn memory(table: &mut Table) {
     let count = labs.len();
     drop(labs);
     table.add_times(format!("dropping {count} labs"), &[start.elapsed()]);
-    // The kernel takes them apart for some time yet, and whatever is measured next would wait for it.
-    idle.wait();
 }
 
 /// Memory of this process and its children in MB, as far as it is their own.

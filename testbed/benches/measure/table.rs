@@ -3,18 +3,18 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// All figures, in the order in which they were measured.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Table {
     figures: Vec<Figure>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Figure {
     what: String,
-    unit: &'static str,
+    unit: String,
     median: f64,
     /// The tenth and the ninetieth of a hundred, if it was measured more than once.
     spread: Option<(f64, f64)>,
@@ -23,12 +23,18 @@ struct Figure {
 
 impl Table {
     /// Adds what was measured several times; returns its median.
-    pub(crate) fn add(&mut self, what: impl Into<String>, unit: &'static str, mut samples: Vec<f64>) -> f64 {
+    pub(crate) fn add(&mut self, what: impl Into<String>, unit: &str, mut samples: Vec<f64>) -> f64 {
         assert!(!samples.is_empty(), "something was measured");
         samples.sort_by(f64::total_cmp);
         let at = |share: f64| samples[((samples.len() - 1) as f64 * share).round() as usize];
         let spread = (samples.len() > 1).then(|| (at(0.1), at(0.9)));
-        let figure = Figure { what: what.into(), unit, median: at(0.5), spread, samples: samples.len() };
+        let figure = Figure {
+            what: what.into(),
+            unit: unit.to_owned(),
+            median: at(0.5),
+            spread,
+            samples: samples.len(),
+        };
         let median = figure.median;
         say(&format!("  {}", figure.line(figure.what.len())));
         self.figures.push(figure);
@@ -38,6 +44,11 @@ impl Table {
     /// Adds durations, in milliseconds.
     pub(crate) fn add_times(&mut self, what: impl Into<String>, times: &[Duration]) -> f64 {
         self.add(what, "ms", times.iter().map(|time| time.as_secs_f64() * 1e3).collect())
+    }
+
+    /// Adds what another table has.
+    pub(crate) fn append(&mut self, other: Self) {
+        self.figures.extend(other.figures);
     }
 
     /// Prints all of it on standard output.

@@ -6,6 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use netlink_packet_core::{
@@ -61,6 +62,8 @@ pub struct Events {
 #[derive(Debug)]
 pub struct Conntrack {
     socket: Socket,
+    /// The number of the last request, by which its answer is known.
+    last: AtomicU32,
 }
 
 impl Events {
@@ -130,7 +133,7 @@ impl Conntrack {
     /// # Errors
     /// When the socket cannot be had.
     pub fn open(_: &Inside) -> Result<Self> {
-        Ok(Self { socket: open("talk to conntrack")? })
+        Ok(Self { socket: open("talk to conntrack")?, last: AtomicU32::new(0) })
     }
 
     /// Forgets every entry.
@@ -144,16 +147,20 @@ impl Conntrack {
     pub fn flush(&self, known: &[Tuple]) -> Result<()> {
         const TRIED: &str = "flush conntrack";
         let known = if known.len() > WORTH_NAMING { &[] } else { known };
-        let one = |(at, tuple): (u32, &Tuple)| {
+        let mut batch = Vec::new();
+        for tuple in known {
             let delete = ConntrackMessage::Delete(vec![ConntrackAttribute::CtaTupleOrig(nlas(tuple))]);
-            request(delete, NLM_F_REQUEST, at)
-        };
-        let mut batch: Vec<u8> = (1..).zip(known).flat_map(one).collect();
+            batch.extend(request(delete, NLM_F_REQUEST, self.next_number()));
+        }
         // Of those before only what failed is answered.
-        let last = u32::try_from(known.len()).unwrap_or(u32::MAX).saturating_add(1);
-        batch.extend(request(ConntrackMessage::Delete(Vec::new()), NLM_F_REQUEST | NLM_F_ACK, last));
+        let rest = self.next_number();
+        batch.extend(request(ConntrackMessage::Delete(Vec::new()), NLM_F_REQUEST | NLM_F_ACK, rest));
         self.send(TRIED, &batch)?;
-        self.answers(TRIED, last, |_| ())
+        self.answers(TRIED, rest, |_| ())
+    }
+
+    fn next_number(&self) -> u32 {
+        self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
     /// Every entry that there is.
@@ -162,9 +169,10 @@ impl Conntrack {
     /// When the kernel refuses.
     pub fn dump(&self) -> Result<Vec<CtEntry>> {
         const TRIED: &str = "list conntrack entries";
-        self.send(TRIED, &request(ConntrackMessage::Get(Vec::new()), NLM_F_REQUEST | NLM_F_DUMP, 0))?;
+        let number = self.next_number();
+        self.send(TRIED, &request(ConntrackMessage::Get(Vec::new()), NLM_F_REQUEST | NLM_F_DUMP, number))?;
         let mut entries = Vec::new();
-        self.answers(TRIED, 0, |message| entries.extend(change(message).map(|(_, entry)| entry)))?;
+        self.answers(TRIED, number, |message| entries.extend(change(message).map(|(_, entry)| entry)))?;
         Ok(entries)
     }
 
@@ -174,9 +182,10 @@ impl Conntrack {
     /// When the kernel refuses.
     pub fn lifetimes(&self) -> Result<Vec<(CtEntry, Duration)>> {
         const TRIED: &str = "list conntrack entries";
-        self.send(TRIED, &request(ConntrackMessage::Get(Vec::new()), NLM_F_REQUEST | NLM_F_DUMP, 0))?;
+        let number = self.next_number();
+        self.send(TRIED, &request(ConntrackMessage::Get(Vec::new()), NLM_F_REQUEST | NLM_F_DUMP, number))?;
         let mut entries = Vec::new();
-        self.answers(TRIED, 0, |message| {
+        self.answers(TRIED, number, |message| {
             let entry = change(message).map(|(_, entry)| entry);
             entries.extend(entry.zip(timeout(message)));
         })?;
@@ -187,7 +196,8 @@ impl Conntrack {
         self.socket.send(requests, 0).map(drop).map_err(|e| Error::io(tried, "send", &e))
     }
 
-    /// Reads until the kernel says that it is done with the request of that number, or that it will not.
+    /// Reads until the kernel says that it is done with the request of that number, or that it will not; what it says of
+    /// others, as that an entry is gone, is nobody's business.
     fn answers(
         &self,
         tried: &str,
@@ -200,6 +210,10 @@ impl Conntrack {
             self.socket.recv(&mut buffer, 0).map_err(|e| Error::io(tried, "recv", &e))?;
             let mut end = None;
             let whole = each_message(&buffer, |message| match &message.payload {
+                // Without the right to it, nothing but the first of several requests is answered.
+                NetlinkPayload::Error(error) if error.raw_code() == -libc::EPERM => {
+                    end = Some(Err(Error::io(tried, "netlink", &io::Error::from_raw_os_error(libc::EPERM))));
+                }
                 _ if message.header.sequence_number != number => {}
                 NetlinkPayload::Done(_) => end = Some(Ok(())),
                 NetlinkPayload::Error(error) => {

@@ -54,7 +54,7 @@ impl Namespace {
         thread::scope(|scope| begin(scope, || Self::around_this_thread(work))?.finish())
     }
 
-    /// Makes a namespace for each of `items` and does the first work inside it; the answers are in their order.
+    /// Makes a namespace for each of `items` and does the first work inside it; the answers come in any order.
     ///
     /// As many threads as there are processors share the work. More would only wait for each other: much of it the kernel
     /// does under locks, and who waits for those keeps a processor busy.
@@ -66,21 +66,18 @@ impl Namespace {
         work: impl Fn(&Inside, &I) -> T + Sync,
     ) -> Result<Vec<(Self, T)>> {
         let next = AtomicUsize::new(0);
-        let share = || {
-            let numbers = iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-            let own = numbers.map_while(|number| Some((number, items.get(number)?)));
-            own.map(|(number, item)| Ok((number, Self::around_this_thread(|inside| work(inside, item))?)))
-                .collect::<Result<Vec<_>>>()
+        let own = || {
+            let own = iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+            let own = own.map_while(|number| items.get(number));
+            own.map(|item| Self::around_this_thread(|inside| work(inside, item))).collect::<Result<Vec<_>>>()
         };
         let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len());
         let shares = thread::scope(|scope| {
             // All are under way before the first is waited for.
-            let begun: Vec<_> = (0..threads).map(|_| begin(scope, share)).collect();
+            let begun: Vec<_> = (0..threads).map(|_| begin(scope, own)).collect();
             begun.into_iter().map(|share| share?.finish()).collect::<Result<Vec<_>>>()
         })?;
-        let mut made: Vec<_> = shares.into_iter().flatten().collect();
-        made.sort_unstable_by_key(|(number, _)| *number);
-        Ok(made.into_iter().map(|(_, made)| made).collect())
+        Ok(shares.into_iter().flatten().collect())
     }
 
     /// Makes a new namespace, with this thread inside it, and does the first work. The thread must be one that was

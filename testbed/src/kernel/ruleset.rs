@@ -31,6 +31,43 @@ enum Mode {
     Check,
 }
 
+/// The command that shows all rules.
+const LIST: &str = "list ruleset\n";
+
+/// How rules know devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Devices {
+    /// By nothing but their names, which are text to nft.
+    ByName,
+    /// Perhaps by index: nft then looks up all devices that there are.
+    ByIndex,
+}
+
+impl Devices {
+    /// The words of nft(8) whose arguments are devices by index, and those that say more than is written here.
+    const BY_INDEX: [&'static str; 13] = [
+        "iif",
+        "oif",
+        "iface_index",
+        "ifindex",
+        "fib",
+        "rt",
+        "dup",
+        "fwd",
+        "device",
+        "devices",
+        "include",
+        "list",
+        "typeof",
+    ];
+
+    /// How the rules of a text do.
+    fn of(text: &str) -> Self {
+        let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        if words.any(|word| Self::BY_INDEX.contains(&word)) { Self::ByIndex } else { Self::ByName }
+    }
+}
+
 /// A named set or map that rules fill by themselves, so that it outlives a flush of connection tracking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DynamicSet {
@@ -89,15 +126,16 @@ impl Nft {
     /// # Errors
     /// When they cannot be read.
     pub fn list(&self, inside: &Inside) -> Result<String> {
-        self.run(inside, "list ruleset\n", Mode::Apply)
+        self.run_with(inside, LIST, Mode::Apply, Devices::ByIndex)
     }
 
-    /// The sets and maps of this namespace that rules fill.
+    /// The sets and maps of this namespace that rules fill; `rules` is their text, where it is known.
     ///
     /// # Errors
     /// When the rules cannot be read.
-    pub fn dynamic_sets(&self, inside: &Inside) -> Result<Vec<DynamicSet>> {
-        Ok(find_dynamic_sets(&self.list(inside)?))
+    pub fn dynamic_sets(&self, inside: &Inside, rules: Option<&str>) -> Result<Vec<DynamicSet>> {
+        let devices = rules.map_or(Devices::ByIndex, Devices::of);
+        self.run_with(inside, LIST, Mode::Apply, devices).map(|listing| find_dynamic_sets(&listing))
     }
 
     /// Empties `sets`, in one step.
@@ -112,9 +150,13 @@ impl Nft {
         self.load(inside, &text)
     }
 
-    fn run(&self, _: &Inside, text: &str, mode: Mode) -> Result<String> {
+    fn run(&self, inside: &Inside, text: &str, mode: Mode) -> Result<String> {
+        self.run_with(inside, text, mode, Devices::of(text))
+    }
+
+    fn run_with(&self, _: &Inside, text: &str, mode: Mode, devices: Devices) -> Result<String> {
         match self {
-            Self::Library(library) => library.run(text, mode),
+            Self::Library(library) => library.run(text, mode, devices),
             Self::Program => program::run(text, mode),
         }
     }
@@ -143,6 +185,15 @@ fn find_dynamic_sets(listing: &str) -> Vec<DynamicSet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_by_index_are_told_from_devices_by_name() {
+        for text in ["iif lan0 accept", "meta oif 3", "type iface_index", "fib daddr oif", "include \"x\""] {
+            assert_eq!(Devices::of(text), Devices::ByIndex, "{text}");
+        }
+        let by_name = "table ip nat {\n chain iif_c {\n  iifname \"wan\" oifname lan0 masquerade\n }\n}";
+        assert_eq!(Devices::of(by_name), Devices::ByName);
+    }
 
     #[test]
     fn dynamic_sets_are_found_and_others_are_not() {

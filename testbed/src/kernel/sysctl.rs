@@ -84,20 +84,19 @@ impl<'inside> Tree<'inside> {
         Ok(())
     }
 
-    /// Writes a setting, and returns what it was before; `None` if it was just that.
+    /// Writes a setting if it is another, and returns what it was before.
     ///
     /// # Errors
     /// As [`Sysctl::write`].
-    pub fn exchange(&mut self, setting: &Sysctl) -> Result<Option<Sysctl>> {
+    pub fn exchange(&mut self, setting: &Sysctl) -> Result<Sysctl> {
         let mut file = File::from(self.open(setting, OFlag::O_RDWR)?);
         let mut before = String::new();
         file.read_to_string(&mut before)
             .map_err(|e| Error::io(tried(setting), format!("read {}", setting.key), &e))?;
-        if before.trim() == setting.value {
-            return Ok(None);
+        if before.trim() != setting.value {
+            put(&file, setting)?;
         }
-        put(&file, setting)?;
-        Ok(Some(Sysctl::new(setting.key.clone(), before.trim())))
+        Ok(Sysctl::new(setting.key.clone(), before.trim()))
     }
 
     /// Opens the file of a setting.

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
@@ -21,6 +21,7 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::link::{Device, LOOPBACK, Links};
 use crate::kernel::namespace::{Inside, Namespace, Work};
 use crate::kernel::packet_socket::PacketSocket;
+use crate::kernel::ruleset::DynamicSet;
 use crate::kernel::sysctl::Tree;
 use crate::kernel::tcp_sockets::TcpSockets;
 use crate::lab::nat_rules::NatConfig;
@@ -124,39 +125,21 @@ impl Builder {
     fn raise(&self) -> Result<Ground> {
         let mut lap = Lap::start();
         let mut times = BuildTimes::default();
-        for name in self.nats.keys() {
-            if self.kinds.get(name) != Some(&NodeKind::Nat) {
-                return Err(at(name)(Error::other("set the rules of a NAT", "it is none")));
-            }
-        }
         let (mut sites, between) = self.sites()?;
         times.namespaces = lap.next();
         let learnt = thread::scope(|scope| {
-            let mut rules = Vec::new();
-            let mut load = |needs_devices: bool| {
-                for (name, config) in self.nats.iter().filter(|(_, c)| c.needs_devices == needs_devices) {
-                    let load = |inside: &Inside| NatState::load(inside, &config.ruleset);
-                    rules.push((name, sites[name].plot.namespace.begin_work(scope, load)));
-                }
-            };
-            load(false);
+            let mut rules = self.begin_rules(scope, &sites, Devices::ToCome);
             self.runtime.block_on(self.add_links(&sites, between.as_ref()))?;
             times.links = lap.next();
-            load(true);
-            self.runtime.block_on(async {
-                self.add_addresses(&sites, between.as_ref()).await?;
-                times.addresses = lap.next();
-                self.wait_for_carriers(&sites, between.as_ref()).await
-            })?;
+            rules.extend(self.begin_rules(scope, &sites, Devices::There));
+            self.runtime.block_on(self.add_addresses(&sites, between.as_ref()))?;
+            times.addresses = lap.next();
+            self.runtime.block_on(self.wait_for_carriers(&sites, between.as_ref()))?;
             times.carriers = lap.next();
-            let finish = |(name, rules): (_, Result<Work<'_, _>>)| {
-                let learnt = rules.and_then(Work::finish).flatten().map_err(at(name))?;
-                Ok((name, learnt))
-            };
-            rules.into_iter().map(finish).collect::<Result<Vec<_>>>()
+            rules.into_iter().map(finish_rules).collect::<Result<Vec<_>>>()
         })?;
         for (name, learnt) in learnt {
-            if let Some(nat) = sites.get_mut(name).and_then(|site| site.plot.nat.as_mut()) {
+            if let Some(nat) = sites.get_mut(&name).and_then(|site| site.plot.nat.as_mut()) {
                 nat.state.remember(learnt);
             }
         }
@@ -164,6 +147,21 @@ impl Builder {
         let carrier = between.map(|between| between.carrier);
         let nodes = sites.into_iter().map(|(name, site)| (name, site.plot)).collect();
         Ok(Ground { nodes, carrier, times })
+    }
+
+    /// Begins to load the rules that can be loaded by now and could not before.
+    fn begin_rules<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        sites: &'scope BTreeMap<NodeName, Site>,
+        devices: Devices,
+    ) -> Vec<Rules<'scope>> {
+        let ready = self.nats.iter().filter(|(_, c)| c.needs_devices == (devices == Devices::There));
+        let begin = |(name, config): (&'scope NodeName, &'scope NatConfig)| {
+            let load = |inside: &Inside| NatState::load(inside, &config.ruleset);
+            (name.clone(), sites[name].plot.namespace.begin_work(scope, load))
+        };
+        ready.map(begin).collect()
     }
 
     /// Makes all namespaces, and the one for the ends of wires if there are any.
@@ -293,6 +291,21 @@ impl Builder {
         let wired = (0..).zip(&self.plan.links).filter(|(_, link)| link.wire.is_some());
         wired.flat_map(|(number, _)| [wire_device(number, 0).index, wire_device(number, 1).index])
     }
+}
+
+/// Whether the devices of the nodes are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Devices {
+    ToCome,
+    There,
+}
+
+/// Rules that are being loaded, and the sets and maps that they fill.
+type Rules<'scope> = (NodeName, Result<Work<'scope, Result<Vec<DynamicSet>>>>);
+
+fn finish_rules((name, rules): Rules<'_>) -> Result<(NodeName, Vec<DynamicSet>)> {
+    let learnt = rules.and_then(Work::finish).flatten().map_err(at(&name))?;
+    Ok((name, learnt))
 }
 
 /// What there is in a namespace before its devices.

@@ -11,12 +11,12 @@ use crate::lab::build;
 use crate::lab::capture::Capture;
 use crate::lab::ground::BuildTimes;
 use crate::lab::nat_rules::NatConfig;
-use crate::lab::node::Node;
+use crate::lab::node::{Node, at};
 use crate::lab::wire::{Stations, TapLimits, Wire, WireEngine, WireError};
 use crate::model::address_plan::AddressPlan;
 use crate::model::conditions::LinkConditions;
 use crate::model::evidence::Evidence;
-use crate::model::topology::{NodeName, Topology};
+use crate::model::topology::{NodeKind, NodeName, Topology};
 
 /// A topology come alive.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Lab {
     }
 
     /// Builds a topology with what makes nodes NATs, as `nats` says for where they stand. That takes less time than to
-    /// build it first and make them NATs afterwards: the rules are loaded while the nodes get their addresses.
+    /// build it first and make them NATs afterwards: the rules are loaded while the nodes get their devices and addresses.
     ///
     /// # Errors
     /// As [`Lab::build`] and [`Lab::become_nat`], and those of `nats`.
@@ -58,8 +58,17 @@ impl Lab {
         let tried = || format!("build the topology \"{}\"", topology.name);
         let plan =
             AddressPlan::new(topology, transparent).map_err(|e| Error::other(tried(), e.to_string()))?;
+        let nats = nats(&plan)?;
+        for node in nats.keys() {
+            let spec = topology.nodes.get(node);
+            let tried = || format!("make \"{node}\" a NAT");
+            let spec = spec.ok_or_else(|| Error::other(tried(), "the topology has no such node"))?;
+            if spec.kind != NodeKind::Nat {
+                return Err(at(node)(Error::other("set the rules of a NAT", "it is none")));
+            }
+        }
         let (by_programs, by_rules): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            nats(&plan)?.into_iter().partition(|(_, config)| config.command.is_some());
+            nats.into_iter().partition(|(_, config)| config.command.is_some());
         let mut lab = build::build(topology, Arc::new(plan), by_rules, engine).await?;
         for (node, config) in &by_programs {
             lab.become_nat(node, config).await?;

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::kernel::error::{Error, Result};
 use crate::lab::nat_rules::{NatConfig, NatSite, by_program, render, render_own};
-use crate::model::catalogue::{Profile, Ruleset};
+use crate::model::address_plan::AddressPlan;
+use crate::model::catalogue::{Catalogue, Profile, Ruleset};
+use crate::model::topology::NodeName;
 
 /// What makes a node at `site` this NAT.
 ///
@@ -27,6 +29,23 @@ pub fn config(profile: &Profile, site: &NatSite) -> Result<NatConfig> {
         }
         Ruleset::Command(words) => Ok(by_program(&profile.name, words, folder(profile)?, behavior, site)),
     }
+}
+
+/// What makes a node of a planned lab the NAT `profile` of the catalogue.
+///
+/// # Errors
+/// When there is no such profile, the node has no way up, or as [`config`].
+pub fn config_in(
+    catalogue: &Catalogue,
+    plan: &AddressPlan,
+    node: &NodeName,
+    profile: &str,
+) -> Result<NatConfig> {
+    let tried = || format!("make \"{node}\" a NAT");
+    let found = catalogue.get(profile);
+    let found = found.ok_or_else(|| Error::other(tried(), format!("there is no \"{profile}\"")))?;
+    let site = NatSite::of(plan, node).ok_or_else(|| Error::other(tried(), "it has no way up"))?;
+    config(found, &site)
 }
 
 /// The folder of the profile's catalogue, whatever folder this process is in later.

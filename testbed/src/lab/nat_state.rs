@@ -1,5 +1,7 @@
 //! The rules and settings that make a namespace a NAT: put there, put in the place of others, and what they have learnt.
 
+use std::collections::BTreeMap;
+
 use crate::kernel::error::Result;
 use crate::kernel::namespace::Inside;
 use crate::kernel::ruleset::{DynamicSet, Nft};
@@ -11,7 +13,7 @@ use crate::lab::nat_rules::NatConfig;
 pub(super) struct NatState {
     /// The sets and maps that its rules fill, which outlive a flush of conntrack.
     memory: Vec<DynamicSet>,
-    /// Sysctls that a profile changed, with what they were before.
+    /// Sysctls that a profile pins, with what they were before.
     changed: Vec<Sysctl>,
 }
 
@@ -31,13 +33,17 @@ impl NatState {
     /// # Errors
     /// When the kernel refuses one.
     pub(super) fn set(&mut self, tree: &mut Tree<'_>, sysctls: &[(String, String)]) -> Result<()> {
-        while let Some(before) = self.changed.pop() {
-            tree.write(&before)?;
-        }
+        let mut before: BTreeMap<_, _> =
+            std::mem::take(&mut self.changed).into_iter().map(|old| (old.key, old.value)).collect();
         for (key, value) in sysctls {
-            self.changed.extend(tree.exchange(&Sysctl::new(key, value))?);
+            let was = tree.exchange(&Sysctl::new(key, value))?;
+            if !self.changed.iter().any(|changed| changed.key == was.key) {
+                // What it was before the first NAT that pinned it.
+                let was = before.remove(key).map_or(was, |first| Sysctl::new(key, first));
+                self.changed.push(was);
+            }
         }
-        Ok(())
+        before.into_iter().try_for_each(|(key, value)| tree.write(&Sysctl::new(key, value)))
     }
 
     /// Puts rules in the place of those that were there. Returns the sets and maps that they fill.
@@ -48,7 +54,7 @@ impl NatState {
         let nft = Nft::get();
         nft.replace(inside, ruleset)?;
         // Listing takes longer than loading, and most rules fill no sets.
-        if ruleset.contains("dynamic") { nft.dynamic_sets(inside) } else { Ok(Vec::new()) }
+        if ruleset.contains("dynamic") { nft.dynamic_sets(inside, Some(ruleset)) } else { Ok(Vec::new()) }
     }
 
     /// Hears which sets and maps the rules fill that were loaded.
@@ -61,7 +67,7 @@ impl NatState {
     /// # Errors
     /// When they cannot be read.
     pub(super) fn learn(&mut self, inside: &Inside) -> Result<()> {
-        self.memory = Nft::get().dynamic_sets(inside)?;
+        self.memory = Nft::get().dynamic_sets(inside, None)?;
         Ok(())
     }
 

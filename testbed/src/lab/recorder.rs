@@ -33,7 +33,7 @@ struct Shared {
     log: Mutex<Log>,
 }
 
-/// What was read and not yet taken.
+/// What was read and not yet taken, and what is there by all that was read.
 #[derive(Debug, Default)]
 struct Log {
     events: Vec<CtEvent>,

@@ -1,7 +1,6 @@
 //! The lab of a cell, brought up and handed out: for people who want to look around in it.
 
 use crate::kernel::error::Error;
-use crate::lab::nat_rules::NatSite;
 use crate::lab::nat_source;
 use crate::lab::{Lab, WireEngine};
 use crate::model::address_plan::AddressPlan;
@@ -20,12 +19,7 @@ pub async fn hold(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<L
     let engine = WireEngine::start().map_err(|e| Error::other("start the wires", e.to_string()))?;
     let nats = |plan: &AddressPlan| {
         let config = |(node, name): (&NodeName, &String)| {
-            let tried = || format!("make \"{node}\" a NAT");
-            // That every NAT of a cell is in the catalogue was found when it was made ready.
-            let profile = catalogue.get(name);
-            let profile = profile.ok_or_else(|| Error::other(tried(), format!("there is no \"{name}\"")))?;
-            let site = NatSite::of(plan, node).ok_or_else(|| Error::other(tried(), "it has no way up"))?;
-            Ok((node.clone(), nat_source::config(profile, &site)?))
+            Ok((node.clone(), nat_source::config_in(catalogue, plan, node, name)?))
         };
         ready.setting.nats.iter().map(config).collect()
     };

@@ -130,9 +130,7 @@ impl Pool {
 
     /// The rules and settings of a NAT in a lab.
     pub(super) fn config(&self, plan: &AddressPlan, node: &NodeName, profile: &str) -> Result<NatConfig> {
-        let missing = || Error::other(format!("make \"{node}\" a NAT"), format!("there is no \"{profile}\""));
-        let site = NatSite::of(plan, node).ok_or_else(missing)?;
-        nat_source::config(self.catalogue.get(profile).ok_or_else(missing)?, &site)
+        nat_source::config_in(&self.catalogue, plan, node, profile)
     }
 
     /// The rules and settings of the NAT that `setting` has in the place of a node, where it stands at `site`.

@@ -1,4 +1,4 @@
-//! How many trials run at a time: as many as asked for, and fewer while the processors have nothing left to give.
+//! How many trials run at a time: as many as asked for, and fewer while the processors have little left to give.
 //!
 //! A program that waits for a processor starts late and gives up early, and then a trial says something of the machine
 //! and nothing of the NATs. Most trials wait for packets, so many fit; of those that spray few do.
@@ -19,8 +19,11 @@ const SAMPLE: Duration = Duration::from_millis(150);
 /// The share of the processors' time that is to be left over.
 const SPARE: f64 = 0.05;
 
-/// What is taken away while nothing at all is left over, as a share of the trials that run: at first, when it may be by
-/// chance, and twice as much each time that it is so again.
+/// Less than that is nothing: how many trials are too many it does not tell.
+const NOTHING: f64 = SPARE / 4.0;
+
+/// What is taken away while nothing is left over, as a share of the trials that run: at first, when it may be by chance, and
+/// twice as much each time that it is so again before there is enough.
 const FIRST_CUT: f64 = 1.0 / 16.0;
 const DEEPEST_CUT: f64 = 1.0 / 4.0;
 
@@ -121,8 +124,10 @@ impl State {
     fn adapt(&mut self, load: Load) {
         let share = match load {
             Load::TooMuch => 1.0 - DEEPEST_CUT,
-            Load::Leaves(idle) if idle > 0.0 => {
-                self.cut = FIRST_CUT;
+            Load::Leaves(idle) if idle >= NOTHING => {
+                if idle >= SPARE {
+                    self.cut = FIRST_CUT;
+                }
                 ((1.0 - SPARE) / (1.0 - idle)).min(2.0)
             }
             Load::Leaves(_) => {
@@ -161,6 +166,9 @@ mod tests {
         assert_eq!([after(3, 0.0), after(2, 0.0)], [2, 2], "somebody else keeps it busy");
         assert_eq!(after(2, 0.9), 4, "not more than twice as many at once");
         assert_eq!(after(4, 0.0), 4, "the first time it may be by chance");
+        assert_eq!(after(4, 0.03), 4);
+        assert_eq!(after(4, 0.005), 4, "an eighth of four");
+        assert_eq!(after(4, 0.005), 3, "a tick of one processor of many is nothing, too");
         let most = (0..30).map(|_| after(32, 0.9)).last();
         assert_eq!(most, Some(32));
         state.running = 32;

@@ -237,6 +237,23 @@ async fn a_reset_lab_remembers_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_nat_is_known_to_remember_is_forgotten_by_name() {
+    let Some(mut lab) = build(&pair()).await else { return };
+    set_nat(&mut lab, "nat-a", &Behavior::port_preserving());
+    let connections: Vec<_> = (7100..7108).map(|port| connect_to_core(&lab, "peer-a", port)).collect();
+    let nat = lab.node_named("nat-a").expect("a node");
+    assert_eq!(nat.mappings().expect("a table").len(), connections.len());
+    nat.forget().expect("a flush");
+    assert_eq!(nat.mappings().expect("a table"), []);
+    let seen = lab.evidence().expect("the engine lives").conntrack;
+    let ended: Vec<_> = seen.iter().filter(|e| e.change == CtChange::Destroy).map(|e| e.entry.id).collect();
+    assert_eq!(ended.len(), connections.len());
+    // In the order of their numbers, which the kernel draws; a search of its table would find them in another, but for one
+    // time in 40,320.
+    assert!(ended.is_sorted(), "{ended:?}");
+}
+
+#[tokio::test]
 async fn nats_are_swapped_whole_or_not_at_all() {
     let Some(mut lab) = build(&pair()).await else { return };
     set_nat(&mut lab, "nat-a", &Behavior::port_preserving());
@@ -288,8 +305,11 @@ async fn a_lab_is_built_with_its_nats() {
     assert_ne!(contents(&lab), 0, "a full cone remembers who owns a port");
     lab.reset(2).await.expect("a reset");
     assert_eq!(contents(&lab), 0, "what its rules remember is known");
+    let other = NatConfig { sysctls: vec![(KEY.into(), "55".into())], ..NatConfig::default() };
+    lab.set_nat(&name("nat-a"), &other).expect("no rules");
+    assert_eq!(setting(&lab, KEY), "55");
     lab.set_nat(&name("nat-a"), &NatConfig::default()).expect("no rules");
-    assert_eq!(setting(&lab, KEY), "10", "the kernel's, as it was before");
+    assert_eq!(setting(&lab, KEY), "10", "the kernel's, as it was before the first of them");
 
     let wrong = NatConfig { ruleset: "table ip nat {\n masqerade\n}\n".into(), ..NatConfig::default() };
     let error = build("nat-a", wrong).await.expect_err("wrong rules").to_string();

@@ -31,7 +31,7 @@ fn load(behavior: &Behavior) -> Result<Vec<String>, String> {
         for (name, value) in &config.sysctls {
             Sysctl::new(name.clone(), value).write(inside)?;
         }
-        Nft::get().dynamic_sets(inside)
+        Nft::get().dynamic_sets(inside, None)
     })
     .map_err(|e| e.to_string())?;
     let sets = loaded.map_err(|e| format!("{e}\n{}", config.ruleset))?;

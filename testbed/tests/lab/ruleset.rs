@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use testbed::kernel::Error;
+use testbed::kernel::link::{Device, Links};
 use testbed::kernel::namespace::{Inside, Namespace};
 use testbed::kernel::ruleset::Nft;
 
@@ -84,7 +85,7 @@ fn dynamic_maps_are_found_and_emptied() {
     both_ways(|nft, inside| {
         nft.load(inside, MASQUERADE).expect("good rules");
         nft.load(inside, "add element ip nat eim { 10.0.0.2 . 5000 : 6000 }\n").expect("an element");
-        let sets = nft.dynamic_sets(inside).expect("a listing");
+        let sets = nft.dynamic_sets(inside, None).expect("a listing");
         let names: Vec<_> = sets.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["map ip nat eim"], "{nft:?}");
         // A process that is started here is in the namespace of this thread.
@@ -110,4 +111,54 @@ fn rules_are_loaded_among_more_descriptors_than_select_can_take() {
     let held: Vec<std::fs::File> = (0..libc::FD_SETSIZE + 100).map(open).collect();
     both_ways(|nft, inside| nft.load(inside, MASQUERADE).expect("good rules"));
     drop(held);
+}
+
+/// The library keeps one list of devices for the whole process.
+#[test]
+fn rules_that_know_devices_by_index_do_not_get_in_each_others_way() {
+    if !lab_is_possible() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let with_device = |number: u32| {
+        let (namespace, links) = Namespace::create(|inside| {
+            let _context = runtime.enter();
+            Links::open(inside).expect("a socket")
+        })
+        .expect("a namespace");
+        // The same name is another device in each.
+        let name = format!("only{number}");
+        for (index, name) in [(10 + number, "both"), (20 + number, name.as_str())] {
+            let device = Device { index, name, mac: [2, 0, 0, 0, 0, 1] };
+            runtime.block_on(links.add_bridge(device)).expect("a bridge");
+        }
+        (namespace, name)
+    };
+    let namespaces: Vec<_> = (0..4).map(with_device).collect();
+    std::thread::scope(|scope| {
+        for (namespace, own) in &namespaces {
+            scope.spawn(move || {
+                for _ in 0..25 {
+                    let rules =
+                        format!("table ip t {{\n chain c {{\n  iif {own} accept\n  iif both drop\n }}\n}}\n");
+                    let listing = namespace.enter(|inside| {
+                        Nft::get().replace(inside, &rules).expect("good rules");
+                        Nft::get().list(inside).expect("a listing")
+                    });
+                    let listing = listing.expect("the way in");
+                    assert!(listing.contains(&format!("iif \"{own}\" accept")), "{listing}");
+                    assert!(listing.contains("iif \"both\" drop"), "{listing}");
+                }
+            });
+            // Whoever is done frees what all have.
+            scope.spawn(move || {
+                let by_name = "table ip s {\n chain c {\n  iifname both accept\n }\n}\n";
+                for _ in 0..50 {
+                    let load = |inside: &_| Nft::get().check(inside, by_name).expect("good rules");
+                    namespace.enter(load).expect("the way in");
+                }
+            });
+        }
+    });
 }

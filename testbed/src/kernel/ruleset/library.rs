@@ -8,6 +8,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
 use nix::errno::Errno;
@@ -15,13 +16,24 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
-use super::{Mode, Refusal};
+use super::{Devices, Mode, Refusal};
 use crate::kernel::error::{Error, Result};
 
 /// libnftables(3): no counters in listings.
 const OUTPUT_STATELESS: c_uint = 1 << 2;
 /// libnftables(3): no contents of sets in listings.
 const OUTPUT_TERSE: c_uint = 1 << 11;
+
+/// All contexts share what the library knows of devices (`iface_list` of its src/iface.c): it is filled when one is looked
+/// up by index, in the namespace of who does so, and whoever frees a context frees that too. So who looks devices up is
+/// alone.
+static TURNS: RwLock<()> = RwLock::new(());
+
+/// A turn with the library, until it is dropped.
+enum Turn {
+    Beside(#[allow(dead_code, reason = "held, not used")] RwLockReadGuard<'static, ()>),
+    Alone(#[allow(dead_code, reason = "held, not used")] RwLockWriteGuard<'static, ()>),
+}
 
 /// `struct nft_ctx`, which only the library looks into.
 #[repr(C)]
@@ -76,7 +88,11 @@ impl Library {
     ///
     /// The library waits with select(2), and a descriptor beyond `FD_SETSIZE` ends the process there and then. So it
     /// works in a thread with descriptors of its own, where its socket is one of the first.
-    pub(super) fn run(&self, text: &str, mode: Mode) -> Result<String> {
+    pub(super) fn run(&self, text: &str, mode: Mode, devices: Devices) -> Result<String> {
+        let _turn = match devices {
+            Devices::ByName => Turn::Beside(TURNS.read().unwrap_or_else(PoisonError::into_inner)),
+            Devices::ByIndex => Turn::Alone(TURNS.write().unwrap_or_else(PoisonError::into_inner)),
+        };
         thread::scope(|scope| {
             let work = || leave_descriptors_behind().and_then(|()| self.run_here(text, mode));
             let thread = thread::Builder::new().name("testbed-nft".into()).spawn_scoped(scope, work);
@@ -91,7 +107,8 @@ impl Library {
         let _no_signals = SignalsBlocked::new();
         let context = LiveContext::new(self)?;
         let raw = context.raw.as_ptr();
-        // SAFETY: `raw` is a context of this library, alive until `context` is dropped, and used by this thread alone;
+        // SAFETY: `raw` is a context of this library, alive until `context` is dropped, and used by this thread alone, as
+        // are the library's devices, see `TURNS`;
         // `path` ends in a zero byte. The buffers belong to the context and are copied before it goes.
         unsafe {
             (self.buffer_output)(raw);

@@ -171,7 +171,9 @@ impl Bench {
         })??;
         let start = |command| runtime.block_on(NatProgram::start(command, &nat));
         let program = config.command.as_ref().map(start).transpose()?;
-        let dynamic = nat.enter(|inside| Nft::get().dynamic_sets(inside))??;
+        // What a program makes beside them is not in the rules' text.
+        let rules = config.command.is_none().then_some(config.ruleset.as_str());
+        let dynamic = nat.enter(|inside| Nft::get().dynamic_sets(inside, rules))??;
         let (buffer, with_data) = (vec![0; LARGEST_FRAME], Vec::new());
         let mut bench = Self {
             nat,
