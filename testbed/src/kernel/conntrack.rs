@@ -37,7 +37,8 @@ const EVENT_BUFFER: usize = 8 << 20;
 /// The largest batch that the kernel hands over at once.
 const RECEIVE_BUFFER: usize = 64 << 10;
 
-/// With more entries than this it takes the kernel longer to delete them one by one than to look for them.
+/// So many entries at most are named: 64 take 78 µs then and 146 µs without, four 14 and 119. Of more, the answers that
+/// some are gone might not find room.
 const WORTH_NAMING: usize = 64;
 
 /// Of `netlink.h`.
@@ -139,7 +140,7 @@ impl Conntrack {
     /// Forgets every entry.
     ///
     /// What is `known` to be there, by the direction that it began in, goes first and one by one: the kernel finds that at
-    /// once, and walks through its whole table (`nf_ct_iterate_cleanup`, some 0.25 ms) only for what is left. It does no
+    /// once, and walks through its whole table (`nf_ct_iterate_cleanup`, 0.12 ms for 262,144 places) only for what is left. It does no
     /// harm to name what is gone.
     ///
     /// # Errors
