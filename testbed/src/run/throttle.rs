@@ -24,8 +24,13 @@ const NOTHING: f64 = SPARE / 4.0;
 
 /// What is taken away while nothing is left over, as a share of the trials that run: at first, when it may be by chance, and
 /// twice as much each time that it is so again before there is enough.
-const FIRST_CUT: f64 = 1.0 / 16.0;
+const FIRST_CUT: f64 = 1.0 / 8.0;
 const DEEPEST_CUT: f64 = 1.0 / 4.0;
+
+/// How many times as many may run from one sample to the next: until there have been too many, and after that, as those that
+/// spray may just be waiting.
+const FIRST_GROWTH: f64 = 2.0;
+const GROWTH: f64 = 1.25;
 
 /// Trials a processor to begin with.
 const FIRST: usize = 4;
@@ -48,6 +53,7 @@ struct State {
     most: usize,
     /// What is taken away next if nothing is left over.
     cut: f64,
+    growth: f64,
 }
 
 /// What the trials that run have done to the machine.
@@ -68,7 +74,7 @@ impl Throttle {
     pub(super) fn new(most: usize) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let [least, allowed] = [LEAST, FIRST].map(|trials| most.min(processors * trials));
-        let state = State { running: 0, allowed, least, most, cut: FIRST_CUT };
+        let state = State { running: 0, allowed, least, most, cut: FIRST_CUT, growth: FIRST_GROWTH };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -122,23 +128,28 @@ impl State {
     /// As many as would leave the right share over, if what is used grows with their number; what is used beyond all that
     /// there is nobody knows.
     fn adapt(&mut self, load: Load) {
-        let share = match load {
-            Load::TooMuch => 1.0 - DEEPEST_CUT,
+        // Those that still run, though they are not allowed any more, are not counted twice.
+        let now = self.running.min(self.allowed);
+        let times = |share: f64| now as f64 * share;
+        let wanted = match load {
             Load::Leaves(idle) if idle >= NOTHING => {
                 if idle >= SPARE {
                     self.cut = FIRST_CUT;
                 }
-                ((1.0 - SPARE) / (1.0 - idle)).min(2.0)
+                times(((1.0 - SPARE) / (1.0 - idle)).min(self.growth)).round()
             }
             Load::Leaves(_) => {
-                let share = 1.0 - self.cut;
+                self.growth = GROWTH;
+                let wanted = times(1.0 - self.cut).floor();
                 self.cut = (2.0 * self.cut).min(DEEPEST_CUT);
-                share
+                wanted
             }
-        };
-        // Those that still run, though they are not allowed any more, are not counted twice.
-        let wanted = (self.running.min(self.allowed) as f64 * share).round() as usize;
-        if share < 1.0 || self.running >= self.allowed {
+            Load::TooMuch => {
+                self.growth = GROWTH;
+                times(1.0 - DEEPEST_CUT).floor()
+            }
+        } as usize;
+        if wanted < now || self.running >= self.allowed {
             self.allowed = wanted.clamp(self.least, self.most);
         }
     }
@@ -150,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_busy_machine_runs_fewer_and_an_idle_one_more() {
-        let mut state = State { running: 8, allowed: 8, least: 2, most: 32, cut: FIRST_CUT };
+        let mut state =
+            State { running: 8, allowed: 8, least: 2, most: 32, cut: FIRST_CUT, growth: FIRST_GROWTH };
         let mut after = |running: usize, idle: f64| {
             state.running = running;
             state.adapt(Load::Leaves(idle));
@@ -161,20 +173,20 @@ mod tests {
         assert_eq!(after(18, 0.5), 19, "nobody waits for more");
         assert_eq!(after(19, SPARE), 19);
         assert_eq!(after(19, 0.02), 18);
-        assert_eq!([after(18, 0.0), after(17, 0.0), after(15, 0.0), after(11, 0.0)], [17, 15, 11, 8]);
-        assert_eq!(after(11, 0.0), 6, "those that still run are not counted twice");
+        assert_eq!([after(18, 0.0), after(15, 0.0), after(11, 0.005), after(8, 0.0)], [15, 11, 8, 6]);
+        assert_eq!(after(11, 0.0), 4, "those that still run are not counted twice");
         assert_eq!([after(3, 0.0), after(2, 0.0)], [2, 2], "somebody else keeps it busy");
-        assert_eq!(after(2, 0.9), 4, "not more than twice as many at once");
-        assert_eq!(after(4, 0.0), 4, "the first time it may be by chance");
-        assert_eq!(after(4, 0.03), 4);
-        assert_eq!(after(4, 0.005), 4, "an eighth of four");
-        assert_eq!(after(4, 0.005), 3, "a tick of one processor of many is nothing, too");
+        assert_eq!(after(2, 0.9), 3, "slowly, now that there have been too many");
+        assert_eq!(after(3, 0.0), 2, "one at least");
+        assert_eq!(after(2, 0.03), 2);
         let most = (0..30).map(|_| after(32, 0.9)).last();
         assert_eq!(most, Some(32));
         state.running = 32;
         state.adapt(Load::TooMuch);
         assert_eq!(state.allowed, 24);
-        assert!(State { running: 0, allowed: 1, least: 1, most: 1, cut: FIRST_CUT }.begin());
+        assert!(
+            State { running: 0, allowed: 1, least: 1, most: 1, cut: FIRST_CUT, growth: FIRST_GROWTH }.begin()
+        );
     }
 
     #[tokio::test]
