@@ -211,7 +211,7 @@ impl Conntrack {
             self.socket.recv(&mut buffer, 0).map_err(|e| Error::io(tried, "recv", &e))?;
             let mut end = None;
             let whole = each_message(&buffer, |message| match &message.payload {
-                // Without the right to it, nothing but the first of several requests is answered.
+                // Without the right, only the first of several requests is answered (nfnetlink.c, nfnetlink_rcv).
                 NetlinkPayload::Error(error) if error.raw_code() == -libc::EPERM => {
                     end = Some(Err(Error::io(tried, "netlink", &io::Error::from_raw_os_error(libc::EPERM))));
                 }

@@ -44,28 +44,22 @@ enum Devices {
 }
 
 impl Devices {
-    /// The words of nft(8) whose arguments are devices by index, and those that say more than is written here.
-    const BY_INDEX: [&'static str; 13] = [
-        "iif",
-        "oif",
-        "iface_index",
-        "ifindex",
-        "fib",
-        "rt",
-        "dup",
-        "fwd",
-        "device",
-        "devices",
-        "include",
-        "list",
-        "typeof",
-    ];
+    /// The words of nft(8) whose arguments are devices by index or must be there, and those that say more than is written
+    /// here.
+    const BY_INDEX: [&'static str; 11] =
+        ["iif", "oif", "sdif", "iface_index", "fib", "dup", "fwd", "device", "devices", "include", "list"];
 
     /// How the rules of a text do.
     fn of(text: &str) -> Self {
         let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         if words.any(|word| Self::BY_INDEX.contains(&word)) { Self::ByIndex } else { Self::ByName }
     }
+}
+
+/// Whether the devices that rules name must be there before them: for all but plain names, which are text to nft.
+#[must_use]
+pub fn needs_devices(rules: &str) -> bool {
+    Devices::of(rules) == Devices::ByIndex
 }
 
 /// A named set or map that rules fill by themselves, so that it outlives a flush of connection tracking.
@@ -188,7 +182,14 @@ mod tests {
 
     #[test]
     fn devices_by_index_are_told_from_devices_by_name() {
-        for text in ["iif lan0 accept", "meta oif 3", "type iface_index", "fib daddr oif", "include \"x\""] {
+        for text in [
+            "iif lan0 accept",
+            "meta oif 3",
+            "type iface_index",
+            "fib daddr oif",
+            "hook ingress device wan",
+            "include \"x\"",
+        ] {
             assert_eq!(Devices::of(text), Devices::ByIndex, "{text}");
         }
         let by_name = "table ip nat {\n chain iif_c {\n  iifname \"wan\" oifname lan0 masquerade\n }\n}";

@@ -21,7 +21,7 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::link::{Device, LOOPBACK, Links};
 use crate::kernel::namespace::{Inside, Namespace, Work};
 use crate::kernel::packet_socket::PacketSocket;
-use crate::kernel::ruleset::DynamicSet;
+use crate::kernel::ruleset::{DynamicSet, needs_devices};
 use crate::kernel::sysctl::Tree;
 use crate::kernel::tcp_sockets::TcpSockets;
 use crate::lab::nat_rules::NatConfig;
@@ -156,7 +156,8 @@ impl Builder {
         sites: &'scope BTreeMap<NodeName, Site>,
         devices: Devices,
     ) -> Vec<Rules<'scope>> {
-        let ready = self.nats.iter().filter(|(_, c)| c.needs_devices == (devices == Devices::There));
+        let ready =
+            self.nats.iter().filter(|(_, c)| needs_devices(&c.ruleset) == (devices == Devices::There));
         let begin = |(name, config): (&'scope NodeName, &'scope NatConfig)| {
             let load = |inside: &Inside| NatState::load(inside, &config.ruleset);
             (name.clone(), sites[name].plot.namespace.begin_work(scope, load))

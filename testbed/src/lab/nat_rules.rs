@@ -51,9 +51,6 @@ pub struct NatConfig {
     pub ruleset: String,
     /// Sysctls and their values, by dotted name, in the order in which they are to be set.
     pub sysctls: Vec<(String, String)>,
-    /// Whether the rules are such that their devices must be there before them, as for `iif` or a hook at a device's
-    /// ingress. Generated ones know devices by name only.
-    pub needs_devices: bool,
     /// A program of the user's that does the rest, if there is one.
     pub command: Option<NatCommand>,
 }

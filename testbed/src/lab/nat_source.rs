@@ -1,5 +1,6 @@
 //! From a profile of the catalogue to what makes a node this NAT: generated rules, a user's ruleset file, or a program.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::error::{Error, Result};
@@ -46,6 +47,21 @@ pub fn config_in(
     let found = found.ok_or_else(|| Error::other(tried(), format!("there is no \"{profile}\"")))?;
     let site = NatSite::of(plan, node).ok_or_else(|| Error::other(tried(), "it has no way up"))?;
     config(found, &site)
+}
+
+/// What makes nodes of a planned lab the NATs `profiles` of the catalogue.
+///
+/// # Errors
+/// As [`config_in`].
+pub fn configs_in(
+    catalogue: &Catalogue,
+    plan: &AddressPlan,
+    profiles: &BTreeMap<NodeName, String>,
+) -> Result<BTreeMap<NodeName, NatConfig>> {
+    let config = |(node, profile): (&NodeName, &String)| {
+        Ok((node.clone(), config_in(catalogue, plan, node, profile)?))
+    };
+    profiles.iter().map(config).collect()
 }
 
 /// The folder of the profile's catalogue, whatever folder this process is in later.

@@ -13,8 +13,8 @@ use crate::lab::nat_rules::NatConfig;
 pub(super) struct NatState {
     /// The sets and maps that its rules fill, which outlive a flush of conntrack.
     memory: Vec<DynamicSet>,
-    /// Sysctls that a profile pins, with what they were before.
-    changed: Vec<Sysctl>,
+    /// Sysctls that are pinned, with what they were before the first NAT that pinned them.
+    pinned: BTreeMap<String, String>,
 }
 
 impl NatState {
@@ -33,17 +33,16 @@ impl NatState {
     /// # Errors
     /// When the kernel refuses one.
     pub(super) fn set(&mut self, tree: &mut Tree<'_>, sysctls: &[(String, String)]) -> Result<()> {
-        let mut before: BTreeMap<_, _> =
-            std::mem::take(&mut self.changed).into_iter().map(|old| (old.key, old.value)).collect();
         for (key, value) in sysctls {
-            let was = tree.exchange(&Sysctl::new(key, value))?;
-            if !self.changed.iter().any(|changed| changed.key == was.key) {
-                // What it was before the first NAT that pinned it.
-                let was = before.remove(key).map_or(was, |first| Sysctl::new(key, first));
-                self.changed.push(was);
-            }
+            let before = tree.exchange(&Sysctl::new(key, value))?;
+            self.pinned.entry(before.key).or_insert(before.value);
         }
-        before.into_iter().try_for_each(|(key, value)| tree.write(&Sysctl::new(key, value)))
+        let free = self.pinned.keys().filter(|key| sysctls.iter().all(|(pinned, _)| pinned != *key));
+        for key in free.cloned().collect::<Vec<_>>() {
+            tree.write(&Sysctl::new(key.as_str(), &self.pinned[&key]))?;
+            self.pinned.remove(&key);
+        }
+        Ok(())
     }
 
     /// Puts rules in the place of those that were there. Returns the sets and maps that they fill.

@@ -3,10 +3,8 @@
 use crate::kernel::error::Error;
 use crate::lab::nat_source;
 use crate::lab::{Lab, WireEngine};
-use crate::model::address_plan::AddressPlan;
 use crate::model::catalogue::Catalogue;
 use crate::model::suite::{Cell, Suite};
-use crate::model::topology::NodeName;
 use crate::run::request::RunError;
 use crate::run::setting::Ready;
 
@@ -17,12 +15,7 @@ use crate::run::setting::Ready;
 pub async fn hold(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<Lab, RunError> {
     let ready = Ready::new(suite, catalogue, cell)?;
     let engine = WireEngine::start().map_err(|e| Error::other("start the wires", e.to_string()))?;
-    let nats = |plan: &AddressPlan| {
-        let config = |(node, name): (&NodeName, &String)| {
-            Ok((node.clone(), nat_source::config_in(catalogue, plan, node, name)?))
-        };
-        ready.setting.nats.iter().map(config).collect()
-    };
+    let nats = |plan: &_| nat_source::configs_in(catalogue, plan, &ready.setting.nats);
     let (topology, transparent) = (&ready.part.topology, &ready.setting.transparent);
     let lab = Lab::build_with_nats(topology, transparent, nats, &engine).await?;
     lab.set_conditions(|_, planned| ready.conditions(planned))?;

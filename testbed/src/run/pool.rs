@@ -100,11 +100,7 @@ impl Pool {
 
     async fn make(&self, setting: &Setting) -> Result<Stocked> {
         let topology = &self.topologies[setting.wiring];
-        let nats = |plan: &AddressPlan| {
-            let config =
-                |(node, profile): (&NodeName, &String)| Ok((node.clone(), self.config(plan, node, profile)?));
-            setting.nats.iter().map(config).collect()
-        };
+        let nats = |plan: &_| nat_source::configs_in(&self.catalogue, plan, &setting.nats);
         let mut lab = Lab::build_with_nats(topology, &setting.transparent, nats, &self.engine).await?;
         // What a NAT keeps for itself is seen only inside of it, and a cause must not depend on what is kept.
         lab.watch_every_link(&self.engine)?;

@@ -132,7 +132,7 @@ impl Running {
         Ok(())
     }
 
-    /// How it ended, if it has: of what ended before something that is known, that is known as well.
+    /// How it ended, if it has. Ends are told in their order: whoever knows a later one gets to know this one.
     pub(super) async fn ended_already(&mut self) -> Result<Option<End>> {
         self.wait_until(Instant::now()).await?;
         Ok(self.end)

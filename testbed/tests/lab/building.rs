@@ -293,7 +293,6 @@ async fn a_lab_is_built_with_its_nats() {
     let mut config = render(&full_cone, &site(&plan));
     config.ruleset.push_str("\ntable ip own {\n chain c {\n  iif lan0 accept\n }\n}\n");
     const KEY: &str = "net.netfilter.nf_conntrack_tcp_timeout_close";
-    config.needs_devices = true;
     config.sysctls.push((KEY.into(), "77".into()));
     let mut lab = build("nat-a", config).await.expect("a lab");
     assert_eq!(setting(&lab, KEY), "77");

@@ -132,6 +132,34 @@ fn what_is_known_is_forgotten_first_and_the_rest_as_well() {
 }
 
 #[test]
+fn who_lost_the_right_to_forget_is_told_so() {
+    if !lab_is_possible() {
+        return;
+    }
+    let (_runtime, namespace) = namespace();
+    let errors = namespace
+        .enter(|inside| {
+            let conntrack = Conntrack::open(inside).expect("a socket");
+            connect_once();
+            let known: Vec<_> = conntrack.dump().expect("a dump").iter().map(|e| e.original).collect();
+            give_up_all_capabilities();
+            [&known[..], &[]].map(|known| conntrack.flush(known).expect_err("no right").errno())
+        })
+        .expect("the way in");
+    assert_eq!(errors, [Some(nix::errno::Errno::EPERM); 2]);
+}
+
+/// Of this thread alone.
+fn give_up_all_capabilities() {
+    /// `_LINUX_CAPABILITY_VERSION_3` of `capability.h`.
+    const VERSION: u32 = 0x2008_0522;
+    let (mut header, none) = ([VERSION, 0], [0_u32; 6]);
+    // SAFETY: both are as large as the kernel takes them for.
+    let set = unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), none.as_ptr()) };
+    assert_eq!(set, 0);
+}
+
+#[test]
 fn events_that_nobody_reads_are_reported_as_lost() {
     if !lab_is_possible() {
         return;

@@ -37,7 +37,7 @@ pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig 
         ruleset += &format!("define {device}_network = {}/{}\n", network.address, network.prefix);
     }
     ruleset += text;
-    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior), needs_devices: true, command: None }
+    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior), ..NatConfig::default() }
 }
 
 /// A NAT that a program makes, which starts in a node without rules, with the sysctls that `behavior` claims.
