@@ -289,9 +289,8 @@ async fn a_lab_is_built_with_its_nats() {
     let full_cone = Behavior { filtering: Filtering::EndpointIndependent, ..Behavior::port_preserving() };
     let site = |plan: &_| NatSite::of(plan, &name("nat-a")).expect("an address");
     let plan = AddressPlan::new(&topology, &none).expect("a topology");
-    // With a rule that needs a device, and a setting that no NAT of ours has.
+    // With a value that no NAT of ours has.
     let mut config = render(&full_cone, &site(&plan));
-    config.ruleset.push_str("\ntable ip own {\n chain c {\n  iif lan0 accept\n }\n}\n");
     const KEY: &str = "net.netfilter.nf_conntrack_tcp_timeout_close";
     config.sysctls.push((KEY.into(), "77".into()));
     let mut lab = build("nat-a", config).await.expect("a lab");
@@ -318,6 +317,21 @@ async fn a_lab_is_built_with_its_nats() {
     assert!(error.starts_with("node \"nat-a\": cannot set net.ipv4.none to 1: "), "{error}");
     let error = build("peer-a", NatConfig::default()).await.expect_err("a host").to_string();
     assert_eq!(error, "node \"peer-a\": cannot set the rules of a NAT: it is none");
+}
+
+/// Loaded beside the making of devices, they would come too early now and then.
+#[tokio::test]
+async fn rules_that_need_devices_wait_for_them() {
+    if !lab_is_possible() {
+        return;
+    }
+    let (engine, topology, none) = (WireEngine::start().expect("a thread"), pair(), BTreeSet::new());
+    for _ in 0..20 {
+        let ruleset = "table ip own {\n chain c {\n  iif lan0 oif wan accept\n }\n}\n".to_owned();
+        let config = NatConfig { ruleset, ..NatConfig::default() };
+        let nats = |_: &_| Ok(["nat-a", "nat-b"].map(|nat| (name(nat), config.clone())).into());
+        Lab::build_with_nats(&topology, &none, nats, &engine).await.expect("a lab");
+    }
 }
 
 #[tokio::test]
