@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use testbed::judge::program_output::{self, ProgramEnd};
 use testbed::kernel::conntrack;
 use testbed::lab::nat_rules::{NatSite, render};
 use testbed::model::address_plan::AddressPlan;
 use testbed::model::catalogue::Catalogue;
 use testbed::model::packet::Packet;
-use testbed::model::suite::Claim;
-use testbed::model::suite_file::{self, Known};
+use testbed::model::suite::ResultFormat;
+use testbed::model::suite_file::{self, KnownNames};
 use testbed::model::topology::{NodeKind, NodeName};
 use testbed::model::{embedded, theory, topology_file};
 use testbed::report::ladder::{self, Ladder};
 use testbed::report::results::{Results, Totals};
-use testbed::report::{csv, html, junit, markdown, plain, terminal};
-use testbed::run::account::{self, End};
+use testbed::report::{csv, escape, html, junit, markdown, terminal};
 
 /// A target's name and its body.
 pub type Body = (&'static str, fn(&[u8]));
@@ -42,7 +42,7 @@ pub fn suite(data: &[u8]) {
         let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("there is none")?;
         Ok((found.file.to_owned(), found.text.to_owned()))
     };
-    let known = Known { nats: &nats, methods: theory::METHODS, topology: &find };
+    let known = KnownNames { nats: &nats, methods: theory::METHODS, topology: &find };
     match suite_file::parse("hostile.toml", text, &known) {
         Ok(suite) => drop(suite.cells()),
         Err(problems) => assert!(!problems.to_string().is_empty()),
@@ -74,14 +74,14 @@ pub fn topology(data: &[u8]) {
 
 /// What a program under test prints.
 pub fn contract(data: &[u8]) {
-    let ends = [End::Exited(0), End::Exited(1), End::Signalled(9), End::Killed];
-    let claims = [Claim::Json, Claim::Exit, Claim::Stdout("ok".to_owned())];
+    let ends = [ProgramEnd::Exited(0), ProgramEnd::Exited(1), ProgramEnd::Signalled(9), ProgramEnd::Killed];
+    let claims = [ResultFormat::Json, ResultFormat::Exit, ResultFormat::Stdout("ok".to_owned())];
     for claim in &claims {
         for end in ends {
-            let _ = account::read(claim, data, end);
+            let _ = program_output::read(claim, data, end);
         }
     }
-    let shown = plain::harmless(&String::from_utf8_lossy(data)).into_owned();
+    let shown = escape::harmless(&String::from_utf8_lossy(data)).into_owned();
     assert!(!shown.contains('\u{1b}'), "an escape sequence reached the terminal");
 }
 

@@ -27,7 +27,7 @@ fn an_upward_line_is_found() {
     let text =
         "use crate::model::suite::Cell;\n// crate::cli is only named here\nuse crate::{kernel, report};\n";
     assert_eq!(upward(text, 2), [(3, "report".to_owned())]);
-    assert_eq!(upward("let x = crate::run::verdict::percent(1.0);", 1), [(1, "run".to_owned())]);
+    assert_eq!(upward("let x = crate::judge::verdict::percent(1.0);", 1), [(1, "run".to_owned())]);
 }
 
 /// Lines that name a layer above `rank`, outside of comments.

@@ -10,7 +10,7 @@ use crate::cli::filter::Filter;
 use crate::cli::nats::OwnNats;
 use crate::cli::rights::Rights;
 use crate::cli::shell::{ExecArgs, ShellArgs};
-use crate::model::shard::Wanted;
+use crate::model::shard::WantedShard;
 use crate::run::Keep;
 
 /// Builds real NATs out of the Linux kernel and tells the truth about TCP hole punching across them.
@@ -21,12 +21,12 @@ use crate::run::Keep;
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Action,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum Action {
     /// Run a suite; needs root, or --rootless
     Run(RunArgs),
     /// Show what a suite would run and what theory expects; needs no rights
@@ -37,7 +37,7 @@ pub enum Command {
     List,
     /// List, show and prove NATs
     #[command(subcommand)]
-    Nat(NatCommand),
+    Nat(NatAction),
     /// Measure NATs against RFC 5382, RFC 7857 and RFC 6888
     Conformance(ConformanceArgs),
     /// Show an old run again, in any format
@@ -50,7 +50,7 @@ pub enum Command {
     Kernels(KernelsArgs),
     /// Keep what a run found, for `run --baseline`
     #[command(subcommand)]
-    Baseline(BaselineCommand),
+    Baseline(BaselineAction),
     /// Draw a kept trial of an old run, packet by packet, and say why it ended as it did
     Explain(ExplainArgs),
     /// Bring up the lab of a cell and open a shell in one of its nodes
@@ -86,7 +86,7 @@ pub struct RunArgs {
     pub selection: Selection,
     /// Only this share of the cells, split evenly by expected time: 2/8; auto and auto/8 ask Slurm and Kubernetes
     #[arg(long, value_name = "N/M")]
-    pub shard: Option<Wanted>,
+    pub shard: Option<WantedShard>,
     /// Add trials to a cell until a sequential test is sure of it, but no more than N in all
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub until_sure: Option<NonZeroU32>,
@@ -147,7 +147,7 @@ pub struct PlanArgs {
 
 /// `testbed nat`.
 #[derive(Debug, Subcommand)]
-pub enum NatCommand {
+pub enum NatAction {
     /// List the NATs of the catalogue
     List(OwnNats),
     /// Print the rules, or the program, and the settings that a NAT is made of
@@ -247,7 +247,7 @@ pub struct MergeArgs {
 
 /// `testbed baseline`.
 #[derive(Debug, Subcommand)]
-pub enum BaselineCommand {
+pub enum BaselineAction {
     /// Write what a run found into a file; cells that the run has not are forgotten
     Update(BaselineUpdateArgs),
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::args::{BaselineUpdateArgs, DiffArgs};
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::cli::list::print;
 use crate::report::baseline::Baseline;
 use crate::report::compare::Comparison;
-use crate::report::recorder::Recorded;
+use crate::report::recorder::RecordedRun;
 use crate::report::{comparison, folder};
 
 /// The comparison with a baseline, in the folder of a run.
@@ -17,7 +17,7 @@ const COMPARISON: &str = "comparison.md";
 
 /// A baseline and where it came from.
 #[derive(Debug)]
-pub struct Known {
+pub struct KnownBaseline {
     baseline: Baseline,
     file: PathBuf,
     extent: Extent,
@@ -36,7 +36,7 @@ pub enum Extent {
 ///
 /// # Errors
 /// When it cannot be read, is damaged, or is of another suite.
-pub fn of_suite(file: &Path, suite: &str) -> Result<Known, Failure> {
+pub fn of_suite(file: &Path, suite: &str) -> Result<KnownBaseline, CommandError> {
     let baseline = read(file)?;
     if baseline.suite != suite {
         let message = format!(
@@ -44,12 +44,12 @@ pub fn of_suite(file: &Path, suite: &str) -> Result<Known, Failure> {
             file.display(),
             baseline.suite
         );
-        return Err(Failure::with_help(message, "testbed baseline update RUN FILE writes one"));
+        return Err(CommandError::with_help(message, "testbed baseline update RUN FILE writes one"));
     }
-    Ok(Known { baseline, file: file.to_owned(), extent: Extent::Whole })
+    Ok(KnownBaseline { baseline, file: file.to_owned(), extent: Extent::Whole })
 }
 
-impl Known {
+impl KnownBaseline {
     /// The same, for a run of so much of the suite.
     #[must_use]
     pub fn for_run_of(self, extent: Extent) -> Self {
@@ -61,8 +61,8 @@ impl Known {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn compare(recorded: &Recorded, known: Known) -> Result<u8, Failure> {
-    let Known { mut baseline, file, extent } = known;
+pub fn compare(recorded: &RecordedRun, known: KnownBaseline) -> Result<u8, CommandError> {
+    let KnownBaseline { mut baseline, file, extent } = known;
     let now = Baseline::from(&recorded.results);
     if extent == Extent::Narrowed {
         baseline.cells.retain(|id, _| now.cells.contains_key(id));
@@ -79,7 +79,7 @@ pub fn compare(recorded: &Recorded, known: Known) -> Result<u8, Failure> {
 ///
 /// # Errors
 /// When a run cannot be read, or they are of different suites.
-pub fn diff(args: &DiffArgs) -> Result<ExitCode, Failure> {
+pub fn diff(args: &DiffArgs) -> Result<ExitCode, CommandError> {
     let (before, now) = (run_or_baseline(&args.before)?, run_or_baseline(&args.now)?);
     if before.suite != now.suite {
         let message = format!(
@@ -89,7 +89,7 @@ pub fn diff(args: &DiffArgs) -> Result<ExitCode, Failure> {
             before.suite,
             now.suite
         );
-        return Err(Failure::new(message));
+        return Err(CommandError::new(message));
     }
     let compared = Comparison::new(&before, &now);
     let with = args.before.display().to_string();
@@ -104,13 +104,13 @@ pub fn diff(args: &DiffArgs) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// When the run cannot be read, was not complete, or the file cannot be written.
-pub fn update(args: &BaselineUpdateArgs) -> Result<ExitCode, Failure> {
-    let results = folder::read(&args.run).map_err(Failure::new)?;
+pub fn update(args: &BaselineUpdateArgs) -> Result<ExitCode, CommandError> {
+    let results = folder::read(&args.run).map_err(CommandError::new)?;
     let broken = results.punches().filter(|cell| cell.error > 0).count();
     if broken > 0 {
         let message =
             format!("cannot take \"{}\" for a baseline: {broken} of its cells broke", args.run.display());
-        return Err(Failure::with_help(message, "see which with: testbed report RUN"));
+        return Err(CommandError::with_help(message, "see which with: testbed report RUN"));
     }
     let mut found = Baseline::from(&results);
     if args.add {
@@ -129,22 +129,23 @@ pub fn update(args: &BaselineUpdateArgs) -> Result<ExitCode, Failure> {
 }
 
 /// A run, or what is already a baseline.
-fn run_or_baseline(path: &Path) -> Result<Baseline, Failure> {
+fn run_or_baseline(path: &Path) -> Result<Baseline, CommandError> {
     if path.extension().is_some_and(|ending| ending == "toml") {
         return read(path);
     }
-    folder::read(path).map(|results| Baseline::from(&results)).map_err(Failure::new)
+    folder::read(path).map(|results| Baseline::from(&results)).map_err(CommandError::new)
 }
 
-fn read(file: &Path) -> Result<Baseline, Failure> {
+fn read(file: &Path) -> Result<Baseline, CommandError> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file).map_err(|why| {
         let message = format!("cannot read the baseline \"{name}\": {why}");
-        Failure::with_help(message, "testbed baseline update RUN FILE writes one")
+        CommandError::with_help(message, "testbed baseline update RUN FILE writes one")
     })?;
     Ok(Baseline::parse(&name, &text)?)
 }
 
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(file, text).map_err(|why| Failure::new(format!("cannot write \"{}\": {why}", file.display())))
+fn write(file: &Path, text: &str) -> Result<(), CommandError> {
+    fs::write(file, text)
+        .map_err(|why| CommandError::new(format!("cannot write \"{}\": {why}", file.display())))
 }

@@ -1,6 +1,6 @@
 //! Which cell somebody means: its name, or a part of it that no other has.
 
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::model::problem::suggestion;
 
 /// Cells that an error names at most.
@@ -16,7 +16,7 @@ pub(super) fn pick<'a, T>(
     id: impl Fn(&T) -> &str,
     wanted: &str,
     (place, help): (&str, &str),
-) -> Result<&'a T, Failure> {
+) -> Result<&'a T, CommandError> {
     if let Some(exact) = cells.iter().find(|cell| id(cell) == wanted) {
         return Ok(exact);
     }
@@ -25,7 +25,7 @@ pub(super) fn pick<'a, T>(
         [only] => Ok(only),
         [] => {
             let help = suggestion(wanted, cells.iter().map(&id), help);
-            Err(Failure::with_help(format!("no cell of {place} is called \"{wanted}\""), help))
+            Err(CommandError::with_help(format!("no cell of {place} is called \"{wanted}\""), help))
         }
         several => {
             let names: Vec<&str> = several.iter().take(NAMED).map(|cell| id(cell)).collect();
@@ -33,7 +33,7 @@ pub(super) fn pick<'a, T>(
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let message =
                 format!("\"{wanted}\" is part of {} names: {}{more}", several.len(), names.join(", "));
-            Err(Failure::with_help(message, help))
+            Err(CommandError::with_help(message, help))
         }
     }
 }

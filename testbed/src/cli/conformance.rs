@@ -7,12 +7,12 @@ use futures::StreamExt as _;
 use futures::stream;
 
 use crate::cli::args::ConformanceArgs;
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::cli::list::print;
 use crate::cli::prove::subjects;
 use crate::cli::rights;
-use crate::report::plain::harmless;
-use crate::run::conformance::{Conformance, conform};
+use crate::probe::conformance::{Conformance, conform};
+use crate::report::escape::harmless;
 
 /// NATs that are measured at the same time: most of it is waiting for late answers.
 const AT_ONCE: usize = 24;
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 24;
 ///
 /// # Errors
 /// When there is no such NAT, or nothing can be measured here.
-pub fn run(args: &ConformanceArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &ConformanceArgs) -> Result<ExitCode, CommandError> {
     let subjects = subjects(&args.wanted)?;
     rights::take(args.rights)?;
     let runtime = rights::runtime()?;
@@ -33,7 +33,7 @@ pub fn run(args: &ConformanceArgs) -> Result<ExitCode, Failure> {
             code = code.max(exit_code(&result));
             print(|out| write(&result, out))?;
         }
-        Ok::<_, Failure>(())
+        Ok::<_, CommandError>(())
     })?;
     Ok(ExitCode::from(code))
 }

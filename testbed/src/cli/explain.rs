@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::cells;
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::cli::list::{print, run_folder, terminal_width};
 use crate::report::artefacts::{CAPTURE, LADDER};
 use crate::report::kept;
@@ -35,8 +35,8 @@ const MOST_COLUMNS: usize = 140;
 ///
 /// # Errors
 /// When the run, the cell or the trial cannot be found or read.
-pub fn explain(args: &ExplainArgs) -> Result<ExitCode, Failure> {
-    let results = folder::read(&args.run).map_err(Failure::new)?;
+pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
+    let results = folder::read(&args.run).map_err(CommandError::new)?;
     let folder = run_folder(&args.run).unwrap_or(Path::new(""));
     if args.cell == LIST {
         return print(|out| terminal::kept(&results, out));
@@ -44,7 +44,10 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let cell = find(&results, &args.cell, &args.run)?;
     let trial = trial(cell, args.trial, &args.run)?;
     let path = kept::inside(folder, trial.artefacts.as_deref().unwrap_or_default()).ok_or_else(|| {
-        Failure::new(format!("trial {} of \"{}\" names a folder outside of the run", trial.number, cell.id))
+        CommandError::new(format!(
+            "trial {} of \"{}\" names a folder outside of the run",
+            trial.number, cell.id
+        ))
     })?;
     let ladder = read(&path.join(LADDER))?;
     let width = terminal_width().map_or(text::USUAL_WIDTH, |columns| columns.min(MOST_COLUMNS));
@@ -54,14 +57,14 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-fn read(path: &PathBuf) -> Result<Ladder, Failure> {
-    let refuse = |why: String| Failure::new(format!("cannot read \"{}\": {why}", path.display()));
+fn read(path: &PathBuf) -> Result<Ladder, CommandError> {
+    let refuse = |why: String| CommandError::new(format!("cannot read \"{}\": {why}", path.display()));
     let text = fs::read_to_string(path).map_err(|why| refuse(why.to_string()))?;
     Ladder::from_json(&text).map_err(refuse)
 }
 
 /// The cell that is meant.
-fn find<'a>(results: &'a Results, wanted: &str, run: &Path) -> Result<&'a PunchCell, Failure> {
+fn find<'a>(results: &'a Results, wanted: &str, run: &Path) -> Result<&'a PunchCell, CommandError> {
     let help = format!("list the cells with: testbed explain {} {LIST}", run.display());
     let cells: Vec<&PunchCell> = results.punches().collect();
     let place = format!("\"{}\"", run.display());
@@ -69,12 +72,12 @@ fn find<'a>(results: &'a Results, wanted: &str, run: &Path) -> Result<&'a PunchC
 }
 
 /// The trial of that number, or the one that is most worth a look: the first that did not pass, else the first.
-fn trial<'a>(cell: &'a PunchCell, wanted: Option<u32>, run: &Path) -> Result<&'a TrialDoc, Failure> {
+fn trial<'a>(cell: &'a PunchCell, wanted: Option<u32>, run: &Path) -> Result<&'a TrialDoc, CommandError> {
     let kept: Vec<&TrialDoc> = cell.each.iter().filter(|trial| trial.artefacts.is_some()).collect();
     let help = "keep more with: testbed run SUITE --keep all";
     if kept.is_empty() {
         let message = format!("nothing was kept of \"{}\" in \"{}\"", cell.id, run.display());
-        return Err(Failure::with_help(message, help));
+        return Err(CommandError::with_help(message, help));
     }
     let Some(wanted) = wanted else {
         let bad = kept.iter().find(|trial| trial.outcome != OutcomeDoc::Passed);
@@ -84,6 +87,6 @@ fn trial<'a>(cell: &'a PunchCell, wanted: Option<u32>, run: &Path) -> Result<&'a
         let numbers: Vec<String> = kept.iter().map(|trial| trial.number.to_string()).collect();
         let message =
             format!("trial {wanted} of \"{}\" was not kept; these were: {}", cell.id, numbers.join(", "));
-        Failure::with_help(message, help)
+        CommandError::with_help(message, help)
     })
 }

@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::model::problem::suggestion;
 use crate::model::suite::{Cell, Suite};
 
@@ -56,7 +56,7 @@ impl Filter {
 ///
 /// # Errors
 /// When a filter names an axis that the suite has not, or no cell is left.
-pub fn select(suite: &Suite, filters: &[Filter]) -> Result<Vec<Cell>, Failure> {
+pub fn select(suite: &Suite, filters: &[Filter]) -> Result<Vec<Cell>, CommandError> {
     let axes = suite.axis_names();
     let known = || axes.iter().map(String::as_str).chain([CELL, PART]);
     for filter in filters {
@@ -64,7 +64,7 @@ pub fn select(suite: &Suite, filters: &[Filter]) -> Result<Vec<Cell>, Failure> {
             let message =
                 format!("cannot filter by \"{}\": the suite \"{}\" has no such axis", filter.key, suite.name);
             let listed = format!("its axes are {}", axes.join(", "));
-            return Err(Failure::with_help(message, suggestion(&filter.key, known(), listed)));
+            return Err(CommandError::with_help(message, suggestion(&filter.key, known(), listed)));
         }
     }
     let all = suite.cells();
@@ -73,10 +73,10 @@ pub fn select(suite: &Suite, filters: &[Filter]) -> Result<Vec<Cell>, Failure> {
 }
 
 /// Why no cell is left, and which values there are.
-fn nothing(suite: &Suite, all: &[Cell], filters: &[Filter]) -> Failure {
+fn nothing(suite: &Suite, all: &[Cell], filters: &[Filter]) -> CommandError {
     let Some(empty) = filters.iter().find(|filter| !all.iter().any(|cell| filter.admits(cell))) else {
         let message = format!("nothing to run: no cell of \"{}\" meets all filters at once", suite.name);
-        return Failure::NothingToRun {
+        return CommandError::NothingToRun {
             message,
             help: Some(format!("see the cells with: testbed plan {}", suite.name)),
         };
@@ -89,7 +89,7 @@ fn nothing(suite: &Suite, all: &[Cell], filters: &[Filter]) -> Failure {
         let listed = format!("the values of {} are {}", empty.key, values.join(", "));
         suggestion(&empty.values[0], values.iter().copied(), listed)
     };
-    Failure::NothingToRun { message, help: Some(help) }
+    CommandError::NothingToRun { message, help: Some(help) }
 }
 
 /// All values that an axis has in any part, or the names of the parts.

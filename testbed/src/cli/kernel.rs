@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use crate::cli::args::{KernelsArgs, RunArgs};
 use crate::cli::baseline;
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::cli::list::print;
 use crate::cli::{rights, run as suite};
 use crate::model::event::{Ending, Event, RunInfo};
-use crate::model::shard::Part;
+use crate::model::shard::Shard;
+use crate::probe::kernel_checks;
 use crate::report::recorder::Recorder;
 use crate::report::{folder, kernels};
 use crate::run::environment::environment;
-use crate::run::kernel_checks;
 
 /// The name under which `run` finds the checks.
 pub const SUITE: &str = "kernel";
@@ -26,7 +26,7 @@ const AT_ONCE: usize = 2;
 ///
 /// # Errors
 /// When something is wrong with what was asked for, or nothing can be run here.
-pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     let unfit = [
         (args.shard.is_some(), "--shard"),
         (args.until_sure.is_some(), "--until-sure"),
@@ -36,7 +36,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     ];
     if let Some((_, option)) = unfit.into_iter().find(|(given, _)| *given) {
         let message = format!("cannot use {option} with the suite \"{SUITE}\": its checks have no axes");
-        return Err(Failure::new(message));
+        return Err(CommandError::new(message));
     }
     let known = args.baseline.as_deref().map(|file| baseline::of_suite(file, SUITE)).transpose()?;
     rights::take(args.rights)?;
@@ -48,7 +48,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     recorder.event(&Event::RunStarted(RunInfo {
         suite: SUITE.to_owned(),
         cells: Vec::new(),
-        part: Part::whole([]),
+        part: Shard::whole([]),
         trials: 1,
         trials_in_all: checks.len() as u64,
         jobs: AT_ONCE,
@@ -66,13 +66,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// When a run cannot be read, or has no checks of the kernel.
-pub fn table(args: &KernelsArgs) -> Result<ExitCode, Failure> {
+pub fn table(args: &KernelsArgs) -> Result<ExitCode, CommandError> {
     let runs = args.runs.iter().map(|run| folder::read(run)).collect::<Result<Vec<_>, _>>();
-    let runs = runs.map_err(Failure::new)?;
+    let runs = runs.map_err(CommandError::new)?;
     let table = kernels::table(&runs.iter().collect::<Vec<_>>());
     if table.is_empty() {
         let message = "none of these runs has checks of the kernel";
-        return Err(Failure::with_help(message, "testbed run kernel makes them"));
+        return Err(CommandError::with_help(message, "testbed run kernel makes them"));
     }
     print(|out| out.write_all(table.trim_start().as_bytes()))
 }

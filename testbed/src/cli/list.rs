@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::args::{Format, PlanArgs, ReportArgs};
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::cli::kernel;
 use crate::cli::rights::Rights;
 use crate::cli::select;
@@ -13,15 +13,15 @@ use crate::kernel::{preflight, user_namespace};
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
 use crate::model::{prediction, topology_file};
+use crate::probe::kernel_checks;
 use crate::report::plan::Plan;
 use crate::report::{csv, folder, github, html, junit, machine, markdown, terminal};
-use crate::run::kernel_checks;
 
 /// `testbed list`.
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn list() -> Result<ExitCode, Failure> {
+pub fn list() -> Result<ExitCode, CommandError> {
     let catalogue = Catalogue::embedded();
     let mut lines = vec!["suites".to_owned()];
     for embedded in SUITES {
@@ -45,7 +45,7 @@ pub fn list() -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// When the suite is wrong, no cell is left, or standard output cannot be written.
-pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
+pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     let catalogue = args.selection.nats.catalogue()?;
     let selected = select::select(&args.selection, &catalogue)?;
     let expect = |cell| (cell, prediction::expect(&selected.suite, cell, &catalogue));
@@ -57,8 +57,8 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// When the run cannot be read, or standard output cannot be written.
-pub fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
-    let results = folder::read(&args.run).map_err(Failure::new)?;
+pub fn report(args: &ReportArgs) -> Result<ExitCode, CommandError> {
+    let results = folder::read(&args.run).map_err(CommandError::new)?;
     print(|out| match args.format {
         Format::Terminal => {
             terminal::write(&results, terminal_width(), out)?;
@@ -82,7 +82,7 @@ pub(super) fn run_folder(run: &Path) -> Option<&Path> {
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn check(rights: Rights) -> Result<ExitCode, Failure> {
+pub fn check(rights: Rights) -> Result<ExitCode, CommandError> {
     if rights.rootless {
         user_namespace::enter_user_namespace()?;
     }
@@ -99,11 +99,11 @@ pub(super) fn terminal_width() -> Option<usize> {
 /// Lets `write` write to standard output, in colour where that is wanted. A reader that has seen enough is no error.
 pub(super) fn print(
     write: impl FnOnce(&mut anstream::AutoStream<io::StdoutLock<'static>>) -> io::Result<()>,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CommandError> {
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
     match write(&mut out).and_then(|()| out.flush()) {
         Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("cannot write to standard output: {why}")))
+            Err(CommandError::new(format!("cannot write to standard output: {why}")))
         }
         _ => Ok(ExitCode::SUCCESS),
     }

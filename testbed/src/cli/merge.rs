@@ -5,24 +5,27 @@ use std::process::ExitCode;
 
 use crate::cli::args::MergeArgs;
 use crate::cli::baseline;
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::cli::list::{print, terminal_width};
 use crate::report::folder::{self, Folder};
 use crate::report::merge::{Source, merge};
-use crate::report::recorder::Recorded;
+use crate::report::recorder::RecordedRun;
 use crate::report::terminal;
 
 /// `testbed merge`: the exit code is that of the whole run.
 ///
 /// # Errors
 /// When a part cannot be read, is missing, there twice or of another run, or the whole cannot be written.
-pub fn run(args: &MergeArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &MergeArgs) -> Result<ExitCode, CommandError> {
     let read = |path: &std::path::PathBuf| {
         folder::read(path).map(|results| Source { name: path.display().to_string(), results })
     };
-    let parts = args.parts.iter().map(read).collect::<Result<Vec<_>, _>>().map_err(Failure::new)?;
+    let parts = args.parts.iter().map(read).collect::<Result<Vec<_>, _>>().map_err(CommandError::new)?;
     let results = merge(&parts).map_err(|faults| {
-        Failure::new(format!("cannot join the parts: {}", faults.join("\ntestbed: cannot join the parts: ")))
+        CommandError::new(format!(
+            "cannot join the parts: {}",
+            faults.join("\ntestbed: cannot join the parts: ")
+        ))
     })?;
     let known = args.baseline.as_deref().map(|file| baseline::of_suite(file, &results.suite)).transpose()?;
     let unwritten = |why: std::io::Error| cannot_write(&args.out, &why);
@@ -30,12 +33,12 @@ pub fn run(args: &MergeArgs) -> Result<ExitCode, Failure> {
     args.parts.iter().try_for_each(|part| folder.take_artefacts(part)).map_err(unwritten)?;
     folder.finish(&results).map_err(unwritten)?;
     print(|out| terminal::write(&results, terminal_width(), out))?;
-    let recorded = Recorded { results, folder: args.out.clone(), trouble: None };
+    let recorded = RecordedRun { results, folder: args.out.clone(), trouble: None };
     let changed = known.map_or(Ok(0), |known| baseline::compare(&recorded, known))?;
     Ok(ExitCode::from(recorded.results.exit_code().max(changed)))
 }
 
-fn cannot_write(out: &Path, why: &std::io::Error) -> Failure {
+fn cannot_write(out: &Path, why: &std::io::Error) -> CommandError {
     let message = format!("cannot record the run in \"{}\": {why}", out.display());
-    Failure::with_help(message, "--out names a folder that is empty or does not exist yet")
+    CommandError::with_help(message, "--out names a folder that is empty or does not exist yet")
 }

@@ -3,9 +3,9 @@
 pub mod args;
 pub mod baseline;
 mod cells;
+pub mod command_error;
 pub mod conformance;
 pub mod explain;
-pub mod failure;
 pub mod filter;
 pub mod kernel;
 pub mod list;
@@ -21,31 +21,31 @@ pub mod shell;
 
 use std::process::ExitCode;
 
-use crate::cli::args::{Args, BaselineCommand, Command, NatCommand};
-use crate::cli::failure::Failure;
+use crate::cli::args::{Action, Args, BaselineAction, NatAction};
+use crate::cli::command_error::CommandError;
 
 /// Does what was asked for.
 ///
 /// # Errors
-/// Why it could not be done; [`Failure::exit_code`] says how to end.
-pub fn run(args: Args) -> Result<ExitCode, Failure> {
+/// Why it could not be done; [`CommandError::exit_code`] says how to end.
+pub fn run(args: Args) -> Result<ExitCode, CommandError> {
     match args.command {
-        Command::Run(args) if args.selection.suite == kernel::SUITE => kernel::run(&args),
-        Command::Run(args) => run::run(&args),
-        Command::Kernels(args) => kernel::table(&args),
-        Command::Check(rights) => list::check(rights),
-        Command::List => list::list(),
-        Command::Plan(args) => list::plan(&args),
-        Command::Report(args) => list::report(&args),
-        Command::Diff(args) => baseline::diff(&args),
-        Command::Merge(args) => merge::run(&args),
-        Command::Baseline(BaselineCommand::Update(args)) => baseline::update(&args),
-        Command::Explain(args) => explain::explain(&args),
-        Command::Shell(args) => shell::shell(&args),
-        Command::Exec(args) => shell::exec(&args),
-        Command::Nat(NatCommand::List(own)) => nat::list(&own),
-        Command::Nat(NatCommand::Show { name, nats }) => nat::show(&name, &nats),
-        Command::Nat(NatCommand::Prove(args)) => prove::run(&args),
-        Command::Conformance(args) => conformance::run(&args),
+        Action::Run(args) if args.selection.suite == kernel::SUITE => kernel::run(&args),
+        Action::Run(args) => run::run(&args),
+        Action::Kernels(args) => kernel::table(&args),
+        Action::Check(rights) => list::check(rights),
+        Action::List => list::list(),
+        Action::Plan(args) => list::plan(&args),
+        Action::Report(args) => list::report(&args),
+        Action::Diff(args) => baseline::diff(&args),
+        Action::Merge(args) => merge::run(&args),
+        Action::Baseline(BaselineAction::Update(args)) => baseline::update(&args),
+        Action::Explain(args) => explain::explain(&args),
+        Action::Shell(args) => shell::shell(&args),
+        Action::Exec(args) => shell::exec(&args),
+        Action::Nat(NatAction::List(own)) => nat::list(&own),
+        Action::Nat(NatAction::Show { name, nats }) => nat::show(&name, &nats),
+        Action::Nat(NatAction::Prove(args)) => prove::run(&args),
+        Action::Conformance(args) => conformance::run(&args),
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::cli::list::print;
 use crate::cli::nats::{OwnNats, profile};
 use crate::lab::nat_rules::{NatCommand, NatConfig, NatSite};
@@ -19,7 +19,7 @@ use crate::model::{theory, topology_file};
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn list(own: &OwnNats) -> Result<ExitCode, Failure> {
+pub fn list(own: &OwnNats) -> Result<ExitCode, CommandError> {
     let catalogue = own.catalogue()?;
     let width = catalogue.profiles().map(|profile| profile.name.len()).max().unwrap_or(0);
     print(|out| {
@@ -34,7 +34,7 @@ pub fn list(own: &OwnNats) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// When there is no such NAT, its ruleset file cannot be read, or standard output cannot be written.
-pub fn show(name: &str, own: &OwnNats) -> Result<ExitCode, Failure> {
+pub fn show(name: &str, own: &OwnNats) -> Result<ExitCode, CommandError> {
     let catalogue = own.catalogue()?;
     let profile = profile(&catalogue, name)?;
     let config = nat_source::config(profile, &site(&profile.behavior)?)?;
@@ -42,12 +42,12 @@ pub fn show(name: &str, own: &OwnNats) -> Result<ExitCode, Failure> {
 }
 
 /// Where nat-a of the topology `pair` stands if it behaves so.
-fn site(behavior: &Behavior) -> Result<NatSite, Failure> {
+fn site(behavior: &Behavior) -> Result<NatSite, CommandError> {
     let pair = embedded::find(TOPOLOGIES, "pair").expect("it is embedded");
     let topology = topology_file::parse(pair.file, pair.text)?;
     let node = NodeName::new("nat-a").expect("a good name");
     let transparent = (behavior.translation != Translation::Nat).then(|| node.clone()).into_iter().collect();
-    let plan = AddressPlan::new(&topology, &transparent).map_err(|why| Failure::new(why.to_string()))?;
+    let plan = AddressPlan::new(&topology, &transparent).map_err(|why| CommandError::new(why.to_string()))?;
     Ok(NatSite::of(&plan, &node).expect("the plan has an address for every node"))
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::args::WantedNats;
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::model::catalogue::{Catalogue, Profile};
 
 /// NATs of one's own.
@@ -19,12 +19,12 @@ impl OwnNats {
     ///
     /// # Errors
     /// When a file cannot be read, or what is wrong in it.
-    pub(super) fn catalogue(&self) -> Result<Catalogue, Failure> {
+    pub(super) fn catalogue(&self) -> Result<Catalogue, CommandError> {
         self.nats.iter().try_fold(Catalogue::embedded(), |all, file| Ok(all.with(read(file)?)))
     }
 
     /// The names of these alone.
-    fn names(&self) -> Result<Vec<String>, Failure> {
+    fn names(&self) -> Result<Vec<String>, CommandError> {
         let mut names = Vec::new();
         for file in &self.nats {
             names.extend(read(file)?.profiles().map(|profile| profile.name.clone()));
@@ -39,7 +39,7 @@ impl WantedNats {
     ///
     /// # Errors
     /// When there is no such NAT, or a file is wrong.
-    pub(super) fn profiles(&self) -> Result<Vec<Profile>, Failure> {
+    pub(super) fn profiles(&self) -> Result<Vec<Profile>, CommandError> {
         let catalogue = self.own.catalogue()?;
         if self.all {
             return Ok(catalogue.profiles().cloned().collect());
@@ -50,15 +50,15 @@ impl WantedNats {
 }
 
 /// The profile of that name.
-pub(super) fn profile<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Profile, Failure> {
+pub(super) fn profile<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Profile, CommandError> {
     catalogue.get(name).ok_or_else(|| {
         let (message, help) = catalogue.unknown(name);
-        Failure::with_help(message, help)
+        CommandError::with_help(message, help)
     })
 }
 
-fn read(file: &Path) -> Result<Catalogue, Failure> {
+fn read(file: &Path) -> Result<Catalogue, CommandError> {
     let text = std::fs::read_to_string(file)
-        .map_err(|why| Failure::new(format!("cannot read the NATs of \"{}\": {why}", file.display())))?;
+        .map_err(|why| CommandError::new(format!("cannot read the NATs of \"{}\": {why}", file.display())))?;
     Ok(Catalogue::parse(&text, &file.to_string_lossy())?)
 }

@@ -7,12 +7,12 @@ use futures::StreamExt as _;
 use futures::stream;
 
 use crate::cli::args::{ProveArgs, WantedNats};
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::cli::list::print;
 use crate::cli::rights;
 use crate::model::event::ProofResult;
-use crate::report::plain::harmless;
-use crate::run::prove::{Depth, Subject, prove};
+use crate::probe::prove::{Depth, Subject, prove};
+use crate::report::escape::harmless;
 
 /// NATs that are proved at the same time: most of a full proof is waiting for timers.
 const AT_ONCE: usize = 24;
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 24;
 ///
 /// # Errors
 /// When there is no such NAT, or nothing can be measured here.
-pub fn run(args: &ProveArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &ProveArgs) -> Result<ExitCode, CommandError> {
     let subjects = subjects(&args.wanted)?;
     rights::take(args.rights)?;
     let runtime = rights::runtime()?;
@@ -35,13 +35,13 @@ pub fn run(args: &ProveArgs) -> Result<ExitCode, Failure> {
             code = code.max(exit_code(&proof));
             print(|out| write(&proof, out))?;
         }
-        Ok::<_, Failure>(())
+        Ok::<_, CommandError>(())
     })?;
     Ok(ExitCode::from(code))
 }
 
 /// What is to be measured.
-pub(super) fn subjects(wanted: &WantedNats) -> Result<Vec<Subject>, Failure> {
+pub(super) fn subjects(wanted: &WantedNats) -> Result<Vec<Subject>, CommandError> {
     wanted.profiles()?.iter().map(|profile| Ok(Subject::of(profile)?)).collect()
 }
 

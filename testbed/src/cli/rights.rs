@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::kernel::namespace::Namespace;
 use crate::kernel::ruleset::Nft;
 use crate::kernel::{limits, process, user_namespace};
@@ -24,7 +24,7 @@ pub struct Rights {
 ///
 /// # Errors
 /// When labs cannot be built here, with what would help.
-pub fn take(rights: Rights) -> Result<(), Failure> {
+pub fn take(rights: Rights) -> Result<(), CommandError> {
     if rights.rootless {
         user_namespace::enter_user_namespace()?;
     }
@@ -35,9 +35,9 @@ pub fn take(rights: Rights) -> Result<(), Failure> {
     let loaded = namespace.enter(|inside| Nft::get().load(inside, NO_RULES))?;
     loaded.map_err(|why| match why.errno() {
         Some(Errno::ENOENT) => {
-            Failure::with_help(why.to_string(), "install nftables: apt-get install nftables")
+            CommandError::with_help(why.to_string(), "install nftables: apt-get install nftables")
         }
-        _ => Failure::from(why),
+        _ => CommandError::from(why),
     })
 }
 
@@ -45,7 +45,7 @@ pub fn take(rights: Rights) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When the machine has no room for its threads.
-pub fn runtime() -> Result<Runtime, Failure> {
+pub fn runtime() -> Result<Runtime, CommandError> {
     let runtime = Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|why| Failure::new(format!("cannot start the async runtime: {why}")))
+    runtime.map_err(|why| CommandError::new(format!("cannot start the async runtime: {why}")))
 }

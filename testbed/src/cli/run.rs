@@ -9,16 +9,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::args::RunArgs;
 use crate::cli::baseline::{self, Extent};
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::cli::list::{print, terminal_width};
 use crate::cli::rights;
 use crate::cli::select::{self, Selected};
 use crate::cli::shard;
 use crate::model::template;
 use crate::report::folder::Folder;
-use crate::report::recorder::{Recorded, Recorder};
+use crate::report::recorder::{RecordedRun, Recorder};
 use crate::report::terminal;
-use crate::run::{self, Cancel, Request};
+use crate::run::{self, Cancel, RunRequest};
 
 /// Where runs are put that are not told where to go.
 const RUNS: &str = "testbed-runs";
@@ -30,7 +30,7 @@ const JOBS_PER_PROCESSOR: usize = 16;
 ///
 /// # Errors
 /// When something is wrong with what was asked for, or nothing can be run here.
-pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     let catalogue = args.selection.nats.catalogue()?;
     let selected = select::select(&args.selection, &catalogue)?;
     let (selected, part) = shard::take(selected, args.shard, &catalogue)?;
@@ -41,7 +41,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     rights::take(args.rights)?;
     let folder = folder(args.out.as_deref(), &selected.suite.name)?;
     let keys = keys(folder.path())?;
-    let request = Request {
+    let request = RunRequest {
         suite: selected.suite,
         part,
         until_sure: args.until_sure.map(NonZeroU32::get),
@@ -65,9 +65,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 /// # Errors
 /// When something cannot be written.
 pub(super) fn conclude_with(
-    recorded: &Recorded,
-    known: Option<baseline::Known>,
-) -> Result<ExitCode, Failure> {
+    recorded: &RecordedRun,
+    known: Option<baseline::KnownBaseline>,
+) -> Result<ExitCode, CommandError> {
     let code = conclude(recorded)?;
     let changed = known.map_or(Ok(0), |known| baseline::compare(recorded, known))?;
     Ok(ExitCode::from(code.max(changed)))
@@ -80,7 +80,7 @@ fn extent(args: &RunArgs) -> Extent {
 }
 
 /// Runs, and records what happens until the end or until Ctrl-C.
-fn record(request: Request, folder: Folder) -> Result<Recorded, Failure> {
+fn record(request: RunRequest, folder: Folder) -> Result<RecordedRun, CommandError> {
     let runtime = rights::runtime()?;
     let mut recorder = Recorder::new(folder);
     let (stop, cancel) = Cancel::new();
@@ -93,8 +93,8 @@ fn record(request: Request, folder: Folder) -> Result<Recorded, Failure> {
     });
     let recorded = recorder.finish();
     run.map_err(|error| match error {
-        run::RunError::Kernel(error) => Failure::from(error),
-        other => Failure::new(other.to_string()),
+        run::RunError::Kernel(error) => CommandError::from(error),
+        other => CommandError::new(other.to_string()),
     })?;
     Ok(recorded)
 }
@@ -110,19 +110,19 @@ async fn stop_signal() {
 }
 
 /// Prints the table and finds the exit code.
-fn conclude(recorded: &Recorded) -> Result<u8, Failure> {
+fn conclude(recorded: &RecordedRun) -> Result<u8, CommandError> {
     print(|out| {
         terminal::write(&recorded.results, terminal_width(), out)?;
         terminal::hint(&recorded.results, &recorded.folder, out)
     })?;
     if let Some(why) = &recorded.trouble {
-        return Err(Failure::new(format!("cannot write to \"{}\": {why}", recorded.folder.display())));
+        return Err(CommandError::new(format!("cannot write to \"{}\": {why}", recorded.folder.display())));
     }
     Ok(recorded.results.exit_code())
 }
 
 /// The puncher that was named, or the one beside this program, or the one in `PATH`.
-fn puncher(named: Option<&Path>, selected: &Selected) -> Result<PathBuf, Failure> {
+fn puncher(named: Option<&Path>, selected: &Selected) -> Result<PathBuf, CommandError> {
     let programs = selected.suite.parts.iter().map(|part| &part.program);
     let mut words = programs.flat_map(|program| program.rendezvous.iter().flatten().chain(&program.peer));
     if !words.any(|word| template::uses(word, "puncher")) {
@@ -132,36 +132,36 @@ fn puncher(named: Option<&Path>, selected: &Selected) -> Result<PathBuf, Failure
         let found = std::path::absolute(named).ok().filter(|path| path.is_file());
         return found.ok_or_else(|| {
             let message = format!("cannot run the puncher \"{}\": there is no such file", named.display());
-            Failure::with_help(message, "--puncher takes the path of a program")
+            CommandError::with_help(message, "--puncher takes the path of a program")
         });
     }
     let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("puncher"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).map(|folder| folder.join("puncher"));
     beside.into_iter().chain(in_path).find(|candidate| candidate.is_file()).ok_or_else(|| {
-        Failure::with_help(
+        CommandError::with_help(
             "cannot find puncher beside testbed or in PATH",
             "cargo build --release builds both; --puncher PATH names another",
         )
     })
 }
 
-pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, Failure> {
+pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, CommandError> {
     let (made, path) = match out {
         Some(path) => (Folder::create(path), path),
         None => (Folder::create_numbered(Path::new(RUNS), suite), Path::new(RUNS)),
     };
     made.map_err(|why| {
         let message = format!("cannot record the run in \"{}\": {why}", path.display());
-        Failure::with_help(message, "--out names a folder that is empty or does not exist yet")
+        CommandError::with_help(message, "--out names a folder that is empty or does not exist yet")
     })
 }
 
 /// A folder that nobody else may read, for the secrets of the peers.
-fn keys(folder: &Path) -> Result<PathBuf, Failure> {
+fn keys(folder: &Path) -> Result<PathBuf, CommandError> {
     let keys = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).join("keys");
     let made = DirBuilder::new().mode(0o700).create(&keys);
-    made.map_err(|why| Failure::new(format!("cannot make the folder \"{}\": {why}", keys.display())))?;
+    made.map_err(|why| CommandError::new(format!("cannot make the folder \"{}\": {why}", keys.display())))?;
     Ok(keys)
 }
 

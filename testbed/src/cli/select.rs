@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use crate::cli::args::Selection;
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::cli::filter;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{self, Embedded, SUITES, TOPOLOGIES};
 use crate::model::problem::suggestion;
 use crate::model::suite::{Axis, AxisKey, Cell, Program, Suite};
-use crate::model::suite_file::{self, Known};
+use crate::model::suite_file::{self, KnownNames};
 use crate::model::template;
 use crate::model::theory::METHODS;
 
@@ -27,10 +27,10 @@ pub struct Selected {
 ///
 /// # Errors
 /// When there is no such suite, it is wrong, or no cell is left.
-pub fn select(selection: &Selection, catalogue: &Catalogue) -> Result<Selected, Failure> {
+pub fn select(selection: &Selection, catalogue: &Catalogue) -> Result<Selected, CommandError> {
     let mut suite = suite(&selection.suite, catalogue)?;
     if let Some(trials) = selection.trials {
-        suite.change_parts(|part| part.trials = trials.get());
+        suite.change_sections(|part| part.trials = trials.get());
     }
     if let Some(method) = &selection.method {
         set_method(&mut suite, method)?;
@@ -40,22 +40,22 @@ pub fn select(selection: &Selection, catalogue: &Catalogue) -> Result<Selected, 
 }
 
 /// The suite of that name, or in that file.
-pub(super) fn suite(name: &str, catalogue: &Catalogue) -> Result<Suite, Failure> {
+pub(super) fn suite(name: &str, catalogue: &Catalogue) -> Result<Suite, CommandError> {
     if is_path(name) {
         let folder = Path::new(name).parent().unwrap_or(Path::new(""));
         let mut suite = parse(name, &read(Path::new(name))?, folder, catalogue)?;
         let folder = std::path::absolute(folder.join(".")).unwrap_or_else(|_| folder.to_owned());
-        suite.change_parts(|part| bind_folder(&mut part.program, &folder));
+        suite.change_sections(|part| bind_folder(&mut part.program, &folder));
         return Ok(suite);
     }
     let found = embedded::find(SUITES, name).ok_or_else(|| unknown_suite(name))?;
     parse(found.file, found.text, Path::new(""), catalogue)
 }
 
-fn parse(file: &str, text: &str, folder: &Path, catalogue: &Catalogue) -> Result<Suite, Failure> {
+fn parse(file: &str, text: &str, folder: &Path, catalogue: &Catalogue) -> Result<Suite, CommandError> {
     let nats: Vec<&str> = catalogue.profiles().map(|profile| profile.name.as_str()).collect();
     let topology = |name: &str| topology(name, folder);
-    Ok(suite_file::parse(file, text, &Known { nats: &nats, methods: METHODS, topology: &topology })?)
+    Ok(suite_file::parse(file, text, &KnownNames { nats: &nats, methods: METHODS, topology: &topology })?)
 }
 
 /// Replaces `{suite_dir}`: programs are started elsewhere, so it must be absolute.
@@ -90,15 +90,15 @@ fn is_path(name: &str) -> bool {
     name.contains('/') || name.ends_with(".toml")
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+fn read(path: &Path) -> Result<String, CommandError> {
     fs::read_to_string(path)
-        .map_err(|why| Failure::new(format!("cannot read the suite \"{}\": {why}", path.display())))
+        .map_err(|why| CommandError::new(format!("cannot read the suite \"{}\": {why}", path.display())))
 }
 
-fn unknown_suite(name: &str) -> Failure {
+fn unknown_suite(name: &str) -> CommandError {
     let listed = format!("there are {}, and the path of a file", names(SUITES));
     let help = suggestion(name, SUITES.iter().map(|suite| suite.name), listed);
-    Failure::with_help(format!("unknown suite \"{name}\""), help)
+    CommandError::with_help(format!("unknown suite \"{name}\""), help)
 }
 
 fn names(all: &[Embedded]) -> String {
@@ -106,14 +106,14 @@ fn names(all: &[Embedded]) -> String {
 }
 
 /// Replaces the methods of the suite by one.
-fn set_method(suite: &mut Suite, method: &str) -> Result<(), Failure> {
+fn set_method(suite: &mut Suite, method: &str) -> Result<(), CommandError> {
     let ours = suite.parts.iter().any(|part| part.program == suite_file::own_puncher());
     if ours && !METHODS.contains(&method) {
         let listed = format!("there are {}", METHODS.join(", "));
         let help = suggestion(method, METHODS.iter().copied(), listed);
-        return Err(Failure::with_help(format!("unknown method \"{method}\""), help));
+        return Err(CommandError::with_help(format!("unknown method \"{method}\""), help));
     }
-    suite.change_parts(|part| {
+    suite.change_sections(|part| {
         let values = vec![method.to_owned()];
         match part.axes.iter_mut().find(|axis| axis.key == AxisKey::Method) {
             Some(axis) => axis.values = values,

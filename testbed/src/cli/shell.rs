@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::cells;
-use crate::cli::failure::Failure;
+use crate::cli::command_error::CommandError;
 use crate::cli::list::print;
 use crate::cli::nats::OwnNats;
 use crate::cli::rights::{self, Rights};
@@ -69,7 +69,7 @@ pub struct ExecArgs {
 ///
 /// # Errors
 /// When there is no such cell or node, or the lab cannot be built here.
-pub fn shell(args: &ShellArgs) -> Result<ExitCode, Failure> {
+pub fn shell(args: &ShellArgs) -> Result<ExitCode, CommandError> {
     if args.cell == LIST {
         let suite = select::suite(&args.suite, &args.nats.catalogue()?)?;
         return print(|out| suite.cells().iter().try_for_each(|cell| writeln!(out, "{}", cell.id)));
@@ -92,7 +92,7 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode, Failure> {
 ///
 /// # Errors
 /// When there is no such cell or node, the lab cannot be built here, or the command cannot be started.
-pub fn exec(args: &ExecArgs) -> Result<ExitCode, Failure> {
+pub fn exec(args: &ExecArgs) -> Result<ExitCode, CommandError> {
     let wanted = Wanted { suite: &args.suite, cell: &args.cell, node: &args.node, nats: &args.nats };
     enter(wanted, args.rights, |_, _| Command::new(&args.command[0]).args(&args.command[1..]))
 }
@@ -121,7 +121,7 @@ fn enter(
     wanted: Wanted<'_>,
     rights: Rights,
     command: impl FnOnce(&Cell, &Topology) -> Command,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CommandError> {
     let Wanted { suite, cell, node, nats } = wanted;
     let catalogue = nats.catalogue()?;
     let (name, suite) = (suite, select::suite(suite, &catalogue)?);
@@ -133,13 +133,16 @@ fn enter(
     if !names().any(|known| known == node) {
         let listed = format!("there are {}", names().collect::<Vec<_>>().join(", "));
         let help = suggestion(node, names(), listed);
-        return Err(Failure::with_help(format!("the lab of \"{}\" has no node \"{node}\"", cell.id), help));
+        return Err(CommandError::with_help(
+            format!("the lab of \"{}\" has no node \"{node}\"", cell.id),
+            help,
+        ));
     }
     rights::take(rights)?;
     rights::runtime()?.block_on(async {
-        let lab = run::hold(&suite, &catalogue, cell).await.map_err(|why| match why {
-            run::RunError::Kernel(error) => Failure::from(error),
-            other => Failure::new(other.to_string()),
+        let lab = run::open_lab(&suite, &catalogue, cell).await.map_err(|why| match why {
+            run::RunError::Kernel(error) => CommandError::from(error),
+            other => CommandError::new(other.to_string()),
         })?;
         let command = command(cell, topology);
         let status = match io::stdin().is_terminal() {
@@ -152,7 +155,7 @@ fn enter(
 }
 
 /// Runs a program on a terminal of its own, which the user's is joined to meanwhile.
-async fn on_a_terminal(lab: &Lab, node: &str, command: Command) -> Result<ExitStatus, Failure> {
+async fn on_a_terminal(lab: &Lab, node: &str, command: Command) -> Result<ExitStatus, CommandError> {
     let pty = Pty::open()?;
     let command = command.stdin(pty.stdio()).stdout(pty.stdio()).stderr(pty.stdio());
     let command = command.terminal(Terminal::Controlling);
@@ -171,11 +174,11 @@ async fn on_a_terminal(lab: &Lab, node: &str, command: Command) -> Result<ExitSt
 }
 
 /// Runs a program on our own input and outputs.
-async fn piped(lab: &Lab, node: &str, command: Command) -> Result<ExitStatus, Failure> {
+async fn piped(lab: &Lab, node: &str, command: Command) -> Result<ExitStatus, CommandError> {
     let own = |fd: BorrowedFd<'_>| {
         let copy = fd.try_clone_to_owned();
         copy.map(|fd| Stdio::Descriptor(Arc::new(fd)))
-            .map_err(|why| Failure::new(format!("cannot hand over an input or output: {why}")))
+            .map_err(|why| CommandError::new(format!("cannot hand over an input or output: {why}")))
     };
     let command = command
         .stdin(own(io::stdin().as_fd())?)
@@ -186,8 +189,9 @@ async fn piped(lab: &Lab, node: &str, command: Command) -> Result<ExitStatus, Fa
 }
 
 /// Waits for the end of a program, or for somebody who wants us to end; meanwhile the window may change.
-async fn wait(program: &mut Process, resized: impl Fn()) -> Result<ExitStatus, Failure> {
-    let listen = |kind| signal(kind).map_err(|why| Failure::new(format!("cannot wait for signals: {why}")));
+async fn wait(program: &mut Process, resized: impl Fn()) -> Result<ExitStatus, CommandError> {
+    let listen =
+        |kind| signal(kind).map_err(|why| CommandError::new(format!("cannot wait for signals: {why}")));
     let (mut window, mut terminate) =
         (listen(SignalKind::window_change())?, listen(SignalKind::terminate())?);
     let (mut interrupt, mut hangup) = (listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);

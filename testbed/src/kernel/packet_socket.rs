@@ -56,12 +56,12 @@ pub struct Received {
     /// Index of the device it went through.
     pub device: u32,
     /// Which way it went through the device.
-    pub way: Way,
+    pub way: FrameDirection,
 }
 
 /// Which way a frame goes through a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum FrameDirection {
     /// From the link to this host.
     In,
     /// From this host to the link. Only listeners see these.
@@ -177,7 +177,11 @@ impl PacketSocket {
             length: whole.saturating_sub(self.prefix()),
             stamp: stamp(&message),
             device: address.sll_ifindex.cast_unsigned(),
-            way: if address.sll_pkttype == libc::PACKET_OUTGOING { Way::Out } else { Way::In },
+            way: if address.sll_pkttype == libc::PACKET_OUTGOING {
+                FrameDirection::Out
+            } else {
+                FrameDirection::In
+            },
         }))
     }
 

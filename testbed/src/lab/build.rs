@@ -1,4 +1,4 @@
-//! Builds a lab: the ground first, then what lives on it: wires, programs' init, and ears for what NATs do.
+//! Builds a lab: the ground first, then what lives on it: wires, programs' init, and taps for what NATs do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use tokio::sync::Mutex;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::packet_socket::PacketSocket;
 use crate::kernel::process::{self, Init};
-use crate::lab::ground::{self, BuildTimes, NatPlot, Plot};
 use crate::lab::handle::Lab;
 use crate::lab::nat_rules::NatConfig;
+use crate::lab::netns::{self, BuildTimes, NatNetns, NodeNetns};
 use crate::lab::node::{Nat, Node, at};
 use crate::lab::recorder::Recorder;
 use crate::lab::wire::{TapLimits, Wire, WireEngine, WireError, WireSpec};
@@ -30,7 +30,7 @@ pub(super) async fn build(
     // Before this process has grown by all that a lab has.
     process::prepare()?;
     let kinds = topology.nodes.iter().map(|(name, spec)| (name.clone(), spec.kind)).collect();
-    let ground = ground::raise(kinds, Arc::clone(&plan), nats);
+    let ground = netns::build(kinds, Arc::clone(&plan), nats);
     let (init, ground) = try_join(Init::start(), ground).await?;
     let wires = make_wires(&plan, ground.carrier, engine)?;
     let init = Arc::new(init);
@@ -40,7 +40,7 @@ pub(super) async fn build(
     });
     let nodes = nodes.collect::<Result<_>>()?;
     let times = BuildTimes { total: start.elapsed(), ..ground.times };
-    Ok(Lab { nodes, plan, wires, init, times, ears: None })
+    Ok(Lab { nodes, plan, wires, init, times, taps: None })
 }
 
 fn make_wires(
@@ -55,16 +55,16 @@ fn make_wires(
         let name = format!("wire of \"{}\"", link.lower);
         let spec =
             WireSpec { name, link: number, conditions: link.wire?, seed: 0, tap: TapLimits::default() };
-        let wire = junction.add_wire(ground::wire_ends(number), spec).map_err(failed);
+        let wire = junction.add_wire(netns::wire_ends(number), spec).map_err(failed);
         Some(wire.map(|wire| (number, wire)))
     };
     (0..).zip(&plan.links).filter_map(make).collect()
 }
 
-fn node(name: NodeName, plot: Plot, init: &Arc<Init>) -> Result<Node> {
-    let Plot { namespace, sockets, nat } = plot;
+fn node(name: NodeName, plot: NodeNetns, init: &Arc<Init>) -> Result<Node> {
+    let NodeNetns { namespace, sockets, nat } = plot;
     let nat = match nat {
-        Some(NatPlot { conntrack, events, state }) => {
+        Some(NatNetns { conntrack, events, state }) => {
             let recorder = Recorder::start(name.clone(), events)?;
             Some(Nat { conntrack, recorder, state, program: Mutex::default() })
         }

@@ -17,7 +17,7 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    /// Opens the ears, and has the lab's wires keep as much of each frame as they do.
+    /// Opens the taps, and has the lab's wires keep as much of each frame as they do.
     ///
     /// # Errors
     /// When the kernel refuses a socket, or the wire engine has ended.
@@ -32,7 +32,7 @@ impl Capture {
         Ok(Self { taps })
     }
 
-    /// The ears.
+    /// The taps.
     pub(super) fn taps(&self) -> &[Tap] {
         &self.taps
     }

@@ -9,8 +9,8 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::process::Init;
 use crate::lab::build;
 use crate::lab::capture::Capture;
-use crate::lab::ground::BuildTimes;
 use crate::lab::nat_rules::NatConfig;
+use crate::lab::netns::BuildTimes;
 use crate::lab::node::{Node, at};
 use crate::lab::wire::{Stations, TapLimits, Wire, WireEngine, WireError};
 use crate::model::address_plan::AddressPlan;
@@ -27,7 +27,7 @@ pub struct Lab {
     pub(super) init: Arc<Init>,
     pub(super) times: BuildTimes,
     /// Ears on the links without a wire, if somebody wants them watched.
-    pub(super) ears: Option<Capture>,
+    pub(super) taps: Option<Capture>,
 }
 
 impl Lab {
@@ -184,8 +184,8 @@ impl Lab {
     /// # Errors
     /// When the kernel refuses a socket, or the wire engine has ended.
     pub fn watch_every_link(&mut self, engine: &WireEngine) -> Result<()> {
-        if self.ears.is_none() {
-            self.ears = Some(Capture::open(self, engine, TapLimits::default())?);
+        if self.taps.is_none() {
+            self.taps = Some(Capture::open(self, engine, TapLimits::default())?);
         }
         Ok(())
     }
@@ -219,7 +219,7 @@ impl Lab {
     }
 
     fn stations(&self) -> Stations<'_> {
-        Stations::new(self.wires.values(), self.ears.iter().flat_map(Capture::taps))
+        Stations::new(self.wires.values(), self.taps.iter().flat_map(Capture::taps))
     }
 
     /// Ends all programs of the lab and waits until the last is gone.

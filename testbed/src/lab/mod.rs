@@ -20,20 +20,20 @@
 mod build;
 mod capture;
 mod clocks;
-mod ground;
 mod handle;
 pub(crate) mod nat_program;
 pub mod nat_rules;
 pub mod nat_source;
 mod nat_state;
+mod netns;
 mod node;
 mod recorder;
 mod settings;
 mod trouble;
 pub mod wire;
 
-pub use ground::BuildTimes;
 pub use handle::Lab;
+pub use netns::BuildTimes;
 pub use node::Node;
 pub use settings::settings;
 pub use wire::WireEngine;

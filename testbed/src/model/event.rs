@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::model::evidence::{Evidence, Nanos};
 use crate::model::outcome::{CellResult, Expectation, Trial};
-use crate::model::shard::Part;
+use crate::model::shard::Shard;
 use crate::model::suite::Cell;
 
 /// What is known of a run before its first trial.
@@ -18,7 +18,7 @@ pub struct RunInfo {
     /// The cells that will run, after the filter.
     pub cells: Vec<Cell>,
     /// Which part of the run these are.
-    pub part: Part,
+    pub part: Shard,
     /// Trials a cell: the most that any has.
     pub trials: u32,
     /// Trials of all cells together.

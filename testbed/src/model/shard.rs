@@ -8,7 +8,7 @@ use crate::model::suite::Cell;
 
 /// One of several equal shares of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Shard {
+pub struct ShardIndex {
     /// Which, from 1.
     pub index: u32,
     /// Of how many, at least 1.
@@ -17,9 +17,9 @@ pub struct Shard {
 
 /// What of a run is run here, and how parts of the same run are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part {
+pub struct Shard {
     /// The share.
-    pub shard: Shard,
+    pub shard: ShardIndex,
     /// Cells of the whole run.
     pub cells: usize,
     /// A digest of the names of these cells and of how often each is tried.
@@ -28,14 +28,14 @@ pub struct Part {
 
 /// Which share is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum WantedShard {
     /// The one that was named.
-    Named(Shard),
+    Named(ShardIndex),
     /// The one that the batch system says, of as many as were named, or as it says.
     Environment(Option<u32>),
 }
 
-impl Shard {
+impl ShardIndex {
     /// All of it.
     pub const WHOLE: Self = Self { index: 1, of: 1 };
 
@@ -71,13 +71,13 @@ impl Shard {
     }
 }
 
-impl Part {
+impl Shard {
     /// All cells, each tried so often.
     #[must_use]
     pub fn whole<'a>(cells: impl IntoIterator<Item = (&'a Cell, u32)>) -> Self {
         // FNV-1a: stable over versions and platforms.
         let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        let mut part = Self { shard: Shard::WHOLE, cells: 0, plan: 0xcbf2_9ce4_8422_2325 };
+        let mut part = Self { shard: ShardIndex::WHOLE, cells: 0, plan: 0xcbf2_9ce4_8422_2325 };
         for (cell, trials) in cells {
             part.cells += 1;
             part.plan = cell.id.bytes().chain([0]).chain(trials.to_le_bytes()).fold(part.plan, mix);
@@ -86,12 +86,12 @@ impl Part {
     }
 }
 
-impl Wanted {
+impl WantedShard {
     /// Which share that is, where the environment has these variables.
     ///
     /// # Errors
     /// When the environment names none, or another number of them.
-    pub fn find(self, variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String> {
+    pub fn find(self, variable: impl Fn(&str) -> Option<String>) -> Result<ShardIndex, String> {
         let of = match self {
             Self::Named(shard) => return Ok(shard),
             Self::Environment(of) => of,
@@ -101,12 +101,12 @@ impl Wanted {
             let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
             let step = number("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
             let of = of.or(number("SLURM_ARRAY_TASK_COUNT")?).ok_or("SLURM_ARRAY_TASK_COUNT is not set")?;
-            return Shard::new(id.saturating_sub(first) / step + 1, of);
+            return ShardIndex::new(id.saturating_sub(first) / step + 1, of);
         }
         if let Some(index) = number("JOB_COMPLETION_INDEX")? {
             let of =
                 of.ok_or("Kubernetes does not say of how many: write auto/N, with the job's completions")?;
-            return Shard::new(index.saturating_add(1), of);
+            return ShardIndex::new(index.saturating_add(1), of);
         }
         Err("neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set".to_owned())
     }
@@ -116,7 +116,7 @@ fn parse(name: &str, text: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| format!("{name} is \"{text}\", which is no number"))
 }
 
-impl FromStr for Wanted {
+impl FromStr for WantedShard {
     type Err = String;
 
     /// Reads `2/8`, `auto` or `auto/8`.
@@ -127,12 +127,12 @@ impl FromStr for Wanted {
             None if text == "auto" => Ok(Self::Environment(None)),
             None => Err(expected()),
             Some(("auto", of)) => Ok(Self::Environment(Some(number(of)?))),
-            Some((index, of)) => Shard::new(number(index)?, number(of)?).map(Self::Named),
+            Some((index, of)) => ShardIndex::new(number(index)?, number(of)?).map(Self::Named),
         }
     }
 }
 
-impl fmt::Display for Shard {
+impl fmt::Display for ShardIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.index, self.of)
     }
@@ -150,7 +150,7 @@ mod tests {
         ) {
             let times: Vec<Duration> = times.into_iter().map(Duration::from_millis).collect();
             let shares: Vec<_> =
-                (1..=of).map(|index| Shard::new(index, of).expect("a share").of_times(&times)).collect();
+                (1..=of).map(|index| ShardIndex::new(index, of).expect("a share").of_times(&times)).collect();
             let mut all: Vec<usize> = shares.concat();
             all.sort_unstable();
             prop_assert_eq!(all, (0..times.len()).collect::<Vec<_>>());
@@ -167,7 +167,9 @@ mod tests {
             move |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         };
         let find = |word: &str, pairs| {
-            word.parse::<Wanted>().and_then(|wanted| wanted.find(environment(pairs))).map(|s| s.to_string())
+            word.parse::<WantedShard>()
+                .and_then(|wanted| wanted.find(environment(pairs)))
+                .map(|s| s.to_string())
         };
         let slurm = &[
             ("SLURM_ARRAY_TASK_ID", "14"),

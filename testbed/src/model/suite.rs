@@ -18,12 +18,12 @@ pub struct Suite {
     /// One sentence for people.
     pub summary: String,
     /// Its parts, at least one.
-    pub parts: Vec<Arc<Part>>,
+    pub parts: Vec<Arc<Section>>,
 }
 
 /// A part of a suite: the product of some axes over one wiring.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Part {
+pub struct Section {
     /// What the part is called; empty where it is the whole suite.
     pub name: String,
     /// One sentence for people; empty where the suite's says it all.
@@ -41,12 +41,12 @@ pub struct Part {
     /// What is run.
     pub program: Program,
     /// What is known of some cells from elsewhere than theory, and goes before it. The first that fits counts.
-    pub recorded: Vec<Recorded>,
+    pub recorded: Vec<RecordedExpectation>,
 }
 
 /// What is known of some cells from elsewhere than theory.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Recorded {
+pub struct RecordedExpectation {
     /// The axes that decide, with the values that are meant.
     pub cells: Vec<(AxisKey, Vec<String>)>,
     /// What is expected of these cells.
@@ -137,12 +137,12 @@ pub struct Program {
     /// The peers' command, program first.
     pub peer: Vec<String>,
     /// How a peer claims success.
-    pub claim: Claim,
+    pub claim: ResultFormat,
 }
 
 /// How a peer claims success.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
+pub enum ResultFormat {
     /// By a `result` line of JSON and exit code 0.
     Json,
     /// By exit code 0.
@@ -157,7 +157,7 @@ pub struct Cell {
     /// Its position among all cells of the suite, before any filter.
     pub index: usize,
     /// The part of the suite that it belongs to.
-    pub part: PartRef,
+    pub part: SectionRef,
     /// The value of every axis.
     pub values: BTreeMap<AxisKey, String>,
     /// Its name: the part's where it has one, the values of NATs and method, then `key=value` of the other axes, joined
@@ -167,7 +167,7 @@ pub struct Cell {
 
 /// Which part of its suite a cell belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PartRef {
+pub struct SectionRef {
     /// Its place among the parts.
     pub number: usize,
     /// Its name; empty where it is the whole suite.
@@ -176,7 +176,7 @@ pub struct PartRef {
     pub topology: String,
 }
 
-impl Recorded {
+impl RecordedExpectation {
     /// Whether it is about this cell.
     #[must_use]
     pub fn fits(&self, cell: &Cell) -> bool {
@@ -238,12 +238,12 @@ impl Suite {
 
     /// The part that a cell of this suite belongs to.
     #[must_use]
-    pub fn part(&self, cell: &Cell) -> &Arc<Part> {
+    pub fn part(&self, cell: &Cell) -> &Arc<Section> {
         &self.parts[cell.part.number]
     }
 
     /// Lets `change` change every part.
-    pub fn change_parts(&mut self, mut change: impl FnMut(&mut Part)) {
+    pub fn change_sections(&mut self, mut change: impl FnMut(&mut Section)) {
         self.parts.iter_mut().for_each(|part| change(Arc::make_mut(part)));
     }
 
@@ -270,7 +270,7 @@ impl Suite {
 /// The values of a cell in the order of the axes.
 type Combination = Vec<(AxisKey, String)>;
 
-impl Part {
+impl Section {
     /// What one side may spend in a trial of this cell.
     #[must_use]
     pub fn budget_of(&self, cell: &Cell) -> Budget {
@@ -294,7 +294,7 @@ impl Part {
         let mut seen = BTreeSet::new();
         combinations
             .retain(|values| self.unordered.as_ref().is_none_or(|pair| seen.insert(sorted(values, pair))));
-        let part = PartRef { number, name: self.name.clone(), topology: self.topology.name.clone() };
+        let part = SectionRef { number, name: self.name.clone(), topology: self.topology.name.clone() };
         let cell = |values: Combination| {
             let id = cell_id(&self.name, &values);
             Cell { index: 0, part: part.clone(), id, values: values.into_iter().collect() }
@@ -333,9 +333,9 @@ mod tests {
         AxisKey::Nat(NodeName::new(node).expect("a good name"))
     }
 
-    fn part(name: &str, axes: &[(AxisKey, &[&str])]) -> Part {
+    fn part(name: &str, axes: &[(AxisKey, &[&str])]) -> Section {
         let owned = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
-        Part {
+        Section {
             name: name.into(),
             summary: String::new(),
             topology: Topology { name: "t".into(), summary: String::new(), nodes: BTreeMap::new() },
@@ -343,12 +343,12 @@ mod tests {
             unordered: None,
             trials: 1,
             budget: Budget::default(),
-            program: Program { rendezvous: None, peer: vec!["p".into()], claim: Claim::Exit },
+            program: Program { rendezvous: None, peer: vec!["p".into()], claim: ResultFormat::Exit },
             recorded: Vec::new(),
         }
     }
 
-    fn ids(parts: Vec<Part>) -> Vec<String> {
+    fn ids(parts: Vec<Section>) -> Vec<String> {
         let parts = parts.into_iter().map(Arc::new).collect();
         let cells = Suite { name: "t".into(), summary: String::new(), parts }.cells();
         assert!(cells.iter().enumerate().all(|(index, cell)| cell.index == index));
@@ -381,7 +381,7 @@ mod tests {
         let axes: [(AxisKey, &[&str]); 3] =
             [(nat("nat-a"), &["x", "y"]), (nat("nat-b"), &["y", "x"]), (AxisKey::Method, &["m", "n"])];
         let unordered = Some([nat("nat-a"), nat("nat-b")]);
-        let one = Part { unordered, ..part("", &axes) };
+        let one = Section { unordered, ..part("", &axes) };
         assert_eq!(ids(vec![one]), ["x/y/m", "x/y/n", "x/x/m", "x/x/n", "y/y/m", "y/y/n"]);
     }
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use crate::model::problem::{Checker, Problems};
-use crate::model::suite::{Budget, LowPorts, Part, Program, Suite};
+use crate::model::suite::{Budget, LowPorts, Program, Section, Suite};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 use crate::model::{quantity, topology_file};
 
@@ -28,7 +28,7 @@ const DEFAULT_TRIALS: u32 = 20;
 
 /// What a suite may refer to.
 #[derive(Clone, Copy)]
-pub struct Known<'a> {
+pub struct KnownNames<'a> {
     /// Names of the NAT catalogue.
     pub nats: &'a [&'a str],
     /// Methods of the puncher that comes with testbed.
@@ -40,9 +40,9 @@ pub struct Known<'a> {
 /// Finds a file by the name that a suite gives it.
 pub type FindFile<'a> = dyn Fn(&str) -> Result<(String, String), String> + 'a;
 
-impl std::fmt::Debug for Known<'_> {
+impl std::fmt::Debug for KnownNames<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Known").field("nats", &self.nats).field("methods", &self.methods).finish()
+        f.debug_struct("KnownNames").field("nats", &self.nats).field("methods", &self.methods).finish()
     }
 }
 
@@ -89,7 +89,7 @@ struct PartDoc {
 ///
 /// # Errors
 /// Everything that is wrong with it, or with a topology that it names.
-pub fn parse(file: &str, text: &str, known: &Known<'_>) -> Result<Suite, Problems> {
+pub fn parse(file: &str, text: &str, known: &KnownNames<'_>) -> Result<Suite, Problems> {
     let mut checker = Checker::new(file, text);
     let doc: SuiteDoc = checker.read()?;
     let start = doc.axes.as_ref().map_or(0, |axes| axes.span().start);
@@ -132,8 +132,8 @@ fn the_only_part(
     checker: &mut Checker<'_>,
     doc: &SuiteDoc,
     axes: &Spanned<AxesDoc>,
-    known: &Known<'_>,
-) -> Result<Option<Part>, Problems> {
+    known: &KnownNames<'_>,
+) -> Result<Option<Section>, Problems> {
     let said = Said {
         topology: doc.topology.as_ref(),
         trials: doc.trials.as_ref(),
@@ -153,8 +153,8 @@ fn named_part(
     checker: &mut Checker<'_>,
     doc: &SuiteDoc,
     own: &PartDoc,
-    known: &Known<'_>,
-) -> Result<Option<Part>, Problems> {
+    known: &KnownNames<'_>,
+) -> Result<Option<Section>, Problems> {
     check_part_name(checker, doc, &own.name);
     let said = Said {
         topology: own.topology.as_ref().or(doc.topology.as_ref()),
@@ -169,7 +169,7 @@ fn named_part(
         expect: [&own.expect, &doc.expect],
     };
     let (name, summary) = (own.name.get_ref().clone(), own.summary.clone());
-    Ok(part(checker, said, known)?.map(|part| Part { name, summary, ..part }))
+    Ok(part(checker, said, known)?.map(|part| Section { name, summary, ..part }))
 }
 
 /// The names of parts begin the names of their cells.
@@ -193,7 +193,11 @@ fn check_part_name(checker: &mut Checker<'_>, doc: &SuiteDoc, name: &Spanned<Str
 ///
 /// # Errors
 /// What is wrong with the topology's own file.
-fn part(checker: &mut Checker<'_>, said: Said<'_>, known: &Known<'_>) -> Result<Option<Part>, Problems> {
+fn part(
+    checker: &mut Checker<'_>,
+    said: Said<'_>,
+    known: &KnownNames<'_>,
+) -> Result<Option<Section>, Problems> {
     let program = match said.program {
         Some(own) => program::read(checker, own.get_ref()),
         None => Some(own_puncher()),
@@ -219,7 +223,7 @@ fn part(checker: &mut Checker<'_>, said: Said<'_>, known: &Known<'_>) -> Result<
         let recorded = said.expect.iter().flat_map(|docs| expect::read(checker, docs, &topology)).collect();
         let (trials, budget, program): (u32, Budget, Program) = (trials?, budget?, program?);
         let (name, summary) = (String::new(), String::new());
-        Some(Part { name, summary, topology, axes, unordered, trials, budget, program, recorded })
+        Some(Section { name, summary, topology, axes, unordered, trials, budget, program, recorded })
     })())
 }
 
@@ -254,7 +258,7 @@ fn budget(checker: &mut Checker<'_>, said: &Said<'_>) -> Option<Budget> {
 fn topology(
     checker: &mut Checker<'_>,
     name: &Spanned<String>,
-    known: &Known<'_>,
+    known: &KnownNames<'_>,
 ) -> Result<Option<Topology>, Problems> {
     let Some((file, text)) = checker.keep(name.span(), (known.topology)(name.get_ref())) else {
         return Ok(None);

@@ -12,7 +12,7 @@ use serde_spanned::Spanned;
 
 use crate::model::problem::{Checker, Problems};
 use crate::model::statistics::Count;
-use crate::report::plain::harmless;
+use crate::report::escape::harmless;
 use crate::report::results::{CellDoc, OutcomeDoc, PunchCell, Results, VerdictDoc};
 
 /// Version of the format.

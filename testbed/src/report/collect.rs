@@ -10,13 +10,13 @@ use crate::report::results::{
 
 /// Gathers what a run tells.
 #[derive(Debug)]
-pub struct Collector {
+pub struct ResultsBuilder {
     results: Results,
     /// Where each cell of the suite stands, by its id.
     places: HashMap<String, usize>,
 }
 
-impl Default for Collector {
+impl Default for ResultsBuilder {
     fn default() -> Self {
         let results = Results {
             schema: SCHEMA,
@@ -41,7 +41,7 @@ impl Default for Collector {
     }
 }
 
-impl Collector {
+impl ResultsBuilder {
     /// Takes an event, and hands back the cell that it finished, if it did.
     pub fn event(&mut self, event: &Event) -> Option<&CellDoc> {
         match event {

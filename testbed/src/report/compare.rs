@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::judge::verdict::FALSE_ALARMS_PER_RUN;
 use crate::model::statistics::{Count, not_larger, same_rate};
 use crate::report::baseline::{Baseline, Record};
-use crate::run::verdict::FALSE_ALARMS_PER_RUN;
 
 /// A longer time is a change only beyond half a trip: a packet more or less takes a whole one.
 const TRIPS_TOLERATED: f64 = 0.5;

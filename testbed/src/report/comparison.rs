@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::report::compare::{Change, Comparison, Kind};
+use crate::report::escape::harmless;
 use crate::report::markdown::escape;
-use crate::report::plain::harmless;
 
 /// Ids that are named when there are many.
 const NAMED: usize = 5;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::event::{Environment, KernelCheck, ProofResult, ProofRow};
 use crate::model::outcome::{CellResult, Difference, Expectation, Outcome, Quantiles, Rate, Trial, Verdict};
-use crate::model::shard::Part;
+use crate::model::shard::Shard;
 use crate::model::suite::Cell;
 use crate::report::results::{
     DifferenceDoc, ExpectedDoc, KernelCell, OutcomeDoc, PartDoc, ProofCell, ProofRowDoc, PunchCell,
@@ -30,8 +30,8 @@ impl From<Verdict> for VerdictDoc {
     }
 }
 
-impl From<Part> for PartDoc {
-    fn from(Part { shard, cells, plan }: Part) -> Self {
+impl From<Shard> for PartDoc {
+    fn from(Shard { shard, cells, plan }: Shard) -> Self {
         Self { shard: shard.index, of: shard.of, cells, plan: format!("{plan:016x}") }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::report::plain::harmless;
+use crate::report::escape::harmless;
 use crate::report::results::{PunchCell, Results};
 
 /// The columns after the axes.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::report::plain::harmless;
+use crate::report::escape::harmless;
 use crate::report::results::{CellDoc, OutcomeDoc, Results, VerdictDoc};
 
 /// GitHub shows so many annotations of a level for a step, and drops the rest silently.

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::report::plain::harmless;
+use crate::report::escape::harmless;
 use crate::report::results::{CellDoc, Results, VerdictDoc};
 
 /// The whole document.

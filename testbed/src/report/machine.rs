@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::kernel::preflight::{Finding, State, is_sufficient};
-use crate::report::plain::harmless;
+use crate::report::escape::harmless;
 
 /// Writes a line for each finding, the help below it, and the conclusion last.
 ///

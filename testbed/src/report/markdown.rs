@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::report::escape::harmless;
 use crate::report::kernels;
-use crate::report::plain::harmless;
 use crate::report::results::{CellDoc, EndingDoc, PunchCell, Results, VerdictDoc};
 use crate::report::table::{Table, tables};
 

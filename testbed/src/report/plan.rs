@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use anstyle::Style;
 use serde::Serialize;
 
+use crate::judge::verdict::percent;
 use crate::model::outcome::Expectation;
 use crate::model::suite::{Cell, Suite};
 use crate::report::convert::axes;
-use crate::report::plain::harmless;
+use crate::report::escape::harmless;
 use crate::report::results::ExpectedDoc;
-use crate::run::verdict::percent;
 
 /// Version of the plan's schema.
 const SCHEMA: u32 = 1;

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::model::event::Event;
 use crate::model::outcome::{Outcome, Verdict};
-use crate::report::plain::harmless;
+use crate::report::escape::harmless;
 
 /// Shows how far a run is.
 pub struct Progress {

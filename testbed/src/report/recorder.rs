@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::event::{Artefacts, Event};
 use crate::report::artefacts;
-use crate::report::collect::Collector;
+use crate::report::collect::ResultsBuilder;
 use crate::report::folder::Folder;
 use crate::report::progress::Progress;
 use crate::report::results::Results;
@@ -13,7 +13,7 @@ use crate::report::results::Results;
 /// Records a run while it goes on.
 #[derive(Debug)]
 pub struct Recorder {
-    collector: Collector,
+    collector: ResultsBuilder,
     folder: Folder,
     progress: Progress,
     /// The first thing that could not be written. The run goes on: what it finds is still shown.
@@ -22,7 +22,7 @@ pub struct Recorder {
 
 /// A run that is over.
 #[derive(Debug)]
-pub struct Recorded {
+pub struct RecordedRun {
     /// What came of it.
     pub results: Results,
     /// Where it lies.
@@ -35,7 +35,7 @@ impl Recorder {
     /// Records into this folder, and shows progress on standard error.
     #[must_use]
     pub fn new(folder: Folder) -> Self {
-        Self { collector: Collector::default(), folder, progress: Progress::on_stderr(), trouble: None }
+        Self { collector: ResultsBuilder::default(), folder, progress: Progress::on_stderr(), trouble: None }
     }
 
     /// Where the run is recorded.
@@ -60,12 +60,12 @@ impl Recorder {
 
     /// Writes everything that there is to be written.
     #[must_use]
-    pub fn finish(self) -> Recorded {
+    pub fn finish(self) -> RecordedRun {
         let Self { collector, folder, progress, trouble } = self;
         progress.clear();
         let (results, path) = (collector.results(), folder.path().to_owned());
         let written = folder.finish(&results);
-        Recorded { results, folder: path, trouble: trouble.or(written.err()) }
+        RecordedRun { results, folder: path, trouble: trouble.or(written.err()) }
     }
 
     fn keep(&self, cell: &str, number: u32, kept: &Artefacts) -> io::Result<()> {

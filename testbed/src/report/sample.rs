@@ -6,11 +6,11 @@ use crate::model::event::{Ending, Environment, Event, KernelCheck, ProofResult, 
 use crate::model::outcome::{
     Cause, CellResult, Difference, Expectation, Failure, How, Outcome, Rate, Success, Trial, Verdict,
 };
-use crate::model::shard::Part;
-use crate::model::suite::{AxisKey, Cell, PartRef};
+use crate::model::shard::Shard;
+use crate::model::suite::{AxisKey, Cell, SectionRef};
 use crate::model::topology::NodeName;
-use crate::report::collect::Collector;
-use crate::report::plain::HOSTILE;
+use crate::report::collect::ResultsBuilder;
+use crate::report::escape::HOSTILE;
 use crate::report::results::Results;
 
 /// The events of a run of two NATs a side, in which one cell of each kind occurs.
@@ -24,7 +24,7 @@ pub(super) fn events() -> Vec<Event> {
     let info = RunInfo {
         suite: "sample".to_owned(),
         cells: cells.iter().map(|result| result.cell.clone()).collect(),
-        part: Part::whole(cells.iter().map(|result| (&result.cell, 3))),
+        part: Shard::whole(cells.iter().map(|result| (&result.cell, 3))),
         trials: 3,
         trials_in_all: 12,
         jobs: 2,
@@ -62,7 +62,7 @@ pub(super) fn kernel_check(id: &str, observed: &str, expected: &str) -> KernelCh
 
 /// What becomes of them.
 pub(super) fn results() -> Results {
-    let mut collector = Collector::default();
+    let mut collector = ResultsBuilder::default();
     for event in events() {
         collector.event(&event);
     }
@@ -85,7 +85,7 @@ fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &st
     let values = [(nat("nat-a"), a), (nat("nat-b"), b), (AxisKey::Method, "auto")];
     let cell = Cell {
         index,
-        part: PartRef { number: 0, name: String::new(), topology: "pair".to_owned() },
+        part: SectionRef { number: 0, name: String::new(), topology: "pair".to_owned() },
         id: format!("{a}/{b}/auto"),
         values: values.into_iter().map(|(key, value)| (key, value.to_owned())).collect(),
     };

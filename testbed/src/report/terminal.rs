@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::report::plain::harmless;
+use crate::report::escape::harmless;
 use crate::report::results::{EndingDoc, OutcomeDoc, ProofCell, PunchCell, Results, VerdictDoc};
 use crate::report::table::{Table, tables};
 

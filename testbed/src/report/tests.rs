@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::model::event::Event;
-use crate::report::plain::HOSTILE;
+use crate::report::escape::HOSTILE;
 use crate::report::results::{CellDoc, EndingDoc, Results, Totals, VerdictDoc};
 use crate::report::sample::{events, kernel_check, results};
 use crate::report::{collect, csv, folder, github, html, junit, markdown, schema, terminal};
@@ -198,7 +198,7 @@ fn json_fits_its_schema_and_damage_is_noticed() {
 
 #[test]
 fn checks_of_the_kernel_are_in_every_format() {
-    let mut collector = collect::Collector::default();
+    let mut collector = collect::ResultsBuilder::default();
     for event in events().iter().take(1) {
         collector.event(event);
     }
@@ -238,7 +238,7 @@ fn a_finished_folder_holds_every_format() {
 fn what_is_finished_outlives_the_run() {
     let parent = tempfile::tempdir().expect("a folder");
     let mut folder = folder::Folder::create(&parent.path().join("run")).expect("a folder");
-    let mut collector = collect::Collector::default();
+    let mut collector = collect::ResultsBuilder::default();
     for event in events().iter().take(5) {
         if let Some(cell) = collector.event(event) {
             folder.cell(cell).expect("room on the disk");

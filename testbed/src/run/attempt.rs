@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::judge::judgement::{Case, Judgement, Rendezvous, judge};
+use crate::judge::oracle::{CommonNat, Declared};
+use crate::judge::program_output::{self, ProgramEnd};
+use crate::judge::timeline::{Role, Vantage};
 use crate::kernel::backlog;
 use crate::kernel::clock::ClockPair;
 use crate::kernel::error::{Error, Result};
@@ -19,21 +23,17 @@ use crate::model::event::{Artefacts, LinkRecord, NatRecord};
 use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, Failure, Outcome, Trial};
 use crate::model::quantity::{Offset, Sign};
-use crate::model::suite::Part;
+use crate::model::suite::Section;
 use crate::model::template::Values;
 use crate::model::topology::NodeName;
-use crate::run::account::{self, End};
-use crate::run::judge::{Case, Judgement, Rendezvous, judge};
+use crate::run::conntrack_check;
 use crate::run::neighbours::disturb;
-use crate::run::oracle::{Declared, Turning};
 use crate::run::ordering::Ordering;
-use crate::run::pool::{Pool, Stocked};
+use crate::run::pool::{LabPool, PooledLab};
+use crate::run::prepared_cell::{PreparedCell, peer};
 use crate::run::programs::{self, Running};
-use crate::run::request::{Keep, Request};
+use crate::run::request::{Keep, RunRequest};
 use crate::run::seed::TrialSeed;
-use crate::run::setting::{Ready, peer};
-use crate::run::story::{Vantage, Who};
-use crate::run::tracked;
 use crate::run::trouble;
 
 /// How long after its deadline a program may still tell its result.
@@ -50,7 +50,7 @@ struct Performance {
     evidence: Evidence,
     peers: [Heard; 2],
     /// How the rendezvous server ended, if it did so before it was told to.
-    server: Option<End>,
+    server: Option<ProgramEnd>,
     programs: Vec<Running>,
     took: Duration,
     /// Why nothing can be concluded from it, if so.
@@ -77,14 +77,14 @@ struct Cast {
 /// A peer's end.
 #[derive(Debug, Clone, Copy)]
 struct Heard {
-    end: End,
+    end: ProgramEnd,
 }
 
 /// Runs one trial in a lab of the pool.
 pub(super) async fn attempt(
-    request: &Request,
-    pool: &Pool,
-    ready: &Ready,
+    request: &RunRequest,
+    pool: &LabPool,
+    ready: &PreparedCell,
     number: u32,
 ) -> (Trial, Option<Artefacts>) {
     let seed = TrialSeed::new(request.seed, &ready.cell.id, number);
@@ -95,25 +95,25 @@ pub(super) async fn attempt(
         took: Duration::ZERO,
         artefacts: None,
     };
-    let stocked = match pool.take(&ready.setting).await {
-        Ok(stocked) => stocked,
+    let pooled = match pool.take(&ready.setting).await {
+        Ok(pooled) => pooled,
         Err(error) => return (broken(error.to_string()), None),
     };
     let scene = Scene { request, ready, seed: &seed };
-    match scene.play(&stocked.lab, pool).await {
+    match scene.play(&pooled.lab, pool).await {
         Ok(performance) => {
-            let (trial, artefacts) = scene.judge(pool, &stocked, performance, number).await;
+            let (trial, artefacts) = scene.judge(pool, &pooled, performance, number).await;
             if trouble::spoils_lab(ready) {
-                drop(stocked);
+                drop(pooled);
                 pool.dropped();
             } else {
-                pool.give_back(stocked);
+                pool.give_back(pooled);
             }
             (trial, artefacts)
         }
         Err(error) => {
             // Whatever is wrong with this lab, nobody else shall have it.
-            drop(stocked);
+            drop(pooled);
             pool.dropped();
             (broken(error.to_string()), None)
         }
@@ -122,18 +122,18 @@ pub(super) async fn attempt(
 
 /// What a trial is made of.
 struct Scene<'a> {
-    request: &'a Request,
-    ready: &'a Ready,
+    request: &'a RunRequest,
+    ready: &'a PreparedCell,
     seed: &'a TrialSeed,
 }
 
 impl Scene<'_> {
-    fn part(&self) -> &Part {
+    fn part(&self) -> &Section {
         &self.ready.part
     }
 
     /// Plays the trial. A program that cannot be started is a fault of the trial, an error one of the lab.
-    async fn play(&self, lab: &Lab, pool: &Pool) -> Result<Performance> {
+    async fn play(&self, lab: &Lab, pool: &LabPool) -> Result<Performance> {
         lab.reset(self.seed.wires()).await?;
         lab.set_conditions(|_, planned| self.ready.conditions(planned))?;
         trouble::shrink_packets(lab, self.ready).await?;
@@ -172,7 +172,7 @@ impl Scene<'_> {
             None => self.starved(&mut cast, dropped).await?.or(out_of_order),
             fault => fault,
         };
-        let end = |at: usize| Heard { end: cast.peers.get(at).map_or(End::Killed, Running::end) };
+        let end = |at: usize| Heard { end: cast.peers.get(at).map_or(ProgramEnd::Killed, Running::end) };
         let peers = [end(0), end(1)];
         let programs = cast.peers.into_iter().chain(cast.server).collect();
         Ok(Performance { evidence, peers, server, programs, took, fault })
@@ -227,10 +227,10 @@ impl Scene<'_> {
         let begin = Instant::now() + HEAD_START;
         // Peer a may be under way before this process comes to know of it.
         let starting = Instant::now();
-        for who in Who::BOTH {
+        for role in Role::BOTH {
             let name =
-                peer(&self.part().topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
-            let values = self.values(lab.plan(), who, &key.path, begin)?;
+                peer(&self.part().topology, role).map_err(|e| Error::other("find a peer", e.to_string()))?;
+            let values = self.values(lab.plan(), role, &key.path, begin)?;
             let command = self.command(&program.peer, &values)?;
             cast.peers.push(programs::start(lab.node(&name)?, name.as_str(), command).await?);
             cast.apart = starting.elapsed();
@@ -241,7 +241,8 @@ impl Scene<'_> {
     /// Where each side is watched.
     fn vantages(&self, plan: &AddressPlan) -> [Vantage; 2] {
         let topology = &self.part().topology;
-        let names = Who::BOTH.map(|who| peer(topology, who).expect("checked when the cell was made ready"));
+        let names =
+            Role::BOTH.map(|role| peer(topology, role).expect("checked when the cell was made ready"));
         [(0, 1), (1, 0)].map(|(one, other): (usize, usize)| {
             Vantage::of(topology, plan, &self.ready.setting.transparent, [&names[one], &names[other]])
                 .expect("a peer has a way up")
@@ -250,8 +251,8 @@ impl Scene<'_> {
 
     async fn judge(
         &self,
-        pool: &Pool,
-        stocked: &Stocked,
+        pool: &LabPool,
+        pooled: &PooledLab,
         performance: Performance,
         number: u32,
     ) -> (Trial, Option<Artefacts>) {
@@ -263,11 +264,12 @@ impl Scene<'_> {
         let claim = &self.part().program.claim;
         let said = [0, 1].map(|i| {
             let stdout = logs.get(i).map_or(&[][..], |log| &log.stdout);
-            account::read(claim, stdout, peers[i].end)
+            program_output::read(claim, stdout, peers[i].end)
         });
-        let mut judgement = self.judgement(stocked.lab.plan(), &evidence, &said);
+        let mut judgement = self.judgement(pooled.lab.plan(), &evidence, &said);
         // Peers that were left alone by it say nothing of the NATs.
-        if let (Outcome::Failed(_), Some(why)) = (&judgement.outcome, server.and_then(account::broke)) {
+        if let (Outcome::Failed(_), Some(why)) = (&judgement.outcome, server.and_then(program_output::broke))
+        {
             let why = format!("the rendezvous server {why}");
             judgement.outcome = Outcome::Error(Cause::ProgramCrashed.because(why));
         }
@@ -276,8 +278,8 @@ impl Scene<'_> {
             if trouble::changes_nat(self.ready) {
                 return None;
             }
-            let (catalogue, plan) = (&self.request.catalogue, stocked.lab.plan());
-            tracked::contradiction(catalogue, plan, &stocked.setting, &evidence)
+            let (catalogue, plan) = (&self.request.catalogue, pooled.lab.plan());
+            conntrack_check::contradiction(catalogue, plan, &pooled.setting, &evidence)
         };
         // A program that broke has done so however slow the machine was.
         if !matches!(judgement.outcome, Outcome::Error(_))
@@ -295,9 +297,9 @@ impl Scene<'_> {
         let trial = Trial { number, seed: self.seed.number(), outcome, took, artefacts };
         let artefacts = keep.then(|| Artefacts {
             unix_offset: ClockPair::read().unix_offset(),
-            links: links(stocked.lab.plan()),
-            addresses: addresses(stocked.lab.plan()),
-            nats: self.nat_records(pool, stocked),
+            links: links(pooled.lab.plan()),
+            addresses: addresses(pooled.lab.plan()),
+            nats: self.nat_records(pool, pooled),
             judgement: sentence(&judgement),
             marks: judgement.marks,
             expected: self.ready.expected.clone(),
@@ -311,20 +313,20 @@ impl Scene<'_> {
         &self,
         plan: &Arc<AddressPlan>,
         evidence: &Evidence,
-        said: &[account::Said; 2],
+        said: &[program_output::Claim; 2],
     ) -> Judgement {
         let [a, b] = self.vantages(plan);
         let rendezvous = match self.part().program.rendezvous {
             Some(_) => Rendezvous::Needed,
             None => Rendezvous::NotNeeded,
         };
-        let common: Vec<Turning<'_>> = self
+        let common: Vec<CommonNat<'_>> = self
             .ready
             .common
             .iter()
             .filter_map(|(node, declared)| {
                 let address = plan.address(node)?;
-                Some(Turning { node, address, declared, events: &evidence.conntrack })
+                Some(CommonNat { node, address, declared, events: &evidence.conntrack })
             })
             .collect();
         judge(&Case {
@@ -332,25 +334,25 @@ impl Scene<'_> {
             a: &a,
             b: &b,
             declared: Declared { a: &self.ready.a, b: &self.ready.b, common: &common },
-            said_a: &said[0],
-            said_b: &said[1],
+            claim_a: &said[0],
+            claim_b: &said[1],
             rendezvous,
             method: self.ready.cell.method(),
             lateness: self.ready.lateness,
         })
     }
 
-    fn nat_records(&self, pool: &Pool, stocked: &Stocked) -> Vec<NatRecord> {
+    fn nat_records(&self, pool: &LabPool, pooled: &PooledLab) -> Vec<NatRecord> {
         let record = |(node, profile): (&NodeName, &String)| {
-            let config = pool.config(stocked.lab.plan(), node, profile).unwrap_or_default();
+            let config = pool.config(pooled.lab.plan(), node, profile).unwrap_or_default();
             NatRecord {
                 node: node.to_string(),
                 profile: profile.clone(),
-                ruleset: ruleset_of(&stocked.lab, node, &config),
+                ruleset: ruleset_of(&pooled.lab, node, &config),
                 sysctls: config.sysctls.iter().map(|(key, value)| format!("{key} = {value}")).collect(),
             }
         };
-        stocked.setting.nats.iter().map(record).collect()
+        pooled.setting.nats.iter().map(record).collect()
     }
 
     fn command(&self, template: &[String], values: &Values) -> Result<Vec<String>> {
@@ -375,19 +377,19 @@ impl Scene<'_> {
     }
 
     /// All placeholders of a peer that is to begin at `begin`, or later by the cell's skew.
-    fn values(&self, plan: &AddressPlan, who: Who, key_file: &Path, begin: Instant) -> Result<Values> {
+    fn values(&self, plan: &AddressPlan, role: Role, key_file: &Path, begin: Instant) -> Result<Values> {
         let mut values = self.common_values(key_file);
-        let delay = self.delay(who);
+        let delay = self.delay(role);
         let start = begin + delay;
         let in_ms = start.saturating_duration_since(Instant::now()).as_millis();
         values.extend([
-            ("role", who.letter().to_owned()),
-            ("peer_role", who.other().letter().to_owned()),
-            ("local_ip", self.address(plan, who)?.to_string()),
-            ("local_port", self.seed.local_port(who).to_string()),
-            ("seed", self.seed.of(who).to_string()),
-            ("peer_ip", self.external(plan, who.other())?.to_string()),
-            ("peer_port", self.seed.local_port(who.other()).to_string()),
+            ("role", role.letter().to_owned()),
+            ("peer_role", role.other().letter().to_owned()),
+            ("local_ip", self.address(plan, role)?.to_string()),
+            ("local_port", self.seed.local_port(role).to_string()),
+            ("seed", self.seed.of(role).to_string()),
+            ("peer_ip", self.external(plan, role.other())?.to_string()),
+            ("peer_port", self.seed.local_port(role.other()).to_string()),
             ("start_in_ms", in_ms.to_string()),
             ("start_delay", whole_units(delay)),
         ]);
@@ -395,32 +397,32 @@ impl Scene<'_> {
     }
 
     /// How much later than agreed a side is to begin.
-    fn delay(&self, who: Who) -> Duration {
+    fn delay(&self, role: Role) -> Duration {
         let skew: Offset = self.ready.cell.skew().unwrap_or_default();
-        match (who, skew.sign) {
-            (Who::A, Sign::Earlier) | (Who::B, Sign::Later) => skew.by,
-            (Who::A, Sign::Later) | (Who::B, Sign::Earlier) => Duration::ZERO,
+        match (role, skew.sign) {
+            (Role::A, Sign::Earlier) | (Role::B, Sign::Later) => skew.by,
+            (Role::A, Sign::Later) | (Role::B, Sign::Earlier) => Duration::ZERO,
         }
     }
 
-    fn address(&self, plan: &AddressPlan, who: Who) -> Result<Ipv4Addr> {
+    fn address(&self, plan: &AddressPlan, role: Role) -> Result<Ipv4Addr> {
         let name =
-            peer(&self.part().topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
+            peer(&self.part().topology, role).map_err(|e| Error::other("find a peer", e.to_string()))?;
         plan.address(&name)
             .ok_or_else(|| Error::other(format!("find the address of \"{name}\""), "it has none"))
     }
 
     /// The address that the world sees a peer by: of its outermost NAT that translates, or its own.
-    fn external(&self, plan: &AddressPlan, who: Who) -> Result<Ipv4Addr> {
+    fn external(&self, plan: &AddressPlan, role: Role) -> Result<Ipv4Addr> {
         let topology = &self.part().topology;
-        let name = peer(topology, who).map_err(|e| Error::other("find a peer", e.to_string()))?;
+        let name = peer(topology, role).map_err(|e| Error::other("find a peer", e.to_string()))?;
         let nats = topology.nats_above(&name);
         let translating = nats.iter().rev().find(|nat| !self.ready.setting.transparent.contains(nat));
         match translating {
             Some(nat) => plan
                 .address(nat)
                 .ok_or_else(|| Error::other(format!("find the address of \"{nat}\""), "it has none")),
-            None => self.address(plan, who),
+            None => self.address(plan, role),
         }
     }
 }

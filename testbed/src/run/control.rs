@@ -14,14 +14,14 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use crate::judge::timeline::Role;
 use crate::kernel::error::{Error, Result};
 use crate::lab::{Lab, Node};
 use crate::model::address_plan::RENDEZVOUS;
 use crate::model::behavior::{Behavior, Hairpinning, Translation};
 use crate::model::theory::admits_stranger;
-use crate::run::pool::Pool;
-use crate::run::setting::{Ready, peer};
-use crate::run::story::Who;
+use crate::run::pool::LabPool;
+use crate::run::prepared_cell::{PreparedCell, peer};
 
 /// The port that the control listens behind.
 const INSIDE_PORT: u16 = 3_999;
@@ -30,29 +30,30 @@ const INSIDE_PORT: u16 = 3_999;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Runs the control of a setting; `Some` says what was wrong.
-pub(super) async fn control(pool: &Pool, ready: &Ready) -> Option<String> {
-    let stocked = match pool.take(&ready.setting).await {
-        Ok(stocked) => stocked,
+pub(super) async fn control(pool: &LabPool, ready: &PreparedCell) -> Option<String> {
+    let pooled = match pool.take(&ready.setting).await {
+        Ok(pooled) => pooled,
         Err(error) => return Some(error.to_string()),
     };
     let mut wrong = None;
-    for who in Who::BOTH {
-        match check(&stocked.lab, ready, who).await {
+    for role in Role::BOTH {
+        match check(&pooled.lab, ready, role).await {
             Ok(None) => {}
             Ok(found) => wrong = found.or(wrong),
             Err(error) => wrong = Some(format!("the control could not be run: {error}")),
         }
     }
-    pool.give_back(stocked);
+    pool.give_back(pooled);
     wrong
 }
 
-/// Whether a stranger reaches `who` exactly when it should; `Some` says what is wrong.
-async fn check(lab: &Lab, ready: &Ready, who: Who) -> Result<Option<String>> {
+/// Whether a stranger reaches `role` exactly when it should; `Some` says what is wrong.
+async fn check(lab: &Lab, ready: &PreparedCell, role: Role) -> Result<Option<String>> {
     lab.reset(0).await?;
     lab.set_conditions(|_, planned| planned)?;
-    let find = |who| peer(&ready.part.topology, who).map_err(|e| Error::other("find a peer", e.to_string()));
-    let (inside, stranger) = (lab.node(&find(who)?)?, lab.node(&find(who.other())?)?);
+    let find =
+        |role| peer(&ready.part.topology, role).map_err(|e| Error::other("find a peer", e.to_string()));
+    let (inside, stranger) = (lab.node(&find(role)?)?, lab.node(&find(role.other())?)?);
     let address = lab.plan().address(inside.name()).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let round_trips = ready.trip * 4 + PATIENCE;
     let server = listen(lab.node_named("core")?, RENDEZVOUS)?;
@@ -68,21 +69,21 @@ async fn check(lab: &Lab, ready: &Ready, who: Who) -> Result<Option<String>> {
     let admitted = connect(stranger, None, external, round_trips).await.is_ok();
     drop(door);
     let nats: Vec<&Behavior> =
-        if who == Who::A { ready.a.iter().collect() } else { ready.b.iter().collect() };
+        if role == Role::A { ready.a.iter().collect() } else { ready.b.iter().collect() };
     let expected = admits_stranger(&nats) && turns_round(lab, ready, *external.ip());
     Ok((admitted != expected).then(|| {
         let (did, should) = if admitted { ("got through", "refused") } else { ("was refused", "let in") };
         format!(
             "negative control: a plain connect from peer {} to {external}, the mapping of peer {} towards the core, \
              {did}; by the declared filtering it had to be {should}",
-            who.other().letter(),
-            who.letter()
+            role.other().letter(),
+            role.letter()
         )
     }))
 }
 
 /// Whether a packet from within gets to an endpoint of this address: to one of a NAT above both peers, if it hairpins.
-fn turns_round(lab: &Lab, ready: &Ready, address: Ipv4Addr) -> bool {
+fn turns_round(lab: &Lab, ready: &PreparedCell, address: Ipv4Addr) -> bool {
     let mut common = ready.common.iter().filter(|(_, nat)| nat.translation == Translation::Nat);
     let owner = common.find(|(node, _)| lab.plan().address(node) == Some(address));
     owner.is_none_or(|(_, nat)| nat.hairpinning == Hairpinning::On)

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::model::catalogue::Catalogue;
 use crate::model::suite::{Cell, Suite};
+use crate::run::prepared_cell::PreparedCell;
 use crate::run::request::RunError;
-use crate::run::setting::Ready;
 
 /// What a trial takes beside waiting for packets: its programs are started, and its lab is reset.
 const OVERHEAD: Duration = Duration::from_millis(60);
@@ -18,7 +18,7 @@ const TRIPS: u32 = 8;
 /// # Errors
 /// When the cell cannot be run at all.
 pub fn expected_time(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<Duration, RunError> {
-    let ready = Ready::new(suite, catalogue, cell)?;
+    let ready = PreparedCell::new(suite, catalogue, cell)?;
     let passes = ready.expected.map_or(0.5, |expected| expected.probability);
     let trial =
         OVERHEAD + TRIPS * ready.trip.mul_f64(passes) + ready.part.budget.deadline.mul_f64(1.0 - passes);

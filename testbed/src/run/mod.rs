@@ -1,36 +1,26 @@
-//! Proves the NATs, runs the trials, judges them: events out through one callback, nothing formatted here.
+//! Makes a run: has the NATs proved, runs the trials in labs from a pool and has them judged. Events go out through one
+//! callback, and nothing is formatted here.
 
-pub mod account;
 mod attempt;
-mod cause;
-pub mod conformance;
+mod conntrack_check;
 mod control;
 pub mod cost;
 pub mod environment;
-mod hold;
-pub mod judge;
-pub mod kernel_checks;
+mod fd_budget;
 mod neighbours;
-pub mod oracle;
+mod open_lab;
 mod ordering;
 mod pool;
+mod prepared_cell;
 mod programs;
-pub mod prove;
 mod queue;
 mod request;
-mod room;
-#[cfg(test)]
-pub(crate) mod scene;
 pub mod seed;
 mod session;
-mod setting;
-pub mod story;
 mod throttle;
-mod tracked;
 mod trouble;
-pub mod verdict;
 
-pub use hold::hold;
-pub use request::{Cancel, Keep, Request, RunError};
+pub use open_lab::open_lab;
+pub use prepared_cell::PreparedCell;
+pub use request::{Cancel, Keep, RunError, RunRequest};
 pub use session::run;
-pub use setting::Ready;

@@ -15,8 +15,8 @@ use crate::kernel::error::{Error, Result};
 use crate::lab::{Lab, Node};
 use crate::model::address_plan::DISCARD;
 use crate::model::axis_value;
+use crate::run::prepared_cell::PreparedCell;
 use crate::run::seed::TrialSeed;
-use crate::run::setting::Ready;
 
 /// Sockets that are opened at a time: entering a namespace costs more than a socket.
 const BATCH: usize = 32;
@@ -25,7 +25,7 @@ const BATCH: usize = 32;
 ///
 /// # Errors
 /// When a socket cannot be had.
-pub(super) async fn disturb(lab: &Lab, ready: &Ready, seed: &TrialSeed) -> Result<()> {
+pub(super) async fn disturb(lab: &Lab, ready: &PreparedCell, seed: &TrialSeed) -> Result<()> {
     let rate = ready.cell.neighbours().unwrap_or_default();
     if rate > 0.0 {
         let hosts = (0..).zip(axis_value::neighbours(&ready.part.topology));

@@ -3,11 +3,11 @@
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::judge::timeline::Vantage;
 use crate::kernel::error::{Error, Result};
 use crate::lab::Lab;
 use crate::lab::wire::{PunchingSide, SynOrder, SynsHeld, WireError};
 use crate::model::axis_value::Order;
-use crate::run::story::Vantage;
 
 const TRIED: &str = "hold the punching SYNs";
 

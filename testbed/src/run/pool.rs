@@ -13,12 +13,12 @@ use crate::model::address_plan::AddressPlan;
 use crate::model::catalogue::{Catalogue, Ruleset};
 use crate::model::suite::Suite;
 use crate::model::topology::{NodeName, Topology};
-use crate::run::request::Request;
-use crate::run::setting::Setting;
+use crate::run::prepared_cell::LabSpec;
+use crate::run::request::RunRequest;
 
 /// The labs of a run.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(super) struct LabPool {
     engine: WireEngine,
     /// The wiring of each part of the suite.
     topologies: Vec<Topology>,
@@ -30,39 +30,39 @@ pub(super) struct Pool {
 /// The labs that nobody uses, and how many there are in all.
 #[derive(Debug, Default)]
 struct Shelf {
-    idle: Vec<Stocked>,
+    idle: Vec<PooledLab>,
     made: usize,
 }
 
 /// A lab with the NATs that it has.
 #[derive(Debug)]
-pub(super) struct Stocked {
+pub(super) struct PooledLab {
     pub(super) lab: Lab,
-    pub(super) setting: Setting,
+    pub(super) setting: LabSpec,
 }
 
-impl Pool {
+impl LabPool {
     /// A pool of as many labs as trials may run at a time.
-    pub(super) fn new(engine: WireEngine, request: &Request) -> Self {
-        let Request { suite, catalogue, jobs, .. } = request;
+    pub(super) fn new(engine: WireEngine, request: &RunRequest) -> Self {
+        let RunRequest { suite, catalogue, jobs, .. } = request;
         let (topologies, catalogue) = (wirings(suite), catalogue.clone());
         Self { engine, topologies, catalogue, most: *jobs, shelf: Mutex::default() }
     }
 
     /// A lab of that setting. Whoever takes it gives it back, or drops it and says so.
-    pub(super) async fn take(&self, setting: &Setting) -> Result<Stocked> {
+    pub(super) async fn take(&self, setting: &LabSpec) -> Result<PooledLab> {
         let found = self.find(setting);
         let taken = match found {
-            Found::Fitting(stocked) => Ok(stocked),
-            Found::Similar(stocked) => self.change(stocked, setting).await,
+            Found::Fitting(pooled) => Ok(pooled),
+            Found::Similar(pooled) => self.change(pooled, setting).await,
             Found::Nothing => self.make(setting).await,
         };
         taken.inspect_err(|_| self.dropped())
     }
 
     /// Takes a lab back.
-    pub(super) fn give_back(&self, stocked: Stocked) {
-        self.shelf().idle.push(stocked);
+    pub(super) fn give_back(&self, pooled: PooledLab) {
+        self.shelf().idle.push(pooled);
     }
 
     /// Hears that a lab was dropped.
@@ -70,7 +70,7 @@ impl Pool {
         self.shelf().made -= 1;
     }
 
-    fn find(&self, setting: &Setting) -> Found {
+    fn find(&self, setting: &LabSpec) -> Found {
         let mut shelf = self.shelf();
         if let Some(at) = shelf.idle.iter().rposition(|s| &s.setting == setting) {
             return Found::Fitting(shelf.idle.swap_remove(at));
@@ -80,7 +80,7 @@ impl Pool {
             return Found::Nothing;
         }
         // What a program has done to its node besides rules, nobody can undo.
-        let similar = |s: &Stocked| s.setting.is_like(setting) && !self.has_programs(&s.setting);
+        let similar = |s: &PooledLab| s.setting.is_like(setting) && !self.has_programs(&s.setting);
         let similar = shelf.idle.iter().position(similar);
         match similar {
             Some(at) => Found::Similar(shelf.idle.swap_remove(at)),
@@ -93,35 +93,35 @@ impl Pool {
     }
 
     /// Whether a program makes one of the NATs.
-    fn has_programs(&self, setting: &Setting) -> bool {
+    fn has_programs(&self, setting: &LabSpec) -> bool {
         let mut profiles = setting.nats.values().filter_map(|name| self.catalogue.get(name));
         profiles.any(|profile| matches!(profile.ruleset, Ruleset::Command(_)))
     }
 
-    async fn make(&self, setting: &Setting) -> Result<Stocked> {
+    async fn make(&self, setting: &LabSpec) -> Result<PooledLab> {
         let topology = &self.topologies[setting.wiring];
         let nats = |plan: &_| nat_source::configs_in(&self.catalogue, plan, &setting.nats);
         let mut lab = Lab::build_with_nats(topology, &setting.transparent, nats, &self.engine).await?;
         // What a NAT keeps for itself is seen only inside of it, and a cause must not depend on what is kept.
         lab.watch_every_link(&self.engine)?;
-        Ok(Stocked { lab, setting: setting.clone() })
+        Ok(PooledLab { lab, setting: setting.clone() })
     }
 
     /// Gives a lab the NATs of a setting, where they are not those that it has.
-    async fn change(&self, mut stocked: Stocked, setting: &Setting) -> Result<Stocked> {
+    async fn change(&self, mut pooled: PooledLab, setting: &LabSpec) -> Result<PooledLab> {
         let mut rules = BTreeMap::new();
         for (node, profile) in &setting.nats {
-            if stocked.setting.nats.get(node) != Some(profile) {
-                let config = self.config(stocked.lab.plan(), node, profile)?;
+            if pooled.setting.nats.get(node) != Some(profile) {
+                let config = self.config(pooled.lab.plan(), node, profile)?;
                 match config.command {
                     None => drop(rules.insert(node.clone(), config)),
-                    Some(_) => stocked.lab.become_nat(node, &config).await?,
+                    Some(_) => pooled.lab.become_nat(node, &config).await?,
                 }
             }
         }
-        block_in_place(|| stocked.lab.set_nats(&rules))?;
-        stocked.setting = setting.clone();
-        Ok(stocked)
+        block_in_place(|| pooled.lab.set_nats(&rules))?;
+        pooled.setting = setting.clone();
+        Ok(pooled)
     }
 
     /// The rules and settings of a NAT in a lab.
@@ -130,7 +130,7 @@ impl Pool {
     }
 
     /// The rules and settings of the NAT that `setting` has in the place of a node, where it stands at `site`.
-    pub(super) fn rules_at(&self, setting: &Setting, node: &NodeName, site: &NatSite) -> Result<NatConfig> {
+    pub(super) fn rules_at(&self, setting: &LabSpec, node: &NodeName, site: &NatSite) -> Result<NatConfig> {
         let profile = setting.nats.get(node).and_then(|name| self.catalogue.get(name));
         let missing = || Error::other(format!("make \"{node}\" a NAT"), "the cell has none there");
         nat_source::config(profile.ok_or_else(missing)?, site)
@@ -148,7 +148,7 @@ fn wirings(suite: &Suite) -> Vec<Topology> {
 
 /// What the shelf had.
 enum Found {
-    Fitting(Stocked),
-    Similar(Stocked),
+    Fitting(PooledLab),
+    Similar(PooledLab),
     Nothing,
 }

@@ -7,13 +7,13 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::judge::program_output::ProgramEnd;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::{Capabilities, Command, Process, Share};
 use crate::lab::Node;
 use crate::model::event::ProgramLog;
-use crate::model::suite::Claim;
+use crate::model::suite::ResultFormat;
 use crate::model::template::{Values, expand};
-use crate::run::account::End;
 
 /// What is kept of each output of a program.
 const KEPT: usize = 1 << 20;
@@ -35,7 +35,7 @@ pub(super) struct Running {
     process: Process,
     stdout: JoinHandle<Vec<u8>>,
     stderr: JoinHandle<Vec<u8>>,
-    end: Option<End>,
+    end: Option<ProgramEnd>,
 }
 
 /// Replaces the placeholders of a command.
@@ -55,7 +55,7 @@ pub(super) async fn start(node: &Node, name: &str, command: Vec<String>) -> Resu
 pub(super) async fn start_server(
     node: &Node,
     command: Vec<String>,
-    claim: &Claim,
+    claim: &ResultFormat,
     endpoint: SocketAddrV4,
 ) -> Result<Running> {
     let deadline = Instant::now() + LISTEN_DEADLINE;
@@ -65,7 +65,7 @@ pub(super) async fn start_server(
     let mut said = String::new();
     let listens = async {
         match (claim, &mut stdout) {
-            (Claim::Json, Some(lines)) => lines.read_line(&mut said).await.is_ok_and(|n| n > 0),
+            (ResultFormat::Json, Some(lines)) => lines.read_line(&mut said).await.is_ok_and(|n| n > 0),
             _ => until_listening(node, endpoint).await,
         }
     };
@@ -75,7 +75,7 @@ pub(super) async fn start_server(
     let wrong = match listens {
         Err(_) => Some(format!("it did not listen within {LISTEN_DEADLINE:?}")),
         Ok(false) => Some("it ended before it listened".to_owned()),
-        Ok(true) if *claim == Claim::Json && !said.contains("\"listening\"") => {
+        Ok(true) if *claim == ResultFormat::Json && !said.contains("\"listening\"") => {
             Some(format!("its first line was {said:?}, not that it listens"))
         }
         Ok(true) => None,
@@ -125,15 +125,15 @@ impl Running {
         if let Ok(status) = timeout_at(deadline, self.process.wait()).await {
             let status = status?;
             self.end = Some(match (status.code(), status.signal()) {
-                (Some(code), _) => End::Exited(code),
-                (None, signal) => End::Signalled(signal.unwrap_or_default()),
+                (Some(code), _) => ProgramEnd::Exited(code),
+                (None, signal) => ProgramEnd::Signalled(signal.unwrap_or_default()),
             });
         }
         Ok(())
     }
 
     /// How it ended, if it has. Ends are told in their order: whoever knows a later one gets to know this one.
-    pub(super) async fn ended_already(&mut self) -> Result<Option<End>> {
+    pub(super) async fn ended_already(&mut self) -> Result<Option<ProgramEnd>> {
         self.wait_until(Instant::now()).await?;
         Ok(self.end)
     }
@@ -148,16 +148,16 @@ impl Running {
     }
 
     /// How it ended; killed, if it had not when it was last waited for.
-    pub(super) fn end(&self) -> End {
-        self.end.unwrap_or(End::Killed)
+    pub(super) fn end(&self) -> ProgramEnd {
+        self.end.unwrap_or(ProgramEnd::Killed)
     }
 
     /// What it said, once all programs of its lab have been ended.
     pub(super) async fn log(self) -> ProgramLog {
         let ended = match self.end() {
-            End::Exited(code) => format!("exited with code {code}"),
-            End::Signalled(signal) => format!("ended by signal {signal}"),
-            End::Killed => "killed when its time was up".to_owned(),
+            ProgramEnd::Exited(code) => format!("exited with code {code}"),
+            ProgramEnd::Signalled(signal) => format!("ended by signal {signal}"),
+            ProgramEnd::Killed => "killed when its time was up".to_owned(),
         };
         let Self { name, command, stdout, stderr, .. } = self;
         let stdout = stdout.await.unwrap_or_default();

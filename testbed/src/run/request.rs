@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use tokio::sync::watch;
 
+use crate::judge::verdict::{Standard, Testing};
 use crate::kernel;
 use crate::model::catalogue::Catalogue;
-use crate::model::shard::Part;
+use crate::model::shard::Shard;
 use crate::model::suite::{Cell, Suite};
-use crate::run::verdict::{Standard, Testing};
 
 /// A run to be made.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct RunRequest {
     /// The suite; its number of trials is the one to run.
     pub suite: Suite,
     /// Its cells after any filter.
@@ -20,7 +20,7 @@ pub struct Request {
     /// The NATs by name.
     pub catalogue: Catalogue,
     /// Which part of the run these cells are.
-    pub part: Part,
+    pub part: Shard,
     /// Add trials until a sequential test is sure of a cell, up to this many; `None` to make as many as the suite says.
     pub until_sure: Option<u32>,
     /// Trials at the same time, at least 1.
@@ -35,7 +35,7 @@ pub struct Request {
     pub keep: Keep,
 }
 
-impl Request {
+impl RunRequest {
     /// How its cells are judged.
     #[must_use]
     pub(super) fn standard(&self) -> Standard {

@@ -6,7 +6,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::run::story::Who;
+use crate::judge::timeline::Role;
 
 /// The randomness of one trial.
 #[derive(Debug, Clone)]
@@ -31,10 +31,10 @@ impl TrialSeed {
 
     /// The seed that a peer's program is given.
     #[must_use]
-    pub fn of(&self, who: Who) -> u64 {
-        self.stream(match who {
-            Who::A => 1,
-            Who::B => 2,
+    pub fn of(&self, role: Role) -> u64 {
+        self.stream(match role {
+            Role::A => 1,
+            Role::B => 2,
         })
         .random()
     }
@@ -42,10 +42,10 @@ impl TrialSeed {
     /// The local port that a peer punches from: above the privileged ones and below the kernel's ephemeral range,
     /// and far from where the sequential NATs of the catalogue begin.
     #[must_use]
-    pub fn local_port(&self, who: Who) -> u16 {
-        self.stream(match who {
-            Who::A => 3,
-            Who::B => 4,
+    pub fn local_port(&self, role: Role) -> u16 {
+        self.stream(match role {
+            Role::A => 3,
+            Role::B => 4,
         })
         .random_range(4_000..20_000)
     }
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn seeds_do_not_change_between_versions() {
         let seed = TrialSeed::new(1, "port-preserving/random/auto", 7);
-        let said = (seed.number(), seed.local_port(Who::A), seed.meeting());
+        let said = (seed.number(), seed.local_port(Role::A), seed.meeting());
         assert_eq!(said, (7_385_916_069_270_232_014, 17_620, "203522f5d8e714b7".to_owned()));
     }
 }

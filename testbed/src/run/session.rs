@@ -8,28 +8,28 @@ use futures::{StreamExt, stream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
+use crate::judge::verdict::{Finished, conclude};
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
 use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
 use crate::model::outcome::{Cause, Outcome, Trial};
+use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::attempt::attempt;
 use crate::run::control::control;
 use crate::run::environment::environment;
-use crate::run::pool::Pool;
-use crate::run::prove::{Depth, Subject, prove};
+use crate::run::fd_budget;
+use crate::run::pool::LabPool;
+use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Queue, Task};
-use crate::run::request::{Cancel, Request, RunError};
-use crate::run::room;
-use crate::run::setting::{Ready, Setting};
+use crate::run::request::{Cancel, RunError, RunRequest};
 use crate::run::throttle::Throttle;
-use crate::run::verdict::{Finished, conclude};
 
 /// What all workers share.
 #[derive(Debug)]
-struct Stage {
-    request: Request,
-    cells: Vec<Ready>,
-    pool: Pool,
+struct Shared {
+    request: RunRequest,
+    cells: Vec<PreparedCell>,
+    pool: LabPool,
     queue: Mutex<Queue>,
 }
 
@@ -38,13 +38,13 @@ struct Stage {
 /// # Errors
 /// When nothing can be run at all; what goes wrong later is told in the events.
 pub async fn run(
-    mut request: Request,
+    mut request: RunRequest,
     mut cancel: Cancel,
     mut tell: impl FnMut(Event),
 ) -> Result<Ending, RunError> {
     let began = Instant::now();
-    let crowded = room::fit(&mut request);
-    let ready = |cell| Ready::new(&request.suite, &request.catalogue, cell);
+    let crowded = fd_budget::fit(&mut request);
+    let ready = |cell| PreparedCell::new(&request.suite, &request.catalogue, cell);
     let cells = request.cells.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
     let engine =
         WireEngine::start().map_err(|e| crate::kernel::Error::other("start the wires", e.to_string()))?;
@@ -54,15 +54,15 @@ pub async fn run(
         refused = prove_nats(&request, &cells, &mut tell) => refused,
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     };
-    let pool = Pool::new(engine, &request);
+    let pool = LabPool::new(engine, &request);
     let mut queue = Queue::new(&trials(&cells));
     tokio::select! {
         () = make_controls(&request, &pool, &cells, &mut refused) => {}
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     }
     refused.keys().for_each(|cell| queue.drop_cell(*cell));
-    let stage = Arc::new(Stage { request, cells, pool, queue: Mutex::new(queue) });
-    let ending = play(&stage, refused, cancel, &mut tell).await;
+    let shared = Arc::new(Shared { request, cells, pool, queue: Mutex::new(queue) });
+    let ending = play(&shared, refused, cancel, &mut tell).await;
     Ok(finish(&mut tell, ending, began))
 }
 
@@ -71,7 +71,7 @@ fn finish(tell: &mut impl FnMut(Event), ending: Ending, began: Instant) -> Endin
     ending
 }
 
-fn info(request: &Request, engine: &WireEngine) -> RunInfo {
+fn info(request: &RunRequest, engine: &WireEngine) -> RunInfo {
     RunInfo {
         suite: request.suite.name.clone(),
         cells: request.cells.clone(),
@@ -85,7 +85,7 @@ fn info(request: &Request, engine: &WireEngine) -> RunInfo {
 }
 
 /// The trials of each cell.
-fn trials(cells: &[Ready]) -> Vec<u32> {
+fn trials(cells: &[PreparedCell]) -> Vec<u32> {
     cells.iter().map(|cell| cell.part.trials).collect()
 }
 
@@ -93,7 +93,7 @@ fn trials(cells: &[Ready]) -> Vec<u32> {
 type Refused = BTreeMap<usize, String>;
 
 /// Proves each NAT of the run once; cells with one that does not behave as declared are refused.
-async fn prove_nats(request: &Request, cells: &[Ready], tell: &mut impl FnMut(Event)) -> Refused {
+async fn prove_nats(request: &RunRequest, cells: &[PreparedCell], tell: &mut impl FnMut(Event)) -> Refused {
     let names: BTreeSet<&String> = cells.iter().flat_map(|c| c.setting.nats.values()).collect();
     let profiles = names.into_iter().filter_map(|name| request.catalogue.get(name));
     let proof = |profile: &Profile| {
@@ -113,7 +113,8 @@ async fn prove_nats(request: &Request, cells: &[Ready], tell: &mut impl FnMut(Ev
     while let Some(proof) = proofs.next().await {
         if !proof.holds() {
             let why = why_not(&proof);
-            let with_it = |cell: &&(usize, &Ready)| cell.1.setting.nats.values().any(|n| *n == proof.nat);
+            let with_it =
+                |cell: &&(usize, &PreparedCell)| cell.1.setting.nats.values().any(|n| *n == proof.nat);
             refused.extend(cells.iter().enumerate().filter(|c| with_it(&c)).map(|(at, _)| (at, why.clone())));
         }
         tell(Event::NatProved(proof));
@@ -135,8 +136,8 @@ fn why_not(proof: &ProofResult) -> String {
 }
 
 /// Makes the negative control of each setting once.
-async fn make_controls(request: &Request, pool: &Pool, cells: &[Ready], refused: &mut Refused) {
-    let mut by_setting: BTreeMap<&Setting, Vec<usize>> = BTreeMap::new();
+async fn make_controls(request: &RunRequest, pool: &LabPool, cells: &[PreparedCell], refused: &mut Refused) {
+    let mut by_setting: BTreeMap<&LabSpec, Vec<usize>> = BTreeMap::new();
     for (at, cell) in cells.iter().enumerate().filter(|(at, _)| !refused.contains_key(at)) {
         by_setting.entry(&cell.setting).or_default().push(at);
     }
@@ -158,19 +159,19 @@ enum Message {
 
 /// Runs all trials; returns when the last cell is told, or soon after the user wants to stop.
 async fn play(
-    stage: &Arc<Stage>,
+    shared: &Arc<Shared>,
     refused: Refused,
     mut cancel: Cancel,
     tell: &mut impl FnMut(Event),
 ) -> Ending {
-    let mut desk = Desk::new(stage, refused);
-    desk.conclude_refused(tell);
-    let mut jobs = stage.request.jobs;
+    let mut collector = Collector::new(shared, refused);
+    collector.conclude_refused(tell);
+    let mut jobs = shared.request.jobs;
     loop {
-        if play_round(&mut desk, jobs, &mut cancel, tell).await == Ending::Interrupted {
+        if play_round(&mut collector, jobs, &mut cancel, tell).await == Ending::Interrupted {
             return Ending::Interrupted;
         }
-        match desk.next_round(tell) {
+        match collector.next_round(tell) {
             Some(next) => jobs = next,
             None => return Ending::Complete,
         }
@@ -179,48 +180,48 @@ async fn play(
 
 /// Runs all trials that are in the queue, so many at a time.
 async fn play_round(
-    desk: &mut Desk<'_>,
+    collector: &mut Collector<'_>,
     jobs: usize,
     cancel: &mut Cancel,
     tell: &mut impl FnMut(Event),
 ) -> Ending {
-    let stage = desk.stage;
+    let shared = collector.shared;
     let (sender, mut receiver) = unbounded_channel();
     let mut workers = JoinSet::new();
     let throttle = Arc::new(Throttle::new(jobs));
-    for _ in 0..jobs.min(stage.waiting()) {
-        workers.spawn(work(Arc::clone(stage), Arc::clone(&throttle), sender.clone()));
+    for _ in 0..jobs.min(shared.waiting()) {
+        workers.spawn(work(Arc::clone(shared), Arc::clone(&throttle), sender.clone()));
     }
     drop(sender);
     let ending = tokio::select! {
-        () = desk.receive(&mut receiver, tell) => Ending::Complete,
+        () = collector.receive(&mut receiver, tell) => Ending::Complete,
         never = throttle.watch() => match never {},
         () = cancel.wanted() => Ending::Interrupted,
     };
     if ending == Ending::Interrupted {
         workers.shutdown().await;
-        desk.receive(&mut receiver, tell).await;
-        desk.conclude_unfinished(tell);
+        collector.receive(&mut receiver, tell).await;
+        collector.conclude_unfinished(tell);
     }
     ending
 }
 
-async fn work(stage: Arc<Stage>, throttle: Arc<Throttle>, sender: UnboundedSender<Message>) {
+async fn work(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: UnboundedSender<Message>) {
     let mut last = None;
     loop {
         let _turn = throttle.turn().await;
-        let Some(task) = stage.next(last) else { return };
+        let Some(task) = shared.next(last) else { return };
         last = Some(task.cell);
         let started = Message::Started { cell: task.cell, number: task.number };
         let _ = sender.send(started);
         let (trial, artefacts) =
-            attempt(&stage.request, &stage.pool, &stage.cells[task.cell], task.number).await;
+            attempt(&shared.request, &shared.pool, &shared.cells[task.cell], task.number).await;
         let finished = Message::Finished { cell: task.cell, trial, artefacts: artefacts.map(Box::new) };
         let _ = sender.send(finished);
     }
 }
 
-impl Stage {
+impl Shared {
     fn next(&self, last: Option<usize>) -> Option<Task> {
         self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take(last)
     }
@@ -245,8 +246,8 @@ fn is_void(trial: &Trial) -> bool {
 }
 
 /// Where the trials of all cells come together.
-struct Desk<'a> {
-    stage: &'a Arc<Stage>,
+struct Collector<'a> {
+    shared: &'a Arc<Shared>,
     trials: Vec<Vec<Trial>>,
     /// The number of trials after which each cell is judged.
     wanted: Vec<u32>,
@@ -265,12 +266,12 @@ const MOST_AGAIN: u32 = 3;
 /// How many of them at a time: so few that each has the machine nearly to itself.
 const CALM_JOBS: usize = 2;
 
-impl<'a> Desk<'a> {
-    fn new(stage: &'a Arc<Stage>, refused: Refused) -> Self {
-        let cells = stage.cells.len();
-        let wanted = trials(&stage.cells);
+impl<'a> Collector<'a> {
+    fn new(shared: &'a Arc<Shared>, refused: Refused) -> Self {
+        let cells = shared.cells.len();
+        let wanted = trials(&shared.cells);
         Self {
-            stage,
+            shared,
             trials: vec![Vec::new(); cells],
             wanted,
             unsure: Vec::new(),
@@ -305,18 +306,18 @@ impl<'a> Desk<'a> {
     }
 
     fn id(&self, cell: usize) -> String {
-        self.stage.cells[cell].cell.id.clone()
+        self.shared.cells[cell].cell.id.clone()
     }
 
     fn conclude(&mut self, at: usize, finality: Finality, tell: &mut impl FnMut(Event)) {
-        let ready = &self.stage.cells[at];
+        let ready = &self.shared.cells[at];
         let mut trials = std::mem::take(&mut self.trials[at]);
         trials.sort_by_key(|t| t.number);
         let refused = self.refused.remove(&at);
         let (cell, expected) = (ready.cell.clone(), ready.expected.clone());
         let finished = Finished { cell, trials, expected, trip: ready.trip, refused };
-        let result = conclude(finished, self.stage.request.standard());
-        let limit = self.stage.request.until_sure.unwrap_or(0);
+        let result = conclude(finished, self.shared.request.standard());
+        let limit = self.shared.request.until_sure.unwrap_or(0);
         if finality == Finality::MayGoOn && result.is_unsure() && self.wanted[at] < limit {
             self.trials[at] = result.trials;
             self.unsure.push(at);
@@ -327,7 +328,7 @@ impl<'a> Desk<'a> {
 
     /// Queues what is still to be played; how many trials at a time, or `None` when all is done.
     fn next_round(&mut self, tell: &mut impl FnMut(Event)) -> Option<usize> {
-        let jobs = self.stage.request.jobs;
+        let jobs = self.shared.request.jobs;
         if self.void.is_empty() {
             self.again = 0;
             return self.ask_for_more().then_some(jobs);
@@ -338,15 +339,15 @@ impl<'a> Desk<'a> {
         tell(Event::Warning(format!(
             "the machine was too slow for {count} trials: they are played again, {calm} at a time"
         )));
-        let mut queue = self.stage.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut queue = self.shared.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         void.into_iter().for_each(|task| queue.add(task.cell, task.number..=task.number));
         Some(calm)
     }
 
     /// Queues as many trials again for each cell that needs more; whether there is any.
     fn ask_for_more(&mut self) -> bool {
-        let limit = self.stage.request.until_sure.unwrap_or(0);
-        let mut queue = self.stage.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let limit = self.shared.request.until_sure.unwrap_or(0);
+        let mut queue = self.shared.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for cell in std::mem::take(&mut self.unsure) {
             let made = self.wanted[cell];
             self.wanted[cell] = made.saturating_mul(2).min(limit);

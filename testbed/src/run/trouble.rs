@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
+use crate::judge::timeline::Vantage;
 use crate::kernel::error::{Error, Result};
 use crate::lab::Lab;
 use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::lab::wire::{PunchingSide, SynOrder, SynsHeld, Wire, WireError};
 use crate::model::axis_value::{Order, Trouble};
 use crate::model::topology::NodeName;
-use crate::run::setting::Ready;
-use crate::run::story::Vantage;
+use crate::run::prepared_cell::PreparedCell;
 
 /// How long a link is down.
 const OUTAGE: Duration = Duration::from_secs(1);
@@ -25,17 +25,17 @@ pub(super) struct Armed {
 }
 
 /// Whether a lab that a trial of this cell was made in is of no further use: it has other addresses or sizes now.
-pub(super) fn spoils_lab(ready: &Ready) -> bool {
+pub(super) fn spoils_lab(ready: &PreparedCell) -> bool {
     ready.cell.trouble() == Some(Trouble::NatRenumbered) || ready.cell.mtu().is_some()
 }
 
 /// Whether a NAT is made to do during the trial what it does not declare.
-pub(super) fn changes_nat(ready: &Ready) -> bool {
+pub(super) fn changes_nat(ready: &PreparedCell) -> bool {
     matches!(ready.cell.trouble(), Some(Trouble::NatRestarts | Trouble::NatRenumbered))
 }
 
 /// Makes all packets of the lab as small as the cell wants.
-pub(super) async fn shrink_packets(lab: &Lab, ready: &Ready) -> Result<()> {
+pub(super) async fn shrink_packets(lab: &Lab, ready: &PreparedCell) -> Result<()> {
     let Some(mtu) = ready.cell.mtu() else { return Ok(()) };
     for node in lab.nodes() {
         lab.set_mtu(node.name(), mtu).await?;
@@ -47,7 +47,7 @@ pub(super) async fn shrink_packets(lab: &Lab, ready: &Ready) -> Result<()> {
 ///
 /// # Errors
 /// When nothing of the kind can happen on a's side of the lab, or the SYNs are held already.
-pub(super) fn arm(lab: &Lab, ready: &Ready, [a, b]: [&Vantage; 2]) -> Result<Option<Armed>> {
+pub(super) fn arm(lab: &Lab, ready: &PreparedCell, [a, b]: [&Vantage; 2]) -> Result<Option<Armed>> {
     let trouble = ready.cell.trouble().unwrap_or_default();
     if trouble == Trouble::None {
         return Ok(None);

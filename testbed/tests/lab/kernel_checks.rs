@@ -1,8 +1,8 @@
 //! What the kernel's own NAT does is measured, check by check, and is what this release is known to do.
 
 use testbed::model::event::KernelCheck;
+use testbed::probe::kernel_checks::{checks, run};
 use testbed::run::environment::environment;
-use testbed::run::kernel_checks::{checks, run};
 
 use super::lab_is_possible;
 

@@ -12,7 +12,7 @@ use testbed::model::behavior::{
 };
 use testbed::model::catalogue::Catalogue;
 use testbed::model::event::ProofResult;
-use testbed::run::prove::{Depth, Subject, prove, site};
+use testbed::probe::prove::{Depth, Subject, prove, site};
 
 use super::covering::covering_sample;
 use super::lab_is_possible;

@@ -6,11 +6,11 @@ use testbed::model::catalogue::Catalogue;
 use testbed::model::embedded;
 use testbed::model::event::{Ending, Event};
 use testbed::model::outcome::{CellResult, Outcome, Trial, Verdict};
-use testbed::model::shard::Part;
+use testbed::model::shard::Shard;
 use testbed::model::suite::Suite;
-use testbed::model::suite_file::{self, Known};
+use testbed::model::suite_file::{self, KnownNames};
 use testbed::model::theory::METHODS;
-use testbed::run::{Cancel, Keep, Request, run};
+use testbed::run::{Cancel, Keep, RunRequest, run};
 
 use super::lab_is_possible;
 
@@ -35,14 +35,14 @@ pub(crate) fn parsed(file: &str, text: &str) -> Suite {
         let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
         Ok((found.file.to_owned(), found.text.to_owned()))
     };
-    let known = Known { nats: &nats, methods: METHODS, topology: &topology };
+    let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology };
     suite_file::parse(file, text, &known).expect("a good suite")
 }
 
 /// What is asked of a run of all cells of a suite, of which nothing is kept.
-pub(crate) fn request(suite: Suite, puncher: PathBuf, keys: &Path) -> Request {
-    Request {
-        part: Part::whole(suite.cells().iter().map(|cell| (cell, suite.part(cell).trials))),
+pub(crate) fn request(suite: Suite, puncher: PathBuf, keys: &Path) -> RunRequest {
+    RunRequest {
+        part: Shard::whole(suite.cells().iter().map(|cell| (cell, suite.part(cell).trials))),
         until_sure: None,
         cells: suite.cells(),
         suite,
@@ -78,7 +78,7 @@ fn predictable_nats_connect_and_random_ones_do_not() {
         return;
     }
     let mut suite = classic();
-    suite.change_parts(|part| part.trials = 3);
+    suite.change_sections(|part| part.trials = 3);
     let cells = cells_of(suite, puncher());
     assert_eq!(cells.len(), 9);
     for cell in &cells {

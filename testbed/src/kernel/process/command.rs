@@ -11,7 +11,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use super::protocol::{LONGEST, REQUEST, Request, Spawn};
+use super::protocol::{InitRequest, LONGEST, REQUEST, Spawn};
 use crate::kernel::error::{Error, Result};
 
 /// A program to start. Standard input is empty and the outputs are piped, unless said otherwise.
@@ -189,9 +189,9 @@ impl Command {
         Ok(message)
     }
 
-    fn header(&self) -> Request {
+    fn header(&self) -> InitRequest {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Request::Spawn(Spawn {
+        InitRequest::Spawn(Spawn {
             arguments: count(self.arguments.len() + 1),
             variables: count(self.variables.len()),
             capabilities: match self.capabilities {

@@ -16,7 +16,7 @@ use std::ptr::null;
 
 use nix::errno::Errno;
 
-use super::protocol::{DESCRIPTORS, Failure, LONGEST, Passed, REQUEST, Reply, Request, Spawn, Step};
+use super::protocol::{DESCRIPTORS, Failure, InitRequest, LONGEST, Passed, REQUEST, Reply, Spawn, Step};
 use super::raw::{self, Patience, Received};
 
 /// Where every init, and the nursery, has its socket.
@@ -108,17 +108,17 @@ fn tell(reply: Reply) {
 }
 
 fn obey(message: &Received, buffers: &mut Buffers) {
-    match Request::decode(&buffers.message) {
-        Some(Request::Spawn(spawn)) => match start(spawn, &message.descriptors, buffers) {
+    match InitRequest::decode(&buffers.message) {
+        Some(InitRequest::Spawn(spawn)) => match start(spawn, &message.descriptors, buffers) {
             Ok(pid) => tell(Reply::Started(pid)),
             Err(errno) => tell(Reply::NotStarted(errno)),
         },
-        Some(Request::Signal { pid, signal }) if pid > 1 => {
+        Some(InitRequest::Signal { pid, signal }) if pid > 1 => {
             // Each program leads a process group of its own.
             // SAFETY: takes no pointers.
             unsafe { libc::kill(-pid, signal) };
         }
-        Some(Request::Drain) => drain(&mut buffers.listed),
+        Some(InitRequest::Drain) => drain(&mut buffers.listed),
         _ => {}
     }
     message.descriptors.into_iter().for_each(raw::close);

@@ -16,7 +16,7 @@ pub(super) const DESCRIPTORS: usize = 6;
 
 /// What an init is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Request {
+pub(super) enum InitRequest {
     /// Start a program; its text follows, and its descriptors come along in the order of [`Passed`].
     Spawn(Spawn),
     /// Send a signal to a program and its process group.
@@ -43,7 +43,7 @@ pub(super) struct Spawn {
     pub(super) terminal: u32,
 }
 
-/// The descriptors that come with [`Request::Spawn`], by their place.
+/// The descriptors that come with [`InitRequest::Spawn`], by their place.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Passed {
     Stdin = 0,
@@ -154,7 +154,7 @@ fn word(bytes: &[u8], index: usize) -> u32 {
     word.map_or(0, u32::from_ne_bytes)
 }
 
-impl Request {
+impl InitRequest {
     pub(super) fn encode(self) -> [u8; REQUEST] {
         match self {
             Self::Spawn(Spawn { arguments, variables, capabilities, terminal }) => {
@@ -235,10 +235,12 @@ mod tests {
     #[test]
     fn requests_survive_the_way() {
         let spawn = Spawn { arguments: 3, variables: 70_000, capabilities: 1 << 40 | 5, terminal: 1 };
-        for request in [Request::Spawn(spawn), Request::Signal { pid: 7, signal: 9 }, Request::Drain] {
-            assert_eq!(Request::decode(&request.encode()), Some(request));
+        for request in
+            [InitRequest::Spawn(spawn), InitRequest::Signal { pid: 7, signal: 9 }, InitRequest::Drain]
+        {
+            assert_eq!(InitRequest::decode(&request.encode()), Some(request));
         }
-        assert_eq!(Request::decode(&[]), None);
+        assert_eq!(InitRequest::decode(&[]), None);
     }
 
     #[test]

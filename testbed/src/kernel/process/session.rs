@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::command::{Command, Stdio};
-use super::protocol::{self, Failure, REPLY, Reply, Request};
+use super::protocol::{self, Failure, InitRequest, REPLY, Reply};
 use super::{nursery, raw};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Namespace;
@@ -177,7 +177,7 @@ impl Init {
         let (drained, answer) = oneshot::channel();
         let mut drained = Some(drained);
         self.shared
-            .send(&Request::Drain.encode(), &[], |waiting| waiting.drains.extend(drained.take()))
+            .send(&InitRequest::Drain.encode(), &[], |waiting| waiting.drains.extend(drained.take()))
             .await
             .map_err(|errno| Error::call(TRIED, "sendmsg to the lab's init", errno))?;
         answer.await.map_err(|_| gone(TRIED))
@@ -329,7 +329,7 @@ impl Process {
     pub async fn signal(&self, signal: Signal) -> Result<()> {
         let tried = || format!("send {signal} to \"{}\"", self.name);
         let init = self.init.upgrade().ok_or_else(|| gone(tried()))?;
-        let request = Request::Signal { pid: self.pid, signal: signal as i32 };
+        let request = InitRequest::Signal { pid: self.pid, signal: signal as i32 };
         init.send(&request.encode(), &[], |_| ())
             .await
             .map_err(|errno| Error::call(tried(), "sendmsg to the lab's init", errno))

@@ -7,7 +7,7 @@ use crate::kernel::clock::{self, ClockPair};
 use crate::kernel::packet_socket::{LARGEST_FRAME, PacketSocket};
 use crate::kernel::poller::Poller;
 use crate::lab::wire::closer::Closer;
-use crate::lab::wire::hold::Order;
+use crate::lab::wire::hold::ReleaseOrder;
 use crate::lab::wire::line::{End, Line};
 use crate::lab::wire::listener::Listener;
 use crate::lab::wire::port::{FLOOD, Port};
@@ -27,7 +27,7 @@ const PAUSE: Nanos = 2_000_000;
 const NO_HURRY: Nanos = 2 * PAUSE;
 
 /// A request, carried out between two rounds.
-pub(super) type Request = Box<dyn FnOnce(&mut Core) + Send>;
+pub(super) type EngineRequest = Box<dyn FnOnce(&mut Core) + Send>;
 
 /// All that the thread owns.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Core {
     }
 
     /// Works until somebody stops it or the kernel refuses to wait.
-    pub(super) fn run(mut self, requests: &Receiver<Request>) {
+    pub(super) fn run(mut self, requests: &Receiver<EngineRequest>) {
         let mut ready = Vec::new();
         while !self.stopped {
             if let Err(why) = self.wait(&mut ready) {
@@ -279,7 +279,7 @@ impl Core {
     }
 
     /// Ends holds, given as wire and hold, all at the same moment.
-    pub(super) fn release(&mut self, holds: &[(u64, u64)], order: &Order) {
+    pub(super) fn release(&mut self, holds: &[(u64, u64)], order: &ReleaseOrder) {
         let now = clock::monotonic();
         for (line, hold) in holds {
             if let Some(line) = self.lines.get_mut(line) {

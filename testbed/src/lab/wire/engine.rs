@@ -9,7 +9,7 @@ use crate::kernel::packet_socket::PacketSocket;
 use crate::kernel::poller::{Poller, Waker};
 use crate::kernel::scheduling::{self, Urgency};
 use crate::lab::wire::closer;
-use crate::lab::wire::core::{Core, Request};
+use crate::lab::wire::core::{Core, EngineRequest};
 use crate::lab::wire::listener::Listener;
 use crate::lab::wire::station::{Junction, Tap};
 use crate::lab::wire::tap::{Log, TapLimits};
@@ -131,7 +131,7 @@ pub(super) struct Handle(Arc<Postbox>);
 
 #[derive(Debug)]
 struct Postbox {
-    sender: Sender<Request>,
+    sender: Sender<EngineRequest>,
     waker: Waker,
 }
 
@@ -156,7 +156,7 @@ impl Handle {
 }
 
 impl Postbox {
-    fn tell(&self, request: Request) {
+    fn tell(&self, request: EngineRequest) {
         // If the thread is gone there is nothing to tell; whoever asks finds out by getting no answer.
         let _ = self.sender.send(request);
         self.waker.wake();

@@ -14,7 +14,7 @@ pub(super) type Select = Box<dyn Fn(&Packet) -> bool + Send>;
 
 /// In which order held frames go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
+pub enum ReleaseOrder {
     /// As they were caught.
     AsCaught,
     /// The last one caught first.
@@ -62,7 +62,7 @@ impl Hold {
     }
 
     /// Gives all frames back, in order, to leave as if they entered `now`.
-    pub(super) fn release(self, order: &Order, now: Nanos) -> Vec<Pending> {
+    pub(super) fn release(self, order: &ReleaseOrder, now: Nanos) -> Vec<Pending> {
         arrange(self.held, order)
             .into_iter()
             .map(|held| Pending { due: now + held.transit, ..held.pending })
@@ -70,12 +70,12 @@ impl Hold {
     }
 }
 
-fn arrange<T>(caught: Vec<T>, order: &Order) -> Vec<T> {
+fn arrange<T>(caught: Vec<T>, order: &ReleaseOrder) -> Vec<T> {
     let mut slots: Vec<Option<T>> = caught.into_iter().map(Some).collect();
     let numbers: Vec<usize> = match order {
-        Order::AsCaught => Vec::new(),
-        Order::Reversed => (0..slots.len()).rev().collect(),
-        Order::By(numbers) => numbers.clone(),
+        ReleaseOrder::AsCaught => Vec::new(),
+        ReleaseOrder::Reversed => (0..slots.len()).rev().collect(),
+        ReleaseOrder::By(numbers) => numbers.clone(),
     };
     let mut arranged: Vec<T> =
         numbers.into_iter().filter_map(|n| slots.get_mut(n).and_then(Option::take)).collect();
@@ -121,7 +121,7 @@ impl Held {
     ///
     /// # Errors
     /// The engine is gone.
-    pub fn release(self, order: Order) -> Result<(), WireError> {
+    pub fn release(self, order: ReleaseOrder) -> Result<(), WireError> {
         Self::release_together(vec![self], order)
     }
 
@@ -129,7 +129,7 @@ impl Held {
     ///
     /// # Errors
     /// The engine is gone.
-    pub fn release_together(holds: Vec<Self>, order: Order) -> Result<(), WireError> {
+    pub fn release_together(holds: Vec<Self>, order: ReleaseOrder) -> Result<(), WireError> {
         let places: Vec<Place> = holds.into_iter().filter_map(|mut held| held.place.take()).collect();
         let Some(engine) = places.first().map(|place| place.engine.clone()) else { return Ok(()) };
         let which: Vec<(u64, u64)> = places.iter().map(|place| (place.line, place.hold)).collect();
@@ -140,7 +140,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if let Some(Place { engine, line, hold }) = self.place.take() {
-            engine.tell(move |core| core.release(&[(line, hold)], &Order::AsCaught));
+            engine.tell(move |core| core.release(&[(line, hold)], &ReleaseOrder::AsCaught));
         }
     }
 }
@@ -180,9 +180,9 @@ impl Watcher {
 
 /// A frame that is watched for.
 #[derive(Debug)]
-pub struct Sighting(oneshot::Receiver<Nanos>);
+pub struct FrameSighting(oneshot::Receiver<Nanos>);
 
-impl Sighting {
+impl FrameSighting {
     pub(super) fn new(receiver: oneshot::Receiver<Nanos>) -> Self {
         Self(receiver)
     }
@@ -203,9 +203,9 @@ mod tests {
     #[test]
     fn frames_are_arranged_as_asked_and_none_is_forgotten() {
         let arranged = |order| arrange(vec!['a', 'b', 'c'], &order);
-        assert_eq!(arranged(Order::AsCaught), ['a', 'b', 'c']);
-        assert_eq!(arranged(Order::Reversed), ['c', 'b', 'a']);
-        assert_eq!(arranged(Order::By(vec![1])), ['b', 'a', 'c']);
-        assert_eq!(arranged(Order::By(vec![2, 2, 7, 0])), ['c', 'a', 'b']);
+        assert_eq!(arranged(ReleaseOrder::AsCaught), ['a', 'b', 'c']);
+        assert_eq!(arranged(ReleaseOrder::Reversed), ['c', 'b', 'a']);
+        assert_eq!(arranged(ReleaseOrder::By(vec![1])), ['b', 'a', 'c']);
+        assert_eq!(arranged(ReleaseOrder::By(vec![2, 2, 7, 0])), ['c', 'a', 'b']);
     }
 }

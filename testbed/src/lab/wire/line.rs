@@ -4,7 +4,7 @@ use std::io;
 
 use crate::kernel::packet_socket::{OFFLOAD_HEADER, Offload, PacketSocket, Received};
 use crate::lab::wire::channel::{Admission, Channel};
-use crate::lab::wire::hold::{Hold, Order, Watcher};
+use crate::lab::wire::hold::{Hold, ReleaseOrder, Watcher};
 use crate::lab::wire::queue::{Pending, Queue};
 use crate::lab::wire::tap::{Log, RecordId};
 use crate::model::conditions::LinkConditions;
@@ -192,7 +192,7 @@ impl Line {
     }
 
     /// Lets the frames of a hold go on; `now` is when they enter.
-    pub(super) fn release(&mut self, hold: u64, order: &Order, now: Nanos, queue: &mut Queue) {
+    pub(super) fn release(&mut self, hold: u64, order: &ReleaseOrder, now: Nanos, queue: &mut Queue) {
         let Some(at) = self.holds.iter().position(|h| h.id == hold) else { return };
         for pending in self.holds.remove(at).release(order, now) {
             self.log.postponed(pending.record, pending.due);

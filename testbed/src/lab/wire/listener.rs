@@ -1,7 +1,7 @@
 //! A link without a wire as the engine keeps it: a socket that only looks, and a log.
 
 use crate::kernel::clock::ClockPair;
-use crate::kernel::packet_socket::{PacketSocket, Received, Way};
+use crate::kernel::packet_socket::{FrameDirection, PacketSocket, Received};
 use crate::lab::wire::core::Left;
 use crate::lab::wire::port::{FLOOD, Port};
 use crate::lab::wire::tap::{Log, Tapped};
@@ -53,11 +53,11 @@ impl Listener {
         self.log.note(frame, &buffer[..received.kept]);
     }
 
-    fn direction(&self, way: Way) -> Direction {
+    fn direction(&self, way: FrameDirection) -> Direction {
         match (way, self.inward) {
-            (Way::In, inward) => inward,
-            (Way::Out, Direction::Up) => Direction::Down,
-            (Way::Out, Direction::Down) => Direction::Up,
+            (FrameDirection::In, inward) => inward,
+            (FrameDirection::Out, Direction::Up) => Direction::Down,
+            (FrameDirection::Out, Direction::Down) => Direction::Up,
         }
     }
 }

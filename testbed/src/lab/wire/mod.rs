@@ -6,7 +6,7 @@
 //!
 //! **One thread carries for all wires of a process** ([`WireEngine`]), as urgent as the kernel allows. It owns all
 //! state, so nothing is locked and nobody it could wait for is less urgent than itself; whoever wants something sends it a
-//! closure and waits for the answer, some ten microseconds. [`Wire`], [`Tap`], [`Held`] and [`Sighting`] are the
+//! closure and waits for the answer, some ten microseconds. [`Wire`], [`Tap`], [`Held`] and [`FrameSighting`] are the
 //! handles for that.
 //!
 //! **Time.** A frame's delay counts from when the kernel received it, not from when the thread got round to it, so
@@ -31,7 +31,7 @@ mod syn_order;
 mod tap;
 
 pub use self::engine::{TapSpec, WireEngine, WireError, WireSpec};
-pub use self::hold::{Held, Order, Sighting};
+pub use self::hold::{FrameSighting, Held, ReleaseOrder};
 pub use self::line::Ends;
 pub use self::station::{Junction, Stations, Tap, Wire};
 pub use self::syn_order::{PunchingSide, SynOrder, SynsHeld};

@@ -9,7 +9,7 @@ use crate::kernel::clock;
 use crate::lab::wire::channel::Channel;
 use crate::lab::wire::core::Core;
 use crate::lab::wire::engine::{Handle, WireError, WireSpec};
-use crate::lab::wire::hold::{Held, Hold, Sighting, Watcher};
+use crate::lab::wire::hold::{FrameSighting, Held, Hold, Watcher};
 use crate::lab::wire::line::{Ends, Line};
 use crate::lab::wire::tap::{Log, TapLimits, Tapped};
 use crate::model::conditions::LinkConditions;
@@ -224,14 +224,14 @@ impl Wire {
         &self,
         direction: Direction,
         select: impl Fn(&Packet) -> bool + Send + 'static,
-    ) -> Result<Sighting, WireError> {
+    ) -> Result<FrameSighting, WireError> {
         let (tell, told) = oneshot::channel();
         let watcher = Watcher::new(direction, Box::new(select), tell);
         self.station.with_line(move |line| {
             line.watchers.retain(Watcher::is_awaited);
             line.watchers.push(watcher);
         })?;
-        Ok(Sighting::new(told))
+        Ok(FrameSighting::new(told))
     }
 }
 

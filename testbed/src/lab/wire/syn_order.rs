@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lab::wire::{Held, Order, Sighting, Wire, WireError};
+use crate::lab::wire::{FrameSighting, Held, ReleaseOrder, Wire, WireError};
 use crate::model::evidence::Direction;
 use crate::model::packet::Packet;
 
@@ -40,7 +40,7 @@ pub struct SynsHeld {
 struct Side {
     held: Held,
     /// When its SYN arrives at the other side.
-    arrival: Sighting,
+    arrival: FrameSighting,
 }
 
 impl SynsHeld {
@@ -63,12 +63,12 @@ impl SynsHeld {
             SynOrder::AFirst => (self.a, self.b),
             SynOrder::BFirst => (self.b, self.a),
             SynOrder::Crossing => {
-                return Held::release_together(vec![self.a.held, self.b.held], Order::AsCaught);
+                return Held::release_together(vec![self.a.held, self.b.held], ReleaseOrder::AsCaught);
             }
         };
-        first.held.release(Order::AsCaught)?;
+        first.held.release(ReleaseOrder::AsCaught)?;
         first.arrival.delivered().await?;
-        second.held.release(Order::AsCaught)
+        second.held.release(ReleaseOrder::AsCaught)
     }
 
     /// Waits until each side's SYN is held. Bound it in time, as [`Self::play`].

@@ -8,7 +8,7 @@ use serde_spanned::Spanned;
 use crate::model::axis_value;
 use crate::model::outcome::Expectation;
 use crate::model::problem::Checker;
-use crate::model::suite::{AxisKey, Recorded};
+use crate::model::suite::{AxisKey, RecordedExpectation};
 use crate::model::topology::Topology;
 
 #[derive(Deserialize)]
@@ -28,11 +28,15 @@ enum ValuesDoc {
 }
 
 /// All of them; problems are noted.
-pub(super) fn read(checker: &mut Checker<'_>, docs: &[ExpectDoc], topology: &Topology) -> Vec<Recorded> {
+pub(super) fn read(
+    checker: &mut Checker<'_>,
+    docs: &[ExpectDoc],
+    topology: &Topology,
+) -> Vec<RecordedExpectation> {
     docs.iter().filter_map(|doc| one(checker, doc, topology)).collect()
 }
 
-fn one(checker: &mut Checker<'_>, doc: &ExpectDoc, topology: &Topology) -> Option<Recorded> {
+fn one(checker: &mut Checker<'_>, doc: &ExpectDoc, topology: &Topology) -> Option<RecordedExpectation> {
     let probability = *doc.probability.get_ref();
     let range = (0.0..=1.0).contains(&probability).then_some(probability);
     let refuse = || format!("a probability is a number from 0 to 1, not {probability}");
@@ -47,5 +51,5 @@ fn one(checker: &mut Checker<'_>, doc: &ExpectDoc, topology: &Topology) -> Optio
         Some((checker.keep(key.span(), found)?, values))
     });
     let cells: Vec<(AxisKey, Vec<String>)> = cells.collect::<Option<_>>()?;
-    Some(Recorded { cells, expected: Expectation { probability, because: doc.because.clone() } })
+    Some(RecordedExpectation { cells, expected: Expectation { probability, because: doc.because.clone() } })
 }

@@ -5,7 +5,7 @@ use serde_spanned::Spanned;
 use toml::Value;
 
 use crate::model::problem::Checker;
-use crate::model::suite::{Claim, Program};
+use crate::model::suite::{Program, ResultFormat};
 use crate::model::template;
 
 #[derive(Deserialize)]
@@ -28,7 +28,7 @@ pub fn own_puncher() -> Program {
              --budget-syns {budget_syns} --deadline {deadline} --seed {seed} --key-file {key_file} \
              --start-delay {start_delay} --low-ports {low_ports}",
         ),
-        claim: Claim::Json,
+        claim: ResultFormat::Json,
     }
 }
 
@@ -36,7 +36,7 @@ pub fn own_puncher() -> Program {
 pub(super) fn read(checker: &mut Checker<'_>, doc: &ProgramDoc) -> Option<Program> {
     let rendezvous = doc.rendezvous.as_ref().map(|command| command_template(checker, "rendezvous", command));
     let peer = command_template(checker, "peer", &doc.peer);
-    let claim = doc.judge.as_ref().map_or(Some(Claim::Json), |judge| claim(checker, judge));
+    let claim = doc.judge.as_ref().map_or(Some(ResultFormat::Json), |judge| claim(checker, judge));
     Some(Program { rendezvous, peer, claim: claim? })
 }
 
@@ -54,12 +54,12 @@ fn command_template(
     command.get_ref().iter().map(|argument| argument.get_ref().clone()).collect()
 }
 
-fn claim(checker: &mut Checker<'_>, judge: &Spanned<Value>) -> Option<Claim> {
+fn claim(checker: &mut Checker<'_>, judge: &Spanned<Value>) -> Option<ResultFormat> {
     match judge.get_ref() {
-        Value::String(form) if form == "json" => return Some(Claim::Json),
-        Value::String(form) if form == "exit" => return Some(Claim::Exit),
+        Value::String(form) if form == "json" => return Some(ResultFormat::Json),
+        Value::String(form) if form == "exit" => return Some(ResultFormat::Exit),
         Value::Table(table) if table.len() == 1 => match table.get("stdout") {
-            Some(Value::String(text)) if !text.is_empty() => return Some(Claim::Stdout(text.clone())),
+            Some(Value::String(text)) if !text.is_empty() => return Some(ResultFormat::Stdout(text.clone())),
             _ => (),
         },
         _ => (),

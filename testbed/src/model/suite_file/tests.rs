@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded;
-use crate::model::suite::Claim;
+use crate::model::suite::ResultFormat;
 use crate::model::theory::METHODS;
 
 const GOOD: &str = r#"name = "t"
@@ -32,7 +32,7 @@ fn parse_with(text: &str, nats: &[&str], methods: &[&str]) -> Result<Suite, Prob
         Some(found) => Ok((found.file.to_owned(), found.text.to_owned())),
         None => Err(format!("unknown topology \"{name}\"")),
     };
-    parse("t.toml", text, &Known { nats, methods, topology: &topology })
+    parse("t.toml", text, &KnownNames { nats, methods, topology: &topology })
 }
 
 #[test]
@@ -147,9 +147,9 @@ fn a_foreign_program_has_its_own_methods_and_a_checked_command() {
     };
     let suite = program(r#"["./p", "{peer_ip}"]"#, r#""exit""#).expect("a good program");
     let exit = &suite.parts[0].program;
-    assert_eq!((&exit.rendezvous, &exit.claim), (&None, &Claim::Exit));
+    assert_eq!((&exit.rendezvous, &exit.claim), (&None, &ResultFormat::Exit));
     let suite = program(r#"["./p"]"#, r#"{ stdout = "connected" }"#).expect("a good program");
-    assert_eq!(suite.parts[0].program.claim, Claim::Stdout("connected".to_owned()));
+    assert_eq!(suite.parts[0].program.claim, ResultFormat::Stdout("connected".to_owned()));
     for (peer, judge, expected) in [
         ("[]", "\"json\"", "t.toml:16: the command \"peer\" is empty"),
         (

@@ -12,17 +12,17 @@ use minijinja::Environment;
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
+use crate::judge::verdict::percent;
 use crate::report::artefacts::CAPTURE;
+use crate::report::escape::harmless;
 use crate::report::html::ladders::Drawn;
 use crate::report::html::sweep::Sweep;
 use crate::report::kept::is_inside;
-use crate::report::plain::harmless;
 use crate::report::results::{
     EndingDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc, Results, Totals,
     TrialDoc, VerdictDoc,
 };
 use crate::report::table::{Table, tables};
-use crate::run::verdict::percent;
 
 /// Trials that a cell lists at most; the rest are in `results.json`.
 const LISTED: usize = 50;

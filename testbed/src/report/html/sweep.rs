@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::model::quantity;
+use crate::report::escape::harmless;
 use crate::report::html::chart::{self, Point};
-use crate::report::plain::harmless;
 use crate::report::results::{PunchCell, Results};
 use crate::report::table::parts;
 

@@ -8,7 +8,7 @@ use crate::model::event::Artefacts;
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::report::ladder::journey::{Journey, undirected};
 use crate::report::ladder::tracking;
-use crate::report::ladder::{ENDS, End, Lane, Leg, Mark, Step, Tone, What, is_server, millis, state};
+use crate::report::ladder::{ENDS, Lane, Leg, LegEnd, Mark, Step, Tone, What, is_server, millis, state};
 
 /// How many of a kind are told one by one.
 const FEW: usize = 3;
@@ -33,7 +33,7 @@ struct Told {
 /// What makes steps alike.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Key {
-    Packet(Vec<usize>, Tone, String, End),
+    Packet(Vec<usize>, Tone, String, LegEnd),
     Talk(usize, Ipv4Addr),
     State(usize, &'static str, String),
 }

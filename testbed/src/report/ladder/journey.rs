@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use crate::model::event::Artefacts;
 use crate::model::evidence::{Direction, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
-use crate::report::ladder::{ENDS, End, Tone, is_server};
+use crate::report::ladder::{ENDS, LegEnd, Tone, is_server};
 
 /// How much earlier than a link let go of a packet the next may have seen it: their clocks are read in different places.
 const SLACK: Nanos = 2_000_000;
@@ -96,15 +96,15 @@ impl Journey {
     }
 
     /// How it ended.
-    pub(super) fn end(&self) -> End {
+    pub(super) fn end(&self) -> LegEnd {
         let last = self.hops.last();
         let at_home =
             last.is_some_and(|hop| ENDS.contains(&hop.to.as_str()) || is_server(*hop.tuple.destination.ip()));
         match self.fate {
-            Fate::Lost => End::Lost,
-            Fate::InFlight => End::InFlight,
-            Fate::Delivered | Fate::Duplicated if at_home => End::Arrived,
-            Fate::Delivered | Fate::Duplicated => End::Dropped,
+            Fate::Lost => LegEnd::Lost,
+            Fate::InFlight => LegEnd::InFlight,
+            Fate::Delivered | Fate::Duplicated if at_home => LegEnd::Arrived,
+            Fate::Delivered | Fate::Duplicated => LegEnd::Dropped,
         }
     }
 

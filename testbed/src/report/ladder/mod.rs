@@ -94,7 +94,7 @@ pub enum What {
         /// The links that it crossed.
         legs: Vec<Leg>,
         /// How it ended.
-        end: End,
+        end: LegEnd,
     },
     /// A whole exchange with the rendezvous server.
     Talk {
@@ -147,7 +147,7 @@ pub enum Tone {
 /// How a packet's way ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum End {
+pub enum LegEnd {
     /// It came to the host that it was meant for.
     Arrived,
     /// The last node did not let it pass.
@@ -172,7 +172,7 @@ impl Ladder {
             title: title.to_owned(),
             judgement: kept.judgement.clone(),
             theory: theory.map(|e| {
-                format!("theory expects {}: {}", crate::run::verdict::percent(e.probability), e.because)
+                format!("theory expects {}: {}", crate::judge::verdict::percent(e.probability), e.because)
             }),
             elsewhere: plain.elsewhere,
             steps: fold(plain),

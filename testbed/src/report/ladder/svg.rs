@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use crate::report::ladder::{End, Ladder, Leg, Mark, Step, Tone, What};
-use crate::report::plain::harmless;
+use crate::report::escape::harmless;
+use crate::report::ladder::{Ladder, Leg, LegEnd, Mark, Step, Tone, What};
 
 /// Places in units of the picture, which is as wide as its lanes need.
 const LEFT: f64 = 86.0;
@@ -68,14 +68,14 @@ fn draw(out: &mut String, step: &Step, y: f64) {
     }
 }
 
-fn packet(out: &mut String, step: &Step, (tone, text): (Tone, &str), legs: &[Leg], end: End, y: f64) {
+fn packet(out: &mut String, step: &Step, (tone, text): (Tone, &str), legs: &[Leg], end: LegEnd, y: f64) {
     let class = class(tone);
     let mut ports = "";
     for (number, leg) in legs.iter().enumerate() {
         let (from, to) = (lane_x(leg.from), lane_x(leg.to));
         let last = number + 1 == legs.len();
         let stop =
-            if last && matches!(end, End::Lost | End::InFlight) { f64::midpoint(from, to) } else { to };
+            if last && matches!(end, LegEnd::Lost | LegEnd::InFlight) { f64::midpoint(from, to) } else { to };
         let _ = write!(out, r#"<line class="{class}" x1="{from}" y1="{y}" x2="{stop}" y2="{y}"/>"#);
         if number > 0 && ports != leg.ports {
             let _ = write!(out, r#"<circle class="{class} dot" cx="{from}" cy="{y}" r="4"/>"#);
@@ -95,7 +95,7 @@ fn packet(out: &mut String, step: &Step, (tone, text): (Tone, &str), legs: &[Leg
             finish(out, (from, stop), end, &class, y);
         }
     }
-    if let (End::Arrived, Some(until), Some(leg)) = (end, step.until_ms, legs.last()) {
+    if let (LegEnd::Arrived, Some(until), Some(leg)) = (end, step.until_ms, legs.last()) {
         let (x, anchor) = if leg.from < leg.to { (8.0, "start") } else { (-8.0, "end") };
         let x = lane_x(leg.to) + x;
         // Left of the first lane stands the time of the step itself.
@@ -109,16 +109,16 @@ fn packet(out: &mut String, step: &Step, (tone, text): (Tone, &str), legs: &[Leg
     }
 }
 
-fn finish(out: &mut String, (from, stop): (f64, f64), end: End, class: &str, y: f64) {
+fn finish(out: &mut String, (from, stop): (f64, f64), end: LegEnd, class: &str, y: f64) {
     let side = if from < stop { -1.0 } else { 1.0 };
     let _ = match end {
-        End::Arrived => {
+        LegEnd::Arrived => {
             write!(out, r#"<path class="{class} head" d="M {stop} {y} l {} -4 l 0 8 z"/>"#, side * 8.0)
         }
-        End::Dropped | End::Lost => {
+        LegEnd::Dropped | LegEnd::Lost => {
             write!(out, r#"<path class="cross" d="M {} {} l 10 10 m 0 -10 l -10 10"/>"#, stop - 5.0, y - 5.0)
         }
-        End::InFlight => write!(out, r#"<text x="{}" y="{}">…</text>"#, stop + 2.0, y + 4.0),
+        LegEnd::InFlight => write!(out, r#"<text x="{}" y="{}">…</text>"#, stop + 2.0, y + 4.0),
     };
 }
 

@@ -2,11 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use super::{End, Ladder, What, svg, text};
+use super::{Ladder, LegEnd, What, svg, text};
+use crate::judge::staged::{Draw, Scene};
+use crate::judge::timeline::Role::{A, B};
 use crate::model::event::{Artefacts, LinkRecord};
-use crate::report::plain::HOSTILE;
-use crate::run::scene::{Draw, Scene};
-use crate::run::story::Who::{A, B};
+use crate::report::escape::HOSTILE;
 
 fn kept(scene: Scene) -> Artefacts {
     let link = |lower: &str, upper: &str| LinkRecord { lower: lower.to_owned(), upper: upper.to_owned() };
@@ -60,7 +60,7 @@ fn hundreds_of_alike_packets_are_one_line() {
     assert!(ladder.steps.len() < 10, "{}", ladder.steps.len());
     let folded = ladder.steps.iter().find(|step| step.count > 1).expect("a fold");
     assert_eq!(folded.count, 497);
-    assert!(matches!(&folded.what, What::Packet { end: End::Dropped, .. }), "{folded:?}");
+    assert!(matches!(&folded.what, What::Packet { end: LegEnd::Dropped, .. }), "{folded:?}");
     assert!(drawn(&ladder, 100).contains("497 × SYN"));
 }
 

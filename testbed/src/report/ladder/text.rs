@@ -7,8 +7,8 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::report::ladder::{End, Ladder, Leg, Step, Tone, What};
-use crate::report::plain::harmless;
+use crate::report::escape::harmless;
+use crate::report::ladder::{Ladder, Leg, LegEnd, Step, Tone, What};
 
 /// Columns where nobody says how many there are.
 pub const USUAL_WIDTH: usize = 100;
@@ -104,14 +104,14 @@ impl Layout {
         Ok(())
     }
 
-    fn packet(&self, row: &mut [Glyph], step: &Step, (tone, text): (Tone, &str), legs: &[Leg], end: End) {
+    fn packet(&self, row: &mut [Glyph], step: &Step, (tone, text): (Tone, &str), legs: &[Leg], end: LegEnd) {
         let style = tone_style(tone);
         let mut waiting = vec![times(step, text)];
         let mut ports = "";
         for (number, leg) in legs.iter().enumerate() {
             let (from, to) = (self.lanes[leg.from], self.lanes[leg.to]);
             let last = number + 1 == legs.len();
-            let broken = last && matches!(end, End::Lost | End::InFlight);
+            let broken = last && matches!(end, LegEnd::Lost | LegEnd::InFlight);
             let stop = if broken { from.midpoint(to) } else { to };
             for cell in &mut row[from.min(stop) + 1..from.max(stop)] {
                 *cell = ('─', style);
@@ -132,7 +132,7 @@ impl Layout {
                 finish(row, (from, stop), end, style);
             }
         }
-        if let (End::Arrived, Some(until)) = (end, step.until_ms) {
+        if let (LegEnd::Arrived, Some(until)) = (end, step.until_ms) {
             let time = format!("{until:.3}");
             put(row, self.width.saturating_sub(time.chars().count()), &time, DIM);
         }
@@ -182,13 +182,13 @@ fn label(row: &mut [Glyph], (from, to): (usize, usize), waiting: &mut Vec<String
     }
 }
 
-fn finish(row: &mut [Glyph], (from, stop): (usize, usize), end: End, style: Style) {
+fn finish(row: &mut [Glyph], (from, stop): (usize, usize), end: LegEnd, style: Style) {
     let before = if from < stop { stop - 1 } else { stop + 1 };
     match end {
-        End::Arrived => row[before] = (if from < stop { '►' } else { '◄' }, style),
-        End::Dropped => row[stop] = ('✗', tone_style(Tone::Reset)),
-        End::Lost => row[stop] = ('✗', tone_style(Tone::Reset)),
-        End::InFlight => row[stop] = ('…', style),
+        LegEnd::Arrived => row[before] = (if from < stop { '►' } else { '◄' }, style),
+        LegEnd::Dropped => row[stop] = ('✗', tone_style(Tone::Reset)),
+        LegEnd::Lost => row[stop] = ('✗', tone_style(Tone::Reset)),
+        LegEnd::InFlight => row[stop] = ('…', style),
     }
 }
 
@@ -236,10 +236,10 @@ fn in_words(ladder: &Ladder, step: &Step, width: usize, out: &mut impl Write) ->
             let mut ports: Vec<&str> = legs.iter().map(|leg| leg.ports.as_str()).collect();
             ports.dedup();
             let end = match end {
-                End::Arrived => "",
-                End::Dropped => ", dropped",
-                End::Lost => ", lost",
-                End::InFlight => ", still on its way",
+                LegEnd::Arrived => "",
+                LegEnd::Dropped => ", dropped",
+                LegEnd::Lost => ", lost",
+                LegEnd::InFlight => ", still on its way",
             };
             format!("{way}: {} {}{end}", times(step, text), ports.join(", then "))
         }

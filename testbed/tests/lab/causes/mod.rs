@@ -20,9 +20,9 @@ use testbed::model::embedded;
 use testbed::model::event::{Artefacts, Ending, Event};
 use testbed::model::outcome::{Outcome, Trial};
 use testbed::model::suite::Suite;
-use testbed::model::suite_file::{self, Known};
+use testbed::model::suite_file::{self, KnownNames};
 use testbed::model::theory::METHODS;
-use testbed::run::{Cancel, Keep, Request, run};
+use testbed::run::{Cancel, Keep, RunRequest, run};
 
 use super::lab_is_possible;
 use super::run::{puncher, request};
@@ -83,7 +83,7 @@ pub(crate) fn suite(nats: [&str; 2], trials: u32, rest: &str) -> (Suite, Catalog
         let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
         Ok((found.file.to_owned(), found.text.to_owned()))
     };
-    let known = Known { nats: &names, methods: METHODS, topology: &topology };
+    let known = KnownNames { nats: &names, methods: METHODS, topology: &topology };
     let suite = suite_file::parse("one.toml", &text, &known).unwrap_or_else(|p| panic!("{p:?}\n{text}"));
     (suite, catalogue)
 }
@@ -111,7 +111,7 @@ fn all_trials(suite: Suite, catalogue: Catalogue) -> Vec<Kept> {
     let keys = tempfile::tempdir().expect("a folder");
     let cells = suite.cells();
     let request =
-        Request { cells, catalogue, jobs: 4, keep: Keep::All, ..request(suite, puncher(), keys.path()) };
+        RunRequest { cells, catalogue, jobs: 4, keep: Keep::All, ..request(suite, puncher(), keys.path()) };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
     let (mut kept, mut artefacts, mut note) = (Vec::new(), Vec::new(), String::new());

@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+use testbed::judge::judgement::{Case, Judgement, Rendezvous, judge};
+use testbed::judge::oracle::Declared;
+use testbed::judge::program_output::Claim;
+use testbed::judge::timeline::Vantage;
 use testbed::kernel::clock::monotonic;
 use testbed::kernel::process::{Command, Process};
 use testbed::lab::nat_rules::{NatSite, render};
@@ -16,10 +20,6 @@ use testbed::model::outcome::Outcome;
 use testbed::model::packet::Packet;
 use testbed::model::topology::{NodeName, Topology};
 use testbed::model::topology_file;
-use testbed::run::account::Said;
-use testbed::run::judge::{Case, Judgement, Rendezvous, judge};
-use testbed::run::oracle::Declared;
-use testbed::run::story::Vantage;
 use tokio::time::{sleep, timeout};
 
 use super::{ATTEMPTS, repeats, was_too_slow};
@@ -89,15 +89,15 @@ fn judged(lab: &Lab, evidence: &Evidence, declared: &Behavior) -> Judgement {
     let vantage = |own: &str, other: &str| {
         Vantage::of(&pair(), lab.plan(), &Default::default(), [&node(own), &node(other)]).expect("a way up")
     };
-    let said = Said::Failure("gave up".to_owned());
+    let said = Claim::Failure("gave up".to_owned());
     let declared = [*declared];
     judge(&Case {
         evidence,
         a: &vantage("peer-a", "peer-b"),
         b: &vantage("peer-b", "peer-a"),
         declared: Declared { a: &declared, b: &declared, common: &[] },
-        said_a: &said,
-        said_b: &said,
+        claim_a: &said,
+        claim_b: &said,
         rendezvous: Rendezvous::NotNeeded,
         method: "act",
         lateness: LATENESS,

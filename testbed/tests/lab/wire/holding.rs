@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use testbed::kernel::namespace::Namespace;
 use testbed::kernel::sysctl::Sysctl;
-use testbed::lab::wire::{Held, Order, PunchingSide, SynOrder, SynsHeld, Wire, WireEngine, WireError};
+use testbed::lab::wire::{Held, PunchingSide, ReleaseOrder, SynOrder, SynsHeld, Wire, WireEngine, WireError};
 use testbed::model::conditions::{Conditions, LinkConditions};
 use testbed::model::evidence::{Direction, Fate, Frame};
 use testbed::model::packet::{Packet, PacketKind};
@@ -53,9 +53,9 @@ fn held_frames_go_on_in_the_order_asked_for() {
     }
     let engine = WireEngine::start().expect("an engine");
     let orders = [
-        (Order::AsCaught, [0, 1, 2, 3]),
-        (Order::Reversed, [3, 2, 1, 0]),
-        (Order::By(vec![2, 0]), [2, 0, 1, 3]),
+        (ReleaseOrder::AsCaught, [0, 1, 2, 3]),
+        (ReleaseOrder::Reversed, [3, 2, 1, 0]),
+        (ReleaseOrder::By(vec![2, 0]), [2, 0, 1, 3]),
     ];
     for (order, expected) in orders {
         let FourHeld { cable: _cable, held, lower, upper } = FourHeld::new(&engine);
@@ -72,7 +72,7 @@ fn a_held_frame_is_in_flight_and_takes_its_delay_once_released() {
     }
     let engine = WireEngine::start().expect("an engine");
     let FourHeld { cable, held, lower, upper } = FourHeld::new(&engine);
-    held.release(Order::AsCaught).expect("the engine lives");
+    held.release(ReleaseOrder::AsCaught).expect("the engine lives");
     lower.send(&9_u32.to_be_bytes()).expect("a way out");
     receive_until(&upper, 9);
     let tapped = cable.take();

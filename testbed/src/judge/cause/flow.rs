@@ -1,0 +1,281 @@
+//! A flow in which both sides aimed at each other's very endpoint: what came between.
+
+use std::collections::BTreeSet;
+
+use crate::judge::cause::tracking::{Ended, Ending, READ_LATER};
+use crate::judge::cause::{Diagnosis, Inquiry, sentence};
+use crate::judge::oracle::{Admission, Answer, SynFate};
+use crate::judge::timeline::{Flow, IcmpErrorTrace, Role, SegmentTrace};
+use crate::model::evidence::{Fate, Frame, Nanos};
+use crate::model::outcome::Cause;
+use crate::model::packet::{Packet, TcpFlags};
+
+impl Inquiry<'_> {
+    /// Why the flow that came nearest to a connection is none.
+    pub(super) fn right_flow(&self) -> Option<Diagnosis> {
+        let aimed = |flow: &&Flow| Role::BOTH.iter().all(|role| flow.syns(*role).next().is_some());
+        self.timeline.flows.iter().filter(aimed).find_map(|flow| self.of_flow(flow))
+    }
+
+    fn of_flow(&self, flow: &Flow) -> Option<Diagnosis> {
+        let fates: Vec<&SynFate> = self.oracle.syns.iter().filter(|s| is_of(flow, s)).collect();
+        refused_after_syn(&fates)
+            .or_else(|| self.gone(flow, &fates))
+            .or_else(|| self.first_trouble(flow, &fates))
+            .or_else(|| self.not_let_in(flow))
+            .or_else(|| too_late(flow, &fates))
+            .or_else(|| self.silent_host(flow))
+    }
+
+    /// What went wrong first: a loss, a reset, or an ICMP error.
+    fn first_trouble(&self, flow: &Flow, fates: &[&SynFate]) -> Option<Diagnosis> {
+        let lost = self.first_lost(flow).map(|(at, frame, what)| (at, lost_frame(frame, &what)));
+        let reset = first_reset(flow).map(|reset| (reset.sent, self.of_reset(flow, fates, reset)));
+        let troubles = [lost, reset, self.of_icmp(flow, fates)].into_iter().flatten();
+        troubles.min_by_key(|(at, _)| *at).map(|(_, found)| found)
+    }
+
+    /// A SYN was aimed at a mapping that had been opened for it and was gone.
+    fn gone(&self, flow: &Flow, fates: &[&SynFate]) -> Option<Diagnosis> {
+        let missed = |s: &&&SynFate| s.answer == Answer::Silence || s.admission == Admission::Destroyed;
+        fates.iter().filter(missed).find_map(|syn| {
+            let nats = &self.vantage(syn.from.other()).nats;
+            let before = |e: &&Ended| nats.contains(&e.node) && e.at <= syn.sent + READ_LATER;
+            let mut ended = self.endings.iter().filter(|e| e.is_of(flow)).filter(before);
+            let ended = ended.find(|e| self.explains(flow, syn, e))?;
+            let cause = match ended.why {
+                Ending::Expired => Cause::MappingExpired,
+                Ending::Flushed => Cause::NatRebooted,
+                Ending::Reset | Ending::Closed => Cause::MappingDestroyed,
+            };
+            let found = Diagnosis::new(cause, format!("{}; {}", sentence(syn), ended.sentence()));
+            let found = found.mark(syn.frame, "came when the mapping was gone");
+            Some(match ended.last_frame {
+                Some(frame) => found.mark(frame, "the last packet before the mapping ended"),
+                None => found,
+            })
+        })
+    }
+
+    /// Whether the end of a mapping is why a SYN found none. A reset that ended the socket as well is the cause itself,
+    /// and not what it did to the mapping.
+    fn explains(&self, flow: &Flow, syn: &SynFate, ended: &Ended) -> bool {
+        match ended.why {
+            Ending::Expired | Ending::Flushed => true,
+            Ending::Closed => false,
+            Ending::Reset => self.outlived_reset(flow, syn.from.other()),
+        }
+    }
+
+    /// Whether a side's socket outlived a reset: it never came to the host, or the same SYN was sent again.
+    fn outlived_reset(&self, flow: &Flow, role: Role) -> bool {
+        let resets = flow.segments.iter().filter(|s| s.from == role.other() && s.is_reset());
+        let Some(reset) = resets.filter(|s| s.arrived.is_some()).min_by_key(|s| s.sent) else { return false };
+        let inside = self.inside(role);
+        let stopped = inside.watched && reset.packet.tcp().is_some_and(|segment| !inside.got(segment));
+        let number = |s: &SegmentTrace| s.packet.tcp().map(|t| t.sequence);
+        let earlier: Vec<_> = flow.syns(role).filter(|s| s.sent < reset.sent).map(number).collect();
+        let mut later = flow.syns(role).filter(|s| Some(s.sent) > reset.arrived);
+        let repeated = later.any(|s| earlier.contains(&number(s)));
+        stopped || repeated
+    }
+
+    /// The first frame of the flow's handshake that a link lost, or still had at the end.
+    fn first_lost(&self, flow: &Flow) -> Option<(Nanos, usize, String)> {
+        let (index, frame, packet) = self.lost(flow).min_by_key(|(_, frame, _)| frame.entered)?;
+        let flags = packet.tcp()?.flags;
+        let what = match frame.fate {
+            Fate::Lost => format!("the link lost the {flags} {}", packet.tuple()),
+            _ => format!("the {flags} {} was still on the link at the end", packet.tuple()),
+        };
+        Some((frame.entered, index, what))
+    }
+
+    /// The frames of the flow, but for its end, that a link lost or still had at the end.
+    fn lost(&self, flow: &Flow) -> impl Iterator<Item = (usize, &Frame, Packet)> {
+        let numbers: BTreeSet<u32> =
+            flow.segments.iter().filter_map(|s| s.packet.tcp().map(|t| t.sequence)).collect();
+        let lost = |frame: &Frame| matches!(frame.fate, Fate::Lost | Fate::InFlight);
+        let frames = self.evidence.frames.iter().enumerate().filter(move |(_, frame)| lost(frame));
+        let packets = frames.filter_map(|(index, frame)| Some((index, frame, Packet::of(frame)?)));
+        packets.filter(move |(_, _, packet)| {
+            let ends = |flags: TcpFlags| flags.contains(TcpFlags::FIN) || flags.contains(TcpFlags::RST);
+            packet.tcp().is_some_and(|s| numbers.contains(&s.sequence) && !ends(s.flags))
+        })
+    }
+
+    /// Whether this SYN was answered, and each of the answers lost by a link.
+    pub(super) fn lost_every_answer(&self, flow: &Flow, syn: &SynFate) -> bool {
+        let mut answers = flow.segments.iter().filter(|s| s.from != syn.from && s.is_syn_ack());
+        let lost: Vec<_> =
+            self.lost(flow).map(|(.., packet)| packet.tcp().map(|s| (s.sequence, s.flags))).collect();
+        answers.all(|answer| {
+            let segment = answer.packet.tcp().map(|s| (s.sequence, s.flags));
+            answer.arrived.is_none() && lost.contains(&segment)
+        })
+    }
+
+    /// A reset ended the flow: whose, and was it too late for anything else?
+    fn of_reset(&self, flow: &Flow, fates: &[&SynFate], reset: &SegmentTrace) -> Diagnosis {
+        let role = reset.from;
+        let letter = role.letter();
+        if self.is_made_by_nat(reset) {
+            let refused = fates.iter().find(|s| s.from != role);
+            let detail = refused.map_or_else(
+                || format!("NAT-{letter} reset the flow {}", flow.a),
+                |syn| format!("{} was answered by a reset from NAT-{letter}", sentence(syn)),
+            );
+            let found =
+                Diagnosis::new(Cause::ResetByNat, detail).mark(reset.frame, format!("made by NAT-{letter}"));
+            return match refused {
+                Some(syn) => found.mark(syn.frame, "drew a reset"),
+                None => found,
+            };
+        }
+        let refused = fates.iter().find(|s| s.from != role && s.answer == Answer::HostReset);
+        let own = flow.syns(role).map(|s| s.sent).max();
+        let (first, last) = (flow.syns(role).map(|s| s.sent).min(), own);
+        let gave_up =
+            matches!((first, last), (Some(first), Some(last)) if first < reset.sent && last < reset.sent);
+        let (other, gap) =
+            (role.other().letter(), first.map_or(0.0, |f| reset.sent.saturating_sub(f) as f64 / 1e6));
+        let found = if gave_up {
+            let detail = format!(
+                "peer {other}'s SYN came {gap:.0} ms after peer {letter}'s first, and peer {letter} had closed its socket"
+            );
+            Diagnosis::new(Cause::StartedTooLate, detail)
+        } else {
+            let detail =
+                format!("peer {other}'s SYN came before peer {letter} had a socket, and its host reset it");
+            Diagnosis::new(Cause::ResetByHost, detail)
+        };
+        let found = found.mark(reset.frame, format!("made by the host of peer {letter}"));
+        match refused {
+            Some(syn) => found.mark(syn.frame, "came to a host without a socket for it"),
+            None => found,
+        }
+    }
+
+    /// Whether a NAT made a segment: it was never seen inside, or, where nobody watched, has made no hop.
+    pub(super) fn is_made_by_nat(&self, segment_trace: &SegmentTrace) -> bool {
+        let inside = self.inside(segment_trace.from);
+        let Some(segment) = segment_trace.packet.tcp() else { return false };
+        match (self.vantage(segment_trace.from).nats.is_empty(), inside.watched) {
+            (true, _) => false,
+            (false, true) => !inside.sent(segment),
+            (false, false) => segment_trace.ttl == 64,
+        }
+    }
+
+    fn of_icmp(&self, flow: &Flow, fates: &[&SynFate]) -> Option<(Nanos, Diagnosis)> {
+        const TIME_EXCEEDED: u8 = 11;
+        let tuples: BTreeSet<_> = flow.segments.iter().map(|s| s.tuple).collect();
+        let error =
+            self.timeline.icmp.iter().find(|e| e.code.0 != TIME_EXCEEDED && tuples.contains(&e.about))?;
+        let syn = fates.iter().copied().find(|s| s.from == error.to);
+        Some((error.arrived, self.icmp_cause(error.to, syn)))
+    }
+
+    /// An ICMP error that came to a side.
+    pub(super) fn icmp_cause(&self, to: Role, syn: Option<&SynFate>) -> Diagnosis {
+        let error = self.timeline.icmp.iter().find(|e| e.to == to && e.code.0 != 11);
+        let (about, source, code) = error.map_or_else(
+            || ("a SYN".to_owned(), "the NAT".to_owned(), (3, 0)),
+            |e| (e.about.to_string(), e.source.to_string(), e.code),
+        );
+        let detail =
+            format!("{}'s SYN {about} was answered by {source} with ICMP {}/{}", to.letter(), code.0, code.1);
+        let found = Diagnosis::new(Cause::IcmpFromNat, detail);
+        let frame = error.and_then(|error| self.frame_of(error));
+        let found = match frame {
+            Some(frame) => found.mark(frame, format!("ICMP {}/{} from {source}", code.0, code.1)),
+            None => found,
+        };
+        match syn {
+            Some(syn) => found.mark(syn.frame, "drew an ICMP error"),
+            None => found,
+        }
+    }
+
+    /// The frame that brought an ICMP error.
+    pub(super) fn frame_of(&self, error: &IcmpErrorTrace) -> Option<usize> {
+        self.evidence.frames.iter().position(|frame| frame.left == error.arrived)
+    }
+
+    /// A SYN or its answer came to the NAT that had to let it in, and not to the host behind it.
+    fn not_let_in(&self, flow: &Flow) -> Option<Diagnosis> {
+        let stopped = flow.segments.iter().find(|s| {
+            let to = self.inside(s.from.other());
+            let answers = s
+                .packet
+                .tcp()
+                .is_some_and(|t| t.flags.contains(TcpFlags::SYN) && t.flags.contains(TcpFlags::ACK));
+            answers && s.arrived.is_some() && to.watched && s.packet.tcp().is_some_and(|t| !to.got(t))
+        })?;
+        let letter = stopped.from.other().letter();
+        let detail =
+            format!("NAT-{letter} let {letter}'s SYN out and the answer to it, {}, not in", stopped.tuple);
+        Some(
+            Diagnosis::new(Cause::Filtered, detail)
+                .mark(stopped.frame, format!("never left NAT-{letter} inwards")),
+        )
+    }
+
+    /// A SYN came to a host that had all it needed and did nothing with it.
+    fn silent_host(&self, flow: &Flow) -> Option<Diagnosis> {
+        let syn =
+            flow.segments.iter().filter(|s| s.is_opening() && s.arrived.is_some()).max_by_key(|s| s.sent)?;
+        let role = syn.from.other();
+        let segment = syn.packet.tcp()?;
+        let reached = !self.inside(role).watched || self.inside(role).got(segment);
+        let (letter, other) = (role.letter(), syn.from.letter());
+        let answered = self.inside(role).answer(segment);
+        let detail = match (reached, answered) {
+            (true, None) => format!(
+                "peer {other}'s SYN {} came to the host of peer {letter}, which did not answer",
+                syn.tuple
+            ),
+            (true, Some(_)) => format!(
+                "peer {letter} answered peer {other}'s SYN {}, and then nothing came of it",
+                syn.tuple
+            ),
+            (false, _) => return None,
+        };
+        Some(Diagnosis::new(Cause::ProgramHung, detail).mark(syn.frame, "came to the host"))
+    }
+}
+
+fn first_reset(flow: &Flow) -> Option<&SegmentTrace> {
+    flow.segments.iter().filter(|s| s.is_reset()).min_by_key(|s| s.sent)
+}
+
+pub(super) fn is_of(flow: &Flow, syn: &SynFate) -> bool {
+    flow.segments.iter().any(|s| s.frame == syn.frame)
+}
+
+fn refused_after_syn(fates: &[&SynFate]) -> Option<Diagnosis> {
+    let syn = fates.iter().find(|s| s.admission == Admission::SynAfterSyn && s.answer != Answer::SynAck)?;
+    let detail = format!("{} was refused though its inside had sent a SYN there", sentence(syn));
+    Some(
+        Diagnosis::new(Cause::SynAfterSynRefused, detail)
+            .mark(syn.frame, "refused, as this NAT does with a SYN after a SYN"),
+    )
+}
+
+/// One side's SYN came before the other had opened anything, and the other's never came.
+fn too_late(flow: &Flow, fates: &[&SynFate]) -> Option<Diagnosis> {
+    let early = fates
+        .iter()
+        .find(|s| matches!(s.admission, Admission::NoMapping | Admission::Filtered | Admission::Close))?;
+    let late = flow.syns(early.from.other()).next()?;
+    let gap = late.sent.saturating_sub(early.sent) as f64 / 1e6;
+    let letter = late.from.letter();
+    let detail = format!("{}; peer {letter} sent its own {gap:.1} ms later", sentence(early));
+    let found =
+        Diagnosis::new(Cause::StartedTooLate, detail).mark(early.frame, "came before the way was open");
+    Some(found.mark(late.frame, format!("peer {letter}'s first")))
+}
+
+pub(super) fn lost_frame(frame: usize, what: &str) -> Diagnosis {
+    Diagnosis::new(Cause::LostByLink, what).mark(frame, "never came to the other end of the link")
+}

@@ -1,0 +1,190 @@
+//! What the hosts themselves sent and got, from the links inside of their NATs.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use crate::judge::timeline::Vantage;
+use crate::model::address_plan::{DISCARD, RENDEZVOUS, RENDEZVOUS_ALT};
+use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos, Tuple};
+use crate::model::packet::{Packet, Segment, TcpFlags};
+
+/// One host, seen from its own link.
+#[derive(Debug, Default)]
+pub(super) struct Inside {
+    /// Whether its link was watched.
+    pub(super) watched: bool,
+    /// The address that its side shows.
+    external: Option<Ipv4Addr>,
+    /// Its opening SYNs, each once, in order.
+    pub(super) syns: Vec<InnerSyn>,
+    /// Sequence number, acknowledgment and flags of each segment that it sent.
+    sent: Vec<(u32, u32, u8, usize)>,
+    /// The same of each that came to it.
+    got: Vec<(u32, u32, u8, usize)>,
+}
+
+/// An opening SYN where it left its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct InnerSyn {
+    /// When.
+    pub(super) at: Nanos,
+    /// With the host's own address.
+    pub(super) tuple: Tuple,
+    /// Index of its frame.
+    pub(super) frame: usize,
+    /// How many NATs let it pass.
+    pub(super) passed: usize,
+    /// Whether it left the last NAT.
+    pub(super) left: bool,
+    /// Whether a link inside lost it, where it was seen last, or still had it at the end.
+    pub(super) lost: bool,
+}
+
+impl Inside {
+    /// Reads what `vantage`'s host did.
+    pub(super) fn read(evidence: &Evidence, vantage: &Vantage) -> Self {
+        let mut inside = Self { external: Some(vantage.external), ..Self::default() };
+        // Where each SYN was last seen: by its number, its place among the SYNs.
+        let mut known: BTreeMap<u32, usize> = BTreeMap::new();
+        for (index, frame) in evidence.frames.iter().enumerate() {
+            let Some(packet) = Packet::of(frame) else { continue };
+            let Some(segment) = packet.tcp().filter(|_| !is_of_neighbour(&packet)) else { continue };
+            if frame.link == vantage.link {
+                if frame.direction == Direction::Up
+                    && let Some(place) = known.get(&segment.sequence)
+                {
+                    inside.syns[*place].left |= segment.flags.is_opening();
+                }
+                if vantage.internal != vantage.external {
+                    continue;
+                }
+            }
+            inside.note(&mut known, index, frame, &packet, segment, vantage);
+        }
+        inside
+    }
+
+    fn note(
+        &mut self,
+        known: &mut BTreeMap<u32, usize>,
+        index: usize,
+        frame: &Frame,
+        packet: &Packet,
+        segment: &Segment,
+        vantage: &Vantage,
+    ) {
+        let identity = (segment.sequence, segment.acknowledgment, segment.flags.0, index);
+        let own = *packet.source.ip() == vantage.internal;
+        let lost = matches!(frame.fate, Fate::Lost | Fate::InFlight);
+        match frame.direction {
+            Direction::Up if own => {
+                self.watched = true;
+                self.sent.push(identity);
+                if segment.flags.is_opening() && !known.contains_key(&segment.sequence) {
+                    known.insert(segment.sequence, self.syns.len());
+                    let left = frame.link == vantage.link;
+                    let tuple = packet.tuple();
+                    self.syns.push(InnerSyn {
+                        at: frame.entered,
+                        tuple,
+                        frame: index,
+                        passed: 0,
+                        left,
+                        lost,
+                    });
+                } else if let Some(place) = known.get(&segment.sequence) {
+                    self.syns[*place].lost = lost;
+                }
+            }
+            Direction::Up if segment.flags.is_opening() => {
+                if let Some(place) = known.get(&segment.sequence) {
+                    self.syns[*place].passed += 1;
+                    self.syns[*place].lost = lost;
+                }
+            }
+            Direction::Down if *packet.destination.ip() == vantage.internal => {
+                self.watched = true;
+                self.got.push(identity);
+            }
+            _ => {}
+        }
+    }
+
+    /// The frame of the first SYN to anybody.
+    pub(super) fn first_syn(&self) -> Option<usize> {
+        self.syns.first().map(|syn| syn.frame)
+    }
+
+    /// The SYNs that were meant to get out. What goes to its own NAT looks for the way there.
+    pub(super) fn outward(&self) -> impl Iterator<Item = &InnerSyn> {
+        self.syns.iter().filter(|syn| Some(*syn.tuple.destination.ip()) != self.external)
+    }
+
+    /// The SYNs to the other side.
+    pub(super) fn punching(&self) -> impl Iterator<Item = &InnerSyn> {
+        self.outward().filter(|syn| !is_server(*syn.tuple.destination.ip()))
+    }
+
+    /// Whether a segment came to the host.
+    pub(super) fn got(&self, segment: &Segment) -> bool {
+        let wanted = (segment.sequence, segment.acknowledgment, segment.flags.0);
+        self.got.iter().any(|(s, a, f, _)| (*s, *a, *f) == wanted)
+    }
+
+    /// Whether the host sent a segment.
+    pub(super) fn sent(&self, segment: &Segment) -> bool {
+        let wanted = (segment.sequence, segment.acknowledgment, segment.flags.0);
+        self.sent.iter().any(|(s, a, f, _)| (*s, *a, *f) == wanted)
+    }
+
+    /// The frame of the host's answer to a segment.
+    pub(super) fn answer(&self, segment: &Segment) -> Option<usize> {
+        let acknowledged = segment.sequence.wrapping_add(1);
+        self.sent.iter().find(|(_, ack, ..)| *ack == acknowledged).map(|(.., frame)| *frame)
+    }
+}
+
+/// The frame by which the rendezvous server ended its connection with a host before the host did.
+pub(super) fn ended_by_server(evidence: &Evidence, vantage: &Vantage) -> Option<usize> {
+    let ends = TcpFlags::FIN.0 | TcpFlags::RST.0;
+    let first =
+        evidence.frames.iter().enumerate().filter(|(_, f)| f.link == vantage.link).find_map(|(at, frame)| {
+            let packet = Packet::of(frame)?;
+            let of_server =
+                |ip: Ipv4Addr| is_server(ip) && packet.tcp().is_some_and(|s| s.flags.0 & ends != 0);
+            let by_server = frame.direction == Direction::Down && of_server(*packet.source.ip());
+            let by_host = frame.direction == Direction::Up && of_server(*packet.destination.ip());
+            (by_server || by_host).then_some((at, by_server))
+        });
+    first.filter(|(_, by_server)| *by_server).map(|(at, _)| at)
+}
+
+/// The first packet that left a side with an address that is neither its NAT's nor its host's.
+pub(super) fn other_address(evidence: &Evidence, vantage: &Vantage) -> Option<(usize, Ipv4Addr)> {
+    if vantage.nats.is_empty() || vantage.internal == vantage.external {
+        return None;
+    }
+    evidence.frames.iter().enumerate().find_map(|(at, frame)| {
+        let outward = frame.link == vantage.link && frame.direction == Direction::Up;
+        let packet =
+            Packet::of(frame).filter(|p| outward && p.tcp().is_some_and(|s| s.flags.is_opening()))?;
+        let address = *packet.source.ip();
+        let public = !address.is_private() && !is_shared(address);
+        (public && address != vantage.external).then_some((at, address))
+    })
+}
+
+/// 100.64.0.0/10 (RFC 6598).
+fn is_shared(address: Ipv4Addr) -> bool {
+    let [a, b, ..] = address.octets();
+    a == 100 && (64..128).contains(&b)
+}
+
+/// What a neighbour sends for noise, perhaps from the peer's own host, is nothing of the peer's.
+fn is_of_neighbour(packet: &Packet) -> bool {
+    packet.destination == DISCARD || packet.source == DISCARD
+}
+
+pub(super) fn is_server(address: Ipv4Addr) -> bool {
+    [*RENDEZVOUS.ip(), *RENDEZVOUS_ALT.ip()].contains(&address)
+}

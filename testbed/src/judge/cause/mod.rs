@@ -1,0 +1,336 @@
+//! Why a trial failed: exactly one main cause, from evidence only, with the packets that prove it. Pure.
+//!
+//! Causes are tried in the order in which they hide each other: whoever never met the server could not start, a SYN
+//! that its own NAT kept could not be refused by the other, and a NAT that has forgotten everything maps to other
+//! ports. Where both sides aimed right, what happened to that flow decides; else what was wrong with the aim.
+
+mod aim;
+mod flow;
+mod inside;
+mod own_nat;
+mod success;
+#[cfg(test)]
+mod tests;
+mod tracking;
+
+use crate::judge::cause::inside::Inside;
+use crate::judge::cause::tracking::{Ended, Ending};
+use crate::judge::judgement::{Case, Rendezvous};
+use crate::judge::oracle::{Admission, Answer, OracleReport, SynFate};
+use crate::judge::program_output::Claim;
+use crate::judge::timeline::{Flow, Role, Timeline, Vantage};
+use crate::model::evidence::Evidence;
+use crate::model::outcome::{Cause, Failure};
+use crate::model::packet::TcpFlags;
+
+pub(super) use crate::judge::cause::success::{how, marks_of_success};
+
+/// Packets by their index in the evidence, and what each shows.
+pub(super) type Marks = Vec<(usize, String)>;
+
+/// A cause with its proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Diagnosis {
+    pub(super) failure: Failure,
+    pub(super) marks: Marks,
+}
+
+impl Diagnosis {
+    pub(super) fn new(cause: Cause, detail: impl Into<String>) -> Self {
+        Self { failure: cause.because(detail), marks: Marks::new() }
+    }
+
+    /// Names a packet that proves it.
+    pub(super) fn mark(mut self, frame: usize, note: impl Into<String>) -> Self {
+        self.marks.push((frame, note.into()));
+        self
+    }
+}
+
+/// A connection stood, and one side did not claim it.
+#[must_use]
+pub(super) fn one_sided(case: &Case<'_>, finished: Role, flow: &Flow) -> Diagnosis {
+    let (done, not) = (finished.letter(), finished.other().letter());
+    let unheard = flow.segments.iter().find(|s| s.from == finished && s.payload() > 0 && s.arrived.is_none());
+    if let Some(lost) = unheard.filter(|_| flow.delivered_payload(finished).is_none()) {
+        let detail =
+            format!("peer {done} holds the connection {}; what it said never came to peer {not}", flow.a);
+        let found = flow::lost_frame(lost.frame, &detail);
+        return Diagnosis { marks: [marks_of_success(flow), found.marks].concat(), ..found };
+    }
+    let found = match case.said(finished.other()) {
+        Claim::Failure(why) => {
+            let why = first_line(why);
+            let detail = format!("peer {done} holds the connection {}; peer {not} refused it: {why}", flow.a);
+            Diagnosis::new(Cause::AuthenticationRefused, detail)
+        }
+        _ => {
+            let detail = format!(
+                "peer {done} holds the connection {}; peer {not} had it as well and said nothing of it",
+                flow.a
+            );
+            Diagnosis::new(Cause::ProgramHung, detail)
+        }
+    };
+    Diagnosis { marks: marks_of_success(flow), ..found }
+}
+
+/// The main cause of a trial in which no peer claims success.
+#[must_use]
+pub(super) fn find(
+    case: &Case<'_>,
+    timeline: &Timeline,
+    oracle: &OracleReport,
+    stood: Option<&Flow>,
+) -> Diagnosis {
+    let inquiry = Inquiry::open(case, timeline, oracle);
+    stood
+        .map(|flow| inquiry.unused_connection(flow))
+        .or_else(|| inquiry.never_seen())
+        .or_else(|| inquiry.kept_by_own_nat())
+        .or_else(|| inquiry.no_rendezvous())
+        .or_else(|| inquiry.never_started())
+        .or_else(|| inquiry.new_address())
+        .or_else(|| inquiry.leaked())
+        .or_else(|| inquiry.lost_inside())
+        .or_else(|| inquiry.right_flow())
+        .or_else(|| inquiry.forgotten())
+        .or_else(|| inquiry.lost_before_it_was_known())
+        .or_else(|| inquiry.wrong_aim())
+        .unwrap_or_else(|| {
+            // Whoever sees this has found a hole in the list of causes.
+            Diagnosis::new(Cause::LabError, "the evidence shows no reason why there was no connection")
+        })
+}
+
+/// Whether a NAT restarted or changed its address, so that what was let in before need not have become a connection.
+#[must_use]
+pub(super) fn is_shaken(case: &Case<'_>, timeline: &Timeline, oracle: &OracleReport) -> bool {
+    let inquiry = Inquiry::open(case, timeline, oracle);
+    inquiry.new_address().or_else(|| inquiry.flushed_since(0)).is_some()
+}
+
+/// Whether the links lost every answer to the SYNs that were let in, so that none need have become a connection.
+#[must_use]
+pub(super) fn answers_were_lost(case: &Case<'_>, timeline: &Timeline, oracle: &OracleReport) -> bool {
+    let inquiry = Inquiry::open(case, timeline, oracle);
+    let let_in = |syn: &&SynFate| syn.admission == Admission::Admitted && syn.answer == Answer::SynAck;
+    let mut let_in = oracle.syns.iter().filter(let_in);
+    let_in.all(|syn| {
+        timeline.flows.iter().any(|flow| flow::is_of(flow, syn) && inquiry.lost_every_answer(flow, syn))
+    })
+}
+
+/// All that the questions are asked of.
+#[derive(Debug)]
+struct Inquiry<'a> {
+    case: &'a Case<'a>,
+    evidence: &'a Evidence,
+    timeline: &'a Timeline,
+    oracle: &'a OracleReport,
+    /// What a's and b's hosts sent and got.
+    inside: [Inside; 2],
+    /// Every entry of connection tracking that ended, and why.
+    endings: Vec<Ended>,
+}
+
+impl<'a> Inquiry<'a> {
+    fn open(case: &'a Case<'a>, timeline: &'a Timeline, oracle: &'a OracleReport) -> Self {
+        let inside = Role::BOTH.map(|role| Inside::read(case.evidence, vantage(case, role)));
+        let endings = Role::BOTH.into_iter().flat_map(|role| {
+            let declared = if role == Role::A { case.declared.a } else { case.declared.b };
+            tracking::endings(case.evidence, vantage(case, role), declared)
+        });
+        Self { case, evidence: case.evidence, timeline, oracle, inside, endings: endings.collect() }
+    }
+
+    fn inside(&self, role: Role) -> &Inside {
+        &self.inside[usize::from(role == Role::B)]
+    }
+
+    fn vantage(&self, role: Role) -> &'a Vantage {
+        vantage(self.case, role)
+    }
+
+    /// A connection stood, and no side claimed it.
+    fn unused_connection(&self, flow: &Flow) -> Diagnosis {
+        let marks = marks_of_success(flow);
+        let since = flow.segments.iter().map(|s| s.sent).min().unwrap_or_default();
+        if let Some(found) = self.flushed_since(since) {
+            return Diagnosis { marks: [marks, found.marks].concat(), ..found };
+        }
+        let of_flow = |ended: &&Ended| ended.why == Ending::Expired && ended.is_of(flow);
+        if let Some(ended) = self.endings.iter().find(of_flow) {
+            let detail = format!("the connection {} stood, until {}", flow.a, ended.sentence());
+            return Diagnosis { marks, ..Diagnosis::new(Cause::MappingExpired, detail) };
+        }
+        let silent = Role::BOTH.into_iter().find(|w| self.case.said(*w) == &Claim::Nothing);
+        let found = match silent {
+            Some(role) => {
+                let detail =
+                    format!("the connection {} stood, and peer {} said nothing of it", flow.a, role.letter());
+                Diagnosis::new(Cause::ProgramHung, detail)
+            }
+            None => {
+                let why = Role::BOTH.into_iter().find_map(|w| match self.case.said(w) {
+                    Claim::Failure(why) => Some(format!("peer {} says: {}", w.letter(), first_line(why))),
+                    _ => None,
+                });
+                let why = why.unwrap_or_else(|| "neither says why".to_owned());
+                Diagnosis::new(
+                    Cause::AuthenticationRefused,
+                    format!("the connection {} stood and was refused; {why}", flow.a),
+                )
+            }
+        };
+        Diagnosis { marks, ..found }
+    }
+
+    /// A host that never sent anything to anybody.
+    fn never_seen(&self) -> Option<Diagnosis> {
+        let missing = Role::BOTH.into_iter().find(|role| !self.was_seen(*role))?;
+        let other = self
+            .inside(missing.other())
+            .first_syn()
+            .or(self.timeline.first_syn(missing.other()).map(|s| s.frame));
+        let found = Diagnosis::new(
+            Cause::PeerNeverStarted,
+            format!("peer {} sent no packet at all", missing.letter()),
+        );
+        Some(match other {
+            Some(frame) => found.mark(frame, format!("peer {} did start", missing.other().letter())),
+            None => found,
+        })
+    }
+
+    fn was_seen(&self, role: Role) -> bool {
+        let outside = self.timeline.opened.get(&role).is_some_and(|opened| !opened.is_empty());
+        outside || self.inside(role).first_syn().is_some() || self.timeline.met_rendezvous.contains(&role)
+    }
+
+    fn no_rendezvous(&self) -> Option<Diagnosis> {
+        if self.case.rendezvous == Rendezvous::NotNeeded {
+            return None;
+        }
+        let missing = Role::BOTH.into_iter().find(|w| !self.timeline.met_rendezvous.contains(w));
+        let (role, what) = match missing {
+            Some(role) => (role, "received nothing from the rendezvous server"),
+            // It was met, and went before the peers had met each other through it.
+            None => {
+                let punched = Role::BOTH.into_iter().any(|w| self.started(w));
+                let role = Role::BOTH.into_iter().find(|w| !punched && self.server_went(*w).is_some())?;
+                (role, "was left by the rendezvous server before it had met the other peer")
+            }
+        };
+        let found = Diagnosis::new(Cause::NoRendezvous, format!("peer {} {what}", role.letter()));
+        let frame = self.server_went(role).or(self.inside(role).first_syn());
+        Some(match frame {
+            Some(frame) => found.mark(frame, format!("peer {} {what}", role.letter())),
+            None => found,
+        })
+    }
+
+    /// The frame by which the server ended its connection with a peer, if it did so first.
+    fn server_went(&self, role: Role) -> Option<usize> {
+        inside::ended_by_server(self.evidence, self.vantage(role))
+    }
+
+    /// Whether a side sent a SYN to the other, or answered one that it had listened for, whatever became of it.
+    fn started(&self, role: Role) -> bool {
+        let mut segments = self.timeline.flows.iter().flat_map(|flow| &flow.segments);
+        let mut answered =
+            || segments.any(|segment_trace| segment_trace.from == role && segment_trace.is_syn_ack());
+        self.timeline.first_syn(role).is_some() || self.inside(role).punching().next().is_some() || answered()
+    }
+
+    fn never_started(&self) -> Option<Diagnosis> {
+        let missing = Role::BOTH.into_iter().find(|w| !self.started(*w))?;
+        let detail = format!("peer {} sent no SYN to the other side and answered none", missing.letter());
+        let found = Diagnosis::new(Cause::PeerNeverStarted, detail);
+        let other = self.timeline.first_syn(missing.other());
+        Some(match other {
+            Some(syn) => {
+                found.mark(syn.frame, format!("the SYN of peer {}, alone", missing.other().letter()))
+            }
+            None => found,
+        })
+    }
+
+    /// A NAT that goes by another address than before.
+    fn new_address(&self) -> Option<Diagnosis> {
+        let (role, frame, address) = Role::BOTH.into_iter().find_map(|role| {
+            let (frame, address) = inside::other_address(self.evidence, self.vantage(role))?;
+            Some((role, frame, address))
+        })?;
+        let (letter, before) = (role.letter(), self.vantage(role).external);
+        let detail = format!("NAT-{letter} went by {before} and then by {address}");
+        Some(Diagnosis::new(Cause::NatRebooted, detail).mark(frame, format!("comes from {address}")))
+    }
+
+    /// A segment of the handshake that left its NAT with a private source.
+    fn leaked(&self) -> Option<Diagnosis> {
+        let of_handshake = TcpFlags(TcpFlags::SYN.0 | TcpFlags::RST.0);
+        let mut leaks = self.timeline.leaks.iter();
+        let (at, packet) =
+            leaks.find(|(_, packet)| packet.tcp().is_some_and(|s| s.flags.0 & of_handshake.0 != 0))?;
+        let flags = packet.tcp().map_or_else(String::new, |s| s.flags.to_string());
+        let detail =
+            format!("a {flags} left its NAT untranslated, from {} to {}", packet.source, packet.destination);
+        let frame = self.evidence.frames.iter().position(|f| f.entered == *at);
+        let found = Diagnosis::new(Cause::InvalidUntranslated, detail);
+        Some(match frame {
+            Some(frame) => found.mark(frame, format!("has the private source {}", packet.source)),
+            None => found,
+        })
+    }
+
+    /// A NAT that forgot entries that it should still have had.
+    fn flushed_since(&self, since: u64) -> Option<Diagnosis> {
+        let ended = self.endings.iter().find(|ended| ended.why == Ending::Flushed && ended.at >= since)?;
+        let found = Diagnosis::new(Cause::NatRebooted, ended.sentence());
+        Some(match ended.last_frame {
+            Some(frame) => found.mark(frame, "the last packet of a mapping that was then forgotten"),
+            None => found,
+        })
+    }
+
+    /// A mapping that a SYN was aimed at had been there and was forgotten.
+    fn forgotten(&self) -> Option<Diagnosis> {
+        if let Some(found) = self.flushed_since(0) {
+            return Some(found);
+        }
+        self.oracle.syns.iter().find_map(|syn| self.forgotten_target(syn))
+    }
+
+    /// How the mapping that a SYN was aimed at ended before it came.
+    fn forgotten_target(&self, syn: &SynFate) -> Option<Diagnosis> {
+        let nats = &self.vantage(syn.from.other()).nats;
+        let of_target = |ended: &&Ended| {
+            nats.contains(&ended.node)
+                && ended.entry.reply.destination == syn.target
+                && ended.at <= syn.sent + tracking::READ_LATER
+        };
+        let ended = self.endings.iter().filter(of_target).find(|e| e.why == Ending::Expired)?;
+        let detail = format!("{}; {}", sentence(syn), ended.sentence());
+        let found =
+            Diagnosis::new(Cause::MappingExpired, detail).mark(syn.frame, "came when the mapping was gone");
+        Some(match ended.last_frame {
+            Some(frame) => found.mark(frame, "the last packet of the mapping"),
+            None => found,
+        })
+    }
+}
+
+fn vantage<'a>(case: &Case<'a>, role: Role) -> &'a Vantage {
+    if role == Role::A { case.a } else { case.b }
+}
+
+/// What a program says of itself may be long.
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// `a's SYN from X to Y`.
+fn sentence(syn: &SynFate) -> String {
+    format!("{}'s SYN from {} to {}", syn.from.letter(), syn.source, syn.target)
+}

@@ -1,0 +1,144 @@
+//! SYNs that came to their own NAT and never left it: no port was free, the host had all it may have, or two flows
+//! wanted the same.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
+use crate::judge::cause::flow::lost_frame;
+use crate::judge::cause::inside::{InnerSyn, is_server};
+use crate::judge::cause::tracking::{self, pair};
+use crate::judge::cause::{Diagnosis, Inquiry};
+use crate::judge::timeline::Role;
+use crate::model::behavior::{Behavior, Mapping, Pool};
+use crate::model::evidence::{CtChange, CtEntry, CtEvent, Frame, Nanos, Tuple};
+use crate::model::outcome::Cause;
+use crate::model::topology::NodeName;
+
+impl Inquiry<'_> {
+    /// Why most of a side's SYNs, all that were aimed right, or all to the rendezvous server were kept by their own NAT.
+    pub(super) fn kept_by_own_nat(&self) -> Option<Diagnosis> {
+        Role::BOTH.into_iter().find_map(|role| self.kept_of(role))
+    }
+
+    fn kept_of(&self, role: Role) -> Option<Diagnosis> {
+        let inside = self.inside(role);
+        if !inside.watched || self.vantage(role).nats.is_empty() {
+            return None;
+        }
+        let split = |server: bool| -> (Vec<&InnerSyn>, Vec<&InnerSyn>) {
+            let came = inside.outward().filter(|s| s.left || !s.lost);
+            let all = came.filter(|s| is_server(*s.tuple.destination.ip()) == server);
+            all.partition(|syn| !syn.left)
+        };
+        let (mut kept, left) = split(false);
+        let right = |syn: &&&InnerSyn| self.is_aimed_right(role, syn);
+        if kept.iter().any(|syn| right(&syn)) && !left.iter().any(|syn| right(&syn)) {
+            kept.retain(|syn| self.is_aimed_right(role, syn));
+        } else if kept.len() <= left.len() {
+            kept = split(true).0;
+            if kept.is_empty() || self.timeline.met_rendezvous.contains(&role) {
+                return None;
+            }
+        }
+        let syn = kept[0];
+        let at = syn.passed.min(self.vantage(role).nats.len() - 1);
+        let declared = if role == Role::A { self.case.declared.a } else { self.case.declared.b };
+        let (cause, why) = self.why_kept(&self.vantage(role).nats[at], declared.get(at)?, syn);
+        let node = &self.vantage(role).nats[at];
+        let many = if kept.len() > 1 { format!(", the first of {}", kept.len()) } else { String::new() };
+        let detail = format!("{node} let {}'s SYN {}{many} not out: {why}", role.letter(), syn.tuple);
+        Some(Diagnosis::new(cause, detail).mark(syn.frame, format!("never left {node}: {why}")))
+    }
+
+    /// Whether a link inside lost all of a side's SYNs to the other, or all that were aimed right, before its NAT had them.
+    pub(super) fn lost_inside(&self) -> Option<Diagnosis> {
+        Role::BOTH.into_iter().find_map(|role| {
+            let (lost, left): (Vec<_>, Vec<_>) =
+                self.inside(role).punching().partition(|s| s.lost && !s.left);
+            let right = |syn: &&&InnerSyn| self.is_aimed_right(role, syn);
+            let first = match left.is_empty() {
+                true => lost.first(),
+                false => lost.iter().find(right).filter(|_| !left.iter().any(|syn| right(&syn))),
+            }?;
+            let detail =
+                format!("peer {}'s SYN {} was lost on its way to its NAT", role.letter(), first.tuple);
+            Some(lost_frame(first.frame, &detail))
+        })
+    }
+
+    /// Whether a SYN went to an endpoint that the other side's came from.
+    fn is_aimed_right(&self, role: Role, syn: &InnerSyn) -> bool {
+        self.timeline.syns(role.other()).any(|other| other.tuple.source == syn.tuple.destination)
+    }
+
+    fn why_kept(&self, node: &NodeName, nat: &Behavior, syn: &InnerSyn) -> (Cause, String) {
+        let live = self.live(node, syn.at);
+        let of_host: Vec<&CtEntry> =
+            live.iter().filter(|e| e.original.source.ip() == syn.tuple.source.ip()).collect();
+        // An endpoint-independent mapping serves many flows.
+        let held = match nat.mapping {
+            Mapping::EndpointIndependent => {
+                of_host.iter().map(|e| e.reply.destination).collect::<BTreeSet<_>>().len()
+            }
+            _ => of_host.len(),
+        };
+        if let Some(quota) = nat.quota.filter(|quota| held >= *quota as usize) {
+            return (Cause::QuotaReached, format!("the host had {held} mappings, and may have {quota}"));
+        }
+        let ports = |entries: &mut dyn Iterator<Item = &CtEntry>| {
+            entries.map(|e| e.reply.destination.port()).collect::<BTreeSet<u16>>().len()
+        };
+        let (used, room) = match nat.pool {
+            Pool::Kernel => (0, usize::MAX),
+            Pool::Range(range) => {
+                let inside = |e: &&CtEntry| range.contains(e.reply.destination.port());
+                (ports(&mut live.iter().filter(inside)), range.size() as usize)
+            }
+            Pool::Blocks { size, .. } => (ports(&mut of_host.iter().copied()), usize::from(size)),
+        };
+        if used >= room {
+            return (Cause::PortsExhausted, format!("all its {room} ports were taken"));
+        }
+        let remote = |e: &&CtEntry| e.reply.source == syn.tuple.destination;
+        let taken: Option<SocketAddrV4> = live.iter().find(remote).map(|e| e.reply.destination);
+        match (taken, live.is_empty()) {
+            (Some(taken), _) => (
+                Cause::TupleClash,
+                format!("{taken} to {} was already another flow's", syn.tuple.destination),
+            ),
+            (None, false) => {
+                (Cause::TupleClash, "another flow had the port that it would have got".to_owned())
+            }
+            (None, true) => (Cause::LabError, "it had room, and nothing was in the way".to_owned()),
+        }
+    }
+
+    /// The entries of a NAT at a moment. Events are read late, so an entry counts from the SYN that made it, and from when
+    /// that came: of two SYNs the NAT takes the earlier first, however late its link takes what becomes of it.
+    fn live(&self, node: &NodeName, moment: Nanos) -> Vec<CtEntry> {
+        let packets = tracking::packets(self.evidence);
+        let latest = |event: &CtEvent, tuple: Tuple, when: fn(&tracking::Seen, &Frame) -> Nanos| {
+            let seen = packets.get(&pair(tuple)).map_or(&[][..], Vec::as_slice);
+            let opening = seen.iter().filter(|seen| seen.flags.is_opening());
+            let times = opening.map(|seen| when(seen, &self.evidence.frames[seen.frame]));
+            times.filter(|time| *time <= event.at).max()
+        };
+        let made = |event: &CtEvent| {
+            let came = latest(event, event.entry.original, |seen, _| seen.at);
+            // Outward, a packet was made before its link took it, and its link lets go of it only later.
+            let went = latest(event, event.entry.reply, |_, frame| frame.entered);
+            came.into_iter().chain(went).min().unwrap_or(event.at)
+        };
+        let mut live: Vec<CtEntry> = Vec::new();
+        for event in self.evidence.conntrack.iter().filter(|e| e.node == *node) {
+            match event.change {
+                CtChange::New if made(event) <= moment => live.push(event.entry),
+                CtChange::Destroy if event.at <= moment => {
+                    live.retain(|e| e.original != event.entry.original)
+                }
+                _ => {}
+            }
+        }
+        live
+    }
+}

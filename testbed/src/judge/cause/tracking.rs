@@ -1,0 +1,215 @@
+//! Why entries of connection tracking ended: after a reset, when their time was up, as closed connections do, or because
+//! the NAT forgot everything.
+
+use std::collections::HashMap;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use crate::judge::timeline::{Flow, Vantage};
+use crate::model::behavior::{Behavior, Timeouts};
+use crate::model::evidence::{CtChange, CtEntry, CtEvent, CtState, Evidence, Nanos, Tuple};
+use crate::model::packet::{Packet, TcpFlags};
+use crate::model::topology::NodeName;
+
+/// How long after a reset the event of the entry that it ended may be read.
+const SOON: Nanos = 200_000_000;
+
+/// How much later than a packet was sent the event may be read of an entry whose end it found: a trip, and some.
+pub(super) const READ_LATER: Nanos = 500_000_000;
+
+/// How much earlier than its time an entry may end: the kernel counts in ticks.
+const TICKS: Nanos = 20_000_000;
+
+/// How far apart one packet may be seen on the first and the last link of its way; sent again, it comes later.
+const SAME: Nanos = 600_000_000;
+
+/// An entry that ended.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    /// When its end was read.
+    pub(super) at: Nanos,
+    /// At which NAT.
+    pub(super) node: NodeName,
+    pub(super) entry: CtEntry,
+    pub(super) why: Ending,
+    /// How long nothing had been sent on it.
+    pub(super) idle: Nanos,
+    /// The last frame that belonged to it.
+    pub(super) last_frame: Option<usize>,
+}
+
+/// Why it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// A reset had come.
+    Reset,
+    /// It was as long idle as its NAT lets it be.
+    Expired,
+    /// Its connection was over.
+    Closed,
+    /// None of these.
+    Flushed,
+}
+
+/// The two ends of a flow on one side of a NAT.
+type Pair = (SocketAddrV4, SocketAddrV4);
+
+/// Every packet by the pair of its ends.
+pub(super) type Packets = HashMap<Pair, Vec<Seen>>;
+
+/// A segment on a link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    /// When the link let go of it.
+    pub(super) at: Nanos,
+    pub(super) flags: TcpFlags,
+    pub(super) number: u32,
+    pub(super) frame: usize,
+}
+
+/// All entries that ended at the NATs of a side.
+pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavior]) -> Vec<Ended> {
+    let ended = |event: &&CtEvent| event.change == CtChange::Destroy && vantage.nats.contains(&event.node);
+    if !evidence.conntrack.iter().any(|event| ended(&event)) {
+        return Vec::new();
+    }
+    let packets = packets(evidence);
+    let ending = |event: &CtEvent| {
+        let behavior = vantage.nats.iter().position(|nat| *nat == event.node).and_then(|at| declared.get(at));
+        let timeouts = behavior.map_or_else(Timeouts::default, |behavior| behavior.timeouts);
+        let before = Before::of(event, &packets);
+        let state = last_state(evidence, event);
+        Ended {
+            at: event.at,
+            node: event.node.clone(),
+            entry: event.entry,
+            why: before.why(state, &timeouts),
+            idle: before.idle.max(before.idle_before),
+            last_frame: before.frame,
+        }
+    };
+    evidence.conntrack.iter().filter(ended).map(ending).collect()
+}
+
+/// Each packet by the pair of its ends: when, its flags, and its frame.
+pub(super) fn packets(evidence: &Evidence) -> Packets {
+    let mut packets = Packets::new();
+    for (index, frame) in evidence.frames.iter().enumerate() {
+        let Some(packet) = Packet::of(frame) else { continue };
+        if let Some(segment) = packet.tcp() {
+            // An inward packet counts from when its link let go of it.
+            let at = frame.left.max(frame.entered);
+            packets.entry(pair(packet.tuple())).or_default().push(Seen {
+                at,
+                flags: segment.flags,
+                number: segment.sequence,
+                frame: index,
+            });
+        }
+    }
+    packets
+}
+
+pub(super) fn pair(tuple: Tuple) -> Pair {
+    let (a, b) = (tuple.source, tuple.destination);
+    if a <= b { (a, b) } else { (b, a) }
+}
+
+/// What was seen of an entry before its end.
+struct Before {
+    /// From the last packet on.
+    idle: Nanos,
+    /// From the last packet but one to the last, which may be the one that found the entry's time to be up.
+    idle_before: Nanos,
+    frame: Option<usize>,
+    reset: bool,
+}
+
+impl Before {
+    fn of(event: &CtEvent, packets: &Packets) -> Self {
+        let sides = [event.entry.original, event.entry.reply];
+        let all = sides.iter().filter_map(|side| packets.get(&pair(*side))).flatten();
+        let before: Vec<_> = all.filter(|seen| seen.at <= event.at).collect();
+        let last = before.iter().max_by_key(|seen| seen.at);
+        let reset =
+            before.iter().any(|seen| seen.flags.contains(TcpFlags::RST) && seen.at + SOON >= event.at);
+        // A packet is seen on every link of its way.
+        let another = |seen: &&&Seen| last.is_some_and(|l| seen.number != l.number || seen.at + SAME < l.at);
+        let earlier = before.iter().filter(another).map(|seen| seen.at).max();
+        Self {
+            idle: last.map_or(0, |last| event.at - last.at),
+            idle_before: last.zip(earlier).map_or(0, |(last, earlier)| last.at - earlier),
+            frame: last.map(|last| last.frame),
+            reset,
+        }
+    }
+
+    fn why(&self, state: Option<CtState>, timeouts: &Timeouts) -> Ending {
+        let over = matches!(state, Some(CtState::TimeWait | CtState::Close | CtState::LastAck));
+        match state {
+            _ if self.reset => Ending::Reset,
+            Some(state) if self.idle.max(self.idle_before) + TICKS >= lifetime(state, timeouts) => {
+                if over {
+                    Ending::Closed
+                } else {
+                    Ending::Expired
+                }
+            }
+            // A new SYN takes the place of a connection that is over.
+            _ if over => Ending::Closed,
+            _ => Ending::Flushed,
+        }
+    }
+}
+
+/// The state that an entry was in when it ended.
+fn last_state(evidence: &Evidence, event: &CtEvent) -> Option<CtState> {
+    let same = |other: &&CtEvent| {
+        other.node == event.node && other.entry.original == event.entry.original && other.at <= event.at
+    };
+    event.entry.state.or_else(|| evidence.conntrack.iter().rev().filter(same).find_map(|e| e.entry.state))
+}
+
+/// How long an idle entry lives; the kernel's defaults are those of `nf_conntrack_proto_tcp.c`.
+fn lifetime(state: CtState, timeouts: &Timeouts) -> Nanos {
+    let (set, seconds) = match state {
+        CtState::None | CtState::SynSent => (timeouts.syn_sent, 120),
+        CtState::SynSent2 => (timeouts.syn_sent2, 120),
+        CtState::SynRecv => (timeouts.syn_recv, 60),
+        CtState::Established => (timeouts.established, 432_000),
+        CtState::FinWait => (timeouts.fin_wait, 120),
+        CtState::CloseWait => (timeouts.close_wait, 60),
+        CtState::LastAck => (timeouts.last_ack, 30),
+        CtState::TimeWait => (timeouts.time_wait, 120),
+        CtState::Close => (timeouts.close, 10),
+    };
+    let time = set.unwrap_or(Duration::from_secs(seconds));
+    // Data that nobody acknowledges, or that is sent again and again, shortens any state.
+    let shortest =
+        [timeouts.unacknowledged, timeouts.max_retrans].into_iter().flatten().fold(time, Duration::min);
+    Nanos::try_from(shortest.as_nanos()).unwrap_or(Nanos::MAX)
+}
+
+impl Ended {
+    /// Whether it was an entry of this flow.
+    pub(super) fn is_of(&self, flow: &Flow) -> bool {
+        let sides = [pair(self.entry.original), pair(self.entry.reply)];
+        flow.segments.iter().any(|segment_trace| sides.contains(&pair(segment_trace.tuple)))
+    }
+
+    /// What happened, in words.
+    pub(super) fn sentence(&self) -> String {
+        let (node, outside) = (&self.node, self.entry.reply.destination);
+        let idle = self.idle as f64 / 1e6;
+        match self.why {
+            Ending::Reset => format!("{node} dropped its mapping {outside} for a reset"),
+            Ending::Expired => format!("{node} forgot its mapping {outside} after {idle:.0} ms of silence"),
+            Ending::Closed => format!("{node} forgot its mapping {outside} of a closed connection"),
+            Ending::Flushed => {
+                format!(
+                    "{node} forgot its mapping {outside} {idle:.0} ms after its last packet, long before its time"
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! Evidence and claims -> the outcome of a trial. Pure.
+//!
+//! The kernel is the judge: a claim without evidence is a lie, evidence that contradicts a NAT's declaration is an
+//! error of the lab, and lost evidence proves nothing. `docs/puncher-contract.md` has the table.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use crate::judge::cause::{self, Diagnosis, Marks};
+use crate::judge::oracle::{Declared, Expected, OracleReport, replay};
+use crate::judge::program_output::{Claim, SuccessClaim};
+use crate::judge::timeline::{Flow, Role, Timeline, Vantage};
+use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
+use crate::model::evidence::{Evidence, Fate, Frame, Nanos, Tuple};
+use crate::model::outcome::{Cause, Outcome, Success};
+use crate::model::packet::Packet;
+
+/// All that is known of a trial when its programs have ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// What the wire and the kernel saw.
+    pub evidence: &'a Evidence,
+    /// Where side a is watched.
+    pub a: &'a Vantage,
+    /// Where side b is watched.
+    pub b: &'a Vantage,
+    /// What the NATs declare.
+    pub declared: Declared<'a>,
+    /// What peer a said.
+    pub claim_a: &'a Claim,
+    /// What peer b said.
+    pub claim_b: &'a Claim,
+    /// Whether the programs use a rendezvous server.
+    pub rendezvous: Rendezvous,
+    /// The method's name, for programs that name none.
+    pub method: &'a str,
+    /// How much later than due a frame may leave the wire before nothing can be concluded.
+    pub lateness: Duration,
+}
+
+/// Whether a trial has a rendezvous server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rendezvous {
+    /// It has one, which both peers must reach.
+    Needed,
+    /// The peers need none.
+    NotNeeded,
+}
+
+/// A judged trial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The flows between the two sides.
+    pub timeline: Timeline,
+    /// What had to happen.
+    pub oracle: OracleReport,
+    /// The packets that the outcome rests on, by their index in the evidence, and what each shows.
+    pub marks: Vec<(usize, String)>,
+}
+
+/// Judges a trial.
+#[must_use]
+pub fn judge(case: &Case<'_>) -> Judgement {
+    let timeline = Timeline::read(case.evidence, case.a, case.b);
+    let oracle = replay(&timeline, case.declared);
+    let (outcome, marks) = outcome(case, &timeline, &oracle);
+    Judgement { outcome, timeline, oracle, marks }
+}
+
+/// What came of it, and the packets that this rests on.
+fn outcome(case: &Case<'_>, timeline: &Timeline, oracle: &OracleReport) -> (Outcome, Marks) {
+    let error = |found: Diagnosis| (Outcome::Error(found.failure), found.marks);
+    let failed = |found: Diagnosis| (Outcome::Failed(found.failure), found.marks);
+    if let Some(found) = unusable(case).or_else(|| broken(case)) {
+        return error(found);
+    }
+    if let Some(contradiction) = oracle.contradictions.first()
+        && !cause::is_shaken(case, timeline, oracle)
+    {
+        return error(undeclared(contradiction));
+    }
+    match claimed(case, &timeline.flows) {
+        Claimed::Lie(why) => error(Diagnosis::new(Cause::ProgramLied, why)),
+        Claimed::ByBoth(flow, method) if oracle.expected == Expected::CannotConnect => {
+            let what = format!("{} connected by {method}, and no SYN of either side could pass", flow.a);
+            error(Diagnosis { marks: cause::marks_of_success(flow), ..undeclared(&what) })
+        }
+        Claimed::ByBoth(flow, method) => {
+            (Outcome::Passed(success(flow, timeline, method)), cause::marks_of_success(flow))
+        }
+        Claimed::ByOne(role, flow) => failed(cause::one_sided(case, role, flow)),
+        Claimed::ByNone => without_claim(case, timeline, oracle),
+    }
+}
+
+fn undeclared(what: &str) -> Diagnosis {
+    Diagnosis::new(Cause::LabError, format!("the lab does not do what it declares: {what}"))
+}
+
+/// Neither peer claims success: a failure, unless the packets say that there had to be a connection.
+fn without_claim(case: &Case<'_>, timeline: &Timeline, oracle: &OracleReport) -> (Outcome, Marks) {
+    let established = |f: &&Flow| Role::BOTH.iter().all(|w| f.established(*w).is_some());
+    let stood = timeline.flows.iter().find(established);
+    let excused =
+        || cause::is_shaken(case, timeline, oracle) || cause::answers_were_lost(case, timeline, oracle);
+    let found = match (stood, oracle.expected) {
+        (None, Expected::MustConnect) if !excused() => Diagnosis::new(
+            Cause::LabError,
+            "a SYN was let in and answered, and yet no connection came of it: see the packets",
+        ),
+        (stood, _) => cause::find(case, timeline, oracle, stood),
+    };
+    // A failure that nothing explains says something of the lab, or of the judge, and nothing of the NATs.
+    match found.failure.cause {
+        Cause::LabError => (Outcome::Error(found.failure), found.marks),
+        _ => (Outcome::Failed(found.failure), found.marks),
+    }
+}
+
+/// Why the evidence proves nothing, if so.
+fn unusable(case: &Case<'_>) -> Option<Diagnosis> {
+    if let Some(lost) = case.evidence.lost.first() {
+        return Some(Diagnosis::new(Cause::MachineTooSlow, format!("evidence was lost: {lost}")));
+    }
+    let left = |f: &Frame| matches!(f.fate, Fate::Delivered | Fate::Duplicated);
+    let late = |f: &Frame| f.left.saturating_sub(f.due);
+    let allowed = u64::try_from(case.lateness.as_nanos()).unwrap_or(Nanos::MAX);
+    let frames = case.evidence.frames.iter().enumerate().filter(|(_, f)| left(f) && late(f) > allowed);
+    let frames = frames.filter(|(_, f)| decides(f)).map(|(at, f)| (at, late(f)));
+    let (frame, worst) = frames.max_by_key(|(_, late)| *late)?;
+    let (worst, allowed) = (worst as f64 / 1e6, allowed as f64 / 1e6);
+    let detail = format!("a frame left the wire {worst:.1} ms late, and this cell tolerates {allowed:.1} ms");
+    Some(Diagnosis::new(Cause::MachineTooSlow, detail).mark(frame, format!("{worst:.1} ms late")))
+}
+
+/// Whether it matters when a frame left: what goes to and from the rendezvous server only moves the start of a side,
+/// which the packets between the sides show.
+fn decides(frame: &Frame) -> bool {
+    let of_server = |end: SocketAddrV4| [RENDEZVOUS.ip(), RENDEZVOUS_ALT.ip()].contains(&end.ip());
+    Packet::of(frame).is_none_or(|packet| !of_server(packet.source) && !of_server(packet.destination))
+}
+
+/// Whether a program broke the contract.
+fn broken(case: &Case<'_>) -> Option<Diagnosis> {
+    Role::BOTH
+        .into_iter()
+        .find_map(|role| match case.said(role) {
+            Claim::Crashed(why) => Some((Cause::ProgramCrashed, role, why)),
+            Claim::Broken(why) => Some((Cause::ContractBroken, role, why)),
+            _ => None,
+        })
+        .map(|(cause, role, why)| {
+            Diagnosis::new(cause, format!("the program of peer {} {why}", role.letter()))
+        })
+}
+
+/// What the claims come to, held against the connections that the evidence shows.
+#[derive(Debug)]
+enum Claimed<'a> {
+    ByNone,
+    ByOne(Role, &'a Flow),
+    ByBoth(&'a Flow, String),
+    Lie(String),
+}
+
+fn claimed<'a>(case: &Case<'_>, all: &'a [Flow]) -> Claimed<'a> {
+    let claims = Role::BOTH.map(|role| match case.said(role) {
+        Claim::Success(named) => Some(named),
+        _ => None,
+    });
+    let [a, b] = claims;
+    let connected = |role: Role| -> Vec<&Flow> {
+        // Where one side claims nothing, what the other sent may not have reached it.
+        let both = a.is_some() && b.is_some();
+        all.iter()
+            .filter(|f| if both { f.carried_both_ways() } else { f.seems_to_have_carried(role) })
+            .collect()
+    };
+    let flows = Role::BOTH.map(|role| {
+        let named = if role == Role::A { a } else { b };
+        named.map(|named| borne_out(case, role, named, &connected(role)))
+    });
+    match flows {
+        [None, None] => Claimed::ByNone,
+        [Some(Err(lie)), _] | [_, Some(Err(lie))] => Claimed::Lie(lie),
+        [Some(Ok(flow)), None] => Claimed::ByOne(Role::A, flow),
+        [None, Some(Ok(flow))] => Claimed::ByOne(Role::B, flow),
+        [Some(Ok(a_flow)), Some(Ok(b_flow))] if a_flow == b_flow => {
+            let method = [a, b].into_iter().flatten().find_map(|n| n.method.clone());
+            Claimed::ByBoth(a_flow, method.unwrap_or_else(|| case.method.to_owned()))
+        }
+        [Some(Ok(a_flow)), Some(Ok(b_flow))] => Claimed::Lie(format!(
+            "the peers claim two different connections: a {}, b {}",
+            a_flow.a,
+            b_flow.a.reversed()
+        )),
+    }
+}
+
+/// The connection that a claim names, if the evidence shows it.
+fn borne_out<'a>(
+    case: &Case<'_>,
+    role: Role,
+    named: &SuccessClaim,
+    connected: &[&'a Flow],
+) -> Result<&'a Flow, String> {
+    let letter = role.letter();
+    let Some((local, remote)) = named.connection else {
+        let any = connected.first().copied();
+        return any.ok_or_else(|| format!("peer {letter} claims a success of which there is no evidence"));
+    };
+    let flow = outer(case, role, local, remote).into_iter().find_map(|tuple| match role {
+        Role::A => connected.iter().copied().find(|f| f.a == tuple),
+        Role::B => by_b(connected, tuple),
+    });
+    flow.ok_or_else(|| {
+        format!("peer {letter} claims the connection {local} -> {remote}, of which there is no evidence")
+    })
+}
+
+/// The flow that side b's packets belong to, by their tuple at b's vantage.
+fn by_b<'a>(connected: &[&'a Flow], tuple: Tuple) -> Option<&'a Flow> {
+    connected.iter().copied().find(|f| f.segments.iter().any(|s| s.from == Role::B && s.tuple == tuple))
+}
+
+/// What the tuple of a peer's packets may be at its vantage.
+fn outer(case: &Case<'_>, role: Role, local: SocketAddrV4, remote: SocketAddrV4) -> Vec<Tuple> {
+    let vantage = if role == Role::A { case.a } else { case.b };
+    vantage.translate(&case.evidence.conntrack, Tuple { source: local, destination: remote })
+}
+
+fn success(flow: &Flow, timeline: &Timeline, method: String) -> Success {
+    let start =
+        Role::BOTH.iter().filter_map(|w| timeline.first_syn(*w)).map(|s| s.sent).min().unwrap_or_default();
+    let latest = |times: [Option<Nanos>; 2]| {
+        Duration::from_nanos(times.into_iter().flatten().max().unwrap_or_default().saturating_sub(start))
+    };
+    Success {
+        method,
+        how: cause::how(flow, timeline),
+        established: latest(Role::BOTH.map(|w| flow.established(w))),
+        authenticated: latest(Role::BOTH.map(|w| flow.delivered_payload(w))),
+    }
+}
+
+impl Case<'_> {
+    /// What a peer said.
+    #[must_use]
+    pub fn said(&self, role: Role) -> &Claim {
+        match role {
+            Role::A => self.claim_a,
+            Role::B => self.claim_b,
+        }
+    }
+}
+
+impl Role {
+    /// Both, a first.
+    pub const BOTH: [Self; 2] = [Self::A, Self::B];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::staged::{Draw, Scene, external, vantage};
+    use crate::model::behavior::{Behavior, UnsolicitedSyn};
+    use crate::model::outcome::How;
+    use Role::{A, B};
+
+    fn won(role: Role) -> Claim {
+        let ports = if role == A { (4000, 5000) } else { (5000, 4000) };
+        let local = SocketAddrV4::new(vantage(role).internal, ports.0);
+        let remote = SocketAddrV4::new(external(role.other()), ports.1);
+        Claim::Success(SuccessClaim { connection: Some((local, remote)), method: Some("m".into()) })
+    }
+
+    fn lost() -> Claim {
+        Claim::Failure("no path".into())
+    }
+
+    fn outcome(scene: &Scene, claim_a: &Claim, claim_b: &Claim, unsolicited_syn: UnsolicitedSyn) -> Outcome {
+        let nat = [Behavior { unsolicited_syn, ..Behavior::port_preserving() }];
+        let case = Case {
+            evidence: &scene.evidence,
+            a: &vantage(A),
+            b: &vantage(B),
+            declared: Declared { a: &nat, b: &nat, common: &[] },
+            claim_a,
+            claim_b,
+            rendezvous: Rendezvous::Needed,
+            method: "m",
+            lateness: Duration::from_millis(5),
+        };
+        judge(&case).outcome
+    }
+
+    fn cause(scene: &Scene, unsolicited_syn: UnsolicitedSyn) -> Cause {
+        match outcome(scene, &lost(), &lost(), unsolicited_syn) {
+            Outcome::Failed(failure) => failure.cause,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn error(scene: &Scene, claim_a: &Claim, claim_b: &Claim) -> String {
+        match outcome(scene, claim_a, claim_b, UnsolicitedSyn::Drop) {
+            Outcome::Error(failure) => failure.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn crossing_syns_make_a_connection_in_two_trips() {
+        match outcome(&Scene::crossing(), &won(A), &won(B), UnsolicitedSyn::Drop) {
+            Outcome::Passed(success) => {
+                assert_eq!(success.how, How::SynsCrossed);
+                assert_eq!(success.established, Duration::from_micros(20_300));
+                assert_eq!(success.authenticated, Duration::from_micros(30_500));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_claim_without_evidence_is_a_lie() {
+        let nothing = Scene::met().recorded().packet(Draw::new(A, 0.0, "S"));
+        assert!(error(&nothing, &won(A), &won(B)).contains("peer a claims the connection"));
+        let no_data = Scene::met()
+            .recorded()
+            .packet(Draw::new(A, 0.0, "S"))
+            .packet(Draw::new(B, 0.0, "S"))
+            .packet(Draw::new(A, 10.1, "SA").acknowledging(901))
+            .packet(Draw::new(B, 10.1, "SA").acknowledging(101));
+        assert!(error(&no_data, &won(A), &won(B)).contains("no evidence"));
+    }
+
+    #[test]
+    fn a_claim_of_another_connection_is_a_lie() {
+        let elsewhere = SocketAddrV4::new(external(B), 5001);
+        let local = SocketAddrV4::new(vantage(A).internal, 4000);
+        let said = Claim::Success(SuccessClaim { connection: Some((local, elsewhere)), method: None });
+        assert!(error(&Scene::crossing(), &said, &won(B)).contains("198.51.100.2:5001"));
+    }
+
+    #[test]
+    fn one_claim_is_a_failure_when_the_connection_is_there() {
+        let outcome = outcome(&Scene::crossing(), &won(A), &Claim::Nothing, UnsolicitedSyn::Drop);
+        assert!(matches!(outcome, Outcome::Failed(f) if f.cause == Cause::ProgramHung));
+    }
+
+    #[test]
+    fn one_claim_is_the_links_failure_when_it_lost_what_the_other_waits_for() {
+        let scene = Scene::met()
+            .recorded()
+            .packet(Draw::new(A, 0.0, "S"))
+            .packet(Draw::new(B, 0.0, "S"))
+            .packet(Draw::new(A, 10.1, "SA").acknowledging(901))
+            .packet(Draw::new(B, 10.1, "SA").acknowledging(101))
+            .packet(Draw::new(A, 20.3, "A").data(101, 78).acknowledging(901));
+        let claim = |scene: &Scene| outcome(scene, &lost(), &won(B), UnsolicitedSyn::Drop);
+        let silent = scene.packet(Draw::new(B, 30.5, "A").data(901, 0).acknowledging(179));
+        assert!(
+            matches!(claim(&silent), Outcome::Error(f) if f.cause == Cause::ProgramLied),
+            "b sent nothing"
+        );
+        let lossy = silent.lost(Draw::new(B, 30.6, "A").data(901, 39).acknowledging(179));
+        match claim(&lossy) {
+            Outcome::Failed(failure) => assert_eq!(failure.cause, Cause::LostByLink, "{failure}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lost_evidence_and_late_frames_prove_nothing() {
+        let mut scene = Scene::crossing();
+        scene.evidence.frames[5].left += 6_000_000;
+        assert!(error(&scene, &won(A), &won(B)).starts_with("machine too slow: a frame"));
+        let mut scene = Scene::crossing();
+        scene.evidence.lost.push("12 frames".into());
+        assert_eq!(error(&scene, &won(A), &won(B)), "machine too slow: evidence was lost: 12 frames");
+    }
+
+    #[test]
+    fn a_wrong_guess_is_named_with_both_ports() {
+        let scene = Scene::met()
+            .packet(Draw::new(A, 0.0, "S").ports(4000, 5000))
+            .packet(Draw::new(B, 0.0, "S").ports(41_822, 4000));
+        let Outcome::Failed(failure) = outcome(&scene, &lost(), &lost(), UnsolicitedSyn::Drop) else {
+            panic!("a failure")
+        };
+        assert_eq!(failure.cause, Cause::PredictedPortWrong);
+        assert!(failure.detail.contains("198.51.100.2:5000"), "{}", failure.detail);
+        assert!(failure.detail.contains("198.51.100.2:41822"), "{}", failure.detail);
+    }
+
+    #[test]
+    fn a_nat_that_answers_although_it_declares_silence_is_caught_by_one_packet() {
+        let scene = Scene::met()
+            .packet(Draw::new(A, 0.0, "S"))
+            .packet(Draw::new(B, 10.2, "RA").acknowledging(101).ttl(64))
+            .packet(Draw::new(B, 50.0, "S"));
+        assert!(error(&scene, &lost(), &lost()).contains("though it drops what is unsolicited"));
+        assert_eq!(cause(&scene, UnsolicitedSyn::Reset), Cause::ResetByNat);
+    }
+
+    #[test]
+    fn a_connection_that_could_not_be_is_an_error_of_the_lab() {
+        // b answers a SYN that no mapping of NAT-b admits, and never sends one of its own.
+        let scene = Scene::met()
+            .recorded()
+            .packet(Draw::new(A, 0.0, "S"))
+            .packet(Draw::new(B, 10.1, "SA").acknowledging(101))
+            .with_data(20.2);
+        assert!(error(&scene, &won(A), &won(B)).contains("though no mapping"));
+    }
+
+    #[test]
+    fn who_never_started_or_never_met_the_server_is_named() {
+        let alone = Scene::met().packet(Draw::new(A, 0.0, "S"));
+        assert_eq!(cause(&alone, UnsolicitedSyn::Drop), Cause::PeerNeverStarted);
+        assert_eq!(cause(&Scene::default(), UnsolicitedSyn::Drop), Cause::PeerNeverStarted);
+        let unmet = Scene::default().packet(Draw::new(A, 0.0, "S")).packet(Draw::new(B, 0.0, "S"));
+        assert_eq!(cause(&unmet, UnsolicitedSyn::Drop), Cause::NoRendezvous);
+    }
+
+    #[test]
+    fn a_lost_syn_is_the_links_fault() {
+        let scene = Scene::met().lost(Draw::new(A, 0.0, "S")).lost(Draw::new(B, 0.0, "S"));
+        assert_eq!(cause(&scene, UnsolicitedSyn::Drop), Cause::LostByLink);
+    }
+
+    #[test]
+    fn a_lost_answer_is_the_links_fault_and_a_missing_one_the_labs() {
+        let crossed = || {
+            let scene = Scene::met().recorded().packet(Draw::new(A, 0.0, "S"));
+            scene.packet(Draw::new(B, 2.0, "S"))
+        };
+        let answers =
+            || [Draw::new(B, 10.1, "SA").acknowledging(101), Draw::new(A, 12.1, "SA").acknowledging(901)];
+        let both_lost = answers().into_iter().fold(crossed(), Scene::lost);
+        assert_eq!(cause(&both_lost, UnsolicitedSyn::Drop), Cause::LostByLink);
+        let [b, a] = answers();
+        let one_arrived = crossed().lost(b).packet(a);
+        assert!(error(&one_arrived, &lost(), &lost()).contains("let in and answered"));
+    }
+
+    #[test]
+    fn a_late_side_is_told_from_a_crossing() {
+        let scene = Scene::met()
+            .recorded()
+            .packet(Draw::new(A, 0.0, "S"))
+            .packet(Draw::new(B, 50.0, "S"))
+            .packet(Draw::new(A, 60.1, "SA").acknowledging(901))
+            .packet(Draw::new(B, 70.2, "A").data(901, 0).acknowledging(101))
+            .with_data(80.3);
+        match outcome(&scene, &won(A), &won(B), UnsolicitedSyn::Drop) {
+            Outcome::Passed(success) => assert_eq!(success.how, How::BLate),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_program_that_broke_is_an_error() {
+        let broke = Claim::Crashed("was ended by signal 11".into());
+        assert_eq!(
+            error(&Scene::crossing(), &won(A), &broke),
+            "program crashed: the program of peer b was ended by signal 11"
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! Evidence in, outcome and verdict out. Pure: nothing here touches the machine, and every input is plain data.
+//!
+//! [`timeline`] puts the packets of a trial in order, [`oracle`] says what the NATs had to do with them,
+//! [`program_output`] reads what the programs claimed, [`judgement`] draws the conclusion for one trial, with `cause`
+//! as its reason, and [`verdict`] holds the trials of a cell against theory.
+
+mod cause;
+pub mod judgement;
+pub mod oracle;
+pub mod program_output;
+#[cfg(test)]
+pub(crate) mod staged;
+pub mod timeline;
+pub mod verdict;

@@ -1,0 +1,212 @@
+//! A program's own account of a trial: what it printed and how it ended, read by the contract. Pure.
+//!
+//! The judge uses an account for two things only: whether success is claimed, and which connection it names.
+
+use std::net::SocketAddrV4;
+
+use serde::Deserialize;
+
+use crate::model::suite::ResultFormat;
+
+/// Longest line that a program may print.
+pub const LONGEST_LINE: usize = 64 * 1024;
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProgramEnd {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Signalled(i32),
+    /// It was still running when its time was up, and was killed.
+    Killed,
+}
+
+/// What is wrong with the end of a program that was to stay until it is killed.
+#[must_use]
+pub fn broke(end: ProgramEnd) -> Option<String> {
+    match end {
+        ProgramEnd::Signalled(signal) => Some(format!("was ended by signal {signal}")),
+        ProgramEnd::Exited(0) | ProgramEnd::Killed => None,
+        ProgramEnd::Exited(code) => Some(format!("exited with code {code}")),
+    }
+}
+
+/// What a program said about success.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claim {
+    /// It claims success, over this connection if it named one.
+    Success(SuccessClaim),
+    /// It says that there was none, with its reason.
+    Failure(String),
+    /// A signal ended it.
+    Crashed(String),
+    /// It broke the contract.
+    Broken(String),
+    /// It was killed before it said anything.
+    Nothing,
+}
+
+/// The connection that a successful program names.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SuccessClaim {
+    /// Its two ends: the program's own, then the far one, as its socket names them.
+    pub connection: Option<(SocketAddrV4, SocketAddrV4)>,
+    /// The method that won.
+    pub method: Option<String>,
+}
+
+/// One line of the contract; unknown keys are for people.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Line {
+    Result {
+        ok: bool,
+        local: Option<SocketAddrV4>,
+        remote: Option<SocketAddrV4>,
+        method: Option<String>,
+        error: Option<String>,
+    },
+    #[serde(other)]
+    Other,
+}
+
+/// Reads what a peer printed.
+#[must_use]
+pub fn read(claim: &ResultFormat, stdout: &[u8], end: ProgramEnd) -> Claim {
+    match (claim, end) {
+        (_, ProgramEnd::Signalled(signal)) => Claim::Crashed(format!("was ended by signal {signal}")),
+        (ResultFormat::Json, end) => read_json(stdout, end),
+        (_, ProgramEnd::Killed) if !matches!(claim, ResultFormat::Stdout(_)) => Claim::Nothing,
+        (ResultFormat::Exit, ProgramEnd::Exited(0)) => Claim::Success(SuccessClaim::default()),
+        (ResultFormat::Exit, _) => Claim::Failure("exit code".to_owned()),
+        (ResultFormat::Stdout(text), end) => {
+            let said = String::from_utf8_lossy(stdout).lines().any(|line| line.contains(text.as_str()));
+            match (said, end) {
+                (true, _) => Claim::Success(SuccessClaim::default()),
+                (false, ProgramEnd::Killed) => Claim::Nothing,
+                (false, _) => Claim::Failure(format!("did not print \"{text}\"")),
+            }
+        }
+    }
+}
+
+fn read_json(stdout: &[u8], end: ProgramEnd) -> Claim {
+    let mut result = None;
+    for (number, line) in stdout.split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty()) {
+        let number = number + 1;
+        if line.len() > LONGEST_LINE {
+            return Claim::Broken(format!(
+                "printed a line {number} of {} bytes; 64 KiB are allowed",
+                line.len()
+            ));
+        }
+        if result.is_some() {
+            return Claim::Broken(format!("printed line {number} after its result line"));
+        }
+        match serde_json::from_slice(line) {
+            Ok(Line::Result { ok, local, remote, method, error }) => {
+                result = Some((ok, local.zip(remote), method, error));
+            }
+            Ok(Line::Other) => {}
+            // A program that was cut off in the middle of a line did not print garbage.
+            Err(_) if end == ProgramEnd::Killed && !stdout.ends_with(b"\n") => {}
+            Err(error) => {
+                return Claim::Broken(format!(
+                    "printed a line {number} that is not of the contract: {error}"
+                ));
+            }
+        }
+    }
+    match (result, end) {
+        (None, ProgramEnd::Killed) => Claim::Nothing,
+        (None, ProgramEnd::Exited(code)) => {
+            Claim::Broken(format!("exited with code {code} without a result line"))
+        }
+        (Some((true, Some(connection), method, _)), ProgramEnd::Exited(0) | ProgramEnd::Killed) => {
+            Claim::Success(SuccessClaim { connection: Some(connection), method })
+        }
+        (Some((true, None, ..)), _) => Claim::Broken("claimed success without naming both ends".to_owned()),
+        (Some((false, _, _, error)), ProgramEnd::Exited(1) | ProgramEnd::Killed) => {
+            Claim::Failure(error.unwrap_or_else(|| "no reason given".to_owned()))
+        }
+        (Some((false, _, _, error)), ProgramEnd::Exited(2)) => {
+            Claim::Broken(format!("could not run: {}", error.unwrap_or_else(|| "no reason given".to_owned())))
+        }
+        (Some((ok, ..)), ProgramEnd::Exited(code)) => {
+            Claim::Broken(format!("said ok={ok} and exited with code {code}"))
+        }
+        (_, ProgramEnd::Signalled(signal)) => Claim::Crashed(format!("was ended by signal {signal}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WON: &str =
+        r#"{"event":"result","ok":true,"local":"10.0.0.2:4000","remote":"198.51.100.2:4001","method":"m"}"#;
+
+    #[test]
+    fn a_success_names_its_connection() {
+        let text = format!("{{\"event\":\"mapped\",\"local\":\"x\"}}\n{WON}\n");
+        let Claim::Success(named) = read(&ResultFormat::Json, text.as_bytes(), ProgramEnd::Exited(0)) else {
+            panic!("success")
+        };
+        let (local, remote) = named.connection.expect("named");
+        assert_eq!(
+            (local.to_string().as_str(), remote.to_string().as_str()),
+            ("10.0.0.2:4000", "198.51.100.2:4001")
+        );
+    }
+
+    #[test]
+    fn every_breach_of_the_contract_is_named() {
+        let lost = r#"{"event":"result","ok":false,"error":"no path"}"#;
+        let cases: &[(&str, ProgramEnd, &str)] = &[
+            ("", ProgramEnd::Exited(0), "exited with code 0 without a result line"),
+            ("", ProgramEnd::Signalled(11), "was ended by signal 11"),
+            ("hello\n", ProgramEnd::Exited(0), "printed a line 1 that is not of the contract"),
+            (&format!("{WON}\n"), ProgramEnd::Exited(3), "said ok=true and exited with code 3"),
+            (&format!("{lost}\n"), ProgramEnd::Exited(0), "said ok=false and exited with code 0"),
+            (&format!("{lost}\n"), ProgramEnd::Exited(2), "could not run: no path"),
+            (&format!("{WON}\n{WON}\n"), ProgramEnd::Exited(0), "printed line 2 after its result line"),
+            (
+                r#"{"event":"result","ok":true}"#,
+                ProgramEnd::Exited(0),
+                "claimed success without naming both ends",
+            ),
+            (
+                &"x".repeat(LONGEST_LINE + 1),
+                ProgramEnd::Exited(0),
+                "printed a line 1 of 65537 bytes; 64 KiB are allowed",
+            ),
+        ];
+        for (text, end, expected) in cases {
+            match read(&ResultFormat::Json, text.as_bytes(), *end) {
+                Claim::Broken(why) | Claim::Crashed(why) => {
+                    assert!(why.starts_with(expected), "{why:?} does not start with {expected:?}")
+                }
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+        let cut_off = read(&ResultFormat::Json, br#"{"event":"resu"#, ProgramEnd::Killed);
+        assert_eq!(cut_off, Claim::Nothing, "a program cut off in the middle of a line is no liar");
+    }
+
+    #[test]
+    fn programs_without_json_claim_by_exit_code_or_by_text() {
+        assert_eq!(
+            read(&ResultFormat::Exit, b"whatever", ProgramEnd::Exited(0)),
+            Claim::Success(SuccessClaim::default())
+        );
+        assert!(matches!(read(&ResultFormat::Exit, b"", ProgramEnd::Exited(7)), Claim::Failure(_)));
+        assert_eq!(read(&ResultFormat::Exit, b"", ProgramEnd::Killed), Claim::Nothing);
+        let text = ResultFormat::Stdout("connected".into());
+        assert_eq!(
+            read(&text, b"ok\nconnected to b\n", ProgramEnd::Killed),
+            Claim::Success(SuccessClaim::default())
+        );
+        assert!(matches!(read(&text, b"ok\n", ProgramEnd::Exited(0)), Claim::Failure(_)));
+    }
+}

@@ -1,0 +1,194 @@
+//! Scenes for the tests of the pure judges: hand-drawn packets between two port-preserving NATs, 10 ms apart.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use etherparse::PacketBuilder;
+
+use crate::judge::timeline::{Role, Vantage};
+use crate::model::evidence::{
+    CtChange, CtEntry, CtEvent, CtState, Direction, Evidence, Fate, Frame, Nanos, Tuple,
+};
+use crate::model::topology::NodeName;
+
+const TRIP: Nanos = 10_000_000;
+
+/// Draws evidence, one packet at a time; times are in milliseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Scene {
+    pub(crate) evidence: Evidence,
+}
+
+/// A TCP packet to be drawn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Draw {
+    pub(crate) from: Role,
+    pub(crate) at_ms: f64,
+    pub(crate) flags: &'static str,
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgment: u32,
+    pub(crate) payload: usize,
+    pub(crate) source_port: u16,
+    pub(crate) target_port: u16,
+    pub(crate) ttl: u8,
+}
+
+impl Draw {
+    /// A packet between the two usual ports, from a host behind a NAT.
+    pub(crate) fn new(from: Role, at_ms: f64, flags: &'static str) -> Self {
+        let (source_port, target_port) = if from == Role::A { (4000, 5000) } else { (5000, 4000) };
+        let sequence = if from == Role::A { 100 } else { 900 };
+        Self {
+            from,
+            at_ms,
+            flags,
+            sequence,
+            acknowledgment: 0,
+            payload: 0,
+            source_port,
+            target_port,
+            ttl: 63,
+        }
+    }
+
+    pub(crate) fn acknowledging(self, acknowledgment: u32) -> Self {
+        Self { acknowledgment, ..self }
+    }
+
+    pub(crate) fn data(self, sequence: u32, payload: usize) -> Self {
+        Self { sequence, payload, ..self }
+    }
+
+    pub(crate) fn ports(self, source_port: u16, target_port: u16) -> Self {
+        Self { source_port, target_port, ..self }
+    }
+
+    pub(crate) fn ttl(self, ttl: u8) -> Self {
+        Self { ttl, ..self }
+    }
+}
+
+pub(crate) fn external(role: Role) -> Ipv4Addr {
+    if role == Role::A { Ipv4Addr::new(192, 0, 2, 2) } else { Ipv4Addr::new(198, 51, 100, 2) }
+}
+
+pub(crate) fn vantage(role: Role) -> Vantage {
+    let letter = role.letter();
+    let node = |kind: &str| NodeName::new(&format!("{kind}-{letter}")).expect("a good name");
+    let (link, internal) =
+        if role == Role::A { (0, Ipv4Addr::new(10, 0, 0, 2)) } else { (1, Ipv4Addr::new(10, 0, 1, 2)) };
+    Vantage {
+        peer: node("peer"),
+        internal,
+        nats: vec![node("nat")],
+        transparent: Default::default(),
+        external: external(role),
+        link,
+    }
+}
+
+impl Scene {
+    /// Both peers talk to the rendezvous server first.
+    pub(crate) fn met() -> Self {
+        let mut scene = Self::default();
+        for role in Role::BOTH {
+            let server = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 7000);
+            let source = SocketAddrV4::new(external(role), if role == Role::A { 4000 } else { 5000 });
+            let down = bytes(server, source, Draw { payload: 20, ..Draw::new(role, 0.0, "A") });
+            scene.push(vantage(role).link, Direction::Down, 0, 0, down);
+        }
+        scene
+    }
+
+    /// A packet that arrives a trip after it was sent.
+    pub(crate) fn packet(mut self, draw: Draw) -> Self {
+        let (source, target) = ends(draw);
+        let sent = nanos(draw.at_ms);
+        let frame = bytes(source, target, draw);
+        self.push(vantage(draw.from).link, Direction::Up, sent, sent + TRIP / 2, frame.clone());
+        self.push(vantage(draw.from.other()).link, Direction::Down, sent + TRIP / 2, sent + TRIP, frame);
+        self
+    }
+
+    /// A packet that its own link loses.
+    pub(crate) fn lost(mut self, draw: Draw) -> Self {
+        let (source, target) = ends(draw);
+        let sent = nanos(draw.at_ms);
+        self.push(vantage(draw.from).link, Direction::Up, sent, sent, bytes(source, target, draw));
+        self.evidence.frames.last_mut().expect("just pushed").fate = Fate::Lost;
+        self
+    }
+
+    /// The NATs' records of the usual flow.
+    pub(crate) fn recorded(mut self) -> Self {
+        for role in Role::BOTH {
+            let (outside, inside_port) = ends(Draw::new(role, 0.0, "S"));
+            let remote = inside_port;
+            let inside = SocketAddrV4::new(vantage(role).internal, outside.port());
+            let entry = CtEntry {
+                original: Tuple { source: inside, destination: remote },
+                reply: Tuple { source: remote, destination: outside },
+                state: Some(CtState::SynSent),
+                status: 0,
+                id: 1,
+            };
+            let node = vantage(role).nats[0].clone();
+            self.evidence.conntrack.push(CtEvent { node, at: 0, change: CtChange::New, entry });
+        }
+        self
+    }
+
+    /// The packets of a connection whose SYNs cross: handshake, data both ways, acknowledgments.
+    pub(crate) fn crossing() -> Self {
+        use Role::{A, B};
+        Self::met()
+            .recorded()
+            .packet(Draw::new(A, 0.0, "S"))
+            .packet(Draw::new(B, 0.2, "S"))
+            .packet(Draw::new(A, 10.3, "SA").acknowledging(901))
+            .packet(Draw::new(B, 10.1, "SA").acknowledging(101))
+            .with_data(20.5)
+    }
+
+    /// Data both ways, acknowledged.
+    pub(crate) fn with_data(self, at_ms: f64) -> Self {
+        use Role::{A, B};
+        self.packet(Draw::new(A, at_ms, "A").data(101, 32).acknowledging(901))
+            .packet(Draw::new(B, at_ms, "A").data(901, 32).acknowledging(101))
+            .packet(Draw::new(A, at_ms + 10.1, "A").data(133, 0).acknowledging(933))
+            .packet(Draw::new(B, at_ms + 10.1, "A").data(933, 0).acknowledging(133))
+    }
+
+    fn push(&mut self, link: u16, direction: Direction, entered: Nanos, left: Nanos, bytes: Vec<u8>) {
+        let length = u32::try_from(bytes.len()).expect("a short frame");
+        let bytes = bytes.into_boxed_slice();
+        let frame = Frame { link, direction, entered, due: left, left, fate: Fate::Delivered, length, bytes };
+        self.evidence.frames.push(frame);
+        self.evidence.frames.sort_by_key(|f| f.entered);
+    }
+}
+
+fn nanos(ms: f64) -> Nanos {
+    (ms * 1e6) as Nanos
+}
+
+fn ends(draw: Draw) -> (SocketAddrV4, SocketAddrV4) {
+    let source = SocketAddrV4::new(external(draw.from), draw.source_port);
+    (source, SocketAddrV4::new(external(draw.from.other()), draw.target_port))
+}
+
+fn bytes(source: SocketAddrV4, target: SocketAddrV4, draw: Draw) -> Vec<u8> {
+    let mut tcp = PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4(source.ip().octets(), target.ip().octets(), draw.ttl)
+        .tcp(source.port(), target.port(), draw.sequence, 64_000);
+    for flag in draw.flags.chars() {
+        tcp = match flag {
+            'S' => tcp.syn(),
+            'A' => tcp.ack(draw.acknowledgment),
+            'R' => tcp.rst(),
+            other => panic!("no such flag: {other}"),
+        };
+    }
+    let mut frame = Vec::new();
+    tcp.write(&mut frame, &vec![7; draw.payload]).expect("a writable packet");
+    frame
+}

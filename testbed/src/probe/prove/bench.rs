@@ -1,0 +1,390 @@
+//! The bench that a NAT is proved on: the NAT in a namespace of its own, and the probe at the far end of its cables.
+//!
+//! ```text
+//!   probe: outside ──── wan  NAT  lan0 ──── probe: inside0
+//!                                 lan1 ──── probe: inside1
+//! ```
+//!
+//! The probe's ends have no addresses and no TCP stack: every frame is made and read here, so that one namespace
+//! stands in for any number of hosts on either side, and nothing but the NAT ever answers.
+//!
+//! # How silence is known
+//! Frames that are sent one after the other by a thread which stays on one processor pass the NAT in that order. So
+//! each question is followed by an ARP request on the same cable: when its answer is here, everything that the
+//! question led to is here, and what is not here was not sent. No time is waited for, and no load on the machine can
+//! turn an answer into silence.
+//!
+//! But for one: a processor drops frames while its queue is full, whoever filled it. The kernel counts them, so that what
+//! was asked meanwhile is asked again ([`Prober::surely`](super::prober::Prober::surely)).
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use tokio::runtime::Handle;
+
+use crate::kernel::backlog;
+use crate::kernel::conntrack::{Conntrack, Events};
+use crate::kernel::error::{Error, Result};
+use crate::kernel::link::{Device, Links};
+use crate::kernel::namespace::{Inside, Namespace};
+use crate::kernel::packet_socket::{LARGEST_FRAME, OFFLOAD_HEADER, PacketSocket};
+use crate::kernel::ruleset::{DynamicSet, Nft};
+use crate::kernel::sysctl::Sysctl;
+use crate::lab::nat_program::NatProgram;
+use crate::lab::nat_rules::{NatConfig, NatSite};
+use crate::model::address_plan::{Mac, Network};
+use crate::model::packet::Packet;
+
+use super::frame::{Complaint, Probe, is_arp_answer, who_has};
+
+/// How long the NAT may take to answer an ARP request before the bench counts as broken.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long a processor is left alone whose queue is full.
+const BREATH: Duration = Duration::from_millis(1);
+
+/// The external address of the NAT on the bench.
+pub(in crate::probe) const WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+/// Hosts on each inside network that the NAT knows the way to: .2 and up.
+const HOSTS: u8 = 2;
+
+/// One of the probe's ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) enum Side {
+    /// Where the rest of the world is.
+    Outside,
+    /// The network on `lan0`.
+    Inside0,
+    /// The network on `lan1`.
+    Inside1,
+}
+
+impl Side {
+    const ALL: [Self; 3] = [Self::Outside, Self::Inside0, Self::Inside1];
+
+    /// The names of the NAT's device and of the probe's.
+    const fn devices(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Outside => ("wan", "outside"),
+            Self::Inside0 => ("lan0", "inside0"),
+            Self::Inside1 => ("lan1", "inside1"),
+        }
+    }
+
+    /// The NAT's address on this side.
+    const fn gateway(self) -> Ipv4Addr {
+        match self {
+            Self::Outside => WAN,
+            Self::Inside0 => Ipv4Addr::new(10, 0, 0, 1),
+            Self::Inside1 => Ipv4Addr::new(10, 0, 1, 1),
+        }
+    }
+
+    /// The first address of the probe on this side.
+    pub(in crate::probe) const fn address(self) -> Ipv4Addr {
+        match self {
+            Self::Outside => Ipv4Addr::new(192, 0, 2, 1),
+            Self::Inside0 => Ipv4Addr::new(10, 0, 0, 2),
+            Self::Inside1 => Ipv4Addr::new(10, 0, 1, 2),
+        }
+    }
+
+    const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The index of the devices, the same at both ends; 1 is the loopback device.
+    const fn device_index(self) -> u32 {
+        self as u32 + 2
+    }
+
+    /// MAC addresses of the NAT's end and of the probe's.
+    const fn macs(self) -> (Mac, Mac) {
+        let n = self as u8;
+        ([2, 0x54, 0x50, 0, n, 1], [2, 0x54, 0x50, 0, n, 2])
+    }
+}
+
+/// A packet that arrived at one of the probe's ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) struct Seen {
+    /// At which.
+    pub(in crate::probe) side: Side,
+    /// The packet.
+    pub(in crate::probe) packet: Packet,
+}
+
+/// A NAT, wired up and running, and the means to ask it.
+#[derive(Debug)]
+pub(in crate::probe) struct Bench {
+    nat: Namespace,
+    /// Kept alive: the far ends of the cables are in here.
+    _probe: Namespace,
+    sockets: [PacketSocket; 3],
+    conntrack: Conntrack,
+    events: Events,
+    dynamic: Vec<DynamicSet>,
+    /// The user's program that makes the NAT, if there is one.
+    program: Option<NatProgram>,
+    runtime: Handle,
+    /// The one that everything happens on.
+    processor: usize,
+    buffer: Vec<u8>,
+    /// The last frames with data that arrived, whole.
+    with_data: Vec<Vec<u8>>,
+}
+
+/// The surroundings of a NAT on the bench.
+pub(in crate::probe) fn site() -> NatSite {
+    let network = |side: Side| Network { address: side.gateway(), prefix: 24 }.base();
+    NatSite {
+        wan: WAN,
+        lans: vec![("lan0".to_owned(), network(Side::Inside0)), ("lan1".to_owned(), network(Side::Inside1))],
+    }
+}
+
+impl Bench {
+    /// Builds the bench around a NAT. The thread must be one that may block, within a tokio runtime, and stays on one
+    /// processor from now on.
+    pub(in crate::probe) fn build(config: &NatConfig) -> Result<Self> {
+        let processor = stay_on_one_processor()?;
+        let runtime = Handle::current();
+        let (probe, probe_links) = namespace(&runtime)?;
+        let (nat, nat_links) = namespace(&runtime)?;
+        runtime.block_on(wire_up(&nat_links, &probe_links, &probe))?;
+        let sockets = probe.enter(|inside| {
+            let open = |side: Side| PacketSocket::carrier(inside, side.devices().1);
+            Ok::<_, Error>([open(Side::Outside)?, open(Side::Inside0)?, open(Side::Inside1)?])
+        })??;
+        let (conntrack, events) = nat.enter(|inside| {
+            for (key, value) in &config.sysctls {
+                Sysctl::new(key.clone(), value).write(inside)?;
+            }
+            Nft::get().load(inside, &config.ruleset)?;
+            Ok::<_, Error>((Conntrack::open(inside)?, Events::open(inside)?))
+        })??;
+        let start = |command| runtime.block_on(NatProgram::start(command, &nat));
+        let program = config.command.as_ref().map(start).transpose()?;
+        // What a program makes beside them is not in the rules' text.
+        let rules = config.command.is_none().then_some(config.ruleset.as_str());
+        let dynamic = nat.enter(|inside| Nft::get().dynamic_sets(inside, rules))??;
+        let (buffer, with_data) = (vec![0; LARGEST_FRAME], Vec::new());
+        let mut bench = Self {
+            nat,
+            _probe: probe,
+            sockets,
+            conntrack,
+            events,
+            dynamic,
+            program,
+            runtime,
+            processor,
+            buffer,
+            with_data,
+        };
+        for side in Side::ALL {
+            bench.fence(side)?;
+        }
+        Ok(bench)
+    }
+
+    /// Sends a segment and returns all that it led to.
+    pub(in crate::probe) fn ask(&mut self, from: Side, probe: &Probe) -> Result<Vec<Seen>> {
+        self.send(from, probe)?;
+        self.fence(from)
+    }
+
+    /// Sends an ICMP error and returns all that it led to.
+    pub(in crate::probe) fn complain(&mut self, from: Side, complaint: &Complaint) -> Result<Vec<Seen>> {
+        let (nat, probe) = from.macs();
+        self.put(from, &complaint.frame(probe, nat))?;
+        self.fence(from)
+    }
+
+    /// Sends a segment without waiting for what it leads to.
+    pub(in crate::probe) fn send(&mut self, from: Side, probe: &Probe) -> Result<()> {
+        let (nat, own) = from.macs();
+        self.put(from, &probe.frame(own, nat))
+    }
+
+    /// Waits until everything that was sent from this side has been dealt with, and returns what arrived anywhere.
+    pub(in crate::probe) fn fence(&mut self, side: Side) -> Result<Vec<Seen>> {
+        let (_, probe) = side.macs();
+        self.put(side, &who_has(side.gateway(), (probe, side.address())))?;
+        let deadline = Instant::now() + ANSWER_DEADLINE;
+        let mut seen = Vec::new();
+        loop {
+            let answered = self.drain(side, &mut seen)?;
+            if answered {
+                // What the NAT sent elsewhere before it answered has arrived by now, and waits.
+                for other in Side::ALL {
+                    self.drain(other, &mut seen)?;
+                }
+                return Ok(seen);
+            }
+            for other in Side::ALL.into_iter().filter(|other| *other != side) {
+                self.drain(other, &mut seen)?;
+            }
+            if Instant::now() > deadline {
+                let why = format!("no answer to an ARP request within {ANSWER_DEADLINE:?}");
+                return Err(Error::other(format!("reach the NAT on its device {}", side.devices().0), why));
+            }
+            self.wait(side, deadline)?;
+        }
+    }
+
+    /// Waits until something arrives on one side. Mostly it has by now: the kernel does the work while we send.
+    fn wait(&self, side: Side, deadline: Instant) -> Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut polled = [PollFd::new(self.sockets[side.index()].as_fd(), PollFlags::POLLIN)];
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(Error::call("wait for the NAT", "poll", errno)),
+        }
+    }
+
+    /// Takes what has arrived on one side; whether an ARP answer was among it.
+    fn drain(&mut self, side: Side, seen: &mut Vec<Seen>) -> Result<bool> {
+        let mut answered = false;
+        let tried = || format!("receive on device {}", side.devices().1);
+        loop {
+            let socket = &self.sockets[side.index()];
+            let received = socket.receive(&mut self.buffer).map_err(|e| Error::io(tried(), "recvmsg", &e))?;
+            let Some(received) = received else { break };
+            let frame = self.buffer.get(OFFLOAD_HEADER..received.kept).unwrap_or_default();
+            answered |= is_arp_answer(frame);
+            let length = u32::try_from(received.length).unwrap_or(u32::MAX);
+            if let Some(packet) = Packet::decode(frame, length) {
+                seen.push(Seen { side, packet });
+                if packet.tcp().is_some_and(|tcp| tcp.payload > 0) {
+                    self.with_data.push(frame.to_vec());
+                }
+            }
+        }
+        let drops = self.sockets[side.index()].take_drops();
+        match drops.map_err(|e| Error::io(tried(), "getsockopt(PACKET_STATISTICS)", &e))? {
+            0 => Ok(answered),
+            lost => Err(Error::other(tried(), format!("{lost} frames found no room"))),
+        }
+    }
+
+    fn put(&mut self, side: Side, frame: &[u8]) -> Result<()> {
+        let deadline = Instant::now() + ANSWER_DEADLINE;
+        loop {
+            let sent = self.sockets[side.index()].send(frame);
+            match sent {
+                // The processor's queue is full and the frame did not leave: it does once the queue has been worked off.
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) && Instant::now() < deadline => {
+                    std::thread::sleep(BREATH);
+                }
+                sent => {
+                    let tried = || format!("send on device {}", side.devices().1);
+                    return sent.map_err(|e| Error::io(tried(), "send", &e));
+                }
+            }
+        }
+    }
+
+    /// Lets the processor do what waits for it.
+    pub(in crate::probe) fn rest(&self) {
+        std::thread::sleep(BREATH);
+    }
+
+    /// How many frames of whatever namespace the processor has had no room for so far.
+    pub(in crate::probe) fn dropped(&self) -> Result<u64> {
+        let read = |e| Error::io("count the frames that were dropped", "read /proc/net/softnet_stat", &e);
+        backlog::dropped(self.processor).map_err(read)
+    }
+
+    /// Forgets all connections and mappings, as between two trials.
+    pub(in crate::probe) fn forget(&mut self) -> Result<()> {
+        if let Some(program) = self.program.as_mut().filter(|program| program.stays()) {
+            self.runtime.block_on(program.renew(&self.nat, &self.conntrack))?;
+            return self.new_entries().map(drop);
+        }
+        self.conntrack.flush(&[])?;
+        let sets = &self.dynamic;
+        if !sets.is_empty() {
+            self.nat.enter(|inside: &Inside| Nft::get().flush(inside, sets))??;
+        }
+        self.new_entries().map(drop)
+    }
+
+    /// The original tuples of the entries that came up since this was last asked.
+    pub(in crate::probe) fn new_entries(&mut self) -> Result<Vec<(SocketAddrV4, SocketAddrV4)>> {
+        let mut entries = Vec::new();
+        self.events.read(|change, entry| {
+            if change == crate::model::evidence::CtChange::New {
+                entries.push((entry.original.source, entry.original.destination));
+            }
+        })?;
+        Ok(entries)
+    }
+
+    /// The frames with data that arrived since this was last asked, whole.
+    pub(in crate::probe) fn take_data(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.with_data)
+    }
+
+    /// Connection tracking of the NAT.
+    pub(in crate::probe) fn conntrack(&self) -> &Conntrack {
+        &self.conntrack
+    }
+}
+
+/// A namespace without IPv6, whose chatter would be in the way, and the means to configure it.
+fn namespace(runtime: &Handle) -> Result<(Namespace, Links)> {
+    let (namespace, links) = Namespace::create(|inside| {
+        let _context = runtime.enter();
+        // A kernel without IPv6 has no such key, and is quiet anyway.
+        let _ = Sysctl::new("net.ipv6.conf.default.disable_ipv6", 1).write(inside);
+        Links::open(inside)
+    })?;
+    Ok((namespace, links?))
+}
+
+async fn wire_up(nat: &Links, probe: &Links, probe_namespace: &Namespace) -> Result<()> {
+    for side in Side::ALL {
+        let (nat_mac, probe_mac) = side.macs();
+        let (nat_name, probe_name) = side.devices();
+        let index = side.device_index();
+        let near = Device { index, name: nat_name, mac: nat_mac };
+        let far = Device { index, name: probe_name, mac: probe_mac };
+        nat.add_veth(near, far, probe_namespace).await?;
+        nat.set_up(index).await?;
+        probe.set_up(index).await?;
+        nat.add_address(index, side.gateway(), 24).await?;
+        let [a, b, c, first] = side.address().octets();
+        for host in first..first + HOSTS {
+            if Ipv4Addr::new(a, b, c, host) != side.gateway() {
+                nat.add_neighbour(index, Ipv4Addr::new(a, b, c, host), probe_mac).await?;
+            }
+        }
+    }
+    nat.add_route(Ipv4Addr::UNSPECIFIED, 0, Side::Outside.address()).await?;
+    for side in Side::ALL {
+        nat.wait_for_carrier(side.device_index()).await?;
+        probe.wait_for_carrier(side.device_index()).await?;
+    }
+    Ok(())
+}
+
+/// Keeps this thread on the processor that it is on, and says which; see the top of this file.
+fn stay_on_one_processor() -> Result<usize> {
+    const TRIED: &str = "stay on one processor";
+    let failed = |call: &'static str| move |errno| Error::call(TRIED, call, errno);
+    // SAFETY: the call takes no arguments.
+    let processor = unsafe { libc::sched_getcpu() };
+    let processor = usize::try_from(processor).map_err(|_| Error::other(TRIED, "sched_getcpu failed"))?;
+    let mut set = CpuSet::new();
+    set.set(processor).map_err(failed("CPU_SET"))?;
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(failed("sched_setaffinity"))?;
+    Ok(processor)
+}

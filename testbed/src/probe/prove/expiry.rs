@@ -1,0 +1,191 @@
+//! Waits for timers: that a mapping ends when its timer says so, and that a late answer comes when it is due.
+//!
+//! Real timers run for minutes and days. So the NAT is built a second time with every timer set to [`TIMER`], and each
+//! state of a connection is waited out; [`super::lifetimes`] has read how long the timers of the NAT itself are. The
+//! probe's own lateness is measured, and too much of it is an error of the machine, never one of the NAT.
+
+use std::net::SocketAddrV4;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::kernel::error::{Error, Result};
+use crate::lab::nat_rules::remembers_mappings;
+use crate::model::axis::NatAxis;
+use crate::model::behavior::{
+    Allocation, Behavior, IcmpError, InvalidPackets, Timeouts, Translation, UnsolicitedSyn,
+};
+use crate::model::packet::TcpFlags;
+
+use super::bench::Side;
+use super::filtering::unmapped_target;
+use super::finding::Finding;
+use super::frame::Probe;
+use super::lifetimes::{Driven, Step, WAYS, drive, is_reached};
+use super::prober::{Fate, Prober};
+
+/// Every timer of the NAT that is waited for.
+const TIMER: Duration = Duration::from_secs(3);
+/// How long before its end a mapping is asked for, and how long after.
+const MARGIN: Duration = Duration::from_secs(1);
+/// What the kernel's tick and its rounding may add.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long a NAT must be silent before it answers (RFC 5382 REQ-4).
+const SILENCE: Duration = Duration::from_secs(6);
+
+/// The same NAT with timers that can be waited for.
+pub(in crate::probe) fn scaled(declared: &Behavior) -> Behavior {
+    let all = Some(TIMER);
+    let timeouts = Timeouts {
+        syn_sent: all,
+        syn_sent2: all,
+        syn_recv: all,
+        established: all,
+        fin_wait: all,
+        close_wait: all,
+        last_ack: all,
+        time_wait: all,
+        close: all,
+        unacknowledged: all,
+        max_retrans: all,
+    };
+    Behavior { timeouts, ..*declared }
+}
+
+/// A connection that is asked after once.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    timer: &'static str,
+    driven: Driven,
+    since: Instant,
+}
+
+/// Asks for one connection in each state before its timer ends, and for another one afterwards.
+pub(in crate::probe) fn timers(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+    if declared.translation == Translation::Router || declared.quota.is_some_and(|quota| quota < 32) {
+        return Ok(Vec::new());
+    }
+    let (mut early, mut late) = (Vec::new(), Vec::new());
+    // What answers a SYN is invalid once the mapping is gone, and such a firewall lets it pass all the same.
+    let passes_anyway =
+        declared.translation == Translation::Firewall && declared.invalid_packets == InvalidPackets::Leak;
+    let ways = WAYS.into_iter().filter(|(timer, _)| is_reached(timer, declared));
+    for (timer, steps) in ways.filter(|(_, steps)| !passes_anyway || steps.contains(&Step::SynAck)) {
+        for group in [&mut early, &mut late] {
+            let Some(driven) = drive(prober, steps)? else { continue };
+            group.push(Waiting { timer, driven, since: Instant::now() });
+        }
+    }
+    let memories = memories(prober, declared)?;
+    let mut wrong = Vec::new();
+    for waiting in early {
+        let asked = wait(waiting.since + TIMER - MARGIN);
+        if asked > waiting.since + TIMER - TICK {
+            return Err(too_slow(asked - waiting.since - (TIMER - MARGIN)));
+        }
+        if !alive(prober, &waiting)? {
+            wrong.push(format!("{} ended within {:.1} s", waiting.timer, (TIMER - MARGIN).as_secs_f64()));
+        }
+    }
+    for waiting in late {
+        wait(waiting.since + TIMER + MARGIN);
+        if alive(prober, &waiting)? {
+            wrong.push(format!("{} lives after {:.1} s", waiting.timer, (TIMER + MARGIN).as_secs_f64()));
+        }
+    }
+    if let Some((since, memories)) = memories {
+        wait(since + TIMER + MARGIN);
+        if still_remembered(prober, &memories)? {
+            wrong.push("the mapping is remembered longer than its connection".to_owned());
+        }
+    }
+    let expected = format!("each timer, set to {} s, ends its mapping", TIMER.as_secs());
+    let observed = if wrong.is_empty() { expected.clone() } else { wrong.join(", ") };
+    Ok(vec![Finding::new("expiry", expected, observed)])
+}
+
+/// Inside endpoints with their external ones.
+type Memories = Vec<(SocketAddrV4, SocketAddrV4)>;
+
+/// Mappings that would show, by their port, if they were remembered too long.
+fn memories(prober: &mut Prober, declared: &Behavior) -> Result<Option<(Instant, Memories)>> {
+    /// That all of these draw the same port a second time has a probability below 64^-6.
+    const COUNT: usize = 6;
+    let fresh = matches!(declared.allocation, Allocation::Random | Allocation::Sequential { .. });
+    if !remembers_mappings(declared) || !fresh {
+        return Ok(None);
+    }
+    let mut memories = Vec::new();
+    for _ in 0..COUNT {
+        let (flow, external) = prober.open_fresh(Side::Inside0)?;
+        memories.extend(external.map(|external| (flow.inside, external)));
+    }
+    Ok(Some((Instant::now(), memories)))
+}
+
+fn still_remembered(prober: &mut Prober, memories: &Memories) -> Result<bool> {
+    let mut same = 0;
+    for (inside, external) in memories {
+        let remote = prober.remote();
+        let flow = prober.flow_between(Side::Inside0, *inside, remote);
+        same += usize::from(prober.open(&flow)? == Some(*external));
+    }
+    Ok(same == memories.len())
+}
+
+/// Whether a segment from the remote still reaches the inside.
+fn alive(prober: &mut Prober, waiting: &Waiting) -> Result<bool> {
+    let Driven { flow, external, theirs } = waiting.driven;
+    let back = (flow.remote, external);
+    let ours = flow.isn.wrapping_add(1);
+    let steps = WAYS.iter().find(|(timer, _)| *timer == waiting.timer).map_or(&[][..], |(_, steps)| steps);
+    let finished = |step| u32::from(steps.contains(&step));
+    let probe = if !steps.contains(&Step::SynAck) {
+        Probe::ack(back, TcpFlags::SYN, (theirs, ours))
+    } else {
+        let next = theirs.wrapping_add(1 + finished(Step::FinBack));
+        // Data is not acknowledged here: that would end the very state that is waited out.
+        Probe::ack(back, TcpFlags(0), (next, ours.wrapping_add(finished(Step::FinAcked))))
+    };
+    let fate = prober.fate(Side::Outside, &probe)?;
+    Ok(matches!(fate, Fate::Delivered { destination, .. } if destination == flow.inside))
+}
+
+/// What comes of a SYN for which there is no mapping, and of its retransmissions, over more than six seconds.
+pub(in crate::probe) fn late_answer(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+    /// When the SYN is sent: at once, well within the silence, and after it.
+    const TIMES: [Duration; 3] =
+        [Duration::ZERO, Duration::from_secs(3), SILENCE.saturating_add(Duration::from_millis(300))];
+    if !matches!(declared.unsolicited_syn, UnsolicitedSyn::Drop | UnsolicitedSyn::IcmpAfterSixSeconds) {
+        return Ok(Vec::new());
+    }
+    let syn = Probe::syn(prober.remote(), unmapped_target(declared), prober.isn());
+    let started = Instant::now();
+    let mut answers = Vec::new();
+    for time in TIMES {
+        let asked = wait(started + time);
+        if time < SILENCE && asked > started + SILENCE - TICK {
+            return Err(too_slow(asked - started - time));
+        }
+        answers.push(prober.fate(Side::Outside, &syn)?);
+    }
+    let refused = Fate::Icmp(3, IcmpError::PortUnreachable.code());
+    let finding = match answers[..] {
+        [Fate::Silence, Fate::Silence, Fate::Silence] => UnsolicitedSyn::Drop.to_string(),
+        [Fate::Silence, Fate::Silence, late] if late == refused => {
+            UnsolicitedSyn::IcmpAfterSixSeconds.to_string()
+        }
+        _ => format!("at 0 s, 3 s and 6.3 s: {answers:?}"),
+    };
+    Ok(vec![Finding::of(NatAxis::UnsolicitedSyn, declared, finding)])
+}
+
+/// Waits until then; returns when it is.
+fn wait(until: Instant) -> Instant {
+    sleep(until.saturating_duration_since(Instant::now()));
+    Instant::now()
+}
+
+fn too_slow(late: Duration) -> Error {
+    Error::other("wait for a timer", format!("machine too slow: {:.1} s late", late.as_secs_f64()))
+}

@@ -1,0 +1,212 @@
+//! Reads how long connection tracking lets a mapping live in each state of its connection.
+//!
+//! The connection is driven through its states packet by packet, and in each the kernel is asked how long the entry
+//! has left. That the kernel then keeps its word is what [`super::expiry`] waits for.
+
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use crate::kernel::error::Result;
+use crate::model::axis::NatAxis;
+use crate::model::behavior::{Behavior, SynAfterSyn, Timeouts, Translation};
+use crate::model::packet::TcpFlags;
+
+use super::bench::Side;
+use super::finding::Finding;
+use super::frame::Probe;
+use super::prober::{Flow, Prober};
+
+/// A step of a connection from nothing to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) enum Step {
+    Syn,
+    SynIn,
+    SynAck,
+    Ack,
+    Fin,
+    FinAcked,
+    FinBack,
+    LastAck,
+    Reset,
+    Data,
+}
+
+/// The timers, each with the steps that lead to it.
+pub(in crate::probe) const WAYS: [(&str, &[Step]); 11] = [
+    ("syn_sent", &[Step::Syn]),
+    ("syn_sent2", &[Step::Syn, Step::SynIn]),
+    ("syn_recv", &[Step::Syn, Step::SynAck]),
+    ("established", &[Step::Syn, Step::SynAck, Step::Ack]),
+    ("fin_wait", &[Step::Syn, Step::SynAck, Step::Ack, Step::Fin]),
+    ("close_wait", &[Step::Syn, Step::SynAck, Step::Ack, Step::Fin, Step::FinAcked]),
+    ("last_ack", &[Step::Syn, Step::SynAck, Step::Ack, Step::Fin, Step::FinAcked, Step::FinBack]),
+    (
+        "time_wait",
+        &[Step::Syn, Step::SynAck, Step::Ack, Step::Fin, Step::FinAcked, Step::FinBack, Step::LastAck],
+    ),
+    ("close", &[Step::Syn, Step::SynAck, Step::Ack, Step::Reset]),
+    ("unacknowledged", &[Step::Syn, Step::SynAck, Step::Ack, Step::Data]),
+    ("max_retrans", &[Step::Syn, Step::SynAck, Step::Ack, Step::Data, Step::Data, Step::Data, Step::Data]),
+];
+
+/// The kernel's own limit while data is not acknowledged.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(300);
+
+/// The kernel rounds down to whole seconds.
+const ROUNDING: Duration = Duration::from_secs(1);
+
+/// Every timer of connection tracking; `None` for a router, which has none.
+pub(in crate::probe) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
+    if declared.translation == Translation::Router {
+        return Ok(None);
+    }
+    let mut seen = Timeouts::default();
+    let mut missing = Vec::new();
+    let timers = declared.timeouts.timers();
+    let unacknowledged = declared.timeouts.unacknowledged.unwrap_or(UNACKNOWLEDGED);
+    let established =
+        timers.iter().find(|t| t.0 == "established").map_or(Duration::MAX, |t| t.1.unwrap_or(t.2));
+    for ((name, steps), (_, value, default)) in WAYS.into_iter().zip(timers) {
+        if !is_reached(name, declared) {
+            *timer(&mut seen, name) = value;
+            continue;
+        }
+        let expected = match name {
+            // The FIN itself waits for its acknowledgment.
+            "fin_wait" => value.unwrap_or(default).min(unacknowledged),
+            "unacknowledged" | "max_retrans" => value.unwrap_or(default).min(established),
+            _ => value.unwrap_or(default),
+        };
+        prober.breathe(declared)?;
+        let began = Instant::now();
+        let Some(left) = lifetime_after(prober, steps)? else {
+            missing.push(name);
+            continue;
+        };
+        let agrees = left <= expected && expected <= left + began.elapsed() + ROUNDING;
+        let measured = if agrees { value } else { Some(left) };
+        *timer(&mut seen, name) = measured;
+    }
+    let mut observed = seen.to_string();
+    if !missing.is_empty() {
+        observed = format!("no mapping in the state {}", missing.join(", "));
+    }
+    Ok(Some(Finding::of(NatAxis::Timeouts, declared, observed)))
+}
+
+/// Whether a connection through this NAT can come into the state of this timer. Where a SYN that answers a SYN is
+/// refused by a reset, the NAT's own reset ends the state that the SYN began.
+pub(in crate::probe) fn is_reached(timer: &str, declared: &Behavior) -> bool {
+    timer != "syn_sent2" || declared.syn_after_syn != SynAfterSyn::Reset
+}
+
+/// The timer called `name`.
+fn timer<'a>(timeouts: &'a mut Timeouts, name: &str) -> &'a mut Option<Duration> {
+    match name {
+        "syn_sent" => &mut timeouts.syn_sent,
+        "syn_sent2" => &mut timeouts.syn_sent2,
+        "syn_recv" => &mut timeouts.syn_recv,
+        "established" => &mut timeouts.established,
+        "fin_wait" => &mut timeouts.fin_wait,
+        "close_wait" => &mut timeouts.close_wait,
+        "last_ack" => &mut timeouts.last_ack,
+        "time_wait" => &mut timeouts.time_wait,
+        "unacknowledged" => &mut timeouts.unacknowledged,
+        "max_retrans" => &mut timeouts.max_retrans,
+        _ => &mut timeouts.close,
+    }
+}
+
+/// How long an entry has left once its connection has made these steps.
+fn lifetime_after(prober: &mut Prober, steps: &[Step]) -> Result<Option<Duration>> {
+    let Some(Driven { flow, .. }) = drive(prober, steps)? else { return Ok(None) };
+    let entries = prober.bench.conntrack().lifetimes()?;
+    let ours = |entry: &&(crate::model::evidence::CtEntry, Duration)| {
+        entry.0.original.source == flow.inside && entry.0.original.destination == flow.remote
+    };
+    Ok(entries.iter().find(ours).map(|(_, left)| *left))
+}
+
+/// How long the mapping of a fresh connection has left in the state of the timer called `name`.
+pub(in crate::probe) fn lifetime(prober: &mut Prober, name: &str) -> Result<Option<Duration>> {
+    match WAYS.iter().find(|(timer, _)| *timer == name) {
+        Some((_, steps)) => lifetime_after(prober, steps),
+        None => Ok(None),
+    }
+}
+
+/// A connection somewhere on its way.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::probe) struct Driven {
+    /// The connection.
+    pub(in crate::probe) flow: Flow,
+    /// Its external endpoint.
+    pub(in crate::probe) external: SocketAddrV4,
+    /// The remote's initial sequence number.
+    pub(in crate::probe) theirs: u32,
+}
+
+/// Drives a fresh connection through the steps; `None` if its SYN does not get out.
+pub(in crate::probe) fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Driven>> {
+    let flow = prober.flow(Side::Inside0);
+    drive_flow(prober, flow, steps)
+}
+
+/// Drives this connection through the steps; `None` if its SYN does not get out.
+pub(in crate::probe) fn drive_flow(
+    prober: &mut Prober,
+    flow: Flow,
+    steps: &[Step],
+) -> Result<Option<Driven>> {
+    let Some(external) = prober.open(&flow)? else { return Ok(None) };
+    let (ours, theirs) = (flow.isn.wrapping_add(1), prober.isn());
+    let out = (flow.inside, flow.remote);
+    let back = (flow.remote, external);
+    for step in steps {
+        let (side, probe) = match step {
+            Step::Syn => continue,
+            Step::SynIn => (Side::Outside, Probe::syn(flow.remote, external, theirs)),
+            Step::SynAck => (Side::Outside, Probe::ack(back, TcpFlags::SYN, (theirs, ours))),
+            Step::Ack => (flow.side, Probe::ack(out, TcpFlags(0), (ours, theirs.wrapping_add(1)))),
+            Step::Fin => (flow.side, Probe::ack(out, TcpFlags::FIN, (ours, theirs.wrapping_add(1)))),
+            Step::Data => {
+                let data = Probe::ack(out, TcpFlags(0), (ours, theirs.wrapping_add(1)));
+                (flow.side, Probe { payload: b"data", ..data })
+            }
+            Step::FinAcked => {
+                (Side::Outside, Probe::ack(back, TcpFlags(0), (theirs.wrapping_add(1), ours.wrapping_add(1))))
+            }
+            Step::FinBack => {
+                let numbers = (theirs.wrapping_add(1), ours.wrapping_add(1));
+                (Side::Outside, Probe::ack(back, TcpFlags::FIN, numbers))
+            }
+            Step::LastAck => {
+                let numbers = (ours.wrapping_add(1), theirs.wrapping_add(2));
+                (flow.side, Probe::ack(out, TcpFlags(0), numbers))
+            }
+            Step::Reset => (Side::Outside, Probe::ack(back, TcpFlags::RST, (theirs.wrapping_add(1), ours))),
+        };
+        prober.bench.ask(side, &probe)?;
+    }
+    Ok(Some(Driven { flow, external, theirs }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ways_are_in_the_order_of_the_timers() {
+        let names: Vec<_> = Timeouts::default().timers().iter().map(|(name, _, _)| *name).collect();
+        assert_eq!(WAYS.map(|(name, _)| name).to_vec(), names);
+    }
+
+    #[test]
+    fn each_timer_has_its_field() {
+        for (name, _) in WAYS {
+            let mut timeouts = Timeouts::default();
+            *timer(&mut timeouts, name) = Some(Duration::from_secs(77));
+            assert_eq!(timeouts.to_string(), format!("{name} 77 s"));
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Measures translation, mapping, allocation and the pool.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+
+use crate::kernel::error::Result;
+use crate::lab::nat_rules::pool_of;
+use crate::model::axis::NatAxis;
+use crate::model::behavior::{Allocation, Behavior, Mapping, Overloading, Pool, PortRange, Translation};
+
+use super::bench::{Side, WAN, site};
+use super::finding::Finding;
+use super::hash;
+use super::prober::{Fate, Flow, Prober};
+
+/// Inside endpoints that the mapping is measured with. With four, four random ports from a pool of 64 look
+/// endpoint-independent with probability 64^-12, and address-dependent with 64^-8 < 4e-15.
+const ENDPOINTS: usize = 4;
+
+/// Mappings that the allocation is measured with.
+const MAPPINGS: usize = 24;
+
+/// Mappings that are made a second time after everything was forgotten. A random NAT with a pool of 64 ports repeats
+/// them all with probability 64^-8.
+const REPEATED: usize = 8;
+
+/// Seeds that a hash NAT which never shares ports tries one after the other.
+const HASH_TRIES: u32 = 8;
+
+/// A gap at one end of the pool counts if random draws would leave it with less than this probability; both ends of
+/// all the pools of a bench together then stay below 1e-9.
+const GAP_CHANCE: f64 = 1e-10;
+
+/// Whether and how addresses are translated.
+pub(in crate::probe) fn translation(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+    let (flow, external) = prober.open_fresh(Side::Inside0)?;
+    let observed = match external {
+        None => "nothing gets out".to_owned(),
+        Some(external) if *external.ip() == WAN => Translation::Nat.to_string(),
+        Some(external) if external == flow.inside => {
+            let stranger = prober.remote();
+            let unused = prober.inside(Side::Inside0);
+            match prober.knock(stranger, unused)? {
+                Fate::Delivered { .. } => Translation::Router.to_string(),
+                _ => Translation::Firewall.to_string(),
+            }
+        }
+        Some(external) => format!("{} -> {external}", flow.inside),
+    };
+    Ok(Finding::of(NatAxis::Translation, declared, observed))
+}
+
+/// When an external endpoint is used again (RFC 4787 section 4.1): the same inside endpoint sends to two ports of each
+/// of two addresses.
+pub(in crate::probe) fn mapping(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+    let mut quartets = Vec::new();
+    for _ in 0..ENDPOINTS {
+        prober.breathe(declared)?;
+        let inside = prober.inside(Side::Inside0);
+        let (one, other) = (prober.remote(), prober.remote());
+        let port = |remote: SocketAddrV4| SocketAddrV4::new(*remote.ip(), remote.port() + 1);
+        let mut quartet = Vec::new();
+        for remote in [one, port(one), other, port(other)] {
+            let flow = prober.flow_between(Side::Inside0, inside, remote);
+            let Some(external) = prober.open(&flow)? else {
+                let observed = format!("no mapping: a SYN from {inside} to {remote} did not get out");
+                return Ok(Finding::of(NatAxis::Mapping, declared, observed));
+            };
+            quartet.push((remote, external));
+        }
+        quartets.push((inside, quartet));
+    }
+    let observed = classify(&quartets);
+    let mut finding = Finding::of(NatAxis::Mapping, declared, observed.to_string());
+    if !finding.agrees {
+        let (inside, quartet) = &quartets[0];
+        let seen = quartet.iter().map(|(remote, external)| format!(":{} towards {remote}", external.port()));
+        finding.observed += &format!(" ({inside} -> {})", seen.collect::<Vec<_>>().join(", "));
+    }
+    Ok(finding)
+}
+
+type Quartet = (SocketAddrV4, Vec<(SocketAddrV4, SocketAddrV4)>);
+
+fn classify(quartets: &[Quartet]) -> Mapping {
+    let same = |a: usize, b: usize| quartets.iter().all(|(_, q)| q[a].1 == q[b].1);
+    match (same(0, 1) && same(2, 3), same(0, 2)) {
+        (true, true) => Mapping::EndpointIndependent,
+        (true, false) => Mapping::AddressDependent,
+        (false, _) => Mapping::AddressAndPortDependent,
+    }
+}
+
+/// How ports are chosen, and from where.
+pub(in crate::probe) fn allocation(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+    let mut flows = Vec::new();
+    for _ in 0..MAPPINGS {
+        let mut flow = prober.flow(Side::Inside0);
+        if let (Allocation::Preserving, Some(range)) = (declared.allocation, own_pool(declared, flow.side)) {
+            flow.inside.set_port(spread(range, flows.len()));
+        }
+        flows.push(flow);
+    }
+    let externals = open_in_turn(prober, declared, &flows)?;
+    let opened: Vec<(Flow, SocketAddrV4)> =
+        flows.iter().zip(&externals).filter_map(|(flow, external)| Some((*flow, (*external)?))).collect();
+    if opened.len() < MAPPINGS {
+        let observed = format!("{} of {MAPPINGS} mappings", opened.len());
+        return Ok(vec![
+            Finding::of(NatAxis::Allocation, declared, observed.clone()),
+            Finding::of(NatAxis::Pool, declared, observed),
+        ]);
+    }
+    prober.bench.forget()?;
+    let again: Vec<Flow> = flows[..REPEATED].to_vec();
+    let repeated = open_in_turn(prober, declared, &again)?;
+    let repeats = externals[..REPEATED] == repeated[..];
+    let observed = describe_allocation(declared, &opened, repeats);
+    let mut allocation = Finding::of(NatAxis::Allocation, declared, observed);
+    if !allocation.agrees {
+        let seen = opened.iter().take(5).map(|(f, e)| format!(":{} -> :{}", f.inside.port(), e.port()));
+        allocation.observed += &format!(" ({}, …)", seen.collect::<Vec<_>>().join(", "));
+    }
+    let pool = pool(prober, declared, &opened)?;
+    Ok(vec![allocation, pool])
+}
+
+/// Opens the flows, no more at a time than a quota allows.
+fn open_in_turn(
+    prober: &mut Prober,
+    declared: &Behavior,
+    flows: &[Flow],
+) -> Result<Vec<Option<SocketAddrV4>>> {
+    let at_once = declared.quota.and_then(|quota| usize::try_from(quota).ok()).unwrap_or(usize::MAX);
+    let mut externals = Vec::with_capacity(flows.len());
+    for part in flows.chunks(at_once.min(flows.len()).max(1)) {
+        prober.breathe(declared)?;
+        externals.extend(prober.open_all(part)?);
+    }
+    Ok(externals)
+}
+
+/// The n-th of a few ports all over a range, none beside another where there is room.
+fn spread(range: PortRange, n: usize) -> u16 {
+    let step = (range.size() / u32::try_from(MAPPINGS).unwrap_or(1)).max(1);
+    let offset = step.saturating_mul(u32::try_from(n).unwrap_or(0)) % range.size();
+    // Alternating by one keeps the distances unequal, so that what is preserved does not look sequential.
+    let shifted = (offset + u32::from(n % 2 == 1) * u32::from(step > 2)) % range.size();
+    range.low + u16::try_from(shifted).unwrap_or(0)
+}
+
+/// The range that this host's ports come from, where one is declared.
+pub(in crate::probe) fn own_pool(declared: &Behavior, side: Side) -> Option<PortRange> {
+    pool_of(declared, &site(), side.address())
+}
+
+fn describe_allocation(declared: &Behavior, opened: &[(Flow, SocketAddrV4)], repeats: bool) -> String {
+    if opened.iter().all(|(flow, external)| flow.inside.port() == external.port()) {
+        return Allocation::Preserving.to_string();
+    }
+    let ports: Vec<i32> = opened.iter().map(|(_, external)| i32::from(external.port())).collect();
+    if let Some(step) = common_step(&ports) {
+        return Allocation::Sequential { step }.to_string();
+    }
+    if !repeats {
+        return Allocation::Random.to_string();
+    }
+    if let (Allocation::Hash { seed }, Some(range)) = (declared.allocation, own_pool(declared, Side::Inside0))
+        && is_that_hash(declared, seed, range, opened)
+    {
+        return declared.allocation.to_string();
+    }
+    "a hash of another kind or with another seed: the same endpoints get the same ports again".to_owned()
+}
+
+/// Whether every port is the one that this hash gives, or where ports are not shared, the first of the next seeds'
+/// that was free.
+fn is_that_hash(declared: &Behavior, seed: u32, range: PortRange, opened: &[(Flow, SocketAddrV4)]) -> bool {
+    let tries = if declared.overloading == Overloading::Off { HASH_TRIES } else { 1 };
+    let mut taken = BTreeSet::new();
+    opened.iter().all(|(flow, external)| {
+        let port =
+            |n: u32| hash::port(declared.mapping, seed.wrapping_add(n), range, flow.inside, flow.remote);
+        let candidates: Vec<u16> = (0..tries).filter_map(port).collect();
+        let free = candidates.iter().find(|port| !taken.contains(*port)).copied();
+        if tries > 1 {
+            taken.insert(external.port());
+        }
+        free == Some(external.port())
+    })
+}
+
+/// The distance between consecutive ports, if it is the same all along but for at most one jump back to the other end.
+///
+/// Random ports from a pool of 64 do so with probability below 22 * 64^-21.
+fn common_step(ports: &[i32]) -> Option<i16> {
+    let mut steps: BTreeMap<i32, usize> = BTreeMap::new();
+    for pair in ports.windows(2) {
+        *steps.entry(pair[1] - pair[0]).or_default() += 1;
+    }
+    let (step, times) = steps.iter().max_by_key(|(_, times)| **times)?;
+    let jumps = ports.len() - 1 - times;
+    let back = steps.keys().all(|other| other == step || other.signum() == -step.signum());
+    (*step != 0 && jumps <= 1 && back).then(|| i16::try_from(*step).ok())?
+}
+
+/// Which ports are handed out.
+fn pool(prober: &mut Prober, declared: &Behavior, opened: &[(Flow, SocketAddrV4)]) -> Result<Finding> {
+    let mut ports: Vec<u16> = opened.iter().map(|(_, external)| external.port()).collect();
+    if declared.allocation == Allocation::Preserving && declared.pool != Pool::Kernel {
+        // What keeps its port says nothing of the pool; what cannot keep it does.
+        ports = draw_elsewhere(prober, declared)?;
+    }
+    Ok(judge_pool(declared, own_pool(declared, Side::Inside0), &ports, drawn_at_random(declared)))
+}
+
+/// The ports that hosts get whose own ports lie outside the pool.
+fn draw_elsewhere(prober: &mut Prober, declared: &Behavior) -> Result<Vec<u16>> {
+    let mut flows = Vec::new();
+    while flows.len() < MAPPINGS {
+        let flow = prober.flow(Side::Inside0);
+        let inside_pool =
+            own_pool(declared, flow.side).is_some_and(|range| range.contains(flow.inside.port()));
+        if !inside_pool {
+            flows.push(flow);
+        }
+    }
+    prober.bench.forget()?;
+    let externals = open_in_turn(prober, declared, &flows)?;
+    Ok(externals.into_iter().flatten().map(|external| external.port()).collect())
+}
+
+/// Whether what is drawn covers the pool evenly.
+pub(in crate::probe) fn drawn_at_random(declared: &Behavior) -> Draws {
+    match (declared.allocation, declared.pool) {
+        (Allocation::Random | Allocation::Hash { .. }, _) => Draws::Random,
+        (Allocation::Preserving, Pool::Range(_) | Pool::Blocks { .. }) => Draws::Random,
+        _ => Draws::Otherwise,
+    }
+}
+
+/// How ports come out of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) enum Draws {
+    /// Each as likely as any other.
+    Random,
+    /// Some other way.
+    Otherwise,
+}
+
+/// Holds the ports that were seen against the pool that they should come from.
+pub(in crate::probe) fn judge_pool(
+    declared: &Behavior,
+    range: Option<PortRange>,
+    ports: &[u16],
+    draws: Draws,
+) -> Finding {
+    /// What the kernel uses for source ports from 1024 on.
+    const KERNEL: PortRange = PortRange { low: 1024, high: u16::MAX };
+    let range = range.unwrap_or(KERNEL);
+    let (Some(low), Some(high)) = (ports.iter().min().copied(), ports.iter().max().copied()) else {
+        return Finding::of(NatAxis::Pool, declared, "no mapping to tell from".to_owned());
+    };
+    let share = |ports: u32| f64::from(ports) / f64::from(range.size());
+    let n = f64::from(u32::try_from(ports.len()).unwrap_or(u32::MAX));
+    let too_empty = |gap: u16| draws == Draws::Random && (1.0 - share(u32::from(gap))).powf(n) < GAP_CHANCE;
+    let outside = ports.iter().filter(|port| !range.contains(**port)).count();
+    let agrees = outside == 0 && !too_empty(low - range.low) && !too_empty(range.high - high);
+    let observed = match agrees {
+        true => declared.pool.to_string(),
+        false => format!("{low}-{high}, by {} mappings", ports.len()),
+    };
+    Finding { agrees, ..Finding::of(NatAxis::Pool, declared, observed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_may_start_again_once() {
+        assert_eq!(common_step(&[5, 6, 7, 8]), Some(1));
+        assert_eq!(common_step(&[20, 17, 14, 30, 27]), Some(-3));
+        assert_eq!(common_step(&[8, 9, 1, 2, 3]), Some(1));
+        assert_eq!(common_step(&[8, 9, 1, 2, 9]), None);
+        assert_eq!(common_step(&[5, 5, 5]), None);
+        assert_eq!(common_step(&[5, 6, 9, 10]), None, "a jump ahead is no new start");
+    }
+
+    #[test]
+    fn ports_beside_the_pool_and_empty_ends_are_found() {
+        let range = PortRange { low: 1_000, high: 1_999 };
+        let declared = Behavior { pool: Pool::Range(range), ..Behavior::port_preserving() };
+        let agrees = |ports: &[u16]| judge_pool(&declared, Some(range), ports, Draws::Random).agrees;
+        let even: Vec<u16> = (0..100).map(|n| 1_000 + n * 10).collect();
+        assert!(agrees(&even));
+        assert!(!agrees(&[&even[..], &[2_000]].concat()));
+        let lower_half: Vec<u16> = (0..100).map(|n| 1_000 + n * 5).collect();
+        assert!(!agrees(&lower_half));
+        let few: Vec<u16> = lower_half.iter().step_by(5).copied().collect();
+        assert!(agrees(&few), "twenty draws out of one half are no proof");
+    }
+
+    #[test]
+    fn spread_ports_stay_in_the_range_and_keep_their_distance() {
+        let range = PortRange { low: 20_000, high: 20_099 };
+        let ports: Vec<i32> = (0..MAPPINGS).map(|n| i32::from(spread(range, n))).collect();
+        assert!(ports.iter().all(|p| (20_000..=20_099).contains(p)));
+        assert_eq!(common_step(&ports), None);
+    }
+}

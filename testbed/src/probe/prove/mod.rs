@@ -1,0 +1,198 @@
+//! Proves that a NAT does what it declares: the harness's own behaviour probe.
+//!
+//! Each proof builds the NAT afresh on a bench of its own, sends hand-made packets from all sides, and reads what comes
+//! out, what connection tracking says, and nothing else. It shares no code with any puncher. Which packets each axis is
+//! measured with, and how likely a false alarm is, stands in `docs/nat-behaviour.md`.
+
+pub(in crate::probe) mod bench;
+pub(in crate::probe) mod bulk;
+mod consistent;
+mod endings;
+pub(in crate::probe) mod expiry;
+pub(in crate::probe) mod filtering;
+pub(in crate::probe) mod finding;
+pub(in crate::probe) mod frame;
+mod hash;
+pub(in crate::probe) mod lifetimes;
+pub(in crate::probe) mod mapping;
+pub(in crate::probe) mod prober;
+
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::kernel::error::{Error, Result};
+use crate::lab::nat_rules::{NatConfig, NatSite, render};
+use crate::lab::nat_source;
+use crate::model::axis::NatAxis;
+use crate::model::behavior::Behavior;
+use crate::model::catalogue::Profile;
+use crate::model::event::ProofResult;
+
+pub use consistent::consistent;
+
+use bench::Bench;
+use finding::Finding;
+use prober::Prober;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Everything that needs neither many packets nor waiting: what every run asks of each of its NATs.
+    Quick,
+    /// Everything.
+    Full,
+}
+
+/// A NAT to be proved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// What it is called in the result.
+    pub name: String,
+    /// What it is declared to do.
+    pub declared: Behavior,
+    /// What it is, at [`site`].
+    pub config: NatConfig,
+}
+
+impl Subject {
+    /// A NAT whose rules come from its behaviour.
+    #[must_use]
+    pub fn generated(name: impl Into<String>, behavior: &Behavior) -> Self {
+        Self { name: name.into(), declared: *behavior, config: render(behavior, &site()) }
+    }
+
+    /// A NAT of the catalogue, whoever made its rules.
+    ///
+    /// # Errors
+    /// When the user's ruleset file cannot be read.
+    pub fn of(profile: &Profile) -> Result<Self> {
+        let config = nat_source::config(profile, &site())?;
+        Ok(Self { name: profile.name.clone(), declared: profile.behavior, config })
+    }
+
+    /// The same NAT with timers that can be waited for. Where a user made the rules, only the sysctls can be scaled.
+    fn scaled(&self) -> Self {
+        let declared = expiry::scaled(&self.declared);
+        let mut config = render(&declared, &site());
+        if self.config != render(&self.declared, &site()) {
+            config = NatConfig { sysctls: config.sysctls, ..self.config.clone() };
+        }
+        Self { name: self.name.clone(), declared, config }
+    }
+}
+
+/// The surroundings of every NAT while it is proved.
+#[must_use]
+pub fn site() -> NatSite {
+    bench::site()
+}
+
+/// Builds the NAT and measures it. What could not be measured is the `error` of the result.
+pub async fn prove(subject: Subject, depth: Depth) -> ProofResult {
+    let started = Instant::now();
+    let measured = match depth {
+        Depth::Quick => on_bench(&subject, &QUICK).await,
+        Depth::Full => full(&subject).await,
+    };
+    let (findings, error) = match measured {
+        Ok(findings) => (merge(findings), None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    let rows = findings.into_iter().map(Into::into).collect();
+    ProofResult { nat: subject.name, rows, error, took: started.elapsed() }
+}
+
+/// Makes all measurements. Those that take the NAT's own time come last, side by side, and are left out if the NAT is
+/// known by then not to be what it declares.
+async fn full(subject: &Subject) -> Result<Vec<Finding>> {
+    let (quick, many) =
+        futures::future::try_join(on_bench(subject, &QUICK), on_bench(subject, &MANY)).await?;
+    let mut findings = [quick, many].concat();
+    if findings.iter().all(|finding| finding.agrees) {
+        let scaled = subject.scaled();
+        let (late, timers) =
+            futures::future::try_join(on_bench(subject, &LATE), on_bench(&scaled, &TIMERS)).await?;
+        findings.extend(late);
+        findings.extend(timers);
+    }
+    Ok(findings)
+}
+
+/// Makes the measurements on a bench of their own.
+async fn on_bench(subject: &Subject, measurements: &'static [Measurement]) -> Result<Vec<Finding>> {
+    let (config, declared) = (subject.config.clone(), subject.declared);
+    in_thread(move || {
+        let mut prober = Prober::new(Bench::build(&config)?);
+        let mut findings = Vec::new();
+        for measurement in measurements {
+            let agree = |found: &Vec<Finding>| found.iter().all(|finding| finding.agrees);
+            findings.extend(prober.surely(|prober| measurement(prober, &declared), agree)?);
+            // Each begins with a NAT that remembers nothing, so that none uses up what another needs.
+            prober.bench.forget()?;
+        }
+        Ok(findings)
+    })
+    .await
+}
+
+/// Runs `work` in a thread that ends with it, because a bench ties its thread to one processor.
+pub(in crate::probe) async fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let runtime = Handle::current();
+    let (done, result) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("testbed-proof".to_owned()).spawn(move || {
+        let _context = runtime.enter();
+        // Nobody listens any more when the run was stopped.
+        let _ = done.send(work());
+    });
+    thread.map_err(|e| Error::io("start a thread", "clone", &e))?;
+    result.await.unwrap_or_else(|_| Err(Error::other("prove a NAT", "the probe panicked")))
+}
+
+/// One measurement: no, one or several rows.
+type Measurement = fn(&mut Prober, &Behavior) -> Result<Vec<Finding>>;
+
+/// What every run asks.
+const QUICK: [Measurement; 14] = [
+    |p, d| Ok(vec![mapping::translation(p, d)?]),
+    |p, d| Ok(vec![mapping::mapping(p, d)?]),
+    mapping::allocation,
+    |p, d| Ok(vec![filtering::filtering(p, d)?]),
+    |p, d| Ok(vec![filtering::unsolicited_syn(p, d)?]),
+    |p, d| Ok(vec![filtering::syn_after_syn(p, d)?]),
+    |p, d| Ok(vec![filtering::invalid_packets(p, d)?]),
+    |p, d| Ok(filtering::hairpinning(p, d)?.into_iter().collect()),
+    |p, d| Ok(filtering::overloading(p, d)?.into_iter().collect()),
+    |p, d| Ok(filtering::strictness(p, d)?.into_iter().collect()),
+    |p, d| Ok(lifetimes::timeouts(p, d)?.into_iter().collect()),
+    |p, d| Ok(vec![endings::reset(p, d)?]),
+    |p, d| Ok(vec![endings::icmp_error(p, d)?]),
+    |p, d| Ok(bulk::quota(p, d)?.into_iter().collect()),
+];
+
+/// What takes many packets.
+const MANY: [Measurement; 1] = [bulk::bulk];
+
+/// What takes more than six seconds.
+const LATE: [Measurement; 1] = [expiry::late_answer];
+
+/// What is asked of the NAT with its timers scaled down.
+const TIMERS: [Measurement; 1] = [expiry::timers];
+
+/// One row for each subject: where two measurements speak of the same, the one that differs.
+fn merge(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut merged: Vec<Finding> = Vec::new();
+    for finding in findings {
+        match merged.iter_mut().find(|other| other.subject == finding.subject) {
+            Some(other) if other.agrees => *other = finding,
+            Some(_) => {}
+            None => merged.push(finding),
+        }
+    }
+    let place = |finding: &Finding| NatAxis::ALL.iter().position(|axis| axis.name() == finding.subject);
+    merged.sort_by_key(|finding| place(finding).unwrap_or(usize::MAX));
+    merged
+}

@@ -1,0 +1,252 @@
+//! The questions that a probe can ask a NAT, and the answers there are.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use crate::kernel::error::{Error, Result};
+use crate::model::behavior::Behavior;
+use crate::model::packet::{Packet, PacketKind, TcpFlags};
+
+use super::bench::{Bench, Seen, Side};
+use super::frame::Probe;
+
+/// How often a SYN is sent before it counts as refused: a NAT that never shares ports may drop a SYN whose fresh port
+/// turns out to be taken, and then draws again. With a pool that is not nearly full, six such draws in a row do not
+/// happen.
+const SYNS: usize = 6;
+
+/// How often something is measured while the processor drops frames.
+const MEASURED: usize = 5;
+
+/// Time between a SYN and its retransmission. The kernel counts what comes twice within one of its ticks, of which
+/// the longest take 10 ms, as two connections, and a quota would be reached too soon.
+const RETRANSMISSION: Duration = Duration::from_millis(25);
+
+/// A connection as the inside sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) struct Flow {
+    /// The network that the inside endpoint is on.
+    pub(in crate::probe) side: Side,
+    /// The inside endpoint.
+    pub(in crate::probe) inside: SocketAddrV4,
+    /// The remote endpoint.
+    pub(in crate::probe) remote: SocketAddrV4,
+    /// The sequence number of the inside's SYN.
+    pub(in crate::probe) isn: u32,
+}
+
+/// What became of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) enum Fate {
+    /// It came out at another side.
+    Delivered {
+        /// Where.
+        side: Side,
+        /// With which source.
+        source: SocketAddrV4,
+        /// To whom.
+        destination: SocketAddrV4,
+    },
+    /// It was answered by a reset.
+    Reset,
+    /// It was answered by an ICMP error of this type and code.
+    Icmp(u8, u8),
+    /// Nothing happened.
+    Silence,
+}
+
+/// Asks questions on a bench, each with endpoints that no other has used.
+#[derive(Debug)]
+pub(in crate::probe) struct Prober {
+    /// The bench.
+    pub(in crate::probe) bench: Bench,
+    insides: u32,
+    remotes: u32,
+    numbers: u32,
+}
+
+impl Prober {
+    /// A prober on a bench.
+    pub(in crate::probe) fn new(bench: Bench) -> Self {
+        Self { bench, insides: 0, remotes: 0, numbers: 0 }
+    }
+
+    /// Makes a measurement, and makes it again with a NAT that remembers nothing if it did not come out `as_expected` while the
+    /// processor dropped frames: what is missing then was perhaps not missing.
+    ///
+    /// # Errors
+    /// Those of the measurement, or that the processor never stopped.
+    pub(in crate::probe) fn surely<T>(
+        &mut self,
+        measure: impl Fn(&mut Self) -> Result<T>,
+        as_expected: impl Fn(&T) -> bool,
+    ) -> Result<T> {
+        for _ in 0..MEASURED {
+            let before = self.bench.dropped()?;
+            let found = measure(self);
+            if found.as_ref().is_ok_and(&as_expected) || self.bench.dropped()? == before {
+                return found;
+            }
+            self.bench.rest();
+            self.bench.forget()?;
+        }
+        let why =
+            format!("the processor's queue was full, and frames were dropped, {MEASURED} times in a row");
+        Err(Error::other("measure a NAT", why))
+    }
+
+    /// Makes room for further mappings, where a host may have only so many at a time.
+    pub(in crate::probe) fn breathe(&mut self, declared: &Behavior) -> Result<()> {
+        if declared.quota.is_some() { self.bench.forget() } else { Ok(()) }
+    }
+
+    /// A remote endpoint whose address nothing has been sent to.
+    pub(in crate::probe) fn remote(&mut self) -> SocketAddrV4 {
+        /// 198.18.0.0/15, the networks for tests of network devices (RFC 2544).
+        const FIRST: u32 = 0xc612_0000;
+        self.remotes += 1;
+        let n = self.remotes;
+        SocketAddrV4::new(
+            Ipv4Addr::from(FIRST + n % 0x1_ffff),
+            4_000 + u16::try_from(n % 50_000).unwrap_or(0),
+        )
+    }
+
+    /// An inside endpoint that has not been used, its port anywhere from 2048 to 65535.
+    pub(in crate::probe) fn inside(&mut self, side: Side) -> SocketAddrV4 {
+        const PORTS: u32 = 65_536 - 2_048;
+        // A factor that shares no divisor with the number of ports: each comes up once before any comes up again.
+        self.insides += 1;
+        let n = self.insides.wrapping_mul(39_119) % PORTS;
+        SocketAddrV4::new(side.address(), 2_048 + u16::try_from(n).unwrap_or(0))
+    }
+
+    /// A connection between two unused endpoints.
+    pub(in crate::probe) fn flow(&mut self, side: Side) -> Flow {
+        let (inside, remote) = (self.inside(side), self.remote());
+        self.flow_between(side, inside, remote)
+    }
+
+    /// A connection between two endpoints.
+    pub(in crate::probe) fn flow_between(
+        &mut self,
+        side: Side,
+        inside: SocketAddrV4,
+        remote: SocketAddrV4,
+    ) -> Flow {
+        Flow { side, inside, remote, isn: self.isn() }
+    }
+
+    /// A sequence number that no other segment has.
+    pub(in crate::probe) fn isn(&mut self) -> u32 {
+        self.numbers += 1;
+        self.numbers.wrapping_mul(0x0010_0001)
+    }
+
+    /// Sends a SYN from inside; the external endpoint that it gets, or `None` if it does not come out.
+    pub(in crate::probe) fn open(&mut self, flow: &Flow) -> Result<Option<SocketAddrV4>> {
+        for n in 0..SYNS {
+            if n > 0 {
+                std::thread::sleep(RETRANSMISSION);
+            }
+            let seen = self.bench.ask(flow.side, &Probe::syn(flow.inside, flow.remote, flow.isn))?;
+            if let Some(source) = external(&seen, flow) {
+                return Ok(Some(source));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens a connection between two unused endpoints.
+    pub(in crate::probe) fn open_fresh(&mut self, side: Side) -> Result<(Flow, Option<SocketAddrV4>)> {
+        let flow = self.flow(side);
+        let external = self.open(&flow)?;
+        Ok((flow, external))
+    }
+
+    /// Opens many connections: their first SYNs are sent in batches, before anything is waited for.
+    pub(in crate::probe) fn open_all(&mut self, flows: &[Flow]) -> Result<Vec<Option<SocketAddrV4>>> {
+        /// What fits into a socket's buffer with room to spare, also without the right to enlarge it.
+        const BATCH: usize = 32;
+        let mut found = Vec::with_capacity(flows.len());
+        for batch in flows.chunks(BATCH) {
+            for flow in batch {
+                self.bench.send(flow.side, &Probe::syn(flow.inside, flow.remote, flow.isn))?;
+            }
+            let seen = self.bench.fence(batch[0].side)?;
+            for flow in batch {
+                found.push(match external(&seen, flow) {
+                    Some(endpoint) => Some(endpoint),
+                    None => {
+                        std::thread::sleep(RETRANSMISSION);
+                        self.open(flow)?
+                    }
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sends a SYN from outside.
+    pub(in crate::probe) fn knock(&mut self, remote: SocketAddrV4, at: SocketAddrV4) -> Result<Fate> {
+        let probe = Probe::syn(remote, at, self.isn());
+        self.fate(Side::Outside, &probe)
+    }
+
+    /// Sends a segment and finds out what becomes of it.
+    pub(in crate::probe) fn fate(&mut self, from: Side, probe: &Probe) -> Result<Fate> {
+        let seen = self.bench.ask(from, probe)?;
+        Ok(fate(&seen, from, probe))
+    }
+
+    /// Opens a connection, and completes its handshake from both ends.
+    ///
+    /// Returns the external endpoint and the remote's sequence number; `None` if a segment did not get through.
+    pub(in crate::probe) fn establish(&mut self, flow: &Flow) -> Result<Option<(SocketAddrV4, u32)>> {
+        let Some(external) = self.open(flow)? else { return Ok(None) };
+        let theirs = self.isn();
+        let answer = Probe::ack((flow.remote, external), TcpFlags::SYN, (theirs, flow.isn.wrapping_add(1)));
+        let answered = self.fate(Side::Outside, &answer)?;
+        let ack = Probe::ack(
+            (flow.inside, flow.remote),
+            TcpFlags(0),
+            (flow.isn.wrapping_add(1), theirs.wrapping_add(1)),
+        );
+        let acknowledged = self.fate(flow.side, &ack)?;
+        let through = |fate| matches!(fate, Fate::Delivered { .. });
+        Ok((through(answered) && through(acknowledged)).then_some((external, theirs)))
+    }
+}
+
+/// The source of the flow's SYN as it came out.
+fn external(seen: &[Seen], flow: &Flow) -> Option<SocketAddrV4> {
+    let is_it = |seen: &&Seen| {
+        let syn = seen.packet.tcp().filter(|tcp| tcp.flags.is_opening() && tcp.sequence == flow.isn);
+        seen.side == Side::Outside && seen.packet.destination == flow.remote && syn.is_some()
+    };
+    seen.iter().find(is_it).map(|seen| seen.packet.source)
+}
+
+/// What became of `probe`, sent from `from`, by all that was seen afterwards.
+pub(in crate::probe) fn fate(seen: &[Seen], from: Side, probe: &Probe) -> Fate {
+    let delivered = seen.iter().find(|s| s.side != from && is_same(&s.packet, probe));
+    if let Some(Seen { side, packet }) = delivered {
+        return Fate::Delivered { side: *side, source: packet.source, destination: packet.destination };
+    }
+    let answers = seen.iter().filter(|s| s.side == from).map(|s| &s.packet);
+    let mut fates = answers.filter_map(|packet| match packet.kind {
+        PacketKind::Tcp(tcp) if tcp.flags.contains(TcpFlags::RST) && packet.destination == probe.source => {
+            Some(Fate::Reset)
+        }
+        PacketKind::Icmp(message) if message.about.is_some_and(|q| q.sequence == probe.sequence) => {
+            Some(Fate::Icmp(message.kind, message.code))
+        }
+        _ => None,
+    });
+    fates.next().unwrap_or(Fate::Silence)
+}
+
+/// Whether a packet is the probe, addresses and ports apart.
+fn is_same(packet: &Packet, probe: &Probe) -> bool {
+    packet.tcp().is_some_and(|tcp| tcp.sequence == probe.sequence && tcp.flags == probe.flags)
+}

@@ -1,0 +1,153 @@
+//! A cell made ready: which lab it needs, what its NATs declare, what theory expects. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::judge::timeline::Role;
+use crate::model::axis_value::Order;
+use crate::model::behavior::{Behavior, Translation, UnsolicitedSyn};
+use crate::model::catalogue::{Catalogue, Profile};
+use crate::model::conditions::LinkConditions;
+use crate::model::outcome::Expectation;
+use crate::model::prediction::{self, Way};
+use crate::model::suite::{Cell, Section, Suite};
+use crate::model::topology::{NodeKind, NodeName, Topology};
+use crate::run::request::RunError;
+
+/// The hosts that the two peers run on.
+const PEERS: [&str; 2] = ["peer-a", "peer-b"];
+
+/// How late a frame may leave the wire where nothing depends on it: the deadline is far.
+const LATENESS_TOLERATED: Duration = Duration::from_millis(250);
+
+/// Which lab a trial needs: two cells with equal settings can share one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LabSpec {
+    /// The first part of the suite that is wired so.
+    pub wiring: usize,
+    /// The NATs that translate nothing.
+    pub transparent: BTreeSet<NodeName>,
+    /// The profile of each NAT.
+    pub nats: BTreeMap<NodeName, String>,
+}
+
+impl LabSpec {
+    /// Whether a lab of the one becomes a lab of the other by changing its NATs' rules alone.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.wiring == other.wiring && self.transparent == other.transparent
+    }
+}
+
+/// A cell made ready.
+#[derive(Debug, Clone)]
+pub struct PreparedCell {
+    /// The part of the suite that it belongs to.
+    pub part: Arc<Section>,
+    /// The cell.
+    pub cell: Cell,
+    /// The lab that it needs.
+    pub setting: LabSpec,
+    /// What the NATs above both peers declare.
+    pub common: BTreeMap<NodeName, Behavior>,
+    /// What the NATs on peer a's side of the way to peer b declare, innermost first.
+    pub a: Vec<Behavior>,
+    /// What those on peer b's side declare.
+    pub b: Vec<Behavior>,
+    /// What theory says.
+    pub expected: Option<Expectation>,
+    /// How late a frame may leave the wire.
+    pub lateness: Duration,
+    /// One way from peer to peer.
+    pub trip: Duration,
+}
+
+/// The host that a peer runs on.
+///
+/// # Errors
+/// When the topology has none.
+pub(super) fn peer(topology: &Topology, role: Role) -> Result<NodeName, RunError> {
+    let name = PEERS[usize::from(role == Role::B)];
+    let found = topology.of_kind(NodeKind::Host).find(|n| n.as_str() == name).cloned();
+    found.ok_or_else(|| RunError::NoPeer { topology: topology.name.clone(), peer: name })
+}
+
+/// The NATs from where the ways of both peers meet up to the core, with what they declare.
+fn above_both(
+    topology: &Topology,
+    way: &Way,
+    profiles: &BTreeMap<NodeName, &Profile>,
+) -> BTreeMap<NodeName, Behavior> {
+    let path = topology.path_to_core(&way.top);
+    path.into_iter().filter_map(|node| Some((node.clone(), profiles.get(&node)?.behavior))).collect()
+}
+
+impl PreparedCell {
+    /// Makes a cell ready.
+    ///
+    /// # Errors
+    /// When it names a NAT that there is not, or the topology has no place for a peer.
+    pub fn new(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<Self, RunError> {
+        let part = Arc::clone(suite.part(cell));
+        let topology = &part.topology;
+        let (from, to) = (peer(topology, Role::A)?, peer(topology, Role::B)?);
+        let nowhere = || RunError::NoPeer { topology: topology.name.clone(), peer: PEERS[1] };
+        let way = Way::between(topology, from.as_str(), to.as_str()).ok_or_else(nowhere)?;
+        let profile = |node: &NodeName| {
+            let name = cell.nat(node).unwrap_or_default();
+            catalogue.get(name).ok_or_else(|| RunError::UnknownNat(name.to_owned()))
+        };
+        let profiles = topology.of_kind(NodeKind::Nat).map(|node| Ok((node.clone(), profile(node)?)));
+        let profiles: BTreeMap<_, _> = profiles.collect::<Result<_, RunError>>()?;
+        let declared = |path: &[NodeName]| {
+            path.iter().filter_map(|node| profiles.get(node)).map(|profile| profile.behavior).collect()
+        };
+        let transparent = profiles.iter().filter(|(_, p)| p.behavior.translation != Translation::Nat);
+        let wiring = suite.parts.iter().position(|other| other.topology == *topology);
+        let setting = LabSpec {
+            wiring: wiring.unwrap_or(cell.part.number),
+            transparent: transparent.map(|(node, _)| node.clone()).collect(),
+            nats: profiles.iter().map(|(node, p)| (node.clone(), p.name.clone())).collect(),
+        };
+        let mut ready = Self {
+            cell: cell.clone(),
+            setting,
+            common: above_both(topology, &way, &profiles),
+            a: declared(&way.up),
+            b: declared(&way.down),
+            expected: prediction::expect(suite, cell, catalogue),
+            lateness: LATENESS_TOLERATED,
+            trip: way.trip(topology, cell.delay()),
+            part,
+        };
+        ready.lateness = ready.tolerated_lateness();
+        Ok(ready)
+    }
+
+    /// What the wire of a link does in this cell.
+    #[must_use]
+    pub fn conditions(&self, planned: LinkConditions) -> LinkConditions {
+        let mut conditions = planned;
+        for direction in [&mut conditions.up, &mut conditions.down] {
+            direction.delay = direction.delay_or(self.cell.delay());
+            direction.loss = self.cell.loss().unwrap_or(direction.loss);
+            direction.jitter = self.cell.jitter().unwrap_or(direction.jitter);
+            direction.duplication = self.cell.duplication().unwrap_or(direction.duplication);
+            direction.reordering = self.cell.reordering().unwrap_or(direction.reordering);
+        }
+        conditions
+    }
+
+    /// Where a refused SYN is answered, or SYNs are to cross, half a trip decides; elsewhere hardly anything does. That one
+    /// SYN comes before the other is exact however late both are: the second is held until the first has arrived.
+    fn tolerated_lateness(&self) -> Duration {
+        let answers = |nat: &Behavior| nat.unsolicited_syn != UnsolicitedSyn::Drop;
+        let crossing = self.cell.order() == Some(Order::Crossing);
+        if crossing || self.a.iter().chain(&self.b).chain(self.common.values()).any(answers) {
+            (self.trip / 2).max(Duration::from_millis(1))
+        } else {
+            LATENESS_TOLERATED
+        }
+    }
+}
