@@ -1,9 +1,9 @@
 //! What every command needs that builds labs: rights, descriptors, and the async runtime, in this order.
 
-use nix::errno::Errno;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::command_error::CommandError;
+use crate::kernel::error::Errno;
 use crate::kernel::namespace::Namespace;
 use crate::kernel::ruleset::Nft;
 use crate::kernel::{limits, process, user_namespace};

@@ -11,11 +11,8 @@ use std::time::Duration;
 use statrs::distribution::{Beta, ContinuousCDF};
 
 use crate::model::outcome::{CellResult, Difference, Expectation, Outcome, Rate, Trial, Verdict};
-use crate::model::statistics::Count;
+use crate::model::statistics::{Count, FALSE_ALARMS_PER_RUN, percent};
 use crate::model::suite::Cell;
-
-/// Probability that a run in which theory is right everywhere reports at least one difference.
-pub const FALSE_ALARMS_PER_RUN: f64 = 1e-5;
 
 /// A cell whose trials are done.
 #[derive(Debug, Clone)]
@@ -137,18 +134,6 @@ fn seen(count: Count) -> String {
             format!("{passed} of {tried} passed (95 %: {} to {})", percent(low), percent(high))
         }
         None => "no trial passed or failed".to_owned(),
-    }
-}
-
-/// A probability as a percentage that never rounds to a lie: `100 %` and `0 %` are exact.
-#[must_use]
-pub fn percent(p: f64) -> String {
-    match p {
-        p if p >= 1.0 => "100 %".to_owned(),
-        p if p <= 0.0 => "0 %".to_owned(),
-        p if p < 0.001 => format!("{p:.1e}"),
-        p if p > 0.999 => format!("1 - {:.1e}", 1.0 - p),
-        p => format!("{:.1} %", p * 100.0),
     }
 }
 

@@ -6,6 +6,9 @@
 
 use std::io;
 
+/// What [`dropped`] does, for an error message.
+pub const READ: &str = "read /proc/net/softnet_stat";
+
 /// The column of dropped frames, and the one that holds the number of the processor on kernels from 5.10
 /// (`softnet_seq_show` in `net/core/net-procfs.c`).
 const DROPPED: usize = 1;

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use nix::errno::Errno;
+pub use nix::errno::Errno;
 
 use crate::kernel::ruleset::Refusal;
 

@@ -13,8 +13,10 @@ use std::fmt;
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::kernel::error::{Error, Result};
@@ -190,6 +192,19 @@ impl PacketSocket {
         match self.purpose {
             Purpose::Carry => OFFLOAD_HEADER,
             Purpose::Listen => 0,
+        }
+    }
+
+    /// Waits until a frame can be received, for `patience` at most. A signal may end the wait early.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn wait_for_frame(&self, patience: Duration) -> io::Result<()> {
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        let mut polled = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
         }
     }
 

@@ -23,6 +23,8 @@ mod protocol;
 mod raw;
 mod session;
 
+pub use nix::sys::signal::Signal;
+
 pub use command::{Capabilities, Command, Stdio, Terminal};
 pub use nursery::prepare;
 pub use session::{Init, Output, Place, Process, Share};

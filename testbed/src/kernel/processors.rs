@@ -2,6 +2,11 @@
 
 use std::fs;
 
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+use crate::kernel::error::{Error, Result};
+
 /// What the processors have done since the machine started, in ticks of 10 ms usually.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticks {
@@ -32,6 +37,22 @@ impl Ticks {
         let all = self.all.checked_sub(earlier.all).filter(|all| *all > 0)?;
         Some(self.idle.saturating_sub(earlier.idle) as f64 / all as f64)
     }
+}
+
+/// Keeps the calling thread on the processor that it is on, and says which that is.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn stay_on_one() -> Result<usize> {
+    const TRIED: &str = "stay on one processor";
+    let failed = |call: &'static str| move |errno| Error::call(TRIED, call, errno);
+    // SAFETY: the call takes no arguments.
+    let processor = unsafe { libc::sched_getcpu() };
+    let processor = usize::try_from(processor).map_err(|_| Error::other(TRIED, "sched_getcpu failed"))?;
+    let mut set = CpuSet::new();
+    set.set(processor).map_err(failed("CPU_SET"))?;
+    sched_setaffinity(Pid::from_raw(0), &set).map_err(failed("sched_setaffinity"))?;
+    Ok(processor)
 }
 
 #[cfg(test)]

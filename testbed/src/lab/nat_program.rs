@@ -8,7 +8,6 @@ use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 use crate::kernel::conntrack::Conntrack;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Namespace;
-use crate::kernel::process::{Capabilities, Command, Init, Place, Process};
+use crate::kernel::process::{Capabilities, Command, Init, Place, Process, Signal};
 use crate::kernel::ruleset::Nft;
 use crate::lab::nat_rules::NatCommand;
 

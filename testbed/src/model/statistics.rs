@@ -1,10 +1,13 @@
 //! Exact tests for counts: is this rate another than that one, is this set of times another than that one? Pure.
 //!
-//! Whoever asks chooses the error rate; `run::verdict` holds a rate against theory, `report::compare` one run against
+//! Whoever asks chooses the error rate; `judge::verdict` holds a rate against theory, `report::compare` one run against
 //! another.
 
 use statrs::distribution::{Discrete, Hypergeometric};
 use statrs::function::beta::ln_beta;
+
+/// Probability that a run in which theory is right everywhere reports at least one difference.
+pub const FALSE_ALARMS_PER_RUN: f64 = 1e-5;
 
 /// Trials that passed, of those that passed or failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +111,18 @@ impl Draw {
     fn sum(self, low: u64, high: u64) -> f64 {
         let Ok(law) = Hypergeometric::new(self.population, self.marked, self.drawn) else { return 1.0 };
         (low..=high.min(self.drawn)).map(|count| law.ln_pmf(count).exp()).sum::<f64>().min(1.0)
+    }
+}
+
+/// A probability as a percentage that never rounds to a lie: `100 %` and `0 %` are exact.
+#[must_use]
+pub fn percent(p: f64) -> String {
+    match p {
+        p if p >= 1.0 => "100 %".to_owned(),
+        p if p <= 0.0 => "0 %".to_owned(),
+        p if p < 0.001 => format!("{p:.1e}"),
+        p if p > 0.999 => format!("1 - {:.1e}", 1.0 - p),
+        p => format!("{:.1} %", p * 100.0),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::judge::verdict::FALSE_ALARMS_PER_RUN;
+use crate::model::statistics::FALSE_ALARMS_PER_RUN;
 use crate::model::statistics::{Count, not_larger, same_rate};
 use crate::report::baseline::{Baseline, Record};
 

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use anstyle::Style;
 use serde::Serialize;
 
-use crate::judge::verdict::percent;
 use crate::model::outcome::Expectation;
+use crate::model::statistics::percent;
 use crate::model::suite::{Cell, Suite};
 use crate::report::convert::axes;
 use crate::report::escape::harmless;

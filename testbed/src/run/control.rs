@@ -7,15 +7,14 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::judge::timeline::Role;
 use crate::kernel::error::{Error, Result};
+use crate::kernel::tcp_socket::TcpSocket;
 use crate::lab::{Lab, Node};
 use crate::model::address_plan::RENDEZVOUS;
 use crate::model::behavior::{Behavior, Hairpinning, Translation};
@@ -89,27 +88,13 @@ fn turns_round(lab: &Lab, ready: &PreparedCell, address: Ipv4Addr) -> bool {
     owner.is_none_or(|(_, nat)| nat.hairpinning == Hairpinning::On)
 }
 
-/// A socket of a node whose address others may share, that never lingers.
-fn socket(node: &Node, local: Option<SocketAddrV4>) -> Result<Socket> {
+fn socket(node: &Node, local: Option<SocketAddrV4>) -> Result<TcpSocket> {
     let tried = || format!("open a socket in \"{}\"", node.name());
-    let open = || {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        // An orphaned socket would keep its namespace alive.
-        socket.set_linger(Some(Duration::ZERO))?;
-        if let Some(local) = local {
-            socket.bind(&local.into())?;
-        }
-        io::Result::Ok(socket)
-    };
-    node.enter(|_| open())?.map_err(|e| Error::io(tried(), "socket", &e))
+    node.enter(|inside| TcpSocket::open(inside, local))?.map_err(|e| Error::io(tried(), "socket", &e))
 }
 
 fn listen(node: &Node, endpoint: SocketAddrV4) -> Result<TcpListener> {
-    let socket = socket(node, Some(endpoint))?;
-    let listening = socket.listen(8).and_then(|()| TcpListener::from_std(socket.into()));
+    let listening = socket(node, Some(endpoint))?.listen();
     listening.map_err(|e| Error::io(format!("listen on {endpoint} in \"{}\"", node.name()), "listen", &e))
 }
 
@@ -121,14 +106,5 @@ async fn connect(
     patience: Duration,
 ) -> io::Result<TcpStream> {
     let socket = socket(node, local).map_err(io::Error::other)?;
-    match socket.connect(&remote.into()) {
-        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
-        _ => {}
-    }
-    let stream = TcpStream::from_std(socket.into())?;
-    timeout(patience, stream.writable()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    match SockRef::from(&stream.as_fd()).take_error()? {
-        Some(error) => Err(error),
-        None => Ok(stream),
-    }
+    socket.connect(remote, patience).await
 }

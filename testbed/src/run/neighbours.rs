@@ -3,15 +3,16 @@
 //! Each sends real SYNs from fresh ports to a port of the core where nobody listens, as a Poisson process: the waits
 //! between them are drawn from the trial's seed. A NAT makes a mapping for each.
 
+use std::io;
 use std::time::Duration;
 
 use futures::future::join_all;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::{Instant, sleep_until};
 
 use crate::kernel::error::{Error, Result};
+use crate::kernel::tcp_socket::TcpSocket;
 use crate::lab::{Lab, Node};
 use crate::model::address_plan::DISCARD;
 use crate::model::axis_value;
@@ -38,7 +39,6 @@ pub(super) async fn disturb(lab: &Lab, ready: &PreparedCell, seed: &TrialSeed) -
 
 /// Opens connections from one host, `rate` a second.
 async fn open(node: &Node, rate: f64, mut random: ChaCha8Rng) -> Result<()> {
-    let remote = DISCARD.into();
     let mut sockets = Vec::new();
     let mut due = Instant::now();
     loop {
@@ -49,7 +49,7 @@ async fn open(node: &Node, rate: f64, mut random: ChaCha8Rng) -> Result<()> {
         }
         if let Some(socket) = sockets.pop() {
             // That it is under way, or refused, is all that is wanted: the SYN has left, and closing sends nothing.
-            let _ = socket.connect(&remote);
+            let _ = socket.begin_connecting(DISCARD);
         }
     }
 }
@@ -60,14 +60,10 @@ fn wait(random: &mut impl RngExt, rate: f64) -> Duration {
     Duration::from_secs_f64(-(1.0 - random.random::<f64>()).ln() / rate)
 }
 
-fn batch(node: &Node) -> Result<Vec<Socket>> {
-    let socket = || {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        std::io::Result::Ok(socket)
-    };
+fn batch(node: &Node) -> Result<Vec<TcpSocket>> {
     let tried = || format!("open sockets in \"{}\"", node.name());
-    let made = node.enter(|_| (0..BATCH).map(|_| socket()).collect::<std::io::Result<Vec<_>>>())?;
+    let made = node
+        .enter(|inside| (0..BATCH).map(|_| TcpSocket::open(inside, None)).collect::<io::Result<Vec<_>>>())?;
     made.map_err(|why| Error::io(tried(), "socket", &why))
 }
 

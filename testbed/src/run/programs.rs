@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::judge::program_output::ProgramEnd;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::{Capabilities, Command, Process, Share};
+use crate::kernel::tcp_sockets;
 use crate::lab::Node;
 use crate::model::event::ProgramLog;
 use crate::model::suite::ResultFormat;
@@ -100,19 +101,10 @@ async fn spawn(node: &Node, command: &[String]) -> Result<Process> {
 
 /// Waits until a socket in the node listens on `endpoint`.
 async fn until_listening(node: &Node, endpoint: SocketAddrV4) -> bool {
-    // As /proc/net/tcp writes it: the address in the machine's byte order, and state 0A for LISTEN.
-    let address = u32::from_ne_bytes(endpoint.ip().octets());
-    let wanted =
-        [format!("{address:08X}:{:04X}", endpoint.port()), format!("00000000:{:04X}", endpoint.port())];
     loop {
-        let table = node.enter(|_| std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default());
-        let listens = |line: &str| {
-            let mut words = line.split_whitespace().skip(1);
-            words.next().is_some_and(|local| wanted.iter().any(|w| w == local)) && words.nth(1) == Some("0A")
-        };
-        match table {
-            Ok(table) if table.lines().any(listens) => return true,
-            Ok(_) => sleep(Duration::from_millis(2)).await,
+        match node.enter(|inside| tcp_sockets::is_listening(inside, endpoint)) {
+            Ok(true) => return true,
+            Ok(false) => sleep(Duration::from_millis(2)).await,
             Err(_) => return false,
         }
     }

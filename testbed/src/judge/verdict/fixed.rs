@@ -2,9 +2,10 @@
 
 use statrs::distribution::{Binomial, DiscreteCDF};
 
-use crate::judge::verdict::{percent, seen};
+use crate::judge::verdict::seen;
 use crate::model::outcome::Verdict;
 use crate::model::statistics::Count;
+use crate::model::statistics::percent;
 
 /// Probability with which a change is to be noticed when "the smallest change" is named.
 const POWER: f64 = 0.9;

@@ -4,8 +4,9 @@
 //! odds ([`wager`]), and theory is refuted when the bet has won what the error rate is worth, whenever that is. It is
 //! confirmed when the rates that the trials leave possible all lie near to what it says.
 
-use crate::judge::verdict::{percent, seen};
+use crate::judge::verdict::seen;
 use crate::model::outcome::Verdict;
+use crate::model::statistics::percent;
 use crate::model::statistics::{Count, rates_left, wager};
 
 /// Probability that a rate is ruled out, at any time, although it is the true one.

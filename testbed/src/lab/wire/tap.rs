@@ -215,7 +215,7 @@ mod tests {
         for entered in 0..3 {
             log.note(frame(entered), b"");
         }
-        log.refused(&std::io::Error::from_raw_os_error(libc::ENOBUFS));
+        log.refused(&std::io::Error::from(crate::kernel::Errno::ENOBUFS));
         let tapped = log.take(Ok(7));
         assert_eq!(tapped.frames.len(), 1);
         assert_eq!(

@@ -18,21 +18,17 @@
 //! was asked meanwhile is asked again ([`Prober::surely`](super::prober::Prober::surely)).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 use tokio::runtime::Handle;
 
 use crate::kernel::backlog;
 use crate::kernel::conntrack::{Conntrack, Events};
-use crate::kernel::error::{Error, Result};
+use crate::kernel::error::{Errno, Error, Result};
 use crate::kernel::link::{Device, Links};
 use crate::kernel::namespace::{Inside, Namespace};
 use crate::kernel::packet_socket::{LARGEST_FRAME, OFFLOAD_HEADER, PacketSocket};
+use crate::kernel::processors;
 use crate::kernel::ruleset::{DynamicSet, Nft};
 use crate::kernel::sysctl::Sysctl;
 use crate::lab::nat_program::NatProgram;
@@ -153,7 +149,7 @@ impl Bench {
     /// Builds the bench around a NAT. The thread must be one that may block, within a tokio runtime, and stays on one
     /// processor from now on.
     pub(in crate::probe) fn build(config: &NatConfig) -> Result<Self> {
-        let processor = stay_on_one_processor()?;
+        let processor = processors::stay_on_one()?;
         let runtime = Handle::current();
         let (probe, probe_links) = namespace(&runtime)?;
         let (nat, nat_links) = namespace(&runtime)?;
@@ -242,12 +238,7 @@ impl Bench {
     /// Waits until something arrives on one side. Mostly it has by now: the kernel does the work while we send.
     fn wait(&self, side: Side, deadline: Instant) -> Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let mut polled = [PollFd::new(self.sockets[side.index()].as_fd(), PollFlags::POLLIN)];
-        match poll(&mut polled, timeout) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(Error::call("wait for the NAT", "poll", errno)),
-        }
+        self.sockets[side.index()].wait_for_frame(left).map_err(|e| Error::io("wait for the NAT", "poll", &e))
     }
 
     /// Takes what has arrived on one side; whether an ARP answer was among it.
@@ -281,7 +272,7 @@ impl Bench {
             let sent = self.sockets[side.index()].send(frame);
             match sent {
                 // The processor's queue is full and the frame did not leave: it does once the queue has been worked off.
-                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) && Instant::now() < deadline => {
+                Err(e) if e.raw_os_error() == Some(Errno::ENOBUFS as i32) && Instant::now() < deadline => {
                     std::thread::sleep(BREATH);
                 }
                 sent => {
@@ -299,7 +290,7 @@ impl Bench {
 
     /// How many frames of whatever namespace the processor has had no room for so far.
     pub(in crate::probe) fn dropped(&self) -> Result<u64> {
-        let read = |e| Error::io("count the frames that were dropped", "read /proc/net/softnet_stat", &e);
+        let read = |e| Error::io("count the frames that were dropped", backlog::READ, &e);
         backlog::dropped(self.processor).map_err(read)
     }
 
@@ -374,17 +365,4 @@ async fn wire_up(nat: &Links, probe: &Links, probe_namespace: &Namespace) -> Res
         probe.wait_for_carrier(side.device_index()).await?;
     }
     Ok(())
-}
-
-/// Keeps this thread on the processor that it is on, and says which; see the top of this file.
-fn stay_on_one_processor() -> Result<usize> {
-    const TRIED: &str = "stay on one processor";
-    let failed = |call: &'static str| move |errno| Error::call(TRIED, call, errno);
-    // SAFETY: the call takes no arguments.
-    let processor = unsafe { libc::sched_getcpu() };
-    let processor = usize::try_from(processor).map_err(|_| Error::other(TRIED, "sched_getcpu failed"))?;
-    let mut set = CpuSet::new();
-    set.set(processor).map_err(failed("CPU_SET"))?;
-    sched_setaffinity(Pid::from_raw(0), &set).map_err(failed("sched_setaffinity"))?;
-    Ok(processor)
 }

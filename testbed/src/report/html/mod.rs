@@ -12,7 +12,7 @@ use minijinja::Environment;
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
-use crate::judge::verdict::percent;
+use crate::model::statistics::percent;
 use crate::report::artefacts::CAPTURE;
 use crate::report::escape::harmless;
 use crate::report::html::ladders::Drawn;

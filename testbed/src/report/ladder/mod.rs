@@ -172,7 +172,7 @@ impl Ladder {
             title: title.to_owned(),
             judgement: kept.judgement.clone(),
             theory: theory.map(|e| {
-                format!("theory expects {}: {}", crate::judge::verdict::percent(e.probability), e.because)
+                format!("theory expects {}: {}", crate::model::statistics::percent(e.probability), e.because)
             }),
             elsewhere: plain.elsewhere,
             steps: fold(plain),
