@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use super::duty::{Answer, Duty, TIME_EXCEEDED, refusal, refusal_of_second_syn, rules};
 use super::head::{TcpHead, untouched};
@@ -11,13 +12,16 @@ use super::tracker::{Tracked, Tracking, Verdict, Way};
 use super::{Contradiction, MOST_STATES, NatView, Rule};
 use crate::judge::reference::head::HeadKind;
 use crate::model::behavior::{Filtering, Hairpinning, InvalidPackets, Translation};
-use crate::model::evidence::{Evidence, Frame, Nanos, Tuple};
+use crate::model::evidence::{CtEntry, CtEvent, Evidence, Frame, Nanos, Tuple};
 
 /// How far a timer of the kernel's may be off: it counts in ticks, at 100 Hz the coarsest.
 const TICKS: Nanos = 20_000_000;
 
 /// How long a packet may take through a NAT. What a busy machine adds is far less; a NAT that holds packets back is more.
 const LONGEST_WAY: Nanos = 250_000_000;
+
+/// How late the record of an entry's end may be read.
+const READ_LATE: Nanos = 500_000_000;
 
 /// How a packet was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +120,31 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Judges the end of an entry that the NAT's own records tell of. A connection that has time left and was not reset
+    /// must not be forgotten (RFC 5382, REQ-5).
+    pub(super) fn ended(&self, event: &CtEvent) -> Result<(), Contradiction> {
+        let CtEntry { original, reply, .. } = event.entry;
+        let Some((id, Way::Original)) = self.by_tuple.get(&original) else { return Ok(()) };
+        let entry = &self.entries[*id];
+        let alive = entry.at(event.at).iter().all(Option::is_some);
+        // The event may be read late, and be one of an entry that this one has replaced.
+        if entry.lost || entry.reply != reply || !alive || entry.since + READ_LATE >= event.at {
+            return Ok(());
+        }
+        let last = entry.before.as_ref().map(|(index, ..)| &self.passages.all[*index].input);
+        let lived = Duration::from_nanos(event.at.saturating_sub(entry.since)).as_secs_f64();
+        let what =
+            format!("the connection {original} was forgotten {lived:.1} s after it began, before its time");
+        Err(Contradiction {
+            rule: rules::TIMERS,
+            sentence: self.sentence(rules::TIMERS, &what),
+            frames: last
+                .map(|last| (last.frame, "the last packet of the connection".to_owned()))
+                .into_iter()
+                .collect(),
+        })
+    }
+
     /// Judges a packet.
     pub(super) fn step(&mut self, index: usize) -> Result<Judged, Contradiction> {
         let passage = &self.passages.all[index];
@@ -152,6 +181,9 @@ impl<'a> Checker<'a> {
         let took = output.at.saturating_sub(passage.input.at);
         if took > LONGEST_WAY {
             return Err((rules::LATE, format!("took {} ms through it", took / 1_000_000)));
+        }
+        if passage.input.head.tcp().is_none() {
+            return Ok(());
         }
         untouched(&self.frames[passage.input.frame], &self.frames[output.frame])
             .map_err(|what| (rules::UNCHANGED, format!("passed, and {what} was changed")))

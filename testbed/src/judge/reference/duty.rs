@@ -151,6 +151,8 @@ pub(super) mod rules {
     };
     pub(crate) const SYN_AFTER_SYN: Rule =
         Rule { axis: "syn-after-syn", source: "RFC 5382, REQ-2a: simultaneous open" };
+    pub(crate) const TIMERS: Rule =
+        Rule { axis: "timeouts", source: "RFC 5382, REQ-5; nf_conntrack_tcp_packet: timeouts" };
     pub(crate) const INVALID: Rule =
         Rule { axis: "invalid-packets", source: "nf_conntrack_tcp_packet: out of state or window" };
     pub(crate) const MAPPING: Rule =

@@ -29,7 +29,7 @@ use std::net::Ipv4Addr;
 
 use crate::model::address_plan::Network;
 use crate::model::behavior::{Behavior, Pool, PortRange};
-use crate::model::evidence::{Evidence, Nanos, Tuple};
+use crate::model::evidence::{CtChange, CtEvent, Evidence, Nanos, Tuple};
 use crate::model::topology::NodeName;
 
 use checker::Checker;
@@ -143,7 +143,15 @@ pub fn check(evidence: &Evidence, nat: &NatView<'_>) -> Findings {
     let margin = (MARGIN_FACTOR * passages.longest).max(LEAST_MARGIN);
     let mut checker = Checker::new(nat, evidence, &passages, margin);
     let mut findings = Findings { margin, ..Findings::default() };
-    for index in 0..passages.all.len() {
+    let ended = |event: &&CtEvent| event.node == *nat.node && event.change == CtChange::Destroy;
+    let mut endings = evidence.conntrack.iter().filter(ended).peekable();
+    for (index, passage) in passages.all.iter().enumerate() {
+        while let Some(event) = endings.next_if(|event| event.at < passage.input.at) {
+            if let Err(contradiction) = checker.ended(event) {
+                findings.contradictions.push(contradiction);
+                return findings;
+            }
+        }
         match checker.step(index) {
             Ok(checker::Judged::Must) => findings.judged += 1,
             Ok(checker::Judged::Either) => findings.either += 1,
@@ -154,6 +162,7 @@ pub fn check(evidence: &Evidence, nat: &NatView<'_>) -> Findings {
             }
         }
     }
-    findings.contradictions.extend(checker.from_nothing());
+    let endings = endings.filter_map(|event| checker.ended(event).err());
+    findings.contradictions.extend(endings.chain(checker.from_nothing()).next());
     findings
 }
