@@ -1,10 +1,9 @@
 //! The checker: one packet after another, what the NAT had to do with it against what it did.
 
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use super::duty::{Answer, Duty, TIME_EXCEEDED, refusal, refusal_of_second_syn, rules};
+use super::duty::{Answer, Duty, TIME_EXCEEDED, refusal, refusal_of_second_syn, rules, what_became};
 use super::head::{TcpHead, untouched};
 use super::mapping::{Admission, Mappings, Outgoing};
 use super::passage::{Passage, Passages, Side, Sighting};
@@ -186,7 +185,7 @@ impl<'a> Checker<'a> {
             return Ok(());
         }
         untouched(&self.frames[passage.input.frame], &self.frames[output.frame])
-            .map_err(|what| (rules::UNCHANGED, format!("passed, and {what} was changed")))
+            .map_err(|what| (rules::UNCHANGED, format!("{what} changed on the way")))
     }
 
     fn route(&self, passage: &Passage) -> Result<Judged, Broken> {
@@ -406,10 +405,7 @@ impl<'a> Checker<'a> {
             return match self.mappings.may_vanish(self.nat, inside, remote) && passage.answers.is_empty() {
                 true => Ok(Judged::Either),
                 false => {
-                    let external = SocketAddrV4::new(self.nat.outer, 0);
-                    let tuple = Tuple { source: external, destination: remote };
-                    let why = Duty::Pass(tuple).done(passage).err().unwrap_or_default();
-                    Err((rules::OUTWARD, why))
+                    Err((rules::OUTWARD, format!("had to go out and {}", what_became(&passage.answers))))
                 }
             };
         };
@@ -545,7 +541,7 @@ impl<'a> Checker<'a> {
     // ---- What is said -----------------------------------------------------------------------------------------------
 
     fn contradiction(&self, (rule, why): Broken, passage: &Passage) -> Contradiction {
-        let what = format!("{} {why}", name(&passage.input));
+        let what = format!("{}: {why}", name(&passage.input));
         let side = |side: Side| if side == Side::Inside { "inside" } else { "outside" };
         let mut frames = vec![(
             passage.input.frame,
