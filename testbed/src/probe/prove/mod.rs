@@ -7,6 +7,7 @@
 pub(in crate::probe) mod bench;
 pub(in crate::probe) mod bulk;
 mod consistent;
+pub(in crate::probe) mod draws;
 mod endings;
 pub(in crate::probe) mod expiry;
 pub(in crate::probe) mod filtering;
@@ -156,10 +157,11 @@ pub(in crate::probe) async fn in_thread<T: Send + 'static>(
 type Measurement = fn(&mut Prober, &Behavior) -> Result<Vec<Finding>>;
 
 /// What every run asks.
-const QUICK: [Measurement; 14] = [
+const QUICK: [Measurement; 15] = [
     |p, d| Ok(vec![mapping::translation(p, d)?]),
     |p, d| Ok(vec![mapping::mapping(p, d)?]),
     mapping::allocation,
+    draws::few,
     |p, d| Ok(vec![filtering::filtering(p, d)?]),
     |p, d| Ok(vec![filtering::unsolicited_syn(p, d)?]),
     |p, d| Ok(vec![filtering::syn_after_syn(p, d)?]),
@@ -174,7 +176,7 @@ const QUICK: [Measurement; 14] = [
 ];
 
 /// What takes many packets.
-const MANY: [Measurement; 1] = [bulk::bulk];
+const MANY: [Measurement; 2] = [bulk::bulk, draws::many];
 
 /// What takes more than six seconds.
 const LATE: [Measurement; 1] = [expiry::late_answer];
