@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;
 
 use super::NatView;
-use super::head::{Head, HeadKind, untouched};
+use super::head::{Head, HeadKind, TcpHead, untouched};
 use crate::model::evidence::{Direction, Evidence, Fate, Nanos, Tuple};
 use crate::model::packet::{IcmpMessage, TcpFlags};
 
@@ -103,7 +103,10 @@ impl Passages {
                     untouched(input, &evidence.frames[output.frame]).is_ok()
                 };
                 let place = candidates.iter().rposition(same).or(candidates.len().checked_sub(1))?;
-                candidates.remove(place)
+                // A reset that the NAT made itself may have the numbers of one that it kept before.
+                let hops = self.all[candidates[place]].input.head.ttl.wrapping_sub(output.head.ttl);
+                let made = hops != 1 && output.head.tcp().is_some_and(TcpHead::is_reset);
+                if made { None } else { candidates.remove(place) }
             });
             match found {
                 Some(index) => {

@@ -256,6 +256,7 @@ impl Tracked {
             }
             Next::To(CtState::TimeWait) if self.is_challenge(index, way) => {
                 next.expect_challenge = false;
+                next.seen_reply |= way == Way::Reply;
                 return Verdict::Pass(next);
             }
             Next::To(state) => state,
@@ -289,11 +290,14 @@ impl Tracked {
         }
         if check {
             match self.window.check(way, head, old, how.liberal) {
-                InWindow::Accept => {}
-                InWindow::Ignore => return Verdict::Pass(self),
+                InWindow::Accept => self.count_retransmissions(index, way, head),
+                InWindow::Tolerate => {}
+                InWindow::Ignore => {
+                    self.seen_reply |= way == Way::Reply;
+                    return Verdict::Pass(self);
+                }
                 InWindow::Invalid => return self.invalid(index, way, at, how),
             }
-            self.count_retransmissions(index, way, head);
         }
         if !self.seen_reply && index == Index::Rst {
             return Verdict::PassAndForget;
@@ -339,6 +343,7 @@ impl Tracked {
             self.simultaneous = false;
             self.expect_challenge = self.state == CtState::LastAck;
         }
+        self.seen_reply |= way == Way::Reply;
         if self.state == CtState::SynSent && index == Index::Ack && way == Way::Reply {
             self.last.acknowledgment = segment.acknowledgment;
         }

@@ -7,6 +7,7 @@ use super::action::{Action, Between, Number, Sender};
 use crate::judge::reference::{Findings, NatView, check};
 use crate::kernel::error::{Error, Result};
 use crate::model::address_plan::Network;
+use crate::model::behavior::{Behavior, Translation};
 use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos};
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 use crate::model::topology::NodeName;
@@ -39,16 +40,22 @@ struct Ends {
     outside: Option<Probe>,
 }
 
+/// What is known of each flow.
+type Flows = BTreeMap<(usize, usize, usize), Ends>;
+
+/// The external endpoint of each inside and remote one.
+type Externals = HashMap<(SocketAddrV4, SocketAddrV4), SocketAddrV4>;
+
 /// Plays the actions on a NAT that remembers nothing.
 pub(super) fn play(bench: &mut Bench, subject: &Subject, actions: &[Action]) -> Result<Played> {
     bench.forget()?;
     bench.record_anew();
-    let mut flows: BTreeMap<(usize, usize, usize), Ends> = BTreeMap::new();
-    let mut externals: HashMap<(SocketAddrV4, SocketAddrV4), SocketAddrV4> = HashMap::new();
+    let mut flows: Flows = BTreeMap::new();
+    let mut externals: Externals = HashMap::new();
     let mut records = Vec::new();
     for action in actions {
         let seen = act(bench, action, &mut flows, &externals)?;
-        learn(action, &seen, &mut flows, &mut externals);
+        learn(&subject.declared, action, &seen, (&mut flows, &mut externals));
         records.push(bench.record_anew());
     }
     let (evidence, ladder) = evidence(&records);
@@ -95,20 +102,12 @@ fn key(between: Between) -> (usize, usize, usize) {
 }
 
 /// The external endpoint of a flow; what it would be if ports were kept, where it has none.
-fn external(
-    between: Between,
-    externals: &HashMap<(SocketAddrV4, SocketAddrV4), SocketAddrV4>,
-) -> SocketAddrV4 {
+fn external(between: Between, externals: &Externals) -> SocketAddrV4 {
     let (_, inside) = host(between);
     externals.get(&(inside, remote(between))).copied().unwrap_or(SocketAddrV4::new(WAN, inside.port()))
 }
 
-fn act(
-    bench: &mut Bench,
-    action: &Action,
-    flows: &mut BTreeMap<(usize, usize, usize), Ends>,
-    externals: &HashMap<(SocketAddrV4, SocketAddrV4), SocketAddrV4>,
-) -> Result<Vec<Seen>> {
+fn act(bench: &mut Bench, action: &Action, flows: &mut Flows, externals: &Externals) -> Result<Vec<Seen>> {
     match *action {
         Action::Error { between, kind, code } => {
             let Some(about) = flows.get(&key(between)).and_then(|ends| ends.outside) else {
@@ -176,10 +175,10 @@ fn segment(action: &Action, ends: &mut Ends, source: SocketAddrV4, destination: 
 
 /// What the ends of a flow come to know from what came out.
 fn learn(
+    declared: &Behavior,
     action: &Action,
     seen: &[Seen],
-    flows: &mut BTreeMap<(usize, usize, usize), Ends>,
-    externals: &mut HashMap<(SocketAddrV4, SocketAddrV4), SocketAddrV4>,
+    (flows, externals): (&mut Flows, &mut Externals),
 ) {
     let Action::Segment { between, sender: Sender::Host, .. } = action else { return };
     let (_, inside) = host(*between);
@@ -187,7 +186,7 @@ fn learn(
     let out = seen.iter().find(|seen| seen.side == Side::Outside && seen.packet.destination == remote);
     let Some(Seen { packet, .. }) = out else { return };
     let PacketKind::Tcp(tcp) = packet.kind else { return };
-    if *packet.source.ip() == WAN || *packet.source.ip() == *inside.ip() {
+    if *packet.source.ip() == WAN || declared.translation != Translation::Nat {
         externals.insert((inside, remote), packet.source);
     }
     if let Some(ends) = flows.get_mut(&key(*between)) {
