@@ -206,6 +206,12 @@ impl<'a> Checker<'a> {
     fn icmp(&self, passage: &Passage) -> Result<Judged, Broken> {
         let HeadKind::Icmp(message) = &passage.input.head.kind else { return Ok(Judged::Not) };
         let Some(quoted) = message.about else { return Ok(Judged::Not) };
+        // What goes to an inside address as it stands is routed, and no NAT's business.
+        let to_nat = self.nat.is_own(*passage.input.head.tuple.destination.ip());
+        if self.nat.declared.translation == Translation::Nat && passage.input.side == Side::Outside && !to_nat
+        {
+            return Ok(Judged::Not);
+        }
         let Some((id, _)) = self.by_tuple.get(&quoted.tuple.reversed()) else {
             return match (&passage.output, self.nat.declared.translation) {
                 (Some(_), Translation::Nat) => {

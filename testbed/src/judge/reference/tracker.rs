@@ -324,7 +324,7 @@ impl Tracked {
         if answers_ignored_syn {
             // The ends have begun anew, and the NAT follows.
             let window =
-                Window::from_annotated(self.last.way, self.last.end, self.last.window, self.last.scale);
+                self.window.begun_anew(self.last.way, self.last.end, self.last.window, self.last.scale);
             let mut next = Self { window, ..self };
             next.expect_challenge = false;
             return next.within(CtState::SynSent, CtState::SynRecv, way, head, at, how);

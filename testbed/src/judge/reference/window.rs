@@ -84,17 +84,19 @@ impl Window {
         Self { ends: [first, Endpoint { liberal: true, ..Endpoint::default() }] }
     }
 
-    /// Begun anew by a SYN that passed without counting.
-    pub(super) fn from_annotated(way: Way, end: u32, window: u16, scale: Option<u8>) -> Self {
+    /// Begun anew by a SYN that passed without counting. Ends whose numbers are taken as they come stay so: measured by
+    /// `fuzz-nat` on Linux 6.18.
+    pub(super) fn begun_anew(&self, way: Way, end: u32, window: u16, scale: Option<u8>) -> Self {
         let sender = Endpoint {
             end,
             most_end: end,
             most_window: u32::from(window).max(1),
             scale: scale.unwrap_or(0).min(14),
             scales: scale.is_some(),
+            liberal: self.ends[way as usize].liberal,
             ..Endpoint::default()
         };
-        let mut ends = [Endpoint::default(); 2];
+        let mut ends = self.ends.map(|end| Endpoint { liberal: end.liberal, ..Endpoint::default() });
         ends[way as usize] = sender;
         Self { ends }
     }

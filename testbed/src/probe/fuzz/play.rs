@@ -186,9 +186,11 @@ fn learn(
     let out = seen.iter().find(|seen| seen.side == Side::Outside && seen.packet.destination == remote);
     let Some(Seen { packet, .. }) = out else { return };
     let PacketKind::Tcp(tcp) = packet.kind else { return };
-    if *packet.source.ip() == WAN || declared.translation != Translation::Nat {
-        externals.insert((inside, remote), packet.source);
+    // What leaked untranslated tells of no external endpoint.
+    if *packet.source.ip() != WAN && declared.translation == Translation::Nat {
+        return;
     }
+    externals.insert((inside, remote), packet.source);
     if let Some(ends) = flows.get_mut(&key(*between)) {
         ends.outside = Some(Probe {
             source: packet.source,
