@@ -44,7 +44,7 @@ impl Cable {
     }
 
     fn inside<T: Send>(&self, node: &str, work: impl FnOnce() -> T + Send) -> T {
-        self.lab.node_named(node).expect("a node").enter(|_| work()).expect("a namespace")
+        self.lab.node(node).expect("a node").enter(|_| work()).expect("a namespace")
     }
 
     /// Where the core is reached from the host.

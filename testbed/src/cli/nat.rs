@@ -3,9 +3,10 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::cli::args::OwnNats;
 use crate::cli::command_error::CommandError;
-use crate::cli::list::print;
-use crate::cli::nats::{OwnNats, profile};
+use crate::cli::nats::profile;
+use crate::cli::output::print;
 use crate::lab::nat_rules::{NatCommand, NatConfig, NatSite};
 use crate::lab::nat_source;
 use crate::model::address_plan::AddressPlan;

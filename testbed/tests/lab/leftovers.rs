@@ -93,8 +93,8 @@ async fn a_dropped_lab_is_gone() {
         return;
     }
     let lab = lab().await;
-    let _program = lab.node_named("peer-a").expect("a node").spawn("sleep 1000").await.expect("a program");
-    let witness = Witness::of(lab.node_named("peer-a").expect("a node").namespace()).await;
+    let _program = lab.node("peer-a").expect("a node").spawn("sleep 1000").await.expect("a program");
+    let witness = Witness::of(lab.node("peer-a").expect("a node").namespace()).await;
     assert!(witness.is_there());
     drop(lab);
     witness.wait_until_gone();
@@ -105,9 +105,9 @@ async fn be_the_victim() {
     let lab = lab().await;
     let mut programs = Vec::new();
     for peer in ["peer-a", "peer-b"] {
-        programs.push(lab.node_named(peer).expect("a node").spawn("sleep 1000").await.expect("a program"));
+        programs.push(lab.node(peer).expect("a node").spawn("sleep 1000").await.expect("a program"));
     }
-    let path = lab.node_named("peer-a").expect("a node").namespace().path();
+    let path = lab.node("peer-a").expect("a node").namespace().path();
     writeln!(std::io::stdout(), "\nvictim {path}").expect("a reader");
     std::future::pending::<()>().await;
     drop((lab, programs));

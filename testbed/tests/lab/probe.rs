@@ -89,13 +89,13 @@ async fn probe(profile: &Profile, engine: &WireEngine) -> Value {
     for endpoint in SERVERS {
         server = server.args(["--listen", endpoint]);
     }
-    let mut server = lab.node_named("core").expect("the core").spawn(&server).await.expect("a server");
+    let mut server = lab.node("core").expect("the core").spawn(&server).await.expect("a server");
     let mut listening = String::new();
     let said = server.stdout.take().expect("a pipe");
     BufReader::new(said).read_line(&mut listening).await.expect("a line");
     let command =
         Command::new(puncher()).args(["probe", "--json", "--wait", "1s", "--rendezvous", SERVERS[0]]);
-    let peer = lab.node_named("peer-a").expect("a peer");
+    let peer = lab.node("peer-a").expect("a peer");
     let output = peer.spawn(&command).await.expect("a probe").output();
     let output = tokio::time::timeout(LONG, output).await.expect("in time").expect("an end");
     let said = String::from_utf8_lossy(&output.stdout);

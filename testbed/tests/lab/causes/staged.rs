@@ -81,7 +81,7 @@ async fn start(lab: &Lab, [a, b]: [&str; 2], role: &str) -> Process {
     let actor = super::program("actor.py");
     let command =
         Command::new("/usr/bin/python3").args([actor.as_str(), a, b, role, own, PORT, other, PORT, "0"]);
-    let peer = lab.node_named(&format!("peer-{role}")).expect("a peer");
+    let peer = lab.node(&format!("peer-{role}")).expect("a peer");
     peer.spawn(&command).await.expect("python3")
 }
 
