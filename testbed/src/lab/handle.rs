@@ -40,7 +40,8 @@ impl Lab {
     ///
     /// # Errors
     /// When the topology is none, the kernel refuses, as [`Lab::become_nat`], and those of `nats`.
-    pub(crate) async fn build_with_nats(
+    #[doc(hidden)]
+    pub async fn build_with_nats(
         topology: &Topology,
         transparent: &BTreeSet<NodeName>,
         nats: impl FnOnce(&AddressPlan) -> Result<BTreeMap<NodeName, NatConfig>>,
@@ -75,6 +76,7 @@ impl Lab {
 
     /// How long it took to build.
     #[must_use]
+    #[doc(hidden)]
     pub fn build_times(&self) -> BuildTimes {
         self.times
     }
@@ -83,7 +85,7 @@ impl Lab {
     ///
     /// # Errors
     /// When there is none of that name.
-    pub fn node(&self, name: impl AsRef<str>) -> Result<&Node> {
+    pub fn node(&self, name: &(impl AsRef<str> + ?Sized)) -> Result<&Node> {
         let name = name.as_ref();
         let node = self.nodes.iter().find(|(n, _)| n.as_str() == name).map(|(_, node)| node);
         let names = || self.nodes.keys().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
@@ -97,7 +99,7 @@ impl Lab {
     ///
     /// # Errors
     /// When there is no such node, or it has no address: a switch has none.
-    pub fn address(&self, name: impl AsRef<str>) -> Result<Ipv4Addr> {
+    pub fn address(&self, name: &(impl AsRef<str> + ?Sized)) -> Result<Ipv4Addr> {
         let node = self.node(name)?.name();
         let nowhere = || at(node)(Error::other("find its address", "a switch has none"));
         self.plan.address(node).ok_or_else(nowhere)
@@ -112,7 +114,7 @@ impl Lab {
     ///
     /// # Errors
     /// When there is no such node, its link is no wire, or the wire engine has ended.
-    pub fn set_link(&self, node: impl AsRef<str>, conditions: LinkConditions) -> Result<()> {
+    pub fn set_link(&self, node: &(impl AsRef<str> + ?Sized), conditions: LinkConditions) -> Result<()> {
         let node = self.node(node)?.name();
         let wire = self.plan.uplink(node).and_then(|link| self.wire(link));
         let none = || at(node)(Error::other("change its link", "it is no wire"));
@@ -129,6 +131,7 @@ impl Lab {
     ///
     /// # Errors
     /// When nft refuses the rules, the kernel a setting, or a program has a part in it.
+    #[doc(hidden)]
     pub fn set_nat(&mut self, node: &NodeName, config: &NatConfig) -> Result<()> {
         let found = self.nodes.get_mut(node);
         match found {
@@ -142,6 +145,7 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::set_nat`], or when a thread cannot be started.
+    #[doc(hidden)]
     pub fn set_nats(&mut self, configs: &BTreeMap<NodeName, NatConfig>) -> Result<()> {
         const TRIED: &str = "set the rules of NATs";
         for node in configs.keys() {
@@ -166,6 +170,7 @@ impl Lab {
     ///
     /// # Errors
     /// When nft refuses the rules, the kernel a setting, or the program fails.
+    #[doc(hidden)]
     pub async fn become_nat(&mut self, node: &NodeName, config: &NatConfig) -> Result<()> {
         match self.nodes.get_mut(node) {
             Some(found) => found.become_nat(config).await,
@@ -177,6 +182,7 @@ impl Lab {
     ///
     /// # Errors
     /// When one has ended, with what it said.
+    #[doc(hidden)]
     pub async fn check_nat_programs(&self) -> Result<()> {
         for node in self.nodes.values() {
             node.check_program().await?;
@@ -188,6 +194,7 @@ impl Lab {
     ///
     /// # Errors
     /// When the kernel refuses a socket, or the wire engine has ended.
+    #[doc(hidden)]
     pub fn watch_every_link(&mut self, engine: &WireEngine) -> Result<()> {
         if self.taps.is_none() {
             self.taps = Some(Capture::open(self, engine, TapLimits::default())?);

@@ -47,8 +47,7 @@ fn name(name: &str) -> NodeName {
 
 async fn build(topology: &Topology) -> Option<Lab> {
     lab_is_possible().then_some(())?;
-    let engine = WireEngine::start().expect("a thread");
-    Some(Lab::build(topology, &BTreeSet::new(), &engine).await.expect("a lab"))
+    Some(Lab::new(topology).build().await.expect("a lab"))
 }
 
 fn set_nat(lab: &mut Lab, node: &str, behavior: &Behavior) {
@@ -165,7 +164,7 @@ async fn the_first_packet_arrives_in_every_new_lab() {
     }
     let engine = WireEngine::start().expect("an engine");
     for round in 0..20 {
-        let lab = Lab::build(&pair(), &BTreeSet::new(), &engine).await.expect("a lab");
+        let lab = Lab::new(&pair()).engine(&engine).build().await.expect("a lab");
         // Every link once, each with its very first frame.
         for (port, (from, to, address)) in (4000..).zip([
             ("peer-a", "nat-a", [10, 0, 0, 1]),
@@ -357,8 +356,7 @@ async fn many_labs_stand_side_by_side() {
     }
     let engine = WireEngine::start().expect("an engine");
     let topology = pair();
-    let none = BTreeSet::new();
-    let labs = (0..8).map(|_| Lab::build(&topology, &none, &engine));
+    let labs = (0..8).map(|_| Lab::new(&topology).engine(&engine).build());
     let mut labs = futures::future::try_join_all(labs).await.expect("labs");
     for lab in &mut labs {
         set_nat(lab, "nat-b", &Behavior::port_preserving());

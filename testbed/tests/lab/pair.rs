@@ -1,36 +1,25 @@
 //! A whole lab: two peers, two NATs, a core, wires between; built, used, reset and dropped.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use testbed::kernel::process::Command;
-use testbed::lab::nat_rules::{NatSite, render};
-use testbed::lab::{Lab, WireEngine};
+use testbed::lab::Lab;
 use testbed::model::behavior::Behavior;
-use testbed::model::embedded;
 use testbed::model::evidence::CtChange;
 use testbed::model::packet::Packet;
-use testbed::model::topology::{NodeName, Topology};
-use testbed::model::topology_file;
+use testbed::model::topology::Topology;
 
 use super::lab_is_possible;
 
 pub(crate) fn pair() -> Topology {
-    let file = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is built in");
-    topology_file::parse(file.file, file.text).expect("a good topology")
+    Topology::named("pair").expect("it is built in")
 }
 
 /// A lab of two port-preserving NATs.
 async fn lab() -> Lab {
-    let engine = WireEngine::start().expect("a thread");
-    let mut lab = Lab::build(&pair(), &BTreeSet::new(), &engine).await.expect("a lab");
-    for nat in ["nat-a", "nat-b"] {
-        let nat = NodeName::new(nat).expect("a good name");
-        let site = NatSite::of(lab.plan(), &nat).expect("a NAT");
-        lab.set_nat(&nat, &render(&Behavior::port_preserving(), &site)).expect("good rules");
-    }
-    lab
+    let lab = Lab::new(&pair()).nat("nat-a", "port-preserving").nat("nat-b", Behavior::port_preserving());
+    lab.build().await.expect("a lab")
 }
 
 const PYTHON_CONNECT: &str = "import socket, sys

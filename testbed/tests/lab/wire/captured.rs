@@ -81,7 +81,7 @@ async fn every_link_shows_a_connection_before_and_after_its_translation() {
         return;
     }
     let engine = WireEngine::start().expect("an engine");
-    let mut lab = Lab::build(&pair(), &BTreeSet::new(), &engine).await.expect("a lab");
+    let mut lab = Lab::new(&pair()).engine(&engine).build().await.expect("a lab");
     let nat = NodeName::new("nat-a").expect("a good name");
     let site = NatSite::of(lab.plan(), &nat).expect("a NAT");
     lab.set_nat(&nat, &render(&Behavior::port_preserving(), &site)).expect("good rules");
