@@ -15,6 +15,7 @@ pub mod preflight;
 pub mod process;
 pub mod processors;
 pub(crate) mod readiness;
+pub mod refusal;
 pub mod ruleset;
 pub mod scheduling;
 pub mod sysctl;

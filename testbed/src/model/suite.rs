@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::outcome::Expectation;
+use crate::model::expectation::Expectation;
 use crate::model::topology::{NodeName, Topology};
 
 /// A checked suite.

@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Write};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
-use super::{Mode, Refusal};
-use crate::kernel::error::{Error, Result};
+use super::Mode;
+use crate::kernel::error::{Error, Refusal, Result};
 
 /// Runs nft over `text` and returns what it prints.
 pub(super) fn run(text: &str, mode: Mode) -> Result<String> {
