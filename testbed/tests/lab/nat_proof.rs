@@ -8,7 +8,7 @@ use testbed::lab::nat_rules::render;
 use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
     Allocation, Behavior, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Pool, PortRange,
-    Strictness, SynAfterSyn, UnsolicitedSyn,
+    Strictness, SynAfterSyn, Timeouts, UnsolicitedSyn,
 };
 use testbed::model::catalogue::Catalogue;
 use testbed::model::event::ProofResult;
