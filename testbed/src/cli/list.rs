@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::cli::args::{Format, PlanArgs, ReportArgs};
+use crate::cli::args::{PlanArgs, ReportArgs};
 use crate::cli::command_error::CommandError;
 use crate::cli::kernel;
 use crate::cli::rights::Rights;
@@ -14,8 +14,9 @@ use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
 use crate::model::{prediction, topology_file};
 use crate::probe::kernel_checks;
+use crate::report::format::Shown;
 use crate::report::plan::Plan;
-use crate::report::{csv, folder, github, html, junit, machine, markdown, terminal};
+use crate::report::{folder, machine};
 
 /// `testbed list`.
 ///
@@ -59,18 +60,8 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
 /// When the run cannot be read, or standard output cannot be written.
 pub fn report(args: &ReportArgs) -> Result<ExitCode, CommandError> {
     let results = folder::read(&args.run).map_err(CommandError::new)?;
-    print(|out| match args.format {
-        Format::Terminal => {
-            terminal::write(&results, terminal_width(), out)?;
-            terminal::hint(&results, &args.run, out)
-        }
-        Format::Json => out.write_all(results.to_json().as_bytes()),
-        Format::Junit => out.write_all(junit::text(&results).as_bytes()),
-        Format::Markdown => out.write_all(markdown::text(&results).as_bytes()),
-        Format::Github => out.write_all(github::text(&results).as_bytes()),
-        Format::Html => out.write_all(html::text(&results, run_folder(&args.run)).as_bytes()),
-        Format::Csv => out.write_all(csv::text(&results).as_bytes()),
-    })
+    let shown = Shown { run: &args.run, folder: run_folder(&args.run), width: terminal_width() };
+    print(|out| args.format.write(&results, shown, out))
 }
 
 /// The folder in which a run's artefacts lie, from the folder itself or its `results.json`.

@@ -11,6 +11,7 @@ use crate::judge::oracle::{Declared, Expected, OracleReport, replay};
 use crate::judge::program_output::{Claim, SuccessClaim};
 use crate::judge::timeline::{Flow, Role, Timeline, Vantage};
 use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
+use crate::model::cause::CauseKind;
 use crate::model::evidence::{Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::outcome::{Cause, Outcome, Success};
 use crate::model::packet::Packet;
@@ -113,9 +114,9 @@ fn without_claim(case: &Case<'_>, timeline: &Timeline, oracle: &OracleReport) ->
         (stood, _) => cause::find(case, timeline, oracle, stood),
     };
     // A failure that nothing explains says something of the lab, or of the judge, and nothing of the NATs.
-    match found.failure.cause {
-        Cause::LabError => (Outcome::Error(found.failure), found.marks),
-        _ => (Outcome::Failed(found.failure), found.marks),
+    match found.failure.cause.kind() {
+        CauseKind::Error | CauseKind::Void => (Outcome::Error(found.failure), found.marks),
+        CauseKind::Failure => (Outcome::Failed(found.failure), found.marks),
     }
 }
 

@@ -68,7 +68,26 @@ impl NatSite {
 /// `behavior` is taken to have passed [`Behavior::check`]; rules for an impossible one mean nothing.
 #[must_use]
 pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
-    let ruleset = match behavior.translation {
+    // Every axis, with the module that makes rules of it: one more does not compile until that is decided.
+    let Behavior {
+        translation,
+        // `translate` and `memory`.
+        mapping: _,
+        allocation: _,
+        pool: _,
+        hairpinning: _,
+        overloading: _,
+        // `filter`.
+        filtering: _,
+        unsolicited_syn: _,
+        syn_after_syn: _,
+        invalid_packets: _,
+        quota: _,
+        // `sysctls`.
+        strictness: _,
+        timeouts: _,
+    } = behavior;
+    let ruleset = match translation {
         Translation::Router => String::new(),
         Translation::Firewall => filter::table(behavior),
         Translation::Nat => format!("{}\n{}", translate::table(behavior, site), filter::table(behavior)),

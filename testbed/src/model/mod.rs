@@ -26,3 +26,4 @@ pub mod template;
 pub mod theory;
 pub mod topology;
 pub mod topology_file;
+pub mod words;

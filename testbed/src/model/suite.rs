@@ -207,24 +207,38 @@ impl Cell {
     }
 }
 
-impl fmt::Display for AxisKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nat(node) => write!(f, "{node}"),
-            Self::Method => f.write_str("method"),
-            Self::Skew => f.write_str("skew"),
-            Self::Delay => f.write_str("delay"),
-            Self::Loss => f.write_str("loss"),
-            Self::Order => f.write_str("order"),
-            Self::Neighbours => f.write_str("neighbours"),
-            Self::Jitter => f.write_str("jitter"),
-            Self::Duplication => f.write_str("duplication"),
-            Self::Reordering => f.write_str("reordering"),
-            Self::Mtu => f.write_str("mtu"),
-            Self::Trouble => f.write_str("trouble"),
-            Self::BudgetSyns => f.write_str("budget-syns"),
+/// The names of all axes but those of NATs, which go by their node: one list, so that none can be left out.
+macro_rules! axis_names {
+    ($($key:ident => $word:literal),+ $(,)?) => {
+        impl AxisKey {
+            /// All axes but those of NATs.
+            pub const NAMED: &'static [Self] = &[$(Self::$key),+];
         }
-    }
+
+        impl fmt::Display for AxisKey {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    Self::Nat(node) => write!(f, "{node}"),
+                    $(Self::$key => f.write_str($word)),+
+                }
+            }
+        }
+    };
+}
+
+axis_names! {
+    Method => "method",
+    Skew => "skew",
+    Delay => "delay",
+    Loss => "loss",
+    Order => "order",
+    Neighbours => "neighbours",
+    Jitter => "jitter",
+    Duplication => "duplication",
+    Reordering => "reordering",
+    Mtu => "mtu",
+    Trouble => "trouble",
+    BudgetSyns => "budget-syns",
 }
 
 impl Suite {

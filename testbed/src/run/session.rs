@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use crate::judge::verdict::{Finished, conclude};
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
+use crate::model::cause::CauseKind;
 use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
-use crate::model::outcome::{Cause, Outcome, Trial};
+use crate::model::outcome::{Outcome, Trial};
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::attempt::attempt;
 use crate::run::control::control;
@@ -242,7 +243,7 @@ enum Finality {
 
 /// Whether a trial says nothing because the machine was too slow for it.
 fn is_void(trial: &Trial) -> bool {
-    matches!(&trial.outcome, Outcome::Error(failure) if failure.cause == Cause::MachineTooSlow)
+    matches!(&trial.outcome, Outcome::Error(failure) if failure.cause.kind() == CauseKind::Void)
 }
 
 /// Where the trials of all cells come together.
