@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::runtime::Runtime;
+
 use crate::cli::args::RunArgs;
 use crate::cli::baseline::{self, Extent};
 use crate::cli::command_error::CommandError;
-use crate::cli::list::{print, terminal_width};
-use crate::cli::rights;
+use crate::cli::output::{print, terminal_width};
 use crate::cli::select::{self, Selected};
 use crate::cli::shard;
+use crate::lab;
 use crate::model::template;
 use crate::report::folder::Folder;
 use crate::report::recorder::{RecordedRun, Recorder};
@@ -38,7 +40,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     let known =
         args.baseline.as_deref().map(|file| baseline::of_suite(file, &selected.suite.name)).transpose()?;
     // What needs rights is tried before anything is written.
-    rights::take(args.rights)?;
+    let runtime = lab::setup(args.rights.into())?;
     let folder = folder(args.out.as_deref(), &selected.suite.name)?;
     let keys = keys(folder.path())?;
     let request = RunRequest {
@@ -53,7 +55,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         keys: keys.clone(),
         keep: args.keep.into(),
     };
-    let recorded = record(request, folder);
+    let recorded = record(request, folder, &runtime);
     // Only ever held what is of no use any more.
     let _ = std::fs::remove_dir_all(keys);
     conclude_with(&recorded?, known.map(|known| known.for_run_of(extent(args))))
@@ -80,8 +82,7 @@ fn extent(args: &RunArgs) -> Extent {
 }
 
 /// Runs, and records what happens until the end or until Ctrl-C.
-fn record(request: RunRequest, folder: Folder) -> Result<RecordedRun, CommandError> {
-    let runtime = rights::runtime()?;
+fn record(request: RunRequest, folder: Folder, runtime: &Runtime) -> Result<RecordedRun, CommandError> {
     let mut recorder = Recorder::new(folder);
     let (stop, cancel) = Cancel::new();
     let run = runtime.block_on(async {

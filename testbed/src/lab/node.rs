@@ -94,6 +94,7 @@ impl Node {
     /// # Errors
     /// When it is no NAT, nft refuses the rules, the kernel a setting, or a program has a part in it. The rules are then
     /// those that it had; the settings need not be.
+    #[doc(hidden)]
     pub fn set_nat(&mut self, config: &NatConfig) -> Result<()> {
         let Some(nat) = &mut self.nat else {
             return Err(at(&self.name)(Error::other("set the rules of a NAT", "it is none")));
@@ -111,6 +112,7 @@ impl Node {
     ///
     /// # Errors
     /// As [`Node::set_nat`], or when the program fails.
+    #[doc(hidden)]
     pub async fn become_nat(&mut self, config: &NatConfig) -> Result<()> {
         if let Some(mut former) = self.nat.as_mut().and_then(|nat| nat.program.get_mut().take()) {
             former.end().await.map_err(at(&self.name))?;
@@ -128,6 +130,7 @@ impl Node {
     ///
     /// # Errors
     /// When it has ended.
+    #[doc(hidden)]
     pub async fn check_program(&self) -> Result<()> {
         let Some(nat) = &self.nat else { return Ok(()) };
         match nat.program.lock().await.as_mut() {

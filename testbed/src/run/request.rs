@@ -78,6 +78,7 @@ impl Cancel {
 
 /// Why a run could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RunError {
     /// The kernel or the machine refused.
     #[error(transparent)]
@@ -93,20 +94,4 @@ pub enum RunError {
     /// A cell names a NAT that the catalogue does not have.
     #[error("unknown NAT \"{0}\"")]
     UnknownNat(String),
-    /// A command cannot be made from its template.
-    #[error("cannot make the command \"{program}\": {why}")]
-    Command {
-        /// The program of the template.
-        program: String,
-        /// Why.
-        why: String,
-    },
-    /// A file of the run could not be written.
-    #[error("cannot write {path}: {why}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: std::io::Error,
-    },
 }

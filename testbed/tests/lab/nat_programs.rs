@@ -66,7 +66,7 @@ fn a_program_that_is_done_is_not_run_again_and_what_its_rules_learn_is_forgotten
             let output = list.expect("nft").output().await.expect("an end");
             String::from_utf8(output.stdout).expect("text")
         };
-        let peer = lab.node_named("peer-a").expect("a peer");
+        let peer = lab.node("peer-a").expect("a peer");
         let server = SocketAddr::from(([203, 0, 113, 1], 7000));
         let refused = peer.enter(|_| TcpStream::connect_timeout(&server, PATIENCE)).expect("the way in");
         assert_eq!(refused.expect_err("nobody listens").kind(), ErrorKind::ConnectionRefused);
