@@ -16,6 +16,7 @@ pub mod process;
 pub mod processors;
 pub(crate) mod readiness;
 pub mod ruleset;
+pub mod sandbox;
 pub mod scheduling;
 pub mod sysctl;
 pub mod tcp_socket;
@@ -23,5 +24,6 @@ pub mod tcp_sockets;
 pub mod terminal;
 pub mod time_namespace;
 pub mod user_namespace;
+pub(crate) mod users;
 
 pub use error::{Errno, Error, Result};

@@ -39,6 +39,13 @@ pub fn enter_user_namespace() -> Result<()> {
     Ok(())
 }
 
+/// Whether this process is in a user namespace that is not the machine's first: one of ours, or a container's.
+#[must_use]
+pub(crate) fn is_inside() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"]
+}
+
 /// Adds the setting that forbids user namespaces here, as read from this machine.
 fn explain(error: Error, errno: Errno) -> Error {
     if errno == Errno::EINVAL {

@@ -40,7 +40,7 @@ pub(crate) fn parsed(file: &str, text: &str) -> Suite {
 }
 
 /// What is asked of a run of all cells of a suite, of which nothing is kept.
-pub(crate) fn request(suite: Suite, puncher: PathBuf, keys: &Path) -> RunRequest {
+pub(crate) fn request(suite: Suite, puncher: PathBuf) -> RunRequest {
     RunRequest {
         part: Shard::whole(suite.cells().iter().map(|cell| (cell, suite.part(cell).trials))),
         until_sure: None,
@@ -50,7 +50,6 @@ pub(crate) fn request(suite: Suite, puncher: PathBuf, keys: &Path) -> RunRequest
         jobs: 16,
         seed: 1,
         puncher,
-        keys: keys.to_owned(),
         keep: Keep::None,
     }
 }
