@@ -9,6 +9,7 @@ pub mod limits;
 pub mod link;
 pub mod memory;
 pub mod namespace;
+pub mod network_state;
 pub mod packet_socket;
 pub mod poller;
 pub mod preflight;

@@ -27,7 +27,6 @@ use std::{fs, thread};
 
 use crate::kernel::error::{Error, Result};
 
-
 /// The folders of the system, which every program sees.
 const SYSTEM: [&str; 11] =
     ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "opt", "nix", "gnu"];
@@ -118,7 +117,10 @@ fn checked(path: &Path) -> Result<(PathBuf, PathBuf)> {
     }
     let real = fs::canonicalize(&tidy).map_err(|e| Error::io(tried(&tidy), "realpath", &e))?;
     let taken = TAKEN.iter().any(|taken| real == Path::new(taken) || tidy == Path::new(taken));
-    if taken || ["/proc", "/sys", "/dev"].iter().any(|taken| real.starts_with(taken)) && !real.starts_with("/dev/shm/") {
+    if taken
+        || ["/proc", "/sys", "/dev"].iter().any(|taken| real.starts_with(taken))
+            && !real.starts_with("/dev/shm/")
+    {
         let why = "programs have another folder in its place";
         return Err(Error::other(tried(&tidy), why).with_help("put it into a folder of its own"));
     }

@@ -25,7 +25,8 @@ pub(crate) struct User(u32);
 impl User {
     /// One that nobody else has; `None` where this process cannot change its user, or all are taken.
     pub(crate) fn take() -> Option<Self> {
-        let maps = ["uid_map", "gid_map"].map(|map| fs::read_to_string(format!("/proc/self/{map}")).unwrap_or_default());
+        let maps = ["uid_map", "gid_map"]
+            .map(|map| fs::read_to_string(format!("/proc/self/{map}")).unwrap_or_default());
         let most = maps.iter().map(|map| highest(map)).min()?;
         let range = range(most, std::process::id())?;
         let mut taken = taken();

@@ -132,7 +132,8 @@ impl Node {
     /// # Errors
     /// When they cannot be read.
     pub fn ruleset(&self) -> Result<String> {
-        self.enter(|inside| Nft::get().list(inside))?.map_err(at(&self.name))
+        let nft = self.nat.as_ref().map_or_else(Nft::get, |nat| nat.state.nft());
+        self.enter(|inside| nft.list(inside))?.map_err(at(&self.name))
     }
 
     /// The entries of its connection tracking; none if it is no NAT.
@@ -187,7 +188,7 @@ impl Node {
     pub async fn check_program(&self) -> Result<()> {
         let Some(nat) = &self.nat else { return Ok(()) };
         match nat.program.lock().await.as_mut() {
-            Some(program) => program.check().await.map_err(at(&self.name)),
+            Some(program) => program.check(&self.namespace).await.map_err(at(&self.name)),
             None => Ok(()),
         }
     }
@@ -211,7 +212,8 @@ impl Node {
     /// # Errors
     /// When nft refuses the rules, or the program fails.
     pub(super) async fn replace_rules(&self, config: &NatConfig) -> Result<()> {
-        self.enter(|inside| Nft::get().replace(inside, &config.ruleset))?.map_err(at(&self.name))?;
+        self.enter(|inside| Nft::of(config.author).replace(inside, &config.ruleset))?
+            .map_err(at(&self.name))?;
         if let Some(nat) = &self.nat
             && let Some(command) = &config.command
         {

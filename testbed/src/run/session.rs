@@ -56,7 +56,7 @@ pub async fn run(
         refused = prove_nats(&request, &cells, &mut tell) => refused,
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     };
-    
+
     let mut queue = Queue::new(&trials(&cells));
     tokio::select! {
         () = make_controls(&request, &pool, &cells, &mut refused) => {}

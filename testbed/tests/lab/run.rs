@@ -56,8 +56,7 @@ pub(crate) fn request(suite: Suite, puncher: PathBuf) -> RunRequest {
 
 /// Runs a suite and returns its cells.
 pub(crate) fn cells_of(suite: Suite, puncher: PathBuf) -> Vec<CellResult> {
-    let keys = tempfile::tempdir().expect("a folder");
-    let request = request(suite, puncher, keys.path());
+    let request = request(suite, puncher);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
     let mut cells = Vec::new();

@@ -175,11 +175,11 @@ impl Command {
         self.program.to_string_lossy().into_owned()
     }
 
-    /// Where the program is, as one would find it from the current folder; `None` where there is none.
+    /// Where the program is, as one would find it from where it starts; `None` where there is none.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
-        let found = self.find_program(&env::current_dir().ok()?);
-        found.filter(|path| path.is_file())
+        let folder = self.directory.clone().or_else(|| env::current_dir().ok())?;
+        self.find_program(&folder).filter(|path| path.is_file())
     }
 
     /// The message that asks an init to start it, as somebody else if it is confined.

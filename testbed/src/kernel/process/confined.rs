@@ -54,7 +54,9 @@ impl ConfinedInit {
         let message = InitRequest::Enter(entry).encode();
         let entered = init.confine(TRIED, &message, &[sandbox.as_fd().as_raw_fd()]).await;
         entered.map_err(|error| match error.errno() {
-            Some(Errno::EPERM) => error.with_help("a container hides parts of /proc: run it with --privileged"),
+            Some(Errno::EPERM) => {
+                error.with_help("a container hides parts of /proc: run it with --privileged")
+            }
             _ => error,
         })?;
         Ok(Self { init, sandbox, user: User::take() })

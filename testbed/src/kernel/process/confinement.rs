@@ -94,7 +94,8 @@ pub(super) fn renew(renewal: Renewal, text: &mut [u8]) -> Result<(), Failure> {
         write_key(&key[..key.len() - 1], user).map_err(failed(Step::Key))?;
     }
     for number in 0..paths {
-        let (path, after) = split_text(rest).ok_or(Failure { step: Step::Temporary, errno: Errno::EINVAL })?;
+        let (path, after) =
+            split_text(rest).ok_or(Failure { step: Step::Temporary, errno: Errno::EINVAL })?;
         put_late(number, path).map_err(failed(Step::Temporary))?;
         rest = after;
     }
@@ -168,7 +169,8 @@ fn give(path: &CStr, user: u32) -> nix::Result<()> {
 fn mount(kind: &CStr, point: &CStr, flags: libc::c_ulong, options: Option<&CStr>) -> nix::Result<()> {
     let options = options.map_or(null(), CStr::as_ptr).cast::<c_void>();
     // SAFETY: all texts end in a zero byte and outlive the call.
-    Errno::result(unsafe { libc::mount(kind.as_ptr(), point.as_ptr(), kind.as_ptr(), flags, options) }).map(drop)
+    Errno::result(unsafe { libc::mount(kind.as_ptr(), point.as_ptr(), kind.as_ptr(), flags, options) })
+        .map(drop)
 }
 
 fn bind(from: &CStr, point: &CStr) -> nix::Result<()> {
@@ -207,7 +209,8 @@ pub(super) fn give_up(spawn: &Spawn) -> Result<(), Failure> {
 /// Limits that are inherited; without the capability for it, nobody can raise them again.
 fn limit(spawn: &Spawn) -> Result<(), Failure> {
     // A limit of one byte is how a process says that it wants no core dump, be it by a program of the host's (core(5)).
-    let mut limits = [(libc::RLIMIT_CORE, 1), (libc::RLIMIT_DATA, MEMORY), (libc::RLIMIT_RTPRIO, 0), (0, 0), (0, 0)];
+    let mut limits =
+        [(libc::RLIMIT_CORE, 1), (libc::RLIMIT_DATA, MEMORY), (libc::RLIMIT_RTPRIO, 0), (0, 0), (0, 0)];
     if spawn.files > 0 {
         limits[3] = (libc::RLIMIT_NOFILE, spawn.files.into());
     }

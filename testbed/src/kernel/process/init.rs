@@ -16,9 +16,9 @@ use std::ptr::null;
 
 use nix::errno::Errno;
 
+use super::confinement;
 use super::protocol::{DESCRIPTORS, Failure, InitRequest, LONGEST, Passed, REQUEST, Reply, Spawn, Step};
 use super::raw::{self, Patience, Received};
-use super::confinement;
 
 /// Where every init, and the nursery, has its socket.
 pub(super) const SOCKET: RawFd = 3;

@@ -71,7 +71,8 @@ pub(super) fn build(shown: &Shown) -> Result<(OwnedFd, Vec<PathBuf>)> {
     }
     let Named { late, writable } = show_named(shown)?;
     let table = Path::new(HOST).join("proc/thread-self/mountinfo");
-    let table = fs::read_to_string(&table).map_err(|e| Error::io(TRIED, "read /proc/thread-self/mountinfo", &e))?;
+    let table =
+        fs::read_to_string(&table).map_err(|e| Error::io(TRIED, "read /proc/thread-self/mountinfo", &e))?;
     call("umount", umount2(HOST, MntFlags::MNT_DETACH))?;
     fs::remove_dir(HOST).map_err(|e| Error::io(TRIED, "rmdir", &e))?;
     forbid_writing(&mount_table::parse(&table), &writable)?;
@@ -82,7 +83,10 @@ pub(super) fn build(shown: &Shown) -> Result<(OwnedFd, Vec<PathBuf>)> {
 fn take_the_root() -> Result<()> {
     // Any folder will do; this one is everywhere.
     const BASE: &str = "/proc";
-    call("mount(tmpfs)", mount(Some("testbed"), BASE, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=0755,size=1m")))?;
+    call(
+        "mount(tmpfs)",
+        mount(Some("testbed"), BASE, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=0755,size=1m")),
+    )?;
     call("chdir", chdir(BASE))?;
     DirBuilder::new().mode(0o755).create(&HOST[1..]).map_err(|e| Error::io(TRIED, "mkdir", &e))?;
     match pivot_root(".", &HOST[1..]) {
@@ -176,7 +180,8 @@ fn show_by_overlay(from: &Path, to: &Path) -> Result<()> {
     make_folder(&folder)?;
     make_folder(&nothing)?;
     bind(from, &folder, MsFlags::empty())?;
-    let options = format!("lowerdir={}:{}", folder.display(), nothing.display());
+    // The first one lends its permissions: a folder that is closed to others is open here, and what is in it as it was.
+    let options = format!("lowerdir={}:{}", nothing.display(), folder.display());
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let shown = mount(Some("overlay"), to, Some("overlay"), flags, Some(options.as_str()));
     call("umount", umount2(&folder, MntFlags::MNT_DETACH))?;
@@ -199,7 +204,10 @@ fn forbid_writing(table: &[Entry], writable: &[PathBuf]) -> Result<()> {
         }
         call(format!("mount(MS_REMOUNT) {}", point.display()), change(point, flags | REMOUNT))?;
     }
-    call("mount(MS_REMOUNT) /", change("/", REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV))
+    call(
+        "mount(MS_REMOUNT) /",
+        change("/", REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV),
+    )
 }
 
 /// Changes the flags of one mount, and nothing of its file system.
