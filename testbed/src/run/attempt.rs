@@ -26,6 +26,7 @@ use crate::model::suite::{LowPorts, Section};
 use crate::model::template::Values;
 use crate::model::topology::NodeName;
 use crate::run::conntrack_check;
+use crate::run::nat_views::nat_views;
 use crate::run::neighbours::disturb;
 use crate::run::ordering::Ordering;
 use crate::run::pool::{LabPool, PooledLab};
@@ -355,8 +356,11 @@ impl Scene<'_> {
                 Some(CommonNat { node, address, declared, events: &evidence.conntrack })
             })
             .collect();
+        let changed = a.nats.last().filter(|_| trouble::changes_nat(self.ready));
+        let nats = nat_views(&self.request.catalogue, plan, &self.ready.setting, changed);
         judge(&Case {
             evidence,
+            nats: &nats,
             a: &a,
             b: &b,
             declared: Declared { a: &self.ready.a, b: &self.ready.b, common: &common },

@@ -7,6 +7,7 @@ mod control;
 pub mod cost;
 pub mod environment;
 mod fd_budget;
+mod nat_views;
 mod neighbours;
 mod open_lab;
 mod ordering;
