@@ -3,11 +3,13 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::cli::filter::Filter;
 use crate::lab::Rights;
 use crate::model::shard::WantedShard;
+use crate::report::format::Format;
 use crate::run::Keep;
 
 /// Builds real NATs out of the Linux kernel and tells the truth about TCP hole punching across them.
@@ -332,23 +334,14 @@ pub struct ExecArgs {
     pub rights: RightsArgs,
 }
 
-/// What a run can be shown as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
-pub enum Format {
-    /// Tables for people.
-    Terminal,
-    /// The whole of `results.json`.
-    Json,
-    /// For CI systems.
-    Junit,
-    /// For job summaries.
-    Markdown,
-    /// Annotations for GitHub Actions: a line for each cell that is not as expected.
-    Github,
-    /// One page that needs nothing else.
-    Html,
-    /// A line for each cell.
-    Csv,
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.summary()))
+    }
 }
 
 /// Reads a count.

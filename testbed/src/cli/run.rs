@@ -1,8 +1,6 @@
 //! `testbed run`: everything checked, then the run, its folder and its table.
 
-use std::fs::DirBuilder;
 use std::num::NonZeroU32;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -42,7 +40,6 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     // What needs rights is tried before anything is written.
     let runtime = lab::setup(args.rights.into())?;
     let folder = folder(args.out.as_deref(), &selected.suite.name)?;
-    let keys = keys(folder.path())?;
     let request = RunRequest {
         suite: selected.suite,
         part,
@@ -52,13 +49,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         jobs: args.jobs.map_or_else(default_jobs, |jobs| jobs.get() as usize),
         seed: args.seed.unwrap_or_else(|| if args.shard.is_some() { 1 } else { clock_seed() }),
         puncher,
-        keys: keys.clone(),
         keep: args.keep.into(),
     };
-    let recorded = record(request, folder, &runtime);
-    // Only ever held what is of no use any more.
-    let _ = std::fs::remove_dir_all(keys);
-    conclude_with(&recorded?, known.map(|known| known.for_run_of(extent(args))))
+    let recorded = record(request, folder, &runtime)?;
+    conclude_with(&recorded, known.map(|known| known.for_run_of(extent(args))))
 }
 
 /// Prints the table, compares with what is known, and finds the exit code: something that broke, 2, outweighs a change,
@@ -156,14 +150,6 @@ pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, CommandE
         let message = format!("cannot record the run in \"{}\": {why}", path.display());
         CommandError::with_help(message, "--out names a folder that is empty or does not exist yet")
     })
-}
-
-/// A folder that nobody else may read, for the secrets of the peers.
-fn keys(folder: &Path) -> Result<PathBuf, CommandError> {
-    let keys = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).join("keys");
-    let made = DirBuilder::new().mode(0o700).create(&keys);
-    made.map_err(|why| CommandError::new(format!("cannot make the folder \"{}\": {why}", keys.display())))?;
-    Ok(keys)
 }
 
 fn default_jobs() -> usize {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::judge::oracle::Declared;
 use crate::judge::program_output::Claim;
+use crate::judge::reference::NatView;
 use crate::judge::timeline::{Role, Vantage};
 use crate::model::evidence::Evidence;
 
@@ -18,6 +19,8 @@ pub struct Case<'a> {
     pub b: &'a Vantage,
     /// What the NATs declare.
     pub declared: Declared<'a>,
+    /// The NATs as the reference looks at them, each with the links on both its sides.
+    pub nats: &'a [NatView<'a>],
     /// What peer a said.
     pub claim_a: &'a Claim,
     /// What peer b said.

@@ -6,6 +6,8 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
+use futures::future::try_join_all;
+
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::Init;
 use crate::lab::capture::{Capture, Links};
@@ -174,7 +176,7 @@ impl Lab {
     /// # Errors
     /// When the kernel refuses.
     pub async fn reset(&self, seed: u64) -> Result<()> {
-        self.init.kill_all().await?;
+        self.kill_all().await?;
         // In this order: ending a connection sends a reset, which must not survive on a wire or come to a NAT that has
         // forgotten already.
         self.nodes.values().try_for_each(Node::end_connections)?;
@@ -194,7 +196,8 @@ impl Lab {
     /// # Errors
     /// When the init has died.
     pub async fn kill_all(&self) -> Result<()> {
-        self.init.kill_all().await
+        self.init.kill_all().await?;
+        try_join_all(self.nodes.values().map(Node::end_confined)).await.map(drop)
     }
 
     /// All that was seen since the last time it was asked, or since the reset.

@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
-use crate::model::axis::UnknownWord;
 use crate::model::behavior::{Allocation, Behavior, Pool, PortRange, Timeouts, Translation};
 use crate::model::problem::{Checker, Problems, nearest, suggestion};
 use crate::model::quantity::positive_duration;
+use crate::model::words::UnknownWord;
 
 /// The catalogue that comes with testbed.
 const EMBEDDED: &str = include_str!("../../../topologies/nats.toml");

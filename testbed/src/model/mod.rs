@@ -28,3 +28,4 @@ pub mod theory;
 pub mod topology;
 pub mod topology_builder;
 pub mod topology_file;
+pub mod words;

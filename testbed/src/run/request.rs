@@ -29,8 +29,6 @@ pub struct RunRequest {
     pub seed: u64,
     /// Our puncher, for commands that say `{puncher}`.
     pub puncher: PathBuf,
-    /// A folder for the keys that peers share: ours alone, and removed by whoever made it.
-    pub keys: PathBuf,
     /// Which trials' artefacts are handed out.
     pub keep: Keep,
 }

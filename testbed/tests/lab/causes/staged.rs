@@ -90,6 +90,7 @@ fn judged(lab: &Lab, evidence: &Evidence, declared: &Behavior) -> Judgement {
         a: &vantage("peer-a", "peer-b"),
         b: &vantage("peer-b", "peer-a"),
         declared: Declared { a: &declared, b: &declared, common: &[] },
+        nats: &[],
         claim_a: &said,
         claim_b: &said,
         rendezvous: Rendezvous::NotNeeded,
