@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use puncher::handshake::{Agreement, Ends};
-use puncher::rendezvous::message::{Reply, Request, frame, take_frame};
+use puncher::internals::{Agreement, Ends};
+use puncher::internals::{Reply, Request, frame, take_frame};
 use puncher::{Role, SealedTicket, Secret};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

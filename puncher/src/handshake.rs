@@ -18,7 +18,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -26,10 +26,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::meeting::{Meeting, Role};
-use crate::secret::{KEY_BYTES, Nonce, Secret, session_key};
+use crate::sealed::{Nonce, session_key};
+use crate::secret::{KEY_BYTES, Secret};
+use crate::sync::lock;
 
 /// Bytes of a frame: its kind, the endpoint it was sent to, and a keyed hash of both and of the sender's role.
-pub const FRAME_BYTES: usize = 1 + 6 + KEY_BYTES;
+pub(crate) const FRAME_BYTES: usize = 1 + 6 + KEY_BYTES;
 
 /// How long role a waits for the stream it proposed first before it proposes another that has proved itself.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -206,10 +208,6 @@ impl Agreement {
     fn confirm_if_first(&self, id: u64) -> bool {
         *lock(&self.confirmed).get_or_insert(id) == id
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The handshake on one stream.

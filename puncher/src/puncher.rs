@@ -1,32 +1,33 @@
 //! One meeting from start to stream: rendezvous, exchange of cards, rounds of punching.
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddrV4;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::attempt_log::{AttemptLog, WaitingFor};
 use crate::classify::Observation;
-use crate::config::{Config, ConfigError, ServerWord};
+use crate::config::{Config, ConfigError, ServerTrust};
+use crate::connection::{Connection, Report};
 use crate::contract::Event;
-use crate::driver::{Driven, Driver, Setting, ViewBase};
+use crate::driver::{DrivenStream, Driver, DriverSetup, MeasuringRules, ViewBase};
+use crate::error::ConnectError;
+use crate::fd_limit;
 use crate::handshake::Agreement;
-use crate::limits;
 use crate::meeting::{Meeting, Role};
-use crate::method::meet::Meet;
-use crate::method::view::Side;
-use crate::method::{Method, MethodName};
+use crate::method::Method;
+use crate::method::simultaneous_open::SimultaneousOpen;
+use crate::method::view::SideFacts;
 use crate::rendezvous::client::{Client, ClientError};
 use crate::rendezvous::message::Reply;
-use crate::secret::{Nonce, Refused, Sealed, Seals, Secret};
+use crate::sealed::{Nonce, Sealed, Seals};
+use crate::secret::Secret;
 use crate::socket;
-use crate::table::Table;
-use crate::ticket::{self, Introduction, SealedTicket, TicketError};
-use crate::tried::{Tried, Waiting};
+use crate::socket_set::SocketSet;
+use crate::ticket::{self, Introduction, SealedTicket};
 
 /// Hops behind one NAT: the NAT itself, and the router that drops the SYN.
 const USUAL_HOPS: u8 = 2;
@@ -34,96 +35,9 @@ const USUAL_HOPS: u8 = 2;
 /// The time to the peer when nobody could measure it: only delays of redials follow from it.
 const UNKNOWN_TRIP: Duration = Duration::from_millis(20);
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The rendezvous failed.
-    #[error(transparent)]
-    Rendezvous(#[from] ClientError),
-    /// A message that came by way of the rendezvous server is not the peer's.
-    #[error("refused a message that claims to be the peer's: {0}")]
-    Forged(Refused),
-    /// The peers were started with different methods.
-    #[error("the peer uses method {peer}, this side {own}")]
-    MethodsDiffer {
-        /// This side's.
-        own: MethodName,
-        /// The peer's.
-        peer: String,
-    },
-    /// Without a rendezvous server there must be a peer's endpoint.
-    #[error("no rendezvous server given, and no endpoint of the peer")]
-    NoIntroduction,
-    /// The tickets do not make a meeting.
-    #[error(transparent)]
-    Ticket(#[from] TicketError),
-    /// The local endpoint cannot be bound.
-    #[error("cannot bind {local}: {source}")]
-    Bind {
-        /// The endpoint asked for.
-        local: SocketAddrV4,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The peer left before the punch.
-    #[error("the peer left the meeting")]
-    PeerLeft,
-    /// Time ran out, or the method expects nothing more.
-    #[error("no path to peer \"{peer}\" after {:.1} s{tried}", .after.as_secs_f64())]
-    NoPath {
-        /// The peer's role.
-        peer: crate::meeting::Role,
-        /// Since the call.
-        after: Duration,
-        /// What was tried.
-        tried: Box<Tried>,
-    },
-}
-
-impl ConnectError {
-    /// Whether the caller asked for what cannot be; otherwise there is no path, no peer or no server at present.
-    #[must_use]
-    pub fn could_not_run(&self) -> bool {
-        matches!(
-            self,
-            Self::MethodsDiffer { .. }
-                | Self::NoIntroduction
-                | Self::Ticket(_)
-                | Self::Bind { .. }
-                | Self::Rendezvous(ClientError::Bind { .. })
-        )
-    }
-}
-
-/// How a connection was won.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Report {
-    /// This end, as the socket names it.
-    pub local: SocketAddrV4,
-    /// The other end, as the socket names it.
-    pub remote: SocketAddrV4,
-    /// The method that won.
-    pub method: &'static str,
-    /// From the agreed start to ESTABLISHED.
-    pub established: Duration,
-    /// From the agreed start to the peer's proof.
-    pub authenticated: Duration,
-    /// SYNs this side sent.
-    pub syns: u32,
-}
-
-/// A stream to the peer.
-#[derive(Debug)]
-pub struct Connection {
-    /// Authenticated; everything on it is the application's.
-    pub stream: TcpStream,
-    /// How it was won.
-    pub report: Report,
-}
-
 /// What a peer tells the other first, before there is a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Card {
+struct PeerHello {
     nonce: Nonce,
     method: String,
     /// Microseconds to the rendezvous server, one way.
@@ -131,6 +45,21 @@ struct Card {
 }
 
 /// Gets connections.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use puncher::{Config, ConnectError, Meeting, Puncher, Role, Secret};
+///
+/// let servers = vec!["203.0.113.1:7000".parse()?, "203.0.113.2:7001".parse()?];
+/// let meeting = Meeting { name: "some-name".into(), role: Role::A, secret: Secret::from_file("secret".as_ref())? };
+/// let mut puncher = Puncher::new(Config::new(servers))?;
+/// match puncher.connect(&meeting).await {
+///     Ok(connection) => println!("won by {}", connection.report.method),
+///     Err(ConnectError::NoPath { log, .. }) => println!("no path{log}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(()) }
+/// ```
 pub struct Puncher {
     config: Config,
     tell: Box<dyn FnMut(&Event) + Send>,
@@ -153,6 +82,18 @@ impl Puncher {
     }
 
     /// Tells this closure what happens.
+    ///
+    /// ```
+    /// # fn example() -> Result<(), puncher::ConfigError> {
+    /// use puncher::{Config, Event, Puncher};
+    ///
+    /// let puncher = Puncher::new(Config::new(Vec::new()))?.on_event(|event| {
+    ///     if let Event::Mapped { external, .. } = event {
+    ///         println!("seen from outside as {external}");
+    ///     }
+    /// });
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn on_event(mut self, tell: impl FnMut(&Event) + Send + 'static) -> Self {
         self.tell = Box::new(tell);
@@ -214,13 +155,13 @@ impl Puncher {
     fn attempt(&mut self, role: Role) -> Attempt<'_> {
         let mut config = self.config.clone();
         // When the limit cannot be read, the dials that do not fit fail one by one.
-        if let Ok(fits) = limits::make_room(config.budget_syns)
+        if let Ok(fits) = fd_limit::make_room(config.budget_syns)
             && fits < config.budget_syns
         {
             (self.tell)(&Event::Limited { budget_syns: fits, wanted: config.budget_syns });
             config.budget_syns = fits;
         }
-        Attempt { start: Instant::now(), config, role, tried: Tried::default(), tell: &mut *self.tell }
+        Attempt { start: Instant::now(), config, role, log: AttemptLog::default(), tell: &mut *self.tell }
     }
 }
 
@@ -228,7 +169,7 @@ struct Attempt<'a> {
     start: Instant,
     config: Config,
     role: Role,
-    tried: Tried,
+    log: AttemptLog,
     tell: &'a mut (dyn FnMut(&Event) + Send),
 }
 
@@ -242,7 +183,7 @@ impl Attempt<'_> {
             Ok(Err(error)) => Err(error),
             Ok(Ok(None)) | Err(_) => {
                 let (peer, after) = (self.role.other(), self.start.elapsed());
-                Err(ConnectError::NoPath { peer, after, tried: Box::new(self.tried) })
+                Err(ConnectError::NoPath { peer, after, log: Box::new(self.log) })
             }
         }
     }
@@ -256,35 +197,35 @@ impl Attempt<'_> {
         for Observation { local, server, external } in client.observations() {
             (self.tell)(&Event::Mapped { local, external, server });
         }
-        self.tried.waiting_for = Waiting::Card;
+        self.log.waiting_for = WaitingFor::Peer;
         let mut seals = Seals::new(meeting);
-        let (own, peer) = self.exchange_cards(meeting, &mut client, &mut seals).await?;
-        self.tried.waiting_for = Waiting::Go;
+        let (own, peer) = self.exchange_hellos(meeting, &mut client, &mut seals).await?;
+        self.log.waiting_for = WaitingFor::Go;
         let trip = Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us));
         let key = seals.session_key().expect("the session started with the exchange of cards");
         let agreed = key.mac("puncher 1 agreed numbers", &[]);
         let view = ViewBase { role: self.role, trip: trip.min(self.config.deadline), agreed };
         let own = self.side(client.local(), client.observations());
         let mut method = self.config.method.build(self.config.seed);
-        let table = Table::new(*own.local.ip(), Agreement::new(key, self.role));
-        let setting = self.setting(Some((client, seals)), table, &mut *method, own, view);
+        let sockets = SocketSet::new(*own.local.ip(), Agreement::new(key, self.role));
+        let setting = self.setting(Some((client, seals)), sockets, &mut *method, own, view);
         let driven = Driver::new(setting).run().await?;
         self.connection(driven)
     }
 
-    async fn exchange_cards(
+    async fn exchange_hellos(
         &mut self,
         meeting: &Meeting,
         client: &mut Client,
         seals: &mut Seals,
-    ) -> Result<(Card, Card), ConnectError> {
-        let own = Card {
+    ) -> Result<(PeerHello, PeerHello), ConnectError> {
+        let own = PeerHello {
             nonce: Nonce::random(),
             method: self.config.method.to_string(),
             one_way_us: micros(client.one_way()),
         };
         client.join_with(meeting.label(), meeting.role, seals.seal(&own)).await?;
-        let peer: Card = seals.open(&next_sealed(client).await?)?;
+        let peer: PeerHello = seals.open(&next_sealed(client).await?)?;
         seals.start_session(own.nonce, peer.nonce);
         if peer.method != own.method {
             return Err(ConnectError::MethodsDiffer { own: self.config.method, peer: peer.method });
@@ -304,24 +245,24 @@ impl Attempt<'_> {
         let bind = |source| ConnectError::Bind { local: asked, source };
         let holder = socket::bind_shared(asked).map_err(bind)?;
         let local = holder.local_addr().map_err(bind)?.as_socket_ipv4().unwrap_or(asked);
-        self.tried.waiting_for = Waiting::Go;
+        self.log.waiting_for = WaitingFor::Go;
         sleep(start_in + self.config.start_delay).await;
         let known = |endpoint| vec![Observation { local: endpoint, server: endpoint, external: endpoint }];
         let own = self.side(local, known(local));
         let peer = self.side(remote, known(remote));
-        let mut method = Meet::preserved_port(self.config.seed).with_holes();
-        let table = Table::new(*local.ip(), agreement);
+        let mut method = SimultaneousOpen::preserved_port(self.config.seed).with_holes();
+        let sockets = SocketSet::new(*local.ip(), agreement);
         let view = ViewBase { role: self.role, trip: UNKNOWN_TRIP, agreed: [0; 32] };
-        let setting = self.setting(None, table, &mut method, own, view);
+        let setting = self.setting(None, sockets, &mut method, own, view);
         let driven = Driver::new(setting).run_alone(peer).await?;
         self.connection(driven)
     }
 
-    fn side(&self, local: SocketAddrV4, observations: Vec<Observation>) -> Side {
+    fn side(&self, local: SocketAddrV4, observations: Vec<Observation>) -> SideFacts {
         let (syns, hops) = (self.config.budget_syns, self.config.hops.unwrap_or(USUAL_HOPS));
         let own = observations.iter().all(|seen| seen.external.ip() == local.ip());
-        let address_confirmed = own || self.config.server_word == ServerWord::Enough;
-        Side {
+        let address_confirmed = own || self.config.server_trust == ServerTrust::Full;
+        SideFacts {
             local,
             observations,
             low: None,
@@ -336,18 +277,19 @@ impl Attempt<'_> {
     fn setting<'s>(
         &'s mut self,
         server: Option<(Client, Seals)>,
-        table: Table,
+        sockets: SocketSet,
         method: &'s mut dyn Method,
-        own: Side,
+        own: SideFacts,
         view: ViewBase,
-    ) -> Setting<'s> {
+    ) -> DriverSetup<'s> {
         let Config { low_ports, hops, start_delay, .. } = self.config;
-        let tried = &mut self.tried;
-        Setting { server, table, method, own, view, low_ports, hops, start_delay, tried, tell: self.tell }
+        let rules = MeasuringRules { low_ports, hops };
+        let (log, tell) = (&mut self.log, &mut *self.tell);
+        DriverSetup { server, sockets, method, own, rules, view, start_delay, log, tell }
     }
 
-    fn connection(&self, driven: Option<Driven>) -> Result<Option<Connection>, ConnectError> {
-        let Some(Driven { won, start }) = driven else { return Ok(None) };
+    fn connection(&self, driven: Option<DrivenStream>) -> Result<Option<Connection>, ConnectError> {
+        let Some(DrivenStream { won, start }) = driven else { return Ok(None) };
         let (local, remote) = socket::ends(&won.stream).map_err(ClientError::Lost)?;
         if let Some(every) = self.config.keep_alive {
             socket::keep_alive(&won.stream, every).map_err(ClientError::Lost)?;
@@ -358,7 +300,7 @@ impl Attempt<'_> {
             method: won.by,
             established: won.established.saturating_duration_since(start),
             authenticated: won.authenticated.saturating_duration_since(start),
-            syns: self.tried.tally.total(),
+            syns: self.log.tally.total(),
         };
         Ok(Some(Connection { stream: won.stream, report }))
     }

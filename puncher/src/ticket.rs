@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::meeting::{Meeting, Role};
-use crate::secret::{Nonce, Secret, from_hex, session_key, to_hex};
+use crate::sealed::{Nonce, session_key};
+use crate::secret::Secret;
 
 /// What every ticket begins with: its version.
 const PREFIX: &str = "puncher1.";
@@ -23,6 +24,18 @@ const PREFIX: &str = "puncher1.";
 const LONGEST: usize = 1024;
 
 /// What a ticket says.
+///
+/// ```
+/// use std::time::Duration;
+/// use puncher::{SealedTicket, Secret, Ticket};
+///
+/// let secret = Secret::random();
+/// let (external, local) = ("203.0.113.9:4000".parse()?, "10.0.0.2:4000".parse()?);
+/// let ticket = Ticket::new(external, local, Duration::from_secs(30), Duration::from_secs(1));
+/// let line = ticket.seal(&secret).to_string();
+/// assert_eq!(line.parse::<SealedTicket>()?.open(&secret)?, ticket);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// Where its owner's SYN will come from.
@@ -35,8 +48,9 @@ pub struct Ticket {
     tolerance_ms: u64,
 }
 
-/// Why a ticket was refused.
+/// Why a ticket was refused. Returned by [`SealedTicket::open`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TicketError {
     /// Not a ticket at all.
     #[error("not a ticket: it should begin with {PREFIX} and be one line")]
@@ -52,7 +66,7 @@ pub enum TicketError {
     Late(Duration),
 }
 
-/// A ticket in its sealed form: one line of text.
+/// A ticket in its sealed form: one line of text. [`Ticket`] has an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedTicket {
     body: String,
@@ -61,7 +75,7 @@ pub struct SealedTicket {
 
 /// What two tickets make.
 #[derive(Debug)]
-pub struct Introduction {
+pub(crate) struct Introduction {
     /// Whose role is which follows from the nonces.
     pub role: Role,
     /// For the handshake.
@@ -117,7 +131,7 @@ impl SealedTicket {
 
 impl fmt::Display for SealedTicket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}{}.{}", to_hex(self.body.as_bytes()), to_hex(&self.seal))
+        write!(f, "{PREFIX}{}.{}", hex::encode(&self.body), hex::encode(self.seal))
     }
 }
 
@@ -131,9 +145,11 @@ impl FromStr for SealedTicket {
         }
         let parts = text.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.'));
         let (body, seal) = parts.ok_or(TicketError::Malformed)?;
-        let bytes = bytes_of(body).ok_or(TicketError::Malformed)?;
+        let bytes = hex::decode(body).map_err(|_| TicketError::Malformed)?;
         let body = String::from_utf8(bytes).map_err(|_| TicketError::Malformed)?;
-        Ok(Self { body, seal: from_hex(seal).ok_or(TicketError::Malformed)? })
+        let mut ticket = Self { body, seal: [0; 32] };
+        hex::decode_to_slice(seal, &mut ticket.seal).map_err(|_| TicketError::Malformed)?;
+        Ok(ticket)
     }
 }
 
@@ -141,7 +157,7 @@ impl FromStr for SealedTicket {
 ///
 /// # Errors
 /// When one does not open, both are one, or the start is past.
-pub fn introduce(
+pub(crate) fn introduce(
     own: &SealedTicket,
     peer: &SealedTicket,
     secret: &Secret,
@@ -175,18 +191,6 @@ fn since_1970(time: SystemTime) -> Duration {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn bytes_of(digits: &str) -> Option<Vec<u8>> {
-    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
-        return None;
-    }
-    digits
-        .as_bytes()
-        .chunks_exact(2)
-        .map(|pair| from_hex::<1>(std::str::from_utf8(pair).ok()?))
-        .map(|byte| Some(byte?[0]))
-        .collect()
 }
 
 #[cfg(test)]

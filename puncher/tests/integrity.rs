@@ -1,9 +1,9 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
 
-use puncher::rendezvous::message::{Reply, Request, VERSION, frame, take_frame};
-use puncher::secret::Sealed;
-use puncher::socket::bind_shared;
+use puncher::internals::Sealed;
+use puncher::internals::bind_shared;
+use puncher::internals::{Reply, Request, VERSION, frame, take_frame};
 use serde::de::DeserializeOwned;
 
 use crate::fixture::{Key, LONG, Running, address, connect, read_to_end};

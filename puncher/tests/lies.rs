@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use puncher::rendezvous::message::{Reply, Request, VERSION, frame, take_frame};
+use puncher::internals::{Reply, Request, VERSION, frame, take_frame};
 
 use crate::fixture::{Ended, Key, Running, address, connect, read_to_end};
 
@@ -88,7 +88,7 @@ fn serve(mut stream: TcpStream, welcome: &Reply, meeting: &Mutex<Meeting>) {
                         meeting.joined.iter().for_each(|peer| say(peer, &Reply::Go { round }));
                     }
                 }
-                Request::Hello | Request::Knock { .. } => {}
+                Request::Hello | Request::UnsolicitedProbe { .. } => {}
             }
         }
     }
@@ -122,7 +122,7 @@ fn sent_to_a_stranger(option: Option<&str>) -> u32 {
 
 #[test]
 fn a_server_cannot_aim_a_spray_at_a_stranger() {
-    assert_eq!(sent_to_a_stranger(None), puncher::method::view::UNCONFIRMED_SYNS);
+    assert_eq!(sent_to_a_stranger(None), puncher::internals::UNCONFIRMED_SYNS);
 }
 
 /// The control: without the check the lie would work.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::rendezvous::server::Limits;
-use crate::{LowPorts, MethodName, Role};
+use puncher::rendezvous::Limits;
+use puncher::{LowPorts, MethodName, Role};
 
 /// Gets a direct TCP connection through NATs.
 #[derive(Debug, Parser)]
 #[command(name = "puncher", version, about, propagate_version = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
 }

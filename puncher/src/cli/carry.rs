@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt
 use tokio::net::{TcpListener, TcpStream};
 
 use super::args::ConnectArgs;
-use crate::Connection;
+use puncher::Connection;
 
 /// Bytes moved at once.
 const CHUNK: usize = 64 * 1024;
@@ -24,7 +24,7 @@ pub(super) async fn carry(connection: Connection, args: &ConnectArgs) -> anyhow:
     }
     #[cfg(feature = "noise")]
     if args.encrypt {
-        let encrypted = crate::noise::Encrypted::new(stream, &super::meeting(args)?).await;
+        let encrypted = puncher::noise::Encrypted::new(stream, &super::meeting(args)?).await;
         return serve(encrypted.context("cannot encrypt the connection")?, args).await;
     }
     serve(stream, args).await

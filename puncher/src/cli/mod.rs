@@ -10,15 +10,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use args::Cli;
+pub(crate) use args::Cli;
 use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, RendezvousArgs, TicketArgs};
 
-use crate::classify::class::classify;
-use crate::contract::{Event, Outcome};
-use crate::limits;
-use crate::probe::ProbeConfig;
-use crate::rendezvous::server::Server;
-use crate::{Config, ConnectError, Connection, Meeting, Puncher, SealedTicket, Secret, ServerWord, Ticket};
+use puncher::nat::{self, ProbeConfig};
+use puncher::rendezvous::Server;
+use puncher::{
+    Config, ConnectError, Connection, Event, Meeting, Outcome, Puncher, SealedTicket, Secret, ServerTrust,
+    Ticket,
+};
 
 /// Exit code when there is no path.
 const NO_PATH: u8 = 1;
@@ -30,7 +30,7 @@ const CANNOT_RUN: u8 = 2;
 ///
 /// # Errors
 /// When it could not run; finding no path is an exit code.
-pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = match cli.command {
         Command::Rendezvous(args) => runtime.block_on(rendezvous(args)),
@@ -46,7 +46,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// The exit code for an error that kept the command from running.
 #[must_use]
-pub fn cannot_run() -> ExitCode {
+pub(crate) fn cannot_run() -> ExitCode {
     ExitCode::from(CANNOT_RUN)
 }
 
@@ -103,7 +103,7 @@ async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
     match meet(&args, &mut puncher, secret).await? {
         Ok(connection) => {
             if json {
-                tell(&won(&connection));
+                tell(&Event::Result(Outcome::won(&connection.report)));
             }
             carry::carry(connection, &args).await
         }
@@ -112,19 +112,18 @@ async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn config(args: &ConnectArgs) -> Config {
-    Config {
-        bind: args.bind,
-        method: args.method,
-        budget_syns: args.budget_syns,
-        deadline: args.deadline,
-        low_ports: args.low_ports.into(),
-        hops: args.hops,
-        server_word: if args.trust_server { ServerWord::Enough } else { ServerWord::Confirmed },
-        keep_alive: args.keep_alive,
-        start_delay: args.start_delay,
-        seed: args.seed.unwrap_or_else(rand::random),
-        ..Config::new(args.rendezvous.clone())
-    }
+    let mut config = Config::new(args.rendezvous.clone());
+    config.bind = args.bind;
+    config.method = args.method;
+    config.budget_syns = args.budget_syns;
+    config.deadline = args.deadline;
+    config.low_ports = args.low_ports.into();
+    config.hops = args.hops;
+    config.server_trust = if args.trust_server { ServerTrust::Full } else { ServerTrust::Confirmed };
+    config.keep_alive = args.keep_alive;
+    config.start_delay = args.start_delay;
+    config.seed = args.seed.unwrap_or(config.seed);
+    config
 }
 
 /// By whichever way the arguments name.
@@ -161,17 +160,16 @@ fn meeting(args: &ConnectArgs) -> anyhow::Result<Meeting> {
 }
 
 async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
-    // Each sample holds a connection; what the system does not allow is not sampled.
-    let samples = u16::try_from(limits::make_room(args.samples.into())?).unwrap_or(args.samples);
-    let config = ProbeConfig { rendezvous: args.rendezvous, bind: args.bind, samples, wait: args.wait };
+    let ProbeArgs { rendezvous, bind, samples, wait, .. } = args;
+    let config = ProbeConfig { rendezvous, bind, samples, wait };
     let json = args.json;
-    let evidence = crate::probe::probe(&config, |event| {
+    let evidence = nat::probe(&config, |event| {
         if json {
             tell(event);
         }
     });
     let class = match evidence.await {
-        Ok(evidence) => classify(&evidence),
+        Ok(evidence) => nat::classify(&evidence),
         Err(error) => {
             say(&error.to_string());
             return Ok(ExitCode::from(NO_PATH));
@@ -205,31 +203,10 @@ fn key(args: &KeyArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn won(connection: &Connection) -> Event {
-    let report = &connection.report;
-    Event::Result(Outcome {
-        ok: true,
-        error: None,
-        local: Some(report.local),
-        remote: Some(report.remote),
-        method: report.method.to_owned(),
-        established_ms: Some(report.established),
-        authenticated_ms: Some(report.authenticated),
-    })
-}
-
 /// Whether it is the world's fault (no path) or the caller's (could not run) decides the exit code.
 fn failed(error: &ConnectError, args: &ConnectArgs) -> ExitCode {
     if args.json {
-        tell(&Event::Result(Outcome {
-            ok: false,
-            error: Some(error.to_string()),
-            local: None,
-            remote: None,
-            method: args.method.to_string(),
-            established_ms: None,
-            authenticated_ms: None,
-        }));
+        tell(&Event::Result(Outcome::failed(error, args.method)));
     }
     say(&error.to_string());
     ExitCode::from(if error.could_not_run() { CANNOT_RUN } else { NO_PATH })

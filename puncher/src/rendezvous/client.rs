@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::classify::Observation;
 use crate::meeting::Role;
 use crate::rendezvous::message::{Answer, FrameReader, Reply, Request, VERSION, frame, write_frame};
-use crate::secret::Sealed;
-use crate::socket::{self, Reach, Refusal};
+use crate::sealed::Sealed;
+use crate::socket::{self, DialFailure, Reach};
 
 /// How long the other connections may take once the first has succeeded.
 const STRAGGLER: Duration = Duration::from_millis(500);
@@ -31,8 +31,9 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 /// A server that lies about its endpoints has so many SYNs sent to others.
 const MOST_ENDPOINTS: usize = 4;
 
-/// Why the rendezvous failed.
+/// Why the rendezvous failed. Part of a [`ConnectError`](crate::ConnectError).
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// No endpoint could be connected.
     #[error("cannot reach rendezvous server {server}: {why}")]
@@ -63,7 +64,7 @@ pub enum ClientError {
 
 /// One connection to the server.
 #[derive(Debug)]
-pub struct Link {
+pub struct ServerLink {
     reader: FrameReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     observation: Observation,
@@ -72,16 +73,18 @@ pub struct Link {
     dialled: Instant,
 }
 
-impl Link {
+impl ServerLink {
     /// Has the server send SYNs to where this connection comes from; what became of those from its address, and of those
     /// from another one.
     ///
     /// # Errors
     /// When the connection is lost or the server says something else.
-    pub async fn knock(&mut self, wait_ms: u32) -> Result<(Answer, Answer), ClientError> {
-        write_frame(&mut self.writer, &Request::Knock { wait_ms }).await?;
+    pub async fn probe_unsolicited(&mut self, wait_ms: u32) -> Result<(Answer, Answer), ClientError> {
+        write_frame(&mut self.writer, &Request::UnsolicitedProbe { wait_ms }).await?;
         match self.reader.next().await? {
-            Some(Reply::Knocked { same_address, other_address }) => Ok((same_address, other_address)),
+            Some(Reply::UnsolicitedAnswers { same_address, other_address }) => {
+                Ok((same_address, other_address))
+            }
             other => Err(ClientError::Unexpected(format!("{other:?}"))),
         }
     }
@@ -107,8 +110,8 @@ impl Link {
 /// Connected to a rendezvous server.
 #[derive(Debug)]
 pub struct Client {
-    primary: Link,
-    others: Vec<Link>,
+    primary: ServerLink,
+    others: Vec<ServerLink>,
     local: SocketAddrV4,
 }
 
@@ -144,7 +147,7 @@ impl Client {
 
     /// Opens one more connection, from this local port (0 for any): its observation is the NAT's newest mapping. Keep it
     /// with [`Client::keep`], or the mapping is lost. Independent of the other connections; the first SYN leaves at once.
-    pub fn measure(&self, port: u16) -> impl Future<Output = Result<Link, String>> + Send + 'static {
+    pub fn measure(&self, port: u16) -> impl Future<Output = Result<ServerLink, String>> + Send + 'static {
         let local = SocketAddrV4::new(*self.local.ip(), port);
         let dialled = Dialled::new(local, self.primary.observation.server);
         let (_, patience) = watch::channel(Some(self.primary.patience()));
@@ -156,7 +159,7 @@ impl Client {
 
     /// Connects from the same port to the server's other endpoints, those that were not named or did not answer. Give them
     /// to [`Client::keep`]. Independent of the other connections.
-    pub fn connect_to_the_rest(&self) -> impl Future<Output = Vec<Link>> + Send + 'static {
+    pub fn connect_to_the_rest(&self) -> impl Future<Output = Vec<ServerLink>> + Send + 'static {
         let known: Vec<_> = self.observations().iter().map(|seen| seen.server).collect();
         self.connect_within_reason(self.local, move |endpoint| !known.contains(endpoint))
     }
@@ -166,7 +169,7 @@ impl Client {
     ///
     /// # Errors
     /// When no port can be had.
-    pub fn connect_anew(&self) -> io::Result<impl Future<Output = Vec<Link>> + Send + 'static> {
+    pub fn connect_anew(&self) -> io::Result<impl Future<Output = Vec<ServerLink>> + Send + 'static> {
         let holder = socket::bind_shared(SocketAddrV4::new(*self.local.ip(), 0))?;
         let local = holder.local_addr()?.as_socket_ipv4().unwrap_or(self.local);
         let links = self.connect_within_reason(local, |_| true);
@@ -182,7 +185,7 @@ impl Client {
         &self,
         local: SocketAddrV4,
         wanted: impl Fn(&SocketAddrV4) -> bool,
-    ) -> impl Future<Output = Vec<Link>> + Send + 'static {
+    ) -> impl Future<Output = Vec<ServerLink>> + Send + 'static {
         let servers = self.primary.endpoints.iter().copied().filter(wanted);
         let servers: Vec<_> = servers.take(MOST_ENDPOINTS).collect();
         async move {
@@ -198,7 +201,7 @@ impl Client {
     }
 
     /// Keeps a connection open as long as this lives.
-    pub fn keep(&mut self, link: Link) {
+    pub fn keep(&mut self, link: ServerLink) {
         self.others.push(link);
     }
 
@@ -206,14 +209,6 @@ impl Client {
     #[must_use]
     pub fn one_way(&self) -> Duration {
         self.primary.round_trip / 2
-    }
-
-    /// Takes a side of a meeting.
-    ///
-    /// # Errors
-    /// When the connection is lost.
-    pub async fn join(&mut self, label: String, role: Role) -> Result<(), ClientError> {
-        self.say(&[Request::Join { version: VERSION, meeting: label, role }]).await
     }
 
     /// Takes a side of a meeting and has a first sealed message handed to the peer.
@@ -232,14 +227,6 @@ impl Client {
         self.say(&[Request::Relay { body }]).await
     }
 
-    /// Tells the server that this side is ready for a round.
-    ///
-    /// # Errors
-    /// When the connection is lost.
-    pub async fn ready(&mut self, round: u32) -> Result<(), ClientError> {
-        self.say(&[Request::Ready { round }]).await
-    }
-
     /// Has a sealed message handed to the peer, and tells the server that this side is ready for a round.
     ///
     /// # Errors
@@ -248,8 +235,11 @@ impl Client {
         self.say(&[Request::Relay { body }, Request::Ready { round }]).await
     }
 
-    /// In one piece, and so mostly in one packet.
-    async fn say(&mut self, requests: &[Request]) -> Result<(), ClientError> {
+    /// Sends requests in one piece, and so mostly in one packet.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn say(&mut self, requests: &[Request]) -> Result<(), ClientError> {
         let frames = requests.iter().map(frame).collect::<io::Result<Vec<_>>>()?;
         Ok(self.primary.writer.write_all(&frames.concat()).await?)
     }
@@ -268,7 +258,7 @@ impl Client {
 }
 
 /// Dials all at once and keeps those that come up, in the order given.
-async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Vec<Link>, ClientError> {
+async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Vec<ServerLink>, ClientError> {
     let (tell, patience) = watch::channel(None);
     let mut pending = JoinSet::new();
     for (place, server) in servers.iter().copied().enumerate() {
@@ -337,7 +327,7 @@ impl Dialled {
             };
             tokio::select! {
                 settled = socket::settled(stream) => {
-                    settled.map_err(|refusal: Refusal| refusal.to_string())?;
+                    settled.map_err(|refusal: DialFailure| refusal.to_string())?;
                     return Ok(self);
                 }
                 () = late => {
@@ -350,7 +340,7 @@ impl Dialled {
         }
     }
 
-    async fn open(self, patience: watch::Receiver<Option<Duration>>) -> Result<Link, String> {
+    async fn open(self, patience: watch::Receiver<Option<Duration>>) -> Result<ServerLink, String> {
         let Self { stream, server, at: dialled, .. } = self.settled(patience).await?;
         let stream = stream.map_err(|error| error.to_string())?;
         let Ok(SocketAddr::V4(local)) = stream.local_addr() else {
@@ -364,7 +354,7 @@ impl Dialled {
         match reader.next().await.map_err(|error| error.to_string())? {
             Some(Reply::Welcome { version: VERSION, external, endpoints }) => {
                 let observation = Observation { local, server, external };
-                Ok(Link { reader, writer, observation, endpoints, round_trip, dialled })
+                Ok(ServerLink { reader, writer, observation, endpoints, round_trip, dialled })
             }
             Some(Reply::Welcome { version, .. }) => {
                 Err(format!("it speaks version {version}, this is version {VERSION}"))

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::meeting::Role;
 use crate::rendezvous::message::Reply;
-use crate::secret::Sealed;
+use crate::sealed::Sealed;
 
 /// Names one connection to the server.
-pub type ConnectionId = u64;
+pub(super) type ConnectionId = u64;
 
 /// Messages kept for a side that has not come yet.
 const KEPT_MESSAGES: usize = 8;
@@ -20,7 +20,7 @@ const LABEL_BYTES: usize = 64;
 
 /// A reply that has to be sent.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Delivery {
+pub(super) struct Delivery {
     /// To whom.
     pub to: ConnectionId,
     /// What.
@@ -37,7 +37,7 @@ impl Delivery {
 
 /// Why a request was refused; the connection is ended with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// Another connection already stands on that side.
     #[error("this side of the meeting is taken")]
     SideTaken,
@@ -68,7 +68,7 @@ struct Side {
 
 /// All meetings.
 #[derive(Debug)]
-pub struct Lobby {
+pub(super) struct Lobby {
     meetings: HashMap<String, [Side; 2]>,
     members: HashMap<ConnectionId, (String, Role)>,
     limit: usize,
@@ -84,13 +84,13 @@ fn index(role: Role) -> usize {
 impl Lobby {
     /// A lobby for at most so many meetings.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self { meetings: HashMap::new(), members: HashMap::new(), limit }
     }
 
     /// How many meetings there are.
     #[must_use]
-    pub fn meetings(&self) -> usize {
+    pub(super) fn meetings(&self) -> usize {
         self.meetings.len()
     }
 
@@ -98,7 +98,12 @@ impl Lobby {
     ///
     /// # Errors
     /// When it may not.
-    pub fn join(&mut self, from: ConnectionId, label: &str, role: Role) -> Result<Vec<Delivery>, Refusal> {
+    pub(super) fn join(
+        &mut self,
+        from: ConnectionId,
+        label: &str,
+        role: Role,
+    ) -> Result<Vec<Delivery>, Refusal> {
         if self.members.contains_key(&from) {
             return Err(Refusal::JoinedAlready);
         }
@@ -121,7 +126,7 @@ impl Lobby {
     ///
     /// # Errors
     /// When the sender is in no meeting, or too much is kept already.
-    pub fn relay(&mut self, from: ConnectionId, body: Sealed) -> Result<Vec<Delivery>, Refusal> {
+    pub(super) fn relay(&mut self, from: ConnectionId, body: Sealed) -> Result<Vec<Delivery>, Refusal> {
         let (sides, role) = self.sides(from)?;
         let other = &mut sides[index(role.other())];
         match other.connection {
@@ -139,7 +144,7 @@ impl Lobby {
     ///
     /// # Errors
     /// When the sender is in no meeting.
-    pub fn ready(
+    pub(super) fn ready(
         &mut self,
         from: ConnectionId,
         round: u32,
@@ -161,7 +166,7 @@ impl Lobby {
     }
 
     /// A connection ended; the other side is told.
-    pub fn leave(&mut self, from: ConnectionId) -> Vec<Delivery> {
+    pub(super) fn leave(&mut self, from: ConnectionId) -> Vec<Delivery> {
         let Some((label, role)) = self.members.remove(&from) else { return Vec::new() };
         let Some(sides) = self.meetings.get_mut(&label) else { return Vec::new() };
         sides[index(role)] = Side::default();

@@ -13,10 +13,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use crate::meeting::Role;
-use crate::secret::Sealed;
+use crate::sealed::Sealed;
 
 /// Longest frame in bytes, without its length: enough for any message here, too little to hoard memory with.
-pub const MAX_FRAME: usize = 4096;
+pub(crate) const MAX_FRAME: usize = 4096;
 
 /// The version of this language.
 pub const VERSION: u32 = 1;
@@ -49,13 +49,14 @@ pub enum Request {
     },
     /// Send SYNs to the endpoint this very connection comes from, out of ports and addresses it has not spoken to: what
     /// its NAT does with them is the answer. Never to any other endpoint.
-    Knock {
+    #[serde(rename = "knock")]
+    UnsolicitedProbe {
         /// How long to wait for an answer, in milliseconds; the server bounds it.
         wait_ms: u32,
     },
 }
 
-/// What became of a SYN nobody asked for.
+/// What became of a SYN nobody asked for. Part of a [`NatClass`](crate::nat::NatClass).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
@@ -97,7 +98,8 @@ pub enum Reply {
         round: u32,
     },
     /// What became of the SYNs that were asked for.
-    Knocked {
+    #[serde(rename = "knocked")]
+    UnsolicitedAnswers {
         /// From the address this connection speaks to, out of another port.
         same_address: Answer,
         /// From another address.
@@ -114,7 +116,7 @@ pub enum Reply {
 
 /// Reads frames; keeps what has come of an unfinished one.
 #[derive(Debug)]
-pub struct FrameReader<R> {
+pub(crate) struct FrameReader<R> {
     stream: R,
     buffer: Vec<u8>,
     /// When the unfinished frame began.
@@ -124,13 +126,13 @@ pub struct FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads frames from this stream.
-    pub fn new(stream: R) -> Self {
+    pub(crate) fn new(stream: R) -> Self {
         Self { stream, buffer: Vec::new(), began: None, limit: None }
     }
 
     /// A frame may take so long from its first byte to its last.
     #[must_use]
-    pub fn within(self, limit: Duration) -> Self {
+    pub(crate) fn within(self, limit: Duration) -> Self {
         Self { limit: Some(limit), ..self }
     }
 
@@ -138,7 +140,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     ///
     /// # Errors
     /// When the stream fails or ends within a frame, or a frame is too long or slow, empty, or no message.
-    pub async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         loop {
             if let Some(message) = take_frame(&mut self.buffer)? {
                 self.began = None;
@@ -201,7 +203,7 @@ pub fn frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the stream fails or the message is too long.
-pub async fn write_frame<T: Serialize>(
+pub(crate) async fn write_frame<T: Serialize>(
     stream: &mut (impl AsyncWrite + Unpin),
     message: &T,
 ) -> io::Result<()> {

@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::contract::Metrics;
-use crate::limits;
-use crate::rendezvous::knock;
+use crate::fd_limit;
 use crate::rendezvous::lobby::{ConnectionId, Delivery, Lobby, Refusal};
 use crate::rendezvous::message::{FrameReader, Reply, Request, VERSION, write_frame};
-use crate::socket;
+use crate::rendezvous::unsolicited_probe;
+use crate::{socket, sync};
 
 /// Replies that may wait for a peer that does not read; one more and it is ended.
 const OUTBOX: usize = 32;
@@ -30,7 +30,7 @@ const MOST_REQUESTS: u32 = 1024;
 /// The runtime's timers count milliseconds and round up: waiting for less would make it worse.
 const TIMER_STEP: Duration = Duration::from_millis(1);
 
-/// How much the server takes upon itself.
+/// How much the server takes upon itself. [`rendezvous`](crate::rendezvous) has an example.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Connections in all. When they are used up, the oldest one that has not joined a meeting makes room.
@@ -63,7 +63,7 @@ impl Default for Limits {
     }
 }
 
-/// A server that has bound its endpoints.
+/// A server that has bound its endpoints. [`rendezvous`](crate::rendezvous) has an example.
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<TcpListener>,
@@ -99,7 +99,7 @@ enum Joined {
     No,
 }
 
-/// Reads the figures of a running server.
+/// Reads the figures of a running server. [`rendezvous`](crate::rendezvous) has an example.
 #[derive(Debug, Clone)]
 pub struct MetricsReader(Arc<Shared>);
 
@@ -119,7 +119,7 @@ impl Server {
     /// When one of them cannot be bound; the message names it.
     pub fn bind(endpoints: &[SocketAddrV4], mut limits: Limits) -> io::Result<Self> {
         let wanted = u32::try_from(limits.connections).unwrap_or(u32::MAX);
-        limits.connections = limits.connections.min(limits::make_room(wanted)? as usize);
+        limits.connections = limits.connections.min(fd_limit::make_room(wanted)? as usize);
         let listeners = endpoints.iter().map(|endpoint| bind(*endpoint)).collect::<io::Result<Vec<_>>>()?;
         let endpoints = listeners.iter().map(local_v4).collect::<io::Result<Vec<_>>>()?;
         let state = State {
@@ -179,7 +179,7 @@ impl Server {
     }
 }
 
-/// Those who are connected to a server that takes nobody new. Dropping it ends every connection at once.
+/// Those who are connected to a server that takes nobody new, see [`Server::serve_until`]. Dropping it ends every connection at once.
 #[derive(Debug)]
 pub struct Rest {
     connections: JoinSet<()>,
@@ -279,8 +279,7 @@ impl Drop for Seat {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is consistent between any two statements, so a panic elsewhere does not spoil it.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 
@@ -345,8 +344,8 @@ async fn converse(stream: &mut TcpStream, from: SocketAddr, seat: &mut Seat) -> 
                 if requests > MOST_REQUESTS {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "too many requests"));
                 }
-                if let Request::Knock { wait_ms } = request {
-                    let reply = knock::knock(external, &seat.shared.endpoints, wait_ms).await;
+                if let Request::UnsolicitedProbe { wait_ms } = request {
+                    let reply = unsolicited_probe::run(external, &seat.shared.endpoints, wait_ms).await;
                     write_within(limits.write, &mut write, &reply).await?;
                 } else if let Err(refusal) = handle(seat, request, round_trip) {
                     seat.shared.lock().metrics.refused += 1;
@@ -381,7 +380,7 @@ fn handle(seat: &Seat, request: Request, stream: socket::Watch) -> Result<(), Re
             state.lobby.ready(seat.id, round, one_way)?
         }
         // Answered by the connection itself.
-        Request::Hello | Request::Knock { .. } => Vec::new(),
+        Request::Hello | Request::UnsolicitedProbe { .. } => Vec::new(),
     };
     state.deliver(deliveries);
     Ok(())

@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::args::FuzzArgs;
 use crate::cli::command_error::CommandError;
-use crate::cli::list::print;
-use crate::cli::{prove, rights};
+use crate::cli::output::print;
+use crate::cli::prove;
+use crate::lab;
 use crate::probe::fuzz::{Disagreement, FuzzReport, fuzz};
 
 /// `testbed fuzz-nat`: exit code 0 when the reference agrees with every NAT, 1 when it does not with one.
@@ -16,8 +17,7 @@ use crate::probe::fuzz::{Disagreement, FuzzReport, fuzz};
 /// When there is no such NAT, or nothing can be measured here.
 pub fn run(args: &FuzzArgs) -> Result<ExitCode, CommandError> {
     let subjects = prove::subjects(&args.wanted)?;
-    rights::take(args.rights)?;
-    let runtime = rights::runtime()?;
+    let runtime = lab::setup(args.rights.into())?;
     let time = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
     let seed = args.seed.unwrap_or_else(time);
     let mut code = ExitCode::SUCCESS;

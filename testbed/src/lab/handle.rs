@@ -1,22 +1,23 @@
 //! A lab that stands: its nodes by name, its wires, what they saw, and the way back to a clean state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
+use futures::future::try_join_all;
+
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::Init;
-use crate::lab::build;
-use crate::lab::capture::Capture;
+use crate::lab::capture::{Capture, Links};
 use crate::lab::nat_rules::NatConfig;
-use crate::lab::netns::BuildTimes;
 use crate::lab::node::{Node, at};
 use crate::lab::wire::{Stations, TapLimits, Wire, WireEngine, WireError};
 use crate::model::address_plan::AddressPlan;
 use crate::model::conditions::LinkConditions;
 use crate::model::evidence::Evidence;
-use crate::model::topology::{NodeKind, NodeName, Topology};
+use crate::model::topology::NodeName;
 
 /// A topology come alive.
 #[derive(Debug)]
@@ -25,82 +26,23 @@ pub struct Lab {
     pub(super) nodes: BTreeMap<NodeName, Node>,
     pub(super) wires: BTreeMap<u16, Wire>,
     pub(super) init: Arc<Init>,
-    pub(super) times: BuildTimes,
     /// Ears on the links without a wire, if somebody wants them watched.
     pub(super) taps: Option<Capture>,
 }
 
 impl Lab {
-    /// Builds a topology. The NATs in `transparent` translate nothing, so what lies behind them gets public addresses;
-    /// no NAT has any rules yet.
-    ///
-    /// # Errors
-    /// When the topology is none, or the kernel refuses.
-    pub async fn build(
-        topology: &Topology,
-        transparent: &BTreeSet<NodeName>,
-        engine: &WireEngine,
-    ) -> Result<Self> {
-        Self::build_with_nats(topology, transparent, |_| Ok(BTreeMap::new()), engine).await
-    }
-
-    /// Builds a topology with what makes nodes NATs, as `nats` says for where they stand. That takes less time than to
-    /// build it first and make them NATs afterwards: the rules are loaded while the nodes get their devices and addresses.
-    ///
-    /// # Errors
-    /// As [`Lab::build`] and [`Lab::become_nat`], and those of `nats`.
-    pub async fn build_with_nats(
-        topology: &Topology,
-        transparent: &BTreeSet<NodeName>,
-        nats: impl FnOnce(&AddressPlan) -> Result<BTreeMap<NodeName, NatConfig>>,
-        engine: &WireEngine,
-    ) -> Result<Self> {
-        let tried = || format!("build the topology \"{}\"", topology.name);
-        let plan =
-            AddressPlan::new(topology, transparent).map_err(|e| Error::other(tried(), e.to_string()))?;
-        let nats = nats(&plan)?;
-        for node in nats.keys() {
-            let spec = topology.nodes.get(node);
-            let tried = || format!("make \"{node}\" a NAT");
-            let spec = spec.ok_or_else(|| Error::other(tried(), "the topology has no such node"))?;
-            if spec.kind != NodeKind::Nat {
-                return Err(at(node)(Error::other("set the rules of a NAT", "it is none")));
-            }
-        }
-        let (by_programs, by_rules): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            nats.into_iter().partition(|(_, config)| config.command.is_some());
-        let mut lab = build::build(topology, Arc::new(plan), by_rules, engine).await?;
-        for (node, config) in &by_programs {
-            lab.become_nat(node, config).await?;
-        }
-        Ok(lab)
-    }
-
     /// Which address, device and link everything has.
     #[must_use]
     pub fn plan(&self) -> &Arc<AddressPlan> {
         &self.plan
     }
 
-    /// How long it took to build.
-    #[must_use]
-    pub fn build_times(&self) -> BuildTimes {
-        self.times
-    }
-
-    /// A node.
+    /// A node, by a [`NodeName`] or by its text.
     ///
     /// # Errors
     /// When there is none of that name.
-    pub fn node(&self, name: &NodeName) -> Result<&Node> {
-        self.node_named(name.as_str())
-    }
-
-    /// A node by its name as text.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub fn node_named(&self, name: &str) -> Result<&Node> {
+    pub fn node(&self, name: &(impl AsRef<str> + ?Sized)) -> Result<&Node> {
+        let name = name.as_ref();
         let node = self.nodes.iter().find(|(n, _)| n.as_str() == name).map(|(_, node)| node);
         let names = || self.nodes.keys().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
         node.ok_or_else(|| {
@@ -109,9 +51,30 @@ impl Lab {
         })
     }
 
+    /// The address of a node: of a NAT the external one, of the core the first one.
+    ///
+    /// # Errors
+    /// When there is no such node, or it has no address: a switch has none.
+    pub fn address(&self, name: &(impl AsRef<str> + ?Sized)) -> Result<Ipv4Addr> {
+        let node = self.node(name)?.name();
+        let nowhere = || at(node)(Error::other("find its address", "a switch has none"));
+        self.plan.address(node).ok_or_else(nowhere)
+    }
+
     /// All nodes, in the order of their names.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
+    }
+
+    /// Changes what the wire between `node` and the node above it does to frames that enter from now on.
+    ///
+    /// # Errors
+    /// When there is no such node, its link is no wire, or the wire engine has ended.
+    pub fn set_link(&self, node: &(impl AsRef<str> + ?Sized), conditions: LinkConditions) -> Result<()> {
+        let node = self.node(node)?.name();
+        let wire = self.plan.uplink(node).and_then(|link| self.wire(link));
+        let none = || at(node)(Error::other("change its link", "it is no wire"));
+        wire.ok_or_else(none)?.set_conditions(conditions).map_err(ended)
     }
 
     /// The wire of a link, if it has one.
@@ -124,6 +87,7 @@ impl Lab {
     ///
     /// # Errors
     /// When nft refuses the rules, the kernel a setting, or a program has a part in it.
+    #[doc(hidden)]
     pub fn set_nat(&mut self, node: &NodeName, config: &NatConfig) -> Result<()> {
         let found = self.nodes.get_mut(node);
         match found {
@@ -137,6 +101,7 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::set_nat`], or when a thread cannot be started.
+    #[doc(hidden)]
     pub fn set_nats(&mut self, configs: &BTreeMap<NodeName, NatConfig>) -> Result<()> {
         const TRIED: &str = "set the rules of NATs";
         for node in configs.keys() {
@@ -161,6 +126,7 @@ impl Lab {
     ///
     /// # Errors
     /// When nft refuses the rules, the kernel a setting, or the program fails.
+    #[doc(hidden)]
     pub async fn become_nat(&mut self, node: &NodeName, config: &NatConfig) -> Result<()> {
         match self.nodes.get_mut(node) {
             Some(found) => found.become_nat(config).await,
@@ -172,6 +138,7 @@ impl Lab {
     ///
     /// # Errors
     /// When one has ended, with what it said.
+    #[doc(hidden)]
     pub async fn check_nat_programs(&self) -> Result<()> {
         for node in self.nodes.values() {
             node.check_program().await?;
@@ -183,9 +150,11 @@ impl Lab {
     ///
     /// # Errors
     /// When the kernel refuses a socket, or the wire engine has ended.
+    #[doc(hidden)]
     pub fn watch_every_link(&mut self, engine: &WireEngine) -> Result<()> {
         if self.taps.is_none() {
-            self.taps = Some(Capture::open(self, engine, TapLimits::default())?);
+            let links = Links { plan: &self.plan, nodes: &self.nodes, wires: &self.wires };
+            self.taps = Some(Capture::open(links, engine, TapLimits::default())?);
         }
         Ok(())
     }
@@ -207,7 +176,7 @@ impl Lab {
     /// # Errors
     /// When the kernel refuses.
     pub async fn reset(&self, seed: u64) -> Result<()> {
-        self.init.kill_all().await?;
+        self.kill_all().await?;
         // In this order: ending a connection sends a reset, which must not survive on a wire or come to a NAT that has
         // forgotten already.
         self.nodes.values().try_for_each(Node::end_connections)?;
@@ -227,7 +196,8 @@ impl Lab {
     /// # Errors
     /// When the init has died.
     pub async fn kill_all(&self) -> Result<()> {
-        self.init.kill_all().await
+        self.init.kill_all().await?;
+        try_join_all(self.nodes.values().map(Node::end_confined)).await.map(drop)
     }
 
     /// All that was seen since the last time it was asked, or since the reset.

@@ -16,6 +16,7 @@ mod prepared_cell;
 mod programs;
 mod queue;
 mod request;
+mod sandbox;
 pub mod seed;
 mod session;
 mod throttle;

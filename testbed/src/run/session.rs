@@ -1,18 +1,20 @@
 //! A whole run: NATs proved, controls made, trials run side by side, cells concluded as they finish.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::judge::verdict::{Finished, conclude};
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
+use crate::model::cause::CauseKind;
 use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
-use crate::model::outcome::{Cause, Outcome, Trial};
+use crate::model::outcome::{Outcome, Trial};
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::attempt::attempt;
 use crate::run::control::control;
@@ -48,13 +50,15 @@ pub async fn run(
     let cells = request.cells.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
     let engine =
         WireEngine::start().map_err(|e| crate::kernel::Error::other("start the wires", e.to_string()))?;
-    tell(Event::RunStarted(info(&request, &engine)));
+    let started = Event::RunStarted(info(&request, &engine));
+    let pool = LabPool::new(engine, &request)?;
+    tell(started);
     crowded.map(Event::Warning).into_iter().for_each(&mut tell);
     let mut refused = tokio::select! {
         refused = prove_nats(&request, &cells, &mut tell) => refused,
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     };
-    let pool = LabPool::new(engine, &request);
+
     let mut queue = Queue::new(&trials(&cells));
     tokio::select! {
         () = make_controls(&request, &pool, &cells, &mut refused) => {}
@@ -223,11 +227,11 @@ async fn work(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: UnboundedSen
 
 impl Shared {
     fn next(&self, last: Option<usize>) -> Option<Task> {
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take(last)
+        self.queue.lock().take(last)
     }
 
     fn waiting(&self) -> usize {
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
+        self.queue.lock().len()
     }
 }
 
@@ -242,7 +246,7 @@ enum Finality {
 
 /// Whether a trial says nothing because the machine was too slow for it.
 fn is_void(trial: &Trial) -> bool {
-    matches!(&trial.outcome, Outcome::Error(failure) if failure.cause == Cause::MachineTooSlow)
+    matches!(&trial.outcome, Outcome::Error(failure) if failure.cause.kind() == CauseKind::Void)
 }
 
 /// Where the trials of all cells come together.
@@ -339,7 +343,7 @@ impl<'a> Collector<'a> {
         tell(Event::Warning(format!(
             "the machine was too slow for {count} trials: they are played again, {calm} at a time"
         )));
-        let mut queue = self.shared.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut queue = self.shared.queue.lock();
         void.into_iter().for_each(|task| queue.add(task.cell, task.number..=task.number));
         Some(calm)
     }
@@ -347,7 +351,7 @@ impl<'a> Collector<'a> {
     /// Queues as many trials again for each cell that needs more; whether there is any.
     fn ask_for_more(&mut self) -> bool {
         let limit = self.shared.request.until_sure.unwrap_or(0);
-        let mut queue = self.shared.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut queue = self.shared.queue.lock();
         for cell in std::mem::take(&mut self.unsure) {
             let made = self.wanted[cell];
             self.wanted[cell] = made.saturating_mul(2).min(limit);

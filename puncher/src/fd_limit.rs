@@ -11,7 +11,7 @@ const OTHERS: u64 = 64;
 ///
 /// # Errors
 /// When the limit cannot be read.
-pub fn make_room(syns: u32) -> io::Result<u32> {
+pub(crate) fn make_room(syns: u32) -> io::Result<u32> {
     let wanted = u64::from(syns) + OTHERS;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= wanted {

@@ -15,10 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
+use crate::fault_injection::{self, Fault};
 use crate::handshake::{Agreement, Ends, HandshakeError, OwnEndpoints};
-use crate::method::Dial;
-use crate::socket::{self, Reach, Refusal};
-use crate::spoil::{self, Fault};
+use crate::method::{Dial, MethodName};
+use crate::socket::{self, DialFailure, Reach};
 
 /// How long role b keeps streams that were not chosen, for role a to close them first.
 const LOSERS_STAY: Duration = Duration::from_secs(1);
@@ -28,22 +28,22 @@ const MOST_STANDING: usize = 256;
 
 /// A stream that both sides agreed upon, and when.
 #[derive(Debug)]
-pub(crate) struct Won {
+pub(crate) struct WonStream {
     pub(crate) stream: TcpStream,
-    pub(crate) by: &'static str,
+    pub(crate) by: MethodName,
     pub(crate) established: Instant,
     pub(crate) authenticated: Instant,
 }
 
 /// What became of a socket.
 #[derive(Debug)]
-pub(crate) enum Done {
-    Refused(Dial, Refusal),
+pub(crate) enum SocketOutcome {
+    Refused(Dial, DialFailure),
     NotChosen,
-    Won(Won),
+    Won(WonStream),
     /// The ends that this dial needs are free now.
     Free(Dial),
-    Accepted(TcpListener, TcpStream, SocketAddr, &'static str),
+    Accepted(TcpListener, TcpStream, SocketAddr, MethodName),
 }
 
 /// A dial that was not up when last heard of.
@@ -56,10 +56,10 @@ struct Pending {
 
 /// All sockets of a punch.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct SocketSet {
     address: Ipv4Addr,
     agreement: Arc<Agreement>,
-    tasks: JoinSet<Done>,
+    tasks: JoinSet<SocketOutcome>,
     listening: HashSet<u16>,
     /// Dials that are not up yet, by their two ends.
     pending: HashMap<(u16, SocketAddrV4), Pending>,
@@ -68,7 +68,7 @@ pub(crate) struct Table {
     next_id: u64,
 }
 
-impl Table {
+impl SocketSet {
     pub(crate) fn new(address: Ipv4Addr, agreement: Agreement) -> Self {
         Self {
             address,
@@ -104,7 +104,7 @@ impl Table {
             self.pending.remove(&ends);
             self.tasks.spawn(async move {
                 tokio::task::yield_now().await;
-                Done::Free(delayed)
+                SocketOutcome::Free(delayed)
             });
             return;
         }
@@ -118,7 +118,7 @@ impl Table {
     }
 
     /// Accepts on a port, once per port.
-    pub(crate) fn listen(&mut self, port: u16, by: &'static str) -> io::Result<()> {
+    pub(crate) fn listen(&mut self, port: u16, by: MethodName) -> io::Result<()> {
         if self.listening.contains(&port) {
             return Ok(());
         }
@@ -131,14 +131,14 @@ impl Table {
     }
 
     /// The next thing that becomes of a socket; never, when there are none. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Done {
+    pub(crate) async fn next(&mut self) -> SocketOutcome {
         loop {
             match self.tasks.join_next().await {
-                Some(Ok(Done::Accepted(listener, stream, from, by))) => {
+                Some(Ok(SocketOutcome::Accepted(listener, stream, from, by))) => {
                     self.tasks.spawn(accept(listener, by));
                     self.accepted(stream, from, by);
                 }
-                Some(Ok(Done::Free(dial))) => self.dial(dial),
+                Some(Ok(SocketOutcome::Free(dial))) => self.dial(dial),
                 Some(Ok(done)) => return done,
                 // A task that was ended tells nothing.
                 Some(Err(_)) => {}
@@ -152,7 +152,7 @@ impl Table {
         self.standing.load(Ordering::Relaxed) > 0
     }
 
-    fn accepted(&mut self, stream: TcpStream, from: SocketAddr, by: &'static str) {
+    fn accepted(&mut self, stream: TcpStream, from: SocketAddr, by: MethodName) {
         let SocketAddr::V4(remote) = from else { return };
         if self.standing.load(Ordering::Relaxed) >= MOST_STANDING {
             return;
@@ -163,13 +163,13 @@ impl Table {
             let _ = stream.set_nodelay(true);
             match handshake.perform(stream, dial).await {
                 // Nobody dialled it, so nobody dials it again.
-                Done::Refused(..) => Done::NotChosen,
+                SocketOutcome::Refused(..) => SocketOutcome::NotChosen,
                 done => done,
             }
         });
     }
 
-    fn handshake(&mut self, by: &'static str) -> Handshake {
+    fn handshake(&mut self, by: MethodName) -> Handshake {
         self.next_id += 1;
         Handshake {
             id: self.next_id,
@@ -192,10 +192,10 @@ impl Table {
     }
 }
 
-async fn accept(listener: TcpListener, by: &'static str) -> Done {
+async fn accept(listener: TcpListener, by: MethodName) -> SocketOutcome {
     loop {
         match listener.accept().await {
-            Ok((stream, from)) => return Done::Accepted(listener, stream, from, by),
+            Ok((stream, from)) => return SocketOutcome::Accepted(listener, stream, from, by),
             // A connection that ended before it was accepted, or no descriptor left for it.
             Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
@@ -207,14 +207,14 @@ async fn attempt(
     dialled: io::Result<TcpStream>,
     handshake: Handshake,
     up: Arc<AtomicBool>,
-) -> Done {
+) -> SocketOutcome {
     let stream = match dialled {
         Ok(stream) => stream,
-        Err(error) => return Done::Refused(dial, Refusal::from(&error)),
+        Err(error) => return SocketOutcome::Refused(dial, DialFailure::from(&error)),
     };
-    let settled = if spoil::is(Fault::EarlyDrop) {
-        let early = tokio::time::timeout(spoil::EARLY, socket::settled(&stream)).await;
-        early.unwrap_or(Err(Refusal::Other(libc::ETIMEDOUT)))
+    let settled = if fault_injection::is(Fault::EarlyDrop) {
+        let early = tokio::time::timeout(fault_injection::EARLY, socket::settled(&stream)).await;
+        early.unwrap_or(Err(DialFailure::Other(libc::ETIMEDOUT)))
     } else {
         socket::settled(&stream).await
     };
@@ -223,42 +223,47 @@ async fn attempt(
             up.store(true, Ordering::Relaxed);
             handshake.perform(stream, dial).await
         }
-        Err(refusal) => Done::Refused(dial, refusal),
+        Err(refusal) => SocketOutcome::Refused(dial, refusal),
     }
 }
 
 /// What one stream needs to prove itself.
 struct Handshake {
     id: u64,
-    by: &'static str,
+    by: MethodName,
     agreement: Arc<Agreement>,
     standing: Arc<AtomicUsize>,
 }
 
 impl Handshake {
-    async fn perform(self, mut stream: TcpStream, dial: Dial) -> Done {
+    async fn perform(self, mut stream: TcpStream, dial: Dial) -> SocketOutcome {
         let established = Instant::now();
         let standing = Standing::new(&self.standing);
-        let Ok((local, remote)) = socket::ends(&stream) else { return Done::Refused(dial, Refusal::Reset) };
+        let Ok((local, remote)) = socket::ends(&stream) else {
+            return SocketOutcome::Refused(dial, DialFailure::Reset);
+        };
         match self.agreement.perform(&mut stream, Ends { id: self.id, local, remote }).await {
-            Ok(agreed) => {
-                Done::Won(Won { stream, by: self.by, established, authenticated: agreed.authenticated })
-            }
+            Ok(agreed) => SocketOutcome::Won(WonStream {
+                stream,
+                by: self.by,
+                established,
+                authenticated: agreed.authenticated,
+            }),
             Err(HandshakeError::NotChosen) => {
                 // Role a closes it.
                 let _ = stream.read(&mut [0; 64]).await;
                 drop(standing);
-                Done::NotChosen
+                SocketOutcome::NotChosen
             }
             Err(HandshakeError::NotThePeer) => {
                 socket::abort_on_close(&stream);
-                Done::Refused(dial, Refusal::Stranger)
+                SocketOutcome::Refused(dial, DialFailure::Stranger)
             }
             // It broke in the middle, as a reset in SYN_RECV would have broken it: worth another dial.
             Err(HandshakeError::Io(error)) if error.raw_os_error().is_some() => {
-                Done::Refused(dial, Refusal::from(&error))
+                SocketOutcome::Refused(dial, DialFailure::from(&error))
             }
-            Err(HandshakeError::Io(_)) => Done::Refused(dial, Refusal::Stranger),
+            Err(HandshakeError::Io(_)) => SocketOutcome::Refused(dial, DialFailure::Stranger),
         }
     }
 }
