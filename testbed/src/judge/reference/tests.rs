@@ -267,3 +267,24 @@ fn nothing_comes_from_nothing() {
     let drawing = Drawing::opened().made((EXTERNAL, OTHER_PORT), SYN);
     assert_eq!(drawing.says(&plain()), Some("own packets"));
 }
+
+#[test]
+fn a_small_pool_may_be_full() {
+    // The kernel has 424 ports for source ports from 512 to 1023.
+    let symmetric = Behavior {
+        mapping: crate::model::behavior::Mapping::AddressAndPortDependent,
+        allocation: crate::model::behavior::Allocation::Random,
+        ..plain()
+    };
+    let filled = |count: u16| {
+        let mut drawing = Drawing::default();
+        for n in 0..count {
+            let (host, external) = (format!("10.0.0.2:{}", 512 + n), format!("192.0.2.2:{}", 600 + n));
+            let syn = ("S", u32::from(n) * 10_000, 0, 0);
+            drawing = drawing.out((&host, REMOTE), Some((&external, REMOTE)), syn);
+        }
+        drawing.out(("10.0.0.2:1000", REMOTE), None, ("S", 77_777_777, 0, 0))
+    };
+    assert_eq!(filled(10).says(&symmetric), Some("outward"));
+    assert_eq!(filled(300).says(&symmetric), None);
+}
