@@ -67,7 +67,7 @@ impl TcpHead {
                 TcpOptionElement::SelectiveAcknowledgement((_, first), rest) => {
                     let ends = rest.iter().flatten().map(|(_, end)| *end).chain([first]);
                     let highest = |most: u32, end: u32| {
-                        if super::tracker::after(end, most) { end } else { most }
+                        if super::order::after(end, most) { end } else { most }
                     };
                     head.selective = ends.fold(head.selective, highest);
                 }

@@ -6,29 +6,12 @@
 
 use std::time::Duration;
 
-use super::window::{Endpoint, InWindow, Window};
+use super::order::{Way, before};
+use super::window::{InWindow, Window};
 use crate::judge::reference::head::TcpHead;
 use crate::model::behavior::{Behavior, Strictness};
 use crate::model::evidence::{CtState, Nanos};
 use crate::model::packet::TcpFlags;
-
-/// Which end of a connection sent a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Way {
-    /// The end that opened it.
-    Original,
-    /// The other one.
-    Reply,
-}
-
-impl Way {
-    pub(super) fn other(self) -> Self {
-        match self {
-            Self::Original => Self::Reply,
-            Self::Reply => Self::Original,
-        }
-    }
-}
 
 /// What a packet is to the state machine (`get_conntrack_index`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -472,20 +455,4 @@ enum Reset {
     Checked(CtState),
     /// One that leads to this state whatever its numbers are.
     Unchecked(CtState),
-}
-
-/// Whether one sequence number comes before another (RFC 9293, section 3.4).
-pub(super) fn before(a: u32, b: u32) -> bool {
-    a.wrapping_sub(b) > 1 << 31
-}
-
-/// The other way round.
-pub(super) fn after(a: u32, b: u32) -> bool {
-    before(b, a)
-}
-
-impl Window {
-    pub(super) fn of(&self, way: Way) -> &Endpoint {
-        &self.ends[way as usize]
-    }
 }

@@ -1,7 +1,7 @@
 //! Which sequence numbers each end of a connection may use, as far as a NAT in between can know (`tcp_in_window` of
 //! `nf_conntrack_proto_tcp.c`, after Guido van Rooij, "Real Stateful TCP Packet Filtering in IP Filter").
 
-use super::tracker::{Way, after, before};
+use super::order::{Way, after, before};
 use crate::judge::reference::head::TcpHead;
 use crate::model::evidence::CtState;
 
@@ -99,6 +99,10 @@ impl Window {
         let mut ends = self.ends.map(|end| Endpoint { liberal: end.liberal, ..Endpoint::default() });
         ends[way as usize] = sender;
         Self { ends }
+    }
+
+    pub(super) fn of(&self, way: Way) -> &Endpoint {
+        &self.ends[way as usize]
     }
 
     pub(super) fn has_unacknowledged(&self) -> bool {
