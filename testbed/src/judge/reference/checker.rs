@@ -264,6 +264,11 @@ impl<'a> Checker<'a> {
         if kept.is_empty() && anew {
             return self.renew(index, head, id);
         }
+        // Where it may have been gone already, the same packet may have begun it anew with the same external endpoint.
+        let as_before = passage.output.is_some_and(|o| o.head.tuple == self.entries[id].outside(way));
+        if anew && as_before && way == Way::Original {
+            kept.extend(Tracked::begin(head, at, &self.how).map(Some));
+        }
         if kept.is_empty() {
             // Its first packet may have come a moment later than this one.
             if self.entries[id].since + self.margin >= at && self.fresh(index, head).is_ok() {

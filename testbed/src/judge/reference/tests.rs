@@ -288,3 +288,17 @@ fn a_small_pool_may_be_full() {
     assert_eq!(filled(10).says(&symmetric), Some("outward"));
     assert_eq!(filled(300).says(&symmetric), None);
 }
+
+#[test]
+fn a_syn_right_after_the_reset_that_ended_its_mapping_begins_anew() {
+    let reset = ("RA", 0, 101, 0);
+    let mut drawing = Drawing::opened().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), reset);
+    // Within the margin, so that the reset may have come after it; its number is another.
+    let again = ("S", 4_000_000, 0, 0);
+    drawing.put(DOWN, Direction::Up, (HOST, REMOTE), again, 64);
+    drawing.put(UP, Direction::Up, (EXTERNAL, REMOTE), again, 63);
+    let drawing = drawing
+        .back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), SYN_BACK)
+        .out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("SA", 4_000_000, 901, 0));
+    assert_eq!(drawing.says(&plain()), None);
+}

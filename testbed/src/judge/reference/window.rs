@@ -84,8 +84,8 @@ impl Window {
         Self { ends: [first, Endpoint { liberal: true, ..Endpoint::default() }] }
     }
 
-    /// Begun anew by a SYN that passed without counting. Ends whose numbers are taken as they come stay so: measured by
-    /// `fuzz-nat` on Linux 6.18.
+    /// Begun anew by a SYN that passed without counting. From then on the numbers of its sender are looked at; the other
+    /// end's are taken as they come if they were before: measured by `fuzz-nat` on Linux 6.18.
     pub(super) fn begun_anew(&self, way: Way, end: u32, window: u16, scale: Option<u8>) -> Self {
         let sender = Endpoint {
             end,
@@ -93,7 +93,6 @@ impl Window {
             most_window: u32::from(window).max(1),
             scale: scale.unwrap_or(0).min(14),
             scales: scale.is_some(),
-            liberal: self.ends[way as usize].liberal,
             ..Endpoint::default()
         };
         let mut ends = self.ends.map(|end| Endpoint { liberal: end.liberal, ..Endpoint::default() });
