@@ -163,7 +163,7 @@ impl<'a> Checker<'a> {
     }
 
     /// What came out although nothing had gone in.
-    pub(super) fn from_nothing(&self) -> Option<Contradiction> {
+    pub(super) fn out_of_nothing(&self) -> Option<Contradiction> {
         let sent = self.passages.from_nothing.first()?;
         let what = format!("{} came out of it, and nothing had gone in", name(sent));
         Some(Contradiction {

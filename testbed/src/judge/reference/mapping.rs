@@ -186,8 +186,8 @@ impl Mappings {
         let clash = |external: SocketAddrV4| self.clashes(external, remote, inside);
         // Without memory of its own a NAT leaves a mapping that is somebody else's towards this remote endpoint, and has
         // forgotten one whose connections are all gone.
-        let surely = held.iter().filter(|held| repeats && at < held.time.surely && remembers(behavior));
-        if let Some(known) = surely.clone().last() {
+        let mut surely = held.iter().filter(|held| repeats && at < held.time.surely && remembers(behavior));
+        if let Some(known) = surely.next_back() {
             let what = format!(
                 "{inside} went out as {external} towards {remote} and had to go out as {}",
                 known.external

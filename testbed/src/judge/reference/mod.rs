@@ -164,6 +164,6 @@ pub fn check(evidence: &Evidence, nat: &NatView<'_>) -> Findings {
         }
     }
     let endings = endings.filter_map(|event| checker.ended(event).err());
-    findings.contradictions.extend(endings.chain(checker.from_nothing()).next());
+    findings.contradictions.extend(endings.chain(checker.out_of_nothing()).next());
     findings
 }

@@ -297,8 +297,10 @@ fn a_syn_right_after_the_reset_that_ended_its_mapping_begins_anew() {
     let again = ("S", 4_000_000, 0, 0);
     drawing.put(DOWN, Direction::Up, (HOST, REMOTE), again, 64);
     drawing.put(UP, Direction::Up, (EXTERNAL, REMOTE), again, 63);
-    let drawing = drawing
-        .back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), SYN_BACK)
-        .out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("SA", 4_000_000, 901, 0));
+    let drawing = drawing.back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), SYN_BACK).out(
+        (HOST, REMOTE),
+        Some((EXTERNAL, REMOTE)),
+        ("SA", 4_000_000, 901, 0),
+    );
     assert_eq!(drawing.says(&plain()), None);
 }

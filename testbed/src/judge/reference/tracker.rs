@@ -346,7 +346,7 @@ impl Tracked {
         let established = old == CtState::Established && self.assured;
         if let Some(most) = self.window.of(way.other()).highest_acknowledgment
             && self.last.index != Index::Syn
-            && !(number == 0 && !established)
+            && (number != 0 || established)
         {
             if before(number, most) {
                 return Reset::Invalid;

@@ -15,14 +15,14 @@ impl Checker<'_> {
         let passage = &self.passages.all[index];
         let destination = passage.input.head.tuple.destination;
         match passage.input.side {
-            Side::Outside => self.from_outside(index, head),
-            Side::Inside if self.nat.is_own(*destination.ip()) => self.to_own_address(index, head),
+            Side::Outside => self.sent_in(index, head),
+            Side::Inside if self.nat.is_own(*destination.ip()) => self.sent_to_nat(index, head),
             Side::Inside if self.nat.is_below(*destination.ip()) => Ok(Judged::Not),
-            Side::Inside => self.from_inside(index, head),
+            Side::Inside => self.sent_out(index, head),
         }
     }
 
-    fn from_inside(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+    fn sent_out(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
         let passage = &self.passages.all[index];
         let Tuple { source: inside, destination: remote } = passage.input.head.tuple;
         let Some(tracked) = Tracked::begin(head, passage.input.at, &self.how) else {
@@ -54,7 +54,7 @@ impl Checker<'_> {
     }
 
     /// From inside to an address of the NAT's own: turned round, or for its own stack.
-    fn to_own_address(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+    fn sent_to_nat(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
         let passage = &self.passages.all[index];
         let Tuple { source: inside, destination } = passage.input.head.tuple;
         let at = passage.input.at;
@@ -93,7 +93,7 @@ impl Checker<'_> {
         Ok(Judged::Must)
     }
 
-    fn from_outside(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+    fn sent_in(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
         let passage = &self.passages.all[index];
         let Tuple { source: remote, destination } = passage.input.head.tuple;
         let at = passage.input.at;
