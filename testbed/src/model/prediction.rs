@@ -82,7 +82,7 @@ fn disturbed(situation: &Situation<'_>, means: [f64; 2]) -> Expectation {
          behind NAT-a and {:.1} behind NAT-b on average",
         quiet.because, means[0], means[1]
     );
-    Expectation { probability: probability.clamp(0.0, 1.0), because }
+    Expectation::exactly(probability.clamp(0.0, 1.0), because)
 }
 
 /// The probabilities of 0, 1, 2, … events where `mean` are expected; what lies beyond [`MANY`] is left out.

@@ -7,7 +7,7 @@ use anstyle::Style;
 use serde::Serialize;
 
 use crate::model::outcome::Expectation;
-use crate::model::statistics::percent;
+use crate::model::statistics::Rates;
 use crate::model::suite::{Cell, Suite};
 use crate::report::convert::axes;
 use crate::report::escape::harmless;
@@ -56,7 +56,12 @@ impl Plan<'_> {
         for (cell, expected) in &self.cells {
             let id = harmless(&cell.id);
             match expected {
-                Some(e) => writeln!(out, "  {id:width$}  {:>8}  {}", percent(e.probability), e.because)?,
+                Some(e) => writeln!(
+                    out,
+                    "  {id:width$}  {:>8}  {}",
+                    Rates { low: e.low, high: e.high }.to_string(),
+                    e.because
+                )?,
                 None => writeln!(out, "  {id:width$}  {:>8}  theory does not know this method", "?")?,
             }
         }

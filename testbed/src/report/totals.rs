@@ -16,6 +16,8 @@ pub struct Totals {
     pub differs: usize,
     /// Those with too few trials to tell.
     pub undecided: usize,
+    /// Those whose method theory does not know.
+    pub no_expectation: usize,
     /// Those where the lab or a program broke.
     pub error: usize,
     /// Those that this machine cannot run.
@@ -33,6 +35,7 @@ impl Totals {
             (VerdictDoc::AsExpected, self.as_expected),
             (VerdictDoc::Differs, self.differs),
             (VerdictDoc::Undecided, self.undecided),
+            (VerdictDoc::NoExpectation, self.no_expectation),
             (VerdictDoc::Error, self.error),
             (VerdictDoc::Skipped, self.skipped),
         ];
@@ -62,6 +65,7 @@ impl Totals {
             VerdictDoc::AsExpected => &mut self.as_expected,
             VerdictDoc::Differs => &mut self.differs,
             VerdictDoc::Undecided => &mut self.undecided,
+            VerdictDoc::NoExpectation => &mut self.no_expectation,
             VerdictDoc::Error => &mut self.error,
             VerdictDoc::Skipped => &mut self.skipped,
         } += 1;

@@ -13,6 +13,7 @@ use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
 use crate::model::cause::CauseKind;
 use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
+use crate::model::nat_class;
 use crate::model::outcome::{Outcome, Trial};
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::attempt::attempt;
@@ -316,7 +317,9 @@ impl<'a> Collector<'a> {
         trials.sort_by_key(|t| t.number);
         let refused = self.refused.remove(&at);
         let (cell, expected) = (ready.cell.clone(), ready.expected.clone());
-        let finished = Finished { cell, trials, expected, trip: ready.trip, refused };
+        let group = nat_class::group(&ready.a, &ready.b, cell.method());
+        let asked = self.wanted[at];
+        let finished = Finished { cell, trials, asked, group, expected, trip: ready.trip, refused };
         let result = conclude(finished, self.shared.request.standard());
         let limit = self.shared.request.until_sure.unwrap_or(0);
         if finality == Finality::MayGoOn && result.is_unsure() && self.wanted[at] < limit {

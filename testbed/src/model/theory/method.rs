@@ -242,7 +242,7 @@ impl Pair<'_> {
             return always("both external ports can be predicted, so each SYN opens the way for the other");
         }
         let because = format!("{}, and one guess is all there is", pools.join(" and "));
-        Expectation { probability, because }
+        Expectation::exactly(probability, because)
     }
 
     fn meet_at_the_internal_ports(&self) -> Expectation {
@@ -250,13 +250,10 @@ impl Pair<'_> {
         let Some((side, name)) = changing.first() else {
             return always("both NATs keep the internal port, so each SYN opens the way for the other");
         };
-        Expectation {
-            probability: changing.iter().map(|(side, _)| 1.0 / f64::from(side.kept_among())).product(),
-            because: format!(
-                "NAT-{name} does not keep the internal port: it takes one of {}",
-                side.kept_among()
-            ),
-        }
+        let probability = changing.iter().map(|(side, _)| 1.0 / f64::from(side.kept_among())).product();
+        let ports = side.kept_among();
+        let because = format!("NAT-{name} does not keep the internal port: it takes one of {ports}");
+        Expectation::exactly(probability, because)
     }
 
     fn spray(&self, syns: u32) -> Expectation {
@@ -311,7 +308,7 @@ impl Pair<'_> {
                 }
             }
         };
-        Expectation { probability, because }
+        Expectation::exactly(probability, because)
     }
 
     /// Whatever of the others works.
@@ -340,9 +337,9 @@ fn drawn(side: &Side<'_>, name: char) -> Option<String> {
 }
 
 fn always(because: &str) -> Expectation {
-    Expectation { probability: 1.0, because: because.to_owned() }
+    Expectation::exactly(1.0, because)
 }
 
 fn never(because: &str) -> Expectation {
-    Expectation { probability: 0.0, because: because.to_owned() }
+    Expectation::exactly(0.0, because)
 }
