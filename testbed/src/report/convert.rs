@@ -84,8 +84,17 @@ impl From<&ProofResult> for ProofCell {
         Self {
             id: format!("proof/{}", proof.nat),
             nat: proof.nat.clone(),
-            verdict: if proof.holds() { VerdictDoc::AsExpected } else { VerdictDoc::Error },
-            note: proof.error.clone().or_else(|| disagreement(proof)).unwrap_or_default(),
+            verdict: match (&proof.unsupported, proof.holds()) {
+                (Some(_), _) => VerdictDoc::Skipped,
+                (None, true) => VerdictDoc::AsExpected,
+                (None, false) => VerdictDoc::Error,
+            },
+            note: proof
+                .unsupported
+                .clone()
+                .or_else(|| proof.error.clone())
+                .or_else(|| disagreement(proof))
+                .unwrap_or_default(),
             rows: proof.rows.iter().map(row).collect(),
             took_ms: millis(proof.took),
         }

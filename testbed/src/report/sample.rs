@@ -78,7 +78,12 @@ fn proof(nat: &str, agrees: bool) -> ProofResult {
         observed: observed.to_owned(),
         agrees,
     };
-    ProofResult { nat: nat.to_owned(), rows: vec![row], error: None, took: Duration::from_millis(40) }
+    ProofResult {
+        nat: nat.to_owned(),
+        rows: vec![row],
+        took: Duration::from_millis(40),
+        ..ProofResult::default()
+    }
 }
 
 fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &str) -> CellResult {

@@ -218,9 +218,12 @@ fn unexpected(results: &Results, out: &mut impl Write) -> io::Result<()> {
 fn unproved(proof: &ProofCell, out: &mut impl Write) -> io::Result<()> {
     let style = verdict_style(proof.verdict);
     write!(out, "{style}{}{style:#} NAT \"{}\"", proof.verdict.words(), harmless(&proof.nat))?;
-    match proof.rows.iter().all(|row| row.agrees) {
-        true => writeln!(out, " could not be proved: {}", harmless(&proof.note))?,
-        false => writeln!(out, " does not behave as declared, so its cells were not run")?,
+    match (proof.verdict, proof.rows.iter().all(|row| row.agrees)) {
+        (VerdictDoc::Skipped, _) => {
+            writeln!(out, " cannot be made on this machine: {}", harmless(&proof.note))?
+        }
+        (_, true) => writeln!(out, " could not be proved: {}", harmless(&proof.note))?,
+        (_, false) => writeln!(out, " does not behave as declared, so its cells were not run")?,
     }
     for row in proof.rows.iter().filter(|row| !row.agrees) {
         writeln!(out, "  expected {}: {}", harmless(&row.axis), harmless(&row.expected))?;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use crate::model::event::Event;
+use crate::model::event::{Event, ProofResult};
 use crate::report::escape::HOSTILE;
 use crate::report::results::{CellDoc, EndingDoc, Results, Totals, VerdictDoc};
 use crate::report::sample::{events, kernel_check, results};
@@ -335,6 +335,24 @@ fn a_cell_without_expectation_has_a_word_of_its_own_in_every_format() {
     {
         assert!(advice.contains(said), "{said}: {advice}");
     }
+}
+
+#[test]
+fn a_nat_that_this_machine_cannot_have_is_skipped_and_not_an_error() {
+    let mut collector = collect::ResultsBuilder::default();
+    for event in events().iter().take(2) {
+        collector.event(event);
+    }
+    let unsupported = Some("nft refused its ruleset".to_owned());
+    let proof = ProofResult { nat: "new".to_owned(), unsupported, ..ProofResult::default() };
+    assert!(!proof.holds());
+    collector.event(&Event::NatProved(proof));
+    let results = collector.results();
+    assert_eq!((results.totals.proofs, results.totals.proofs_failed), (2, 0));
+    let said = "skipped NAT \"new\" cannot be made on this machine: nft refused its ruleset";
+    assert!(on_terminal(&results, None).contains(said), "{}", on_terminal(&results, None));
+    let value = serde_json::to_value(&results).expect("JSON");
+    assert_eq!(schema::faults(schema::RESULTS, &value), [""; 0]);
 }
 
 #[test]

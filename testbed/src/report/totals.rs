@@ -50,7 +50,7 @@ impl Totals {
             match cell {
                 CellDoc::Proof(proof) => {
                     totals.proofs += 1;
-                    totals.proofs_failed += usize::from(proof.verdict != VerdictDoc::AsExpected);
+                    totals.proofs_failed += usize::from(proof.verdict == VerdictDoc::Error);
                 }
                 CellDoc::Punch(cell) => totals.count(cell.verdict),
                 CellDoc::Kernel(cell) => totals.count(cell.verdict),
