@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use statrs::distribution::{Beta, ContinuousCDF};
 
-use crate::model::outcome::{CellResult, Difference, Expectation, Outcome, Rate, Trial, Verdict};
+use crate::model::outcome::{
+    CellResult, Difference, Expectation, NoExpectation, Outcome, Rate, Trial, Verdict,
+};
 use crate::model::statistics::{Count, FALSE_ALARMS_PER_RUN, percent};
 use crate::model::suite::Cell;
 
@@ -21,8 +23,8 @@ pub struct Finished {
     pub cell: Cell,
     /// Its trials, in the order of their numbers.
     pub trials: Vec<Trial>,
-    /// What theory says.
-    pub expected: Option<Expectation>,
+    /// What theory says, or why it says nothing.
+    pub expected: Result<Expectation, NoExpectation>,
     /// One way from peer to peer.
     pub trip: Duration,
     /// Why the cell could not be run at all: a NAT that does not behave as declared, a control that went wrong.
@@ -57,10 +59,11 @@ impl Standard {
 #[must_use]
 pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
     let Finished { cell, trials, expected, trip, refused } = finished;
+    let silence = expected.as_ref().err().cloned();
     let mut result = CellResult {
         cell,
         trials,
-        expected,
+        expected: expected.ok(),
         trip,
         observed: None,
         verdict: Verdict::AsExpected,
@@ -69,16 +72,21 @@ pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
     };
     let count = result.count();
     result.observed = rate(count.passed, count.tried);
-    (result.verdict, result.note) = judge(&result, refused, standard);
+    (result.verdict, result.note) = judge(&result, refused, silence, standard);
     if let (Verdict::Differs, Some(expected)) = (result.verdict, &result.expected) {
-        let difference = difference(count, expected.probability);
+        let difference = difference(count, expected.nearest(count));
         result.note = format!("{}: {}", difference.name(), result.note);
         result.difference = Some(difference);
     }
     result
 }
 
-fn judge(result: &CellResult, refused: Option<String>, standard: Standard) -> (Verdict, String) {
+fn judge(
+    result: &CellResult,
+    refused: Option<String>,
+    silence: Option<NoExpectation>,
+    standard: Standard,
+) -> (Verdict, String) {
     if let Some(why) = refused {
         return (Verdict::Error, why);
     }
@@ -95,11 +103,12 @@ fn judge(result: &CellResult, refused: Option<String>, standard: Standard) -> (V
         return (Verdict::Skipped, why.unwrap_or_else(|| "no trial was run".to_owned()));
     }
     let Some(expected) = &result.expected else {
-        return (Verdict::Undecided, "theory does not know this method: compare with a baseline".to_owned());
+        let because = silence.map_or_else(String::new, |none| none.because);
+        return (Verdict::Undecided, format!("{because}: compare with a baseline"));
     };
     match standard.testing {
-        Testing::Fixed => fixed::compare(count, expected.probability, standard.alpha()),
-        Testing::Sequential => sequential::compare(count, expected.probability, standard.alpha()),
+        Testing::Fixed => fixed::compare(count, expected.nearest(count), standard.alpha()),
+        Testing::Sequential => sequential::compare(count, expected.nearest(count), standard.alpha()),
     }
 }
 

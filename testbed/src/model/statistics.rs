@@ -26,6 +26,15 @@ impl Count {
     }
 }
 
+/// The rate between `low` and `high` under which the trials are likeliest: the observed one, or the end next to it.
+///
+/// Both the exact test's smaller tail and [`wager`] speak the less against a rate, the nearer it is to the observed one. So
+/// if they reject this rate they reject every rate of the interval.
+#[must_use]
+pub fn nearest_rate(count: Count, (low, high): (f64, f64)) -> f64 {
+    if count.tried == 0 { low } else { count.rate().clamp(low, high) }
+}
+
 /// How likely it is that two sets of trials with one and the same rate differ at least as much as these (Fisher's exact
 /// test; twice the smaller tail).
 #[must_use]
@@ -112,6 +121,12 @@ impl Draw {
         let Ok(law) = Hypergeometric::new(self.population, self.marked, self.drawn) else { return 1.0 };
         (low..=high.min(self.drawn)).map(|count| law.ln_pmf(count).exp()).sum::<f64>().min(1.0)
     }
+}
+
+/// Two ends of an interval as percentages, or one where they are the same.
+#[must_use]
+pub fn percent_between((low, high): (f64, f64)) -> String {
+    if low >= high { percent(low) } else { format!("{} to {}", percent(low), percent(high)) }
 }
 
 /// A probability as a percentage that never rounds to a lie: `100 %` and `0 %` are exact.

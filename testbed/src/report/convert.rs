@@ -48,8 +48,10 @@ impl From<Difference> for DifferenceDoc {
 }
 
 impl From<&Expectation> for ExpectedDoc {
-    fn from(Expectation { probability, because }: &Expectation) -> Self {
-        Self { probability: *probability, because: because.clone() }
+    fn from(expected: &Expectation) -> Self {
+        let Expectation { probability, low, high, because } = expected.clone();
+        let end = |end: f64| (!expected.is_exact()).then_some(end);
+        Self { probability, low: end(low), high: end(high), because }
     }
 }
 

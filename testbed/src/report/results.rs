@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::statistics::percent_between;
+
 pub use crate::report::totals::Totals;
 
 /// Version of the schema.
@@ -198,8 +200,23 @@ pub struct ProofRowDoc {
 pub struct ExpectedDoc {
     /// Probability that a trial passes.
     pub probability: f64,
+    /// The least probability that theory holds possible, if it knows no single one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low: Option<f64>,
+    /// The largest, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high: Option<f64>,
     /// The reason.
     pub because: String,
+}
+
+impl ExpectedDoc {
+    /// In figures: `100 %`, or `14.6 % to 28.2 %`.
+    #[must_use]
+    pub fn figures(&self) -> String {
+        let ends = (self.low.unwrap_or(self.probability), self.high.unwrap_or(self.probability));
+        percent_between(ends)
+    }
 }
 
 /// What was seen.

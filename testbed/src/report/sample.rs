@@ -113,7 +113,7 @@ fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &st
     CellResult {
         cell,
         trials: (1..=3).map(trial).collect(),
-        expected: Some(Expectation { probability: 1.0, because: "both can be predicted".to_owned() }),
+        expected: Some(Expectation::exactly(1.0, "both can be predicted")),
         trip: Duration::from_millis(10),
         observed: Some(Rate { probability, low: 0.0, high: 1.0 }),
         verdict,

@@ -51,5 +51,5 @@ fn one(checker: &mut Checker<'_>, doc: &ExpectDoc, topology: &Topology) -> Optio
         Some((checker.keep(key.span(), found)?, values))
     });
     let cells: Vec<(AxisKey, Vec<String>)> = cells.collect::<Option<_>>()?;
-    Some(RecordedExpectation { cells, expected: Expectation { probability, because: doc.because.clone() } })
+    Some(RecordedExpectation { cells, expected: Expectation::exactly(probability, doc.because.clone()) })
 }
