@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use statrs::distribution::{Beta, ContinuousCDF};
 
-use crate::model::outcome::{CellResult, Difference, Expectation, Outcome, Rate, Trial, Verdict};
+use crate::model::outcome::{
+    CellResult, Difference, Expectation, NoExpectation, Outcome, Rate, Trial, Verdict,
+};
 use crate::model::statistics::{Count, FALSE_ALARMS_PER_RUN, Rates, Sensitivity, percent};
 use crate::model::suite::Cell;
 
@@ -25,8 +27,8 @@ pub struct Finished {
     pub asked: u32,
     /// The cells that it is like: those with the same class of NATs and the same method.
     pub group: String,
-    /// What theory says.
-    pub expected: Option<Expectation>,
+    /// What theory says, or why it says nothing.
+    pub expected: Result<Expectation, NoExpectation>,
     /// One way from peer to peer.
     pub trip: Duration,
     /// Why the cell could not be run at all: a NAT that does not behave as declared, a control that went wrong.
@@ -85,12 +87,13 @@ struct Compared {
 #[must_use]
 pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
     let Finished { cell, trials, asked, group, expected, trip, refused } = finished;
+    let silence = expected.as_ref().err().cloned();
     let mut result = CellResult {
         cell,
         trials,
         asked,
         group,
-        expected,
+        expected: expected.ok(),
         trip,
         observed: None,
         sensitivity: None,
@@ -100,7 +103,7 @@ pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
     };
     let count = result.count();
     result.observed = rate(count.passed, count.tried);
-    match judge(&result, refused, standard) {
+    match judge(&result, refused, silence, standard) {
         Err((verdict, note)) => (result.verdict, result.note) = (verdict, note),
         Ok(Compared { verdict, note, sensitivity }) => {
             (result.verdict, result.note, result.sensitivity) = (verdict, note, Some(sensitivity));
@@ -118,6 +121,7 @@ pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
 fn judge(
     result: &CellResult,
     refused: Option<String>,
+    silence: Option<NoExpectation>,
     standard: Standard,
 ) -> Result<Compared, (Verdict, String)> {
     if let Some(why) = refused {
@@ -141,7 +145,8 @@ fn judge(
         return Err((Verdict::Skipped, why));
     }
     let Some(expected) = &result.expected else {
-        return Err((Verdict::NoExpectation, format!("{}: theory does not know this method", seen(count))));
+        let because = silence.map_or_else(String::new, |none| none.because);
+        return Err((Verdict::NoExpectation, format!("{}: {because}", seen(count))));
     };
     if count.tried == 0 {
         return Err((Verdict::Undecided, "no trial was run".to_owned()));
@@ -207,11 +212,11 @@ mod simulated;
 
 #[cfg(test)]
 mod tests {
-    use super::simulated::{cell, trials};
+    use super::simulated::{cell, trials, unknown};
     use super::*;
 
     fn concluded(passed: u32, failed: u32, asked: u32, expected: Option<f64>) -> CellResult {
-        let expected = expected.map(|probability| Expectation::exactly(probability, ""));
+        let expected = expected.map(|p| Expectation::exactly(p, "")).ok_or_else(unknown);
         let finished = Finished { asked, expected, ..cell(trials(passed, failed)) };
         conclude(finished, Standard::of_run(9, Testing::Fixed))
     }

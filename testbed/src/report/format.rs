@@ -66,7 +66,7 @@ impl Format {
             Self::Html => "One page that needs nothing else",
             Self::Csv => "A line for each cell",
             Self::Expect => {
-                "The [[expect]] entries that the run supports, for cells that theory does not know"
+                "The [[expect]] entries that the run supports, for cells of which theory says nothing"
             }
         }
     }

@@ -205,12 +205,22 @@ pub struct ProofRowDoc {
 pub struct ExpectedDoc {
     /// Probability that a trial passes.
     pub probability: f64,
-    /// The lowest that is possible.
-    pub low: f64,
-    /// The highest.
-    pub high: f64,
+    /// The least probability that theory holds possible, if it knows no single one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low: Option<f64>,
+    /// The largest, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high: Option<f64>,
     /// The reason.
     pub because: String,
+}
+
+impl ExpectedDoc {
+    /// In figures: `100 %`, or `14.6 % to 28.2 %`.
+    #[must_use]
+    pub fn figures(&self) -> String {
+        self.rates().to_string()
+    }
 }
 
 /// What was seen.
@@ -261,7 +271,7 @@ pub enum VerdictDoc {
     Differs,
     /// Too few to tell.
     Undecided,
-    /// Theory does not know the method.
+    /// Theory says nothing of it.
     NoExpectation,
     /// The lab or a program broke.
     Error,
@@ -444,7 +454,7 @@ impl ExpectedDoc {
     /// The rates that theory leaves possible.
     #[must_use]
     pub fn rates(&self) -> Rates {
-        Rates { low: self.low, high: self.high }
+        Rates { low: self.low.unwrap_or(self.probability), high: self.high.unwrap_or(self.probability) }
     }
 }
 

@@ -293,8 +293,7 @@ pub fn advice(results: &Results, run: &Path, out: &mut impl Write) -> io::Result
     };
     writeln!(
         out,
-        "{cells} no expectation, because theory does not know the method. Compare with an earlier run (--baseline FILE), \
-         or let the suite say what to expect ([[expect]]); the entries that this run supports:\n  \
+        "{cells} no expectation, because theory says nothing of it. Compare with an earlier run (--baseline FILE), or let the suite say what to expect ([[expect]]); the entries that this run supports:\n  \
          testbed report {} --format expect",
         run.display()
     )

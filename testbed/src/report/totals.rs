@@ -16,7 +16,7 @@ pub struct Totals {
     pub differs: usize,
     /// Those with too few trials to tell.
     pub undecided: usize,
-    /// Those whose method theory does not know.
+    /// Those of which theory says nothing.
     pub no_expectation: usize,
     /// Those where the lab or a program broke.
     pub error: usize,

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Finished, Standard, Testing, conclude};
-use crate::model::outcome::{Cause, Expectation, How, Outcome, Success, Trial, Verdict};
+use crate::model::outcome::{Cause, Expectation, How, NoExpectation, Outcome, Success, Trial, Verdict};
 use crate::model::statistics::{at_least, at_most};
 use crate::model::suite::{Cell, SectionRef};
 
@@ -32,6 +32,11 @@ pub(super) fn trials(passed: u32, failed: u32) -> Vec<Trial> {
     (1..=passed + failed).map(trial).collect()
 }
 
+/// Why theory says nothing.
+pub(super) fn unknown() -> NoExpectation {
+    NoExpectation { because: "theory does not know this method".to_owned() }
+}
+
 /// A cell with these trials, of which theory says nothing.
 pub(super) fn cell(trials: Vec<Trial>) -> Finished {
     let part = SectionRef { number: 0, name: String::new(), topology: "pair".to_owned() };
@@ -40,7 +45,7 @@ pub(super) fn cell(trials: Vec<Trial>) -> Finished {
         asked: u32::try_from(trials.len()).expect("few"),
         trials,
         group: String::new(),
-        expected: None,
+        expected: Err(unknown()),
         trip: Duration::from_millis(10),
         refused: None,
     }
@@ -65,7 +70,7 @@ fn false_alarms_are_as_rare_as_computed() {
         sizes = 0.0;
         for (rate, tried) in CELLS {
             let passed = (0..tried).filter(|_| random.random::<f64>() < rate).count() as u32;
-            let expected = Some(Expectation::exactly(rate, ""));
+            let expected = Ok(Expectation::exactly(rate, ""));
             let result = conclude(Finished { expected, ..cell(trials(passed, tried - passed)) }, standard);
             sizes += result.sensitivity.expect("theory knows it").false_alarm;
             alarm |= result.verdict == Verdict::Differs;
@@ -83,7 +88,7 @@ fn false_alarms_are_as_rare_as_computed() {
 fn the_smallest_change_is_seen_nine_times_in_ten() {
     let mut random = ChaCha8Rng::seed_from_u64(2);
     let standard = Standard::of_run(8, Testing::Fixed);
-    let (expected, tried) = (Some(Expectation::exactly(0.5, "")), 60);
+    let (expected, tried) = (Ok(Expectation::exactly(0.5, "")), 60);
     let judged = |passed: u32| {
         let finished = Finished { expected: expected.clone(), ..cell(trials(passed, tried - passed)) };
         conclude(finished, standard)
