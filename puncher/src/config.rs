@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use crate::driver::LowPorts;
 use crate::method::MethodName;
+use crate::secret::Secret;
 
 /// How to punch.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Endpoints of one rendezvous server, two at least for the mapping to be learnt.
     pub rendezvous: Vec<SocketAddrV4>,
+    /// Shown to a rendezvous server that asks who may meet there.
+    pub token: Option<Secret>,
     /// The local endpoint to punch from; address and port may be unspecified.
     pub bind: SocketAddrV4,
     /// The way to punch; both peers need the same.
@@ -67,6 +70,7 @@ impl Config {
     pub fn new(rendezvous: Vec<SocketAddrV4>) -> Self {
         Self {
             rendezvous,
+            token: None,
             bind: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
             method: MethodName::default(),
             budget_syns: 1280,

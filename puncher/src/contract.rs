@@ -74,14 +74,22 @@ pub struct Metrics {
     pub connections: usize,
     /// Meetings at present.
     pub meetings: usize,
+    /// Bytes of messages that wait for their readers at present.
+    pub waiting_bytes: usize,
+    /// Unsolicited probes at present.
+    pub probes: usize,
     /// Connections accepted.
     pub accepted: u64,
     /// Connections closed at once, because a limit was reached.
     pub turned_away: u64,
-    /// Connections ended because they had not joined and others wanted in.
+    /// Connections ended because others had a better right to their place.
     pub evicted: u64,
     /// Connections ended for what they sent.
     pub refused: u64,
+    /// Connections ended because what they were sent was not read.
+    pub unread: u64,
+    /// Sides of meetings that were taken over from a connection that had been lost.
+    pub taken_over: u64,
     /// Messages handed from peer to peer.
     pub relayed: u64,
     /// Starts agreed.

@@ -249,6 +249,7 @@ impl Attempt<'_> {
 
     async fn at_rendezvous(&mut self, meeting: &Meeting) -> Result<Option<Connection>, ConnectError> {
         let mut client = Client::connect(self.config.bind, &self.config.rendezvous).await?;
+        client = client.with_token(self.config.token.clone());
         if client.observations().len() < 2 {
             // One mapping says nothing of how the next is chosen.
             client.connect_to_the_rest().await.into_iter().for_each(|link| client.keep(link));
@@ -283,8 +284,9 @@ impl Attempt<'_> {
             method: self.config.method.to_string(),
             one_way_us: micros(client.one_way()),
         };
-        client.join_with(meeting.label(), meeting.role, seals.seal(&own)).await?;
-        let peer: Card = seals.open(&next_sealed(client).await?)?;
+        let card = seals.seal(&own);
+        client.join_with(meeting, card.clone()).await?;
+        let peer: Card = seals.open(&first_sealed(client, meeting, card).await?)?;
         seals.start_session(own.nonce, peer.nonce);
         if peer.method != own.method {
             return Err(ConnectError::MethodsDiffer { own: self.config.method, peer: peer.method });
@@ -364,8 +366,18 @@ impl Attempt<'_> {
     }
 }
 
-async fn next_sealed(client: &mut Client) -> Result<Sealed, ConnectError> {
-    match client.next().await? {
+/// The peer's card. If the server holds this side for a connection that was lost, it is taken over, once.
+async fn first_sealed(
+    client: &mut Client,
+    meeting: &Meeting,
+    card: Sealed,
+) -> Result<Sealed, ConnectError> {
+    let mut first = client.next().await?;
+    if let Reply::Taken { times } = first {
+        client.take_over(meeting, times, card).await?;
+        first = client.next().await?;
+    }
+    match first {
         Reply::Relay { body } => Ok(body),
         Reply::Gone => Err(ConnectError::PeerLeft),
         other => Err(ClientError::Unexpected(format!("{other:?}")).into()),

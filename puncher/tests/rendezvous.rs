@@ -132,7 +132,7 @@ async fn what_is_not_allowed_is_answered_with_a_reason_and_an_end() {
 }
 
 fn join(label: &str, role: Role) -> Request {
-    Request::Join { version: VERSION, meeting: label.into(), role }
+    Request::Join { version: VERSION, meeting: label.into(), role, lock: None, token: None }
 }
 
 /// Runs a server of the library with these limits.

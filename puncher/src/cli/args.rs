@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::rendezvous::server::Limits;
+use super::rendezvous::RendezvousArgs;
 use crate::{LowPorts, MethodName, Role};
 
 /// Gets a direct TCP connection through NATs.
@@ -23,7 +23,7 @@ pub(super) enum Command {
     ///
     /// It prints a JSON line when it listens, one with its figures for each SIGUSR1, one when it was asked to stop and takes
     /// nobody new, and its figures again when it ends.
-    Rendezvous(RendezvousArgs),
+    Rendezvous(Box<RendezvousArgs>),
     /// Connect to a peer
     ///
     /// Once connected, standard input goes to the peer and what it sends to standard output, until both have ended;
@@ -35,37 +35,6 @@ pub(super) enum Command {
     Ticket(TicketArgs),
     /// Write a new key file
     Key(KeyArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RendezvousArgs {
-    /// Where to listen; two endpoints that differ in address and port let peers learn their mapping
-    #[arg(long = "listen", required = true, value_name = "IP:PORT")]
-    pub(super) listen: Vec<SocketAddrV4>,
-    /// Connections at once, in all
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
-    max_connections: usize,
-    /// Connections at once from one address
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections_per_address)]
-    max_per_address: usize,
-    /// Meetings at once
-    #[arg(long, value_name = "N", default_value_t = Limits::default().meetings)]
-    max_meetings: usize,
-    /// How long one connection may last
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
-    lifetime: Duration,
-}
-
-impl RendezvousArgs {
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
-            connections: self.max_connections,
-            connections_per_address: self.max_per_address,
-            meetings: self.max_meetings,
-            lifetime: self.lifetime,
-            ..Limits::default()
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +51,9 @@ pub(super) struct ConnectArgs {
     /// A file with the secret both peers share: 64 hexadecimal digits
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: PathBuf,
+    /// A file with a token of the rendezvous server's, where not everybody may meet
+    #[arg(long, value_name = "FILE", requires = "rendezvous")]
+    pub(super) token_file: Option<PathBuf>,
     /// The local endpoint to punch from
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:0")]
     pub(super) bind: SocketAddrV4,

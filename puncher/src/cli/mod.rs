@@ -2,22 +2,21 @@
 
 mod args;
 mod carry;
+mod rendezvous;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
 
 pub use args::Cli;
-use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, RendezvousArgs, TicketArgs};
+use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, TicketArgs};
 
 use crate::classify::class::classify;
 use crate::contract::{Event, Outcome};
 use crate::limits;
 use crate::probe::ProbeConfig;
-use crate::rendezvous::server::Server;
 use crate::{Config, ConnectError, Connection, Meeting, Puncher, SealedTicket, Secret, ServerWord, Ticket};
 
 /// Exit code when there is no path.
@@ -33,7 +32,7 @@ const CANNOT_RUN: u8 = 2;
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = match cli.command {
-        Command::Rendezvous(args) => runtime.block_on(rendezvous(args)),
+        Command::Rendezvous(args) => runtime.block_on(rendezvous::rendezvous(*args)),
         Command::Connect(args) => runtime.block_on(connect(*args)),
         Command::Probe(args) => runtime.block_on(probe(args)),
         Command::Ticket(args) => ticket(&args),
@@ -50,46 +49,10 @@ pub fn cannot_run() -> ExitCode {
     ExitCode::from(CANNOT_RUN)
 }
 
-async fn rendezvous(args: RendezvousArgs) -> anyhow::Result<ExitCode> {
-    let server = Server::bind(&args.listen, args.limits())?;
-    tell(&Event::Listening { endpoints: server.endpoints().to_vec() });
-    let mut report = signal(SignalKind::user_defined1())?;
-    let metrics = server.metrics();
-    let (stop, killed) = (stopped(1)?, stopped(2)?);
-    let serving = async {
-        let rest = server.serve_until(stop).await;
-        tell(&Event::Stopping);
-        rest.finish().await;
-    };
-    tokio::pin!(serving, killed);
-    loop {
-        tokio::select! {
-            () = &mut serving => break,
-            () = &mut killed => break,
-            _ = report.recv() => tell(&Event::Metrics(metrics.read())),
-        }
-    }
-    tell(&Event::Metrics(metrics.read()));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Ready at the so-manieth signal to end: the first is a request, the second an order.
-fn stopped(times: u32) -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        for _ in 0..times {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-    })
-}
-
 async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
     let secret = Secret::from_file(&args.key_file)?;
-    let mut puncher = Puncher::new(config(&args))?;
+    let token = args.token_file.as_deref().map(Secret::from_file).transpose()?;
+    let mut puncher = Puncher::new(Config { token, ..config(&args) })?;
     let json = args.json;
     puncher = puncher.on_event(move |event| match event {
         _ if json => tell(event),

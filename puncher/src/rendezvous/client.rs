@@ -15,9 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::classify::Observation;
-use crate::meeting::Role;
+use crate::meeting::{Meeting, Role};
 use crate::rendezvous::message::{Answer, FrameReader, Reply, Request, VERSION, frame, write_frame};
-use crate::secret::Sealed;
+use crate::rendezvous::proof::{self, Digest};
+use crate::secret::{Sealed, Secret};
 use crate::socket::{self, Reach, Refusal};
 
 /// How long the other connections may take once the first has succeeded.
@@ -68,6 +69,7 @@ pub struct Link {
     writer: OwnedWriteHalf,
     observation: Observation,
     endpoints: Vec<SocketAddrV4>,
+    challenge: Option<Digest>,
     round_trip: Duration,
     dialled: Instant,
 }
@@ -110,6 +112,7 @@ pub struct Client {
     primary: Link,
     others: Vec<Link>,
     local: SocketAddrV4,
+    token: Option<Secret>,
 }
 
 impl Client {
@@ -127,7 +130,7 @@ impl Client {
         let primary =
             links.next().ok_or_else(|| unreachable_server(servers, "no endpoint was given".into()))?;
         let local = primary.observation.local;
-        Ok(Self { primary, others: links.collect(), local })
+        Ok(Self { primary, others: links.collect(), local, token: None })
     }
 
     /// The port and address that all connections come from.
@@ -208,20 +211,49 @@ impl Client {
         self.primary.round_trip / 2
     }
 
+    /// Shows this token to a server that asks for one.
+    #[must_use]
+    pub fn with_token(self, token: Option<Secret>) -> Self {
+        Self { token, ..self }
+    }
+
     /// Takes a side of a meeting.
     ///
     /// # Errors
     /// When the connection is lost.
     pub async fn join(&mut self, label: String, role: Role) -> Result<(), ClientError> {
-        self.say(&[Request::Join { version: VERSION, meeting: label, role }]).await
+        self.say(&[self.wish(label, role, None)]).await
     }
 
-    /// Takes a side of a meeting and has a first sealed message handed to the peer.
+    /// Takes a side of a meeting and has a first sealed message handed to the peer. If another connection has the side the
+    /// server answers [`Reply::Taken`], for [`Client::take_over`].
     ///
     /// # Errors
     /// When the connection is lost.
-    pub async fn join_with(&mut self, label: String, role: Role, body: Sealed) -> Result<(), ClientError> {
-        self.say(&[Request::Join { version: VERSION, meeting: label, role }, Request::Relay { body }]).await
+    pub async fn join_with(&mut self, meeting: &Meeting, body: Sealed) -> Result<(), ClientError> {
+        let lock = proof::side_key(meeting, 0).lock();
+        self.say(&[self.wish(meeting.label(), meeting.role, Some(lock)), Request::Relay { body }]).await
+    }
+
+    /// Takes a side over from a connection that had the same secret, and has a first sealed message handed to the peer.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn take_over(
+        &mut self,
+        meeting: &Meeting,
+        times: u32,
+        body: Sealed,
+    ) -> Result<(), ClientError> {
+        let key = proof::side_key(meeting, times);
+        let lock = proof::side_key(meeting, times.saturating_add(1)).lock();
+        self.say(&[Request::TakeOver { key, lock }, Request::Relay { body }]).await
+    }
+
+    fn wish(&self, label: String, role: Role, lock: Option<Digest>) -> Request {
+        let proof = |(token, challenge)| proof::prove_token(token, challenge, &label, role);
+        let token = self.token.as_ref().zip(self.primary.challenge).map(proof);
+        Request::Join { version: VERSION, meeting: label, role, lock, token }
     }
 
     /// Has a sealed message handed to the peer.
@@ -362,9 +394,9 @@ impl Dialled {
         write_frame(&mut writer, &Request::Hello).await.map_err(|error| error.to_string())?;
         let mut reader = FrameReader::new(read);
         match reader.next().await.map_err(|error| error.to_string())? {
-            Some(Reply::Welcome { version: VERSION, external, endpoints }) => {
+            Some(Reply::Welcome { version: VERSION, external, endpoints, challenge }) => {
                 let observation = Observation { local, server, external };
-                Ok(Link { reader, writer, observation, endpoints, round_trip, dialled })
+                Ok(Link { reader, writer, observation, endpoints, challenge, round_trip, dialled })
             }
             Some(Reply::Welcome { version, .. }) => {
                 Err(format!("it speaks version {version}, this is version {VERSION}"))
