@@ -142,11 +142,25 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(options: &[&str]) -> Self {
-        let mut running = Running::start(
-            puncher()
-                .args(["rendezvous", "--listen", "127.0.0.1:0", "--listen", "127.0.0.9:0"])
-                .args(options),
-        );
+        Self::start_on(&["127.0.0.1:0", "127.0.0.9:0"], options)
+    }
+
+    pub(crate) fn start_on(listen: &[&str], options: &[&str]) -> Self {
+        let mut command = puncher();
+        command.arg("rendezvous").args(listen.iter().flat_map(|endpoint| ["--listen", endpoint])).args(options);
+        Self::started(Running::start(&mut command))
+    }
+
+    /// With a hard limit of so many open files.
+    pub(crate) fn start_within(files: u32, options: &[&str]) -> Self {
+        let mut command = Command::new("prlimit");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg(format!("--nofile={files}:{files}")).arg(env!("CARGO_BIN_EXE_puncher"));
+        command.args(["rendezvous", "--listen", "127.0.0.1:0", "--listen", "127.0.0.9:0"]).args(options);
+        Self::started(Running::start(&mut command))
+    }
+
+    fn started(mut running: Running) -> Self {
         let mut lines = BufReader::new(running.stdout());
         let listening = next_event(&mut lines);
         assert_eq!(listening["event"], "listening");

@@ -88,7 +88,7 @@ fn serve(mut stream: TcpStream, welcome: &Reply, meeting: &Mutex<Meeting>) {
                         meeting.joined.iter().for_each(|peer| say(peer, &Reply::Go { round }));
                     }
                 }
-                Request::Hello | Request::Knock { .. } => {}
+                Request::Hello | Request::Knock { .. } | Request::TakeOver { .. } => {}
             }
         }
     }
