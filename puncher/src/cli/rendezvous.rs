@@ -99,14 +99,15 @@ pub(super) async fn rendezvous(args: RendezvousArgs) -> anyhow::Result<ExitCode>
         Setup { listen: args.listen, advertise: args.advertise, limits: args.limits.into(), tokens };
     let wanted = setup.limits.connections;
     let server = Server::new(setup)?;
+    let metrics = server.metrics();
+    // Whoever reads that it listens may send signals.
+    let mut report = signal(SignalKind::user_defined1())?;
+    let (stop, killed) = (stopped(1)?, stopped(2)?);
     tell(&Event::Listening { endpoints: server.endpoints().to_vec() });
     let connections = server.limits().connections;
     if connections < wanted {
         tracing::warn!(connections, wanted, "the limit of open files leaves fewer connections: raise it with ulimit -n");
     }
-    let mut report = signal(SignalKind::user_defined1())?;
-    let metrics = server.metrics();
-    let (stop, killed) = (stopped(1)?, stopped(2)?);
     let serving = async {
         let rest = server.serve_until(stop).await;
         tell(&Event::Stopping);
