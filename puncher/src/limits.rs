@@ -45,9 +45,9 @@ impl Descriptors {
     /// # Errors
     /// When the limit cannot be read.
     pub fn make_room(self) -> io::Result<Self> {
-        let wanted = [self.connections, self.turnover, self.probes].iter().fold(OTHERS, |sum, part| {
-            sum.saturating_add(u64::try_from(*part).unwrap_or(u64::MAX))
-        });
+        let wanted = [self.connections, self.turnover, self.probes]
+            .iter()
+            .fold(OTHERS, |sum, part| sum.saturating_add(u64::try_from(*part).unwrap_or(u64::MAX)));
         let available = raise(wanted)?.saturating_sub(OTHERS);
         Ok(self.within(usize::try_from(available).unwrap_or(usize::MAX)))
     }

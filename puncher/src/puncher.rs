@@ -367,11 +367,7 @@ impl Attempt<'_> {
 }
 
 /// The peer's card. If the server holds this side for a connection that was lost, it is taken over, once.
-async fn first_sealed(
-    client: &mut Client,
-    meeting: &Meeting,
-    card: Sealed,
-) -> Result<Sealed, ConnectError> {
+async fn first_sealed(client: &mut Client, meeting: &Meeting, card: Sealed) -> Result<Sealed, ConnectError> {
     let mut first = client.next().await?;
     if let Reply::Taken { times } = first {
         client.take_over(meeting, times, card).await?;

@@ -147,7 +147,10 @@ impl Server {
 
     pub(crate) fn start_on(listen: &[&str], options: &[&str]) -> Self {
         let mut command = puncher();
-        command.arg("rendezvous").args(listen.iter().flat_map(|endpoint| ["--listen", endpoint])).args(options);
+        command
+            .arg("rendezvous")
+            .args(listen.iter().flat_map(|endpoint| ["--listen", endpoint]))
+            .args(options);
         Self::started(Running::start(&mut command))
     }
 

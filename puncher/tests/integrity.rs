@@ -30,7 +30,10 @@ impl Liar {
         let (mut stream, from) = self.listener.accept().expect("a peer");
         let std::net::SocketAddr::V4(external) = from else { unreachable!("bound to IPv4") };
         stream.set_read_timeout(Some(LONG)).expect("a timeout");
-        say(&mut stream, &Reply::Welcome { version: VERSION, external, endpoints: vec![self.endpoint()], challenge: None });
+        say(
+            &mut stream,
+            &Reply::Welcome { version: VERSION, external, endpoints: vec![self.endpoint()], challenge: None },
+        );
         let mut buffer = Vec::new();
         assert_eq!(hear::<Request>(&mut stream, &mut buffer), Request::Hello);
         (stream, buffer)

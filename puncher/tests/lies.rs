@@ -35,7 +35,12 @@ impl Aiming {
                         std::net::SocketAddr::V4(from) if from.ip() != &whom => from,
                         _ => SocketAddrV4::new(stranger, draw()),
                     };
-                    let welcome = Reply::Welcome { version: VERSION, external, endpoints: endpoints.clone(), challenge: None };
+                    let welcome = Reply::Welcome {
+                        version: VERSION,
+                        external,
+                        endpoints: endpoints.clone(),
+                        challenge: None,
+                    };
                     thread::spawn(move || serve(stream, &welcome, &meeting));
                 }
             });

@@ -1,6 +1,6 @@
 //! Honest pairs meet while others misbehave, from other addresses than theirs.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,7 @@ fn misbehaving(endpoint: &str, host: u32) -> std::io::Result<TcpStream> {
     socket.connect(&endpoint.into())?;
     let stream = TcpStream::from(socket);
     stream.set_write_timeout(Some(LONG))?;
+    stream.set_read_timeout(Some(LONG))?;
     Ok(stream)
 }
 
@@ -47,6 +48,7 @@ async fn a_crowd_that_has_joined_neither_keeps_others_out_nor_evicts_who_waits()
     let mut server = Server::start(&[
         "--max-connections=400",
         "--max-per-address=400",
+        "--connections-per-second=1000",
         "--max-meetings=150",
         "--max-meetings-per-address=400",
         "--joins-per-second=1000",
@@ -65,7 +67,10 @@ async fn a_crowd_that_has_joined_neither_keeps_others_out_nor_evicts_who_waits()
     }
     let figures = metrics(&mut server);
     assert!(figures["connections"].as_u64() <= Some(400), "{figures}");
-    assert!(figures["meetings"].as_u64().is_some_and(|meetings| (100..=300).contains(&meetings)), "{figures}");
+    assert!(
+        figures["meetings"].as_u64().is_some_and(|meetings| (100..=300).contains(&meetings)),
+        "{figures}"
+    );
     assert!(figures["evicted"].as_u64() > Some(100), "the crowd evicts its own: {figures}");
     let mut late = crate::rendezvous::client(&server).await;
     late.join("patient".into(), Role::B).await.expect("joined");
@@ -104,7 +109,8 @@ async fn probes_take_no_descriptor_from_connections() {
     let figures = metrics(&mut server);
     // An eighth of the descriptors at most, two for each; and of those one network gets no more than half.
     assert!(figures["probes"].as_u64() <= Some(256 / 8 / 2 / 2), "{figures}");
-    let open = std::fs::read_dir(format!("/proc/{}/fd", server.running.id())).expect("its descriptors").count();
+    let open =
+        std::fs::read_dir(format!("/proc/{}/fd", server.running.id())).expect("its descriptors").count();
     assert!(open < 256, "{open} descriptors");
     soon(&server, "while others probe").await;
     let client = crate::rendezvous::client(&server).await;
@@ -120,9 +126,11 @@ async fn send_queues(endpoint: SocketAddrV4) -> u64 {
     let local = format!("{:08X}:{:04X}", u32::from_le_bytes(endpoint.ip().octets()), endpoint.port());
     let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let own = rows.filter(|row| row.get(1) == Some(&local.as_str()));
-    let queues = own.filter_map(|row| row.get(4).and_then(|queues| queues.split_once(':')).map(|(sent, _)| {
-        u64::from_str_radix(sent, 16).expect("a number")
-    }));
+    let queues = own.filter_map(|row| {
+        row.get(4)
+            .and_then(|queues| queues.split_once(':'))
+            .map(|(sent, _)| u64::from_str_radix(sent, 16).expect("a number"))
+    });
     queues.sum()
 }
 
@@ -137,7 +145,8 @@ async fn what_is_not_read_is_bounded_and_ended_when_nothing_is_acknowledged() {
     let mut deaf = Vec::new();
     for number in 0..PAIRS {
         let label = format!("deaf {number}");
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(2304).expect("a small buffer");
         socket.connect(&endpoint.into()).expect("the server accepts");
         let mut stream = TcpStream::from(socket);
@@ -160,9 +169,7 @@ async fn what_is_not_read_is_bounded_and_ended_when_nothing_is_acknowledged() {
         }
     };
     tokio::time::timeout(LONG, ended).await.expect("all of them are ended");
-    let empty = async {
-        while send_queues(endpoint).await > 0 || figures.read().waiting_bytes > 0 {}
-    };
+    let empty = async { while send_queues(endpoint).await > 0 || figures.read().waiting_bytes > 0 {} };
     tokio::time::timeout(LONG, empty).await.expect("and nothing of them is kept");
 }
 
@@ -176,10 +183,11 @@ fn until_told(stop: &AtomicBool, mut act: impl FnMut(u32)) -> u32 {
     times
 }
 
-/// Connects, joins and leaves.
+/// Connects, joins and leaves, as soon as the server has said something or hung up.
 fn churn(endpoint: &str, number: u32) {
     if let Ok(mut stream) = misbehaving(endpoint, number) {
         let _ = say(&mut stream, &join(&format!("churn {number}"), Role::A));
+        let _ = stream.read(&mut [0; 4096]);
     }
 }
 
@@ -188,12 +196,15 @@ fn babble(endpoint: &str, number: u32) {
     let words: [&[u8]; 4] = [b"\xff\xff", b"\x00\x05{\"ty", b"GET / HTTP/1.1\r\n\r\n", b"\x0f\xa0[[[[[["];
     if let Ok(mut stream) = misbehaving(endpoint, number) {
         let _ = stream.write_all(words[number as usize % words.len()]);
+        let _ = stream.read(&mut [0; 4096]);
     }
 }
 
 /// Two peers of which one floods the other.
 fn flood(endpoint: &str, number: u32, stop: &AtomicBool) {
-    let (Ok(mut from), Ok(mut to)) = (misbehaving(endpoint, number), misbehaving(endpoint, number)) else { return };
+    let (Ok(mut from), Ok(mut to)) = (misbehaving(endpoint, number), misbehaving(endpoint, number)) else {
+        return;
+    };
     let label = format!("flood {number}");
     let _ = say(&mut from, &join(&label, Role::A));
     let _ = say(&mut to, &join(&label, Role::B));
@@ -201,16 +212,19 @@ fn flood(endpoint: &str, number: u32, stop: &AtomicBool) {
     from.set_write_timeout(Some(Duration::from_millis(100))).expect("it can be");
     let message = Request::Relay { body: Sealed { text: "x".repeat(3900), seal: String::new() } };
     while !stop.load(Ordering::Relaxed) && say(&mut from, &message).is_ok() {
-        while matches!(std::io::Read::read(&mut to, &mut [0; 65_536]), Ok(1..)) {}
+        while matches!(to.read(&mut [0; 65_536]), Ok(1..)) {}
     }
 }
 
 #[tokio::test]
 async fn churn_babble_and_floods_harm_nobody() {
-    let mut server = Server::start(&[]);
+    let mut server = Server::start(&["--connections-per-second=32"]);
     let stop = Arc::new(AtomicBool::new(false));
-    let workers: [fn(&str, u32, &AtomicBool); 3] =
-        [|endpoint, number, _| churn(endpoint, number), |endpoint, number, _| babble(endpoint, number), flood];
+    let workers: [fn(&str, u32, &AtomicBool); 3] = [
+        |endpoint, number, _| churn(endpoint, number),
+        |endpoint, number, _| babble(endpoint, number),
+        flood,
+    ];
     let threads = workers.map(|work| {
         let (endpoint, stop) = (server.endpoints[0].clone(), Arc::clone(&stop));
         std::thread::spawn(move || until_told(&stop, |number| work(&endpoint, number, &stop)))
@@ -219,6 +233,7 @@ async fn churn_babble_and_floods_harm_nobody() {
         soon(&server, &format!("amid floods {number}")).await;
     }
     until(&mut server, "refused", |refused| refused > 100).await;
+    until(&mut server, "turned_away", |turned_away| turned_away > 100).await;
     stop.store(true, Ordering::Relaxed);
     for thread in threads {
         assert!(thread.join().expect("it ends") > 0);
@@ -265,8 +280,12 @@ async fn who_says_nothing_is_ended() {
     say(&mut spoken, &Request::Hello).expect("the server reads");
     let said = tokio::task::spawn_blocking(move || crate::fixture::read_to_end(&mut { silent }));
     assert!(String::from_utf8_lossy(&said.await.expect("it was ended")).contains("nothing was said in time"));
-    let later = Request::Join { version: VERSION, meeting: String::new(), role: Role::A, lock: None, token: None };
+    let later =
+        Request::Join { version: VERSION, meeting: String::new(), role: Role::A, lock: None, token: None };
     say(&mut spoken, &later).expect("the server reads");
     let said = tokio::task::spawn_blocking(move || crate::fixture::read_to_end(&mut { spoken }));
-    assert!(String::from_utf8_lossy(&said.await.expect("it was ended")).contains("1 to 64 bytes"), "it was heard");
+    assert!(
+        String::from_utf8_lossy(&said.await.expect("it was ended")).contains("1 to 64 bytes"),
+        "it was heard"
+    );
 }

@@ -46,12 +46,14 @@ fn who_shows_a_token_meets_and_who_does_not_is_told() {
 
 #[test]
 fn peers_are_told_what_is_advertised() {
-    let server = Server::start_on(&["0.0.0.0:0", "0.0.0.0:0"], &["--advertise=127.0.0.1", "--advertise=127.0.0.9"]);
+    let server =
+        Server::start_on(&["0.0.0.0:0", "0.0.0.0:0"], &["--advertise=127.0.0.1", "--advertise=127.0.0.9"]);
     assert!(server.endpoints[0].starts_with("127.0.0.1:") && server.endpoints[1].starts_with("127.0.0.9:"));
     for ended in pair(&server, &Key::new(), &[]) {
         assert_eq!(ended.code(), Some(0), "{ended:?}");
     }
-    let refused = Running::start(crate::fixture::puncher().args(["rendezvous", "--listen", "0.0.0.0:0"])).end();
+    let refused =
+        Running::start(crate::fixture::puncher().args(["rendezvous", "--listen", "0.0.0.0:0"])).end();
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     assert!(refused.stderr.contains("is no endpoint to tell clients: advertise one"), "{refused:?}");
 }
@@ -100,7 +102,10 @@ async fn without_the_secret_no_side_is_taken_over() {
     assert_eq!(restarted.next().await.expect("an answer"), Reply::Taken { times: 0 });
     restarted.take_over(&meeting(2), 0, body("forged")).await.expect("said");
     let refused = restarted.next().await;
-    assert!(matches!(&refused, Err(ClientError::Refused(why)) if why.contains("another secret")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(ClientError::Refused(why)) if why.contains("another secret")),
+        "{refused:?}"
+    );
     holder.relay(body("still here")).await.expect("relayed");
     assert_eq!(peer.next().await.expect("a message"), Reply::Relay { body: body("still here") });
 }
@@ -171,7 +176,10 @@ fn bad_arguments_are_refused_by_name() {
     let file = file.to_str().expect("a path in UTF-8");
     let cases: &[(&[&str], &str)] = &[
         (&["--advertise=nowhere"], "expected IP or IP:PORT"),
-        (&["--advertise=192.0.2.1", "--advertise=192.0.2.2"], "2 endpoints are advertised, 1 are listened on"),
+        (
+            &["--advertise=192.0.2.1", "--advertise=192.0.2.2"],
+            "2 endpoints are advertised, 1 are listened on",
+        ),
         (&["--token-file", file], "tokens:1: a token is 64 hexadecimal digits"),
         (&["--token-file", "/"], "cannot read token file /"),
         (&["--log=loud"], "--log"),

@@ -26,7 +26,10 @@ pub(super) struct RendezvousArgs {
     /// Who may meet here: one token a line, 64 hexadecimal digits as written by "puncher key"; everybody may without it
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    #[command(flatten, next_help_heading = "Limits; a network (/24) may have four times what one address may")]
+    #[command(
+        flatten,
+        next_help_heading = "Limits; a network (/24) may have four times what one address may"
+    )]
     limits: LimitArgs,
     /// What to log on standard error: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "warn", env = "PUNCHER_LOG")]
@@ -41,6 +44,9 @@ struct LimitArgs {
     /// Connections at once from one address
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections_per_address)]
     max_per_address: usize,
+    /// New connections a second from one address
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections_per_second)]
+    connections_per_second: u32,
     /// Meetings at once
     #[arg(long, value_name = "N", default_value_t = Limits::default().meetings)]
     max_meetings: usize,
@@ -72,6 +78,7 @@ impl From<LimitArgs> for Limits {
         Self {
             connections: args.max_connections,
             connections_per_address: args.max_per_address,
+            connections_per_second: args.connections_per_second,
             meetings: args.max_meetings,
             meetings_per_address: args.max_meetings_per_address,
             joins_per_second: args.joins_per_second,
@@ -95,8 +102,7 @@ fn advertised(text: &str) -> Result<SocketAddrV4, String> {
 pub(super) async fn rendezvous(args: RendezvousArgs) -> anyhow::Result<ExitCode> {
     log_to_stderr(args.log);
     let tokens = args.token_file.as_deref().map(Tokens::from_file).transpose()?;
-    let setup =
-        Setup { listen: args.listen, advertise: args.advertise, limits: args.limits.into(), tokens };
+    let setup = Setup { listen: args.listen, advertise: args.advertise, limits: args.limits.into(), tokens };
     let wanted = setup.limits.connections;
     let server = Server::new(setup)?;
     let metrics = server.metrics();
@@ -106,7 +112,11 @@ pub(super) async fn rendezvous(args: RendezvousArgs) -> anyhow::Result<ExitCode>
     tell(&Event::Listening { endpoints: server.endpoints().to_vec() });
     let connections = server.limits().connections;
     if connections < wanted {
-        tracing::warn!(connections, wanted, "the limit of open files leaves fewer connections: raise it with ulimit -n");
+        tracing::warn!(
+            connections,
+            wanted,
+            "the limit of open files leaves fewer connections: raise it with ulimit -n"
+        );
     }
     let serving = async {
         let rest = server.serve_until(stop).await;

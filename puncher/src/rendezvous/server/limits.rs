@@ -26,6 +26,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections from one address; a carrier's NAT may stand for many peers.
     pub connections_per_address: usize,
+    /// New connections a second from one address; after a pause eight seconds' worth at once.
+    pub connections_per_second: u32,
     /// Meetings at once.
     pub meetings: usize,
     /// Sides of meetings that one address may hold.
@@ -60,6 +62,7 @@ impl Default for Limits {
         Self {
             connections: 16_384,
             connections_per_address: 1024,
+            connections_per_second: 128,
             meetings: 8192,
             meetings_per_address: 512,
             joins_per_second: 64,

@@ -190,7 +190,9 @@ fn advertised(bound: &[SocketAddrV4], advertise: &[SocketAddrV4]) -> io::Result<
     if advertise.is_empty() {
         return match bound.iter().find(|endpoint| endpoint.ip().is_unspecified()) {
             None => Ok(bound.to_vec()),
-            Some(endpoint) => Err(invalid(format!("{endpoint} is no endpoint to tell clients: advertise one"))),
+            Some(endpoint) => {
+                Err(invalid(format!("{endpoint} is no endpoint to tell clients: advertise one")))
+            }
         };
     }
     if advertise.len() != bound.len() {
@@ -204,7 +206,11 @@ fn advertised(bound: &[SocketAddrV4], advertise: &[SocketAddrV4]) -> io::Result<
         0 => bound.port(),
         port => port,
     };
-    Ok(advertise.iter().zip(bound).map(|(told, bound)| SocketAddrV4::new(*told.ip(), port(told, bound))).collect())
+    Ok(advertise
+        .iter()
+        .zip(bound)
+        .map(|(told, bound)| SocketAddrV4::new(*told.ip(), port(told, bound)))
+        .collect())
 }
 
 /// Accepted connections inherit what is set here.
@@ -270,7 +276,8 @@ mod tests {
     #[test]
     fn clients_are_told_what_is_advertised_for_each_listener() {
         let bound = endpoints(&["0.0.0.0:7000", "10.0.0.2:7001"]);
-        let told = |advertise: &[&str]| advertised(&bound, &endpoints(advertise)).map_err(|error| error.to_string());
+        let told =
+            |advertise: &[&str]| advertised(&bound, &endpoints(advertise)).map_err(|error| error.to_string());
         assert_eq!(
             told(&["203.0.113.1:0", "203.0.113.2:9001"]),
             Ok(endpoints(&["203.0.113.1:7000", "203.0.113.2:9001"]))

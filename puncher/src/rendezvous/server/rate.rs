@@ -120,8 +120,7 @@ mod tests {
         let (start, one) = (Instant::now(), address(1, 1));
         let mut rates = Rates::new(PACE, PACE.times(4));
         let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
-        let passed =
-            |rates: &mut Rates, now| (0..100).filter(|_| rates.allows(one, 1, now)).count();
+        let passed = |rates: &mut Rates, now| (0..100).filter(|_| rates.allows(one, 1, now)).count();
         assert_eq!(passed(&mut rates, at(0.0)), 20);
         assert_eq!(passed(&mut rates, at(0.1)), 1);
         assert_eq!(passed(&mut rates, at(1.1)), 10);

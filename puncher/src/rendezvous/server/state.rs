@@ -52,6 +52,7 @@ struct State {
     connections: HashMap<ConnectionId, Entry>,
     places: Shares,
     sides: Shares,
+    arrivals: Rates,
     joins: Rates,
     reads: Rates,
     probes: Rates,
@@ -104,6 +105,7 @@ impl Shared {
             connections: HashMap::new(),
             places: Shares::new(limits.connection_places()),
             sides: Shares::new(limits.side_places()),
+            arrivals: rates(limits.connections_per_second),
             joins: rates(limits.joins_per_second),
             reads: rates(limits.bytes_per_second),
             probes: rates(limits.probes_per_second),
@@ -128,6 +130,10 @@ impl Shared {
     pub(super) fn admit(self: &Arc<Self>, client: SocketAddrV4) -> Option<Place> {
         let address = *client.ip();
         let mut state = self.lock();
+        if !state.arrivals.allows(address, 1, Instant::now()) {
+            state.turn_away(address);
+            return None;
+        }
         match state.places.admit(address) {
             Verdict::Room => {}
             Verdict::Instead(victim) => state.end(victim, End::Evicted),
@@ -334,7 +340,7 @@ impl State {
 
     fn turn_away(&mut self, address: Ipv4Addr) {
         self.metrics.turned_away += 1;
-        self.warn(address, Instant::now(), "has too many connections");
+        self.warn(address, Instant::now(), "makes too many connections");
     }
 
     /// Tells of a limit that was reached, not each time.

@@ -51,7 +51,8 @@ impl Tokens {
     /// When the file cannot be read, or holds anything else, or none.
     pub fn from_file(path: &Path) -> Result<Self, TokenError> {
         let name = || path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| TokenError::Read { path: name(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| TokenError::Read { path: name(), source })?;
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or("").trim());
         let tokens = (1..).zip(lines).filter(|(_, line)| !line.is_empty()).map(|(line, token)| {
             Secret::from_hex(token).map_err(|_| TokenError::Malformed { path: name(), line })

@@ -22,7 +22,8 @@ pub(super) const UNTRIED: Reply =
 pub(super) async fn run(from_addresses: Sources, target: SocketAddrV4, wait_ms: u32) -> Reply {
     let wait = Duration::from_millis(wait_ms.into()).min(LONGEST_WAIT);
     let Sources { same, other } = from_addresses;
-    let (same_address, other_address) = tokio::join!(from(Some(same), target, wait), from(other, target, wait));
+    let (same_address, other_address) =
+        tokio::join!(from(Some(same), target, wait), from(other, target, wait));
     Reply::Knocked { same_address, other_address }
 }
 
