@@ -12,7 +12,7 @@ use puncher::rendezvous::message::{Answer, Reply, Request, VERSION, frame};
 use puncher::rendezvous::server::Limits;
 use puncher::secret::Sealed;
 
-use crate::fixture::{LONG, Server, address};
+use crate::fixture::{Key, LONG, Running, Server, address, connect};
 use crate::rendezvous::{body, honest_meeting, join, library, metrics, until};
 
 /// The time within which an honest pair meets.
@@ -288,4 +288,64 @@ async fn who_says_nothing_is_ended() {
         String::from_utf8_lossy(&said.await.expect("it was ended")).contains("1 to 64 bytes"),
         "it was heard"
     );
+}
+
+/// Clients of so many networks, one each, that they could hold every place of a small server; each says this.
+fn from_everywhere(server: &Server, say_it: impl Fn(u32) -> Request) -> Vec<TcpStream> {
+    let endpoint: SocketAddrV4 = server.endpoints[0].parse().expect("an endpoint");
+    let connect = |number: u32| {
+        let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 200, 0, 1)) + (number << 8));
+        let socket = puncher::socket::bind_shared(SocketAddrV4::new(from, 0)).expect("an address");
+        socket.set_nonblocking(false).expect("it blocks");
+        socket.connect(&endpoint.into()).expect("the server accepts");
+        let mut stream = TcpStream::from(socket);
+        say(&mut stream, &say_it(number)).expect("the server reads");
+        stream
+    };
+    (0..400).map(connect).collect()
+}
+
+/// The control of the next test: places for all are the limit of what shares can do.
+#[tokio::test]
+async fn very_many_networks_can_shut_a_server_where_everybody_may_meet() {
+    let mut server = Server::start(&["--max-connections=100"]);
+    let crowd = from_everywhere(&server, |number| join(&format!("crowd {number}"), Role::A));
+    until(&mut server, "meetings", |meetings| meetings == 100).await;
+    let local = SocketAddrV4::new(address().parse().expect("an address"), 0);
+    let endpoint = server.endpoints[0].parse().expect("an endpoint");
+    assert!(
+        Client::connect(local, &[endpoint]).await.is_err(),
+        "everybody holds one place: there is none left"
+    );
+    drop(crowd);
+}
+
+#[tokio::test]
+async fn very_many_networks_shut_nobody_out_who_has_a_token() {
+    let (key, token) = (Key::new(), Key::new());
+    let token = token.path();
+    let token = token.to_str().expect("a path in UTF-8");
+    let mut server = Server::start(&["--max-connections=100", "--token-file", token]);
+    let crowd = from_everywhere(&server, |_| Request::Hello);
+    until(&mut server, "evicted", |evicted| evicted >= 300).await;
+    let began = Instant::now();
+    let pair = ["a", "b"].map(|role| {
+        let mut command = connect(role, &key, "5s");
+        command.args([
+            "--json",
+            "--meeting",
+            "m",
+            "--token-file",
+            token,
+            "--bind",
+            &format!("{}:0", address()),
+        ]);
+        Running::start(command.args(server.arguments()))
+    });
+    for ended in pair.map(Running::end) {
+        assert_eq!(ended.code(), Some(0), "{ended:?}");
+    }
+    let took = began.elapsed();
+    assert!(took < SOON, "it took {took:?}");
+    drop(crowd);
 }
