@@ -173,6 +173,33 @@ async fn what_is_not_read_is_bounded_and_ended_when_nothing_is_acknowledged() {
     tokio::time::timeout(LONG, empty).await.expect("and nothing of them is kept");
 }
 
+/// Peers of one network that leave messages for others who never come.
+#[tokio::test]
+async fn messages_that_nobody_fetches_are_bounded() {
+    const WAITING: u64 = 100_000;
+    let mut server = Server::start(&[&format!("--max-waiting-bytes={WAITING}")]);
+    let filler = Request::Relay { body: Sealed { text: "x".repeat(3900), seal: "0".repeat(64) } };
+    let leave = |number: u32| {
+        let mut stream = misbehaving(&server.endpoints[0], number).expect("the server accepts");
+        say(&mut stream, &join(&format!("nobody {number}"), Role::A)).expect("the server reads");
+        for _ in 0..7 {
+            // Whoever has left too much is ended, perhaps before it has said all.
+            let _ = say(&mut stream, &filler);
+        }
+        stream
+    };
+    let crowd: Vec<_> = (0..20).map(leave).collect();
+    until(&mut server, "refused", |refused| refused > 10).await;
+    let figures = metrics(&mut server);
+    assert!(
+        figures["waiting_bytes"].as_u64().is_some_and(|bytes| bytes > 0 && bytes <= WAITING / 2),
+        "{figures}"
+    );
+    soon(&server, "while others hoard").await;
+    drop(crowd);
+    until(&mut server, "waiting_bytes", |bytes| bytes == 0).await;
+}
+
 /// What one stranger does until it is told to stop; how often it was done.
 fn until_told(stop: &AtomicBool, mut act: impl FnMut(u32)) -> u32 {
     let mut times = 0;

@@ -289,4 +289,19 @@ mod tests {
         let own = endpoints(&["10.0.0.2:7001"]);
         assert_eq!(advertised(&own, &[]).unwrap(), own);
     }
+
+    #[tokio::test]
+    async fn accepted_connections_inherit_what_the_listener_has() {
+        let listener = bind(endpoints(&["127.0.0.1:0"])[0]).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let accepted = socket2::SockRef::from(&accepted);
+        assert!(accepted.keepalive().unwrap() && accepted.tcp_nodelay().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEP_ALIVE);
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), KEEP_ALIVE_INTERVAL);
+        assert_eq!(accepted.tcp_keepalive_retries().unwrap(), KEEP_ALIVE_QUESTIONS);
+        // Linux doubles what it was asked for.
+        assert_eq!(accepted.send_buffer_size().unwrap(), 2 * KERNEL_BUFFER);
+        assert_eq!(accepted.recv_buffer_size().unwrap(), 2 * KERNEL_BUFFER);
+    }
 }
