@@ -14,9 +14,10 @@ use std::net::Ipv4Addr;
 use crate::rendezvous::lobby::ConnectionId;
 use crate::rendezvous::server::network::Network;
 
-/// Places that a network gets at the expense of the oldest stranger, even if everybody holds as little: a peer connects to
-/// each endpoint of the server, and now and then once more to measure.
-const LEAST_SHARE: usize = 4;
+/// Places that a network gets at the expense of the oldest stranger, even if everybody holds as little: two peers behind
+/// one NAT connect to each endpoint of the server, some of them twice, and a few times more to measure. Of few places it is
+/// a quarter.
+const LEAST_SHARE: usize = 16;
 
 /// How many places there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +164,8 @@ impl Shares {
     /// Where everybody holds as little: the oldest stranger, for a network that has next to nothing; else the oldest
     /// stranger of the same address.
     fn stranger_of(&mut self, near: usize, address: Ipv4Addr) -> Option<ConnectionId> {
-        let oldest = if near < LEAST_SHARE { self.oldest_stranger() } else { None };
+        let least = LEAST_SHARE.min(self.places.total / 4).max(1);
+        let oldest = if near < least { self.oldest_stranger() } else { None };
         oldest.or_else(|| self.clients(address)?.strangers.first().copied())
     }
 
