@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use puncher::Role;
 use puncher::rendezvous::client::Client;
 use puncher::rendezvous::message::{Answer, Reply, Request, VERSION, frame};
 use puncher::rendezvous::server::Limits;
 use puncher::secret::Sealed;
+use puncher::{Role, Secret};
 
 use crate::fixture::{Key, LONG, Running, Server, address, connect};
 use crate::rendezvous::{body, honest_meeting, join, library, metrics, until};
@@ -350,9 +350,14 @@ async fn very_many_networks_can_shut_a_server_where_everybody_may_meet() {
 #[tokio::test]
 async fn very_many_networks_shut_nobody_out_who_has_a_token() {
     let (key, token) = (Key::new(), Key::new());
-    let token = token.path();
-    let token = token.to_str().expect("a path in UTF-8");
-    let mut server = Server::start(&["--max-connections=100", "--token-file", token]);
+    let path = token.path();
+    let path = path.to_str().expect("a path in UTF-8");
+    let mut server = Server::start(&["--max-connections=100", "--token-file", path]);
+    let with_token =
+        |client: Client| client.with_token(Some(Secret::from_hex(&token.text()).expect("a token")));
+    let mut waiting = with_token(crate::rendezvous::client(&server).await);
+    waiting.join("patient".into(), Role::A).await.expect("joined");
+    until(&mut server, "meetings", |meetings| meetings == 1).await;
     let crowd = from_everywhere(&server, |_| Request::Hello);
     until(&mut server, "evicted", |evicted| evicted >= 300).await;
     let began = Instant::now();
@@ -363,7 +368,7 @@ async fn very_many_networks_shut_nobody_out_who_has_a_token() {
             "--meeting",
             "m",
             "--token-file",
-            token,
+            path,
             "--bind",
             &format!("{}:0", address()),
         ]);
@@ -374,5 +379,14 @@ async fn very_many_networks_shut_nobody_out_who_has_a_token() {
     }
     let took = began.elapsed();
     assert!(took < SOON, "it took {took:?}");
+    let mut late = with_token(crate::rendezvous::client(&server).await);
+    late.join("patient".into(), Role::B).await.expect("joined");
+    late.relay(body("at last")).await.expect("relayed");
+    let heard = tokio::time::timeout(SOON, waiting.next()).await.expect("soon");
+    assert_eq!(
+        heard.expect("a message"),
+        Reply::Relay { body: body("at last") },
+        "who waited is still there"
+    );
     drop(crowd);
 }

@@ -6,7 +6,8 @@
 //! largest holder is always above the average, so nobody is evicted whose address is within its share, and the share
 //! shrinks with the number of addresses.
 //!
-//! Clients that have not joined a meeting go first.
+//! In the address that makes room, clients that have not joined a meeting go first. Where everybody holds as little, the
+//! oldest client that has not joined goes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -47,10 +48,20 @@ pub(super) enum Verdict {
     Full,
 }
 
+/// What being a member says of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Members {
+    /// Nothing: everybody may join.
+    Anybody,
+    /// That it has shown a token. No member makes room while there are strangers that can.
+    Proven,
+}
+
 /// Who holds places. Every operation takes logarithmic time, or that much on average.
 #[derive(Debug)]
 pub(super) struct Shares {
     places: Places,
+    members: Members,
     held: usize,
     networks: HashMap<Network, Neighbours>,
     by_size: BTreeSet<(usize, Network)>,
@@ -120,9 +131,10 @@ impl Neighbours {
 
 impl Shares {
     /// All places are free.
-    pub(super) fn new(places: Places) -> Self {
+    pub(super) fn new(places: Places, members: Members) -> Self {
         Self {
             places,
+            members,
             held: 0,
             networks: HashMap::new(),
             by_size: BTreeSet::new(),
@@ -147,8 +159,13 @@ impl Shares {
         if self.held < self.places.total {
             return Verdict::Room;
         }
-        let largest = self.largest_above(near).or(beside);
-        let victim = largest.or_else(|| self.stranger_of(near, address));
+        let least = LEAST_SHARE.min(self.places.total / 4).max(1);
+        let large = self.largest_above(near.max(least - 1));
+        let stranger = |id: &ConnectionId| self.strangers.contains_key(id);
+        let first = large.filter(|id| self.members == Members::Anybody || stranger(id));
+        let oldest = if first.is_none() && near < least { self.oldest_stranger() } else { None };
+        let largest = first.or(oldest).or(large).or_else(|| self.largest_above(near));
+        let victim = largest.or(beside).or_else(|| self.clients(address)?.strangers.first().copied());
         victim.map_or(Verdict::Full, Verdict::Instead)
     }
 
@@ -161,14 +178,7 @@ impl Shares {
         self.networks.get(network)?.first_to_leave()
     }
 
-    /// Where everybody holds as little: the oldest stranger, for a network that has next to nothing; else the oldest
-    /// stranger of the same address.
-    fn stranger_of(&mut self, near: usize, address: Ipv4Addr) -> Option<ConnectionId> {
-        let least = LEAST_SHARE.min(self.places.total / 4).max(1);
-        let oldest = if near < least { self.oldest_stranger() } else { None };
-        oldest.or_else(|| self.clients(address)?.strangers.first().copied())
-    }
-
+    /// The oldest stranger whose address has no member.
     fn oldest_stranger(&mut self) -> Option<ConnectionId> {
         loop {
             let (id, from) = self.strangers.first_key_value().map(|(id, from)| (*id, *from))?;

@@ -20,7 +20,7 @@ use crate::rendezvous::server::limits::{Limits, paces};
 use crate::rendezvous::server::mailbox::{Letter, Mailbox};
 use crate::rendezvous::server::quota::{Hold, Pool};
 use crate::rendezvous::server::rate::Rates;
-use crate::rendezvous::server::shares::{Shares, Standing, Verdict};
+use crate::rendezvous::server::shares::{Members, Shares, Standing, Verdict};
 use crate::rendezvous::server::tokens::Tokens;
 
 /// What a request counts beyond its bytes, and a message that waits beyond its text: the work it makes, and the memory
@@ -100,11 +100,12 @@ impl Shared {
             let (address, network) = paces(per_second);
             Rates::new(address, network)
         };
+        let members = if tokens.is_some() { Members::Proven } else { Members::Anybody };
         let state = State {
             lobby: Lobby::default(),
             connections: HashMap::new(),
-            places: Shares::new(limits.connection_places()),
-            sides: Shares::new(limits.side_places()),
+            places: Shares::new(limits.connection_places(), members),
+            sides: Shares::new(limits.side_places(), members),
             arrivals: rates(limits.connections_per_second),
             joins: rates(limits.joins_per_second),
             reads: rates(limits.bytes_per_second),

@@ -5,7 +5,7 @@ use super::*;
 const PLENTY: usize = usize::MAX;
 
 fn shares(total: usize, per_network: usize, per_address: usize) -> Shares {
-    Shares::new(Places { total, per_network, per_address })
+    Shares::new(Places { total, per_network, per_address }, Members::Anybody)
 }
 
 fn address(network: u8, host: u8) -> Ipv4Addr {
@@ -72,6 +72,26 @@ fn where_everybody_holds_one_the_oldest_stranger_without_a_member_makes_room() {
     shares.add(address(2, 1), 4, Standing::Member);
     assert_eq!(shares.admit(address(2, 1)), Verdict::Full, "there are none but members and what is theirs");
     assert_eq!(shares.admit(address(3, 1)), Verdict::Instead(1), "network 1 holds two more than network 3");
+}
+
+#[test]
+fn members_that_are_proven_stay_while_there_are_strangers() {
+    for (members, victim) in [(Members::Anybody, 0), (Members::Proven, 10)] {
+        let mut shares = Shares::new(Places { total: 20, per_network: PLENTY, per_address: PLENTY }, members);
+        fill(&mut shares, 0..10, address(1, 1), Standing::Member);
+        (10..20u8).for_each(|id| shares.add(address(id, 1), id.into(), Standing::Stranger));
+        assert_eq!(shares.admit(address(99, 1)), Verdict::Instead(victim), "{members:?}");
+        (10..20u8).for_each(|id| shares.promote(address(id, 1), id.into()));
+        assert_eq!(shares.admit(address(99, 1)), Verdict::Instead(0), "{members:?}: there are but members");
+    }
+}
+
+#[test]
+fn a_network_that_holds_little_does_not_replace_its_own_while_older_strangers_are_there() {
+    let mut shares = shares(40, PLENTY, PLENTY);
+    (0..38u8).for_each(|id| shares.add(address(id, 1), id.into(), Standing::Stranger));
+    fill(&mut shares, 38..40, address(99, 1), Standing::Stranger);
+    assert_eq!(shares.admit(address(99, 2)), Verdict::Instead(0), "not the two of its neighbour");
 }
 
 /// One step of a random history.
