@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::method::MethodName;
 
 /// How to punch.
@@ -37,6 +39,11 @@ pub struct Config {
     pub hops: Option<u8>,
     /// How far the server is believed about external addresses. Default: [`ServerTrust::Confirmed`].
     pub server_trust: ServerTrust,
+    /// Whether SYNs may go to this host and to links without a router, if the peer or the server names such addresses.
+    /// Default: [`SpecialAddresses::Refuse`].
+    pub special_addresses: SpecialAddresses,
+    /// What protects the stream once it is won; both peers need the same. Default: [`Protection::Encrypted`].
+    pub protection: Protection,
     /// How often an idle connection says something, so that no NAT forgets it. Default: `None`, never. Range: 1 s to
     /// 32,767 s.
     pub keep_alive: Option<Duration>,
@@ -56,15 +63,43 @@ pub enum LowPorts {
     Never,
 }
 
-/// How far the rendezvous server is believed when it says what a side's external address is. With a false one it could
-/// have the other side send SYNs to a stranger. See [`Config::server_trust`].
+/// How far the rendezvous server is believed when it says what the peer's external address is. With a false one it could
+/// have this side send SYNs to a stranger. The peer decides for itself, and is not told. See [`Config::server_trust`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ServerTrust {
-    /// As far as the routers on the way confirm it; else the other side sends few SYNs there.
+    /// As far as the peer has found it confirmed by the routers on its way; else at most 64 SYNs go there.
     #[default]
     Confirmed,
-    /// Wholly: the server is this side's own or the peer's.
+    /// Wholly: the server is one's own.
     Full,
+}
+
+/// Whether SYNs may go to loopback and link-local addresses and to this host's own, if the peer or the server names them:
+/// with false ones they could find out what listens there. See [`Config::special_addresses`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SpecialAddresses {
+    /// Only to a loopback or link-local address that the peer itself says it has, while this side has one of that kind, too.
+    #[default]
+    Refuse,
+    /// To all of them, for two peers on one host.
+    Allow,
+}
+
+/// What protects the stream once it is won. See [`Config::protection`]. Neither the peer nor the server can have this side
+/// use another than it was set to: where the peers differ there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// All that is written is encrypted and authenticated end to end.
+    #[default]
+    Encrypted,
+    /// Nothing, for applications that run TLS or the like of their own on the stream. Whoever sits between the peers can
+    /// then read and alter it, the rendezvous server included, **unless the application checks the channel binding**:
+    /// inside its own protected session each side proves to the other that it knows
+    /// [`PeerStream::channel_binding`](crate::PeerStream::channel_binding), for instance by using it as a pre-shared key
+    /// of TLS, or by sending a keyed hash, under the binding, of a value that TLS exports (RFC 5705). An end that cannot
+    /// is not the peer.
+    UnprotectedUntilChannelBound,
 }
 
 /// Why a configuration cannot work. Returned by [`Puncher::new`](crate::Puncher::new).
@@ -98,6 +133,8 @@ impl Config {
             low_ports: LowPorts::default(),
             hops: None,
             server_trust: ServerTrust::default(),
+            special_addresses: SpecialAddresses::default(),
+            protection: Protection::default(),
             keep_alive: None,
             start_delay: Duration::ZERO,
             seed: u64::from_le_bytes(crate::secret::random_bytes()),

@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::attempt_log::AttemptLog;
+use crate::config::Protection;
 use crate::meeting::Role;
 use crate::method::MethodName;
 use crate::rendezvous::client::ClientError;
@@ -29,9 +30,25 @@ pub enum ConnectError {
         /// The peer's.
         peer: String,
     },
+    /// The peers were set to protect the stream differently.
+    #[error("the peer protects the stream differently: {peer:?}, this side {own:?}")]
+    ProtectionsDiffer {
+        /// This side's.
+        own: Protection,
+        /// The peer's.
+        peer: Protection,
+    },
     /// Without a rendezvous server there must be a peer's endpoint.
     #[error("no rendezvous server given, and no endpoint of the peer")]
     NoIntroduction,
+    /// The peer's endpoint is one of this host or of nobody, see [`SpecialAddresses`](crate::SpecialAddresses).
+    #[error("no SYN is sent to {endpoint}, {kind}")]
+    AddressRefused {
+        /// The endpoint.
+        endpoint: SocketAddrV4,
+        /// What kind of address it has.
+        kind: String,
+    },
     /// The tickets do not make a meeting.
     #[error(transparent)]
     Ticket(#[from] TicketError),
@@ -65,7 +82,9 @@ impl ConnectError {
         matches!(
             self,
             Self::MethodsDiffer { .. }
+                | Self::ProtectionsDiffer { .. }
                 | Self::NoIntroduction
+                | Self::AddressRefused { .. }
                 | Self::Ticket(_)
                 | Self::Bind { .. }
                 | Self::Rendezvous(ClientError::Bind { .. })

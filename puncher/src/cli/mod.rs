@@ -4,11 +4,13 @@ mod args;
 mod carry;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+use zeroize::Zeroizing;
 
 pub(crate) use args::Cli;
 use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, RendezvousArgs, TicketArgs};
@@ -16,8 +18,8 @@ use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, RendezvousArgs, TicketArgs}
 use puncher::nat::{self, ProbeConfig};
 use puncher::rendezvous::Server;
 use puncher::{
-    Config, ConnectError, Connection, Event, Meeting, Outcome, Puncher, SealedTicket, Secret, ServerTrust,
-    Ticket,
+    Config, ConnectError, Connection, Event, Meeting, Outcome, OwnTicket, Puncher, Secret, ServerTrust,
+    SpecialAddresses,
 };
 
 /// Exit code when there is no path.
@@ -120,6 +122,9 @@ fn config(args: &ConnectArgs) -> Config {
     config.low_ports = args.low_ports.into();
     config.hops = args.hops;
     config.server_trust = if args.trust_server { ServerTrust::Full } else { ServerTrust::Confirmed };
+    if args.allow_special_addresses {
+        config.special_addresses = SpecialAddresses::Allow;
+    }
     config.keep_alive = args.keep_alive;
     config.start_delay = args.start_delay;
     config.seed = args.seed.unwrap_or(config.seed);
@@ -133,30 +138,23 @@ async fn meet(
     secret: Secret,
 ) -> anyhow::Result<Result<Connection, ConnectError>> {
     if let (Some(own), Some(peer)) = (&args.ticket, &args.peer_ticket) {
-        let read = |what: &str, ticket: &str| {
-            ticket.parse::<SealedTicket>().with_context(|| format!("cannot read {what} ticket"))
-        };
-        let (own, peer) = (read("the own", own)?, read("the peer's", peer)?);
+        let text = puncher::read_private(own)?;
+        let own = text.parse().with_context(|| format!("cannot read the own ticket in {}", own.display()))?;
+        let peer = peer.parse().context("cannot read the peer's ticket")?;
         return Ok(puncher.connect_by_tickets(&own, &peer, &secret).await);
     }
-    let meeting = meeting_with(args, secret)?;
+    let meeting = meeting(args, secret)?;
     Ok(match args.peer {
         Some(peer) => puncher.connect_to(&meeting, peer, args.start_in.unwrap_or(Duration::ZERO)).await,
         None => puncher.connect(&meeting).await,
     })
 }
 
-fn meeting_with(args: &ConnectArgs, secret: Secret) -> anyhow::Result<Meeting> {
+fn meeting(args: &ConnectArgs, secret: Secret) -> anyhow::Result<Meeting> {
     let (Some(name), Some(role)) = (args.meeting.clone(), args.role) else {
         anyhow::bail!("a meeting needs --meeting and --role, or two tickets");
     };
     Ok(Meeting { name, role, secret })
-}
-
-/// The meeting that the arguments name.
-#[cfg(feature = "noise")]
-fn meeting(args: &ConnectArgs) -> anyhow::Result<Meeting> {
-    meeting_with(args, Secret::from_file(&args.key_file)?)
 }
 
 async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
@@ -185,22 +183,25 @@ async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
 
 fn ticket(args: &TicketArgs) -> anyhow::Result<ExitCode> {
     let secret = Secret::from_file(&args.key_file)?;
-    let ticket = Ticket::new(args.external, args.bind, args.start_in, args.tolerance);
+    let ticket = OwnTicket::new(args.external, args.bind, args.start_in, args.tolerance);
+    write_private(&args.keep, "what is kept of the ticket", &ticket.to_text())?;
     writeln!(io::stdout(), "{}", ticket.seal(&secret)).context("cannot write the ticket")?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn key(args: &KeyArgs) -> anyhow::Result<ExitCode> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let named = || format!("cannot write key file {}", args.file.display());
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&args.file)
-        .with_context(named)?;
-    writeln!(file, "{}", Secret::random().to_hex()).with_context(named)?;
+    let secret = Zeroizing::new(format!("{}\n", *Secret::random().to_hex()));
+    write_private(&args.file, "key file", &secret)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a new file that nobody else may read.
+fn write_private(path: &Path, what: &str, text: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let named = || format!("cannot write {what} {}", path.display());
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).with_context(named)?;
+    file.write_all(text.as_bytes()).with_context(named)
 }
 
 /// Whether it is the world's fault (no path) or the caller's (could not run) decides the exit code.

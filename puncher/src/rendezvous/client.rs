@@ -14,11 +14,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::address_policy::AddressPolicy;
 use crate::classify::Observation;
+use crate::config::SpecialAddresses;
 use crate::meeting::Role;
 use crate::rendezvous::message::{Answer, FrameReader, Reply, Request, VERSION, frame, write_frame};
 use crate::sealed::Sealed;
 use crate::socket::{self, DialFailure, Reach};
+use crate::text::printable;
 
 /// How long the other connections may take once the first has succeeded.
 const STRAGGLER: Duration = Duration::from_millis(500);
@@ -62,6 +65,13 @@ pub enum ClientError {
     Unexpected(String),
 }
 
+impl ClientError {
+    /// Something came that does not belong here.
+    pub(crate) fn unexpected(what: &impl std::fmt::Debug) -> Self {
+        Self::Unexpected(printable(&format!("{what:?}")))
+    }
+}
+
 /// One connection to the server.
 #[derive(Debug)]
 pub struct ServerLink {
@@ -85,7 +95,7 @@ impl ServerLink {
             Some(Reply::UnsolicitedAnswers { same_address, other_address }) => {
                 Ok((same_address, other_address))
             }
-            other => Err(ClientError::Unexpected(format!("{other:?}"))),
+            other => Err(ClientError::unexpected(&other)),
         }
     }
 
@@ -113,6 +123,7 @@ pub struct Client {
     primary: ServerLink,
     others: Vec<ServerLink>,
     local: SocketAddrV4,
+    policy: AddressPolicy,
 }
 
 impl Client {
@@ -130,7 +141,19 @@ impl Client {
         let primary =
             links.next().ok_or_else(|| unreachable_server(servers, "no endpoint was given".into()))?;
         let local = primary.observation.local;
-        Ok(Self { primary, others: links.collect(), local })
+        let policy = AddressPolicy::new(SpecialAddresses::Refuse);
+        Ok(Self { primary, others: links.collect(), local, policy })
+    }
+
+    /// Dials of the endpoints that the server names what this policy allows, and no longer what the default does.
+    #[must_use]
+    pub(crate) fn with_policy(self, policy: AddressPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Which addresses that the server names may be dialled.
+    pub(crate) fn policy(&self) -> &AddressPolicy {
+        &self.policy
     }
 
     /// The port and address that all connections come from.
@@ -186,7 +209,9 @@ impl Client {
         local: SocketAddrV4,
         wanted: impl Fn(&SocketAddrV4) -> bool,
     ) -> impl Future<Output = Vec<ServerLink>> + Send + 'static {
-        let servers = self.primary.endpoints.iter().copied().filter(wanted);
+        let named = self.server();
+        let allowed = |endpoint: &SocketAddrV4| self.policy.refuses_server(*endpoint, named).is_none();
+        let servers = self.primary.endpoints.iter().copied().filter(allowed).filter(wanted);
         let servers: Vec<_> = servers.take(MOST_ENDPOINTS).collect();
         async move {
             let links = timeout(STRAGGLER * 2, connect_all(local, &servers)).await;
@@ -250,7 +275,7 @@ impl Client {
     /// When the connection is lost or the server refuses.
     pub async fn next(&mut self) -> Result<Reply, ClientError> {
         match self.primary.reader.next().await? {
-            Some(Reply::Error { why }) => Err(ClientError::Refused(why)),
+            Some(Reply::Error { why }) => Err(ClientError::Refused(printable(&why))),
             Some(reply) => Ok(reply),
             None => Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into())),
         }
@@ -359,7 +384,7 @@ impl Dialled {
             Some(Reply::Welcome { version, .. }) => {
                 Err(format!("it speaks version {version}, this is version {VERSION}"))
             }
-            Some(other) => Err(format!("it began with {other:?}")),
+            Some(other) => Err(printable(&format!("it began with {other:?}"))),
             None => Err("it hung up: too many connections from here?".into()),
         }
     }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::meeting::Role;
 use crate::sealed::Sealed;
+use crate::text::printable;
 
 /// Longest frame in bytes, without its length: enough for any message here, too little to hoard memory with.
 pub(crate) const MAX_FRAME: usize = 4096;
@@ -211,7 +212,8 @@ pub(crate) async fn write_frame<T: Serialize>(
 }
 
 fn invalid(why: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
+    // What was read may be quoted in it.
+    io::Error::new(io::ErrorKind::InvalidData, printable(&why))
 }
 
 #[cfg(test)]
