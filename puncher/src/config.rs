@@ -3,52 +3,111 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use crate::driver::LowPorts;
+use serde::{Deserialize, Serialize};
+
 use crate::method::MethodName;
 use crate::secret::Secret;
 
 /// How to punch.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), std::net::AddrParseError> {
+/// let servers = vec!["203.0.113.1:7000".parse()?, "203.0.113.2:7001".parse()?];
+/// let mut config = puncher::Config::new(servers);
+/// config.deadline = Duration::from_secs(10);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
-    /// Endpoints of one rendezvous server, two at least for the mapping to be learnt.
+    /// Endpoints of one rendezvous server, at least two for the mapping to be learnt. May be empty where no server is used.
+    /// No default.
     pub rendezvous: Vec<SocketAddrV4>,
-    /// Shown to a rendezvous server that asks who may meet there.
+    /// Shown to a rendezvous server that asks who may meet there. Default: `None`.
     pub token: Option<Secret>,
-    /// The local endpoint to punch from; address and port may be unspecified.
+    /// The local endpoint to punch from; address and port may be unspecified. Default: `0.0.0.0:0`, the system chooses.
     pub bind: SocketAddrV4,
-    /// The way to punch; both peers need the same.
+    /// The way to punch; both peers need the same. Default: [`MethodName::Auto`].
     pub method: MethodName,
-    /// SYNs this side may send, and so sockets it may open.
+    /// SYNs this side may send, and so sockets it may open; retransmissions by the kernel are not counted. Default: 1,280.
+    /// Range: from 1.
     pub budget_syns: u32,
-    /// The time `connect` may take.
+    /// The time `connect` may take. Default: 3 s. Range: more than 0.
     pub deadline: Duration,
-    /// Whether source ports below 1024 may help.
+    /// Whether source ports below 1024 may help. Default: [`LowPorts::WhenPermitted`].
     pub low_ports: LowPorts,
-    /// Hops a SYN must live to have passed this side's own NATs; found out when it matters, unless it is set.
+    /// Hops a SYN must live to have passed this side's own NATs. Default: `None`, found out when it matters. Range: from 1.
     pub hops: Option<u8>,
-    /// What the server's word on external addresses is worth.
-    pub server_word: ServerWord,
-    /// How often an idle connection says something, so that no NAT forgets it.
+    /// How far the server is believed about external addresses. Default: [`ServerTrust::Confirmed`].
+    pub server_trust: ServerTrust,
+    /// Whether SYNs may go to this host and to links without a router, if the peer or the server names such addresses.
+    /// Default: [`SpecialAddresses::Refuse`].
+    pub special_addresses: SpecialAddresses,
+    /// What protects the stream once it is won; both peers need the same. Default: [`Protection::Encrypted`].
+    pub protection: Protection,
+    /// How often an idle connection says something, so that no NAT forgets it. Default: `None`, never. Range: 1 s to
+    /// 32,767 s.
     pub keep_alive: Option<Duration>,
-    /// How much later than agreed this side starts: to see what unequal starts do.
+    /// How much later than agreed this side starts: to see what unequal starts do. Default: 0 s.
     pub start_delay: Duration,
-    /// For decisions that are random, never for secrets.
+    /// For decisions that are random, never for secrets. Default: drawn anew.
     pub seed: u64,
 }
 
-/// Whether the rendezvous server is believed when it says what this side's external address is. With a false one it could
-/// have the other side send SYNs to a stranger.
+/// Whether source ports below 1024 may be used. See [`Config::low_ports`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ServerWord {
-    /// As far as the routers on the way confirm it; else the other side sends few SYNs there.
+pub enum LowPorts {
+    /// If the process may bind them.
     #[default]
-    Confirmed,
-    /// Wholly: the server is this side's own or the peer's.
-    Enough,
+    WhenPermitted,
+    /// Never.
+    Never,
 }
 
-/// Why a configuration cannot work.
+/// How far the rendezvous server is believed when it says what the peer's external address is. With a false one it could
+/// have this side send SYNs to a stranger. The peer decides for itself, and is not told. See [`Config::server_trust`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServerTrust {
+    /// As far as the peer has found it confirmed by the routers on its way; else at most 64 SYNs go there.
+    #[default]
+    Confirmed,
+    /// Wholly: the server is one's own.
+    Full,
+}
+
+/// Whether SYNs may go to loopback and link-local addresses and to this host's own, if the peer or the server names them:
+/// with false ones they could find out what listens there. See [`Config::special_addresses`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SpecialAddresses {
+    /// Only to a loopback or link-local address that the peer itself says it has, while this side has one of that kind, too.
+    #[default]
+    Refuse,
+    /// To all of them, for two peers on one host.
+    Allow,
+}
+
+/// What protects the stream once it is won. See [`Config::protection`]. Neither the peer nor the server can have this side
+/// use another than it was set to: where the peers differ there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// All that is written is encrypted and authenticated end to end.
+    #[default]
+    Encrypted,
+    /// Nothing, for applications that run TLS or the like of their own on the stream. Whoever sits between the peers can
+    /// then read and alter it, the rendezvous server included, **unless the application checks the channel binding**:
+    /// inside its own protected session each side proves to the other that it knows
+    /// [`PeerStream::channel_binding`](crate::PeerStream::channel_binding), for instance by using it as a pre-shared key
+    /// of TLS, or by sending a keyed hash, under the binding, of a value that TLS exports (RFC 5705). An end that cannot
+    /// is not the peer.
+    UnprotectedUntilChannelBound,
+}
+
+/// Why a configuration cannot work. Returned by [`Puncher::new`](crate::Puncher::new).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// A budget of nothing.
     #[error("a budget of 0 SYNs punches nothing")]
@@ -77,7 +136,9 @@ impl Config {
             deadline: Duration::from_secs(3),
             low_ports: LowPorts::default(),
             hops: None,
-            server_word: ServerWord::default(),
+            server_trust: ServerTrust::default(),
+            special_addresses: SpecialAddresses::default(),
+            protection: Protection::default(),
             keep_alive: None,
             start_delay: Duration::ZERO,
             seed: u64::from_le_bytes(crate::secret::random_bytes()),

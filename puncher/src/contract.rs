@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::classify::class::Class;
+use crate::classify::class::NatClass;
+use crate::connection::Report;
+use crate::error::ConnectError;
+use crate::method::MethodName;
 
-/// One line.
+/// One line. [`Puncher::on_event`](crate::Puncher::on_event) has an example.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// A rendezvous server has bound its endpoints.
@@ -21,7 +25,7 @@ pub enum Event {
     /// A rendezvous server takes nobody new, and waits for those who are connected.
     Stopping,
     /// What the local NAT does.
-    Nat(Class),
+    Nat(NatClass),
     /// A rendezvous server's figures.
     Metrics(Metrics),
     /// An external endpoint was learnt.
@@ -67,7 +71,7 @@ pub enum Event {
     Result(Outcome),
 }
 
-/// What a rendezvous server has to do, and has done since it started.
+/// What a rendezvous server has to do, and has done since it started. [`rendezvous`](crate::rendezvous) has an example.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Metrics {
     /// Connections at present.
@@ -96,8 +100,9 @@ pub struct Metrics {
     pub starts: u64,
 }
 
-/// How it ended.
+/// How it ended; made by [`Outcome::won`] and [`Outcome::failed`], and told by [`Event::Result`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Outcome {
     /// Whether there is a connection.
     pub ok: bool,
@@ -118,6 +123,36 @@ pub struct Outcome {
     /// From the agreed start to the peer's proof.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "millis")]
     pub authenticated_ms: Option<Duration>,
+}
+
+impl Outcome {
+    /// There is a connection.
+    #[must_use]
+    pub fn won(report: &Report) -> Self {
+        Self {
+            ok: true,
+            error: None,
+            local: Some(report.local),
+            remote: Some(report.remote),
+            method: report.method.to_string(),
+            established_ms: Some(report.established),
+            authenticated_ms: Some(report.authenticated),
+        }
+    }
+
+    /// There is none, although this method was tried.
+    #[must_use]
+    pub fn failed(error: &ConnectError, method: MethodName) -> Self {
+        Self {
+            ok: false,
+            error: Some(error.to_string()),
+            local: None,
+            remote: None,
+            method: method.to_string(),
+            established_ms: None,
+            authenticated_ms: None,
+        }
+    }
 }
 
 /// Milliseconds to the microsecond.

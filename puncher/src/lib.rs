@@ -1,37 +1,96 @@
 //! A TCP hole puncher: gets a direct TCP connection between two hosts behind NATs, wherever that is physically possible.
 //!
-//! Bottom to top: [`socket`] (one TCP socket), [`secret`] and [`meeting`] (who may meet), [`rendezvous`] (where they
-//! meet), [`classify`] and [`predict`] (what the NATs do; pure), [`method`] (how to punch; pure), [`handshake`] (is it
-//! the peer), [`puncher`] (all of it), [`contract`] (what is told), [`cli`] (the command).
+//! [`Puncher`] gets connections, [`rendezvous::Server`] is where two peers meet, and [`nat::probe`] tells what the local NAT
+//! does.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use puncher::{Config, Meeting, Puncher, Role, Secret};
+//!
+//! let servers = vec!["203.0.113.1:7000".parse()?, "203.0.113.2:7001".parse()?];
+//! let secret = Secret::from_file("secret".as_ref())?;
+//! let meeting = Meeting { name: "some-name".into(), role: Role::A, secret };
+//! let connection = Puncher::new(Config::new(servers))?.connect(&meeting).await?;
+//! println!("won by {} in {:?}", connection.report.method, connection.report.established);
+//! # Ok(()) }
+//! ```
+//!
+//! Inside, from bottom to top: `socket` (one TCP socket), `secret`, `meeting` and `session` (who may meet, and their keys), `rendezvous` (where they
+//! meet), `classify` and `predict` (what the NATs do; pure), `method` (how to punch; pure), `handshake` (is it the peer),
+//! `driver` (rounds), `puncher` (all of it).
 
-pub mod classify;
-pub mod cli;
-pub mod config;
-pub mod contract;
+mod address_policy;
+mod attempt_log;
+mod classify;
+mod config;
+mod connection;
+mod contract;
 mod driver;
-pub mod handshake;
-pub mod limits;
-pub mod meeting;
-pub mod method;
-#[cfg(feature = "noise")]
-pub mod noise;
-pub mod predict;
-pub mod probe;
-pub mod puncher;
+mod error;
+mod fault_injection;
+mod fd_limit;
+mod handshake;
+mod meeting;
+mod method;
+mod predict;
+mod probe;
+mod puncher;
 pub mod rendezvous;
-pub mod secret;
-pub mod socket;
-mod spoil;
-mod table;
-pub mod ticket;
+mod sealed;
+mod secret;
+mod session;
+mod socket;
+mod socket_set;
+mod standing;
+mod stream;
+mod sync;
+mod text;
+mod ticket;
 mod trace;
-mod tried;
 
-pub use config::{Config, ConfigError, ServerWord};
-pub use driver::LowPorts;
+pub use attempt_log::{AttemptLog, Tally};
+pub use config::{Config, ConfigError, LowPorts, Protection, ServerTrust, SpecialAddresses};
+pub use connection::{Connection, Report};
+pub use contract::{Event, Metrics, Outcome};
+pub use error::ConnectError;
 pub use meeting::{Meeting, Role};
 pub use method::MethodName;
-pub use puncher::{ConnectError, Connection, Puncher, Report};
-pub use secret::Secret;
-pub use ticket::{SealedTicket, Ticket};
-pub use tried::{Tally, Tried};
+pub use puncher::Puncher;
+pub use rendezvous::client::ClientError;
+pub use sealed::SealError;
+pub use secret::{Secret, SecretError, read_private};
+pub use stream::PeerStream;
+pub use ticket::{OwnTicket, SealedTicket, Ticket, TicketError};
+
+/// What the local NAT does: [`probe`](nat::probe) observes it, [`classify`](nat::classify) tells what it amounts to.
+pub mod nat {
+    pub use crate::classify::Observation;
+    pub use crate::classify::class::{Evidence, Filtering, Mapping, NatClass, PortAllocation, classify};
+    pub use crate::probe::{ProbeConfig, probe};
+    pub use crate::rendezvous::message::Answer;
+}
+
+/// For the tests and fuzz targets of this crate only: what they feed with bytes of their own. Nothing here is stable.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::handshake::{Agreement, HandshakeError};
+    pub use crate::method::view::UNCONFIRMED_SYNS;
+    pub use crate::rendezvous::client::Client;
+    pub use crate::rendezvous::message::{Reply, Request, VERSION, frame, take_frame};
+    pub use crate::sealed::Sealed;
+    pub use crate::socket::bind_shared;
+
+    /// An agreement upon streams with a peer that nobody is.
+    #[must_use]
+    pub fn lonely_agreement(role: crate::Role) -> Agreement {
+        use crate::session::{EphemeralKey, Session};
+        let keys = (EphemeralKey::generate(), EphemeralKey::generate().public());
+        let session = Session::new(&crate::Secret::random(), "m", role, keys);
+        Agreement::new(session, role, crate::Protection::Encrypted)
+    }
+}
+
+/// The examples of the page about puncher, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/puncher.md")]
+mod page {}

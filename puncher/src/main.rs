@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use puncher::cli::{Cli, cannot_run, run};
+mod cli;
 
 fn main() -> ExitCode {
-    run(Cli::parse()).unwrap_or_else(|error| {
+    cli::run(cli::Cli::parse()).unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "puncher: {error:#}");
-        cannot_run()
+        cli::cannot_run()
     })
 }

@@ -1,7 +1,7 @@
 //! Who meets whom: the role of a peer, the name of a meeting and the secret both peers share.
 //!
 //! The rendezvous server sees neither the name nor the secret, only a label derived from both, so that a stranger
-//! cannot guess which meetings exist. What is derived from the secret for messages and streams is in `secret`.
+//! cannot guess which meetings exist. What is derived from the secret for messages is in `sealed`, for streams in `handshake`.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
 
-/// Which of the two peers this is. The two roles take the same steps, except where one of them has to decide.
+/// Which of the two peers this is, see [`Meeting`]. The two roles take the same steps, except where one of them has to decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -60,6 +60,13 @@ impl std::str::FromStr for Role {
 }
 
 /// What two peers agreed upon beforehand, by whatever channel they have.
+///
+/// ```
+/// use puncher::{Meeting, Role, Secret};
+///
+/// let meeting = Meeting { name: "some-name".into(), role: Role::A, secret: Secret::random() };
+/// assert_eq!(meeting.role.other(), Role::B);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Meeting {
     /// A name that is used once: a second meeting needs a new one.
@@ -75,7 +82,7 @@ impl Meeting {
     #[must_use]
     pub fn label(&self) -> String {
         let hash = self.secret.mac("puncher 1 meeting label", &[self.name.as_bytes()]);
-        crate::secret::to_hex(&hash[..16])
+        hex::encode(&hash[..16])
     }
 }
 

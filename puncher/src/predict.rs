@@ -5,16 +5,16 @@ use std::net::SocketAddrV4;
 use rand::{Rng, RngExt};
 
 use crate::classify::{Allocation, ENOUGH_FOR_A_RANGE, Observation, allocation};
-use crate::spoil::{self, Fault};
+use crate::fault_injection::{self, Fault};
 
 /// Ports a NAT of the Linux kernel draws from when it draws at random: 1024 to 65535 (`nf_nat_l4proto_unique_tuple`).
-pub const RANDOM_POOL: u32 = 64_512;
+pub(crate) const RANDOM_POOL: u32 = 64_512;
 
 /// It draws `1024 + u16 % 64512`, so the first 1,024 of them come up twice as often.
-pub const LIKELIER: std::ops::Range<u16> = 1024..2048;
+pub(crate) const LIKELIER: std::ops::Range<u16> = 1024..2048;
 
 /// The chance of each of those.
-pub const LIKELIER_CHANCE: f64 = 2.0 / 65_536.0;
+pub(crate) const LIKELIER_CHANCE: f64 = 2.0 / 65_536.0;
 
 /// Where the peer's SYN will come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,7 @@ pub struct Prediction {
 
 /// Predicts a mapping of the port the observations were made from: for a NAT that counts, the one that comes after
 /// `skipped` others. `None` when there are no observations.
-pub fn predict(observations: &[Observation], skipped: u16, rng: &mut impl Rng) -> Option<Prediction> {
+pub(crate) fn predict(observations: &[Observation], skipped: u16, rng: &mut impl Rng) -> Option<Prediction> {
     let (first, last) = (observations.first()?, observations.last()?);
     let count = observations.len();
     let kept = first.external.port();
@@ -39,7 +39,7 @@ pub fn predict(observations: &[Observation], skipped: u16, rng: &mut impl Rng) -
         Allocation::Observed => (kept, 1.0, format!("the same external port in {count} mappings")),
         Allocation::Sequential { step } => {
             let last = last.external.port();
-            let ahead = i32::from(skipped) + if spoil::is(Fault::WrongDelta) { 2 } else { 1 };
+            let ahead = i32::from(skipped) + if fault_injection::is(Fault::WrongDelta) { 2 } else { 1 };
             let port = next_port(last, step.saturating_mul(ahead));
             (port, 1.0, format!("sequential: {step:+} seen in {count} mappings, the last was {last}"))
         }
@@ -66,7 +66,7 @@ const WIDEST_RANGE: u16 = 4096;
 /// The lowest and the highest external port, if there are enough of them and they are so close together that they must
 /// come from a range.
 #[must_use]
-pub fn range(observations: &[Observation]) -> Option<(u16, u16)> {
+pub(crate) fn range(observations: &[Observation]) -> Option<(u16, u16)> {
     let ports = || observations.iter().map(|seen| seen.external.port());
     let (low, high) = (ports().min()?, ports().max()?);
     (observations.len() >= ENOUGH_FOR_A_RANGE && high - low <= WIDEST_RANGE).then_some((low, high))
@@ -74,7 +74,7 @@ pub fn range(observations: &[Observation]) -> Option<(u16, u16)> {
 
 /// The port `distance` further, within the ports a NAT hands out.
 #[must_use]
-pub fn next_port(port: u16, distance: i32) -> u16 {
+pub(crate) fn next_port(port: u16, distance: i32) -> u16 {
     let span = 65_536 - 1024;
     let offset = (i32::from(port) - 1024 + distance).rem_euclid(span);
     u16::try_from(1024 + offset).expect("below 65536")

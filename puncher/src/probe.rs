@@ -10,15 +10,28 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::address_policy::AddressKind;
 use crate::classify::class::Evidence;
 use crate::contract::Event;
+use crate::fd_limit;
 use crate::method::pool;
-use crate::rendezvous::client::{Client, ClientError, Link};
+use crate::rendezvous::client::{Client, ClientError, ServerLink};
 use crate::rendezvous::message::Answer;
-use crate::socket::{self, Reach, Refusal};
+use crate::socket::{self, DialFailure, Reach};
 use crate::trace;
 
 /// How to look.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use puncher::nat::{ProbeConfig, classify, probe};
+///
+/// let rendezvous = vec!["203.0.113.1:7000".parse()?, "203.0.113.2:7001".parse()?];
+/// let config = ProbeConfig { rendezvous, bind: "0.0.0.0:0".parse()?, samples: 24, wait: Duration::from_secs(1) };
+/// println!("{}", classify(&probe(&config, |_| ()).await?));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ProbeConfig {
     /// Endpoints of one rendezvous server. With two addresses and two ports, all of it can be told.
@@ -42,21 +55,24 @@ const MOST_HOPS: u8 = 8;
 /// # Errors
 /// When the server cannot be reached.
 pub async fn probe(config: &ProbeConfig, mut tell: impl FnMut(&Event)) -> Result<Evidence, ClientError> {
+    // Each sample holds a connection; what the system does not allow is not sampled.
+    let room = fd_limit::make_room(config.samples.into()).ok().and_then(|room| u16::try_from(room).ok());
+    let samples = room.unwrap_or(config.samples);
     let mut client = Client::connect(config.bind, &config.rendezvous).await?;
     client.connect_to_the_rest().await.into_iter().for_each(|link| client.keep(link));
     let mut evidence = Evidence { one_port: client.observations(), ..Evidence::default() };
-    let links = sample(&client, config.samples).await;
-    evidence.many_ports = links.iter().map(Link::observation).collect();
+    let links = sample(&client, samples).await;
+    evidence.many_ports = links.iter().map(ServerLink::observation).collect();
     for seen in evidence.one_port.iter().chain(&evidence.many_ports) {
         tell(&Event::Mapped { local: seen.local, external: seen.external, server: seen.server });
     }
     evidence.low = low_port(&client).await;
-    let (knocked, hairpin, routers) = tokio::join!(
-        knock(&client, config.wait),
+    let (unsolicited, hairpin, routers) = tokio::join!(
+        probe_unsolicited(&client, config.wait),
         hairpin(&client, config.wait),
         trace::routers(client.local(), client.server(), MOST_HOPS, config.wait)
     );
-    if let Some((same_address, other_address)) = knocked {
+    if let Some((same_address, other_address)) = unsolicited {
         evidence.same_address = Some(same_address);
         evidence.other_address = Some(other_address);
     }
@@ -77,20 +93,20 @@ async fn low_port(client: &Client) -> Option<u16> {
 }
 
 /// Connections from so many local ports, in the order in which their SYNs left.
-async fn sample(client: &Client, count: u16) -> Vec<Link> {
+async fn sample(client: &Client, count: u16) -> Vec<ServerLink> {
     let measuring: JoinSet<_> = (0..count).map(|_| client.measure(0)).collect();
-    let mut links: Vec<Link> = measuring.join_all().await.into_iter().flatten().collect();
-    links.sort_by_key(Link::dialled);
+    let mut links: Vec<ServerLink> = measuring.join_all().await.into_iter().flatten().collect();
+    links.sort_by_key(ServerLink::dialled);
     links
 }
 
 /// Has the server send SYNs to a fresh mapping, from where it has not been spoken to.
-async fn knock(client: &Client, wait: Duration) -> Option<(Answer, Answer)> {
+async fn probe_unsolicited(client: &Client, wait: Duration) -> Option<(Answer, Answer)> {
     let mut link = client.measure(0).await.ok()?;
     // Who is let in is accepted here.
     let _listener = listen(link.observation().local)?;
     let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
-    timeout(wait + Duration::from_secs(2), link.knock(wait_ms)).await.ok()?.ok()
+    timeout(wait + Duration::from_secs(2), link.probe_unsolicited(wait_ms)).await.ok()?.ok()
 }
 
 /// Has two own ports dial each other's external endpoints, as two peers behind this NAT would.
@@ -100,15 +116,19 @@ async fn hairpin(client: &Client, wait: Duration) -> Option<Answer> {
     if left.external.ip() == left.local.ip() {
         return Some(Answer::Untried);
     }
+    if client.policy().kind(*left.external.ip()) != AddressKind::Ordinary {
+        // The server's word: nobody has it try this host's ports.
+        return Some(Answer::Untried);
+    }
     let _listeners = (listen(left.local)?, listen(right.local)?);
     let dial = |from: SocketAddrV4, to| async move {
-        let stream = socket::dial(from, to, Reach::Peer).map_err(|error| Refusal::from(&error))?;
+        let stream = socket::dial(from, to, Reach::Peer).map_err(|error| DialFailure::from(&error))?;
         socket::settled(&stream).await.map(|()| stream)
     };
     let both = async {
         match tokio::join!(dial(left.local, right.external), dial(right.local, left.external)) {
             (Ok(_), _) | (_, Ok(_)) => Answer::Accepted,
-            (Err(Refusal::Unreachable), _) | (_, Err(Refusal::Unreachable)) => Answer::Icmp,
+            (Err(DialFailure::Unreachable), _) | (_, Err(DialFailure::Unreachable)) => Answer::Icmp,
             _ => Answer::Reset,
         }
     };

@@ -1,32 +1,36 @@
 //! One meeting from start to stream: rendezvous, exchange of cards, rounds of punching.
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddrV4;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::address_policy::AddressPolicy;
+use crate::attempt_log::{AttemptLog, WaitingFor};
 use crate::classify::Observation;
-use crate::config::{Config, ConfigError, ServerWord};
+use crate::config::{Config, ConfigError, Protection};
+use crate::connection::{Connection, Report};
 use crate::contract::Event;
-use crate::driver::{Driven, Driver, Setting, ViewBase};
+use crate::driver::{DrivenStream, Driver, DriverSetup, LAST_WORD, MeasuringRules, SendingRules, ViewBase};
+use crate::error::ConnectError;
+use crate::fd_limit;
 use crate::handshake::Agreement;
-use crate::limits;
 use crate::meeting::{Meeting, Role};
-use crate::method::meet::Meet;
-use crate::method::view::Side;
-use crate::method::{Method, MethodName};
+use crate::method::Method;
+use crate::method::simultaneous_open::SimultaneousOpen;
+use crate::method::view::SideFacts;
 use crate::rendezvous::client::{Client, ClientError};
 use crate::rendezvous::message::Reply;
-use crate::secret::{Nonce, Refused, Sealed, Seals, Secret};
+use crate::sealed::{RelayChannel, SealError, Sealed, open_first, seal_first};
+use crate::secret::Secret;
+use crate::session::{EphemeralKey, PublicKey, Session};
 use crate::socket;
-use crate::table::Table;
-use crate::ticket::{self, Introduction, SealedTicket, TicketError};
-use crate::tried::{Tried, Waiting};
+use crate::socket_set::SocketSet;
+use crate::stream::PeerStream;
+use crate::text::printable;
+use crate::ticket::{self, Introduction, OwnTicket, SealedTicket};
 
 /// Hops behind one NAT: the NAT itself, and the router that drops the SYN.
 const USUAL_HOPS: u8 = 2;
@@ -34,103 +38,46 @@ const USUAL_HOPS: u8 = 2;
 /// The time to the peer when nobody could measure it: only delays of redials follow from it.
 const UNKNOWN_TRIP: Duration = Duration::from_millis(20);
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The rendezvous failed.
-    #[error(transparent)]
-    Rendezvous(#[from] ClientError),
-    /// A message that came by way of the rendezvous server is not the peer's.
-    #[error("refused a message that claims to be the peer's: {0}")]
-    Forged(Refused),
-    /// The peers were started with different methods.
-    #[error("the peer uses method {peer}, this side {own}")]
-    MethodsDiffer {
-        /// This side's.
-        own: MethodName,
-        /// The peer's.
-        peer: String,
-    },
-    /// Without a rendezvous server there must be a peer's endpoint.
-    #[error("no rendezvous server given, and no endpoint of the peer")]
-    NoIntroduction,
-    /// The tickets do not make a meeting.
-    #[error(transparent)]
-    Ticket(#[from] TicketError),
-    /// The local endpoint cannot be bound.
-    #[error("cannot bind {local}: {source}")]
-    Bind {
-        /// The endpoint asked for.
-        local: SocketAddrV4,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The peer left before the punch.
-    #[error("the peer left the meeting")]
-    PeerLeft,
-    /// Time ran out, or the method expects nothing more.
-    #[error("no path to peer \"{peer}\" after {:.1} s{tried}", .after.as_secs_f64())]
-    NoPath {
-        /// The peer's role.
-        peer: crate::meeting::Role,
-        /// Since the call.
-        after: Duration,
-        /// What was tried.
-        tried: Box<Tried>,
-    },
+/// Whose word a peer's endpoint is, where there is no server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndpointFrom {
+    /// This side's user typed it.
+    User,
+    /// The peer's ticket says so.
+    Peer,
 }
 
-impl ConnectError {
-    /// Whether the caller asked for what cannot be; otherwise there is no path, no peer or no server at present.
-    #[must_use]
-    pub fn could_not_run(&self) -> bool {
-        matches!(
-            self,
-            Self::MethodsDiffer { .. }
-                | Self::NoIntroduction
-                | Self::Ticket(_)
-                | Self::Bind { .. }
-                | Self::Rendezvous(ClientError::Bind { .. })
-        )
-    }
-}
-
-/// How a connection was won.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Report {
-    /// This end, as the socket names it.
-    pub local: SocketAddrV4,
-    /// The other end, as the socket names it.
-    pub remote: SocketAddrV4,
-    /// The method that won.
-    pub method: &'static str,
-    /// From the agreed start to ESTABLISHED.
-    pub established: Duration,
-    /// From the agreed start to the peer's proof.
-    pub authenticated: Duration,
-    /// SYNs this side sent.
-    pub syns: u32,
-}
-
-/// A stream to the peer.
-#[derive(Debug)]
-pub struct Connection {
-    /// Authenticated; everything on it is the application's.
-    pub stream: TcpStream,
-    /// How it was won.
-    pub report: Report,
-}
+/// The version of what two peers tell each other.
+const VERSION: u32 = 2;
 
 /// What a peer tells the other first, before there is a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Card {
-    nonce: Nonce,
+struct PeerHello {
+    version: u32,
+    #[serde(with = "hex::serde")]
+    public: PublicKey,
     method: String,
+    protection: Protection,
     /// Microseconds to the rendezvous server, one way.
     one_way_us: u64,
 }
 
 /// Gets connections.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use puncher::{Config, ConnectError, Meeting, Puncher, Role, Secret};
+///
+/// let servers = vec!["203.0.113.1:7000".parse()?, "203.0.113.2:7001".parse()?];
+/// let meeting = Meeting { name: "some-name".into(), role: Role::A, secret: Secret::from_file("secret".as_ref())? };
+/// let mut puncher = Puncher::new(Config::new(servers))?;
+/// match puncher.connect(&meeting).await {
+///     Ok(connection) => println!("won by {}", connection.report.method),
+///     Err(ConnectError::NoPath { log, .. }) => println!("no path{log}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(()) }
+/// ```
 pub struct Puncher {
     config: Config,
     tell: Box<dyn FnMut(&Event) + Send>,
@@ -153,6 +100,18 @@ impl Puncher {
     }
 
     /// Tells this closure what happens.
+    ///
+    /// ```
+    /// # fn example() -> Result<(), puncher::ConfigError> {
+    /// use puncher::{Config, Event, Puncher};
+    ///
+    /// let puncher = Puncher::new(Config::new(Vec::new()))?.on_event(|event| {
+    ///     if let Event::Mapped { external, .. } = event {
+    ///         println!("seen from outside as {external}");
+    ///     }
+    /// });
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn on_event(mut self, tell: impl FnMut(&Event) + Send + 'static) -> Self {
         self.tell = Box::new(tell);
@@ -167,14 +126,13 @@ impl Puncher {
         if self.config.rendezvous.is_empty() {
             return Err(ConnectError::NoIntroduction);
         }
-        let deadline = self.config.deadline;
         let mut attempt = self.attempt(meeting.role);
-        let result = timeout(deadline, attempt.at_rendezvous(meeting)).await;
+        let result = attempt.at_rendezvous(meeting).await;
         attempt.conclude(result)
     }
 
     /// Punches towards an endpoint that is known already, starting `start_in` from now; both NATs must keep ports. The
-    /// deadline counts from the start. No nonces were exchanged, so the handshake takes a trip more.
+    /// deadline counts from the start. No keys were exchanged, so the handshake takes a trip more.
     ///
     /// # Errors
     /// When there is no path.
@@ -184,10 +142,9 @@ impl Puncher {
         peer: SocketAddrV4,
         start_in: Duration,
     ) -> Result<Connection, ConnectError> {
-        let deadline = self.config.deadline + start_in;
-        let agreement = Agreement::in_band(meeting);
+        let agreement = Agreement::in_band(meeting, self.config.protection);
         let mut attempt = self.attempt(meeting.role);
-        let result = timeout(deadline, attempt.alone(agreement, None, peer, start_in)).await;
+        let result = attempt.alone(agreement, None, (peer, EndpointFrom::User), start_in).await;
         attempt.conclude(result)
     }
 
@@ -197,30 +154,30 @@ impl Puncher {
     /// When the tickets do not make a meeting, or there is no path.
     pub async fn connect_by_tickets(
         &mut self,
-        own: &SealedTicket,
+        own: &OwnTicket,
         peer: &SealedTicket,
         secret: &Secret,
     ) -> Result<Connection, ConnectError> {
-        let Introduction { role, session_key, own, peer, wait, tolerance } =
+        let Introduction { role, session, own, peer, wait, tolerance } =
             ticket::introduce(own, peer, secret, SystemTime::now())?;
-        let deadline = self.config.deadline + wait + tolerance;
-        let agreement = Agreement::new(session_key, role);
+        let agreement = Agreement::new(session, role, self.config.protection);
         let mut attempt = self.attempt(role);
-        let (local, remote) = (Some(own.local), peer.external);
-        let result = timeout(deadline, attempt.alone(agreement, local, remote, wait)).await;
+        attempt.config.deadline += tolerance;
+        let result =
+            attempt.alone(agreement, Some(own.local), (peer.external, EndpointFrom::Peer), wait).await;
         attempt.conclude(result)
     }
 
     fn attempt(&mut self, role: Role) -> Attempt<'_> {
         let mut config = self.config.clone();
         // When the limit cannot be read, the dials that do not fit fail one by one.
-        if let Ok(fits) = limits::make_room(config.budget_syns)
+        if let Ok(fits) = fd_limit::make_room(config.budget_syns)
             && fits < config.budget_syns
         {
             (self.tell)(&Event::Limited { budget_syns: fits, wanted: config.budget_syns });
             config.budget_syns = fits;
         }
-        Attempt { start: Instant::now(), config, role, tried: Tried::default(), tell: &mut *self.tell }
+        Attempt { start: Instant::now(), config, role, log: AttemptLog::default(), tell: &mut *self.tell }
     }
 }
 
@@ -228,28 +185,47 @@ struct Attempt<'a> {
     start: Instant,
     config: Config,
     role: Role,
-    tried: Tried,
+    log: AttemptLog,
     tell: &'a mut (dyn FnMut(&Event) + Send),
 }
 
 impl Attempt<'_> {
-    fn conclude(
-        self,
-        result: Result<Result<Option<Connection>, ConnectError>, Elapsed>,
-    ) -> Result<Connection, ConnectError> {
-        match result {
-            Ok(Ok(Some(connection))) => Ok(connection),
-            Ok(Err(error)) => Err(error),
-            Ok(Ok(None)) | Err(_) => {
-                let (peer, after) = (self.role.other(), self.start.elapsed());
-                Err(ConnectError::NoPath { peer, after, tried: Box::new(self.tried) })
-            }
-        }
+    fn conclude(self, result: Result<Option<Connection>, ConnectError>) -> Result<Connection, ConnectError> {
+        result?.ok_or_else(|| {
+            let (peer, after) = (self.role.other(), self.start.elapsed());
+            ConnectError::NoPath { peer, after, log: Box::new(self.log) }
+        })
     }
 
     async fn at_rendezvous(&mut self, meeting: &Meeting) -> Result<Option<Connection>, ConnectError> {
+        let deadline = self.start + self.config.deadline;
+        let Ok(client) = timeout_at(deadline, self.reach_server()).await else { return Ok(None) };
+        let mut client = client?;
+        self.log.waiting_for = WaitingFor::Peer;
+        let key = EphemeralKey::generate();
+        let hellos = self.exchange_hellos(meeting, &mut client, key.public());
+        let Ok(hellos) = timeout_at(deadline, hellos).await else { return Ok(None) };
+        let (own, peer) = hellos?;
+        self.log.waiting_for = WaitingFor::Go;
+        let trip = Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us));
+        let session = Session::new(&meeting.secret, &meeting.label(), self.role, (key, peer.public));
+        let agreed = session.shared_bytes("puncher 2 agreed numbers", &[]);
+        let view = ViewBase { role: self.role, trip: trip.min(self.config.deadline), agreed };
+        let own = self.side(client.local(), client.observations());
+        let mut method = self.config.method.build(self.config.seed);
+        let relay = RelayChannel::new(&session);
+        let agreement = Agreement::new(session, self.role, self.config.protection);
+        let sockets = SocketSet::new(*own.local.ip(), agreement);
+        let setup = self.setup(Some((client, relay)), sockets, &mut *method, own, (view, deadline));
+        let driven = timeout_at(deadline + LAST_WORD, Driver::new(setup).run()).await;
+        self.connection(driven.unwrap_or(Ok(None))?).await
+    }
+
+    /// Connects to the server and learns the own mappings.
+    async fn reach_server(&mut self) -> Result<Client, ConnectError> {
         let mut client = Client::connect(self.config.bind, &self.config.rendezvous).await?;
         client = client.with_token(self.config.token.clone());
+        client = client.with_policy(AddressPolicy::new(self.config.special_addresses));
         if client.observations().len() < 2 {
             // One mapping says nothing of how the next is chosen.
             client.connect_to_the_rest().await.into_iter().for_each(|link| client.keep(link));
@@ -257,39 +233,36 @@ impl Attempt<'_> {
         for Observation { local, server, external } in client.observations() {
             (self.tell)(&Event::Mapped { local, external, server });
         }
-        self.tried.waiting_for = Waiting::Card;
-        let mut seals = Seals::new(meeting);
-        let (own, peer) = self.exchange_cards(meeting, &mut client, &mut seals).await?;
-        self.tried.waiting_for = Waiting::Go;
-        let trip = Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us));
-        let key = seals.session_key().expect("the session started with the exchange of cards");
-        let agreed = key.mac("puncher 1 agreed numbers", &[]);
-        let view = ViewBase { role: self.role, trip: trip.min(self.config.deadline), agreed };
-        let own = self.side(client.local(), client.observations());
-        let mut method = self.config.method.build(self.config.seed);
-        let table = Table::new(*own.local.ip(), Agreement::new(key, self.role));
-        let setting = self.setting(Some((client, seals)), table, &mut *method, own, view);
-        let driven = Driver::new(setting).run().await?;
-        self.connection(driven)
+        Ok(client)
     }
 
-    async fn exchange_cards(
+    async fn exchange_hellos(
         &mut self,
         meeting: &Meeting,
         client: &mut Client,
-        seals: &mut Seals,
-    ) -> Result<(Card, Card), ConnectError> {
-        let own = Card {
-            nonce: Nonce::random(),
+        public: PublicKey,
+    ) -> Result<(PeerHello, PeerHello), ConnectError> {
+        let own = PeerHello {
+            version: VERSION,
+            public,
             method: self.config.method.to_string(),
+            protection: self.config.protection,
             one_way_us: micros(client.one_way()),
         };
-        let card = seals.seal(&own);
-        client.join_with(meeting, card.clone()).await?;
-        let peer: Card = seals.open(&first_sealed(client, meeting, card).await?)?;
-        seals.start_session(own.nonce, peer.nonce);
+        let hello = seal_first(meeting, &own);
+        client.join_with(meeting, hello.clone()).await?;
+        let peer: PeerHello = open_first(meeting, &first_sealed(client, meeting, hello).await?)?;
+        if peer.version != own.version {
+            return Err(SealError::Text.into());
+        }
         if peer.method != own.method {
-            return Err(ConnectError::MethodsDiffer { own: self.config.method, peer: peer.method });
+            return Err(ConnectError::MethodsDiffer {
+                own: self.config.method,
+                peer: printable(&peer.method),
+            });
+        }
+        if peer.protection != own.protection {
+            return Err(ConnectError::ProtectionsDiffer { own: own.protection, peer: peer.protection });
         }
         Ok((own, peer))
     }
@@ -299,31 +272,37 @@ impl Attempt<'_> {
         &mut self,
         agreement: Agreement,
         local: Option<SocketAddrV4>,
-        remote: SocketAddrV4,
+        (remote, whose): (SocketAddrV4, EndpointFrom),
         start_in: Duration,
     ) -> Result<Option<Connection>, ConnectError> {
         let asked = local.unwrap_or(self.config.bind);
         let bind = |source| ConnectError::Bind { local: asked, source };
         let holder = socket::bind_shared(asked).map_err(bind)?;
         let local = holder.local_addr().map_err(bind)?.as_socket_ipv4().unwrap_or(asked);
-        self.tried.waiting_for = Waiting::Go;
+        let policy = AddressPolicy::new(self.config.special_addresses);
+        if let Some(kind) = policy.refuses_peer(remote, (*local.ip(), *remote.ip())) {
+            return Err(ConnectError::AddressRefused { endpoint: remote, kind: kind.to_string() });
+        }
+        self.log.waiting_for = WaitingFor::Go;
+        let deadline = self.start + start_in + self.config.deadline;
         sleep(start_in + self.config.start_delay).await;
         let known = |endpoint| vec![Observation { local: endpoint, server: endpoint, external: endpoint }];
         let own = self.side(local, known(local));
-        let peer = self.side(remote, known(remote));
-        let mut method = Meet::preserved_port(self.config.seed).with_holes();
-        let table = Table::new(*local.ip(), agreement);
+        let mut peer = self.side(remote, known(remote));
+        peer.address_confirmed = whose == EndpointFrom::User;
+        let mut method = SimultaneousOpen::preserved_port(self.config.seed).with_holes();
+        let sockets = SocketSet::new(*local.ip(), agreement);
         let view = ViewBase { role: self.role, trip: UNKNOWN_TRIP, agreed: [0; 32] };
-        let setting = self.setting(None, table, &mut method, own, view);
-        let driven = Driver::new(setting).run_alone(peer).await?;
-        self.connection(driven)
+        let setup = self.setup(None, sockets, &mut method, own, (view, deadline));
+        let driven = timeout_at(deadline + LAST_WORD, Driver::new(setup).run_alone(peer)).await;
+        self.connection(driven.unwrap_or(Ok(None))?).await
     }
 
-    fn side(&self, local: SocketAddrV4, observations: Vec<Observation>) -> Side {
+    fn side(&self, local: SocketAddrV4, observations: Vec<Observation>) -> SideFacts {
         let (syns, hops) = (self.config.budget_syns, self.config.hops.unwrap_or(USUAL_HOPS));
         let own = observations.iter().all(|seen| seen.external.ip() == local.ip());
-        let address_confirmed = own || self.config.server_word == ServerWord::Enough;
-        Side {
+        let address_confirmed = own;
+        SideFacts {
             local,
             observations,
             low: None,
@@ -335,21 +314,26 @@ impl Attempt<'_> {
         }
     }
 
-    fn setting<'s>(
+    fn setup<'s>(
         &'s mut self,
-        server: Option<(Client, Seals)>,
-        table: Table,
+        server: Option<(Client, RelayChannel)>,
+        sockets: SocketSet,
         method: &'s mut dyn Method,
-        own: Side,
-        view: ViewBase,
-    ) -> Setting<'s> {
+        own: SideFacts,
+        (view, deadline): (ViewBase, Instant),
+    ) -> DriverSetup<'s> {
         let Config { low_ports, hops, start_delay, .. } = self.config;
-        let tried = &mut self.tried;
-        Setting { server, table, method, own, view, low_ports, hops, start_delay, tried, tell: self.tell }
+        let rules = MeasuringRules { low_ports, hops };
+        let policy = AddressPolicy::new(self.config.special_addresses);
+        let sending = SendingRules { policy, trust: self.config.server_trust };
+        let (log, tell) = (&mut self.log, &mut *self.tell);
+        DriverSetup { server, sockets, method, own, rules, sending, view, start_delay, deadline, log, tell }
     }
 
-    fn connection(&self, driven: Option<Driven>) -> Result<Option<Connection>, ConnectError> {
-        let Some(Driven { won, start }) = driven else { return Ok(None) };
+    /// Time is no longer up once there is a stream: the other side has it, too.
+    async fn connection(&mut self, driven: Option<DrivenStream>) -> Result<Option<Connection>, ConnectError> {
+        let Some(DrivenStream { won, start, losers }) = driven else { return Ok(None) };
+        losers.close_losers().await;
         let (local, remote) = socket::ends(&won.stream).map_err(ClientError::Lost)?;
         if let Some(every) = self.config.keep_alive {
             socket::keep_alive(&won.stream, every).map_err(ClientError::Lost)?;
@@ -360,9 +344,10 @@ impl Attempt<'_> {
             method: won.by,
             established: won.established.saturating_duration_since(start),
             authenticated: won.authenticated.saturating_duration_since(start),
-            syns: self.tried.tally.total(),
+            syns: self.log.tally.total(),
         };
-        Ok(Some(Connection { stream: won.stream, report }))
+        let stream = PeerStream::new(won.stream, won.keys, self.config.protection);
+        Ok(Some(Connection { stream, report }))
     }
 }
 
@@ -376,7 +361,7 @@ async fn first_sealed(client: &mut Client, meeting: &Meeting, card: Sealed) -> R
     match first {
         Reply::Relay { body } => Ok(body),
         Reply::Gone => Err(ConnectError::PeerLeft),
-        other => Err(ClientError::Unexpected(format!("{other:?}")).into()),
+        other => Err(ClientError::unexpected(&other).into()),
     }
 }
 

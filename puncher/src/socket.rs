@@ -35,7 +35,7 @@ impl Reach {
 
 /// Why a dial came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Refusal {
+pub enum DialFailure {
     /// A reset, or an ICMP port unreachable: the kernel reports both alike.
     Reset,
     /// Another ICMP error: unreachable or forbidden.
@@ -50,7 +50,7 @@ pub enum Refusal {
     Other(i32),
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for DialFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Reset => f.write_str("refused"),
@@ -63,7 +63,7 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-impl From<&io::Error> for Refusal {
+impl From<&io::Error> for DialFailure {
     fn from(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::ECONNREFUSED | libc::ECONNRESET) => Self::Reset,
@@ -93,7 +93,7 @@ pub fn bind_shared(local: SocketAddrV4) -> io::Result<Socket> {
 
 /// Has the kernel acknowledge together with what is said next, for a conversation of one question and one answer at a
 /// time: fewer packets. Where no answer comes, it acknowledges a little later by itself.
-pub fn acknowledge_by_answers(stream: &TcpStream) {
+pub(crate) fn acknowledge_by_answers(stream: &TcpStream) {
     // A kernel that does not know it acknowledges at once.
     let _ = SockRef::from(stream).set_tcp_quickack(false);
 }
@@ -102,7 +102,7 @@ pub fn acknowledge_by_answers(stream: &TcpStream) {
 ///
 /// # Errors
 /// When the socket cannot be made or the kernel refuses at once.
-pub fn dial(local: SocketAddrV4, remote: SocketAddrV4, reach: Reach) -> io::Result<TcpStream> {
+pub(crate) fn dial(local: SocketAddrV4, remote: SocketAddrV4, reach: Reach) -> io::Result<TcpStream> {
     let socket = bind_shared(local)?;
     if let Reach::Hops(hops) = reach {
         limit_hops(&socket, hops)?;
@@ -119,7 +119,7 @@ pub fn dial(local: SocketAddrV4, remote: SocketAddrV4, reach: Reach) -> io::Resu
 ///
 /// # Errors
 /// When the socket cannot be made or the kernel refuses at once.
-pub fn dial_hops(local: SocketAddrV4, remote: SocketAddrV4, hops: u8) -> io::Result<TcpStream> {
+pub(crate) fn dial_hops(local: SocketAddrV4, remote: SocketAddrV4, hops: u8) -> io::Result<TcpStream> {
     let socket = bind_shared(local)?;
     socket.set_ttl_v4(hops.into())?;
     keep_icmp_errors(&socket)?;
@@ -150,7 +150,7 @@ fn set_min_ttl(fd: RawFd, ttl: u8) -> io::Result<()> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn keep_icmp_errors(socket: &impl AsRawFd) -> io::Result<()> {
+pub(crate) fn keep_icmp_errors(socket: &impl AsRawFd) -> io::Result<()> {
     set_ip_option(socket.as_raw_fd(), libc::IP_RECVERR, 1)
 }
 
@@ -163,11 +163,11 @@ fn set_ip_option(fd: RawFd, option: libc::c_int, value: libc::c_int) -> io::Resu
 }
 
 /// ICMP: time to live exceeded (RFC 792).
-pub const TIME_EXCEEDED: u8 = 11;
+pub(crate) const TIME_EXCEEDED: u8 = 11;
 
 /// An ICMP error that came for a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IcmpError {
+pub(crate) struct IcmpError {
     /// The type, see RFC 792.
     pub kind: u8,
     /// Who sent it.
@@ -180,7 +180,7 @@ struct Control([u8; 128]);
 
 /// The last ICMP error that was kept for this socket.
 #[must_use]
-pub fn icmp_error(stream: &TcpStream) -> Option<IcmpError> {
+pub(crate) fn icmp_error(stream: &TcpStream) -> Option<IcmpError> {
     let (mut data, mut control) = ([0u8; 64], Control([0; 128]));
     let mut part = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
     // SAFETY: a msghdr of zeros is a valid empty one.
@@ -220,16 +220,16 @@ pub fn icmp_error(stream: &TcpStream) -> Option<IcmpError> {
 ///
 /// # Errors
 /// What the network answered instead.
-pub async fn settled(stream: &TcpStream) -> Result<(), Refusal> {
+pub(crate) async fn settled(stream: &TcpStream) -> Result<(), DialFailure> {
     loop {
-        stream.writable().await.map_err(|error| Refusal::from(&error))?;
-        if let Some(error) = stream.take_error().map_err(|error| Refusal::from(&error))? {
-            return Err(Refusal::from(&error));
+        stream.writable().await.map_err(|error| DialFailure::from(&error))?;
+        if let Some(error) = stream.take_error().map_err(|error| DialFailure::from(&error))? {
+            return Err(DialFailure::from(&error));
         }
         match Watch::of(stream).state() {
-            Some(State::Established | State::CloseWait) => return Ok(()),
-            Some(State::SynSent | State::SynReceived) => {}
-            _ => return Err(Refusal::Reset),
+            Some(TcpState::Established | TcpState::CloseWait) => return Ok(()),
+            Some(TcpState::SynSent | TcpState::SynReceived) => {}
+            _ => return Err(DialFailure::Reset),
         }
         // Not yet: forget this readiness and wait for the next.
         let _ = stream.try_io(tokio::io::Interest::WRITABLE, || -> io::Result<()> {
@@ -242,7 +242,7 @@ pub async fn settled(stream: &TcpStream) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// When it is not connected, or not over IPv4.
-pub fn ends(stream: &TcpStream) -> io::Result<(SocketAddrV4, SocketAddrV4)> {
+pub(crate) fn ends(stream: &TcpStream) -> io::Result<(SocketAddrV4, SocketAddrV4)> {
     match (stream.local_addr()?, stream.peer_addr()?) {
         (SocketAddr::V4(local), SocketAddr::V4(remote)) => Ok((local, remote)),
         _ => Err(io::ErrorKind::Unsupported.into()),
@@ -251,7 +251,7 @@ pub fn ends(stream: &TcpStream) -> io::Result<(SocketAddrV4, SocketAddrV4)> {
 
 /// The states of a TCP socket that matter here, numbered as in `include/net/tcp_states.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum TcpState {
     /// Open both ways.
     Established,
     /// A SYN left, nothing came.
@@ -266,7 +266,7 @@ pub enum State {
 
 /// Asks the kernel about a socket that stays open at least as long as this is used.
 #[derive(Debug, Clone, Copy)]
-pub struct Watch(RawFd);
+pub(crate) struct Watch(RawFd);
 
 /// Bytes of `struct tcp_info` up to and with `tcpi_min_rtt` (Linux 4.6 and later).
 const INFO_BYTES: usize = 152;
@@ -277,26 +277,26 @@ const MIN_RTT_AT: usize = 148;
 impl Watch {
     /// Watches this socket.
     #[must_use]
-    pub fn of(socket: &impl AsFd) -> Self {
+    pub(crate) fn of(socket: &impl AsFd) -> Self {
         Self(socket.as_fd().as_raw_fd())
     }
 
     /// Its state.
     #[must_use]
-    pub fn state(self) -> Option<State> {
+    pub(crate) fn state(self) -> Option<TcpState> {
         Some(match self.info()?[0] {
-            1 => State::Established,
-            2 => State::SynSent,
-            3 => State::SynReceived,
-            8 => State::CloseWait,
-            _ => State::Closing,
+            1 => TcpState::Established,
+            2 => TcpState::SynSent,
+            3 => TcpState::SynReceived,
+            8 => TcpState::CloseWait,
+            _ => TcpState::Closing,
         })
     }
 
     /// The smallest round trip seen on it: that of the handshake, unless a later one was shorter. The smoothed one would
     /// contain delayed acknowledgements.
     #[must_use]
-    pub fn min_round_trip(self) -> Option<Duration> {
+    pub(crate) fn min_round_trip(self) -> Option<Duration> {
         let bytes = *self.info()?[MIN_RTT_AT..].first_chunk()?;
         let micros = u32::from_ne_bytes(bytes);
         // The kernel says all ones until it has measured.
@@ -325,13 +325,13 @@ impl Watch {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn keep_alive(stream: &TcpStream, every: Duration) -> io::Result<()> {
+pub(crate) fn keep_alive(stream: &TcpStream, every: Duration) -> io::Result<()> {
     let keep_alive = TcpKeepalive::new().with_time(every).with_interval(every).with_retries(4);
     SockRef::from(stream).set_tcp_keepalive(&keep_alive)
 }
 
 /// Ends a socket without a farewell, so that no orphan of it stays in the kernel.
-pub fn abort_on_close(stream: &TcpStream) {
+pub(crate) fn abort_on_close(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
@@ -362,7 +362,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = dial(ANY, v4(listener.local_addr()), Reach::Peer).unwrap();
         assert_eq!(settled(&stream).await, Ok(()));
-        assert_eq!(Watch::of(&stream).state(), Some(State::Established));
+        assert_eq!(Watch::of(&stream).state(), Some(TcpState::Established));
         assert!(Watch::of(&stream).min_round_trip().is_some());
         assert_eq!(ends(&stream).unwrap().1, v4(listener.local_addr()));
     }
@@ -373,9 +373,9 @@ mod tests {
         let remote = closed.local_addr().unwrap().as_socket_ipv4().unwrap();
         let outcome = match dial(ANY, remote, Reach::Peer) {
             Ok(stream) => settled(&stream).await,
-            Err(error) => Err(Refusal::from(&error)),
+            Err(error) => Err(DialFailure::from(&error)),
         };
-        assert_eq!(outcome, Err(Refusal::Reset));
+        assert_eq!(outcome, Err(DialFailure::Reset));
     }
 
     #[tokio::test]
@@ -385,6 +385,6 @@ mod tests {
         let first = dial(ANY, remote, Reach::Peer).unwrap();
         settled(&first).await.unwrap();
         let again = dial(v4(first.local_addr()), remote, Reach::Peer).unwrap_err();
-        assert_eq!(Refusal::from(&again), Refusal::InUse);
+        assert_eq!(DialFailure::from(&again), DialFailure::InUse);
     }
 }

@@ -9,15 +9,15 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::classify::path::{Fate, is_own_address};
-use crate::socket::{self, Refusal};
+use crate::classify::path::{ProbeFate, is_own_address};
+use crate::socket::{self, DialFailure};
 
 /// RFC 863: a port that no mapping has and nothing listens on.
 const DISCARD_PORT: u16 = 9;
 
 /// What is known of the way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Way {
+pub(crate) struct RouteTrace {
     /// Which router, if any, said that a SYN of this many hops had lived too long; in order of hops, from 1.
     pub(crate) routers: Vec<Option<Ipv4Addr>>,
     /// Whether the external address is that of a NAT on the way.
@@ -26,19 +26,19 @@ pub(crate) struct Way {
 
 /// Looks at the way to `server` and at that to the address that the server says is this side's. The SYNs leave now, in
 /// order.
-pub(crate) fn way(
+pub(crate) fn trace_route(
     local: SocketAddrV4,
     server: SocketAddrV4,
     external: Ipv4Addr,
     most_hops: u8,
     wait: Duration,
-) -> impl Future<Output = Way> + Send + 'static {
+) -> impl Future<Output = RouteTrace> + Send + 'static {
     let routers = routers(local, server, most_hops, wait);
     let towards_it = fates(local, SocketAddrV4::new(external, DISCARD_PORT), most_hops, wait);
     async move {
         let (routers, fates) = tokio::join!(routers, towards_it);
-        let fates: Vec<Fate> = fates.into_iter().map(|end| end.fate()).collect();
-        Way { is_own_address: external == *local.ip() || is_own_address(&routers, &fates), routers }
+        let fates: Vec<ProbeFate> = fates.into_iter().map(|end| end.fate()).collect();
+        RouteTrace { is_own_address: external == *local.ip() || is_own_address(&routers, &fates), routers }
     }
 }
 
@@ -52,25 +52,25 @@ pub(crate) fn routers(
 ) -> impl Future<Output = Vec<Option<Ipv4Addr>>> + Send + 'static {
     let ends = fates(local, server, most_hops, wait);
     async move {
-        let before_arrival = ends.await.into_iter().take_while(|end| *end != End::Arrived);
-        before_arrival.map(|end| if let End::Died(router) = end { Some(router) } else { None }).collect()
+        let before_arrival = ends.await.into_iter().take_while(|end| *end != ProbeEnd::Arrived);
+        before_arrival.map(|end| if let ProbeEnd::Died(router) = end { Some(router) } else { None }).collect()
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum ProbeEnd {
     Arrived,
     Died(Ipv4Addr),
     NoWay,
     Unknown,
 }
 
-impl End {
-    fn fate(self) -> Fate {
+impl ProbeEnd {
+    fn fate(self) -> ProbeFate {
         match self {
-            Self::Died(router) => Fate::Died(router),
-            Self::NoWay => Fate::NoWay,
-            Self::Arrived | Self::Unknown => Fate::Ended,
+            Self::Died(router) => ProbeFate::Died(router),
+            Self::NoWay => ProbeFate::NoWay,
+            Self::Arrived | Self::Unknown => ProbeFate::Ended,
         }
     }
 }
@@ -81,7 +81,7 @@ fn fates(
     to: SocketAddrV4,
     most_hops: u8,
     wait: Duration,
-) -> impl Future<Output = Vec<End>> + Send + 'static {
+) -> impl Future<Output = Vec<ProbeEnd>> + Send + 'static {
     let from = SocketAddrV4::new(*local.ip(), 0);
     let dials: Vec<_> = (1..=most_hops).map(|hops| (hops, socket::dial_hops(from, to, hops))).collect();
     async move {
@@ -95,17 +95,17 @@ fn fates(
     }
 }
 
-async fn end(stream: Option<TcpStream>, wait: Duration) -> End {
+async fn end(stream: Option<TcpStream>, wait: Duration) -> ProbeEnd {
     // The kernel itself knew of no way.
-    let Some(stream) = stream else { return End::NoWay };
+    let Some(stream) = stream else { return ProbeEnd::NoWay };
     match timeout(wait, socket::settled(&stream)).await {
-        Ok(Ok(())) => End::Arrived,
+        Ok(Ok(())) => ProbeEnd::Arrived,
         Ok(Err(refusal)) => match socket::icmp_error(&stream) {
-            Some(error) if error.kind == socket::TIME_EXCEEDED => End::Died(error.from),
-            _ if refusal == Refusal::Unreachable => End::NoWay,
-            _ => End::Unknown,
+            Some(error) if error.kind == socket::TIME_EXCEEDED => ProbeEnd::Died(error.from),
+            _ if refusal == DialFailure::Unreachable => ProbeEnd::NoWay,
+            _ => ProbeEnd::Unknown,
         },
-        Err(_) => End::Unknown,
+        Err(_) => ProbeEnd::Unknown,
     }
 }
 
@@ -118,8 +118,8 @@ mod tests {
         let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
         let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, DISCARD_PORT);
         let wait = Duration::from_millis(20);
-        assert!(way(local, server, Ipv4Addr::LOCALHOST, 2, wait).await.is_own_address);
+        assert!(trace_route(local, server, Ipv4Addr::LOCALHOST, 2, wait).await.is_own_address);
         // On the loopback device every address is next door: nothing confirms it.
-        assert!(!way(local, server, Ipv4Addr::new(127, 9, 9, 9), 2, wait).await.is_own_address);
+        assert!(!trace_route(local, server, Ipv4Addr::new(127, 9, 9, 9), 2, wait).await.is_own_address);
     }
 }

@@ -81,13 +81,11 @@ fn what_goes_in_at_one_end_comes_out_at_the_other() {
     assert!(b.stdout == forth && a.stdout == back, "{} and {} bytes", b.stdout.len(), a.stdout.len());
 }
 
-/// Only where it was built in: `cargo test -p puncher --features noise`.
-#[cfg(feature = "noise")]
 #[test]
-fn what_goes_in_comes_out_and_is_encrypted_between() {
+fn each_end_may_go_on_when_the_other_has_ended() {
     let (server, key) = (Server::start(&[]), Key::new());
     let start = |role: &str| {
-        let mut command = peer(role, &key, &at(&server, "m", &["--encrypt"]));
+        let mut command = peer(role, &key, &at(&server, "m", &[]));
         Running::start(command.stdin(std::process::Stdio::piped()))
     };
     let (mut a, mut b) = (start("a"), start("b"));
@@ -143,7 +141,8 @@ fn a_port_is_forwarded_to_a_service() {
 #[test]
 fn tickets_make_a_meeting_without_a_server() {
     let key = Key::new();
-    let ticket = || {
+    let kept = tempfile::tempdir().expect("a folder");
+    let ticket = |name: &str| {
         let port =
             std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
         let ended = Running::start(
@@ -160,12 +159,16 @@ fn tickets_make_a_meeting_without_a_server() {
                     &port.to_string(),
                 ])
                 .arg("--key-file")
-                .arg(key.path()),
+                .arg(key.path())
+                .arg("--keep")
+                .arg(kept.path().join(name)),
         );
         String::from_utf8(ended.end().stdout).expect("text").trim().to_owned()
     };
-    let (here, there) = (ticket(), ticket());
+    let (here, there) = (ticket("a"), ticket("b"));
     let connect = |own: &str, peer: &str| {
+        let own = kept.path().join(own);
+        let own = own.to_str().expect("a path in UTF-8");
         let mut command = puncher();
         command.args([
             "connect",
@@ -180,7 +183,7 @@ fn tickets_make_a_meeting_without_a_server() {
         ]);
         Running::start(command.arg(key.path()))
     };
-    let (a, b) = (connect(&here, &there), connect(&there, &here));
+    let (a, b) = (connect("a", &there), connect("b", &here));
     let (a, b) = (a.end(), b.end());
     assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
     assert_eq!(a.result()["method"], "preserved-port");
@@ -251,4 +254,32 @@ fn a_budget_that_does_not_fit_is_lowered_with_a_word() {
         (&limited["event"], &limited["budget_syns"], &limited["wanted"]),
         (&"limited".into(), &136.into(), &100_000.into())
     );
+}
+
+/// Strangers who connect to both peers and say nothing, more than may stand: neither is shut by them.
+#[test]
+fn silent_strangers_shut_no_listener() {
+    let key = Key::new();
+    let own =
+        || std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
+    let (here, there) = (own(), own());
+    let start = |role: &str, own: &std::net::SocketAddr, peer: &std::net::SocketAddr| {
+        let how = ["--json", "--meeting", "m", "--bind", &own.to_string(), "--peer", &peer.to_string()];
+        Running::start(connect(role, &key, "20s").args(how))
+    };
+    let b = start("b", &there, &here);
+    let listens = || {
+        (0..300).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            TcpStream::connect(there).ok()
+        })
+    };
+    let mut strangers: Vec<_> = listens().into_iter().collect();
+    assert_eq!(strangers.len(), 1, "b listens");
+    strangers.extend((0..400).filter_map(|_| TcpStream::connect(there).ok()));
+    assert!(strangers.len() > 300, "{} strangers came in", strangers.len());
+    let a = start("a", &here, &there);
+    let (a, b) = (a.end(), b.end());
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+    drop(strangers);
 }

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use puncher::rendezvous::client::Client;
-use puncher::rendezvous::message::{Answer, Reply, Request, VERSION, frame};
-use puncher::rendezvous::server::{Limits, Server as Library};
-use puncher::secret::Sealed;
-use puncher::{Role, socket};
+use puncher::Role;
+use puncher::internals::Client;
+use puncher::internals::Sealed;
+use puncher::internals::bind_shared;
+use puncher::internals::{Reply, Request, VERSION, frame};
+use puncher::nat::Answer;
+use puncher::rendezvous::{Limits, Server as Library};
 
 use crate::fixture::{LONG, Server, address, next_event, read_to_end};
 
@@ -33,14 +35,14 @@ pub(crate) async fn honest_meeting(server: &Server, label: &str) {
 
 async fn meet_and_start(server: &Server, label: &str) {
     let (mut a, mut b) = (client(server).await, client(server).await);
-    a.join(label.into(), Role::A).await.expect("joined");
-    b.join(label.into(), Role::B).await.expect("joined");
+    a.say(&[join(label, Role::A)]).await.expect("joined");
+    b.say(&[join(label, Role::B)]).await.expect("joined");
     a.relay(body("from a")).await.expect("relayed");
     b.relay(body("from b")).await.expect("relayed");
     assert_eq!(a.next().await.expect("a message"), Reply::Relay { body: body("from b") });
     assert_eq!(b.next().await.expect("a message"), Reply::Relay { body: body("from a") });
-    a.ready(1).await.expect("ready");
-    b.ready(1).await.expect("ready");
+    a.say(&[Request::Ready { round: 1 }]).await.expect("ready");
+    b.say(&[Request::Ready { round: 1 }]).await.expect("ready");
     assert_eq!(a.next().await.expect("a start"), Reply::Go { round: 1 });
     assert_eq!(b.next().await.expect("a start"), Reply::Go { round: 1 });
 }
@@ -189,7 +191,7 @@ async fn when_it_is_full_the_oldest_idle_one_makes_room_and_members_stay() {
     tokio::spawn(server.run(std::future::pending()));
     let local = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
     let mut member = Client::connect(local, &[endpoint]).await.expect("the first comes in");
-    member.join("m".into(), Role::A).await.expect("joined");
+    member.say(&[join("m", Role::A)]).await.expect("joined");
     let mut oldest = tokio::net::TcpStream::connect(endpoint).await.expect("the server accepts");
     let mut crowd = Vec::new();
     for _ in 0..3 {
@@ -198,7 +200,7 @@ async fn when_it_is_full_the_oldest_idle_one_makes_room_and_members_stay() {
     wait_for_end(&mut oldest).await;
     assert_eq!((metrics.read().evicted, metrics.read().connections), (1, 4));
     let mut other = Client::connect(local, &[endpoint]).await.expect("there is always room");
-    other.join("m".into(), Role::B).await.expect("joined");
+    other.say(&[join("m", Role::B)]).await.expect("joined");
     other.relay(body("still there?")).await.expect("relayed");
     let heard = tokio::time::timeout(LONG, member.next()).await.expect("in time");
     assert_eq!(heard.expect("a message"), Reply::Relay { body: body("still there?") });
@@ -229,7 +231,7 @@ async fn a_peer_that_does_not_read_is_ended_at_last() {
     (&slow).write_all(&frame(&join("m", Role::B)).expect("a frame")).expect("the server reads");
     let mut flood =
         Client::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), &[endpoint]).await.expect("in");
-    flood.join("m".into(), Role::A).await.expect("joined");
+    flood.say(&[join("m", Role::A)]).await.expect("joined");
     let filler = "x".repeat(3900);
     // More than the kernel keeps for the slow one, and fewer requests than one connection may make.
     for _ in 0..1000 {
@@ -253,20 +255,26 @@ async fn a_knock_goes_where_the_asker_is_and_nowhere_else() {
     tokio::spawn(server.run(std::future::pending()));
     let client = Client::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0), &[endpoint]).await.expect("in");
     let mut closed = client.measure(0).await.expect("connected");
-    assert_eq!(closed.knock(PATIENT_MS).await.expect("an answer"), (Answer::Reset, Answer::Untried));
+    assert_eq!(
+        closed.probe_unsolicited(PATIENT_MS).await.expect("an answer"),
+        (Answer::Reset, Answer::Untried)
+    );
     let mut open = client.measure(0).await.expect("connected");
-    let listening = socket::bind_shared(open.observation().local).expect("shared");
+    let listening = bind_shared(open.observation().local).expect("shared");
     listening.listen(1).expect("listening");
-    assert_eq!(open.knock(PATIENT_MS).await.expect("an answer"), (Answer::Accepted, Answer::Untried));
+    assert_eq!(
+        open.probe_unsolicited(PATIENT_MS).await.expect("an answer"),
+        (Answer::Accepted, Answer::Untried)
+    );
 }
 
 #[tokio::test]
 async fn a_stop_lets_those_finish_who_are_in_a_meeting() {
     let mut server = Server::start(&[]);
     let mut a = client(&server).await;
-    a.join("last".into(), Role::A).await.expect("joined");
+    a.say(&[join("last", Role::A)]).await.expect("joined");
     let mut b = client(&server).await;
-    b.join("last".into(), Role::B).await.expect("joined");
+    b.say(&[join("last", Role::B)]).await.expect("joined");
     a.relay(body("before")).await.expect("relayed");
     assert!(b.next().await.is_ok());
     server.signal(Signal::SIGTERM);

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use puncher::rendezvous::client::Client;
-use puncher::rendezvous::message::{Answer, Reply, Request, VERSION, frame};
-use puncher::rendezvous::server::Limits;
-use puncher::secret::Sealed;
-use puncher::{Role, Secret};
+use puncher::internals::{Client, Reply, Request, Sealed, VERSION, frame};
+use puncher::nat::Answer;
+use puncher::rendezvous::Limits;
+use puncher::{Meeting, Role, Secret};
 
 use crate::fixture::{Key, LONG, Running, Server, address, connect};
 use crate::rendezvous::{body, honest_meeting, join, library, metrics, until};
@@ -21,7 +20,7 @@ const SOON: Duration = Duration::from_secs(2);
 /// A blocking stream to the server from an address of one network that no honest peer is in.
 fn misbehaving(endpoint: &str, host: u32) -> std::io::Result<TcpStream> {
     let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 252, 1, 1)) + host % 250);
-    let socket = puncher::socket::bind_shared(SocketAddrV4::new(from, 0))?;
+    let socket = puncher::internals::bind_shared(SocketAddrV4::new(from, 0))?;
     socket.set_nonblocking(false)?;
     let endpoint: SocketAddrV4 = endpoint.parse().expect("an endpoint");
     socket.connect(&endpoint.into())?;
@@ -54,7 +53,7 @@ async fn a_crowd_that_has_joined_neither_keeps_others_out_nor_evicts_who_waits()
         "--joins-per-second=1000",
     ]);
     let mut waiting = crate::rendezvous::client(&server).await;
-    waiting.join("patient".into(), Role::A).await.expect("joined");
+    waiting.say(&[join("patient", Role::A)]).await.expect("joined");
     waiting.relay(body("are you there?")).await.expect("relayed");
     let mut crowd = Vec::new();
     for number in 0..1000 {
@@ -73,7 +72,7 @@ async fn a_crowd_that_has_joined_neither_keeps_others_out_nor_evicts_who_waits()
     );
     assert!(figures["evicted"].as_u64() > Some(100), "the crowd evicts its own: {figures}");
     let mut late = crate::rendezvous::client(&server).await;
-    late.join("patient".into(), Role::B).await.expect("joined");
+    late.say(&[join("patient", Role::B)]).await.expect("joined");
     let heard = tokio::time::timeout(SOON, late.next()).await.expect("soon");
     assert_eq!(heard.expect("a message"), Reply::Relay { body: body("are you there?") });
     late.relay(body("yes")).await.expect("relayed");
@@ -85,7 +84,7 @@ async fn a_crowd_that_has_joined_neither_keeps_others_out_nor_evicts_who_waits()
 fn black_hole(endpoint: SocketAddrV4) -> socket2::Socket {
     // A classic BPF program of one instruction: return 0, keep no byte of the packet.
     let nothing = socket2::SockFilter::new(0x06, 0, 0, 0);
-    let listener = puncher::socket::bind_shared(endpoint).expect("shared");
+    let listener = puncher::internals::bind_shared(endpoint).expect("shared");
     listener.attach_filter(&[nothing]).expect("a filter");
     listener.listen(1).expect("listening");
     listener
@@ -102,7 +101,7 @@ async fn probes_take_no_descriptor_from_connections() {
             unreachable!("it is bound to IPv4")
         };
         let hole = black_hole(local);
-        say(&mut stream, &Request::Knock { wait_ms: 8000 }).expect("the server reads");
+        say(&mut stream, &Request::UnsolicitedProbe { wait_ms: 8000 }).expect("the server reads");
         askers.push((stream, hole));
     }
     until(&mut server, "probes", |probes| probes > 0).await;
@@ -115,7 +114,8 @@ async fn probes_take_no_descriptor_from_connections() {
     soon(&server, "while others probe").await;
     let client = crate::rendezvous::client(&server).await;
     let mut link = client.measure(0).await.expect("connected");
-    let answer = tokio::time::timeout(SOON, link.knock(8000)).await.expect("soon").expect("an answer");
+    let answer =
+        tokio::time::timeout(SOON, link.probe_unsolicited(8000)).await.expect("soon").expect("an answer");
     assert_eq!(answer, (Answer::Reset, Answer::Reset), "an honest client is probed meanwhile");
 }
 
@@ -153,7 +153,7 @@ async fn what_is_not_read_is_bounded_and_ended_when_nothing_is_acknowledged() {
         say(&mut stream, &join(&label, Role::B)).expect("the server reads");
         let local = SocketAddrV4::new(address().parse().expect("an address"), 0);
         let mut sender = Client::connect(local, &[endpoint]).await.expect("in");
-        sender.join(label, Role::A).await.expect("joined");
+        sender.say(&[join(&label, Role::A)]).await.expect("joined");
         // Enough for the kernel's buffers and not for the mailbox, so that only the deadline ends it.
         for _ in 0..20 {
             sender.relay(filler.clone()).await.expect("relayed");
@@ -322,7 +322,7 @@ fn from_everywhere(server: &Server, say_it: impl Fn(u32) -> Request) -> Vec<TcpS
     let endpoint: SocketAddrV4 = server.endpoints[0].parse().expect("an endpoint");
     let connect = |number: u32| {
         let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 200, 0, 1)) + (number << 8));
-        let socket = puncher::socket::bind_shared(SocketAddrV4::new(from, 0)).expect("an address");
+        let socket = puncher::internals::bind_shared(SocketAddrV4::new(from, 0)).expect("an address");
         socket.set_nonblocking(false).expect("it blocks");
         socket.connect(&endpoint.into()).expect("the server accepts");
         let mut stream = TcpStream::from(socket);
@@ -356,7 +356,8 @@ async fn very_many_networks_shut_nobody_out_who_has_a_token() {
     let with_token =
         |client: Client| client.with_token(Some(Secret::from_hex(&token.text()).expect("a token")));
     let mut waiting = with_token(crate::rendezvous::client(&server).await);
-    waiting.join("patient".into(), Role::A).await.expect("joined");
+    let meeting = |role| Meeting { name: "patient".into(), role, secret: Secret::new([1; 32]) };
+    waiting.join_with(&meeting(Role::A), body("are you there?")).await.expect("joined");
     until(&mut server, "meetings", |meetings| meetings == 1).await;
     let crowd = from_everywhere(&server, |_| Request::Hello);
     until(&mut server, "evicted", |evicted| evicted >= 300).await;
@@ -365,6 +366,7 @@ async fn very_many_networks_shut_nobody_out_who_has_a_token() {
         let mut command = connect(role, &key, "5s");
         command.args([
             "--json",
+            "--allow-special-addresses",
             "--meeting",
             "m",
             "--token-file",
@@ -380,8 +382,7 @@ async fn very_many_networks_shut_nobody_out_who_has_a_token() {
     let took = began.elapsed();
     assert!(took < SOON, "it took {took:?}");
     let mut late = with_token(crate::rendezvous::client(&server).await);
-    late.join("patient".into(), Role::B).await.expect("joined");
-    late.relay(body("at last")).await.expect("relayed");
+    late.join_with(&meeting(Role::B), body("at last")).await.expect("joined");
     let heard = tokio::time::timeout(SOON, waiting.next()).await.expect("soon");
     assert_eq!(
         heard.expect("a message"),

@@ -1,24 +1,38 @@
 //! What the person who runs a server may want: who may meet, what peers are told, taking over, stopping, logs.
 
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use puncher::rendezvous::client::{Client, ClientError};
-use puncher::rendezvous::message::Reply;
-use puncher::{Meeting, Role, Secret};
+use puncher::internals::{Client, Reply};
+use puncher::{ClientError, Meeting, Role, Secret};
 
 use crate::fixture::{Ended, Key, LONG, Running, Server, address, connect, next_event};
-use crate::rendezvous::{body, client, until};
+use crate::rendezvous::{body, client, join, until};
 
 /// How two peers of this machine connect by a server.
 fn pair(server: &Server, key: &Key, more: &[&str]) -> [Ended; 2] {
     let meet = |role| {
         let mut command = connect(role, key, "5s");
-        command.args(["--json", "--meeting", "m", "--bind", &format!("{}:0", address())]);
+        command.args([
+            "--json",
+            "--allow-special-addresses",
+            "--meeting",
+            "m",
+            "--bind",
+            &format!("{}:0", address()),
+        ]);
         Running::start(command.args(server.arguments()).args(more))
     };
     [meet("a"), meet("b")].map(Running::end)
+}
+
+/// Writes a file that nobody else may read.
+fn private(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("a file");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
 }
 
 fn token_file(key: &Key) -> String {
@@ -30,7 +44,7 @@ fn who_shows_a_token_meets_and_who_does_not_is_told() {
     let (key, token, other) = (Key::new(), Key::new(), Key::new());
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("tokens");
-    std::fs::write(&file, format!("# ours\n{}{}", other.text(), token.text())).expect("a file");
+    private(&file, &format!("# ours\n{}{}", other.text(), token.text()));
     let server = Server::start(&["--token-file", file.to_str().expect("a path in UTF-8")]);
     for ended in pair(&server, &key, &["--token-file", &token_file(&token)]) {
         assert_eq!(ended.code(), Some(0), "{ended:?}");
@@ -65,7 +79,14 @@ async fn a_side_that_was_lost_is_taken_over_by_the_next_process_with_the_secret(
     let arguments = server.arguments();
     let start = |role: &str| {
         let mut command = connect(role, &key, "10s");
-        command.args(["--json", "--meeting", "m", "--bind", &format!("{}:0", address())]);
+        command.args([
+            "--json",
+            "--allow-special-addresses",
+            "--meeting",
+            "m",
+            "--bind",
+            &format!("{}:0", address()),
+        ]);
         Running::start(command.args(&arguments))
     };
     let lost = start("a");
@@ -90,11 +111,11 @@ async fn without_the_secret_no_side_is_taken_over() {
     let mut holder = client(&server).await;
     holder.join_with(&own, body("card")).await.expect("joined");
     let mut peer = client(&server).await;
-    peer.join(label.clone(), Role::B).await.expect("joined");
+    peer.say(&[join(&label, Role::B)]).await.expect("joined");
     assert_eq!(peer.next().await.expect("a message"), Reply::Relay { body: body("card") });
     // A stranger that knows the label, and says so without and with a lock.
     let mut stranger = client(&server).await;
-    stranger.join(label, Role::A).await.expect("said");
+    stranger.say(&[join(&label, Role::A)]).await.expect("said");
     let refused = stranger.next().await;
     assert!(matches!(&refused, Err(ClientError::Refused(why)) if why.contains("is taken")), "{refused:?}");
     let mut restarted = client(&server).await;
@@ -114,14 +135,14 @@ async fn without_the_secret_no_side_is_taken_over() {
 async fn a_stop_ends_who_waits_alone_at_once_and_lets_nobody_join() {
     let mut server = Server::start(&["--grace=20s"]);
     let (mut a, mut b) = (client(&server).await, client(&server).await);
-    a.join("under way".into(), Role::A).await.expect("joined");
-    b.join("under way".into(), Role::B).await.expect("joined");
+    a.say(&[join("under way", Role::A)]).await.expect("joined");
+    b.say(&[join("under way", Role::B)]).await.expect("joined");
     let (mut alone, mut late) = (client(&server).await, client(&server).await);
-    alone.join("alone".into(), Role::A).await.expect("joined");
+    alone.say(&[join("alone", Role::A)]).await.expect("joined");
     until(&mut server, "meetings", |meetings| meetings == 2).await;
     server.signal(Signal::SIGTERM);
     assert_eq!(next_event(&mut server.lines)["event"], "stopping");
-    late.join("alone".into(), Role::B).await.expect("said");
+    late.say(&[join("alone", Role::B)]).await.expect("said");
     for waiting in [&mut alone, &mut late] {
         let told = tokio::time::timeout(LONG, waiting.next()).await.expect("in time");
         assert!(matches!(&told, Err(ClientError::Refused(why)) if why.contains("stopping")), "{told:?}");
@@ -139,8 +160,8 @@ async fn a_stop_ends_who_waits_alone_at_once_and_lets_nobody_join() {
 async fn a_stop_does_not_wait_for_longer_than_it_may() {
     let mut server = Server::start(&["--grace=200ms"]);
     let (mut a, mut b) = (client(&server).await, client(&server).await);
-    a.join("for ever".into(), Role::A).await.expect("joined");
-    b.join("for ever".into(), Role::B).await.expect("joined");
+    a.say(&[join("for ever", Role::A)]).await.expect("joined");
+    b.say(&[join("for ever", Role::B)]).await.expect("joined");
     until(&mut server, "meetings", |meetings| meetings == 1).await;
     server.signal(Signal::SIGTERM);
     let ended = server.running.end();
@@ -155,7 +176,7 @@ async fn logs_go_to_standard_error_as_far_as_they_are_wanted() {
         let mut server = Server::start(options);
         let mut errors = server.running.stderr();
         let mut a = client(&server).await;
-        a.join("logged".into(), Role::A).await.expect("joined");
+        a.say(&[join("logged", Role::A)]).await.expect("joined");
         until(&mut server, "meetings", |meetings| meetings == 1).await;
         drop(a);
         server.signal(Signal::SIGTERM);
@@ -172,7 +193,7 @@ async fn logs_go_to_standard_error_as_far_as_they_are_wanted() {
 fn bad_arguments_are_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("tokens");
-    std::fs::write(&file, "not a token\n").expect("a file");
+    private(&file, "not a token\n");
     let file = file.to_str().expect("a path in UTF-8");
     let cases: &[(&[&str], &str)] = &[
         (&["--advertise=nowhere"], "expected IP or IP:PORT"),
@@ -181,7 +202,7 @@ fn bad_arguments_are_refused_by_name() {
             "2 endpoints are advertised, 1 are listened on",
         ),
         (&["--token-file", file], "tokens:1: a token is 64 hexadecimal digits"),
-        (&["--token-file", "/"], "cannot read token file /"),
+        (&["--token-file", "/"], "cannot read /"),
         (&["--log=loud"], "--log"),
     ];
     for (more, because) in cases {

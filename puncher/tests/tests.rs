@@ -6,6 +6,8 @@ mod cli;
 mod fixture;
 // What comes over the network and means no good.
 mod hostile;
+// What the crate offers, and what it is built from.
+mod surface;
 // What a lying server, a stranger or a stale stream may try.
 mod integrity;
 // Across real NATs, in namespaces of its own.

@@ -6,23 +6,23 @@ checks=(worse unchanged shards kernels image workflows)
 suite=$root/scripts/accept.d/regression.toml
 known=$work/known.toml
 
-# What a run of the unspoilt puncher found.
+# What a run of the unchanged puncher found.
 make_baseline() {
   [ ! -f "$known" ] || return 0
   quiet "$testbed" run "$suite" --seed 1 --keep none --out "$work/known"
   "$testbed" baseline update "$work/known" "$known" >/dev/null
 }
 
-# spoilt FAULT: a puncher with this fault, as a program of its own; environments are not handed down to peers.
-spoilt() {
-  printf '#!/bin/sh\nPUNCHER_SPOIL=%s exec %s/puncher-spoil "$@"\n' "$1" "$work" >"$work/puncher-$1"
+# faulty FAULT: a puncher with this fault, as a program of its own; environments are not handed down to peers.
+faulty() {
+  printf '#!/bin/sh\nPUNCHER_FAULT=%s exec %s/puncher-faulty "$@"\n' "$1" "$work" >"$work/puncher-$1"
   chmod 755 "$work/puncher-$1"
 }
 
 # caught FAULT CONDITION LEAST: the changed cells all meet the condition on `c`, and are at least so many.
 caught() {
   local run=$work/run-$1 changed wrong
-  spoilt "$1"
+  faulty "$1"
   quiet "$testbed" run "$suite" --keep none --puncher "$work/puncher-$1" --baseline "$known" --out "$run"
   changed=$(query "$run" "len([c for c in $punches if c['id'] in open('$run/comparison.md').read()])")
   wrong=$(query "$run" "len([c for c in $punches if c['id'] in open('$run/comparison.md').read() and not ($2)])")
@@ -32,8 +32,8 @@ caught() {
 }
 
 check_worse() {
-  cargo build --release --quiet --manifest-path "$root/Cargo.toml" --package puncher --features spoil --target-dir "$target/spoil"
-  install -m 755 "$target/spoil/release/puncher" "$work/puncher-spoil"
+  cargo build --release --quiet --manifest-path "$root/Cargo.toml" --package puncher --features fault-injection --target-dir "$target/faulty"
+  install -m 755 "$target/faulty/release/puncher" "$work/puncher-faulty"
   make_baseline
   caught wrong-delta "c['axes']['nat-a'] == 'sequential'" 4
   caught no-redial "c['axes']['nat-b'] == 'reset' and c['axes']['skew'] != '0ms'" 1

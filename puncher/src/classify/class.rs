@@ -14,7 +14,7 @@ use super::{Observation, step};
 use crate::predict::{LIKELIER, RANDOM_POOL};
 use crate::rendezvous::message::Answer;
 
-/// All that a probe observed.
+/// All that a probe observed. [`ProbeConfig`](crate::nat::ProbeConfig) has an example.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
     /// One local port, towards every endpoint of the server, in order.
@@ -33,7 +33,7 @@ pub struct Evidence {
     pub low: Option<u16>,
 }
 
-/// When two flows of one internal endpoint share an external endpoint (RFC 4787 section 4.1).
+/// When two flows of one internal endpoint share an external endpoint (RFC 4787 section 4.1). Part of a [`NatClass`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mapping {
@@ -51,10 +51,10 @@ pub enum Mapping {
     Unknown,
 }
 
-/// How a new external port is chosen (RFC 4787 section 4.2).
+/// How a new external port is chosen (RFC 4787 section 4.2). Part of a [`NatClass`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "rule")]
-pub enum Choice {
+pub enum PortAllocation {
     /// The internal port, or there is no translation.
     Preserving,
     /// The last one and a step.
@@ -78,7 +78,7 @@ pub enum Choice {
     Unknown,
 }
 
-/// Who may send to an external endpoint (RFC 4787 section 5).
+/// Who may send to an external endpoint (RFC 4787 section 5). Part of a [`NatClass`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filtering {
@@ -92,15 +92,15 @@ pub enum Filtering {
     Unknown,
 }
 
-/// A NAT, or what stands for one, as seen from inside.
+/// A NAT, or what stands for one, as seen from inside. [`ProbeConfig`](crate::nat::ProbeConfig) has an example.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Class {
+pub struct NatClass {
     /// The external addresses seen.
     pub addresses: BTreeSet<Ipv4Addr>,
     /// When an external endpoint is reused.
     pub mapping: Mapping,
     /// How a new one is chosen.
-    pub allocation: Choice,
+    pub allocation: PortAllocation,
     /// Who may send to it.
     pub filtering: Filtering,
     /// The answer to a SYN that is not let in (RFC 5382 REQ-4).
@@ -117,14 +117,18 @@ pub struct Class {
 
 /// What all the observations amount to.
 #[must_use]
-pub fn classify(evidence: &Evidence) -> Class {
+pub fn classify(evidence: &Evidence) -> NatClass {
     let mapping = mapping(&evidence.one_port);
     let all = || evidence.one_port.iter().chain(&evidence.many_ports);
     let filtering = filtering(evidence);
-    Class {
+    NatClass {
         addresses: all().map(|seen| *seen.external.ip()).collect(),
         mapping,
-        allocation: if mapping == Mapping::None { Choice::Preserving } else { choice(&evidence.many_ports) },
+        allocation: if mapping == Mapping::None {
+            PortAllocation::Preserving
+        } else {
+            choice(&evidence.many_ports)
+        },
         filtering,
         unsolicited_syn: unsolicited(evidence),
         hairpinning: hairpinning(evidence.hairpin),
@@ -166,25 +170,25 @@ const ENOUGH: usize = 4;
 /// Fewest that show a range: of 64,512 ports, sixteen lie within a quarter once in a hundred million times.
 const ENOUGH_FOR_A_RANGE: usize = 16;
 
-fn choice(seen: &[Observation]) -> Choice {
+fn choice(seen: &[Observation]) -> PortAllocation {
     if seen.len() < ENOUGH {
-        return Choice::Unknown;
+        return PortAllocation::Unknown;
     }
     let kept = seen.iter().filter(|seen| seen.external.port() == seen.local.port()).count();
     if kept * 4 >= seen.len() * 3 {
-        return Choice::Preserving;
+        return PortAllocation::Preserving;
     }
     if let Some(step) = common_step(seen) {
-        return Choice::Sequential { step };
+        return PortAllocation::Sequential { step };
     }
     let ports = || seen.iter().map(|seen| seen.external.port());
     match (ports().min(), ports().max()) {
         (Some(low), Some(high))
             if seen.len() >= ENOUGH_FOR_A_RANGE && u32::from(high - low) < RANDOM_POOL / 4 =>
         {
-            Choice::Range { low, high }
+            PortAllocation::Range { low, high }
         }
-        _ => Choice::Random {
+        _ => PortAllocation::Random {
             biased: is_biased(seen.len(), ports().filter(|port| LIKELIER.contains(port)).count()),
         },
     }
@@ -238,7 +242,7 @@ fn hairpinning(hairpin: Option<Answer>) -> Option<bool> {
     }
 }
 
-impl fmt::Display for Class {
+impl fmt::Display for NatClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
         writeln!(f, "external address  {}", addresses.join(", "))?;
@@ -258,7 +262,7 @@ impl fmt::Display for Class {
     }
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for PortAllocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Preserving => f.write_str("preserving"),
@@ -325,16 +329,16 @@ mod tests {
     #[test]
     fn allocation_is_told_from_many_ports() {
         let kept = [(4001, 4001), (4777, 4777), (5100, 5100), (6031, 6031)];
-        assert_eq!(choice(&many(&kept)), Choice::Preserving);
+        assert_eq!(choice(&many(&kept)), PortAllocation::Preserving);
         let counted = [(4001, 20000), (4777, 20001), (5100, 20002), (6031, 20003)];
-        assert_eq!(choice(&many(&counted)), Choice::Sequential { step: 1 });
+        assert_eq!(choice(&many(&counted)), PortAllocation::Sequential { step: 1 });
         let disturbed = [(4001, 20000), (4777, 20001), (5100, 20005), (6031, 20006), (7031, 20007)];
-        assert_eq!(choice(&many(&disturbed)), Choice::Sequential { step: 1 });
+        assert_eq!(choice(&many(&disturbed)), PortAllocation::Sequential { step: 1 });
         let drawn = [(4001, 61661), (4777, 15045), (5100, 11257), (6031, 40404)];
-        assert_eq!(choice(&many(&drawn)), Choice::Random { biased: false });
-        assert_eq!(choice(&many(&drawn[..3])), Choice::Unknown);
+        assert_eq!(choice(&many(&drawn)), PortAllocation::Random { biased: false });
+        assert_eq!(choice(&many(&drawn[..3])), PortAllocation::Unknown);
         let block: Vec<_> = (0..20u16).map(|n| (40_000 + 7 * n, 10_000 + (n * 677) % 1000)).collect();
-        assert!(matches!(choice(&many(&block)), Choice::Range { low: 10_000.., high: ..=10_999 }));
+        assert!(matches!(choice(&many(&block)), PortAllocation::Range { low: 10_000.., high: ..=10_999 }));
     }
 
     #[test]

@@ -2,14 +2,14 @@
 //!
 //! What the next mapping will be is computed in `predict` from what is decided here.
 
-pub mod class;
-pub mod path;
+pub(crate) mod class;
+pub(crate) mod path;
 
 use std::net::SocketAddrV4;
 
 use serde::{Deserialize, Serialize};
 
-/// One mapping that a server saw.
+/// One mapping that a server saw. Part of [`Evidence`](crate::nat::Evidence).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observation {
     /// The internal endpoint.
@@ -23,7 +23,7 @@ pub struct Observation {
 /// How the NAT chooses external ports (RFC 4787 section 4.2), as far as it matters for the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Allocation {
+pub(crate) enum Allocation {
     /// The external endpoint is the internal one: no NAT.
     None,
     /// The internal port is kept.
@@ -62,7 +62,7 @@ const LARGEST_STRIDE: i32 = 1024;
 /// How the NAT allocates ports, from mappings in the order in which they were made; the port of the first is the one
 /// that will be punched from. `None` when nothing was observed.
 #[must_use]
-pub fn allocation(observations: &[Observation]) -> Option<Allocation> {
+pub(crate) fn allocation(observations: &[Observation]) -> Option<Allocation> {
     let first = observations.first()?;
     let mut of_this_port = observations.iter().filter(|seen| seen.local.port() == first.local.port());
     let same = of_this_port.all(|seen| seen.external == first.external);
@@ -114,7 +114,7 @@ struct Step {
 
 /// Whether enough was observed to tell a rule from chance.
 #[must_use]
-pub fn is_certain(observations: &[Observation]) -> bool {
+pub(crate) fn is_certain(observations: &[Observation]) -> bool {
     match allocation(observations) {
         Some(Allocation::Sequential { .. }) => {
             step(observations).is_some_and(|step| step.seen >= ENOUGH_FOR_A_STEP)

@@ -13,7 +13,7 @@ pub(super) fn layers(routers: &[Option<Ipv4Addr>]) -> u8 {
 
 /// One hop more than the last router inside: what passes it has passed all NATs on the way.
 #[must_use]
-pub fn hops(routers: &[Option<Ipv4Addr>]) -> Option<u8> {
+pub(crate) fn hops(routers: &[Option<Ipv4Addr>]) -> Option<u8> {
     let inside = |router: &Option<Ipv4Addr>| router.is_some_and(|address| network(address).is_some());
     let last = routers.iter().rposition(inside)?;
     u8::try_from(last + 2).ok()
@@ -33,7 +33,7 @@ fn network(address: Ipv4Addr) -> Option<u8> {
 
 /// What came back for a SYN of so many hops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum ProbeFate {
     /// It arrived, and was answered or not.
     Ended,
     /// A router says that it had lived too long.
@@ -49,10 +49,10 @@ pub enum Fate {
 /// nothing of one towards itself, nor does any router beyond. A SYN to anybody else dies where the other dies. When the
 /// NAT says nothing of either, nothing is known.
 #[must_use]
-pub fn is_own_address(towards_server: &[Option<Ipv4Addr>], towards_it: &[Fate]) -> bool {
-    let ends = towards_it.iter().position(|fate| !matches!(fate, Fate::Died(_)));
+pub(crate) fn is_own_address(towards_server: &[Option<Ipv4Addr>], towards_it: &[ProbeFate]) -> bool {
+    let ends = towards_it.iter().position(|fate| !matches!(fate, ProbeFate::Died(_)));
     let Some(ends) = ends else { return false };
-    let stays_ended = towards_it[ends..].iter().all(|fate| *fate == Fate::Ended);
+    let stays_ended = towards_it[ends..].iter().all(|fate| *fate == ProbeFate::Ended);
     stays_ended && towards_server.get(ends).is_some_and(Option::is_some)
 }
 
@@ -64,13 +64,13 @@ mod tests {
         Some(Ipv4Addr::new(10, 0, 0, last))
     }
 
-    fn died(last: u8) -> Fate {
-        Fate::Died(Ipv4Addr::new(10, 0, 0, last))
+    fn died(last: u8) -> ProbeFate {
+        ProbeFate::Died(Ipv4Addr::new(10, 0, 0, last))
     }
 
     #[test]
     fn an_address_is_own_when_what_goes_there_ends_at_a_nat_on_the_way() {
-        use Fate::{Ended, NoWay};
+        use ProbeFate::{Ended, NoWay};
         let way = [router(1), router(2), router(3)];
         let cases = [
             (&[Ended, Ended, Ended, Ended][..], true, "the first NAT's"),

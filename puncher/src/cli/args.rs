@@ -7,12 +7,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::rendezvous::RendezvousArgs;
-use crate::{LowPorts, MethodName, Role};
+use puncher::{LowPorts, MethodName, Role};
 
 /// Gets a direct TCP connection through NATs.
 #[derive(Debug, Parser)]
 #[command(name = "puncher", version, about, propagate_version = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
 }
@@ -31,7 +31,7 @@ pub(super) enum Command {
     Connect(Box<ConnectArgs>),
     /// Tell what the local NAT does
     Probe(ProbeArgs),
-    /// Print a ticket, for a meeting without a rendezvous server
+    /// Print a ticket, for a meeting without a rendezvous server; its private half is kept in a file
     Ticket(TicketArgs),
     /// Write a new key file
     Key(KeyArgs),
@@ -72,10 +72,13 @@ pub(super) struct ConnectArgs {
     /// Hops that a SYN must live to have passed this side's own NATs; found out when it matters
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(super) hops: Option<u8>,
-    /// Believe what the rendezvous server says of this side's external address even if no router on the way confirms it;
-    /// otherwise the peer then sends few SYNs there, too few to spray
+    /// Believe what the rendezvous server says of the peer's external address even if no router on the peer's way confirms
+    /// it; otherwise this side then sends few SYNs there, too few to spray
     #[arg(long)]
     pub(super) trust_server: bool,
+    /// Send SYNs to this host's own addresses and to loopback and link-local ones, too, if the peer or the server names them
+    #[arg(long)]
+    pub(super) allow_special_addresses: bool,
     /// Seeds the random decisions, never the secrets
     #[arg(long)]
     pub(super) seed: Option<u64>,
@@ -92,20 +95,16 @@ pub(super) struct ConnectArgs {
     /// With --peer: how long from now both start
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "peer")]
     pub(super) start_in: Option<Duration>,
-    /// This side's ticket, as printed by: puncher ticket
-    #[arg(long, value_name = "LINE", requires = "peer_ticket", conflicts_with_all = ["rendezvous", "meeting", "role"])]
-    pub(super) ticket: Option<String>,
-    /// The peer's ticket
+    /// This side's ticket: the file that was written by puncher ticket --keep
+    #[arg(long, value_name = "FILE", requires = "peer_ticket", conflicts_with_all = ["rendezvous", "meeting", "role"])]
+    pub(super) ticket: Option<PathBuf>,
+    /// The peer's ticket, as printed by: puncher ticket
     #[arg(long, value_name = "LINE", requires = "ticket")]
     pub(super) peer_ticket: Option<String>,
 
     /// Tell events as JSON lines on standard output; the connection is closed once it is won
     #[arg(long)]
     pub(super) json: bool,
-    /// Encrypt the connection once it is won; both peers need it
-    #[cfg(feature = "noise")]
-    #[arg(long, conflicts_with_all = ["exec", "ticket"])]
-    pub(super) encrypt: bool,
     /// Run this shell command with the connection as its standard input and output
     #[arg(long, value_name = "COMMAND", group = "use")]
     pub(super) exec: Option<String>,
@@ -170,6 +169,9 @@ pub(super) struct TicketArgs {
     /// A file with the secret both peers share
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: PathBuf,
+    /// The file to keep this side's half in, for: puncher connect --ticket; it must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(super) keep: PathBuf,
 }
 
 #[derive(Debug, Args)]

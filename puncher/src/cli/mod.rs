@@ -5,19 +5,21 @@ mod carry;
 mod rendezvous;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use zeroize::Zeroizing;
 
-pub use args::Cli;
+pub(crate) use args::Cli;
 use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, TicketArgs};
 
-use crate::classify::class::classify;
-use crate::contract::{Event, Outcome};
-use crate::limits;
-use crate::probe::ProbeConfig;
-use crate::{Config, ConnectError, Connection, Meeting, Puncher, SealedTicket, Secret, ServerWord, Ticket};
+use puncher::nat::{self, ProbeConfig};
+use puncher::{
+    Config, ConnectError, Connection, Event, Meeting, Outcome, OwnTicket, Puncher, Secret, ServerTrust,
+    SpecialAddresses,
+};
 
 /// Exit code when there is no path.
 const NO_PATH: u8 = 1;
@@ -29,7 +31,7 @@ const CANNOT_RUN: u8 = 2;
 ///
 /// # Errors
 /// When it could not run; finding no path is an exit code.
-pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = match cli.command {
         Command::Rendezvous(args) => runtime.block_on(rendezvous::rendezvous(*args)),
@@ -45,14 +47,16 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// The exit code for an error that kept the command from running.
 #[must_use]
-pub fn cannot_run() -> ExitCode {
+pub(crate) fn cannot_run() -> ExitCode {
     ExitCode::from(CANNOT_RUN)
 }
 
 async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
     let secret = Secret::from_file(&args.key_file)?;
     let token = args.token_file.as_deref().map(Secret::from_file).transpose()?;
-    let mut puncher = Puncher::new(Config { token, ..config(&args) })?;
+    let mut config = config(&args);
+    config.token = token;
+    let mut puncher = Puncher::new(config)?;
     let json = args.json;
     puncher = puncher.on_event(move |event| match event {
         _ if json => tell(event),
@@ -66,7 +70,7 @@ async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
     match meet(&args, &mut puncher, secret).await? {
         Ok(connection) => {
             if json {
-                tell(&won(&connection));
+                tell(&Event::Result(Outcome::won(&connection.report)));
             }
             carry::carry(connection, &args).await
         }
@@ -75,19 +79,21 @@ async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn config(args: &ConnectArgs) -> Config {
-    Config {
-        bind: args.bind,
-        method: args.method,
-        budget_syns: args.budget_syns,
-        deadline: args.deadline,
-        low_ports: args.low_ports.into(),
-        hops: args.hops,
-        server_word: if args.trust_server { ServerWord::Enough } else { ServerWord::Confirmed },
-        keep_alive: args.keep_alive,
-        start_delay: args.start_delay,
-        seed: args.seed.unwrap_or_else(rand::random),
-        ..Config::new(args.rendezvous.clone())
+    let mut config = Config::new(args.rendezvous.clone());
+    config.bind = args.bind;
+    config.method = args.method;
+    config.budget_syns = args.budget_syns;
+    config.deadline = args.deadline;
+    config.low_ports = args.low_ports.into();
+    config.hops = args.hops;
+    config.server_trust = if args.trust_server { ServerTrust::Full } else { ServerTrust::Confirmed };
+    if args.allow_special_addresses {
+        config.special_addresses = SpecialAddresses::Allow;
     }
+    config.keep_alive = args.keep_alive;
+    config.start_delay = args.start_delay;
+    config.seed = args.seed.unwrap_or(config.seed);
+    config
 }
 
 /// By whichever way the arguments name.
@@ -97,44 +103,36 @@ async fn meet(
     secret: Secret,
 ) -> anyhow::Result<Result<Connection, ConnectError>> {
     if let (Some(own), Some(peer)) = (&args.ticket, &args.peer_ticket) {
-        let read = |what: &str, ticket: &str| {
-            ticket.parse::<SealedTicket>().with_context(|| format!("cannot read {what} ticket"))
-        };
-        let (own, peer) = (read("the own", own)?, read("the peer's", peer)?);
+        let text = puncher::read_private(own)?;
+        let own = text.parse().with_context(|| format!("cannot read the own ticket in {}", own.display()))?;
+        let peer = peer.parse().context("cannot read the peer's ticket")?;
         return Ok(puncher.connect_by_tickets(&own, &peer, &secret).await);
     }
-    let meeting = meeting_with(args, secret)?;
+    let meeting = meeting(args, secret)?;
     Ok(match args.peer {
         Some(peer) => puncher.connect_to(&meeting, peer, args.start_in.unwrap_or(Duration::ZERO)).await,
         None => puncher.connect(&meeting).await,
     })
 }
 
-fn meeting_with(args: &ConnectArgs, secret: Secret) -> anyhow::Result<Meeting> {
+fn meeting(args: &ConnectArgs, secret: Secret) -> anyhow::Result<Meeting> {
     let (Some(name), Some(role)) = (args.meeting.clone(), args.role) else {
         anyhow::bail!("a meeting needs --meeting and --role, or two tickets");
     };
     Ok(Meeting { name, role, secret })
 }
 
-/// The meeting that the arguments name.
-#[cfg(feature = "noise")]
-fn meeting(args: &ConnectArgs) -> anyhow::Result<Meeting> {
-    meeting_with(args, Secret::from_file(&args.key_file)?)
-}
-
 async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
-    // Each sample holds a connection; what the system does not allow is not sampled.
-    let samples = u16::try_from(limits::make_room(args.samples.into())?).unwrap_or(args.samples);
-    let config = ProbeConfig { rendezvous: args.rendezvous, bind: args.bind, samples, wait: args.wait };
+    let ProbeArgs { rendezvous, bind, samples, wait, .. } = args;
+    let config = ProbeConfig { rendezvous, bind, samples, wait };
     let json = args.json;
-    let evidence = crate::probe::probe(&config, |event| {
+    let evidence = nat::probe(&config, |event| {
         if json {
             tell(event);
         }
     });
     let class = match evidence.await {
-        Ok(evidence) => classify(&evidence),
+        Ok(evidence) => nat::classify(&evidence),
         Err(error) => {
             say(&error.to_string());
             return Ok(ExitCode::from(NO_PATH));
@@ -150,49 +148,31 @@ async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
 
 fn ticket(args: &TicketArgs) -> anyhow::Result<ExitCode> {
     let secret = Secret::from_file(&args.key_file)?;
-    let ticket = Ticket::new(args.external, args.bind, args.start_in, args.tolerance);
+    let ticket = OwnTicket::new(args.external, args.bind, args.start_in, args.tolerance);
+    write_private(&args.keep, "what is kept of the ticket", &ticket.to_text())?;
     writeln!(io::stdout(), "{}", ticket.seal(&secret)).context("cannot write the ticket")?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn key(args: &KeyArgs) -> anyhow::Result<ExitCode> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let named = || format!("cannot write key file {}", args.file.display());
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&args.file)
-        .with_context(named)?;
-    writeln!(file, "{}", Secret::random().to_hex()).with_context(named)?;
+    let secret = Zeroizing::new(format!("{}\n", *Secret::random().to_hex()));
+    write_private(&args.file, "key file", &secret)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn won(connection: &Connection) -> Event {
-    let report = &connection.report;
-    Event::Result(Outcome {
-        ok: true,
-        error: None,
-        local: Some(report.local),
-        remote: Some(report.remote),
-        method: report.method.to_owned(),
-        established_ms: Some(report.established),
-        authenticated_ms: Some(report.authenticated),
-    })
+/// Writes a new file that nobody else may read.
+fn write_private(path: &Path, what: &str, text: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let named = || format!("cannot write {what} {}", path.display());
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).with_context(named)?;
+    file.write_all(text.as_bytes()).with_context(named)
 }
 
 /// Whether it is the world's fault (no path) or the caller's (could not run) decides the exit code.
 fn failed(error: &ConnectError, args: &ConnectArgs) -> ExitCode {
     if args.json {
-        tell(&Event::Result(Outcome {
-            ok: false,
-            error: Some(error.to_string()),
-            local: None,
-            remote: None,
-            method: args.method.to_string(),
-            established_ms: None,
-            authenticated_ms: None,
-        }));
+        tell(&Event::Result(Outcome::failed(error, args.method)));
     }
     say(&error.to_string());
     ExitCode::from(if error.could_not_run() { CANNOT_RUN } else { NO_PATH })

@@ -11,8 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 
 use super::tell;
-use crate::contract::Event;
-use crate::rendezvous::server::{Limits, Server, Setup, Tokens};
+use puncher::Event;
+use puncher::rendezvous::{Limits, Server, Setup, Tokens};
 
 #[derive(Debug, Args)]
 pub(super) struct RendezvousArgs {

@@ -1,12 +1,14 @@
-//! Carries out what a method decides, round by round: measures, tells the peer, waits for the agreed start, dials.
+//! Carries out what the planner and a method decide, round by round: measures, tells the peer, waits for the agreed start,
+//! dials. It decides nothing itself.
 //!
 //! One loop waits for whatever comes next: a socket, the rendezvous server, a measurement, a timer. The sockets of earlier
 //! rounds go on meanwhile, so a stream may be won at any time.
 
 mod measure;
+mod planner;
+mod timers;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,22 +16,28 @@ use socket2::Socket;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::classify::Observation;
+use crate::address_policy::AddressPolicy;
+use crate::attempt_log::AttemptLog;
+use crate::config::ServerTrust;
 use crate::contract::Event;
-use crate::handshake::OwnEndpoints;
-use crate::method::view::{self, Side, View};
+use crate::error::ConnectError;
+use crate::method::view::{RoundView, SideFacts};
 use crate::method::{Action, Dial, Method, Note, Outlook};
-use crate::puncher::ConnectError;
 use crate::rendezvous::client::{Client, ClientError};
 use crate::rendezvous::message::Reply;
-use crate::secret::{Refused, Sealed, Seals};
-use crate::socket::Refusal;
-use crate::table::{Done, Table, Won};
-use crate::tried::Tried;
+use crate::sealed::{RelayChannel, Sealed};
+use crate::socket::DialFailure;
+use crate::socket_set::{SocketOutcome, SocketSet, WonStream};
 use measure::Measured;
+pub(crate) use planner::MeasuringRules;
+use planner::RoundPlanner;
+use timers::{Due, Timers};
 
 /// How long a stream may still come up after the peer has left the meeting: it may have won already.
 const AFTER_PEER_LEFT: Duration = Duration::from_millis(500);
+
+/// How long after the deadline a stream that is the peer's may still be agreed upon.
+pub(crate) const LAST_WORD: Duration = Duration::from_millis(300);
 
 /// So many SYNs leave together, then a pause: a queue on the way that holds a thousand packets has room for a spray. Linux
 /// drops what a processor's queue has no room for (`net.core.netdev_max_backlog`).
@@ -41,26 +49,34 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum Message {
     /// Ready for a round; this is what has been measured.
-    Confirm { round: u32, side: Side },
+    Confirm { round: u32, side: SideFacts },
     /// Said within a round.
     Note { round: u32, note: Note },
 }
 
 /// What a driver starts from.
-pub(crate) struct Setting<'a> {
+pub(crate) struct DriverSetup<'a> {
     /// `None` when the peers meet without a server.
-    pub(crate) server: Option<(Client, Seals)>,
-    pub(crate) table: Table,
+    pub(crate) server: Option<(Client, RelayChannel)>,
+    pub(crate) sockets: SocketSet,
     pub(crate) method: &'a mut dyn Method,
-    pub(crate) own: Side,
+    pub(crate) own: SideFacts,
+    pub(crate) rules: MeasuringRules,
+    pub(crate) sending: SendingRules,
     pub(crate) view: ViewBase,
-    pub(crate) low_ports: LowPorts,
-    /// As set; what is used is in `own`.
-    pub(crate) hops: Option<u8>,
     /// How much later than agreed this side starts.
     pub(crate) start_delay: Duration,
-    pub(crate) tried: &'a mut Tried,
+    /// When the search ends.
+    pub(crate) deadline: Instant,
+    pub(crate) log: &'a mut AttemptLog,
     pub(crate) tell: &'a mut (dyn FnMut(&Event) + Send),
+}
+
+/// What this side may send, whatever the others say.
+#[derive(Debug, Clone)]
+pub(crate) struct SendingRules {
+    pub(crate) policy: AddressPolicy,
+    pub(crate) trust: ServerTrust,
 }
 
 /// What does not change from round to round.
@@ -70,151 +86,151 @@ pub(crate) struct ViewBase {
     pub(crate) agreed: [u8; 32],
 }
 
-/// Whether source ports below 1024 may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LowPorts {
-    /// If the process may bind them.
-    #[default]
-    WhenPermitted,
-    /// Never.
-    Never,
-}
-
 /// A stream, and the first agreed start.
-pub(crate) struct Driven {
-    pub(crate) won: Won,
+pub(crate) struct DrivenStream {
+    pub(crate) won: Box<WonStream>,
     pub(crate) start: Instant,
+    /// The others, which are to be closed.
+    pub(crate) losers: SocketSet,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Measuring,
-    Agreeing,
-    Punching,
-}
-
+/// The sockets and connections of one punch.
 pub(crate) struct Driver<'a> {
-    setting: Setting<'a>,
-    /// What the peer has confirmed, by round: the one that is being agreed, and the next if the peer is ahead.
-    peer: BTreeMap<u32, Side>,
-    round: u32,
-    phase: Phase,
+    server: Option<(Client, RelayChannel)>,
+    sockets: SocketSet,
+    method: &'a mut dyn Method,
+    planner: RoundPlanner,
+    timers: Timers,
     measuring: JoinSet<Measured>,
-    /// With when they were dialled.
-    measured: Vec<(Instant, Observation)>,
-    measured_at: Instant,
-    waiting: BTreeMap<(Instant, u64), Dial>,
-    next_round: Option<Instant>,
-    give_up: Option<Instant>,
-    start: Option<Instant>,
-    sequence: u64,
-    endpoints: OwnEndpoints,
-    has_looked: bool,
-    /// Only one endpoint of the server has answered the port that is punched from: the next mapping may be another.
-    seen_once: bool,
-    /// Whether a second port has shown that the NAT does keep its mappings.
-    seen_again: bool,
-    peer_is_confirmed: bool,
     /// Ports that are ours although nothing was dialled from them yet.
     held: Vec<Socket>,
+    sending: SendingRules,
+    /// The peer's own word for its address.
+    peer_address: Ipv4Addr,
+    view: ViewBase,
+    start: Option<Instant>,
+    start_delay: Duration,
+    /// The end at the latest.
+    end: Instant,
+    log: &'a mut AttemptLog,
+    tell: &'a mut (dyn FnMut(&Event) + Send),
 }
 
 /// What woke the loop.
-enum Woken {
-    Socket(Done),
+enum Wakeup {
+    Socket(SocketOutcome),
     Server(Result<Reply, ClientError>),
     Measured(Measured),
-    DialDue,
-    RoundOver,
-    GiveUp,
+    Due(Due),
 }
 
 impl<'a> Driver<'a> {
-    pub(crate) fn new(setting: Setting<'a>) -> Self {
-        let seen_once = setting.own.observations.len() == 1;
+    pub(crate) fn new(setup: DriverSetup<'a>) -> Self {
+        let DriverSetup {
+            server,
+            sockets,
+            method,
+            own,
+            rules,
+            sending,
+            view,
+            start_delay,
+            deadline,
+            log,
+            tell,
+        } = setup;
         Self {
-            setting,
-            peer: BTreeMap::new(),
-            round: 0,
-            phase: Phase::Measuring,
+            server,
+            sockets,
+            method,
+            planner: RoundPlanner::new(own, rules, Instant::now()),
+            timers: Timers::until(deadline),
+            end: deadline + LAST_WORD,
             measuring: JoinSet::new(),
-            measured: Vec::new(),
-            measured_at: Instant::now(),
-            waiting: BTreeMap::new(),
-            next_round: None,
-            give_up: None,
-            start: None,
-            sequence: 0,
-            endpoints: OwnEndpoints::default(),
-            has_looked: false,
-            seen_once,
-            seen_again: false,
-            peer_is_confirmed: false,
             held: Vec::new(),
+            sending,
+            peer_address: Ipv4Addr::UNSPECIFIED,
+            view,
+            start: None,
+            start_delay,
+            log,
+            tell,
         }
     }
 
     /// Until a stream is agreed upon; `None` when the method expects nothing more.
-    pub(crate) async fn run(mut self) -> Result<Option<Driven>, ConnectError> {
+    pub(crate) async fn run(mut self) -> Result<Option<DrivenStream>, ConnectError> {
         self.prepare_round().await?;
         self.wait().await
     }
 
-    async fn wait(mut self) -> Result<Option<Driven>, ConnectError> {
-        loop {
-            match self.woken().await {
-                Woken::Socket(Done::Won(won)) => {
-                    let start = self.start.unwrap_or(won.established);
-                    self.setting.table.close_losers().await;
-                    return Ok(Some(Driven { won, start }));
-                }
-                Woken::Socket(done) => self.socket(done).await?,
-                Woken::Server(reply) => self.server(reply).await?,
-                Woken::Measured(measured) => self.measured(measured).await?,
-                Woken::DialDue => self.dial_due(),
-                Woken::RoundOver => self.prepare_round().await?,
-                Woken::GiveUp if self.setting.table.is_standing() => {
-                    // A stream is being authenticated: it may be the one.
-                    self.give_up = Some(Instant::now() + AFTER_PEER_LEFT);
-                }
-                Woken::GiveUp => return Ok(None),
-            }
-        }
-    }
-
     /// One round, begun now, with what is known of the peer.
-    pub(crate) async fn run_alone(mut self, peer: Side) -> Result<Option<Driven>, ConnectError> {
-        self.round = 1;
+    pub(crate) async fn run_alone(mut self, peer: SideFacts) -> Result<Option<DrivenStream>, ConnectError> {
+        self.planner.begin_alone();
         self.begin(peer).await;
         self.wait().await
     }
 
-    async fn woken(&mut self) -> Woken {
-        let Self { setting, measuring, waiting, next_round, give_up, .. } = self;
-        let at = |time: Option<Instant>| sleep_until(time.unwrap_or_else(Instant::now));
-        let dial = waiting.keys().next().map(|(due, _)| *due);
+    async fn wait(mut self) -> Result<Option<DrivenStream>, ConnectError> {
+        loop {
+            match self.next().await {
+                Wakeup::Socket(SocketOutcome::Won(won)) => {
+                    let start = self.start.unwrap_or(won.established);
+                    return Ok(Some(DrivenStream { won, start, losers: self.sockets }));
+                }
+                Wakeup::Socket(outcome) => self.socket(outcome).await,
+                Wakeup::Server(reply) => self.server(reply).await?,
+                Wakeup::Measured(measured) => self.measured(measured).await,
+                Wakeup::Due(Due::Dials) => {
+                    let due = self.timers.due_dials(Instant::now());
+                    due.into_iter().for_each(|dial| self.dial(dial));
+                }
+                Wakeup::Due(Due::NextRound) => self.prepare_round().await?,
+                Wakeup::Due(Due::GiveUp) if self.sockets.is_promising() => {
+                    // A stream is being agreed upon: it may be the one.
+                    self.timers.give_up = Some(Instant::now() + AFTER_PEER_LEFT);
+                }
+                Wakeup::Due(Due::Deadline) if self.sockets.has_peer() && Instant::now() < self.end => {
+                    // The peer may have selected it already.
+                    self.timers.deadline = Some(self.end);
+                }
+                Wakeup::Due(Due::GiveUp | Due::Deadline) => return Ok(None),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Wakeup {
+        let Self { server, sockets, measuring, timers, .. } = self;
+        let due = timers.next();
         let server = async {
-            match &mut setting.server {
+            match server {
                 Some((client, _)) => client.next().await,
                 None => std::future::pending().await,
             }
         };
+        let timer = async {
+            match due {
+                Some((at, due)) => {
+                    sleep_until(at).await;
+                    due
+                }
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            done = setting.table.next() => Woken::Socket(done),
-            reply = server => Woken::Server(reply),
-            Some(Ok(measured)) = measuring.join_next() => Woken::Measured(measured),
-            () = at(dial), if dial.is_some() => Woken::DialDue,
-            () = at(*next_round), if next_round.is_some() => Woken::RoundOver,
-            () = at(*give_up), if give_up.is_some() => Woken::GiveUp,
+            outcome = sockets.next() => Wakeup::Socket(outcome),
+            reply = server => Wakeup::Server(reply),
+            Some(Ok(measured)) = measuring.join_next() => Wakeup::Measured(measured),
+            due = timer => Wakeup::Due(due),
         }
     }
 
     /// Without the server no further round can be agreed; what was begun goes on.
     async fn send(&mut self, message: &Message) {
-        let Some((client, seals)) = &mut self.setting.server else { return };
-        let sealed = seals.seal(message);
+        let Some((client, relay)) = &mut self.server else { return };
+        let sealed = relay.seal(message);
         if client.relay(sealed).await.is_err() {
-            self.setting.server = None;
+            self.server = None;
         }
     }
 
@@ -224,31 +240,29 @@ impl<'a> Driver<'a> {
             Ok(Reply::Go { round }) => self.go(round).await,
             Ok(Reply::Gone) if self.start.is_none() => Err(ConnectError::PeerLeft),
             Ok(Reply::Gone) => {
-                self.setting.server = None;
-                self.tried().peer_left = true;
-                self.give_up = Some(Instant::now() + AFTER_PEER_LEFT);
+                self.server = None;
+                self.log.peer_left = true;
+                self.timers.give_up = Some(Instant::now() + AFTER_PEER_LEFT);
                 Ok(())
             }
-            Ok(other) => Err(ClientError::Unexpected(format!("{other:?}")).into()),
+            Ok(other) => Err(ClientError::unexpected(&other).into()),
             Err(error) if self.start.is_none() => Err(error.into()),
             Err(_) => {
-                self.setting.server = None;
+                self.server = None;
                 Ok(())
             }
         }
     }
 
     async fn peer_says(&mut self, body: &Sealed) -> Result<(), ConnectError> {
-        let Some((_, seals)) = &mut self.setting.server else { return Ok(()) };
-        match seals.open(body)? {
+        let Some((_, relay)) = &mut self.server else { return Ok(()) };
+        match relay.open(body)? {
             Message::Confirm { round, side } => {
-                if (self.round..=self.round + 1).contains(&round) {
-                    self.peer.insert(round, side);
-                }
+                self.planner.peer_confirms(round, side);
                 self.follow().await
             }
-            Message::Note { round, note } if round == self.round => {
-                let actions = self.setting.method.told(note);
+            Message::Note { round, note } if round == self.planner.round() => {
+                let actions = self.method.told(note);
                 self.act(actions).await;
                 Ok(())
             }
@@ -257,13 +271,12 @@ impl<'a> Driver<'a> {
     }
 
     async fn go(&mut self, round: u32) -> Result<(), ConnectError> {
-        // The server may say go although the peer has not confirmed, or twice.
         let unexpected = || ClientError::Unexpected(format!("go for round {round}"));
-        let peer = self.peer.remove(&round).filter(|_| round == self.round).ok_or_else(unexpected)?;
+        let peer = self.planner.take_peer(round).ok_or_else(unexpected)?;
         if self.start.is_none() {
             // Nothing is missed: there is no socket yet, and what the peer says meanwhile waits at the server's connection.
             self.start = Some(Instant::now());
-            sleep(self.setting.start_delay).await;
+            sleep(self.start_delay).await;
         }
         self.begin(peer).await;
         self.follow().await
@@ -271,20 +284,21 @@ impl<'a> Driver<'a> {
 
     /// Prepares the next round if the peer has done so already.
     async fn follow(&mut self) -> Result<(), ConnectError> {
-        let is_behind = self.phase == Phase::Punching && self.peer.contains_key(&(self.round + 1));
-        if is_behind { self.prepare_round().await } else { Ok(()) }
+        if self.planner.is_behind() { self.prepare_round().await } else { Ok(()) }
     }
 
-    async fn begin(&mut self, peer: Side) {
+    async fn begin(&mut self, peer: SideFacts) {
         self.start.get_or_insert_with(Instant::now);
-        self.phase = Phase::Punching;
-        self.give_up = None;
-        self.tried().punching();
-        let ViewBase { role, trip, agreed } = self.setting.view;
-        let mut view = View { round: self.round, role, own: self.setting.own.clone(), peer, trip, agreed };
-        view.spare_strangers();
-        self.peer_is_confirmed = view.peer.address_confirmed;
-        let actions = self.setting.method.begin(&view);
+        self.timers.give_up = None;
+        self.log.punching();
+        let ViewBase { role, trip, agreed } = self.view;
+        let (round, own) = (self.planner.round(), self.planner.own().clone());
+        let mut view = RoundView { round, role, own, peer, trip, agreed };
+        view.limit_unconfirmed_syns(self.sending.trust);
+        self.peer_address = *view.peer.local.ip();
+        let trusted = self.sending.trust == ServerTrust::Full;
+        self.planner.punch(view.peer.address_confirmed || trusted);
+        let actions = self.method.begin(&view);
         self.act(actions).await;
     }
 
@@ -302,80 +316,56 @@ impl<'a> Driver<'a> {
                         sleep(PAUSE).await;
                     }
                 }
-                Action::Dial(dial) => {
-                    self.sequence += 1;
-                    self.waiting.insert((now + dial.after, self.sequence), dial);
-                }
+                Action::Dial(dial) => self.timers.dial_at(now + dial.after, dial),
                 Action::Listen { port, by } => {
-                    if let Err(error) = self.setting.table.listen(port, by) {
-                        self.tried().tally.count(&format!("listening failed: {error}"));
+                    if let Err(error) = self.sockets.listen(port, by) {
+                        self.log.tally.count(&format!("listening failed: {error}"));
                     }
                 }
                 Action::Tell(note) => {
-                    let message = Message::Note { round: self.round, note };
+                    let message = Message::Note { round: self.planner.round(), note };
                     self.send(&message).await;
                 }
                 // A round that is being prepared already is not prepared again.
-                Action::NextRoundIn(_) if self.phase != Phase::Punching => {}
-                Action::NextRoundIn(patience) => self.next_round = Some(now + patience),
-                Action::GiveUpIn(patience) => self.give_up = Some(now + patience),
+                Action::NextRoundIn(_) if !self.planner.is_punching() => {}
+                Action::NextRoundIn(patience) => self.timers.next_round = Some(now + patience),
+                Action::GiveUpIn(patience) => self.timers.give_up = Some(now + patience),
             }
         }
     }
 
     fn expect(&mut self, outlook: Outlook) {
-        if let Some(peer) = outlook.peer {
-            (self.setting.tell)(&Event::Predicted { peer, because: outlook.because.clone() });
-        } else {
-            (self.setting.tell)(&Event::Expected {
-                probability: outlook.probability,
-                because: outlook.because.clone(),
-            });
-        }
-        self.tried().outlook = Some(outlook);
-    }
-
-    fn dial_due(&mut self) {
-        let now = Instant::now();
-        while let Some(entry) = self.waiting.first_entry().filter(|entry| entry.key().0 <= now) {
-            let dial = entry.remove();
-            self.dial(dial);
-        }
+        let because = outlook.because.clone();
+        (self.tell)(&match outlook.peer {
+            Some(peer) => Event::Predicted { peer, because },
+            None => Event::Expected { probability: outlook.probability, because },
+        });
+        self.log.outlook = Some(outlook);
     }
 
     fn dial(&mut self, dial: Dial) {
-        let spent = self.tried().tally.total();
-        if self.setting.own.syns == 0 || (!self.peer_is_confirmed && spent >= view::UNCONFIRMED_SYNS) {
+        let sides = (*self.planner.own().local.ip(), self.peer_address);
+        if let Some(kind) = self.sending.policy.refuses_peer(dial.remote, sides) {
+            self.log.tally.count(&format!("not sent to {kind}"));
             return;
         }
-        self.setting.own.syns -= 1;
-        let local: SocketAddrV4 = self.setting.table.local(&dial);
-        if self.tried().tally.is_first(dial.by) {
-            (self.setting.tell)(&Event::Attempt { local, remote: dial.remote, method: dial.by });
+        if !self.planner.spend_syn(self.log.tally.total()) {
+            return;
         }
-        self.setting.table.dial(dial);
-    }
-
-    async fn socket(&mut self, done: Done) -> Result<(), ConnectError> {
-        match done {
-            Done::Refused(dial, why) => {
-                self.tried().tally.count(&why.to_string());
-                self.setting.own.refused |= matches!(why, Refusal::Reset | Refusal::Unreachable);
-                let actions = self.setting.method.refused(dial, why);
-                self.act(actions).await;
-            }
-            Done::NotChosen | Done::Won(_) | Done::Free(_) | Done::Accepted(..) => {}
+        let local: SocketAddrV4 = self.sockets.local(&dial);
+        if self.log.tally.is_first(dial.by.name()) {
+            (self.tell)(&Event::Attempt { local, remote: dial.remote, method: dial.by.name() });
         }
-        Ok(())
+        self.sockets.dial(dial);
     }
 
-    fn tried(&mut self) -> &mut Tried {
-        self.setting.tried
-    }
-}
-
-impl From<Refused> for ConnectError {
-    fn from(refused: Refused) -> Self {
-        Self::Forged(refused)
+    async fn socket(&mut self, outcome: SocketOutcome) {
+        let SocketOutcome::Refused(dial, why) = outcome else { return };
+        self.log.tally.count(&why.to_string());
+        if matches!(why, DialFailure::Reset | DialFailure::Unreachable) {
+            self.planner.was_refused();
+        }
+        let actions = self.method.refused(dial, why);
+        self.act(actions).await;
     }
 }

@@ -13,18 +13,15 @@
 
 use std::time::Duration;
 
-use crate::method::listen::{self, Listen};
+use crate::method::listen::Listen;
 use crate::method::low_port::{self, LowPort};
-use crate::method::low_ttl::{self, LowTtl};
-use crate::method::meet::{self, Meet};
-use crate::method::private::{self, Private};
-use crate::method::spray::{self, Spray};
-use crate::method::view::{Kind, View};
-use crate::method::{Action, Dial, Method, Note};
-use crate::socket::Refusal;
-
-/// The method's name.
-pub const NAME: &str = "auto";
+use crate::method::low_ttl::LowTtl;
+use crate::method::private::Private;
+use crate::method::simultaneous_open::SimultaneousOpen;
+use crate::method::spray::Spray;
+use crate::method::view::{Predictability, RoundView};
+use crate::method::{Action, Dial, Method, MethodName, Note};
+use crate::socket::DialFailure;
 
 /// SYNs that are left for `listen` until it has been tried.
 const FOR_LISTEN: u32 = 3;
@@ -33,8 +30,8 @@ const FOR_LISTEN: u32 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Stage {
     Private,
-    Meet,
-    MeetCounting,
+    SimultaneousOpen,
+    Sequential,
     LowTtl,
     Listen,
     LowPort,
@@ -42,23 +39,25 @@ enum Stage {
 }
 
 impl Stage {
-    /// The names that its dials bear.
-    fn names(self) -> &'static [&'static str] {
-        match self {
-            Self::Private => &[private::PRIVATE, private::HAIRPIN],
-            Self::Meet => &[meet::SIMULTANEOUS_OPEN],
-            Self::MeetCounting => &[meet::SEQUENTIAL],
-            Self::LowTtl => &[low_ttl::NAME],
-            Self::Listen => &[listen::NAME],
-            Self::LowPort => &[low_port::NAME],
-            Self::Spray => &[spray::NAME],
+    /// What makes dials under this name; `None` for a method that is not part of `auto`.
+    fn of(name: MethodName) -> Option<Self> {
+        match name {
+            MethodName::Private | MethodName::Hairpin => Some(Self::Private),
+            MethodName::SimultaneousOpen => Some(Self::SimultaneousOpen),
+            MethodName::Sequential => Some(Self::Sequential),
+            MethodName::LowTtl => Some(Self::LowTtl),
+            MethodName::Listen => Some(Self::Listen),
+            MethodName::LowPort => Some(Self::LowPort),
+            MethodName::Spray => Some(Self::Spray),
+            // The first is this itself; what the others would find out `simultaneous-open` sees by itself.
+            MethodName::Auto | MethodName::ObservedPort | MethodName::PreservedPort => None,
         }
     }
 }
 
 /// The stages of one punch.
 #[derive(Debug)]
-pub struct Auto {
+pub(crate) struct Auto {
     seed: u64,
     tried: Vec<(Stage, Box<dyn Method>)>,
     both_fixed: bool,
@@ -70,7 +69,7 @@ pub struct Auto {
 impl Auto {
     /// What each method decides at random follows from the seed.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { seed, tried: Vec::new(), both_fixed: false, goes_on: true, left: 0 }
     }
 
@@ -104,17 +103,17 @@ impl Auto {
 }
 
 /// What to try next, after these; `None` when nothing is left that could work.
-fn choose(view: &View, tried: &[Stage]) -> Option<Stage> {
+fn choose(view: &RoundView, tried: &[Stage]) -> Option<Stage> {
     let fresh = |stage: Stage| (!tried.contains(&stage)).then_some(stage);
     if view.same_address()
         && let Some(stage) = fresh(Stage::Private)
     {
         return Some(stage);
     }
-    let kinds = [view.own.kind(), view.peer.kind()];
-    if kinds.contains(&Kind::Random) {
+    let kinds = [view.own.predictability(), view.peer.predictability()];
+    if kinds.contains(&Predictability::Random) {
         // Once more, because a NAT that counts may have come to the end of its pool between measuring and punching.
-        let most = if kinds.contains(&Kind::Counting) { 2 } else { 1 };
+        let most = if kinds.contains(&Predictability::Counting) { 2 } else { 1 };
         let tries = tried.iter().filter(|stage| **stage == Stage::LowPort).count();
         let low_port = || (tries < most && low_port::is_possible(view)).then_some(Stage::LowPort);
         return fresh(Stage::Listen).or_else(low_port).or_else(|| fresh(Stage::Spray));
@@ -128,14 +127,14 @@ fn choose(view: &View, tried: &[Stage]) -> Option<Stage> {
     if (view.own.refused || view.peer.refused) && tried.last() != Some(&Stage::LowTtl) {
         return Some(Stage::LowTtl);
     }
-    Some(if kinds.contains(&Kind::Counting) { Stage::MeetCounting } else { Stage::Meet })
+    Some(if kinds.contains(&Predictability::Counting) { Stage::Sequential } else { Stage::SimultaneousOpen })
 }
 
 fn build(stage: Stage, seed: u64) -> Box<dyn Method> {
     match stage {
         Stage::Private => Box::new(Private::any(seed)),
-        Stage::Meet => Box::new(Meet::simultaneous_open(seed).with_holes()),
-        Stage::MeetCounting => Box::new(Meet::sequential(seed).with_holes()),
+        Stage::SimultaneousOpen => Box::new(SimultaneousOpen::predicted_port(seed).with_holes()),
+        Stage::Sequential => Box::new(SimultaneousOpen::sequential(seed).with_holes()),
         Stage::LowTtl => Box::new(LowTtl::new(seed)),
         Stage::Listen => Box::new(Listen::new(seed).in_passing()),
         Stage::LowPort => Box::new(LowPort::new(seed)),
@@ -144,9 +143,10 @@ fn build(stage: Stage, seed: u64) -> Box<dyn Method> {
 }
 
 impl Method for Auto {
-    fn begin(&mut self, view: &View) -> Vec<Action> {
+    fn begin(&mut self, view: &RoundView) -> Vec<Action> {
         let Some(stage) = choose(view, &self.stages()) else { return vec![Action::GiveUpIn(Duration::ZERO)] };
-        self.both_fixed = [&view.own, &view.peer].iter().all(|side| side.kind() == Kind::Fixed);
+        self.both_fixed =
+            [&view.own, &view.peer].iter().all(|side| side.predictability() == Predictability::Fixed);
         let seed = self.seed.wrapping_add(u64::from(view.round));
         let mut method = build(stage, seed);
         let mut actions = method.begin(view);
@@ -158,10 +158,14 @@ impl Method for Auto {
         actions
     }
 
-    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
+    fn refused(&mut self, dial: Dial, why: DialFailure) -> Vec<Action> {
         let newest = self.tried.len().saturating_sub(1);
-        let owner =
-            self.tried.iter_mut().enumerate().rev().find(|(_, (stage, _))| stage.names().contains(&dial.by));
+        let owner = self
+            .tried
+            .iter_mut()
+            .enumerate()
+            .rev()
+            .find(|(_, (stage, _))| Stage::of(dial.by) == Some(*stage));
         let mut actions = match owner {
             Some((place, (_, method))) if place == newest => method.refused(dial, why),
             // An earlier round's: still right if no port has moved since, but it has no say in this round.
@@ -210,8 +214,8 @@ mod tests {
     #[test]
     fn the_cheapest_that_will_do_comes_first() {
         let cases = [
-            (KEPT, KEPT, &[][..], Some(Stage::Meet)),
-            (KEPT, COUNTED, &[], Some(Stage::MeetCounting)),
+            (KEPT, KEPT, &[][..], Some(Stage::SimultaneousOpen)),
+            (KEPT, COUNTED, &[], Some(Stage::Sequential)),
             (KEPT, DRAWN, &[], Some(Stage::Listen)),
             (KEPT, DRAWN, &[Stage::Listen], Some(Stage::Spray)),
             (KEPT, DRAWN, &[Stage::Listen, Stage::Spray], None),
@@ -240,9 +244,12 @@ mod tests {
     fn after_a_refusal_one_side_opens_in_silence() {
         let mut here = view(Role::A, KEPT, KEPT);
         here.peer.refused = true;
-        assert_eq!(choose(&here, &[Stage::Meet]), Some(Stage::LowTtl));
-        assert_eq!(choose(&here, &[Stage::Meet, Stage::LowTtl]), Some(Stage::Listen));
-        assert_eq!(choose(&here, &[Stage::Meet, Stage::LowTtl, Stage::Listen]), Some(Stage::LowTtl));
+        assert_eq!(choose(&here, &[Stage::SimultaneousOpen]), Some(Stage::LowTtl));
+        assert_eq!(choose(&here, &[Stage::SimultaneousOpen, Stage::LowTtl]), Some(Stage::Listen));
+        assert_eq!(
+            choose(&here, &[Stage::SimultaneousOpen, Stage::LowTtl, Stage::Listen]),
+            Some(Stage::LowTtl)
+        );
     }
 
     #[test]
@@ -250,7 +257,7 @@ mod tests {
         let mut here = view(Role::A, KEPT, KEPT);
         here.peer.observations = here.own.observations.clone();
         assert_eq!(choose(&here, &[]), Some(Stage::Private));
-        assert_eq!(choose(&here, &[Stage::Private]), Some(Stage::Meet));
+        assert_eq!(choose(&here, &[Stage::Private]), Some(Stage::SimultaneousOpen));
     }
 
     /// A NAT that draws from 64 ports gives the same one twice, or the next, once in so many times.
@@ -263,7 +270,7 @@ mod tests {
             let mut dialled = dials(&auto.begin(&here));
             let mut sent = dialled.len();
             while let Some(dial) = dialled.pop() {
-                let again = dials(&auto.refused(dial, Refusal::Reset));
+                let again = dials(&auto.refused(dial, DialFailure::Reset));
                 sent += again.len();
                 dialled.extend(again);
             }
@@ -273,7 +280,10 @@ mod tests {
             here.own.syns = 16 - u32::try_from(sent).unwrap();
             here.round = 3;
             let listening = dials(&auto.begin(&here));
-            assert!(listening.len() == 3 && listening[0].by == listen::NAME, "{looks:?}: {listening:?}");
+            assert!(
+                listening.len() == 3 && listening[0].by == MethodName::Listen,
+                "{looks:?}: {listening:?}"
+            );
             assert!(here.own.syns >= FOR_LISTEN, "{looks:?}: {} left", here.own.syns);
         }
     }

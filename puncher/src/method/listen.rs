@@ -17,13 +17,10 @@
 use std::time::Duration;
 
 use crate::method::redial::Redial;
-use crate::method::view::{Kind, View};
-use crate::method::{Action, Dial, Method, Note, Outlook};
+use crate::method::view::{Predictability, RoundView};
+use crate::method::{Action, Dial, Method, MethodName, Note, Outlook};
 use crate::predict::predict;
-use crate::socket::Refusal;
-
-/// The method's name.
-pub const NAME: &str = "listen";
+use crate::socket::DialFailure;
 
 /// RFC 863: nothing is expected to listen here, and it is not the port the peer dials from.
 const DISCARD_PORT: u16 = 9;
@@ -33,7 +30,7 @@ const ONCE_MORE: u32 = 5;
 
 /// Listens, dials, or both.
 #[derive(Debug)]
-pub struct Listen {
+pub(crate) struct Listen {
     redial: Redial,
     patience: Patience,
 }
@@ -50,7 +47,7 @@ enum Patience {
 impl Listen {
     /// Redials follow from the seed.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { redial: Redial::new(seed), patience: Patience::Enough }
     }
 
@@ -62,31 +59,31 @@ impl Listen {
 
     /// Each may be the listener. The dial comes from another port than the primer, and nobody expects it there: what gets
     /// in is let in by its address alone.
-    fn both(&mut self, view: &View) -> Option<Vec<Action>> {
+    fn both(&mut self, view: &RoundView) -> Option<Vec<Action>> {
         let port = view.own.local.port();
         let mut primer = view.peer.observed()?;
         primer.set_port(DISCARD_PORT);
         let known = predict(&view.peer.observations, 0, self.redial.rng())?;
         // Of a NAT that draws, only a mapping that exists already may let anyone in.
-        let drawn = view.peer.kind() == Kind::Random;
+        let drawn = view.peer.predictability() == Predictability::Random;
         let target = if drawn { view.peer.observed()? } else { known.endpoint };
         let because = "in case a NAT lets the other side's address in".into();
         Some(vec![
             Action::Expect(Outlook { peer: Some(target), probability: 0.5, because }),
-            Action::Listen { port, by: NAME },
+            Action::Listen { port, by: MethodName::Listen },
             // The primer first: behind a NAT that counts it has the port that the peer expects.
-            Action::Dial(Dial::now(NAME, port, primer)),
-            Action::Dial(Dial::now(NAME, 0, target)),
+            Action::Dial(Dial::now(MethodName::Listen, port, primer)),
+            Action::Dial(Dial::now(MethodName::Listen, 0, target)),
             Action::Dial(Dial {
                 after: view.trips(ONCE_MORE, Duration::from_millis(15)),
-                ..Dial::now(NAME, 0, target)
+                ..Dial::now(MethodName::Listen, 0, target)
             }),
         ])
     }
 }
 
 impl Method for Listen {
-    fn begin(&mut self, view: &View) -> Vec<Action> {
+    fn begin(&mut self, view: &RoundView) -> Vec<Action> {
         self.redial.start(view.trip);
         let Some(mut actions) = self.both(view) else { return vec![Action::GiveUpIn(Duration::ZERO)] };
         actions.push(match self.patience {
@@ -98,7 +95,7 @@ impl Method for Listen {
         actions
     }
 
-    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
+    fn refused(&mut self, dial: Dial, why: DialFailure) -> Vec<Action> {
         // A primer has done its work.
         if dial.remote.port() == DISCARD_PORT { Vec::new() } else { self.redial.again(dial, why) }
     }
@@ -154,7 +151,7 @@ mod tests {
     fn a_refused_dial_is_repeated_and_a_primer_is_not() {
         let mut method = Listen::new(1);
         let dialled = dials(&method.begin(&view(Role::A, &[5000, 5000], &[6000, 6000])));
-        assert_eq!(method.refused(dialled[0], Refusal::Reset), []);
-        assert_eq!(dials(&method.refused(dialled[1], Refusal::Reset)).len(), 1);
+        assert_eq!(method.refused(dialled[0], DialFailure::Reset), []);
+        assert_eq!(dials(&method.refused(dialled[1], DialFailure::Reset)).len(), 1);
     }
 }

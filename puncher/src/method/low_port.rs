@@ -14,16 +14,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::method::pool::{LOW, Pool};
-use crate::method::view::{Kind, Side, View};
-use crate::method::{Action, Dial, Method, Note, Outlook, spray};
-use crate::socket::Refusal;
-
-/// The method's name.
-pub const NAME: &str = "low-port";
+use crate::method::view::{Predictability, RoundView, SideFacts};
+use crate::method::{Action, Dial, Method, MethodName, Note, Outlook, spray};
+use crate::socket::DialFailure;
 
 /// Draws from the small pool.
 #[derive(Debug)]
-pub struct LowPort {
+pub(crate) struct LowPort {
     waiting: Vec<Action>,
     redraws: bool,
     rng: ChaCha8Rng,
@@ -32,33 +29,34 @@ pub struct LowPort {
 impl LowPort {
     /// Guesses follow from the seed.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { waiting: Vec::new(), redraws: false, rng: ChaCha8Rng::seed_from_u64(seed) }
     }
 }
 
 /// Whether a side whose NAT draws can draw from the small pool. Against another that cannot, it still helps.
-pub(crate) fn is_possible(view: &View) -> bool {
+pub(crate) fn is_possible(view: &RoundView) -> bool {
     [&view.own, &view.peer].into_iter().any(draws_low)
 }
 
-fn draws_low(side: &Side) -> bool {
-    side.kind() == Kind::Random && side.low.is_some_and(|external| LOW.contains(&external.port()))
+fn draws_low(side: &SideFacts) -> bool {
+    side.predictability() == Predictability::Random
+        && side.low.is_some_and(|external| LOW.contains(&external.port()))
 }
 
 /// The small one where it was measured, else what was seen.
-fn pool(side: &Side) -> Pool {
+fn pool(side: &SideFacts) -> Pool {
     if draws_low(side) { Pool::Low } else { Pool::of(&side.observations) }
 }
 
 impl Method for LowPort {
-    fn begin(&mut self, view: &View) -> Vec<Action> {
+    fn begin(&mut self, view: &RoundView) -> Vec<Action> {
         if !is_possible(view) {
             let because = "no side draws its ports from the pool for low source ports, or may bind one";
             let outlook = Outlook { peer: None, probability: 0.0, because: because.into() };
             return vec![Action::Expect(outlook), Action::GiveUpIn(Duration::ZERO)];
         }
-        let Some(plan) = spray::plan(NAME, view, pool, &mut self.rng) else {
+        let Some(plan) = spray::plan(MethodName::LowPort, view, pool, &mut self.rng) else {
             return vec![Action::GiveUpIn(Duration::ZERO)];
         };
         self.redraws = plan.redraws;
@@ -66,8 +64,8 @@ impl Method for LowPort {
         plan.begin(view.role, &mut self.waiting, patience, Action::NextRoundIn)
     }
 
-    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
-        let lost = self.redraws && matches!(why, Refusal::Reset | Refusal::Unreachable);
+    fn refused(&mut self, dial: Dial, why: DialFailure) -> Vec<Action> {
+        let lost = self.redraws && matches!(why, DialFailure::Reset | DialFailure::Unreachable);
         if lost { vec![Action::Dial(dial)] } else { Vec::new() }
     }
 
@@ -113,11 +111,11 @@ mod tests {
         (here.own.low, here.peer.low) = (low, low);
         let (mut opener, mut dialler) = (LowPort::new(1), LowPort::new(2));
         let hole = dials(&opener.begin(&here))[0];
-        assert_eq!(opener.refused(hole, Refusal::Reset), []);
+        assert_eq!(opener.refused(hole, DialFailure::Reset), []);
         dialler.begin(&mirrored(&here));
         let draw = dials(&dialler.told(Note::Open))[0];
-        assert_eq!(dialler.refused(draw, Refusal::Reset), [Action::Dial(draw)]);
-        assert_eq!(dialler.refused(draw, Refusal::InUse), []);
+        assert_eq!(dialler.refused(draw, DialFailure::Reset), [Action::Dial(draw)]);
+        assert_eq!(dialler.refused(draw, DialFailure::InUse), []);
     }
 
     #[test]

@@ -14,20 +14,17 @@
 //! back is not believed, and the socket stays in SYN_SENT with the sequence number that NAT-a knows.
 //!
 //! Conditions: both ports predictable; NAT-a accepts a SYN after a SYN; a router between A's outermost NAT and B's; the
-//! dialler's SYN arrives before A's retransmission, one second later. Cost: as `meet`, and a message.
+//! dialler's SYN arrives before A's retransmission, one second later. Cost: as `simultaneous_open`, and a message.
 
 use std::time::Duration;
 
 use crate::meeting::Role;
-use crate::method::meet::{dials, is_drawn, listen, window};
 use crate::method::redial::Redial;
-use crate::method::view::View;
-use crate::method::{Action, Dial, Method, Note, Outlook};
+use crate::method::simultaneous_open::{dials, is_drawn, listen, window};
+use crate::method::view::RoundView;
+use crate::method::{Action, Dial, Method, MethodName, Note, Outlook};
 use crate::predict::predict;
-use crate::socket::{Reach, Refusal};
-
-/// The method's name.
-pub const NAME: &str = "low-ttl";
+use crate::socket::{DialFailure, Reach};
 
 /// What this side does.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +37,7 @@ enum Part {
 
 /// Opens or dials.
 #[derive(Debug)]
-pub struct LowTtl {
+pub(crate) struct LowTtl {
     part: Part,
     changes_port: bool,
     is_drawn: bool,
@@ -50,14 +47,14 @@ pub struct LowTtl {
 impl LowTtl {
     /// Redials follow from the seed.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let part = Part::Dialler(Vec::new());
         Self { part, changes_port: false, is_drawn: false, redial: Redial::new(seed) }
     }
 }
 
 /// The side that opens: the one that cannot afford a refusal, because its next SYN has another port; else role a.
-fn opener(view: &View) -> Role {
+fn opener(view: &RoundView) -> Role {
     let other = view.role.other();
     match (view.own.changes_port(), view.peer.changes_port()) {
         (true, false) => view.role,
@@ -67,7 +64,7 @@ fn opener(view: &View) -> Role {
 }
 
 impl Method for LowTtl {
-    fn begin(&mut self, view: &View) -> Vec<Action> {
+    fn begin(&mut self, view: &RoundView) -> Vec<Action> {
         self.redial.start(view.trip);
         self.changes_port = view.own.changes_port();
         self.is_drawn = is_drawn(view);
@@ -77,14 +74,14 @@ impl Method for LowTtl {
         };
         let endpoint = target.endpoint;
         let mut actions = vec![Action::Expect(Outlook::from(target))];
-        actions.extend(listen(NAME, &view.own));
+        actions.extend(listen(MethodName::LowTtl, &view.own));
         if opener(view) == view.role {
             let reach = view.hole();
             self.part = Part::Opener(reach);
-            actions.extend(dials(NAME, &view.own, endpoint, window, reach));
+            actions.extend(dials(MethodName::LowTtl, &view.own, endpoint, window, reach));
             actions.push(Action::Tell(Note::Open));
         } else {
-            self.part = Part::Dialler(dials(NAME, &view.own, endpoint, window, Reach::Peer));
+            self.part = Part::Dialler(dials(MethodName::LowTtl, &view.own, endpoint, window, Reach::Peer));
         }
         actions.push(if self.is_drawn {
             // A retransmission goes all the way, to where somebody may listen.
@@ -95,7 +92,7 @@ impl Method for LowTtl {
         actions
     }
 
-    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
+    fn refused(&mut self, dial: Dial, why: DialFailure) -> Vec<Action> {
         match self.part {
             _ if self.is_drawn => Vec::new(),
             _ if self.changes_port => vec![Action::NextRoundIn(Duration::ZERO)],
@@ -164,6 +161,6 @@ mod tests {
         let mut dialler = LowTtl::new(1);
         dialler.begin(&mirrored(&here));
         let dial = dials(&dialler.told(Note::Open))[0];
-        assert_eq!(dials(&dialler.refused(dial, Refusal::Reset)).len(), 1);
+        assert_eq!(dials(&dialler.refused(dial, DialFailure::Reset)).len(), 1);
     }
 }

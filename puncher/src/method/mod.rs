@@ -4,16 +4,16 @@
 //! A punch goes in rounds. Before each, both sides measure what may have changed and tell each other; then both start
 //! at the same moment. What earlier rounds began goes on.
 
-pub mod auto;
-pub mod listen;
-pub mod low_port;
-pub mod low_ttl;
-pub mod meet;
-pub mod pool;
-pub mod private;
-pub mod redial;
-pub mod spray;
-pub mod view;
+pub(crate) mod auto;
+pub(crate) mod listen;
+pub(crate) mod low_port;
+pub(crate) mod low_ttl;
+pub(crate) mod pool;
+pub(crate) mod private;
+pub(crate) mod redial;
+pub(crate) mod simultaneous_open;
+pub(crate) mod spray;
+pub(crate) mod view;
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -21,8 +21,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::predict::Prediction;
-use crate::socket::{Reach, Refusal};
-use view::View;
+use crate::socket::{DialFailure, Reach};
+use view::RoundView;
 
 /// One SYN to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +36,13 @@ pub struct Dial {
     /// How much later than now.
     pub after: Duration,
     /// The method that wants it.
-    pub by: &'static str,
+    pub by: MethodName,
 }
 
 impl Dial {
     /// A SYN to send now, all the way.
     #[must_use]
-    pub fn now(by: &'static str, port: u16, remote: SocketAddrV4) -> Self {
+    pub fn now(by: MethodName, port: u16, remote: SocketAddrV4) -> Self {
         Self { port, remote, reach: Reach::Peer, after: Duration::ZERO, by }
     }
 }
@@ -85,7 +85,7 @@ pub enum Action {
         /// The port.
         port: u16,
         /// The method.
-        by: &'static str,
+        by: MethodName,
     },
     /// Tell the other side.
     Tell(Note),
@@ -98,10 +98,10 @@ pub enum Action {
 /// A way to punch, for one meeting.
 pub trait Method: std::fmt::Debug + Send {
     /// What to do at the agreed start of a round.
-    fn begin(&mut self, view: &View) -> Vec<Action>;
+    fn begin(&mut self, view: &RoundView) -> Vec<Action>;
 
     /// What to do now that a dial has come to nothing. Its socket is gone.
-    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action>;
+    fn refused(&mut self, dial: Dial, why: DialFailure) -> Vec<Action>;
 
     /// What to do now that the other side has said this.
     fn told(&mut self, note: Note) -> Vec<Action>;
@@ -136,64 +136,59 @@ pub trait Method: std::fmt::Debug + Send {
 }
 
 /// A method by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+///
+/// ```
+/// use puncher::MethodName;
+///
+/// assert_eq!("low-ttl".parse(), Ok(MethodName::LowTtl));
+/// assert!(MethodName::ALL.contains(&MethodName::default()));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, strum::VariantArray)]
 pub enum MethodName {
-    /// The cheapest that will do: [`auto`].
+    /// The cheapest that will do.
     #[default]
     Auto,
-    /// Both dial the predicted endpoint: [`meet`].
+    /// Both dial the predicted endpoint.
     SimultaneousOpen,
-    /// Both dial the observed endpoint: [`meet`].
+    /// Both dial the observed endpoint.
     ObservedPort,
-    /// Both dial the other's internal port at its external address: [`meet`].
+    /// Both dial the other's internal port at its external address.
     PreservedPort,
-    /// With a window around the predicted port: [`meet`].
+    /// With a window around the predicted port.
     Sequential,
-    /// One opens the hole without being heard, the other dials: [`low_ttl`].
+    /// One opens the hole without being heard, the other dials.
     LowTtl,
-    /// Many ports at once: [`spray`].
+    /// Many ports at once.
     Spray,
-    /// Few ports, because source ports below 1024 have a small pool: [`low_port`].
+    /// Few ports, because source ports below 1024 have a small pool.
     LowPort,
-    /// One dials, the other listens: [`listen`].
+    /// One dials, the other listens.
     Listen,
-    /// By way of the common network: [`private`].
+    /// By way of the common network.
     Private,
-    /// By way of the common NAT: [`private`].
+    /// By way of the common NAT.
     Hairpin,
 }
 
 impl MethodName {
     /// All methods.
-    pub const ALL: [Self; 11] = [
-        Self::Auto,
-        Self::SimultaneousOpen,
-        Self::ObservedPort,
-        Self::PreservedPort,
-        Self::Sequential,
-        Self::LowTtl,
-        Self::Spray,
-        Self::LowPort,
-        Self::Listen,
-        Self::Private,
-        Self::Hairpin,
-    ];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
     /// As on the command line and in results.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Auto => auto::NAME,
-            Self::SimultaneousOpen => meet::SIMULTANEOUS_OPEN,
-            Self::ObservedPort => meet::OBSERVED_PORT,
-            Self::PreservedPort => meet::PRESERVED_PORT,
-            Self::Sequential => meet::SEQUENTIAL,
-            Self::LowTtl => low_ttl::NAME,
-            Self::Spray => spray::NAME,
-            Self::LowPort => low_port::NAME,
-            Self::Listen => listen::NAME,
-            Self::Private => private::PRIVATE,
-            Self::Hairpin => private::HAIRPIN,
+            Self::Auto => "auto",
+            Self::SimultaneousOpen => "simultaneous-open",
+            Self::ObservedPort => "observed-port",
+            Self::PreservedPort => "preserved-port",
+            Self::Sequential => "sequential",
+            Self::LowTtl => "low-ttl",
+            Self::Spray => "spray",
+            Self::LowPort => "low-port",
+            Self::Listen => "listen",
+            Self::Private => "private",
+            Self::Hairpin => "hairpin",
         }
     }
 
@@ -202,10 +197,10 @@ impl MethodName {
     pub fn build(self, seed: u64) -> Box<dyn Method> {
         match self {
             Self::Auto => Box::new(auto::Auto::new(seed)),
-            Self::SimultaneousOpen => Box::new(meet::Meet::simultaneous_open(seed)),
-            Self::ObservedPort => Box::new(meet::Meet::observed_port(seed)),
-            Self::PreservedPort => Box::new(meet::Meet::preserved_port(seed)),
-            Self::Sequential => Box::new(meet::Meet::sequential(seed)),
+            Self::SimultaneousOpen => Box::new(simultaneous_open::SimultaneousOpen::predicted_port(seed)),
+            Self::ObservedPort => Box::new(simultaneous_open::SimultaneousOpen::observed_port(seed)),
+            Self::PreservedPort => Box::new(simultaneous_open::SimultaneousOpen::preserved_port(seed)),
+            Self::Sequential => Box::new(simultaneous_open::SimultaneousOpen::sequential(seed)),
             Self::LowTtl => Box::new(low_ttl::LowTtl::new(seed)),
             Self::Spray => Box::new(spray::Spray::new(seed)),
             Self::LowPort => Box::new(low_port::LowPort::new(seed)),
@@ -226,7 +221,7 @@ impl std::str::FromStr for MethodName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|method| method.name() == text).ok_or_else(|| {
+        Self::ALL.iter().copied().find(|method| method.name() == text).ok_or_else(|| {
             let known: Vec<_> = Self::ALL.iter().map(|method| method.name()).collect();
             format!("unknown method \"{text}\", expected one of: {}", known.join(", "))
         })
@@ -248,7 +243,7 @@ pub(crate) mod tests {
 
     #[test]
     fn every_method_is_found_by_its_name() {
-        for method in MethodName::ALL {
+        for &method in MethodName::ALL {
             assert_eq!(method.name().parse(), Ok(method));
         }
         assert!("simultaneus-open".parse::<MethodName>().unwrap_err().contains("simultaneous-open"));

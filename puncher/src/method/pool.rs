@@ -8,14 +8,14 @@ use crate::predict::{LIKELIER, LIKELIER_CHANCE, RANDOM_POOL, range};
 
 /// Linux maps source ports 512 to 1023 into these when it draws at random without a range
 /// (`nf_nat_l4proto_unique_tuple`).
-pub const LOW: std::ops::RangeInclusive<u16> = 600..=1023;
+pub(crate) const LOW: std::ops::RangeInclusive<u16> = 600..=1023;
 
 /// The source ports that do it.
-pub const LOW_SOURCES: std::ops::RangeInclusive<u16> = 512..=1023;
+pub(crate) const LOW_SOURCES: std::ops::RangeInclusive<u16> = 512..=1023;
 
 /// What a NAT draws from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pool {
+pub(crate) enum Pool {
     /// What the Linux kernel draws from by itself: 1024 to 65535, the first 1,024 twice as often.
     Kernel,
     /// Its pool for low source ports.
@@ -32,7 +32,7 @@ pub enum Pool {
 impl Pool {
     /// What these mappings were drawn from.
     #[must_use]
-    pub fn of(observations: &[Observation]) -> Self {
+    pub(crate) fn of(observations: &[Observation]) -> Self {
         match range(observations) {
             Some((min, max)) => {
                 // Half the span further on both sides: the ends are seldom seen.
@@ -45,7 +45,7 @@ impl Pool {
 
     /// How many ports it has.
     #[must_use]
-    pub fn size(self) -> u32 {
+    pub(crate) fn size(self) -> u32 {
         match self {
             Self::Kernel => RANDOM_POOL,
             Self::Low => u32::from(*LOW.end() - *LOW.start()) + 1,
@@ -55,7 +55,7 @@ impl Pool {
 
     /// The chance that one draw is among the best so many guesses.
     #[must_use]
-    pub fn coverage(self, guesses: u32) -> f64 {
+    pub(crate) fn coverage(self, guesses: u32) -> f64 {
         let even = |guesses: u32, chance: f64| f64::from(guesses) * chance;
         match self {
             Self::Kernel => {
@@ -68,7 +68,7 @@ impl Pool {
     }
 
     /// The best so many different guesses, likelier ones first, in random order otherwise.
-    pub fn guesses(self, count: u32, rng: &mut impl Rng) -> Vec<u16> {
+    pub(crate) fn guesses(self, count: u32, rng: &mut impl Rng) -> Vec<u16> {
         let (likelier, all) = match self {
             Self::Kernel => (LIKELIER.start..=LIKELIER.end - 1, LIKELIER.start..=u16::MAX),
             Self::Low => (LOW, LOW),
@@ -88,7 +88,7 @@ impl Pool {
 
     /// The guess that a number both sides know stands for: among the likeliest, or those surest to exist.
     #[must_use]
-    pub fn agreed_guess(self, number: impl Fn(u16) -> u16) -> u16 {
+    pub(crate) fn agreed_guess(self, number: impl Fn(u16) -> u16) -> u16 {
         match self {
             Self::Kernel => LIKELIER.start + number(LIKELIER.len() as u16),
             Self::Low => LOW.start() + number(LOW.len() as u16),
@@ -101,7 +101,7 @@ impl Pool {
 
     /// How many draws hit one of so many guesses but for a chance of `miss`.
     #[must_use]
-    pub fn draws_needed(self, guesses: u32, miss: f64) -> u32 {
+    pub(crate) fn draws_needed(self, guesses: u32, miss: f64) -> u32 {
         let coverage = self.coverage(guesses);
         if coverage <= 0.0 {
             return u32::MAX;
@@ -113,7 +113,7 @@ impl Pool {
     }
 
     /// Local ports to draw from it with: 0 is any.
-    pub fn sources(self, count: u32, rng: &mut impl Rng) -> Vec<u16> {
+    pub(crate) fn sources(self, count: u32, rng: &mut impl Rng) -> Vec<u16> {
         match self {
             Self::Low => {
                 let mut ports: Vec<u16> = LOW_SOURCES.collect();

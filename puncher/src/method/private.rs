@@ -13,67 +13,62 @@
 use std::time::Duration;
 
 use crate::method::redial::Redial;
-use crate::method::view::View;
-use crate::method::{Action, Dial, Method, Note, Outlook};
+use crate::method::view::RoundView;
+use crate::method::{Action, Dial, Method, MethodName, Note, Outlook};
 use crate::predict::predict;
-use crate::socket::Refusal;
-
-/// Internal endpoints.
-pub const PRIVATE: &str = "private";
-/// External endpoints.
-pub const HAIRPIN: &str = "hairpin";
+use crate::socket::DialFailure;
 
 /// Dials and listens.
 #[derive(Debug)]
-pub struct Private {
-    ways: &'static [&'static str],
+pub(crate) struct Private {
+    ways: &'static [MethodName],
     redial: Redial,
 }
 
 impl Private {
-    fn new(ways: &'static [&'static str], seed: u64) -> Self {
+    fn new(ways: &'static [MethodName], seed: u64) -> Self {
         Self { ways, redial: Redial::new(seed) }
     }
 
     /// Internal endpoints only.
     #[must_use]
-    pub fn internal(seed: u64) -> Self {
-        Self::new(&[PRIVATE], seed)
+    pub(crate) fn internal(seed: u64) -> Self {
+        Self::new(&[MethodName::Private], seed)
     }
 
     /// External endpoints only.
     #[must_use]
-    pub fn external(seed: u64) -> Self {
-        Self::new(&[HAIRPIN], seed)
+    pub(crate) fn external(seed: u64) -> Self {
+        Self::new(&[MethodName::Hairpin], seed)
     }
 
     /// Both at once.
     #[must_use]
     pub(crate) fn any(seed: u64) -> Self {
-        Self::new(&[PRIVATE, HAIRPIN], seed)
+        Self::new(&[MethodName::Private, MethodName::Hairpin], seed)
     }
 }
 
 impl Method for Private {
-    fn begin(&mut self, view: &View) -> Vec<Action> {
+    fn begin(&mut self, view: &RoundView) -> Vec<Action> {
         self.redial.start(view.trip);
         let port = view.own.local.port();
         let Some(external) = predict(&view.peer.observations, 0, self.redial.rng()) else {
             return vec![Action::GiveUpIn(Duration::ZERO)];
         };
-        let target = |way| if way == PRIVATE { view.peer.local } else { external.endpoint };
+        let target = |way| if way == MethodName::Private { view.peer.local } else { external.endpoint };
         let outlook = Outlook {
             peer: Some(target(self.ways[0])),
             probability: 1.0,
             because: "both peers appear under one external address".into(),
         };
         let listen = Action::Listen { port, by: self.ways[0] };
-        let dials = self.ways.iter().map(|way| Action::Dial(Dial::now(way, port, target(way))));
+        let dials = self.ways.iter().map(|&way| Action::Dial(Dial::now(way, port, target(way))));
         let end = Action::NextRoundIn(view.trips(6, Duration::from_millis(60 * u64::from(view.round))));
         [Action::Expect(outlook), listen].into_iter().chain(dials).chain([end]).collect()
     }
 
-    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
+    fn refused(&mut self, dial: Dial, why: DialFailure) -> Vec<Action> {
         self.redial.again(dial, why)
     }
 
@@ -95,7 +90,7 @@ mod tests {
         here.peer.local = "10.0.2.2:7000".parse().unwrap();
         let actions = Private::any(1).begin(&here);
         let remotes: Vec<_> = dials(&actions).iter().map(|dial| (dial.by, dial.remote.port())).collect();
-        assert_eq!(remotes, [(PRIVATE, 7000), (HAIRPIN, 6000)]);
-        assert!(actions.contains(&Action::Listen { port: 5000, by: PRIVATE }));
+        assert_eq!(remotes, [(MethodName::Private, 7000), (MethodName::Hairpin, 6000)]);
+        assert!(actions.contains(&Action::Listen { port: 5000, by: MethodName::Private }));
     }
 }

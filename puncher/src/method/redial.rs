@@ -10,9 +10,9 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::fault_injection::{self, Fault};
 use crate::method::{Action, Dial};
-use crate::socket::Refusal;
-use crate::spoil::{self, Fault};
+use crate::socket::DialFailure;
 
 /// The least spread: on a path of almost no delay a redial at once would only spend the budget.
 const LEAST: Duration = Duration::from_millis(2);
@@ -31,7 +31,7 @@ const SHORT: Duration = Duration::from_millis(3);
 
 /// Spreads redials.
 #[derive(Debug)]
-pub struct Redial {
+pub(crate) struct Redial {
     spread: Duration,
     trip: Duration,
     count: u32,
@@ -41,19 +41,19 @@ pub struct Redial {
 impl Redial {
     /// Redials that follow from the seed.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { spread: LEAST, trip: Duration::ZERO, count: 0, rng: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// Delays are up to half a trip: the next SYN leaves before the other side's has crossed the path.
-    pub fn start(&mut self, trip: Duration) {
+    pub(crate) fn start(&mut self, trip: Duration) {
         self.trip = trip;
         self.spread = (trip / 2).clamp(LEAST, MOST);
     }
 
     /// The same dial again; nothing when its endpoints are connected already or the system has no room.
-    pub fn again(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
-        if matches!(why, Refusal::InUse | Refusal::Other(_)) || spoil::is(Fault::NoRedial) {
+    pub(crate) fn again(&mut self, dial: Dial, why: DialFailure) -> Vec<Action> {
+        if matches!(why, DialFailure::InUse | DialFailure::Other(_)) || fault_injection::is(Fault::NoRedial) {
             return Vec::new();
         }
         vec![Action::Dial(Dial { after: self.delay(), ..dial })]
@@ -71,7 +71,7 @@ impl Redial {
     }
 
     /// For other decisions of the same method.
-    pub fn rng(&mut self) -> &mut ChaCha8Rng {
+    pub(crate) fn rng(&mut self) -> &mut ChaCha8Rng {
         &mut self.rng
     }
 }
@@ -84,13 +84,13 @@ mod tests {
     const TRIP: Duration = Duration::from_millis(10);
 
     fn dial() -> Dial {
-        Dial::now("test", 1, "192.0.2.1:2".parse().unwrap())
+        Dial::now(crate::MethodName::Listen, 1, "192.0.2.1:2".parse().unwrap())
     }
 
     fn delays(trip: Duration, count: usize) -> Vec<Duration> {
         let mut redial = Redial::new(1);
         redial.start(trip);
-        (0..count).map(|_| dials(&redial.again(dial(), Refusal::Reset))[0].after).collect()
+        (0..count).map(|_| dials(&redial.again(dial(), DialFailure::Reset))[0].after).collect()
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_would_fail_again_is_not_repeated() {
-        for why in [Refusal::InUse, Refusal::Other(libc::EMFILE)] {
+        for why in [DialFailure::InUse, DialFailure::Other(libc::EMFILE)] {
             assert_eq!(Redial::new(1).again(dial(), why), []);
         }
     }

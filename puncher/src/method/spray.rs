@@ -26,15 +26,12 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::meeting::Role;
-use crate::method::meet::{self, window};
 use crate::method::pool::{LOW_SOURCES, Pool};
-use crate::method::view::{Kind, Side, View};
-use crate::method::{Action, Dial, Method, Note, Outlook};
+use crate::method::simultaneous_open::{self, window};
+use crate::method::view::{Predictability, RoundView, SideFacts};
+use crate::method::{Action, Dial, Method, MethodName, Note, Outlook};
 use crate::predict::predict;
-use crate::socket::{Reach, Refusal};
-
-/// The method's name.
-pub const NAME: &str = "spray";
+use crate::socket::{DialFailure, Reach};
 
 /// The chance of missing that sets how many draws are made, if the budget has them.
 const MISS: f64 = 1e-6;
@@ -47,7 +44,7 @@ const FILL: f64 = 1.08;
 
 /// Guesses at many ports.
 #[derive(Debug)]
-pub struct Spray {
+pub(crate) struct Spray {
     waiting: Vec<Action>,
     rng: ChaCha8Rng,
 }
@@ -55,15 +52,15 @@ pub struct Spray {
 impl Spray {
     /// Guesses follow from the seed.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { waiting: Vec::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
     }
 }
 
 impl Method for Spray {
-    fn begin(&mut self, view: &View) -> Vec<Action> {
-        let pool = |side: &Side| Pool::of(&side.observations);
-        let Some(plan) = plan(NAME, view, pool, &mut self.rng) else {
+    fn begin(&mut self, view: &RoundView) -> Vec<Action> {
+        let pool = |side: &SideFacts| Pool::of(&side.observations);
+        let Some(plan) = plan(MethodName::Spray, view, pool, &mut self.rng) else {
             return vec![Action::GiveUpIn(Duration::ZERO)];
         };
         // Holes whose SYN did not get through a second NAT of their own side open when they are sent again.
@@ -72,7 +69,7 @@ impl Method for Spray {
         plan.begin(view.role, &mut self.waiting, patience, Action::GiveUpIn)
     }
 
-    fn refused(&mut self, _: Dial, _: Refusal) -> Vec<Action> {
+    fn refused(&mut self, _: Dial, _: DialFailure) -> Vec<Action> {
         // A wrong guess stays wrong.
         Vec::new()
     }
@@ -137,30 +134,34 @@ impl Plan {
 
 /// Plans one side. Both sides compute the same numbers, because they see the same.
 pub(crate) fn plan(
-    by: &'static str,
-    view: &View,
-    pool: impl Fn(&Side) -> Pool,
+    by: MethodName,
+    view: &RoundView,
+    pool: impl Fn(&SideFacts) -> Pool,
     rng: &mut impl Rng,
 ) -> Option<Plan> {
     let spray =
         Planner { by, view, own_pool: pool(&view.own), peer_pool: pool(&view.peer), opener: opener(view) };
     // A side whose dials have a port each can make one guess only.
-    let kind = |side: &Side| if side.changes_port() { Kind::Counting } else { side.kind() };
-    match (kind(&view.own), kind(&view.peer)) {
-        (Kind::Fixed, Kind::Random) => spray.seek(rng),
-        (Kind::Random, Kind::Fixed) => spray.hide(rng),
-        (Kind::Counting, Kind::Random) => spray.count(),
-        (Kind::Random, Kind::Counting) => spray.hide_from_counting(rng),
-        (Kind::Random, Kind::Random) => spray.draw_both(rng),
-        (Kind::Fixed | Kind::Counting, Kind::Fixed | Kind::Counting) => spray.plain(rng),
+    let predictability =
+        |side: &SideFacts| if side.changes_port() { Predictability::Counting } else { side.predictability() };
+    match (predictability(&view.own), predictability(&view.peer)) {
+        (Predictability::Fixed, Predictability::Random) => spray.seek(rng),
+        (Predictability::Random, Predictability::Fixed) => spray.hide(rng),
+        (Predictability::Counting, Predictability::Random) => spray.count(),
+        (Predictability::Random, Predictability::Counting) => spray.hide_from_counting(rng),
+        (Predictability::Random, Predictability::Random) => spray.draw_both(rng),
+        (
+            Predictability::Fixed | Predictability::Counting,
+            Predictability::Fixed | Predictability::Counting,
+        ) => spray.plain(rng),
     }
 }
 
 /// The side that draws opens; when both do, role a.
-fn opener(view: &View) -> Role {
-    match (view.own.kind(), view.peer.kind()) {
-        (Kind::Random, Kind::Fixed | Kind::Counting) => view.role,
-        (Kind::Fixed | Kind::Counting, Kind::Random) => view.role.other(),
+fn opener(view: &RoundView) -> Role {
+    match (view.own.predictability(), view.peer.predictability()) {
+        (Predictability::Random, Predictability::Fixed | Predictability::Counting) => view.role,
+        (Predictability::Fixed | Predictability::Counting, Predictability::Random) => view.role.other(),
         _ => Role::A,
     }
 }
@@ -184,8 +185,8 @@ fn guesses_and_draws(pool: Pool, guesses: u32, draws: u32) -> (u32, u32) {
 }
 
 struct Planner<'a> {
-    by: &'static str,
-    view: &'a View,
+    by: MethodName,
+    view: &'a RoundView,
     own_pool: Pool,
     peer_pool: Pool,
     opener: Role,
@@ -207,7 +208,8 @@ impl Planner<'_> {
         peer_dials: u32,
     ) -> Option<Plan> {
         let outlook = Outlook { peer: None, probability, because };
-        let redraws = self.view.own.kind() == Kind::Random && self.opener != self.view.role;
+        let redraws =
+            self.view.own.predictability() == Predictability::Random && self.opener != self.view.role;
         Some(Plan { outlook, dials, peer_dials, opener: self.opener, redraws })
     }
 
@@ -239,7 +241,7 @@ impl Planner<'_> {
         let draws = filling(self.peer_pool, self.view.peer.syns);
         let target = self.agreed_endpoint(&self.view.peer, self.peer_pool, self.view.role.other())?;
         let window = window(self.view.round);
-        let dials = meet::dials(self.by, &self.view.own, target, window, self.reach());
+        let dials = simultaneous_open::dials(self.by, &self.view.own, target, window, self.reach());
         self.ready(self.one_guess(self.peer_pool, draws), dials, draws)
     }
 
@@ -266,7 +268,7 @@ impl Planner<'_> {
         (hit(pool, draws), because)
     }
 
-    fn agreed_endpoint(&self, side: &Side, pool: Pool, role: Role) -> Option<SocketAddrV4> {
+    fn agreed_endpoint(&self, side: &SideFacts, pool: Pool, role: Role) -> Option<SocketAddrV4> {
         let port = pool.agreed_guess(|below| self.view.agreed_number(role, below));
         Some(SocketAddrV4::new(side.address()?, port))
     }
@@ -274,7 +276,7 @@ impl Planner<'_> {
     fn plain(&self, rng: &mut impl Rng) -> Option<Plan> {
         let window = window(self.view.round);
         let target = predict(&self.view.peer.observations, window - 1, rng)?;
-        let dials = meet::dials(self.by, &self.view.own, target.endpoint, window, self.reach());
+        let dials = simultaneous_open::dials(self.by, &self.view.own, target.endpoint, window, self.reach());
         Some(Plan {
             outlook: target.into(),
             dials,
@@ -309,7 +311,7 @@ mod tests {
 
     const DRAWN: &[u16] = &[36424, 13999, 52000, 4711];
 
-    fn both(view: &View) -> (Vec<Dial>, Vec<Dial>) {
+    fn both(view: &RoundView) -> (Vec<Dial>, Vec<Dial>) {
         let mut opener = Spray::new(1);
         let mut other = Spray::new(2);
         let opened = opener.begin(view);
@@ -360,14 +362,15 @@ mod tests {
         let (holes, dials) = both(&here);
         assert!(holes.iter().all(|hole| hole.remote == holes[0].remote));
         assert!(dials.iter().all(|dial| dial.remote == dials[0].remote));
-        let plan = plan(NAME, &here, |_| Pool::Kernel, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        let plan =
+            plan(MethodName::Spray, &here, |_| Pool::Kernel, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
         assert!(plan.outlook.probability < 0.002, "{:?}", plan.outlook);
     }
 
     #[test]
     fn filling_a_small_pool_from_both_sides_is_certain() {
         let here = view(Role::A, DRAWN, DRAWN);
-        let plan = plan(NAME, &here, |_| Pool::Low, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+        let plan = plan(MethodName::Spray, &here, |_| Pool::Low, &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
         assert!((plan.outlook.probability - 1.0).abs() < 1e-9);
         assert!(plan.dials.len() <= 512);
     }

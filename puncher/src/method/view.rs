@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::classify::{Allocation, Observation, allocation};
+use crate::config::ServerTrust;
 use crate::meeting::Role;
 use crate::socket::Reach;
 
 /// What a side says about itself, under seal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Side {
+pub struct SideFacts {
     /// Its internal endpoint: address, and port to punch from.
     pub local: SocketAddrV4,
     /// Mappings, in the order in which they were made; the first is of that port.
@@ -26,7 +27,8 @@ pub struct Side {
     pub syns: u32,
     /// Hops that its SYN must live to have passed its own NATs.
     pub hops: u8,
-    /// Whether its external address is confirmed by more than the word of the rendezvous server.
+    /// Whether it has found its external address confirmed by more than the word of the rendezvous server: by SYNs of few
+    /// hops, or because it is its own.
     pub address_confirmed: bool,
 }
 
@@ -39,7 +41,7 @@ const LEAST_HOPS: u8 = 2;
 
 /// How far a side can be predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Predictability {
     /// One external endpoint for every destination.
     Fixed,
     /// The next ones can be computed.
@@ -48,22 +50,22 @@ pub enum Kind {
     Random,
 }
 
-impl Side {
+impl SideFacts {
     /// How far it can be predicted.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn predictability(&self) -> Predictability {
         match allocation(&self.observations) {
-            Some(Allocation::None | Allocation::Preserving | Allocation::Observed) => Kind::Fixed,
-            Some(Allocation::Sequential { .. }) => Kind::Counting,
+            Some(Allocation::None | Allocation::Preserving | Allocation::Observed) => Predictability::Fixed,
+            Some(Allocation::Sequential { .. }) => Predictability::Counting,
             // Until it has moved to a port that has not spoken yet.
-            Some(Allocation::Random | Allocation::KeptOnce) | None => Kind::Random,
+            Some(Allocation::Random | Allocation::KeptOnce) | None => Predictability::Random,
         }
     }
 
     /// Whether each dial has an external port of its own, so that neither guesses nor repetitions share one.
     #[must_use]
     pub fn changes_port(&self) -> bool {
-        self.kept_once || self.kind() == Kind::Counting
+        self.kept_once || self.predictability() == Predictability::Counting
     }
 
     /// Its external address, as last seen.
@@ -77,51 +79,41 @@ impl Side {
     pub fn observed(&self) -> Option<SocketAddrV4> {
         self.observations.first().map(|seen| seen.external)
     }
-
-    /// The same, if every destination must see that one. A NAT that draws from few ports, 64 for each host and fewer, gives
-    /// two equal ones by chance once in so many times: a port that is not the own one has to be seen three times.
-    #[must_use]
-    pub fn known_endpoint(&self) -> Option<SocketAddrV4> {
-        let (endpoint, port) = (self.observed()?, self.local.port());
-        let times = self.observations.iter().filter(|seen| seen.local.port() == port).count();
-        let sure = endpoint.port() == port || times >= 3;
-        (self.kind() == Kind::Fixed && sure).then_some(endpoint)
-    }
 }
 
 /// Both sides at the start of a round.
 #[derive(Debug, Clone)]
-pub struct View {
+pub struct RoundView {
     /// Counts from 1.
     pub round: u32,
     /// This side's role.
     pub role: Role,
     /// This side.
-    pub own: Side,
+    pub own: SideFacts,
     /// The other.
-    pub peer: Side,
+    pub peer: SideFacts,
     /// One way from peer to peer, as far as it is known.
     pub trip: Duration,
     /// Random bytes that both sides have and nobody else.
     pub agreed: [u8; 32],
 }
 
-impl View {
+impl RoundView {
     /// Whether the two sides appear under one external address.
     #[must_use]
     pub fn same_address(&self) -> bool {
         self.own.address().is_some() && self.own.address() == self.peer.address()
     }
 
-    /// Lowers what a side may spend towards an address that nothing confirms. Both sides do so alike.
-    pub fn spare_strangers(&mut self) {
-        let spare = |syns: &mut u32, towards: &Side| {
-            if !towards.address_confirmed {
-                *syns = (*syns).min(UNCONFIRMED_SYNS);
-            }
-        };
-        spare(&mut self.own.syns, &self.peer);
-        spare(&mut self.peer.syns, &self.own);
+    /// Lowers what a side may spend towards an address that nothing confirms. Whether this side believes the server is its own
+    /// affair, and so is the peer's: it may send more than is reckoned with here.
+    pub fn limit_unconfirmed_syns(&mut self, trust: ServerTrust) {
+        if !self.peer.address_confirmed && trust == ServerTrust::Confirmed {
+            self.own.syns = self.own.syns.min(UNCONFIRMED_SYNS);
+        }
+        if !self.own.address_confirmed {
+            self.peer.syns = self.peer.syns.min(UNCONFIRMED_SYNS);
+        }
     }
 
     /// How far a SYN may go that opens a hole and must not be heard by the peer's NAT. Under one external address the two
@@ -155,8 +147,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::classify::tests::seen;
 
-    pub(crate) fn side(external: &[u16]) -> Side {
-        Side {
+    pub(crate) fn side(external: &[u16]) -> SideFacts {
+        SideFacts {
             local: "10.0.1.2:5000".parse().unwrap(),
             observations: seen(external),
             low: None,
@@ -168,32 +160,23 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn view(role: Role, own: &[u16], peer: &[u16]) -> View {
+    pub(crate) fn view(role: Role, own: &[u16], peer: &[u16]) -> RoundView {
         let mut peer = side(peer);
         peer.observations.iter_mut().for_each(|seen| seen.external.set_ip([198, 51, 100, 2].into()));
-        View { round: 1, role, own: side(own), peer, trip: Duration::from_millis(10), agreed: [7; 32] }
+        RoundView { round: 1, role, own: side(own), peer, trip: Duration::from_millis(10), agreed: [7; 32] }
     }
 
     /// The same, as the other side sees it.
-    pub(crate) fn mirrored(view: &View) -> View {
-        View { role: view.role.other(), own: view.peer.clone(), peer: view.own.clone(), ..view.clone() }
+    pub(crate) fn mirrored(view: &RoundView) -> RoundView {
+        RoundView { role: view.role.other(), own: view.peer.clone(), peer: view.own.clone(), ..view.clone() }
     }
 
     #[test]
     fn kinds_are_told_from_observations() {
-        assert_eq!(side(&[5000, 5000]).kind(), Kind::Fixed);
-        assert_eq!(side(&[6000, 6000]).kind(), Kind::Fixed);
-        assert_eq!(side(&[20000, 20001]).kind(), Kind::Counting);
-        assert_eq!(side(&[20000, 50001]).kind(), Kind::Random);
-    }
-
-    #[test]
-    fn two_equal_mappings_of_a_drawn_port_may_be_chance() {
-        let known = |ports: &[u16]| side(ports).known_endpoint().map(|endpoint| endpoint.port());
-        assert_eq!(known(&[5000, 5000]), Some(5000), "its own port");
-        assert_eq!(known(&[6000, 6000]), None);
-        assert_eq!(known(&[6000, 6000, 6000]), Some(6000));
-        assert_eq!(known(&[6000, 6001, 6002]), None, "a port for each destination");
+        assert_eq!(side(&[5000, 5000]).predictability(), Predictability::Fixed);
+        assert_eq!(side(&[6000, 6000]).predictability(), Predictability::Fixed);
+        assert_eq!(side(&[20000, 20001]).predictability(), Predictability::Counting);
+        assert_eq!(side(&[20000, 50001]).predictability(), Predictability::Random);
     }
 
     #[test]
@@ -201,8 +184,11 @@ pub(crate) mod tests {
         let mut here = view(Role::A, &[5000], &[6000]);
         here.peer.address_confirmed = false;
         let mut there = mirrored(&here);
-        here.spare_strangers();
-        there.spare_strangers();
+        let mut trusting = here.clone();
+        trusting.limit_unconfirmed_syns(ServerTrust::Full);
+        assert_eq!((trusting.own.syns, trusting.peer.syns), (1280, 1280), "its own decision");
+        here.limit_unconfirmed_syns(ServerTrust::Confirmed);
+        there.limit_unconfirmed_syns(ServerTrust::Full);
         assert_eq!((here.own.syns, here.peer.syns), (UNCONFIRMED_SYNS, 1280));
         assert_eq!((there.own.syns, there.peer.syns), (1280, UNCONFIRMED_SYNS), "both know");
     }

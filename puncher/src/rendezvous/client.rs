@@ -14,12 +14,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::address_policy::AddressPolicy;
 use crate::classify::Observation;
+use crate::config::SpecialAddresses;
 use crate::meeting::{Meeting, Role};
 use crate::rendezvous::message::{Answer, FrameReader, Reply, Request, VERSION, frame, write_frame};
 use crate::rendezvous::proof::{self, Digest};
-use crate::secret::{Sealed, Secret};
-use crate::socket::{self, Reach, Refusal};
+use crate::sealed::Sealed;
+use crate::secret::Secret;
+use crate::socket::{self, DialFailure, Reach};
+use crate::text::printable;
 
 /// How long the other connections may take once the first has succeeded.
 const STRAGGLER: Duration = Duration::from_millis(500);
@@ -32,8 +36,9 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 /// A server that lies about its endpoints has so many SYNs sent to others.
 const MOST_ENDPOINTS: usize = 4;
 
-/// Why the rendezvous failed.
+/// Why the rendezvous failed. Part of a [`ConnectError`](crate::ConnectError).
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// No endpoint could be connected.
     #[error("cannot reach rendezvous server {server}: {why}")]
@@ -62,9 +67,16 @@ pub enum ClientError {
     Unexpected(String),
 }
 
+impl ClientError {
+    /// Something came that does not belong here.
+    pub(crate) fn unexpected(what: &impl std::fmt::Debug) -> Self {
+        Self::Unexpected(printable(&format!("{what:?}")))
+    }
+}
+
 /// One connection to the server.
 #[derive(Debug)]
-pub struct Link {
+pub struct ServerLink {
     reader: FrameReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     observation: Observation,
@@ -74,17 +86,19 @@ pub struct Link {
     dialled: Instant,
 }
 
-impl Link {
+impl ServerLink {
     /// Has the server send SYNs to where this connection comes from; what became of those from its address, and of those
     /// from another one.
     ///
     /// # Errors
     /// When the connection is lost or the server says something else.
-    pub async fn knock(&mut self, wait_ms: u32) -> Result<(Answer, Answer), ClientError> {
-        write_frame(&mut self.writer, &Request::Knock { wait_ms }).await?;
+    pub async fn probe_unsolicited(&mut self, wait_ms: u32) -> Result<(Answer, Answer), ClientError> {
+        write_frame(&mut self.writer, &Request::UnsolicitedProbe { wait_ms }).await?;
         match self.reader.next().await? {
-            Some(Reply::Knocked { same_address, other_address }) => Ok((same_address, other_address)),
-            other => Err(ClientError::Unexpected(format!("{other:?}"))),
+            Some(Reply::UnsolicitedAnswers { same_address, other_address }) => {
+                Ok((same_address, other_address))
+            }
+            other => Err(ClientError::unexpected(&other)),
         }
     }
 
@@ -109,10 +123,11 @@ impl Link {
 /// Connected to a rendezvous server.
 #[derive(Debug)]
 pub struct Client {
-    primary: Link,
-    others: Vec<Link>,
+    primary: ServerLink,
+    others: Vec<ServerLink>,
     local: SocketAddrV4,
     token: Option<Secret>,
+    policy: AddressPolicy,
 }
 
 impl Client {
@@ -130,7 +145,19 @@ impl Client {
         let primary =
             links.next().ok_or_else(|| unreachable_server(servers, "no endpoint was given".into()))?;
         let local = primary.observation.local;
-        Ok(Self { primary, others: links.collect(), local, token: None })
+        let policy = AddressPolicy::new(SpecialAddresses::Refuse);
+        Ok(Self { primary, others: links.collect(), local, policy, token: None })
+    }
+
+    /// Dials of the endpoints that the server names what this policy allows, and no longer what the default does.
+    #[must_use]
+    pub(crate) fn with_policy(self, policy: AddressPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Which addresses that the server names may be dialled.
+    pub(crate) fn policy(&self) -> &AddressPolicy {
+        &self.policy
     }
 
     /// The port and address that all connections come from.
@@ -147,7 +174,7 @@ impl Client {
 
     /// Opens one more connection, from this local port (0 for any): its observation is the NAT's newest mapping. Keep it
     /// with [`Client::keep`], or the mapping is lost. Independent of the other connections; the first SYN leaves at once.
-    pub fn measure(&self, port: u16) -> impl Future<Output = Result<Link, String>> + Send + 'static {
+    pub fn measure(&self, port: u16) -> impl Future<Output = Result<ServerLink, String>> + Send + 'static {
         let local = SocketAddrV4::new(*self.local.ip(), port);
         let dialled = Dialled::new(local, self.primary.observation.server);
         let (_, patience) = watch::channel(Some(self.primary.patience()));
@@ -159,7 +186,7 @@ impl Client {
 
     /// Connects from the same port to the server's other endpoints, those that were not named or did not answer. Give them
     /// to [`Client::keep`]. Independent of the other connections.
-    pub fn connect_to_the_rest(&self) -> impl Future<Output = Vec<Link>> + Send + 'static {
+    pub fn connect_to_the_rest(&self) -> impl Future<Output = Vec<ServerLink>> + Send + 'static {
         let known: Vec<_> = self.observations().iter().map(|seen| seen.server).collect();
         self.connect_within_reason(self.local, move |endpoint| !known.contains(endpoint))
     }
@@ -169,7 +196,7 @@ impl Client {
     ///
     /// # Errors
     /// When no port can be had.
-    pub fn connect_anew(&self) -> io::Result<impl Future<Output = Vec<Link>> + Send + 'static> {
+    pub fn connect_anew(&self) -> io::Result<impl Future<Output = Vec<ServerLink>> + Send + 'static> {
         let holder = socket::bind_shared(SocketAddrV4::new(*self.local.ip(), 0))?;
         let local = holder.local_addr()?.as_socket_ipv4().unwrap_or(self.local);
         let links = self.connect_within_reason(local, |_| true);
@@ -185,8 +212,10 @@ impl Client {
         &self,
         local: SocketAddrV4,
         wanted: impl Fn(&SocketAddrV4) -> bool,
-    ) -> impl Future<Output = Vec<Link>> + Send + 'static {
-        let servers = self.primary.endpoints.iter().copied().filter(wanted);
+    ) -> impl Future<Output = Vec<ServerLink>> + Send + 'static {
+        let named = self.server();
+        let allowed = |endpoint: &SocketAddrV4| self.policy.refuses_server(*endpoint, named).is_none();
+        let servers = self.primary.endpoints.iter().copied().filter(allowed).filter(wanted);
         let servers: Vec<_> = servers.take(MOST_ENDPOINTS).collect();
         async move {
             let links = timeout(STRAGGLER * 2, connect_all(local, &servers)).await;
@@ -201,7 +230,7 @@ impl Client {
     }
 
     /// Keeps a connection open as long as this lives.
-    pub fn keep(&mut self, link: Link) {
+    pub fn keep(&mut self, link: ServerLink) {
         self.others.push(link);
     }
 
@@ -215,14 +244,6 @@ impl Client {
     #[must_use]
     pub fn with_token(self, token: Option<Secret>) -> Self {
         Self { token, ..self }
-    }
-
-    /// Takes a side of a meeting.
-    ///
-    /// # Errors
-    /// When the connection is lost.
-    pub async fn join(&mut self, label: String, role: Role) -> Result<(), ClientError> {
-        self.say(&[self.wish(label, role, None)]).await
     }
 
     /// Takes a side of a meeting and has a first sealed message handed to the peer. If another connection has the side the
@@ -264,14 +285,6 @@ impl Client {
         self.say(&[Request::Relay { body }]).await
     }
 
-    /// Tells the server that this side is ready for a round.
-    ///
-    /// # Errors
-    /// When the connection is lost.
-    pub async fn ready(&mut self, round: u32) -> Result<(), ClientError> {
-        self.say(&[Request::Ready { round }]).await
-    }
-
     /// Has a sealed message handed to the peer, and tells the server that this side is ready for a round.
     ///
     /// # Errors
@@ -280,8 +293,11 @@ impl Client {
         self.say(&[Request::Relay { body }, Request::Ready { round }]).await
     }
 
-    /// In one piece, and so mostly in one packet.
-    async fn say(&mut self, requests: &[Request]) -> Result<(), ClientError> {
+    /// Sends requests in one piece, and so mostly in one packet.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn say(&mut self, requests: &[Request]) -> Result<(), ClientError> {
         let frames = requests.iter().map(frame).collect::<io::Result<Vec<_>>>()?;
         Ok(self.primary.writer.write_all(&frames.concat()).await?)
     }
@@ -292,7 +308,7 @@ impl Client {
     /// When the connection is lost or the server refuses.
     pub async fn next(&mut self) -> Result<Reply, ClientError> {
         match self.primary.reader.next().await? {
-            Some(Reply::Error { why }) => Err(ClientError::Refused(why)),
+            Some(Reply::Error { why }) => Err(ClientError::Refused(printable(&why))),
             Some(reply) => Ok(reply),
             None => Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into())),
         }
@@ -300,7 +316,7 @@ impl Client {
 }
 
 /// Dials all at once and keeps those that come up, in the order given.
-async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Vec<Link>, ClientError> {
+async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Vec<ServerLink>, ClientError> {
     let (tell, patience) = watch::channel(None);
     let mut pending = JoinSet::new();
     for (place, server) in servers.iter().copied().enumerate() {
@@ -369,7 +385,7 @@ impl Dialled {
             };
             tokio::select! {
                 settled = socket::settled(stream) => {
-                    settled.map_err(|refusal: Refusal| refusal.to_string())?;
+                    settled.map_err(|refusal: DialFailure| refusal.to_string())?;
                     return Ok(self);
                 }
                 () = late => {
@@ -382,7 +398,7 @@ impl Dialled {
         }
     }
 
-    async fn open(self, patience: watch::Receiver<Option<Duration>>) -> Result<Link, String> {
+    async fn open(self, patience: watch::Receiver<Option<Duration>>) -> Result<ServerLink, String> {
         let Self { stream, server, at: dialled, .. } = self.settled(patience).await?;
         let stream = stream.map_err(|error| error.to_string())?;
         let Ok(SocketAddr::V4(local)) = stream.local_addr() else {
@@ -396,12 +412,12 @@ impl Dialled {
         match reader.next().await.map_err(|error| error.to_string())? {
             Some(Reply::Welcome { version: VERSION, external, endpoints, challenge }) => {
                 let observation = Observation { local, server, external };
-                Ok(Link { reader, writer, observation, endpoints, challenge, round_trip, dialled })
+                Ok(ServerLink { reader, writer, observation, endpoints, challenge, round_trip, dialled })
             }
             Some(Reply::Welcome { version, .. }) => {
                 Err(format!("it speaks version {version}, this is version {VERSION}"))
             }
-            Some(other) => Err(format!("it began with {other:?}")),
+            Some(other) => Err(printable(&format!("it began with {other:?}"))),
             None => Err("it hung up: too many connections from here?".into()),
         }
     }

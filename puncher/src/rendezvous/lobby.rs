@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::meeting::Role;
 use crate::rendezvous::message::Reply;
 use crate::rendezvous::proof::Digest;
-use crate::secret::Sealed;
+use crate::sealed::Sealed;
 
 /// Names one connection to the server. Later ones have higher numbers.
-pub type ConnectionId = u64;
+pub(super) type ConnectionId = u64;
 
 /// Messages kept for a side that has not come yet.
 const KEPT_MESSAGES: usize = 8;
@@ -23,7 +23,7 @@ const LABEL_BYTES: usize = 64;
 
 /// A reply that has to be sent. `H` is what is held while it waits, and freed with it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Delivery<H> {
+pub(super) struct Delivery<H> {
     /// To whom.
     pub to: ConnectionId,
     /// What.
@@ -37,7 +37,7 @@ pub struct Delivery<H> {
 impl<H> Delivery<H> {
     /// At once, and nothing is held for it.
     #[must_use]
-    pub fn now(to: ConnectionId, reply: Reply) -> Self {
+    pub(super) fn now(to: ConnectionId, reply: Reply) -> Self {
         Self { to, reply, after: Duration::ZERO, held: None }
     }
 
@@ -48,7 +48,7 @@ impl<H> Delivery<H> {
 
 /// Why a request was refused; the connection is ended with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// Another connection already stands on that side.
     #[error("this side of the meeting is taken")]
     SideTaken,
@@ -71,7 +71,7 @@ pub enum Refusal {
 
 /// The side that a peer asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seat {
+pub(super) struct Seat {
     /// The meeting's label.
     pub label: String,
     /// The side.
@@ -82,7 +82,7 @@ pub struct Seat {
 
 /// Whether a side can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Vacancy {
+pub(super) enum Vacancy {
     /// At once.
     Free,
     /// Somebody has it, from whom it was taken over so many times before. It takes the key of that number.
@@ -94,7 +94,7 @@ pub enum Vacancy {
 
 /// What became of a wish to join.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Joined<H> {
+pub(super) enum Joined<H> {
     /// The side is taken, and this is to be delivered.
     In(Vec<Delivery<H>>),
     /// Somebody else has it. It was taken over so many times before.
@@ -130,12 +130,11 @@ impl<H> Default for Side<H> {
 
 /// All meetings. `H` is what is held for each message that waits.
 #[derive(Debug)]
-pub struct Lobby<H> {
+pub(super) struct Lobby<H> {
     meetings: HashMap<String, [Side<H>; 2]>,
     members: HashMap<ConnectionId, (String, Role)>,
     /// Those who found their side taken, and may yet show the key.
     claimants: HashMap<ConnectionId, (String, Role)>,
-    complete: usize,
 }
 
 fn index(role: Role) -> usize {
@@ -147,33 +146,27 @@ fn index(role: Role) -> usize {
 
 impl<H> Default for Lobby<H> {
     fn default() -> Self {
-        Self { meetings: HashMap::new(), members: HashMap::new(), claimants: HashMap::new(), complete: 0 }
+        Self { meetings: HashMap::new(), members: HashMap::new(), claimants: HashMap::new() }
     }
 }
 
 impl<H> Lobby<H> {
     /// How many meetings there are.
     #[must_use]
-    pub fn meetings(&self) -> usize {
+    pub(super) fn meetings(&self) -> usize {
         self.meetings.len()
-    }
-
-    /// How many of them have both their sides.
-    #[must_use]
-    pub fn complete(&self) -> usize {
-        self.complete
     }
 
     /// Whether this connection is in a meeting that has both its sides.
     #[must_use]
-    pub fn has_peer(&self, id: ConnectionId) -> bool {
+    pub(super) fn has_peer(&self, id: ConnectionId) -> bool {
         let sides = self.members.get(&id).and_then(|(label, _)| self.meetings.get(label));
         sides.is_some_and(|sides| sides.iter().all(|side| side.connection.is_some()))
     }
 
     /// Whether this connection is in a meeting.
     #[must_use]
-    pub fn is_member(&self, id: ConnectionId) -> bool {
+    pub(super) fn is_member(&self, id: ConnectionId) -> bool {
         self.members.contains_key(&id)
     }
 
@@ -181,7 +174,7 @@ impl<H> Lobby<H> {
     ///
     /// # Errors
     /// When this connection may not ask for it, or nobody may take it over.
-    pub fn vacancy(&self, from: ConnectionId, seat: &Seat) -> Result<Vacancy, Refusal> {
+    pub(super) fn vacancy(&self, from: ConnectionId, seat: &Seat) -> Result<Vacancy, Refusal> {
         if self.members.contains_key(&from) || self.claimants.contains_key(&from) {
             return Err(Refusal::JoinedAlready);
         }
@@ -201,7 +194,7 @@ impl<H> Lobby<H> {
     ///
     /// # Errors
     /// When it may not.
-    pub fn join(&mut self, from: ConnectionId, seat: Seat) -> Result<Joined<H>, Refusal> {
+    pub(super) fn join(&mut self, from: ConnectionId, seat: Seat) -> Result<Joined<H>, Refusal> {
         let vacancy = self.vacancy(from, &seat)?;
         let Seat { label, role, lock } = seat;
         if let Vacancy::Taken { times } = vacancy {
@@ -213,9 +206,6 @@ impl<H> Lobby<H> {
         side.connection = Some(from);
         side.lock = lock;
         let kept = std::mem::take(&mut side.kept);
-        if sides.iter().all(|side| side.connection.is_some()) {
-            self.complete += 1;
-        }
         self.members.insert(from, (label, role));
         Ok(Joined::In(kept.into_iter().map(|kept| Delivery::message(from, kept)).collect()))
     }
@@ -225,7 +215,7 @@ impl<H> Lobby<H> {
     ///
     /// # Errors
     /// When the key does not fit, or the connection has not asked for a side that was taken.
-    pub fn take_over(
+    pub(super) fn take_over(
         &mut self,
         from: ConnectionId,
         key: Digest,
@@ -253,7 +243,7 @@ impl<H> Lobby<H> {
 
     /// Whether a connection may yet show the key to a side that is taken. Until then what it says goes to nobody.
     #[must_use]
-    pub fn is_claimant(&self, id: ConnectionId) -> bool {
+    pub(super) fn is_claimant(&self, id: ConnectionId) -> bool {
         self.claimants.contains_key(&id)
     }
 
@@ -261,7 +251,7 @@ impl<H> Lobby<H> {
     ///
     /// # Errors
     /// When the sender is in no meeting, or too much is kept already.
-    pub fn relay(
+    pub(super) fn relay(
         &mut self,
         from: ConnectionId,
         body: Sealed,
@@ -285,7 +275,7 @@ impl<H> Lobby<H> {
     ///
     /// # Errors
     /// When the sender is in no meeting.
-    pub fn ready(
+    pub(super) fn ready(
         &mut self,
         from: ConnectionId,
         round: u32,
@@ -308,16 +298,13 @@ impl<H> Lobby<H> {
     }
 
     /// A connection ended; the other side is told.
-    pub fn leave(&mut self, from: ConnectionId) -> Vec<Delivery<H>> {
+    pub(super) fn leave(&mut self, from: ConnectionId) -> Vec<Delivery<H>> {
         self.claimants.remove(&from);
         let Some((label, role)) = self.members.remove(&from) else { return Vec::new() };
         let Some(sides) = self.meetings.get_mut(&label) else { return Vec::new() };
         sides[index(role)] = Side::default();
         match sides[index(role.other())].connection {
-            Some(to) => {
-                self.complete -= 1;
-                vec![Delivery::now(to, Reply::Gone)]
-            }
+            Some(to) => vec![Delivery::now(to, Reply::Gone)],
             None => {
                 self.meetings.remove(&label);
                 Vec::new()

@@ -14,10 +14,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::meeting::Role;
 use crate::rendezvous::proof::{Digest, TokenProof};
-use crate::secret::Sealed;
+use crate::sealed::Sealed;
+use crate::text::printable;
 
 /// Longest frame in bytes, without its length: enough for any message here, too little to hoard memory with.
-pub const MAX_FRAME: usize = 4096;
+pub(crate) const MAX_FRAME: usize = 4096;
 
 /// The version of this language.
 pub const VERSION: u32 = 1;
@@ -63,13 +64,14 @@ pub enum Request {
     },
     /// Send SYNs to the endpoint this very connection comes from, out of ports and addresses it has not spoken to: what
     /// its NAT does with them is the answer. Never to any other endpoint.
-    Knock {
+    #[serde(rename = "knock")]
+    UnsolicitedProbe {
         /// How long to wait for an answer, in milliseconds; the server bounds it.
         wait_ms: u32,
     },
 }
 
-/// What became of a SYN nobody asked for.
+/// What became of a SYN nobody asked for. Part of a [`NatClass`](crate::nat::NatClass).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
@@ -119,7 +121,8 @@ pub enum Reply {
         round: u32,
     },
     /// What became of the SYNs that were asked for.
-    Knocked {
+    #[serde(rename = "knocked")]
+    UnsolicitedAnswers {
         /// From the address this connection speaks to, out of another port.
         same_address: Answer,
         /// From another address.
@@ -136,7 +139,7 @@ pub enum Reply {
 
 /// Reads frames; keeps what has come of an unfinished one.
 #[derive(Debug)]
-pub struct FrameReader<R> {
+pub(crate) struct FrameReader<R> {
     stream: R,
     buffer: Vec<u8>,
     /// When the unfinished frame began.
@@ -147,18 +150,18 @@ pub struct FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads frames from this stream.
-    pub fn new(stream: R) -> Self {
+    pub(crate) fn new(stream: R) -> Self {
         Self { stream, buffer: Vec::new(), began: None, limit: None, read: 0 }
     }
 
     /// A frame may take so long from its first byte to its last.
     #[must_use]
-    pub fn within(self, limit: Duration) -> Self {
+    pub(crate) fn within(self, limit: Duration) -> Self {
         Self { limit: Some(limit), ..self }
     }
 
     /// Bytes that have come in all.
-    pub fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.read
     }
 
@@ -166,7 +169,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     ///
     /// # Errors
     /// When the stream fails or ends within a frame, or a frame is too long or slow, empty, or no message.
-    pub async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         loop {
             if let Some(message) = take_frame(&mut self.buffer)? {
                 self.began = None;
@@ -230,7 +233,7 @@ pub fn frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the stream fails or the message is too long.
-pub async fn write_frame<T: Serialize>(
+pub(crate) async fn write_frame<T: Serialize>(
     stream: &mut (impl AsyncWrite + Unpin),
     message: &T,
 ) -> io::Result<()> {
@@ -238,7 +241,8 @@ pub async fn write_frame<T: Serialize>(
 }
 
 fn invalid(why: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
+    // What was read may be quoted in it.
+    io::Error::new(io::ErrorKind::InvalidData, printable(&why))
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ impl Digest {
 
 /// The key of one side of a meeting after it was taken over so many times.
 #[must_use]
-pub fn side_key(meeting: &Meeting, times: u32) -> Digest {
+pub(crate) fn side_key(meeting: &Meeting, times: u32) -> Digest {
     let (label, role) = (meeting.label(), [meeting.role.byte()]);
     let parts = [label.as_bytes(), &role, &times.to_le_bytes()];
     Digest(meeting.secret.mac("puncher 1 side key", &parts).into())
@@ -69,13 +69,13 @@ pub struct TokenProof {
 
 /// What a server with many tokens finds one by. It does not tell the token.
 #[must_use]
-pub fn token_name(token: &Secret) -> Digest {
+pub(crate) fn token_name(token: &Secret) -> Digest {
     Digest(token.mac("puncher 1 token name", &[]).into())
 }
 
 /// The proof of a token for one seat, over the number that the server drew for this connection.
 #[must_use]
-pub fn prove_token(token: &Secret, challenge: Digest, label: &str, role: Role) -> TokenProof {
+pub(crate) fn prove_token(token: &Secret, challenge: Digest, label: &str, role: Role) -> TokenProof {
     let parts = [&challenge.0.as_bytes()[..], label.as_bytes(), &[role.byte()]];
     TokenProof { name: token_name(token), proof: Digest(token.mac("puncher 1 token proof", &parts).into()) }
 }

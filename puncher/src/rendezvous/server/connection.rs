@@ -82,7 +82,7 @@ async fn converse(stream: &mut TcpStream, place: &Place, shared: &Shared) -> Res
             () = sleep_until_some(outgoing.unread.due()) => outgoing.check()?,
             request = incoming.next() => {
                 let Some((request, bytes)) = request? else { return Ok(()) };
-                if let Request::Knock { wait_ms } = request {
+                if let Request::UnsolicitedProbe { wait_ms } = request {
                     let reply = probe(place, sources, wait_ms).await;
                     outgoing.send(&reply).await?;
                 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::limits::Descriptors;
+use crate::fd_limit::Descriptors;
 use crate::rendezvous::server::rate::Pace;
 use crate::rendezvous::server::shares::Places;
 

@@ -3,7 +3,7 @@
 //! Nobody who posts ever waits: a mailbox that is full tells, and its connection is ended.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::rendezvous::message::Reply;
 use crate::rendezvous::server::end::End;
 use crate::rendezvous::server::quota::Hold;
+use crate::sync;
 
 /// Replies that may wait for a peer that does not read.
 const ROOM: usize = 32;
@@ -86,7 +87,7 @@ impl Mailbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.content)
     }
 }
 

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::rendezvous::server::network::Network;
 use crate::rendezvous::server::shares::Places;
+use crate::sync;
 
 /// How much is held by whom: pure.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Quota> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.0)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -22,6 +22,7 @@ use crate::rendezvous::server::quota::{Hold, Pool};
 use crate::rendezvous::server::rate::Rates;
 use crate::rendezvous::server::shares::{Members, Shares, Standing, Verdict};
 use crate::rendezvous::server::tokens::Tokens;
+use crate::sync;
 
 /// What a request counts beyond its bytes, and a message that waits beyond its text: the work it makes, and the memory
 /// around it.
@@ -179,8 +180,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is consistent between any two statements, so a panic elsewhere does not spoil it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 
@@ -211,7 +211,7 @@ impl Place {
             }
             Request::Ready { round } => state.lobby.ready(self.id, round, with.one_way)?,
             // Answered by the connection itself.
-            Request::Hello | Request::Knock { .. } => Vec::new(),
+            Request::Hello | Request::UnsolicitedProbe { .. } => Vec::new(),
         };
         state.deliver(deliveries);
         let bytes = u32::try_from(with.bytes).unwrap_or(u32::MAX);

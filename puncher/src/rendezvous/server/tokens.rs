@@ -5,19 +5,14 @@ use std::path::Path;
 
 use crate::meeting::Role;
 use crate::rendezvous::proof::{Digest, TokenProof, prove_token, token_name};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretError, read_private};
 
 /// Why tokens could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The file could not be read.
-    #[error("cannot read token file {path}: {source}")]
-    Read {
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// The file could not be read, or others may read it.
+    #[error(transparent)]
+    File(#[from] SecretError),
     /// A line is no token.
     #[error("{path}:{line}: a token is 64 hexadecimal digits, as written by: puncher key")]
     Malformed {
@@ -48,11 +43,10 @@ impl Tokens {
     /// Reads one token a line, 64 hexadecimal digits each. Blank lines and what follows a `#` are ignored.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds anything else, or none.
+    /// When the file cannot be read, may be read by others, or holds anything else, or none.
     pub fn from_file(path: &Path) -> Result<Self, TokenError> {
         let name = || path.display().to_string();
-        let text =
-            std::fs::read_to_string(path).map_err(|source| TokenError::Read { path: name(), source })?;
+        let text = read_private(path)?;
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or("").trim());
         let tokens = (1..).zip(lines).filter(|(_, line)| !line.is_empty()).map(|(line, token)| {
             Secret::from_hex(token).map_err(|_| TokenError::Malformed { path: name(), line })
@@ -70,6 +64,8 @@ impl Tokens {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -91,6 +87,7 @@ mod tests {
         let path = folder.path().join("tokens");
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
             Tokens::from_file(&path)
         };
         let token = "1f".repeat(32);
@@ -99,6 +96,8 @@ mod tests {
         let named = |result: Result<Tokens, TokenError>| result.unwrap_err().to_string();
         assert!(named(read("# nobody\n")).contains("no token"));
         assert!(named(read(&format!("{token}\n{token}0\n"))).contains("tokens:2: a token is"));
-        assert!(named(Tokens::from_file(&folder.path().join("none"))).contains("cannot read token file"));
+        assert!(named(Tokens::from_file(&folder.path().join("none"))).contains("cannot read"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(Tokens::from_file(&path), Err(TokenError::File(SecretError::Exposed { .. }))));
     }
 }

@@ -9,14 +9,14 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::rendezvous::message::{Answer, Reply};
-use crate::socket::{self, Reach, Refusal};
+use crate::socket::{self, DialFailure, Reach};
 
 /// Longest wait: RFC 5382 REQ-4 lets a NAT answer after 6 s.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
 /// The answer to an asker who has had its share of probes.
 pub(super) const UNTRIED: Reply =
-    Reply::Knocked { same_address: Answer::Untried, other_address: Answer::Untried };
+    Reply::UnsolicitedAnswers { same_address: Answer::Untried, other_address: Answer::Untried };
 
 /// Sends a SYN to `target` from each of the two addresses.
 pub(super) async fn run(from_addresses: Sources, target: SocketAddrV4, wait_ms: u32) -> Reply {
@@ -24,7 +24,7 @@ pub(super) async fn run(from_addresses: Sources, target: SocketAddrV4, wait_ms: 
     let Sources { same, other } = from_addresses;
     let (same_address, other_address) =
         tokio::join!(from(Some(same), target, wait), from(other, target, wait));
-    Reply::Knocked { same_address, other_address }
+    Reply::UnsolicitedAnswers { same_address, other_address }
 }
 
 /// Where probes come from.
@@ -40,7 +40,7 @@ async fn from(address: Option<Ipv4Addr>, target: SocketAddrV4, wait: Duration) -
     let Some(address) = address else { return Answer::Untried };
     let stream = match socket::dial(SocketAddrV4::new(address, 0), target, Reach::Peer) {
         Ok(stream) => stream,
-        Err(error) => return answer(Refusal::from(&error), false),
+        Err(error) => return answer(DialFailure::from(&error), false),
     };
     // Without it a reset and an ICMP port unreachable look alike.
     let kept = socket::keep_icmp_errors(&stream).is_ok();
@@ -51,12 +51,12 @@ async fn from(address: Option<Ipv4Addr>, target: SocketAddrV4, wait: Duration) -
     }
 }
 
-fn answer(refusal: Refusal, by_icmp: bool) -> Answer {
+fn answer(refusal: DialFailure, by_icmp: bool) -> Answer {
     match refusal {
-        Refusal::Reset if by_icmp => Answer::IcmpPort,
-        Refusal::Reset => Answer::Reset,
-        Refusal::Unreachable => Answer::Icmp,
-        Refusal::TimedOut => Answer::Silence,
-        Refusal::InUse | Refusal::Stranger | Refusal::Other(_) => Answer::Untried,
+        DialFailure::Reset if by_icmp => Answer::IcmpPort,
+        DialFailure::Reset => Answer::Reset,
+        DialFailure::Unreachable => Answer::Icmp,
+        DialFailure::TimedOut => Answer::Silence,
+        DialFailure::InUse | DialFailure::Stranger | DialFailure::Other(_) => Answer::Untried,
     }
 }

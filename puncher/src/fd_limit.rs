@@ -12,7 +12,7 @@ const OTHERS: u64 = 64;
 ///
 /// # Errors
 /// When the limit cannot be read.
-pub fn make_room(syns: u32) -> io::Result<u32> {
+pub(crate) fn make_room(syns: u32) -> io::Result<u32> {
     let limit = raise(u64::from(syns) + OTHERS)?;
     Ok(u32::try_from(limit.saturating_sub(OTHERS)).unwrap_or(syns).min(syns))
 }
@@ -30,13 +30,13 @@ fn raise(wanted: u64) -> io::Result<u64> {
 /// What a rendezvous server may use its descriptors for. All of them together fit into the limit of open files, so that
 /// none of them can keep another from its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Descriptors {
+pub(crate) struct Descriptors {
     /// Connections of clients.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Connections that have been accepted and not been admitted yet, or been ended and not been closed yet.
-    pub turnover: usize,
+    pub(crate) turnover: usize,
     /// Sockets of unsolicited probes.
-    pub probes: usize,
+    pub(crate) probes: usize,
 }
 
 impl Descriptors {
@@ -44,7 +44,7 @@ impl Descriptors {
     ///
     /// # Errors
     /// When the limit cannot be read.
-    pub fn make_room(self) -> io::Result<Self> {
+    pub(crate) fn make_room(self) -> io::Result<Self> {
         let wanted = [self.connections, self.turnover, self.probes]
             .iter()
             .fold(OTHERS, |sum, part| sum.saturating_add(u64::try_from(*part).unwrap_or(u64::MAX)));

@@ -1,4 +1,4 @@
-//! Faults that are built in on purpose, with the feature `spoil` only: so that it can be tried whether a puncher that got
+//! Faults that are built in on purpose, with the feature `fault-injection` only: so that it can be tried whether a puncher that got
 //! worse is noticed. Without the feature nothing of this is in the program.
 
 use std::time::Duration;
@@ -24,7 +24,8 @@ pub(crate) fn is(fault: Fault) -> bool {
         Fault::EarlyDrop => "early-drop",
         Fault::NoRedial => "no-redial",
     };
-    cfg!(feature = "spoil") && std::env::var_os("PUNCHER_SPOIL").is_some_and(|wanted| wanted == name)
+    cfg!(feature = "fault-injection")
+        && std::env::var_os("PUNCHER_FAULT").is_some_and(|wanted| wanted == name)
 }
 
 #[cfg(test)]

@@ -7,43 +7,46 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use crate::handshake::{Agreement, Ends, HandshakeError, OwnEndpoints};
-use crate::method::Dial;
-use crate::socket::{self, Reach, Refusal};
-use crate::spoil::{self, Fault};
+use crate::fault_injection::{self, Fault};
+use crate::handshake::{Agreement, HandshakeError};
+use crate::method::{Dial, MethodName};
+use crate::socket::{self, DialFailure, Reach};
+use crate::standing::{Standing, StandingStreams};
+use crate::stream::StreamKeys;
 
-/// How long role b keeps streams that were not chosen, for role a to close them first.
+/// How long role b keeps streams that were not selected, for role a to close them first.
 const LOSERS_STAY: Duration = Duration::from_secs(1);
 
-/// Streams that may be in their handshake at once; further ones are closed as they are accepted.
-const MOST_STANDING: usize = 256;
+/// Connections that may wait to be accepted: as many as strangers may hold, so that a burst of theirs, which comes faster than
+/// it is accepted, does not have the kernel drop the peer's SYN for a second.
+const BACKLOG: i32 = 512;
 
 /// A stream that both sides agreed upon, and when.
 #[derive(Debug)]
-pub(crate) struct Won {
+pub(crate) struct WonStream {
     pub(crate) stream: TcpStream,
-    pub(crate) by: &'static str,
+    pub(crate) keys: StreamKeys,
+    pub(crate) by: MethodName,
     pub(crate) established: Instant,
     pub(crate) authenticated: Instant,
 }
 
 /// What became of a socket.
 #[derive(Debug)]
-pub(crate) enum Done {
-    Refused(Dial, Refusal),
-    NotChosen,
-    Won(Won),
+pub(crate) enum SocketOutcome {
+    Refused(Dial, DialFailure),
+    NotSelected,
+    Won(Box<WonStream>),
     /// The ends that this dial needs are free now.
     Free(Dial),
-    Accepted(TcpListener, TcpStream, SocketAddr, &'static str),
+    Accepted(TcpListener, TcpStream, SocketAddr, MethodName),
 }
 
 /// A dial that was not up when last heard of.
@@ -56,19 +59,20 @@ struct Pending {
 
 /// All sockets of a punch.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct SocketSet {
     address: Ipv4Addr,
     agreement: Arc<Agreement>,
-    tasks: JoinSet<Done>,
+    tasks: JoinSet<SocketOutcome>,
     listening: HashSet<u16>,
     /// Dials that are not up yet, by their two ends.
     pending: HashMap<(u16, SocketAddrV4), Pending>,
-    /// Streams that are up and not yet decided upon.
-    standing: Arc<AtomicUsize>,
+    standing: StandingStreams,
+    /// The handshakes of streams that strangers may have opened, by the number of the stream.
+    accepted: HashMap<u64, AbortHandle>,
     next_id: u64,
 }
 
-impl Table {
+impl SocketSet {
     pub(crate) fn new(address: Ipv4Addr, agreement: Agreement) -> Self {
         Self {
             address,
@@ -76,14 +80,10 @@ impl Table {
             tasks: JoinSet::new(),
             listening: HashSet::new(),
             pending: HashMap::new(),
-            standing: Arc::default(),
+            standing: StandingStreams::default(),
+            accepted: HashMap::new(),
             next_id: 0,
         }
-    }
-
-    /// From now on this is known of the own endpoints.
-    pub(crate) fn know(&self, own: OwnEndpoints) {
-        self.agreement.know(own);
     }
 
     /// Where a dial comes from.
@@ -104,26 +104,36 @@ impl Table {
             self.pending.remove(&ends);
             self.tasks.spawn(async move {
                 tokio::task::yield_now().await;
-                Done::Free(delayed)
+                SocketOutcome::Free(delayed)
             });
             return;
         }
         let dialled = socket::dial(self.local(&dial), dial.remote, dial.reach);
         let handshake = self.handshake(dial.by);
         let up = Arc::new(AtomicBool::new(false));
-        let task = self.tasks.spawn(attempt(dial, dialled, handshake, Arc::clone(&up)));
+        let (standing, is_up) = (self.standing.clone(), Arc::clone(&up));
+        let task = self.tasks.spawn(async move {
+            match established(dialled).await {
+                Ok(stream) => {
+                    is_up.store(true, Ordering::Relaxed);
+                    let standing = standing.enter(handshake.id, None);
+                    handshake.perform(stream, dial, standing).await
+                }
+                Err(why) => SocketOutcome::Refused(dial, why),
+            }
+        });
         if dial.port != 0 && dial.reach != Reach::Peer {
             self.pending.insert(ends, Pending { reach: dial.reach, up, task });
         }
     }
 
     /// Accepts on a port, once per port.
-    pub(crate) fn listen(&mut self, port: u16, by: &'static str) -> io::Result<()> {
+    pub(crate) fn listen(&mut self, port: u16, by: MethodName) -> io::Result<()> {
         if self.listening.contains(&port) {
             return Ok(());
         }
         let socket = socket::bind_shared(SocketAddrV4::new(self.address, port))?;
-        socket.listen(16)?;
+        socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
         self.listening.insert(port);
         self.tasks.spawn(accept(listener, by));
@@ -131,14 +141,14 @@ impl Table {
     }
 
     /// The next thing that becomes of a socket; never, when there are none. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Done {
+    pub(crate) async fn next(&mut self) -> SocketOutcome {
         loop {
             match self.tasks.join_next().await {
-                Some(Ok(Done::Accepted(listener, stream, from, by))) => {
+                Some(Ok(SocketOutcome::Accepted(listener, stream, from, by))) => {
                     self.tasks.spawn(accept(listener, by));
                     self.accepted(stream, from, by);
                 }
-                Some(Ok(Done::Free(dial))) => self.dial(dial),
+                Some(Ok(SocketOutcome::Free(dial))) => self.dial(dial),
                 Some(Ok(done)) => return done,
                 // A task that was ended tells nothing.
                 Some(Err(_)) => {}
@@ -147,43 +157,46 @@ impl Table {
         }
     }
 
-    /// Whether a stream is in its handshake.
-    pub(crate) fn is_standing(&self) -> bool {
-        self.standing.load(Ordering::Relaxed) > 0
+    /// Whether a stream that is up may be agreed upon soon.
+    pub(crate) fn is_promising(&self) -> bool {
+        self.standing.are_promising()
     }
 
-    fn accepted(&mut self, stream: TcpStream, from: SocketAddr, by: &'static str) {
+    /// Whether the other end of a stream has proved to be the peer.
+    pub(crate) fn has_peer(&self) -> bool {
+        self.standing.have_peer()
+    }
+
+    fn accepted(&mut self, stream: TcpStream, from: SocketAddr, by: MethodName) {
         let SocketAddr::V4(remote) = from else { return };
-        if self.standing.load(Ordering::Relaxed) >= MOST_STANDING {
-            return;
+        if let Some(handshake) = self.standing.to_make_room().and_then(|id| self.accepted.remove(&id)) {
+            handshake.abort();
         }
-        let dial = Dial::now(by, 0, remote);
+        self.accepted.retain(|_, handshake| !handshake.is_finished());
         let handshake = self.handshake(by);
-        self.tasks.spawn(async move {
+        let (id, standing) = (self.next_id, self.standing.enter(self.next_id, Some(*remote.ip())));
+        let dial = Dial::now(by, 0, remote);
+        let task = self.tasks.spawn(async move {
             let _ = stream.set_nodelay(true);
-            match handshake.perform(stream, dial).await {
+            match handshake.perform(stream, dial, standing).await {
                 // Nobody dialled it, so nobody dials it again.
-                Done::Refused(..) => Done::NotChosen,
-                done => done,
+                SocketOutcome::Refused(..) => SocketOutcome::NotSelected,
+                outcome => outcome,
             }
         });
+        self.accepted.insert(id, task);
     }
 
-    fn handshake(&mut self, by: &'static str) -> Handshake {
+    fn handshake(&mut self, by: MethodName) -> Handshake {
         self.next_id += 1;
-        Handshake {
-            id: self.next_id,
-            by,
-            agreement: Arc::clone(&self.agreement),
-            standing: Arc::clone(&self.standing),
-        }
+        Handshake { id: self.next_id, by, agreement: Arc::clone(&self.agreement) }
     }
 
-    /// Role a closes the streams that lost by dropping them; role b waits until it has.
+    /// Role a closes the streams that lost by dropping them; role b waits until it has, for a while.
     pub(crate) async fn close_losers(mut self) {
         if self.agreement.waits_for_losers() {
             let all_gone = async {
-                while self.is_standing() {
+                while self.has_peer() {
                     self.next().await;
                 }
             };
@@ -192,89 +205,56 @@ impl Table {
     }
 }
 
-async fn accept(listener: TcpListener, by: &'static str) -> Done {
+async fn accept(listener: TcpListener, by: MethodName) -> SocketOutcome {
     loop {
         match listener.accept().await {
-            Ok((stream, from)) => return Done::Accepted(listener, stream, from, by),
+            Ok((stream, from)) => return SocketOutcome::Accepted(listener, stream, from, by),
             // A connection that ended before it was accepted, or no descriptor left for it.
             Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
 }
 
-async fn attempt(
-    dial: Dial,
-    dialled: io::Result<TcpStream>,
-    handshake: Handshake,
-    up: Arc<AtomicBool>,
-) -> Done {
-    let stream = match dialled {
-        Ok(stream) => stream,
-        Err(error) => return Done::Refused(dial, Refusal::from(&error)),
-    };
-    let settled = if spoil::is(Fault::EarlyDrop) {
-        let early = tokio::time::timeout(spoil::EARLY, socket::settled(&stream)).await;
-        early.unwrap_or(Err(Refusal::Other(libc::ETIMEDOUT)))
+/// Until the stream of a dial is up.
+async fn established(dialled: io::Result<TcpStream>) -> Result<TcpStream, DialFailure> {
+    let stream = dialled.map_err(|error| DialFailure::from(&error))?;
+    if fault_injection::is(Fault::EarlyDrop) {
+        let early = timeout(fault_injection::EARLY, socket::settled(&stream)).await;
+        early.unwrap_or(Err(DialFailure::Other(libc::ETIMEDOUT)))?;
     } else {
-        socket::settled(&stream).await
-    };
-    match settled {
-        Ok(()) => {
-            up.store(true, Ordering::Relaxed);
-            handshake.perform(stream, dial).await
-        }
-        Err(refusal) => Done::Refused(dial, refusal),
+        socket::settled(&stream).await?;
     }
+    Ok(stream)
 }
 
 /// What one stream needs to prove itself.
 struct Handshake {
     id: u64,
-    by: &'static str,
+    by: MethodName,
     agreement: Arc<Agreement>,
-    standing: Arc<AtomicUsize>,
 }
 
 impl Handshake {
-    async fn perform(self, mut stream: TcpStream, dial: Dial) -> Done {
+    async fn perform(self, mut stream: TcpStream, dial: Dial, standing: Standing) -> SocketOutcome {
         let established = Instant::now();
-        let standing = Standing::new(&self.standing);
-        let Ok((local, remote)) = socket::ends(&stream) else { return Done::Refused(dial, Refusal::Reset) };
-        match self.agreement.perform(&mut stream, Ends { id: self.id, local, remote }).await {
-            Ok(agreed) => {
-                Done::Won(Won { stream, by: self.by, established, authenticated: agreed.authenticated })
-            }
-            Err(HandshakeError::NotChosen) => {
-                // Role a closes it.
-                let _ = stream.read(&mut [0; 64]).await;
-                drop(standing);
-                Done::NotChosen
-            }
+        match self.agreement.perform(&mut stream, self.id, || standing.prove()).await {
+            Ok(agreed) => SocketOutcome::Won(Box::new(WonStream {
+                stream,
+                keys: agreed.keys,
+                by: self.by,
+                established,
+                authenticated: agreed.authenticated,
+            })),
+            Err(HandshakeError::NotSelected) => SocketOutcome::NotSelected,
             Err(HandshakeError::NotThePeer) => {
                 socket::abort_on_close(&stream);
-                Done::Refused(dial, Refusal::Stranger)
+                SocketOutcome::Refused(dial, DialFailure::Stranger)
             }
             // It broke in the middle, as a reset in SYN_RECV would have broken it: worth another dial.
             Err(HandshakeError::Io(error)) if error.raw_os_error().is_some() => {
-                Done::Refused(dial, Refusal::from(&error))
+                SocketOutcome::Refused(dial, DialFailure::from(&error))
             }
-            Err(HandshakeError::Io(_)) => Done::Refused(dial, Refusal::Stranger),
+            Err(HandshakeError::Io(_)) => SocketOutcome::Refused(dial, DialFailure::Stranger),
         }
-    }
-}
-
-/// Counts a stream as standing while it lives.
-struct Standing(Arc<AtomicUsize>);
-
-impl Standing {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Standing {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

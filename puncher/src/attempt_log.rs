@@ -5,27 +5,27 @@ use std::fmt;
 
 use crate::method::Outlook;
 
-/// What was tried.
+/// What was tried in vain. Part of [`ConnectError::NoPath`](crate::ConnectError::NoPath).
 #[derive(Debug, Clone, Default)]
-pub struct Tried {
+pub struct AttemptLog {
     pub(crate) outlook: Option<Outlook>,
     pub(crate) tally: Tally,
     pub(crate) rounds: u32,
-    pub(crate) waiting_for: Waiting,
+    pub(crate) waiting_for: WaitingFor,
     pub(crate) peer_left: bool,
 }
 
 /// How far it came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Waiting {
+pub(crate) enum WaitingFor {
     #[default]
     Server,
-    Card,
+    Peer,
     Go,
     Stream,
 }
 
-/// Sockets by what became of them.
+/// Sockets by what became of them. Part of an [`AttemptLog`].
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// SYNs sent by each method, retransmissions by the kernel not counted.
@@ -53,9 +53,9 @@ impl Tally {
     }
 }
 
-impl Tried {
+impl AttemptLog {
     pub(crate) fn punching(&mut self) {
-        self.waiting_for = Waiting::Stream;
+        self.waiting_for = WaitingFor::Stream;
         self.rounds += 1;
     }
 }
@@ -75,13 +75,13 @@ impl fmt::Display for Tally {
     }
 }
 
-impl fmt::Display for Tried {
+impl fmt::Display for AttemptLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.waiting_for {
-            Waiting::Server => return f.write_str(": the rendezvous server did not answer"),
-            Waiting::Card => return f.write_str(": the peer did not come to the meeting"),
-            Waiting::Go => return f.write_str(": the peer was not ready in time"),
-            Waiting::Stream => {}
+            WaitingFor::Server => return f.write_str(": the rendezvous server did not answer"),
+            WaitingFor::Peer => return f.write_str(": the peer did not come to the meeting"),
+            WaitingFor::Go => return f.write_str(": the peer was not ready in time"),
+            WaitingFor::Stream => {}
         }
         if self.peer_left {
             f.write_str(": the peer gave up")?;
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_was_tried_is_told() {
-        let mut tried = Tried::default();
+        let mut tried = AttemptLog::default();
         assert_eq!(tried.to_string(), ": the rendezvous server did not answer");
         tried.punching();
         let peer = Some("203.0.113.9:41822".parse().unwrap());
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_small_chance_is_told() {
-        let mut tried = Tried::default();
+        let mut tried = AttemptLog::default();
         tried.punching();
         let because = "both ports are drawn".into();
         tried.outlook = Some(Outlook { peer: None, probability: 0.00153, because });

@@ -30,19 +30,10 @@ use std::time::Duration;
 use crate::classify::{Allocation, allocation};
 use crate::meeting::Role;
 use crate::method::redial::Redial;
-use crate::method::view::{Kind, Side, View};
-use crate::method::{Action, Dial, Method, Note, Outlook};
+use crate::method::view::{Predictability, RoundView, SideFacts};
+use crate::method::{Action, Dial, Method, MethodName, Note, Outlook};
 use crate::predict::{Prediction, predict};
-use crate::socket::{Reach, Refusal};
-
-/// The next port by the rule that was seen.
-pub const SIMULTANEOUS_OPEN: &str = "simultaneous-open";
-/// The port that the server saw.
-pub const OBSERVED_PORT: &str = "observed-port";
-/// The internal port.
-pub const PRESERVED_PORT: &str = "preserved-port";
-/// A window of ports.
-pub const SEQUENTIAL: &str = "sequential";
+use crate::socket::{DialFailure, Reach};
 
 /// Ports of the first window; later rounds double it, up to the largest.
 const WINDOW: u16 = 8;
@@ -73,8 +64,8 @@ enum AfterRefusal {
 
 /// Dials one endpoint, from one port or a window of them.
 #[derive(Debug)]
-pub struct Meet {
-    name: &'static str,
+pub(crate) struct SimultaneousOpen {
+    name: MethodName,
     rule: Rule,
     windowed: bool,
     after_refusal: AfterRefusal,
@@ -89,8 +80,8 @@ pub struct Meet {
     redial: Redial,
 }
 
-impl Meet {
-    fn new(name: &'static str, rule: Rule, seed: u64) -> Self {
+impl SimultaneousOpen {
+    fn new(name: MethodName, rule: Rule, seed: u64) -> Self {
         Self {
             name,
             rule,
@@ -108,26 +99,26 @@ impl Meet {
 
     /// By whatever rule was seen.
     #[must_use]
-    pub fn simultaneous_open(seed: u64) -> Self {
-        Self::new(SIMULTANEOUS_OPEN, Rule::Predicted, seed)
+    pub(crate) fn predicted_port(seed: u64) -> Self {
+        Self::new(MethodName::SimultaneousOpen, Rule::Predicted, seed)
     }
 
     /// As the server saw it.
     #[must_use]
-    pub fn observed_port(seed: u64) -> Self {
-        Self::new(OBSERVED_PORT, Rule::Observed, seed)
+    pub(crate) fn observed_port(seed: u64) -> Self {
+        Self::new(MethodName::ObservedPort, Rule::Observed, seed)
     }
 
     /// The internal port.
     #[must_use]
-    pub fn preserved_port(seed: u64) -> Self {
-        Self::new(PRESERVED_PORT, Rule::Preserved, seed)
+    pub(crate) fn preserved_port(seed: u64) -> Self {
+        Self::new(MethodName::PreservedPort, Rule::Preserved, seed)
     }
 
     /// With a window.
     #[must_use]
-    pub fn sequential(seed: u64) -> Self {
-        Self { windowed: true, ..Self::new(SEQUENTIAL, Rule::Predicted, seed) }
+    pub(crate) fn sequential(seed: u64) -> Self {
+        Self { windowed: true, ..Self::new(MethodName::Sequential, Rule::Predicted, seed) }
     }
 
     /// Like `simultaneous-open`, but role a answers a refusal with a hole that cannot be refused.
@@ -143,8 +134,8 @@ impl Meet {
 
     /// A window that was refused, because the other side has not begun, is opened once more, this time so that nobody hears of
     /// it; the other side dials its last port as well. Behind a NAT that counts these are the ports after the first window.
-    fn second_window(&mut self, view: &View, window: u16) -> Option<Action> {
-        let counts = |side: &Side| side.kind() == Kind::Counting;
+    fn second_window(&mut self, view: &RoundView, window: u16) -> Option<Action> {
+        let counts = |side: &SideFacts| side.predictability() == Predictability::Counting;
         (self.spare, self.spare_reach) = (0, view.hole());
         if !self.windowed
             || counts(&view.own) == counts(&view.peer)
@@ -162,7 +153,7 @@ impl Meet {
         Some(Action::Dial(Dial::now(self.name, view.own.local.port(), last.endpoint)))
     }
 
-    fn predict(&mut self, side: &Side, window: u16) -> Option<Prediction> {
+    fn predict(&mut self, side: &SideFacts, window: u16) -> Option<Prediction> {
         let known = |endpoint, because: &str| {
             // Right for what it is meant for; whether the NAT is one is not known.
             Some(Prediction { endpoint, probability: 1.0, because: because.into() })
@@ -179,14 +170,14 @@ impl Meet {
 }
 
 /// How far a second window goes: other methods need something, too.
-fn spare(side: &Side, window: u16) -> u16 {
+fn spare(side: &SideFacts, window: u16) -> u16 {
     let left = side.syns.saturating_sub(u32::from(window) + FOR_OTHERS);
     window.min(u16::try_from(left).unwrap_or(u16::MAX))
 }
 
 /// Whether a NAT draws, so that one guess is all there is: dialling again would not make it better.
-pub(crate) fn is_drawn(view: &View) -> bool {
-    [&view.own, &view.peer].iter().any(|side| side.kind() == Kind::Random)
+pub(crate) fn is_drawn(view: &RoundView) -> bool {
+    [&view.own, &view.peer].iter().any(|side| side.predictability() == Predictability::Random)
 }
 
 /// The window of a round.
@@ -197,13 +188,13 @@ pub(crate) fn window(round: u32) -> u16 {
 
 /// The dials of one side to one endpoint: as many as the window when its NAT counts.
 pub(crate) fn dials(
-    by: &'static str,
-    own: &Side,
+    by: MethodName,
+    own: &SideFacts,
     target: SocketAddrV4,
     window: u16,
     reach: Reach,
 ) -> Vec<Action> {
-    let count = if own.kind() == Kind::Counting { window } else { 1 };
+    let count = if own.predictability() == Predictability::Counting { window } else { 1 };
     let dial = |place: u16| {
         let port = if place == 0 { own.local.port() } else { 0 };
         Action::Dial(Dial { reach, ..Dial::now(by, port, target) })
@@ -213,13 +204,13 @@ pub(crate) fn dials(
 
 /// Without a NAT the own host answers an early SYN with a reset; on a path of almost no delay the two SYNs never cross,
 /// so one has to be accepted. Behind a NAT a listener would answer with a sequence number that the NAT does not know.
-pub(crate) fn listen(by: &'static str, own: &Side) -> Option<Action> {
+pub(crate) fn listen(by: MethodName, own: &SideFacts) -> Option<Action> {
     let open = allocation(&own.observations) == Some(Allocation::None);
     open.then(|| Action::Listen { port: own.local.port(), by })
 }
 
-impl Method for Meet {
-    fn begin(&mut self, view: &View) -> Vec<Action> {
+impl Method for SimultaneousOpen {
+    fn begin(&mut self, view: &RoundView) -> Vec<Action> {
         self.redial.start(view.trip);
         self.changes_port = view.own.changes_port();
         self.is_drawn = is_drawn(view);
@@ -250,7 +241,7 @@ impl Method for Meet {
         actions
     }
 
-    fn refused(&mut self, dial: Dial, why: Refusal) -> Vec<Action> {
+    fn refused(&mut self, dial: Dial, why: DialFailure) -> Vec<Action> {
         if self.is_drawn && self.peer_is_known {
             // A peer that takes connections from everywhere does so only once it has begun.
             return self.redial.again(dial, why);
@@ -259,7 +250,7 @@ impl Method for Meet {
             // The other side dials one guess: that it was refused shows that this is not the port.
             return Vec::new();
         }
-        if self.changes_port && matches!(why, Refusal::Reset | Refusal::Unreachable) {
+        if self.changes_port && matches!(why, DialFailure::Reset | DialFailure::Unreachable) {
             if self.spare > 0 {
                 self.spare -= 1;
                 return vec![Action::Dial(Dial { port: 0, reach: self.spare_reach, ..dial })];
@@ -293,10 +284,10 @@ mod tests {
     #[test]
     fn each_rule_dials_where_it_expects_the_peer() {
         let cases = [
-            (Meet::simultaneous_open(1), &[5000, 5000][..], 5000),
-            (Meet::simultaneous_open(1), &[20000, 20001], 20002),
-            (Meet::observed_port(1), &[20000, 20001], 20000),
-            (Meet::preserved_port(1), &[20000, 20001], 5000),
+            (SimultaneousOpen::predicted_port(1), &[5000, 5000][..], 5000),
+            (SimultaneousOpen::predicted_port(1), &[20000, 20001], 20002),
+            (SimultaneousOpen::observed_port(1), &[20000, 20001], 20000),
+            (SimultaneousOpen::preserved_port(1), &[20000, 20001], 5000),
         ];
         for (mut method, peer, expected) in cases {
             let dials = dials(&method.begin(&view(Role::A, &[6000, 6000], peer)));
@@ -308,11 +299,13 @@ mod tests {
     #[test]
     fn of_a_nat_that_counts_the_last_ports_of_two_windows_are_dialled() {
         let here = view(Role::A, &[6000, 6000], &[20000, 20001]);
-        let ports: Vec<_> =
-            dials(&Meet::sequential(1).begin(&here)).iter().map(|dial| dial.remote.port()).collect();
+        let ports: Vec<_> = dials(&SimultaneousOpen::sequential(1).begin(&here))
+            .iter()
+            .map(|dial| dial.remote.port())
+            .collect();
         assert_eq!(ports, [20001 + WINDOW, 20001 + 2 * WINDOW]);
         let both = view(Role::A, &[20000, 20001], &[20000, 20001]);
-        let dials = dials(&Meet::sequential(1).begin(&both));
+        let dials = dials(&SimultaneousOpen::sequential(1).begin(&both));
         assert!(
             dials.iter().all(|dial| dial.remote.port() == 20001 + WINDOW),
             "each SYN has a port of its own"
@@ -322,8 +315,8 @@ mod tests {
     #[test]
     fn only_without_a_nat_it_listens_as_well() {
         let mut here = view(Role::A, &[5000, 5000], &[6000, 6000]);
-        let listens = |view: &View| {
-            let actions = Meet::simultaneous_open(1).begin(view);
+        let listens = |view: &RoundView| {
+            let actions = SimultaneousOpen::predicted_port(1).begin(view);
             actions.iter().any(|action| matches!(action, Action::Listen { port: 5000, .. }))
         };
         assert!(!listens(&here));
@@ -333,7 +326,8 @@ mod tests {
 
     #[test]
     fn a_nat_that_counts_gets_a_window_to_one_endpoint_in_order() {
-        let dials = dials(&Meet::sequential(1).begin(&view(Role::A, &[20000, 20001], &[6000, 6000])));
+        let dials =
+            dials(&SimultaneousOpen::sequential(1).begin(&view(Role::A, &[20000, 20001], &[6000, 6000])));
         assert_eq!(dials.len(), usize::from(WINDOW));
         assert!(dials.iter().all(|dial| dial.remote.port() == 6000 && dial.after.is_zero()));
         assert_eq!(dials[0].port, 5000);
@@ -343,7 +337,7 @@ mod tests {
     #[test]
     fn the_window_survives_fewer_competing_mappings_than_it_has_ports() {
         let here = view(Role::A, &[20000, 20001], &[30000, 30001]);
-        let target_of_b = dials(&Meet::sequential(1).begin(&mirrored(&here)))[0].remote.port();
+        let target_of_b = dials(&SimultaneousOpen::sequential(1).begin(&mirrored(&here)))[0].remote.port();
         for competing in 0..WINDOW + 3 {
             let first = 20002 + competing;
             let hit = (first..first + WINDOW).contains(&target_of_b);
@@ -353,25 +347,25 @@ mod tests {
 
     #[test]
     fn a_refused_dial_is_repeated_unless_its_port_would_change() {
-        let mut fixed = Meet::simultaneous_open(1);
+        let mut fixed = SimultaneousOpen::predicted_port(1);
         let first = dials(&fixed.begin(&view(Role::A, &[6000, 6000], &[7000, 7000])))[0];
-        assert_eq!(dials(&fixed.refused(first, Refusal::Reset))[0].remote, first.remote);
-        let mut counting = Meet::sequential(1);
+        assert_eq!(dials(&fixed.refused(first, DialFailure::Reset))[0].remote, first.remote);
+        let mut counting = SimultaneousOpen::sequential(1);
         let first = dials(&counting.begin(&view(Role::A, &[20000, 20001], &[7000, 7000])))[0];
         for _ in 0..WINDOW {
-            let again = dials(&counting.refused(first, Refusal::Reset));
+            let again = dials(&counting.refused(first, DialFailure::Reset));
             assert_eq!((again[0].port, again[0].reach), (0, Reach::Hops(2)), "a second window, in silence");
         }
-        assert_eq!(counting.refused(first, Refusal::Reset), [Action::NextRoundIn(Duration::ZERO)]);
+        assert_eq!(counting.refused(first, DialFailure::Reset), [Action::NextRoundIn(Duration::ZERO)]);
     }
 
     #[test]
     fn with_holes_only_role_a_falls_silent() {
         for (role, reach) in [(Role::A, Reach::Hops(2)), (Role::B, Reach::Peer)] {
-            let mut method = Meet::simultaneous_open(1).with_holes();
+            let mut method = SimultaneousOpen::predicted_port(1).with_holes();
             let first = dials(&method.begin(&view(role, &[6000, 6000], &[7000, 7000])))[0];
             assert_eq!(first.reach, Reach::Peer);
-            assert_eq!(dials(&method.refused(first, Refusal::Reset))[0].reach, reach);
+            assert_eq!(dials(&method.refused(first, DialFailure::Reset))[0].reach, reach);
         }
     }
 
@@ -379,10 +373,10 @@ mod tests {
     fn a_guess_is_made_once_and_a_known_endpoint_is_dialled_again() {
         let here = view(Role::A, &[5000, 5000], &[36424, 13999]);
         for (view, again) in [(here.clone(), 0), (mirrored(&here), 1)] {
-            let mut method = Meet::simultaneous_open(1);
+            let mut method = SimultaneousOpen::predicted_port(1);
             let actions = method.begin(&view);
             assert!(matches!(actions.last(), Some(Action::GiveUpIn(_))));
-            assert_eq!(method.refused(dials(&actions)[0], Refusal::Reset).len(), again);
+            assert_eq!(method.refused(dials(&actions)[0], DialFailure::Reset).len(), again);
         }
     }
 }
