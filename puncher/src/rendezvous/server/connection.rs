@@ -89,7 +89,7 @@ async fn converse(stream: &mut TcpStream, place: &Place, shared: &Shared) -> Res
                 let one_way = round_trip.min_round_trip().unwrap_or_default() / 2;
                 let pause = place.handle(request, Circumstances { bytes, one_way, challenge })?;
                 incoming.pause(pause);
-                if incoming.requests % TURN == 0 {
+                if incoming.requests.is_multiple_of(TURN) {
                     tokio::task::yield_now().await;
                 }
             }

@@ -47,6 +47,20 @@ const KEEP_ALIVE_QUESTIONS: u32 = 4;
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// What to serve, where and to whom.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use puncher::rendezvous::{Server, Setup, Tokens};
+///
+/// let server = Server::new(Setup {
+///     listen: vec!["0.0.0.0:7000".parse()?, "0.0.0.0:7001".parse()?],
+///     advertise: vec!["203.0.113.1:7000".parse()?, "203.0.113.2:7001".parse()?],
+///     tokens: Some(Tokens::from_file("tokens".as_ref())?),
+///     ..Setup::default()
+/// })?;
+/// # drop(server);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     /// Where to listen.
