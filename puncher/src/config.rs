@@ -34,8 +34,10 @@ pub struct Config {
     /// SYNs this side may send, and so sockets it may open; retransmissions by the kernel are not counted. Default: 1,280.
     /// Range: from 1.
     pub budget_syns: u32,
-    /// The time `connect` may take. Default: 3 s. Range: more than 0.
+    /// The time `connect` may take, not counted while the peer is awaited. Default: 3 s. Range: more than 0.
     pub deadline: Duration,
+    /// How long the peer is awaited at the rendezvous server. Default: 2 min.
+    pub patience: Duration,
     /// Whether source ports below 1024 may help. Default: [`LowPorts::WhenPermitted`].
     pub low_ports: LowPorts,
     /// Hops a SYN must live to have passed this side's own NATs. Default: `None`, found out when it matters. Range: from 1.
@@ -134,6 +136,7 @@ impl Config {
             method: MethodName::default(),
             budget_syns: 1280,
             deadline: Duration::from_secs(3),
+            patience: Duration::from_secs(120),
             low_ports: LowPorts::default(),
             hops: None,
             server_trust: ServerTrust::default(),

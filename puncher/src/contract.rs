@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::attempt_log::FailureKind;
 use crate::classify::class::NatClass;
 use crate::connection::Report;
 use crate::error::ConnectError;
@@ -109,6 +110,9 @@ pub struct Outcome {
     /// Why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What stood in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureKind>,
     /// This end of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<SocketAddrV4>,
@@ -132,6 +136,7 @@ impl Outcome {
         Self {
             ok: true,
             error: None,
+            failure: None,
             local: Some(report.local),
             remote: Some(report.remote),
             method: report.method.to_string(),
@@ -146,6 +151,7 @@ impl Outcome {
         Self {
             ok: false,
             error: Some(error.to_string()),
+            failure: Some(error.kind()),
             local: None,
             remote: None,
             method: method.to_string(),
@@ -176,6 +182,7 @@ mod tests {
         let outcome = Outcome {
             ok: true,
             error: None,
+            failure: None,
             local: Some("10.0.0.2:23417".parse().unwrap()),
             remote: Some("198.51.100.2:23901".parse().unwrap()),
             method: "simultaneous-open".into(),

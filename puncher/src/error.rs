@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::attempt_log::AttemptLog;
+use crate::attempt_log::{AttemptLog, FailureKind};
 use crate::config::Protection;
 use crate::meeting::Role;
 use crate::method::MethodName;
@@ -76,19 +76,34 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether the caller asked for what cannot be; otherwise there is no path, no peer or no server at present.
+    /// What stood in the way.
+    ///
+    /// ```
+    /// use puncher::{ConnectError, FailureKind};
+    ///
+    /// fn advice(error: &ConnectError) -> &'static str {
+    ///     match error.kind() {
+    ///         FailureKind::Server | FailureKind::Peer => "try again",
+    ///         FailureKind::Path | FailureKind::Budget => "use a relay",
+    ///         _ => "tell the user",
+    ///     }
+    /// }
+    /// ```
     #[must_use]
-    pub fn could_not_run(&self) -> bool {
-        matches!(
-            self,
+    pub fn kind(&self) -> FailureKind {
+        match self {
             Self::MethodsDiffer { .. }
-                | Self::ProtectionsDiffer { .. }
-                | Self::NoIntroduction
-                | Self::AddressRefused { .. }
-                | Self::Ticket(_)
-                | Self::Bind { .. }
-                | Self::Rendezvous(ClientError::Bind { .. })
-        )
+            | Self::ProtectionsDiffer { .. }
+            | Self::NoIntroduction
+            | Self::AddressRefused { .. }
+            | Self::Ticket(_)
+            | Self::Bind { .. }
+            | Self::Rendezvous(ClientError::Bind { .. }) => FailureKind::CannotRun,
+            Self::Rendezvous(_) => FailureKind::Server,
+            Self::Forged(SealError::Seal) => FailureKind::Secret,
+            Self::Forged(SealError::Text) | Self::PeerLeft => FailureKind::Peer,
+            Self::NoPath { log, .. } => log.kind(),
+        }
     }
 }
 

@@ -48,13 +48,13 @@ mod text;
 mod ticket;
 mod trace;
 
-pub use attempt_log::{AttemptLog, Tally};
+pub use attempt_log::{AttemptLog, FailureKind, Tally};
 pub use config::{Config, ConfigError, LowPorts, Protection, ServerTrust, SpecialAddresses};
 pub use connection::{Connection, Report};
 pub use contract::{Event, Metrics, Outcome};
 pub use error::ConnectError;
 pub use meeting::{Meeting, Role};
-pub use method::MethodName;
+pub use method::{MethodName, Outlook};
 pub use puncher::Puncher;
 pub use rendezvous::client::ClientError;
 pub use sealed::SealError;
@@ -64,8 +64,8 @@ pub use ticket::{OwnTicket, SealedTicket, Ticket, TicketError};
 
 /// What the local NAT does: [`probe`](nat::probe) observes it, [`classify`](nat::classify) tells what it amounts to.
 pub mod nat {
-    pub use crate::classify::Observation;
     pub use crate::classify::class::{Evidence, Filtering, Mapping, NatClass, PortAllocation, classify};
+    pub use crate::classify::{Allocation, Observation};
     pub use crate::probe::{ProbeConfig, probe};
     pub use crate::rendezvous::message::Answer;
 }

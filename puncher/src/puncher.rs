@@ -177,7 +177,8 @@ impl Puncher {
             (self.tell)(&Event::Limited { budget_syns: fits, wanted: config.budget_syns });
             config.budget_syns = fits;
         }
-        Attempt { start: Instant::now(), config, role, log: AttemptLog::default(), tell: &mut *self.tell }
+        let log = AttemptLog { budget_syns: config.budget_syns, ..AttemptLog::default() };
+        Attempt { start: Instant::now(), config, role, log, tell: &mut *self.tell }
     }
 }
 
@@ -198,14 +199,20 @@ impl Attempt<'_> {
     }
 
     async fn at_rendezvous(&mut self, meeting: &Meeting) -> Result<Option<Connection>, ConnectError> {
-        let deadline = self.start + self.config.deadline;
+        let mut deadline = self.start + self.config.deadline;
         let Ok(client) = timeout_at(deadline, self.reach_server()).await else { return Ok(None) };
         let mut client = client?;
+        self.log.has_met = true;
         self.log.waiting_for = WaitingFor::Peer;
-        let key = EphemeralKey::generate();
+        let (key, patience) = (EphemeralKey::generate(), self.config.patience);
+        let joined = Instant::now();
         let hellos = self.exchange_hellos(meeting, &mut client, key.public());
-        let Ok(hellos) = timeout_at(deadline, hellos).await else { return Ok(None) };
+        let Ok(hellos) = timeout_at(joined + patience, hellos).await else { return Ok(None) };
         let (own, peer) = hellos?;
+        // Waiting for the peer is not punching; what the server takes is.
+        let waited = joined.elapsed().saturating_sub(client.one_way() * 2);
+        deadline += waited;
+        let measured_at = Instant::now().checked_sub(waited).unwrap_or(joined);
         self.log.waiting_for = WaitingFor::Go;
         let trip = Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us));
         let session = Session::new(&meeting.secret, &meeting.label(), self.role, (key, peer.public));
@@ -216,7 +223,8 @@ impl Attempt<'_> {
         let relay = RelayChannel::new(&session);
         let agreement = Agreement::new(session, self.role, self.config.protection);
         let sockets = SocketSet::new(*own.local.ip(), agreement);
-        let setup = self.setup(Some((client, relay)), sockets, &mut *method, own, (view, deadline));
+        let mut setup = self.setup(Some((client, relay)), sockets, &mut *method, own, (view, deadline));
+        setup.measured_at = measured_at;
         let driven = timeout_at(deadline + LAST_WORD, Driver::new(setup).run()).await;
         self.connection(driven.unwrap_or(Ok(None))?).await
     }
@@ -326,8 +334,22 @@ impl Attempt<'_> {
         let rules = MeasuringRules { low_ports, hops };
         let policy = AddressPolicy::new(self.config.special_addresses);
         let sending = SendingRules { policy, trust: self.config.server_trust };
+        let measured_at = Instant::now();
         let (log, tell) = (&mut self.log, &mut *self.tell);
-        DriverSetup { server, sockets, method, own, rules, sending, view, start_delay, deadline, log, tell }
+        DriverSetup {
+            server,
+            sockets,
+            method,
+            own,
+            rules,
+            sending,
+            view,
+            start_delay,
+            measured_at,
+            deadline,
+            log,
+            tell,
+        }
     }
 
     /// Time is no longer up once there is a stream: the other side has it, too.

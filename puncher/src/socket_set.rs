@@ -158,8 +158,8 @@ impl SocketSet {
     }
 
     /// Whether a stream that is up may be agreed upon soon.
-    pub(crate) fn is_promising(&self) -> bool {
-        self.standing.are_promising()
+    pub(crate) fn is_promising(&self, trip: Duration) -> bool {
+        self.standing.are_promising(trip)
     }
 
     /// Whether the other end of a stream has proved to be the peer.

@@ -16,8 +16,10 @@ use crate::sync::lock;
 /// Accepted streams of strangers that may stand at once.
 pub(crate) const MOST_STRANGERS: usize = 256;
 
-/// A stream that has been up for this long without a word is not expected to say one: a hello takes one trip.
+/// A stream that has been up for this long without a word is not expected to say one: at least so long, and so many trips. A
+/// hello takes one, and the other side's may have come up one later.
 const YOUNG: Duration = Duration::from_millis(500);
+const YOUNG_TRIPS: u32 = 4;
 
 #[derive(Debug, Clone, Copy)]
 struct Stream {
@@ -63,10 +65,10 @@ impl StandingStreams {
         most.map(|(id, _, _)| id)
     }
 
-    /// Whether one of them may be agreed upon soon.
-    pub(crate) fn are_promising(&self) -> bool {
-        let streams = lock(&self.0);
-        streams.values().any(|stream| stream.is_proven || stream.since.elapsed() < YOUNG)
+    /// Whether one of them may be agreed upon soon, where a trip takes so long.
+    pub(crate) fn are_promising(&self, trip: Duration) -> bool {
+        let (streams, young) = (lock(&self.0), (trip * YOUNG_TRIPS).max(YOUNG));
+        streams.values().any(|stream| stream.is_proven || stream.since.elapsed() < young)
     }
 
     /// Whether the other end of one of them has proved to be the peer.
@@ -118,13 +120,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_says_nothing_is_not_waited_for() {
         let standing = StandingStreams::default();
-        assert!(!standing.are_promising());
+        assert!(!standing.are_promising(Duration::ZERO));
         let silent = standing.enter(1, Some(MANY));
-        assert!(standing.are_promising() && !standing.have_peer());
+        assert!(standing.are_promising(Duration::ZERO) && !standing.have_peer());
         tokio::time::advance(YOUNG).await;
-        assert!(!standing.are_promising());
+        assert!(!standing.are_promising(Duration::ZERO));
+        assert!(standing.are_promising(YOUNG), "its hello may be on its way");
         silent.prove();
-        assert!(standing.are_promising() && standing.have_peer());
+        assert!(standing.are_promising(Duration::ZERO) && standing.have_peer());
         drop(silent);
         assert!(!standing.have_peer());
     }

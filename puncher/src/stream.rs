@@ -230,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Encrypted<S> {
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut room))?;
         let count = room.filled().len();
         if count == 0 {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it was cut off")));
         }
         self.end += count;
         Poll::Ready(Ok(()))

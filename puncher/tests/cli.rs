@@ -97,8 +97,16 @@ fn a_server_that_is_not_there_is_no_path() {
     let ended = connect(&key, &["--json"]);
     assert_eq!(ended.code(), Some(1));
     let result = ended.result();
-    assert_eq!(result["ok"], false);
+    assert_eq!((&result["ok"], &result["failure"]), (&false.into(), &"server".into()));
     assert!(result["error"].as_str().expect("text").contains("cannot reach rendezvous server 127.0.0.1:9"));
+}
+
+#[test]
+fn exit_codes_say_what_stood_in_the_way() {
+    let key = Key::new();
+    assert_eq!(connect(&key, &[]).code(), Some(3), "no server");
+    assert_eq!(connect(&key, &["--exec", "true"]).code(), Some(123), "beside the command's own codes");
+    assert_eq!(connect(&key, &["--exec", "true", "--bind", "192.0.2.1:0"]).code(), Some(122));
 }
 
 fn set_mode(path: &Path, mode: u32) {

@@ -61,6 +61,16 @@ impl Running {
             .expect("the program reads");
     }
 
+    /// Writes, and leaves standard input open.
+    pub(crate) fn keep_writing(&mut self, bytes: &[u8]) {
+        let stdin = self.child.stdin.as_mut().expect("standard input is piped");
+        stdin.write_all(bytes).and_then(|()| stdin.flush()).expect("the program reads");
+    }
+
+    pub(crate) fn stdout_ref(&mut self) -> &mut ChildStdout {
+        self.child.stdout.as_mut().expect("standard output is piped")
+    }
+
     /// Waits for its end; what it wrote goes with it.
     pub(crate) fn end(mut self) -> Ended {
         let stdout = self.child.stdout.take().map(in_background);

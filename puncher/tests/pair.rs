@@ -204,18 +204,81 @@ fn a_known_endpoint_needs_no_server() {
     assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
 }
 
+/// Waits for a peer that does not come, for this long.
+fn wait_in_vain(server: &Server, key: &Key, patience: &str, more: &[&str]) -> Ended {
+    let how = at(server, "alone", &[&["--patience", patience], more].concat());
+    Running::start(connect("a", key, "1s").args(how)).end()
+}
+
 #[test]
-fn a_peer_that_does_not_come_is_no_path_by_the_deadline() {
+fn a_peer_that_does_not_come_is_awaited_and_named() {
     let (server, key) = (Server::start(&[]), Key::new());
-    let how = at(&server, "alone", &["--json"]);
-    // Longer than what it would be without a word.
-    let ended = Running::start(connect("a", &key, "4s").args(how)).end();
+    let ended = wait_in_vain(&server, &key, "2s", &["--json"]);
     assert_eq!(ended.code(), Some(1));
+    assert_eq!(ended.result()["failure"], "peer");
     let error = ended.result()["error"].as_str().expect("text").to_owned();
     let told = error.strip_prefix("no path to peer \"b\" after ");
     let told = told.and_then(|rest| rest.strip_suffix(" s: the peer did not come to the meeting"));
     let seconds: f64 = told.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{error}"));
-    assert!(seconds >= 4.0, "{error}");
+    assert!(seconds >= 2.0, "{error}");
+    assert_eq!(wait_in_vain(&server, &key, "100ms", &[]).code(), Some(4));
+}
+
+/// The deadline is for punching.
+#[test]
+fn peers_that_come_later_than_the_deadline_meet() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let start = |role: &str| {
+        let mut command = connect(role, &key, "1s");
+        let how = at(&server, "apart", &["--json"]);
+        Running::start(command.args(["--bind", &format!("{}:0", address())]).args(how))
+    };
+    let a = start("a");
+    // Meanwhile somebody else waits for longer than the deadline.
+    wait_in_vain(&server, &key, "2s", &[]);
+    let b = start("b");
+    let (a, b) = (a.end(), b.end());
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+}
+
+#[test]
+fn a_connection_that_breaks_later_is_told_from_one_that_never_was() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let start =
+        |role: &str| Running::start(peer(role, &key, &at(&server, "broken", &[])).stdin(Stdio::piped()));
+    let (mut a, mut b) = (start("a"), start("b"));
+    b.keep_writing(b"before");
+    let mut heard = [0; 6];
+    a.stdout_ref().read_exact(&mut heard).expect("b speaks");
+    drop(b);
+    let a = a.end();
+    assert_eq!(a.code(), Some(5), "{a:?}");
+    assert!(a.stderr.contains("lost the connection"), "{a:?}");
+}
+
+#[test]
+fn events_end_when_the_connection_is_won_even_if_the_peer_goes_on() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let a = Running::start(&mut peer("a", &key, &at(&server, "json", &["--json"])));
+    let b = Running::start(peer("b", &key, &at(&server, "json", &[])).stdin(Stdio::piped()));
+    let a = a.end();
+    assert_eq!(a.code(), Some(0), "{a:?}");
+    drop(b);
+}
+
+#[test]
+fn another_secret_is_named() {
+    let keys = [Key::new(), Key::new()];
+    let port =
+        || std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
+    let (here, there) = (port().to_string(), port().to_string());
+    let start = |role: &str, key: &Key, own: &str, peer: &str| {
+        let how = ["--json", "--meeting", "m", "--bind", own, "--peer", peer];
+        Running::start(connect(role, key, "2s").args(how))
+    };
+    let (a, b) = (start("a", &keys[0], &here, &there), start("b", &keys[1], &there, &here));
+    let kinds = [a.end(), b.end()].map(|ended| ended.result()["failure"].clone());
+    assert!(kinds.contains(&"secret".into()), "{kinds:?}");
 }
 
 #[test]

@@ -26,6 +26,10 @@ pub(super) enum Command {
     Rendezvous(Box<RendezvousArgs>),
     /// Connect to a peer
     ///
+    /// Exit codes: 0 the connection was used to its end, 1 no path, 2 could not run, 3 no rendezvous server, 4 no peer, 5 the
+    /// connection broke later. With --json 1 stands for 3 and 4, too, and the result line says which. With --exec the code is
+    /// the command's, and those of puncher itself are 120 higher.
+    ///
     /// Once connected, standard input goes to the peer and what it sends to standard output, until both have ended;
     /// --json, --exec, --forward and --to do otherwise.
     Connect(Box<ConnectArgs>),
@@ -63,9 +67,12 @@ pub(super) struct ConnectArgs {
     /// SYNs this side may send
     #[arg(long, value_name = "N", default_value_t = 1280)]
     pub(super) budget_syns: u32,
-    /// The time this side may take
+    /// The time this side may take; waiting for the peer is not counted
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
     pub(super) deadline: Duration,
+    /// How long to wait for the peer at the rendezvous server
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub(super) patience: Duration,
     /// Whether source ports below 1024 may be used: with them a NAT that draws its ports draws from a small pool
     #[arg(long, value_enum, default_value = "when-permitted")]
     pub(super) low_ports: LowPortsArg,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, copy_buf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::time::timeout;
 
@@ -18,6 +18,11 @@ const CHUNK: usize = 64 * 1024;
 
 /// How long the other end may take to end its half, once this side has nothing more to say or to hear.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// The connection broke after it was won.
+#[derive(Debug, thiserror::Error)]
+#[error("lost the connection: {0}")]
+pub(super) struct Broken(std::io::Error);
 
 /// Uses the connection as the arguments say, until it ends.
 ///
@@ -41,11 +46,10 @@ pub(super) async fn carry(connection: Connection, args: &ConnectArgs) -> anyhow:
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends this half and waits for the peer to end the other, so that nothing under way is lost.
+/// Ends this half and waits for the peer to end the other, so that nothing under way is lost; but no longer than parting takes.
 async fn finish(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let _ = stream.shutdown().await;
-    let mut rest = [0; 1024];
-    while matches!(stream.read(&mut rest).await, Ok(1..)) {}
+    let _ = timeout(PARTING, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await;
 }
 
 /// Standard input to the peer, the peer to standard output, until both have ended.
@@ -54,7 +58,7 @@ async fn pipe(stream: impl AsyncRead + AsyncWrite) -> anyhow::Result<()> {
     let from_peer = BufReader::with_capacity(CHUNK, from_peer);
     let stdin = BufReader::with_capacity(CHUNK, tokio::io::stdin());
     let ended = tokio::try_join!(half(stdin, to_peer), half(from_peer, tokio::io::stdout()));
-    ended.context("lost the connection")?;
+    ended.map_err(Broken)?;
     Ok(())
 }
 
@@ -72,7 +76,7 @@ async fn join(left: impl AsyncRead + AsyncWrite, right: TcpStream) -> anyhow::Re
     let (from_right, to_right) = right.into_split();
     let forth = half(BufReader::with_capacity(CHUNK, from_left), to_right);
     let back = half(BufReader::with_capacity(CHUNK, from_right), to_left);
-    tokio::try_join!(forth, back).context("lost the connection")?;
+    tokio::try_join!(forth, back).map_err(Broken)?;
     Ok(())
 }
 

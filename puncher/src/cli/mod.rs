@@ -14,18 +14,31 @@ use zeroize::Zeroizing;
 
 pub(crate) use args::Cli;
 use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, TicketArgs};
+use carry::Broken;
 
 use puncher::nat::{self, ProbeConfig};
 use puncher::{
-    Config, ConnectError, Connection, Event, Meeting, Outcome, OwnTicket, Puncher, Secret, ServerTrust,
-    SpecialAddresses,
+    Config, ConnectError, Connection, Event, FailureKind, Meeting, Outcome, OwnTicket, Puncher, Secret,
+    ServerTrust, SpecialAddresses,
 };
 
-/// Exit code when there is no path.
+/// Exit code when there is no path; with `--json` when there is no connection for any other reason either.
 const NO_PATH: u8 = 1;
 
 /// Exit code when the command could not run.
 const CANNOT_RUN: u8 = 2;
+
+/// Exit code when the rendezvous server is to blame.
+const NO_SERVER: u8 = 3;
+
+/// Exit code when the peer did not come or left.
+const NO_PEER: u8 = 4;
+
+/// Exit code when the connection broke after it was won.
+const BROKEN: u8 = 5;
+
+/// With `--exec` codes below are the command's own, and puncher's are so much higher.
+const BESIDE_EXEC: u8 = 120;
 
 /// Carries out the command.
 ///
@@ -52,9 +65,16 @@ pub(crate) fn cannot_run() -> ExitCode {
 }
 
 async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
+    connect_and_use(&args).await.or_else(|error| {
+        say(&format!("{error:#}"));
+        Ok(own_code(CANNOT_RUN, &args))
+    })
+}
+
+async fn connect_and_use(args: &ConnectArgs) -> anyhow::Result<ExitCode> {
     let secret = Secret::from_file(&args.key_file)?;
     let token = args.token_file.as_deref().map(Secret::from_file).transpose()?;
-    let mut config = config(&args);
+    let mut config = config(args);
     config.token = token;
     let mut puncher = Puncher::new(config)?;
     let json = args.json;
@@ -67,14 +87,20 @@ async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     });
-    match meet(&args, &mut puncher, secret).await? {
+    match meet(args, &mut puncher, secret).await? {
         Ok(connection) => {
             if json {
                 tell(&Event::Result(Outcome::won(&connection.report)));
             }
-            carry::carry(connection, &args).await
+            carry::carry(connection, args).await.or_else(|error| match error.downcast_ref::<Broken>() {
+                Some(broken) => {
+                    say(&broken.to_string());
+                    Ok(own_code(BROKEN, args))
+                }
+                None => Err(error),
+            })
         }
-        Err(error) => Ok(failed(&error, &args)),
+        Err(error) => Ok(failed(&error, args)),
     }
 }
 
@@ -84,6 +110,7 @@ fn config(args: &ConnectArgs) -> Config {
     config.method = args.method;
     config.budget_syns = args.budget_syns;
     config.deadline = args.deadline;
+    config.patience = args.patience;
     config.low_ports = args.low_ports.into();
     config.hops = args.hops;
     config.server_trust = if args.trust_server { ServerTrust::Full } else { ServerTrust::Confirmed };
@@ -169,13 +196,24 @@ fn write_private(path: &Path, what: &str, text: &str) -> anyhow::Result<()> {
     file.write_all(text.as_bytes()).with_context(named)
 }
 
-/// Whether it is the world's fault (no path) or the caller's (could not run) decides the exit code.
+/// What stood in the way decides the exit code.
 fn failed(error: &ConnectError, args: &ConnectArgs) -> ExitCode {
     if args.json {
         tell(&Event::Result(Outcome::failed(error, args.method)));
     }
     say(&error.to_string());
-    ExitCode::from(if error.could_not_run() { CANNOT_RUN } else { NO_PATH })
+    let code = match error.kind() {
+        FailureKind::CannotRun => CANNOT_RUN,
+        FailureKind::Server if !args.json => NO_SERVER,
+        FailureKind::Peer if !args.json => NO_PEER,
+        _ => NO_PATH,
+    };
+    own_code(code, args)
+}
+
+/// A code of puncher itself, told apart from those of a command that it was to run.
+fn own_code(code: u8, args: &ConnectArgs) -> ExitCode {
+    ExitCode::from(if args.exec.is_some() { BESIDE_EXEC + code } else { code })
 }
 
 /// Writes one event. A reader that has gone is no reason to stop punching.

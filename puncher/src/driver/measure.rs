@@ -19,7 +19,7 @@ use crate::trace::{self, RouteTrace};
 /// How far the own NATs are looked for, and for how long: two round trips to the server, within these bounds.
 const HOPS_LOOKED_AT: u8 = 4;
 const LEAST_HOP_WAIT: Duration = Duration::from_millis(20);
-const MOST_HOP_WAIT: Duration = Duration::from_millis(200);
+const MOST_HOP_WAIT: Duration = Duration::from_secs(1);
 
 /// What a measurement brought: connections, which hold the mappings that were seen, or the routers on the way.
 #[derive(Debug)]

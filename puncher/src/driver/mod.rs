@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::address_policy::AddressPolicy;
 use crate::attempt_log::AttemptLog;
+use crate::classify::allocation;
 use crate::config::ServerTrust;
 use crate::contract::Event;
 use crate::error::ConnectError;
@@ -66,6 +67,8 @@ pub(crate) struct DriverSetup<'a> {
     pub(crate) view: ViewBase,
     /// How much later than agreed this side starts.
     pub(crate) start_delay: Duration,
+    /// When the own mappings were measured.
+    pub(crate) measured_at: Instant,
     /// When the search ends.
     pub(crate) deadline: Instant,
     pub(crate) log: &'a mut AttemptLog,
@@ -135,6 +138,7 @@ impl<'a> Driver<'a> {
             sending,
             view,
             start_delay,
+            measured_at,
             deadline,
             log,
             tell,
@@ -143,7 +147,7 @@ impl<'a> Driver<'a> {
             server,
             sockets,
             method,
-            planner: RoundPlanner::new(own, rules, Instant::now()),
+            planner: RoundPlanner::new(own, rules, measured_at),
             timers: Timers::until(deadline),
             end: deadline + LAST_WORD,
             measuring: JoinSet::new(),
@@ -186,7 +190,7 @@ impl<'a> Driver<'a> {
                     due.into_iter().for_each(|dial| self.dial(dial));
                 }
                 Wakeup::Due(Due::NextRound) => self.prepare_round().await?,
-                Wakeup::Due(Due::GiveUp) if self.sockets.is_promising() => {
+                Wakeup::Due(Due::GiveUp) if self.sockets.is_promising(self.view.trip) => {
                     // A stream is being agreed upon: it may be the one.
                     self.timers.give_up = Some(Instant::now() + AFTER_PEER_LEFT);
                 }
@@ -298,6 +302,8 @@ impl<'a> Driver<'a> {
         self.peer_address = *view.peer.local.ip();
         let trusted = self.sending.trust == ServerTrust::Full;
         self.planner.punch(view.peer.address_confirmed || trusted);
+        self.log.own_nat = allocation(&view.own.observations);
+        self.log.peer_nat = allocation(&view.peer.observations);
         let actions = self.method.begin(&view);
         self.act(actions).await;
     }
@@ -362,6 +368,7 @@ impl<'a> Driver<'a> {
     async fn socket(&mut self, outcome: SocketOutcome) {
         let SocketOutcome::Refused(dial, why) = outcome else { return };
         self.log.tally.count(&why.to_string());
+        self.log.strangers += u32::from(why == DialFailure::Stranger);
         if matches!(why, DialFailure::Reset | DialFailure::Unreachable) {
             self.planner.was_refused();
         }

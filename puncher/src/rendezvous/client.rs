@@ -25,8 +25,10 @@ use crate::secret::Secret;
 use crate::socket::{self, DialFailure, Reach};
 use crate::text::printable;
 
-/// How long the other connections may take once the first has succeeded.
+/// How long other connections may take once the first has succeeded, at least; and in round trips, because a server may be
+/// far: one is the handshake's, one the greeting's, and a packet of each may be lost.
 const STRAGGLER: Duration = Duration::from_millis(500);
+const STRAGGLER_TRIPS: u32 = 6;
 
 /// A packet may be lost, and the kernel sends the next SYN only after a second: who has not answered within so many
 /// round trips is dialled anew, and then waited for twice as long.
@@ -178,8 +180,9 @@ impl Client {
         let local = SocketAddrV4::new(*self.local.ip(), port);
         let dialled = Dialled::new(local, self.primary.observation.server);
         let (_, patience) = watch::channel(Some(self.primary.patience()));
+        let within = straggler(self.primary.round_trip);
         async move {
-            let link = timeout(STRAGGLER, dialled.open(patience)).await;
+            let link = timeout(within, dialled.open(patience)).await;
             link.unwrap_or_else(|_| Err("unanswered".into()))
         }
     }
@@ -217,8 +220,9 @@ impl Client {
         let allowed = |endpoint: &SocketAddrV4| self.policy.refuses_server(*endpoint, named).is_none();
         let servers = self.primary.endpoints.iter().copied().filter(allowed).filter(wanted);
         let servers: Vec<_> = servers.take(MOST_ENDPOINTS).collect();
+        let within = straggler(self.primary.round_trip) * 2;
         async move {
-            let links = timeout(STRAGGLER * 2, connect_all(local, &servers)).await;
+            let links = timeout(within, connect_all(local, &servers)).await;
             links.ok().and_then(Result::ok).unwrap_or_default()
         }
     }
@@ -315,6 +319,11 @@ impl Client {
     }
 }
 
+/// How long a connection to a server may take that has answered others within this.
+fn straggler(round_trip: Duration) -> Duration {
+    (round_trip * STRAGGLER_TRIPS).max(STRAGGLER)
+}
+
 /// Dials all at once and keeps those that come up, in the order given.
 async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Vec<ServerLink>, ClientError> {
     let (tell, patience) = watch::channel(None);
@@ -323,17 +332,19 @@ async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Ve
         let opening = Dialled::new(local, server).open(patience.clone());
         pending.spawn(async move { (place, opening.await) });
     }
+    let mut within = STRAGGLER;
     let mut links = Vec::new();
     let mut failures = Vec::new();
     loop {
         let next = if links.is_empty() {
             pending.join_next().await
         } else {
-            timeout(STRAGGLER, pending.join_next()).await.unwrap_or(None)
+            timeout(within, pending.join_next()).await.unwrap_or(None)
         };
         match next {
             Some(Ok((place, Ok(link)))) => {
                 tell.send_if_modified(|patience| patience.replace(link.patience()).is_none());
+                within = straggler(link.round_trip);
                 links.push((place, link));
             }
             Some(Ok((place, Err(why)))) => failures.push((place, why)),
