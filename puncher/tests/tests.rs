@@ -18,3 +18,7 @@ mod lies;
 mod pair;
 // What the server endures.
 mod rendezvous;
+// What the server endures from many at once.
+mod server_load;
+// What the person who runs a server may want.
+mod server_options;

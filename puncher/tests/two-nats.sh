@@ -181,11 +181,11 @@ assert answer == b"OVER THE HILL", answer'
         wait $kept || fail "the connection was not kept alive"
         ;;
     tickets)
-        ticket() { inside "$1" "$PUNCHER" ticket --key-file key --start-in 1s --external "$2" --bind "$3"; }
+        ticket() { inside "$1" "$PUNCHER" ticket --key-file key --start-in 1s --external "$2" --bind "$3" --keep "kept-$1"; }
         from_a=$(ticket a 192.0.2.2:4000 10.0.1.2:4000)
         from_b=$(ticket b 198.51.100.2:5000 10.1.1.2:5000)
-        inside a "$PUNCHER" connect --key-file key --ticket "$from_a" --peer-ticket "$from_b" < key > at-a &
-        inside b "$PUNCHER" connect --key-file key --ticket "$from_b" --peer-ticket "$from_a" < key > at-b
+        inside a "$PUNCHER" connect --key-file key --ticket kept-a --peer-ticket "$from_b" < key > at-a &
+        inside b "$PUNCHER" connect --key-file key --ticket kept-b --peer-ticket "$from_a" < key > at-b
         wait $!
         cmp key at-a
         cmp key at-b
