@@ -1,13 +1,13 @@
 //! One meeting from start to stream: rendezvous, exchange of cards, rounds of punching.
 
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::address_policy::AddressPolicy;
+use crate::address_policy::{AddressKind, AddressPolicy, interface_addresses};
 use crate::attempt_log::{AttemptLog, WaitingFor};
 use crate::classify::Observation;
 use crate::config::{Config, ConfigError, Protection};
@@ -19,6 +19,7 @@ use crate::fd_limit;
 use crate::handshake::Agreement;
 use crate::meeting::{Meeting, Role};
 use crate::method::Method;
+use crate::method::private::MOST_ADDRESSES;
 use crate::method::simultaneous_open::SimultaneousOpen;
 use crate::method::view::SideFacts;
 use crate::rendezvous::client::{Client, ClientError};
@@ -222,7 +223,7 @@ impl Attempt<'_> {
         let mut method = self.config.method.build(self.config.seed);
         let relay = RelayChannel::new(&session);
         let agreement = Agreement::new(session, self.role, self.config.protection);
-        let sockets = SocketSet::new(*own.local.ip(), agreement);
+        let sockets = SocketSet::new(*own.local.ip(), own.addresses.clone(), agreement);
         let mut setup = self.setup(Some((client, relay)), sockets, &mut *method, own, (view, deadline));
         setup.measured_at = measured_at;
         let driven = timeout_at(deadline + LAST_WORD, Driver::new(setup).run()).await;
@@ -299,11 +300,23 @@ impl Attempt<'_> {
         let mut peer = self.side(remote, known(remote));
         peer.address_confirmed = whose == EndpointFrom::User;
         let mut method = SimultaneousOpen::preserved_port(self.config.seed).with_holes();
-        let sockets = SocketSet::new(*local.ip(), agreement);
+        let sockets = SocketSet::new(*local.ip(), Vec::new(), agreement);
         let view = ViewBase { role: self.role, trip: UNKNOWN_TRIP, agreed: [0; 32] };
         let setup = self.setup(None, sockets, &mut method, own, (view, deadline));
         let driven = timeout_at(deadline + LAST_WORD, Driver::new(setup).run_alone(peer)).await;
         self.connection(driven.unwrap_or(Ok(None))?).await
+    }
+
+    /// What this host may be dialled at besides, unless the user chose an address.
+    fn other_addresses(&self, local: Ipv4Addr) -> Vec<Ipv4Addr> {
+        if !self.config.bind.ip().is_unspecified() {
+            return Vec::new();
+        }
+        let anywhere = AddressPolicy::with(self.config.special_addresses, Vec::new());
+        let mut others = interface_addresses();
+        others.retain(|address| *address != local && anywhere.kind(*address) == AddressKind::Ordinary);
+        others.truncate(MOST_ADDRESSES);
+        others
     }
 
     fn side(&self, local: SocketAddrV4, observations: Vec<Observation>) -> SideFacts {
@@ -312,6 +325,7 @@ impl Attempt<'_> {
         let address_confirmed = own;
         SideFacts {
             local,
+            addresses: self.other_addresses(*local.ip()),
             observations,
             low: None,
             kept_once: false,

@@ -61,9 +61,11 @@ struct Pending {
 #[derive(Debug)]
 pub(crate) struct SocketSet {
     address: Ipv4Addr,
+    /// Other addresses of this host that the peer may dial on the common network.
+    others: Vec<Ipv4Addr>,
     agreement: Arc<Agreement>,
     tasks: JoinSet<SocketOutcome>,
-    listening: HashSet<u16>,
+    listening: HashSet<SocketAddrV4>,
     /// Dials that are not up yet, by their two ends.
     pending: HashMap<(u16, SocketAddrV4), Pending>,
     standing: StandingStreams,
@@ -73,9 +75,10 @@ pub(crate) struct SocketSet {
 }
 
 impl SocketSet {
-    pub(crate) fn new(address: Ipv4Addr, agreement: Agreement) -> Self {
+    pub(crate) fn new(address: Ipv4Addr, others: Vec<Ipv4Addr>, agreement: Agreement) -> Self {
         Self {
             address,
+            others,
             agreement: Arc::new(agreement),
             tasks: JoinSet::new(),
             listening: HashSet::new(),
@@ -86,9 +89,11 @@ impl SocketSet {
         }
     }
 
-    /// Where a dial comes from.
+    /// Where a dial comes from. On the common network another address than towards the server may be the one to use: where this
+    /// host has several, the system chooses.
     pub(crate) fn local(&self, dial: &Dial) -> SocketAddrV4 {
-        SocketAddrV4::new(self.address, dial.port)
+        let chosen = dial.by == MethodName::Private && !self.others.is_empty();
+        SocketAddrV4::new(if chosen { Ipv4Addr::UNSPECIFIED } else { self.address }, dial.port)
     }
 
     /// Sends a SYN now. One between the same two ends that reached less far makes way for it: nobody can have answered that.
@@ -127,15 +132,23 @@ impl SocketSet {
         }
     }
 
-    /// Accepts on a port, once per port.
+    /// Accepts on a port, once per port; for peers on the common network on all addresses.
     pub(crate) fn listen(&mut self, port: u16, by: MethodName) -> io::Result<()> {
-        if self.listening.contains(&port) {
+        let others = if by == MethodName::Private { self.others.clone() } else { Vec::new() };
+        self.listen_at(SocketAddrV4::new(self.address, port), by)?;
+        // An address may have gone since.
+        others.into_iter().for_each(|address| drop(self.listen_at(SocketAddrV4::new(address, port), by)));
+        Ok(())
+    }
+
+    fn listen_at(&mut self, local: SocketAddrV4, by: MethodName) -> io::Result<()> {
+        if self.listening.contains(&local) {
             return Ok(());
         }
-        let socket = socket::bind_shared(SocketAddrV4::new(self.address, port))?;
+        let socket = socket::bind_shared(local)?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
-        self.listening.insert(port);
+        self.listening.insert(local);
         self.tasks.spawn(accept(listener, by));
         Ok(())
     }

@@ -117,3 +117,9 @@ fn two_routers_in_one_home_are_passed() {
 fn a_router_with_two_ways_out_is_passed() {
     passes_in("other-paths.sh", &["two-wans", "auto"]);
 }
+
+/// Each address of a host is a candidate, not only the one that reaches the server.
+#[test]
+fn a_second_network_that_both_are_on_is_used() {
+    passes_in("other-paths.sh", &["two-lans", "auto"]);
+}

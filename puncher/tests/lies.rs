@@ -24,17 +24,23 @@ struct Meeting {
 impl Aiming {
     /// Every connection from `whom` is said to come from `stranger`, each from another port.
     fn at(stranger: Ipv4Addr, whom: IpAddr) -> Self {
+        Self::saying(move |from| if from.ip() == &whom { SocketAddrV4::new(stranger, draw()) } else { from })
+    }
+
+    /// Every connection is said to come from what this makes of where it comes from.
+    fn saying(lie: impl Fn(SocketAddrV4) -> SocketAddrV4 + Send + Sync + 'static) -> Self {
+        let lie = Arc::new(lie);
         let meeting = Arc::new(Mutex::new(Meeting::default()));
         let listeners = [(); 2].map(|()| TcpListener::bind((address(), 0)).expect("a port"));
         let endpoints: Vec<_> = listeners.iter().map(endpoint).collect();
         for listener in listeners {
-            let (meeting, endpoints) = (Arc::clone(&meeting), endpoints.clone());
+            let (meeting, endpoints, lie) = (Arc::clone(&meeting), endpoints.clone(), Arc::clone(&lie));
             thread::spawn(move || {
                 for stream in listener.incoming() {
                     let (Ok(stream), meeting) = (stream, Arc::clone(&meeting)) else { return };
                     let external = match stream.peer_addr().expect("an endpoint") {
-                        std::net::SocketAddr::V4(from) if from.ip() != &whom => from,
-                        _ => SocketAddrV4::new(stranger, draw()),
+                        std::net::SocketAddr::V4(from) => lie(from),
+                        std::net::SocketAddr::V6(_) => unreachable!("bound to IPv4"),
                     };
                     let welcome = Reply::Welcome {
                         version: VERSION,
@@ -261,4 +267,32 @@ fn what_somebody_between_the_peers_alters_is_refused() {
     });
     assert!(said.len() > 64 + 49 + 49 + 2 + 13, "{} bytes", said.len());
     assert!(b.stdout.is_empty() && b.code() != Some(0), "{b:?}");
+}
+
+/// A server that names endpoints of its own as those of the peers, and carries what they say.
+#[test]
+fn a_server_in_the_middle_reads_nothing() {
+    let (key, between) = (Key::new(), Between::new());
+    let (own, other) = (address(), address());
+    let (as_b, as_a) = (endpoint(&between.for_a), endpoint(&between.for_b));
+    let address_of_b: IpAddr = other.parse().expect("an address");
+    let server = Aiming::saying(move |from| if from.ip() == &address_of_b { as_b } else { as_a });
+    let command = |role: &str, bind: &str| {
+        let mut command = connect(role, &key, "20s");
+        command.args(["--meeting", "m", ALLOWED, "--bind", &format!("{bind}:0")]);
+        for endpoint in &server.endpoints {
+            command.args(["--rendezvous", &endpoint.to_string()]);
+        }
+        command
+    };
+    let mut a = Running::start(command("a", &own).stdin(Stdio::piped()));
+    let b = Running::start(&mut command("b", &other));
+    let paying = thread::spawn(move || {
+        a.write(b"pay 10 to Bob");
+        a.end()
+    });
+    let (said, _) = between.join_with(|_| ());
+    let (a, b) = (paying.join().expect("a ends"), b.end());
+    assert!(said.len() > 100 && !said.windows(3).any(|window| window == b"pay"), "{said:?}");
+    assert!(b.stdout == b"pay 10 to Bob" || (b.stdout.is_empty() && b.code() != Some(0)), "{a:?} {b:?}");
 }

@@ -2,6 +2,7 @@
 # Peers that see each other under other addresses than the rendezvous server does:
 #
 #   double-nat  a home with two routers: b at the provider's, a behind a second one
+#   two-lans    both below one router that keeps them apart, and on a second network that reaches no server
 #   two-wans    a's router takes one way out to the server, and another to b, who has no NAT
 #
 # Runs one and succeeds when both peers connect and what one says arrives at the other:  other-paths.sh SCENARIO METHOD
@@ -68,6 +69,20 @@ case $scenario in
         route provider 198.51.100.1
         nat inner 'oifname "wan" ip protocol tcp masquerade'
         nat provider 'oifname "wan" ip protocol tcp masquerade'
+        ;;
+    two-lans)
+        nodes a b router core
+        link a lan 192.168.1.2 router lan-a 192.168.1.1
+        link b lan 192.168.2.2 router lan-b 192.168.2.1
+        link a direct 10.9.0.1 b direct 10.9.0.2
+        link router wan 192.0.2.2 core wan-r 192.0.2.1
+        route a 192.168.1.1
+        route b 192.168.2.1
+        route router 192.0.2.1
+        nat router 'oifname "wan" ip protocol tcp masquerade'
+        inside router nft add chain ip nat between '{ type filter hook forward priority filter; }'
+        inside router nft add rule ip nat between iifname lan-a oifname lan-b drop
+        inside router nft add rule ip nat between iifname lan-b oifname lan-a drop
         ;;
     two-wans)
         nodes a router core b

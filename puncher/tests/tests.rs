@@ -12,6 +12,8 @@ mod surface;
 mod integrity;
 // Across real NATs, in namespaces of its own.
 mod lab;
+// The library, used as an application does.
+mod library;
 // A server that aims, and streams that come up again.
 mod lies;
 // Two peers that meet on this machine.

@@ -15,6 +15,9 @@ use crate::socket::Reach;
 pub struct SideFacts {
     /// Its internal endpoint: address, and port to punch from.
     pub local: SocketAddrV4,
+    /// Its other internal addresses, where the system may choose which one it uses.
+    #[serde(default)]
+    pub addresses: Vec<Ipv4Addr>,
     /// Mappings, in the order in which they were made; the first is of that port.
     pub observations: Vec<Observation>,
     /// The mapping of a source port below 1024, when it may bind one and has measured it.
@@ -150,6 +153,7 @@ pub(crate) mod tests {
     pub(crate) fn side(external: &[u16]) -> SideFacts {
         SideFacts {
             local: "10.0.1.2:5000".parse().unwrap(),
+            addresses: Vec::new(),
             observations: seen(external),
             low: None,
             kept_once: false,
