@@ -41,7 +41,7 @@ words!(Format {
 
 /// Where the results come from, and where they go.
 #[derive(Debug, Clone, Copy)]
-pub struct Shown<'a> {
+pub struct ReportContext<'a> {
     /// What was typed to name the run: its folder, or its `results.json`.
     pub run: &'a Path,
     /// The folder in which the run's artefacts lie, if there is one.
@@ -81,7 +81,12 @@ impl Format {
     ///
     /// # Errors
     /// What `out` says.
-    pub fn write(self, results: &Results, shown: Shown<'_>, out: &mut impl io::Write) -> io::Result<()> {
+    pub fn write(
+        self,
+        results: &Results,
+        shown: ReportContext<'_>,
+        out: &mut impl io::Write,
+    ) -> io::Result<()> {
         let text = match self {
             Self::Terminal => {
                 terminal::write(results, shown.width, out)?;
