@@ -5,7 +5,7 @@ use serde_spanned::Spanned;
 use toml::Value;
 
 use crate::model::problem::Checker;
-use crate::model::suite::{Program, ResultFormat};
+use crate::model::suite::{Program, Redial, ResultFormat};
 use crate::model::template;
 
 #[derive(Deserialize)]
@@ -14,6 +14,7 @@ pub(super) struct ProgramDoc {
     rendezvous: Option<Spanned<Vec<Spanned<String>>>>,
     peer: Spanned<Vec<Spanned<String>>>,
     judge: Option<Spanned<Value>>,
+    redial: Option<Spanned<String>>,
 }
 
 /// The commands that the puncher of this project is started with.
@@ -29,6 +30,7 @@ pub fn own_puncher() -> Program {
              --start-delay {start_delay} --low-ports {low_ports}",
         ),
         claim: ResultFormat::Json,
+        redial: None,
     }
 }
 
@@ -37,7 +39,14 @@ pub(super) fn read(checker: &mut Checker<'_>, doc: &ProgramDoc) -> Option<Progra
     let rendezvous = doc.rendezvous.as_ref().map(|command| command_template(checker, "rendezvous", command));
     let peer = command_template(checker, "peer", &doc.peer);
     let claim = doc.judge.as_ref().map_or(Some(ResultFormat::Json), |judge| claim(checker, judge));
-    Some(Program { rendezvous, peer, claim: claim? })
+    let redial = doc.redial.as_ref().map(|word| redial(checker, word));
+    Some(Program { rendezvous, peer, claim: claim?, redial: redial.flatten() })
+}
+
+fn redial(checker: &mut Checker<'_>, word: &Spanned<String>) -> Option<Redial> {
+    let text = word.get_ref();
+    let unknown = |_| format!("unknown redial \"{text}\": there are {}", Redial::WORDS.join(", "));
+    checker.keep(word.span(), text.parse().map_err(unknown))
 }
 
 fn command_template(
