@@ -141,6 +141,21 @@ pub struct Program {
     pub peer: Vec<String>,
     /// How a peer claims success.
     pub claim: ResultFormat,
+    /// Files and folders of the machine that programs may read, besides the system's and the suite's.
+    pub files: Vec<String>,
+    /// Folders of the machine that programs may write to.
+    pub writable: Vec<String>,
+    /// Environment variables of all programs, with placeholders in their values that are known before any trial.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Program {
+    /// Every text that may hold placeholders.
+    pub fn templates_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let Self { rendezvous, peer, files, writable, environment, claim: _ } = self;
+        let values = environment.iter_mut().map(|(_, value)| value);
+        rendezvous.iter_mut().flatten().chain(peer).chain(files).chain(writable).chain(values)
+    }
 }
 
 /// How a peer claims success.
@@ -360,7 +375,14 @@ mod tests {
             unordered: None,
             trials: 1,
             budget: Budget::default(),
-            program: Program { rendezvous: None, peer: vec!["p".into()], claim: ResultFormat::Exit },
+            program: Program {
+                rendezvous: None,
+                peer: vec!["p".into()],
+                claim: ResultFormat::Exit,
+                files: Vec::new(),
+                writable: Vec::new(),
+                environment: Vec::new(),
+            },
             recorded: Vec::new(),
         }
     }
