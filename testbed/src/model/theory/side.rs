@@ -75,6 +75,13 @@ impl<'a> Side<'a> {
         self.changing().map(chance).product()
     }
 
+    /// Probability that a counter comes to the end of its pool while it is measured or punched through, so that it is taken for
+    /// a NAT that draws: one of the two mappings before and after its newest is the last of the pool.
+    pub(super) fn end_of_pool(&self) -> f64 {
+        let counts = |nat: &&Behavior| matches!(nat.allocation, Allocation::Sequential { .. });
+        self.changing().filter(counts).map(|nat| 2.0 / f64::from(ports(nat))).sum::<f64>().min(1.0)
+    }
+
     /// Whether no NAT of it that changes the port has any of these in its pool.
     pub(super) fn never_kept(&self, local: &Range<u16>) -> bool {
         self.changing().any(|nat| match nat.pool {
