@@ -248,6 +248,9 @@ fn answer(timeline: &Timeline, flow: &Flow, syn: &SegmentTrace) -> Answer {
             continue;
         }
         if segment.is_reset() {
+            if !flow.is_refusal(segment) {
+                continue;
+            }
             // A packet that a NAT makes itself has made no hop, and 64 is Linux's first TTL.
             return if segment.ttl == 64 { Answer::NatReset } else { Answer::HostReset };
         }

@@ -62,6 +62,22 @@ pub enum Ruleset {
     Command(Vec<String>),
 }
 
+impl Profile {
+    /// A NAT of this name that behaves so, with generated rules.
+    #[must_use]
+    pub fn generated(name: impl Into<String>, behavior: Behavior) -> Self {
+        Self {
+            name: name.into(),
+            summary: String::new(),
+            equipment: String::new(),
+            source: String::new(),
+            behavior,
+            ruleset: Ruleset::Generated,
+            folder: PathBuf::new(),
+        }
+    }
+}
+
 impl Catalogue {
     /// The catalogue that comes with testbed.
     ///

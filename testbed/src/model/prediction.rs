@@ -203,7 +203,6 @@ fn behaviors<'a>(
 mod tests {
     use super::*;
     use crate::model::behavior::{Allocation, Mapping};
-    use crate::model::{embedded, topology_file};
 
     #[test]
     fn expected_numbers_of_neighbours_connections_are_those_in_the_books() {
@@ -244,8 +243,7 @@ mod tests {
 
     #[test]
     fn a_trip_crosses_both_wires() {
-        let pair = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is embedded");
-        let pair = topology_file::parse(pair.file, pair.text).expect("a good file");
+        let pair = Topology::named("pair").expect("it is embedded");
         let way = Way::between(&pair, "peer-a", "peer-b").expect("a way");
         let names = |nodes: &[NodeName]| nodes.iter().map(NodeName::to_string).collect::<Vec<_>>().join(" ");
         assert_eq!((names(&way.up), names(&way.down)), ("peer-a nat-a".into(), "peer-b nat-b".into()));

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct Suite {
     pub summary: String,
     /// Its parts, at least one.
     pub parts: Vec<Arc<Section>>,
+    /// The folder of its file, if a command names it.
+    pub folder: Option<PathBuf>,
 }
 
 /// A part of a suite: the product of some axes over one wiring.
@@ -105,13 +108,13 @@ pub struct Budget {
     pub low_ports: LowPorts,
 }
 
-/// Whether source ports below 1024 may be used. Peers in a lab may always bind them: they are root where they live.
+/// Whether source ports below 1024 may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LowPorts {
     /// If the program wants to.
     #[default]
     Allowed,
-    /// The program's command forbids it.
+    /// The program's command forbids it, and so do the peers' nodes.
     Forbidden,
 }
 
@@ -387,7 +390,7 @@ mod tests {
 
     fn ids(parts: Vec<Section>) -> Vec<String> {
         let parts = parts.into_iter().map(Arc::new).collect();
-        let cells = Suite { name: "t".into(), summary: String::new(), parts }.cells();
+        let cells = Suite { name: "t".into(), summary: String::new(), parts, folder: None }.cells();
         assert!(cells.iter().enumerate().all(|(index, cell)| cell.index == index));
         cells.into_iter().map(|c| c.id).collect()
     }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::judge::timeline::{Role, Vantage};
 use crate::kernel::backlog;
 use crate::kernel::clock::ClockPair;
 use crate::kernel::error::{Error, Result};
-use crate::kernel::process::Share;
+use crate::kernel::process::{ConfinedInit, Share};
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::{Lab, Node};
 use crate::model::address_plan::{AddressPlan, LinkPlan, RENDEZVOUS, RENDEZVOUS_ALT};
@@ -23,16 +22,18 @@ use crate::model::event::{Artefacts, LinkRecord, NatRecord};
 use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, Failure, Outcome, Trial};
 use crate::model::quantity::{Offset, Sign};
-use crate::model::suite::Section;
+use crate::model::suite::{LowPorts, Section};
 use crate::model::template::Values;
 use crate::model::topology::NodeName;
 use crate::run::conntrack_check;
+use crate::run::nat_views::nat_views;
 use crate::run::neighbours::disturb;
 use crate::run::ordering::Ordering;
 use crate::run::pool::{LabPool, PooledLab};
 use crate::run::prepared_cell::{PreparedCell, peer};
-use crate::run::programs::{self, Running};
+use crate::run::programs::{self, Listening, Running};
 use crate::run::request::{Keep, RunRequest};
+use crate::run::sandbox;
 use crate::run::seed::TrialSeed;
 use crate::run::trouble;
 
@@ -41,6 +42,9 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// How long from the start of the programs until both are to begin, for those that are told when.
 const HEAD_START: Duration = Duration::from_millis(150);
+
+/// The first port that is not for root alone where low ports are (RFC 6335 section 6).
+const FIRST_USUAL_PORT: u16 = 1024;
 
 /// How much longer than a trip the last packets may take until they have arrived.
 const SETTLE: Duration = Duration::from_millis(3);
@@ -137,7 +141,7 @@ impl Scene<'_> {
         lab.reset(self.seed.wires()).await?;
         lab.set_conditions(|_, planned| self.ready.conditions(planned))?;
         trouble::shrink_packets(lab, self.ready).await?;
-        let key = KeyFile::write(&self.request.keys, self.seed)?;
+        self.admit(lab, pool).await?;
         let began = Instant::now();
         let dropped = backlog::dropped_by_all();
         // Far enough: what the programs did not do when they have ended, they will not do.
@@ -150,7 +154,7 @@ impl Scene<'_> {
         let broken = |error: Error| Cause::LabError.because(error.to_string());
         let rules = |nat: &_, site: &_| pool.rules_at(&self.ready.setting, nat, site);
         let mut fault = tokio::select! {
-            ended = self.perform(lab, &key, &mut cast) => ended.err().map(broken),
+            ended = self.perform(lab, &mut cast) => ended.err().map(broken),
             struck = trouble::strike(trouble, lab, rules) => struck.err().map(broken),
             disturbed = disturb(lab, self.ready, self.seed) => disturbed.err().map(broken),
         };
@@ -176,6 +180,27 @@ impl Scene<'_> {
         let peers = [end(0), end(1)];
         let programs = cast.peers.into_iter().chain(cast.server).collect();
         Ok(Performance { evidence, peers, server, programs, took, fault })
+    }
+
+    /// Makes the nodes ready for the programs of this trial: empty folders, the secret for the peers, and the low ports as the
+    /// budget says.
+    async fn admit(&self, lab: &Lab, pool: &LabPool) -> Result<()> {
+        let first_port = match self.part().budget.low_ports {
+            LowPorts::Allowed => 0,
+            LowPorts::Forbidden => FIRST_USUAL_PORT,
+        };
+        let key: String = self.seed.key().iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+        for role in Role::BOTH {
+            let name =
+                peer(&self.part().topology, role).map_err(|e| Error::other("find a peer", e.to_string()))?;
+            let node = lab.node(&name)?;
+            node.free_ports_from(first_port)?;
+            node.admit(pool.sandbox(), Some(&key)).await?;
+        }
+        if self.part().program.rendezvous.is_some() {
+            lab.node(&NodeName::core())?.admit(pool.sandbox(), None).await?;
+        }
+        Ok(())
     }
 
     /// What the machine had no time or no room for.
@@ -207,8 +232,8 @@ impl Scene<'_> {
     }
 
     /// Starts the programs of the trial and waits until the peers have ended, or their time is up.
-    async fn perform(&self, lab: &Lab, key: &KeyFile, cast: &mut Cast) -> Result<()> {
-        self.start(lab, key, cast).await?;
+    async fn perform(&self, lab: &Lab, cast: &mut Cast) -> Result<()> {
+        self.start(lab, cast).await?;
         let deadline = Instant::now() + self.part().budget.deadline + GRACE;
         for running in &mut cast.peers {
             running.wait_until(deadline).await?;
@@ -217,12 +242,14 @@ impl Scene<'_> {
     }
 
     /// Starts the programs of the trial, as far as they can be started.
-    async fn start(&self, lab: &Lab, key: &KeyFile, cast: &mut Cast) -> Result<()> {
+    async fn start(&self, lab: &Lab, cast: &mut Cast) -> Result<()> {
         let program = &self.part().program;
+        let limits = sandbox::limits(&self.part().budget_of(&self.ready.cell));
         if let Some(template) = &program.rendezvous {
-            let command = self.command(template, &self.common_values(&key.path))?;
+            let command = self.command(template, &self.common_values())?;
             let core = lab.node(&NodeName::core())?;
-            cast.server = Some(programs::start_server(core, command, &program.claim, RENDEZVOUS).await?);
+            let listening = Listening { claim: &program.claim, endpoint: RENDEZVOUS };
+            cast.server = Some(programs::start_server(core, command, listening, limits).await?);
         }
         let begin = Instant::now() + HEAD_START;
         // Peer a may be under way before this process comes to know of it.
@@ -230,9 +257,9 @@ impl Scene<'_> {
         for role in Role::BOTH {
             let name =
                 peer(&self.part().topology, role).map_err(|e| Error::other("find a peer", e.to_string()))?;
-            let values = self.values(lab.plan(), role, &key.path, begin)?;
+            let values = self.values(lab.plan(), role, begin)?;
             let command = self.command(&program.peer, &values)?;
-            cast.peers.push(programs::start(lab.node(&name)?, name.as_str(), command).await?);
+            cast.peers.push(programs::start(lab.node(&name)?, name.as_str(), command, limits).await?);
             cast.apart = starting.elapsed();
         }
         Ok(())
@@ -329,8 +356,11 @@ impl Scene<'_> {
                 Some(CommonNat { node, address, declared, events: &evidence.conntrack })
             })
             .collect();
+        let changed = a.nats.last().filter(|_| trouble::changes_nat(self.ready));
+        let nats = nat_views(&self.request.catalogue, plan, &self.ready.setting, changed);
         judge(&Case {
             evidence,
+            nats: &nats,
             a: &a,
             b: &b,
             declared: Declared { a: &self.ready.a, b: &self.ready.b, common: &common },
@@ -361,7 +391,7 @@ impl Scene<'_> {
     }
 
     /// The placeholders that are the same for every program of the trial.
-    fn common_values(&self, key_file: &Path) -> Values {
+    fn common_values(&self) -> Values {
         let budget = self.part().budget_of(&self.ready.cell);
         Values::from([
             ("puncher", self.request.puncher.display().to_string()),
@@ -372,13 +402,13 @@ impl Scene<'_> {
             ("budget_syns", budget.syns.to_string()),
             ("low_ports", budget.low_ports.to_string()),
             ("deadline", format!("{}ms", budget.deadline.as_millis())),
-            ("key_file", key_file.display().to_string()),
+            ("key_file", ConfinedInit::KEY.to_owned()),
         ])
     }
 
     /// All placeholders of a peer that is to begin at `begin`, or later by the cell's skew.
-    fn values(&self, plan: &AddressPlan, role: Role, key_file: &Path, begin: Instant) -> Result<Values> {
-        let mut values = self.common_values(key_file);
+    fn values(&self, plan: &AddressPlan, role: Role, begin: Instant) -> Result<Values> {
+        let mut values = self.common_values();
         let delay = self.delay(role);
         let start = begin + delay;
         let in_ms = start.saturating_duration_since(Instant::now()).as_millis();
@@ -432,32 +462,6 @@ fn whole_units(duration: Duration) -> String {
     match duration.subsec_micros() % 1000 {
         0 => format!("{}ms", duration.as_millis()),
         _ => format!("{}us", duration.as_micros()),
-    }
-}
-
-/// The file with the secret of a trial; it goes with the trial.
-#[derive(Debug)]
-struct KeyFile {
-    path: PathBuf,
-}
-
-impl KeyFile {
-    fn write(folder: &Path, seed: &TrialSeed) -> Result<Self> {
-        use std::io::Write as _;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let path = folder.join(format!("{:016x}.key", seed.number()));
-        let text: String = seed.key().iter().map(|byte| format!("{byte:02x}")).collect();
-        let written = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let written = written.and_then(|mut file| writeln!(file, "{text}"));
-        written.map_err(|e| Error::io("write the peers' secret", format!("write {}", path.display()), &e))?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for KeyFile {
-    fn drop(&mut self) {
-        // The folder goes with the run; a file that cannot be removed now goes then.
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 

@@ -49,13 +49,15 @@ pub async fn run(
     let cells = request.cells.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
     let engine =
         WireEngine::start().map_err(|e| crate::kernel::Error::other("start the wires", e.to_string()))?;
-    tell(Event::RunStarted(info(&request, &engine)));
+    let started = Event::RunStarted(info(&request, &engine));
+    let pool = LabPool::new(engine, &request)?;
+    tell(started);
     crowded.map(Event::Warning).into_iter().for_each(&mut tell);
     let mut refused = tokio::select! {
         refused = prove_nats(&request, &cells, &mut tell) => refused,
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     };
-    let pool = LabPool::new(engine, &request);
+
     let mut queue = Queue::new(&trials(&cells));
     tokio::select! {
         () = make_controls(&request, &pool, &cells, &mut refused) => {}
