@@ -13,6 +13,7 @@ pub mod embedded;
 pub mod event;
 pub mod evidence;
 pub mod feasibility;
+pub mod nat_class;
 pub mod outcome;
 pub mod packet;
 pub mod prediction;

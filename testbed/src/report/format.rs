@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::model::words::words;
 use crate::report::results::Results;
-use crate::report::{csv, github, html, junit, markdown, terminal};
+use crate::report::{csv, expect, github, html, junit, markdown, terminal};
 
 /// The file in a run's folder that holds everything about the run.
 pub const RESULTS: &str = "results.json";
@@ -27,6 +27,8 @@ pub enum Format {
     Html,
     /// A line for each cell.
     Csv,
+    /// Expectations for later runs of the suite.
+    Expect,
 }
 
 words!(Format {
@@ -37,6 +39,7 @@ words!(Format {
     Github => "github",
     Html => "html",
     Csv => "csv",
+    Expect => "expect",
 });
 
 /// Where the results come from, and where they go.
@@ -62,6 +65,9 @@ impl Format {
             Self::Github => "Annotations for GitHub Actions: a line for each cell that is not as expected",
             Self::Html => "One page that needs nothing else",
             Self::Csv => "A line for each cell",
+            Self::Expect => {
+                "The [[expect]] entries that the run supports, for cells that theory does not know"
+            }
         }
     }
 
@@ -73,7 +79,7 @@ impl Format {
             Self::Junit => Some("junit.xml"),
             Self::Markdown => Some("summary.md"),
             Self::Html => Some("report.html"),
-            Self::Terminal | Self::Github | Self::Csv => None,
+            Self::Terminal | Self::Github | Self::Csv | Self::Expect => None,
         }
     }
 
@@ -85,7 +91,8 @@ impl Format {
         let text = match self {
             Self::Terminal => {
                 terminal::write(results, shown.width, out)?;
-                return terminal::hint(results, shown.run, out);
+                terminal::hint(results, shown.run, out)?;
+                return terminal::advice(results, shown.run, out);
             }
             Self::Json => results.to_json(),
             Self::Junit => junit::text(results),
@@ -93,6 +100,7 @@ impl Format {
             Self::Github => github::text(results),
             Self::Html => html::text(results, shown.folder),
             Self::Csv => csv::text(results),
+            Self::Expect => expect::text(results),
         };
         out.write_all(text.as_bytes())
     }

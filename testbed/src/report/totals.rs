@@ -16,6 +16,8 @@ pub struct Totals {
     pub differs: usize,
     /// Those with too few trials to tell.
     pub undecided: usize,
+    /// Those whose method theory does not know.
+    pub no_expectation: usize,
     /// Those where the lab or a program broke.
     pub error: usize,
     /// Those that this machine cannot run.
@@ -33,6 +35,7 @@ impl Totals {
             (VerdictDoc::AsExpected, self.as_expected),
             (VerdictDoc::Differs, self.differs),
             (VerdictDoc::Undecided, self.undecided),
+            (VerdictDoc::NoExpectation, self.no_expectation),
             (VerdictDoc::Error, self.error),
             (VerdictDoc::Skipped, self.skipped),
         ];
@@ -47,7 +50,7 @@ impl Totals {
             match cell {
                 CellDoc::Proof(proof) => {
                     totals.proofs += 1;
-                    totals.proofs_failed += usize::from(proof.verdict != VerdictDoc::AsExpected);
+                    totals.proofs_failed += usize::from(proof.verdict == VerdictDoc::Error);
                 }
                 CellDoc::Punch(cell) => totals.count(cell.verdict),
                 CellDoc::Kernel(cell) => totals.count(cell.verdict),
@@ -62,6 +65,7 @@ impl Totals {
             VerdictDoc::AsExpected => &mut self.as_expected,
             VerdictDoc::Differs => &mut self.differs,
             VerdictDoc::Undecided => &mut self.undecided,
+            VerdictDoc::NoExpectation => &mut self.no_expectation,
             VerdictDoc::Error => &mut self.error,
             VerdictDoc::Skipped => &mut self.skipped,
         } += 1;
