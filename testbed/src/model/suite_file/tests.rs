@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded;
-use crate::model::suite::ResultFormat;
+use crate::model::suite::{Redial, ResultFormat};
 use crate::model::theory::METHODS;
 
 const GOOD: &str = r#"name = "t"
