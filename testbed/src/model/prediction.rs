@@ -203,6 +203,9 @@ fn behaviors<'a>(
 mod tests {
     use super::*;
     use crate::model::behavior::{Allocation, Mapping};
+    use crate::model::embedded;
+    use crate::model::suite_file::{self, KnownNames};
+    use crate::model::theory::METHODS;
 
     #[test]
     fn expected_numbers_of_neighbours_connections_are_those_in_the_books() {
