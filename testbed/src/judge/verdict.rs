@@ -110,7 +110,7 @@ pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
         }
     }
     if let (Verdict::Differs, Some(expected)) = (result.verdict, &result.expected) {
-        let difference = difference(count, rates(expected));
+        let difference = difference(count, expected.rates());
         result.note = format!("{}: {}", difference.name(), result.note);
         result.difference = Some(difference);
     }
@@ -151,7 +151,7 @@ fn judge(
     if count.tried == 0 {
         return Err((Verdict::Undecided, "no trial was run".to_owned()));
     }
-    let rates = rates(expected);
+    let rates = expected.rates();
     let compared = standard.compare(count, rates);
     Ok(if result.is_interrupted() { interrupted(result, rates, compared) } else { compared })
 }
@@ -166,11 +166,6 @@ fn interrupted(result: &CellResult, rates: Rates, compared: Compared) -> Compare
     let note =
         format!("interrupted after {} of {} trials: {}", result.trials.len(), result.asked, seen(count));
     Compared { verdict: Verdict::Undecided, note, ..compared }
-}
-
-/// The rates that theory leaves possible.
-fn rates(expected: &Expectation) -> Rates {
-    Rates { low: expected.low, high: expected.high }
 }
 
 /// In which way the trials contradict theory.

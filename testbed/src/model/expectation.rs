@@ -1,5 +1,7 @@
 //! What theory expects of a cell.
 
+use crate::model::statistics::Rates;
+
 /// What theory says of a cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expectation {
@@ -26,6 +28,13 @@ impl Expectation {
         let [one, other] = ends;
         let (low, high) = (one.min(other), one.max(other));
         Self { probability: probability.clamp(low, high), low, high, because: because.into() }
+    }
+
+    /// All that theory holds possible. A test that rejects the one nearest to the observed rate rejects all of them: the
+    /// farther a probability is from that rate, the less it explains the trials.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        Rates { low: self.low, high: self.high }
     }
 
     /// Whether it is one probability.

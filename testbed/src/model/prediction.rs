@@ -203,6 +203,9 @@ fn behaviors<'a>(
 mod tests {
     use super::*;
     use crate::model::behavior::{Allocation, Mapping};
+    use crate::model::embedded;
+    use crate::model::suite_file::{self, KnownNames};
+    use crate::model::theory::METHODS;
 
     #[test]
     fn expected_numbers_of_neighbours_connections_are_those_in_the_books() {
@@ -251,5 +254,32 @@ mod tests {
         assert_eq!(way.trip(&pair, None), Duration::from_millis(10));
         assert_eq!(way.trip(&pair, Some(Duration::from_millis(50))), Duration::from_millis(100));
         assert_eq!(Way::between(&pair, "peer-a", "nobody"), None);
+    }
+
+    #[test]
+    fn wires_that_lose_packets_leave_no_expectation_but_for_the_impossible() {
+        let catalogue = Catalogue::embedded();
+        let said = |nat: &str, axis: &str| {
+            let text = format!(
+                "name = \"t\"\nsummary = \"s\"\ntopology = \"pair\"\ntrials = 1\n[axes]\nnat-a = [\"{nat}\"]\n\
+                 nat-b = [\"{nat}\"]\nmethod = [\"simultaneous-open\"]\n{axis}\n"
+            );
+            let nats: Vec<&str> = catalogue.profiles().map(|profile| profile.name.as_str()).collect();
+            let topology = |name: &str| {
+                let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
+                Ok((found.file.to_owned(), found.text.to_owned()))
+            };
+            let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology };
+            let suite = suite_file::parse("t.toml", &text, &known).expect("a good suite");
+            expect(&suite, &suite.cells()[0], &catalogue).map(|expected| expected.probability)
+        };
+        assert_eq!(said("port-preserving", "loss = [\"0\"]"), Ok(1.0));
+        let lossy = said("port-preserving", "loss = [\"0.4\"]").expect_err("no expectation");
+        assert!(lossy.because.contains("loses packets"), "{lossy:?}");
+        assert_eq!(said("no-syn-after-syn", "loss = [\"0.4\"]"), Ok(0.0));
+        for axis in ["jitter = [\"5ms\"]", "duplication = [\"0.1\"]", "reordering = [\"0.1\"]"] {
+            assert_eq!(said("port-preserving", axis), Ok(1.0), "{axis}");
+            said("reset", axis).expect_err("no expectation");
+        }
     }
 }

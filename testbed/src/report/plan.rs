@@ -7,7 +7,6 @@ use anstyle::Style;
 use serde::Serialize;
 
 use crate::model::outcome::{Expectation, NoExpectation};
-use crate::model::statistics::percent_between;
 use crate::model::suite::{Cell, Suite};
 use crate::report::convert::axes;
 use crate::report::escape::harmless;
@@ -57,7 +56,7 @@ impl Plan<'_> {
             let id = harmless(&cell.id);
             match expected {
                 Ok(e) => {
-                    let figures = percent_between((e.low, e.high));
+                    let figures = e.rates().to_string();
                     writeln!(out, "  {id:width$}  {figures:>8}  {}", e.because)?;
                 }
                 Err(none) => writeln!(out, "  {id:width$}  {:>8}  {}", "?", none.because)?,

@@ -215,14 +215,6 @@ pub struct ExpectedDoc {
     pub because: String,
 }
 
-impl ExpectedDoc {
-    /// In figures: `100 %`, or `14.6 % to 28.2 %`.
-    #[must_use]
-    pub fn figures(&self) -> String {
-        self.rates().to_string()
-    }
-}
-
 /// What was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

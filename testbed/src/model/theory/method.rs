@@ -254,6 +254,17 @@ impl Pair<'_> {
         self.guess_once(aim)
     }
 
+    /// Nothing is drawn: only the end of a counter's pool can come between.
+    fn predicted(&self) -> Expectation {
+        let because = "both external ports can be predicted, so each SYN opens the way for the other";
+        Expectation::between(1.0, [self.counts_on(), 1.0], because)
+    }
+
+    /// Probability that no counter comes to the end of its pool just now.
+    fn counts_on(&self) -> f64 {
+        self.sides().iter().map(|(side, _)| 1.0 - side.end_of_pool()).product()
+    }
+
     /// One guess at each port that is drawn, against as many draws as refusals make.
     fn guess_once(&self, aim: Aim) -> Expectation {
         let pools: Vec<String> = self.sides().iter().filter_map(|(side, name)| drawn(side, *name)).collect();
@@ -264,11 +275,7 @@ impl Pair<'_> {
             })
         };
         let (once, tries) = match (hit(&self.a), hit(&self.b)) {
-            (None, None) => {
-                return always(
-                    "both external ports can be predicted, so each SYN opens the way for the other",
-                );
-            }
+            (None, None) => return self.predicted(),
             (Some(a), None) => (a, self.tries(&self.a, &self.b, 0)),
             (None, Some(b)) => (b, self.tries(&self.b, &self.a, 1)),
             // Each dial of one side is under way together with two of the other at most.
@@ -282,7 +289,7 @@ impl Pair<'_> {
         let misread: f64 = self.sides().iter().filter_map(|(side, _)| side.draws()).map(Draws::misread).sum();
         // Nobody knows the bounds of a wide pool: the guess may lie beside it.
         let beside = self.sides().iter().filter_map(|(side, _)| side.draws()).any(Draws::may_be_missed);
-        let low = if beside { 0.0 } else { among(tries.least) };
+        let low = if beside { 0.0 } else { among(tries.least) * self.counts_on() };
         let high = among(tries.most) + misread * among(tries.misread);
         let because = match (tries.least, tries.most) {
             (1, 1) => format!("{}, and one guess is all there is", pools.join(" and ")),

@@ -12,6 +12,9 @@ use super::ports;
 /// (`nf_nat_l4proto_unique_tuple` in `net/netfilter/nf_nat_core.c`).
 const LOW: Draws = Draws::Even { ports: 424 };
 
+/// Hosts behind one NAT among which the peers are, in any wiring that comes with testbed.
+const FIRST_HOSTS: u32 = 4;
+
 /// What the other side knows of this side's next external port.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Port {
@@ -75,12 +78,23 @@ impl<'a> Side<'a> {
         self.changing().map(chance).product()
     }
 
+    /// Probability that a counter comes to the end of its pool while it is measured or punched through, so that it is taken for
+    /// a NAT that draws: one of the two mappings before and after its newest is the last of the pool.
+    pub(super) fn end_of_pool(&self) -> f64 {
+        let counts = |nat: &&Behavior| matches!(nat.allocation, Allocation::Sequential { .. });
+        self.changing().filter(counts).map(|nat| 2.0 / f64::from(ports(nat))).sum::<f64>().min(1.0)
+    }
+
     /// Whether no NAT of it that changes the port has any of these in its pool.
     pub(super) fn never_kept(&self, local: &Range<u16>) -> bool {
+        let beside = |low: u32, high: u32| high < u32::from(local.start) || low >= u32::from(local.end);
         self.changing().any(|nat| match nat.pool {
             Pool::Kernel => false,
-            Pool::Range(range) | Pool::Blocks { range, .. } => {
-                range.high < local.start || range.low >= local.end
+            Pool::Range(range) => beside(range.low.into(), range.high.into()),
+            // Peers are among the first hosts behind their NAT, and blocks are given in the order of the hosts.
+            Pool::Blocks { range, size } => {
+                let end = u32::from(range.low) + FIRST_HOSTS * u32::from(size);
+                beside(range.low.into(), end.min(range.high.into()))
             }
         })
     }

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::event::Artefacts;
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
-use crate::model::statistics::percent_between;
 use crate::report::ladder::fold::{Plain, fold};
 use crate::report::ladder::journey::{Journey, journeys};
 
@@ -172,8 +171,7 @@ impl Ladder {
             schema: SCHEMA,
             title: title.to_owned(),
             judgement: kept.judgement.clone(),
-            theory: theory
-                .map(|e| format!("theory expects {}: {}", percent_between((e.low, e.high)), e.because)),
+            theory: theory.map(|e| format!("theory expects {}: {}", e.rates(), e.because)),
             elsewhere: plain.elsewhere,
             steps: fold(plain),
             lanes,
