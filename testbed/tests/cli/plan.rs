@@ -37,12 +37,18 @@ fn lists_name_what_comes_with_the_program() {
     assert!(done.code == 0 && done.stdout.contains("port-preserving"), "{}", done.stdout);
 }
 
-/// Every cell of every suite that comes with testbed can be as expected: its trials would show a total change.
+/// Tries everything a few times: where theory gives an interval, `--until-sure` is for what that leaves undecided.
+const SHALLOW: &str = "full";
+
+/// Every cell of the other suites that come with testbed can be as expected: its trials would show a total change.
 #[test]
 fn the_suites_have_enough_trials_to_be_decided() {
     let listed = testbed(&["list"]).stdout;
     let suites = listed.lines().skip(1).take_while(|line| line.starts_with("  "));
-    for suite in suites.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "kernel") {
+    for suite in suites
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| !["kernel", SHALLOW].contains(name))
+    {
         let plan: serde_json::Value =
             serde_json::from_str(&testbed(&["plan", suite, "--json"]).stdout).expect("JSON");
         let cells = plan["cells"].as_array().expect("cells");
