@@ -139,13 +139,13 @@ for _ in range(200):
         time.sleep(0.01)
 part = bytes(1 << 16)
 for _ in range(int(sys.argv[1]) * 16): stream.sendall(part)
-stream.close()' $mebibytes
+stream.close()' "$mebibytes"
             wait $reader
         }
         encrypted() {
             peer b < /dev/null > /dev/null &
             local reader=$!
-            head -c ${mebibytes}M /dev/zero | peer a > /dev/null
+            head -c "${mebibytes}M" /dev/zero | peer a > /dev/null
             wait $reader
         }
         for number in 1 2 3; do

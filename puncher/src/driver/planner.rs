@@ -347,13 +347,13 @@ fn counts_by_one(side: &SideFacts) -> bool {
     matches!(allocation(&side.observations), Some(Allocation::Sequential { step: 1 }))
 }
 
-/// Those of the port that is punched from stay: that they differ is what shows that a NAT does not keep it.
+/// Those of the port that is punched from stay: that they differ is what shows that a NAT does not keep it. Only where a server
+/// has very many endpoints some of them have to go, or they would not fit a message.
 fn forget_the_oldest(observations: &mut Vec<Observation>) {
     let Some(port) = observations.first().map(|seen| seen.local.port()) else { return };
-    while observations.len() > MOST_OBSERVATIONS
-        && let Some(oldest) = observations.iter().position(|seen| seen.local.port() != port)
-    {
-        observations.remove(oldest);
+    while observations.len() > MOST_OBSERVATIONS {
+        let oldest = observations.iter().position(|seen| seen.local.port() != port);
+        observations.remove(oldest.unwrap_or(1));
     }
 }
 
