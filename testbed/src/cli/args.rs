@@ -2,12 +2,14 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::cli::filter::Filter;
 use crate::lab::Rights;
+use crate::model::quantity;
 use crate::model::shard::WantedShard;
 use crate::report::exit_status::Gap;
 use crate::report::format::Format;
@@ -39,6 +41,8 @@ pub enum Action {
     /// List, show and prove NATs
     #[command(subcommand)]
     Nat(NatAction),
+    /// Hold the reference NAT against real ones by random packets; needs root, or --rootless
+    FuzzNat(FuzzArgs),
     /// Measure NATs against RFC 5382, RFC 7857 and RFC 6888
     Conformance(ConformanceArgs),
     /// Show an old run again, in any format
@@ -229,6 +233,23 @@ pub struct ProveArgs {
     /// Only what every run asks of its NATs, instead of everything
     #[arg(long)]
     pub quick: bool,
+    /// Root, or a user namespace.
+    #[command(flatten)]
+    pub rights: RightsArgs,
+}
+
+/// `testbed fuzz-nat`.
+#[derive(Debug, clap::Args)]
+pub struct FuzzArgs {
+    /// Which NATs.
+    #[command(flatten)]
+    pub wanted: WantedNats,
+    /// Fixes the packets [default: the time]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// How long, for each NAT
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = quantity::duration)]
+    pub time: Duration,
     /// Root, or a user namespace.
     #[command(flatten)]
     pub rights: RightsArgs,

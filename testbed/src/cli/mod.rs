@@ -7,6 +7,7 @@ pub mod command_error;
 pub mod conformance;
 pub mod explain;
 pub mod filter;
+pub mod fuzz;
 pub mod kernel;
 pub mod list;
 pub mod merge;
@@ -47,6 +48,7 @@ pub fn run(args: Args) -> Result<ExitCode, CommandError> {
         Action::Nat(NatAction::List(own)) => nat::list(&own),
         Action::Nat(NatAction::Show { name, nats }) => nat::show(&name, &nats),
         Action::Nat(NatAction::Prove(args)) => prove::run(&args),
+        Action::FuzzNat(args) => fuzz::run(&args),
         Action::Conformance(args) => conformance::run(&args),
     }
 }

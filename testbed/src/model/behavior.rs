@@ -256,7 +256,8 @@ pub enum Strictness {
 pub struct Timeouts {
     /// After the first SYN; the kernel's default is 120 s.
     pub syn_sent: Option<Duration>,
-    /// After a SYN from either side; default 120 s. There is no sysctl for it, so a rule sets it.
+    /// After a SYN from either side; default 120 s. There is no sysctl for it, so a rule sets it. Since Linux 6.3 it begins
+    /// only with the second SYN from the other side: the first leaves what `syn_sent` has left.
     pub syn_sent2: Option<Duration>,
     /// After a SYN and a SYN/ACK; default 60 s.
     pub syn_recv: Option<Duration>,

@@ -1,6 +1,7 @@
-//! Measures NATs: the proof of what one declares, conformance to RFCs, and the checks of the kernel's own NAT. Knows
-//! nothing of trials.
+//! Measures NATs: the proof of what one declares, conformance to RFCs, the checks of the kernel's own NAT, and random
+//! packets that hold the reference against a real NAT. Knows nothing of trials.
 
 pub mod conformance;
+pub mod fuzz;
 pub mod kernel_checks;
 pub mod prove;

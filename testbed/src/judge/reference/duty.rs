@@ -84,7 +84,7 @@ impl Answer {
     }
 }
 
-fn what_became(answers: &[Sighting]) -> String {
+pub(super) fn what_became(answers: &[Sighting]) -> String {
     match answers.first().map(|answer| &answer.head.kind) {
         None => "vanished".to_owned(),
         Some(HeadKind::Icmp(m)) => format!("was answered by ICMP {}/{}", m.kind, m.code),

@@ -67,7 +67,7 @@ impl TcpHead {
                 TcpOptionElement::SelectiveAcknowledgement((_, first), rest) => {
                     let ends = rest.iter().flatten().map(|(_, end)| *end).chain([first]);
                     let highest = |most: u32, end: u32| {
-                        if super::tracker::after(end, most) { end } else { most }
+                        if super::order::after(end, most) { end } else { most }
                     };
                     head.selective = ends.fold(head.selective, highest);
                 }
@@ -119,11 +119,11 @@ pub(super) fn untouched(before: &Frame, after: &Frame) -> Result<(), &'static st
     };
     let common = data.len().min(data_after.len());
     if fixed != fixed_after {
-        Err("its TCP header")
+        Err("its TCP header was")
     } else if options != options_after {
-        Err("its TCP options")
+        Err("its TCP options were")
     } else if data[..common] != data_after[..common] {
-        Err("its data")
+        Err("its data was")
     } else {
         Ok(())
     }

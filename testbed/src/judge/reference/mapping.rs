@@ -234,7 +234,7 @@ impl Mappings {
             return self.reached_quota(nat, inside);
         }
         let Some(ports) = nat.ports_of(*inside.ip()) else { return true };
-        let room = ports.map_or(64_512, PortRange::size);
+        let room = ports.map_or_else(|| drawn_from(inside.port()), PortRange::size);
         let taken = match behavior.overloading {
             Overloading::On => self.towards.get(&remote).copied().unwrap_or_default() as usize,
             Overloading::Off => self.users.len(),
@@ -285,7 +285,17 @@ impl Mappings {
     }
 }
 
-/// The ports that the kernel draws from for a source port (`nf_nat_l4proto_unique_tuple`).
+/// How many ports the kernel draws from for a source port that it cannot keep (`nf_nat_l4proto_unique_tuple`): 1 to 511,
+/// 600 to 1023, or 1024 to 65535.
+fn drawn_from(port: u16) -> u32 {
+    match port {
+        0..512 => 511,
+        512..1024 => 424,
+        _ => 64_512,
+    }
+}
+
+/// The ports that the kernel may give for a source port: those that it draws from, and its own (`nf_nat_l4proto_unique_tuple`).
 fn kernel_ports(port: u16) -> PortRange {
     match port {
         0..512 => PortRange { low: 1, high: 511 },

@@ -19,6 +19,7 @@ mod checker;
 mod duty;
 mod head;
 mod mapping;
+mod order;
 mod passage;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddrV4;
 
 use super::NatView;
-use super::head::{Head, HeadKind};
+use super::head::{Head, HeadKind, TcpHead, untouched};
 use crate::model::evidence::{Direction, Evidence, Fate, Nanos, Tuple};
 use crate::model::packet::{IcmpMessage, TcpFlags};
 
@@ -71,13 +71,18 @@ impl Passages {
             evidence.frames.iter().map(|frame| frame.entered.max(frame.left)).max().unwrap_or_default();
         let all = inputs.into_iter().map(|input| Passage { input, output: None, answers: Vec::new() });
         let mut passages = Self { all: all.collect(), ended, ..Self::default() };
-        let rest = passages.match_outputs(nat, outputs);
+        let rest = passages.match_outputs(evidence, nat, outputs);
         passages.match_answers(nat, rest);
         passages
     }
 
     /// Gives each output to the latest input that it can be; returns those that are nobody's.
-    fn match_outputs(&mut self, nat: &NatView<'_>, outputs: Vec<Sighting>) -> Vec<Sighting> {
+    fn match_outputs(
+        &mut self,
+        evidence: &Evidence,
+        nat: &NatView<'_>,
+        outputs: Vec<Sighting>,
+    ) -> Vec<Sighting> {
         let mut waiting: HashMap<Kept, VecDeque<usize>> = HashMap::new();
         let mut next = 0;
         let mut rest = Vec::new();
@@ -90,7 +95,19 @@ impl Passages {
                 }
                 next += 1;
             }
-            let found = kept_of_output(nat, &output).and_then(|kept| waiting.get_mut(&kept)?.pop_back());
+            let candidates = kept_of_output(nat, &output).and_then(|kept| waiting.get_mut(&kept));
+            let found = candidates.and_then(|candidates| {
+                // A segment that was sent again has the same numbers and another timestamp.
+                let same = |index: &usize| {
+                    let input = &evidence.frames[self.all[*index].input.frame];
+                    untouched(input, &evidence.frames[output.frame]).is_ok()
+                };
+                let place = candidates.iter().rposition(same).or(candidates.len().checked_sub(1))?;
+                // A reset that the NAT made itself may have the numbers of one that it kept before.
+                let hops = self.all[candidates[place]].input.head.ttl.wrapping_sub(output.head.ttl);
+                let made = hops != 1 && output.head.tcp().is_some_and(TcpHead::is_reset);
+                if made { None } else { candidates.remove(place) }
+            });
             match found {
                 Some(index) => {
                     let passage = &mut self.all[index];

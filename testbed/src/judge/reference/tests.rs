@@ -1,1 +1,290 @@
-//! Tables of packets for the reference NAT.
+//! Tables of packets for the reference NAT: what came in, what came out, and whether that is what it had to do.
+
+use std::net::SocketAddrV4;
+
+use etherparse::PacketBuilder;
+
+use super::*;
+use crate::model::behavior::{Filtering, InvalidPackets, SynAfterSyn, UnsolicitedSyn};
+use crate::model::evidence::{Direction, Fate, Frame};
+
+const MS: Nanos = 1_000_000;
+const OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const UP: u16 = 0;
+const DOWN: u16 = 1;
+
+/// The usual host, external and remote endpoint; a stranger at another port, and one at another address.
+const HOST: &str = "10.0.0.2:4000";
+const EXTERNAL: &str = "192.0.2.2:4000";
+const REMOTE: &str = "198.51.100.2:5000";
+const OTHER_PORT: &str = "198.51.100.2:5001";
+
+/// Draws what both sides of a NAT saw.
+#[derive(Default)]
+struct Drawing {
+    frames: Vec<Frame>,
+    now: Nanos,
+}
+
+/// A segment: flags, sequence and acknowledgment number, bytes of data.
+type Drawn = (&'static str, u32, u32, usize);
+
+const SYN: Drawn = ("S", 100, 0, 0);
+const SYN_BACK: Drawn = ("S", 900, 0, 0);
+const SYN_ACK_BACK: Drawn = ("SA", 900, 101, 0);
+const ACK: Drawn = ("A", 101, 901, 0);
+
+impl Drawing {
+    /// Puts a frame on a link.
+    fn put(&mut self, link: u16, direction: Direction, (from, to): (&str, &str), drawn: Drawn, ttl: u8) {
+        let bytes = bytes(from, to, drawn, ttl);
+        let (at, length) = (self.now, u32::try_from(bytes.len()).expect("short"));
+        let fate = Fate::Delivered;
+        self.frames.push(Frame {
+            link,
+            direction,
+            entered: at,
+            due: at,
+            left: at,
+            fate,
+            length,
+            bytes: bytes.into(),
+        });
+        self.now += MS / 100;
+    }
+
+    /// A packet from inside, and what of it leaves to the outside.
+    fn out(mut self, from: (&str, &str), left_as: Option<(&str, &str)>, drawn: Drawn) -> Self {
+        self.now += 10 * MS;
+        self.put(DOWN, Direction::Up, from, drawn, 64);
+        if let Some(ends) = left_as {
+            self.put(UP, Direction::Up, ends, drawn, 63);
+        }
+        self
+    }
+
+    /// A packet from outside, and what of it goes in.
+    fn back(mut self, from: (&str, &str), left_as: Option<(&str, &str)>, drawn: Drawn) -> Self {
+        self.now += 10 * MS;
+        self.put(UP, Direction::Down, from, drawn, 60);
+        if let Some(ends) = left_as {
+            self.put(DOWN, Direction::Down, ends, drawn, 59);
+        }
+        self
+    }
+
+    /// A packet that the NAT makes itself, to the outside.
+    fn made(mut self, ends: (&str, &str), drawn: Drawn) -> Self {
+        self.put(UP, Direction::Up, ends, drawn, 64);
+        self
+    }
+
+    /// The usual SYN, which went out.
+    fn opened() -> Self {
+        Self::default().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), SYN)
+    }
+
+    /// The usual connection.
+    fn stands() -> Self {
+        Self::opened().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), SYN_ACK_BACK).out(
+            (HOST, REMOTE),
+            Some((EXTERNAL, REMOTE)),
+            ACK,
+        )
+    }
+
+    fn later(mut self, time: Nanos) -> Self {
+        self.now += time;
+        self
+    }
+
+    /// What the reference says: the axis of the first contradiction.
+    fn says(mut self, declared: &Behavior) -> Option<&'static str> {
+        self.now += 100 * MS;
+        self.put(7, Direction::Up, (HOST, REMOTE), SYN, 64);
+        let node = NodeName::new("nat-a").expect("a good name");
+        let lan = Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
+        let nat =
+            NatView { node: &node, profile: "x", declared, outer: OUTER, up: UP, down: vec![(DOWN, lan)] };
+        let findings = check(&Evidence { frames: self.frames, ..Evidence::default() }, &nat);
+        findings.contradictions.first().map(|found| {
+            assert!(found.sentence.contains("\"nat-a\""), "{}", found.sentence);
+            assert!(!found.frames.is_empty(), "nothing proves it: {}", found.sentence);
+            found.rule.axis
+        })
+    }
+}
+
+fn end(text: &str) -> SocketAddrV4 {
+    text.parse().expect("an endpoint")
+}
+
+fn bytes(from: &str, to: &str, (flags, sequence, acknowledgment, data): Drawn, ttl: u8) -> Vec<u8> {
+    let (from, to) = (end(from), end(to));
+    let mut tcp = PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4(from.ip().octets(), to.ip().octets(), ttl)
+        .tcp(from.port(), to.port(), sequence, 64_000);
+    for flag in flags.chars() {
+        tcp = match flag {
+            'S' => tcp.syn(),
+            'A' => tcp.ack(acknowledgment),
+            'R' => tcp.rst(),
+            'F' => tcp.fin(),
+            other => panic!("no such flag: {other}"),
+        };
+    }
+    let mut frame = Vec::new();
+    tcp.write(&mut frame, &vec![7; data]).expect("a writable packet");
+    frame
+}
+
+fn plain() -> Behavior {
+    Behavior::port_preserving()
+}
+
+#[test]
+fn a_connection_through_an_honest_nat_fits() {
+    let data = ("A", 101, 901, 50);
+    let drawing = Drawing::stands().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), data);
+    assert_eq!(drawing.says(&plain()), None);
+    let crossing = Drawing::opened()
+        .back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), SYN_BACK)
+        .out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("SA", 100, 901, 0))
+        .back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("SA", 900, 101, 0));
+    assert_eq!(crossing.says(&plain()), None);
+}
+
+#[test]
+fn what_has_to_pass_may_not_vanish() {
+    let cases = [
+        (Drawing::default().out((HOST, REMOTE), None, SYN), "outward"),
+        (Drawing::opened().back((REMOTE, EXTERNAL), None, SYN_BACK), "connection"),
+        (Drawing::opened().back((REMOTE, EXTERNAL), None, SYN_ACK_BACK), "connection"),
+        (Drawing::stands().out((HOST, REMOTE), None, ("A", 101, 901, 9)), "connection"),
+        (Drawing::stands().back((REMOTE, EXTERNAL), None, ("A", 901, 101, 9)), "connection"),
+    ];
+    for (drawing, axis) in cases {
+        assert_eq!(drawing.says(&plain()), Some(axis));
+    }
+}
+
+#[test]
+fn what_has_to_be_kept_may_not_pass() {
+    let knock = || Drawing::opened().back((OTHER_PORT, EXTERNAL), Some((OTHER_PORT, HOST)), SYN_BACK);
+    assert_eq!(knock().says(&plain()), Some("filtering"));
+    let open = Behavior { filtering: Filtering::AddressDependent, ..plain() };
+    assert_eq!(knock().says(&open), None);
+    let kept = || Drawing::opened().back((OTHER_PORT, EXTERNAL), None, SYN_BACK);
+    assert_eq!(kept().says(&open), Some("filtering"));
+    assert_eq!(kept().says(&plain()), None);
+}
+
+#[test]
+fn an_unsolicited_syn_is_answered_as_declared() {
+    let reset = ("RA", 0, 901, 0);
+    let silent = || Drawing::opened().back((OTHER_PORT, EXTERNAL), None, SYN_BACK);
+    let answered = || silent().made((EXTERNAL, OTHER_PORT), reset);
+    let resets = Behavior { unsolicited_syn: UnsolicitedSyn::Reset, ..plain() };
+    assert_eq!(answered().says(&plain()), Some("unsolicited-syn"));
+    assert_eq!(answered().says(&resets), None);
+    assert_eq!(silent().says(&resets), Some("unsolicited-syn"));
+}
+
+#[test]
+fn a_syn_after_a_syn_is_handled_as_declared() {
+    let refuses = Behavior { syn_after_syn: SynAfterSyn::Drop, ..plain() };
+    let passed = || Drawing::opened().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), SYN_BACK);
+    assert_eq!(passed().says(&refuses), Some("syn-after-syn"));
+    assert_eq!(Drawing::opened().back((REMOTE, EXTERNAL), None, SYN_BACK).says(&refuses), None);
+}
+
+#[test]
+fn a_syn_ack_with_another_number_is_invalid() {
+    let anew = ("SA", 500_000_000, 901, 0);
+    let before = || Drawing::opened().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), SYN_BACK);
+    assert_eq!(before().out((HOST, REMOTE), None, anew).says(&plain()), None);
+    let passed = || before().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), anew);
+    assert_eq!(passed().says(&plain()), Some("invalid-packets"));
+    let leaks = Behavior { invalid_packets: InvalidPackets::Leak, ..plain() };
+    assert_eq!(before().out((HOST, REMOTE), Some((HOST, REMOTE)), anew).says(&leaks), None);
+}
+
+#[test]
+fn a_mapping_is_kept() {
+    let other = "192.0.2.2:4001";
+    let two = |second: &str| {
+        let syn = ("S", 7_000, 0, 0);
+        Drawing::opened().out((HOST, OTHER_PORT), Some((second, OTHER_PORT)), syn)
+    };
+    assert_eq!(two(EXTERNAL).says(&plain()), None);
+    assert_eq!(two(other).says(&plain()), Some("mapping"));
+    assert_eq!(two("192.0.2.77:4000").says(&plain()), Some("translation"));
+    assert_eq!(two("192.0.2.2:80").says(&plain()), Some("ports"));
+}
+
+#[test]
+fn a_reset_before_any_answer_ends_the_mapping_and_time_does() {
+    let reset = ("RA", 0, 101, 0);
+    let refused = || Drawing::opened().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), reset);
+    assert_eq!(refused().back((REMOTE, EXTERNAL), None, SYN_BACK).says(&plain()), None);
+    let late = Drawing::opened().later(130_000 * MS).back((REMOTE, EXTERNAL), None, SYN_BACK);
+    assert_eq!(late.says(&plain()), None);
+    let early = Drawing::opened().later(100_000 * MS).back((REMOTE, EXTERNAL), None, SYN_BACK);
+    assert_eq!(early.says(&plain()), Some("connection"));
+}
+
+#[test]
+fn hops_and_data_are_looked_at() {
+    let mut wrong_ttl = Drawing::default();
+    wrong_ttl.put(DOWN, Direction::Up, (HOST, REMOTE), SYN, 64);
+    wrong_ttl.put(UP, Direction::Up, (EXTERNAL, REMOTE), SYN, 3);
+    assert_eq!(wrong_ttl.says(&plain()), Some("hops"));
+    let mut changed = Drawing::stands().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("A", 101, 901, 9));
+    let last = changed.frames.last_mut().expect("a frame");
+    let end = last.bytes.len() - 1;
+    last.bytes[end] ^= 1;
+    assert_eq!(changed.says(&plain()), Some("rewriting"));
+}
+
+#[test]
+fn two_packets_within_the_margin_may_come_in_either_order() {
+    // The remote's SYN comes a moment before the host's goes out, and is let in; and a moment after, and is not.
+    let mut early = Drawing::default();
+    early.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    early.put(DOWN, Direction::Up, (HOST, REMOTE), SYN, 64);
+    early.put(UP, Direction::Up, (EXTERNAL, REMOTE), SYN, 63);
+    early.put(DOWN, Direction::Down, (REMOTE, HOST), SYN_BACK, 59);
+    assert_eq!(early.says(&plain()), None);
+    let mut late = Drawing::default();
+    late.put(DOWN, Direction::Up, (HOST, REMOTE), SYN, 64);
+    late.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    late.put(UP, Direction::Up, (EXTERNAL, REMOTE), SYN, 63);
+    assert_eq!(late.says(&plain()), None);
+}
+
+#[test]
+fn nothing_comes_from_nothing() {
+    let drawing = Drawing::opened().made((EXTERNAL, OTHER_PORT), SYN);
+    assert_eq!(drawing.says(&plain()), Some("own packets"));
+}
+
+#[test]
+fn a_small_pool_may_be_full() {
+    // The kernel has 424 ports for source ports from 512 to 1023.
+    let symmetric = Behavior {
+        mapping: crate::model::behavior::Mapping::AddressAndPortDependent,
+        allocation: crate::model::behavior::Allocation::Random,
+        ..plain()
+    };
+    let filled = |count: u16| {
+        let mut drawing = Drawing::default();
+        for n in 0..count {
+            let (host, external) = (format!("10.0.0.2:{}", 512 + n), format!("192.0.2.2:{}", 600 + n));
+            let syn = ("S", u32::from(n) * 10_000, 0, 0);
+            drawing = drawing.out((&host, REMOTE), Some((&external, REMOTE)), syn);
+        }
+        drawing.out(("10.0.0.2:1000", REMOTE), None, ("S", 77_777_777, 0, 0))
+    };
+    assert_eq!(filled(10).says(&symmetric), Some("outward"));
+    assert_eq!(filled(300).says(&symmetric), None);
+}

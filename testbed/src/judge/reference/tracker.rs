@@ -6,29 +6,12 @@
 
 use std::time::Duration;
 
-use super::window::{Endpoint, InWindow, Window};
+use super::order::{Way, before};
+use super::window::{InWindow, Window};
 use crate::judge::reference::head::TcpHead;
 use crate::model::behavior::{Behavior, Strictness};
 use crate::model::evidence::{CtState, Nanos};
 use crate::model::packet::TcpFlags;
-
-/// Which end of a connection sent a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Way {
-    /// The end that opened it.
-    Original,
-    /// The other one.
-    Reply,
-}
-
-impl Way {
-    pub(super) fn other(self) -> Self {
-        match self {
-            Self::Original => Self::Reply,
-            Self::Reply => Self::Original,
-        }
-    }
-}
 
 /// What a packet is to the state machine (`get_conntrack_index`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,6 +239,7 @@ impl Tracked {
             }
             Next::To(CtState::TimeWait) if self.is_challenge(index, way) => {
                 next.expect_challenge = false;
+                next.seen_reply |= way == Way::Reply;
                 return Verdict::Pass(next);
             }
             Next::To(state) => state,
@@ -289,11 +273,14 @@ impl Tracked {
         }
         if check {
             match self.window.check(way, head, old, how.liberal) {
-                InWindow::Accept => {}
-                InWindow::Ignore => return Verdict::Pass(self),
+                InWindow::Accept => self.count_retransmissions(index, way, head),
+                InWindow::Tolerate => {}
+                InWindow::Ignore => {
+                    self.seen_reply |= way == Way::Reply;
+                    return Verdict::Pass(self);
+                }
                 InWindow::Invalid => return self.invalid(index, way, at, how),
             }
-            self.count_retransmissions(index, way, head);
         }
         if !self.seen_reply && index == Index::Rst {
             return Verdict::PassAndForget;
@@ -320,7 +307,7 @@ impl Tracked {
         if answers_ignored_syn {
             // The ends have begun anew, and the NAT follows.
             let window =
-                Window::from_annotated(self.last.way, self.last.end, self.last.window, self.last.scale);
+                self.window.begun_anew(self.last.way, self.last.end, self.last.window, self.last.scale);
             let mut next = Self { window, ..self };
             next.expect_challenge = false;
             return next.within(CtState::SynSent, CtState::SynRecv, way, head, at, how);
@@ -339,6 +326,7 @@ impl Tracked {
             self.simultaneous = false;
             self.expect_challenge = self.state == CtState::LastAck;
         }
+        self.seen_reply |= way == Way::Reply;
         if self.state == CtState::SynSent && index == Index::Ack && way == Way::Reply {
             self.last.acknowledgment = segment.acknowledgment;
         }
@@ -467,20 +455,4 @@ enum Reset {
     Checked(CtState),
     /// One that leads to this state whatever its numbers are.
     Unchecked(CtState),
-}
-
-/// Whether one sequence number comes before another (RFC 9293, section 3.4).
-pub(super) fn before(a: u32, b: u32) -> bool {
-    a.wrapping_sub(b) > 1 << 31
-}
-
-/// The other way round.
-pub(super) fn after(a: u32, b: u32) -> bool {
-    before(b, a)
-}
-
-impl Window {
-    pub(super) fn of(&self, way: Way) -> &Endpoint {
-        &self.ends[way as usize]
-    }
 }

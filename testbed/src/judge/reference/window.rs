@@ -1,7 +1,7 @@
 //! Which sequence numbers each end of a connection may use, as far as a NAT in between can know (`tcp_in_window` of
 //! `nf_conntrack_proto_tcp.c`, after Guido van Rooij, "Real Stateful TCP Packet Filtering in IP Filter").
 
-use super::tracker::{Way, after, before};
+use super::order::{Way, after, before};
 use crate::judge::reference::head::TcpHead;
 use crate::model::evidence::CtState;
 
@@ -41,6 +41,8 @@ pub(super) struct Window {
 pub(super) enum InWindow {
     /// It counts.
     Accept,
+    /// It counts although its numbers do not fit, and nothing is learnt from them: the NAT is liberal.
+    Tolerate,
     /// It passes without counting.
     Ignore,
     /// It is invalid.
@@ -82,19 +84,25 @@ impl Window {
         Self { ends: [first, Endpoint { liberal: true, ..Endpoint::default() }] }
     }
 
-    /// Begun anew by a SYN that passed without counting.
-    pub(super) fn from_annotated(way: Way, end: u32, window: u16, scale: Option<u8>) -> Self {
+    /// Begun anew by a SYN that passed without counting. Ends whose numbers are taken as they come stay so: measured by
+    /// `fuzz-nat` on Linux 6.18.
+    pub(super) fn begun_anew(&self, way: Way, end: u32, window: u16, scale: Option<u8>) -> Self {
         let sender = Endpoint {
             end,
             most_end: end,
             most_window: u32::from(window).max(1),
             scale: scale.unwrap_or(0).min(14),
             scales: scale.is_some(),
+            liberal: self.ends[way as usize].liberal,
             ..Endpoint::default()
         };
-        let mut ends = [Endpoint::default(); 2];
+        let mut ends = self.ends.map(|end| Endpoint { liberal: end.liberal, ..Endpoint::default() });
         ends[way as usize] = sender;
         Self { ends }
+    }
+
+    pub(super) fn of(&self, way: Way) -> &Endpoint {
+        &self.ends[way as usize]
     }
 
     pub(super) fn has_unacknowledged(&self) -> bool {
@@ -106,12 +114,9 @@ impl Window {
         let mut sender = self.ends[way as usize];
         let mut receiver = self.ends[way.other() as usize];
         let found = look(&mut sender, &mut receiver, way, head, state, liberal);
-        if found != InWindow::Accept {
-            return found;
-        }
         self.ends[way as usize] = sender;
         self.ends[way.other() as usize] = receiver;
-        InWindow::Accept
+        found
     }
 }
 
@@ -135,9 +140,15 @@ fn look(
         return done;
     }
     let claim = claim(sender, receiver, head, state);
-    let found = compare(sender, receiver, &claim);
-    if found != InWindow::Accept && !(liberal || sender.liberal) {
-        return found;
+    match compare(sender, receiver, &claim) {
+        InWindow::Accept => {}
+        found => {
+            if found == InWindow::Ignore && is_beyond(sender, &claim) {
+                // More than the window allows: the other end may acknowledge it all the same.
+                (sender.end, sender.unacknowledged) = (claim.end, true);
+            }
+            return if liberal || sender.liberal { InWindow::Tolerate } else { found };
+        }
     }
     learn(sender, receiver, head, &claim);
     InWindow::Accept
@@ -193,12 +204,17 @@ fn claim(sender: &Endpoint, receiver: &Endpoint, head: &TcpHead, state: CtState)
     claim
 }
 
+/// Whether a packet begins beyond what the other end allows.
+fn is_beyond(sender: &Endpoint, claim: &Claim) -> bool {
+    !before(claim.sequence, sender.most_end.wrapping_add(1))
+}
+
 fn compare(sender: &Endpoint, receiver: &Endpoint, claim: &Claim) -> InWindow {
     let lag = sender.most_window.max(LEAST_ACK_WINDOW);
     let acknowledges_recent = after(claim.selective, receiver.end.wrapping_sub(lag).wrapping_sub(1));
     let recent = after(claim.end, sender.end.wrapping_sub(receiver.most_window).wrapping_sub(1));
     let acknowledges_sent = before(claim.selective, receiver.end.wrapping_add(1));
-    if !before(claim.sequence, sender.most_end.wrapping_add(1)) {
+    if is_beyond(sender, claim) {
         let over = claim.end.wrapping_sub(sender.most_end).wrapping_add(1);
         let a_little =
             receiver.most_window != 0 && recent && acknowledges_recent && over <= receiver.most_window;

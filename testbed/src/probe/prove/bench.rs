@@ -135,6 +135,26 @@ pub(in crate::probe) struct Bench {
     buffer: Vec<u8>,
     /// The last frames with data that arrived, whole.
     with_data: Vec<Vec<u8>>,
+    /// Everything that went over the cables, where somebody wants it.
+    record: Option<Vec<Recorded>>,
+}
+
+/// A frame that went over a cable of the bench.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::probe) struct Recorded {
+    /// Which cable.
+    pub(in crate::probe) side: Side,
+    /// Whether it went to the NAT, or came from it.
+    pub(in crate::probe) heading: Heading,
+    /// All of it.
+    pub(in crate::probe) bytes: Vec<u8>,
+}
+
+/// Which way a frame went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) enum Heading {
+    ToNat,
+    FromNat,
 }
 
 /// The surroundings of a NAT on the bench.
@@ -186,6 +206,7 @@ impl Bench {
             processor,
             buffer,
             with_data,
+            record: None,
         };
         for side in Side::ALL {
             bench.fence(side)?;
@@ -256,6 +277,9 @@ impl Bench {
             answered |= is_arp_answer(frame);
             let length = u32::try_from(received.length).unwrap_or(u32::MAX);
             if let Some(packet) = Packet::decode(frame, length) {
+                if let Some(record) = &mut self.record {
+                    record.push(Recorded { side, heading: Heading::FromNat, bytes: frame.to_vec() });
+                }
                 seen.push(Seen { side, packet });
                 if packet.tcp().is_some_and(|tcp| tcp.payload > 0) {
                     self.with_data.push(frame.to_vec());
@@ -269,7 +293,16 @@ impl Bench {
         }
     }
 
+    /// Keeps what goes over the cables from now on, and returns what was kept so far.
+    pub(in crate::probe) fn record_anew(&mut self) -> Vec<Recorded> {
+        self.record.replace(Vec::new()).unwrap_or_default()
+    }
+
     fn put(&mut self, side: Side, frame: &[u8]) -> Result<()> {
+        if let Some(record) = &mut self.record {
+            let bytes = frame.get(OFFLOAD_HEADER..).unwrap_or_default().to_vec();
+            record.push(Recorded { side, heading: Heading::ToNat, bytes });
+        }
         let deadline = Instant::now() + ANSWER_DEADLINE;
         loop {
             let sent = self.sockets[side.index()].send(frame);

@@ -34,7 +34,9 @@ pub(in crate::probe) enum Step {
 /// The timers, each with the steps that lead to it.
 pub(in crate::probe) const WAYS: [(&str, &[Step]); 11] = [
     ("syn_sent", &[Step::Syn]),
-    ("syn_sent2", &[Step::Syn, Step::SynIn]),
+    // The first SYN from the other side leaves what the time of SYN_SENT has left: the kernel renews no unanswered SYN's
+    // time for another SYN (6.3, commit e15d4cdf27cb). The second one begins the time of SYN_SENT2.
+    ("syn_sent2", &[Step::Syn, Step::SynIn, Step::SynIn]),
     ("syn_recv", &[Step::Syn, Step::SynAck]),
     ("established", &[Step::Syn, Step::SynAck, Step::Ack]),
     ("fin_wait", &[Step::Syn, Step::SynAck, Step::Ack, Step::Fin]),

@@ -7,6 +7,7 @@
 pub(in crate::probe) mod bench;
 pub(in crate::probe) mod bulk;
 mod consistent;
+pub(in crate::probe) mod draws;
 mod endings;
 pub(in crate::probe) mod expiry;
 pub(in crate::probe) mod filtering;
@@ -163,14 +164,14 @@ pub(in crate::probe) async fn in_thread<T: Send + 'static>(
 /// One measurement: no, one or several rows.
 type Measurement = fn(&mut Prober, &Behavior) -> Result<Vec<Finding>>;
 
-/// What every run asks about an axis; `None` where the measurement of another axis shows this one too.
-const fn quick(axis: NatAxis) -> Option<Measurement> {
-    Some(match axis {
+/// What every run asks about an axis.
+const fn quick(axis: NatAxis) -> Measurement {
+    match axis {
         NatAxis::Translation => |p, d| Ok(vec![mapping::translation(p, d)?]),
         NatAxis::Mapping => |p, d| Ok(vec![mapping::mapping(p, d)?]),
         NatAxis::Allocation => mapping::allocation,
-        // Measured together with the allocation.
-        NatAxis::Pool => return None,
+        // The ends of the pool are measured together with the allocation; here, how it is drawn from.
+        NatAxis::Pool => draws::few,
         NatAxis::Filtering => |p, d| Ok(vec![filtering::filtering(p, d)?]),
         NatAxis::UnsolicitedSyn => |p, d| Ok(vec![filtering::unsolicited_syn(p, d)?]),
         NatAxis::SynAfterSyn => |p, d| Ok(vec![filtering::syn_after_syn(p, d)?]),
@@ -180,7 +181,7 @@ const fn quick(axis: NatAxis) -> Option<Measurement> {
         NatAxis::Strictness => |p, d| Ok(filtering::strictness(p, d)?.into_iter().collect()),
         NatAxis::Timeouts => |p, d| Ok(lifetimes::timeouts(p, d)?.into_iter().collect()),
         NatAxis::Quota => |p, d| Ok(bulk::quota(p, d)?.into_iter().collect()),
-    })
+    }
 }
 
 /// What ends a mapping, which every run asks about as well.
@@ -189,11 +190,11 @@ const ENDINGS: [Measurement; 2] =
 
 /// What every run asks.
 fn all_quick() -> Vec<Measurement> {
-    NatAxis::ALL.iter().filter_map(|axis| quick(*axis)).chain(ENDINGS).collect()
+    NatAxis::ALL.iter().map(|axis| quick(*axis)).chain(ENDINGS).collect()
 }
 
 /// What takes many packets.
-const MANY: [Measurement; 1] = [bulk::bulk];
+const MANY: [Measurement; 2] = [bulk::bulk, draws::many];
 
 /// What takes more than six seconds.
 const LATE: [Measurement; 1] = [expiry::late_answer];

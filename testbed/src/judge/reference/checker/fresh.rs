@@ -1,0 +1,180 @@
+//! A packet of no connection that the NAT knows: one that begins one from inside or outside, or belongs nowhere.
+
+use super::{Broken, Checker, Entry, Judged};
+use crate::judge::reference::duty::{Answer, Duty, TIME_EXCEEDED, refusal, rules, what_became};
+use crate::judge::reference::head::TcpHead;
+use crate::judge::reference::mapping::{Admission, Outgoing};
+use crate::judge::reference::order::Way;
+use crate::judge::reference::passage::Side;
+use crate::judge::reference::tracker::Tracked;
+use crate::model::behavior::{Filtering, Hairpinning, Translation};
+use crate::model::evidence::Tuple;
+
+impl Checker<'_> {
+    pub(super) fn fresh(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+        let passage = &self.passages.all[index];
+        let destination = passage.input.head.tuple.destination;
+        match passage.input.side {
+            Side::Outside => self.from_outside(index, head),
+            Side::Inside if self.nat.is_own(*destination.ip()) => self.to_own_address(index, head),
+            Side::Inside if self.nat.is_below(*destination.ip()) => Ok(Judged::Not),
+            Side::Inside => self.from_inside(index, head),
+        }
+    }
+
+    fn from_inside(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+        let passage = &self.passages.all[index];
+        let Tuple { source: inside, destination: remote } = passage.input.head.tuple;
+        let Some(tracked) = Tracked::begin(head, passage.input.at, &self.how) else {
+            self.of_invalid(passage, head).done(passage).map_err(|why| (rules::INVALID, why))?;
+            return Ok(Judged::Must);
+        };
+        if passage.input.head.ttl <= 1 {
+            Duty::Keep(TIME_EXCEEDED).done(passage).map_err(|why| (rules::HOPS, why))?;
+            return Ok(Judged::Must);
+        }
+        let Some(output) = &passage.output else {
+            return match self.mappings.may_vanish(self.nat, inside, remote) && passage.answers.is_empty() {
+                true => Ok(Judged::Either),
+                false => {
+                    Err((rules::OUTWARD, format!("had to go out and {}", what_became(&passage.answers))))
+                }
+            };
+        };
+        let external = output.head.tuple.source;
+        if output.head.tuple.destination != remote || output.side != Side::Outside {
+            return Err((rules::ADDRESS, format!("passed as {}", output.head.tuple)));
+        }
+        let flow = Outgoing { inside, remote, external };
+        self.mappings.may_go_out(self.nat, flow, passage.input.at)?;
+        let reply = Tuple { source: remote, destination: external };
+        self.open(index, reply, tracked);
+        self.mappings.learn(self.nat, &self.how, flow, passage.input.at);
+        Ok(Judged::Must)
+    }
+
+    /// From inside to an address of the NAT's own: turned round, or for its own stack.
+    fn to_own_address(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+        let passage = &self.passages.all[index];
+        let Tuple { source: inside, destination } = passage.input.head.tuple;
+        let at = passage.input.at;
+        let turns = self.nat.declared.hairpinning == Hairpinning::On && *destination.ip() == self.nat.outer;
+        let owner = if turns { self.mappings.owner(destination, (at, self.margin)) } else { Admission::No };
+        let tracked = Tracked::begin(head, at, &self.how);
+        let (Some(output), Some(tracked)) = (&passage.output, tracked) else {
+            return match (owner, tracked, &passage.output) {
+                (_, None, Some(output)) => {
+                    Err((rules::INVALID, format!("had to be kept and passed as {}", output.head.tuple)))
+                }
+                (Admission::Yes(owner), Some(_), None) if passage.input.head.ttl > 1 => {
+                    let crowded = self.mappings.may_vanish(self.nat, inside, destination);
+                    if crowded {
+                        return Ok(Judged::Either);
+                    }
+                    Err((rules::HAIRPINNING, format!("had to be turned round to {owner} and vanished")))
+                }
+                _ => Ok(Judged::Either),
+            };
+        };
+        let (Admission::Yes(owner) | Admission::Perhaps(owner)) = owner else {
+            return Err((rules::HAIRPINNING, format!("was turned round as {}", output.head.tuple)));
+        };
+        if output.head.tuple.destination != owner {
+            return Err((
+                rules::HAIRPINNING,
+                format!("had to go to {owner} and went as {}", output.head.tuple),
+            ));
+        }
+        let flow = Outgoing { inside, remote: destination, external: output.head.tuple.source };
+        self.mappings.may_go_out(self.nat, flow, at)?;
+        let reply = Tuple { source: owner, destination: flow.external };
+        self.open(index, reply, tracked);
+        self.mappings.learn(self.nat, &self.how, flow, at);
+        Ok(Judged::Must)
+    }
+
+    fn from_outside(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+        let passage = &self.passages.all[index];
+        let Tuple { source: remote, destination } = passage.input.head.tuple;
+        let at = passage.input.at;
+        let firewall = self.nat.declared.translation == Translation::Firewall;
+        let own = self.nat.is_own(*destination.ip());
+        if own == firewall {
+            return Ok(Judged::Not);
+        }
+        let Some(tracked) = Tracked::begin(head, at, &self.how) else {
+            self.of_invalid(passage, head).done(passage).map_err(|why| (rules::INVALID, why))?;
+            return Ok(Judged::Must);
+        };
+        let admission = self.mappings.admits(self.nat, remote, destination, (at, self.margin));
+        match (admission, &passage.output) {
+            (Admission::Yes(owner), _) | (Admission::Perhaps(owner), Some(_)) => {
+                let tuple = Tuple { source: remote, destination: owner };
+                self.forwarded(passage, tuple).done(passage).map_err(|why| (rules::FILTERING, why))?;
+                if passage.output.is_some() {
+                    self.open(index, Tuple { source: owner, destination: remote }, tracked);
+                }
+                Ok(if admission == Admission::Yes(owner) { Judged::Must } else { Judged::Either })
+            }
+            (Admission::Perhaps(_), None) => Ok(Judged::Either),
+            (Admission::No, Some(_)) if self.opened_soon(index) => Ok(Judged::Either),
+            (Admission::No, Some(output)) => {
+                let why = format!(
+                    "had to be kept, by {} filtering, and passed as {}",
+                    filtering(self.nat.declared.filtering),
+                    output.head.tuple
+                );
+                Err((rules::FILTERING, why))
+            }
+            (Admission::No, None) => self.unsolicited(index, head),
+        }
+    }
+
+    fn unsolicited(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+        let passage = &self.passages.all[index];
+        let Tuple { source: remote, destination } = passage.input.head.tuple;
+        let firewall = self.nat.declared.translation == Translation::Firewall;
+        let opening = head.segment.flags.is_opening();
+        let first = *self.refused.entry(passage.input.head.tuple).or_insert(passage.input.at);
+        let answer = match firewall && !opening {
+            true => Answer::Silence,
+            false => refusal(self.nat, passage, first),
+        };
+        self.mappings.met_stranger(remote, destination);
+        Duty::Keep(answer).done(passage).map_err(|why| (rules::UNSOLICITED, why))?;
+        Ok(Judged::Must)
+    }
+
+    /// Whether the mapping that let a packet in was made within the margin after it came.
+    fn opened_soon(&self, index: usize) -> bool {
+        let passage = &self.passages.all[index];
+        let remote = passage.input.head.tuple.source;
+        let later = self.passages.all[index..].iter().map(|passage| &passage.input);
+        let mut soon = later.take_while(|input| input.at <= passage.input.at + self.margin);
+        soon.any(|input| input.side == Side::Inside && input.head.tuple.destination == remote)
+    }
+
+    fn open(&mut self, index: usize, reply: Tuple, tracked: Tracked) {
+        let passage = &self.passages.all[index];
+        let id = self.entries.len();
+        let original = passage.input.head.tuple;
+        self.entries.push(Entry {
+            original,
+            reply,
+            since: passage.input.at,
+            possible: vec![Some(tracked)],
+            before: None,
+            lost: false,
+        });
+        self.by_tuple.insert(original, (id, Way::Original));
+        self.by_tuple.insert(reply, (id, Way::Reply));
+    }
+}
+
+fn filtering(declared: Filtering) -> &'static str {
+    match declared {
+        Filtering::EndpointIndependent => "endpoint-independent",
+        Filtering::AddressDependent => "address-dependent",
+        Filtering::AddressAndPortDependent => "address-and-port-dependent",
+    }
+}

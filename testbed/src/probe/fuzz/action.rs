@@ -1,0 +1,114 @@
+//! What may happen next: a segment of some flow, from one end or the other, with right or wrong numbers, or an ICMP error.
+
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
+use crate::model::packet::TcpFlags;
+
+/// Hosts inside, ports of each, and remote endpoints, so few that tuples are used again.
+pub(super) const HOSTS: usize = 3;
+pub(super) const PORTS: usize = 2;
+pub(super) const REMOTES: usize = 4;
+
+/// A flow: a host, one of its ports, and a remote endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Between {
+    pub(super) host: usize,
+    pub(super) port: usize,
+    pub(super) remote: usize,
+}
+
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sender {
+    Host,
+    Remote,
+}
+
+/// How a number fits what was sent before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Number {
+    /// As a TCP would send it.
+    Right,
+    /// The one before.
+    Again,
+    /// Beyond any window.
+    Wild(u32),
+    /// Nought.
+    Zero,
+}
+
+/// One packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// A segment.
+    Segment {
+        between: Between,
+        sender: Sender,
+        flags: TcpFlags,
+        sequence: Number,
+        acknowledgment: Number,
+        data: bool,
+    },
+    /// An ICMP error from outside about the last segment that came out of this flow.
+    Error { between: Between, kind: u8, code: u8 },
+    /// A host sends a SYN to the external endpoint of another flow.
+    Hairpin { from: Between, to: Between },
+}
+
+impl Action {
+    /// Any action; those of a connection that comes about and goes are the likeliest.
+    pub(super) fn random(random: &mut ChaCha8Rng) -> Self {
+        let between = between(random);
+        match random.random_range(0..100) {
+            0..4 => Self::Error { between, kind: 3, code: random.random_range(0..4) },
+            4..5 => Self::Error { between, kind: 11, code: 0 },
+            5..8 => Self::Hairpin { from: between, to: self::between(random) },
+            _ => {
+                let (flags, data) = flags(random);
+                Self::Segment {
+                    between,
+                    sender: if random.random_bool(0.5) { Sender::Host } else { Sender::Remote },
+                    flags,
+                    sequence: number(random),
+                    acknowledgment: number(random),
+                    data,
+                }
+            }
+        }
+    }
+}
+
+fn between(random: &mut ChaCha8Rng) -> Between {
+    // One flow is used most of the time, so that it gets through its states.
+    if random.random_bool(0.5) {
+        return Between { host: 0, port: 0, remote: 0 };
+    }
+    Between {
+        host: random.random_range(0..HOSTS),
+        port: random.random_range(0..PORTS),
+        remote: random.random_range(0..REMOTES),
+    }
+}
+
+fn flags(random: &mut ChaCha8Rng) -> (TcpFlags, bool) {
+    let both = |a: TcpFlags, b: TcpFlags| TcpFlags(a.0 | b.0);
+    match random.random_range(0..20) {
+        0..5 => (TcpFlags::SYN, false),
+        5..8 => (both(TcpFlags::SYN, TcpFlags::ACK), false),
+        8..12 => (TcpFlags::ACK, false),
+        12..15 => (both(TcpFlags::PSH, TcpFlags::ACK), true),
+        15..17 => (both(TcpFlags::FIN, TcpFlags::ACK), false),
+        17..18 => (TcpFlags::RST, false),
+        _ => (both(TcpFlags::RST, TcpFlags::ACK), false),
+    }
+}
+
+fn number(random: &mut ChaCha8Rng) -> Number {
+    match random.random_range(0..20) {
+        0..2 => Number::Again,
+        2 => Number::Wild(random.random_range(1 << 20..1 << 31)),
+        3 => Number::Zero,
+        _ => Number::Right,
+    }
+}

@@ -1,0 +1,256 @@
+//! A sequence on the bench, and what the reference says of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::action::{Action, Between, Number, Sender};
+use crate::judge::reference::{Findings, NatView, check};
+use crate::kernel::error::{Error, Result};
+use crate::model::address_plan::Network;
+use crate::model::behavior::{Behavior, Translation};
+use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos};
+use crate::model::packet::{Packet, PacketKind, TcpFlags};
+use crate::model::topology::NodeName;
+use crate::probe::prove::Subject;
+use crate::probe::prove::bench::{Bench, Heading, Recorded, Seen, Side, WAN};
+use crate::probe::prove::frame::{Complaint, Probe};
+
+/// Time between two packets, and from a packet to what came of it, as the reference is told: on the bench each is dealt
+/// with before the next is sent, so that their order is certain.
+const APART: Nanos = 5_000_000;
+const THROUGH: Nanos = 1_000;
+
+/// Who complains by ICMP.
+const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+/// A sequence that was played.
+#[derive(Debug)]
+pub(super) struct Played {
+    pub(super) findings: Findings,
+    pub(super) ladder: Vec<String>,
+}
+
+/// What the two ends of a flow have sent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ends {
+    /// The next number of the host, and of the remote; the last one that was used.
+    next: [u32; 2],
+    last: [u32; 2],
+    /// The last segment that came out towards the remote.
+    outside: Option<Probe>,
+}
+
+/// What is known of each flow.
+type Flows = BTreeMap<(usize, usize, usize), Ends>;
+
+/// The external endpoint of each inside and remote one.
+type Externals = HashMap<(SocketAddrV4, SocketAddrV4), SocketAddrV4>;
+
+/// Plays the actions on a NAT that remembers nothing.
+pub(super) fn play(bench: &mut Bench, subject: &Subject, actions: &[Action]) -> Result<Played> {
+    bench.forget()?;
+    bench.record_anew();
+    let mut flows: Flows = BTreeMap::new();
+    let mut externals: Externals = HashMap::new();
+    let mut records = Vec::new();
+    for action in actions {
+        let seen = act(bench, action, &mut flows, &externals)?;
+        learn(&subject.declared, action, &seen, (&mut flows, &mut externals));
+        records.push(bench.record_anew());
+    }
+    let (evidence, ladder) = evidence(&records);
+    let node = NodeName::new("bench").map_err(|e| Error::other("name the bench", e.to_string()))?;
+    let lan = |side: Side| Network { address: gateway(side), prefix: 24 };
+    let nat = NatView {
+        node: &node,
+        profile: &subject.name,
+        declared: &subject.declared,
+        outer: WAN,
+        up: link(Side::Outside),
+        down: [Side::Inside0, Side::Inside1].map(|side| (link(side), lan(side))).to_vec(),
+    };
+    Ok(Played { findings: check(&evidence, &nat), ladder })
+}
+
+fn gateway(side: Side) -> Ipv4Addr {
+    let [a, b, c, _] = side.address().octets();
+    Ipv4Addr::new(a, b, c, 1)
+}
+
+fn link(side: Side) -> u16 {
+    side as u16
+}
+
+/// The host of a flow: two on the first network, one on the other.
+fn host(between: Between) -> (Side, SocketAddrV4) {
+    let (side, address) = match between.host {
+        0 => (Side::Inside0, Side::Inside0.address()),
+        1 => (Side::Inside1, Side::Inside1.address()),
+        _ => (Side::Inside0, Ipv4Addr::from(u32::from(Side::Inside0.address()) + 1)),
+    };
+    (side, SocketAddrV4::new(address, [4_000, 50_001][between.port]))
+}
+
+/// The remote endpoint of a flow: two ports of each of two addresses.
+fn remote(between: Between) -> SocketAddrV4 {
+    let address = Ipv4Addr::new(198, 18, 0, [1, 2][between.remote / 2]);
+    SocketAddrV4::new(address, [7_000, 7_001][between.remote % 2])
+}
+
+fn key(between: Between) -> (usize, usize, usize) {
+    (between.host, between.port, between.remote)
+}
+
+/// The external endpoint of a flow; what it would be if ports were kept, where it has none.
+fn external(between: Between, externals: &Externals) -> SocketAddrV4 {
+    let (_, inside) = host(between);
+    externals.get(&(inside, remote(between))).copied().unwrap_or(SocketAddrV4::new(WAN, inside.port()))
+}
+
+fn act(bench: &mut Bench, action: &Action, flows: &mut Flows, externals: &Externals) -> Result<Vec<Seen>> {
+    match *action {
+        Action::Error { between, kind, code } => {
+            let Some(about) = flows.get(&key(between)).and_then(|ends| ends.outside) else {
+                return Ok(Vec::new());
+            };
+            let complaint = Complaint { source: ROUTER, destination: *about.source.ip(), kind, code, about };
+            bench.complain(Side::Outside, &complaint)
+        }
+        Action::Hairpin { from, to } => {
+            let (side, inside) = host(from);
+            bench.ask(side, &Probe::syn(inside, external(to, externals), 77))
+        }
+        Action::Segment { between, sender, .. } => {
+            let (side, inside) = host(between);
+            let (side, source, destination) = match sender {
+                Sender::Host => (side, inside, remote(between)),
+                Sender::Remote => (Side::Outside, remote(between), external(between, externals)),
+            };
+            let ends = flows.entry(key(between)).or_insert_with(|| fresh(between));
+            bench.ask(side, &segment(action, ends, source, destination))
+        }
+    }
+}
+
+/// The numbers that a flow begins with.
+fn fresh(between: Between) -> Ends {
+    let first = u32::try_from(between.host * 100 + between.port * 10 + between.remote).unwrap_or_default();
+    let next = [1_000_000 * (first + 1), 3_000_000_000 + 1_000_000 * first];
+    Ends { next, last: next, outside: None }
+}
+
+fn segment(action: &Action, ends: &mut Ends, source: SocketAddrV4, destination: SocketAddrV4) -> Probe {
+    let Action::Segment { sender, flags, sequence, acknowledgment, data, .. } = *action else {
+        return Probe::syn(source, destination, 0);
+    };
+    let (own, other) = match sender {
+        Sender::Host => (0, 1),
+        Sender::Remote => (1, 0),
+    };
+    let choose = |number: Number, right: u32, again: u32| match number {
+        Number::Right => right,
+        Number::Again => again,
+        Number::Wild(off) => right.wrapping_add(off),
+        Number::Zero => 0,
+    };
+    let payload: &'static [u8] = if data { b"data" } else { b"" };
+    let number = choose(sequence, ends.next[own], ends.last[own]);
+    let has_ack = flags.contains(TcpFlags::ACK);
+    let probe = Probe {
+        source,
+        destination,
+        flags,
+        sequence: number,
+        acknowledgment: if has_ack { choose(acknowledgment, ends.next[other], ends.last[other]) } else { 0 },
+        payload,
+    };
+    if sequence == Number::Right {
+        let counts = flags.contains(TcpFlags::SYN) || flags.contains(TcpFlags::FIN);
+        let length = u32::try_from(payload.len()).unwrap_or_default() + u32::from(counts);
+        ends.last[own] = number;
+        ends.next[own] = number.wrapping_add(length);
+    }
+    probe
+}
+
+/// What the ends of a flow come to know from what came out.
+fn learn(
+    declared: &Behavior,
+    action: &Action,
+    seen: &[Seen],
+    (flows, externals): (&mut Flows, &mut Externals),
+) {
+    let Action::Segment { between, sender: Sender::Host, .. } = action else { return };
+    let (_, inside) = host(*between);
+    let remote = remote(*between);
+    let out = seen.iter().find(|seen| seen.side == Side::Outside && seen.packet.destination == remote);
+    let Some(Seen { packet, .. }) = out else { return };
+    let PacketKind::Tcp(tcp) = packet.kind else { return };
+    // What leaked untranslated tells of no external endpoint.
+    if *packet.source.ip() != WAN && declared.translation == Translation::Nat {
+        return;
+    }
+    externals.insert((inside, remote), packet.source);
+    if let Some(ends) = flows.get_mut(&key(*between)) {
+        ends.outside = Some(Probe {
+            source: packet.source,
+            destination: packet.destination,
+            flags: tcp.flags,
+            sequence: tcp.sequence,
+            acknowledgment: tcp.acknowledgment,
+            payload: b"",
+        });
+    }
+}
+
+/// What went over the cables, as a trial's evidence and as lines to read.
+fn evidence(records: &[Vec<Recorded>]) -> (Evidence, Vec<String>) {
+    let (mut frames, mut ladder) = (Vec::new(), Vec::new());
+    for (number, record) in records.iter().enumerate() {
+        let sent = APART * (number as Nanos + 1);
+        for recorded in record {
+            let at = sent + if recorded.heading == Heading::FromNat { THROUGH } else { 0 };
+            let frame = frame(recorded, at);
+            if let Some(packet) = Packet::of(&frame) {
+                ladder.push(line(number, recorded, &packet));
+                frames.push(frame);
+            }
+        }
+    }
+    // The end of the evidence lies well behind the last packet, on a link of nobody.
+    let nowhere = Recorded { side: Side::Outside, heading: Heading::FromNat, bytes: Vec::new() };
+    let end = frame(&nowhere, APART * (records.len() as Nanos + 2));
+    frames.push(Frame { link: u16::MAX, ..end });
+    (Evidence { frames, ..Evidence::default() }, ladder)
+}
+
+fn frame(recorded: &Recorded, at: Nanos) -> Frame {
+    let up = (recorded.side == Side::Outside) == (recorded.heading == Heading::FromNat);
+    Frame {
+        link: link(recorded.side),
+        direction: if up { Direction::Up } else { Direction::Down },
+        entered: at,
+        due: at,
+        left: at,
+        fate: Fate::Delivered,
+        length: u32::try_from(recorded.bytes.len()).unwrap_or(u32::MAX),
+        bytes: recorded.bytes.clone().into_boxed_slice(),
+    }
+}
+
+fn line(number: usize, recorded: &Recorded, packet: &Packet) -> String {
+    let what = match packet.kind {
+        PacketKind::Tcp(tcp) => {
+            format!("{} seq {} ack {} len {}", tcp.flags, tcp.sequence, tcp.acknowledgment, tcp.payload)
+        }
+        PacketKind::Icmp(icmp) => format!("ICMP {}/{}", icmp.kind, icmp.code),
+        PacketKind::Udp | PacketKind::Other(_) => "other".to_owned(),
+    };
+    let arrow = if recorded.heading == Heading::ToNat { "->" } else { "  ->" };
+    let side = match recorded.side {
+        Side::Outside => "outside",
+        Side::Inside0 => "inside 0",
+        Side::Inside1 => "inside 1",
+    };
+    format!("{:3} {arrow} {side:8} {} {what}", number + 1, packet.tuple())
+}
