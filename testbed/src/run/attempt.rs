@@ -330,7 +330,7 @@ impl Scene<'_> {
             nats: self.nat_records(pool, pooled),
             judgement: sentence(&judgement),
             marks: judgement.marks,
-            expected: self.ready.expected.clone(),
+            expected: self.ready.expected.clone().ok(),
             programs: logs,
             evidence,
         });

@@ -163,8 +163,9 @@ fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
     let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("it is there");
     let done = Done::from(child.wait_with_output().expect("it ends"));
-    assert_eq!(done.code, 2, "{}", done.stderr);
+    assert_eq!(done.code, 3, "{}", done.stderr);
     assert!(done.stdout.lines().any(|line| line.ends_with(", interrupted")), "{}", done.stdout);
+    assert!(done.stdout.contains("interrupted (exit code 3; --allow "), "{}", done.stdout);
     let text = std::fs::read_to_string(folder.path().join("out/results.json")).expect("results");
     let results: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(results["ending"], "interrupted");

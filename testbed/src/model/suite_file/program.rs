@@ -7,7 +7,7 @@ use serde_spanned::Spanned;
 use toml::Value;
 
 use crate::model::problem::Checker;
-use crate::model::suite::{Program, ResultFormat};
+use crate::model::suite::{Program, Redial, ResultFormat};
 use crate::model::template;
 
 #[derive(Deserialize)]
@@ -16,6 +16,7 @@ pub(super) struct ProgramDoc {
     rendezvous: Option<Spanned<Vec<Spanned<String>>>>,
     peer: Spanned<Vec<Spanned<String>>>,
     judge: Option<Spanned<Value>>,
+    redial: Option<Spanned<String>>,
     #[serde(default)]
     files: Vec<Spanned<String>>,
     #[serde(default)]
@@ -37,6 +38,7 @@ pub fn own_puncher() -> Program {
              --start-delay {start_delay} --low-ports {low_ports}",
         ),
         claim: ResultFormat::Json,
+        redial: None,
         files: Vec::new(),
         writable: Vec::new(),
         environment: Vec::new(),
@@ -48,9 +50,11 @@ pub(super) fn read(checker: &mut Checker<'_>, doc: &ProgramDoc) -> Option<Progra
     let rendezvous = doc.rendezvous.as_ref().map(|command| command_template(checker, "rendezvous", command));
     let peer = command_template(checker, "peer", &doc.peer);
     let claim = doc.judge.as_ref().map_or(Some(ResultFormat::Json), |judge| claim(checker, judge));
+    let redial = doc.redial.as_ref().map(|word| redial(checker, word));
     let (files, writable) = (paths(checker, &doc.files), paths(checker, &doc.writable));
     let environment = environment(checker, &doc.env);
-    Some(Program { rendezvous, peer, claim: claim?, files, writable, environment })
+    let redial = redial.flatten();
+    Some(Program { rendezvous, peer, claim: claim?, redial, files, writable, environment })
 }
 
 /// Placeholders that are known before any trial.
@@ -85,6 +89,12 @@ fn keep_known(checker: &mut Checker<'_>, text: &Spanned<String>) {
     if let Some(name) = template::PLACEHOLDERS.iter().find(of_a_trial) {
         checker.report(text.span(), format!("{{{name}}} is another one in each trial: use it in a command"));
     }
+}
+
+fn redial(checker: &mut Checker<'_>, word: &Spanned<String>) -> Option<Redial> {
+    let text = word.get_ref();
+    let unknown = |_| format!("unknown redial \"{text}\": there are {}", Redial::WORDS.join(", "));
+    checker.keep(word.span(), text.parse().map_err(unknown))
 }
 
 fn command_template(
