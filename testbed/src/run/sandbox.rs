@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::kernel::error::Result;
 use crate::kernel::process::{Command, Limits};
-use crate::kernel::sandbox::{Sandbox, Shown};
+use crate::kernel::sandbox::{Sandbox, ShownFiles};
 use crate::model::suite::{Budget, Program};
 use crate::model::template;
 use crate::run::request::RunRequest;
@@ -18,7 +18,7 @@ const PROCESSES: u32 = 512;
 
 /// The root folder of all programs of a run.
 pub(super) fn of_run(request: &RunRequest) -> Result<Arc<Sandbox>> {
-    let mut shown = Shown::default();
+    let mut shown = ShownFiles::default();
     if let Some(folder) = &request.suite.folder {
         shown.add(folder)?;
     }
@@ -38,7 +38,7 @@ pub(super) fn of_run(request: &RunRequest) -> Result<Arc<Sandbox>> {
 }
 
 /// Shows the program, and whatever else a word of its command is the absolute path of.
-fn show_words(shown: &mut Shown, command: &[String], puncher: &Path) -> Result<()> {
+fn show_words(shown: &mut ShownFiles, command: &[String], puncher: &Path) -> Result<()> {
     let words = command.iter().filter_map(|word| known_word(word, puncher));
     for (at, word) in words.enumerate() {
         let path = Path::new(&word);
