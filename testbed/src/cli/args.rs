@@ -54,7 +54,7 @@ pub enum Action {
     Baseline(BaselineAction),
     /// Draw a kept trial of an old run, packet by packet, and say why it ended as it did
     Explain(ExplainArgs),
-    /// Bring up the lab of a cell and open a shell in one of its nodes
+    /// Bring up the lab of a cell and open a shell in one of its nodes, with all your rights and files
     Shell(ShellArgs),
     /// Bring up the lab of a cell and run a command in one of its nodes
     Exec(ExecArgs),

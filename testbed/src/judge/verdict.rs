@@ -87,16 +87,13 @@ struct Compared {
 #[must_use]
 pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
     let Finished { cell, trials, asked, group, expected, trip, refused } = finished;
-    let (expected, silence) = match expected {
-        Ok(expected) => (Some(expected), None),
-        Err(silence) => (None, Some(silence)),
-    };
+    let silence = expected.as_ref().err().cloned();
     let mut result = CellResult {
         cell,
         trials,
         asked,
         group,
-        expected,
+        expected: expected.ok(),
         trip,
         observed: None,
         sensitivity: None,
@@ -113,7 +110,7 @@ pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
         }
     }
     if let (Verdict::Differs, Some(expected)) = (result.verdict, &result.expected) {
-        let difference = difference(count, expected.rates());
+        let difference = difference(count, rates(expected));
         result.note = format!("{}: {}", difference.name(), result.note);
         result.difference = Some(difference);
     }
@@ -148,13 +145,13 @@ fn judge(
         return Err((Verdict::Skipped, why));
     }
     let Some(expected) = &result.expected else {
-        let because = silence.map_or_else(String::new, |silence| silence.because);
+        let because = silence.map_or_else(String::new, |none| none.because);
         return Err((Verdict::NoExpectation, format!("{}: {because}", seen(count))));
     };
     if count.tried == 0 {
         return Err((Verdict::Undecided, "no trial was run".to_owned()));
     }
-    let rates = expected.rates();
+    let rates = rates(expected);
     let compared = standard.compare(count, rates);
     Ok(if result.is_interrupted() { interrupted(result, rates, compared) } else { compared })
 }
@@ -169,6 +166,11 @@ fn interrupted(result: &CellResult, rates: Rates, compared: Compared) -> Compare
     let note =
         format!("interrupted after {} of {} trials: {}", result.trials.len(), result.asked, seen(count));
     Compared { verdict: Verdict::Undecided, note, ..compared }
+}
+
+/// The rates that theory leaves possible.
+fn rates(expected: &Expectation) -> Rates {
+    Rates { low: expected.low, high: expected.high }
 }
 
 /// In which way the trials contradict theory.
@@ -210,12 +212,11 @@ mod simulated;
 
 #[cfg(test)]
 mod tests {
-    use super::simulated::{cell, trials};
+    use super::simulated::{cell, trials, unknown};
     use super::*;
 
     fn concluded(passed: u32, failed: u32, asked: u32, expected: Option<f64>) -> CellResult {
-        let unknown = || NoExpectation { because: "theory does not know this method".to_owned() };
-        let expected = expected.map(|probability| Expectation::exactly(probability, "")).ok_or_else(unknown);
+        let expected = expected.map(|p| Expectation::exactly(p, "")).ok_or_else(unknown);
         let finished = Finished { asked, expected, ..cell(trials(passed, failed)) };
         conclude(finished, Standard::of_run(9, Testing::Fixed))
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use crate::model::cause::{Cause, Failure, How};
-use crate::model::statistics::{Count, Rates, Sensitivity};
+pub use crate::model::expectation::{Expectation, NoExpectation};
+use crate::model::statistics::{Count, Sensitivity};
 use crate::model::suite::Cell;
 
 /// What came of one trial.
@@ -48,55 +49,6 @@ pub struct Trial {
     pub artefacts: Option<String>,
 }
 
-/// What theory says of a cell.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Expectation {
-    /// Probability that a trial passes, 0 to 1: theory's best figure, within the interval.
-    pub probability: f64,
-    /// The least probability that theory holds possible.
-    pub low: f64,
-    /// The largest.
-    pub high: f64,
-    /// The reason, as one sentence.
-    pub because: String,
-}
-
-impl Expectation {
-    /// A probability that theory knows exactly.
-    #[must_use]
-    pub fn exactly(probability: f64, because: impl Into<String>) -> Self {
-        Self { probability, low: probability, high: probability, because: because.into() }
-    }
-
-    /// A probability that theory knows to lie between two others, which may come in any order.
-    #[must_use]
-    pub fn between(probability: f64, ends: [f64; 2], because: impl Into<String>) -> Self {
-        let [one, other] = ends;
-        let (low, high) = (one.min(other), one.max(other));
-        Self { probability: probability.clamp(low, high), low, high, because: because.into() }
-    }
-
-    /// All that theory holds possible. A test that rejects the one nearest to the observed rate rejects all of them: the
-    /// farther a probability is from that rate, the less it explains the trials.
-    #[must_use]
-    pub fn rates(&self) -> Rates {
-        Rates { low: self.low, high: self.high }
-    }
-
-    /// Whether it is one probability.
-    #[must_use]
-    pub fn is_exact(&self) -> bool {
-        self.low >= self.high
-    }
-}
-
-/// Why theory says nothing of a cell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoExpectation {
-    /// One sentence.
-    pub because: String,
-}
-
 /// What is to be said of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -106,7 +58,7 @@ pub enum Verdict {
     Differs,
     /// Too few trials to tell.
     Undecided,
-    /// Theory does not know the method.
+    /// Theory says nothing of it.
     NoExpectation,
     /// At least one trial, the proof or the control was an error.
     Error,

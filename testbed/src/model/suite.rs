@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::outcome::Expectation;
+use crate::model::expectation::Expectation;
 use crate::model::topology::{NodeName, Topology};
 use crate::model::words::words;
 
@@ -144,6 +144,21 @@ pub struct Program {
     pub claim: ResultFormat,
     /// What it does after a refusal; `None` for what the contract says of the method.
     pub redial: Option<Redial>,
+    /// Files and folders of the machine that programs may read, besides the system's and the suite's.
+    pub files: Vec<String>,
+    /// Folders of the machine that programs may write to.
+    pub writable: Vec<String>,
+    /// Environment variables of all programs, with placeholders in their values that are known before any trial.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Program {
+    /// Every text that may hold placeholders.
+    pub fn templates_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let Self { rendezvous, peer, files, writable, environment, claim: _, redial: _ } = self;
+        let values = environment.iter_mut().map(|(_, value)| value);
+        rendezvous.iter_mut().flatten().chain(peer).chain(files).chain(writable).chain(values)
+    }
 }
 
 /// What a program does when a dial is refused.
@@ -383,6 +398,9 @@ mod tests {
                 peer: vec!["p".into()],
                 claim: ResultFormat::Exit,
                 redial: None,
+                files: Vec::new(),
+                writable: Vec::new(),
+                environment: Vec::new(),
             },
             recorded: Vec::new(),
         }

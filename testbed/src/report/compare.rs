@@ -23,8 +23,10 @@ pub struct Comparison {
     pub compared: usize,
     /// What each cell's trials could have shown, in the order of their ids; without those where nothing can be said.
     pub cells: Vec<ComparedCell>,
-    /// Those that changed, in the order of their ids, and then the groups of cells that did.
+    /// Those that changed, in the order of their ids.
     pub changes: Vec<Change>,
+    /// The groups of like cells that changed, taken together.
+    pub together: Vec<Change>,
     /// Ids that only the older run has.
     pub missing: Vec<String>,
     /// Ids that only the newer run has.
@@ -168,6 +170,7 @@ impl Comparison {
             compared: cells.len() + checks.len(),
             cells: Vec::new(),
             changes: checks.iter().filter(|(_, a, b)| a != b).map(|(id, a, b)| of_check(id, a, b)).collect(),
+            together: Vec::new(),
             missing: old.difference(&new).map(|id| (*id).clone()).collect(),
             new: new.difference(&old).map(|id| (*id).clone()).collect(),
             broken: named(&cells, |pair| pair.is_broken()),
@@ -187,7 +190,7 @@ impl Comparison {
         let shares = Shares::of(false_alarms, usable.len(), pools.len());
         self.changes.extend(usable.iter().flat_map(|pair| cells::changes(*pair, shares)));
         self.changes.sort_by(|a, b| a.id.cmp(&b.id).then(a.kind.cmp(&b.kind)));
-        self.changes.extend(pools.iter().filter_map(|pool| pool.change(shares)));
+        self.together = pools.iter().filter_map(|pool| pool.change(shares)).collect();
         self.cells = usable.iter().map(|pair| cells::sight(*pair, shares)).collect();
         let sizes = usable.iter().map(|pair| cells::size(*pair, shares));
         self.false_alarms = sizes.chain(pools.iter().map(|pool| pool.size(shares))).sum();
@@ -196,7 +199,7 @@ impl Comparison {
     /// Whether nothing changed and nothing that was there is lost; what is new changes nothing.
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
-        self.changes.is_empty() && self.missing.is_empty()
+        self.changes.is_empty() && self.together.is_empty() && self.missing.is_empty()
     }
 
     /// Ids of cells with so few trials that even a total change would not have been seen.

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::report::compare::{Change, Comparison, Kind};
 use crate::report::escape::harmless;
-use crate::report::markdown::escape;
+use crate::report::escape::markdown as escape;
 use crate::report::sight;
 
 /// Ids that are named when there are many.
@@ -23,10 +23,11 @@ pub fn write(comparison: &Comparison, with: &str, out: &mut impl Write) -> io::R
     if let Some((before, now)) = &comparison.kernels {
         writeln!(out, "  kernel {} -> {}", harmless(before), harmless(now))?;
     }
-    let rows: Vec<[String; 4]> = comparison.changes.iter().map(columns).collect();
+    let changes = || comparison.changes.iter().chain(&comparison.together);
+    let rows: Vec<[String; 4]> = changes().map(columns).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2)];
-    for (row, change) in rows.iter().zip(&comparison.changes) {
+    for (row, change) in rows.iter().zip(changes()) {
         let (style, [kind, id, figures, chance]) = (style(change.kind), row);
         let pad = |text: &str, width: usize| width.saturating_sub(text.chars().count()) + 2;
         write!(out, "  {style}{kind}{style:#}{:1$}", "", pad(kind, widths[0]))?;
@@ -50,10 +51,11 @@ pub fn markdown(comparison: &Comparison, with: &str) -> String {
     if let Some((before, now)) = &comparison.kernels {
         let _ = writeln!(out, "\nkernel {} -> {}", escape(before), escape(now));
     }
-    if !comparison.changes.is_empty() {
+    let changes = || comparison.changes.iter().chain(&comparison.together);
+    if changes().next().is_some() {
         out.push_str("\n| | cell | before | now | by chance | cause |\n|---|---|---|---|---|---|\n");
     }
-    for change in &comparison.changes {
+    for change in changes() {
         let Change { id, kind, before, now, by_chance, cause } = change;
         let chance = by_chance.map_or_else(String::new, |p| format!("{p:.1e}"));
         let [id, before, now, cause] = [id, before, now, cause].map(|text| escape(text));
@@ -78,7 +80,12 @@ fn conclusion(comparison: &Comparison) -> String {
     let missing = if missing == 0 { String::new() } else { format!(", {missing} missing") };
     let blind = comparison.blind().count();
     let blind = if blind == 0 { String::new() } else { format!(", {blind} blind") };
-    format!("{} compared: {changed} changed{missing}{blind}", cells(comparison.compared))
+    let together = match comparison.together.len() {
+        0 => String::new(),
+        1 => ", 1 group of like cells changed".to_owned(),
+        groups => format!(", {groups} groups of like cells changed"),
+    };
+    format!("{} compared: {changed} changed{together}{missing}{blind}", cells(comparison.compared))
 }
 
 fn cells(count: usize) -> String {
@@ -164,6 +171,7 @@ mod tests {
                 change("even/odd", Kind::Broken, "20/20", "0/20", "filtered 0 -> 20"),
                 change("odd|odd", Kind::Slower, "2.1 trips", "3.1 trips", ""),
             ],
+            together: Vec::new(),
             missing: (1..=7).map(|n| format!("gone-{n}")).collect(),
             new: vec!["fresh".to_owned()],
             broken: Vec::new(),

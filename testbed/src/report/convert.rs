@@ -50,8 +50,10 @@ impl From<Difference> for DifferenceDoc {
 }
 
 impl From<&Expectation> for ExpectedDoc {
-    fn from(Expectation { probability, low, high, because }: &Expectation) -> Self {
-        Self { probability: *probability, low: *low, high: *high, because: because.clone() }
+    fn from(expected: &Expectation) -> Self {
+        let Expectation { probability, low, high, because } = expected.clone();
+        let end = |end: f64| (!expected.is_exact()).then_some(end);
+        Self { probability, low: end(low), high: end(high), because }
     }
 }
 

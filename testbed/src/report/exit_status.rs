@@ -14,7 +14,7 @@ use crate::report::results::{EndingDoc, Results, VerdictDoc};
 pub enum Gap {
     /// A cell had too few trials.
     Undecided,
-    /// Theory does not know the method of a cell, and no baseline was compared that could have shown a change of it.
+    /// Theory says nothing of a cell, and no baseline was compared that could have shown a change of it.
     NoExpectation,
     /// A run was stopped.
     Interrupted,
@@ -38,7 +38,7 @@ impl Gap {
     pub const fn summary(self) -> &'static str {
         match self {
             Self::Undecided => "Cells with too few trials to tell",
-            Self::NoExpectation => "Cells whose method theory does not know, without a baseline",
+            Self::NoExpectation => "Cells of which theory says nothing, without a baseline",
             Self::Interrupted => "A run that was stopped before its end",
             Self::Blind => "Cells of which the comparison could not have shown even a total change",
             Self::Skipped => "Cells that this machine cannot run",

@@ -44,7 +44,7 @@ words!(Format {
 
 /// Where the results come from, and where they go.
 #[derive(Debug, Clone, Copy)]
-pub struct Shown<'a> {
+pub struct RunView<'a> {
     /// What was typed to name the run: its folder, or its `results.json`.
     pub run: &'a Path,
     /// The folder in which the run's artefacts lie, if there is one.
@@ -66,7 +66,7 @@ impl Format {
             Self::Html => "One page that needs nothing else",
             Self::Csv => "A line for each cell",
             Self::Expect => {
-                "The [[expect]] entries that the run supports, for cells that theory does not know"
+                "The [[expect]] entries that the run supports, for cells of which theory says nothing"
             }
         }
     }
@@ -87,7 +87,7 @@ impl Format {
     ///
     /// # Errors
     /// What `out` says.
-    pub fn write(self, results: &Results, shown: Shown<'_>, out: &mut impl io::Write) -> io::Result<()> {
+    pub fn write(self, results: &Results, shown: RunView<'_>, out: &mut impl io::Write) -> io::Result<()> {
         let text = match self {
             Self::Terminal => {
                 terminal::write(results, shown.width, out)?;

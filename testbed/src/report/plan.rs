@@ -7,7 +7,7 @@ use anstyle::Style;
 use serde::Serialize;
 
 use crate::model::outcome::{Expectation, NoExpectation};
-use crate::model::statistics::Rates;
+use crate::model::statistics::percent_between;
 use crate::model::suite::{Cell, Suite};
 use crate::report::convert::axes;
 use crate::report::escape::harmless;
@@ -56,12 +56,10 @@ impl Plan<'_> {
         for (cell, expected) in &self.cells {
             let id = harmless(&cell.id);
             match expected {
-                Ok(e) => writeln!(
-                    out,
-                    "  {id:width$}  {:>8}  {}",
-                    Rates { low: e.low, high: e.high }.to_string(),
-                    e.because
-                )?,
+                Ok(e) => {
+                    let figures = percent_between((e.low, e.high));
+                    writeln!(out, "  {id:width$}  {figures:>8}  {}", e.because)?;
+                }
                 Err(none) => writeln!(out, "  {id:width$}  {:>8}  {}", "?", none.because)?,
             }
         }

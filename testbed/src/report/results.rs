@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::statistics::{Rates, Sensitivity};
-pub use crate::report::totals::Totals;
+pub use crate::report::totals::{Totals, VerdictDoc};
 
 /// Version of the schema.
 pub const SCHEMA: u32 = 2;
@@ -205,12 +205,22 @@ pub struct ProofRowDoc {
 pub struct ExpectedDoc {
     /// Probability that a trial passes.
     pub probability: f64,
-    /// The lowest that is possible.
-    pub low: f64,
-    /// The highest.
-    pub high: f64,
+    /// The least probability that theory holds possible, if it knows no single one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low: Option<f64>,
+    /// The largest, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high: Option<f64>,
     /// The reason.
     pub because: String,
+}
+
+impl ExpectedDoc {
+    /// In figures: `100 %`, or `14.6 % to 28.2 %`.
+    #[must_use]
+    pub fn figures(&self) -> String {
+        self.rates().to_string()
+    }
 }
 
 /// What was seen.
@@ -249,24 +259,6 @@ pub struct QuantilesDoc {
     pub p95: f64,
     /// Largest.
     pub max: f64,
-}
-
-/// What is to be said of a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VerdictDoc {
-    /// The trials agree with theory.
-    AsExpected,
-    /// They contradict it.
-    Differs,
-    /// Too few to tell.
-    Undecided,
-    /// Theory does not know the method.
-    NoExpectation,
-    /// The lab or a program broke.
-    Error,
-    /// This machine cannot run it.
-    Skipped,
 }
 
 /// In which way a cell contradicts theory.
@@ -327,6 +319,25 @@ pub enum OutcomeDoc {
     Error,
     /// This machine cannot run it.
     Skipped,
+}
+
+impl Totals {
+    /// Counts the verdicts.
+    #[must_use]
+    pub fn of(cells: &[CellDoc]) -> Self {
+        let mut totals = Self::default();
+        for cell in cells {
+            match cell {
+                CellDoc::Proof(proof) => {
+                    totals.proofs += 1;
+                    totals.proofs_failed += usize::from(proof.verdict == VerdictDoc::Error);
+                }
+                CellDoc::Punch(cell) => totals.count(cell.verdict),
+                CellDoc::Kernel(cell) => totals.count(cell.verdict),
+            }
+        }
+        totals
+    }
 }
 
 impl CellDoc {
@@ -444,7 +455,7 @@ impl ExpectedDoc {
     /// The rates that theory leaves possible.
     #[must_use]
     pub fn rates(&self) -> Rates {
-        Rates { low: self.low, high: self.high }
+        Rates { low: self.low.unwrap_or(self.probability), high: self.high.unwrap_or(self.probability) }
     }
 }
 
@@ -455,21 +466,6 @@ impl OutcomeDoc {
         match self {
             Self::Passed => "passed",
             Self::Failed => "failed",
-            Self::Error => "error",
-            Self::Skipped => "skipped",
-        }
-    }
-}
-
-impl VerdictDoc {
-    /// For people.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::AsExpected => "as expected",
-            Self::Differs => "differs",
-            Self::Undecided => "undecided",
-            Self::NoExpectation => "no expectation",
             Self::Error => "error",
             Self::Skipped => "skipped",
         }

@@ -281,7 +281,7 @@ fn totals(results: &Results, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\n{cells}{nats}; {:.1} s{ending}", results.took_ms / 1e3)
 }
 
-/// Writes what to do where theory does not know a method and nothing else does; `run` is the folder of the run.
+/// Writes what to do where nothing says what to expect; `run` is the folder of the run.
 ///
 /// # Errors
 /// What the writer says.
@@ -293,9 +293,8 @@ pub fn advice(results: &Results, run: &Path, out: &mut impl Write) -> io::Result
     };
     writeln!(
         out,
-        "{cells} no expectation, because theory does not know the method. Compare with an earlier run (--baseline FILE), \
-         or let the suite say what to expect ([[expect]]); the entries that this run supports:\n  \
-         testbed report {} --format expect",
+        "{cells} no expectation, because theory is silent there. Compare with an earlier run (--baseline FILE), or let the \
+         suite\nsay what to expect ([[expect]]); the entries that this run supports:\n  testbed report {} --format expect",
         run.display()
     )
 }

@@ -1,8 +1,9 @@
 //! Labs that wait for their next trial: taken when one fits, changed when none does, built when there are too few.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::block_in_place;
 
 use crate::kernel::error::{Error, Result};
@@ -149,7 +150,7 @@ impl LabPool {
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.shelf.lock()
     }
 }
 

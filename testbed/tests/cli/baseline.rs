@@ -61,8 +61,15 @@ fn a_change_of_rate_or_time_is_found_and_named() {
     write(folder.path(), "bad.json", &results(1, 41.0));
     write(folder.path(), "slow.json", &results(20, 62.0));
     let bad = testbed_in(folder.path(), &["diff", "good.json", "bad.json"]);
-    assert!(bad.code == 1 && bad.stdout.contains("flaky  one  20/20 -> 1/20"), "{}", bad.stdout);
+    assert!(
+        bad.code == 1 && bad.stdout.contains("flaky  one ") && bad.stdout.contains("20/20 -> 1/20"),
+        "{}",
+        bad.stdout
+    );
     assert!(bad.stdout.contains("filtered 0 -> 19"), "{}", bad.stdout);
+    assert!(bad.stdout.contains("worse  2 cells, together  40/40 -> 2/40"), "{}", bad.stdout);
+    let said = "2 cells compared: 2 changed, 1 group of like cells changed\n";
+    assert!(bad.stdout.ends_with(said), "{}", bad.stdout);
     let slow = testbed_in(folder.path(), &["diff", "good.json", "slow.json", "--markdown"]);
     assert!(
         slow.code == 1 && slow.stdout.contains("| **slower** | one | 2 trips | 3.1 trips |"),

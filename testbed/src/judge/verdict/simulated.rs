@@ -32,6 +32,11 @@ pub(super) fn trials(passed: u32, failed: u32) -> Vec<Trial> {
     (1..=passed + failed).map(trial).collect()
 }
 
+/// Why theory says nothing.
+pub(super) fn unknown() -> NoExpectation {
+    NoExpectation { because: "theory does not know this method".to_owned() }
+}
+
 /// A cell with these trials, of which theory says nothing.
 pub(super) fn cell(trials: Vec<Trial>) -> Finished {
     let part = SectionRef { number: 0, name: String::new(), topology: "pair".to_owned() };
@@ -40,7 +45,7 @@ pub(super) fn cell(trials: Vec<Trial>) -> Finished {
         asked: u32::try_from(trials.len()).expect("few"),
         trials,
         group: String::new(),
-        expected: Err(NoExpectation { because: String::new() }),
+        expected: Err(unknown()),
         trip: Duration::from_millis(10),
         refused: None,
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::model::statistics::binomial::{at_least, at_most};
-use crate::model::statistics::{Count, percent, wager};
+use crate::model::statistics::{Count, percent, percent_between, wager};
 
 /// Probability with which a change is to be noticed when "the smallest change" is named.
 pub const POWER: f64 = 0.9;
@@ -43,12 +43,7 @@ impl Rates {
 /// `64.0 %`, or `1.6 % to 26.0 %`.
 impl fmt::Display for Rates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { low, high } = *self;
-        if low < high {
-            write!(f, "{} to {}", percent(low), percent(high))
-        } else {
-            f.write_str(&percent(low))
-        }
+        f.write_str(&percent_between((self.low, self.high)))
     }
 }
 

@@ -19,8 +19,8 @@ use crate::report::html::ladders::Drawn;
 use crate::report::html::sweep::Sweep;
 use crate::report::kept::is_inside;
 use crate::report::results::{
-    EndingDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc, Results, Totals,
-    TrialDoc, VerdictDoc,
+    EndingDoc, ExpectedDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc, Results,
+    Totals, TrialDoc, VerdictDoc,
 };
 use crate::report::sight;
 use crate::report::table::{Table, tables};
@@ -158,7 +158,7 @@ impl Grid {
             mark: Some(cell.verdict.words()).filter(|_| cell.verdict != VerdictDoc::AsExpected),
             rate: cell.observed.map_or(0.0, |seen| seen.probability),
             time: cell.established_ms.map(|q| format!("{:.1} ms", q.median)),
-            expected: cell.expected.as_ref().map(|e| e.rates().to_string()),
+            expected: cell.expected.as_ref().map(ExpectedDoc::figures),
             title: format!("{}: {}", harmless(&cell.id), observed(cell)),
         };
         let row = |row: &crate::report::table::Row<'_>| GridRow {
@@ -223,7 +223,7 @@ impl Detail {
             observed: observed(cell),
             theory: cell.expected.as_ref().map_or_else(
                 || "theory says nothing of this cell".to_owned(),
-                |e| format!("{}: {}", e.rates(), harmless(&e.because)),
+                |e| format!("{}: {}", e.figures(), harmless(&e.because)),
             ),
             facts: facts(cell),
             times: chart::strip(&times),
