@@ -178,6 +178,12 @@ impl Draw {
     }
 }
 
+/// Two ends of an interval as percentages, or one where they are the same.
+#[must_use]
+pub fn percent_between((low, high): (f64, f64)) -> String {
+    if low >= high { percent(low) } else { format!("{} to {}", percent(low), percent(high)) }
+}
+
 /// A probability as a percentage that never rounds to a lie: `100 %` and `0 %` are exact.
 #[must_use]
 pub fn percent(p: f64) -> String {

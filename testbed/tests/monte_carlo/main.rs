@@ -58,7 +58,8 @@ impl Drawn {
     /// The probability of a result at least as far off, on its side, under what theory says that fits best.
     fn chance(&self) -> f64 {
         let Count { passed, tried } = self.count;
-        let rate = self.expected.rates().nearest(self.count.rate());
+        let Expectation { low, high, .. } = self.expected;
+        let rate = self.count.rate().clamp(low, high);
         if rate <= 0.0 || rate >= 1.0 {
             return f64::from(u8::from(passed == if rate <= 0.0 { 0 } else { tried }));
         }
