@@ -34,7 +34,7 @@ pub fn own_puncher() -> Program {
         peer: words(
             "{puncher} connect --json --rendezvous {rendezvous} --rendezvous {rendezvous_alt} \
              --meeting {meeting} --role {role} --bind {local_ip}:{local_port} --method {method} \
-             --budget-syns {budget_syns} --deadline {deadline} --seed {seed} --key-file {key_file} \
+             --budget-syns {budget_syns} --deadline {deadline} --patience {deadline} --seed {seed} --key-file {key_file} \
              --start-delay {start_delay} --low-ports {low_ports}",
         ),
         claim: ResultFormat::Json,
