@@ -138,9 +138,11 @@ def suggestions(error):
     if (error.get("code") or {}).get("code") != "E0004":
         return []
     spans = [span for child in error["children"] for span in child["spans"] if span.get("suggested_replacement")]
+    # It writes paths from the crate's root; where an enum is matched it is in scope.
+    short = [re.sub(r"(\w+::)+(\w+::\w+ =>)", r"\2", span["suggested_replacement"]) for span in spans]
     return [
-        (span["file_name"], span["byte_start"], span["byte_end"], span["suggested_replacement"])
-        for span in spans
+        (span["file_name"], span["byte_start"], span["byte_end"], text)
+        for span, text in zip(spans, short)
         if not span.get("expansion")
     ]
 

@@ -41,7 +41,7 @@ const TAKEN: [&str; 9] = ["/", "/tmp", "/proc", "/dev", "/sys", "/run", "/var", 
 
 /// What programs see besides the system's folders: files and folders of the host, by absolute path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Shown(BTreeMap<PathBuf, Source>);
+pub struct ShownFiles(BTreeMap<PathBuf, Source>);
 
 /// Where something that is shown comes from, and what may be done with it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +65,7 @@ pub struct Sandbox {
     late: Vec<PathBuf>,
 }
 
-impl Shown {
+impl ShownFiles {
     /// Shows a file or folder, read-only. Relative paths count from where this process is.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Shown {
     /// Shows a folder that programs may write to, as far as its own permissions let them.
     ///
     /// # Errors
-    /// As [`Shown::add`], or when it is no folder.
+    /// As [`ShownFiles::add`], or when it is no folder.
     pub fn add_writable(&mut self, path: &Path) -> Result<()> {
         let (path, real) = checked(path)?;
         if !real.is_dir() {
@@ -155,7 +155,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the kernel refuses a mount.
-    pub fn new(shown: &Shown) -> Result<Self> {
+    pub fn new(shown: &ShownFiles) -> Result<Self> {
         let thread = thread::Builder::new().name("testbed-root".into());
         let made = thread::scope(|scope| {
             let made = thread.spawn_scoped(scope, || tree::build(shown));
@@ -169,8 +169,8 @@ impl Sandbox {
     ///
     /// # Errors
     /// As [`Sandbox::new`].
-    pub fn shared(shown: &Shown) -> Result<Arc<Self>> {
-        static ALL: Mutex<BTreeMap<Shown, Weak<Sandbox>>> = Mutex::new(BTreeMap::new());
+    pub fn shared(shown: &ShownFiles) -> Result<Arc<Self>> {
+        static ALL: Mutex<BTreeMap<ShownFiles, Weak<Sandbox>>> = Mutex::new(BTreeMap::new());
         let mut all = ALL.lock();
         all.retain(|_, sandbox| sandbox.strong_count() > 0);
         if let Some(sandbox) = all.get(shown).and_then(Weak::upgrade) {
@@ -199,19 +199,19 @@ mod tests {
 
     #[test]
     fn what_programs_have_themselves_cannot_be_shown() {
-        let mut shown = Shown::default();
+        let mut shown = ShownFiles::default();
         for taken in ["/", "/tmp", "/tmp/.", "/usr/../tmp", "/proc/self", "/dev/null", "/var"] {
             let error = shown.add(Path::new(taken)).expect_err(taken);
             assert!(error.to_string().starts_with("cannot show"), "{taken}: {error}");
         }
-        assert_eq!(shown, Shown::default());
+        assert_eq!(shown, ShownFiles::default());
     }
 
     #[test]
     fn what_is_of_the_system_is_seen_anyway() {
-        let mut shown = Shown::default();
+        let mut shown = ShownFiles::default();
         shown.add(Path::new("/usr/bin")).expect("a folder of the system");
-        assert_eq!(shown, Shown::default());
+        assert_eq!(shown, ShownFiles::default());
         assert!(shown.holds(Path::new("/usr/bin/env")));
         assert!(!shown.holds(Path::new("/home/me")));
     }
@@ -219,8 +219,8 @@ mod tests {
     #[test]
     fn a_named_folder_holds_what_is_in_it() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut shown = Shown::default();
-        shown.add(&folder.path().join("x/..")).expect_err("there is no x");
+        let mut shown = ShownFiles::default();
+        shown.add(&folder.path().join("x")).expect_err("there is no x");
         shown.add(folder.path()).expect("a folder");
         assert!(shown.holds(&folder.path().join("a/b")));
     }

@@ -24,7 +24,7 @@ use crate::kernel::process::{
     Capabilities, Command, ConfinedInit, Limits, NetworkSettings, Place, Process, Signal,
 };
 use crate::kernel::ruleset::Nft;
-use crate::kernel::sandbox::{Sandbox, Shown};
+use crate::kernel::sandbox::{Sandbox, ShownFiles};
 use crate::lab::nat_rules::NatCommand;
 
 /// How long a program may take until its NAT works.
@@ -202,8 +202,8 @@ fn pinned(command: &NatCommand) -> impl Iterator<Item = &str> {
 }
 
 /// What the program sees of the machine: its folder, itself, and what else its command names.
-fn shown(command: &NatCommand) -> Result<Shown> {
-    let mut shown = Shown::default();
+fn shown(command: &NatCommand) -> Result<ShownFiles> {
+    let mut shown = ShownFiles::default();
     shown.add(&command.folder)?;
     if let Some(program) = request(command).path() {
         shown.add(&program)?;

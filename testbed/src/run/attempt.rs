@@ -244,12 +244,13 @@ impl Scene<'_> {
     /// Starts the programs of the trial, as far as they can be started.
     async fn start(&self, lab: &Lab, cast: &mut Cast) -> Result<()> {
         let program = &self.part().program;
-        let limits = sandbox::limits(&self.part().budget_of(&self.ready.cell));
+        let budget = self.part().budget_of(&self.ready.cell);
+        let given = sandbox::surroundings(&budget, program, &self.request.puncher);
         if let Some(template) = &program.rendezvous {
             let command = self.command(template, &self.common_values())?;
             let core = lab.node(&NodeName::core())?;
             let listening = Listening { claim: &program.claim, endpoint: RENDEZVOUS };
-            cast.server = Some(programs::start_server(core, command, listening, limits).await?);
+            cast.server = Some(programs::start_server(core, command, listening, &given).await?);
         }
         let begin = Instant::now() + HEAD_START;
         // Peer a may be under way before this process comes to know of it.
@@ -259,7 +260,7 @@ impl Scene<'_> {
                 peer(&self.part().topology, role).map_err(|e| Error::other("find a peer", e.to_string()))?;
             let values = self.values(lab.plan(), role, begin)?;
             let command = self.command(&program.peer, &values)?;
-            cast.peers.push(programs::start(lab.node(&name)?, name.as_str(), command, limits).await?);
+            cast.peers.push(programs::start(lab.node(&name)?, name.as_str(), command, &given).await?);
             cast.apart = starting.elapsed();
         }
         Ok(())
@@ -290,8 +291,8 @@ impl Scene<'_> {
         }
         let claim = &self.part().program.claim;
         let said = [0, 1].map(|i| {
-            let stdout = logs.get(i).map_or(&[][..], |log| &log.stdout);
-            program_output::read(claim, stdout, peers[i].end)
+            let (stdout, stderr) = logs.get(i).map_or((&[][..], &[][..]), |log| (&log.stdout, &log.stderr));
+            program_output::with_last_words(program_output::read(claim, stdout, peers[i].end), stderr)
         });
         let mut judgement = self.judgement(pooled.lab.plan(), &evidence, &said);
         // Peers that were left alone by it say nothing of the NATs.
@@ -329,7 +330,7 @@ impl Scene<'_> {
             nats: self.nat_records(pool, pooled),
             judgement: sentence(&judgement),
             marks: judgement.marks,
-            expected: self.ready.expected.clone(),
+            expected: self.ready.expected.clone().ok(),
             programs: logs,
             evidence,
         });
@@ -396,6 +397,8 @@ impl Scene<'_> {
         Values::from([
             ("puncher", self.request.puncher.display().to_string()),
             ("rendezvous", RENDEZVOUS.to_string()),
+            ("rendezvous_ip", RENDEZVOUS.ip().to_string()),
+            ("rendezvous_port", RENDEZVOUS.port().to_string()),
             ("rendezvous_alt", RENDEZVOUS_ALT.to_string()),
             ("meeting", self.seed.meeting()),
             ("method", self.ready.cell.method().to_owned()),

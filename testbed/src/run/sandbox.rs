@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::kernel::error::Result;
 use crate::kernel::process::{Command, Limits};
-use crate::kernel::sandbox::{Sandbox, Shown};
+use crate::kernel::sandbox::{Sandbox, ShownFiles};
 use crate::model::suite::{Budget, Program};
 use crate::model::template;
 use crate::run::request::RunRequest;
@@ -18,12 +18,18 @@ const PROCESSES: u32 = 512;
 
 /// The root folder of all programs of a run.
 pub(super) fn of_run(request: &RunRequest) -> Result<Arc<Sandbox>> {
-    let mut shown = Shown::default();
+    let mut shown = ShownFiles::default();
     if let Some(folder) = &request.suite.folder {
         shown.add(folder)?;
     }
     for part in &request.suite.parts {
-        let Program { rendezvous, peer, .. } = &part.program;
+        let Program { rendezvous, peer, files, writable, .. } = &part.program;
+        for file in files.iter().filter_map(|file| known_word(file, &request.puncher)) {
+            shown.add(Path::new(&file))?;
+        }
+        for folder in writable.iter().filter_map(|folder| known_word(folder, &request.puncher)) {
+            shown.add_writable(Path::new(&folder))?;
+        }
         for command in rendezvous.iter().chain([peer]) {
             show_words(&mut shown, command, &request.puncher)?;
         }
@@ -32,7 +38,7 @@ pub(super) fn of_run(request: &RunRequest) -> Result<Arc<Sandbox>> {
 }
 
 /// Shows the program, and whatever else a word of its command is the absolute path of.
-fn show_words(shown: &mut Shown, command: &[String], puncher: &Path) -> Result<()> {
+fn show_words(shown: &mut ShownFiles, command: &[String], puncher: &Path) -> Result<()> {
     let words = command.iter().filter_map(|word| known_word(word, puncher));
     for (at, word) in words.enumerate() {
         let path = Path::new(&word);
@@ -53,7 +59,23 @@ fn known_word(word: &str, puncher: &Path) -> Option<String> {
     template::expand(&bound, &template::Values::new()).ok()
 }
 
-/// What a program under test may have.
-pub(super) fn limits(budget: &Budget) -> Limits {
+/// What a program under test is given besides its command.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    pub(super) limits: Limits,
+    pub(super) environment: Vec<(String, String)>,
+}
+
+/// What a program under test is given by its part of the suite.
+pub(super) fn surroundings(budget: &Budget, program: &Program, puncher: &Path) -> Surroundings {
+    let known = |(name, value): &(String, String)| Some((name.clone(), known_word(value, puncher)?));
+    Surroundings {
+        limits: limits(budget),
+        environment: program.environment.iter().filter_map(known).collect(),
+    }
+}
+
+/// What it may have.
+fn limits(budget: &Budget) -> Limits {
     Limits { files: budget.syns.saturating_mul(2).saturating_add(FILES_BESIDES), processes: PROCESSES }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -123,7 +124,8 @@ method = ["lie"]
 
 [program]
 judge = "exit"
-peer = ["/bin/sh", "-c", "echo started > {suite_dir}/started"]
+peer = ["/bin/sh", "-c", "echo started > {suite_dir}/told/started"]
+writable = ["{suite_dir}/told"]
 "#;
 
 #[test]
@@ -133,8 +135,14 @@ fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("talkative.toml"), TALKATIVE).expect("room on the disk");
-    let started = folder.path().join("started");
+    let told = folder.path().join("told");
+    std::fs::create_dir(&told).expect("room on the disk");
+    let started = told.join("started");
     nix::unistd::mkfifo(&started, Mode::S_IRWXU).expect("a named pipe");
+    // The program is a user who is nobody.
+    for (path, mode) in [(&told, 0o777), (&started, 0o666)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+    }
     // With a writing end of our own there is always somebody who reads and somebody who writes.
     let started = File::options().read(true).write(true).open(started).expect("a named pipe");
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
@@ -155,8 +163,9 @@ fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
     let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("it is there");
     let done = Done::from(child.wait_with_output().expect("it ends"));
-    assert_eq!(done.code, 2, "{}", done.stderr);
+    assert_eq!(done.code, 3, "{}", done.stderr);
     assert!(done.stdout.lines().any(|line| line.ends_with(", interrupted")), "{}", done.stdout);
+    assert!(done.stdout.contains("interrupted (exit code 3; --allow "), "{}", done.stdout);
     let text = std::fs::read_to_string(folder.path().join("out/results.json")).expect("results");
     let results: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(results["ending"], "interrupted");

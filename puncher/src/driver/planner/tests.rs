@@ -145,3 +145,25 @@ fn a_nat_that_draws_still_does_after_many_measurements() {
     assert_eq!(observations.len(), MOST_OBSERVATIONS);
     assert_eq!(observations.last().unwrap().local.port(), 40_019, "the newest stay");
 }
+
+/// What is told has to fit a frame, encrypted and in hexadecimal digits, however many endpoints a server has.
+#[test]
+fn the_longest_confirmation_fits_a_frame() {
+    let far = |text: &str| text.parse().unwrap();
+    let mut longest = side(&[65_535; 40]);
+    for seen in &mut longest.observations {
+        (seen.local, seen.server) = (far("192.168.100.200:65535"), far("203.200.113.201:65535"));
+        seen.external = far("198.151.100.200:65535");
+    }
+    longest.local = far("192.168.100.200:65535");
+    longest.low = Some(far("198.151.100.200:65535"));
+    longest.addresses = vec!["192.168.200.201".parse().unwrap(); crate::method::private::MOST_ADDRESSES];
+    let mut planner = RoundPlanner::new(longest, RULES, Instant::now());
+    let (_, told) = planner.conclude(None, Instant::now());
+    assert_eq!(told.observations.len(), MOST_OBSERVATIONS);
+    let (a, _) = crate::session::tests::pair();
+    let sealed = crate::sealed::RelayChannel::new(&a).seal(&told);
+    let request = crate::rendezvous::message::Request::Relay { body: sealed };
+    let frame = crate::rendezvous::message::frame(&request).unwrap();
+    assert!(frame.len() < 3500, "{} bytes", frame.len());
+}

@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, chroot, pivot_root};
 
 use super::mount_table::{self, Entry};
-use super::{Access, FRESH, SYSTEM, Shown, Source};
+use super::{Access, FRESH, SYSTEM, ShownFiles, Source};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::host::{self, HostRights};
 
@@ -49,7 +49,7 @@ const TRIED: &str = "make a root folder for programs";
 
 /// Makes the namespace around this thread, which must have been started for the purpose. Returns what is to be put below
 /// fresh folders.
-pub(super) fn build(shown: &Shown) -> Result<(OwnedFd, Vec<PathBuf>)> {
+pub(super) fn build(shown: &ShownFiles) -> Result<(OwnedFd, Vec<PathBuf>)> {
     call("unshare(CLONE_NEWNS)", unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS))?;
     umask(Mode::from_bits_truncate(0o022));
     let confined = host::rights() == HostRights::UserNamespace;
@@ -143,7 +143,7 @@ struct Named {
     writable: Vec<PathBuf>,
 }
 
-fn show_named(shown: &Shown) -> Result<Named> {
+fn show_named(shown: &ShownFiles) -> Result<Named> {
     let mut named = Named::default();
     for (path, Source { real, access }) in &shown.0 {
         let to = match FRESH.iter().any(|fresh| path.starts_with(fresh)) {

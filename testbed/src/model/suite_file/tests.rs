@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded;
-use crate::model::suite::ResultFormat;
+use crate::model::suite::{Redial, ResultFormat};
 use crate::model::theory::METHODS;
 
 const GOOD: &str = r#"name = "t"
@@ -150,6 +150,9 @@ fn a_foreign_program_has_its_own_methods_and_a_checked_command() {
     assert_eq!((&exit.rendezvous, &exit.claim), (&None, &ResultFormat::Exit));
     let suite = program(r#"["./p"]"#, r#"{ stdout = "connected" }"#).expect("a good program");
     assert_eq!(suite.parts[0].program.claim, ResultFormat::Stdout("connected".to_owned()));
+    assert_eq!(suite.parts[0].program.redial, None);
+    let suite = program(r#"["./p"]"#, "\"exit\"\nredial = \"none\"").expect("a good program");
+    assert_eq!(suite.parts[0].program.redial, Some(Redial::None));
     for (peer, judge, expected) in [
         ("[]", "\"json\"", "t.toml:16: the command \"peer\" is empty"),
         (
@@ -159,6 +162,11 @@ fn a_foreign_program_has_its_own_methods_and_a_checked_command() {
         ),
         ("[\"p\"]", "\"maybe\"", "t.toml:17: judge must be \"json\", \"exit\" or"),
         ("[\"p\"]", "{ stdout = 1 }", "t.toml:17: judge must be"),
+        (
+            "[\"p\"]",
+            "\"exit\"\nredial = \"often\"",
+            "unknown redial \"often\": there are none, after-refusal",
+        ),
     ] {
         let problems = program(peer, judge).expect_err(expected).to_string();
         assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");

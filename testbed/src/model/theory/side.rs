@@ -1,6 +1,8 @@
 //! One side's NATs as the other side meets them: what is known of its next external port, and who is let in.
 
-use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Pool, Translation};
+use std::ops::Range;
+
+use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Pool, Translation, UnsolicitedSyn};
 use crate::model::suite::LowPorts;
 
 use super::birthday::Draws;
@@ -9,6 +11,9 @@ use super::ports;
 /// The pool for source ports from 512 to 1023, which the kernel maps to 600 to 1023
 /// (`nf_nat_l4proto_unique_tuple` in `net/netfilter/nf_nat_core.c`).
 const LOW: Draws = Draws::Even { ports: 424 };
+
+/// Hosts behind one NAT among which the peers are, in any wiring that comes with testbed.
+const FIRST_HOSTS: u32 = 4;
 
 /// What the other side knows of this side's next external port.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,10 +58,85 @@ impl<'a> Side<'a> {
 
     /// Among how many ports the external one is that may be the internal one: 1 where it is kept.
     pub(super) fn kept_among(&self) -> u32 {
-        let changes = |nat: &&&Behavior| {
-            nat.translation == Translation::Nat && nat.allocation != Allocation::Preserving
+        self.changing().map(ports).max().unwrap_or(1)
+    }
+
+    /// The NATs that change the port.
+    fn changing(&self) -> impl Iterator<Item = &'a Behavior> {
+        let changes =
+            |nat: &&Behavior| nat.translation == Translation::Nat && nat.allocation != Allocation::Preserving;
+        self.nats.iter().copied().filter(changes)
+    }
+
+    /// Probability that the external port is the internal one, where the pool has that.
+    pub(super) fn kept_chance(&self) -> f64 {
+        let chance = |nat: &Behavior| match nat.pool {
+            // The kernel draws the ports of [`LOCAL_PORTS`] once in 65,536 times each.
+            Pool::Kernel => 1.0 / 65_536.0,
+            Pool::Range(_) | Pool::Blocks { .. } => 1.0 / f64::from(ports(nat)),
         };
-        self.nats.iter().filter(changes).map(|nat| ports(nat)).max().unwrap_or(1)
+        self.changing().map(chance).product()
+    }
+
+    /// Probability that a counter comes to the end of its pool while it is measured or punched through, so that it is taken for
+    /// a NAT that draws: one of the two mappings before and after its newest is the last of the pool.
+    pub(super) fn end_of_pool(&self) -> f64 {
+        let counts = |nat: &&Behavior| matches!(nat.allocation, Allocation::Sequential { .. });
+        self.changing().filter(counts).map(|nat| 2.0 / f64::from(ports(nat))).sum::<f64>().min(1.0)
+    }
+
+    /// Whether no NAT of it that changes the port has any of these in its pool.
+    pub(super) fn never_kept(&self, local: &Range<u16>) -> bool {
+        let beside = |low: u32, high: u32| high < u32::from(local.start) || low >= u32::from(local.end);
+        self.changing().any(|nat| match nat.pool {
+            Pool::Kernel => false,
+            Pool::Range(range) => beside(range.low.into(), range.high.into()),
+            // Peers are among the first hosts behind their NAT, and blocks are given in the order of the hosts.
+            Pool::Blocks { range, size } => {
+                let end = u32::from(range.low) + FIRST_HOSTS * u32::from(size);
+                beside(range.low.into(), end.min(range.high.into()))
+            }
+        })
+    }
+
+    /// Whether all of them have all of these.
+    pub(super) fn always_kept(&self, local: &Range<u16>) -> bool {
+        self.changing().all(|nat| match nat.pool {
+            Pool::Kernel => true,
+            Pool::Range(range) => range.low <= local.start && range.high >= local.end - 1,
+            Pool::Blocks { .. } => false,
+        })
+    }
+
+    /// Whether a dial that was reset gets another port when it is made again: the reset ends the mapping, and nothing
+    /// remembers it.
+    pub(super) fn redraws(&self) -> bool {
+        self.nats.iter().any(|nat| {
+            nat.translation == Translation::Nat
+                && nat.mapping == Mapping::AddressAndPortDependent
+                && nat.allocation == Allocation::Random
+        })
+    }
+
+    /// Whether a SYN from an address that it has sent to, and from another port, is answered by a reset.
+    pub(super) fn resets_dials(&self) -> bool {
+        // From outside inwards; what passes all NATs comes to a host that expects nobody there.
+        let refusing = self.nats.iter().rev().find(|nat| {
+            nat.translation != Translation::Router && nat.filtering == Filtering::AddressAndPortDependent
+        });
+        refusing.is_none_or(|nat| match nat.unsolicited_syn {
+            UnsolicitedSyn::Reset | UnsolicitedSyn::Kernel => true,
+            UnsolicitedSyn::Drop | UnsolicitedSyn::Icmp(_) | UnsolicitedSyn::IcmpAfterSixSeconds => false,
+        })
+    }
+
+    /// Whether a SYN to a port that no mapping has is answered.
+    pub(super) fn answers_strangers(&self) -> bool {
+        let outermost = self.nats.iter().rev().find(|nat| nat.translation != Translation::Router);
+        outermost.is_none_or(|nat| match nat.unsolicited_syn {
+            UnsolicitedSyn::Reset | UnsolicitedSyn::Kernel | UnsolicitedSyn::Icmp(_) => true,
+            UnsolicitedSyn::Drop | UnsolicitedSyn::IcmpAfterSixSeconds => false,
+        })
     }
 
     /// Whether its external and internal endpoints are the same.

@@ -1,7 +1,7 @@
 //! What theory says of well-known pairs, by hand calculation or by the facts that were measured.
 
 use super::*;
-use crate::model::behavior::{Hairpinning, PortRange, SynAfterSyn};
+use crate::model::behavior::{Hairpinning, IcmpError, Overloading, PortRange, SynAfterSyn};
 use crate::model::suite::{Budget, LowPorts};
 
 fn kept() -> Behavior {
@@ -39,6 +39,8 @@ fn situation<'a>(a: &'a Behavior, b: &'a Behavior, method: Method) -> Situation<
         budget: forbidden(),
         skew_ms: 0.0,
         trip: Duration::from_millis(10),
+        reach: [Duration::from_millis(10); 2],
+        redial: None,
     }
 }
 
@@ -182,4 +184,55 @@ fn every_method_says_why() {
         assert!(expected.because.len() > 20, "{method}: {}", expected.because);
         assert!((0.0..=1.0).contains(&expected.probability), "{method}");
     }
+}
+
+fn ends(situation: &Situation<'_>) -> (f64, f64) {
+    let expected = expect(situation);
+    (expected.low, expected.high)
+}
+
+/// 26 of 100 passed where one guess would be 1.6 %.
+#[test]
+fn a_refusal_by_a_reset_is_followed_by_another_draw() {
+    let gateway = block(64);
+    let resets = Behavior { unsolicited_syn: UnsolicitedSyn::Reset, ..kept() };
+    let by_address =
+        Behavior { filtering: Filtering::AddressDependent, overloading: Overloading::Off, ..kept() };
+    for other in [&resets, &by_address] {
+        for (a, b) in [(&gateway, other), (other, &gateway)] {
+            let (low, high) = ends(&situation(a, b, Method::SimultaneousOpen));
+            assert!((0.1..0.2).contains(&low) && (0.26..0.35).contains(&high), "{low} to {high}");
+        }
+    }
+    // An ICMP error leaves the mapping where it is, silence refuses nothing, and `low-ttl` does not dial again.
+    let icmp = Behavior { unsolicited_syn: UnsolicitedSyn::Icmp(IcmpError::PortUnreachable), ..kept() };
+    for once in [
+        situation(&gateway, &icmp, Method::SimultaneousOpen),
+        situation(&gateway, &kept(), Method::SimultaneousOpen),
+        situation(&gateway, &resets, Method::LowTtl),
+        Situation { redial: Some(Redial::None), ..situation(&gateway, &resets, Method::SimultaneousOpen) },
+    ] {
+        let (low, high) = ends(&once);
+        assert!((low - 1.0 / 64.0).abs() < 1e-12 && high < 0.03, "{low} to {high}");
+    }
+}
+
+#[test]
+fn nobody_knows_how_fast_a_strangers_program_dials_again() {
+    let (gateway, resets) = (block(64), Behavior { unsolicited_syn: UnsolicitedSyn::Reset, ..kept() });
+    let stranger = Situation {
+        redial: Some(Redial::AfterRefusal),
+        ..situation(&gateway, &resets, Method::SimultaneousOpen)
+    };
+    let (low, high) = ends(&stranger);
+    assert!((low - 1.0 / 64.0).abs() < 1e-12 && high > 0.85, "{low} to {high}");
+}
+
+#[test]
+fn a_drawn_port_is_the_internal_one_only_where_peers_punch_from_such_ports() {
+    let range = PortRange { low: 40_000, high: 40_999 };
+    let elsewhere = Behavior { pool: Pool::Range(range), ..random() };
+    assert_eq!(ends(&situation(&kept(), &elsewhere, Method::PreservedPort)), (0.0, 0.0));
+    let (low, high) = ends(&situation(&kept(), &random(), Method::PreservedPort));
+    assert!(low > 1e-5 && high < 1e-2, "{low} to {high}");
 }
