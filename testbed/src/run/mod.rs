@@ -1,7 +1,6 @@
 //! Makes a run: has the NATs proved, runs the trials in labs from a pool and has them judged. Events go out through one
 //! callback, and nothing is formatted here.
 
-mod attempt;
 mod conntrack_check;
 mod control;
 pub mod cost;
@@ -12,12 +11,12 @@ mod open_lab;
 mod ordering;
 mod pool;
 mod prepared_cell;
-mod programs;
 mod queue;
 mod request;
 pub mod seed;
 mod session;
 mod throttle;
+mod trial;
 mod trouble;
 
 pub use open_lab::open_lab;

@@ -14,7 +14,6 @@ use crate::model::catalogue::Profile;
 use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
 use crate::model::outcome::{Cause, Outcome, Trial};
 use crate::probe::prove::{Depth, Subject, prove};
-use crate::run::attempt::attempt;
 use crate::run::control::control;
 use crate::run::environment::environment;
 use crate::run::fd_budget;
@@ -23,6 +22,7 @@ use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Queue, Task};
 use crate::run::request::{Cancel, RunError, RunRequest};
 use crate::run::throttle::Throttle;
+use crate::run::trial::run_trial;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ async fn work(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: UnboundedSen
         let started = Message::Started { cell: task.cell, number: task.number };
         let _ = sender.send(started);
         let (trial, artefacts) =
-            attempt(&shared.request, &shared.pool, &shared.cells[task.cell], task.number).await;
+            run_trial(&shared.request, &shared.pool, &shared.cells[task.cell], task.number).await;
         let finished = Message::Finished { cell: task.cell, trial, artefacts: artefacts.map(Box::new) };
         let _ = sender.send(finished);
     }
