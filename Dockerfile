@@ -17,11 +17,10 @@ COPY topologies topologies
 COPY docs docs
 # Paths of the machine stay out of the programs, so that they are the same wherever they are built.
 # puncher starts faster without shared libraries; testbed opens libnftables.
-RUN set -- --locked --config 'profile.release.strip="symbols"' \
+RUN set -- --locked \
       --config 'build.rustflags=["--remap-path-prefix=/source=.", "--remap-path-prefix=/usr/local/cargo=cargo"]' \
  && cargo build "$@" --release --package testbed \
- && cargo rustc "$@" --profile lean --package puncher --bin puncher -- -C target-feature=+crt-static \
- && mv target/lean/puncher target/release/puncher
+ && cargo rustc "$@" --release --package puncher --bin puncher -- -C target-feature=+crt-static
 
 FROM ${PROGRAMS} AS programs
 

@@ -39,15 +39,27 @@ need_cargo() {
   command -v cargo >/dev/null || die 'cannot find "cargo": install a Rust toolchain, see https://rustup.rs'
 }
 
-# build_programs: both programs, for use. A trial starts puncher three times, so it is built to start fast (the profile
-# lean), and without shared libraries; where the C library is not to be had so, with them.
+# build_programs: both programs, for use, as `$target/release/testbed` and `puncher`. A trial starts puncher three times, so it
+# is linked without shared libraries, which starts faster. Where the static C library is missing, it is linked as usual.
 build_programs() {
   need_cargo
-  local puncher=(--profile lean --quiet --manifest-path "$root/Cargo.toml" --package puncher --bin puncher)
-  cargo build --release --quiet --manifest-path "$root/Cargo.toml" --package testbed
+  local quiet=(--quiet) common=(--release --manifest-path "$root/Cargo.toml")
+  if ! programs_are_current; then
+    say "building testbed and puncher (a first build takes some minutes)"
+    [ ! -t 2 ] || quiet=()
+  fi
+  cargo build "${common[@]}" "${quiet[@]}" --package testbed --bin testbed
+  local puncher=("${common[@]}" "${quiet[@]}" --package puncher --bin puncher)
   cargo rustc "${puncher[@]}" -- -C target-feature=+crt-static 2>/dev/null || cargo build "${puncher[@]}"
-  # testbed looks for it beside itself.
-  install -m 755 "$target/lean/puncher" "$target/release/puncher"
+}
+
+# programs_are_current: whether both programs are there and no source is newer.
+programs_are_current() {
+  local program
+  for program in testbed puncher; do
+    [ -x "$target/release/$program" ] || return 1
+  done
+  [ -z "$(find "$root/testbed/src" "$root/puncher/src" "$root/Cargo.lock" -newer "$target/release/testbed" -type f -print -quit)" ]
 }
 
 # Whether the host lets an unprivileged user have namespaces.

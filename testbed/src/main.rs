@@ -4,7 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use testbed::cli::{self, args::Args};
 use testbed::kernel::memory::SystemOrExit;
@@ -13,12 +16,18 @@ use testbed::kernel::memory::SystemOrExit;
 static ALLOCATOR: SystemOrExit = SystemOrExit;
 
 fn main() -> ExitCode {
-    // What goes wrong out of sight; RUST_LOG=testbed=debug shows more.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    log_to_stderr();
     cli::run(Args::parse()).unwrap_or_else(|failure| {
         // Nothing is left to be done when standard error is closed.
         let _ = writeln!(anstream::stderr(), "{failure}");
         ExitCode::from(failure.exit_code())
     })
+}
+
+/// Logs what goes wrong out of sight; `RUST_LOG=testbed=debug` shows more. The variable holds targets and levels.
+fn log_to_stderr() {
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let targets = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::WARN));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    tracing_subscriber::registry().with(targets).with(lines).init();
 }

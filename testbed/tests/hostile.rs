@@ -6,6 +6,9 @@ mod bodies;
 #[path = "../../fuzz/bodies/havoc.rs"]
 mod havoc;
 
+/// Programs under test that try to do harm.
+mod attacks;
+
 use std::fs;
 use std::path::Path;
 

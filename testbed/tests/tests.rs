@@ -2,6 +2,8 @@
 
 /// The command line: exit code, standard output and standard error.
 mod cli;
+/// What is listed is documented, found and tried.
+mod complete;
 /// What comes from outside and means no good.
 mod hostile;
 /// The real kernel: namespaces, rulesets, labs.

@@ -1,6 +1,6 @@
 //! Building and dropping a lab of five nodes with two NATs, beside the same made by plain commands.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,7 +11,6 @@ use testbed::lab::{Lab, WireEngine};
 use testbed::model::address_plan::AddressPlan;
 use testbed::model::catalogue::Catalogue;
 use testbed::model::topology::{NodeName, Topology};
-use testbed::model::{embedded, topology_file};
 use tokio::runtime::Runtime;
 
 use crate::table::Table;
@@ -26,8 +25,7 @@ const IN_A_ROW: usize = 5;
 const NAT: &str = "port-preserving";
 
 pub(crate) fn pair() -> Topology {
-    let pair = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is embedded");
-    topology_file::parse(pair.file, pair.text).expect("a good file")
+    Topology::named("pair").expect("it is embedded")
 }
 
 /// What builds labs: the thread of their wires, and a runtime.
@@ -41,17 +39,15 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Self {
             engine: WireEngine::start().expect("a thread"),
-            runtime: Runtime::new().expect("a runtime"),
+            runtime: testbed::setup(testbed::Rights::Own).expect("labs are possible here"),
             topology: pair(),
         }
     }
 
     /// A lab with both NATs' rules.
     pub(crate) fn build(&self) -> Lab {
-        let none = BTreeSet::new();
-        let nats = |plan: &AddressPlan| Ok(configs(plan, [("nat-a", NAT), ("nat-b", NAT)]));
-        let lab = Lab::build_with_nats(&self.topology, &none, nats, &self.engine);
-        self.runtime.block_on(lab).expect("a lab")
+        let lab = Lab::new(&self.topology).engine(&self.engine).nat("nat-a", NAT).nat("nat-b", NAT);
+        self.runtime.block_on(lab.build()).expect("a lab")
     }
 }
 

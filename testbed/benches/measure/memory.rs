@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use testbed::kernel::limits::raise_descriptor_limit;
+use testbed::kernel::limits::descriptor_limit;
 
 use crate::labs::Builder;
 use crate::table::Table;
@@ -17,7 +17,7 @@ pub(crate) fn memory(table: &mut Table) {
     let builder = Builder::new();
     // What is loaded once is not the labs'.
     drop(builder.build());
-    let most = raise_descriptor_limit().expect("a limit");
+    let most = descriptor_limit().expect("a limit");
     let before = (resident(), kernel());
     let mut labs = Vec::new();
     for step in STEPS {

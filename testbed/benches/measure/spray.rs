@@ -86,7 +86,7 @@ async fn punch(lab: &Lab, key: &str, seed: u64) {
 }
 
 async fn start(lab: &Lab, node: &str, command: Command) -> Process {
-    lab.node_named(node).expect("a node").spawn(&command).await.expect("puncher starts")
+    lab.node(node).expect("a node").spawn(&command).await.expect("puncher starts")
 }
 
 /// What one side sent towards the other at once.

@@ -1,6 +1,5 @@
 //! The wire: how late frames leave it, idle and beside other work, and how much it carries.
 
-use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
@@ -9,12 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use testbed::lab::Lab;
 use testbed::lab::wire::TapLimits;
-use testbed::lab::{Lab, WireEngine};
 use testbed::model::evidence::Frame;
 use testbed::model::packet::{Packet, PacketKind};
-use testbed::model::topology_file;
-use tokio::runtime::Runtime;
+use testbed::{Conditions, Topology};
 
 use crate::table::Table;
 
@@ -26,25 +24,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// One host, a wire, and the core.
 struct Cable {
     lab: Lab,
-    _engine: WireEngine,
 }
 
 impl Cable {
     fn new(delay: Duration) -> Self {
-        let text = format!(
-            "name = \"cable\"\nsummary = \"one wire\"\n[node.core]\nkind = \"router\"\n\
-             [node.host]\nkind = \"host\"\nup = \"core\"\nwire = {{ delay = \"{}us\" }}\n",
-            delay.as_micros()
-        );
-        let topology = topology_file::parse("cable", &text).unwrap_or_else(|e| panic!("{e}"));
-        let engine = WireEngine::start().expect("a thread");
-        let runtime = Runtime::new().expect("a runtime");
-        let lab = runtime.block_on(Lab::build(&topology, &BTreeSet::new(), &engine)).expect("a lab");
-        Self { lab, _engine: engine }
+        let topology =
+            Topology::builder("cable").host("host", "core").wire("host", Conditions::delayed(delay));
+        let topology = topology.build().expect("a tree");
+        let runtime = testbed::setup(testbed::Rights::Own).expect("labs are possible here");
+        Self { lab: runtime.block_on(Lab::new(&topology).build()).expect("a lab") }
     }
 
     fn inside<T: Send>(&self, node: &str, work: impl FnOnce() -> T + Send) -> T {
-        self.lab.node_named(node).expect("a node").enter(|_| work()).expect("a namespace")
+        self.lab.node(node).expect("a node").enter(|_| work()).expect("a namespace")
     }
 
     /// Where the core is reached from the host.

@@ -3,14 +3,13 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::cli::explain::ExplainArgs;
 use crate::cli::filter::Filter;
-use crate::cli::nats::OwnNats;
-use crate::cli::rights::Rights;
-use crate::cli::shell::{ExecArgs, ShellArgs};
+use crate::lab::Rights;
 use crate::model::shard::WantedShard;
+use crate::report::format::Format;
 use crate::run::Keep;
 
 /// Builds real NATs out of the Linux kernel and tells the truth about TCP hole punching across them.
@@ -32,7 +31,7 @@ pub enum Action {
     /// Show what a suite would run and what theory expects; needs no rights
     Plan(PlanArgs),
     /// Say what this machine can and cannot do
-    Check(Rights),
+    Check(RightsArgs),
     /// List the suites and topologies that come with testbed
     List,
     /// List, show and prove NATs
@@ -57,6 +56,28 @@ pub enum Action {
     Shell(ShellArgs),
     /// Bring up the lab of a cell and run a command in one of its nodes
     Exec(ExecArgs),
+}
+
+/// How the rights to build labs are had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub struct RightsArgs {
+    /// Run without root, in a user namespace
+    #[arg(long)]
+    pub rootless: bool,
+}
+
+impl From<RightsArgs> for Rights {
+    fn from(args: RightsArgs) -> Self {
+        if args.rootless { Self::UserNamespace } else { Self::Own }
+    }
+}
+
+/// NATs of one's own.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct OwnNats {
+    /// A file like topologies/nats.toml with NATs of your own, beside those that come with testbed
+    #[arg(long, value_name = "FILE")]
+    pub nats: Vec<PathBuf>,
 }
 
 /// Which cells of which suite.
@@ -110,7 +131,7 @@ pub struct RunArgs {
     pub baseline: Option<PathBuf>,
     /// Root, or a user namespace.
     #[command(flatten)]
-    pub rights: Rights,
+    pub rights: RightsArgs,
 }
 
 /// Which trials' artefacts are kept.
@@ -187,7 +208,7 @@ pub struct ProveArgs {
     pub quick: bool,
     /// Root, or a user namespace.
     #[command(flatten)]
-    pub rights: Rights,
+    pub rights: RightsArgs,
 }
 
 /// `testbed conformance`.
@@ -198,7 +219,7 @@ pub struct ConformanceArgs {
     pub wanted: WantedNats,
     /// Root, or a user namespace.
     #[command(flatten)]
-    pub rights: Rights,
+    pub rights: RightsArgs,
 }
 
 /// `testbed report`.
@@ -264,23 +285,63 @@ pub struct BaselineUpdateArgs {
     pub add: bool,
 }
 
-/// What a run can be shown as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
-pub enum Format {
-    /// Tables for people.
-    Terminal,
-    /// The whole of `results.json`.
-    Json,
-    /// For CI systems.
-    Junit,
-    /// For job summaries.
-    Markdown,
-    /// Annotations for GitHub Actions: a line for each cell that is not as expected.
-    Github,
-    /// One page that needs nothing else.
-    Html,
-    /// A line for each cell.
-    Csv,
+/// `testbed explain`.
+#[derive(Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// The folder of the run, or its `results.json`
+    pub run: PathBuf,
+    /// The name of a cell, or a part that only one has; `list` lists what was kept
+    pub cell: String,
+    /// Number of the trial [default: the first kept that did not pass, else the first kept]
+    pub trial: Option<u32>,
+}
+
+/// `testbed shell`.
+#[derive(Debug, clap::Args)]
+pub struct ShellArgs {
+    /// A suite that comes with testbed, or the path of a file
+    pub suite: String,
+    /// The name of a cell, or a part that only one has; `list` lists them
+    pub cell: String,
+    /// The node that the shell runs in
+    #[arg(default_value = "peer-a")]
+    pub node: String,
+    /// NATs of one's own.
+    #[command(flatten)]
+    pub nats: OwnNats,
+    /// Root, or a user namespace.
+    #[command(flatten)]
+    pub rights: RightsArgs,
+}
+
+/// `testbed exec`.
+#[derive(Debug, clap::Args)]
+pub struct ExecArgs {
+    /// A suite that comes with testbed, or the path of a file
+    pub suite: String,
+    /// The name of a cell, or a part that only one has
+    pub cell: String,
+    /// The node that the command runs in
+    pub node: String,
+    /// The command, after `--`
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
+    /// NATs of one's own.
+    #[command(flatten)]
+    pub nats: OwnNats,
+    /// Root, or a user namespace.
+    #[command(flatten)]
+    pub rights: RightsArgs,
+}
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.summary()))
+    }
 }
 
 /// Reads a count.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::cli::args::{BaselineUpdateArgs, DiffArgs};
 use crate::cli::command_error::CommandError;
-use crate::cli::list::print;
+use crate::cli::output::print;
 use crate::report::baseline::Baseline;
 use crate::report::compare::Comparison;
 use crate::report::recorder::RecordedRun;

@@ -8,9 +8,9 @@ use futures::stream;
 
 use crate::cli::args::ConformanceArgs;
 use crate::cli::command_error::CommandError;
-use crate::cli::list::print;
+use crate::cli::output::print;
 use crate::cli::prove::subjects;
-use crate::cli::rights;
+use crate::lab;
 use crate::probe::conformance::{Conformance, conform};
 use crate::report::escape::harmless;
 
@@ -24,8 +24,7 @@ const AT_ONCE: usize = 24;
 /// When there is no such NAT, or nothing can be measured here.
 pub fn run(args: &ConformanceArgs) -> Result<ExitCode, CommandError> {
     let subjects = subjects(&args.wanted)?;
-    rights::take(args.rights)?;
-    let runtime = rights::runtime()?;
+    let runtime = lab::setup(args.rights.into())?;
     let mut code = 0;
     runtime.block_on(async {
         let mut results = stream::iter(subjects.into_iter().map(conform)).buffered(AT_ONCE);

@@ -5,25 +5,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::cli::args::ExplainArgs;
 use crate::cli::cells;
 use crate::cli::command_error::CommandError;
-use crate::cli::list::{print, run_folder, terminal_width};
+use crate::cli::output::{print, terminal_width};
+use crate::cli::report::run_folder;
 use crate::report::artefacts::{CAPTURE, LADDER};
 use crate::report::kept;
 use crate::report::ladder::{Ladder, text};
 use crate::report::results::{OutcomeDoc, PunchCell, Results, TrialDoc};
 use crate::report::{folder, terminal};
-
-/// `testbed explain`.
-#[derive(Debug, clap::Args)]
-pub struct ExplainArgs {
-    /// The folder of the run, or its `results.json`
-    pub run: PathBuf,
-    /// The name of a cell, or a part that only one has; `list` lists what was kept
-    pub cell: String,
-    /// Number of the trial [default: the first kept that did not pass, else the first kept]
-    pub trial: Option<u32>,
-}
 
 /// The word that lists what can be explained, in the place of a cell.
 const LIST: &str = "list";

@@ -7,8 +7,9 @@ use std::time::Instant;
 use crate::cli::args::{KernelsArgs, RunArgs};
 use crate::cli::baseline;
 use crate::cli::command_error::CommandError;
-use crate::cli::list::print;
-use crate::cli::{rights, run as suite};
+use crate::cli::output::print;
+use crate::cli::run as suite;
+use crate::lab;
 use crate::model::event::{Ending, Event, RunInfo};
 use crate::model::shard::Shard;
 use crate::probe::kernel_checks;
@@ -39,9 +40,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         return Err(CommandError::new(message));
     }
     let known = args.baseline.as_deref().map(|file| baseline::of_suite(file, SUITE)).transpose()?;
-    rights::take(args.rights)?;
+    let runtime = lab::setup(args.rights.into())?;
     let mut recorder = Recorder::new(suite::folder(args.out.as_deref(), SUITE)?);
-    let (runtime, began) = (rights::runtime()?, Instant::now());
+    let began = Instant::now();
     let environment = environment(None);
     let kernel = environment.kernel.clone();
     let checks: Vec<_> = kernel_checks::checks().collect();

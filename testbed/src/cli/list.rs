@@ -1,21 +1,20 @@
-//! The commands that only print: `list`, `plan`, `report`, `check`.
+//! The commands that only print: `list`, `plan`, `check`.
 
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::cli::args::{Format, PlanArgs, ReportArgs};
+use crate::cli::args::{PlanArgs, RightsArgs};
 use crate::cli::command_error::CommandError;
 use crate::cli::kernel;
-use crate::cli::rights::Rights;
+use crate::cli::output::print;
 use crate::cli::select;
 use crate::kernel::{preflight, user_namespace};
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
 use crate::model::{prediction, topology_file};
 use crate::probe::kernel_checks;
+use crate::report::machine;
 use crate::report::plan::Plan;
-use crate::report::{csv, folder, github, html, junit, machine, markdown, terminal};
 
 /// `testbed list`.
 ///
@@ -53,58 +52,15 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     print(|out| if args.json { plan.write_json(out) } else { plan.write(out) })
 }
 
-/// `testbed report`.
-///
-/// # Errors
-/// When the run cannot be read, or standard output cannot be written.
-pub fn report(args: &ReportArgs) -> Result<ExitCode, CommandError> {
-    let results = folder::read(&args.run).map_err(CommandError::new)?;
-    print(|out| match args.format {
-        Format::Terminal => {
-            terminal::write(&results, terminal_width(), out)?;
-            terminal::hint(&results, &args.run, out)
-        }
-        Format::Json => out.write_all(results.to_json().as_bytes()),
-        Format::Junit => out.write_all(junit::text(&results).as_bytes()),
-        Format::Markdown => out.write_all(markdown::text(&results).as_bytes()),
-        Format::Github => out.write_all(github::text(&results).as_bytes()),
-        Format::Html => out.write_all(html::text(&results, run_folder(&args.run)).as_bytes()),
-        Format::Csv => out.write_all(csv::text(&results).as_bytes()),
-    })
-}
-
-/// The folder in which a run's artefacts lie, from the folder itself or its `results.json`.
-pub(super) fn run_folder(run: &Path) -> Option<&Path> {
-    if run.is_dir() { Some(run) } else { run.parent() }
-}
-
 /// `testbed check`: exit code 0 when labs can be built, else 2.
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn check(rights: Rights) -> Result<ExitCode, CommandError> {
+pub fn check(rights: RightsArgs) -> Result<ExitCode, CommandError> {
     if rights.rootless {
         user_namespace::enter_user_namespace()?;
     }
     let findings = preflight::look();
     print(|out| machine::write(&findings, out))?;
     Ok(if preflight::is_sufficient(&findings) { ExitCode::SUCCESS } else { ExitCode::from(2) })
-}
-
-/// Columns of the terminal on standard output, if there is one.
-pub(super) fn terminal_width() -> Option<usize> {
-    console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
-}
-
-/// Lets `write` write to standard output, in colour where that is wanted. A reader that has seen enough is no error.
-pub(super) fn print(
-    write: impl FnOnce(&mut anstream::AutoStream<io::StdoutLock<'static>>) -> io::Result<()>,
-) -> Result<ExitCode, CommandError> {
-    let mut out = anstream::AutoStream::auto(io::stdout().lock());
-    match write(&mut out).and_then(|()| out.flush()) {
-        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CommandError::new(format!("cannot write to standard output: {why}")))
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::cli::args::MergeArgs;
 use crate::cli::baseline;
 use crate::cli::command_error::CommandError;
-use crate::cli::list::{print, terminal_width};
+use crate::cli::output::{print, terminal_width};
 use crate::report::folder::{self, Folder};
 use crate::report::merge::{Source, merge};
 use crate::report::recorder::RecordedRun;

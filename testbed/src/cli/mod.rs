@@ -12,8 +12,9 @@ pub mod list;
 pub mod merge;
 pub mod nat;
 pub mod nats;
+mod output;
 pub mod prove;
-pub mod rights;
+pub mod report;
 pub mod run;
 pub mod select;
 pub mod shard;
@@ -36,7 +37,7 @@ pub fn run(args: Args) -> Result<ExitCode, CommandError> {
         Action::Check(rights) => list::check(rights),
         Action::List => list::list(),
         Action::Plan(args) => list::plan(&args),
-        Action::Report(args) => list::report(&args),
+        Action::Report(args) => report::report(&args),
         Action::Diff(args) => baseline::diff(&args),
         Action::Merge(args) => merge::run(&args),
         Action::Baseline(BaselineAction::Update(args)) => baseline::update(&args),

@@ -3,17 +3,17 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::cli::args::OwnNats;
 use crate::cli::command_error::CommandError;
-use crate::cli::list::print;
-use crate::cli::nats::{OwnNats, profile};
+use crate::cli::nats::profile;
+use crate::cli::output::print;
 use crate::lab::nat_rules::{NatCommand, NatConfig, NatSite};
 use crate::lab::nat_source;
 use crate::model::address_plan::AddressPlan;
 use crate::model::behavior::{Behavior, Translation};
 use crate::model::catalogue::Profile;
-use crate::model::embedded::{self, TOPOLOGIES};
-use crate::model::topology::NodeName;
-use crate::model::{theory, topology_file};
+use crate::model::theory;
+use crate::model::topology::{NodeName, Topology};
 
 /// `testbed nat list`.
 ///
@@ -43,8 +43,7 @@ pub fn show(name: &str, own: &OwnNats) -> Result<ExitCode, CommandError> {
 
 /// Where nat-a of the topology `pair` stands if it behaves so.
 fn site(behavior: &Behavior) -> Result<NatSite, CommandError> {
-    let pair = embedded::find(TOPOLOGIES, "pair").expect("it is embedded");
-    let topology = topology_file::parse(pair.file, pair.text)?;
+    let topology = Topology::named("pair").expect("it is embedded");
     let node = NodeName::new("nat-a").expect("a good name");
     let transparent = (behavior.translation != Translation::Nat).then(|| node.clone()).into_iter().collect();
     let plan = AddressPlan::new(&topology, &transparent).map_err(|why| CommandError::new(why.to_string()))?;

@@ -1,18 +1,10 @@
 //! `--nats`: catalogues of the user's own, added to the one that comes with testbed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::cli::args::WantedNats;
+use crate::cli::args::{OwnNats, WantedNats};
 use crate::cli::command_error::CommandError;
 use crate::model::catalogue::{Catalogue, Profile};
-
-/// NATs of one's own.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct OwnNats {
-    /// A file like topologies/nats.toml with NATs of your own, beside those that come with testbed
-    #[arg(long, value_name = "FILE")]
-    pub nats: Vec<PathBuf>,
-}
 
 impl OwnNats {
     /// The catalogue that comes with testbed and these; where names are the same, the last one counts.

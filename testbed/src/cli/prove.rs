@@ -8,8 +8,8 @@ use futures::stream;
 
 use crate::cli::args::{ProveArgs, WantedNats};
 use crate::cli::command_error::CommandError;
-use crate::cli::list::print;
-use crate::cli::rights;
+use crate::cli::output::print;
+use crate::lab;
 use crate::model::event::ProofResult;
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::report::escape::harmless;
@@ -24,8 +24,7 @@ const AT_ONCE: usize = 24;
 /// When there is no such NAT, or nothing can be measured here.
 pub fn run(args: &ProveArgs) -> Result<ExitCode, CommandError> {
     let subjects = subjects(&args.wanted)?;
-    rights::take(args.rights)?;
-    let runtime = rights::runtime()?;
+    let runtime = lab::setup(args.rights.into())?;
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
     let mut code = 0;
     runtime.block_on(async {

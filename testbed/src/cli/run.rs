@@ -1,19 +1,19 @@
 //! `testbed run`: everything checked, then the run, its folder and its table.
 
-use std::fs::DirBuilder;
 use std::num::NonZeroU32;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::runtime::Runtime;
+
 use crate::cli::args::RunArgs;
 use crate::cli::baseline::{self, Extent};
 use crate::cli::command_error::CommandError;
-use crate::cli::list::{print, terminal_width};
-use crate::cli::rights;
+use crate::cli::output::{print, terminal_width};
 use crate::cli::select::{self, Selected};
 use crate::cli::shard;
+use crate::lab;
 use crate::model::template;
 use crate::report::folder::Folder;
 use crate::report::recorder::{RecordedRun, Recorder};
@@ -38,9 +38,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     let known =
         args.baseline.as_deref().map(|file| baseline::of_suite(file, &selected.suite.name)).transpose()?;
     // What needs rights is tried before anything is written.
-    rights::take(args.rights)?;
+    let runtime = lab::setup(args.rights.into())?;
     let folder = folder(args.out.as_deref(), &selected.suite.name)?;
-    let keys = keys(folder.path())?;
     let request = RunRequest {
         suite: selected.suite,
         part,
@@ -50,13 +49,10 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         jobs: args.jobs.map_or_else(default_jobs, |jobs| jobs.get() as usize),
         seed: args.seed.unwrap_or_else(|| if args.shard.is_some() { 1 } else { clock_seed() }),
         puncher,
-        keys: keys.clone(),
         keep: args.keep.into(),
     };
-    let recorded = record(request, folder);
-    // Only ever held what is of no use any more.
-    let _ = std::fs::remove_dir_all(keys);
-    conclude_with(&recorded?, known.map(|known| known.for_run_of(extent(args))))
+    let recorded = record(request, folder, &runtime)?;
+    conclude_with(&recorded, known.map(|known| known.for_run_of(extent(args))))
 }
 
 /// Prints the table, compares with what is known, and finds the exit code: something that broke, 2, outweighs a change,
@@ -80,8 +76,7 @@ fn extent(args: &RunArgs) -> Extent {
 }
 
 /// Runs, and records what happens until the end or until Ctrl-C.
-fn record(request: RunRequest, folder: Folder) -> Result<RecordedRun, CommandError> {
-    let runtime = rights::runtime()?;
+fn record(request: RunRequest, folder: Folder, runtime: &Runtime) -> Result<RecordedRun, CommandError> {
     let mut recorder = Recorder::new(folder);
     let (stop, cancel) = Cancel::new();
     let run = runtime.block_on(async {
@@ -155,14 +150,6 @@ pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, CommandE
         let message = format!("cannot record the run in \"{}\": {why}", path.display());
         CommandError::with_help(message, "--out names a folder that is empty or does not exist yet")
     })
-}
-
-/// A folder that nobody else may read, for the secrets of the peers.
-fn keys(folder: &Path) -> Result<PathBuf, CommandError> {
-    let keys = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).join("keys");
-    let made = DirBuilder::new().mode(0o700).create(&keys);
-    made.map_err(|why| CommandError::new(format!("cannot make the folder \"{}\": {why}", keys.display())))?;
-    Ok(keys)
 }
 
 fn default_jobs() -> usize {

@@ -45,7 +45,9 @@ pub(super) fn suite(name: &str, catalogue: &Catalogue) -> Result<Suite, CommandE
         let folder = Path::new(name).parent().unwrap_or(Path::new(""));
         let mut suite = parse(name, &read(Path::new(name))?, folder, catalogue)?;
         let folder = std::path::absolute(folder.join(".")).unwrap_or_else(|_| folder.to_owned());
-        suite.change_sections(|part| bind_folder(&mut part.program, &folder));
+        let mut names_folder = false;
+        suite.change_sections(|part| names_folder |= bind_folder(&mut part.program, &folder));
+        suite.folder = names_folder.then_some(folder);
         return Ok(suite);
     }
     let found = embedded::find(SUITES, name).ok_or_else(|| unknown_suite(name))?;
@@ -58,14 +60,17 @@ fn parse(file: &str, text: &str, folder: &Path, catalogue: &Catalogue) -> Result
     Ok(suite_file::parse(file, text, &KnownNames { nats: &nats, methods: METHODS, topology: &topology })?)
 }
 
-/// Replaces `{suite_dir}`: programs are started elsewhere, so it must be absolute.
-fn bind_folder(program: &mut Program, folder: &Path) {
+/// Replaces `{suite_dir}`: programs are started elsewhere, so it must be absolute. Returns whether there was any.
+fn bind_folder(program: &mut Program, folder: &Path) -> bool {
+    let mut found = false;
     let folder = folder.to_string_lossy();
     for argument in program.rendezvous.iter_mut().flatten().chain(&mut program.peer) {
         if let Ok(bound) = template::bind(argument, "suite_dir", folder.trim_end_matches("/.")) {
+            found |= template::uses(argument, "suite_dir");
             *argument = bound;
         }
     }
+    found
 }
 
 /// The file of a topology: one that comes with testbed, or a path beside the suite.

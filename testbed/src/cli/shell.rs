@@ -10,15 +10,14 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::args::{ExecArgs, OwnNats, RightsArgs, ShellArgs};
 use crate::cli::cells;
 use crate::cli::command_error::CommandError;
-use crate::cli::list::print;
-use crate::cli::nats::OwnNats;
-use crate::cli::rights::{self, Rights};
+use crate::cli::output::print;
 use crate::cli::select;
 use crate::kernel::process::{Command, Process, Stdio, Terminal};
 use crate::kernel::terminal::{Pty, Raw};
-use crate::lab::Lab;
+use crate::lab::{self, Lab};
 use crate::model::problem::suggestion;
 use crate::model::suite::Cell;
 use crate::model::topology::{NodeName, Topology};
@@ -26,44 +25,6 @@ use crate::run;
 
 /// The word that lists the cells, in the place of one.
 const LIST: &str = "list";
-
-/// `testbed shell`.
-#[derive(Debug, clap::Args)]
-pub struct ShellArgs {
-    /// A suite that comes with testbed, or the path of a file
-    pub suite: String,
-    /// The name of a cell, or a part that only one has; `list` lists them
-    pub cell: String,
-    /// The node that the shell runs in
-    #[arg(default_value = "peer-a")]
-    pub node: String,
-    /// NATs of one's own.
-    #[command(flatten)]
-    pub nats: OwnNats,
-    /// Root, or a user namespace.
-    #[command(flatten)]
-    pub rights: Rights,
-}
-
-/// `testbed exec`.
-#[derive(Debug, clap::Args)]
-pub struct ExecArgs {
-    /// A suite that comes with testbed, or the path of a file
-    pub suite: String,
-    /// The name of a cell, or a part that only one has
-    pub cell: String,
-    /// The node that the command runs in
-    pub node: String,
-    /// The command, after `--`
-    #[arg(last = true, required = true)]
-    pub command: Vec<String>,
-    /// NATs of one's own.
-    #[command(flatten)]
-    pub nats: OwnNats,
-    /// Root, or a user namespace.
-    #[command(flatten)]
-    pub rights: Rights,
-}
 
 /// `testbed shell`.
 ///
@@ -119,7 +80,7 @@ struct Wanted<'a> {
 /// Builds the lab and runs in it what `command` says once it stands.
 fn enter(
     wanted: Wanted<'_>,
-    rights: Rights,
+    rights: RightsArgs,
     command: impl FnOnce(&Cell, &Topology) -> Command,
 ) -> Result<ExitCode, CommandError> {
     let Wanted { suite, cell, node, nats } = wanted;
@@ -138,8 +99,7 @@ fn enter(
             help,
         ));
     }
-    rights::take(rights)?;
-    rights::runtime()?.block_on(async {
+    lab::setup(rights.into())?.block_on(async {
         let lab = run::open_lab(&suite, &catalogue, cell).await.map_err(|why| match why {
             run::RunError::Kernel(error) => CommandError::from(error),
             other => CommandError::new(other.to_string()),
@@ -159,7 +119,7 @@ async fn on_a_terminal(lab: &Lab, node: &str, command: Command) -> Result<ExitSt
     let pty = Pty::open()?;
     let command = command.stdin(pty.stdio()).stdout(pty.stdio()).stderr(pty.stdio());
     let command = command.terminal(Terminal::Controlling);
-    let mut program = lab.node_named(node)?.spawn(&command).await?;
+    let mut program = lab.node(node)?.spawn(&command).await?;
     // It has the terminal now, and we must not keep it open.
     drop(command);
     let size = pty.window()?;
@@ -184,7 +144,7 @@ async fn piped(lab: &Lab, node: &str, command: Command) -> Result<ExitStatus, Co
         .stdin(own(io::stdin().as_fd())?)
         .stdout(own(io::stdout().as_fd())?)
         .stderr(own(io::stderr().as_fd())?);
-    let mut program = lab.node_named(node)?.spawn(&command).await?;
+    let mut program = lab.node(node)?.spawn(&command).await?;
     wait(&mut program, || {}).await
 }
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 use crate::judge::cause::{self, Diagnosis, Marks};
 use crate::judge::oracle::{Declared, Expected, OracleReport, replay};
 use crate::judge::program_output::{Claim, SuccessClaim};
+use crate::judge::reference::{self, Findings, NatView};
 use crate::judge::timeline::{Flow, Role, Timeline, Vantage};
 use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
+use crate::model::cause::CauseKind;
 use crate::model::evidence::{Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::outcome::{Cause, Outcome, Success};
 use crate::model::packet::Packet;
@@ -26,6 +28,8 @@ pub struct Case<'a> {
     pub b: &'a Vantage,
     /// What the NATs declare.
     pub declared: Declared<'a>,
+    /// The NATs as the reference looks at them, each with the links on both its sides.
+    pub nats: &'a [NatView<'a>],
     /// What peer a said.
     pub claim_a: &'a Claim,
     /// What peer b said.
@@ -56,6 +60,8 @@ pub struct Judgement {
     pub timeline: Timeline,
     /// What had to happen.
     pub oracle: OracleReport,
+    /// What the reference says of each NAT, in the order of [`Case::nats`].
+    pub reference: Vec<Findings>,
     /// The packets that the outcome rests on, by their index in the evidence, and what each shows.
     pub marks: Vec<(usize, String)>,
 }
@@ -65,16 +71,26 @@ pub struct Judgement {
 pub fn judge(case: &Case<'_>) -> Judgement {
     let timeline = Timeline::read(case.evidence, case.a, case.b);
     let oracle = replay(&timeline, case.declared);
-    let (outcome, marks) = outcome(case, &timeline, &oracle);
-    Judgement { outcome, timeline, oracle, marks }
+    let reference: Vec<Findings> = case.nats.iter().map(|nat| reference::check(case.evidence, nat)).collect();
+    let (outcome, marks) = outcome(case, &timeline, &oracle, &reference);
+    Judgement { outcome, timeline, oracle, reference, marks }
 }
 
 /// What came of it, and the packets that this rests on.
-fn outcome(case: &Case<'_>, timeline: &Timeline, oracle: &OracleReport) -> (Outcome, Marks) {
+fn outcome(
+    case: &Case<'_>,
+    timeline: &Timeline,
+    oracle: &OracleReport,
+    reference: &[Findings],
+) -> (Outcome, Marks) {
     let error = |found: Diagnosis| (Outcome::Error(found.failure), found.marks);
     let failed = |found: Diagnosis| (Outcome::Failed(found.failure), found.marks);
     if let Some(found) = unusable(case).or_else(|| broken(case)) {
         return error(found);
+    }
+    if let Some(found) = reference.iter().flat_map(|findings| &findings.contradictions).next() {
+        let failure = Cause::LabError.because(&found.sentence);
+        return (Outcome::Error(failure), found.frames.clone());
     }
     if let Some(contradiction) = oracle.contradictions.first()
         && !cause::is_shaken(case, timeline, oracle)
@@ -113,9 +129,9 @@ fn without_claim(case: &Case<'_>, timeline: &Timeline, oracle: &OracleReport) ->
         (stood, _) => cause::find(case, timeline, oracle, stood),
     };
     // A failure that nothing explains says something of the lab, or of the judge, and nothing of the NATs.
-    match found.failure.cause {
-        Cause::LabError => (Outcome::Error(found.failure), found.marks),
-        _ => (Outcome::Failed(found.failure), found.marks),
+    match found.failure.cause.kind() {
+        CauseKind::Error | CauseKind::Void => (Outcome::Error(found.failure), found.marks),
+        CauseKind::Failure => (Outcome::Failed(found.failure), found.marks),
     }
 }
 
@@ -287,6 +303,7 @@ mod tests {
             a: &vantage(A),
             b: &vantage(B),
             declared: Declared { a: &nat, b: &nat, common: &[] },
+            nats: &[],
             claim_a,
             claim_b,
             rendezvous: Rendezvous::Needed,

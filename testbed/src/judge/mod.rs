@@ -8,6 +8,7 @@ mod cause;
 pub mod judgement;
 pub mod oracle;
 pub mod program_output;
+pub mod reference;
 #[cfg(test)]
 pub(crate) mod staged;
 pub mod timeline;

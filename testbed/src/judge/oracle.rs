@@ -11,7 +11,7 @@ mod common_nat;
 use std::net::SocketAddrV4;
 
 use crate::judge::timeline::{Flow, Role, SegmentTrace, Timeline};
-use crate::model::behavior::{Behavior, Filtering, SynAfterSyn, Translation, UnsolicitedSyn};
+use crate::model::behavior::{Behavior, Filtering, Translation, UnsolicitedSyn};
 use crate::model::evidence::{Nanos, Tuple};
 use crate::model::packet::TcpFlags;
 
@@ -178,7 +178,7 @@ fn admit(
         earliest(times, arrived)
     };
     match mapped(&|to| to == sender) {
-        When::Before if nat.syn_after_syn != SynAfterSyn::Accept => return Admission::SynAfterSyn,
+        When::Before if !nat.syn_after_syn.passes() => return Admission::SynAfterSyn,
         When::Before
             if !alive(flow, target, arrived) && nat.filtering == Filtering::AddressAndPortDependent =>
         {
@@ -248,6 +248,9 @@ fn answer(timeline: &Timeline, flow: &Flow, syn: &SegmentTrace) -> Answer {
             continue;
         }
         if segment.is_reset() {
+            if !flow.is_refusal(segment) {
+                continue;
+            }
             // A packet that a NAT makes itself has made no hop, and 64 is Linux's first TTL.
             return if segment.ttl == 64 { Answer::NatReset } else { Answer::HostReset };
         }

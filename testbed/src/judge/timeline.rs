@@ -323,6 +323,19 @@ impl Flow {
         self.segments.iter().filter(move |s| s.from == role && s.is_opening())
     }
 
+    /// Whether a reset refuses a SYN: its sender had acknowledged nothing on this flow before. A reset on a connection that
+    /// stood, or was coming about, is no answer to a SYN, whatever number it acknowledges.
+    #[must_use]
+    pub fn is_refusal(&self, reset: &SegmentTrace) -> bool {
+        let own = self.segments.iter().filter(|s| s.from == reset.from && s.sent < reset.sent);
+        reset.is_reset() && !own.filter(|s| !s.is_reset()).any(|s| s.acknowledges().is_some())
+    }
+
+    /// The resets that refuse a SYN.
+    pub fn refusals(&self) -> impl Iterator<Item = &SegmentTrace> {
+        self.segments.iter().filter(|s| self.is_refusal(s))
+    }
+
     /// When a side's end became established: when the other side's acknowledgment of its SYN arrived.
     #[must_use]
     pub fn established(&self, role: Role) -> Option<Nanos> {

@@ -6,10 +6,11 @@ use std::io;
 
 pub use nix::errno::Errno;
 
-use crate::kernel::ruleset::Refusal;
+pub use crate::kernel::ruleset::Refusal;
 
 /// What went wrong when the kernel was asked for something.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A system call failed.
     #[error("cannot {tried}: {call}: {} ({errno:?})", errno.desc())]

@@ -17,6 +17,8 @@
 //! there before, as the locks of the other threads are copied in whatever state they were.
 
 mod command;
+mod confined;
+mod confinement;
 mod init;
 mod nursery;
 mod protocol;
@@ -25,7 +27,8 @@ mod session;
 
 pub use nix::sys::signal::Signal;
 
-pub use command::{Capabilities, Command, Stdio, Terminal};
+pub use command::{Capabilities, Command, Limits, Stdio, Terminal};
+pub use confined::{ConfinedInit, NetworkSettings};
 pub use nursery::prepare;
 pub use session::{Init, Output, Place, Process, Share};
 

@@ -1,7 +1,7 @@
 //! Rulesets as nft text: loaded, checked, listed and emptied in the namespace that this thread is in.
 //!
 //! The text goes through libnftables in this process where the library is there, and through the `nft` program where it
-//! is not; both give the same answers. What the text says is `lab::nat_rules`' business or the user's.
+//! is not, or where a user wrote the rules; both give the same answers. What the text says is `lab::nat_rules`' business or the user's.
 
 mod library;
 mod program;
@@ -22,6 +22,16 @@ pub enum Nft {
     Library(library::Library),
     /// The `nft` program.
     Program,
+}
+
+/// Who wrote rules, and so where nft may read them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Author {
+    /// They were generated here.
+    #[default]
+    Testbed,
+    /// A user, or a user's program: nft may fail an assertion over them, and that ends the process that it is in.
+    User,
 }
 
 /// What becomes of the text.
@@ -85,6 +95,15 @@ impl Nft {
     pub fn get() -> &'static Self {
         static NFT: OnceLock<Nft> = OnceLock::new();
         NFT.get_or_init(|| library::Library::open().map_or(Self::Program, Self::Library))
+    }
+
+    /// Who is to read the rules of an author: of a user's, the program, which has a time limit.
+    #[must_use]
+    pub fn of(author: Author) -> &'static Self {
+        match author {
+            Author::Testbed => Self::get(),
+            Author::User => &Self::Program,
+        }
     }
 
     /// Adds `text` to the rules of this namespace.

@@ -99,6 +99,23 @@ impl<'inside> Tree<'inside> {
         Ok(Sysctl::new(setting.key.clone(), before.trim()))
     }
 
+    /// Reads a setting; one that this kernel does not have is empty.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(&mut self, key: &str) -> Result<Sysctl> {
+        let wanted = Sysctl::new(key, "");
+        let mut value = String::new();
+        match self.open(&wanted, OFlag::O_RDONLY) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => {}
+            file => {
+                let read = File::from(file?).read_to_string(&mut value);
+                read.map_err(|e| Error::io(format!("read {key}"), format!("read {key}"), &e))?;
+            }
+        }
+        Ok(Sysctl::new(key, value.trim()))
+    }
+
     /// Opens the file of a setting.
     fn open(&mut self, setting: &Sysctl, flags: OFlag) -> Result<OwnedFd> {
         let path = path(&setting.key).ok_or_else(|| Error::other(tried(setting), "not a key below net."))?;

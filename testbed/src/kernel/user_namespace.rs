@@ -39,6 +39,12 @@ pub fn enter_user_namespace() -> Result<()> {
     Ok(())
 }
 
+/// Whether this process runs as root, of the machine or of a user namespace.
+#[must_use]
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
 /// Adds the setting that forbids user namespaces here, as read from this machine.
 fn explain(error: Error, errno: Errno) -> Error {
     if errno == Errno::EINVAL {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 use std::time::Instant;
 
 use futures::future::try_join;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::packet_socket::PacketSocket;
@@ -70,5 +71,6 @@ fn node(name: NodeName, plot: NodeNetns, init: &Arc<Init>) -> Result<Node> {
         }
         None => None,
     };
-    Ok(Node { name, namespace, init: Arc::clone(init), sockets, nat })
+    let (confined, first_free_port) = (OnceCell::new(), AtomicU16::new(0));
+    Ok(Node { name, namespace, init: Arc::clone(init), sockets, nat, confined, first_free_port })
 }

@@ -1,7 +1,8 @@
 //! Sees the links that have no wire, where somebody wants every link captured.
 //!
-//! Wires see their own frames always. A bare link needs a packet socket of its own, at its end towards the core; that
-//! costs time for each frame, so it is opened only on request.
+//! Wires see their own frames always. A bare link needs a packet socket of its own; that costs time for each frame, so it
+//! is opened only on request. It listens at the lower end, in the host or the inner NAT: the end towards the core lies in
+//! the node of the NAT, whose rules and programs could show a frame there that nobody got, or hide one.
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::packet_socket::PacketSocket;
@@ -39,10 +40,10 @@ impl Capture {
 }
 
 fn listen(lab: &Lab, engine: &WireEngine, number: u16, link: &LinkPlan, limits: TapLimits) -> Result<Tap> {
-    let device = &lab.plan().nodes[&link.upper].devices[link.upper_device].name;
-    let socket = lab.node(&link.upper)?.enter(|inside| PacketSocket::listener(inside, device))??;
+    let device = &lab.plan().nodes[&link.lower].devices[link.lower_device].name;
+    let socket = lab.node(&link.lower)?.enter(|inside| PacketSocket::listener(inside, device))??;
     let name = format!("link of \"{}\"", link.lower);
-    let spec = TapSpec { name, link: number, inward: Direction::Up, limits };
+    let spec = TapSpec { name, link: number, inward: Direction::Down, limits };
     engine.add_tap(socket, spec).map_err(ended)
 }
 

@@ -1,9 +1,12 @@
 //! A lab that stands: its nodes by name, its wires, what they saw, and the way back to a clean state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
+
+use futures::future::try_join_all;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::Init;
@@ -31,24 +34,15 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Builds a topology. The NATs in `transparent` translate nothing, so what lies behind them gets public addresses;
-    /// no NAT has any rules yet.
+    /// Builds a topology with what makes nodes NATs, as `nats` says for where they stand. The NATs in `transparent`
+    /// translate nothing, so what lies behind them gets public addresses.
+    ///
+    /// To build a lab first and make its nodes NATs afterwards takes longer: here the rules are loaded while the nodes get
+    /// their devices and addresses.
     ///
     /// # Errors
-    /// When the topology is none, or the kernel refuses.
-    pub async fn build(
-        topology: &Topology,
-        transparent: &BTreeSet<NodeName>,
-        engine: &WireEngine,
-    ) -> Result<Self> {
-        Self::build_with_nats(topology, transparent, |_| Ok(BTreeMap::new()), engine).await
-    }
-
-    /// Builds a topology with what makes nodes NATs, as `nats` says for where they stand. That takes less time than to
-    /// build it first and make them NATs afterwards: the rules are loaded while the nodes get their devices and addresses.
-    ///
-    /// # Errors
-    /// As [`Lab::build`] and [`Lab::become_nat`], and those of `nats`.
+    /// When the topology is none, the kernel refuses, as [`Lab::become_nat`], and those of `nats`.
+    #[doc(hidden)]
     pub async fn build_with_nats(
         topology: &Topology,
         transparent: &BTreeSet<NodeName>,
@@ -84,23 +78,17 @@ impl Lab {
 
     /// How long it took to build.
     #[must_use]
+    #[doc(hidden)]
     pub fn build_times(&self) -> BuildTimes {
         self.times
     }
 
-    /// A node.
+    /// A node, by a [`NodeName`] or by its text.
     ///
     /// # Errors
     /// When there is none of that name.
-    pub fn node(&self, name: &NodeName) -> Result<&Node> {
-        self.node_named(name.as_str())
-    }
-
-    /// A node by its name as text.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub fn node_named(&self, name: &str) -> Result<&Node> {
+    pub fn node(&self, name: &(impl AsRef<str> + ?Sized)) -> Result<&Node> {
+        let name = name.as_ref();
         let node = self.nodes.iter().find(|(n, _)| n.as_str() == name).map(|(_, node)| node);
         let names = || self.nodes.keys().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
         node.ok_or_else(|| {
@@ -109,9 +97,30 @@ impl Lab {
         })
     }
 
+    /// The address of a node: of a NAT the external one, of the core the first one.
+    ///
+    /// # Errors
+    /// When there is no such node, or it has no address: a switch has none.
+    pub fn address(&self, name: &(impl AsRef<str> + ?Sized)) -> Result<Ipv4Addr> {
+        let node = self.node(name)?.name();
+        let nowhere = || at(node)(Error::other("find its address", "a switch has none"));
+        self.plan.address(node).ok_or_else(nowhere)
+    }
+
     /// All nodes, in the order of their names.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
+    }
+
+    /// Changes what the wire between `node` and the node above it does to frames that enter from now on.
+    ///
+    /// # Errors
+    /// When there is no such node, its link is no wire, or the wire engine has ended.
+    pub fn set_link(&self, node: &(impl AsRef<str> + ?Sized), conditions: LinkConditions) -> Result<()> {
+        let node = self.node(node)?.name();
+        let wire = self.plan.uplink(node).and_then(|link| self.wire(link));
+        let none = || at(node)(Error::other("change its link", "it is no wire"));
+        wire.ok_or_else(none)?.set_conditions(conditions).map_err(ended)
     }
 
     /// The wire of a link, if it has one.
@@ -124,6 +133,7 @@ impl Lab {
     ///
     /// # Errors
     /// When nft refuses the rules, the kernel a setting, or a program has a part in it.
+    #[doc(hidden)]
     pub fn set_nat(&mut self, node: &NodeName, config: &NatConfig) -> Result<()> {
         let found = self.nodes.get_mut(node);
         match found {
@@ -137,6 +147,7 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::set_nat`], or when a thread cannot be started.
+    #[doc(hidden)]
     pub fn set_nats(&mut self, configs: &BTreeMap<NodeName, NatConfig>) -> Result<()> {
         const TRIED: &str = "set the rules of NATs";
         for node in configs.keys() {
@@ -161,6 +172,7 @@ impl Lab {
     ///
     /// # Errors
     /// When nft refuses the rules, the kernel a setting, or the program fails.
+    #[doc(hidden)]
     pub async fn become_nat(&mut self, node: &NodeName, config: &NatConfig) -> Result<()> {
         match self.nodes.get_mut(node) {
             Some(found) => found.become_nat(config).await,
@@ -172,6 +184,7 @@ impl Lab {
     ///
     /// # Errors
     /// When one has ended, with what it said.
+    #[doc(hidden)]
     pub async fn check_nat_programs(&self) -> Result<()> {
         for node in self.nodes.values() {
             node.check_program().await?;
@@ -183,6 +196,7 @@ impl Lab {
     ///
     /// # Errors
     /// When the kernel refuses a socket, or the wire engine has ended.
+    #[doc(hidden)]
     pub fn watch_every_link(&mut self, engine: &WireEngine) -> Result<()> {
         if self.taps.is_none() {
             self.taps = Some(Capture::open(self, engine, TapLimits::default())?);
@@ -207,7 +221,7 @@ impl Lab {
     /// # Errors
     /// When the kernel refuses.
     pub async fn reset(&self, seed: u64) -> Result<()> {
-        self.init.kill_all().await?;
+        self.kill_all().await?;
         // In this order: ending a connection sends a reset, which must not survive on a wire or come to a NAT that has
         // forgotten already.
         self.nodes.values().try_for_each(Node::end_connections)?;
@@ -227,7 +241,8 @@ impl Lab {
     /// # Errors
     /// When the init has died.
     pub async fn kill_all(&self) -> Result<()> {
-        self.init.kill_all().await
+        self.init.kill_all().await?;
+        try_join_all(self.nodes.values().map(Node::end_confined)).await.map(drop)
     }
 
     /// All that was seen since the last time it was asked, or since the reset.

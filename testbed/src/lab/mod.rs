@@ -1,23 +1,10 @@
 //! From a topology to living nodes, and back to nothing.
-//!
-//! ```no_run
-//! use testbed::lab::{Lab, WireEngine};
-//! use testbed::model::{embedded, topology_file};
-//!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let file = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is built in");
-//! let topology = topology_file::parse(file.file, file.text)?;
-//! let lab = Lab::build(&topology, &Default::default(), &WireEngine::start()?).await?;
-//! let peer = lab.node_named("peer-a")?;
-//! let ping = peer.spawn("ping -c 1 203.0.113.1").await?;
-//! assert!(ping.output().await?.status.success());
-//! # Ok(())
-//! # }
-//! ```
-//! When the lab is dropped its programs are killed and the kernel frees its namespaces. So it does when this process
-//! ends, however it ends.
+//! [`setup()`] gets what labs need, [`Lab::new`] says what one is to be, and a [`Lab`] hands out its nodes, their packets and
+//! their conntrack events. When the lab is dropped its programs are killed and the kernel frees its namespaces. The same
+//! happens when this process ends, however it ends.
 
 mod build;
+mod builder;
 mod capture;
 mod clocks;
 mod handle;
@@ -29,11 +16,14 @@ mod netns;
 mod node;
 mod recorder;
 mod settings;
+mod setup;
 mod trouble;
 pub mod wire;
 
+pub use builder::{LabBuilder, NatChoice, Watch};
 pub use handle::Lab;
 pub use netns::BuildTimes;
 pub use node::Node;
 pub use settings::settings;
+pub use setup::{Rights, prepare, setup};
 pub use wire::WireEngine;

@@ -2,8 +2,10 @@
 //!
 //! A program that ends with exit code 0 has put its rules in place. One that prints a line `ready` stays: what it
 //! remembers is its own affair, so that it is started anew, in a node without rules, whenever the NAT is to remember
-//! nothing. Both live in a PID namespace of their own, because what ends the programs of a trial must not end the NAT.
+//! nothing. Both live in a sandbox of their own, because what ends the programs of a trial must not end the NAT: they have
+//! rights in the network of their node and none elsewhere, and what they leave of it has to stay.
 
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,8 +18,12 @@ use tokio::time::timeout;
 use crate::kernel::conntrack::Conntrack;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Namespace;
-use crate::kernel::process::{Capabilities, Command, Init, Place, Process, Signal};
+use crate::kernel::network_state::NetworkState;
+use crate::kernel::process::{
+    Capabilities, Command, ConfinedInit, Limits, NetworkSettings, Place, Process, Signal,
+};
 use crate::kernel::ruleset::Nft;
+use crate::kernel::sandbox::{Sandbox, Shown};
 use crate::lab::nat_rules::NatCommand;
 
 /// How long a program may take until its NAT works.
@@ -32,9 +38,12 @@ const READY: &str = "ready";
 /// What is kept of what a program says on standard error, in bytes: the end of it.
 const KEPT: usize = 2_000;
 
-/// What the program may do, as bits of capabilities(7): read what only its user may read, change the network of its
-/// node, open packet sockets and low ports, and load BPF programs.
-const RIGHTS: u64 = 1 << 2 | 1 << 10 | 1 << 12 | 1 << 13 | 1 << 39;
+/// What the program may do, as bits of capabilities(7): change the network of its node, open packet sockets and low ports, and
+/// load BPF programs.
+const RIGHTS: u64 = 1 << 10 | 1 << 12 | 1 << 13 | 1 << 39;
+
+/// What it may have: a NAT in user space has some descriptors for each mapping.
+const LIMITS: Limits = Limits { files: 1 << 16, processes: 512 };
 
 /// Where system programs such as `nft` lie, which are not in everybody's `PATH`.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin";
@@ -42,8 +51,12 @@ const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/b
 /// A NAT's program, running or done.
 #[derive(Debug)]
 pub(crate) struct NatProgram {
-    init: Init,
+    init: ConfinedInit,
     command: NatCommand,
+    /// What the NAT declares, which the program must leave alone.
+    declared: NetworkState,
+    /// What its node is like since it is ready.
+    made: Option<NetworkState>,
     /// The program, if it stays, and who listens to its standard error.
     running: Option<(Process, JoinHandle<()>)>,
     said: Said,
@@ -53,13 +66,17 @@ pub(crate) struct NatProgram {
 type Said = Arc<Mutex<Vec<u8>>>;
 
 impl NatProgram {
-    /// Starts the program in a node, and returns when the NAT works.
+    /// Starts the program in a node, and returns when the NAT works. The settings of the node are as the NAT declares them.
     ///
     /// # Errors
-    /// When it cannot be started, fails, or is neither done nor ready in time; with what it said on standard error.
+    /// When it cannot be started, fails, is neither done nor ready in time, or changed a setting; with what it said on
+    /// standard error.
     pub(crate) async fn start(command: &NatCommand, namespace: &Namespace) -> Result<Self> {
-        let init = Init::start().await?;
-        let mut program = Self { init, command: command.clone(), running: None, said: Said::default() };
+        let sandbox = Sandbox::shared(&shown(command)?)?;
+        let init = ConfinedInit::start(sandbox, NetworkSettings::Open).await?;
+        let declared = namespace.enter(|inside| NetworkState::read(inside, pinned(command)))??;
+        let (command, said) = (command.clone(), Said::default());
+        let mut program = Self { init, command, declared, made: None, running: None, said };
         program.start_again(namespace).await?;
         Ok(program)
     }
@@ -69,7 +86,7 @@ impl NatProgram {
     /// # Errors
     /// When it has ended by itself, or as [`NatProgram::start`].
     pub(crate) async fn renew(&mut self, namespace: &Namespace, conntrack: &Conntrack) -> Result<()> {
-        self.check().await?;
+        self.check(namespace).await?;
         self.end().await?;
         namespace.enter(|inside| Nft::get().replace(inside, ""))??;
         conntrack.flush(&[])?;
@@ -78,6 +95,7 @@ impl NatProgram {
 
     async fn start_again(&mut self, namespace: &Namespace) -> Result<()> {
         self.said = Said::default();
+        self.init.renew(None).await?;
         let place = Place { namespace, clocks: None };
         let mut process =
             self.init.spawn(&request(&self.command), place).await.map_err(|e| self.failed(e))?;
@@ -87,14 +105,31 @@ impl NatProgram {
             Ok(Ok(Readiness::Stays(stdout))) => {
                 tokio::spawn(read_on(stdout));
                 self.running = Some((process, listening));
-                return Ok(());
+                return self.learn(namespace);
             }
-            Ok(Ok(Readiness::Ended(status))) if status.success() => return Ok(()),
+            Ok(Ok(Readiness::Ended(status))) if status.success() => {
+                // What it left behind would go on changing things.
+                self.init.kill_all().await?;
+                return self.learn(namespace);
+            }
             Ok(Ok(Readiness::Ended(status))) => format!("it ended with {status}"),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("it has neither ended nor printed a line \"{READY}\" after {READY_DEADLINE:?}"),
         };
         Err(self.gave_up(why, listening).await)
+    }
+
+    /// Remembers what the node is like from now on.
+    fn learn(&mut self, namespace: &Namespace) -> Result<()> {
+        let state = namespace.enter(|inside| NetworkState::read(inside, pinned(&self.command)))??;
+        if let Some(why) = state.setting_that_differs(&self.declared) {
+            return Err(Error::other(
+                self.tried(),
+                format!("it changed a setting that the NAT declares: {why}"),
+            ));
+        }
+        self.made = Some(state);
+        Ok(())
     }
 
     /// Whether it stays while its NAT works, and so has a memory of its own.
@@ -114,11 +149,18 @@ impl NatProgram {
         self.init.kill_all().await
     }
 
-    /// Whether a program that was to stay is still there.
+    /// Whether a program that was to stay is still there, and the node is as it was when the NAT was ready.
     ///
     /// # Errors
-    /// When it has ended; with what it said on standard error.
-    pub(crate) async fn check(&mut self) -> Result<()> {
+    /// When it has ended, with what it said on standard error, or changed its node.
+    pub(crate) async fn check(&mut self, namespace: &Namespace) -> Result<()> {
+        if let (Some(made), true) = (&self.made, self.stays()) {
+            let state = namespace.enter(|inside| NetworkState::read(inside, pinned(&self.command)))??;
+            if let Some(why) = state.difference(made) {
+                let tried = format!("keep the NAT \"{}\" as it was", self.command.nat);
+                return Err(Error::other(tried, format!("its program changed its node: {why}")));
+            }
+        }
         let Some((process, listening)) = &mut self.running else { return Ok(()) };
         let Ok(status) = timeout(Duration::ZERO, process.wait()).await else { return Ok(()) };
         let status = status?;
@@ -141,7 +183,7 @@ impl NatProgram {
     }
 
     /// What it said last on standard error: complete when all that could say more is gone.
-    async fn last_words(init: &Init, listening: &mut JoinHandle<()>, said: &Said) -> String {
+    async fn last_words(init: &ConfinedInit, listening: &mut JoinHandle<()>, said: &Said) -> String {
         if !listening.is_finished() && init.kill_all().await.is_ok() {
             let _ = listening.await;
         }
@@ -153,6 +195,26 @@ impl NatProgram {
     }
 }
 
+/// The settings that are to stay as they are: those that every node has, and those of the NAT.
+fn pinned(command: &NatCommand) -> impl Iterator<Item = &str> {
+    command.pinned.iter().map(String::as_str)
+}
+
+/// What the program sees of the machine: its folder, itself, and what else its command names.
+fn shown(command: &NatCommand) -> Result<Shown> {
+    let mut shown = Shown::default();
+    shown.add(&command.folder)?;
+    if let Some(program) = request(command).path() {
+        shown.add(&program)?;
+    }
+    let named = command.words.iter().skip(1).map(Path::new);
+    for path in named.filter(|path| path.is_absolute() && (path.is_file() || path.is_dir())) {
+        shown.add(path)?;
+    }
+    command.writable.iter().try_for_each(|folder| shown.add_writable(folder))?;
+    Ok(shown)
+}
+
 /// The program with its surroundings: nothing of ours but the path.
 fn request(command: &NatCommand) -> Command {
     let (program, arguments) = command.words.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
@@ -160,7 +222,8 @@ fn request(command: &NatCommand) -> Command {
     path.push(":");
     path.push(SYSTEM_PATH);
     let request = Command::new(program).args(arguments).env_clear().env("PATH", path);
-    let request = request.directory(&command.folder).capabilities(Capabilities::Only(RIGHTS));
+    let request = request.directory(&command.folder).capabilities(Capabilities::Only(RIGHTS)).limits(LIMITS);
+    let request = request.env("HOME", ConfinedInit::HOME);
     command.variables.iter().fold(request, |request, (name, value)| request.env(name, value))
 }
 

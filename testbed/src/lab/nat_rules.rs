@@ -28,6 +28,7 @@ mod tests;
 
 use std::net::Ipv4Addr;
 
+use crate::kernel::ruleset::Author;
 use crate::model::address_plan::{AddressPlan, Network};
 use crate::model::behavior::{Behavior, PortRange, Translation};
 use crate::model::topology::NodeName;
@@ -49,6 +50,8 @@ pub struct NatSite {
 pub struct NatConfig {
     /// Text for `nft -f`. Empty for a router.
     pub ruleset: String,
+    /// Who wrote the rules, or writes them by a program.
+    pub author: Author,
     /// Sysctls and their values, by dotted name, in the order in which they are to be set.
     pub sysctls: Vec<(String, String)>,
     /// A program of the user's that does the rest, if there is one.
@@ -68,7 +71,26 @@ impl NatSite {
 /// `behavior` is taken to have passed [`Behavior::check`]; rules for an impossible one mean nothing.
 #[must_use]
 pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
-    let ruleset = match behavior.translation {
+    // Every axis, with the module that makes rules of it: one more does not compile until that is decided.
+    let Behavior {
+        translation,
+        // `translate` and `memory`.
+        mapping: _,
+        allocation: _,
+        pool: _,
+        hairpinning: _,
+        overloading: _,
+        // `filter`.
+        filtering: _,
+        unsolicited_syn: _,
+        syn_after_syn: _,
+        invalid_packets: _,
+        quota: _,
+        // `sysctls`.
+        strictness: _,
+        timeouts: _,
+    } = behavior;
+    let ruleset = match translation {
         Translation::Router => String::new(),
         Translation::Firewall => filter::table(behavior),
         Translation::Nat => format!("{}\n{}", translate::table(behavior, site), filter::table(behavior)),

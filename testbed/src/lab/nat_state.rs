@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::kernel::error::Result;
 use crate::kernel::namespace::Inside;
-use crate::kernel::ruleset::{DynamicSet, Nft};
+use crate::kernel::ruleset::{Author, DynamicSet, Nft};
 use crate::kernel::sysctl::{Sysctl, Tree};
 use crate::lab::nat_rules::NatConfig;
 
@@ -15,6 +15,8 @@ pub(super) struct NatState {
     memory: Vec<DynamicSet>,
     /// Sysctls that are pinned, with what they were before the first NAT that pinned them.
     pinned: BTreeMap<String, String>,
+    /// Who wrote the rules.
+    author: Author,
 }
 
 impl NatState {
@@ -24,8 +26,14 @@ impl NatState {
     /// When nft refuses the rules or the kernel a setting. The rules are then those that it had; the settings need not be.
     pub(super) fn replace(&mut self, inside: &Inside, config: &NatConfig) -> Result<()> {
         self.set(&mut Tree::of(inside), &config.sysctls)?;
-        self.memory = Self::load(inside, &config.ruleset)?;
+        self.author = config.author;
+        self.memory = Self::load(inside, config)?;
         Ok(())
+    }
+
+    /// Who reads the rules that are there.
+    pub(super) fn nft(&self) -> &'static Nft {
+        Nft::of(self.author)
     }
 
     /// Puts settings in the place of those that were there.
@@ -49,16 +57,21 @@ impl NatState {
     ///
     /// # Errors
     /// When nft refuses them; the rules are then those that there were.
-    pub(super) fn load(inside: &Inside, ruleset: &str) -> Result<Vec<DynamicSet>> {
-        let nft = Nft::get();
+    pub(super) fn load(inside: &Inside, config: &NatConfig) -> Result<Vec<DynamicSet>> {
+        let NatConfig { ruleset, author, .. } = config;
+        let nft = Nft::of(*author);
         nft.replace(inside, ruleset)?;
         // Listing takes longer than loading, and most rules fill no sets.
-        if ruleset.contains("dynamic") { nft.dynamic_sets(inside, Some(ruleset)) } else { Ok(Vec::new()) }
+        if ruleset.contains("dynamic") {
+            nft.dynamic_sets(inside, Some(ruleset.as_str()))
+        } else {
+            Ok(Vec::new())
+        }
     }
 
-    /// Hears which sets and maps the rules fill that were loaded.
-    pub(super) fn remember(&mut self, memory: Vec<DynamicSet>) {
-        self.memory = memory;
+    /// Hears who wrote the rules that were loaded, and which sets and maps they fill.
+    pub(super) fn remember(&mut self, author: Author, memory: Vec<DynamicSet>) {
+        (self.author, self.memory) = (author, memory);
     }
 
     /// Finds the sets and maps that the rules fill, whoever made them.
@@ -66,7 +79,7 @@ impl NatState {
     /// # Errors
     /// When they cannot be read.
     pub(super) fn learn(&mut self, inside: &Inside) -> Result<()> {
-        self.memory = Nft::get().dynamic_sets(inside, None)?;
+        self.memory = self.nft().dynamic_sets(inside, None)?;
         Ok(())
     }
 
@@ -80,6 +93,6 @@ impl NatState {
     /// # Errors
     /// When one is gone.
     pub(super) fn forget(&self, inside: &Inside) -> Result<()> {
-        Nft::get().flush(inside, &self.memory)
+        self.nft().flush(inside, &self.memory)
     }
 }

@@ -140,7 +140,8 @@ impl Builder {
         })?;
         for (name, learnt) in learnt {
             if let Some(nat) = sites.get_mut(&name).and_then(|site| site.plot.nat.as_mut()) {
-                nat.state.remember(learnt);
+                let author = self.nats.get(&name).map(|config| config.author).unwrap_or_default();
+                nat.state.remember(author, learnt);
             }
         }
         times.rules = lap.next();
@@ -159,7 +160,7 @@ impl Builder {
         let ready =
             self.nats.iter().filter(|(_, c)| needs_devices(&c.ruleset) == (devices == Devices::There));
         let begin = |(name, config): (&'scope NodeName, &'scope NatConfig)| {
-            let load = |inside: &Inside| NatState::load(inside, &config.ruleset);
+            let load = |inside: &Inside| NatState::load(inside, config);
             (name.clone(), sites[name].plot.namespace.begin_work(scope, load))
         };
         ready.map(begin).collect()

@@ -1,20 +1,24 @@
 //! A node that lives: a namespace to enter, programs to start in it, and for a NAT its rules and its memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::kernel::conntrack::Conntrack;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::{Inside, Namespace};
-use crate::kernel::process::{Command, Init, Place, Process};
+use crate::kernel::process::{Command, ConfinedInit, Init, NetworkSettings, Place, Process};
 use crate::kernel::ruleset::Nft;
+use crate::kernel::sandbox::Sandbox;
+use crate::kernel::sysctl::Sysctl;
 use crate::kernel::tcp_sockets::TcpSockets;
 use crate::lab::clocks;
 use crate::lab::nat_program::NatProgram;
 use crate::lab::nat_rules::{NatCommand, NatConfig};
 use crate::lab::nat_state::NatState;
 use crate::lab::recorder::Recorder;
+use crate::lab::settings::FIRST_FREE_PORT;
 use crate::model::evidence::CtEntry;
 use crate::model::topology::NodeName;
 
@@ -27,6 +31,10 @@ pub struct Node {
     /// The way to its TCP sockets, where anybody opens some.
     pub(super) sockets: Option<TcpSockets>,
     pub(super) nat: Option<Nat>,
+    /// Where programs under test live, once there is to be one.
+    pub(super) confined: OnceCell<ConfinedInit>,
+    /// The first port that everybody may bind.
+    pub(super) first_free_port: AtomicU16,
 }
 
 /// What a node has in addition when it is a NAT.
@@ -71,12 +79,61 @@ impl Node {
         self.init.spawn(&command.into(), place).await.map_err(at(&self.name))
     }
 
+    /// Makes the node ready for programs under test, which see what `sandbox` shows and an empty `/tmp`. All that were
+    /// there before must have been ended. The first sandbox of a node is its only one.
+    ///
+    /// # Errors
+    /// When the kernel refuses a process, a namespace or a mount.
+    pub async fn admit(&self, sandbox: &Arc<Sandbox>, key: Option<&str>) -> Result<()> {
+        let start = || ConfinedInit::start(Arc::clone(sandbox), NetworkSettings::Fixed);
+        let confined = self.confined.get_or_try_init(start).await.map_err(at(&self.name))?;
+        confined.renew(key).await.map_err(at(&self.name))
+    }
+
+    /// Starts a program under test, which can do no more than [`Node::admit`] and the command allow, and waits until it runs.
+    /// It ends with the lab.
+    ///
+    /// # Errors
+    /// When the node was not made ready, or the program cannot be executed.
+    pub async fn spawn_confined(&self, command: &Command) -> Result<Process> {
+        let missing = || Error::other(format!("start \"{}\"", command.name()), "the node admits no programs");
+        let confined = self.confined.get().ok_or_else(missing).map_err(at(&self.name))?;
+        let clocks = clocks::of(&self.name).map_err(at(&self.name))?;
+        let place = Place { namespace: &self.namespace, clocks: Some(&clocks) };
+        confined.spawn(command, place).await.map_err(at(&self.name))
+    }
+
+    /// Ends all programs under test in the node.
+    ///
+    /// # Errors
+    /// When their init is gone.
+    pub(super) async fn end_confined(&self) -> Result<()> {
+        match self.confined.get() {
+            Some(confined) => confined.kill_all().await.map_err(at(&self.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Says from which port on everybody may bind: 0 for all, 1024 where the low ones are for root alone.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn free_ports_from(&self, first: u16) -> Result<()> {
+        if self.first_free_port.load(Ordering::Relaxed) != first {
+            let setting = Sysctl::new(FIRST_FREE_PORT, first);
+            self.enter(|inside| setting.write(inside))?.map_err(at(&self.name))?;
+            self.first_free_port.store(first, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// The rules in force, as nft lists them: without counters and contents of sets.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn ruleset(&self) -> Result<String> {
-        self.enter(|inside| Nft::get().list(inside))?.map_err(at(&self.name))
+        let nft = self.nat.as_ref().map_or_else(Nft::get, |nat| nat.state.nft());
+        self.enter(|inside| nft.list(inside))?.map_err(at(&self.name))
     }
 
     /// The entries of its connection tracking; none if it is no NAT.
@@ -94,6 +151,7 @@ impl Node {
     /// # Errors
     /// When it is no NAT, nft refuses the rules, the kernel a setting, or a program has a part in it. The rules are then
     /// those that it had; the settings need not be.
+    #[doc(hidden)]
     pub fn set_nat(&mut self, config: &NatConfig) -> Result<()> {
         let Some(nat) = &mut self.nat else {
             return Err(at(&self.name)(Error::other("set the rules of a NAT", "it is none")));
@@ -111,6 +169,7 @@ impl Node {
     ///
     /// # Errors
     /// As [`Node::set_nat`], or when the program fails.
+    #[doc(hidden)]
     pub async fn become_nat(&mut self, config: &NatConfig) -> Result<()> {
         if let Some(mut former) = self.nat.as_mut().and_then(|nat| nat.program.get_mut().take()) {
             former.end().await.map_err(at(&self.name))?;
@@ -128,10 +187,11 @@ impl Node {
     ///
     /// # Errors
     /// When it has ended.
+    #[doc(hidden)]
     pub async fn check_program(&self) -> Result<()> {
         let Some(nat) = &self.nat else { return Ok(()) };
         match nat.program.lock().await.as_mut() {
-            Some(program) => program.check().await.map_err(at(&self.name)),
+            Some(program) => program.check(&self.namespace).await.map_err(at(&self.name)),
             None => Ok(()),
         }
     }
@@ -155,7 +215,8 @@ impl Node {
     /// # Errors
     /// When nft refuses the rules, or the program fails.
     pub(super) async fn replace_rules(&self, config: &NatConfig) -> Result<()> {
-        self.enter(|inside| Nft::get().replace(inside, &config.ruleset))?.map_err(at(&self.name))?;
+        self.enter(|inside| Nft::of(config.author).replace(inside, &config.ruleset))?
+            .map_err(at(&self.name))?;
         if let Some(nat) = &self.nat
             && let Some(command) = &config.command
         {

@@ -5,6 +5,10 @@
 use crate::kernel::sysctl::Sysctl;
 use crate::model::topology::NodeKind;
 
+/// From which port on everybody may bind (Documentation/networking/ip-sysctl.rst). Each node begins with 0: programs under test
+/// have no capability, and NATs hand out low ports.
+pub(super) const FIRST_FREE_PORT: &str = "net.ipv4.ip_unprivileged_port_start";
+
 /// The settings of a node of a kind.
 #[must_use]
 pub fn settings(kind: NodeKind) -> Vec<Sysctl> {
@@ -16,6 +20,7 @@ pub fn settings(kind: NodeKind) -> Vec<Sysctl> {
         Sysctl::new("net.ipv4.icmp_ratemask", 0),
         // No trial shall profit from what an earlier one learnt of a path.
         Sysctl::new("net.ipv4.tcp_no_metrics_save", 1),
+        Sysctl::new(FIRST_FREE_PORT, 0),
         Sysctl::new("net.ipv4.conf.all.rp_filter", 0),
         Sysctl::new("net.ipv4.conf.default.rp_filter", 0),
     ]);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::quantity::{self, Offset};
 use crate::model::suite::{AxisKey, Cell};
 use crate::model::topology::{NodeKind, NodeName, Topology};
+use crate::model::words::words;
 
 /// In which order the first punching SYNs are delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -20,16 +21,7 @@ pub enum Order {
     Crossing,
 }
 
-impl std::fmt::Display for Order {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Free => "free",
-            Self::AFirst => "a-first",
-            Self::BFirst => "b-first",
-            Self::Crossing => "crossing",
-        })
-    }
-}
+words!(Order { Free => "free", AFirst => "a-first", BFirst => "b-first", Crossing => "crossing" });
 
 /// What goes wrong while both peers' first punching SYNs are on their way, past their own NATs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -45,47 +37,33 @@ pub enum Trouble {
     NatRenumbered,
 }
 
-/// Each trouble by its name.
-const TROUBLES: [(&str, Trouble); 4] = [
-    ("none", Trouble::None),
-    ("link-a-down", Trouble::LinkDown),
-    ("nat-a-restarts", Trouble::NatRestarts),
-    ("nat-a-renumbered", Trouble::NatRenumbered),
-];
+words!(Trouble {
+    None => "none",
+    LinkDown => "link-a-down",
+    NatRestarts => "nat-a-restarts",
+    NatRenumbered => "nat-a-renumbered",
+});
 
 /// Every axis that a suite over this topology may have, by name.
 #[must_use]
 pub fn keys(topology: &Topology) -> Vec<String> {
     let nats = topology.of_kind(NodeKind::Nat).map(NodeName::to_string);
-    let busy = Some(AxisKey::Neighbours).filter(|_| !neighbours(topology).is_empty());
-    nats.chain(COMMON.iter().chain(&busy).map(AxisKey::to_string)).collect()
+    nats.chain(named(topology).map(AxisKey::to_string)).collect()
 }
 
 /// The axis of that name, if a suite over this topology may have it.
 #[must_use]
 pub fn key(name: &str, topology: &Topology) -> Option<AxisKey> {
     let nat = topology.of_kind(NodeKind::Nat).find(|nat| nat.as_str() == name);
-    let common = || COMMON.iter().find(|key| key.to_string() == name).cloned();
-    let busy = || {
-        Some(AxisKey::Neighbours).filter(|key| key.to_string() == name && !neighbours(topology).is_empty())
-    };
-    nat.map(|nat| AxisKey::Nat(nat.clone())).or_else(common).or_else(busy)
+    let other = || named(topology).find(|key| key.to_string() == name).cloned();
+    nat.map(|nat| AxisKey::Nat(nat.clone())).or_else(other)
 }
 
-/// The axes that every topology has.
-const COMMON: [AxisKey; 11] = [
-    AxisKey::Method,
-    AxisKey::Skew,
-    AxisKey::Delay,
-    AxisKey::Loss,
-    AxisKey::Order,
-    AxisKey::Jitter,
-    AxisKey::Duplication,
-    AxisKey::Reordering,
-    AxisKey::Mtu,
-    AxisKey::Trouble,
-    AxisKey::BudgetSyns,
-];
+/// The axes that a suite over this topology may have beside its NATs.
+fn named(topology: &Topology) -> impl Iterator<Item = &'static AxisKey> {
+    let busy = !neighbours(topology).is_empty();
+    AxisKey::NAMED.iter().filter(move |key| busy || **key != AxisKey::Neighbours)
+}
 
 /// The most connections a second that a neighbour may open: more are not opened evenly.
 const BUSIEST: f64 = 1000.0;
@@ -130,13 +108,7 @@ pub fn check(key: &AxisKey, text: &str) -> Result<(), String> {
 /// # Errors
 /// A sentence that names the text.
 pub fn order(text: &str) -> Result<Order, String> {
-    Ok(match text {
-        "free" => Order::Free,
-        "a-first" => Order::AFirst,
-        "b-first" => Order::BFirst,
-        "crossing" => Order::Crossing,
-        _ => return Err(format!("\"{text}\" is not an order: free, a-first, b-first or crossing")),
-    })
+    text.parse().map_err(|_| format!("\"{text}\" is not an order: {}", Order::WORDS.join(", ")))
 }
 
 /// Reads a trouble.
@@ -144,9 +116,7 @@ pub fn order(text: &str) -> Result<Order, String> {
 /// # Errors
 /// A sentence that names the text.
 pub fn trouble(text: &str) -> Result<Trouble, String> {
-    let found = TROUBLES.iter().find(|(name, _)| *name == text).map(|(_, trouble)| *trouble);
-    let names = || TROUBLES.map(|(name, _)| name).join(", ");
-    found.ok_or_else(|| format!("\"{text}\" is not a trouble: {}", names()))
+    text.parse().map_err(|_| format!("\"{text}\" is not a trouble: {}", Trouble::WORDS.join(", ")))
 }
 
 /// Reads the size of the largest packet in bytes: from the kernel's least for IPv4 to Ethernet's own.

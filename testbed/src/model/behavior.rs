@@ -195,6 +195,26 @@ pub enum SynAfterSyn {
     Reset,
 }
 
+impl SynAfterSyn {
+    /// Whether such a SYN passes.
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        match self {
+            Self::Accept => true,
+            Self::Drop | Self::Reset => false,
+        }
+    }
+
+    /// Whether the NAT ends the state that the first SYN began when it refuses the second.
+    #[must_use]
+    pub const fn ends_the_first(self) -> bool {
+        match self {
+            Self::Accept | Self::Drop => false,
+            Self::Reset => true,
+        }
+    }
+}
+
 /// What happens to packets that connection tracking calls invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum InvalidPackets {

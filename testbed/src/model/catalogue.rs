@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
-use crate::model::axis::UnknownWord;
 use crate::model::behavior::{Allocation, Behavior, Pool, PortRange, Timeouts, Translation};
 use crate::model::problem::{Checker, Problems, nearest, suggestion};
 use crate::model::quantity::positive_duration;
+use crate::model::words::UnknownWord;
 
 /// The catalogue that comes with testbed.
 const EMBEDDED: &str = include_str!("../../../topologies/nats.toml");
@@ -60,6 +60,22 @@ pub enum Ruleset {
     File(String),
     /// From a program that is run in the node, program first; a relative path counts from the catalogue.
     Command(Vec<String>),
+}
+
+impl Profile {
+    /// A NAT of this name that behaves so, with generated rules.
+    #[must_use]
+    pub fn generated(name: impl Into<String>, behavior: Behavior) -> Self {
+        Self {
+            name: name.into(),
+            summary: String::new(),
+            equipment: String::new(),
+            source: String::new(),
+            behavior,
+            ruleset: Ruleset::Generated,
+            folder: PathBuf::new(),
+        }
+    }
 }
 
 impl Catalogue {

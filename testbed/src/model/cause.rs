@@ -1,7 +1,9 @@
-//! Why a trial failed or broke, and how one came to pass: the names. `run::cause` finds them, `docs/judging.md` says from
+//! Why a trial failed or broke, and how one came to pass: the names. `judge::cause` finds them, `docs/judging.md` says from
 //! which evidence.
 
 use std::fmt;
+
+use crate::model::words::words;
 
 /// Why a trial failed, or why nothing can be concluded from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,65 +93,74 @@ pub enum How {
     },
 }
 
-impl Cause {
-    /// All of them.
-    pub const ALL: [Self; 25] = [
-        Self::PredictedPortWrong,
-        Self::Filtered,
-        Self::SynAfterSynRefused,
-        Self::ResetByNat,
-        Self::ResetByHost,
-        Self::IcmpFromNat,
-        Self::AddressUnreachable,
-        Self::MappingDestroyed,
-        Self::InvalidUntranslated,
-        Self::TupleClash,
-        Self::PortsExhausted,
-        Self::QuotaReached,
-        Self::StartedTooLate,
-        Self::PeerNeverStarted,
-        Self::NoRendezvous,
-        Self::AuthenticationRefused,
-        Self::LostByLink,
-        Self::NatRebooted,
-        Self::MappingExpired,
-        Self::ProgramHung,
-        Self::ProgramCrashed,
-        Self::ContractBroken,
-        Self::ProgramLied,
-        Self::MachineTooSlow,
-        Self::LabError,
-    ];
+words!(Cause {
+    PredictedPortWrong => "predicted port wrong",
+    Filtered => "filtered",
+    SynAfterSynRefused => "SYN after SYN refused",
+    ResetByNat => "reset by NAT",
+    ResetByHost => "reset by host",
+    IcmpFromNat => "ICMP from NAT",
+    AddressUnreachable => "address unreachable",
+    MappingDestroyed => "mapping destroyed",
+    InvalidUntranslated => "invalid and untranslated",
+    TupleClash => "tuple clash",
+    PortsExhausted => "ports exhausted",
+    QuotaReached => "quota reached",
+    StartedTooLate => "started too late",
+    PeerNeverStarted => "peer never started",
+    NoRendezvous => "no rendezvous",
+    AuthenticationRefused => "authentication refused",
+    LostByLink => "lost by link",
+    NatRebooted => "NAT rebooted",
+    MappingExpired => "mapping expired",
+    ProgramHung => "program hung",
+    ProgramCrashed => "program crashed",
+    ContractBroken => "contract broken",
+    ProgramLied => "program lied",
+    MachineTooSlow => "machine too slow",
+    LabError => "lab error",
+});
 
-    /// The name in `results.json`.
+/// What a cause says of the trial that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CauseKind {
+    /// The punch did not succeed.
+    Failure,
+    /// A program or the lab broke: the trial says nothing of the NATs.
+    Error,
+    /// The machine was not able to play the trial, which is played again.
+    Void,
+}
+
+impl Cause {
+    /// What it says of the trial.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn kind(self) -> CauseKind {
         match self {
-            Self::PredictedPortWrong => "predicted port wrong",
-            Self::Filtered => "filtered",
-            Self::SynAfterSynRefused => "SYN after SYN refused",
-            Self::ResetByNat => "reset by NAT",
-            Self::ResetByHost => "reset by host",
-            Self::IcmpFromNat => "ICMP from NAT",
-            Self::AddressUnreachable => "address unreachable",
-            Self::MappingDestroyed => "mapping destroyed",
-            Self::InvalidUntranslated => "invalid and untranslated",
-            Self::TupleClash => "tuple clash",
-            Self::PortsExhausted => "ports exhausted",
-            Self::QuotaReached => "quota reached",
-            Self::StartedTooLate => "started too late",
-            Self::PeerNeverStarted => "peer never started",
-            Self::NoRendezvous => "no rendezvous",
-            Self::AuthenticationRefused => "authentication refused",
-            Self::LostByLink => "lost by link",
-            Self::NatRebooted => "NAT rebooted",
-            Self::MappingExpired => "mapping expired",
-            Self::ProgramHung => "program hung",
-            Self::ProgramCrashed => "program crashed",
-            Self::ContractBroken => "contract broken",
-            Self::ProgramLied => "program lied",
-            Self::MachineTooSlow => "machine too slow",
-            Self::LabError => "lab error",
+            Self::PredictedPortWrong
+            | Self::Filtered
+            | Self::SynAfterSynRefused
+            | Self::ResetByNat
+            | Self::ResetByHost
+            | Self::IcmpFromNat
+            | Self::AddressUnreachable
+            | Self::MappingDestroyed
+            | Self::InvalidUntranslated
+            | Self::TupleClash
+            | Self::PortsExhausted
+            | Self::QuotaReached
+            | Self::StartedTooLate
+            | Self::PeerNeverStarted
+            | Self::NoRendezvous
+            | Self::AuthenticationRefused
+            | Self::LostByLink
+            | Self::NatRebooted
+            | Self::MappingExpired
+            | Self::ProgramHung => CauseKind::Failure,
+            Self::ProgramCrashed | Self::ContractBroken | Self::ProgramLied | Self::LabError => {
+                CauseKind::Error
+            }
+            Self::MachineTooSlow => CauseKind::Void,
         }
     }
 
@@ -187,12 +198,6 @@ impl How {
     }
 }
 
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.cause, self.detail)
@@ -203,18 +208,5 @@ impl fmt::Display for How {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         self.detail().map_or(Ok(()), |detail| write!(f, ": {detail}"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_cause_has_a_name_of_its_own() {
-        let mut names: Vec<_> = Cause::ALL.iter().map(|cause| cause.name()).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), Cause::ALL.len());
     }
 }

@@ -95,34 +95,55 @@ impl Behavior {
         Ok(())
     }
 
+    /// What translates no address has none of the axes of ports; what else it has, its own kind decides.
     fn check_untranslated(&self, why: &str) -> Result<(), Impossible> {
         let plain = Self::port_preserving();
-        let translating = [
-            (NatAxis::Mapping, self.mapping == Mapping::EndpointIndependent),
-            (NatAxis::Allocation, self.allocation == Allocation::Preserving),
-            (NatAxis::Pool, self.pool == Pool::Kernel),
-            (NatAxis::Hairpinning, self.hairpinning == plain.hairpinning),
-            (NatAxis::Overloading, self.overloading == Overloading::Off),
-        ];
-        match translating.into_iter().find(|(_, fits)| !fits) {
-            Some((axis, _)) => Err(self.impossible(&[axis, NatAxis::Translation], why)),
-            None => Ok(()),
-        }
+        let Self {
+            mapping,
+            allocation,
+            pool,
+            hairpinning,
+            overloading,
+            translation: _,
+            filtering: _,
+            unsolicited_syn: _,
+            syn_after_syn: _,
+            invalid_packets: _,
+            strictness: _,
+            timeouts: _,
+            quota: _,
+        } = *self;
+        self.first_misfit(
+            &[
+                (NatAxis::Mapping, mapping == Mapping::EndpointIndependent),
+                (NatAxis::Allocation, allocation == Allocation::Preserving),
+                (NatAxis::Pool, pool == Pool::Kernel),
+                (NatAxis::Hairpinning, hairpinning == plain.hairpinning),
+                (NatAxis::Overloading, overloading == Overloading::Off),
+            ],
+            why,
+        )
     }
 
     fn check_router(&self) -> Result<(), Impossible> {
-        let stateless = [
-            (NatAxis::Filtering, self.filtering == Filtering::EndpointIndependent),
-            (NatAxis::UnsolicitedSyn, self.unsolicited_syn == UnsolicitedSyn::Kernel),
-            (NatAxis::SynAfterSyn, self.syn_after_syn == SynAfterSyn::Accept),
-            (NatAxis::InvalidPackets, self.invalid_packets == InvalidPackets::Leak),
-            (NatAxis::Strictness, self.strictness == Self::port_preserving().strictness),
-            (NatAxis::Timeouts, self.timeouts == crate::model::behavior::Timeouts::default()),
-            (NatAxis::Quota, self.quota.is_none()),
-        ];
-        let why = "a router keeps no state and lets everything pass";
-        match stateless.into_iter().find(|(_, fits)| !fits) {
-            Some((axis, _)) => Err(self.impossible(&[axis, NatAxis::Translation], why)),
+        self.first_misfit(
+            &[
+                (NatAxis::Filtering, self.filtering == Filtering::EndpointIndependent),
+                (NatAxis::UnsolicitedSyn, self.unsolicited_syn == UnsolicitedSyn::Kernel),
+                (NatAxis::SynAfterSyn, self.syn_after_syn == SynAfterSyn::Accept),
+                (NatAxis::InvalidPackets, self.invalid_packets == InvalidPackets::Leak),
+                (NatAxis::Strictness, self.strictness == Self::port_preserving().strictness),
+                (NatAxis::Timeouts, self.timeouts == crate::model::behavior::Timeouts::default()),
+                (NatAxis::Quota, self.quota.is_none()),
+            ],
+            "a router keeps no state and lets everything pass",
+        )
+    }
+
+    /// Refuses the first axis that does not fit the translation.
+    fn first_misfit(&self, axes: &[(NatAxis, bool)], why: &str) -> Result<(), Impossible> {
+        match axes.iter().find(|(_, fits)| !fits) {
+            Some((axis, _)) => Err(self.impossible(&[*axis, NatAxis::Translation], why)),
             None => Ok(()),
         }
     }

@@ -25,4 +25,6 @@ pub mod suite_file;
 pub mod template;
 pub mod theory;
 pub mod topology;
+pub mod topology_builder;
 pub mod topology_file;
+pub mod words;

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use etherparse::{EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, TcpHeaderSlice};
 
-use crate::model::evidence::{Frame, Tuple};
+use crate::model::evidence::{Evidence, Frame, Tuple};
 
 /// An IPv4 packet on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +111,13 @@ impl fmt::Display for TcpFlags {
         let names: Vec<&str> =
             NAMES.iter().filter(|(flag, _)| self.contains(*flag)).map(|&(_, name)| name).collect();
         f.write_str(if names.is_empty() { "none".to_owned() } else { names.join(" ") }.as_str())
+    }
+}
+
+impl Evidence {
+    /// The IPv4 packets of all links in the order in which they entered them, each with the frame that carried it.
+    pub fn packets(&self) -> impl Iterator<Item = (&Frame, Packet)> {
+        self.frames.iter().filter_map(|frame| Some((frame, Packet::of(frame)?)))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::model::behavior::Behavior;
 use crate::model::catalogue::Catalogue;
 use crate::model::outcome::Expectation;
 use crate::model::suite::{Cell, Suite};
-use crate::model::theory::{self, Situation};
+use crate::model::theory::{self, Method, Situation};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 
 /// What the suite has recorded of a cell, or else what theory says of it.
@@ -19,18 +19,20 @@ pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Option<Expec
     if let Some(recorded) = part.recorded.iter().find(|recorded| recorded.fits(cell)) {
         return Some(recorded.expected.clone());
     }
+    // Any other name belongs to a foreign program, and theory has nothing to say of it.
+    let method: Method = cell.method().parse().ok()?;
     let way = Way::between(&part.topology, "peer-a", "peer-b")?;
     let situation = Situation {
         a: behaviors(&part.topology, cell, catalogue, &way.up)?,
         b: behaviors(&part.topology, cell, catalogue, &way.down)?,
         common: behaviors(&part.topology, cell, catalogue, &part.topology.path_to_core(&way.top))?,
         competing: [0, 0],
-        method: cell.method(),
+        method,
         budget: part.budget_of(cell),
         skew_ms: cell.skew().map_or(0.0, |skew| skew.as_secs_f64() * 1e3),
         trip: way.trip(&part.topology, cell.delay()),
     };
-    disturbed(&situation, competitors(&part.topology, &way, cell, situation.trip))
+    Some(disturbed(&situation, competitors(&part.topology, &way, cell, situation.trip)))
 }
 
 /// Trips from the moment when a peer's own mappings are measured until its punching SYN makes another one: to the
@@ -59,28 +61,28 @@ fn competitors(topology: &Topology, way: &Way, cell: &Cell, trip: Duration) -> [
 const NOTHING: f64 = 1e-9;
 
 /// What theory says where neighbours make so many mappings on average, each side's number being a Poisson variable.
-fn disturbed(situation: &Situation<'_>, means: [f64; 2]) -> Option<Expectation> {
-    let quiet = theory::expect(situation)?;
+fn disturbed(situation: &Situation<'_>, means: [f64; 2]) -> Expectation {
+    let quiet = theory::expect(situation);
     if means == [0.0, 0.0] {
-        return Some(quiet);
+        return quiet;
     }
     let [a, b] = means.map(poisson);
     let mut probability = 0.0;
     for (competing_a, chance_a) in (0..).zip(&a) {
         for (competing_b, chance_b) in (0..).zip(&b) {
             let situation = Situation { competing: [competing_a, competing_b], ..situation.clone() };
-            probability += chance_a * chance_b * theory::expect(&situation)?.probability;
+            probability += chance_a * chance_b * theory::expect(&situation).probability;
         }
     }
     if (probability - quiet.probability).abs() < NOTHING {
-        return Some(quiet);
+        return quiet;
     }
     let because = format!(
         "{}, as long as no neighbour takes it first: between measurement and punch they open {:.1} connections \
          behind NAT-a and {:.1} behind NAT-b on average",
         quiet.because, means[0], means[1]
     );
-    Some(Expectation { probability: probability.clamp(0.0, 1.0), because })
+    Expectation { probability: probability.clamp(0.0, 1.0), because }
 }
 
 /// The probabilities of 0, 1, 2, … events where `mean` are expected; what lies beyond [`MANY`] is left out.
@@ -141,7 +143,6 @@ fn behaviors<'a>(
 mod tests {
     use super::*;
     use crate::model::behavior::{Allocation, Mapping};
-    use crate::model::{embedded, topology_file};
 
     #[test]
     fn expected_numbers_of_neighbours_connections_are_those_in_the_books() {
@@ -165,12 +166,12 @@ mod tests {
                 b: vec![&keeps],
                 common: Vec::new(),
                 competing: [0, 0],
-                method: "simultaneous-open",
+                method: Method::SimultaneousOpen,
                 budget: Default::default(),
                 skew_ms: 0.0,
                 trip: Duration::from_millis(10),
             };
-            disturbed(&situation, [mean, mean]).expect("a known method").probability
+            disturbed(&situation, [mean, mean]).probability
         };
         for mean in [0.0_f64, 0.5, 2.0, 6.0] {
             assert!((chance(&counts, mean) - (-mean).exp()).abs() < 1e-9, "{mean}");
@@ -180,8 +181,7 @@ mod tests {
 
     #[test]
     fn a_trip_crosses_both_wires() {
-        let pair = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is embedded");
-        let pair = topology_file::parse(pair.file, pair.text).expect("a good file");
+        let pair = Topology::named("pair").expect("it is embedded");
         let way = Way::between(&pair, "peer-a", "peer-b").expect("a way");
         let names = |nodes: &[NodeName]| nodes.iter().map(NodeName::to_string).collect::<Vec<_>>().join(" ");
         assert_eq!((names(&way.up), names(&way.down)), ("peer-a nat-a".into(), "peer-b nat-b".into()));

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub struct Suite {
     pub summary: String,
     /// Its parts, at least one.
     pub parts: Vec<Arc<Section>>,
+    /// The folder of its file, if a command names it.
+    pub folder: Option<PathBuf>,
 }
 
 /// A part of a suite: the product of some axes over one wiring.
@@ -104,13 +107,13 @@ pub struct Budget {
     pub low_ports: LowPorts,
 }
 
-/// Whether source ports below 1024 may be used. Peers in a lab may always bind them: they are root where they live.
+/// Whether source ports below 1024 may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LowPorts {
     /// If the program wants to.
     #[default]
     Allowed,
-    /// The program's command forbids it.
+    /// The program's command forbids it, and so do the peers' nodes.
     Forbidden,
 }
 
@@ -207,24 +210,38 @@ impl Cell {
     }
 }
 
-impl fmt::Display for AxisKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nat(node) => write!(f, "{node}"),
-            Self::Method => f.write_str("method"),
-            Self::Skew => f.write_str("skew"),
-            Self::Delay => f.write_str("delay"),
-            Self::Loss => f.write_str("loss"),
-            Self::Order => f.write_str("order"),
-            Self::Neighbours => f.write_str("neighbours"),
-            Self::Jitter => f.write_str("jitter"),
-            Self::Duplication => f.write_str("duplication"),
-            Self::Reordering => f.write_str("reordering"),
-            Self::Mtu => f.write_str("mtu"),
-            Self::Trouble => f.write_str("trouble"),
-            Self::BudgetSyns => f.write_str("budget-syns"),
+/// The names of all axes but those of NATs, which go by their node: one list, so that none can be left out.
+macro_rules! axis_names {
+    ($($key:ident => $word:literal),+ $(,)?) => {
+        impl AxisKey {
+            /// All axes but those of NATs.
+            pub const NAMED: &'static [Self] = &[$(Self::$key),+];
         }
-    }
+
+        impl fmt::Display for AxisKey {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    Self::Nat(node) => write!(f, "{node}"),
+                    $(Self::$key => f.write_str($word)),+
+                }
+            }
+        }
+    };
+}
+
+axis_names! {
+    Method => "method",
+    Skew => "skew",
+    Delay => "delay",
+    Loss => "loss",
+    Order => "order",
+    Neighbours => "neighbours",
+    Jitter => "jitter",
+    Duplication => "duplication",
+    Reordering => "reordering",
+    Mtu => "mtu",
+    Trouble => "trouble",
+    BudgetSyns => "budget-syns",
 }
 
 impl Suite {
@@ -350,7 +367,7 @@ mod tests {
 
     fn ids(parts: Vec<Section>) -> Vec<String> {
         let parts = parts.into_iter().map(Arc::new).collect();
-        let cells = Suite { name: "t".into(), summary: String::new(), parts }.cells();
+        let cells = Suite { name: "t".into(), summary: String::new(), parts, folder: None }.cells();
         assert!(cells.iter().enumerate().all(|(index, cell)| cell.index == index));
         cells.into_iter().map(|c| c.id).collect()
     }

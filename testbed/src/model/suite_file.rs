@@ -109,7 +109,7 @@ pub fn parse(file: &str, text: &str, known: &KnownNames<'_>) -> Result<Suite, Pr
         }
     };
     let parts: Option<Vec<_>> = parts.into_iter().map(|part| part.map(Arc::new)).collect();
-    let suite = parts.map(|parts| Suite { name: doc.name, summary: doc.summary, parts });
+    let suite = parts.map(|parts| Suite { name: doc.name, summary: doc.summary, parts, folder: None });
     checker.finish(suite)
 }
 

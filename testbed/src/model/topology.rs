@@ -91,9 +91,33 @@ impl fmt::Display for NodeName {
     }
 }
 
+impl AsRef<str> for NodeName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 /// What is wrong with a topology.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TopologyError {
+    /// No topology of this name comes with testbed.
+    #[error("unknown topology \"{0}\"")]
+    Unknown(String),
+    /// A name that no node may have.
+    #[error("\"{name}\": {why}")]
+    BadName {
+        /// The name.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Two nodes have the same name.
+    #[error("there are two nodes \"{0}\"")]
+    Twice(String),
+    /// A wire is meant for the link of a node that has no link towards the core, or does not exist.
+    #[error("node \"{0}\" has no link towards the core that could be a wire")]
+    NoLink(String),
     /// There is no node called `core`, or it is not a router, or it has something above it.
     #[error("a topology needs a router called \"core\" with nothing above it")]
     NoCore,

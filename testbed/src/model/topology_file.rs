@@ -7,9 +7,10 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use crate::model::conditions::{Conditions, LinkConditions};
+use crate::model::embedded::{self, TOPOLOGIES};
 use crate::model::problem::{Checker, Problems};
 use crate::model::quantity;
-use crate::model::topology::{NodeKind, NodeName, NodeSpec, Topology, Uplink};
+use crate::model::topology::{NodeKind, NodeName, NodeSpec, Topology, TopologyError, Uplink};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +58,26 @@ impl From<KindDoc> for NodeKind {
             KindDoc::Router => Self::Router,
             KindDoc::Switch => Self::Switch,
         }
+    }
+}
+
+impl Topology {
+    /// A topology that comes with testbed; `testbed list` names them all.
+    ///
+    /// ```
+    /// use testbed::Topology;
+    /// assert!(Topology::named("pair").is_ok() && Topology::named("pear").is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`TopologyError::Unknown`] when there is none of that name.
+    ///
+    /// # Panics
+    /// Never: a test reads all of them.
+    pub fn named(name: &str) -> Result<Self, TopologyError> {
+        let found =
+            embedded::find(TOPOLOGIES, name).ok_or_else(|| TopologyError::Unknown(name.to_owned()))?;
+        Ok(parse(found.file, found.text).expect("the embedded topologies are tested"))
     }
 }
 

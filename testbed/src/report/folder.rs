@@ -8,19 +8,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::model::event::Artefacts;
+use crate::report::format::{Format, RESULTS, Shown};
 use crate::report::results::{CellDoc, Results, Totals};
-use crate::report::{html, junit, markdown};
 
-/// Everything about the run.
-pub const RESULTS: &str = "results.json";
 /// What is finished while the run goes on: the run on the first line, then a cell on each.
 const CELLS: &str = "cells.jsonl";
-/// For CI systems.
-const JUNIT: &str = "junit.xml";
-/// For people.
-const SUMMARY: &str = "summary.md";
-/// For browsers.
-const PAGE: &str = "report.html";
 
 /// The folder of a run that goes on.
 #[derive(Debug)]
@@ -96,10 +88,12 @@ impl Folder {
     /// # Errors
     /// What the file system says; the finished cells then remain where they were noted.
     pub fn finish(self, results: &Results) -> io::Result<()> {
-        self.replace(RESULTS, &results.to_json())?;
-        self.replace(JUNIT, &junit::text(results))?;
-        self.replace(SUMMARY, &markdown::text(results))?;
-        self.replace(PAGE, &html::text(results, Some(&self.path)))?;
+        let shown = Shown { run: &self.path, folder: Some(&self.path), width: None };
+        for (format, name) in Format::ALL.iter().filter_map(|format| Some((format, format.file()?))) {
+            let mut text = Vec::new();
+            format.write(results, shown, &mut text)?;
+            self.replace(name, &text)?;
+        }
         fs::remove_file(self.path.join(CELLS))
     }
 
@@ -110,10 +104,10 @@ impl Folder {
     }
 
     /// Writes a file that is there as a whole or not at all.
-    fn replace(&self, name: &str, text: &str) -> io::Result<()> {
+    fn replace(&self, name: &str, text: &[u8]) -> io::Result<()> {
         let unfinished = self.path.join(format!(".{name}.unfinished"));
         let mut file = File::create(&unfinished)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text)?;
         file.sync_all()?;
         fs::rename(unfinished, self.path.join(name))
     }

@@ -13,6 +13,7 @@ mod convert;
 pub mod csv;
 pub mod escape;
 pub mod folder;
+pub mod format;
 pub mod github;
 pub mod html;
 pub mod junit;

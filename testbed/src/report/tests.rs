@@ -1,9 +1,12 @@
 //! Every format shows every kind of cell, and none lets a program's words act.
 
+use std::collections::HashSet;
 use std::io::Write;
+use std::path::Path;
 
 use crate::model::event::Event;
 use crate::report::escape::HOSTILE;
+use crate::report::format::{Format, Shown};
 use crate::report::results::{CellDoc, EndingDoc, Results, Totals, VerdictDoc};
 use crate::report::sample::{events, kernel_check, results};
 use crate::report::{collect, csv, folder, github, html, junit, markdown, schema, terminal};
@@ -293,4 +296,19 @@ fn no_more_annotations_are_written_than_are_shown() {
     let text = github::text(&results);
     assert_eq!(text.matches("::error ").count(), 10, "{text}");
     assert!(text.contains("title=21 more cells%3A differs or error::"), "{text}");
+}
+
+#[test]
+fn every_format_names_every_cell_or_every_cell_that_is_wrong() {
+    let results = results();
+    let shown = Shown { run: Path::new("run"), folder: None, width: None };
+    for format in Format::ALL {
+        let mut out = anstream::StripStream::new(Vec::new());
+        format.write(&results, shown, &mut out).expect("a vector takes everything");
+        let text = String::from_utf8(out.into_inner()).expect("text").replace("&#x2f;", "/");
+        assert!(text.contains("odd/even/auto") || text.contains("even/odd/auto"), "{format}: {text}");
+    }
+    let files: Vec<_> = Format::ALL.iter().filter_map(|format| format.file()).collect();
+    assert_eq!(files, ["results.json", "junit.xml", "summary.md", "report.html"]);
+    assert_eq!(Format::ALL.iter().collect::<HashSet<_>>().len(), Format::WORDS.len());
 }

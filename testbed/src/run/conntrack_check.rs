@@ -43,11 +43,10 @@ mod tests {
 
     use super::*;
     use crate::model::evidence::{CtEvent, CtState, Tuple};
-    use crate::model::{embedded, topology_file};
+    use crate::model::topology::Topology;
 
     fn said(profile: &str, external: [u16; 2]) -> Option<Failure> {
-        let pair = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is embedded");
-        let pair = topology_file::parse(pair.file, pair.text).expect("a good file");
+        let pair = Topology::named("pair").expect("it is embedded");
         let plan = AddressPlan::new(&pair, &BTreeSet::new()).expect("a good tree");
         let node = NodeName::new("nat-a").expect("a good name");
         let end = |text: &str| text.parse::<SocketAddrV4>().expect("an endpoint");

@@ -61,7 +61,7 @@ async fn check(lab: &Lab, ready: &PreparedCell, role: Role) -> Result<Option<Str
     let (inside, stranger) = (node(role)?, node(role.other())?);
     let address = ready.peer(role).vantage.internal;
     let round_trips = ready.trip * 4 + PATIENCE;
-    let server = listen(lab.node_named("core")?, RENDEZVOUS)?;
+    let server = listen(lab.node("core")?, RENDEZVOUS)?;
     let door = listen(inside, SocketAddrV4::new(address, INSIDE_PORT))?;
     let dial = connect(inside, Some(SocketAddrV4::new(address, INSIDE_PORT)), RENDEZVOUS, round_trips * 2);
     let (mapping, accepted) = tokio::join!(dial, timeout(round_trips * 2, server.accept()));

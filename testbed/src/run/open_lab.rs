@@ -1,8 +1,6 @@
 //! The lab of a cell, brought up and handed out: for people who want to look around in it.
 
-use crate::kernel::error::Error;
-use crate::lab::nat_source;
-use crate::lab::{Lab, WireEngine};
+use crate::lab::Lab;
 use crate::model::catalogue::Catalogue;
 use crate::model::suite::{Cell, Suite};
 use crate::run::prepared_cell::PreparedCell;
@@ -14,10 +12,10 @@ use crate::run::request::RunError;
 /// When the cell names what there is not, or the kernel refuses.
 pub async fn open_lab(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<Lab, RunError> {
     let ready = PreparedCell::new(suite, catalogue, cell)?;
-    let engine = WireEngine::start().map_err(|e| Error::other("start the wires", e.to_string()))?;
-    let nats = |plan: &_| nat_source::configs_in(catalogue, plan, &ready.setting.nats);
-    let (topology, transparent) = (&ready.part.topology, &ready.setting.transparent);
-    let lab = Lab::build_with_nats(topology, transparent, nats, &engine).await?;
+    let builder = Lab::new(&ready.part.topology).catalogue(catalogue.clone());
+    let nats = ready.setting.nats.iter();
+    let builder = nats.fold(builder, |lab, (node, nat)| lab.nat(node.as_str(), nat.as_str()));
+    let lab = builder.build().await?;
     lab.set_conditions(|_, planned| ready.conditions(planned))?;
     Ok(lab)
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::task::block_in_place;
 
 use crate::kernel::error::{Error, Result};
+use crate::kernel::sandbox::Sandbox;
 use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::lab::nat_source;
 use crate::lab::{Lab, WireEngine};
@@ -16,6 +17,7 @@ use crate::model::suite::Suite;
 use crate::model::topology::{NodeName, Topology};
 use crate::run::prepared_cell::LabSpec;
 use crate::run::request::RunRequest;
+use crate::run::sandbox;
 
 /// The labs of a run.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub(super) struct LabPool {
     topologies: Vec<Topology>,
     catalogue: Catalogue,
     most: usize,
+    sandbox: Arc<Sandbox>,
     shelf: Mutex<Shelf>,
 }
 
@@ -75,11 +78,20 @@ impl Drop for PooledLab<'_> {
 }
 
 impl LabPool {
-    /// A pool of as many labs as trials may run at a time.
-    pub(super) fn new(engine: WireEngine, request: &RunRequest) -> Self {
+    /// A pool of as many labs as trials may run at a time, and what programs see in there.
+    ///
+    /// # Errors
+    /// When what the suite names cannot be shown to them.
+    pub(super) fn new(engine: WireEngine, request: &RunRequest) -> Result<Self> {
         let RunRequest { suite, catalogue, jobs, .. } = request;
         let (topologies, catalogue) = (wirings(suite), catalogue.clone());
-        Self { engine, topologies, catalogue, most: *jobs, shelf: Mutex::default() }
+        let sandbox = sandbox::of_run(request)?;
+        Ok(Self { engine, topologies, catalogue, most: *jobs, sandbox, shelf: Mutex::default() })
+    }
+
+    /// What programs see.
+    pub(super) fn sandbox(&self) -> &Arc<Sandbox> {
+        &self.sandbox
     }
 
     /// A lab of that setting.

@@ -29,8 +29,6 @@ pub struct RunRequest {
     pub seed: u64,
     /// Our puncher, for commands that say `{puncher}`.
     pub puncher: PathBuf,
-    /// A folder for the keys that peers share: ours alone, and removed by whoever made it.
-    pub keys: PathBuf,
     /// Which trials' artefacts are handed out.
     pub keep: Keep,
 }
@@ -78,6 +76,7 @@ impl Cancel {
 
 /// Why a run could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RunError {
     /// The kernel or the machine refused.
     #[error(transparent)]
@@ -93,20 +92,4 @@ pub enum RunError {
     /// A cell names a NAT that the catalogue does not have.
     #[error("unknown NAT \"{0}\"")]
     UnknownNat(String),
-    /// A command cannot be made from its template.
-    #[error("cannot make the command \"{program}\": {why}")]
-    Command {
-        /// The program of the template.
-        program: String,
-        /// Why.
-        why: String,
-    },
-    /// A file of the run could not be written.
-    #[error("cannot write {path}: {why}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: std::io::Error,
-    },
 }

@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use crate::judge::verdict::{Finished, conclude};
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
+use crate::model::cause::CauseKind;
 use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
-use crate::model::outcome::{Cause, Outcome, Trial};
+use crate::model::outcome::{Outcome, Trial};
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::control::control;
 use crate::run::environment::environment;
@@ -48,13 +49,15 @@ pub async fn run(
     let cells = request.cells.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
     let engine =
         WireEngine::start().map_err(|e| crate::kernel::Error::other("start the wires", e.to_string()))?;
-    tell(Event::RunStarted(info(&request, &engine)));
+    let started = Event::RunStarted(info(&request, &engine));
+    let pool = LabPool::new(engine, &request)?;
+    tell(started);
     crowded.map(Event::Warning).into_iter().for_each(&mut tell);
     let mut refused = tokio::select! {
         refused = prove_nats(&request, &cells, &mut tell) => refused,
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     };
-    let pool = LabPool::new(engine, &request);
+
     let mut queue = Queue::new(&trials(&cells));
     tokio::select! {
         () = make_controls(&request, &pool, &cells, &mut refused) => {}
@@ -242,7 +245,7 @@ enum Finality {
 
 /// Whether a trial says nothing because the machine was too slow for it.
 fn is_void(trial: &Trial) -> bool {
-    matches!(&trial.outcome, Outcome::Error(failure) if failure.cause == Cause::MachineTooSlow)
+    matches!(&trial.outcome, Outcome::Error(failure) if failure.cause.kind() == CauseKind::Void)
 }
 
 /// Where the trials of all cells come together.

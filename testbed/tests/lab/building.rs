@@ -47,8 +47,7 @@ fn name(name: &str) -> NodeName {
 
 async fn build(topology: &Topology) -> Option<Lab> {
     lab_is_possible().then_some(())?;
-    let engine = WireEngine::start().expect("a thread");
-    Some(Lab::build(topology, &BTreeSet::new(), &engine).await.expect("a lab"))
+    Some(Lab::new(topology).build().await.expect("a lab"))
 }
 
 fn set_nat(lab: &mut Lab, node: &str, behavior: &Behavior) {
@@ -88,9 +87,9 @@ fn addresses(node: &Node) -> Vec<String> {
 /// A listener on the rendezvous address, and a connection to it from `node`: what each side calls the client.
 fn connect_to_core(lab: &Lab, node: &str, port: u16) -> (SocketAddr, SocketAddr, TcpStream, TcpStream) {
     let at = SocketAddrV4::new(*RENDEZVOUS.ip(), port);
-    let listener = lab.node_named("core").expect("the core").enter(|_| TcpListener::bind(at));
+    let listener = lab.node("core").expect("the core").enter(|_| TcpListener::bind(at));
     let listener = listener.expect("the way in").expect("a listener");
-    let node = lab.node_named(node).expect("a node");
+    let node = lab.node(node).expect("a node");
     let stream = node.enter(|_| TcpStream::connect_timeout(&at.into(), PATIENCE));
     let stream = stream.expect("the way in").expect("a connection");
     let (accepted, seen) = listener.accept().expect("a connection");
@@ -147,7 +146,7 @@ async fn a_connection_crosses_nat_and_wire_and_is_seen_by_both() {
         let passed = seen.frames.iter().any(|f| f.link == wire && f.direction == direction);
         assert!(passed, "{direction:?}");
     }
-    let entries = lab.node_named("nat-a").expect("a node").mappings().expect("a table");
+    let entries = lab.node("nat-a").expect("a node").mappings().expect("a table");
     assert!(entries.iter().any(|entry| entry.original.source == as_v4(inside)), "{entries:?}");
 }
 
@@ -165,7 +164,7 @@ async fn the_first_packet_arrives_in_every_new_lab() {
     }
     let engine = WireEngine::start().expect("an engine");
     for round in 0..20 {
-        let lab = Lab::build(&pair(), &BTreeSet::new(), &engine).await.expect("a lab");
+        let lab = Lab::new(&pair()).engine(&engine).build().await.expect("a lab");
         // Every link once, each with its very first frame.
         for (port, (from, to, address)) in (4000..).zip([
             ("peer-a", "nat-a", [10, 0, 0, 1]),
@@ -174,9 +173,9 @@ async fn the_first_packet_arrives_in_every_new_lab() {
             ("nat-b", "core", [198, 51, 100, 1]),
         ]) {
             let bind = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).expect("a port");
-            let receiver = lab.node_named(to).expect("a node").enter(|_| bind()).expect("the way in");
+            let receiver = lab.node(to).expect("a node").enter(|_| bind()).expect("the way in");
             receiver.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-            let sender = lab.node_named(from).expect("a node").enter(|_| bind()).expect("the way in");
+            let sender = lab.node(from).expect("a node").enter(|_| bind()).expect("the way in");
             sender.send_to(b"first", (Ipv4Addr::from(address), port)).expect("a way");
             let mut buffer = [0; 8];
             // A socket with a timeout is interrupted by the end of some other test's child.
@@ -195,7 +194,7 @@ async fn the_first_packet_arrives_in_every_new_lab() {
 async fn hosts_on_a_switch_reach_each_other_and_the_core() {
     let topology = topology_file::parse("switched.toml", SWITCHED).expect("a good topology");
     let Some(lab) = build(&topology).await else { return };
-    let (a, b) = (lab.node_named("a").expect("a node"), lab.node_named("b").expect("a node"));
+    let (a, b) = (lab.node("a").expect("a node"), lab.node("b").expect("a node"));
     let to = lab.plan().address(b.name()).expect("an address");
     let listener = b.enter(|_| TcpListener::bind((to, 5000))).expect("the way in").expect("a listener");
     let stream = a.enter(|_| TcpStream::connect_timeout(&(to, 5000).into(), PATIENCE)).expect("the way in");
@@ -210,9 +209,9 @@ async fn a_reset_lab_remembers_nothing() {
     let Some(mut lab) = build(&pair()).await else { return };
     let full_cone = Behavior { filtering: Filtering::EndpointIndependent, ..Behavior::port_preserving() };
     set_nat(&mut lab, "nat-a", &full_cone);
-    let nat = lab.node_named("nat-a").expect("a node");
+    let nat = lab.node("nat-a").expect("a node");
     let (.., stream, _accepted) = connect_to_core(&lab, "peer-a", 7100);
-    let mut program = lab.node_named("peer-a").expect("a node").spawn("sleep 1000").await.expect("a program");
+    let mut program = lab.node("peer-a").expect("a node").spawn("sleep 1000").await.expect("a program");
     assert!(!nat.mappings().expect("a table").is_empty());
     let contents = || said_in(nat, "nft list ruleset").matches("elements = {").count();
     assert_ne!(contents(), 0, "a full cone remembers who owns a port");
@@ -220,7 +219,7 @@ async fn a_reset_lab_remembers_nothing() {
     let mut stream = stream;
     stream.write_all(&[0; 100_000]).expect("a way");
     drop(stream);
-    let connections = |node: &str| said_in(lab.node_named(node).expect("a node"), "ss -Htn");
+    let connections = |node: &str| said_in(lab.node(node).expect("a node"), "ss -Htn");
     assert!(connections("peer-a").contains("203.0.113.1:7100"), "{}", connections("peer-a"));
 
     lab.reset(2).await.expect("a reset");
@@ -241,7 +240,7 @@ async fn what_a_nat_is_known_to_remember_is_forgotten_by_name() {
     let Some(mut lab) = build(&pair()).await else { return };
     set_nat(&mut lab, "nat-a", &Behavior::port_preserving());
     let connections: Vec<_> = (7100..7108).map(|port| connect_to_core(&lab, "peer-a", port)).collect();
-    let nat = lab.node_named("nat-a").expect("a node");
+    let nat = lab.node("nat-a").expect("a node");
     assert_eq!(nat.mappings().expect("a table").len(), connections.len());
     nat.forget().expect("a flush");
     assert_eq!(nat.mappings().expect("a table"), []);
@@ -257,7 +256,7 @@ async fn what_a_nat_is_known_to_remember_is_forgotten_by_name() {
 async fn nats_are_swapped_whole_or_not_at_all() {
     let Some(mut lab) = build(&pair()).await else { return };
     set_nat(&mut lab, "nat-a", &Behavior::port_preserving());
-    let rules = |lab: &Lab| lab.node_named("nat-a").expect("a node").ruleset().expect("a listing");
+    let rules = |lab: &Lab| lab.node("nat-a").expect("a node").ruleset().expect("a listing");
     let before = rules(&lab);
     assert!(before.contains("masquerade"), "{before}");
     let wrong = NatConfig {
@@ -284,7 +283,7 @@ async fn a_lab_is_built_with_its_nats() {
     };
     let setting = |lab: &Lab, key: &str| {
         let read = |inside: &_| sysctl::read::<String>(inside, key);
-        lab.node_named("nat-a").expect("a node").enter(read).expect("the way in").expect("a setting")
+        lab.node("nat-a").expect("a node").enter(read).expect("the way in").expect("a setting")
     };
     let full_cone = Behavior { filtering: Filtering::EndpointIndependent, ..Behavior::port_preserving() };
     let site = |plan: &_| NatSite::of(plan, &name("nat-a")).expect("an address");
@@ -297,7 +296,7 @@ async fn a_lab_is_built_with_its_nats() {
     assert_eq!(setting(&lab, KEY), "77");
     let (.., _accepted) = connect_to_core(&lab, "peer-a", 7100);
     let contents = |lab: &Lab| {
-        let nat = lab.node_named("nat-a").expect("a node");
+        let nat = lab.node("nat-a").expect("a node");
         said_in(nat, "nft list ruleset").matches("elements = {").count()
     };
     assert_ne!(contents(&lab), 0, "a full cone remembers who owns a port");
@@ -337,14 +336,13 @@ async fn rules_that_need_devices_wait_for_them() {
 #[tokio::test]
 async fn mistakes_name_the_node() {
     let Some(mut lab) = build(&pair()).await else { return };
-    let error = lab.node_named("peer-x").expect_err("no such node").to_string();
+    let error = lab.node("peer-x").expect_err("no such node").to_string();
     let expected = "cannot find the node \"peer-x\": the lab has core, nat-a, nat-b, peer-a, peer-b";
     assert_eq!(error, expected);
     let none = NatConfig::default();
     let error = lab.set_nat(&name("peer-a"), &none).expect_err("a host");
     assert_eq!(error.to_string(), "node \"peer-a\": cannot set the rules of a NAT: it is none");
-    let error =
-        lab.node_named("peer-a").expect("a node").spawn("/no/such/program").await.expect_err("no program");
+    let error = lab.node("peer-a").expect("a node").spawn("/no/such/program").await.expect_err("no program");
     assert_eq!(
         error.to_string(),
         "node \"peer-a\": cannot start \"/no/such/program\": execve: No such file or directory (ENOENT)"
@@ -358,8 +356,7 @@ async fn many_labs_stand_side_by_side() {
     }
     let engine = WireEngine::start().expect("an engine");
     let topology = pair();
-    let none = BTreeSet::new();
-    let labs = (0..8).map(|_| Lab::build(&topology, &none, &engine));
+    let labs = (0..8).map(|_| Lab::new(&topology).engine(&engine).build());
     let mut labs = futures::future::try_join_all(labs).await.expect("labs");
     for lab in &mut labs {
         set_nat(lab, "nat-b", &Behavior::port_preserving());

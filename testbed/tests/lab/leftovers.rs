@@ -1,6 +1,5 @@
 //! A lab leaves nothing behind and changes nothing outside, however it ends.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
@@ -14,8 +13,8 @@ use netlink_sys::{Socket, SocketAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use testbed::kernel::link::{Device, Links};
 use testbed::kernel::namespace::Namespace;
+use testbed::lab::Lab;
 use testbed::lab::nat_rules::{NatSite, render};
-use testbed::lab::{Lab, WireEngine};
 use testbed::model::behavior::Behavior;
 use testbed::model::topology::NodeName;
 
@@ -25,8 +24,7 @@ use super::{is_readable_within, lab_is_possible};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn lab() -> Lab {
-    let engine = WireEngine::start().expect("a thread");
-    Lab::build(&pair(), &BTreeSet::new(), &engine).await.expect("a lab")
+    Lab::new(&pair()).build().await.expect("a lab")
 }
 
 async fn lab_with_a_nat() -> Lab {
@@ -93,8 +91,8 @@ async fn a_dropped_lab_is_gone() {
         return;
     }
     let lab = lab().await;
-    let _program = lab.node_named("peer-a").expect("a node").spawn("sleep 1000").await.expect("a program");
-    let witness = Witness::of(lab.node_named("peer-a").expect("a node").namespace()).await;
+    let _program = lab.node("peer-a").expect("a node").spawn("sleep 1000").await.expect("a program");
+    let witness = Witness::of(lab.node("peer-a").expect("a node").namespace()).await;
     assert!(witness.is_there());
     drop(lab);
     witness.wait_until_gone();
@@ -105,9 +103,9 @@ async fn be_the_victim() {
     let lab = lab().await;
     let mut programs = Vec::new();
     for peer in ["peer-a", "peer-b"] {
-        programs.push(lab.node_named(peer).expect("a node").spawn("sleep 1000").await.expect("a program"));
+        programs.push(lab.node(peer).expect("a node").spawn("sleep 1000").await.expect("a program"));
     }
-    let path = lab.node_named("peer-a").expect("a node").namespace().path();
+    let path = lab.node("peer-a").expect("a node").namespace().path();
     writeln!(std::io::stdout(), "\nvictim {path}").expect("a reader");
     std::future::pending::<()>().await;
     drop((lab, programs));

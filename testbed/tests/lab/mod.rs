@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use testbed::kernel::limits::raise_descriptor_limit;
-use testbed::kernel::namespace::Namespace;
+use testbed::Rights;
 
 /// Whole labs: built, used, reset and dropped.
 mod building;
@@ -20,6 +19,8 @@ mod covering;
 /// What the kernel does of itself.
 mod kernel_checks;
 mod leftovers;
+/// testbed as others use it.
+mod library;
 mod namespace;
 /// NATs: their rules and what these do.
 mod nat_conformance;
@@ -46,9 +47,7 @@ mod wire;
 
 /// Whether this machine lets a test have namespaces. Says so loudly if not; with `TESTBED_REQUIRE_LAB=1` it fails.
 pub(crate) fn lab_is_possible() -> bool {
-    // Tests run side by side, and each lab has its descriptors.
-    raise_descriptor_limit().expect("a limit");
-    possible(Namespace::new())
+    possible(testbed::prepare(Rights::Own))
 }
 
 /// Whether what a test needs could be had. Says so loudly if not; with `TESTBED_REQUIRE_LAB=1` it fails.

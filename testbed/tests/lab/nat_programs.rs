@@ -1,7 +1,9 @@
 //! NATs that a program makes: when it is started, started again and ended, and what is left of it.
 
+use std::fs::Permissions;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,7 @@ async fn become_script(lab: &mut Lab, script: &str, folder: &Path) -> testbed::k
     let mut config = by_program("script", &words, folder.to_owned(), &behavior, &site(lab));
     let command = config.command.as_mut().expect("a program");
     command.variables.push(("RULES".to_owned(), RULES.to_owned()));
+    command.writable.push(folder.to_owned());
     lab.become_nat(&nat(), &config).await
 }
 
@@ -44,9 +47,11 @@ fn log(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("log")).unwrap_or_default()
 }
 
-/// A folder that a program of another user namespace may write into as well.
+/// A folder that everybody may write into: the program is nobody whom the folder knows.
 fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a folder")
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).expect("it is ours");
+    folder
 }
 
 fn rules(lab: &Lab) -> String {
@@ -66,7 +71,7 @@ fn a_program_that_is_done_is_not_run_again_and_what_its_rules_learn_is_forgotten
             let output = list.expect("nft").output().await.expect("an end");
             String::from_utf8(output.stdout).expect("text")
         };
-        let peer = lab.node_named("peer-a").expect("a peer");
+        let peer = lab.node("peer-a").expect("a peer");
         let server = SocketAddr::from(([203, 0, 113, 1], 7000));
         let refused = peer.enter(|_| TcpStream::connect_timeout(&server, PATIENCE)).expect("the way in");
         assert_eq!(refused.expect_err("nobody listens").kind(), ErrorKind::ConnectionRefused);
@@ -94,6 +99,7 @@ fn a_program_that_stays_is_started_again_for_each_fresh_state_and_ended_with_its
                 let mut config = by_program("script", &words, folder, &behavior, site);
                 let command = config.command.as_mut().expect("a program");
                 command.variables.push(("RULES".to_owned(), RULES.to_owned()));
+                command.writable = vec![command.folder.clone()];
                 Ok(config)
             };
             lab.renumber(&nat(), rules).await.expect("another address")
@@ -135,7 +141,55 @@ fn a_program_has_the_rights_of_a_nat_and_no_others() {
         let folder = folder();
         let script = "grep CapEff /proc/self/status > log";
         become_script(&mut lab, script, folder.path()).await.expect("a NAT");
-        // Bits of capabilities(7): 2 read anything, 10 low ports, 12 network, 13 raw sockets, 39 BPF.
-        assert_eq!(log(folder.path()), "CapEff:\t0000008000003404\n");
+        // Bits of capabilities(7): 10 low ports, 12 network, 13 raw sockets, 39 BPF.
+        assert_eq!(log(folder.path()), "CapEff:\t0000008000003400\n");
+    });
+}
+
+/// Makes nat-a the NAT of a script that does harm, and returns what is said of it.
+async fn refused(lab: &mut Lab, script: &str) -> String {
+    let folder = folder();
+    let error = become_script(lab, script, folder.path()).await.expect_err("no NAT");
+    let error = error.to_string();
+    for part in ["node \"nat-a\": ", "the NAT \"script\""] {
+        assert!(error.contains(part), "expected {part}\nobserved {error}");
+    }
+    error
+}
+
+#[test]
+fn a_program_that_never_is_ready_multiplies_or_kills_is_an_error_of_its_nat_alone() {
+    in_lab(async |mut lab| {
+        let never = refused(&mut lab, "sleep 1000").await;
+        assert!(never.contains("neither ended nor printed"), "{never}");
+        let bomb = refused(&mut lab, "bomb() { bomb | bomb & sleep 1000; }; bomb").await;
+        assert!(bomb.contains("neither ended nor printed") || bomb.contains("exit status"), "{bomb}");
+        // Whatever can be killed is its own.
+        let killer = refused(&mut lab, "kill -9 -1; kill -9 1; kill -9 $PPID; exit 3").await;
+        assert!(killer.contains("exit status: 3") || killer.contains("SIGKILL"), "{killer}");
+        let generated = render(&Behavior::port_preserving(), &site(&lab));
+        lab.become_nat(&nat(), &generated).await.expect("another NAT");
+        lab.reset(1).await.expect("nobody else was harmed");
+    });
+}
+
+#[test]
+fn a_program_that_changes_what_its_nat_declares_is_an_error_of_the_nat() {
+    in_lab(async |mut lab| {
+        let loose = "echo 0 > /proc/sys/net/netfilter/nf_conntrack_tcp_loose && echo done > log";
+        let said = refused(&mut lab, loose).await;
+        assert!(said.contains("nf_conntrack_tcp_loose is 0, and was 1"), "{said}");
+        let folder = folder();
+        let later = "echo ready; while [ ! -e go ]; do sleep 0.01; done; ip address add 192.0.2.77/32 dev wan; touch done; sleep 1000";
+        become_script(&mut lab, later, folder.path()).await.expect("a NAT");
+        lab.check_nat_programs().await.expect("it has changed nothing");
+        std::fs::write(folder.path().join("go"), "").expect("room on the disk");
+        let deadline = Instant::now() + PATIENCE;
+        while !folder.path().join("done").exists() {
+            assert!(Instant::now() < deadline, "it does nothing");
+            std::thread::yield_now();
+        }
+        let said = lab.check_nat_programs().await.expect_err("it has another address").to_string();
+        assert!(said.contains("changed its node: its addresses or routes"), "{said}");
     });
 }

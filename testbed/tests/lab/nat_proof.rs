@@ -8,7 +8,7 @@ use testbed::lab::nat_rules::render;
 use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
     Allocation, Behavior, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Pool, PortRange,
-    Strictness, SynAfterSyn, UnsolicitedSyn,
+    Strictness, SynAfterSyn, Timeouts, UnsolicitedSyn,
 };
 use testbed::model::catalogue::Catalogue;
 use testbed::model::event::ProofResult;
@@ -98,78 +98,90 @@ fn honest() -> Vec<Behavior> {
 /// Every lie about one axis of `honest` that is not impossible on the face of it.
 fn lies(honest: &Behavior) -> Vec<(NatAxis, Behavior)> {
     let mut lies = Vec::new();
-    let mut lie = |axis, change: &dyn Fn(&mut Behavior)| {
-        let mut declared = *honest;
-        change(&mut declared);
-        if declared != *honest && declared.check().is_ok() {
-            lies.push((axis, declared));
+    for axis in NatAxis::ALL.iter().copied() {
+        for change in values(axis) {
+            let mut declared = *honest;
+            change(&mut declared);
+            if declared != *honest && declared.check().is_ok() {
+                lies.push((axis, declared));
+            }
         }
-    };
-    for value in Mapping::ALL {
-        lie(NatAxis::Mapping, &|b| b.mapping = *value);
     }
-    let allocations = [
-        Allocation::Preserving,
-        Allocation::Random,
-        Allocation::Sequential { step: 1 },
-        Allocation::Sequential { step: 2 },
-        Allocation::Sequential { step: -1 },
-        Allocation::Hash { seed: 1 },
-        Allocation::Hash { seed: 2 },
-    ];
-    for value in allocations {
-        lie(NatAxis::Allocation, &|b| b.allocation = value);
+    lies
+}
+
+/// What sets an axis to a value.
+type Change = Box<dyn Fn(&mut Behavior)>;
+
+/// Sets an axis to each of `values` in turn.
+fn each<T: Copy + 'static>(
+    values: impl IntoIterator<Item = T>,
+    set: impl Fn(&mut Behavior, T) + Copy + 'static,
+) -> Vec<Change> {
+    let change = |value| -> Change { Box::new(move |behavior: &mut Behavior| set(behavior, value)) };
+    values.into_iter().map(change).collect()
+}
+
+/// The values of an axis that are tried as lies. Translation has its own test.
+fn values(axis: NatAxis) -> Vec<Change> {
+    match axis {
+        NatAxis::Translation => Vec::new(),
+        NatAxis::Mapping => each(Mapping::ALL.iter().copied(), |b, value| b.mapping = value),
+        NatAxis::Allocation => each(ALLOCATIONS, |b, value| b.allocation = value),
+        NatAxis::Pool => each(pools(), |b, value| b.pool = value),
+        NatAxis::Filtering => each(Filtering::ALL.iter().copied(), |b, value| b.filtering = value),
+        NatAxis::UnsolicitedSyn => {
+            each(UnsolicitedSyn::ALL.iter().copied(), |b, value| b.unsolicited_syn = value)
+        }
+        NatAxis::SynAfterSyn => each(SynAfterSyn::ALL.iter().copied(), |b, value| b.syn_after_syn = value),
+        NatAxis::InvalidPackets => {
+            each(InvalidPackets::ALL.iter().copied(), |b, value| b.invalid_packets = value)
+        }
+        NatAxis::Hairpinning => each(Hairpinning::ALL.iter().copied(), |b, value| b.hairpinning = value),
+        NatAxis::Overloading => each(Overloading::ALL.iter().copied(), |b, value| b.overloading = value),
+        NatAxis::Strictness => each(Strictness::ALL.iter().copied(), |b, value| b.strictness = value),
+        NatAxis::Quota => each([None, Some(10), Some(39), Some(41)], |b, value| b.quota = value),
+        NatAxis::Timeouts => {
+            each(TIMERS, |b, timer| *timer(&mut b.timeouts) = Some(Duration::from_secs(3600)))
+        }
     }
+}
+
+const ALLOCATIONS: [Allocation; 7] = [
+    Allocation::Preserving,
+    Allocation::Random,
+    Allocation::Sequential { step: 1 },
+    Allocation::Sequential { step: 2 },
+    Allocation::Sequential { step: -1 },
+    Allocation::Hash { seed: 1 },
+    Allocation::Hash { seed: 2 },
+];
+
+fn pools() -> [Pool; 6] {
     let range = |low, high| PortRange { low, high };
-    let pools = [
+    [
         Pool::Kernel,
         Pool::Range(range(20_000, 20_999)),
         Pool::Range(range(20_000, 20_499)),
         Pool::Range(range(19_500, 20_999)),
         Pool::Blocks { range: range(20_000, 20_999), size: 250 },
         Pool::Blocks { range: range(20_000, 20_999), size: 125 },
-    ];
-    for value in pools {
-        lie(NatAxis::Pool, &|b| b.pool = value);
-    }
-    for value in Filtering::ALL {
-        lie(NatAxis::Filtering, &|b| b.filtering = *value);
-    }
-    for value in UnsolicitedSyn::ALL {
-        lie(NatAxis::UnsolicitedSyn, &|b| b.unsolicited_syn = *value);
-    }
-    for value in SynAfterSyn::ALL {
-        lie(NatAxis::SynAfterSyn, &|b| b.syn_after_syn = *value);
-    }
-    for value in InvalidPackets::ALL {
-        lie(NatAxis::InvalidPackets, &|b| b.invalid_packets = *value);
-    }
-    for value in Hairpinning::ALL {
-        lie(NatAxis::Hairpinning, &|b| b.hairpinning = *value);
-    }
-    for value in Overloading::ALL {
-        lie(NatAxis::Overloading, &|b| b.overloading = *value);
-    }
-    for value in Strictness::ALL {
-        lie(NatAxis::Strictness, &|b| b.strictness = *value);
-    }
-    for value in [None, Some(10), Some(39), Some(41)] {
-        lie(NatAxis::Quota, &|b| b.quota = value);
-    }
-    let hour = Some(Duration::from_secs(3600));
-    lie(NatAxis::Timeouts, &|b| b.timeouts.syn_sent = hour);
-    lie(NatAxis::Timeouts, &|b| b.timeouts.syn_sent2 = hour);
-    lie(NatAxis::Timeouts, &|b| b.timeouts.syn_recv = hour);
-    lie(NatAxis::Timeouts, &|b| b.timeouts.established = hour);
-    lie(NatAxis::Timeouts, &|b| b.timeouts.fin_wait = hour);
-    lie(NatAxis::Timeouts, &|b| b.timeouts.close_wait = hour);
-    lie(NatAxis::Timeouts, &|b| b.timeouts.last_ack = hour);
-    lie(NatAxis::Timeouts, &|b| b.timeouts.time_wait = hour);
-    lie(NatAxis::Timeouts, &|b| b.timeouts.close = hour);
-    lie(NatAxis::Timeouts, &|b| b.timeouts.unacknowledged = hour);
-    lie(NatAxis::Timeouts, &|b| b.timeouts.max_retrans = hour);
-    lies
+    ]
 }
+
+const TIMERS: [fn(&mut Timeouts) -> &mut Option<Duration>; 11] = [
+    |t| &mut t.syn_sent,
+    |t| &mut t.syn_sent2,
+    |t| &mut t.syn_recv,
+    |t| &mut t.established,
+    |t| &mut t.fin_wait,
+    |t| &mut t.close_wait,
+    |t| &mut t.last_ack,
+    |t| &mut t.time_wait,
+    |t| &mut t.close,
+    |t| &mut t.unacknowledged,
+    |t| &mut t.max_retrans,
+];
 
 #[test]
 fn a_lie_about_any_axis_is_caught_and_named() {

@@ -1,36 +1,25 @@
 //! A whole lab: two peers, two NATs, a core, wires between; built, used, reset and dropped.
 
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use testbed::kernel::process::Command;
-use testbed::lab::nat_rules::{NatSite, render};
-use testbed::lab::{Lab, WireEngine};
+use testbed::lab::Lab;
 use testbed::model::behavior::Behavior;
-use testbed::model::embedded;
 use testbed::model::evidence::CtChange;
 use testbed::model::packet::Packet;
-use testbed::model::topology::{NodeName, Topology};
-use testbed::model::topology_file;
+use testbed::model::topology::Topology;
 
 use super::lab_is_possible;
 
 pub(crate) fn pair() -> Topology {
-    let file = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is built in");
-    topology_file::parse(file.file, file.text).expect("a good topology")
+    Topology::named("pair").expect("it is built in")
 }
 
 /// A lab of two port-preserving NATs.
 async fn lab() -> Lab {
-    let engine = WireEngine::start().expect("a thread");
-    let mut lab = Lab::build(&pair(), &BTreeSet::new(), &engine).await.expect("a lab");
-    for nat in ["nat-a", "nat-b"] {
-        let nat = NodeName::new(nat).expect("a good name");
-        let site = NatSite::of(lab.plan(), &nat).expect("a NAT");
-        lab.set_nat(&nat, &render(&Behavior::port_preserving(), &site)).expect("good rules");
-    }
-    lab
+    let lab = Lab::new(&pair()).nat("nat-a", "port-preserving").nat("nat-b", Behavior::port_preserving());
+    lab.build().await.expect("a lab")
 }
 
 const PYTHON_CONNECT: &str = "import socket, sys
@@ -51,7 +40,7 @@ pub(crate) fn in_lab(test: impl AsyncFnOnce(Lab)) {
 
 /// A listener on the core, bound before anybody is told.
 fn listen(lab: &Lab) -> tokio::net::TcpListener {
-    let core = lab.node_named("core").expect("the core");
+    let core = lab.node("core").expect("the core");
     let listener =
         core.enter(|_| TcpListener::bind("203.0.113.1:7000").expect("a free port")).expect("the way in");
     listener.set_nonblocking(true).expect("a socket");
@@ -63,7 +52,7 @@ fn a_peer_reaches_the_core_through_its_nat_and_the_wire_and_conntrack_saw_it() {
     in_lab(async |lab| {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let listener = listen(&lab);
-        let peer = lab.node_named("peer-a").expect("a peer");
+        let peer = lab.node("peer-a").expect("a peer");
         let program =
             peer.spawn(&Command::new("python3").args(["-c", PYTHON_CONNECT])).await.expect("python");
         let (mut stream, from) = listener.accept().await.expect("a connection");
@@ -89,11 +78,11 @@ fn a_peer_reaches_the_core_through_its_nat_and_the_wire_and_conntrack_saw_it() {
 fn a_reset_ends_programs_and_forgets_mappings() {
     in_lab(async |lab| {
         let listener = listen(&lab);
-        let peer = lab.node_named("peer-a").expect("a peer");
+        let peer = lab.node("peer-a").expect("a peer");
         let mut program =
             peer.spawn(&Command::new("python3").args(["-c", PYTHON_CONNECT])).await.expect("python");
         let _stream = listener.accept().await.expect("a connection");
-        let nat = lab.node_named("nat-a").expect("a NAT");
+        let nat = lab.node("nat-a").expect("a NAT");
         assert_eq!(nat.mappings().expect("a dump").len(), 1);
         lab.reset(1).await.expect("a reset");
         assert!(!program.wait().await.expect("an end").success());
@@ -107,7 +96,7 @@ fn peers_live_by_clocks_of_their_own() {
     in_lab(async |lab| {
         let mut clocks = Vec::new();
         for peer in ["peer-a", "peer-b"] {
-            let peer = lab.node_named(peer).expect("a peer");
+            let peer = lab.node(peer).expect("a peer");
             let program = "import time; print(time.clock_gettime_ns(time.CLOCK_MONOTONIC))";
             let output = peer.spawn(&Command::new("python3").args(["-c", program])).await.expect("python");
             let output = output.output().await.expect("an end");

@@ -1,17 +1,14 @@
 //! What `puncher probe` tells of a NAT is what the catalogue declares, for every profile.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use testbed::kernel::process::{Command, Stdio};
-use testbed::lab::nat_rules::{NatSite, render};
 use testbed::lab::{Lab, WireEngine};
 use testbed::model::behavior::{
     Allocation, Behavior, Filtering, Hairpinning, Mapping, Pool, Translation, UnsolicitedSyn,
 };
 use testbed::model::catalogue::{Catalogue, Profile};
-use testbed::model::topology::NodeName;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::lab_is_possible;
@@ -73,13 +70,7 @@ fn told(class: &Value) -> Value {
 }
 
 async fn lab(profile: &Profile, engine: &WireEngine) -> Lab {
-    let nat = NodeName::new("nat-a").expect("a good name");
-    let transparent = profile.behavior.translation != Translation::Nat;
-    let transparent: BTreeSet<NodeName> = transparent.then(|| nat.clone()).into_iter().collect();
-    let mut lab = Lab::build(&pair(), &transparent, engine).await.expect("a lab");
-    let site = NatSite::of(lab.plan(), &nat).expect("a NAT");
-    lab.set_nat(&nat, &render(&profile.behavior, &site)).expect("good rules");
-    lab
+    Lab::new(&pair()).engine(engine).nat("nat-a", profile.behavior).build().await.expect("a lab")
 }
 
 /// What the probe says behind a NAT.
@@ -89,13 +80,13 @@ async fn probe(profile: &Profile, engine: &WireEngine) -> Value {
     for endpoint in SERVERS {
         server = server.args(["--listen", endpoint]);
     }
-    let mut server = lab.node_named("core").expect("the core").spawn(&server).await.expect("a server");
+    let mut server = lab.node("core").expect("the core").spawn(&server).await.expect("a server");
     let mut listening = String::new();
     let said = server.stdout.take().expect("a pipe");
     BufReader::new(said).read_line(&mut listening).await.expect("a line");
     let command =
         Command::new(puncher()).args(["probe", "--json", "--wait", "1s", "--rendezvous", SERVERS[0]]);
-    let peer = lab.node_named("peer-a").expect("a peer");
+    let peer = lab.node("peer-a").expect("a peer");
     let output = peer.spawn(&command).await.expect("a probe").output();
     let output = tokio::time::timeout(LONG, output).await.expect("in time").expect("an end");
     let said = String::from_utf8_lossy(&output.stdout);

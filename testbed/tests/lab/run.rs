@@ -1,6 +1,6 @@
 //! Whole runs with real punchers: from a suite to verdicts.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use testbed::model::catalogue::Catalogue;
 use testbed::model::embedded;
@@ -40,7 +40,7 @@ pub(crate) fn parsed(file: &str, text: &str) -> Suite {
 }
 
 /// What is asked of a run of all cells of a suite, of which nothing is kept.
-pub(crate) fn request(suite: Suite, puncher: PathBuf, keys: &Path) -> RunRequest {
+pub(crate) fn request(suite: Suite, puncher: PathBuf) -> RunRequest {
     RunRequest {
         part: Shard::whole(suite.cells().iter().map(|cell| (cell, suite.part(cell).trials))),
         until_sure: None,
@@ -50,15 +50,13 @@ pub(crate) fn request(suite: Suite, puncher: PathBuf, keys: &Path) -> RunRequest
         jobs: 16,
         seed: 1,
         puncher,
-        keys: keys.to_owned(),
         keep: Keep::None,
     }
 }
 
 /// Runs a suite and returns its cells.
 pub(crate) fn cells_of(suite: Suite, puncher: PathBuf) -> Vec<CellResult> {
-    let keys = tempfile::tempdir().expect("a folder");
-    let request = request(suite, puncher, keys.path());
+    let request = request(suite, puncher);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
     let mut cells = Vec::new();

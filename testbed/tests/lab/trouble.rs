@@ -18,9 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Connects peer-a with the core, through NAT-a; both ends and the address that the core saw.
 fn connect(lab: &Lab, port: u16) -> (TcpStream, TcpStream, SocketAddr) {
     let server = SocketAddr::from(([203, 0, 113, 1], port));
-    let core = lab.node_named("core").expect("the core");
+    let core = lab.node("core").expect("the core");
     let listener = core.enter(|_| TcpListener::bind(server).expect("a free port")).expect("the way in");
-    let peer = lab.node_named("peer-a").expect("a peer");
+    let peer = lab.node("peer-a").expect("a peer");
     let stream = peer.enter(|_| TcpStream::connect_timeout(&server, PATIENCE)).expect("the way in");
     let (accepted, from) = listener.accept().expect("a connection");
     accepted.set_read_timeout(Some(PATIENCE)).expect("a timeout");

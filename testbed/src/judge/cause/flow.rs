@@ -246,7 +246,7 @@ impl Inquiry<'_> {
 }
 
 fn first_reset(flow: &Flow) -> Option<&SegmentTrace> {
-    flow.segments.iter().filter(|s| s.is_reset()).min_by_key(|s| s.sent)
+    flow.refusals().min_by_key(|s| s.sent)
 }
 
 pub(super) fn is_of(flow: &Flow, syn: &SynFate) -> bool {

@@ -50,6 +50,7 @@ proptest! {
             a: &vantage(Role::A),
             b: &vantage(Role::B),
             declared: Declared { a: &nat, b: &nat, common: &[] },
+            nats: &[],
             claim_a: &said,
             claim_b: &said,
             rendezvous: if needed { Rendezvous::Needed } else { Rendezvous::NotNeeded },

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::{Admission, MARGIN};
 use crate::judge::timeline::SegmentTrace;
-use crate::model::behavior::{Behavior, Hairpinning, SynAfterSyn, Translation};
+use crate::model::behavior::{Behavior, Hairpinning, Translation};
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::model::topology::NodeName;
 
@@ -48,9 +48,7 @@ pub(super) fn admission(syn: &SegmentTrace, common: &[CommonNat<'_>]) -> Admissi
         (Hairpinning::On, None) => Admission::NoMapping,
         // It may have come up a moment too late.
         (Hairpinning::On, Some(at)) if at + MARGIN > syn.sent => Admission::NoMapping,
-        (Hairpinning::On, Some(_)) if nat.declared.syn_after_syn != SynAfterSyn::Accept => {
-            Admission::SynAfterSyn
-        }
+        (Hairpinning::On, Some(_)) if !nat.declared.syn_after_syn.passes() => Admission::SynAfterSyn,
         (Hairpinning::On, Some(_)) => Admission::Lost,
     }
 }
@@ -72,6 +70,7 @@ mod tests {
 
     use super::*;
     use crate::judge::timeline::Role;
+    use crate::model::behavior::SynAfterSyn;
     use crate::model::evidence::{CtEntry, Tuple};
     use crate::model::packet::Packet;
 

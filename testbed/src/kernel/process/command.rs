@@ -11,7 +11,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use super::protocol::{InitRequest, LONGEST, REQUEST, Spawn};
+use super::protocol::{InitRequest, KEEP_USER, LONGEST, REQUEST, Spawn};
 use crate::kernel::error::{Error, Result};
 
 /// A program to start. Standard input is empty and the outputs are piped, unless said otherwise.
@@ -23,6 +23,7 @@ pub struct Command {
     directory: Option<PathBuf>,
     capabilities: Capabilities,
     terminal: Terminal,
+    limits: Limits,
     pub(super) stdin: Stdio,
     pub(super) stdout: Stdio,
     pub(super) stderr: Stdio,
@@ -43,12 +44,25 @@ pub enum Stdio {
 /// What a program that runs as root may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Capabilities {
-    /// Whatever this process may.
+    /// Whatever this process may; nothing at all where it is confined.
     #[default]
     All,
     /// Only these: bit n stands for capability n of capabilities(7).
     Only(u64),
 }
+
+/// What a confined program may have; 0 for as much as its init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Open descriptors of each process.
+    pub files: u32,
+    /// Processes and threads of its user, all together.
+    pub processes: u32,
+}
+
+/// The user that a confined program becomes; none where this process cannot give it another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Identity(pub(super) Option<u32>);
 
 /// Whether a program controls the terminal on its standard input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,6 +85,7 @@ impl Command {
             directory: None,
             capabilities: Capabilities::default(),
             terminal: Terminal::default(),
+            limits: Limits::default(),
             stdin: Stdio::Null,
             stdout: Stdio::Pipe,
             stderr: Stdio::Pipe,
@@ -147,14 +162,28 @@ impl Command {
         self
     }
 
+    /// What it may have, where it is confined.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
     /// What to call it in messages.
     #[must_use]
     pub fn name(&self) -> String {
         self.program.to_string_lossy().into_owned()
     }
 
-    /// The message that asks an init to start it.
-    pub(super) fn encode(&self) -> Result<Vec<u8>> {
+    /// Where the program is, as one would find it from where it starts; `None` where there is none.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        let folder = self.directory.clone().or_else(|| env::current_dir().ok())?;
+        self.find_program(&folder).filter(|path| path.is_file())
+    }
+
+    /// The message that asks an init to start it, as somebody else if it is confined.
+    pub(super) fn encode(&self, identity: Option<Identity>) -> Result<Vec<u8>> {
         let tried = || format!("start \"{}\"", self.name());
         let directory = match &self.directory {
             Some(directory) => std::path::absolute(directory),
@@ -165,7 +194,7 @@ impl Command {
             Error::call(tried(), "execve", Errno::ENOENT)
                 .with_help("name it with its path, or add it to PATH")
         })?;
-        let mut message = self.header().encode().to_vec();
+        let mut message = self.header(identity).encode().to_vec();
         debug_assert_eq!(message.len(), REQUEST);
         let variables = self.variables.iter().map(|(name, value)| {
             let mut assignment = name.clone();
@@ -189,16 +218,21 @@ impl Command {
         Ok(message)
     }
 
-    fn header(&self) -> InitRequest {
+    fn header(&self, identity: Option<Identity>) -> InitRequest {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         InitRequest::Spawn(Spawn {
             arguments: count(self.arguments.len() + 1),
             variables: count(self.variables.len()),
             capabilities: match self.capabilities {
+                Capabilities::All if identity.is_some() => 0,
                 Capabilities::All => u64::MAX,
                 Capabilities::Only(bits) => bits,
             },
             terminal: u32::from(self.terminal == Terminal::Controlling),
+            confined: u32::from(identity.is_some()),
+            user: identity.and_then(|identity| identity.0).unwrap_or(KEEP_USER),
+            files: self.limits.files,
+            processes: self.limits.processes,
         })
     }
 
@@ -241,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_program_that_does_not_exist_is_named() {
-        let error = Command::new("no-such-program-here").encode().expect_err("no such program");
+        let error = Command::new("no-such-program-here").encode(None).expect_err("no such program");
         assert_eq!(
             error.to_string(),
             "cannot start \"no-such-program-here\": execve: No such file or directory (ENOENT)"
@@ -251,8 +285,8 @@ mod tests {
     #[test]
     fn what_no_message_can_carry_is_refused() {
         let long = Command::new("/bin/true").arg("x".repeat(LONGEST));
-        assert_eq!(long.encode().expect_err("too long").errno(), Some(Errno::E2BIG));
+        assert_eq!(long.encode(None).expect_err("too long").errno(), Some(Errno::E2BIG));
         let zero = Command::new("/bin/true").arg("a\0b");
-        assert!(zero.encode().expect_err("a zero byte").to_string().contains("zero byte"));
+        assert!(zero.encode(None).expect_err("a zero byte").to_string().contains("zero byte"));
     }
 }

@@ -16,6 +16,7 @@ use std::ptr::null;
 
 use nix::errno::Errno;
 
+use super::confinement;
 use super::protocol::{DESCRIPTORS, Failure, InitRequest, LONGEST, Passed, REQUEST, Reply, Spawn, Step};
 use super::raw::{self, Patience, Received};
 
@@ -119,6 +120,12 @@ fn obey(message: &Received, buffers: &mut Buffers) {
             unsafe { libc::kill(-pid, signal) };
         }
         Some(InitRequest::Drain) => drain(&mut buffers.listed),
+        Some(InitRequest::Enter(entry)) => {
+            tell(Reply::Confined(confinement::enter(message.descriptors[0], entry).err()));
+        }
+        Some(InitRequest::Renew(renewal)) => {
+            tell(Reply::Confined(confinement::renew(renewal, &mut buffers.message[REQUEST..]).err()));
+        }
         _ => {}
     }
     message.descriptors.into_iter().for_each(raw::close);
@@ -199,7 +206,11 @@ fn become_program(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fai
             step(Step::Stdio, libc::dup2(passed(place), standard))?;
         }
     }
-    drop_capabilities(spawn.capabilities).map_err(|errno| Failure { step: Step::Capabilities, errno })?;
+    match spawn.confined {
+        0 => drop_capabilities(spawn.capabilities)
+            .map_err(|errno| Failure { step: Step::Capabilities, errno })?,
+        _ => confinement::give_up(&spawn)?,
+    }
     // SAFETY: the path ends in a zero byte, both arrays in a null pointer, and all of them outlive the call.
     Err(match Errno::result(unsafe { libc::execve(text.program, text.arguments, text.variables) }) {
         Err(errno) => Failure { step: Step::Exec, errno },
@@ -240,7 +251,7 @@ fn collect_strings(spawn: Spawn, message: &[u8], strings: &mut [*const c_char]) 
 }
 
 /// Takes every capability that has no bit in `keep` from what this process can ever have.
-fn drop_capabilities(keep: u64) -> nix::Result<()> {
+pub(super) fn drop_capabilities(keep: u64) -> nix::Result<()> {
     for capability in (0..64).filter(|c| keep & (1 << c) == 0) {
         // SAFETY: takes no pointers.
         match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
@@ -259,6 +270,17 @@ mod tests {
     use std::ffi::CStr;
 
     use super::*;
+
+    const NOTHING: Spawn = Spawn {
+        arguments: 0,
+        variables: 0,
+        capabilities: 0,
+        terminal: 0,
+        confined: 0,
+        user: 0,
+        files: 0,
+        processes: 0,
+    };
 
     fn collect(spawn: Spawn, buffers: &mut Buffers) -> Option<Text> {
         collect_strings(spawn, &buffers.message, &mut buffers.strings)
@@ -285,7 +307,7 @@ mod tests {
     #[test]
     fn strings_are_found_in_their_order() {
         let mut buffers = with_text(b"/bin/echo\0/tmp\0echo\0one\0\0A=1\0");
-        let spawn = Spawn { arguments: 3, variables: 1, capabilities: 0, terminal: 0 };
+        let spawn = Spawn { arguments: 3, variables: 1, ..NOTHING };
         let text = collect(spawn, &mut buffers).expect("good text");
         assert_eq!(list(text.arguments), ["echo", "one", ""]);
         assert_eq!(list(text.variables), ["A=1"]);
@@ -298,7 +320,7 @@ mod tests {
     fn more_strings_than_fit_are_refused() {
         let mut buffers = with_text(b"x\0");
         for (arguments, variables) in [(MOST_STRINGS as u32, 1), (u32::MAX, u32::MAX)] {
-            let spawn = Spawn { arguments, variables, capabilities: 0, terminal: 0 };
+            let spawn = Spawn { arguments, variables, ..NOTHING };
             assert!(collect(spawn, &mut buffers).is_none());
         }
     }

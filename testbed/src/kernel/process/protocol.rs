@@ -6,7 +6,7 @@ use nix::errno::Errno;
 pub(super) const LONGEST: usize = 160 * 1024;
 
 /// Bytes of the words in front of each request.
-pub(super) const REQUEST: usize = 40;
+pub(super) const REQUEST: usize = 48;
 
 /// Bytes of a reply.
 pub(super) const REPLY: usize = 20;
@@ -28,7 +28,30 @@ pub(super) enum InitRequest {
     },
     /// End everything and say when nothing is left.
     Drain,
+    /// Enter a sandbox, whose mount namespace comes along, before anything is started.
+    Enter(Entry),
+    /// Make anew what each trial gets anew; the key and paths follow as text.
+    Renew(Renewal),
 }
+
+/// What to know of an [`InitRequest::Enter`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Not 0: programs may write the network's settings, as far as their capabilities let them.
+    pub(super) settings: u32,
+}
+
+/// What to know of an [`InitRequest::Renew`] before its text is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Renewal {
+    /// Whom the new folders belong to; [`KEEP_USER`] is the init's own user.
+    pub(super) user: u32,
+    /// How many paths follow the key.
+    pub(super) paths: u32,
+}
+
+/// In the place of a user: the one that the init has.
+pub(super) const KEEP_USER: u32 = u32::MAX;
 
 /// What to know of a program before its text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +64,14 @@ pub(super) struct Spawn {
     pub(super) capabilities: u64,
     /// Not 0: standard input is a terminal that the program shall control.
     pub(super) terminal: u32,
+    /// Not 0: the program has given up what it could do to the machine. The words below count only then.
+    pub(super) confined: u32,
+    /// The user that it becomes; [`KEEP_USER`] for none.
+    pub(super) user: u32,
+    /// How many descriptors it may have; 0 for as many as its init.
+    pub(super) files: u32,
+    /// How many processes and threads its user may have; 0 for as many as its init's.
+    pub(super) processes: u32,
 }
 
 /// The descriptors that come with [`InitRequest::Spawn`], by their place.
@@ -87,6 +118,8 @@ pub(super) enum Reply {
     },
     /// Nothing is left.
     Drained,
+    /// A sandbox was entered or renewed, or a step of it failed.
+    Confined(Option<Failure>),
 }
 
 /// The step between fork and exec that failed.
@@ -110,10 +143,18 @@ pub(super) enum Step {
     Stdio,
     Capabilities,
     Exec,
+    Mounts,
+    Proc,
+    Temporary,
+    Key,
+    Ipc,
+    Limits,
+    User,
+    NoNewPrivileges,
 }
 
 impl Step {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 16] = [
         Self::Network,
         Self::Time,
         Self::Session,
@@ -122,6 +163,14 @@ impl Step {
         Self::Stdio,
         Self::Capabilities,
         Self::Exec,
+        Self::Mounts,
+        Self::Proc,
+        Self::Temporary,
+        Self::Key,
+        Self::Ipc,
+        Self::Limits,
+        Self::User,
+        Self::NoNewPrivileges,
     ];
 
     /// The system call that it is.
@@ -135,6 +184,14 @@ impl Step {
             Self::Stdio => "dup2",
             Self::Capabilities => "prctl(PR_CAPBSET_DROP)",
             Self::Exec => "execve",
+            Self::Mounts => "setns(CLONE_NEWNS)",
+            Self::Proc => "mount(proc)",
+            Self::Temporary => "mount(tmpfs)",
+            Self::Key => "write the peers' secret",
+            Self::Ipc => "unshare(CLONE_NEWIPC)",
+            Self::Limits => "setrlimit",
+            Self::User => "setresuid",
+            Self::NoNewPrivileges => "prctl(PR_SET_NO_NEW_PRIVS)",
         }
     }
 }
@@ -157,12 +214,16 @@ fn word(bytes: &[u8], index: usize) -> u32 {
 impl InitRequest {
     pub(super) fn encode(self) -> [u8; REQUEST] {
         match self {
-            Self::Spawn(Spawn { arguments, variables, capabilities, terminal }) => {
+            Self::Spawn(spawn) => {
+                let Spawn { arguments, variables, capabilities, terminal, .. } = spawn;
+                let Spawn { confined, user, files, processes, .. } = spawn;
                 let [low, high] = [capabilities as u32, (capabilities >> 32) as u32];
-                words(&[1, arguments, variables, low, high, terminal])
+                words(&[1, arguments, variables, low, high, terminal, confined, user, files, processes])
             }
             Self::Signal { pid, signal } => words(&[2, pid.cast_unsigned(), signal.cast_unsigned()]),
             Self::Drain => words(&[3]),
+            Self::Enter(Entry { settings }) => words(&[4, settings]),
+            Self::Renew(Renewal { user, paths }) => words(&[5, user, paths]),
         }
     }
 
@@ -173,11 +234,17 @@ impl InitRequest {
                 variables: word(bytes, 2),
                 capabilities: u64::from(word(bytes, 3)) | u64::from(word(bytes, 4)) << 32,
                 terminal: word(bytes, 5),
+                confined: word(bytes, 6),
+                user: word(bytes, 7),
+                files: word(bytes, 8),
+                processes: word(bytes, 9),
             })),
             2 => {
                 Some(Self::Signal { pid: word(bytes, 1).cast_signed(), signal: word(bytes, 2).cast_signed() })
             }
             3 => Some(Self::Drain),
+            4 => Some(Self::Enter(Entry { settings: word(bytes, 1) })),
+            5 => Some(Self::Renew(Renewal { user: word(bytes, 1), paths: word(bytes, 2) })),
             _ => None,
         }
     }
@@ -193,6 +260,8 @@ impl Reply {
             Self::NotStarted(errno) => (4, errno as i32, 0, none),
             Self::Exited { pid, status, share } => (5, pid, status, share),
             Self::Drained => (6, 0, 0, none),
+            Self::Confined(None) => (7, -1, 0, none),
+            Self::Confined(Some(Failure { step, errno })) => (7, step as i32, errno as i32, none),
         };
         words(&[kind, first.cast_unsigned(), second.cast_unsigned(), share.ran, share.waited])
     }
@@ -209,6 +278,10 @@ impl Reply {
                 Some(Self::Exited { pid: first, status: second, share })
             }
             6 => Some(Self::Drained),
+            7 => {
+                let step = usize::try_from(first).ok().and_then(|step| Step::ALL.get(step));
+                Some(Self::Confined(step.map(|step| Failure { step: *step, errno: Errno::from_raw(second) })))
+            }
             _ => None,
         }
     }
@@ -234,10 +307,23 @@ mod tests {
 
     #[test]
     fn requests_survive_the_way() {
-        let spawn = Spawn { arguments: 3, variables: 70_000, capabilities: 1 << 40 | 5, terminal: 1 };
-        for request in
-            [InitRequest::Spawn(spawn), InitRequest::Signal { pid: 7, signal: 9 }, InitRequest::Drain]
-        {
+        let spawn = Spawn {
+            arguments: 3,
+            variables: 70_000,
+            capabilities: 1 << 40 | 5,
+            terminal: 1,
+            confined: 1,
+            user: KEEP_USER,
+            files: 1024,
+            processes: 512,
+        };
+        for request in [
+            InitRequest::Spawn(spawn),
+            InitRequest::Signal { pid: 7, signal: 9 },
+            InitRequest::Drain,
+            InitRequest::Enter(Entry { settings: 1 }),
+            InitRequest::Renew(Renewal { user: 0x7000_0000, paths: 2 }),
+        ] {
             assert_eq!(InitRequest::decode(&request.encode()), Some(request));
         }
         assert_eq!(InitRequest::decode(&[]), None);
@@ -252,6 +338,8 @@ mod tests {
             Reply::NotStarted(Errno::EAGAIN),
             Reply::Exited { pid: 3, status: -1, share: Share { ran: 70_000, waited: u32::MAX } },
             Reply::Drained,
+            Reply::Confined(None),
+            Reply::Confined(Some(Failure { step: Step::Proc, errno: Errno::EPERM })),
         ] {
             assert_eq!(Reply::decode(&reply.encode()), Some(reply));
         }

@@ -295,19 +295,8 @@ pub(super) fn number_in_proc() -> Option<libc::pid_t> {
 /// What the first thread of a process had of the processors: the first two numbers of its `schedstat`
 /// (Documentation/scheduler/sched-stats.rst). Both are 0 where the kernel does not count.
 pub(super) fn share(in_proc: libc::pid_t) -> Option<Share> {
-    const BEFORE: &[u8] = b"/proc/";
-    const AFTER: &[u8] = b"/schedstat\0";
     let mut path = [0u8; 32];
-    let mut digits = [0u8; 10];
-    let mut rest = u32::try_from(in_proc).ok()?;
-    let mut first = digits.len();
-    while first == digits.len() || rest > 0 {
-        first -= 1;
-        *digits.get_mut(first)? = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    let parts = BEFORE.iter().chain(digits.get(first..)?).chain(AFTER);
-    path.iter_mut().zip(parts).for_each(|(place, byte)| *place = *byte);
+    numbered(&mut path, b"/proc/", u32::try_from(in_proc).ok()?, b"/schedstat")?;
     // SAFETY: the path ends in a zero byte.
     let file = Errno::result(unsafe { libc::open(path.as_ptr().cast(), libc::O_RDONLY) }).ok()?;
     let mut text = [0u8; 64];
@@ -318,6 +307,22 @@ pub(super) fn share(in_proc: libc::pid_t) -> Option<Share> {
     let second = text.iter().position(|byte| *byte == b' ')? + 1;
     let us = |text| Some(u32::try_from(leading_number(text)? / 1000).unwrap_or(u32::MAX));
     Some(Share { ran: us(text)?, waited: us(text.get(second..)?)? })
+}
+
+/// Writes a path with a number in it, and the zero byte that ends it.
+pub(super) fn numbered(path: &mut [u8], before: &[u8], number: u32, after: &[u8]) -> Option<()> {
+    let mut digits = [0u8; 10];
+    let mut rest = number;
+    let mut first = digits.len();
+    while first == digits.len() || rest > 0 {
+        first -= 1;
+        *digits.get_mut(first)? = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let parts = before.iter().chain(digits.get(first..)?).chain(after).chain(&[0]);
+    let length = before.len() + (digits.len() - first) + after.len() + 1;
+    path.get_mut(..length)?.iter_mut().zip(parts).for_each(|(place, byte)| *place = *byte);
+    Some(())
 }
 
 /// The number that a text begins with.

@@ -20,7 +20,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::command::{Command, Stdio};
+use super::command::{Command, Identity, Stdio};
 use super::protocol::{self, Failure, InitRequest, REPLY, Reply};
 use super::{nursery, raw};
 use crate::kernel::error::{Error, Result};
@@ -102,6 +102,7 @@ struct Waiting {
     starts: VecDeque<oneshot::Sender<nix::Result<Started>>>,
     running: HashMap<i32, oneshot::Sender<Ended>>,
     drains: VecDeque<oneshot::Sender<()>>,
+    confinements: VecDeque<oneshot::Sender<Option<Failure>>>,
     gone: bool,
 }
 
@@ -142,8 +143,18 @@ impl Init {
     /// # Errors
     /// When there is no such program, or the kernel refuses: with the step and errno that failed.
     pub async fn spawn(&self, command: &Command, place: Place<'_>) -> Result<Process> {
+        self.start_as(command, place, None).await
+    }
+
+    /// Starts a program, as somebody else if it is confined.
+    pub(super) async fn start_as(
+        &self,
+        command: &Command,
+        place: Place<'_>,
+        identity: Option<Identity>,
+    ) -> Result<Process> {
         let tried = || format!("start \"{}\"", command.name());
-        let message = command.encode()?;
+        let message = command.encode(identity)?;
         let streams = Streams::open(command).map_err(|errno| Error::call(tried(), "pipe", errno))?;
         let descriptors = streams.descriptors(place);
         let (started, answer) = oneshot::channel();
@@ -181,6 +192,22 @@ impl Init {
             .await
             .map_err(|errno| Error::call(TRIED, "sendmsg to the lab's init", errno))?;
         answer.await.map_err(|_| gone(TRIED))
+    }
+}
+
+impl Init {
+    /// Asks for something about the sandbox, and waits until it is done.
+    pub(super) async fn confine(&self, tried: &str, message: &[u8], descriptors: &[RawFd]) -> Result<()> {
+        let (done, answer) = oneshot::channel();
+        let mut done = Some(done);
+        self.shared
+            .send(message, descriptors, |waiting| waiting.confinements.extend(done.take()))
+            .await
+            .map_err(|errno| Error::call(tried, "sendmsg to the lab's init", errno))?;
+        match answer.await.map_err(|_| gone(tried))? {
+            None => Ok(()),
+            Some(Failure { step, errno }) => Err(Error::call(tried, step.call(), errno)),
+        }
     }
 }
 
@@ -266,6 +293,7 @@ impl Waiting {
                 let waiter = self.running.remove(&pid);
                 let _ = waiter.map(|waiter| waiter.send(end));
             }
+            Reply::Confined(failure) => drop(self.confinements.pop_front().map(|asked| asked.send(failure))),
             Reply::Drained => drop(self.drains.pop_front().map(|drain| drain.send(()))),
         }
     }

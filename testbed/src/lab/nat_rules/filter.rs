@@ -158,8 +158,11 @@ fn forward(behavior: &Behavior) -> Chain {
         refuse(&mut chain, behavior.unsolicited_syn, &condition);
         chain.note("Nothing else begins outside.").rule("iifname \"wan\" ct state new drop");
     }
-    if behavior.invalid_packets == InvalidPackets::Drop {
-        chain.note("Invalid packets: drop. They would pass untranslated.").rule("ct state invalid drop");
+    match behavior.invalid_packets {
+        InvalidPackets::Leak => {}
+        InvalidPackets::Drop => {
+            chain.note("Invalid packets: drop. They would pass untranslated.").rule("ct state invalid drop");
+        }
     }
     if let (true, Some(quota)) = (firewall, behavior.quota) {
         chain.note(format!("Quota: {quota} connections for each inside host.")).rule(format!(

@@ -35,6 +35,14 @@ impl DynamicObject {
     }
 }
 
+/// Whether packets between inside hosts are turned round.
+pub(super) const fn turns_round(behavior: &Behavior) -> bool {
+    match behavior.hairpinning {
+        Hairpinning::Off => false,
+        Hairpinning::On => true,
+    }
+}
+
 /// Which sets and maps a translating NAT needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Memory {
@@ -58,7 +66,10 @@ pub(super) struct Memory {
 impl Memory {
     /// What a NAT that behaves so has to remember.
     pub(super) fn of(behavior: &Behavior) -> Self {
-        let exclusive = behavior.overloading == Overloading::Off;
+        let exclusive = match behavior.overloading {
+            Overloading::Off => true,
+            Overloading::On => false,
+        };
         let preserving = behavior.allocation == Allocation::Preserving;
         let hash = matches!(behavior.allocation, Allocation::Hash { .. });
         let counted = behavior.quota.is_some();
@@ -73,8 +84,7 @@ impl Memory {
         Self {
             behavior: *behavior,
             mapping,
-            owner: behavior.filtering != Filtering::AddressAndPortDependent
-                || behavior.hairpinning == Hairpinning::On,
+            owner: behavior.filtering != Filtering::AddressAndPortDependent || turns_round(behavior),
             taken: exclusive,
             // Else the kernel would give the endpoint the port that its first mapping has.
             busy: preserving && behavior.mapping != Mapping::EndpointIndependent && !redraws,
@@ -135,7 +145,7 @@ impl Memory {
     /// The part of the key that names the remote endpoint. A hairpinned packet's destination has been rewritten
     /// already, so the original one is asked for where packets may be hairpinned.
     pub(super) fn remote_key(&self) -> &'static str {
-        let hairpinning = self.behavior.hairpinning == Hairpinning::On;
+        let hairpinning = turns_round(&self.behavior);
         match (self.behavior.mapping, hairpinning) {
             (Mapping::EndpointIndependent, _) => "",
             (Mapping::AddressDependent, false) => " . ip daddr",

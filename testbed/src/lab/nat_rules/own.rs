@@ -5,7 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::{NatConfig, NatSite, sysctls};
+use crate::kernel::ruleset::Author;
+use crate::lab::settings;
 use crate::model::behavior::Behavior;
+use crate::model::topology::NodeKind;
 
 /// A program that makes its node a NAT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +21,10 @@ pub struct NatCommand {
     pub folder: PathBuf,
     /// What it is told of its surroundings: environment variables.
     pub variables: Vec<(String, String)>,
+    /// The settings that it must leave as they are.
+    pub pinned: Vec<String>,
+    /// Folders of the machine that it may write to.
+    pub writable: Vec<PathBuf>,
 }
 
 impl fmt::Display for NatCommand {
@@ -37,7 +44,7 @@ pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig 
         ruleset += &format!("define {device}_network = {}/{}\n", network.address, network.prefix);
     }
     ruleset += text;
-    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior), ..NatConfig::default() }
+    NatConfig { ruleset, author: Author::User, sysctls: sysctls::sysctls(behavior), command: None }
 }
 
 /// A NAT that a program makes, which starts in a node without rules, with the sysctls that `behavior` claims.
@@ -49,9 +56,23 @@ pub fn by_program(
     behavior: &Behavior,
     site: &NatSite,
 ) -> NatConfig {
-    let command =
-        NatCommand { nat: nat.to_owned(), words: words.to_vec(), folder, variables: variables(site) };
-    NatConfig { sysctls: sysctls::sysctls(behavior), command: Some(command), ..NatConfig::default() }
+    let sysctls = sysctls::sysctls(behavior);
+    let command = NatCommand {
+        nat: nat.to_owned(),
+        words: words.to_vec(),
+        folder,
+        variables: variables(site),
+        pinned: sysctls.iter().map(|(key, _)| key.clone()).chain(of_every_nat()).collect(),
+        writable: Vec::new(),
+    };
+    NatConfig { author: Author::User, sysctls, command: Some(command), ..NatConfig::default() }
+}
+
+/// The settings that each NAT's node has from the begin, with the ones that change how packets look or pass.
+fn of_every_nat() -> impl Iterator<Item = String> {
+    let others = ["net.ipv4.ip_default_ttl", "net.ipv4.ip_unprivileged_port_start"];
+    let every = settings::settings(NodeKind::Nat).into_iter().map(|setting| setting.key);
+    every.chain(others.map(str::to_owned))
 }
 
 /// What a program is told: the same as a ruleset file, and which devices there are.

@@ -8,14 +8,15 @@ pub(super) const WITHOUT_SYSCTL: &str = "syn_sent2";
 /// All of them, with their values: also those that are at their default, because the NAT that stood in the node before
 /// may have changed them.
 pub(super) fn sysctls(behavior: &Behavior) -> Vec<(String, String)> {
+    let liberal = match behavior.strictness {
+        Strictness::Strict => 0,
+        Strictness::Liberal => 1,
+    };
     let mut all = vec![
         pin("net.ipv4.ip_forward", 1),
         // `icmp_ratelimit=0` alone leaves the global bucket, and some refusals would go missing at random.
         pin("net.ipv4.icmp_ratemask", 0),
-        pin(
-            "net.netfilter.nf_conntrack_tcp_be_liberal",
-            u64::from(behavior.strictness == Strictness::Liberal),
-        ),
+        pin("net.netfilter.nf_conntrack_tcp_be_liberal", liberal),
         // Connections that stand already are picked up in the middle: the kernel's default, pinned.
         pin("net.netfilter.nf_conntrack_tcp_loose", 1),
     ];

@@ -3,7 +3,7 @@
 use crate::model::behavior::{Allocation, Behavior, Filtering, Hairpinning, Mapping, PortRange};
 
 use super::NatSite;
-use super::memory::Memory;
+use super::memory::{Memory, turns_round};
 use super::pool::{self, Part};
 use super::text::{Chain, table as write_table};
 
@@ -34,7 +34,7 @@ impl Writer<'_> {
         let mut chains = vec![self.prerouting()];
         chains.extend(self.parts.iter().map(|part| self.next_port(part)));
         let translate = self.translate();
-        let simple = self.behavior.hairpinning == Hairpinning::Off && translate.rules() == 1;
+        let simple = !turns_round(self.behavior) && translate.rules() == 1;
         if simple {
             chains.push(self.postrouting(&translate.under("oifname \"wan\"")));
         } else {
@@ -66,7 +66,7 @@ impl Writer<'_> {
                 ));
             }
         }
-        if self.behavior.hairpinning == Hairpinning::On {
+        if turns_round(self.behavior) {
             chain.note("Hairpinning: on. What the inside sends to a mapping goes to its owner.").rule(
                 format!("iifname \"lan*\" ip daddr {wan} meta l4proto tcp dnat ip to tcp dport map @owner"),
             );
@@ -78,7 +78,7 @@ impl Writer<'_> {
     fn postrouting(&self, outwards: &Chain) -> Chain {
         let mut chain = Chain::base("postrouting", "nat hook postrouting priority srcnat");
         chain.append(outwards);
-        if self.behavior.hairpinning == Hairpinning::On {
+        if turns_round(self.behavior) {
             chain
                 .note("Hairpinning: on. The destination sees the external endpoint of the source.")
                 .rule("iifname \"lan*\" oifname \"lan*\" ct status dnat meta l4proto tcp goto translate");

@@ -18,6 +18,7 @@ use crate::model::evidence::Direction;
 
 /// Why a wire did not do as it was told.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WireError {
     /// The carrying thread could not be started.
     #[error("cannot start the wire engine: {0}")]

@@ -5,22 +5,90 @@
 use crate::model::behavior::{Behavior, Hairpinning, Translation};
 use crate::model::outcome::Expectation;
 use crate::model::suite::LowPorts;
+use crate::model::words::words;
 
 use super::Situation;
 use super::birthday::{Draws, both_sides_draw, one_side_guesses};
 use super::side::{Port, Side};
 
-pub(super) const AUTO: &str = "auto";
-pub(super) const SIMULTANEOUS_OPEN: &str = "simultaneous-open";
-pub(super) const OBSERVED_PORT: &str = "observed-port";
-pub(super) const PRESERVED_PORT: &str = "preserved-port";
-pub(super) const SEQUENTIAL: &str = "sequential";
-pub(super) const LOW_TTL: &str = "low-ttl";
-pub(super) const LISTEN: &str = "listen";
-pub(super) const LOW_PORT: &str = "low-port";
-pub(super) const SPRAY: &str = "spray";
-pub(super) const PRIVATE: &str = "private";
-pub(super) const HAIRPIN: &str = "hairpin";
+/// A way to punch that theory knows: those of our own puncher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "`docs/puncher.md` says what each does")]
+pub enum Method {
+    Auto,
+    SimultaneousOpen,
+    ObservedPort,
+    PreservedPort,
+    Sequential,
+    LowTtl,
+    Listen,
+    LowPort,
+    Spray,
+    Private,
+    Hairpin,
+}
+
+words!(Method {
+    Auto => "auto",
+    SimultaneousOpen => "simultaneous-open",
+    ObservedPort => "observed-port",
+    PreservedPort => "preserved-port",
+    Sequential => "sequential",
+    LowTtl => "low-ttl",
+    Listen => "listen",
+    LowPort => "low-port",
+    Spray => "spray",
+    Private => "private",
+    Hairpin => "hairpin",
+});
+
+/// What a method takes for the external port that the other side's SYN comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aim {
+    /// The one that the server saw.
+    Observed,
+    /// The internal one.
+    Internal,
+    /// Whichever of these was seen to hold, or the next by the step that was seen, and so many further on at most.
+    Predicted {
+        /// Mappings of other hosts that it still finds its way among.
+        window: u32,
+    },
+}
+
+impl Method {
+    /// What it aims at, where it dials one endpoint.
+    const fn aim(self) -> Aim {
+        match self {
+            Self::ObservedPort => Aim::Observed,
+            Self::PreservedPort => Aim::Internal,
+            Self::Sequential | Self::Auto => Aim::Predicted { window: WIDEST_WINDOW },
+            Self::SimultaneousOpen
+            | Self::LowTtl
+            | Self::Listen
+            | Self::LowPort
+            | Self::Spray
+            | Self::Private
+            | Self::Hairpin => Aim::Predicted { window: 0 },
+        }
+    }
+
+    /// Whether it tries the peer's internal endpoint.
+    const fn tries_internal(self) -> bool {
+        match self {
+            Self::Private | Self::Auto => true,
+            Self::SimultaneousOpen
+            | Self::ObservedPort
+            | Self::PreservedPort
+            | Self::Sequential
+            | Self::LowTtl
+            | Self::Listen
+            | Self::LowPort
+            | Self::Spray
+            | Self::Hairpin => false,
+        }
+    }
+}
 
 /// Mappings of other hosts that the largest window still covers: it has 64 ports.
 const WIDEST_WINDOW: u32 = 63;
@@ -48,10 +116,10 @@ pub(super) fn expect(situation: &Situation<'_>) -> Expectation {
 /// Both peers are behind one NAT: by way of their common network, or turned round by the NAT.
 fn below_one_nat(situation: &Situation<'_>, low: LowPorts) -> Expectation {
     let within = situation.a.is_empty() || situation.b.is_empty();
-    if within && matches!(situation.method, PRIVATE | AUTO) {
+    if within && situation.method.tries_internal() {
         return always("the peers reach each other's internal endpoint within their common network");
     }
-    if situation.method == PRIVATE {
+    if situation.method == Method::Private {
         return never("each peer's internal endpoint is behind a NAT of its own");
     }
     // What the server sees is the outermost address; so that NAT has to turn the SYNs round.
@@ -77,13 +145,17 @@ struct Pair<'a> {
 impl Pair<'_> {
     fn expect(&self) -> Expectation {
         match self.situation.method {
-            PRIVATE => self.private(),
-            LISTEN => self.listen(),
-            HAIRPIN => self.accepted_behind_a_filter().unwrap_or_else(|| self.meet()),
-            SPRAY => self.spray(self.situation.budget.syns),
-            LOW_PORT => self.low_port(),
-            AUTO => self.auto(),
-            _ => self.accepted_without_a_nat().unwrap_or_else(|| self.meet()),
+            Method::Private => self.private(),
+            Method::Listen => self.listen(),
+            Method::Hairpin => self.accepted_behind_a_filter().unwrap_or_else(|| self.meet()),
+            Method::Spray => self.spray(self.situation.budget.syns),
+            Method::LowPort => self.low_port(),
+            Method::Auto => self.auto(),
+            Method::SimultaneousOpen
+            | Method::ObservedPort
+            | Method::PreservedPort
+            | Method::Sequential
+            | Method::LowTtl => self.accepted_without_a_nat().unwrap_or_else(|| self.meet()),
         }
     }
 
@@ -142,17 +214,20 @@ impl Pair<'_> {
         if let Some(refused) = self.refused() {
             return refused;
         }
-        let windowed = self.situation.method == SEQUENTIAL || self.situation.method == AUTO;
-        let covered = if windowed { WIDEST_WINDOW } else { 0 };
+        let aim = self.situation.method.aim();
+        let covered = match aim {
+            Aim::Predicted { window } => window,
+            Aim::Observed | Aim::Internal => 0,
+        };
         for ((side, name), competing) in self.sides().into_iter().zip(self.situation.competing) {
             if side.port == Port::Counted && competing > covered {
                 return never(&format!("others take the ports that were expected of NAT-{name}"));
             }
         }
-        if self.situation.method == PRESERVED_PORT {
+        if aim == Aim::Internal {
             return self.meet_at_the_internal_ports();
         }
-        if self.situation.method == OBSERVED_PORT {
+        if aim == Aim::Observed {
             let moves = |(side, _): &(&Side<'_>, char)| side.port == Port::Counted;
             if let Some((_, name)) = self.sides().into_iter().find(moves) {
                 return never(&format!(

@@ -12,20 +12,10 @@ use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Pool, Tra
 use crate::model::outcome::Expectation;
 use crate::model::suite::Budget;
 
-/// The methods that theory knows.
-pub const METHODS: &[&str] = &[
-    method::AUTO,
-    method::SIMULTANEOUS_OPEN,
-    method::OBSERVED_PORT,
-    method::PRESERVED_PORT,
-    method::SEQUENTIAL,
-    method::LOW_TTL,
-    method::LISTEN,
-    method::LOW_PORT,
-    method::SPRAY,
-    method::PRIVATE,
-    method::HAIRPIN,
-];
+pub use method::Method;
+
+/// The methods that theory knows, by name.
+pub const METHODS: &[&str] = Method::WORDS;
 
 /// All that decides a cell, as far as theory knows.
 #[derive(Debug, Clone)]
@@ -39,8 +29,8 @@ pub struct Situation<'a> {
     pub common: Vec<&'a Behavior>,
     /// Mappings that other hosts behind NAT-a and NAT-b make between the measurement and the punch: as many each.
     pub competing: [u32; 2],
-    /// The method's name.
-    pub method: &'a str,
+    /// How the two punch.
+    pub method: Method,
     /// What each side may spend.
     pub budget: Budget,
     /// How much later than a, b begins; negative if earlier.
@@ -49,10 +39,10 @@ pub struct Situation<'a> {
     pub trip: Duration,
 }
 
-/// Probability and reason; `None` for a method that theory does not know.
+/// Probability and reason.
 #[must_use]
-pub fn expect(situation: &Situation<'_>) -> Option<Expectation> {
-    METHODS.contains(&situation.method).then(|| method::expect(situation))
+pub fn expect(situation: &Situation<'_>) -> Expectation {
+    method::expect(situation)
 }
 
 /// How many ports a new mapping is drawn from, for source ports from 1024 up.
@@ -80,23 +70,40 @@ pub fn admits_stranger(nats: &[&Behavior]) -> bool {
 /// A few words for people: `endpoint-independent mapping, preserving, address-and-port-dependent filtering`.
 #[must_use]
 pub fn describe(nat: &Behavior) -> String {
-    let mapping = match nat.mapping {
+    let Behavior {
+        mapping,
+        allocation,
+        filtering,
+        unsolicited_syn,
+        // Read by `method` and `side`.
+        translation: _,
+        pool: _,
+        syn_after_syn: _,
+        hairpinning: _,
+        // These do not change whether two NATs can be crossed.
+        overloading: _,
+        invalid_packets: _,
+        strictness: _,
+        timeouts: _,
+        quota: _,
+    } = nat;
+    let mapping = match mapping {
         Mapping::EndpointIndependent => "endpoint-independent mapping",
         Mapping::AddressDependent => "address-dependent mapping",
         Mapping::AddressAndPortDependent => "address-and-port-dependent mapping",
     };
-    let allocation = match nat.allocation {
+    let allocation = match allocation {
         Allocation::Preserving => "preserving".to_owned(),
         Allocation::Sequential { step } => format!("sequential by {step:+}"),
         Allocation::Random => "random".to_owned(),
         Allocation::Hash { .. } => "by hash".to_owned(),
     };
-    let filtering = match nat.filtering {
+    let filtering = match filtering {
         Filtering::EndpointIndependent => "endpoint-independent filtering",
         Filtering::AddressDependent => "address-dependent filtering",
         Filtering::AddressAndPortDependent => "address-and-port-dependent filtering",
     };
-    let answer = match nat.unsolicited_syn {
+    let answer = match unsolicited_syn {
         UnsolicitedSyn::Drop => "drops",
         UnsolicitedSyn::Reset | UnsolicitedSyn::Kernel => "resets",
         UnsolicitedSyn::Icmp(_) | UnsolicitedSyn::IcmpAfterSixSeconds => "ICMP to",

@@ -1,6 +1,6 @@
 //! One side's NATs as the other side meets them: what is known of its next external port, and who is let in.
 
-use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Pool, SynAfterSyn, Translation};
+use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Pool, Translation};
 use crate::model::suite::LowPorts;
 
 use super::birthday::Draws;
@@ -79,9 +79,7 @@ impl<'a> Side<'a> {
 
     /// Whether a NAT of it refuses a SYN from where a SYN went to.
     pub(super) fn refuses_syn_after_syn(&self) -> bool {
-        let refuses = |nat: &&Behavior| {
-            nat.translation != Translation::Router && nat.syn_after_syn != SynAfterSyn::Accept
-        };
+        let refuses = |nat: &&Behavior| nat.translation != Translation::Router && !nat.syn_after_syn.passes();
         self.nats.iter().any(refuses)
     }
 }

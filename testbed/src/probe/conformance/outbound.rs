@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::kernel::error::Result;
-use crate::model::behavior::{Behavior, Filtering, Mapping, SynAfterSyn, Translation, UnsolicitedSyn};
+use crate::model::behavior::{Behavior, Filtering, Mapping, Translation, UnsolicitedSyn};
 use crate::probe::prove::bench::Side;
 use crate::probe::prove::frame::Probe;
 use crate::probe::prove::prober::{Fate, Prober};
@@ -31,7 +31,7 @@ fn expect(declared: &Behavior) -> ConformanceVerdict {
     }
     let silent =
         matches!(declared.unsolicited_syn, UnsolicitedSyn::Drop | UnsolicitedSyn::IcmpAfterSixSeconds);
-    pass_if(silent && declared.syn_after_syn != SynAfterSyn::Reset)
+    pass_if(silent && !declared.syn_after_syn.ends_the_first())
 }
 
 fn is_testable(declared: &Behavior) -> bool {

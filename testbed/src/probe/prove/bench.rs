@@ -125,6 +125,7 @@ pub(in crate::probe) struct Bench {
     sockets: [PacketSocket; 3],
     conntrack: Conntrack,
     events: Events,
+    nft: &'static Nft,
     dynamic: Vec<DynamicSet>,
     /// The user's program that makes the NAT, if there is one.
     program: Option<NatProgram>,
@@ -158,18 +159,19 @@ impl Bench {
             let open = |side: Side| PacketSocket::carrier(inside, side.devices().1);
             Ok::<_, Error>([open(Side::Outside)?, open(Side::Inside0)?, open(Side::Inside1)?])
         })??;
+        let nft = Nft::of(config.author);
         let (conntrack, events) = nat.enter(|inside| {
             for (key, value) in &config.sysctls {
                 Sysctl::new(key.clone(), value).write(inside)?;
             }
-            Nft::get().load(inside, &config.ruleset)?;
+            nft.load(inside, &config.ruleset)?;
             Ok::<_, Error>((Conntrack::open(inside)?, Events::open(inside)?))
         })??;
         let start = |command| runtime.block_on(NatProgram::start(command, &nat));
         let program = config.command.as_ref().map(start).transpose()?;
         // What a program makes beside them is not in the rules' text.
         let rules = config.command.is_none().then_some(config.ruleset.as_str());
-        let dynamic = nat.enter(|inside| Nft::get().dynamic_sets(inside, rules))??;
+        let dynamic = nat.enter(|inside| nft.dynamic_sets(inside, rules))??;
         let (buffer, with_data) = (vec![0; LARGEST_FRAME], Vec::new());
         let mut bench = Self {
             nat,
@@ -177,6 +179,7 @@ impl Bench {
             sockets,
             conntrack,
             events,
+            nft,
             dynamic,
             program,
             runtime,
@@ -301,9 +304,9 @@ impl Bench {
             return self.new_entries().map(drop);
         }
         self.conntrack.flush(&[])?;
-        let sets = &self.dynamic;
+        let (nft, sets) = (self.nft, &self.dynamic);
         if !sets.is_empty() {
-            self.nat.enter(|inside: &Inside| Nft::get().flush(inside, sets))??;
+            self.nat.enter(|inside: &Inside| nft.flush(inside, sets))??;
         }
         self.new_entries().map(drop)
     }

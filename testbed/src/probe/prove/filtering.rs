@@ -110,30 +110,48 @@ pub(in crate::probe) fn syn_after_syn(prober: &mut Prober, declared: &Behavior) 
     let (flow, external) = prober.open_fresh(Side::Inside0)?;
     let observed = match external {
         None => NO_WAY_OUT.to_owned(),
-        Some(external) => match prober.knock(flow.remote, external)? {
-            Fate::Delivered { destination, .. } if destination == flow.inside => {
-                SynAfterSyn::Accept.to_string()
-            }
-            Fate::Delivered { destination, .. } => format!("it reaches {destination}"),
-            Fate::Silence => SynAfterSyn::Drop.to_string(),
-            Fate::Reset => SynAfterSyn::Reset.to_string(),
-            Fate::Icmp(kind, code) => format!("ICMP {kind}/{code}"),
-        },
+        Some(external) => {
+            let fate = prober.knock(flow.remote, external)?;
+            let value =
+                SynAfterSyn::ALL.iter().find(|value| shows_syn_after_syn(**value, &fate, flow.inside));
+            value.map_or_else(|| undeclarable(&fate), SynAfterSyn::to_string)
+        }
     };
     Ok(Finding::of(NatAxis::SynAfterSyn, declared, observed))
+}
+
+/// Whether this is what becomes of the second SYN, towards `inside`, at a NAT with this value.
+fn shows_syn_after_syn(value: SynAfterSyn, fate: &Fate, inside: SocketAddrV4) -> bool {
+    match value {
+        SynAfterSyn::Accept => {
+            matches!(fate, Fate::Delivered { destination, .. } if *destination == inside)
+        }
+        SynAfterSyn::Drop => matches!(fate, Fate::Silence),
+        SynAfterSyn::Reset => matches!(fate, Fate::Reset),
+    }
+}
+
+/// What became of a packet, where no value of the axis says so.
+fn undeclarable(fate: &Fate) -> String {
+    match fate {
+        Fate::Delivered { source, destination, .. } => format!("it reaches {destination} as {source}"),
+        Fate::Silence => "silence".to_owned(),
+        Fate::Reset => "reset".to_owned(),
+        Fate::Icmp(kind, code) => format!("ICMP {kind}/{code}"),
+    }
 }
 
 /// What becomes of a SYN/ACK from inside that answers nothing.
 pub(in crate::probe) fn invalid_packets(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
     let flow = prober.flow(Side::Inside0);
     let stray = Probe::ack((flow.inside, flow.remote), TcpFlags::SYN, (flow.isn, 1));
-    let observed = match prober.fate(Side::Inside0, &stray)? {
-        Fate::Delivered { source, .. } if source == flow.inside => InvalidPackets::Leak.to_string(),
-        Fate::Delivered { source, .. } => format!("it passes as {source}"),
-        Fate::Silence => InvalidPackets::Drop.to_string(),
-        Fate::Reset => "reset".to_owned(),
-        Fate::Icmp(kind, code) => format!("ICMP {kind}/{code}"),
+    let fate = prober.fate(Side::Inside0, &stray)?;
+    let shows = |value: &&InvalidPackets| match value {
+        InvalidPackets::Leak => matches!(fate, Fate::Delivered { source, .. } if source == flow.inside),
+        InvalidPackets::Drop => matches!(fate, Fate::Silence),
     };
+    let value = InvalidPackets::ALL.iter().find(shows);
+    let observed = value.map_or_else(|| undeclarable(&fate), InvalidPackets::to_string);
     Ok(Finding::of(NatAxis::InvalidPackets, declared, observed))
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Behavior, SynAfterSyn, Timeouts, Translation};
+use crate::model::behavior::{Behavior, Timeouts, Translation};
 use crate::model::packet::TcpFlags;
 
 use super::bench::Side;
@@ -97,7 +97,7 @@ pub(in crate::probe) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Re
 /// Whether a connection through this NAT can come into the state of this timer. Where a SYN that answers a SYN is
 /// refused by a reset, the NAT's own reset ends the state that the SYN began.
 pub(in crate::probe) fn is_reached(timer: &str, declared: &Behavior) -> bool {
-    timer != "syn_sent2" || declared.syn_after_syn != SynAfterSyn::Reset
+    timer != "syn_sent2" || !declared.syn_after_syn.ends_the_first()
 }
 
 /// The timer called `name`.

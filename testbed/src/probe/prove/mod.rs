@@ -93,7 +93,7 @@ pub fn site() -> NatSite {
 pub async fn prove(subject: Subject, depth: Depth) -> ProofResult {
     let started = Instant::now();
     let measured = match depth {
-        Depth::Quick => on_bench(&subject, &QUICK).await,
+        Depth::Quick => on_bench(&subject, all_quick()).await,
         Depth::Full => full(&subject).await,
     };
     let (findings, error) = match measured {
@@ -108,12 +108,13 @@ pub async fn prove(subject: Subject, depth: Depth) -> ProofResult {
 /// known by then not to be what it declares.
 async fn full(subject: &Subject) -> Result<Vec<Finding>> {
     let (quick, many) =
-        futures::future::try_join(on_bench(subject, &QUICK), on_bench(subject, &MANY)).await?;
+        futures::future::try_join(on_bench(subject, all_quick()), on_bench(subject, MANY.to_vec())).await?;
     let mut findings = [quick, many].concat();
     if findings.iter().all(|finding| finding.agrees) {
         let scaled = subject.scaled();
         let (late, timers) =
-            futures::future::try_join(on_bench(subject, &LATE), on_bench(&scaled, &TIMERS)).await?;
+            futures::future::try_join(on_bench(subject, LATE.to_vec()), on_bench(&scaled, TIMERS.to_vec()))
+                .await?;
         findings.extend(late);
         findings.extend(timers);
     }
@@ -121,7 +122,7 @@ async fn full(subject: &Subject) -> Result<Vec<Finding>> {
 }
 
 /// Makes the measurements on a bench of their own.
-async fn on_bench(subject: &Subject, measurements: &'static [Measurement]) -> Result<Vec<Finding>> {
+async fn on_bench(subject: &Subject, measurements: Vec<Measurement>) -> Result<Vec<Finding>> {
     let (config, declared) = (subject.config.clone(), subject.declared);
     in_thread(move || {
         let mut prober = Prober::new(Bench::build(&config)?);
@@ -155,23 +156,34 @@ pub(in crate::probe) async fn in_thread<T: Send + 'static>(
 /// One measurement: no, one or several rows.
 type Measurement = fn(&mut Prober, &Behavior) -> Result<Vec<Finding>>;
 
+/// What every run asks about an axis; `None` where the measurement of another axis shows this one too.
+const fn quick(axis: NatAxis) -> Option<Measurement> {
+    Some(match axis {
+        NatAxis::Translation => |p, d| Ok(vec![mapping::translation(p, d)?]),
+        NatAxis::Mapping => |p, d| Ok(vec![mapping::mapping(p, d)?]),
+        NatAxis::Allocation => mapping::allocation,
+        // Measured together with the allocation.
+        NatAxis::Pool => return None,
+        NatAxis::Filtering => |p, d| Ok(vec![filtering::filtering(p, d)?]),
+        NatAxis::UnsolicitedSyn => |p, d| Ok(vec![filtering::unsolicited_syn(p, d)?]),
+        NatAxis::SynAfterSyn => |p, d| Ok(vec![filtering::syn_after_syn(p, d)?]),
+        NatAxis::InvalidPackets => |p, d| Ok(vec![filtering::invalid_packets(p, d)?]),
+        NatAxis::Hairpinning => |p, d| Ok(filtering::hairpinning(p, d)?.into_iter().collect()),
+        NatAxis::Overloading => |p, d| Ok(filtering::overloading(p, d)?.into_iter().collect()),
+        NatAxis::Strictness => |p, d| Ok(filtering::strictness(p, d)?.into_iter().collect()),
+        NatAxis::Timeouts => |p, d| Ok(lifetimes::timeouts(p, d)?.into_iter().collect()),
+        NatAxis::Quota => |p, d| Ok(bulk::quota(p, d)?.into_iter().collect()),
+    })
+}
+
+/// What ends a mapping, which every run asks about as well.
+const ENDINGS: [Measurement; 2] =
+    [|p, d| Ok(vec![endings::reset(p, d)?]), |p, d| Ok(vec![endings::icmp_error(p, d)?])];
+
 /// What every run asks.
-const QUICK: [Measurement; 14] = [
-    |p, d| Ok(vec![mapping::translation(p, d)?]),
-    |p, d| Ok(vec![mapping::mapping(p, d)?]),
-    mapping::allocation,
-    |p, d| Ok(vec![filtering::filtering(p, d)?]),
-    |p, d| Ok(vec![filtering::unsolicited_syn(p, d)?]),
-    |p, d| Ok(vec![filtering::syn_after_syn(p, d)?]),
-    |p, d| Ok(vec![filtering::invalid_packets(p, d)?]),
-    |p, d| Ok(filtering::hairpinning(p, d)?.into_iter().collect()),
-    |p, d| Ok(filtering::overloading(p, d)?.into_iter().collect()),
-    |p, d| Ok(filtering::strictness(p, d)?.into_iter().collect()),
-    |p, d| Ok(lifetimes::timeouts(p, d)?.into_iter().collect()),
-    |p, d| Ok(vec![endings::reset(p, d)?]),
-    |p, d| Ok(vec![endings::icmp_error(p, d)?]),
-    |p, d| Ok(bulk::quota(p, d)?.into_iter().collect()),
-];
+fn all_quick() -> Vec<Measurement> {
+    NatAxis::ALL.iter().filter_map(|axis| quick(*axis)).chain(ENDINGS).collect()
+}
 
 /// What takes many packets.
 const MANY: [Measurement; 1] = [bulk::bulk];

@@ -10,14 +10,18 @@ use crate::kernel::error::{Error, Result};
 use crate::lab::Lab;
 use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, Failure};
+use crate::model::suite::LowPorts;
+use crate::model::topology::NodeName;
 use crate::run::neighbours::disturb;
 use crate::run::ordering::Ordering;
 use crate::run::pool::LabPool;
 use crate::run::trial::TrialSetup;
-use crate::run::trial::placeholders::KeyFile;
 use crate::run::trial::programs::{GRACE, Programs};
 use crate::run::trial::running::Running;
 use crate::run::trouble;
+
+/// The first port that is not for root alone where low ports are (RFC 6335 section 6).
+const FIRST_USUAL_PORT: u16 = 1024;
 
 /// How much longer than a trip the last packets may take until they have arrived.
 const SETTLE: Duration = Duration::from_millis(3);
@@ -39,12 +43,12 @@ pub(super) struct TrialRecord {
 
 /// Plays the trial. A program that cannot be started is a fault of the trial; an error means that the lab is broken.
 pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Result<TrialRecord> {
-    let TrialSetup { request, prepared, seed } = setup;
+    let TrialSetup { prepared, seed, .. } = setup;
     let budget = prepared.part.budget;
     lab.reset(seed.wires()).await?;
     lab.set_conditions(|_, planned| prepared.conditions(planned))?;
     trouble::shrink_packets(lab, prepared).await?;
-    let key = KeyFile::write(&request.keys, seed)?;
+    admit(setup, lab, pool).await?;
     let began = Instant::now();
     let dropped = backlog::dropped_by_all();
     // Late enough: what the programs have not done by then, they will not do.
@@ -55,7 +59,7 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     let mut programs = Programs::default();
     let rules = |nat: &_, site: &_| pool.rules_at(&prepared.setting, nat, site);
     let played = tokio::select! {
-        ended = programs.perform(setup, lab, &key) => ended,
+        ended = programs.perform(setup, lab) => ended,
         struck = trouble::strike(trouble, lab, rules) => struck,
         disturbed = disturb(lab, prepared, seed) => disturbed,
     };
@@ -76,6 +80,25 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     };
     let peers = programs.peer_ends();
     Ok(TrialRecord { evidence, peers, server, programs: programs.into_iter().collect(), took, fault })
+}
+
+/// Makes the nodes ready for the programs of this trial: empty folders, the secret for the peers, and the low ports as the
+/// budget says.
+async fn admit(TrialSetup { prepared, seed, .. }: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Result<()> {
+    let first_port = match prepared.part.budget.low_ports {
+        LowPorts::Allowed => 0,
+        LowPorts::Forbidden => FIRST_USUAL_PORT,
+    };
+    let key: String = seed.key().iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    for vantage in prepared.vantages() {
+        let node = lab.node(&vantage.peer)?;
+        node.free_ports_from(first_port)?;
+        node.admit(pool.sandbox(), Some(&key)).await?;
+    }
+    if prepared.part.program.rendezvous.is_some() {
+        lab.node(&NodeName::core())?.admit(pool.sandbox(), None).await?;
+    }
+    Ok(())
 }
 
 /// What kept the trial from being played to its end.

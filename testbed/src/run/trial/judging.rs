@@ -9,7 +9,7 @@ use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, Failure, Outcome};
 use crate::model::suite::ResultFormat;
 use crate::run::conntrack_check;
-use crate::run::prepared_cell::PreparedCell;
+use crate::run::nat_views::nat_views;
 use crate::run::trial::TrialSetup;
 use crate::run::trouble;
 
@@ -33,7 +33,7 @@ pub(super) fn judgement_of(setup: TrialSetup<'_>, known: Known<'_>) -> Judgement
     let Known { plan, evidence, logs, peers, server, fault } = known;
     let TrialSetup { request, prepared, .. } = setup;
     let said = claims(&prepared.part.program.claim, logs, peers);
-    let mut judgement = by_evidence(prepared, plan, evidence, &said);
+    let mut judgement = by_evidence(setup, plan, evidence, &said);
     // Peers whose rendezvous server broke tell nothing about the NATs.
     if let (Outcome::Failed(_), Some(why)) = (&judgement.outcome, server.and_then(program_output::broke)) {
         let why = format!("the rendezvous server {why}");
@@ -68,7 +68,7 @@ fn claims(format: &ResultFormat, logs: &[ProgramLog], ends: [ProgramEnd; 2]) -> 
 
 /// The judgement of claims by the evidence.
 fn by_evidence(
-    prepared: &PreparedCell,
+    TrialSetup { request, prepared, .. }: TrialSetup<'_>,
     plan: &AddressPlan,
     evidence: &Evidence,
     [claim_a, claim_b]: &[Claim; 2],
@@ -83,8 +83,11 @@ fn by_evidence(
         Some(CommonNat { node, address, declared, events: &evidence.conntrack })
     });
     let common: Vec<CommonNat<'_>> = common.collect();
+    let changed = a.nats.last().filter(|_| trouble::changes_nat(prepared));
+    let nats = nat_views(&request.catalogue, plan, &prepared.setting, changed);
     judge(&Case {
         evidence,
+        nats: &nats,
         a,
         b,
         declared: Declared { a: &prepared.a, b: &prepared.b, common: &common },

@@ -1,45 +1,17 @@
-//! What the placeholders of command templates stand for in one trial, and the file with the peers' secret.
+//! What the placeholders of command templates stand for in one trial.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::judge::timeline::Role;
 use crate::kernel::error::{Error, Result};
+use crate::kernel::process::ConfinedInit;
 use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::quantity::{Offset, Sign};
 use crate::model::template::{self, Values};
 use crate::run::prepared_cell::PreparedCell;
-use crate::run::seed::TrialSeed;
 use crate::run::trial::TrialSetup;
-
-/// The file with the secret of a trial. It is removed when this is dropped.
-#[derive(Debug)]
-pub(super) struct KeyFile {
-    path: PathBuf,
-}
-
-impl KeyFile {
-    /// Writes the secret where only this user can read it.
-    pub(super) fn write(folder: &Path, seed: &TrialSeed) -> Result<Self> {
-        use std::io::Write as _;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let path = folder.join(format!("{:016x}.key", seed.number()));
-        let text: String = seed.key().iter().map(|byte| format!("{byte:02x}")).collect();
-        let written = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let written = written.and_then(|mut file| writeln!(file, "{text}"));
-        written.map_err(|e| Error::io("write the peers' secret", format!("write {}", path.display()), &e))?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for KeyFile {
-    fn drop(&mut self) {
-        // The folder is removed with the run, and with it a file that cannot be removed now.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
 
 /// Replaces the placeholders of a command.
 pub(super) fn command(template: &[String], values: &Values) -> Result<Vec<String>> {
@@ -49,7 +21,7 @@ pub(super) fn command(template: &[String], values: &Values) -> Result<Vec<String
 }
 
 /// The placeholders that are the same for every program of the trial.
-pub(super) fn common_values(setup: TrialSetup<'_>, key: &KeyFile) -> Values {
+pub(super) fn common_values(setup: TrialSetup<'_>) -> Values {
     let TrialSetup { request, prepared, seed } = setup;
     let budget = prepared.part.budget_of(&prepared.cell);
     Values::from([
@@ -61,14 +33,14 @@ pub(super) fn common_values(setup: TrialSetup<'_>, key: &KeyFile) -> Values {
         ("budget_syns", budget.syns.to_string()),
         ("low_ports", budget.low_ports.to_string()),
         ("deadline", format!("{}ms", budget.deadline.as_millis())),
-        ("key_file", key.path.display().to_string()),
+        ("key_file", ConfinedInit::KEY.to_owned()),
     ])
 }
 
 /// All placeholders of a peer that is to begin at `begin`, or later by the cell's skew.
-pub(super) fn peer_values(setup: TrialSetup<'_>, role: Role, key: &KeyFile, begin: Instant) -> Values {
+pub(super) fn peer_values(setup: TrialSetup<'_>, role: Role, begin: Instant) -> Values {
     let TrialSetup { prepared, seed, .. } = setup;
-    let mut values = common_values(setup, key);
+    let mut values = common_values(setup);
     let delay = start_delay(prepared, role);
     let in_ms = (begin + delay).saturating_duration_since(Instant::now()).as_millis();
     let (own, other) = (prepared.peer(role), prepared.peer(role.other()));
@@ -105,23 +77,7 @@ fn whole_units(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
-
-    #[test]
-    fn the_secret_can_be_read_by_this_user_alone_and_goes_with_the_trial() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let seed = TrialSeed::new(7, "cell", 1);
-        let key = KeyFile::write(folder.path(), &seed).expect("room on the disk");
-        let text = std::fs::read_to_string(&key.path).expect("a file");
-        assert_eq!(text.trim_end().len(), 2 * seed.key().len(), "{text}");
-        let mode = std::fs::metadata(&key.path).expect("a file").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert!(KeyFile::write(folder.path(), &seed).is_err(), "a secret is never overwritten");
-        drop(key);
-        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
-    }
 
     #[test]
     fn a_command_that_cannot_be_made_names_its_template() {

@@ -14,9 +14,10 @@ use crate::lab::Lab;
 use crate::model::address_plan::RENDEZVOUS;
 use crate::model::outcome::{Cause, Failure};
 use crate::model::topology::NodeName;
+use crate::run::sandbox;
 use crate::run::trial::TrialSetup;
-use crate::run::trial::placeholders::{self, KeyFile};
-use crate::run::trial::running::{self, Running};
+use crate::run::trial::placeholders;
+use crate::run::trial::running::{self, Listening, Running};
 
 /// How long after its deadline a program may still tell its result.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
@@ -44,8 +45,8 @@ pub(super) struct Programs {
 
 impl Programs {
     /// Starts the programs of the trial and waits until the peers have ended, or their time is up.
-    pub(super) async fn perform(&mut self, setup: TrialSetup<'_>, lab: &Lab, key: &KeyFile) -> Result<()> {
-        self.start(setup, lab, key).await?;
+    pub(super) async fn perform(&mut self, setup: TrialSetup<'_>, lab: &Lab) -> Result<()> {
+        self.start(setup, lab).await?;
         let deadline = Instant::now() + setup.prepared.part.budget.deadline + GRACE;
         for running in &mut self.peers {
             running.wait_until(deadline).await?;
@@ -54,21 +55,23 @@ impl Programs {
     }
 
     /// Starts the programs of the trial, as far as they can be started.
-    async fn start(&mut self, setup: TrialSetup<'_>, lab: &Lab, key: &KeyFile) -> Result<()> {
-        let program = &setup.prepared.part.program;
+    async fn start(&mut self, setup: TrialSetup<'_>, lab: &Lab) -> Result<()> {
+        let part = &setup.prepared.part;
+        let (program, limits) = (&part.program, sandbox::limits(&part.budget_of(&setup.prepared.cell)));
         if let Some(template) = &program.rendezvous {
-            let command = placeholders::command(template, &placeholders::common_values(setup, key))?;
+            let command = placeholders::command(template, &placeholders::common_values(setup))?;
             let core = lab.node(&NodeName::core())?;
-            self.server = Some(running::start_server(core, command, &program.claim, RENDEZVOUS).await?);
+            let listening = Listening { claim: &program.claim, endpoint: RENDEZVOUS };
+            self.server = Some(running::start_server(core, command, listening, limits).await?);
         }
         let begin = Instant::now() + HEAD_START;
         // Peer a may be under way before this process comes to know of it.
         let starting = Instant::now();
         for role in Role::BOTH {
             let name = &setup.prepared.peer(role).vantage.peer;
-            let values = placeholders::peer_values(setup, role, key, begin);
+            let values = placeholders::peer_values(setup, role, begin);
             let command = placeholders::command(&program.peer, &values)?;
-            self.peers.push(running::start(lab.node(name)?, name.as_str(), command).await?);
+            self.peers.push(running::start(lab.node(name)?, name.as_str(), command, limits).await?);
             self.apart = starting.elapsed();
         }
         Ok(())

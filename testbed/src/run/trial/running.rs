@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::judge::program_output::ProgramEnd;
 use crate::kernel::error::{Error, Result};
-use crate::kernel::process::{Capabilities, Command, Process, Share};
+use crate::kernel::process::{Command, ConfinedInit, Limits, Process, Share, Stdio};
 use crate::kernel::tcp_sockets;
 use crate::lab::Node;
 use crate::model::event::ProgramLog;
@@ -20,12 +20,6 @@ const KEPT: usize = 1 << 20;
 
 /// How long a rendezvous server may take until it listens.
 const LISTEN_DEADLINE: Duration = Duration::from_secs(5);
-
-/// All that a program under test may do beyond what everybody may, as bits of capabilities(7): bind ports below 1024,
-/// and read what only its user may read, a puncher in a home for instance. It cannot touch links, rules or packets.
-const RIGHTS: Capabilities = Capabilities::Only(1 << CAP_DAC_READ_SEARCH | 1 << CAP_NET_BIND_SERVICE);
-const CAP_DAC_READ_SEARCH: u64 = 2;
-const CAP_NET_BIND_SERVICE: u64 = 10;
 
 /// A program that was started.
 #[derive(Debug)]
@@ -39,22 +33,29 @@ pub(super) struct Running {
 }
 
 /// Starts a program in a node, with an environment that holds nothing but what the contract promises.
-pub(super) async fn start(node: &Node, name: &str, command: Vec<String>) -> Result<Running> {
-    let mut process = spawn(node, &command).await?;
+pub(super) async fn start(node: &Node, name: &str, command: Vec<String>, limits: Limits) -> Result<Running> {
+    let mut process = spawn(node, &command, limits).await?;
     let stdout = tokio::spawn(keep(process.stdout.take()));
     let stderr = tokio::spawn(keep(process.stderr.take()));
     Ok(Running { name: name.to_owned(), command, process, stdout, stderr, end: None })
+}
+
+/// How a rendezvous server says that it listens, and where it does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listening<'a> {
+    pub(super) claim: &'a ResultFormat,
+    pub(super) endpoint: SocketAddrV4,
 }
 
 /// Starts a rendezvous server and waits until it listens.
 pub(super) async fn start_server(
     node: &Node,
     command: Vec<String>,
-    claim: &ResultFormat,
-    endpoint: SocketAddrV4,
+    Listening { claim, endpoint }: Listening<'_>,
+    limits: Limits,
 ) -> Result<Running> {
     let deadline = Instant::now() + LISTEN_DEADLINE;
-    let mut process = spawn(node, &command).await?;
+    let mut process = spawn(node, &command, limits).await?;
     let mut stdout = process.stdout.take().map(BufReader::new);
     let stderr = tokio::spawn(keep(process.stderr.take()));
     let mut said = String::new();
@@ -81,16 +82,20 @@ pub(super) async fn start_server(
     }
 }
 
-async fn spawn(node: &Node, command: &[String]) -> Result<Process> {
+async fn spawn(node: &Node, command: &[String], limits: Limits) -> Result<Process> {
     let (program, arguments) =
         command.split_first().ok_or_else(|| Error::other("start a program", "no command"))?;
-    let mut request = Command::new(program).args(arguments).env_clear().directory("/").capabilities(RIGHTS);
+    let mut request = Command::new(program).args(arguments).env_clear().limits(limits);
+    // A pipe that ends at once, and not a device of the host's: whoever owns a device may change its permissions.
+    request = request.directory(ConfinedInit::FOLDER).env("HOME", ConfinedInit::HOME).stdin(Stdio::Pipe);
     for name in ["PATH", "RUST_LOG"] {
         if let Some(value) = std::env::var_os(name) {
             request = request.env(name, value);
         }
     }
-    node.spawn(&request).await
+    let mut process = node.spawn_confined(&request).await?;
+    drop(process.stdin.take());
+    Ok(process)
 }
 
 /// Waits until a socket in the node listens on `endpoint`.

@@ -108,10 +108,8 @@ pub(crate) fn trials((suite, catalogue): (Suite, Catalogue)) -> Vec<Kept> {
 }
 
 fn all_trials(suite: Suite, catalogue: Catalogue) -> Vec<Kept> {
-    let keys = tempfile::tempdir().expect("a folder");
     let cells = suite.cells();
-    let request =
-        RunRequest { cells, catalogue, jobs: 4, keep: Keep::All, ..request(suite, puncher(), keys.path()) };
+    let request = RunRequest { cells, catalogue, jobs: 4, keep: Keep::All, ..request(suite, puncher()) };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
     let (mut kept, mut artefacts, mut note) = (Vec::new(), Vec::new(), String::new());

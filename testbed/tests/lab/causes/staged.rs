@@ -10,8 +10,8 @@ use testbed::judge::timeline::Vantage;
 use testbed::kernel::clock::monotonic;
 use testbed::kernel::process::{Command, Process};
 use testbed::lab::nat_rules::{NatSite, render};
-use testbed::lab::{Lab, WireEngine};
-use testbed::model::behavior::{Behavior, Filtering, UnsolicitedSyn};
+use testbed::lab::{Lab, Watch};
+use testbed::model::behavior::{Behavior, Filtering, Overloading, UnsolicitedSyn};
 use testbed::model::cause::Cause;
 use testbed::model::conditions::{Conditions, LinkConditions};
 use testbed::model::embedded;
@@ -48,14 +48,8 @@ async fn lab(nat: &Behavior) -> Lab {
 }
 
 async fn lab_of(topology: &Topology, nat: &Behavior) -> Lab {
-    let engine = WireEngine::start().expect("a thread");
-    let mut lab = Lab::build(topology, &Default::default(), &engine).await.expect("a lab");
-    for name in ["nat-a", "nat-b"] {
-        let site = NatSite::of(lab.plan(), &node(name)).expect("a NAT");
-        lab.set_nat(&node(name), &render(nat, &site)).expect("good rules");
-    }
-    lab.watch_every_link(&engine).expect("ears");
-    lab
+    let lab = Lab::new(topology).nat("nat-a", *nat).nat("nat-b", *nat).watch(Watch::EveryLink);
+    lab.build().await.expect("a lab")
 }
 
 /// Starts peer a, lets `between` happen once its first SYN has come to the core, and then starts peer b.
@@ -81,7 +75,7 @@ async fn start(lab: &Lab, [a, b]: [&str; 2], role: &str) -> Process {
     let actor = super::program("actor.py");
     let command =
         Command::new("/usr/bin/python3").args([actor.as_str(), a, b, role, own, PORT, other, PORT, "0"]);
-    let peer = lab.node_named(&format!("peer-{role}")).expect("a peer");
+    let peer = lab.node(&format!("peer-{role}")).expect("a peer");
     peer.spawn(&command).await.expect("python3")
 }
 
@@ -96,6 +90,7 @@ fn judged(lab: &Lab, evidence: &Evidence, declared: &Behavior) -> Judgement {
         a: &vantage("peer-a", "peer-b"),
         b: &vantage("peer-b", "peer-a"),
         declared: Declared { a: &declared, b: &declared, common: &[] },
+        nats: &[],
         claim_a: &said,
         claim_b: &said,
         rendezvous: Rendezvous::NotNeeded,
@@ -166,7 +161,8 @@ fn lost_before_it_came_to_the_nat() {
 #[test]
 fn lost_answer_of_a_listener() {
     on_a_stage(Cause::LostByLink, async || {
-        let nat = Behavior { filtering: Filtering::EndpointIndependent, ..Behavior::port_preserving() };
+        let (filtering, overloading) = (Filtering::EndpointIndependent, Overloading::Off);
+        let nat = Behavior { filtering, overloading, ..Behavior::port_preserving() };
         let lab = lab(&nat).await;
         let link = lab.plan().uplink(&node("nat-b")).expect("an uplink");
         let scripts = ["dial server=13; listen; at 1500; fail", "dial; at 700; fail"];

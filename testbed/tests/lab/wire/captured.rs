@@ -81,16 +81,16 @@ async fn every_link_shows_a_connection_before_and_after_its_translation() {
         return;
     }
     let engine = WireEngine::start().expect("an engine");
-    let mut lab = Lab::build(&pair(), &BTreeSet::new(), &engine).await.expect("a lab");
+    let mut lab = Lab::new(&pair()).engine(&engine).build().await.expect("a lab");
     let nat = NodeName::new("nat-a").expect("a good name");
     let site = NatSite::of(lab.plan(), &nat).expect("a NAT");
     lab.set_nat(&nat, &render(&Behavior::port_preserving(), &site)).expect("good rules");
     lab.watch_every_link(&engine).expect("ears");
 
     let rendezvous: SocketAddr = "203.0.113.1:7000".parse().expect("an endpoint");
-    let listener = lab.node_named("core").expect("the core").enter(|_| TcpListener::bind(rendezvous));
+    let listener = lab.node("core").expect("the core").enter(|_| TcpListener::bind(rendezvous));
     let listener = listener.expect("the way in").expect("a port");
-    let stream = lab.node_named("peer-a").expect("a peer").enter(|_| TcpStream::connect(rendezvous));
+    let stream = lab.node("peer-a").expect("a peer").enter(|_| TcpStream::connect(rendezvous));
     let inside = stream.expect("the way in").expect("a connection").local_addr().expect("a port");
     let (_stream, outside) = listener.accept().expect("a connection");
 

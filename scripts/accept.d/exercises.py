@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Tries the table of CONTRIBUTING.md: exercises.py COPY [EXERCISE...]
+
+COPY is a scratch copy of the repository, which is changed and mended again and again. Each exercise adds one member to
+a list of the code. Then
+
+- it must not compile;
+- what the compiler names is mended, by the compiler's own suggestion or by a mend that stands here, until it compiles;
+- the files that were named on the way are all in the row of the table, and each Rust file of the row is among them or
+  named by a test that fails; so is each other file of the row.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+COPY = os.path.abspath(sys.argv[1])
+
+
+class Exercise:
+    def __init__(self, row, first, mends):
+        self.row = row  # how the row of CONTRIBUTING.md begins
+        self.first = first  # [(file, text, what stands there afterwards)]: what is added
+        self.mends = mends  # the same, for what the compiler has no suggestion for; each is used once its file is named
+
+
+def after(file, anchor, text):
+    return (file, anchor, anchor + text)
+
+
+BEHAVIOR = "testbed/src/model/behavior.rs"
+AXIS = "testbed/src/model/axis.rs"
+FIELD = "    pub quota: Option<u32>,\n"
+UNREAD = "quota: _,\n"
+
+EXERCISES = {
+    "value": Exercise(
+        "a value of an axis",
+        [after(BEHAVIOR, "    /// It is answered by a reset.\n    Reset,\n", "    /// It is told twice.\n    Twice,\n")],
+        [after(AXIS, "words!(SynAfterSyn {", ' Twice => "twice",')],
+    ),
+    "method": Exercise(
+        "a method",
+        [
+            after("puncher/src/method/mod.rs", "    /// By way of the common NAT.\n    Hairpin,\n", "    /// By luck.\n    Luck,\n"),
+            after("testbed/src/model/theory/method.rs", "    Private,\n    Hairpin,\n", "    Luck,\n"),
+        ],
+        [after("testbed/src/model/theory/method.rs", "words!(Method {", ' Luck => "luck",')],
+    ),
+    "cause": Exercise(
+        "a cause",
+        [after("testbed/src/model/cause.rs", "pub enum Cause {\n", "    /// Nothing explains it better.\n    BadLuck,\n")],
+        [after("testbed/src/model/cause.rs", "words!(Cause {", ' BadLuck => "bad luck",')],
+    ),
+    "format": Exercise(
+        "an output format",
+        [after("testbed/src/report/format.rs", "pub enum Format {\n", "    /// For songs.\n    Verse,\n")],
+        [after("testbed/src/report/format.rs", "words!(Format {", ' Verse => "verse",')],
+    ),
+    "axis": Exercise(
+        "an axis of NATs",
+        [after(BEHAVIOR, FIELD, "    /// Whether the moon matters.\n    pub moon: bool,\n")],
+        [
+            after(BEHAVIOR, "            quota: None,\n", "            moon: false,\n"),
+            (AXIS, "            quota,\n        } = self;", "            quota,\n            moon,\n        } = self;"),
+            after(AXIS, "    Timeouts,\n    Quota,\n", "    Moon,\n"),
+            after(AXIS, '    Quota => "quota",\n', '    Moon => "moon",\n'),
+            after(AXIS, "            NatAxis::Quota => quota.map_or_else(|| \"none\".to_owned(), |n| n.to_string()),\n",
+                  "            NatAxis::Moon => moon.to_string(),\n"),
+            after("testbed/src/model/catalogue.rs", "            quota: raw.quota,\n", "            moon: false,\n"),
+            after("testbed/src/model/feasibility.rs", UNREAD, "            moon: _,\n"),
+            after("testbed/src/model/theory/mod.rs", UNREAD, "        moon: _,\n"),
+            after("testbed/src/lab/nat_rules.rs", UNREAD, "        moon: _,\n"),
+            after("testbed/tests/lab/covering.rs", "        quota: QUOTAS[at(12)],\n", "        moon: false,\n"),
+        ],
+    ),
+}
+
+
+def fail(message):
+    sys.exit(f"exercises: {message}")
+
+
+def read(file):
+    with open(os.path.join(COPY, file), encoding="utf-8") as source:
+        return source.read()
+
+
+def write(file, text):
+    with open(os.path.join(COPY, file), "w", encoding="utf-8") as source:
+        source.write(text)
+
+
+def edit(change):
+    file, text, instead = change
+    found = read(file)
+    if text not in found:
+        fail(f"{file} has changed: it lacks {text!r}")
+    write(file, found.replace(text, instead, 1))
+
+
+def row_of(name):
+    """The paths of a row of the table."""
+    for line in read("CONTRIBUTING.md").splitlines():
+        if line.startswith(f"| {name} |"):
+            return re.findall(r"`([\w./-]+[./][\w/]*)`", line)
+    fail(f"CONTRIBUTING.md has no row {name!r}")
+
+
+def in_source(span):
+    """Where a span stands outside of all macros."""
+    while span.get("expansion"):
+        span = span["expansion"]["span"]
+    return span
+
+
+def compile_errors():
+    """The errors of the compiler, each with its files and the edits that it suggests."""
+    command = ["cargo", "check", "--workspace", "--all-targets", "--keep-going", "--quiet", "--message-format=json"]
+    done = subprocess.run(command, cwd=COPY, capture_output=True, text=True, check=False)
+    errors = []
+    for line in done.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("reason") == "compiler-message" and message["message"]["level"] == "error":
+            error = message["message"]
+            named = {in_source(span)["file_name"] for span in error["spans"] if span["is_primary"]}
+            if named:
+                errors.append((error["rendered"], named, suggestions(error)))
+    if done.returncode != 0 and not errors:
+        fail(f"cargo check failed without naming a file:\n{done.stderr}")
+    return errors
+
+
+def suggestions(error):
+    """What the compiler proposes for a match that is not complete: edits of (file, start, end, text)."""
+    if (error.get("code") or {}).get("code") != "E0004":
+        return []
+    spans = [span for child in error["children"] for span in child["spans"] if span.get("suggested_replacement")]
+    return [
+        (span["file_name"], span["byte_start"], span["byte_end"], span["suggested_replacement"])
+        for span in spans
+        if not span.get("expansion")
+    ]
+
+
+def apply(edits):
+    """Edits by position, the last of a file first."""
+    for file, start, end, text in sorted(set(edits), reverse=True):
+        source = read(file).encode()
+        write(file, (source[:start] + text.encode() + source[end:]).decode())
+
+
+def mend_until_it_compiles(exercise):
+    """The files that the compiler named on the way."""
+    named, mends = set(), list(exercise.mends)
+    for attempt in range(12):
+        errors = compile_errors()
+        if attempt == 0 and not errors:
+            fail("it compiles although nothing has decided what the new member means")
+        if not errors:
+            return named
+        here = set().union(*(files for _, files, _ in errors))
+        named |= here
+        edits = [edit for _, _, suggested in errors for edit in suggested]
+        apply(edits)
+        due = [mend for mend in mends if mend[0] in here]
+        for mend in due:
+            edit(mend)
+        mends = [mend for mend in mends if mend not in due]
+        if not edits and not due:
+            fail("nothing here mends this:\n" + "\n".join(text for text, _, _ in errors))
+    fail("it does not compile after twelve mends")
+
+
+def failing_tests():
+    """What the tests that need no lab say when they fail."""
+    text = ""
+    for what in (["--workspace", "--lib"], ["--package", "testbed", "--test", "tests", "complete"]):
+        done = subprocess.run(["cargo", "test", "--quiet", "--no-fail-fast", *what], cwd=COPY, capture_output=True, text=True, check=False)
+        if "error: could not compile" in done.stderr:
+            fail(f"the tests do not compile:\n{done.stderr}")
+        text += done.stdout + done.stderr
+    return text
+
+
+def covers(path, file):
+    """Whether a path of the table is this file, or a folder that holds it."""
+    return file == path or (path.endswith("/") and file.startswith(path))
+
+
+def practise(name):
+    exercise = EXERCISES[name]
+    row = row_of(exercise.row)
+    subprocess.run(["git", "checkout", "--quiet", "."], cwd=COPY, check=True)
+    for change in exercise.first:
+        edit(change)
+    named = mend_until_it_compiles(exercise)
+    strange = sorted(file for file in named if not any(covers(path, file) for path in row))
+    if strange:
+        fail(f"{name}: the compiler names {strange}, which the row {exercise.row!r} lacks")
+    left = [path for path in row if not any(covers(path, file) for file in named)]
+    said = failing_tests() if left else ""
+    silent = [path for path in left if path.rstrip("/") not in said]
+    if silent:
+        fail(f"{name}: neither the compiler nor a failing test names {silent}")
+    print(f"{name}: the compiler named {len(named)} files, failing tests {len(left)} more of the row")
+
+
+for wanted in sys.argv[2:] or EXERCISES:
+    practise(wanted)

@@ -1,0 +1,592 @@
+//! The checker: one packet after another, what the NAT had to do with it against what it did.
+
+use std::collections::HashMap;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use super::duty::{Answer, Duty, TIME_EXCEEDED, refusal, refusal_of_second_syn, rules};
+use super::head::{TcpHead, untouched};
+use super::mapping::{Admission, Mappings, Outgoing};
+use super::passage::{Passage, Passages, Side, Sighting};
+use super::tracker::{Tracked, Tracking, Verdict, Way};
+use super::{Contradiction, MOST_STATES, NatView, Rule};
+use crate::judge::reference::head::HeadKind;
+use crate::model::behavior::{Filtering, Hairpinning, InvalidPackets, Translation};
+use crate::model::evidence::{CtEntry, CtEvent, Evidence, Frame, Nanos, Tuple};
+
+/// How far a timer of the kernel's may be off: it counts in ticks, at 100 Hz the coarsest.
+const TICKS: Nanos = 20_000_000;
+
+/// How long a packet may take through a NAT. What a busy machine adds is far less; a NAT that holds packets back is more.
+const LONGEST_WAY: Nanos = 250_000_000;
+
+/// How late the record of an entry's end may be read.
+const READ_LATE: Nanos = 500_000_000;
+
+/// How a packet was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It had to be handled so.
+    Must,
+    /// It could be handled in more than one way.
+    Either,
+    /// The reference does not know.
+    Not,
+}
+
+/// A rule that was broken, and how.
+type Broken = (Rule, String);
+
+/// A connection in the table.
+#[derive(Debug)]
+struct Entry {
+    /// The packets of the end that opened it, as they come to the NAT.
+    original: Tuple,
+    /// The other end's.
+    reply: Tuple,
+    /// When it came up.
+    since: Nanos,
+    /// The states that it may be in; `None` when it may be gone.
+    possible: Vec<Option<Tracked>>,
+    /// The packet before, and the states before that.
+    before: Option<(usize, Way, Vec<Option<Tracked>>)>,
+    /// Whether it may be in more states than are kept.
+    lost: bool,
+}
+
+impl Entry {
+    /// What its packets of one way look like on the other side.
+    fn outside(&self, way: Way) -> Tuple {
+        match way {
+            Way::Original => self.reply.reversed(),
+            Way::Reply => self.original.reversed(),
+        }
+    }
+
+    /// The states that it may be in at a moment.
+    fn at(&self, moment: Nanos) -> Vec<Option<Tracked>> {
+        let aged = |state: &Option<Tracked>| match state {
+            Some(tracked) if moment + TICKS < tracked.lives_until => [Some(Some(*tracked)), None],
+            Some(tracked) if moment > tracked.gone_from + TICKS => [Some(None), None],
+            Some(tracked) => [Some(Some(*tracked)), Some(None)],
+            None => [Some(None), None],
+        };
+        unique(self.possible.iter().flat_map(aged).flatten())
+    }
+}
+
+fn unique(states: impl IntoIterator<Item = Option<Tracked>>) -> Vec<Option<Tracked>> {
+    let mut each: Vec<Option<Tracked>> = Vec::new();
+    states.into_iter().for_each(|state| {
+        if !each.contains(&state) {
+            each.push(state);
+        }
+    });
+    each
+}
+
+/// Everything that the reference knows of a NAT at a moment.
+#[derive(Debug)]
+pub(super) struct Checker<'a> {
+    nat: &'a NatView<'a>,
+    frames: &'a [Frame],
+    passages: &'a Passages,
+    margin: Nanos,
+    how: Tracking,
+    entries: Vec<Entry>,
+    by_tuple: HashMap<Tuple, (usize, Way)>,
+    mappings: Mappings,
+    /// When an unsolicited SYN came first.
+    refused: HashMap<Tuple, Nanos>,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(
+        nat: &'a NatView<'a>,
+        evidence: &'a Evidence,
+        passages: &'a Passages,
+        margin: Nanos,
+    ) -> Self {
+        Self {
+            nat,
+            frames: &evidence.frames,
+            passages,
+            margin,
+            how: Tracking::of(nat.declared),
+            entries: Vec::new(),
+            by_tuple: HashMap::new(),
+            mappings: Mappings::default(),
+            refused: HashMap::new(),
+        }
+    }
+
+    /// Judges the end of an entry that the NAT's own records tell of. A connection that has time left and was not reset
+    /// must not be forgotten (RFC 5382, REQ-5).
+    pub(super) fn ended(&self, event: &CtEvent) -> Result<(), Contradiction> {
+        let CtEntry { original, reply, .. } = event.entry;
+        let Some((id, Way::Original)) = self.by_tuple.get(&original) else { return Ok(()) };
+        let entry = &self.entries[*id];
+        let alive = entry.at(event.at).iter().all(Option::is_some);
+        // The event may be read late, and be one of an entry that this one has replaced.
+        if entry.lost || entry.reply != reply || !alive || entry.since + READ_LATE >= event.at {
+            return Ok(());
+        }
+        let last = entry.before.as_ref().map(|(index, ..)| &self.passages.all[*index].input);
+        let lived = Duration::from_nanos(event.at.saturating_sub(entry.since)).as_secs_f64();
+        let what =
+            format!("the connection {original} was forgotten {lived:.1} s after it began, before its time");
+        Err(Contradiction {
+            rule: rules::TIMERS,
+            sentence: self.sentence(rules::TIMERS, &what),
+            frames: last
+                .map(|last| (last.frame, "the last packet of the connection".to_owned()))
+                .into_iter()
+                .collect(),
+        })
+    }
+
+    /// Judges a packet.
+    pub(super) fn step(&mut self, index: usize) -> Result<Judged, Contradiction> {
+        let passage = &self.passages.all[index];
+        // What came last may not have left yet when the evidence was taken.
+        if passage.output.is_none() && passage.input.at + self.margin >= self.passages.ended {
+            return Ok(Judged::Not);
+        }
+        let judged = self.unchanged(passage).and_then(|()| match passage.input.head.kind {
+            _ if self.nat.declared.translation == Translation::Router => self.route(passage),
+            HeadKind::Icmp(_) => self.icmp(passage),
+            HeadKind::Tcp(head) => self.tcp(index, &head),
+        });
+        judged.map_err(|broken| self.contradiction(broken, passage))
+    }
+
+    /// What came out although nothing had gone in.
+    pub(super) fn from_nothing(&self) -> Option<Contradiction> {
+        let sent = self.passages.from_nothing.first()?;
+        let what = format!("{} came out of it, and nothing had gone in", name(sent));
+        Some(Contradiction {
+            rule: rules::NOTHING,
+            sentence: self.sentence(rules::NOTHING, &what),
+            frames: vec![(sent.frame, "came from nowhere".to_owned())],
+        })
+    }
+
+    /// What must not change on the way through.
+    fn unchanged(&self, passage: &Passage) -> Result<(), Broken> {
+        let Some(output) = &passage.output else { return Ok(()) };
+        let (before, after) = (passage.input.head.ttl, output.head.ttl);
+        if before != after.wrapping_add(1) {
+            return Err((rules::HOPS, format!("came with a TTL of {before} and left with {after}")));
+        }
+        let took = output.at.saturating_sub(passage.input.at);
+        if took > LONGEST_WAY {
+            return Err((rules::LATE, format!("took {} ms through it", took / 1_000_000)));
+        }
+        if passage.input.head.tcp().is_none() {
+            return Ok(());
+        }
+        untouched(&self.frames[passage.input.frame], &self.frames[output.frame])
+            .map_err(|what| (rules::UNCHANGED, format!("passed, and {what} was changed")))
+    }
+
+    fn route(&self, passage: &Passage) -> Result<Judged, Broken> {
+        if self.nat.is_own(*passage.input.head.tuple.destination.ip()) {
+            return Ok(Judged::Not);
+        }
+        let duty = self.forwarded(passage, passage.input.head.tuple);
+        duty.done(passage).map_err(|why| (rules::ROUTER, why))?;
+        Ok(Judged::Must)
+    }
+
+    /// What is to pass, unless it has no hop left (RFC 1812, section 5.3.1).
+    fn forwarded(&self, passage: &Passage, tuple: Tuple) -> Duty {
+        if passage.input.head.ttl <= 1 { Duty::Keep(TIME_EXCEEDED) } else { Duty::Pass(tuple) }
+    }
+
+    /// An ICMP error about a connection goes to the end that it is about (RFC 5508, REQ-4).
+    fn icmp(&self, passage: &Passage) -> Result<Judged, Broken> {
+        let HeadKind::Icmp(message) = &passage.input.head.kind else { return Ok(Judged::Not) };
+        let Some(quoted) = message.about else { return Ok(Judged::Not) };
+        let Some((id, _)) = self.by_tuple.get(&quoted.tuple.reversed()) else {
+            return match (&passage.output, self.nat.declared.translation) {
+                (Some(_), Translation::Nat) => {
+                    Err((rules::ICMP, "is about no connection of it and passed".to_owned()))
+                }
+                _ => Ok(Judged::Must),
+            };
+        };
+        let entry = &self.entries[*id];
+        let states = entry.at(passage.input.at);
+        let near = entry.since + self.margin >= passage.input.at;
+        if entry.lost || near || states.iter().any(Option::is_none) || passage.input.head.ttl <= 1 {
+            return Ok(Judged::Not);
+        }
+        match &passage.output {
+            Some(_) => Ok(Judged::Must),
+            None => Err((rules::ICMP, "had to pass to the end that it is about, and vanished".to_owned())),
+        }
+    }
+
+    fn tcp(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+        let tuple = self.passages.all[index].input.head.tuple;
+        match self.by_tuple.get(&tuple).copied() {
+            Some((id, way)) => self.tracked(index, head, (id, way)),
+            None => self.fresh(index, head),
+        }
+    }
+
+    // ---- A connection that is known ---------------------------------------------------------------------------------
+
+    fn tracked(&mut self, index: usize, head: &TcpHead, (id, way): (usize, Way)) -> Result<Judged, Broken> {
+        let passage = &self.passages.all[index];
+        let at = passage.input.at;
+        if self.entries[id].lost {
+            return Ok(Judged::Not);
+        }
+        let states = self.entries[id].at(at);
+        let (mut kept, mut anew, mut broken) = (Vec::new(), false, None);
+        for state in &states {
+            match state.map(|tracked| self.after(id, way, &tracked, passage, head)) {
+                Some(Ok(Some(next))) => kept.push(next),
+                Some(Ok(None)) | None => anew = true,
+                Some(Err(why)) => drop(broken.get_or_insert(why)),
+            }
+        }
+        let swapped = self.swapped(index, head, (id, way));
+        let sure = states.len() == 1 && swapped.iter().all(|state| kept.contains(state));
+        kept.extend(swapped);
+        if kept.is_empty() && anew {
+            return self.renew(index, head, id);
+        }
+        if kept.is_empty() {
+            // Its first packet may have come a moment later than this one.
+            if self.entries[id].since + self.margin >= at && self.fresh(index, head).is_ok() {
+                self.entries[id].lost = true;
+                return Ok(Judged::Either);
+            }
+            return Err(broken.unwrap_or((rules::KNOWN, "fits no state of its connection".to_owned())));
+        }
+        if anew && states.len() > 1 && passage.output.is_none() {
+            kept.push(None);
+        }
+        let kept = unique(kept);
+        let entry = &mut self.entries[id];
+        entry.lost = kept.len() > MOST_STATES;
+        let before = std::mem::replace(&mut entry.possible, kept);
+        entry.before = Some((index, way, before));
+        self.learn(id, way, passage);
+        Ok(if sure { Judged::Must } else { Judged::Either })
+    }
+
+    /// The states that there may be if this packet was handled before the one that came just before it, from the other
+    /// side.
+    fn swapped(&self, index: usize, head: &TcpHead, (id, way): (usize, Way)) -> Vec<Option<Tracked>> {
+        let passage = &self.passages.all[index];
+        let Some((earlier, earlier_way, states)) = &self.entries[id].before else { return Vec::new() };
+        let earlier = &self.passages.all[*earlier];
+        if *earlier_way == way || earlier.input.at + self.margin < passage.input.at {
+            return Vec::new();
+        }
+        let Some(earlier_head) = earlier.input.head.tcp() else { return Vec::new() };
+        let both = |state: &Option<Tracked>| {
+            let between = self.after(id, way, state.as_ref()?, passage, head).ok()??;
+            self.after(id, *earlier_way, between.as_ref()?, earlier, earlier_head).ok()?
+        };
+        states.iter().filter_map(both).collect()
+    }
+
+    /// The state after a packet, if the NAT did what it had to with it in that state. `Ok(None)` when the packet begins
+    /// anew.
+    fn after(
+        &self,
+        id: usize,
+        way: Way,
+        tracked: &Tracked,
+        passage: &Passage,
+        head: &TcpHead,
+    ) -> Result<Option<Option<Tracked>>, Broken> {
+        let tuple = self.entries[id].outside(way);
+        let (rule, duty, next) = match tracked.step(way, head, passage.input.at, &self.how) {
+            Verdict::Reopen => return Ok(None),
+            Verdict::Pass(next) => self.known(passage, way, tuple, Some(next)),
+            Verdict::PassAndForget => self.known(passage, way, tuple, None),
+            Verdict::Invalid(next) => (rules::INVALID, self.of_invalid(passage, head), Some(next)),
+        };
+        duty.done(passage).map_err(|why| (rule, why))?;
+        Ok(Some(next))
+    }
+
+    fn known(
+        &self,
+        passage: &Passage,
+        way: Way,
+        tuple: Tuple,
+        next: Option<Tracked>,
+    ) -> (Rule, Duty, Option<Tracked>) {
+        let opening = passage.input.head.tcp().is_some_and(|tcp| tcp.segment.flags.is_opening());
+        let second = way == Way::Reply && opening && passage.input.side == Side::Outside;
+        match refusal_of_second_syn(self.nat.declared.syn_after_syn).filter(|_| second) {
+            Some(answer) => (rules::SYN_AFTER_SYN, Duty::Keep(answer), next),
+            None => (rules::KNOWN, self.forwarded(passage, tuple), next),
+        }
+    }
+
+    /// What becomes of a packet that belongs to no connection and begins none.
+    fn of_invalid(&self, passage: &Passage, head: &TcpHead) -> Duty {
+        let leak = self.nat.declared.invalid_packets == InvalidPackets::Leak;
+        let tuple = passage.input.head.tuple;
+        match (passage.input.side, self.nat.declared.translation) {
+            _ if self.nat.is_own(*tuple.destination.ip()) => match passage.input.side {
+                Side::Outside => Duty::Keep(self.refusal_of(passage)),
+                Side::Inside => Duty::Keep(Answer::Anything),
+            },
+            (Side::Outside, Translation::Firewall) if head.segment.flags.is_opening() => {
+                Duty::Keep(self.refusal_of(passage))
+            }
+            _ if leak => self.forwarded(passage, tuple),
+            _ => Duty::Keep(Answer::Silence),
+        }
+    }
+
+    fn refusal_of(&self, passage: &Passage) -> Answer {
+        let first = self.refused.get(&passage.input.head.tuple).copied();
+        refusal(self.nat, passage, first.unwrap_or(passage.input.at))
+    }
+
+    /// A connection whose entry is gone or over begins again.
+    fn renew(&mut self, index: usize, head: &TcpHead, id: usize) -> Result<Judged, Broken> {
+        let entry = &mut self.entries[id];
+        (entry.possible, entry.before) = (vec![None], None);
+        let (original, reply) = (entry.original, entry.reply);
+        for tuple in [original, reply] {
+            if self.by_tuple.get(&tuple).is_some_and(|(other, _)| *other == id) {
+                self.by_tuple.remove(&tuple);
+            }
+        }
+        self.fresh(index, head)
+    }
+
+    fn learn(&mut self, id: usize, way: Way, passage: &Passage) {
+        let entry = &self.entries[id];
+        if way == Way::Original && passage.input.side == Side::Inside && passage.output.is_some() {
+            let flow = Outgoing {
+                inside: entry.original.source,
+                remote: entry.original.destination,
+                external: entry.reply.destination,
+            };
+            self.mappings.learn(self.nat, &self.how, flow, passage.input.at);
+        }
+    }
+
+    // ---- A packet of no known connection ----------------------------------------------------------------------------
+
+    fn fresh(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+        let passage = &self.passages.all[index];
+        let destination = passage.input.head.tuple.destination;
+        match passage.input.side {
+            Side::Outside => self.from_outside(index, head),
+            Side::Inside if self.nat.is_own(*destination.ip()) => self.to_own_address(index, head),
+            Side::Inside if self.nat.is_below(*destination.ip()) => Ok(Judged::Not),
+            Side::Inside => self.from_inside(index, head),
+        }
+    }
+
+    fn from_inside(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+        let passage = &self.passages.all[index];
+        let Tuple { source: inside, destination: remote } = passage.input.head.tuple;
+        let Some(tracked) = Tracked::begin(head, passage.input.at, &self.how) else {
+            self.of_invalid(passage, head).done(passage).map_err(|why| (rules::INVALID, why))?;
+            return Ok(Judged::Must);
+        };
+        if passage.input.head.ttl <= 1 {
+            Duty::Keep(TIME_EXCEEDED).done(passage).map_err(|why| (rules::HOPS, why))?;
+            return Ok(Judged::Must);
+        }
+        let Some(output) = &passage.output else {
+            return match self.mappings.may_vanish(self.nat, inside, remote) && passage.answers.is_empty() {
+                true => Ok(Judged::Either),
+                false => {
+                    let external = SocketAddrV4::new(self.nat.outer, 0);
+                    let tuple = Tuple { source: external, destination: remote };
+                    let why = Duty::Pass(tuple).done(passage).err().unwrap_or_default();
+                    Err((rules::OUTWARD, why))
+                }
+            };
+        };
+        let external = output.head.tuple.source;
+        if output.head.tuple.destination != remote || output.side != Side::Outside {
+            return Err((rules::ADDRESS, format!("passed as {}", output.head.tuple)));
+        }
+        let flow = Outgoing { inside, remote, external };
+        self.mappings.may_go_out(self.nat, flow, passage.input.at)?;
+        let reply = Tuple { source: remote, destination: external };
+        self.open(index, reply, tracked);
+        self.mappings.learn(self.nat, &self.how, flow, passage.input.at);
+        Ok(Judged::Must)
+    }
+
+    /// From inside to an address of the NAT's own: turned round, or for its own stack.
+    fn to_own_address(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+        let passage = &self.passages.all[index];
+        let Tuple { source: inside, destination } = passage.input.head.tuple;
+        let at = passage.input.at;
+        let turns = self.nat.declared.hairpinning == Hairpinning::On && *destination.ip() == self.nat.outer;
+        let owner = if turns { self.mappings.owner(destination, (at, self.margin)) } else { Admission::No };
+        let tracked = Tracked::begin(head, at, &self.how);
+        let (Some(output), Some(tracked)) = (&passage.output, tracked) else {
+            return match (owner, tracked, &passage.output) {
+                (_, None, Some(output)) => {
+                    Err((rules::INVALID, format!("had to be kept and passed as {}", output.head.tuple)))
+                }
+                (Admission::Yes(owner), Some(_), None) if passage.input.head.ttl > 1 => {
+                    let crowded = self.mappings.may_vanish(self.nat, inside, destination);
+                    if crowded {
+                        return Ok(Judged::Either);
+                    }
+                    Err((rules::HAIRPINNING, format!("had to be turned round to {owner} and vanished")))
+                }
+                _ => Ok(Judged::Either),
+            };
+        };
+        let (Admission::Yes(owner) | Admission::Perhaps(owner)) = owner else {
+            return Err((rules::HAIRPINNING, format!("was turned round as {}", output.head.tuple)));
+        };
+        if output.head.tuple.destination != owner {
+            return Err((
+                rules::HAIRPINNING,
+                format!("had to go to {owner} and went as {}", output.head.tuple),
+            ));
+        }
+        let flow = Outgoing { inside, remote: destination, external: output.head.tuple.source };
+        self.mappings.may_go_out(self.nat, flow, at)?;
+        let reply = Tuple { source: owner, destination: flow.external };
+        self.open(index, reply, tracked);
+        self.mappings.learn(self.nat, &self.how, flow, at);
+        Ok(Judged::Must)
+    }
+
+    fn from_outside(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+        let passage = &self.passages.all[index];
+        let Tuple { source: remote, destination } = passage.input.head.tuple;
+        let at = passage.input.at;
+        let firewall = self.nat.declared.translation == Translation::Firewall;
+        let own = self.nat.is_own(*destination.ip());
+        if own == firewall {
+            return Ok(Judged::Not);
+        }
+        let Some(tracked) = Tracked::begin(head, at, &self.how) else {
+            self.of_invalid(passage, head).done(passage).map_err(|why| (rules::INVALID, why))?;
+            return Ok(Judged::Must);
+        };
+        let admission = self.mappings.admits(self.nat, remote, destination, (at, self.margin));
+        match (admission, &passage.output) {
+            (Admission::Yes(owner), _) | (Admission::Perhaps(owner), Some(_)) => {
+                let tuple = Tuple { source: remote, destination: owner };
+                self.forwarded(passage, tuple).done(passage).map_err(|why| (rules::FILTERING, why))?;
+                if passage.output.is_some() {
+                    self.open(index, Tuple { source: owner, destination: remote }, tracked);
+                }
+                Ok(if admission == Admission::Yes(owner) { Judged::Must } else { Judged::Either })
+            }
+            (Admission::Perhaps(_), None) => Ok(Judged::Either),
+            (Admission::No, Some(_)) if self.opened_soon(index) => Ok(Judged::Either),
+            (Admission::No, Some(output)) => {
+                let why = format!(
+                    "had to be kept, by {} filtering, and passed as {}",
+                    filtering(self.nat.declared.filtering),
+                    output.head.tuple
+                );
+                Err((rules::FILTERING, why))
+            }
+            (Admission::No, None) => self.unsolicited(index, head),
+        }
+    }
+
+    fn unsolicited(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+        let passage = &self.passages.all[index];
+        let Tuple { source: remote, destination } = passage.input.head.tuple;
+        let firewall = self.nat.declared.translation == Translation::Firewall;
+        let opening = head.segment.flags.is_opening();
+        let first = *self.refused.entry(passage.input.head.tuple).or_insert(passage.input.at);
+        let answer = match firewall && !opening {
+            true => Answer::Silence,
+            false => refusal(self.nat, passage, first),
+        };
+        self.mappings.met_stranger(remote, destination);
+        Duty::Keep(answer).done(passage).map_err(|why| (rules::UNSOLICITED, why))?;
+        Ok(Judged::Must)
+    }
+
+    /// Whether the mapping that let a packet in was made within the margin after it came.
+    fn opened_soon(&self, index: usize) -> bool {
+        let passage = &self.passages.all[index];
+        let remote = passage.input.head.tuple.source;
+        let later = self.passages.all[index..].iter().map(|passage| &passage.input);
+        let mut soon = later.take_while(|input| input.at <= passage.input.at + self.margin);
+        soon.any(|input| input.side == Side::Inside && input.head.tuple.destination == remote)
+    }
+
+    fn open(&mut self, index: usize, reply: Tuple, tracked: Tracked) {
+        let passage = &self.passages.all[index];
+        let id = self.entries.len();
+        let original = passage.input.head.tuple;
+        self.entries.push(Entry {
+            original,
+            reply,
+            since: passage.input.at,
+            possible: vec![Some(tracked)],
+            before: None,
+            lost: false,
+        });
+        self.by_tuple.insert(original, (id, Way::Original));
+        self.by_tuple.insert(reply, (id, Way::Reply));
+    }
+
+    // ---- What is said -----------------------------------------------------------------------------------------------
+
+    fn contradiction(&self, (rule, why): Broken, passage: &Passage) -> Contradiction {
+        let what = format!("{} {why}", name(&passage.input));
+        let side = |side: Side| if side == Side::Inside { "inside" } else { "outside" };
+        let mut frames = vec![(
+            passage.input.frame,
+            format!("came to {} from {}", self.nat.node, side(passage.input.side)),
+        )];
+        frames.extend(
+            passage
+                .output
+                .iter()
+                .map(|output| (output.frame, format!("left {} to the {}", self.nat.node, side(output.side)))),
+        );
+        frames.extend(
+            passage.answers.iter().map(|answer| (answer.frame, format!("made by {}", self.nat.node))),
+        );
+        Contradiction { rule, sentence: self.sentence(rule, &what), frames }
+    }
+
+    fn sentence(&self, rule: Rule, what: &str) -> String {
+        let (profile, node, Rule { axis, source }) = (self.nat.profile, self.nat.node, rule);
+        format!("NAT \"{profile}\" in \"{node}\" does not do what it declares ({axis}; {source}): {what}")
+    }
+}
+
+/// A packet in words.
+fn name(sighting: &Sighting) -> String {
+    match &sighting.head.kind {
+        HeadKind::Tcp(tcp) => {
+            let side = if sighting.side == Side::Inside { "inside" } else { "outside" };
+            format!("the {} {} on its {side}", tcp.segment.flags, sighting.head.tuple)
+        }
+        HeadKind::Icmp(message) => {
+            let about = message.about.map_or_else(String::new, |quoted| format!(" about {}", quoted.tuple));
+            format!("ICMP {}/{} from {}{about}", message.kind, message.code, sighting.head.tuple.source.ip())
+        }
+    }
+}
+
+fn filtering(declared: Filtering) -> &'static str {
+    match declared {
+        Filtering::EndpointIndependent => "endpoint-independent",
+        Filtering::AddressDependent => "address-dependent",
+        Filtering::AddressAndPortDependent => "address-and-port-dependent",
+    }
+}

@@ -1,0 +1,295 @@
+//! Which external endpoint an inside one has, and who may send to it: what a NAT remembers apart from connections.
+//!
+//! RFC 4787, section 4.1, and RFC 5382, REQ-1, for mappings; RFC 4787, section 5, and RFC 5382, REQ-3, for filtering.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use super::duty::rules;
+use super::tracker::Tracking;
+use super::{NatView, Rule};
+use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Overloading, PortRange, Translation};
+use crate::model::evidence::{CtState, Nanos};
+
+/// Something that is remembered for a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Remembered {
+    since: Nanos,
+    /// Until when it surely is.
+    surely: Nanos,
+    /// Until when it may be.
+    perhaps: Nanos,
+}
+
+/// An external endpoint that an inside one has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    external: SocketAddrV4,
+    time: Remembered,
+}
+
+/// What a mapping depends on besides the inside endpoint.
+type Remote = (Option<Ipv4Addr>, Option<u16>);
+
+/// Whether somebody outside may come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// To this inside endpoint.
+    Yes(SocketAddrV4),
+    /// Perhaps to this one: the mapping may be too young or too old.
+    Perhaps(SocketAddrV4),
+    /// No.
+    No,
+}
+
+/// What a NAT remembers.
+#[derive(Debug, Default)]
+pub(super) struct Mappings {
+    mapping: HashMap<(SocketAddrV4, Remote), Vec<Held>>,
+    owners: HashMap<SocketAddrV4, (SocketAddrV4, Remembered)>,
+    admitted: HashMap<(SocketAddrV4, Ipv4Addr), Remembered>,
+    /// Which inside endpoints have an external one.
+    users: HashMap<SocketAddrV4, HashSet<SocketAddrV4>>,
+    /// Which inside endpoint sends from an external one to a remote one.
+    flows: HashMap<(SocketAddrV4, SocketAddrV4), SocketAddrV4>,
+    /// How many flows go to a remote endpoint.
+    towards: HashMap<SocketAddrV4, u32>,
+    /// How many external endpoints an inside host has had.
+    of_host: HashMap<Ipv4Addr, HashSet<SocketAddrV4>>,
+    started: HashSet<SocketAddrV4>,
+    /// What came from outside to an external endpoint of the NAT's own stack: as long as that tracks it, nobody inside
+    /// can have the endpoint towards that sender.
+    strangers: HashSet<(SocketAddrV4, SocketAddrV4)>,
+    /// Flows that a host has begun.
+    begun: HashMap<Ipv4Addr, u32>,
+}
+
+/// A connection from inside that went out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outgoing {
+    pub(super) inside: SocketAddrV4,
+    pub(super) remote: SocketAddrV4,
+    pub(super) external: SocketAddrV4,
+}
+
+/// Whether a NAT remembers mappings apart from the connections that use them; else it knows an inside endpoint again
+/// only as long as it tracks a connection of it (`find_appropriate_src`), or computes the port (a hash).
+fn remembers(behavior: &Behavior) -> bool {
+    let exclusive = behavior.overloading == Overloading::Off;
+    let counted = behavior.quota.is_some();
+    let preserving = behavior.allocation == Allocation::Preserving;
+    let hash = matches!(behavior.allocation, Allocation::Hash { .. });
+    match behavior.mapping {
+        Mapping::EndpointIndependent => exclusive || counted || !(preserving || hash),
+        Mapping::AddressDependent => exclusive || counted || !hash,
+        Mapping::AddressAndPortDependent => preserving || (hash && exclusive),
+    }
+}
+
+impl Mappings {
+    fn key(nat: &NatView<'_>, inside: SocketAddrV4, remote: SocketAddrV4) -> (SocketAddrV4, Remote) {
+        let depends = match nat.declared.mapping {
+            Mapping::EndpointIndependent => (None, None),
+            Mapping::AddressDependent => (Some(*remote.ip()), None),
+            Mapping::AddressAndPortDependent => (Some(*remote.ip()), Some(remote.port())),
+        };
+        (inside, depends)
+    }
+
+    /// Every packet from inside prolongs what is remembered: for as long as its connection may be idle.
+    pub(super) fn learn(&mut self, nat: &NatView<'_>, how: &Tracking, flow: Outgoing, at: Nanos) {
+        let Outgoing { inside, remote, external } = flow;
+        let (opening, standing) =
+            (how.timers.of_state(CtState::SynSent), how.timers.of_state(CtState::Established));
+        let until = |since: Nanos| Remembered {
+            since,
+            surely: at.saturating_add(opening.min(standing)),
+            perhaps: at.saturating_add(opening.max(standing)),
+        };
+        let held = self.mapping.entry(Self::key(nat, inside, remote)).or_default();
+        match held.iter_mut().find(|held| held.external == external) {
+            Some(held) => held.time = until(held.time.since),
+            None => held.push(Held { external, time: until(at) }),
+        }
+        let owner = self.owners.entry(external).or_insert((inside, until(at)));
+        if owner.1.perhaps < at {
+            *owner = (inside, until(at));
+        }
+        if owner.0 == inside {
+            owner.1 = until(owner.1.since);
+        }
+        let admitted = self.admitted.entry((external, *remote.ip())).or_insert(until(at));
+        *admitted = until(admitted.since);
+        self.users.entry(external).or_default().insert(inside);
+        self.of_host.entry(*inside.ip()).or_default().insert(external);
+        self.started.insert(inside);
+        if self.flows.insert((external, remote), inside).is_none() {
+            *self.towards.entry(remote).or_default() += 1;
+            *self.begun.entry(*inside.ip()).or_default() += 1;
+        }
+    }
+
+    /// A packet from outside went to the NAT itself.
+    pub(super) fn met_stranger(&mut self, remote: SocketAddrV4, external: SocketAddrV4) {
+        self.strangers.insert((external, remote));
+    }
+
+    /// Whether a connection from inside may go out so.
+    ///
+    /// # Errors
+    /// The rule that it breaks, and how.
+    pub(super) fn may_go_out(
+        &self,
+        nat: &NatView<'_>,
+        flow: Outgoing,
+        at: Nanos,
+    ) -> Result<(), (Rule, String)> {
+        let Outgoing { inside, external, .. } = flow;
+        if nat.declared.translation == Translation::Firewall {
+            let kept = external == inside;
+            return if kept {
+                Ok(())
+            } else {
+                Err((rules::ADDRESS, format!("{inside} went out as {external}")))
+            };
+        }
+        if *external.ip() != nat.outer {
+            let what = format!("{inside} went out as {external} and had to go out from {}", nat.outer);
+            return Err((rules::ADDRESS, what));
+        }
+        let Some(ports) = nat.ports_of(*inside.ip()) else {
+            return Err((rules::PORTS, format!("{inside} has no block of ports and went out as {external}")));
+        };
+        let range = ports.unwrap_or_else(|| kernel_ports(inside.port()));
+        if !range.contains(external.port()) {
+            return Err((rules::PORTS, format!("{inside} went out as {external}, outside {range}")));
+        }
+        let held = self.mapping.get(&Self::key(nat, inside, flow.remote)).map_or(&[][..], Vec::as_slice);
+        if held.iter().any(|held| held.external == external) {
+            return Ok(());
+        }
+        self.fresh(nat, flow, held, at, range)
+    }
+
+    /// A connection got an external endpoint that its inside one did not have before.
+    fn fresh(
+        &self,
+        nat: &NatView<'_>,
+        flow: Outgoing,
+        held: &[Held],
+        at: Nanos,
+        range: PortRange,
+    ) -> Result<(), (Rule, String)> {
+        let Outgoing { inside, remote, external } = flow;
+        let behavior = nat.declared;
+        let repeats = behavior.mapping != Mapping::AddressAndPortDependent || remembers(behavior);
+        let clash = |external: SocketAddrV4| self.clashes(external, remote, inside);
+        // Without memory of its own a NAT leaves a mapping that is somebody else's towards this remote endpoint, and has
+        // forgotten one whose connections are all gone.
+        let surely = held.iter().filter(|held| repeats && at < held.time.surely && remembers(behavior));
+        if let Some(known) = surely.clone().last() {
+            let what = format!(
+                "{inside} went out as {external} towards {remote} and had to go out as {}",
+                known.external
+            );
+            return Err((rules::MAPPING, what));
+        }
+        let own = SocketAddrV4::new(nat.outer, inside.port());
+        let keeps = behavior.allocation == Allocation::Preserving
+            && range.contains(inside.port())
+            && (!self.started.contains(&inside)
+                || (!remembers(behavior) && held.iter().all(|h| h.external == own)));
+        let free = match behavior.overloading {
+            Overloading::On => !clash(own),
+            Overloading::Off => {
+                self.users.get(&own).is_none_or(|users| users.iter().all(|user| *user == inside))
+            }
+        };
+        if keeps && free && external != own {
+            let rule = if self.started.contains(&inside) { rules::MAPPING } else { rules::ALLOCATION };
+            return Err((
+                rule,
+                format!("{inside} went out as {external} towards {remote}, though {own} was free"),
+            ));
+        }
+        let others = self.users.get(&external).is_some_and(|users| users.iter().any(|user| *user != inside));
+        if behavior.overloading == Overloading::Off && others {
+            let rule = Rule { axis: "overloading", source: "RFC 5382, REQ-7" };
+            return Err((rule, format!("{inside} went out as {external}, which is another endpoint's")));
+        }
+        Ok(())
+    }
+
+    /// Whether another inside endpoint sends from `external` to the same remote one.
+    fn clashes(&self, external: SocketAddrV4, remote: SocketAddrV4, inside: SocketAddrV4) -> bool {
+        let of_other = self.flows.get(&(external, remote)).is_some_and(|user| *user != inside);
+        of_other || self.strangers.contains(&(external, remote))
+    }
+
+    /// Whether a new connection may come to nothing because no external endpoint was found for it, or the one drawn was
+    /// taken: a port that a rule has named is not looked for again.
+    pub(super) fn may_vanish(&self, nat: &NatView<'_>, inside: SocketAddrV4, remote: SocketAddrV4) -> bool {
+        let behavior = nat.declared;
+        if behavior.translation != Translation::Nat {
+            return self.reached_quota(nat, inside);
+        }
+        let Some(ports) = nat.ports_of(*inside.ip()) else { return true };
+        let room = ports.map_or(64_512, PortRange::size);
+        let taken = match behavior.overloading {
+            Overloading::On => self.towards.get(&remote).copied().unwrap_or_default() as usize,
+            Overloading::Off => self.users.len(),
+        };
+        let drawn = matches!(behavior.allocation, Allocation::Sequential { .. } | Allocation::Hash { .. })
+            || behavior.overloading == Overloading::Off
+            || remembers(behavior);
+        // The kernel tries at least 128, then 64, then 32 places of the pool: with half of it free it does not fail.
+        let full = taken * 2 >= room as usize;
+        self.reached_quota(nat, inside) || full || (drawn && taken > 0)
+    }
+
+    fn reached_quota(&self, nat: &NatView<'_>, inside: SocketAddrV4) -> bool {
+        let begun = self.begun.get(inside.ip()).copied().unwrap_or_default();
+        nat.declared.quota.is_some_and(|quota| begun >= quota)
+    }
+
+    /// Whether somebody outside may open a connection to `external`, at `at`.
+    pub(super) fn admits(
+        &self,
+        nat: &NatView<'_>,
+        remote: SocketAddrV4,
+        external: SocketAddrV4,
+        (at, margin): (Nanos, Nanos),
+    ) -> Admission {
+        let Some((owner, time)) = self.owners.get(&external) else { return Admission::No };
+        let known = match nat.declared.filtering {
+            Filtering::AddressAndPortDependent => return Admission::No,
+            Filtering::EndpointIndependent => Some(time),
+            Filtering::AddressDependent => self.admitted.get(&(external, *remote.ip())),
+        };
+        match known {
+            Some(known) if at > known.since + margin && at < known.surely.min(time.surely) => {
+                Admission::Yes(*owner)
+            }
+            Some(known) if at < known.perhaps.min(time.perhaps) => Admission::Perhaps(*owner),
+            _ => Admission::No,
+        }
+    }
+
+    /// Who has an external endpoint, for what is turned round (RFC 5382, REQ-8).
+    pub(super) fn owner(&self, external: SocketAddrV4, (at, margin): (Nanos, Nanos)) -> Admission {
+        match self.owners.get(&external) {
+            Some((owner, time)) if at > time.since + margin && at < time.surely => Admission::Yes(*owner),
+            Some((owner, time)) if at < time.perhaps => Admission::Perhaps(*owner),
+            _ => Admission::No,
+        }
+    }
+}
+
+/// The ports that the kernel draws from for a source port (`nf_nat_l4proto_unique_tuple`).
+fn kernel_ports(port: u16) -> PortRange {
+    match port {
+        0..512 => PortRange { low: 1, high: 511 },
+        512..1024 => PortRange { low: 512, high: 1023 },
+        _ => PortRange { low: 1024, high: u16::MAX },
+    }
+}

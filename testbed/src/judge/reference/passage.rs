@@ -1,0 +1,207 @@
+//! Both sides of a NAT: what came to it, and what of it went on, was answered or vanished.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddrV4;
+
+use super::NatView;
+use super::head::{Head, HeadKind};
+use crate::model::evidence::{Direction, Evidence, Fate, Nanos, Tuple};
+use crate::model::packet::{IcmpMessage, TcpFlags};
+
+/// By how much a packet may be stamped after what came of it: a frame that is read late has the time of reading.
+const STAMPED_LATE: Nanos = 1_000_000;
+
+/// How long after a packet an answer to it may come.
+const ANSWERED_WITHIN: Nanos = 250_000_000;
+
+/// Which side of the NAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Side {
+    Inside,
+    Outside,
+}
+
+/// A packet on one side of the NAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sighting {
+    pub(super) at: Nanos,
+    pub(super) side: Side,
+    /// Index of its frame.
+    pub(super) frame: usize,
+    pub(super) head: Head,
+}
+
+/// A packet that came to the NAT, and what was seen of it afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Passage {
+    pub(super) input: Sighting,
+    /// The packet on its other side.
+    pub(super) output: Option<Sighting>,
+    /// What the NAT itself sent because of it.
+    pub(super) answers: Vec<Sighting>,
+}
+
+/// All that happened at a NAT.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Passages {
+    /// In the order in which they came.
+    pub(super) all: Vec<Passage>,
+    /// What came out although nothing had gone in.
+    pub(super) from_nothing: Vec<Sighting>,
+    /// The longest that a packet took through the NAT by the two sides' clocks.
+    pub(super) longest: Nanos,
+    /// When the last frame of the whole trial was seen.
+    pub(super) ended: Nanos,
+}
+
+/// What a packet keeps when it passes: sequence number, acknowledgment, flags, length; and the endpoint that is not
+/// translated, unless it is turned round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Kept {
+    to: Side,
+    untranslated: Option<SocketAddrV4>,
+    numbers: (u32, u32, u8, u32),
+}
+
+impl Passages {
+    /// Reads what happened at `nat`.
+    pub(super) fn read(evidence: &Evidence, nat: &NatView<'_>) -> Self {
+        let (inputs, outputs) = sightings(evidence, nat);
+        let ended =
+            evidence.frames.iter().map(|frame| frame.entered.max(frame.left)).max().unwrap_or_default();
+        let all = inputs.into_iter().map(|input| Passage { input, output: None, answers: Vec::new() });
+        let mut passages = Self { all: all.collect(), ended, ..Self::default() };
+        let rest = passages.match_outputs(nat, outputs);
+        passages.match_answers(nat, rest);
+        passages
+    }
+
+    /// Gives each output to the latest input that it can be; returns those that are nobody's.
+    fn match_outputs(&mut self, nat: &NatView<'_>, outputs: Vec<Sighting>) -> Vec<Sighting> {
+        let mut waiting: HashMap<Kept, VecDeque<usize>> = HashMap::new();
+        let mut next = 0;
+        let mut rest = Vec::new();
+        for output in outputs {
+            while let Some(passage) = self.all.get(next)
+                && passage.input.at <= output.at + STAMPED_LATE
+            {
+                if let Some(kept) = kept_of_input(nat, &passage.input) {
+                    waiting.entry(kept).or_default().push_back(next);
+                }
+                next += 1;
+            }
+            let found = kept_of_output(nat, &output).and_then(|kept| waiting.get_mut(&kept)?.pop_back());
+            match found {
+                Some(index) => {
+                    let passage = &mut self.all[index];
+                    self.longest = self.longest.max(output.at.saturating_sub(passage.input.at));
+                    passage.output = Some(output);
+                }
+                None => rest.push(output),
+            }
+        }
+        rest
+    }
+
+    /// Gives each packet that the NAT made itself to what it answers.
+    fn match_answers(&mut self, nat: &NatView<'_>, rest: Vec<Sighting>) {
+        if rest.is_empty() {
+            return;
+        }
+        let mut by_tuple: HashMap<Tuple, Vec<usize>> = HashMap::new();
+        for (index, passage) in self.all.iter().enumerate() {
+            by_tuple.entry(passage.input.head.tuple).or_default().push(index);
+        }
+        for output in rest {
+            let about = match &output.head.kind {
+                HeadKind::Tcp(_) => Some(output.head.tuple.reversed()),
+                HeadKind::Icmp(IcmpMessage { about, .. }) => about.map(|quoted| quoted.tuple),
+            };
+            let candidates = about.and_then(|tuple| by_tuple.get(&tuple)).map_or(&[][..], Vec::as_slice);
+            let fits = |index: &&usize| {
+                let at = self.all[**index].input.at;
+                at <= output.at + STAMPED_LATE && output.at <= at + ANSWERED_WITHIN
+            };
+            match candidates.iter().rev().find(fits) {
+                Some(index) => self.all[*index].answers.push(output),
+                None if is_foreign_error(nat, &output) => {}
+                None => self.from_nothing.push(output),
+            }
+        }
+    }
+}
+
+/// An ICMP error about nothing of TCP, or one whose cause cannot be told.
+fn is_foreign_error(_: &NatView<'_>, output: &Sighting) -> bool {
+    matches!(output.head.kind, HeadKind::Icmp(IcmpMessage { about: None, .. }))
+}
+
+/// What came to the NAT and what left it, each in order.
+fn sightings(evidence: &Evidence, nat: &NatView<'_>) -> (Vec<Sighting>, Vec<Sighting>) {
+    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+    for (index, frame) in evidence.frames.iter().enumerate() {
+        let side = if frame.link == nat.up {
+            Side::Outside
+        } else if nat.down.iter().any(|(link, _)| *link == frame.link) {
+            Side::Inside
+        } else {
+            continue;
+        };
+        let comes = matches!(
+            (side, frame.direction),
+            (Side::Outside, Direction::Down) | (Side::Inside, Direction::Up)
+        );
+        let arrived = matches!(frame.fate, Fate::Delivered | Fate::Duplicated);
+        // A copy that the link made never left the NAT.
+        if (comes && !arrived) || (!comes && frame.fate == Fate::Duplicated) {
+            continue;
+        }
+        let Some(head) = Head::of(frame) else { continue };
+        if nat.stays_below(&head.tuple) {
+            continue;
+        }
+        let at = if comes { frame.left.max(frame.entered) } else { frame.entered };
+        let sighting = Sighting { at, side, frame: index, head };
+        if comes { inputs.push(sighting) } else { outputs.push(sighting) }
+    }
+    inputs.sort_by_key(|sighting| sighting.at);
+    outputs.sort_by_key(|sighting| sighting.at);
+    (inputs, outputs)
+}
+
+fn kept_of_input(nat: &NatView<'_>, input: &Sighting) -> Option<Kept> {
+    let Tuple { source, destination } = input.head.tuple;
+    let (to, untranslated) = match input.side {
+        Side::Inside if nat.is_own(*destination.ip()) => (Side::Inside, None),
+        Side::Inside if nat.is_below(*destination.ip()) => (Side::Inside, None),
+        Side::Inside => (Side::Outside, Some(destination)),
+        Side::Outside => (Side::Inside, Some(source)),
+    };
+    Some(Kept { to, untranslated, numbers: numbers(&input.head)? })
+}
+
+fn kept_of_output(nat: &NatView<'_>, output: &Sighting) -> Option<Kept> {
+    let Tuple { source, destination } = output.head.tuple;
+    let untranslated = match output.side {
+        Side::Outside => Some(destination),
+        Side::Inside if nat.is_own(*source.ip()) || nat.is_below(*source.ip()) => None,
+        Side::Inside => Some(source),
+    };
+    Some(Kept { to: output.side, untranslated, numbers: numbers(&output.head)? })
+}
+
+/// What is the same on both sides. An ICMP error keeps the number of the segment that it quotes.
+fn numbers(head: &Head) -> Option<(u32, u32, u8, u32)> {
+    match &head.kind {
+        HeadKind::Tcp(tcp) => {
+            let s = &tcp.segment;
+            Some((s.sequence, s.acknowledgment, s.flags.0, s.payload))
+        }
+        // No segment has all of these flags at once.
+        HeadKind::Icmp(message) => {
+            let quoted = message.about?;
+            let code = u32::from(message.kind) << 8 | u32::from(message.code);
+            Some((quoted.sequence, code, TcpFlags(u8::MAX).0, 0))
+        }
+    }
+}

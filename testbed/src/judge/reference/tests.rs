@@ -1,0 +1,1 @@
+//! Tables of packets for the reference NAT.

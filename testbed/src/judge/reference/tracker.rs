@@ -1,0 +1,486 @@
+//! What a NAT knows of one TCP connection: its state, and the sequence numbers that each end may use.
+//!
+//! A transcription of Linux's connection tracking (`net/netfilter/nf_conntrack_proto_tcp.c`), which is what the lab's
+//! NATs are made of. It is pure: a packet and a moment go in, a verdict and the next state come out. RFC 5382, section
+//! 5, asks a NAT to track connections this way so that an idle one can be told from one that stands.
+
+use std::time::Duration;
+
+use super::window::{Endpoint, InWindow, Window};
+use crate::judge::reference::head::TcpHead;
+use crate::model::behavior::{Behavior, Strictness};
+use crate::model::evidence::{CtState, Nanos};
+use crate::model::packet::TcpFlags;
+
+/// Which end of a connection sent a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Way {
+    /// The end that opened it.
+    Original,
+    /// The other one.
+    Reply,
+}
+
+impl Way {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Original => Self::Reply,
+            Self::Reply => Self::Original,
+        }
+    }
+}
+
+/// What a packet is to the state machine (`get_conntrack_index`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Index {
+    Syn,
+    SynAck,
+    Fin,
+    Ack,
+    Rst,
+    Nothing,
+}
+
+impl Index {
+    pub(super) fn of(flags: TcpFlags) -> Self {
+        if flags.contains(TcpFlags::RST) {
+            Self::Rst
+        } else if flags.contains(TcpFlags::SYN) {
+            if flags.contains(TcpFlags::ACK) { Self::SynAck } else { Self::Syn }
+        } else if flags.contains(TcpFlags::FIN) {
+            Self::Fin
+        } else if flags.contains(TcpFlags::ACK) {
+            Self::Ack
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+/// What the table says of a packet in a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    To(CtState),
+    Ignored,
+    Invalid,
+}
+
+/// The table `tcp_conntracks`: by way, then packet, then the states NONE, SYN_SENT, SYN_RECV, ESTABLISHED, FIN_WAIT,
+/// CLOSE_WAIT, LAST_ACK, TIME_WAIT, CLOSE, SYN_SENT2.
+#[rustfmt::skip]
+const TABLE: [[[Next; 10]; 6]; 2] = {
+    use CtState::{Close, CloseWait, Established, FinWait, LastAck, SynRecv, SynSent, SynSent2, TimeWait};
+    const IV: Next = Next::Invalid;
+    const IG: Next = Next::Ignored;
+    const SS: Next = Next::To(SynSent);
+    const SR: Next = Next::To(SynRecv);
+    const ES: Next = Next::To(Established);
+    const FW: Next = Next::To(FinWait);
+    const CW: Next = Next::To(CloseWait);
+    const LA: Next = Next::To(LastAck);
+    const TW: Next = Next::To(TimeWait);
+    const CL: Next = Next::To(Close);
+    const S2: Next = Next::To(SynSent2);
+    [
+        [
+            /* SYN     */ [SS, SS, IG, IG, IG, IG, IG, SS, SS, S2],
+            /* SYN/ACK */ [IV, IV, SR, IV, IV, IV, IV, IV, IV, SR],
+            /* FIN     */ [IV, IV, FW, FW, LA, LA, LA, TW, CL, IV],
+            /* ACK     */ [ES, IV, ES, ES, CW, CW, TW, TW, CL, IV],
+            /* RST     */ [IV, CL, CL, CL, CL, CL, CL, CL, CL, CL],
+            /* nothing */ [IV; 10],
+        ],
+        [
+            /* SYN     */ [IV, S2, IV, IV, IV, IV, IV, SS, IV, S2],
+            /* SYN/ACK */ [IV, SR, IG, IG, IG, IG, IG, IG, IG, SR],
+            /* FIN     */ [IV, IV, FW, FW, LA, LA, LA, TW, CL, IV],
+            /* ACK     */ [IV, IG, SR, ES, CW, CW, TW, TW, CL, IG],
+            /* RST     */ [IV, CL, CL, CL, CL, CL, CL, CL, CL, CL],
+            /* nothing */ [IV; 10],
+        ],
+    ]
+};
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It belongs to the connection and passes.
+    Pass(Tracked),
+    /// It passes, and the connection is forgotten (a reset before any answer).
+    PassAndForget,
+    /// It opens a new connection in place of one that is over.
+    Reopen,
+    /// It does not belong to the connection.
+    Invalid(Tracked),
+}
+
+/// How long a connection is remembered, by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Timers {
+    state: [Nanos; 10],
+    unacknowledged: Nanos,
+    retransmitted: Nanos,
+}
+
+impl Timers {
+    pub(super) fn of(behavior: &Behavior) -> Self {
+        let timers = behavior.timeouts.timers();
+        let named = |name: &str| {
+            let found = timers.iter().find(|(n, _, _)| *n == name);
+            let time = found.map_or(Duration::ZERO, |(_, set, default)| set.unwrap_or(*default));
+            Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX)
+        };
+        let names = [
+            "syn_sent",
+            "syn_sent",
+            "syn_recv",
+            "established",
+            "fin_wait",
+            "close_wait",
+            "last_ack",
+            "time_wait",
+            "close",
+            "syn_sent2",
+        ];
+        Self {
+            state: names.map(named),
+            unacknowledged: named("unacknowledged"),
+            retransmitted: named("max_retrans"),
+        }
+    }
+
+    pub(super) fn of_state(&self, state: CtState) -> Nanos {
+        self.state[state as usize]
+    }
+}
+
+/// How a NAT tracks: its timers, and how closely it looks at numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tracking {
+    pub(super) timers: Timers,
+    pub(super) liberal: bool,
+}
+
+impl Tracking {
+    pub(super) fn of(behavior: &Behavior) -> Self {
+        Self { timers: Timers::of(behavior), liberal: behavior.strictness == Strictness::Liberal }
+    }
+}
+
+/// The last packet that counted, or was let through without counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Last {
+    pub(super) index: Index,
+    pub(super) way: Way,
+    pub(super) sequence: u32,
+    pub(super) acknowledgment: u32,
+    pub(super) end: u32,
+    pub(super) window: u16,
+    scale: Option<u8>,
+}
+
+/// One tracked connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tracked {
+    pub(super) state: CtState,
+    pub(super) window: Window,
+    pub(super) last: Last,
+    retransmissions: u8,
+    simultaneous: bool,
+    expect_challenge: bool,
+    close_begun: bool,
+    seen_reply: bool,
+    assured: bool,
+    /// Until when it surely lives without another packet.
+    pub(super) lives_until: Nanos,
+    /// From when it is surely gone. Later than `lives_until` where kernels differ.
+    pub(super) gone_from: Nanos,
+}
+
+/// Retransmissions of one segment after which a connection is given less time (`nf_conntrack_tcp_max_retrans`).
+const MOST_RETRANSMISSIONS: u8 = 3;
+
+impl Tracked {
+    /// The connection that a packet begins; `None` if it can begin none (`tcp_new`): only a SYN can, or an ACK that is
+    /// taken for one of a connection which stood before the NAT did (`nf_conntrack_tcp_loose`).
+    pub(super) fn begin(head: &TcpHead, at: Nanos, how: &Tracking) -> Option<Self> {
+        let index = Index::of(head.segment.flags);
+        let (state, window) = match index {
+            Index::Syn => (CtState::SynSent, Window::opened_by(head)),
+            Index::Ack => (CtState::Established, Window::joined_by(head)),
+            _ => return None,
+        };
+        let last = Last {
+            index: Index::Nothing,
+            way: Way::Original,
+            sequence: 0,
+            acknowledgment: 0,
+            end: 0,
+            window: 0,
+            scale: None,
+        };
+        let mut tracked = Self {
+            state: CtState::None,
+            window,
+            last,
+            retransmissions: 0,
+            simultaneous: false,
+            expect_challenge: false,
+            close_begun: false,
+            seen_reply: false,
+            assured: false,
+            lives_until: 0,
+            gone_from: 0,
+        };
+        if index == Index::Ack {
+            // The numbers of a connection that is joined half-way are taken as they come.
+            tracked.window.check(Way::Original, head, CtState::None, how.liberal);
+        }
+        tracked.accept(CtState::None, state, Way::Original, head, at, how);
+        Some(tracked)
+    }
+
+    /// A packet of this connection (`nf_conntrack_tcp_packet`).
+    pub(super) fn step(&self, way: Way, head: &TcpHead, at: Nanos, how: &Tracking) -> Verdict {
+        let index = Index::of(head.segment.flags);
+        let mut next = *self;
+        let new = match TABLE[way as usize][index as usize][self.state as usize] {
+            Next::Invalid => return Verdict::Invalid(next),
+            Next::Ignored => return next.ignore(index, way, head, at, how),
+            Next::To(CtState::SynSent) if self.state >= CtState::TimeWait => {
+                let reset = self.last.way == way && self.last.index == Index::Rst;
+                if self.close_begun || reset {
+                    return Verdict::Reopen;
+                }
+                return next.ignore(index, way, head, at, how);
+            }
+            Next::To(CtState::TimeWait) if self.is_challenge(index, way) => {
+                next.expect_challenge = false;
+                return Verdict::Pass(next);
+            }
+            Next::To(state) => state,
+        };
+        next.within(self.state, new, way, head, at, how)
+    }
+
+    /// The rest of `nf_conntrack_tcp_packet`: a packet whose flags fit the state, but perhaps not its numbers.
+    fn within(
+        mut self,
+        old: CtState,
+        mut new: CtState,
+        way: Way,
+        head: &TcpHead,
+        at: Nanos,
+        how: &Tracking,
+    ) -> Verdict {
+        let index = Index::of(head.segment.flags);
+        let mut check = true;
+        match new {
+            CtState::SynSent2 => self.simultaneous = true,
+            CtState::SynRecv if way == Way::Reply && index == Index::Ack && self.simultaneous => {
+                new = CtState::Established;
+            }
+            CtState::Close if index == Index::Rst => match self.of_reset(old, way, head) {
+                Reset::Invalid => return Verdict::Invalid(self),
+                Reset::Checked(state) => new = state,
+                Reset::Unchecked(state) => (new, check) = (state, false),
+            },
+            _ => {}
+        }
+        if check {
+            match self.window.check(way, head, old, how.liberal) {
+                InWindow::Accept => {}
+                InWindow::Ignore => return Verdict::Pass(self),
+                InWindow::Invalid => return self.invalid(index, way, at, how),
+            }
+            self.count_retransmissions(index, way, head);
+        }
+        if !self.seen_reply && index == Index::Rst {
+            return Verdict::PassAndForget;
+        }
+        self.accept(old, new, way, head, at, how);
+        Verdict::Pass(self)
+    }
+
+    fn is_challenge(&self, index: Index, way: Way) -> bool {
+        self.state == CtState::LastAck
+            && index == Index::Ack
+            && self.last.way != way
+            && self.last.index == Index::Syn
+            && self.expect_challenge
+    }
+
+    /// A packet that passes without counting: the two ends may know better than the NAT.
+    fn ignore(mut self, index: Index, way: Way, head: &TcpHead, at: Nanos, how: &Tracking) -> Verdict {
+        let segment = &head.segment;
+        let answers_ignored_syn = index == Index::SynAck
+            && self.last.index == Index::Syn
+            && self.last.way != way
+            && segment.acknowledgment == self.last.end;
+        if answers_ignored_syn {
+            // The ends have begun anew, and the NAT follows.
+            let window =
+                Window::from_annotated(self.last.way, self.last.end, self.last.window, self.last.scale);
+            let mut next = Self { window, ..self };
+            next.expect_challenge = false;
+            return next.within(CtState::SynSent, CtState::SynRecv, way, head, at, how);
+        }
+        self.last = Last {
+            index,
+            way,
+            sequence: segment.sequence,
+            acknowledgment: self.last.acknowledgment,
+            end: head.end(),
+            window: head.window,
+            scale: None,
+        };
+        if index == Index::Syn && way == Way::Original {
+            self.last.scale = head.scale;
+            self.simultaneous = false;
+            self.expect_challenge = self.state == CtState::LastAck;
+        }
+        if self.state == CtState::SynSent && index == Index::Ack && way == Way::Reply {
+            self.last.acknowledgment = segment.acknowledgment;
+        }
+        Verdict::Pass(self)
+    }
+
+    /// Whether a reset is to be believed.
+    fn of_reset(&self, old: CtState, way: Way, head: &TcpHead) -> Reset {
+        // An assured connection in its last states may be another one by now (`tcp_can_early_drop`).
+        if matches!(
+            old,
+            CtState::FinWait | CtState::LastAck | CtState::TimeWait | CtState::Close | CtState::CloseWait
+        ) {
+            return Reset::Unchecked(CtState::Close);
+        }
+        let number = head.segment.sequence;
+        let established = old == CtState::Established && self.assured;
+        if let Some(most) = self.window.of(way.other()).highest_acknowledgment
+            && self.last.index != Index::Syn
+            && !(number == 0 && !established)
+        {
+            if before(number, most) {
+                return Reset::Invalid;
+            }
+            let in_train = self.last.index == Index::Ack && self.last.way == way && number == self.last.end;
+            if !established || number == most || in_train {
+                return Reset::Checked(CtState::Close);
+            }
+            // It may draw a challenge, so the connection is kept.
+            return Reset::Checked(old);
+        }
+        let acknowledgment = head.segment.acknowledgment;
+        let of_ignored = self.seen_reply && self.last.index == Index::Syn
+            || !self.assured && self.last.index == Index::Ack;
+        if of_ignored && acknowledgment == self.last.end {
+            return Reset::Unchecked(CtState::Close);
+        }
+        let answers_challenge = old == CtState::SynSent
+            && self.last.index == Index::Ack
+            && self.last.way == Way::Reply
+            && number == self.last.acknowledgment;
+        if answers_challenge { Reset::Unchecked(CtState::Close) } else { Reset::Checked(CtState::Close) }
+    }
+
+    /// A packet outside the window; two ends that reset or close against the NAT's belief leave it less time.
+    fn invalid(mut self, index: Index, way: Way, at: Nanos, how: &Tracking) -> Verdict {
+        const FROM: Nanos = 120_000_000_000;
+        if self.assured && matches!(index, Index::Rst | Index::Fin) {
+            if self.last.way != way && matches!(self.last.index, Index::Rst | Index::Fin) {
+                if self.lives_until.saturating_sub(at) >= FROM {
+                    self.lives_until = self.lives_until.min(at.saturating_add(how.timers.unacknowledged));
+                }
+            } else {
+                (self.last.index, self.last.way) = (index, way);
+            }
+        }
+        Verdict::Invalid(self)
+    }
+
+    fn count_retransmissions(&mut self, index: Index, way: Way, head: &TcpHead) {
+        if index != Index::Ack {
+            return;
+        }
+        let now = Last {
+            index: self.last.index,
+            way,
+            sequence: head.segment.sequence,
+            acknowledgment: head.segment.acknowledgment,
+            end: head.end(),
+            window: head.window,
+            scale: self.last.scale,
+        };
+        if now == self.last {
+            self.retransmissions = self.retransmissions.saturating_add(1);
+        } else {
+            (self.last, self.retransmissions) = (now, 0);
+        }
+    }
+
+    /// The packet counts: the state changes and the time begins anew.
+    fn accept(&mut self, old: CtState, new: CtState, way: Way, head: &TcpHead, at: Nanos, how: &Tracking) {
+        let index = Index::of(head.segment.flags);
+        (self.last.index, self.last.way) = (index, way);
+        self.state = new;
+        if old != new && new == CtState::FinWait {
+            self.close_begun = true;
+        }
+        let timers = &how.timers;
+        let mut time = timers.of_state(new);
+        if self.retransmissions >= MOST_RETRANSMISSIONS && time > timers.retransmitted {
+            time = timers.retransmitted;
+        } else if index == Index::Rst {
+            time = timers.of_state(CtState::Close);
+        } else if self.window.has_unacknowledged() {
+            time = time.min(timers.unacknowledged);
+        } else if self.last.window == 0 {
+            time = time.min(timers.retransmitted);
+        }
+        let until = at.saturating_add(time);
+        let answered = self.seen_reply;
+        self.seen_reply |= way == Way::Reply;
+        if !answered && index == Index::Syn && old == CtState::SynSent {
+            // Kernels from 6.3 on do not renew the time of an unanswered SYN for another SYN, from either side
+            // (commit e15d4cdf27cb, "do not renew entry stuck in tcp SYN_SENT state"); earlier ones do.
+            self.gone_from = self.gone_from.max(until);
+            return;
+        }
+        (self.lives_until, self.gone_from) = (until, until);
+        if !answered && new == CtState::Established {
+            self.lives_until = until.min(at.saturating_add(timers.unacknowledged));
+        } else if answered
+            && !self.assured
+            && matches!(old, CtState::SynRecv | CtState::Established)
+            && new == CtState::Established
+        {
+            self.assured = true;
+        }
+    }
+}
+
+/// What a reset is.
+enum Reset {
+    /// One that does not fit.
+    Invalid,
+    /// One that leads to this state if its numbers are right.
+    Checked(CtState),
+    /// One that leads to this state whatever its numbers are.
+    Unchecked(CtState),
+}
+
+/// Whether one sequence number comes before another (RFC 9293, section 3.4).
+pub(super) fn before(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b) > 1 << 31
+}
+
+/// The other way round.
+pub(super) fn after(a: u32, b: u32) -> bool {
+    before(b, a)
+}
+
+impl Window {
+    pub(super) fn of(&self, way: Way) -> &Endpoint {
+        &self.ends[way as usize]
+    }
+}

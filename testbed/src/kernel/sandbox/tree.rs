@@ -1,0 +1,246 @@
+//! Mounts a root folder for programs, in a mount namespace that holds nothing else.
+//!
+//! A new tmpfs takes the place of the root, with the host's files in [`HOST`] while it is filled. At the end they are let go.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, chroot, pivot_root};
+
+use super::mount_table::{self, Entry};
+use super::{Access, FRESH, SYSTEM, Shown, Source};
+use crate::kernel::error::{Error, Result};
+use crate::kernel::host::{self, HostRights};
+
+/// Where the host's files are meanwhile.
+const HOST: &str = "/.host";
+
+/// Where named folders are before overlayfs takes them, whose options know no path with a colon or comma.
+const STASH: &str = "/.stash";
+
+/// Where things wait that belong below a folder which each trial gets anew.
+const LATE: &str = "/.late";
+
+/// The host's `/proc`, for as long as a copy needs it to mount one of its own.
+const HOST_PROC: &str = "/.proc";
+
+/// Devices that lead nowhere.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Symbolic links that programs expect.
+const LINKS: [(&str, &str); 7] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+    ("/dev/shm", "/tmp"),
+    ("/var/tmp", "/tmp"),
+    ("/var/run", "/run"),
+];
+
+const TRIED: &str = "make a root folder for programs";
+
+/// Makes the namespace around this thread, which must have been started for the purpose. Returns what is to be put below
+/// fresh folders.
+pub(super) fn build(shown: &Shown) -> Result<(OwnedFd, Vec<PathBuf>)> {
+    call("unshare(CLONE_NEWNS)", unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS))?;
+    umask(Mode::from_bits_truncate(0o022));
+    let confined = host::rights() == HostRights::UserNamespace;
+    let own = "/proc/thread-self/ns/mnt";
+    let namespace = File::open(own).map_err(|e| Error::io(TRIED, format!("open {own}"), &e))?;
+    call("mount(MS_PRIVATE)", change("/", MsFlags::MS_REC | MsFlags::MS_PRIVATE))?;
+    take_the_root()?;
+    for folder in SYSTEM {
+        show_system(folder)?;
+    }
+    for folder in ["/dev", "/proc", "/sys", "/run", "/var", "/tmp", STASH, LATE] {
+        make_folder(Path::new(folder))?;
+    }
+    make_devices()?;
+    if confined {
+        // The kernel lets an unprivileged user mount a new /proc only beside one that hides nothing.
+        make_folder(Path::new(HOST_PROC))?;
+        bind(&host("/proc"), Path::new(HOST_PROC), MsFlags::MS_REC)?;
+    }
+    let Named { late, writable } = show_named(shown)?;
+    let table = Path::new(HOST).join("proc/thread-self/mountinfo");
+    let table =
+        fs::read_to_string(&table).map_err(|e| Error::io(TRIED, "read /proc/thread-self/mountinfo", &e))?;
+    call("umount", umount2(HOST, MntFlags::MNT_DETACH))?;
+    fs::remove_dir(HOST).map_err(|e| Error::io(TRIED, "rmdir", &e))?;
+    forbid_writing(&mount_table::parse(&table), &writable)?;
+    Ok((namespace.into(), late))
+}
+
+/// Puts an empty root in the place of the host's, which is at [`HOST`] then.
+fn take_the_root() -> Result<()> {
+    // Any folder will do; this one is everywhere.
+    const BASE: &str = "/proc";
+    call(
+        "mount(tmpfs)",
+        mount(Some("testbed"), BASE, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=0755,size=1m")),
+    )?;
+    call("chdir", chdir(BASE))?;
+    DirBuilder::new().mode(0o755).create(&HOST[1..]).map_err(|e| Error::io(TRIED, "mkdir", &e))?;
+    match pivot_root(".", &HOST[1..]) {
+        // The root of an initial ram disk cannot be moved, only covered.
+        Err(Errno::EINVAL) => cover_the_root(BASE)?,
+        result => call("pivot_root", result)?,
+    }
+    call("chdir", chdir("/"))
+}
+
+/// Puts the file system that is mounted at `base`, where this thread is, over the root.
+fn cover_the_root(base: &str) -> Result<()> {
+    bind(Path::new("/"), Path::new(&HOST[1..]), MsFlags::MS_REC)?;
+    call("mount(MS_MOVE)", mount(Some(base), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>))?;
+    call("chroot", chroot("."))
+}
+
+/// Shows a folder of the system, or the link that stands in its place.
+fn show_system(name: &str) -> Result<()> {
+    let (from, to) = (Path::new(HOST).join(name), Path::new("/").join(name));
+    match fs::symlink_metadata(&from) {
+        Ok(found) if found.is_symlink() => {
+            let target = fs::read_link(&from).and_then(|target| symlink(target, &to));
+            target.map_err(|e| Error::io(TRIED, format!("symlink {}", to.display()), &e))
+        }
+        Ok(found) if found.is_dir() => {
+            make_folder(&to)?;
+            bind(&from, &to, MsFlags::MS_REC)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn make_devices() -> Result<()> {
+    for device in DEVICES {
+        let (from, to) = (host("/dev").join(device), Path::new("/dev").join(device));
+        if from.exists() {
+            touch(&to)?;
+            bind(&from, &to, MsFlags::empty())?;
+        }
+    }
+    for (link, target) in LINKS {
+        symlink(target, link).map_err(|e| Error::io(TRIED, format!("symlink {link}"), &e))?;
+    }
+    Ok(())
+}
+
+/// What is named, as far as it matters later.
+#[derive(Debug, Default)]
+struct Named {
+    /// What has to wait for its folder.
+    late: Vec<PathBuf>,
+    /// Where programs may write.
+    writable: Vec<PathBuf>,
+}
+
+fn show_named(shown: &Shown) -> Result<Named> {
+    let mut named = Named::default();
+    for (path, Source { real, access }) in &shown.0 {
+        let to = match FRESH.iter().any(|fresh| path.starts_with(fresh)) {
+            true => {
+                named.late.push(path.clone());
+                Path::new(LATE).join((named.late.len() - 1).to_string())
+            }
+            false => path.clone(),
+        };
+        show(real, &to, *access)?;
+        named.writable.extend((*access == Access::Write).then_some(to));
+    }
+    Ok(named)
+}
+
+fn show(real: &Path, to: &Path, access: Access) -> Result<()> {
+    let from = host(real);
+    if !from.is_dir() {
+        make_folder(to.parent().unwrap_or(Path::new("/")))?;
+        touch(to)?;
+        return bind(&from, to, MsFlags::empty());
+    }
+    make_folder(to)?;
+    if access == Access::Read && show_by_overlay(&from, to).is_ok() {
+        return Ok(());
+    }
+    bind(&from, to, MsFlags::MS_REC)
+}
+
+/// Shows a folder through overlayfs, which has no way to the other end of a socket or pipe.
+fn show_by_overlay(from: &Path, to: &Path) -> Result<()> {
+    let folder = Path::new(STASH).join("folder");
+    let nothing = Path::new(STASH).join("nothing");
+    make_folder(&folder)?;
+    make_folder(&nothing)?;
+    bind(from, &folder, MsFlags::empty())?;
+    // The first one lends its permissions: a folder that is closed to others is open here, and what is in it as it was.
+    let options = format!("lowerdir={}:{}", nothing.display(), folder.display());
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let shown = mount(Some("overlay"), to, Some("overlay"), flags, Some(options.as_str()));
+    call("umount", umount2(&folder, MntFlags::MNT_DETACH))?;
+    call("mount(overlay)", shown)
+}
+
+/// Makes every mount read-only but those that are to be written to; the root comes last.
+fn forbid_writing(table: &[Entry], writable: &[PathBuf]) -> Result<()> {
+    let writable = |point: &Path| writable.iter().any(|path| point.starts_with(path));
+    for Entry { point, flags } in table.iter().rev() {
+        if point.starts_with(HOST) || point.starts_with(HOST_PROC) || point == Path::new("/") {
+            continue;
+        }
+        let mut flags = *flags | MsFlags::MS_NOSUID;
+        if !writable(point) {
+            flags |= MsFlags::MS_RDONLY;
+        }
+        if !point.starts_with("/dev") {
+            flags |= MsFlags::MS_NODEV;
+        }
+        call(format!("mount(MS_REMOUNT) {}", point.display()), change(point, flags | REMOUNT))?;
+    }
+    call(
+        "mount(MS_REMOUNT) /",
+        change("/", REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV),
+    )
+}
+
+/// Changes the flags of one mount, and nothing of its file system.
+const REMOUNT: MsFlags = MsFlags::MS_REMOUNT.union(MsFlags::MS_BIND);
+
+fn change(point: impl AsRef<Path>, flags: MsFlags) -> nix::Result<()> {
+    mount(None::<&str>, point.as_ref(), None::<&str>, flags, None::<&str>)
+}
+
+fn bind(from: &Path, to: &Path, how: MsFlags) -> Result<()> {
+    let bound = mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | how, None::<&str>);
+    call(format!("mount(MS_BIND) {}", to.display()), bound)
+}
+
+/// A path of the host's, without symbolic links: they would lead to where they do here.
+fn host(path: impl AsRef<Path>) -> PathBuf {
+    Path::new(HOST).join(path.as_ref().strip_prefix("/").unwrap_or(path.as_ref()))
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.map_err(|e| Error::io(TRIED, format!("mkdir {}", path.display()), &e))
+}
+
+fn touch(path: &Path) -> Result<()> {
+    match File::create_new(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::io(TRIED, format!("create {}", path.display()), &e))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn call<T>(call: impl Into<String>, result: std::result::Result<T, Errno>) -> Result<T> {
+    result.map_err(|errno| Error::call(TRIED, call, errno))
+}

@@ -1,0 +1,99 @@
+//! The formats that a run can be shown in: the one list of them, and which of them a run's folder has as files.
+
+use std::io;
+use std::path::Path;
+
+use crate::model::words::words;
+use crate::report::results::Results;
+use crate::report::{csv, github, html, junit, markdown, terminal};
+
+/// The file in a run's folder that holds everything about the run.
+pub const RESULTS: &str = "results.json";
+
+/// What a run can be shown as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Tables for people.
+    Terminal,
+    /// The whole of `results.json`.
+    Json,
+    /// For CI systems.
+    Junit,
+    /// For job summaries.
+    Markdown,
+    /// Annotations for GitHub Actions.
+    Github,
+    /// One page that needs nothing else.
+    Html,
+    /// A line for each cell.
+    Csv,
+}
+
+words!(Format {
+    Terminal => "terminal",
+    Json => "json",
+    Junit => "junit",
+    Markdown => "markdown",
+    Github => "github",
+    Html => "html",
+    Csv => "csv",
+});
+
+/// Where the results come from, and where they go.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// What was typed to name the run: its folder, or its `results.json`.
+    pub run: &'a Path,
+    /// The folder in which the run's artefacts lie, if there is one.
+    pub folder: Option<&'a Path>,
+    /// Columns of the terminal, if there is one.
+    pub width: Option<usize>,
+}
+
+impl Format {
+    /// For `--help`: one sentence without a full stop.
+    #[must_use]
+    pub const fn summary(self) -> &'static str {
+        match self {
+            Self::Terminal => "Tables for people",
+            Self::Json => "The whole of `results.json`",
+            Self::Junit => "For CI systems",
+            Self::Markdown => "For job summaries",
+            Self::Github => "Annotations for GitHub Actions: a line for each cell that is not as expected",
+            Self::Html => "One page that needs nothing else",
+            Self::Csv => "A line for each cell",
+        }
+    }
+
+    /// The file in a run's folder that holds the results in this format, if one does.
+    #[must_use]
+    pub const fn file(self) -> Option<&'static str> {
+        match self {
+            Self::Json => Some(RESULTS),
+            Self::Junit => Some("junit.xml"),
+            Self::Markdown => Some("summary.md"),
+            Self::Html => Some("report.html"),
+            Self::Terminal | Self::Github | Self::Csv => None,
+        }
+    }
+
+    /// Writes the results.
+    ///
+    /// # Errors
+    /// What `out` says.
+    pub fn write(self, results: &Results, shown: Shown<'_>, out: &mut impl io::Write) -> io::Result<()> {
+        let text = match self {
+            Self::Terminal => {
+                terminal::write(results, shown.width, out)?;
+                return terminal::hint(results, shown.run, out);
+            }
+            Self::Json => results.to_json(),
+            Self::Junit => junit::text(results),
+            Self::Markdown => markdown::text(results),
+            Self::Github => github::text(results),
+            Self::Html => html::text(results, shown.folder),
+            Self::Csv => csv::text(results),
+        };
+        out.write_all(text.as_bytes())
+    }
+}

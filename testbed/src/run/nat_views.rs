@@ -1,0 +1,39 @@
+//! The NATs of a trial as the reference NAT looks at them: what each declares, and the links on both its sides.
+
+use crate::judge::reference::NatView;
+use crate::model::address_plan::AddressPlan;
+use crate::model::catalogue::Catalogue;
+use crate::model::topology::NodeName;
+use crate::run::prepared_cell::LabSpec;
+
+/// All NATs of a lab, but for `changed`: one that restarts in the middle of a trial, or gets another address, does not do
+/// what it declares, and shows in the causes.
+pub(super) fn nat_views<'a>(
+    catalogue: &'a Catalogue,
+    plan: &AddressPlan,
+    setting: &'a LabSpec,
+    changed: Option<&NodeName>,
+) -> Vec<NatView<'a>> {
+    let nats = setting.nats.iter().filter(|(node, _)| Some(*node) != changed);
+    nats.filter_map(|(node, profile)| view(catalogue, plan, node, profile)).collect()
+}
+
+fn view<'a>(
+    catalogue: &'a Catalogue,
+    plan: &AddressPlan,
+    node: &'a NodeName,
+    profile: &'a str,
+) -> Option<NatView<'a>> {
+    let declared = &catalogue.get(profile)?.behavior;
+    let below = (0..).zip(&plan.links).filter(|(_, link)| link.upper == *node);
+    let devices = &plan.nodes.get(node)?.devices;
+    let down = below.filter_map(|(number, link)| Some((number, devices.get(link.upper_device)?.address?)));
+    Some(NatView {
+        node,
+        profile,
+        declared,
+        outer: plan.address(node)?,
+        up: plan.uplink(node)?,
+        down: down.collect(),
+    })
+}

@@ -1,0 +1,59 @@
+//! What the programs of a run see of the machine: what the suite names, and nothing else of the user's.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::kernel::error::Result;
+use crate::kernel::process::{Command, Limits};
+use crate::kernel::sandbox::{Sandbox, Shown};
+use crate::model::suite::{Budget, Program};
+use crate::model::template;
+use crate::run::request::RunRequest;
+
+/// Descriptors of a program besides those of its budget: files, pipes, a rendezvous server's connections.
+const FILES_BESIDES: u32 = 1024;
+
+/// Processes and threads of a program: some interpreters start a thread for each processor, wrappers start several programs.
+const PROCESSES: u32 = 512;
+
+/// The root folder of all programs of a run.
+pub(super) fn of_run(request: &RunRequest) -> Result<Arc<Sandbox>> {
+    let mut shown = Shown::default();
+    if let Some(folder) = &request.suite.folder {
+        shown.add(folder)?;
+    }
+    for part in &request.suite.parts {
+        let Program { rendezvous, peer, .. } = &part.program;
+        for command in rendezvous.iter().chain([peer]) {
+            show_words(&mut shown, command, &request.puncher)?;
+        }
+    }
+    Sandbox::shared(&shown)
+}
+
+/// Shows the program, and whatever else a word of its command is the absolute path of.
+fn show_words(shown: &mut Shown, command: &[String], puncher: &Path) -> Result<()> {
+    let words = command.iter().filter_map(|word| known_word(word, puncher));
+    for (at, word) in words.enumerate() {
+        let path = Path::new(&word);
+        let file = match at {
+            0 => Command::new(&word).path(),
+            _ => Some(path.to_owned()).filter(|path| path.is_absolute() && (path.is_file() || path.is_dir())),
+        };
+        if let Some(file) = file {
+            shown.add(&file)?;
+        }
+    }
+    Ok(())
+}
+
+/// A word of a command, as far as it is known before any trial; what is different each time is no path of the machine's.
+fn known_word(word: &str, puncher: &Path) -> Option<String> {
+    let bound = template::bind(word, "puncher", &puncher.to_string_lossy()).ok()?;
+    template::expand(&bound, &template::Values::new()).ok()
+}
+
+/// What a program under test may have.
+pub(super) fn limits(budget: &Budget) -> Limits {
+    Limits { files: budget.syns.saturating_mul(2).saturating_add(FILES_BESIDES), processes: PROCESSES }
+}
