@@ -1,11 +1,11 @@
 //! Makes a run: has the NATs proved, runs the trials in labs from a pool and has them judged. Events go out through one
 //! callback, and nothing is formatted here.
 
+pub mod capacity;
 mod conntrack_check;
 mod control;
 pub mod cost;
 pub mod environment;
-mod fd_budget;
 mod nat_views;
 mod neighbours;
 mod open_lab;

@@ -9,15 +9,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::judge::verdict::{Finished, conclude};
+use crate::kernel::limits;
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
 use crate::model::cause::CauseKind;
 use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
 use crate::model::outcome::{Outcome, Trial};
 use crate::probe::prove::{Depth, Subject, prove};
+use crate::run::capacity;
 use crate::run::control::control;
 use crate::run::environment::environment;
-use crate::run::fd_budget;
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Queue, Task};
@@ -44,7 +45,7 @@ pub async fn run(
     mut tell: impl FnMut(Event),
 ) -> Result<Ending, RunError> {
     let began = Instant::now();
-    let crowded = fd_budget::fit(&mut request);
+    let crowded = capacity::fit(&mut request)?;
     let ready = |cell| PreparedCell::new(&request.suite, &request.catalogue, cell);
     let cells = request.cells.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
     let engine =
@@ -57,7 +58,7 @@ pub async fn run(
         refused = prove_nats(&request, &cells, &mut tell) => refused,
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     };
-
+    refused.extend(short_of_room(&cells)?);
     let mut queue = Queue::new(&trials(&cells));
     tokio::select! {
         () = make_controls(&request, &pool, &cells, &mut refused) => {}
@@ -123,6 +124,13 @@ async fn prove_nats(request: &RunRequest, cells: &[PreparedCell], tell: &mut imp
         tell(Event::NatProved(proof));
     }
     refused
+}
+
+/// Cells whose programs may not have what their budget promises.
+fn short_of_room(cells: &[PreparedCell]) -> Result<Refused, RunError> {
+    let ceilings = limits::ceilings()?;
+    let short = |(at, cell)| Some((at, capacity::shortage_of_programs(cell, &ceilings)?));
+    Ok(cells.iter().enumerate().filter_map(short).collect())
 }
 
 /// The first difference between what a NAT declares and what it does.

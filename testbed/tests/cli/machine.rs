@@ -100,6 +100,67 @@ fn without_memory_the_command_says_so() {
     assert!(!folder.path().join("out").exists());
 }
 
+/// Lets the program have no more open files than that.
+fn with_files(command: &mut Command, most: u64) {
+    let limited = move || {
+        let files = nix::sys::resource::Resource::RLIMIT_NOFILE;
+        nix::sys::resource::setrlimit(files, most, most)?;
+        Ok::<(), io::Error>(())
+    };
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe { command.pre_exec(limited) };
+}
+
+/// Whether a process that has had its limit lowered can raise it again; then there is nothing to be short of.
+fn limits_can_be_raised() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("capabilities");
+    let capabilities = u64::from_str_radix(line.trim(), 16).expect("a mask");
+    const CAP_SYS_RESOURCE: u64 = 24;
+    capabilities & (1 << CAP_SYS_RESOURCE) != 0
+}
+
+#[test]
+fn too_few_descriptors_for_a_trial_are_named_and_nothing_is_written() {
+    if !lab_is_possible() || limits_can_be_raised() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    for most in [64, 80] {
+        let mut command = one_cell(folder.path());
+        with_files(&mut command, most);
+        finished(&mut command).refused(
+            2,
+            &format!("cannot run a single trial: the limit of open files (ulimit -n) is {most}, "),
+        );
+    }
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn too_few_descriptors_for_a_program_are_an_error_of_the_cell() {
+    if !lab_is_possible() || limits_can_be_raised() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = one_cell(folder.path());
+    with_files(&mut command, 400);
+    let done = finished(&mut command);
+    assert_eq!(done.code, 2, "{}", done.stderr);
+    let needs = "the hard limit of open files (ulimit -Hn) is 400, and each program needs 1344";
+    assert!(done.stdout.contains(needs), "{}", done.stdout);
+    assert!(!done.stdout.contains("differs"), "{}", done.stdout);
+}
+
+#[test]
+fn a_check_says_how_many_trials_fit_and_how_long_a_suite_takes() {
+    let done = super::testbed(&["check", "classic", "--trials", "5"]);
+    let line = done.stdout.lines().last().unwrap_or_default();
+    assert!(line.starts_with("the suite classic: 9 cells, 45 trials; "), "{}{}", done.stdout, done.stderr);
+    assert!(line.contains(" trials fit at a time; about "), "{line}");
+    super::testbed(&["check", "clasic"]).refused(2, "unknown suite \"clasic\"");
+}
+
 #[test]
 fn a_puncher_that_is_not_there_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -128,6 +189,16 @@ peer = ["/bin/sh", "-c", "echo started > {suite_dir}/started"]
 
 #[test]
 fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
+    ends_with_results(nix::sys::signal::Signal::SIGINT);
+}
+
+#[test]
+fn the_end_of_the_terminal_ends_a_run_and_what_is_known_is_written() {
+    ends_with_results(nix::sys::signal::Signal::SIGHUP);
+}
+
+/// Runs, sends the signal after the first trial, and asserts that the results of this trial are written.
+fn ends_with_results(signal: nix::sys::signal::Signal) {
     if !lab_is_possible() {
         return;
     }
@@ -153,7 +224,7 @@ fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
         said.extend(&bytes[..count]);
     }
     let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("it is there");
+    nix::sys::signal::kill(id, signal).expect("it is there");
     let done = Done::from(child.wait_with_output().expect("it ends"));
     assert_eq!(done.code, 2, "{}", done.stderr);
     assert!(done.stdout.lines().any(|line| line.ends_with(", interrupted")), "{}", done.stdout);
