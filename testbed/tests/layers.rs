@@ -1,7 +1,7 @@
 //! The house rules that a reader relies on: a layer uses only the layers below it, only `kernel` touches Linux, and a name
 //! stands for one thing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +68,162 @@ fn public_types_are_read() {
     assert_eq!(public_types(text), ["One", "Three", "Four", "Seven"]);
 }
 
+#[test]
+fn modules_side_by_side_do_not_use_each_other_in_a_circle() {
+    let mut circles = Vec::new();
+    for layer in LAYERS {
+        let files = modules_of(layer);
+        circles.extend(circles_of(&files));
+    }
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
+}
+
+#[test]
+fn a_circle_is_found() {
+    let modules = |texts: &[(&str, &str)]| {
+        texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    };
+    let round = modules(&[
+        ("lab", "mod a; pub use a::A;"),
+        ("lab::a", "use crate::lab::{\n    b::{B, C},\n};"),
+        ("lab::b", "fn b() -> crate::lab::c::inner::D {}"),
+        ("lab::c", ""),
+        ("lab::c::inner", "use crate::lab::a::A; use crate::lab::c::E;"),
+    ]);
+    assert_eq!(circles_of(&round), ["lab::a -> lab::b -> lab::c -> lab::a"]);
+    let straight = modules(&[
+        ("lab::a", "use crate::lab::b::B;\n// crate::lab::c is only named here"),
+        ("lab::b", "use crate::lab::c::C;"),
+        ("lab::c", "#[cfg(test)]\nmod tests {\n    use crate::lab::a::A;\n}"),
+    ]);
+    assert_eq!(circles_of(&straight), Vec::<String>::new());
+}
+
+#[test]
+fn a_private_type_name_is_not_that_of_a_module_it_uses() {
+    let mut twice = Vec::new();
+    for layer in LAYERS {
+        let files = modules_of(layer);
+        let types: BTreeMap<&String, Vec<String>> =
+            files.iter().map(|(name, text)| (name, private_types(without_tests(text)))).collect();
+        for (name, text) in &files {
+            for used in used_modules(text, &files) {
+                let both = types[name].iter().filter(|own| types[&used].contains(*own));
+                twice.extend(both.map(|both| format!("{both}: in {name} and in {used}, which it uses")));
+            }
+        }
+    }
+    assert!(twice.is_empty(), "{}", twice.join("\n"));
+}
+
+/// The modules of a layer with their text, without those that only tests have.
+fn modules_of(layer: &str) -> BTreeMap<String, String> {
+    let all: BTreeMap<String, String> =
+        files_of(layer).iter().map(|file| (module_of(file), read(file))).collect();
+    let for_tests = |name: &str| {
+        let (parent, own) = name.rsplit_once("::").unwrap_or(("", name));
+        let declared = format!("mod {own};");
+        let parent = all.get(parent).map(String::as_str).unwrap_or_default();
+        let mut lines = parent.lines().zip(parent.lines().skip(1));
+        lines.any(|(before, line)| before == "#[cfg(test)]" && line.ends_with(&declared))
+    };
+    all.iter().filter(|(name, _)| !for_tests(name)).map(|(name, text)| (name.clone(), text.clone())).collect()
+}
+
+/// `lab::wire::core` for `src/lab/wire/core.rs`.
+fn module_of(file: &Path) -> String {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let path = file.strip_prefix(source).expect("a source file").with_extension("");
+    let mut words: Vec<_> = path.iter().map(|word| word.to_string_lossy()).collect();
+    words.pop_if(|word| word == "mod");
+    words.join("::")
+}
+
+/// The circles among modules that have the same parent; what lies below a module counts as part of it.
+fn circles_of(files: &BTreeMap<String, String>) -> Vec<String> {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, text) in files {
+        for used in used_modules(text, files) {
+            if let Some((from, to)) = siblings(name, &used) {
+                uses.entry(from).or_default().insert(to);
+            }
+        }
+    }
+    let reach = |start: &String| -> Option<Vec<String>> {
+        // Breadth first, so that the circle is the shortest.
+        let mut ways = VecDeque::from([vec![start.clone()]]);
+        let mut seen = BTreeSet::new();
+        while let Some(way) = ways.pop_front() {
+            for next in uses.get(&way[way.len() - 1]).into_iter().flatten() {
+                let longer = [way.clone(), vec![next.clone()]].concat();
+                if next == start {
+                    return Some(longer);
+                }
+                if seen.insert(next.clone()) {
+                    ways.push_back(longer);
+                }
+            }
+        }
+        None
+    };
+    let found = uses.keys().filter_map(reach);
+    // Each circle is told once, from the first of its modules.
+    found.filter(|way| way.iter().min() == way.first()).map(|way| way.join(" -> ")).collect()
+}
+
+/// The two modules under the same parent that two modules belong to, if they are different ones.
+fn siblings(from: &str, to: &str) -> Option<(String, String)> {
+    let (from, to): (Vec<_>, Vec<_>) = (from.split("::").collect(), to.split("::").collect());
+    let shared = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
+    let upto = |words: &[&str]| words.get(..=shared).map(|words| words.join("::"));
+    upto(&from).zip(upto(&to))
+}
+
+/// The modules of `files` that a text uses by their path from the crate, apart from its tests.
+fn used_modules(text: &str, files: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let code: Vec<&str> = code_lines(without_tests(text)).map(|(_, code)| code).collect();
+    let code = code.join("\n");
+    let paths = code.split("crate::").skip(1).flat_map(|after| expand(after).0);
+    paths.filter_map(|path| module_in(&path, files)).collect()
+}
+
+/// The module that a path leads into: the longest beginning that is one.
+fn module_in(path: &str, files: &BTreeMap<String, String>) -> Option<String> {
+    let mut path = path;
+    loop {
+        if files.contains_key(path) {
+            return Some(path.to_owned());
+        }
+        path = path.rsplit_once("::")?.0;
+    }
+}
+
+/// All paths that a `use` tree names, and what follows it: `a::{b, c::d}` names `a::b` and `a::c::d`.
+fn expand(text: &str) -> (Vec<String>, &str) {
+    let text = text.trim_start();
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(text.len());
+    let (path, mut rest) = text.split_at(end);
+    let path = path.trim_end_matches("::");
+    if !rest.starts_with('{') {
+        return (vec![path.to_owned()], rest);
+    }
+    let mut all = Vec::new();
+    rest = &rest[1..];
+    while !rest.trim_start().is_empty() && !rest.trim_start().starts_with('}') {
+        let (inner, after) = expand(rest);
+        all.extend(inner.into_iter().map(|inner| format!("{path}::{inner}")));
+        // Past `as name`, to the next of the list or to its end.
+        let next = after.find([',', '}']).unwrap_or(after.len());
+        rest = after[next..].strip_prefix(',').unwrap_or(&after[next..]);
+    }
+    (all, rest.trim_start().strip_prefix('}').unwrap_or_default())
+}
+
+/// What stands above the tests of a file; a file of tests has nothing else.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+}
+
 /// Lines that name a layer above `rank`, outside of comments.
 fn upward(text: &str, rank: usize) -> Vec<(usize, String)> {
     let mut found = Vec::new();
@@ -103,9 +259,22 @@ fn paths(code: &str) -> impl Iterator<Item = &str> {
 
 /// The names of the types that a file makes public beyond its layer.
 fn public_types(text: &str) -> Vec<String> {
+    types(text, |code| code.trim_start().strip_prefix("pub "))
+}
+
+/// The names of the types that a file keeps to itself or to its layer.
+fn private_types(text: &str) -> Vec<String> {
+    types(text, |code| match code.strip_prefix("pub(") {
+        Some(code) => code.split_once(") ").map(|(_, item)| item),
+        None => Some(code),
+    })
+}
+
+fn types(text: &str, item: impl Fn(&str) -> Option<&str>) -> Vec<String> {
     let kinds = ["struct ", "enum ", "trait ", "type "];
     let named = |(_, code): (usize, &str)| {
-        let item = code.trim_start().strip_prefix("pub ")?;
+        // Associated types and types within functions stand indented.
+        let item = item(code)?;
         let item = kinds.iter().find_map(|kind| item.strip_prefix(kind))?;
         Some(item.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
     };

@@ -6,50 +6,17 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+pub use crate::judge::case::{Case, Rendezvous};
 use crate::judge::cause::{self, Diagnosis, Marks};
-use crate::judge::oracle::{Declared, Expected, OracleReport, replay};
+use crate::judge::oracle::{Expected, OracleReport, replay};
 use crate::judge::program_output::{Claim, SuccessClaim};
-use crate::judge::reference::{self, Findings, NatView};
-use crate::judge::timeline::{Flow, Role, Timeline, Vantage};
+use crate::judge::reference::{self, Findings};
+use crate::judge::timeline::{Flow, Role, Timeline};
 use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::cause::CauseKind;
-use crate::model::evidence::{Evidence, Fate, Frame, Nanos, Tuple};
+use crate::model::evidence::{Fate, Frame, Nanos, Tuple};
 use crate::model::outcome::{Cause, Outcome, Success};
 use crate::model::packet::Packet;
-
-/// All that is known of a trial when its programs have ended.
-#[derive(Debug, Clone, Copy)]
-pub struct Case<'a> {
-    /// What the wire and the kernel saw.
-    pub evidence: &'a Evidence,
-    /// Where side a is watched.
-    pub a: &'a Vantage,
-    /// Where side b is watched.
-    pub b: &'a Vantage,
-    /// What the NATs declare.
-    pub declared: Declared<'a>,
-    /// The NATs as the reference looks at them, each with the links on both its sides.
-    pub nats: &'a [NatView<'a>],
-    /// What peer a said.
-    pub claim_a: &'a Claim,
-    /// What peer b said.
-    pub claim_b: &'a Claim,
-    /// Whether the programs use a rendezvous server.
-    pub rendezvous: Rendezvous,
-    /// The method's name, for programs that name none.
-    pub method: &'a str,
-    /// How much later than due a frame may leave the wire before nothing can be concluded.
-    pub lateness: Duration,
-}
-
-/// Whether a trial has a rendezvous server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rendezvous {
-    /// It has one, which both peers must reach.
-    Needed,
-    /// The peers need none.
-    NotNeeded,
-}
 
 /// A judged trial.
 #[derive(Debug, Clone, PartialEq)]
@@ -261,17 +228,6 @@ fn success(flow: &Flow, timeline: &Timeline, method: String) -> Success {
     }
 }
 
-impl Case<'_> {
-    /// What a peer said.
-    #[must_use]
-    pub fn said(&self, role: Role) -> &Claim {
-        match role {
-            Role::A => self.claim_a,
-            Role::B => self.claim_b,
-        }
-    }
-}
-
 impl Role {
     /// Both, a first.
     pub const BOTH: [Self; 2] = [Self::A, Self::B];
@@ -280,6 +236,7 @@ impl Role {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::oracle::Declared;
     use crate::judge::staged::{Draw, Scene, external, vantage};
     use crate::model::behavior::{Behavior, UnsolicitedSyn};
     use crate::model::outcome::How;

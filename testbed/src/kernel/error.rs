@@ -6,7 +6,7 @@ use std::io;
 
 pub use nix::errno::Errno;
 
-pub use crate::kernel::ruleset::Refusal;
+pub use crate::kernel::refusal::Refusal;
 
 /// What went wrong when the kernel was asked for something.
 #[derive(Debug, thiserror::Error)]

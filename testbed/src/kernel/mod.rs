@@ -16,6 +16,7 @@ pub mod preflight;
 pub mod process;
 pub mod processors;
 pub(crate) mod readiness;
+pub mod refusal;
 pub mod ruleset;
 pub mod sandbox;
 pub mod scheduling;

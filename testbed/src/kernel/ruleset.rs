@@ -5,15 +5,12 @@
 
 mod library;
 mod program;
-mod refusal;
 
 use std::fmt;
 use std::sync::OnceLock;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Inside;
-
-pub use refusal::Refusal;
 
 /// Who reads nft text here.
 #[derive(Debug)]

@@ -22,8 +22,10 @@ mod tree;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::{fs, thread};
+
+use parking_lot::Mutex;
 
 use crate::kernel::error::{Error, Result};
 
@@ -169,7 +171,7 @@ impl Sandbox {
     /// As [`Sandbox::new`].
     pub fn shared(shown: &Shown) -> Result<Arc<Self>> {
         static ALL: Mutex<BTreeMap<Shown, Weak<Sandbox>>> = Mutex::new(BTreeMap::new());
-        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = ALL.lock();
         all.retain(|_, sandbox| sandbox.strong_count() > 0);
         if let Some(sandbox) = all.get(shown).and_then(Weak::upgrade) {
             return Ok(sandbox);

@@ -1,9 +1,8 @@
 //! Builds a lab: the ground first, then what lives on it: wires, programs' init, and taps for what NATs do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
-use std::time::Instant;
 
 use futures::future::try_join;
 use tokio::sync::{Mutex, OnceCell};
@@ -13,21 +12,58 @@ use crate::kernel::packet_socket::PacketSocket;
 use crate::kernel::process::{self, Init};
 use crate::lab::handle::Lab;
 use crate::lab::nat_rules::NatConfig;
-use crate::lab::netns::{self, BuildTimes, NatNetns, NodeNetns};
+use crate::lab::netns::{self, NatNetns, NodeNetns};
 use crate::lab::node::{Nat, Node, at};
 use crate::lab::recorder::Recorder;
 use crate::lab::wire::{TapLimits, Wire, WireEngine, WireError, WireSpec};
 use crate::model::address_plan::{AddressPlan, LinkPlan};
-use crate::model::topology::{NodeName, Topology};
+use crate::model::topology::{NodeKind, NodeName, Topology};
+
+impl Lab {
+    /// Builds a topology with what makes nodes NATs, as `nats` says for where they stand. The NATs in `transparent`
+    /// translate nothing, so what lies behind them gets public addresses.
+    ///
+    /// To build a lab first and make its nodes NATs afterwards takes longer: here the rules are loaded while the nodes get
+    /// their devices and addresses.
+    ///
+    /// # Errors
+    /// When the topology is none, the kernel refuses, as [`Lab::become_nat`], and those of `nats`.
+    #[doc(hidden)]
+    pub async fn build_with_nats(
+        topology: &Topology,
+        transparent: &BTreeSet<NodeName>,
+        nats: impl FnOnce(&AddressPlan) -> Result<BTreeMap<NodeName, NatConfig>>,
+        engine: &WireEngine,
+    ) -> Result<Self> {
+        let tried = || format!("build the topology \"{}\"", topology.name);
+        let plan =
+            AddressPlan::new(topology, transparent).map_err(|e| Error::other(tried(), e.to_string()))?;
+        let nats = nats(&plan)?;
+        for node in nats.keys() {
+            let spec = topology.nodes.get(node);
+            let tried = || format!("make \"{node}\" a NAT");
+            let spec = spec.ok_or_else(|| Error::other(tried(), "the topology has no such node"))?;
+            if spec.kind != NodeKind::Nat {
+                return Err(at(node)(Error::other("set the rules of a NAT", "it is none")));
+            }
+        }
+        let (by_programs, by_rules): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            nats.into_iter().partition(|(_, config)| config.command.is_some());
+        let mut lab = build(topology, Arc::new(plan), by_rules, engine).await?;
+        for (node, config) in &by_programs {
+            lab.become_nat(node, config).await?;
+        }
+        Ok(lab)
+    }
+}
 
 /// Builds the lab of a plan, with the rules of its NATs but without their programs.
-pub(super) async fn build(
+async fn build(
     topology: &Topology,
     plan: Arc<AddressPlan>,
     nats: BTreeMap<NodeName, NatConfig>,
     engine: &WireEngine,
 ) -> Result<Lab> {
-    let start = Instant::now();
     // Before this process has grown by all that a lab has.
     process::prepare()?;
     let kinds = topology.nodes.iter().map(|(name, spec)| (name.clone(), spec.kind)).collect();
@@ -40,8 +76,7 @@ pub(super) async fn build(
         Ok((name, node))
     });
     let nodes = nodes.collect::<Result<_>>()?;
-    let times = BuildTimes { total: start.elapsed(), ..ground.times };
-    Ok(Lab { nodes, plan, wires, init, times, taps: None })
+    Ok(Lab { nodes, plan, wires, init, taps: None })
 }
 
 fn make_wires(

@@ -4,14 +4,25 @@
 //! is opened only on request. It listens at the lower end, in the host or the inner NAT: the end towards the core lies in
 //! the node of the NAT, whose rules and programs could show a frame there that nobody got, or hide one.
 
+use std::collections::BTreeMap;
+
 use crate::kernel::error::{Error, Result};
 use crate::kernel::packet_socket::PacketSocket;
-use crate::lab::handle::Lab;
-use crate::lab::wire::{Tap, TapLimits, TapSpec, WireEngine, WireError};
-use crate::model::address_plan::LinkPlan;
+use crate::lab::node::Node;
+use crate::lab::wire::{Tap, TapLimits, TapSpec, Wire, WireEngine, WireError};
+use crate::model::address_plan::{AddressPlan, LinkPlan};
 use crate::model::evidence::Direction;
+use crate::model::topology::NodeName;
 
-/// Ears on all bare links of a lab.
+/// What of a lab can be watched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Links<'a> {
+    pub(super) plan: &'a AddressPlan,
+    pub(super) nodes: &'a BTreeMap<NodeName, Node>,
+    pub(super) wires: &'a BTreeMap<u16, Wire>,
+}
+
+/// Taps on all bare links of a lab.
 #[derive(Debug)]
 pub(super) struct Capture {
     taps: Vec<Tap>,
@@ -22,10 +33,10 @@ impl Capture {
     ///
     /// # Errors
     /// When the kernel refuses a socket, or the wire engine has ended.
-    pub(super) fn open(lab: &Lab, engine: &WireEngine, limits: TapLimits) -> Result<Self> {
+    pub(super) fn open(lab: Links<'_>, engine: &WireEngine, limits: TapLimits) -> Result<Self> {
         let mut taps = Vec::new();
-        for (number, link) in (0..).zip(&lab.plan().links) {
-            match lab.wire(number) {
+        for (number, link) in (0..).zip(&lab.plan.links) {
+            match lab.wires.get(&number) {
                 Some(wire) => wire.set_tap_limits(limits).map_err(ended)?,
                 None => taps.push(listen(lab, engine, number, link, limits)?),
             }
@@ -39,9 +50,15 @@ impl Capture {
     }
 }
 
-fn listen(lab: &Lab, engine: &WireEngine, number: u16, link: &LinkPlan, limits: TapLimits) -> Result<Tap> {
-    let device = &lab.plan().nodes[&link.lower].devices[link.lower_device].name;
-    let socket = lab.node(&link.lower)?.enter(|inside| PacketSocket::listener(inside, device))??;
+fn listen(
+    lab: Links<'_>,
+    engine: &WireEngine,
+    number: u16,
+    link: &LinkPlan,
+    limits: TapLimits,
+) -> Result<Tap> {
+    let device = &lab.plan.nodes[&link.lower].devices[link.lower_device].name;
+    let socket = lab.nodes[&link.lower].enter(|inside| PacketSocket::listener(inside, device))??;
     let name = format!("link of \"{}\"", link.lower);
     let spec = TapSpec { name, link: number, inward: Direction::Down, limits };
     engine.add_tap(socket, spec).map_err(ended)

@@ -1,8 +1,12 @@
 //! The clocks of nodes: nodes of a name have the same ones in every lab, and those of another name others.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::Hasher as _;
+use std::sync::Arc;
 use std::time::Duration;
+
+use fnv::FnvHasher;
+use parking_lot::Mutex;
 
 use crate::kernel::error::Result;
 use crate::kernel::time_namespace::TimeNamespace;
@@ -12,7 +16,7 @@ use crate::model::topology::NodeName;
 pub(super) fn of(name: &NodeName) -> Result<Arc<TimeNamespace>> {
     /// One for all labs of this process: a descriptor a lab is worth saving where there are hundreds.
     static MADE: Mutex<BTreeMap<NodeName, Arc<TimeNamespace>>> = Mutex::new(BTreeMap::new());
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut made = MADE.lock();
     if let Some(clocks) = made.get(name) {
         return Ok(Arc::clone(clocks));
     }
@@ -25,7 +29,8 @@ pub(super) fn of(name: &NodeName) -> Result<Arc<TimeNamespace>> {
 /// lab is the same lab; between an hour and some days.
 fn ahead(name: &NodeName) -> Duration {
     // FNV-1a, with its low bits, which differ least between like names, shifted out.
-    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, mix) >> 20;
+    let mut hasher = FnvHasher::default();
+    hasher.write(name.as_str().as_bytes());
+    let hash = hasher.finish() >> 20;
     Duration::from_secs(3_600 + hash % 500_000) + Duration::from_micros(hash % 999_983)
 }

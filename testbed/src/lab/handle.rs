@@ -1,6 +1,6 @@
 //! A lab that stands: its nodes by name, its wires, what they saw, and the way back to a clean state.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -10,16 +10,14 @@ use futures::future::try_join_all;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::Init;
-use crate::lab::build;
-use crate::lab::capture::Capture;
+use crate::lab::capture::{Capture, Links};
 use crate::lab::nat_rules::NatConfig;
-use crate::lab::netns::BuildTimes;
 use crate::lab::node::{Node, at};
 use crate::lab::wire::{Stations, TapLimits, Wire, WireEngine, WireError};
 use crate::model::address_plan::AddressPlan;
 use crate::model::conditions::LinkConditions;
 use crate::model::evidence::Evidence;
-use crate::model::topology::{NodeKind, NodeName, Topology};
+use crate::model::topology::NodeName;
 
 /// A topology come alive.
 #[derive(Debug)]
@@ -28,59 +26,15 @@ pub struct Lab {
     pub(super) nodes: BTreeMap<NodeName, Node>,
     pub(super) wires: BTreeMap<u16, Wire>,
     pub(super) init: Arc<Init>,
-    pub(super) times: BuildTimes,
     /// Ears on the links without a wire, if somebody wants them watched.
     pub(super) taps: Option<Capture>,
 }
 
 impl Lab {
-    /// Builds a topology with what makes nodes NATs, as `nats` says for where they stand. The NATs in `transparent`
-    /// translate nothing, so what lies behind them gets public addresses.
-    ///
-    /// To build a lab first and make its nodes NATs afterwards takes longer: here the rules are loaded while the nodes get
-    /// their devices and addresses.
-    ///
-    /// # Errors
-    /// When the topology is none, the kernel refuses, as [`Lab::become_nat`], and those of `nats`.
-    #[doc(hidden)]
-    pub async fn build_with_nats(
-        topology: &Topology,
-        transparent: &BTreeSet<NodeName>,
-        nats: impl FnOnce(&AddressPlan) -> Result<BTreeMap<NodeName, NatConfig>>,
-        engine: &WireEngine,
-    ) -> Result<Self> {
-        let tried = || format!("build the topology \"{}\"", topology.name);
-        let plan =
-            AddressPlan::new(topology, transparent).map_err(|e| Error::other(tried(), e.to_string()))?;
-        let nats = nats(&plan)?;
-        for node in nats.keys() {
-            let spec = topology.nodes.get(node);
-            let tried = || format!("make \"{node}\" a NAT");
-            let spec = spec.ok_or_else(|| Error::other(tried(), "the topology has no such node"))?;
-            if spec.kind != NodeKind::Nat {
-                return Err(at(node)(Error::other("set the rules of a NAT", "it is none")));
-            }
-        }
-        let (by_programs, by_rules): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            nats.into_iter().partition(|(_, config)| config.command.is_some());
-        let mut lab = build::build(topology, Arc::new(plan), by_rules, engine).await?;
-        for (node, config) in &by_programs {
-            lab.become_nat(node, config).await?;
-        }
-        Ok(lab)
-    }
-
     /// Which address, device and link everything has.
     #[must_use]
     pub fn plan(&self) -> &Arc<AddressPlan> {
         &self.plan
-    }
-
-    /// How long it took to build.
-    #[must_use]
-    #[doc(hidden)]
-    pub fn build_times(&self) -> BuildTimes {
-        self.times
     }
 
     /// A node, by a [`NodeName`] or by its text.
@@ -199,7 +153,8 @@ impl Lab {
     #[doc(hidden)]
     pub fn watch_every_link(&mut self, engine: &WireEngine) -> Result<()> {
         if self.taps.is_none() {
-            self.taps = Some(Capture::open(self, engine, TapLimits::default())?);
+            let links = Links { plan: &self.plan, nodes: &self.nodes, wires: &self.wires };
+            self.taps = Some(Capture::open(links, engine, TapLimits::default())?);
         }
         Ok(())
     }

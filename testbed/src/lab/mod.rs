@@ -22,7 +22,6 @@ pub mod wire;
 
 pub use builder::{LabBuilder, NatChoice, Watch};
 pub use handle::Lab;
-pub use netns::BuildTimes;
 pub use node::Node;
 pub use settings::settings;
 pub use setup::{Rights, prepare, setup};

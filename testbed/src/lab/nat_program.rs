@@ -7,9 +7,10 @@
 
 use std::path::Path;
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
@@ -187,7 +188,7 @@ impl NatProgram {
         if !listening.is_finished() && init.kill_all().await.is_ok() {
             let _ = listening.await;
         }
-        let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = said.lock();
         match String::from_utf8_lossy(&said).trim() {
             "" => "; it said nothing on standard error".to_owned(),
             words => format!("; on standard error: {words}"),
@@ -262,7 +263,7 @@ async fn keep_end(output: Option<pipe::Receiver>, kept: Said) {
     let Some(mut output) = output else { return };
     let mut buffer = vec![0; 4_096];
     while let Ok(length @ 1..) = output.read(&mut buffer).await {
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = kept.lock();
         kept.extend_from_slice(&buffer[..length]);
         let surplus = kept.len().saturating_sub(KEPT);
         kept.drain(..surplus);

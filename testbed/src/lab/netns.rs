@@ -10,7 +10,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{self, Scope};
-use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use tokio::runtime::{self, Runtime};
@@ -38,30 +37,12 @@ pub(super) const FIRST_DEVICE: u32 = LOOPBACK + 1;
 /// The name of a switch's bridge device.
 const BRIDGE: &str = "bridge";
 
-/// How long the steps of building took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BuildTimes {
-    /// Namespaces, their settings and the sockets in them.
-    pub namespaces: Duration,
-    /// Veth pairs and bridges.
-    pub links: Duration,
-    /// Setting devices up; addresses, neighbours and routes.
-    pub addresses: Duration,
-    /// Waiting until every device carries frames.
-    pub carriers: Duration,
-    /// Waiting for the rules of NATs, which are loaded meanwhile.
-    pub rules: Duration,
-    /// All of it until the lab is ready, with the wires and the programs' init.
-    pub total: Duration,
-}
-
 /// What a lab stands on.
 #[derive(Debug)]
 pub(super) struct LabNetns {
     pub(super) nodes: BTreeMap<NodeName, NodeNetns>,
     /// Opened where the inner ends of the wires lie, if there are any; it keeps that namespace alive.
     pub(super) carrier: Option<PacketSocket>,
-    pub(super) times: BuildTimes,
 }
 
 /// What a node stands on.
@@ -123,19 +104,13 @@ struct Between {
 
 impl Builder {
     fn build(&self) -> Result<LabNetns> {
-        let mut lap = Lap::start();
-        let mut times = BuildTimes::default();
         let (mut sites, between) = self.sites()?;
-        times.namespaces = lap.next();
         let learnt = thread::scope(|scope| {
             let mut rules = self.begin_rules(scope, &sites, Devices::ToCome);
             self.runtime.block_on(self.add_links(&sites, between.as_ref()))?;
-            times.links = lap.next();
             rules.extend(self.begin_rules(scope, &sites, Devices::There));
             self.runtime.block_on(self.add_addresses(&sites, between.as_ref()))?;
-            times.addresses = lap.next();
             self.runtime.block_on(self.wait_for_carriers(&sites, between.as_ref()))?;
-            times.carriers = lap.next();
             rules.into_iter().map(finish_rules).collect::<Result<Vec<_>>>()
         })?;
         for (name, learnt) in learnt {
@@ -144,10 +119,9 @@ impl Builder {
                 nat.state.remember(author, learnt);
             }
         }
-        times.rules = lap.next();
         let carrier = between.map(|between| between.carrier);
         let nodes = sites.into_iter().map(|(name, site)| (name, site.plot)).collect();
-        Ok(LabNetns { nodes, carrier, times })
+        Ok(LabNetns { nodes, carrier })
     }
 
     /// Begins to load the rules that can be loaded by now and could not before.
@@ -359,18 +333,4 @@ fn wire_device(link: u16, end: u8) -> Device<'static> {
 /// Counts of devices and links are small.
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX / 4)
-}
-
-/// Measures one step after the other.
-struct Lap(Instant);
-
-impl Lap {
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    fn next(&mut self) -> Duration {
-        let now = Instant::now();
-        now - std::mem::replace(&mut self.0, now)
-    }
 }

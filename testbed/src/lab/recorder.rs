@@ -1,9 +1,10 @@
 //! Keeps the conntrack events of one node, so that the kernel never has to throw any away.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::unix::AsyncFd;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -75,7 +76,7 @@ impl Drop for Recorder {
 
 impl Shared {
     fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.log.lock()
     }
 
     fn read(&self, log: &mut Log) {

@@ -2,8 +2,11 @@
 //!
 //! `run` hands these to one callback and never formats; `report` turns them into text and never runs anything.
 
+use std::hash::Hasher as _;
 use std::net::Ipv4Addr;
 use std::time::Duration;
+
+use fnv::FnvHasher;
 
 use crate::model::evidence::{Evidence, Nanos};
 use crate::model::outcome::{CellResult, Expectation, Trial};
@@ -155,8 +158,9 @@ impl Artefacts {
         let changed = cell.chars().any(|c| !kept(c) && c != '/') || name.len() != cell.len();
         if changed || name.len() > LONGEST_NAME || name.is_empty() {
             // FNV-1a.
-            let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            let hash = cell.bytes().fold(0xcbf2_9ce4_8422_2325, mix);
+            let mut hasher = FnvHasher::default();
+            hasher.write(cell.as_bytes());
+            let hash = hasher.finish();
             return format!("cells/{}~{hash:016x}/trial-{number}", &name[..name.len().min(LONGEST_NAME)]);
         }
         format!("cells/{name}/trial-{number}")

@@ -12,6 +12,7 @@ pub mod conditions;
 pub mod embedded;
 pub mod event;
 pub mod evidence;
+pub mod expectation;
 pub mod feasibility;
 pub mod outcome;
 pub mod packet;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use crate::model::cause::{Cause, Failure, How};
+pub use crate::model::expectation::Expectation;
 use crate::model::statistics::Count;
 use crate::model::suite::Cell;
 
@@ -46,15 +47,6 @@ pub struct Trial {
     pub took: Duration,
     /// The folder of its artefacts below the run's, if they were kept.
     pub artefacts: Option<String>,
-}
-
-/// What theory says of a cell.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Expectation {
-    /// Probability that a trial passes, 0 to 1.
-    pub probability: f64,
-    /// The reason, as one sentence.
-    pub because: String,
 }
 
 /// What is to be said of a cell.

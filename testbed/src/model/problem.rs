@@ -143,7 +143,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let begins_otherwise = |candidate: &str| candidate.chars().next() != word.chars().next();
     let measured = known
         .into_iter()
-        .map(|candidate| (distance(word, candidate), begins_otherwise(candidate), candidate));
+        .map(|candidate| (strsim::levenshtein(word, candidate), begins_otherwise(candidate), candidate));
     measured.filter(|(distance, ..)| *distance <= near).min().map(|(.., candidate)| candidate)
 }
 
@@ -158,22 +158,6 @@ pub fn suggestion<'a>(
         Some(near) => format!("did you mean \"{near}\"? {otherwise}"),
         None => otherwise.to_string(),
     }
-}
-
-/// Edits (insert, delete, replace) from one word to the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! A run that is split over several machines: which cells are whose, decided alike by all of them. Pure.
 
 use std::fmt;
+use std::hash::Hasher as _;
 use std::str::FromStr;
 use std::time::Duration;
+
+use fnv::FnvHasher;
 
 use crate::model::suite::Cell;
 
@@ -76,13 +79,14 @@ impl Shard {
     #[must_use]
     pub fn whole<'a>(cells: impl IntoIterator<Item = (&'a Cell, u32)>) -> Self {
         // FNV-1a: stable over versions and platforms.
-        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        let mut part = Self { shard: ShardIndex::WHOLE, cells: 0, plan: 0xcbf2_9ce4_8422_2325 };
+        let (mut plan, mut count) = (FnvHasher::default(), 0);
         for (cell, trials) in cells {
-            part.cells += 1;
-            part.plan = cell.id.bytes().chain([0]).chain(trials.to_le_bytes()).fold(part.plan, mix);
+            count += 1;
+            plan.write(cell.id.as_bytes());
+            plan.write(&[0]);
+            plan.write(&trials.to_le_bytes());
         }
-        part
+        Self { shard: ShardIndex::WHOLE, cells: count, plan: plan.finish() }
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::outcome::Expectation;
+use crate::model::expectation::Expectation;
 use crate::model::topology::{NodeName, Topology};
 
 /// A checked suite.

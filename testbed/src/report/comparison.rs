@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::report::compare::{Change, Comparison, Kind};
 use crate::report::escape::harmless;
-use crate::report::markdown::escape;
+use crate::report::escape::markdown as escape;
 
 /// Ids that are named when there are many.
 const NAMED: usize = 5;

@@ -1,4 +1,4 @@
-//! Text from programs and files, made harmless for a terminal.
+//! Text from programs and files, made harmless for a terminal, for Markdown and for XML.
 //!
 //! A program under test may print anything, and its words end up in notes and details. An escape sequence among them
 //! could hide a line or rewrite one, so control characters are shown instead of obeyed.
@@ -20,6 +20,40 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// The text without anything that Markdown or HTML would act upon.
+pub(super) fn markdown(text: &str) -> String {
+    let mut out = String::new();
+    for c in harmless(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '!' => out.extend(['\\', c]),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// One line of text as the content of an element or an attribute of XML or HTML.
+pub(super) fn xml(text: &str) -> String {
+    let mut out = String::new();
+    for c in harmless(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// As [`xml`], for several lines.
+pub(super) fn xml_lines(text: &str) -> String {
+    text.split('\n').map(xml).collect::<Vec<_>>().join("\n")
 }
 
 /// Control characters, and those that turn the direction of what follows.

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::report::escape::harmless;
+use crate::report::escape::{harmless, xml_lines as escape};
 use crate::report::results::{CellDoc, Results, VerdictDoc};
 
 /// The whole document.
@@ -75,23 +75,4 @@ fn details(cell: &CellDoc) -> String {
         CellDoc::Kernel(check) => vec![format!("{} Sent: {}", check.asks, check.packets)],
     };
     lines.join("\n")
-}
-
-/// The text as the content of an element or an attribute; line ends are kept.
-fn escape(text: &str) -> String {
-    let mut out = String::new();
-    for line in text.split_inclusive('\n') {
-        let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
-        for c in harmless(line).chars() {
-            match c {
-                '&' => out.push_str("&amp;"),
-                '<' => out.push_str("&lt;"),
-                '>' => out.push_str("&gt;"),
-                '"' => out.push_str("&quot;"),
-                other => out.push(other),
-            }
-        }
-        out.push_str(end);
-    }
-    out
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::markdown::escape;
+use crate::report::escape::markdown as escape;
 use crate::report::results::{KernelCell, Results, VerdictDoc};
 
 /// The table; empty where no run has such checks. What all kernels do alike and what they do not are told apart.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::report::escape::harmless;
+use crate::report::escape::{harmless, markdown as escape};
 use crate::report::kernels;
 use crate::report::results::{CellDoc, EndingDoc, PunchCell, Results, VerdictDoc};
 use crate::report::table::{Table, tables};
@@ -92,18 +92,4 @@ fn unexpected(out: &mut String, results: &Results) {
         }
         out.push('\n');
     }
-}
-
-/// The text without anything that Markdown or HTML would act upon.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::new();
-    for c in harmless(text).chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '!' => out.extend(['\\', c]),
-            other => out.push(other),
-        }
-    }
-    out
 }

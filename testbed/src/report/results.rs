@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::report::totals::Totals;
+pub use crate::report::totals::{Totals, VerdictDoc};
 
 /// Version of the schema.
 pub const SCHEMA: u32 = 1;
@@ -228,22 +228,6 @@ pub struct QuantilesDoc {
     pub max: f64,
 }
 
-/// What is to be said of a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VerdictDoc {
-    /// The trials agree with theory.
-    AsExpected,
-    /// They contradict it.
-    Differs,
-    /// Too few to tell.
-    Undecided,
-    /// The lab or a program broke.
-    Error,
-    /// This machine cannot run it.
-    Skipped,
-}
-
 /// In which way a cell contradicts theory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -302,6 +286,25 @@ pub enum OutcomeDoc {
     Error,
     /// This machine cannot run it.
     Skipped,
+}
+
+impl Totals {
+    /// Counts the verdicts.
+    #[must_use]
+    pub fn of(cells: &[CellDoc]) -> Self {
+        let mut totals = Self::default();
+        for cell in cells {
+            match cell {
+                CellDoc::Proof(proof) => {
+                    totals.proofs += 1;
+                    totals.proofs_failed += usize::from(proof.verdict != VerdictDoc::AsExpected);
+                }
+                CellDoc::Punch(cell) => totals.count(cell.verdict),
+                CellDoc::Kernel(cell) => totals.count(cell.verdict),
+            }
+        }
+        totals
+    }
 }
 
 impl CellDoc {
@@ -431,20 +434,6 @@ impl OutcomeDoc {
         match self {
             Self::Passed => "passed",
             Self::Failed => "failed",
-            Self::Error => "error",
-            Self::Skipped => "skipped",
-        }
-    }
-}
-
-impl VerdictDoc {
-    /// For people.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::AsExpected => "as expected",
-            Self::Differs => "differs",
-            Self::Undecided => "undecided",
             Self::Error => "error",
             Self::Skipped => "skipped",
         }

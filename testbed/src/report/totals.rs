@@ -1,8 +1,36 @@
-//! How many cells of a run came to which verdict.
+//! The verdicts of cells as results tell them, and how many cells of a run came to which.
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::results::{CellDoc, VerdictDoc};
+/// What is to be said of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictDoc {
+    /// The trials agree with theory.
+    AsExpected,
+    /// They contradict it.
+    Differs,
+    /// Too few to tell.
+    Undecided,
+    /// The lab or a program broke.
+    Error,
+    /// This machine cannot run it.
+    Skipped,
+}
+
+impl VerdictDoc {
+    /// For people.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::AsExpected => "as expected",
+            Self::Differs => "differs",
+            Self::Undecided => "undecided",
+            Self::Error => "error",
+            Self::Skipped => "skipped",
+        }
+    }
+}
 
 /// How many cells of the suite came to which verdict; proofs are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -39,24 +67,8 @@ impl Totals {
         all.into_iter().filter(|(_, count)| *count > 0)
     }
 
-    /// Counts the verdicts.
-    #[must_use]
-    pub fn of(cells: &[CellDoc]) -> Self {
-        let mut totals = Self::default();
-        for cell in cells {
-            match cell {
-                CellDoc::Proof(proof) => {
-                    totals.proofs += 1;
-                    totals.proofs_failed += usize::from(proof.verdict != VerdictDoc::AsExpected);
-                }
-                CellDoc::Punch(cell) => totals.count(cell.verdict),
-                CellDoc::Kernel(cell) => totals.count(cell.verdict),
-            }
-        }
-        totals
-    }
-
-    fn count(&mut self, verdict: VerdictDoc) {
+    /// Counts one more cell.
+    pub(super) fn count(&mut self, verdict: VerdictDoc) {
         self.cells += 1;
         *match verdict {
             VerdictDoc::AsExpected => &mut self.as_expected,

@@ -3,6 +3,9 @@
 //! The same `--seed` gives the same cells, seeds, ports and expectations. The kernel's own randomness (the ports of
 //! random NATs, initial sequence numbers) is not ours and differs each time.
 
+use std::hash::Hasher as _;
+
+use fnv::FnvHasher;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -17,10 +20,11 @@ impl TrialSeed {
     #[must_use]
     pub fn new(run: u64, cell: &str, number: u32) -> Self {
         // FNV-1a: stable over versions and platforms, which the standard library's hasher does not promise.
-        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        let start = mix_number(0xcbf2_9ce4_8422_2325, run);
-        let with_cell = cell.bytes().fold(start, mix);
-        Self(mix_number(with_cell, u64::from(number)))
+        let mut hasher = FnvHasher::default();
+        hasher.write(&run.to_le_bytes());
+        hasher.write(cell.as_bytes());
+        hasher.write(&u64::from(number).to_le_bytes());
+        Self(hasher.finish())
     }
 
     /// The number that results record.
@@ -79,10 +83,6 @@ impl TrialSeed {
         rng.set_stream(number);
         rng
     }
-}
-
-fn mix_number(hash: u64, number: u64) -> u64 {
-    number.to_le_bytes().into_iter().fold(hash, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

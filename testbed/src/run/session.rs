@@ -1,10 +1,11 @@
 //! A whole run: NATs proved, controls made, trials run side by side, cells concluded as they finish.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
@@ -234,11 +235,11 @@ async fn work(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: UnboundedSen
 
 impl Shared {
     fn next(&self, last: Option<usize>) -> Option<Task> {
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take(last)
+        self.queue.lock().take(last)
     }
 
     fn waiting(&self) -> usize {
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len()
+        self.queue.lock().len()
     }
 }
 
@@ -350,7 +351,7 @@ impl<'a> Collector<'a> {
         tell(Event::Warning(format!(
             "the machine was too slow for {count} trials: they are played again, {calm} at a time"
         )));
-        let mut queue = self.shared.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut queue = self.shared.queue.lock();
         void.into_iter().for_each(|task| queue.add(task.cell, task.number..=task.number));
         Some(calm)
     }
@@ -358,7 +359,7 @@ impl<'a> Collector<'a> {
     /// Queues as many trials again for each cell that needs more; whether there is any.
     fn ask_for_more(&mut self) -> bool {
         let limit = self.shared.request.until_sure.unwrap_or(0);
-        let mut queue = self.shared.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut queue = self.shared.queue.lock();
         for cell in std::mem::take(&mut self.unsure) {
             let made = self.wanted[cell];
             self.wanted[cell] = made.saturating_mul(2).min(limit);

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -206,6 +207,10 @@ fn ends_with_results(signal: nix::sys::signal::Signal) {
     std::fs::write(folder.path().join("talkative.toml"), TALKATIVE).expect("room on the disk");
     let started = folder.path().join("started");
     nix::unistd::mkfifo(&started, Mode::S_IRWXU).expect("a named pipe");
+    // Programs under test are another user.
+    for (path, mode) in [(folder.path(), 0o755), (started.as_path(), 0o666)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("they are ours");
+    }
     // With a writing end of our own there is always somebody who reads and somebody who writes.
     let started = File::options().read(true).write(true).open(started).expect("a named pipe");
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));

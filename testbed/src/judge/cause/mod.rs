@@ -13,9 +13,9 @@ mod success;
 mod tests;
 mod tracking;
 
+use crate::judge::case::{Case, Rendezvous};
 use crate::judge::cause::inside::Inside;
 use crate::judge::cause::tracking::{Ended, Ending};
-use crate::judge::judgement::{Case, Rendezvous};
 use crate::judge::oracle::{Admission, Answer, OracleReport, SynFate};
 use crate::judge::program_output::Claim;
 use crate::judge::timeline::{Flow, Role, Timeline, Vantage};

@@ -1,10 +1,11 @@
 //! The nursery: one small child of this process that forks an init for every lab.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
+use parking_lot::Mutex;
 
 use super::init::{self, Buffers};
 use super::protocol::{LONGEST, Reply};
@@ -33,7 +34,7 @@ pub(crate) fn is_running() -> bool {
 
 fn nursery() -> Result<&'static OwnedFd> {
     static FORKING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = FORKING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _one_at_a_time = FORKING.lock();
     if let Some(socket) = NURSERY.get() {
         return Ok(socket);
     }

@@ -8,7 +8,6 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
 use nix::errno::Errno;
@@ -16,8 +15,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
-use super::{Devices, Mode, Refusal};
-use crate::kernel::error::{Error, Result};
+use super::{Devices, Mode};
+use crate::kernel::error::{Error, Refusal, Result};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// libnftables(3): no counters in listings.
 const OUTPUT_STATELESS: c_uint = 1 << 2;
@@ -90,8 +90,8 @@ impl Library {
     /// works in a thread with descriptors of its own, where its socket is one of the first.
     pub(super) fn run(&self, text: &str, mode: Mode, devices: Devices) -> Result<String> {
         let _turn = match devices {
-            Devices::ByName => Turn::Beside(TURNS.read().unwrap_or_else(PoisonError::into_inner)),
-            Devices::ByIndex => Turn::Alone(TURNS.write().unwrap_or_else(PoisonError::into_inner)),
+            Devices::ByName => Turn::Beside(TURNS.read()),
+            Devices::ByIndex => Turn::Alone(TURNS.write()),
         };
         thread::scope(|scope| {
             let work = || leave_descriptors_behind().and_then(|()| self.run_here(text, mode));

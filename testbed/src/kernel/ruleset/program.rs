@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Mode, Refusal};
-use crate::kernel::error::{Error, Result};
+use super::Mode;
+use crate::kernel::error::{Error, Refusal, Result};
 
 /// How long nft may take; thousands of rules take it a second.
 const LIMIT: Duration = Duration::from_secs(10);

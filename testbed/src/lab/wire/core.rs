@@ -10,7 +10,7 @@ use crate::lab::wire::closer::Closer;
 use crate::lab::wire::hold::ReleaseOrder;
 use crate::lab::wire::line::{End, Line};
 use crate::lab::wire::listener::Listener;
-use crate::lab::wire::port::{FLOOD, Port};
+use crate::lab::wire::port::{FLOOD, Port, Unread};
 use crate::lab::wire::queue::Queue;
 use crate::lab::wire::tap::Tapped;
 use crate::model::conditions::LinkConditions;
@@ -57,13 +57,6 @@ struct JunctionPort {
     ends: HashMap<u32, (u64, End)>,
 }
 
-/// Whether a socket may have more after a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
-    Nothing,
-    Perhaps,
-}
-
 impl Core {
     pub(super) fn new(poller: Poller, closer: Closer) -> Self {
         Self {
@@ -91,7 +84,7 @@ impl Core {
                 return;
             }
             for &id in &ready {
-                if self.receive(id, TURN) == Left::Perhaps {
+                if self.receive(id, TURN) == Unread::Perhaps {
                     self.unfinished.push(id);
                 }
             }
@@ -133,12 +126,14 @@ impl Core {
     }
 
     /// Takes in up to `limit` frames that wait at a junction or a tap.
-    fn receive(&mut self, id: u64, limit: usize) -> Left {
+    fn receive(&mut self, id: u64, limit: usize) -> Unread {
         let (buffer, clocks) = (&mut self.buffer, self.clocks);
         if let Some(listener) = self.listeners.get_mut(&id) {
             return listener.receive(limit, buffer, clocks);
         }
-        let Some(JunctionPort { port, ends, .. }) = self.junctions.get_mut(&id) else { return Left::Nothing };
+        let Some(JunctionPort { port, ends, .. }) = self.junctions.get_mut(&id) else {
+            return Unread::Nothing;
+        };
         for _ in 0..limit {
             match port.receive(buffer, clocks) {
                 Ok(Some((stamped, received))) => {
@@ -146,7 +141,7 @@ impl Core {
                     let Some(line) = self.lines.get_mut(line) else { continue };
                     line.enter(*end, stamped, &received, &buffer[..received.kept], &mut self.queue);
                 }
-                Ok(None) => return Left::Nothing,
+                Ok(None) => return Unread::Nothing,
                 // Nobody knows whose frame that was.
                 Err(why) => {
                     let concerned = self.lines.values_mut().filter(|line| line.junction == id);
@@ -154,7 +149,7 @@ impl Core {
                 }
             }
         }
-        Left::Perhaps
+        Unread::Perhaps
     }
 
     fn deliver(&mut self) {

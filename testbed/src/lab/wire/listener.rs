@@ -2,8 +2,7 @@
 
 use crate::kernel::clock::ClockPair;
 use crate::kernel::packet_socket::{FrameDirection, PacketSocket, Received};
-use crate::lab::wire::core::Left;
-use crate::lab::wire::port::{FLOOD, Port};
+use crate::lab::wire::port::{FLOOD, Port, Unread};
 use crate::lab::wire::tap::{Log, Tapped};
 use crate::model::evidence::{Direction, Fate, Frame, Nanos};
 
@@ -26,17 +25,17 @@ impl Listener {
         self.log.take(self.port.drops())
     }
 
-    pub(super) fn receive(&mut self, limit: usize, buffer: &mut [u8], clocks: ClockPair) -> Left {
+    pub(super) fn receive(&mut self, limit: usize, buffer: &mut [u8], clocks: ClockPair) -> Unread {
         // What the log would cut off need not be copied.
         let kept = self.log.snap_length().min(buffer.len());
         for _ in 0..limit {
             match self.port.receive(&mut buffer[..kept], clocks) {
                 Ok(Some((entered, received))) => self.note(entered, &received, buffer),
-                Ok(None) => return Left::Nothing,
+                Ok(None) => return Unread::Nothing,
                 Err(why) => self.log.refused(&why),
             }
         }
-        Left::Perhaps
+        Unread::Perhaps
     }
 
     fn note(&mut self, entered: Nanos, received: &Received, buffer: &[u8]) {

@@ -6,6 +6,13 @@ use crate::kernel::clock::{self, ClockPair};
 use crate::kernel::packet_socket::{PacketSocket, Received};
 use crate::model::evidence::Nanos;
 
+/// Whether a socket may have more after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    Nothing,
+    Perhaps,
+}
+
 /// Frames read at most where all that waits is wanted; a flood must not keep the thread forever.
 pub(super) const FLOOD: usize = 100_000;
 

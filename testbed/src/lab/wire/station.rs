@@ -8,8 +8,9 @@ use tokio::sync::{oneshot, watch};
 use crate::kernel::clock;
 use crate::lab::wire::channel::Channel;
 use crate::lab::wire::core::Core;
-use crate::lab::wire::engine::{Handle, WireError, WireSpec};
-use crate::lab::wire::hold::{FrameSighting, Held, Hold, Watcher};
+use crate::lab::wire::handle::{Handle, WireError};
+use crate::lab::wire::held::{FrameSighting, Held};
+use crate::lab::wire::hold::{Hold, Watcher};
 use crate::lab::wire::line::{Ends, Line};
 use crate::lab::wire::tap::{Log, TapLimits, Tapped};
 use crate::model::conditions::LinkConditions;
@@ -117,6 +118,21 @@ impl Junction {
         })?;
         Ok(Wire { station: Station { engine, id }, _junction: self.clone() })
     }
+}
+
+/// What a wire is told when it is made.
+#[derive(Debug, Clone)]
+pub struct WireSpec {
+    /// What to call it in messages: `wire of "nat-a"`.
+    pub name: String,
+    /// Index of the link in the address plan.
+    pub link: u16,
+    /// What it does to frames.
+    pub conditions: LinkConditions,
+    /// Fixes its random numbers, until an epoch begins with another.
+    pub seed: u64,
+    /// What its tap keeps.
+    pub tap: TapLimits,
 }
 
 /// A wire. Dropping it takes it out of its link: the two ends are then apart.

@@ -5,7 +5,10 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lab::wire::{FrameSighting, Held, ReleaseOrder, Wire, WireError};
+use crate::lab::wire::handle::WireError;
+use crate::lab::wire::held::{FrameSighting, Held};
+use crate::lab::wire::hold::ReleaseOrder;
+use crate::lab::wire::station::Wire;
 use crate::model::evidence::Direction;
 use crate::model::packet::Packet;
 

@@ -2,12 +2,12 @@
 //! is alike and proves nothing is told once, with its number.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 use crate::model::event::Artefacts;
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::report::ladder::journey::{Journey, undirected};
-use crate::report::ladder::tracking;
+use crate::report::ladder::tracking::{self, Pair};
 use crate::report::ladder::{ENDS, Lane, Leg, LegEnd, Mark, Step, Tone, What, is_server, millis, state};
 
 /// How many of a kind are told one by one.
@@ -45,9 +45,6 @@ struct Seen<'a> {
     matters: &'a BTreeSet<Pair>,
     zero: Nanos,
 }
-
-/// A flow as seen on one link.
-type Pair = (SocketAddrV4, SocketAddrV4);
 
 impl Plain {
     /// Everything that touches only nodes with a lane.

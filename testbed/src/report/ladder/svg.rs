@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::report::escape::harmless;
+use crate::report::escape::xml as escape;
 use crate::report::ladder::{Ladder, Leg, LegEnd, Mark, Step, Tone, What};
 
 /// Places in units of the picture, which is as wide as its lanes need.
@@ -158,18 +158,4 @@ fn class(tone: Tone) -> String {
 
 fn times(step: &Step, text: &str) -> String {
     if step.count > 1 { format!("{} × {text}", step.count) } else { text.to_owned() }
-}
-
-fn escape(text: &str) -> String {
-    let mut out = String::new();
-    for c in harmless(text).chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            other => out.push(other),
-        }
-    }
-    out
 }

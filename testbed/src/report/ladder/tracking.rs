@@ -10,7 +10,7 @@ use crate::model::packet::TcpFlags;
 use crate::report::ladder::journey::{Journey, undirected};
 
 /// A flow as it looks on one side of a NAT.
-type Pair = (SocketAddrV4, SocketAddrV4);
+pub(super) type Pair = (SocketAddrV4, SocketAddrV4);
 
 /// The packets of each flow at each NAT, in the order in which they came.
 type Passings<'a> = HashMap<(&'a str, Pair), Vec<Passing>>;
