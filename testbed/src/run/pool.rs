@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::task::block_in_place;
 
 use crate::kernel::error::{Error, Result};
+use crate::kernel::heartbeat::Heartbeat;
 use crate::kernel::sandbox::Sandbox;
 use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::lab::nat_source;
 use crate::lab::{Lab, WireEngine};
 use crate::model::address_plan::AddressPlan;
 use crate::model::catalogue::{Catalogue, Ruleset};
+use crate::model::evidence::Nanos;
 use crate::model::suite::Suite;
 use crate::model::topology::{NodeName, Topology};
 use crate::run::prepared_cell::LabSpec;
@@ -24,6 +27,8 @@ use crate::run::sandbox;
 #[derive(Debug)]
 pub(super) struct LabPool {
     engine: WireEngine,
+    /// Tells whether this process runs.
+    heart: Arc<Heartbeat>,
     /// The wiring of each part of the suite.
     topologies: Vec<Topology>,
     catalogue: Catalogue,
@@ -87,7 +92,15 @@ impl LabPool {
         let RunRequest { suite, catalogue, jobs, .. } = request;
         let (topologies, catalogue) = (wirings(suite), catalogue.clone());
         let sandbox = sandbox::of_run(request)?;
-        Ok(Self { engine, topologies, catalogue, most: *jobs, sandbox, shelf: Mutex::default() })
+        let heart = Heartbeat::of_process().map_err(|why| Error::io("start the heartbeat", "clone", &why))?;
+        Ok(Self { engine, heart, topologies, catalogue, most: *jobs, sandbox, shelf: Mutex::default() })
+    }
+
+    /// For how long at most this process, or the thread of the wires, did nothing since `since`, and which of them.
+    pub(super) fn largest_gap_since(&self, since: Nanos) -> (Duration, &'static str) {
+        let own = (self.heart.largest_gap_since(since), "testbed");
+        let of_wires = (self.engine.heart().largest_gap_since(since), "the thread of the wires");
+        own.max(of_wires)
     }
 
     /// What programs see.

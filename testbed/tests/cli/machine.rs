@@ -1,17 +1,13 @@
 //! What the machine may lack, and what a run leaves behind.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
-
-use nix::sys::stat::Mode;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::{Done, testbed_in};
-use crate::lab::{is_readable_within, lab_is_possible};
+use crate::lab::lab_is_possible;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -170,10 +166,10 @@ fn a_puncher_that_is_not_there_is_refused_before_anything_is_written() {
     assert!(!folder.path().join("out").exists());
 }
 
-/// A suite whose peers say that they were started, and lie.
+/// A suite whose peers claim a success at once, and lie.
 const TALKATIVE: &str = r#"
 name = "talkative"
-summary = "both peers say that they were started"
+summary = "both peers lie"
 topology = "pair"
 trials = 100000
 deadline = "20s"
@@ -185,7 +181,7 @@ method = ["lie"]
 
 [program]
 judge = "exit"
-peer = ["/bin/sh", "-c", "echo started > {suite_dir}/started"]
+peer = ["/bin/sh", "-c", "exit 0"]
 "#;
 
 #[test]
@@ -198,38 +194,71 @@ fn the_end_of_the_terminal_ends_a_run_and_what_is_known_is_written() {
     ends_with_results(nix::sys::signal::Signal::SIGHUP);
 }
 
+/// Runs this suite one trial at a time.
+fn one_at_a_time(folder: &Path, suite: &str) -> Child {
+    std::fs::write(folder.join("talkative.toml"), suite).expect("room on the disk");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    command.args(["run", "talkative.toml", "--jobs", "1", "--out", "out", "--keep", "all"]);
+    // It must not outlive the test, however that ends.
+    let die_with_us = || Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?);
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe { command.current_dir(folder).pre_exec(die_with_us) };
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("testbed starts")
+}
+
+fn send(child: &Child, signal: nix::sys::signal::Signal) {
+    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    nix::sys::signal::kill(id, signal).expect("it is there");
+}
+
+/// Looks again and again until it is so.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// How many processes have this text in their command line.
+fn running(text: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(text)).count()
+}
+
+#[test]
+fn a_trial_in_which_the_machine_was_paused_is_played_again() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mark = format!("pause-{}", std::process::id());
+    let suite =
+        TALKATIVE.replace("trials = 100000", "trials = 1").replace("exit 0", &format!("sleep 3; : {mark}"));
+    let child = one_at_a_time(folder.path(), &suite);
+    wait_until("no peers were started", || running(&mark) >= 2);
+    send(&child, nix::sys::signal::Signal::SIGSTOP);
+    let paused = Instant::now();
+    wait_until("time goes on", || paused.elapsed() > Duration::from_millis(800));
+    send(&child, nix::sys::signal::Signal::SIGCONT);
+    let done = Done::from(child.wait_with_output().expect("it ends"));
+    let again = "the machine was too slow for 1 trials: they are played again";
+    assert!(done.stderr.contains(again) || done.stdout.contains(again), "{}{}", done.stdout, done.stderr);
+    let text = std::fs::read_to_string(folder.path().join("out/results.json")).expect("results");
+    assert!(!text.contains("machine was paused"), "{text}");
+}
+
 /// Runs, sends the signal after the first trial, and asserts that the results of this trial are written.
 fn ends_with_results(signal: nix::sys::signal::Signal) {
     if !lab_is_possible() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("talkative.toml"), TALKATIVE).expect("room on the disk");
-    let started = folder.path().join("started");
-    nix::unistd::mkfifo(&started, Mode::S_IRWXU).expect("a named pipe");
-    // Programs under test are another user.
-    for (path, mode) in [(folder.path(), 0o755), (started.as_path(), 0o666)] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("they are ours");
-    }
-    // With a writing end of our own there is always somebody who reads and somebody who writes.
-    let started = File::options().read(true).write(true).open(started).expect("a named pipe");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
-    command.args(["run", "talkative.toml", "--jobs", "1", "--out", "out"]).current_dir(folder.path());
-    // It must not outlive the test, however that ends.
-    let die_with_us = || Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?);
-    // SAFETY: between fork and exec only a system call is made.
-    unsafe { command.pre_exec(die_with_us) };
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("testbed starts");
-    // One trial at a time: when the third peer starts, the trial of the first two is over.
-    let mut said: Vec<u8> = Vec::new();
-    while said.iter().filter(|byte| **byte == b'\n').count() < 3 {
-        assert!(is_readable_within(&started, PATIENCE), "no peer was started");
-        let mut bytes = [0; 64];
-        let count = (&started).read(&mut bytes).expect("a pipe");
-        said.extend(&bytes[..count]);
-    }
-    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-    nix::sys::signal::kill(id, signal).expect("it is there");
+    let child = one_at_a_time(folder.path(), TALKATIVE);
+    let second = folder.path().join("out/cells/port-preserving~port-preserving~lie/trial-2");
+    wait_until("no second trial was kept", || second.exists());
+    send(&child, signal);
     let done = Done::from(child.wait_with_output().expect("it ends"));
     assert_eq!(done.code, 2, "{}", done.stderr);
     assert!(done.stdout.lines().any(|line| line.ends_with(", interrupted")), "{}", done.stdout);

@@ -6,7 +6,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::judge::program_output::ProgramEnd;
 use crate::kernel::backlog;
+use crate::kernel::clock::monotonic;
 use crate::kernel::error::{Error, Result};
+use crate::kernel::heartbeat::BEAT;
 use crate::lab::Lab;
 use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, Failure};
@@ -50,6 +52,7 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     trouble::shrink_packets(lab, prepared).await?;
     admit(setup, lab, pool).await?;
     let began = Instant::now();
+    let since = monotonic();
     let dropped = backlog::dropped_by_all();
     // Late enough: what the programs have not done by then, they will not do.
     let deadline = began + 10 * (budget.deadline + GRACE);
@@ -73,8 +76,11 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     let evidence = lab.evidence()?;
     lab.check_nat_programs().await?;
     let server = programs.server_end().await?;
-    lab.kill_all().await?;
-    let fault = match broken(played) {
+    let of_inits = (lab.kill_all().await?, "a process that starts programs");
+    let gap = pool.largest_gap_since(since).max(of_inits);
+    let paused = paused(gap, prepared.lateness);
+    let stopped = programs.stopped().await?;
+    let fault = match paused.or(stopped).or_else(|| broken(played)) {
         None => programs.starvation(budget.deadline, dropped).await?.or(not_made(out_of_order)),
         fault => fault,
     };
@@ -101,6 +107,14 @@ async fn admit(TrialSetup { prepared, seed, .. }: TrialSetup<'_>, lab: &Lab, poo
     Ok(())
 }
 
+/// That this machine was paused for longer than the trial can bear. What is late by a beat or two is not.
+fn paused((gap, whose): (Duration, &str), bearable: Duration) -> Option<Failure> {
+    (gap > bearable + 2 * BEAT).then(|| {
+        let ms = gap.as_millis();
+        Cause::MachineTooSlow.because(format!("the machine was paused: {whose} did not run for {ms} ms"))
+    })
+}
+
 /// What kept the trial from being played to its end.
 fn broken(played: Result<()>) -> Option<Failure> {
     played.err().map(|error: Error| Cause::LabError.because(error.to_string()))
@@ -114,6 +128,15 @@ fn not_made(order: Option<String>) -> Option<Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_that_the_trial_can_bear_is_none() {
+        let ms = Duration::from_millis;
+        assert_eq!(paused((ms(60), "testbed"), ms(20)), None);
+        let failure = paused((ms(4000), "testbed"), ms(250)).expect("too long");
+        assert_eq!(failure.cause, Cause::MachineTooSlow);
+        assert_eq!(failure.detail, "the machine was paused: testbed did not run for 4000 ms");
+    }
 
     #[test]
     fn what_could_not_be_played_is_an_error_of_the_lab_that_says_why() {

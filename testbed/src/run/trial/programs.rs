@@ -114,6 +114,17 @@ impl Programs {
         Ok(why.or_else(no_room).map(|why| Cause::MachineTooSlow.because(why)))
     }
 
+    /// A program that somebody has stopped, once all have ended. Nobody can tell who it was, so nothing can be concluded.
+    pub(super) async fn stopped(&mut self) -> Result<Option<Failure>> {
+        for program in self.peers.iter_mut().chain(&mut self.server) {
+            if program.was_stopped().await? {
+                let why = format!("{} was stopped by a signal while the machine ran on", program.name());
+                return Ok(Some(Cause::ProgramCrashed.because(why)));
+            }
+        }
+        Ok(None)
+    }
+
     /// All of them, the peers first.
     pub(super) fn into_iter(self) -> impl Iterator<Item = Running> {
         self.peers.into_iter().chain(self.server)

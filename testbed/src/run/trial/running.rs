@@ -134,6 +134,11 @@ impl Running {
         self.process.share().await
     }
 
+    /// Whether somebody had stopped it, once it has ended.
+    pub(super) async fn was_stopped(&mut self) -> Result<bool> {
+        self.process.was_stopped().await
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
