@@ -234,8 +234,9 @@ fn a_trial_in_which_the_machine_was_paused_is_played_again() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let mark = format!("pause-{}", std::process::id());
-    let suite =
-        TALKATIVE.replace("trials = 100000", "trials = 1").replace("exit 0", &format!("sleep 3; : {mark}"));
+    let suite = TALKATIVE
+        .replace("trials = 100000", "trials = 1")
+        .replace("exit 0", &format!("sleep 3; : {mark}; exit 1"));
     let child = one_at_a_time(folder.path(), &suite);
     wait_until("no peers were started", || running(&mark) >= 2);
     send(&child, nix::sys::signal::Signal::SIGSTOP);
