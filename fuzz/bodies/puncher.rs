@@ -1,12 +1,11 @@
 //! Every reader of puncher that bytes from the network or from another person come to.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use puncher::internals::{Agreement, Ends};
+use puncher::internals::lonely_agreement;
 use puncher::internals::{Reply, Request, frame, take_frame};
-use puncher::{Role, SealedTicket, Secret};
+use puncher::{OwnTicket, Role, SealedTicket, Secret};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A target's name and its body.
@@ -29,11 +28,9 @@ pub fn rendezvous(data: &[u8]) {
 /// A stranger at the other end of a stream: whatever it says, it is not the peer.
 pub fn handshake(data: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let end = |port| SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), port);
     for role in [Role::A, Role::B] {
-        let agreement = Agreement::new(Secret::new([7; 32]), role);
-        let ends = Ends { id: 1, local: end(4000), remote: end(5000) };
-        let result = runtime.block_on(agreement.perform(&mut Stranger(data), ends));
+        let agreement = lonely_agreement(role);
+        let result = runtime.block_on(agreement.perform(&mut Stranger(data), 1, || ()));
         assert!(result.is_err(), "a stranger was taken for the peer");
     }
 }
@@ -41,6 +38,9 @@ pub fn handshake(data: &[u8]) {
 /// A ticket that another person sent.
 pub fn ticket(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(own) = text.parse::<OwnTicket>() {
+        assert!(own.to_text().parse::<OwnTicket>().is_ok(), "an own ticket changed on paper");
+    }
     if let Ok(ticket) = text.parse::<SealedTicket>() {
         assert!(ticket.open(&Secret::new([7; 32])).is_err(), "a ticket was opened that nobody sealed");
         assert_eq!(

@@ -15,7 +15,7 @@ use testbed::model::topology::{NodeKind, NodeName};
 use testbed::model::{embedded, theory, topology_file};
 use testbed::report::ladder::{self, Ladder};
 use testbed::report::results::{Results, Totals};
-use testbed::report::{csv, escape, html, junit, markdown, terminal};
+use testbed::report::{csv, escape, expect, html, junit, markdown, terminal};
 
 /// A target's name and its body.
 pub type Body = (&'static str, fn(&[u8]));
@@ -114,8 +114,14 @@ pub fn results(data: &[u8]) {
 }
 
 fn reported(results: &Results) {
-    for text in [junit::text(results), markdown::text(results), csv::text(results), html::text(results, None)]
-    {
+    let texts = [
+        junit::text(results),
+        markdown::text(results),
+        csv::text(results),
+        html::text(results, None),
+        expect::text(results),
+    ];
+    for text in texts {
         assert!(!text.contains('\u{1b}'), "an escape sequence reached a report");
     }
     let mut shown = Vec::new();

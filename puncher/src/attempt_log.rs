@@ -3,16 +3,58 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
+
+use crate::classify::Allocation;
 use crate::method::Outlook;
 
-/// What was tried in vain. Part of [`ConnectError::NoPath`](crate::ConnectError::NoPath).
+/// With this chance a method has the budget that it needs.
+const NEARLY_CERTAIN: f64 = 0.99;
+
+/// What stood in the way of a connection: enough to choose between trying again, a relay, and telling the user. See
+/// [`ConnectError::kind`](crate::ConnectError::kind).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// What was asked for cannot be: tell the user.
+    CannotRun,
+    /// The rendezvous server cannot be reached, refused, or went away: try again, or another one.
+    Server,
+    /// The peer did not come, was not ready, or left: tell the user, or try again.
+    Peer,
+    /// The two NATs let nothing through: use a relay.
+    Path,
+    /// All SYNs of the budget were sent, and more would make success likelier: try again with more, or use a relay.
+    Budget,
+    /// The other end does not hold the same secret: tell the user.
+    Secret,
+}
+
+/// What was tried in vain. Part of [`ConnectError::NoPath`](crate::ConnectError::NoPath), whose
+/// [`kind`](crate::ConnectError::kind) sums it up.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct AttemptLog {
-    pub(crate) outlook: Option<Outlook>,
-    pub(crate) tally: Tally,
-    pub(crate) rounds: u32,
+    /// What was expected of the last round, and how likely it was.
+    pub outlook: Option<Outlook>,
+    /// SYNs, and what became of them.
+    pub tally: Tally,
+    /// Rounds that were begun.
+    pub rounds: u32,
+    /// How this side's NAT chose its ports, as last seen.
+    pub own_nat: Option<Allocation>,
+    /// How the peer's NAT did, as the peer last said.
+    pub peer_nat: Option<Allocation>,
+    /// Streams whose other end did not hold the keys of this meeting.
+    pub strangers: u32,
+    /// Whether the peer gave up first.
+    pub peer_left: bool,
     pub(crate) waiting_for: WaitingFor,
-    pub(crate) peer_left: bool,
+    /// What could have been spent.
+    pub(crate) budget_syns: u32,
+    /// Whether the two sides had a rendezvous server in common, and so the same secret.
+    pub(crate) has_met: bool,
 }
 
 /// How far it came.
@@ -54,6 +96,20 @@ impl Tally {
 }
 
 impl AttemptLog {
+    /// What stood in the way.
+    pub(crate) fn kind(&self) -> FailureKind {
+        let chance = self.outlook.as_ref().map_or(1.0, |outlook| outlook.probability);
+        match self.waiting_for {
+            WaitingFor::Server => FailureKind::Server,
+            WaitingFor::Peer | WaitingFor::Go => FailureKind::Peer,
+            WaitingFor::Stream if self.strangers > 0 && !self.has_met => FailureKind::Secret,
+            WaitingFor::Stream if self.tally.total() >= self.budget_syns && chance < NEARLY_CERTAIN => {
+                FailureKind::Budget
+            }
+            WaitingFor::Stream => FailureKind::Path,
+        }
+    }
+
     pub(crate) fn punching(&mut self) {
         self.waiting_for = WaitingFor::Stream;
         self.rounds += 1;
@@ -102,6 +158,30 @@ impl fmt::Display for AttemptLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stood_in_the_way_is_told_apart() {
+        let punched = AttemptLog { waiting_for: WaitingFor::Stream, budget_syns: 2, ..AttemptLog::default() };
+        let because = String::new();
+        let outlook = |probability| Some(Outlook { peer: None, probability, because: because.clone() });
+        let mut spent = AttemptLog { outlook: outlook(0.04), ..punched.clone() };
+        assert_eq!(spent.kind(), FailureKind::Path, "not all was sent");
+        spent.tally.syns.insert("spray", 2);
+        assert_eq!(spent.kind(), FailureKind::Budget);
+        spent.outlook = outlook(1.0);
+        assert_eq!(spent.kind(), FailureKind::Path, "more would not help");
+        let stranger = AttemptLog { strangers: 1, ..punched.clone() };
+        assert_eq!(stranger.kind(), FailureKind::Secret);
+        assert_eq!(AttemptLog { has_met: true, ..stranger }.kind(), FailureKind::Path, "somebody else");
+        for (waiting_for, kind) in [
+            (WaitingFor::Server, FailureKind::Server),
+            (WaitingFor::Peer, FailureKind::Peer),
+            (WaitingFor::Go, FailureKind::Peer),
+            (WaitingFor::Stream, FailureKind::Path),
+        ] {
+            assert_eq!(AttemptLog { waiting_for, ..punched.clone() }.kind(), kind);
+        }
+    }
 
     #[test]
     fn what_was_tried_is_told() {

@@ -3,7 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::method::MethodName;
+use crate::secret::Secret;
 
 /// How to punch.
 ///
@@ -22,6 +25,8 @@ pub struct Config {
     /// Endpoints of one rendezvous server, at least two for the mapping to be learnt. May be empty where no server is used.
     /// No default.
     pub rendezvous: Vec<SocketAddrV4>,
+    /// Shown to a rendezvous server that asks who may meet there. Default: `None`.
+    pub token: Option<Secret>,
     /// The local endpoint to punch from; address and port may be unspecified. Default: `0.0.0.0:0`, the system chooses.
     pub bind: SocketAddrV4,
     /// The way to punch; both peers need the same. Default: [`MethodName::Auto`].
@@ -29,14 +34,21 @@ pub struct Config {
     /// SYNs this side may send, and so sockets it may open; retransmissions by the kernel are not counted. Default: 1,280.
     /// Range: from 1.
     pub budget_syns: u32,
-    /// The time `connect` may take. Default: 3 s. Range: more than 0.
+    /// The time `connect` may take, not counted while the peer is awaited. Default: 3 s. Range: more than 0.
     pub deadline: Duration,
+    /// How long the peer is awaited at the rendezvous server. Default: 2 min.
+    pub patience: Duration,
     /// Whether source ports below 1024 may help. Default: [`LowPorts::WhenPermitted`].
     pub low_ports: LowPorts,
     /// Hops a SYN must live to have passed this side's own NATs. Default: `None`, found out when it matters. Range: from 1.
     pub hops: Option<u8>,
     /// How far the server is believed about external addresses. Default: [`ServerTrust::Confirmed`].
     pub server_trust: ServerTrust,
+    /// Whether SYNs may go to this host and to links without a router, if the peer or the server names such addresses.
+    /// Default: [`SpecialAddresses::Refuse`].
+    pub special_addresses: SpecialAddresses,
+    /// What protects the stream once it is won; both peers need the same. Default: [`Protection::Encrypted`].
+    pub protection: Protection,
     /// How often an idle connection says something, so that no NAT forgets it. Default: `None`, never. Range: 1 s to
     /// 32,767 s.
     pub keep_alive: Option<Duration>,
@@ -56,15 +68,43 @@ pub enum LowPorts {
     Never,
 }
 
-/// How far the rendezvous server is believed when it says what a side's external address is. With a false one it could
-/// have the other side send SYNs to a stranger. See [`Config::server_trust`].
+/// How far the rendezvous server is believed when it says what the peer's external address is. With a false one it could
+/// have this side send SYNs to a stranger. The peer decides for itself, and is not told. See [`Config::server_trust`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ServerTrust {
-    /// As far as the routers on the way confirm it; else the other side sends few SYNs there.
+    /// As far as the peer has found it confirmed by the routers on its way; else at most 64 SYNs go there.
     #[default]
     Confirmed,
-    /// Wholly: the server is this side's own or the peer's.
+    /// Wholly: the server is one's own.
     Full,
+}
+
+/// Whether SYNs may go to loopback and link-local addresses and to this host's own, if the peer or the server names them:
+/// with false ones they could find out what listens there. See [`Config::special_addresses`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SpecialAddresses {
+    /// Only to a loopback or link-local address that the peer itself says it has, while this side has one of that kind, too.
+    #[default]
+    Refuse,
+    /// To all of them, for two peers on one host.
+    Allow,
+}
+
+/// What protects the stream once it is won. See [`Config::protection`]. Neither the peer nor the server can have this side
+/// use another than it was set to: where the peers differ there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protection {
+    /// All that is written is encrypted and authenticated end to end.
+    #[default]
+    Encrypted,
+    /// Nothing, for applications that run TLS or the like of their own on the stream. Whoever sits between the peers can
+    /// then read and alter it, the rendezvous server included, **unless the application checks the channel binding**:
+    /// inside its own protected session each side proves to the other that it knows
+    /// [`PeerStream::channel_binding`](crate::PeerStream::channel_binding), for instance by using it as a pre-shared key
+    /// of TLS, or by sending a keyed hash, under the binding, of a value that TLS exports (RFC 5705). An end that cannot
+    /// is not the peer.
+    UnprotectedUntilChannelBound,
 }
 
 /// Why a configuration cannot work. Returned by [`Puncher::new`](crate::Puncher::new).
@@ -91,13 +131,17 @@ impl Config {
     pub fn new(rendezvous: Vec<SocketAddrV4>) -> Self {
         Self {
             rendezvous,
+            token: None,
             bind: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
             method: MethodName::default(),
             budget_syns: 1280,
             deadline: Duration::from_secs(3),
+            patience: Duration::from_secs(120),
             low_ports: LowPorts::default(),
             hops: None,
             server_trust: ServerTrust::default(),
+            special_addresses: SpecialAddresses::default(),
+            protection: Protection::default(),
             keep_alive: None,
             start_delay: Duration::ZERO,
             seed: u64::from_le_bytes(crate::secret::random_bytes()),

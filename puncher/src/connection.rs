@@ -3,9 +3,8 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use crate::method::MethodName;
+use crate::stream::PeerStream;
 
 /// How a connection was won. Part of a [`Connection`].
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +28,8 @@ pub struct Report {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Connection {
-    /// Authenticated; everything on it is the application's.
-    pub stream: TcpStream,
+    /// Encrypted, and authenticated at both ends.
+    pub stream: PeerStream,
     /// How it was won.
     pub report: Report,
 }

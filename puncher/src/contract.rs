@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::attempt_log::FailureKind;
 use crate::classify::class::NatClass;
 use crate::connection::Report;
 use crate::error::ConnectError;
@@ -78,14 +79,22 @@ pub struct Metrics {
     pub connections: usize,
     /// Meetings at present.
     pub meetings: usize,
+    /// Bytes of messages that wait for their readers at present.
+    pub waiting_bytes: usize,
+    /// Unsolicited probes at present.
+    pub probes: usize,
     /// Connections accepted.
     pub accepted: u64,
     /// Connections closed at once, because a limit was reached.
     pub turned_away: u64,
-    /// Connections ended because they had not joined and others wanted in.
+    /// Connections ended because others had a better right to their place.
     pub evicted: u64,
     /// Connections ended for what they sent.
     pub refused: u64,
+    /// Connections ended because what they were sent was not read.
+    pub unread: u64,
+    /// Sides of meetings that were taken over from a connection that had been lost.
+    pub taken_over: u64,
     /// Messages handed from peer to peer.
     pub relayed: u64,
     /// Starts agreed.
@@ -101,6 +110,9 @@ pub struct Outcome {
     /// Why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What stood in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureKind>,
     /// This end of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<SocketAddrV4>,
@@ -124,6 +136,7 @@ impl Outcome {
         Self {
             ok: true,
             error: None,
+            failure: None,
             local: Some(report.local),
             remote: Some(report.remote),
             method: report.method.to_string(),
@@ -138,6 +151,7 @@ impl Outcome {
         Self {
             ok: false,
             error: Some(error.to_string()),
+            failure: Some(error.kind()),
             local: None,
             remote: None,
             method: method.to_string(),
@@ -168,6 +182,7 @@ mod tests {
         let outcome = Outcome {
             ok: true,
             error: None,
+            failure: None,
             local: Some("10.0.0.2:23417".parse().unwrap()),
             remote: Some("198.51.100.2:23901".parse().unwrap()),
             method: "simultaneous-open".into(),

@@ -4,7 +4,8 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::attempt_log::AttemptLog;
+use crate::attempt_log::{AttemptLog, FailureKind};
+use crate::config::Protection;
 use crate::meeting::Role;
 use crate::method::MethodName;
 use crate::rendezvous::client::ClientError;
@@ -29,9 +30,25 @@ pub enum ConnectError {
         /// The peer's.
         peer: String,
     },
+    /// The peers were set to protect the stream differently.
+    #[error("the peer protects the stream differently: {peer:?}, this side {own:?}")]
+    ProtectionsDiffer {
+        /// This side's.
+        own: Protection,
+        /// The peer's.
+        peer: Protection,
+    },
     /// Without a rendezvous server there must be a peer's endpoint.
     #[error("no rendezvous server given, and no endpoint of the peer")]
     NoIntroduction,
+    /// The peer's endpoint is one of this host or of nobody, see [`SpecialAddresses`](crate::SpecialAddresses).
+    #[error("no SYN is sent to {endpoint}, {kind}")]
+    AddressRefused {
+        /// The endpoint.
+        endpoint: SocketAddrV4,
+        /// What kind of address it has.
+        kind: String,
+    },
     /// The tickets do not make a meeting.
     #[error(transparent)]
     Ticket(#[from] TicketError),
@@ -59,17 +76,34 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Whether the caller asked for what cannot be; otherwise there is no path, no peer or no server at present.
+    /// What stood in the way.
+    ///
+    /// ```
+    /// use puncher::{ConnectError, FailureKind};
+    ///
+    /// fn advice(error: &ConnectError) -> &'static str {
+    ///     match error.kind() {
+    ///         FailureKind::Server | FailureKind::Peer => "try again",
+    ///         FailureKind::Path | FailureKind::Budget => "use a relay",
+    ///         _ => "tell the user",
+    ///     }
+    /// }
+    /// ```
     #[must_use]
-    pub fn could_not_run(&self) -> bool {
-        matches!(
-            self,
+    pub fn kind(&self) -> FailureKind {
+        match self {
             Self::MethodsDiffer { .. }
-                | Self::NoIntroduction
-                | Self::Ticket(_)
-                | Self::Bind { .. }
-                | Self::Rendezvous(ClientError::Bind { .. })
-        )
+            | Self::ProtectionsDiffer { .. }
+            | Self::NoIntroduction
+            | Self::AddressRefused { .. }
+            | Self::Ticket(_)
+            | Self::Bind { .. }
+            | Self::Rendezvous(ClientError::Bind { .. }) => FailureKind::CannotRun,
+            Self::Rendezvous(_) => FailureKind::Server,
+            Self::Forged(SealError::Seal) => FailureKind::Secret,
+            Self::Forged(SealError::Text) | Self::PeerLeft => FailureKind::Peer,
+            Self::NoPath { log, .. } => log.kind(),
+        }
     }
 }
 

@@ -15,10 +15,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Inside, from bottom to top: `socket` (one TCP socket), `secret` and `meeting` (who may meet), `rendezvous` (where they
+//! Inside, from bottom to top: `socket` (one TCP socket), `secret`, `meeting` and `session` (who may meet, and their keys), `rendezvous` (where they
 //! meet), `classify` and `predict` (what the NATs do; pure), `method` (how to punch; pure), `handshake` (is it the peer),
 //! `driver` (rounds), `puncher` (all of it).
 
+mod address_policy;
 mod attempt_log;
 mod classify;
 mod config;
@@ -31,37 +32,40 @@ mod fd_limit;
 mod handshake;
 mod meeting;
 mod method;
-#[cfg(feature = "noise")]
-pub mod noise;
 mod predict;
 mod probe;
 mod puncher;
 pub mod rendezvous;
 mod sealed;
 mod secret;
+mod session;
 mod socket;
 mod socket_set;
+mod standing;
+mod stream;
 mod sync;
+mod text;
 mod ticket;
 mod trace;
 
-pub use attempt_log::{AttemptLog, Tally};
-pub use config::{Config, ConfigError, LowPorts, ServerTrust};
+pub use attempt_log::{AttemptLog, FailureKind, Tally};
+pub use config::{Config, ConfigError, LowPorts, Protection, ServerTrust, SpecialAddresses};
 pub use connection::{Connection, Report};
 pub use contract::{Event, Metrics, Outcome};
 pub use error::ConnectError;
 pub use meeting::{Meeting, Role};
-pub use method::MethodName;
+pub use method::{MethodName, Outlook};
 pub use puncher::Puncher;
 pub use rendezvous::client::ClientError;
 pub use sealed::SealError;
-pub use secret::{Secret, SecretError};
-pub use ticket::{SealedTicket, Ticket, TicketError};
+pub use secret::{Secret, SecretError, read_private};
+pub use stream::PeerStream;
+pub use ticket::{OwnTicket, SealedTicket, Ticket, TicketError};
 
 /// What the local NAT does: [`probe`](nat::probe) observes it, [`classify`](nat::classify) tells what it amounts to.
 pub mod nat {
-    pub use crate::classify::Observation;
     pub use crate::classify::class::{Evidence, Filtering, Mapping, NatClass, PortAllocation, classify};
+    pub use crate::classify::{Allocation, Observation};
     pub use crate::probe::{ProbeConfig, probe};
     pub use crate::rendezvous::message::Answer;
 }
@@ -69,12 +73,21 @@ pub mod nat {
 /// For the tests and fuzz targets of this crate only: what they feed with bytes of their own. Nothing here is stable.
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::handshake::{Agreement, Ends};
+    pub use crate::handshake::{Agreement, HandshakeError};
     pub use crate::method::view::UNCONFIRMED_SYNS;
     pub use crate::rendezvous::client::Client;
     pub use crate::rendezvous::message::{Reply, Request, VERSION, frame, take_frame};
     pub use crate::sealed::Sealed;
     pub use crate::socket::bind_shared;
+
+    /// An agreement upon streams with a peer that nobody is.
+    #[must_use]
+    pub fn lonely_agreement(role: crate::Role) -> Agreement {
+        use crate::session::{EphemeralKey, Session};
+        let keys = (EphemeralKey::generate(), EphemeralKey::generate().public());
+        let session = Session::new(&crate::Secret::random(), "m", role, keys);
+        Agreement::new(session, role, crate::Protection::Encrypted)
+    }
 }
 
 /// The examples of the page about puncher, compiled with the tests.

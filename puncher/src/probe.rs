@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::address_policy::AddressKind;
 use crate::classify::class::Evidence;
 use crate::contract::Event;
 use crate::fd_limit;
@@ -113,6 +114,10 @@ async fn hairpin(client: &Client, wait: Duration) -> Option<Answer> {
     let (left, right) = tokio::join!(client.measure(0), client.measure(0));
     let (left, right) = (left.ok()?.observation(), right.ok()?.observation());
     if left.external.ip() == left.local.ip() {
+        return Some(Answer::Untried);
+    }
+    if client.policy().kind(*left.external.ip()) != AddressKind::Ordinary {
+        // The server's word: nobody has it try this host's ports.
         return Some(Answer::Untried);
     }
     let _listeners = (listen(left.local)?, listen(right.local)?);

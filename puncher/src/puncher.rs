@@ -1,33 +1,37 @@
 //! One meeting from start to stream: rendezvous, exchange of cards, rounds of punching.
 
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::address_policy::{AddressKind, AddressPolicy, interface_addresses};
 use crate::attempt_log::{AttemptLog, WaitingFor};
 use crate::classify::Observation;
-use crate::config::{Config, ConfigError, ServerTrust};
+use crate::config::{Config, ConfigError, Protection};
 use crate::connection::{Connection, Report};
 use crate::contract::Event;
-use crate::driver::{DrivenStream, Driver, DriverSetup, MeasuringRules, ViewBase};
+use crate::driver::{DrivenStream, Driver, DriverSetup, LAST_WORD, MeasuringRules, SendingRules, ViewBase};
 use crate::error::ConnectError;
 use crate::fd_limit;
 use crate::handshake::Agreement;
 use crate::meeting::{Meeting, Role};
 use crate::method::Method;
+use crate::method::private::MOST_ADDRESSES;
 use crate::method::simultaneous_open::SimultaneousOpen;
 use crate::method::view::SideFacts;
 use crate::rendezvous::client::{Client, ClientError};
 use crate::rendezvous::message::Reply;
-use crate::sealed::{Nonce, Sealed, Seals};
+use crate::sealed::{RelayChannel, SealError, Sealed, open_first, seal_first};
 use crate::secret::Secret;
+use crate::session::{EphemeralKey, PublicKey, Session};
 use crate::socket;
 use crate::socket_set::SocketSet;
-use crate::ticket::{self, Introduction, SealedTicket};
+use crate::stream::PeerStream;
+use crate::text::printable;
+use crate::ticket::{self, Introduction, OwnTicket, SealedTicket};
 
 /// Hops behind one NAT: the NAT itself, and the router that drops the SYN.
 const USUAL_HOPS: u8 = 2;
@@ -35,11 +39,26 @@ const USUAL_HOPS: u8 = 2;
 /// The time to the peer when nobody could measure it: only delays of redials follow from it.
 const UNKNOWN_TRIP: Duration = Duration::from_millis(20);
 
+/// Whose word a peer's endpoint is, where there is no server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EndpointFrom {
+    /// This side's user typed it.
+    User,
+    /// The peer's ticket says so.
+    Peer,
+}
+
+/// The version of what two peers tell each other.
+const VERSION: u32 = 2;
+
 /// What a peer tells the other first, before there is a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct PeerHello {
-    nonce: Nonce,
+    version: u32,
+    #[serde(with = "hex::serde")]
+    public: PublicKey,
     method: String,
+    protection: Protection,
     /// Microseconds to the rendezvous server, one way.
     one_way_us: u64,
 }
@@ -108,14 +127,13 @@ impl Puncher {
         if self.config.rendezvous.is_empty() {
             return Err(ConnectError::NoIntroduction);
         }
-        let deadline = self.config.deadline;
         let mut attempt = self.attempt(meeting.role);
-        let result = timeout(deadline, attempt.at_rendezvous(meeting)).await;
+        let result = attempt.at_rendezvous(meeting).await;
         attempt.conclude(result)
     }
 
     /// Punches towards an endpoint that is known already, starting `start_in` from now; both NATs must keep ports. The
-    /// deadline counts from the start. No nonces were exchanged, so the handshake takes a trip more.
+    /// deadline counts from the start. No keys were exchanged, so the handshake takes a trip more.
     ///
     /// # Errors
     /// When there is no path.
@@ -125,10 +143,9 @@ impl Puncher {
         peer: SocketAddrV4,
         start_in: Duration,
     ) -> Result<Connection, ConnectError> {
-        let deadline = self.config.deadline + start_in;
-        let agreement = Agreement::in_band(meeting);
+        let agreement = Agreement::in_band(meeting, self.config.protection);
         let mut attempt = self.attempt(meeting.role);
-        let result = timeout(deadline, attempt.alone(agreement, None, peer, start_in)).await;
+        let result = attempt.alone(agreement, None, (peer, EndpointFrom::User), start_in).await;
         attempt.conclude(result)
     }
 
@@ -138,17 +155,17 @@ impl Puncher {
     /// When the tickets do not make a meeting, or there is no path.
     pub async fn connect_by_tickets(
         &mut self,
-        own: &SealedTicket,
+        own: &OwnTicket,
         peer: &SealedTicket,
         secret: &Secret,
     ) -> Result<Connection, ConnectError> {
-        let Introduction { role, session_key, own, peer, wait, tolerance } =
+        let Introduction { role, session, own, peer, wait, tolerance } =
             ticket::introduce(own, peer, secret, SystemTime::now())?;
-        let deadline = self.config.deadline + wait + tolerance;
-        let agreement = Agreement::new(session_key, role);
+        let agreement = Agreement::new(session, role, self.config.protection);
         let mut attempt = self.attempt(role);
-        let (local, remote) = (Some(own.local), peer.external);
-        let result = timeout(deadline, attempt.alone(agreement, local, remote, wait)).await;
+        attempt.config.deadline += tolerance;
+        let result =
+            attempt.alone(agreement, Some(own.local), (peer.external, EndpointFrom::Peer), wait).await;
         attempt.conclude(result)
     }
 
@@ -161,7 +178,8 @@ impl Puncher {
             (self.tell)(&Event::Limited { budget_syns: fits, wanted: config.budget_syns });
             config.budget_syns = fits;
         }
-        Attempt { start: Instant::now(), config, role, log: AttemptLog::default(), tell: &mut *self.tell }
+        let log = AttemptLog { budget_syns: config.budget_syns, ..AttemptLog::default() };
+        Attempt { start: Instant::now(), config, role, log, tell: &mut *self.tell }
     }
 }
 
@@ -174,22 +192,49 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    fn conclude(
-        self,
-        result: Result<Result<Option<Connection>, ConnectError>, Elapsed>,
-    ) -> Result<Connection, ConnectError> {
-        match result {
-            Ok(Ok(Some(connection))) => Ok(connection),
-            Ok(Err(error)) => Err(error),
-            Ok(Ok(None)) | Err(_) => {
-                let (peer, after) = (self.role.other(), self.start.elapsed());
-                Err(ConnectError::NoPath { peer, after, log: Box::new(self.log) })
-            }
-        }
+    fn conclude(self, result: Result<Option<Connection>, ConnectError>) -> Result<Connection, ConnectError> {
+        result?.ok_or_else(|| {
+            let (peer, after) = (self.role.other(), self.start.elapsed());
+            ConnectError::NoPath { peer, after, log: Box::new(self.log) }
+        })
     }
 
     async fn at_rendezvous(&mut self, meeting: &Meeting) -> Result<Option<Connection>, ConnectError> {
+        let mut deadline = self.start + self.config.deadline;
+        let Ok(client) = timeout_at(deadline, self.reach_server()).await else { return Ok(None) };
+        let mut client = client?;
+        self.log.has_met = true;
+        self.log.waiting_for = WaitingFor::Peer;
+        let (key, patience) = (EphemeralKey::generate(), self.config.patience);
+        let joined = Instant::now();
+        let hellos = self.exchange_hellos(meeting, &mut client, key.public());
+        let Ok(hellos) = timeout_at(joined + patience, hellos).await else { return Ok(None) };
+        let (own, peer) = hellos?;
+        // Waiting for the peer is not punching; what the server takes is.
+        let waited = joined.elapsed().saturating_sub(client.one_way() * 2);
+        deadline += waited;
+        let measured_at = Instant::now().checked_sub(waited).unwrap_or(joined);
+        self.log.waiting_for = WaitingFor::Go;
+        let trip = Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us));
+        let session = Session::new(&meeting.secret, &meeting.label(), self.role, (key, peer.public));
+        let agreed = session.shared_bytes("puncher 2 agreed numbers", &[]);
+        let view = ViewBase { role: self.role, trip: trip.min(self.config.deadline), agreed };
+        let own = self.side(client.local(), client.observations());
+        let mut method = self.config.method.build(self.config.seed);
+        let relay = RelayChannel::new(&session);
+        let agreement = Agreement::new(session, self.role, self.config.protection);
+        let sockets = SocketSet::new(*own.local.ip(), own.addresses.clone(), agreement);
+        let mut setup = self.setup(Some((client, relay)), sockets, &mut *method, own, (view, deadline));
+        setup.measured_at = measured_at;
+        let driven = timeout_at(deadline + LAST_WORD, Driver::new(setup).run()).await;
+        self.connection(driven.unwrap_or(Ok(None))?).await
+    }
+
+    /// Connects to the server and learns the own mappings.
+    async fn reach_server(&mut self) -> Result<Client, ConnectError> {
         let mut client = Client::connect(self.config.bind, &self.config.rendezvous).await?;
+        client = client.with_token(self.config.token.clone());
+        client = client.with_policy(AddressPolicy::new(self.config.special_addresses));
         if client.observations().len() < 2 {
             // One mapping says nothing of how the next is chosen.
             client.connect_to_the_rest().await.into_iter().for_each(|link| client.keep(link));
@@ -197,38 +242,36 @@ impl Attempt<'_> {
         for Observation { local, server, external } in client.observations() {
             (self.tell)(&Event::Mapped { local, external, server });
         }
-        self.log.waiting_for = WaitingFor::Peer;
-        let mut seals = Seals::new(meeting);
-        let (own, peer) = self.exchange_hellos(meeting, &mut client, &mut seals).await?;
-        self.log.waiting_for = WaitingFor::Go;
-        let trip = Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us));
-        let key = seals.session_key().expect("the session started with the exchange of cards");
-        let agreed = key.mac("puncher 1 agreed numbers", &[]);
-        let view = ViewBase { role: self.role, trip: trip.min(self.config.deadline), agreed };
-        let own = self.side(client.local(), client.observations());
-        let mut method = self.config.method.build(self.config.seed);
-        let sockets = SocketSet::new(*own.local.ip(), Agreement::new(key, self.role));
-        let setting = self.setting(Some((client, seals)), sockets, &mut *method, own, view);
-        let driven = Driver::new(setting).run().await?;
-        self.connection(driven)
+        Ok(client)
     }
 
     async fn exchange_hellos(
         &mut self,
         meeting: &Meeting,
         client: &mut Client,
-        seals: &mut Seals,
+        public: PublicKey,
     ) -> Result<(PeerHello, PeerHello), ConnectError> {
         let own = PeerHello {
-            nonce: Nonce::random(),
+            version: VERSION,
+            public,
             method: self.config.method.to_string(),
+            protection: self.config.protection,
             one_way_us: micros(client.one_way()),
         };
-        client.join_with(meeting.label(), meeting.role, seals.seal(&own)).await?;
-        let peer: PeerHello = seals.open(&next_sealed(client).await?)?;
-        seals.start_session(own.nonce, peer.nonce);
+        let hello = seal_first(meeting, &own);
+        client.join_with(meeting, hello.clone()).await?;
+        let peer: PeerHello = open_first(meeting, &first_sealed(client, meeting, hello).await?)?;
+        if peer.version != own.version {
+            return Err(SealError::Text.into());
+        }
         if peer.method != own.method {
-            return Err(ConnectError::MethodsDiffer { own: self.config.method, peer: peer.method });
+            return Err(ConnectError::MethodsDiffer {
+                own: self.config.method,
+                peer: printable(&peer.method),
+            });
+        }
+        if peer.protection != own.protection {
+            return Err(ConnectError::ProtectionsDiffer { own: own.protection, peer: peer.protection });
         }
         Ok((own, peer))
     }
@@ -238,32 +281,51 @@ impl Attempt<'_> {
         &mut self,
         agreement: Agreement,
         local: Option<SocketAddrV4>,
-        remote: SocketAddrV4,
+        (remote, whose): (SocketAddrV4, EndpointFrom),
         start_in: Duration,
     ) -> Result<Option<Connection>, ConnectError> {
         let asked = local.unwrap_or(self.config.bind);
         let bind = |source| ConnectError::Bind { local: asked, source };
         let holder = socket::bind_shared(asked).map_err(bind)?;
         let local = holder.local_addr().map_err(bind)?.as_socket_ipv4().unwrap_or(asked);
+        let policy = AddressPolicy::new(self.config.special_addresses);
+        if let Some(kind) = policy.refuses_peer(remote, (*local.ip(), *remote.ip())) {
+            return Err(ConnectError::AddressRefused { endpoint: remote, kind: kind.to_string() });
+        }
         self.log.waiting_for = WaitingFor::Go;
+        let deadline = self.start + start_in + self.config.deadline;
         sleep(start_in + self.config.start_delay).await;
         let known = |endpoint| vec![Observation { local: endpoint, server: endpoint, external: endpoint }];
         let own = self.side(local, known(local));
-        let peer = self.side(remote, known(remote));
+        let mut peer = self.side(remote, known(remote));
+        peer.address_confirmed = whose == EndpointFrom::User;
         let mut method = SimultaneousOpen::preserved_port(self.config.seed).with_holes();
-        let sockets = SocketSet::new(*local.ip(), agreement);
+        let sockets = SocketSet::new(*local.ip(), Vec::new(), agreement);
         let view = ViewBase { role: self.role, trip: UNKNOWN_TRIP, agreed: [0; 32] };
-        let setting = self.setting(None, sockets, &mut method, own, view);
-        let driven = Driver::new(setting).run_alone(peer).await?;
-        self.connection(driven)
+        let setup = self.setup(None, sockets, &mut method, own, (view, deadline));
+        let driven = timeout_at(deadline + LAST_WORD, Driver::new(setup).run_alone(peer)).await;
+        self.connection(driven.unwrap_or(Ok(None))?).await
+    }
+
+    /// What this host may be dialled at besides, unless the user chose an address.
+    fn other_addresses(&self, local: Ipv4Addr) -> Vec<Ipv4Addr> {
+        if !self.config.bind.ip().is_unspecified() {
+            return Vec::new();
+        }
+        let anywhere = AddressPolicy::with(self.config.special_addresses, Vec::new());
+        let mut others = interface_addresses();
+        others.retain(|address| *address != local && anywhere.kind(*address) == AddressKind::Ordinary);
+        others.truncate(MOST_ADDRESSES);
+        others
     }
 
     fn side(&self, local: SocketAddrV4, observations: Vec<Observation>) -> SideFacts {
         let (syns, hops) = (self.config.budget_syns, self.config.hops.unwrap_or(USUAL_HOPS));
         let own = observations.iter().all(|seen| seen.external.ip() == local.ip());
-        let address_confirmed = own || self.config.server_trust == ServerTrust::Full;
+        let address_confirmed = own;
         SideFacts {
             local,
+            addresses: self.other_addresses(*local.ip()),
             observations,
             low: None,
             kept_once: false,
@@ -274,22 +336,40 @@ impl Attempt<'_> {
         }
     }
 
-    fn setting<'s>(
+    fn setup<'s>(
         &'s mut self,
-        server: Option<(Client, Seals)>,
+        server: Option<(Client, RelayChannel)>,
         sockets: SocketSet,
         method: &'s mut dyn Method,
         own: SideFacts,
-        view: ViewBase,
+        (view, deadline): (ViewBase, Instant),
     ) -> DriverSetup<'s> {
         let Config { low_ports, hops, start_delay, .. } = self.config;
         let rules = MeasuringRules { low_ports, hops };
+        let policy = AddressPolicy::new(self.config.special_addresses);
+        let sending = SendingRules { policy, trust: self.config.server_trust };
+        let measured_at = Instant::now();
         let (log, tell) = (&mut self.log, &mut *self.tell);
-        DriverSetup { server, sockets, method, own, rules, view, start_delay, log, tell }
+        DriverSetup {
+            server,
+            sockets,
+            method,
+            own,
+            rules,
+            sending,
+            view,
+            start_delay,
+            measured_at,
+            deadline,
+            log,
+            tell,
+        }
     }
 
-    fn connection(&self, driven: Option<DrivenStream>) -> Result<Option<Connection>, ConnectError> {
-        let Some(DrivenStream { won, start }) = driven else { return Ok(None) };
+    /// Time is no longer up once there is a stream: the other side has it, too.
+    async fn connection(&mut self, driven: Option<DrivenStream>) -> Result<Option<Connection>, ConnectError> {
+        let Some(DrivenStream { won, start, losers }) = driven else { return Ok(None) };
+        losers.close_losers().await;
         let (local, remote) = socket::ends(&won.stream).map_err(ClientError::Lost)?;
         if let Some(every) = self.config.keep_alive {
             socket::keep_alive(&won.stream, every).map_err(ClientError::Lost)?;
@@ -302,15 +382,22 @@ impl Attempt<'_> {
             authenticated: won.authenticated.saturating_duration_since(start),
             syns: self.log.tally.total(),
         };
-        Ok(Some(Connection { stream: won.stream, report }))
+        let stream = PeerStream::new(won.stream, won.keys, self.config.protection);
+        Ok(Some(Connection { stream, report }))
     }
 }
 
-async fn next_sealed(client: &mut Client) -> Result<Sealed, ConnectError> {
-    match client.next().await? {
+/// The peer's card. If the server holds this side for a connection that was lost, it is taken over, once.
+async fn first_sealed(client: &mut Client, meeting: &Meeting, card: Sealed) -> Result<Sealed, ConnectError> {
+    let mut first = client.next().await?;
+    if let Reply::Taken { times } = first {
+        client.take_over(meeting, times, card).await?;
+        first = client.next().await?;
+    }
+    match first {
         Reply::Relay { body } => Ok(body),
         Reply::Gone => Err(ConnectError::PeerLeft),
-        other => Err(ClientError::Unexpected(format!("{other:?}")).into()),
+        other => Err(ClientError::unexpected(&other).into()),
     }
 }
 

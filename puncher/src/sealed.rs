@@ -1,48 +1,22 @@
-//! Messages between the peers as they travel through the rendezvous server: sealed, so that it cannot alter them.
+//! Messages between the peers as they travel through the rendezvous server: it cannot alter them, nor read any but the first.
 //!
-//! The first message of each peer is sealed under the secret alone, because the nonces are not known yet; everything
-//! after it is sealed under a session key made of both nonces, which proves that the first was not a replay. Frames
-//! on the punched stream itself are made in `handshake`.
+//! The first message of each peer holds the public key of its session, and is sealed under the shared secret alone. All
+//! that follow are encrypted with the keys of the session (see `session`), which shows that the first was not a replay.
+//! What is said on the punched stream itself is made in `handshake`.
 
 use serde::{Deserialize, Serialize};
+use snow::{HandshakeState, TransportState};
 
 use crate::meeting::{Meeting, Role};
-use crate::secret::{KEY_BYTES, Secret, random_bytes};
+use crate::secret::KEY_BYTES;
+use crate::session::{Channel, OPENING_BYTES, Session};
 
-/// A number used once, from the system's random source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Nonce(pub(crate) [u8; 16]);
-
-impl Nonce {
-    /// A fresh nonce.
-    #[must_use]
-    pub(crate) fn random() -> Self {
-        Self(random_bytes())
-    }
-}
-
-impl Serialize for Nonce {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&hex::encode(self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Nonce {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let mut bytes = [0; 16];
-        hex::decode_to_slice(&text, &mut bytes)
-            .map_err(|_| serde::de::Error::custom("a nonce is 32 hexadecimal digits"))?;
-        Ok(Self(bytes))
-    }
-}
-
-/// A message between the peers as it travels through the rendezvous server: readable, but not alterable.
+/// A message between the peers as it travels through the rendezvous server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
-    /// The message, in JSON.
+    /// The first message in JSON, later ones encrypted, in hexadecimal digits.
     pub text: String,
-    /// Keyed hash of the sender's role, the meeting and the text, in hexadecimal digits.
+    /// Of the first message: the keyed hash of its sender's role, the meeting and the text, in hexadecimal digits.
     pub seal: String,
 }
 
@@ -58,147 +32,193 @@ pub enum SealError {
     Text,
 }
 
-/// Seals and opens the messages of one meeting, in both directions.
-#[derive(Debug)]
-pub(crate) struct Seals {
-    secret: Secret,
-    label: String,
-    role: Role,
-    session: Option<Session>,
+/// Seals the first message of a meeting.
+///
+/// # Panics
+/// Never for the message types of this crate: they all have a JSON form.
+pub(crate) fn seal_first<T: Serialize>(meeting: &Meeting, message: &T) -> Sealed {
+    let text = serde_json::to_string(message).expect("messages have a JSON form");
+    let seal = hex::encode(seal_of(meeting, meeting.role, &text));
+    Sealed { text, seal }
 }
 
-/// What the two nonces make: a key that has never been used before, and counters against replay within the meeting.
-#[derive(Debug)]
-struct Session {
-    key: Secret,
-    sent: u64,
-    received: u64,
+/// Opens the first message of the peer.
+///
+/// # Errors
+/// When the seal does not fit, or the text is no message of type `T`.
+pub(crate) fn open_first<T: for<'de> Deserialize<'de>>(
+    meeting: &Meeting,
+    sealed: &Sealed,
+) -> Result<T, SealError> {
+    let mut given = [0; KEY_BYTES];
+    hex::decode_to_slice(&sealed.seal, &mut given).map_err(|_| SealError::Seal)?;
+    let expected = blake3::Hash::from_bytes(seal_of(meeting, meeting.role.other(), &sealed.text));
+    // The comparison of blake3 hashes takes the same time whatever they hold.
+    if expected != blake3::Hash::from_bytes(given) {
+        return Err(SealError::Seal);
+    }
+    serde_json::from_str(&sealed.text).map_err(|_| SealError::Text)
 }
 
-impl Seals {
-    /// Seals for one peer of a meeting, before the nonces are known.
-    #[must_use]
-    pub(crate) fn new(meeting: &Meeting) -> Self {
-        Self { secret: meeting.secret.clone(), label: meeting.label(), role: meeting.role, session: None }
+/// As in version 1, so that a peer of that version is told for what it is.
+fn seal_of(meeting: &Meeting, from: Role, text: &str) -> [u8; KEY_BYTES] {
+    let count = 0u64.to_le_bytes();
+    let parts = [meeting.label().into_bytes(), vec![from.byte()], count.to_vec(), text.as_bytes().to_vec()];
+    meeting.secret.mac("puncher 1 message", &parts.each_ref().map(Vec::as_slice))
+}
+
+/// One direction of the conversation.
+#[derive(Debug)]
+enum Direction {
+    Unopened(Box<HandshakeState>),
+    Open(TransportState),
+    /// A message was refused: what follows could not be understood either.
+    Broken,
+}
+
+impl Direction {
+    /// Encrypts the next message; how long it has become.
+    fn write(&mut self, payload: &[u8], into: &mut [u8]) -> Option<usize> {
+        let (length, next) = match std::mem::replace(self, Self::Broken) {
+            Self::Unopened(mut noise) => {
+                (noise.write_message(payload, into).ok()?, noise.into_transport_mode().ok()?)
+            }
+            Self::Open(mut noise) => (noise.write_message(payload, into).ok()?, noise),
+            Self::Broken => return None,
+        };
+        *self = Self::Open(next);
+        Some(length)
     }
 
-    /// From here on everything is sealed under both nonces.
-    pub(crate) fn start_session(&mut self, own: Nonce, peer: Nonce) {
-        let key = session_key(&self.secret, &self.label, self.role, own, peer);
-        self.session = Some(Session { key, sent: 0, received: 0 });
+    /// Decrypts the next message; how long it was.
+    fn read(&mut self, message: &[u8], into: &mut [u8]) -> Option<usize> {
+        let (length, next) = match std::mem::replace(self, Self::Broken) {
+            Self::Unopened(mut noise) => {
+                (noise.read_message(message, into).ok()?, noise.into_transport_mode().ok()?)
+            }
+            Self::Open(mut noise) => (noise.read_message(message, into).ok()?, noise),
+            Self::Broken => return None,
+        };
+        *self = Self::Open(next);
+        Some(length)
+    }
+}
+
+/// Encrypts and decrypts the messages of one session, in both directions. They have to come in order, each once.
+#[derive(Debug)]
+pub(crate) struct RelayChannel {
+    sending: Direction,
+    receiving: Direction,
+}
+
+impl RelayChannel {
+    pub(crate) fn new(session: &Session) -> Self {
+        Self {
+            sending: Direction::Unopened(Box::new(session.sender(Channel::Relay))),
+            receiving: Direction::Unopened(Box::new(session.receiver(Channel::Relay))),
+        }
     }
 
-    /// The session key, once there is one.
-    #[must_use]
-    pub(crate) fn session_key(&self) -> Option<Secret> {
-        self.session.as_ref().map(|session| session.key.clone())
-    }
-
-    /// Seals one message.
+    /// Encrypts one message.
     ///
     /// # Panics
-    /// Never for the message types of this crate: they all have a JSON form.
+    /// Never for the message types of this crate: they all have a JSON form, and are shorter than Noise allows.
     pub(crate) fn seal<T: Serialize>(&mut self, message: &T) -> Sealed {
-        let text = serde_json::to_string(message).expect("messages have a JSON form");
-        let seal = match &mut self.session {
-            None => seal_of(&self.secret, &self.label, self.role, None, &text),
-            Some(session) => {
-                session.sent += 1;
-                seal_of(&session.key, &self.label, self.role, Some(session.sent), &text)
-            }
-        };
-        Sealed { text, seal: hex::encode(seal) }
+        let text = serde_json::to_vec(message).expect("messages have a JSON form");
+        let mut bytes = vec![0; text.len() + OPENING_BYTES];
+        let length = self.sending.write(&text, &mut bytes);
+        bytes.truncate(length.expect("a message that Noise allows"));
+        Sealed { text: hex::encode(bytes), seal: String::new() }
     }
 
-    /// Opens one message of the peer.
+    /// Decrypts one message of the peer.
     ///
     /// # Errors
-    /// When the seal does not fit, or the text is no message of type `T`.
+    /// When it is not the peer's next one, or no message of type `T`.
     pub(crate) fn open<T: for<'de> Deserialize<'de>>(&mut self, sealed: &Sealed) -> Result<T, SealError> {
-        let from = self.role.other();
-        let (key, count) = match &self.session {
-            None => (&self.secret, None),
-            Some(session) => (&session.key, Some(session.received + 1)),
-        };
-        let expected = blake3::Hash::from_bytes(seal_of(key, &self.label, from, count, &sealed.text));
-        let mut given = [0; KEY_BYTES];
-        hex::decode_to_slice(&sealed.seal, &mut given).map_err(|_| SealError::Seal)?;
-        // The comparison of blake3 hashes takes the same time whatever they hold.
-        if expected != blake3::Hash::from_bytes(given) {
-            return Err(SealError::Seal);
-        }
-        if let Some(session) = &mut self.session {
-            session.received += 1;
-        }
-        serde_json::from_str(&sealed.text).map_err(|_| SealError::Text)
+        let message = hex::decode(&sealed.text).map_err(|_| SealError::Seal)?;
+        let mut text = vec![0; message.len()];
+        let length = self.receiving.read(&message, &mut text);
+        text.truncate(length.ok_or(SealError::Seal)?);
+        serde_json::from_slice(&text).map_err(|_| SealError::Text)
     }
-}
-
-fn seal_of(key: &Secret, label: &str, from: Role, count: Option<u64>, text: &str) -> [u8; KEY_BYTES] {
-    let count = count.unwrap_or(0).to_le_bytes();
-    key.mac("puncher 1 message", &[label.as_bytes(), &[from.byte()], &count, text.as_bytes()])
-}
-
-/// The key of one session: the same on both sides, whoever computes it.
-pub(crate) fn session_key(secret: &Secret, label: &str, role: Role, own: Nonce, peer: Nonce) -> Secret {
-    let (a, b) = match role {
-        Role::A => (own, peer),
-        Role::B => (peer, own),
-    };
-    Secret::new(secret.mac("puncher 1 session", &[label.as_bytes(), &a.0, &b.0]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
+    use crate::session::tests::{pair, pair_with};
 
-    fn pair() -> (Seals, Seals) {
-        let meeting = |role| Meeting { name: "m".into(), role, secret: Secret::new([7; 32]) };
-        (Seals::new(&meeting(Role::A)), Seals::new(&meeting(Role::B)))
+    fn meeting(role: Role, byte: u8) -> Meeting {
+        Meeting { name: "m".into(), role, secret: Secret::new([byte; 32]) }
     }
 
-    fn in_session() -> (Seals, Seals) {
-        let (mut a, mut b) = pair();
-        let (nonce_a, nonce_b) = (Nonce([1; 16]), Nonce([2; 16]));
-        a.start_session(nonce_a, nonce_b);
-        b.start_session(nonce_b, nonce_a);
-        (a, b)
+    fn channels() -> (RelayChannel, RelayChannel) {
+        let (a, b) = pair();
+        (RelayChannel::new(&a), RelayChannel::new(&b))
     }
 
     #[test]
-    fn what_one_seals_the_other_opens() {
-        let (mut a, mut b) = pair();
-        assert_eq!(b.open(&a.seal(&"hello".to_owned())), Ok("hello".to_owned()));
-        let (mut a, mut b) = in_session();
-        for word in ["one", "two"] {
-            assert_eq!(b.open(&a.seal(&word.to_owned())), Ok(word.to_owned()));
+    fn the_first_message_is_opened_by_the_peer_only() {
+        let (a, b) = (meeting(Role::A, 7), meeting(Role::B, 7));
+        let sealed = seal_first(&a, &"hello");
+        assert_eq!(open_first(&b, &sealed), Ok("hello".to_owned()));
+        assert_eq!(open_first::<String>(&a, &sealed), Err(SealError::Seal), "sent back to its sender");
+        let altered = Sealed { text: "\"hullo\"".into(), ..sealed.clone() };
+        assert_eq!(open_first::<String>(&b, &altered), Err(SealError::Seal), "altered");
+        assert_eq!(open_first::<u32>(&b, &sealed), Err(SealError::Text), "another version");
+        assert_eq!(open_first::<String>(&meeting(Role::B, 8), &sealed), Err(SealError::Seal), "another key");
+        let elsewhere = Meeting { name: "n".into(), ..b };
+        assert_eq!(open_first::<String>(&elsewhere, &sealed), Err(SealError::Seal), "another meeting");
+    }
+
+    #[test]
+    fn what_one_seals_the_other_opens_and_nobody_reads() {
+        let (mut a, mut b) = channels();
+        for word in ["one", "two", "three"] {
+            let sealed = a.seal(&word);
+            assert!(!sealed.text.contains(&hex::encode(word)), "{sealed:?}");
+            assert_eq!(b.open(&sealed), Ok(word.to_owned()));
+            assert_eq!(a.open(&b.seal(&word)), Ok(word.to_owned()));
         }
     }
 
     #[test]
-    fn altered_reflected_and_replayed_messages_are_refused() {
-        let (mut a, mut b) = in_session();
+    fn altered_reflected_replayed_and_reordered_messages_are_refused() {
+        let refused = |meddle: fn(&mut RelayChannel) -> Sealed| {
+            let (mut a, mut b) = channels();
+            assert_eq!(b.open(&a.seal(&1u32)), Ok(1));
+            b.open::<u32>(&meddle(&mut a)) == Err(SealError::Seal)
+        };
+        assert!(!refused(|a| a.seal(&2u32)), "the control");
+        assert!(refused(|a| {
+            let mut sealed = a.seal(&2u32);
+            let flipped = if sealed.text.starts_with('0') { "1" } else { "0" };
+            sealed.text.replace_range(..1, flipped);
+            sealed
+        }));
+        assert!(refused(|a| {
+            a.seal(&2u32);
+            a.seal(&3u32)
+        }));
+        assert!(refused(|_| Sealed { text: "no digits".into(), seal: String::new() }));
+        let (mut a, mut b) = channels();
         let sealed = a.seal(&1u32);
         assert_eq!(a.open::<u32>(&sealed), Err(SealError::Seal), "sent back to its sender");
-        let altered = Sealed { text: "2".into(), ..sealed.clone() };
-        assert_eq!(b.open::<u32>(&altered), Err(SealError::Seal), "altered");
         assert_eq!(b.open::<u32>(&sealed), Ok(1));
         assert_eq!(b.open::<u32>(&sealed), Err(SealError::Seal), "replayed");
+        assert_eq!(b.open::<u32>(&a.seal(&2u32)), Err(SealError::Seal), "nothing follows what was refused");
     }
 
     #[test]
-    fn a_message_of_an_earlier_session_is_refused() {
-        let (mut a, _) = in_session();
+    fn messages_of_another_session_or_key_are_refused() {
+        let (mut a, _) = channels();
         let old = a.seal(&1u32);
-        let (_, mut b) = pair();
-        b.start_session(Nonce([9; 16]), Nonce([1; 16]));
+        let (_, mut b) = channels();
         assert_eq!(b.open::<u32>(&old), Err(SealError::Seal));
-    }
-
-    #[test]
-    fn a_message_under_another_key_is_refused() {
-        let (mut a, _) = pair();
-        let other = Meeting { name: "m".into(), role: Role::B, secret: Secret::new([8; 32]) };
-        assert_eq!(Seals::new(&other).open::<u32>(&a.seal(&1u32)), Err(SealError::Seal));
+        let (a, b) = pair_with(1, 2);
+        let sealed = RelayChannel::new(&a).seal(&1u32);
+        assert_eq!(RelayChannel::new(&b).open::<u32>(&sealed), Err(SealError::Seal));
     }
 }

@@ -1,9 +1,12 @@
 //! The secret that both peers share, and keyed hashes under it.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use rand::Rng;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Bytes of a secret, a key and a seal.
 pub(crate) const KEY_BYTES: usize = 32;
@@ -18,7 +21,7 @@ pub(crate) const KEY_BYTES: usize = 32;
 /// assert_eq!(secret.to_hex(), again.to_hex());
 /// # Ok::<(), puncher::SecretError>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; KEY_BYTES]);
 
 impl fmt::Debug for Secret {
@@ -32,12 +35,20 @@ impl fmt::Debug for Secret {
 #[non_exhaustive]
 pub enum SecretError {
     /// The key file could not be read.
-    #[error("cannot read key file {path}: {source}")]
+    #[error("cannot read {path}: {source}")]
     Read {
         /// The file.
         path: String,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Others than its owner may read the key file, so it may be no secret.
+    #[error("others may read {path}, its mode is {mode:03o}\n  help: make it private with: chmod 600 {path}")]
+    Exposed {
+        /// The file.
+        path: String,
+        /// Its permissions.
+        mode: u32,
     },
     /// What was read is no secret.
     #[error("a key is 64 hexadecimal digits, this one is not")]
@@ -67,20 +78,18 @@ impl Secret {
         Ok(Self(bytes))
     }
 
-    /// The secret in a key file.
+    /// The secret in a key file that nobody but its owner may read.
     ///
     /// # Errors
-    /// When the file cannot be read or holds no key.
+    /// When the file cannot be read, may be read by others, or holds no key.
     pub fn from_file(path: &Path) -> Result<Self, SecretError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SecretError::Read { path: path.display().to_string(), source })?;
-        Self::from_hex(&text)
+        Self::from_hex(&read_private(path)?)
     }
 
     /// The secret as 64 hexadecimal digits, for writing a key file.
     #[must_use]
-    pub fn to_hex(&self) -> String {
-        hex::encode(self.0)
+    pub fn to_hex(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex::encode(self.0))
     }
 
     /// A keyed hash of the parts for one purpose. Each part is preceded by its length, so that parts cannot flow into
@@ -95,10 +104,31 @@ impl Secret {
     }
 }
 
+/// Reads a file that nobody but its owner may read, such as a key file or what was kept of an own ticket. Pipes and the like have no owner who could share them.
+///
+/// # Errors
+/// When it cannot be read, or others may read it.
+pub fn read_private(path: &Path) -> Result<Zeroizing<String>, SecretError> {
+    let named = || path.display().to_string();
+    let unread = |source| SecretError::Read { path: named(), source };
+    let mut file = File::open(path).map_err(unread)?;
+    let metadata = file.metadata().map_err(unread)?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if metadata.is_file() && mode & 0o077 != 0 {
+        return Err(SecretError::Exposed { path: named(), mode });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(unread)?;
+    Ok(text)
+}
+
 /// Bytes from the system's random source; never from a seed, because they guard something.
+///
+/// # Panics
+/// When the system has none: nothing would be safe then.
 pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    rand::rng().fill_bytes(&mut bytes);
+    getrandom::fill(&mut bytes).expect("the system has random bytes");
     bytes
 }
 
@@ -107,9 +137,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_key_file_that_others_may_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "00".repeat(KEY_BYTES)).unwrap();
+        for (mode, fits) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o644, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            match Secret::from_file(&path) {
+                Ok(_) => assert!(fits, "{mode:o}"),
+                Err(error) => {
+                    assert!(!fits && error.to_string().contains(&format!("{mode:o}")), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn keys_are_read_from_hexadecimal_digits_only() {
         let text = "00ff".repeat(16);
-        assert_eq!(Secret::from_hex(&format!("{text}\n")).unwrap().to_hex(), text);
+        assert_eq!(Secret::from_hex(&format!("{text}\n")).unwrap().to_hex().as_str(), text);
         for wrong in
             ["", "00", &text[1..], &text.replace('f', "g"), &text.replace("00", "é"), &"+f".repeat(32)]
         {

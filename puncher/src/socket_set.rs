@@ -7,29 +7,32 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::fault_injection::{self, Fault};
-use crate::handshake::{Agreement, Ends, HandshakeError, OwnEndpoints};
+use crate::handshake::{Agreement, HandshakeError};
 use crate::method::{Dial, MethodName};
 use crate::socket::{self, DialFailure, Reach};
+use crate::standing::{Standing, StandingStreams};
+use crate::stream::StreamKeys;
 
-/// How long role b keeps streams that were not chosen, for role a to close them first.
+/// How long role b keeps streams that were not selected, for role a to close them first.
 const LOSERS_STAY: Duration = Duration::from_secs(1);
 
-/// Streams that may be in their handshake at once; further ones are closed as they are accepted.
-const MOST_STANDING: usize = 256;
+/// Connections that may wait to be accepted: as many as strangers may hold, so that a burst of theirs, which comes faster than
+/// it is accepted, does not have the kernel drop the peer's SYN for a second.
+const BACKLOG: i32 = 512;
 
 /// A stream that both sides agreed upon, and when.
 #[derive(Debug)]
 pub(crate) struct WonStream {
     pub(crate) stream: TcpStream,
+    pub(crate) keys: StreamKeys,
     pub(crate) by: MethodName,
     pub(crate) established: Instant,
     pub(crate) authenticated: Instant,
@@ -39,8 +42,8 @@ pub(crate) struct WonStream {
 #[derive(Debug)]
 pub(crate) enum SocketOutcome {
     Refused(Dial, DialFailure),
-    NotChosen,
-    Won(WonStream),
+    NotSelected,
+    Won(Box<WonStream>),
     /// The ends that this dial needs are free now.
     Free(Dial),
     Accepted(TcpListener, TcpStream, SocketAddr, MethodName),
@@ -58,37 +61,39 @@ struct Pending {
 #[derive(Debug)]
 pub(crate) struct SocketSet {
     address: Ipv4Addr,
+    /// Other addresses of this host that the peer may dial on the common network.
+    others: Vec<Ipv4Addr>,
     agreement: Arc<Agreement>,
     tasks: JoinSet<SocketOutcome>,
-    listening: HashSet<u16>,
+    listening: HashSet<SocketAddrV4>,
     /// Dials that are not up yet, by their two ends.
     pending: HashMap<(u16, SocketAddrV4), Pending>,
-    /// Streams that are up and not yet decided upon.
-    standing: Arc<AtomicUsize>,
+    standing: StandingStreams,
+    /// The handshakes of streams that strangers may have opened, by the number of the stream.
+    accepted: HashMap<u64, AbortHandle>,
     next_id: u64,
 }
 
 impl SocketSet {
-    pub(crate) fn new(address: Ipv4Addr, agreement: Agreement) -> Self {
+    pub(crate) fn new(address: Ipv4Addr, others: Vec<Ipv4Addr>, agreement: Agreement) -> Self {
         Self {
             address,
+            others,
             agreement: Arc::new(agreement),
             tasks: JoinSet::new(),
             listening: HashSet::new(),
             pending: HashMap::new(),
-            standing: Arc::default(),
+            standing: StandingStreams::default(),
+            accepted: HashMap::new(),
             next_id: 0,
         }
     }
 
-    /// From now on this is known of the own endpoints.
-    pub(crate) fn know(&self, own: OwnEndpoints) {
-        self.agreement.know(own);
-    }
-
-    /// Where a dial comes from.
+    /// Where a dial comes from. On the common network another address than towards the server may be the one to use: where this
+    /// host has several, the system chooses.
     pub(crate) fn local(&self, dial: &Dial) -> SocketAddrV4 {
-        SocketAddrV4::new(self.address, dial.port)
+        let chosen = dial.by == MethodName::Private && !self.others.is_empty();
+        SocketAddrV4::new(if chosen { Ipv4Addr::UNSPECIFIED } else { self.address }, dial.port)
     }
 
     /// Sends a SYN now. One between the same two ends that reached less far makes way for it: nobody can have answered that.
@@ -111,21 +116,39 @@ impl SocketSet {
         let dialled = socket::dial(self.local(&dial), dial.remote, dial.reach);
         let handshake = self.handshake(dial.by);
         let up = Arc::new(AtomicBool::new(false));
-        let task = self.tasks.spawn(attempt(dial, dialled, handshake, Arc::clone(&up)));
+        let (standing, is_up) = (self.standing.clone(), Arc::clone(&up));
+        let task = self.tasks.spawn(async move {
+            match established(dialled).await {
+                Ok(stream) => {
+                    is_up.store(true, Ordering::Relaxed);
+                    let standing = standing.enter(handshake.id, None);
+                    handshake.perform(stream, dial, standing).await
+                }
+                Err(why) => SocketOutcome::Refused(dial, why),
+            }
+        });
         if dial.port != 0 && dial.reach != Reach::Peer {
             self.pending.insert(ends, Pending { reach: dial.reach, up, task });
         }
     }
 
-    /// Accepts on a port, once per port.
+    /// Accepts on a port, once per port; for peers on the common network on all addresses.
     pub(crate) fn listen(&mut self, port: u16, by: MethodName) -> io::Result<()> {
-        if self.listening.contains(&port) {
+        let others = if by == MethodName::Private { self.others.clone() } else { Vec::new() };
+        self.listen_at(SocketAddrV4::new(self.address, port), by)?;
+        // An address may have gone since.
+        others.into_iter().for_each(|address| drop(self.listen_at(SocketAddrV4::new(address, port), by)));
+        Ok(())
+    }
+
+    fn listen_at(&mut self, local: SocketAddrV4, by: MethodName) -> io::Result<()> {
+        if self.listening.contains(&local) {
             return Ok(());
         }
-        let socket = socket::bind_shared(SocketAddrV4::new(self.address, port))?;
-        socket.listen(16)?;
+        let socket = socket::bind_shared(local)?;
+        socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
-        self.listening.insert(port);
+        self.listening.insert(local);
         self.tasks.spawn(accept(listener, by));
         Ok(())
     }
@@ -147,43 +170,46 @@ impl SocketSet {
         }
     }
 
-    /// Whether a stream is in its handshake.
-    pub(crate) fn is_standing(&self) -> bool {
-        self.standing.load(Ordering::Relaxed) > 0
+    /// Whether a stream that is up may be agreed upon soon.
+    pub(crate) fn is_promising(&self, trip: Duration) -> bool {
+        self.standing.are_promising(trip)
+    }
+
+    /// Whether the other end of a stream has proved to be the peer.
+    pub(crate) fn has_peer(&self) -> bool {
+        self.standing.have_peer()
     }
 
     fn accepted(&mut self, stream: TcpStream, from: SocketAddr, by: MethodName) {
         let SocketAddr::V4(remote) = from else { return };
-        if self.standing.load(Ordering::Relaxed) >= MOST_STANDING {
-            return;
+        if let Some(handshake) = self.standing.to_make_room().and_then(|id| self.accepted.remove(&id)) {
+            handshake.abort();
         }
-        let dial = Dial::now(by, 0, remote);
+        self.accepted.retain(|_, handshake| !handshake.is_finished());
         let handshake = self.handshake(by);
-        self.tasks.spawn(async move {
+        let (id, standing) = (self.next_id, self.standing.enter(self.next_id, Some(*remote.ip())));
+        let dial = Dial::now(by, 0, remote);
+        let task = self.tasks.spawn(async move {
             let _ = stream.set_nodelay(true);
-            match handshake.perform(stream, dial).await {
+            match handshake.perform(stream, dial, standing).await {
                 // Nobody dialled it, so nobody dials it again.
-                SocketOutcome::Refused(..) => SocketOutcome::NotChosen,
-                done => done,
+                SocketOutcome::Refused(..) => SocketOutcome::NotSelected,
+                outcome => outcome,
             }
         });
+        self.accepted.insert(id, task);
     }
 
     fn handshake(&mut self, by: MethodName) -> Handshake {
         self.next_id += 1;
-        Handshake {
-            id: self.next_id,
-            by,
-            agreement: Arc::clone(&self.agreement),
-            standing: Arc::clone(&self.standing),
-        }
+        Handshake { id: self.next_id, by, agreement: Arc::clone(&self.agreement) }
     }
 
-    /// Role a closes the streams that lost by dropping them; role b waits until it has.
+    /// Role a closes the streams that lost by dropping them; role b waits until it has, for a while.
     pub(crate) async fn close_losers(mut self) {
         if self.agreement.waits_for_losers() {
             let all_gone = async {
-                while self.is_standing() {
+                while self.has_peer() {
                     self.next().await;
                 }
             };
@@ -202,29 +228,16 @@ async fn accept(listener: TcpListener, by: MethodName) -> SocketOutcome {
     }
 }
 
-async fn attempt(
-    dial: Dial,
-    dialled: io::Result<TcpStream>,
-    handshake: Handshake,
-    up: Arc<AtomicBool>,
-) -> SocketOutcome {
-    let stream = match dialled {
-        Ok(stream) => stream,
-        Err(error) => return SocketOutcome::Refused(dial, DialFailure::from(&error)),
-    };
-    let settled = if fault_injection::is(Fault::EarlyDrop) {
-        let early = tokio::time::timeout(fault_injection::EARLY, socket::settled(&stream)).await;
-        early.unwrap_or(Err(DialFailure::Other(libc::ETIMEDOUT)))
+/// Until the stream of a dial is up.
+async fn established(dialled: io::Result<TcpStream>) -> Result<TcpStream, DialFailure> {
+    let stream = dialled.map_err(|error| DialFailure::from(&error))?;
+    if fault_injection::is(Fault::EarlyDrop) {
+        let early = timeout(fault_injection::EARLY, socket::settled(&stream)).await;
+        early.unwrap_or(Err(DialFailure::Other(libc::ETIMEDOUT)))?;
     } else {
-        socket::settled(&stream).await
-    };
-    match settled {
-        Ok(()) => {
-            up.store(true, Ordering::Relaxed);
-            handshake.perform(stream, dial).await
-        }
-        Err(refusal) => SocketOutcome::Refused(dial, refusal),
+        socket::settled(&stream).await?;
     }
+    Ok(stream)
 }
 
 /// What one stream needs to prove itself.
@@ -232,29 +245,20 @@ struct Handshake {
     id: u64,
     by: MethodName,
     agreement: Arc<Agreement>,
-    standing: Arc<AtomicUsize>,
 }
 
 impl Handshake {
-    async fn perform(self, mut stream: TcpStream, dial: Dial) -> SocketOutcome {
+    async fn perform(self, mut stream: TcpStream, dial: Dial, standing: Standing) -> SocketOutcome {
         let established = Instant::now();
-        let standing = Standing::new(&self.standing);
-        let Ok((local, remote)) = socket::ends(&stream) else {
-            return SocketOutcome::Refused(dial, DialFailure::Reset);
-        };
-        match self.agreement.perform(&mut stream, Ends { id: self.id, local, remote }).await {
-            Ok(agreed) => SocketOutcome::Won(WonStream {
+        match self.agreement.perform(&mut stream, self.id, || standing.prove()).await {
+            Ok(agreed) => SocketOutcome::Won(Box::new(WonStream {
                 stream,
+                keys: agreed.keys,
                 by: self.by,
                 established,
                 authenticated: agreed.authenticated,
-            }),
-            Err(HandshakeError::NotChosen) => {
-                // Role a closes it.
-                let _ = stream.read(&mut [0; 64]).await;
-                drop(standing);
-                SocketOutcome::NotChosen
-            }
+            })),
+            Err(HandshakeError::NotSelected) => SocketOutcome::NotSelected,
             Err(HandshakeError::NotThePeer) => {
                 socket::abort_on_close(&stream);
                 SocketOutcome::Refused(dial, DialFailure::Stranger)
@@ -265,21 +269,5 @@ impl Handshake {
             }
             Err(HandshakeError::Io(_)) => SocketOutcome::Refused(dial, DialFailure::Stranger),
         }
-    }
-}
-
-/// Counts a stream as standing while it lives.
-struct Standing(Arc<AtomicUsize>);
-
-impl Standing {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Standing {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use crate::fixture::{Ended, Key, Running, puncher};
 
 fn run(arguments: &[&str]) -> Ended {
@@ -63,8 +65,11 @@ fn a_key_file_must_hold_a_key() {
     let try_it = || {
         run(&["connect", "--rendezvous", "127.0.0.1:9", "--meeting", "m", "--role", "a", "--key-file", name])
     };
-    refused(&try_it(), "cannot read key file");
+    refused(&try_it(), "cannot read");
     std::fs::write(&file, "not a key").expect("a file");
+    set_mode(&file, 0o644);
+    refused(&try_it(), "others may read");
+    set_mode(&file, 0o600);
     refused(&try_it(), "64 hexadecimal digits");
 }
 
@@ -92,25 +97,49 @@ fn a_server_that_is_not_there_is_no_path() {
     let ended = connect(&key, &["--json"]);
     assert_eq!(ended.code(), Some(1));
     let result = ended.result();
-    assert_eq!(result["ok"], false);
+    assert_eq!((&result["ok"], &result["failure"]), (&false.into(), &"server".into()));
     assert!(result["error"].as_str().expect("text").contains("cannot reach rendezvous server 127.0.0.1:9"));
 }
 
 #[test]
-fn tickets_that_are_none_are_refused() {
+fn exit_codes_say_what_stood_in_the_way() {
     let key = Key::new();
-    let key = key.path();
-    let key = key.to_str().expect("a path in UTF-8");
-    let connect =
-        |own: &str, peer: &str| run(&["connect", "--key-file", key, "--ticket", own, "--peer-ticket", peer]);
-    refused(&connect("nonsense", "puncher1.00.00"), "cannot read the own ticket");
-    let ticket = run(&["ticket", "--external", "127.0.0.1:9", "--bind", "127.0.0.1:9", "--key-file", key]);
-    let ticket = String::from_utf8(ticket.stdout).expect("text");
-    refused(&connect(ticket.trim(), ticket.trim()), "both tickets are the same one");
-    let other_key = Key::new();
-    let other = other_key.path();
-    let other = other.to_str().expect("a path in UTF-8");
-    let foreign = run(&["ticket", "--external", "127.0.0.1:9", "--bind", "127.0.0.1:9", "--key-file", other]);
-    let foreign = String::from_utf8(foreign.stdout).expect("text");
-    refused(&connect(ticket.trim(), foreign.trim()), "made with another key");
+    assert_eq!(connect(&key, &[]).code(), Some(3), "no server");
+    assert_eq!(connect(&key, &["--exec", "true"]).code(), Some(123), "beside the command's own codes");
+    assert_eq!(connect(&key, &["--exec", "true", "--bind", "192.0.2.1:0"]).code(), Some(122));
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a file of ours");
+}
+
+#[test]
+fn tickets_that_are_none_are_refused() {
+    let (key, other_key) = (Key::new(), Key::new());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).to_str().expect("a path in UTF-8").to_owned();
+    let ticket = |key: &Key, name: &str| {
+        let mut command = puncher();
+        command.args(["ticket", "--external", "127.0.0.1:9", "--bind", "127.0.0.1:9", "--keep", &file(name)]);
+        let ended = Running::start(command.arg("--key-file").arg(key.path())).end();
+        String::from_utf8(ended.stdout).expect("text").trim().to_owned()
+    };
+    let connect = |own: &str, peer: &str| {
+        let mut command = puncher();
+        command.args(["connect", "--ticket", &file(own), "--peer-ticket", peer, "--key-file"]);
+        Running::start(command.arg(key.path())).end()
+    };
+    let (own, foreign) = (ticket(&key, "own"), ticket(&other_key, "foreign"));
+    refused(&connect("nothing", &own), "cannot read");
+    std::fs::write(file("nonsense"), "nonsense").expect("a file");
+    set_mode(Path::new(&file("nonsense")), 0o600);
+    refused(&connect("nonsense", &own), "cannot read the own ticket");
+    refused(&connect("own", "nonsense"), "cannot read the peer's ticket");
+    refused(&connect("own", "puncher1.00.00"), "a ticket of another version");
+    refused(&connect("own", &own), "both tickets are the same one");
+    refused(&connect("own", &foreign), "made with another key");
+    refused(&run(&["ticket", "--external", "1.2.3.4:5", "--bind", "1.2.3.4:5", "--key-file", "k"]), "--keep");
+    set_mode(Path::new(&file("own")), 0o640);
+    refused(&connect("own", &foreign), "others may read");
 }

@@ -61,6 +61,16 @@ impl Running {
             .expect("the program reads");
     }
 
+    /// Writes, and leaves standard input open.
+    pub(crate) fn keep_writing(&mut self, bytes: &[u8]) {
+        let stdin = self.child.stdin.as_mut().expect("standard input is piped");
+        stdin.write_all(bytes).and_then(|()| stdin.flush()).expect("the program reads");
+    }
+
+    pub(crate) fn stdout_ref(&mut self) -> &mut ChildStdout {
+        self.child.stdout.as_mut().expect("standard output is piped")
+    }
+
     /// Waits for its end; what it wrote goes with it.
     pub(crate) fn end(mut self) -> Ended {
         let stdout = self.child.stdout.take().map(in_background);
@@ -142,11 +152,28 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(options: &[&str]) -> Self {
-        let mut running = Running::start(
-            puncher()
-                .args(["rendezvous", "--listen", "127.0.0.1:0", "--listen", "127.0.0.9:0"])
-                .args(options),
-        );
+        Self::start_on(&["127.0.0.1:0", "127.0.0.9:0"], options)
+    }
+
+    pub(crate) fn start_on(listen: &[&str], options: &[&str]) -> Self {
+        let mut command = puncher();
+        command
+            .arg("rendezvous")
+            .args(listen.iter().flat_map(|endpoint| ["--listen", endpoint]))
+            .args(options);
+        Self::started(Running::start(&mut command))
+    }
+
+    /// With a hard limit of so many open files.
+    pub(crate) fn start_within(files: u32, options: &[&str]) -> Self {
+        let mut command = Command::new("prlimit");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg(format!("--nofile={files}:{files}")).arg(env!("CARGO_BIN_EXE_puncher"));
+        command.args(["rendezvous", "--listen", "127.0.0.1:0", "--listen", "127.0.0.9:0"]).args(options);
+        Self::started(Running::start(&mut command))
+    }
+
+    fn started(mut running: Running) -> Self {
         let mut lines = BufReader::new(running.stdout());
         let listening = next_event(&mut lines);
         assert_eq!(listening["event"], "listening");

@@ -30,7 +30,10 @@ impl Liar {
         let (mut stream, from) = self.listener.accept().expect("a peer");
         let std::net::SocketAddr::V4(external) = from else { unreachable!("bound to IPv4") };
         stream.set_read_timeout(Some(LONG)).expect("a timeout");
-        say(&mut stream, &Reply::Welcome { version: VERSION, external, endpoints: vec![self.endpoint()] });
+        say(
+            &mut stream,
+            &Reply::Welcome { version: VERSION, external, endpoints: vec![self.endpoint()], challenge: None },
+        );
         let mut buffer = Vec::new();
         assert_eq!(hear::<Request>(&mut stream, &mut buffer), Request::Hello);
         (stream, buffer)
@@ -75,6 +78,34 @@ fn the_server_learns_neither_the_meetings_name_nor_the_key() {
     let (mut stream, mut buffer) = liar.welcome();
     let Request::Join { meeting, .. } = hear(&mut stream, &mut buffer) else { panic!("expected a join") };
     assert!(meeting != "m" && !key.text().contains(&meeting));
+}
+
+/// Whatever a terminal or a log would act upon is written out.
+#[test]
+fn what_the_server_says_is_text() {
+    let evil = "\u{1b}[2J\u{1b}]0;pwn\u{7}\n::error::x";
+    let (liar, key) = (Liar::new(), Key::new());
+    for says in ["error", "garbage", "unknown"] {
+        let a = peer("a", &key, liar.endpoint());
+        let (mut stream, _) = liar.welcome();
+        match says {
+            "error" => say(&mut stream, &Reply::Error { why: evil.repeat(100) }),
+            "garbage" => {
+                let json = serde_json::json!({ "type": evil }).to_string();
+                let length = u16::try_from(json.len()).expect("short").to_be_bytes();
+                stream.write_all(&[&length, json.as_bytes()].concat()).expect("the peer reads");
+            }
+            _ => {
+                let body = Sealed { text: evil.into(), seal: "0".into() };
+                say(&mut stream, &Reply::Relay { body });
+            }
+        }
+        let ended = a.end();
+        assert_eq!(ended.code(), Some(1), "{ended:?}");
+        let told = ended.stderr.strip_suffix('\n').expect("a line");
+        assert!(!told.chars().any(char::is_control) && told.len() < 1000, "{says}: {told:?}");
+        assert!(ended.stdout.iter().all(|byte| *byte == b'\n' || !byte.is_ascii_control()), "{ended:?}");
+    }
 }
 
 #[test]

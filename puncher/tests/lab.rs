@@ -2,15 +2,15 @@ use std::process::{Command, Stdio};
 
 use crate::fixture::{Ended, Running};
 
-/// Runs a scenario of `two-nats.sh` in namespaces that end with it.
-fn scenario(arguments: &[&str]) -> Option<Ended> {
+/// Runs a scenario of a script in namespaces that end with it.
+fn scenario(script: &str, arguments: &[&str]) -> Option<Ended> {
     if !may_make_namespaces() {
         let required = std::env::var_os("TESTBED_REQUIRE_LAB").is_some_and(|value| value == "1");
         assert!(!required, "this machine cannot make namespaces, and TESTBED_REQUIRE_LAB=1");
         eprint_skipped(arguments);
         return None;
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/two-nats.sh");
+    let script = format!("{}/tests/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut command = unshare();
     command.arg("bash").arg(script).args(arguments).env("PUNCHER", env!("CARGO_BIN_EXE_puncher"));
     Some(Running::start(&mut command).end())
@@ -43,7 +43,11 @@ fn eprint_skipped(what: &[&str]) {
 }
 
 fn passes(arguments: &[&str]) {
-    if let Some(ended) = scenario(arguments) {
+    passes_in("two-nats.sh", arguments);
+}
+
+fn passes_in(script: &str, arguments: &[&str]) {
+    if let Some(ended) = scenario(script, arguments) {
         let said = String::from_utf8_lossy(&ended.stdout);
         assert_eq!(ended.code(), Some(0), "{arguments:?}\n{said}\n{}", ended.stderr);
     }
@@ -99,4 +103,23 @@ fn each_nat_is_told_for_what_it_is() {
     passes(&["probe", "preserving", "preserving"]);
     passes(&["probe", "sequential", "preserving"]);
     passes(&["probe", "random", "preserving"]);
+}
+
+/// The peer sees another address than the server does: it is the peer all the same.
+#[test]
+fn two_routers_in_one_home_are_passed() {
+    for method in ["auto", "private"] {
+        passes_in("other-paths.sh", &["double-nat", method]);
+    }
+}
+
+#[test]
+fn a_router_with_two_ways_out_is_passed() {
+    passes_in("other-paths.sh", &["two-wans", "auto"]);
+}
+
+/// Each address of a host is a candidate, not only the one that reaches the server.
+#[test]
+fn a_second_network_that_both_are_on_is_used() {
+    passes_in("other-paths.sh", &["two-lans", "auto"]);
 }

@@ -1,5 +1,6 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -23,19 +24,30 @@ struct Meeting {
 impl Aiming {
     /// Every connection from `whom` is said to come from `stranger`, each from another port.
     fn at(stranger: Ipv4Addr, whom: IpAddr) -> Self {
+        Self::saying(move |from| if from.ip() == &whom { SocketAddrV4::new(stranger, draw()) } else { from })
+    }
+
+    /// Every connection is said to come from what this makes of where it comes from.
+    fn saying(lie: impl Fn(SocketAddrV4) -> SocketAddrV4 + Send + Sync + 'static) -> Self {
+        let lie = Arc::new(lie);
         let meeting = Arc::new(Mutex::new(Meeting::default()));
         let listeners = [(); 2].map(|()| TcpListener::bind((address(), 0)).expect("a port"));
         let endpoints: Vec<_> = listeners.iter().map(endpoint).collect();
         for listener in listeners {
-            let (meeting, endpoints) = (Arc::clone(&meeting), endpoints.clone());
+            let (meeting, endpoints, lie) = (Arc::clone(&meeting), endpoints.clone(), Arc::clone(&lie));
             thread::spawn(move || {
                 for stream in listener.incoming() {
                     let (Ok(stream), meeting) = (stream, Arc::clone(&meeting)) else { return };
                     let external = match stream.peer_addr().expect("an endpoint") {
-                        std::net::SocketAddr::V4(from) if from.ip() != &whom => from,
-                        _ => SocketAddrV4::new(stranger, draw()),
+                        std::net::SocketAddr::V4(from) => lie(from),
+                        std::net::SocketAddr::V6(_) => unreachable!("bound to IPv4"),
                     };
-                    let welcome = Reply::Welcome { version: VERSION, external, endpoints: endpoints.clone() };
+                    let welcome = Reply::Welcome {
+                        version: VERSION,
+                        external,
+                        endpoints: endpoints.clone(),
+                        challenge: None,
+                    };
                     thread::spawn(move || serve(stream, &welcome, &meeting));
                 }
             });
@@ -88,7 +100,7 @@ fn serve(mut stream: TcpStream, welcome: &Reply, meeting: &Mutex<Meeting>) {
                         meeting.joined.iter().for_each(|peer| say(peer, &Reply::Go { round }));
                     }
                 }
-                Request::Hello | Request::UnsolicitedProbe { .. } => {}
+                Request::Hello | Request::UnsolicitedProbe { .. } | Request::TakeOver { .. } => {}
             }
         }
     }
@@ -101,34 +113,51 @@ fn syns(ended: &Ended) -> u32 {
     number.parse().expect("a number")
 }
 
-/// What peer a sends when the server says that b is a stranger, and b does this about it.
-fn sent_to_a_stranger(option: Option<&str>) -> u32 {
+/// What peer a does when the server says that b is a stranger, and the two were started with these options.
+fn aimed_at_a_stranger(options_of_a: &[&str], options_of_b: &[&str]) -> Ended {
     let (key, own, other) = (Key::new(), address(), address());
     let stranger: Ipv4Addr = address().parse().expect("an address");
     let server = Aiming::at(stranger, other.parse().expect("an address"));
-    let start = |role: &str, bind: &str, more: Option<&str>| {
-        let mut command = connect(role, &key, "10s");
+    let start = |role: &str, bind: &str, options: &[&str]| {
+        let mut command = connect(role, &key, "4s");
         command.args(["--json", "--method", "spray", "--meeting", "m", "--bind", &format!("{bind}:0")]);
         for endpoint in &server.endpoints {
             command.args(["--rendezvous", &endpoint.to_string()]);
         }
-        Running::start(command.args(more))
+        Running::start(command.args(options))
     };
-    let (a, b) = (start("a", &own, None), start("b", &other, option));
+    let (a, b) = (start("a", &own, options_of_a), start("b", &other, options_of_b));
     let (a, _) = (a.end(), b.end());
     assert_eq!(a.code(), Some(1), "{a:?}");
-    syns(&a)
+    a
+}
+
+/// The addresses of these tests are this host's.
+const ALLOWED: &str = "--allow-special-addresses";
+
+#[test]
+fn a_server_has_nobody_try_the_ports_of_this_host() {
+    let a = aimed_at_a_stranger(&[], &[]);
+    assert_eq!(syns(&a), 0, "{a:?}");
+    assert!(a.events().iter().all(|event| event["event"] != "attempt"), "{a:?}");
+    assert!(a.stderr.contains("not sent to a loopback address"), "{a:?}");
 }
 
 #[test]
 fn a_server_cannot_aim_a_spray_at_a_stranger() {
-    assert_eq!(sent_to_a_stranger(None), puncher::internals::UNCONFIRMED_SYNS);
+    assert_eq!(syns(&aimed_at_a_stranger(&[ALLOWED], &[])), puncher::internals::UNCONFIRMED_SYNS);
+}
+
+#[test]
+fn whom_the_peer_trusts_has_this_side_send_no_more() {
+    let a = aimed_at_a_stranger(&[ALLOWED], &[ALLOWED, "--trust-server"]);
+    assert_eq!(syns(&a), puncher::internals::UNCONFIRMED_SYNS);
 }
 
 /// The control: without the check the lie would work.
 #[test]
 fn a_server_that_is_trusted_could() {
-    assert_eq!(sent_to_a_stranger(Some("--trust-server")), 1024);
+    assert_eq!(syns(&aimed_at_a_stranger(&[ALLOWED, "--trust-server"], &[])), 1024);
 }
 
 /// A place where two peers meet who take it for each other.
@@ -144,29 +173,39 @@ impl Between {
     }
 
     fn peer(&self, role: &str, key: &Key) -> Running {
+        Running::start(self.command(role, key).arg("--json"))
+    }
+
+    fn command(&self, role: &str, key: &Key) -> Command {
         let listener = if role == "a" { &self.for_a } else { &self.for_b };
         let (peer, bind) = (endpoint(listener).to_string(), format!("{}:0", address()));
-        let how = ["--json", "--meeting", "m", "--peer", &peer, "--bind", &bind];
-        Running::start(connect(role, key, "20s").args(how))
+        let mut command = connect(role, key, "20s");
+        command.args(["--meeting", "m", "--peer", &peer, "--bind", &bind]);
+        command
     }
 
     /// Joins the two, and returns what b said.
     fn join(&self) -> Vec<u8> {
+        self.join_with(|_| ()).1
+    }
+
+    /// Joins the two, does this to what a says, and returns what both said.
+    fn join_with(&self, meddle: impl FnMut(&mut [u8]) + Send + 'static) -> (Vec<u8>, Vec<u8>) {
         let (to_a, _) = self.for_a.accept().expect("a dials");
         let (to_b, _) = self.for_b.accept().expect("b dials");
         let copy = |stream: &TcpStream| stream.try_clone().expect("a copy");
         let (from_a, into_b) = (copy(&to_a), copy(&to_b));
-        let forth = thread::spawn(move || carry(from_a, into_b));
-        let said = carry(to_b, to_a);
-        forth.join().expect("it ends");
-        said
+        let forth = thread::spawn(move || carry(from_a, into_b, meddle));
+        let said_by_b = carry(to_b, to_a, |_| ());
+        (forth.join().expect("it ends"), said_by_b)
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream) -> Vec<u8> {
+fn carry(mut from: TcpStream, mut to: TcpStream, mut meddle: impl FnMut(&mut [u8])) -> Vec<u8> {
     let (mut all, mut bytes) = (Vec::new(), [0; 4096]);
     while let Ok(count @ 1..) = from.read(&mut bytes) {
         all.extend(&bytes[..count]);
+        meddle(&mut bytes[..count]);
         if to.write_all(&bytes[..count]).is_err() {
             break;
         }
@@ -192,4 +231,68 @@ fn a_stale_stream_is_refused_and_the_search_goes_on() {
     between.join();
     let (a, b) = (a.end(), b.end());
     assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+}
+
+/// What the two sides make of a payment, when somebody between them does this to the bytes from a.
+fn pay(meddle: impl FnMut(&mut [u8]) + Send + 'static) -> (Ended, Vec<u8>) {
+    let (key, between) = (Key::new(), Between::new());
+    let mut a = Running::start(between.command("a", &key).stdin(Stdio::piped()));
+    let b = Running::start(&mut between.command("b", &key));
+    let paying = thread::spawn(move || {
+        a.write(b"pay 10 to Bob");
+        a.end()
+    });
+    let (said_by_a, _) = between.join_with(meddle);
+    let b = b.end();
+    paying.join().expect("a ends");
+    (b, said_by_a)
+}
+
+#[test]
+fn whoever_sits_between_the_peers_reads_nothing() {
+    let (b, said) = pay(|_| ());
+    assert_eq!((b.code(), b.stdout.as_slice()), (Some(0), b"pay 10 to Bob".as_slice()), "{b:?}");
+    assert!(said.len() > 100 && !said.windows(3).any(|window| window == b"pay"), "{said:?}");
+}
+
+#[test]
+fn what_somebody_between_the_peers_alters_is_refused() {
+    let mut passed = 0;
+    let (b, said) = pay(move |bytes| {
+        for byte in bytes {
+            // Hello and keys, select: 64 + 49 + 49 bytes; then the length of the first message.
+            *byte ^= u8::from(passed == 64 + 49 + 49 + 2 + 4);
+            passed += 1;
+        }
+    });
+    assert!(said.len() > 64 + 49 + 49 + 2 + 13, "{} bytes", said.len());
+    assert!(b.stdout.is_empty() && b.code() != Some(0), "{b:?}");
+}
+
+/// A server that names endpoints of its own as those of the peers, and carries what they say.
+#[test]
+fn a_server_in_the_middle_reads_nothing() {
+    let (key, between) = (Key::new(), Between::new());
+    let (own, other) = (address(), address());
+    let (as_b, as_a) = (endpoint(&between.for_a), endpoint(&between.for_b));
+    let address_of_b: IpAddr = other.parse().expect("an address");
+    let server = Aiming::saying(move |from| if from.ip() == &address_of_b { as_b } else { as_a });
+    let command = |role: &str, bind: &str| {
+        let mut command = connect(role, &key, "20s");
+        command.args(["--meeting", "m", ALLOWED, "--bind", &format!("{bind}:0")]);
+        for endpoint in &server.endpoints {
+            command.args(["--rendezvous", &endpoint.to_string()]);
+        }
+        command
+    };
+    let mut a = Running::start(command("a", &own).stdin(Stdio::piped()));
+    let b = Running::start(&mut command("b", &other));
+    let paying = thread::spawn(move || {
+        a.write(b"pay 10 to Bob");
+        a.end()
+    });
+    let (said, _) = between.join_with(|_| ());
+    let (a, b) = (paying.join().expect("a ends"), b.end());
+    assert!(said.len() > 100 && !said.windows(3).any(|window| window == b"pay"), "{said:?}");
+    assert!(b.stdout == b"pay 10 to Bob" || (b.stdout.is_empty() && b.code() != Some(0)), "{a:?} {b:?}");
 }

@@ -81,13 +81,11 @@ fn what_goes_in_at_one_end_comes_out_at_the_other() {
     assert!(b.stdout == forth && a.stdout == back, "{} and {} bytes", b.stdout.len(), a.stdout.len());
 }
 
-/// Only where it was built in: `cargo test -p puncher --features noise`.
-#[cfg(feature = "noise")]
 #[test]
-fn what_goes_in_comes_out_and_is_encrypted_between() {
+fn each_end_may_go_on_when_the_other_has_ended() {
     let (server, key) = (Server::start(&[]), Key::new());
     let start = |role: &str| {
-        let mut command = peer(role, &key, &at(&server, "m", &["--encrypt"]));
+        let mut command = peer(role, &key, &at(&server, "m", &[]));
         Running::start(command.stdin(std::process::Stdio::piped()))
     };
     let (mut a, mut b) = (start("a"), start("b"));
@@ -143,7 +141,8 @@ fn a_port_is_forwarded_to_a_service() {
 #[test]
 fn tickets_make_a_meeting_without_a_server() {
     let key = Key::new();
-    let ticket = || {
+    let kept = tempfile::tempdir().expect("a folder");
+    let ticket = |name: &str| {
         let port =
             std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
         let ended = Running::start(
@@ -160,12 +159,16 @@ fn tickets_make_a_meeting_without_a_server() {
                     &port.to_string(),
                 ])
                 .arg("--key-file")
-                .arg(key.path()),
+                .arg(key.path())
+                .arg("--keep")
+                .arg(kept.path().join(name)),
         );
         String::from_utf8(ended.end().stdout).expect("text").trim().to_owned()
     };
-    let (here, there) = (ticket(), ticket());
+    let (here, there) = (ticket("a"), ticket("b"));
     let connect = |own: &str, peer: &str| {
+        let own = kept.path().join(own);
+        let own = own.to_str().expect("a path in UTF-8");
         let mut command = puncher();
         command.args([
             "connect",
@@ -180,7 +183,7 @@ fn tickets_make_a_meeting_without_a_server() {
         ]);
         Running::start(command.arg(key.path()))
     };
-    let (a, b) = (connect(&here, &there), connect(&there, &here));
+    let (a, b) = (connect("a", &there), connect("b", &here));
     let (a, b) = (a.end(), b.end());
     assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
     assert_eq!(a.result()["method"], "preserved-port");
@@ -201,18 +204,81 @@ fn a_known_endpoint_needs_no_server() {
     assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
 }
 
+/// Waits for a peer that does not come, for this long.
+fn wait_in_vain(server: &Server, key: &Key, patience: &str, more: &[&str]) -> Ended {
+    let how = at(server, "alone", &[&["--patience", patience], more].concat());
+    Running::start(connect("a", key, "1s").args(how)).end()
+}
+
 #[test]
-fn a_peer_that_does_not_come_is_no_path_by_the_deadline() {
+fn a_peer_that_does_not_come_is_awaited_and_named() {
     let (server, key) = (Server::start(&[]), Key::new());
-    let how = at(&server, "alone", &["--json"]);
-    // Longer than what it would be without a word.
-    let ended = Running::start(connect("a", &key, "4s").args(how)).end();
+    let ended = wait_in_vain(&server, &key, "2s", &["--json"]);
     assert_eq!(ended.code(), Some(1));
+    assert_eq!(ended.result()["failure"], "peer");
     let error = ended.result()["error"].as_str().expect("text").to_owned();
     let told = error.strip_prefix("no path to peer \"b\" after ");
     let told = told.and_then(|rest| rest.strip_suffix(" s: the peer did not come to the meeting"));
     let seconds: f64 = told.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{error}"));
-    assert!(seconds >= 4.0, "{error}");
+    assert!(seconds >= 2.0, "{error}");
+    assert_eq!(wait_in_vain(&server, &key, "100ms", &[]).code(), Some(4));
+}
+
+/// The deadline is for punching.
+#[test]
+fn peers_that_come_later_than_the_deadline_meet() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let start = |role: &str| {
+        let mut command = connect(role, &key, "1s");
+        let how = at(&server, "apart", &["--json"]);
+        Running::start(command.args(["--bind", &format!("{}:0", address())]).args(how))
+    };
+    let a = start("a");
+    // Meanwhile somebody else waits for longer than the deadline.
+    wait_in_vain(&server, &key, "2s", &[]);
+    let b = start("b");
+    let (a, b) = (a.end(), b.end());
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+}
+
+#[test]
+fn a_connection_that_breaks_later_is_told_from_one_that_never_was() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let start =
+        |role: &str| Running::start(peer(role, &key, &at(&server, "broken", &[])).stdin(Stdio::piped()));
+    let (mut a, mut b) = (start("a"), start("b"));
+    b.keep_writing(b"before");
+    let mut heard = [0; 6];
+    a.stdout_ref().read_exact(&mut heard).expect("b speaks");
+    drop(b);
+    let a = a.end();
+    assert_eq!(a.code(), Some(5), "{a:?}");
+    assert!(a.stderr.contains("lost the connection"), "{a:?}");
+}
+
+#[test]
+fn events_end_when_the_connection_is_won_even_if_the_peer_goes_on() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let a = Running::start(&mut peer("a", &key, &at(&server, "json", &["--json"])));
+    let b = Running::start(peer("b", &key, &at(&server, "json", &[])).stdin(Stdio::piped()));
+    let a = a.end();
+    assert_eq!(a.code(), Some(0), "{a:?}");
+    drop(b);
+}
+
+#[test]
+fn another_secret_is_named() {
+    let keys = [Key::new(), Key::new()];
+    let port =
+        || std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
+    let (here, there) = (port().to_string(), port().to_string());
+    let start = |role: &str, key: &Key, own: &str, peer: &str| {
+        let how = ["--json", "--meeting", "m", "--bind", own, "--peer", peer];
+        Running::start(connect(role, key, "2s").args(how))
+    };
+    let (a, b) = (start("a", &keys[0], &here, &there), start("b", &keys[1], &there, &here));
+    let kinds = [a.end(), b.end()].map(|ended| ended.result()["failure"].clone());
+    assert!(kinds.contains(&"secret".into()), "{kinds:?}");
 }
 
 #[test]
@@ -251,4 +317,32 @@ fn a_budget_that_does_not_fit_is_lowered_with_a_word() {
         (&limited["event"], &limited["budget_syns"], &limited["wanted"]),
         (&"limited".into(), &136.into(), &100_000.into())
     );
+}
+
+/// Strangers who connect to both peers and say nothing, more than may stand: neither is shut by them.
+#[test]
+fn silent_strangers_shut_no_listener() {
+    let key = Key::new();
+    let own =
+        || std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
+    let (here, there) = (own(), own());
+    let start = |role: &str, own: &std::net::SocketAddr, peer: &std::net::SocketAddr| {
+        let how = ["--json", "--meeting", "m", "--bind", &own.to_string(), "--peer", &peer.to_string()];
+        Running::start(connect(role, &key, "20s").args(how))
+    };
+    let b = start("b", &there, &here);
+    let listens = || {
+        (0..300).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            TcpStream::connect(there).ok()
+        })
+    };
+    let mut strangers: Vec<_> = listens().into_iter().collect();
+    assert_eq!(strangers.len(), 1, "b listens");
+    strangers.extend((0..400).filter_map(|_| TcpStream::connect(there).ok()));
+    assert!(strangers.len() > 300, "{} strangers came in", strangers.len());
+    let a = start("a", &here, &there);
+    let (a, b) = (a.end(), b.end());
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+    drop(strangers);
 }

@@ -1,6 +1,6 @@
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
@@ -17,19 +17,19 @@ use crate::fixture::{LONG, Server, address, next_event, read_to_end};
 /// Idle clients that a server must endure.
 const CROWD: u64 = 10_000;
 
-async fn client(server: &Server) -> Client {
+pub(crate) async fn client(server: &Server) -> Client {
     let endpoints: Vec<SocketAddrV4> =
         server.endpoints.iter().map(|endpoint| endpoint.parse().expect("an endpoint")).collect();
     let local = SocketAddrV4::new(address().parse().expect("an address"), 0);
     Client::connect(local, &endpoints).await.expect("the server answers")
 }
 
-fn body(text: &str) -> Sealed {
+pub(crate) fn body(text: &str) -> Sealed {
     Sealed { text: text.into(), seal: String::new() }
 }
 
 /// Two honest peers meet, talk and start.
-async fn honest_meeting(server: &Server, label: &str) {
+pub(crate) async fn honest_meeting(server: &Server, label: &str) {
     tokio::time::timeout(LONG, meet_and_start(server, label)).await.expect("nothing hinders them");
 }
 
@@ -62,7 +62,8 @@ async fn a_crowd_of_idle_clients_harms_nobody() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("it can be raised to the hard limit");
     let room = CROWD.min(hard.saturating_sub(200));
-    let server = Server::start(&[]);
+    // The crowd is one network, to which the default limits would not give so much.
+    let server = Server::start(&["--max-per-address=10000", "--connections-per-second=10000"]);
     let crowd: Vec<_> = (0..room).map(|number| idle(&server, number as u32)).collect();
     let came = crowd.iter().flatten().count() as u64;
     assert_eq!(came, room, "of {CROWD} clients wanted");
@@ -133,12 +134,31 @@ async fn what_is_not_allowed_is_answered_with_a_reason_and_an_end() {
     }
 }
 
-fn join(label: &str, role: Role) -> Request {
-    Request::Join { version: VERSION, meeting: label.into(), role }
+pub(crate) fn join(label: &str, role: Role) -> Request {
+    Request::Join { version: VERSION, meeting: label.into(), role, lock: None, token: None }
+}
+
+/// A server's figures at present.
+pub(crate) fn metrics(server: &mut Server) -> serde_json::Value {
+    server.signal(Signal::SIGUSR1);
+    next_event(&mut server.lines)
+}
+
+/// Waits until one of a server's figures is as it has to be.
+pub(crate) async fn until(server: &mut Server, figure: &str, is_so: impl Fn(u64) -> bool) {
+    let began = Instant::now();
+    loop {
+        let figures = metrics(server);
+        if figures[figure].as_u64().is_some_and(&is_so) {
+            return;
+        }
+        assert!(began.elapsed() < LONG, "{figure} did not come to be as expected: {figures}");
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Runs a server of the library with these limits.
-fn library(limits: Limits) -> (Library, SocketAddrV4) {
+pub(crate) fn library(limits: Limits) -> (Library, SocketAddrV4) {
     let endpoint = SocketAddrV4::new(address().parse().expect("an address"), 0);
     let server = Library::bind(&[endpoint], limits).expect("it binds");
     let endpoint = server.endpoints()[0];

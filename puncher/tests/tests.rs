@@ -12,9 +12,15 @@ mod surface;
 mod integrity;
 // Across real NATs, in namespaces of its own.
 mod lab;
+// The library, used as an application does.
+mod library;
 // A server that aims, and streams that come up again.
 mod lies;
 // Two peers that meet on this machine.
 mod pair;
 // What the server endures.
 mod rendezvous;
+// What the server endures from many at once.
+mod server_load;
+// What the person who runs a server may want.
+mod server_options;

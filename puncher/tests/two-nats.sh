@@ -111,6 +111,54 @@ case $scenario in
         cmp sent received
         cmp key answer
         ;;
+    throughput)
+        # Plain TCP and puncher's stream over the same NATs in turns; the ratio counts, and wants a build with optimisation.
+        inside nat-b nft add chain ip nat pre '{ type nat hook prerouting priority dstnat; }'
+        inside nat-b nft add rule ip nat pre iifname wan tcp dport 9000 dnat to 10.1.1.2
+        mebibytes=1024
+        seconds() { # PROGRAM...: how long it takes
+            local begin=$EPOCHREALTIME
+            "$@"
+            echo "$EPOCHREALTIME $begin" | awk '{ print $1 - $2 }'
+        }
+        plain() {
+            inside b python3 -c '
+import socket
+listener = socket.create_server(("10.1.1.2", 9000))
+stream, _ = listener.accept()
+room = bytearray(1 << 16)
+while stream.recv_into(room): pass' &
+            local reader=$!
+            inside a python3 -c '
+import socket, sys, time
+for _ in range(200):
+    try:
+        stream = socket.create_connection(("198.51.100.2", 9000), 1)
+        break
+    except OSError:
+        time.sleep(0.01)
+part = bytes(1 << 16)
+for _ in range(int(sys.argv[1]) * 16): stream.sendall(part)
+stream.close()' $mebibytes
+            wait $reader
+        }
+        encrypted() {
+            peer b < /dev/null > /dev/null &
+            local reader=$!
+            head -c ${mebibytes}M /dev/zero | peer a > /dev/null
+            wait $reader
+        }
+        for number in 1 2 3; do
+            meeting=m$number
+            seconds plain >> plain-seconds
+            seconds encrypted >> encrypted-seconds
+        done
+        ratio=$(paste plain-seconds encrypted-seconds | awk -v m=$mebibytes '
+            { printf "plain %.0f MiB/s, encrypted %.0f MiB/s\n", m / $1, m / $2 > "/dev/stderr"; print $1 / $2 }' |
+            sort -n | sed -n 2p)
+        echo "the median ratio: $ratio"
+        awk -v ratio="$ratio" 'BEGIN { exit ratio < 0.6 }' || fail "encrypted streams are slower than 0.6 of plain TCP"
+        ;;
     exec)
         peer b --exec 'tr a-z A-Z' &
         echo shout | peer a > heard
@@ -181,11 +229,11 @@ assert answer == b"OVER THE HILL", answer'
         wait $kept || fail "the connection was not kept alive"
         ;;
     tickets)
-        ticket() { inside "$1" "$PUNCHER" ticket --key-file key --start-in 1s --external "$2" --bind "$3"; }
+        ticket() { inside "$1" "$PUNCHER" ticket --key-file key --start-in 1s --external "$2" --bind "$3" --keep "kept-$1"; }
         from_a=$(ticket a 192.0.2.2:4000 10.0.1.2:4000)
         from_b=$(ticket b 198.51.100.2:5000 10.1.1.2:5000)
-        inside a "$PUNCHER" connect --key-file key --ticket "$from_a" --peer-ticket "$from_b" < key > at-a &
-        inside b "$PUNCHER" connect --key-file key --ticket "$from_b" --peer-ticket "$from_a" < key > at-b
+        inside a "$PUNCHER" connect --key-file key --ticket kept-a --peer-ticket "$from_b" < key > at-a &
+        inside b "$PUNCHER" connect --key-file key --ticket kept-b --peer-ticket "$from_a" < key > at-b
         wait $!
         cmp key at-a
         cmp key at-b

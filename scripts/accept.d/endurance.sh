@@ -119,7 +119,7 @@ process = subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL, stderr=subpr
 time.sleep(2)
 process.send_signal(getattr(signal, "SIG" + sys.argv[1]))
 sys.exit(process.wait(20))' "$signal" "$testbed" run classic --trials 500 --out "$run" && code=0 || code=$?
-    figure "SIG$signal: exit code" "$code" "2" "code == 2"
+    figure "SIG$signal: exit code" "$code" "3" "code == 3"
     truth "SIG$signal" "$run"
   done
 }

@@ -20,10 +20,11 @@ pub struct Observation {
     pub external: SocketAddrV4,
 }
 
-/// How the NAT chooses external ports (RFC 4787 section 4.2), as far as it matters for the next one.
+/// How the NAT chooses external ports (RFC 4787 section 4.2), as far as it matters for the next one. Part of an
+/// [`AttemptLog`](crate::AttemptLog).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Allocation {
+pub enum Allocation {
     /// The external endpoint is the internal one: no NAT.
     None,
     /// The internal port is kept.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use puncher::rendezvous::Limits;
+use super::rendezvous::RendezvousArgs;
 use puncher::{LowPorts, MethodName, Role};
 
 /// Gets a direct TCP connection through NATs.
@@ -23,49 +23,22 @@ pub(super) enum Command {
     ///
     /// It prints a JSON line when it listens, one with its figures for each SIGUSR1, one when it was asked to stop and takes
     /// nobody new, and its figures again when it ends.
-    Rendezvous(RendezvousArgs),
+    Rendezvous(Box<RendezvousArgs>),
     /// Connect to a peer
+    ///
+    /// Exit codes: 0 the connection was used to its end, 1 no path, 2 could not run, 3 no rendezvous server, 4 no peer, 5 the
+    /// connection broke later. With --json 1 stands for 3 and 4, too, and the result line says which. With --exec the code is
+    /// the command's, and those of puncher itself are 120 higher.
     ///
     /// Once connected, standard input goes to the peer and what it sends to standard output, until both have ended;
     /// --json, --exec, --forward and --to do otherwise.
     Connect(Box<ConnectArgs>),
     /// Tell what the local NAT does
     Probe(ProbeArgs),
-    /// Print a ticket, for a meeting without a rendezvous server
+    /// Print a ticket, for a meeting without a rendezvous server; its private half is kept in a file
     Ticket(TicketArgs),
     /// Write a new key file
     Key(KeyArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RendezvousArgs {
-    /// Where to listen; two endpoints that differ in address and port let peers learn their mapping
-    #[arg(long = "listen", required = true, value_name = "IP:PORT")]
-    pub(super) listen: Vec<SocketAddrV4>,
-    /// Connections at once, in all
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
-    max_connections: usize,
-    /// Connections at once from one address
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections_per_address)]
-    max_per_address: usize,
-    /// Meetings at once
-    #[arg(long, value_name = "N", default_value_t = Limits::default().meetings)]
-    max_meetings: usize,
-    /// How long one connection may last
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
-    lifetime: Duration,
-}
-
-impl RendezvousArgs {
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
-            connections: self.max_connections,
-            connections_per_address: self.max_per_address,
-            meetings: self.max_meetings,
-            lifetime: self.lifetime,
-            ..Limits::default()
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +55,9 @@ pub(super) struct ConnectArgs {
     /// A file with the secret both peers share: 64 hexadecimal digits
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: PathBuf,
+    /// A file with a token of the rendezvous server's, where not everybody may meet
+    #[arg(long, value_name = "FILE", requires = "rendezvous")]
+    pub(super) token_file: Option<PathBuf>,
     /// The local endpoint to punch from
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:0")]
     pub(super) bind: SocketAddrV4,
@@ -91,19 +67,25 @@ pub(super) struct ConnectArgs {
     /// SYNs this side may send
     #[arg(long, value_name = "N", default_value_t = 1280)]
     pub(super) budget_syns: u32,
-    /// The time this side may take
+    /// The time this side may take; waiting for the peer is not counted
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
     pub(super) deadline: Duration,
+    /// How long to wait for the peer at the rendezvous server
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub(super) patience: Duration,
     /// Whether source ports below 1024 may be used: with them a NAT that draws its ports draws from a small pool
     #[arg(long, value_enum, default_value = "when-permitted")]
     pub(super) low_ports: LowPortsArg,
     /// Hops that a SYN must live to have passed this side's own NATs; found out when it matters
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(super) hops: Option<u8>,
-    /// Believe what the rendezvous server says of this side's external address even if no router on the way confirms it;
-    /// otherwise the peer then sends few SYNs there, too few to spray
+    /// Believe what the rendezvous server says of the peer's external address even if no router on the peer's way confirms
+    /// it; otherwise this side then sends few SYNs there, too few to spray
     #[arg(long)]
     pub(super) trust_server: bool,
+    /// Send SYNs to this host's own addresses and to loopback and link-local ones, too, if the peer or the server names them
+    #[arg(long)]
+    pub(super) allow_special_addresses: bool,
     /// Seeds the random decisions, never the secrets
     #[arg(long)]
     pub(super) seed: Option<u64>,
@@ -120,20 +102,16 @@ pub(super) struct ConnectArgs {
     /// With --peer: how long from now both start
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "peer")]
     pub(super) start_in: Option<Duration>,
-    /// This side's ticket, as printed by: puncher ticket
-    #[arg(long, value_name = "LINE", requires = "peer_ticket", conflicts_with_all = ["rendezvous", "meeting", "role"])]
-    pub(super) ticket: Option<String>,
-    /// The peer's ticket
+    /// This side's ticket: the file that was written by puncher ticket --keep
+    #[arg(long, value_name = "FILE", requires = "peer_ticket", conflicts_with_all = ["rendezvous", "meeting", "role"])]
+    pub(super) ticket: Option<PathBuf>,
+    /// The peer's ticket, as printed by: puncher ticket
     #[arg(long, value_name = "LINE", requires = "ticket")]
     pub(super) peer_ticket: Option<String>,
 
     /// Tell events as JSON lines on standard output; the connection is closed once it is won
     #[arg(long)]
     pub(super) json: bool,
-    /// Encrypt the connection once it is won; both peers need it
-    #[cfg(feature = "noise")]
-    #[arg(long, conflicts_with_all = ["exec", "ticket"])]
-    pub(super) encrypt: bool,
     /// Run this shell command with the connection as its standard input and output
     #[arg(long, value_name = "COMMAND", group = "use")]
     pub(super) exec: Option<String>,
@@ -198,6 +176,9 @@ pub(super) struct TicketArgs {
     /// A file with the secret both peers share
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: PathBuf,
+    /// The file to keep this side's half in, for: puncher connect --ticket; it must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(super) keep: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -1,17 +1,28 @@
 //! What a connection is used for once it is won.
 
 use std::net::SocketAddrV4;
-use std::process::{ExitCode, Stdio};
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, copy_buf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::time::timeout;
 
 use super::args::ConnectArgs;
-use puncher::Connection;
+use puncher::{Connection, PeerStream};
 
 /// Bytes moved at once.
 const CHUNK: usize = 64 * 1024;
+
+/// How long the other end may take to end its half, once this side has nothing more to say or to hear.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// The connection broke after it was won.
+#[derive(Debug, thiserror::Error)]
+#[error("lost the connection: {0}")]
+pub(super) struct Broken(std::io::Error);
 
 /// Uses the connection as the arguments say, until it ends.
 ///
@@ -22,16 +33,6 @@ pub(super) async fn carry(connection: Connection, args: &ConnectArgs) -> anyhow:
     if let Some(command) = &args.exec {
         return exec(stream, command).await;
     }
-    #[cfg(feature = "noise")]
-    if args.encrypt {
-        let encrypted = puncher::noise::Encrypted::new(stream, &super::meeting(args)?).await;
-        return serve(encrypted.context("cannot encrypt the connection")?, args).await;
-    }
-    serve(stream, args).await
-}
-
-/// What may be done with a stream of any kind.
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, args: &ConnectArgs) -> anyhow::Result<ExitCode> {
     if let Some(local) = args.forward {
         forward(stream, local).await?;
     } else if let Some(service) = args.to {
@@ -45,11 +46,10 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, args: &ConnectArgs) 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ends this half and waits for the peer to end the other, so that nothing under way is lost.
+/// Ends this half and waits for the peer to end the other, so that nothing under way is lost; but no longer than parting takes.
 async fn finish(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let _ = stream.shutdown().await;
-    let mut rest = [0; 1024];
-    while matches!(stream.read(&mut rest).await, Ok(1..)) {}
+    let _ = timeout(PARTING, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await;
 }
 
 /// Standard input to the peer, the peer to standard output, until both have ended.
@@ -58,7 +58,7 @@ async fn pipe(stream: impl AsyncRead + AsyncWrite) -> anyhow::Result<()> {
     let from_peer = BufReader::with_capacity(CHUNK, from_peer);
     let stdin = BufReader::with_capacity(CHUNK, tokio::io::stdin());
     let ended = tokio::try_join!(half(stdin, to_peer), half(from_peer, tokio::io::stdout()));
-    ended.context("lost the connection")?;
+    ended.map_err(Broken)?;
     Ok(())
 }
 
@@ -76,7 +76,7 @@ async fn join(left: impl AsyncRead + AsyncWrite, right: TcpStream) -> anyhow::Re
     let (from_right, to_right) = right.into_split();
     let forth = half(BufReader::with_capacity(CHUNK, from_left), to_right);
     let back = half(BufReader::with_capacity(CHUNK, from_right), to_left);
-    tokio::try_join!(forth, back).context("lost the connection")?;
+    tokio::try_join!(forth, back).map_err(Broken)?;
     Ok(())
 }
 
@@ -85,17 +85,35 @@ async fn half(mut from: impl AsyncBufRead + Unpin, mut to: impl AsyncWrite + Unp
     to.shutdown().await
 }
 
-/// The command holds the connection itself; its exit code becomes this program's.
-async fn exec(stream: TcpStream, command: &str) -> anyhow::Result<ExitCode> {
-    let stream = stream.into_std()?;
-    stream.set_nonblocking(false)?;
-    let input = std::os::fd::OwnedFd::from(stream);
-    let output = input.try_clone()?;
+/// The command's standard input and output are the connection; its exit code becomes this program's.
+async fn exec(stream: PeerStream, command: &str) -> anyhow::Result<ExitCode> {
+    let (own, its) = std::os::unix::net::UnixStream::pair().context("cannot make a pair of sockets")?;
+    own.set_nonblocking(true)?;
+    let (from_command, to_command) = UnixStream::from_std(own)?.into_split();
+    let output = its.try_clone()?;
     let mut child = tokio::process::Command::new("/bin/sh");
-    child.arg("-c").arg(command).stdin(Stdio::from(input)).stdout(Stdio::from(output));
+    child.arg("-c").arg(command).stdin(OwnedFd::from(its)).stdout(OwnedFd::from(output));
     let mut running = child.spawn().with_context(|| format!("cannot run \"{command}\""))?;
     // The command's copies are the only ones now, so that its end is the connection's.
     drop(child);
-    let status = running.wait().await?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    let (mut from_peer, to_peer) = tokio::io::split(stream);
+    let back = half(BufReader::with_capacity(CHUNK, from_command), to_peer);
+    let forth = async {
+        let copied = half(BufReader::with_capacity(CHUNK, &mut from_peer), to_command).await;
+        // The command may have ended without having read everything. What is not read would reset the connection.
+        let mut nobody = tokio::io::sink();
+        let _ = timeout(PARTING, tokio::io::copy(&mut from_peer, &mut nobody)).await;
+        copied
+    };
+    tokio::pin!(forth);
+    let ended = async { tokio::join!(running.wait(), back) };
+    tokio::pin!(ended);
+    let (status, _) = tokio::select! {
+        ended = &mut ended => {
+            let _ = timeout(PARTING, &mut forth).await;
+            ended
+        }
+        _ = &mut forth => ended.await,
+    };
+    Ok(status?.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -2,29 +2,43 @@
 
 mod args;
 mod carry;
+mod rendezvous;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use zeroize::Zeroizing;
 
 pub(crate) use args::Cli;
-use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, RendezvousArgs, TicketArgs};
+use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, TicketArgs};
+use carry::Broken;
 
 use puncher::nat::{self, ProbeConfig};
-use puncher::rendezvous::Server;
 use puncher::{
-    Config, ConnectError, Connection, Event, Meeting, Outcome, Puncher, SealedTicket, Secret, ServerTrust,
-    Ticket,
+    Config, ConnectError, Connection, Event, FailureKind, Meeting, Outcome, OwnTicket, Puncher, Secret,
+    ServerTrust, SpecialAddresses,
 };
 
-/// Exit code when there is no path.
+/// Exit code when there is no path; with `--json` when there is no connection for any other reason either.
 const NO_PATH: u8 = 1;
 
 /// Exit code when the command could not run.
 const CANNOT_RUN: u8 = 2;
+
+/// Exit code when the rendezvous server is to blame.
+const NO_SERVER: u8 = 3;
+
+/// Exit code when the peer did not come or left.
+const NO_PEER: u8 = 4;
+
+/// Exit code when the connection broke after it was won.
+const BROKEN: u8 = 5;
+
+/// With `--exec` codes below are the command's own, and puncher's are so much higher.
+const BESIDE_EXEC: u8 = 120;
 
 /// Carries out the command.
 ///
@@ -33,7 +47,7 @@ const CANNOT_RUN: u8 = 2;
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = match cli.command {
-        Command::Rendezvous(args) => runtime.block_on(rendezvous(args)),
+        Command::Rendezvous(args) => runtime.block_on(rendezvous::rendezvous(*args)),
         Command::Connect(args) => runtime.block_on(connect(*args)),
         Command::Probe(args) => runtime.block_on(probe(args)),
         Command::Ticket(args) => ticket(&args),
@@ -50,46 +64,19 @@ pub(crate) fn cannot_run() -> ExitCode {
     ExitCode::from(CANNOT_RUN)
 }
 
-async fn rendezvous(args: RendezvousArgs) -> anyhow::Result<ExitCode> {
-    let server = Server::bind(&args.listen, args.limits())?;
-    tell(&Event::Listening { endpoints: server.endpoints().to_vec() });
-    let mut report = signal(SignalKind::user_defined1())?;
-    let metrics = server.metrics();
-    let (stop, killed) = (stopped(1)?, stopped(2)?);
-    let serving = async {
-        let rest = server.serve_until(stop).await;
-        tell(&Event::Stopping);
-        rest.finish().await;
-    };
-    tokio::pin!(serving, killed);
-    loop {
-        tokio::select! {
-            () = &mut serving => break,
-            () = &mut killed => break,
-            _ = report.recv() => tell(&Event::Metrics(metrics.read())),
-        }
-    }
-    tell(&Event::Metrics(metrics.read()));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Ready at the so-manieth signal to end: the first is a request, the second an order.
-fn stopped(times: u32) -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        for _ in 0..times {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
+async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
+    connect_and_use(&args).await.or_else(|error| {
+        say(&format!("{error:#}"));
+        Ok(own_code(CANNOT_RUN, &args))
     })
 }
 
-async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
+async fn connect_and_use(args: &ConnectArgs) -> anyhow::Result<ExitCode> {
     let secret = Secret::from_file(&args.key_file)?;
-    let mut puncher = Puncher::new(config(&args))?;
+    let token = args.token_file.as_deref().map(Secret::from_file).transpose()?;
+    let mut config = config(args);
+    config.token = token;
+    let mut puncher = Puncher::new(config)?;
     let json = args.json;
     puncher = puncher.on_event(move |event| match event {
         _ if json => tell(event),
@@ -100,14 +87,20 @@ async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
         }
         _ => {}
     });
-    match meet(&args, &mut puncher, secret).await? {
+    match meet(args, &mut puncher, secret).await? {
         Ok(connection) => {
             if json {
                 tell(&Event::Result(Outcome::won(&connection.report)));
             }
-            carry::carry(connection, &args).await
+            carry::carry(connection, args).await.or_else(|error| match error.downcast_ref::<Broken>() {
+                Some(broken) => {
+                    say(&broken.to_string());
+                    Ok(own_code(BROKEN, args))
+                }
+                None => Err(error),
+            })
         }
-        Err(error) => Ok(failed(&error, &args)),
+        Err(error) => Ok(failed(&error, args)),
     }
 }
 
@@ -117,9 +110,13 @@ fn config(args: &ConnectArgs) -> Config {
     config.method = args.method;
     config.budget_syns = args.budget_syns;
     config.deadline = args.deadline;
+    config.patience = args.patience;
     config.low_ports = args.low_ports.into();
     config.hops = args.hops;
     config.server_trust = if args.trust_server { ServerTrust::Full } else { ServerTrust::Confirmed };
+    if args.allow_special_addresses {
+        config.special_addresses = SpecialAddresses::Allow;
+    }
     config.keep_alive = args.keep_alive;
     config.start_delay = args.start_delay;
     config.seed = args.seed.unwrap_or(config.seed);
@@ -133,30 +130,23 @@ async fn meet(
     secret: Secret,
 ) -> anyhow::Result<Result<Connection, ConnectError>> {
     if let (Some(own), Some(peer)) = (&args.ticket, &args.peer_ticket) {
-        let read = |what: &str, ticket: &str| {
-            ticket.parse::<SealedTicket>().with_context(|| format!("cannot read {what} ticket"))
-        };
-        let (own, peer) = (read("the own", own)?, read("the peer's", peer)?);
+        let text = puncher::read_private(own)?;
+        let own = text.parse().with_context(|| format!("cannot read the own ticket in {}", own.display()))?;
+        let peer = peer.parse().context("cannot read the peer's ticket")?;
         return Ok(puncher.connect_by_tickets(&own, &peer, &secret).await);
     }
-    let meeting = meeting_with(args, secret)?;
+    let meeting = meeting(args, secret)?;
     Ok(match args.peer {
         Some(peer) => puncher.connect_to(&meeting, peer, args.start_in.unwrap_or(Duration::ZERO)).await,
         None => puncher.connect(&meeting).await,
     })
 }
 
-fn meeting_with(args: &ConnectArgs, secret: Secret) -> anyhow::Result<Meeting> {
+fn meeting(args: &ConnectArgs, secret: Secret) -> anyhow::Result<Meeting> {
     let (Some(name), Some(role)) = (args.meeting.clone(), args.role) else {
         anyhow::bail!("a meeting needs --meeting and --role, or two tickets");
     };
     Ok(Meeting { name, role, secret })
-}
-
-/// The meeting that the arguments name.
-#[cfg(feature = "noise")]
-fn meeting(args: &ConnectArgs) -> anyhow::Result<Meeting> {
-    meeting_with(args, Secret::from_file(&args.key_file)?)
 }
 
 async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
@@ -185,31 +175,45 @@ async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
 
 fn ticket(args: &TicketArgs) -> anyhow::Result<ExitCode> {
     let secret = Secret::from_file(&args.key_file)?;
-    let ticket = Ticket::new(args.external, args.bind, args.start_in, args.tolerance);
+    let ticket = OwnTicket::new(args.external, args.bind, args.start_in, args.tolerance);
+    write_private(&args.keep, "what is kept of the ticket", &ticket.to_text())?;
     writeln!(io::stdout(), "{}", ticket.seal(&secret)).context("cannot write the ticket")?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn key(args: &KeyArgs) -> anyhow::Result<ExitCode> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let named = || format!("cannot write key file {}", args.file.display());
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&args.file)
-        .with_context(named)?;
-    writeln!(file, "{}", Secret::random().to_hex()).with_context(named)?;
+    let secret = Zeroizing::new(format!("{}\n", *Secret::random().to_hex()));
+    write_private(&args.file, "key file", &secret)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether it is the world's fault (no path) or the caller's (could not run) decides the exit code.
+/// Writes a new file that nobody else may read.
+fn write_private(path: &Path, what: &str, text: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let named = || format!("cannot write {what} {}", path.display());
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).with_context(named)?;
+    file.write_all(text.as_bytes()).with_context(named)
+}
+
+/// What stood in the way decides the exit code.
 fn failed(error: &ConnectError, args: &ConnectArgs) -> ExitCode {
     if args.json {
         tell(&Event::Result(Outcome::failed(error, args.method)));
     }
     say(&error.to_string());
-    ExitCode::from(if error.could_not_run() { CANNOT_RUN } else { NO_PATH })
+    let code = match error.kind() {
+        FailureKind::CannotRun => CANNOT_RUN,
+        FailureKind::Server if !args.json => NO_SERVER,
+        FailureKind::Peer if !args.json => NO_PEER,
+        _ => NO_PATH,
+    };
+    own_code(code, args)
+}
+
+/// A code of puncher itself, told apart from those of a command that it was to run.
+fn own_code(code: u8, args: &ConnectArgs) -> ExitCode {
+    ExitCode::from(if args.exec.is_some() { BESIDE_EXEC + code } else { code })
 }
 
 /// Writes one event. A reader that has gone is no reason to stop punching.

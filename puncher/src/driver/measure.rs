@@ -1,12 +1,13 @@
 //! Makes the measurements that the planner asks for: connections to the rendezvous server, and SYNs that live for few hops.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::planner::{Fact, Measurement};
 use super::{Driver, Message};
+use crate::address_policy::AddressKind;
 use crate::classify::Observation;
 use crate::contract::Event;
 use crate::error::ConnectError;
@@ -18,7 +19,7 @@ use crate::trace::{self, RouteTrace};
 /// How far the own NATs are looked for, and for how long: two round trips to the server, within these bounds.
 const HOPS_LOOKED_AT: u8 = 4;
 const LEAST_HOP_WAIT: Duration = Duration::from_millis(20);
-const MOST_HOP_WAIT: Duration = Duration::from_millis(200);
+const MOST_HOP_WAIT: Duration = Duration::from_secs(1);
 
 /// What a measurement brought: connections, which hold the mappings that were seen, or the routers on the way.
 #[derive(Debug)]
@@ -75,7 +76,12 @@ impl Driver<'_> {
     fn measure(&mut self, wanted: Vec<Measurement>) {
         let mut wanted = std::collections::VecDeque::from(wanted);
         while let Some(measurement) = wanted.pop_front() {
-            let address = self.planner.own().address();
+            let local = *self.planner.own().local.ip();
+            // The server's word for it: nobody else's ports are to be tried.
+            let ordinary = |address: &Ipv4Addr| {
+                *address == local || self.sending.policy.kind(*address) == AddressKind::Ordinary
+            };
+            let address = self.planner.own().address().filter(ordinary);
             let begun = self.server.as_ref().and_then(|(client, _)| begin(client, measurement, address));
             match begun {
                 Some(measuring) => {
@@ -114,9 +120,8 @@ impl Driver<'_> {
         }
         let unspoken = if self.planner.needs_unspoken_port() { self.hold_unspoken_port() } else { None };
         let (round, side) = self.planner.conclude(unspoken, Instant::now());
-        self.sockets.know(self.planner.own_endpoints());
-        if let Some((client, seals)) = &mut self.server {
-            let sealed = seals.seal(&Message::Confirm { round, side });
+        if let Some((client, relay)) = &mut self.server {
+            let sealed = relay.seal(&Message::Confirm { round, side });
             if client.relay_and_be_ready(sealed, round).await.is_err() {
                 self.server = None;
             }

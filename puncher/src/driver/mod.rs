@@ -8,7 +8,7 @@ mod measure;
 mod planner;
 mod timers;
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,14 +16,17 @@ use socket2::Socket;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::address_policy::AddressPolicy;
 use crate::attempt_log::AttemptLog;
+use crate::classify::allocation;
+use crate::config::ServerTrust;
 use crate::contract::Event;
 use crate::error::ConnectError;
 use crate::method::view::{RoundView, SideFacts};
 use crate::method::{Action, Dial, Method, Note, Outlook};
 use crate::rendezvous::client::{Client, ClientError};
 use crate::rendezvous::message::Reply;
-use crate::sealed::{Sealed, Seals};
+use crate::sealed::{RelayChannel, Sealed};
 use crate::socket::DialFailure;
 use crate::socket_set::{SocketOutcome, SocketSet, WonStream};
 use measure::Measured;
@@ -33,6 +36,9 @@ use timers::{Due, Timers};
 
 /// How long a stream may still come up after the peer has left the meeting: it may have won already.
 const AFTER_PEER_LEFT: Duration = Duration::from_millis(500);
+
+/// How long after the deadline a stream that is the peer's may still be agreed upon.
+pub(crate) const LAST_WORD: Duration = Duration::from_millis(300);
 
 /// So many SYNs leave together, then a pause: a queue on the way that holds a thousand packets has room for a spray. Linux
 /// drops what a processor's queue has no room for (`net.core.netdev_max_backlog`).
@@ -52,16 +58,28 @@ enum Message {
 /// What a driver starts from.
 pub(crate) struct DriverSetup<'a> {
     /// `None` when the peers meet without a server.
-    pub(crate) server: Option<(Client, Seals)>,
+    pub(crate) server: Option<(Client, RelayChannel)>,
     pub(crate) sockets: SocketSet,
     pub(crate) method: &'a mut dyn Method,
     pub(crate) own: SideFacts,
     pub(crate) rules: MeasuringRules,
+    pub(crate) sending: SendingRules,
     pub(crate) view: ViewBase,
     /// How much later than agreed this side starts.
     pub(crate) start_delay: Duration,
+    /// When the own mappings were measured.
+    pub(crate) measured_at: Instant,
+    /// When the search ends.
+    pub(crate) deadline: Instant,
     pub(crate) log: &'a mut AttemptLog,
     pub(crate) tell: &'a mut (dyn FnMut(&Event) + Send),
+}
+
+/// What this side may send, whatever the others say.
+#[derive(Debug, Clone)]
+pub(crate) struct SendingRules {
+    pub(crate) policy: AddressPolicy,
+    pub(crate) trust: ServerTrust,
 }
 
 /// What does not change from round to round.
@@ -73,13 +91,15 @@ pub(crate) struct ViewBase {
 
 /// A stream, and the first agreed start.
 pub(crate) struct DrivenStream {
-    pub(crate) won: WonStream,
+    pub(crate) won: Box<WonStream>,
     pub(crate) start: Instant,
+    /// The others, which are to be closed.
+    pub(crate) losers: SocketSet,
 }
 
 /// The sockets and connections of one punch.
 pub(crate) struct Driver<'a> {
-    server: Option<(Client, Seals)>,
+    server: Option<(Client, RelayChannel)>,
     sockets: SocketSet,
     method: &'a mut dyn Method,
     planner: RoundPlanner,
@@ -87,9 +107,14 @@ pub(crate) struct Driver<'a> {
     measuring: JoinSet<Measured>,
     /// Ports that are ours although nothing was dialled from them yet.
     held: Vec<Socket>,
+    sending: SendingRules,
+    /// The peer's own word for its address.
+    peer_address: Ipv4Addr,
     view: ViewBase,
     start: Option<Instant>,
     start_delay: Duration,
+    /// The end at the latest.
+    end: Instant,
     log: &'a mut AttemptLog,
     tell: &'a mut (dyn FnMut(&Event) + Send),
 }
@@ -104,15 +129,31 @@ enum Wakeup {
 
 impl<'a> Driver<'a> {
     pub(crate) fn new(setup: DriverSetup<'a>) -> Self {
-        let DriverSetup { server, sockets, method, own, rules, view, start_delay, log, tell } = setup;
+        let DriverSetup {
+            server,
+            sockets,
+            method,
+            own,
+            rules,
+            sending,
+            view,
+            start_delay,
+            measured_at,
+            deadline,
+            log,
+            tell,
+        } = setup;
         Self {
             server,
             sockets,
             method,
-            planner: RoundPlanner::new(own, rules, Instant::now()),
-            timers: Timers::default(),
+            planner: RoundPlanner::new(own, rules, measured_at),
+            timers: Timers::until(deadline),
+            end: deadline + LAST_WORD,
             measuring: JoinSet::new(),
             held: Vec::new(),
+            sending,
+            peer_address: Ipv4Addr::UNSPECIFIED,
             view,
             start: None,
             start_delay,
@@ -139,8 +180,7 @@ impl<'a> Driver<'a> {
             match self.next().await {
                 Wakeup::Socket(SocketOutcome::Won(won)) => {
                     let start = self.start.unwrap_or(won.established);
-                    self.sockets.close_losers().await;
-                    return Ok(Some(DrivenStream { won, start }));
+                    return Ok(Some(DrivenStream { won, start, losers: self.sockets }));
                 }
                 Wakeup::Socket(outcome) => self.socket(outcome).await,
                 Wakeup::Server(reply) => self.server(reply).await?,
@@ -150,11 +190,15 @@ impl<'a> Driver<'a> {
                     due.into_iter().for_each(|dial| self.dial(dial));
                 }
                 Wakeup::Due(Due::NextRound) => self.prepare_round().await?,
-                Wakeup::Due(Due::GiveUp) if self.sockets.is_standing() => {
-                    // A stream is being authenticated: it may be the one.
+                Wakeup::Due(Due::GiveUp) if self.sockets.is_promising(self.view.trip) => {
+                    // A stream is being agreed upon: it may be the one.
                     self.timers.give_up = Some(Instant::now() + AFTER_PEER_LEFT);
                 }
-                Wakeup::Due(Due::GiveUp) => return Ok(None),
+                Wakeup::Due(Due::Deadline) if self.sockets.has_peer() && Instant::now() < self.end => {
+                    // The peer may have selected it already.
+                    self.timers.deadline = Some(self.end);
+                }
+                Wakeup::Due(Due::GiveUp | Due::Deadline) => return Ok(None),
             }
         }
     }
@@ -187,8 +231,8 @@ impl<'a> Driver<'a> {
 
     /// Without the server no further round can be agreed; what was begun goes on.
     async fn send(&mut self, message: &Message) {
-        let Some((client, seals)) = &mut self.server else { return };
-        let sealed = seals.seal(message);
+        let Some((client, relay)) = &mut self.server else { return };
+        let sealed = relay.seal(message);
         if client.relay(sealed).await.is_err() {
             self.server = None;
         }
@@ -205,7 +249,7 @@ impl<'a> Driver<'a> {
                 self.timers.give_up = Some(Instant::now() + AFTER_PEER_LEFT);
                 Ok(())
             }
-            Ok(other) => Err(ClientError::Unexpected(format!("{other:?}")).into()),
+            Ok(other) => Err(ClientError::unexpected(&other).into()),
             Err(error) if self.start.is_none() => Err(error.into()),
             Err(_) => {
                 self.server = None;
@@ -215,8 +259,8 @@ impl<'a> Driver<'a> {
     }
 
     async fn peer_says(&mut self, body: &Sealed) -> Result<(), ConnectError> {
-        let Some((_, seals)) = &mut self.server else { return Ok(()) };
-        match seals.open(body)? {
+        let Some((_, relay)) = &mut self.server else { return Ok(()) };
+        match relay.open(body)? {
             Message::Confirm { round, side } => {
                 self.planner.peer_confirms(round, side);
                 self.follow().await
@@ -254,8 +298,12 @@ impl<'a> Driver<'a> {
         let ViewBase { role, trip, agreed } = self.view;
         let (round, own) = (self.planner.round(), self.planner.own().clone());
         let mut view = RoundView { round, role, own, peer, trip, agreed };
-        view.limit_unconfirmed_syns();
-        self.planner.punch(view.peer.address_confirmed);
+        view.limit_unconfirmed_syns(self.sending.trust);
+        self.peer_address = *view.peer.local.ip();
+        let trusted = self.sending.trust == ServerTrust::Full;
+        self.planner.punch(view.peer.address_confirmed || trusted);
+        self.log.own_nat = allocation(&view.own.observations);
+        self.log.peer_nat = allocation(&view.peer.observations);
         let actions = self.method.begin(&view);
         self.act(actions).await;
     }
@@ -302,6 +350,11 @@ impl<'a> Driver<'a> {
     }
 
     fn dial(&mut self, dial: Dial) {
+        let sides = (*self.planner.own().local.ip(), self.peer_address);
+        if let Some(kind) = self.sending.policy.refuses_peer(dial.remote, sides) {
+            self.log.tally.count(&format!("not sent to {kind}"));
+            return;
+        }
         if !self.planner.spend_syn(self.log.tally.total()) {
             return;
         }
@@ -315,6 +368,7 @@ impl<'a> Driver<'a> {
     async fn socket(&mut self, outcome: SocketOutcome) {
         let SocketOutcome::Refused(dial, why) = outcome else { return };
         self.log.tally.count(&why.to_string());
+        self.log.strangers += u32::from(why == DialFailure::Stranger);
         if matches!(why, DialFailure::Reset | DialFailure::Unreachable) {
             self.planner.was_refused();
         }

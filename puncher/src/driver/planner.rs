@@ -3,14 +3,13 @@
 //! Pure: facts go in, measurements to make come out, and the time is passed in. `driver` makes the measurements.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::classify::{Allocation, Observation, allocation, is_certain, path};
 use crate::config::LowPorts;
-use crate::handshake::OwnEndpoints;
 use crate::method::Method;
 use crate::method::view::{Predictability, SideFacts, UNCONFIRMED_SYNS};
 use crate::trace::RouteTrace;
@@ -91,7 +90,6 @@ pub(super) struct RoundPlanner {
     /// Whether a second port has shown that the NAT does keep its mappings.
     seen_again: bool,
     peer_is_confirmed: bool,
-    endpoints: OwnEndpoints,
 }
 
 impl RoundPlanner {
@@ -110,7 +108,6 @@ impl RoundPlanner {
             seen_once,
             seen_again: false,
             peer_is_confirmed: false,
-            endpoints: OwnEndpoints::default(),
         }
     }
 
@@ -300,22 +297,6 @@ impl RoundPlanner {
         own.observations = vec![Observation { local, external, ..seen }];
     }
 
-    /// What the handshake may expect the peer to call this side.
-    pub(super) fn own_endpoints(&mut self) -> OwnEndpoints {
-        let own = &self.own;
-        let external = own.observations.iter().map(|seen| *seen.external.ip());
-        let mut addresses: Vec<Ipv4Addr> = external.collect();
-        addresses.dedup();
-        // A NAT with several addresses may use yet another one.
-        let addresses =
-            if addresses.len() > 1 { Vec::new() } else { [addresses, vec![*own.local.ip()]].concat() };
-        if let Some(external) = own.known_endpoint() {
-            self.endpoints.external.insert(own.local.port(), external);
-        }
-        self.endpoints.addresses = addresses;
-        self.endpoints.clone()
-    }
-
     /// The peer is ready for a round, and says this of itself.
     pub(super) fn peer_confirms(&mut self, round: u32, side: SideFacts) {
         if (self.round..=self.round + 1).contains(&round) {
@@ -339,7 +320,7 @@ impl RoundPlanner {
         self.round = 1;
     }
 
-    /// A round begins, against a peer whose address is confirmed or not.
+    /// A round begins, against a peer whose address is confirmed, or taken to be so, or not.
     pub(super) fn punch(&mut self, peer_is_confirmed: bool) {
         self.phase = Phase::Punching;
         self.peer_is_confirmed = peer_is_confirmed;

@@ -13,8 +13,10 @@ pub(super) enum Due {
     Dials,
     /// The end of a round.
     NextRound,
-    /// The end of all.
+    /// The end, because nothing more is expected.
     GiveUp,
+    /// The end, because time is up.
+    Deadline,
 }
 
 /// The timers of one punch.
@@ -25,9 +27,15 @@ pub(super) struct Timers {
     sequence: u64,
     pub(super) next_round: Option<Instant>,
     pub(super) give_up: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
 }
 
 impl Timers {
+    /// Nothing is due before the deadline.
+    pub(super) fn until(deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..Self::default() }
+    }
+
     /// Puts a dial off until then.
     pub(super) fn dial_at(&mut self, due: Instant, dial: Dial) {
         self.sequence += 1;
@@ -45,7 +53,8 @@ impl Timers {
         let dial = self.dials.keys().next().map(|(due, _)| (*due, Due::Dials));
         let next_round = self.next_round.map(|due| (due, Due::NextRound));
         let give_up = self.give_up.map(|due| (due, Due::GiveUp));
-        [dial, next_round, give_up].into_iter().flatten().min_by_key(|(due, _)| *due)
+        let deadline = self.deadline.map(|due| (due, Due::Deadline));
+        [deadline, dial, next_round, give_up].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 }
 

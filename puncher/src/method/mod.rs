@@ -55,7 +55,7 @@ pub enum Note {
     Open,
 }
 
-/// What a method expects of a round.
+/// What a method expects of a round. Part of an [`AttemptLog`](crate::AttemptLog).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outlook {
     /// Where the peer is expected, when it is one endpoint.

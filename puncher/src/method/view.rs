@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::classify::{Allocation, Observation, allocation};
+use crate::config::ServerTrust;
 use crate::meeting::Role;
 use crate::socket::Reach;
 
@@ -14,6 +15,9 @@ use crate::socket::Reach;
 pub struct SideFacts {
     /// Its internal endpoint: address, and port to punch from.
     pub local: SocketAddrV4,
+    /// Its other internal addresses, where the system may choose which one it uses.
+    #[serde(default)]
+    pub addresses: Vec<Ipv4Addr>,
     /// Mappings, in the order in which they were made; the first is of that port.
     pub observations: Vec<Observation>,
     /// The mapping of a source port below 1024, when it may bind one and has measured it.
@@ -26,7 +30,8 @@ pub struct SideFacts {
     pub syns: u32,
     /// Hops that its SYN must live to have passed its own NATs.
     pub hops: u8,
-    /// Whether its external address is confirmed by more than the word of the rendezvous server.
+    /// Whether it has found its external address confirmed by more than the word of the rendezvous server: by SYNs of few
+    /// hops, or because it is its own.
     pub address_confirmed: bool,
 }
 
@@ -77,16 +82,6 @@ impl SideFacts {
     pub fn observed(&self) -> Option<SocketAddrV4> {
         self.observations.first().map(|seen| seen.external)
     }
-
-    /// The same, if every destination must see that one. A NAT that draws from few ports, 64 for each host and fewer, gives
-    /// two equal ones by chance once in so many times: a port that is not the own one has to be seen three times.
-    #[must_use]
-    pub fn known_endpoint(&self) -> Option<SocketAddrV4> {
-        let (endpoint, port) = (self.observed()?, self.local.port());
-        let times = self.observations.iter().filter(|seen| seen.local.port() == port).count();
-        let sure = endpoint.port() == port || times >= 3;
-        (self.predictability() == Predictability::Fixed && sure).then_some(endpoint)
-    }
 }
 
 /// Both sides at the start of a round.
@@ -113,15 +108,15 @@ impl RoundView {
         self.own.address().is_some() && self.own.address() == self.peer.address()
     }
 
-    /// Lowers what a side may spend towards an address that nothing confirms. Both sides do so alike.
-    pub fn limit_unconfirmed_syns(&mut self) {
-        let spare = |syns: &mut u32, towards: &SideFacts| {
-            if !towards.address_confirmed {
-                *syns = (*syns).min(UNCONFIRMED_SYNS);
-            }
-        };
-        spare(&mut self.own.syns, &self.peer);
-        spare(&mut self.peer.syns, &self.own);
+    /// Lowers what a side may spend towards an address that nothing confirms. Whether this side believes the server is its own
+    /// affair, and so is the peer's: it may send more than is reckoned with here.
+    pub fn limit_unconfirmed_syns(&mut self, trust: ServerTrust) {
+        if !self.peer.address_confirmed && trust == ServerTrust::Confirmed {
+            self.own.syns = self.own.syns.min(UNCONFIRMED_SYNS);
+        }
+        if !self.own.address_confirmed {
+            self.peer.syns = self.peer.syns.min(UNCONFIRMED_SYNS);
+        }
     }
 
     /// How far a SYN may go that opens a hole and must not be heard by the peer's NAT. Under one external address the two
@@ -158,6 +153,7 @@ pub(crate) mod tests {
     pub(crate) fn side(external: &[u16]) -> SideFacts {
         SideFacts {
             local: "10.0.1.2:5000".parse().unwrap(),
+            addresses: Vec::new(),
             observations: seen(external),
             low: None,
             kept_once: false,
@@ -188,21 +184,15 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn two_equal_mappings_of_a_drawn_port_may_be_chance() {
-        let known = |ports: &[u16]| side(ports).known_endpoint().map(|endpoint| endpoint.port());
-        assert_eq!(known(&[5000, 5000]), Some(5000), "its own port");
-        assert_eq!(known(&[6000, 6000]), None);
-        assert_eq!(known(&[6000, 6000, 6000]), Some(6000));
-        assert_eq!(known(&[6000, 6001, 6002]), None, "a port for each destination");
-    }
-
-    #[test]
     fn few_syns_go_where_only_the_server_says_the_peer_is() {
         let mut here = view(Role::A, &[5000], &[6000]);
         here.peer.address_confirmed = false;
         let mut there = mirrored(&here);
-        here.limit_unconfirmed_syns();
-        there.limit_unconfirmed_syns();
+        let mut trusting = here.clone();
+        trusting.limit_unconfirmed_syns(ServerTrust::Full);
+        assert_eq!((trusting.own.syns, trusting.peer.syns), (1280, 1280), "its own decision");
+        here.limit_unconfirmed_syns(ServerTrust::Confirmed);
+        there.limit_unconfirmed_syns(ServerTrust::Full);
         assert_eq!((here.own.syns, here.peer.syns), (UNCONFIRMED_SYNS, 1280));
         assert_eq!((there.own.syns, there.peer.syns), (1280, UNCONFIRMED_SYNS), "both know");
     }

@@ -14,14 +14,21 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::address_policy::AddressPolicy;
 use crate::classify::Observation;
-use crate::meeting::Role;
+use crate::config::SpecialAddresses;
+use crate::meeting::{Meeting, Role};
 use crate::rendezvous::message::{Answer, FrameReader, Reply, Request, VERSION, frame, write_frame};
+use crate::rendezvous::proof::{self, Digest};
 use crate::sealed::Sealed;
+use crate::secret::Secret;
 use crate::socket::{self, DialFailure, Reach};
+use crate::text::printable;
 
-/// How long the other connections may take once the first has succeeded.
+/// How long other connections may take once the first has succeeded, at least; and in round trips, because a server may be
+/// far: one is the handshake's, one the greeting's, and a packet of each may be lost.
 const STRAGGLER: Duration = Duration::from_millis(500);
+const STRAGGLER_TRIPS: u32 = 6;
 
 /// A packet may be lost, and the kernel sends the next SYN only after a second: who has not answered within so many
 /// round trips is dialled anew, and then waited for twice as long.
@@ -62,6 +69,13 @@ pub enum ClientError {
     Unexpected(String),
 }
 
+impl ClientError {
+    /// Something came that does not belong here.
+    pub(crate) fn unexpected(what: &impl std::fmt::Debug) -> Self {
+        Self::Unexpected(printable(&format!("{what:?}")))
+    }
+}
+
 /// One connection to the server.
 #[derive(Debug)]
 pub struct ServerLink {
@@ -69,6 +83,7 @@ pub struct ServerLink {
     writer: OwnedWriteHalf,
     observation: Observation,
     endpoints: Vec<SocketAddrV4>,
+    challenge: Option<Digest>,
     round_trip: Duration,
     dialled: Instant,
 }
@@ -85,7 +100,7 @@ impl ServerLink {
             Some(Reply::UnsolicitedAnswers { same_address, other_address }) => {
                 Ok((same_address, other_address))
             }
-            other => Err(ClientError::Unexpected(format!("{other:?}"))),
+            other => Err(ClientError::unexpected(&other)),
         }
     }
 
@@ -113,6 +128,8 @@ pub struct Client {
     primary: ServerLink,
     others: Vec<ServerLink>,
     local: SocketAddrV4,
+    token: Option<Secret>,
+    policy: AddressPolicy,
 }
 
 impl Client {
@@ -130,7 +147,19 @@ impl Client {
         let primary =
             links.next().ok_or_else(|| unreachable_server(servers, "no endpoint was given".into()))?;
         let local = primary.observation.local;
-        Ok(Self { primary, others: links.collect(), local })
+        let policy = AddressPolicy::new(SpecialAddresses::Refuse);
+        Ok(Self { primary, others: links.collect(), local, policy, token: None })
+    }
+
+    /// Dials of the endpoints that the server names what this policy allows, and no longer what the default does.
+    #[must_use]
+    pub(crate) fn with_policy(self, policy: AddressPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// Which addresses that the server names may be dialled.
+    pub(crate) fn policy(&self) -> &AddressPolicy {
+        &self.policy
     }
 
     /// The port and address that all connections come from.
@@ -151,8 +180,9 @@ impl Client {
         let local = SocketAddrV4::new(*self.local.ip(), port);
         let dialled = Dialled::new(local, self.primary.observation.server);
         let (_, patience) = watch::channel(Some(self.primary.patience()));
+        let within = straggler(self.primary.round_trip);
         async move {
-            let link = timeout(STRAGGLER, dialled.open(patience)).await;
+            let link = timeout(within, dialled.open(patience)).await;
             link.unwrap_or_else(|_| Err("unanswered".into()))
         }
     }
@@ -186,10 +216,13 @@ impl Client {
         local: SocketAddrV4,
         wanted: impl Fn(&SocketAddrV4) -> bool,
     ) -> impl Future<Output = Vec<ServerLink>> + Send + 'static {
-        let servers = self.primary.endpoints.iter().copied().filter(wanted);
+        let named = self.server();
+        let allowed = |endpoint: &SocketAddrV4| self.policy.refuses_server(*endpoint, named).is_none();
+        let servers = self.primary.endpoints.iter().copied().filter(allowed).filter(wanted);
         let servers: Vec<_> = servers.take(MOST_ENDPOINTS).collect();
+        let within = straggler(self.primary.round_trip) * 2;
         async move {
-            let links = timeout(STRAGGLER * 2, connect_all(local, &servers)).await;
+            let links = timeout(within, connect_all(local, &servers)).await;
             links.ok().and_then(Result::ok).unwrap_or_default()
         }
     }
@@ -211,12 +244,41 @@ impl Client {
         self.primary.round_trip / 2
     }
 
-    /// Takes a side of a meeting and has a first sealed message handed to the peer.
+    /// Shows this token to a server that asks for one.
+    #[must_use]
+    pub fn with_token(self, token: Option<Secret>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// Takes a side of a meeting and has a first sealed message handed to the peer. If another connection has the side the
+    /// server answers [`Reply::Taken`], for [`Client::take_over`].
     ///
     /// # Errors
     /// When the connection is lost.
-    pub async fn join_with(&mut self, label: String, role: Role, body: Sealed) -> Result<(), ClientError> {
-        self.say(&[Request::Join { version: VERSION, meeting: label, role }, Request::Relay { body }]).await
+    pub async fn join_with(&mut self, meeting: &Meeting, body: Sealed) -> Result<(), ClientError> {
+        let lock = proof::side_key(meeting, 0).lock();
+        self.say(&[self.wish(meeting.label(), meeting.role, Some(lock)), Request::Relay { body }]).await
+    }
+
+    /// Takes a side over from a connection that had the same secret, and has a first sealed message handed to the peer.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn take_over(
+        &mut self,
+        meeting: &Meeting,
+        times: u32,
+        body: Sealed,
+    ) -> Result<(), ClientError> {
+        let key = proof::side_key(meeting, times);
+        let lock = proof::side_key(meeting, times.saturating_add(1)).lock();
+        self.say(&[Request::TakeOver { key, lock }, Request::Relay { body }]).await
+    }
+
+    fn wish(&self, label: String, role: Role, lock: Option<Digest>) -> Request {
+        let proof = |(token, challenge)| proof::prove_token(token, challenge, &label, role);
+        let token = self.token.as_ref().zip(self.primary.challenge).map(proof);
+        Request::Join { version: VERSION, meeting: label, role, lock, token }
     }
 
     /// Has a sealed message handed to the peer.
@@ -250,11 +312,16 @@ impl Client {
     /// When the connection is lost or the server refuses.
     pub async fn next(&mut self) -> Result<Reply, ClientError> {
         match self.primary.reader.next().await? {
-            Some(Reply::Error { why }) => Err(ClientError::Refused(why)),
+            Some(Reply::Error { why }) => Err(ClientError::Refused(printable(&why))),
             Some(reply) => Ok(reply),
             None => Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into())),
         }
     }
+}
+
+/// How long a connection to a server may take that has answered others within this.
+fn straggler(round_trip: Duration) -> Duration {
+    (round_trip * STRAGGLER_TRIPS).max(STRAGGLER)
 }
 
 /// Dials all at once and keeps those that come up, in the order given.
@@ -265,17 +332,19 @@ async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Ve
         let opening = Dialled::new(local, server).open(patience.clone());
         pending.spawn(async move { (place, opening.await) });
     }
+    let mut within = STRAGGLER;
     let mut links = Vec::new();
     let mut failures = Vec::new();
     loop {
         let next = if links.is_empty() {
             pending.join_next().await
         } else {
-            timeout(STRAGGLER, pending.join_next()).await.unwrap_or(None)
+            timeout(within, pending.join_next()).await.unwrap_or(None)
         };
         match next {
             Some(Ok((place, Ok(link)))) => {
                 tell.send_if_modified(|patience| patience.replace(link.patience()).is_none());
+                within = straggler(link.round_trip);
                 links.push((place, link));
             }
             Some(Ok((place, Err(why)))) => failures.push((place, why)),
@@ -352,14 +421,14 @@ impl Dialled {
         write_frame(&mut writer, &Request::Hello).await.map_err(|error| error.to_string())?;
         let mut reader = FrameReader::new(read);
         match reader.next().await.map_err(|error| error.to_string())? {
-            Some(Reply::Welcome { version: VERSION, external, endpoints }) => {
+            Some(Reply::Welcome { version: VERSION, external, endpoints, challenge }) => {
                 let observation = Observation { local, server, external };
-                Ok(ServerLink { reader, writer, observation, endpoints, round_trip, dialled })
+                Ok(ServerLink { reader, writer, observation, endpoints, challenge, round_trip, dialled })
             }
             Some(Reply::Welcome { version, .. }) => {
                 Err(format!("it speaks version {version}, this is version {VERSION}"))
             }
-            Some(other) => Err(format!("it began with {other:?}")),
+            Some(other) => Err(printable(&format!("it began with {other:?}"))),
             None => Err("it hung up: too many connections from here?".into()),
         }
     }

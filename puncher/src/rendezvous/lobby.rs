@@ -1,15 +1,18 @@
 //! Who is in which meeting, and who has to hear what: the decisions of the rendezvous server, without a socket.
 //!
-//! Everything is bounded: meetings, messages kept for a side that has not come, and their size (by the frame).
+//! A side of a meeting belongs to the connection that took it. A peer that lost its connection, and whose server has not
+//! noticed, takes the side over: it shows a key that only the secret of the meeting can make. The server knows the hash of
+//! that key since the side was taken, and each key is shown once, so whoever listens cannot use it again.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::meeting::Role;
 use crate::rendezvous::message::Reply;
+use crate::rendezvous::proof::Digest;
 use crate::sealed::Sealed;
 
-/// Names one connection to the server.
+/// Names one connection to the server. Later ones have higher numbers.
 pub(super) type ConnectionId = u64;
 
 /// Messages kept for a side that has not come yet.
@@ -18,20 +21,28 @@ const KEPT_MESSAGES: usize = 8;
 /// Longest label of a meeting in bytes.
 const LABEL_BYTES: usize = 64;
 
-/// A reply that has to be sent.
+/// A reply that has to be sent. `H` is what is held while it waits, and freed with it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Delivery {
+pub(super) struct Delivery<H> {
     /// To whom.
     pub to: ConnectionId,
     /// What.
     pub reply: Reply,
     /// How much later than now.
     pub after: Duration,
+    /// Freed when it has been sent.
+    pub held: Option<H>,
 }
 
-impl Delivery {
-    fn now(to: ConnectionId, reply: Reply) -> Self {
-        Self { to, reply, after: Duration::ZERO }
+impl<H> Delivery<H> {
+    /// At once, and nothing is held for it.
+    #[must_use]
+    pub(super) fn now(to: ConnectionId, reply: Reply) -> Self {
+        Self { to, reply, after: Duration::ZERO, held: None }
+    }
+
+    fn message(to: ConnectionId, Kept { body, held }: Kept<H>) -> Self {
+        Self { held: Some(held), ..Self::now(to, Reply::Relay { body }) }
     }
 }
 
@@ -50,28 +61,80 @@ pub(super) enum Refusal {
     /// The label is empty or too long.
     #[error("a meeting's label has 1 to {LABEL_BYTES} bytes")]
     BadLabel,
-    /// Too many meetings at once.
-    #[error("the server is full")]
-    Full,
     /// The other side has not come, and enough is kept for it.
     #[error("too many messages for a peer that is not here")]
     TooManyMessages,
+    /// The key does not fit the lock of the side.
+    #[error("this side of the meeting is taken by somebody with another secret")]
+    WrongKey,
+}
+
+/// The side that a peer asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seat {
+    /// The meeting's label.
+    pub label: String,
+    /// The side.
+    pub role: Role,
+    /// Whoever has the key may take it over.
+    pub lock: Option<Digest>,
+}
+
+/// Whether a side can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vacancy {
+    /// At once.
+    Free,
+    /// Somebody has it, from whom it was taken over so many times before. It takes the key of that number.
+    Taken {
+        /// Counts from 0.
+        times: u32,
+    },
+}
+
+/// What became of a wish to join.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Joined<H> {
+    /// The side is taken, and this is to be delivered.
+    In(Vec<Delivery<H>>),
+    /// Somebody else has it. It was taken over so many times before.
+    Taken {
+        /// The number of the key that opens it now.
+        times: u32,
+    },
+}
+
+/// A message that waits for its reader.
+#[derive(Debug)]
+struct Kept<H> {
+    body: Sealed,
+    held: H,
 }
 
 /// One side of a meeting.
-#[derive(Debug, Default)]
-struct Side {
+#[derive(Debug)]
+struct Side<H> {
     connection: Option<ConnectionId>,
-    kept: Vec<Sealed>,
+    lock: Option<Digest>,
+    /// How often it has been taken over.
+    times: u32,
+    kept: Vec<Kept<H>>,
     ready: Option<(u32, Duration)>,
 }
 
-/// All meetings.
+impl<H> Default for Side<H> {
+    fn default() -> Self {
+        Self { connection: None, lock: None, times: 0, kept: Vec::new(), ready: None }
+    }
+}
+
+/// All meetings. `H` is what is held for each message that waits.
 #[derive(Debug)]
-pub(super) struct Lobby {
-    meetings: HashMap<String, [Side; 2]>,
+pub(super) struct Lobby<H> {
+    meetings: HashMap<String, [Side<H>; 2]>,
     members: HashMap<ConnectionId, (String, Role)>,
-    limit: usize,
+    /// Those who found their side taken, and may yet show the key.
+    claimants: HashMap<ConnectionId, (String, Role)>,
 }
 
 fn index(role: Role) -> usize {
@@ -81,59 +144,127 @@ fn index(role: Role) -> usize {
     }
 }
 
-impl Lobby {
-    /// A lobby for at most so many meetings.
-    #[must_use]
-    pub(super) fn new(limit: usize) -> Self {
-        Self { meetings: HashMap::new(), members: HashMap::new(), limit }
+impl<H> Default for Lobby<H> {
+    fn default() -> Self {
+        Self { meetings: HashMap::new(), members: HashMap::new(), claimants: HashMap::new() }
     }
+}
 
+impl<H> Lobby<H> {
     /// How many meetings there are.
     #[must_use]
     pub(super) fn meetings(&self) -> usize {
         self.meetings.len()
     }
 
+    /// Whether this connection is in a meeting that has both its sides.
+    #[must_use]
+    pub(super) fn has_peer(&self, id: ConnectionId) -> bool {
+        let sides = self.members.get(&id).and_then(|(label, _)| self.meetings.get(label));
+        sides.is_some_and(|sides| sides.iter().all(|side| side.connection.is_some()))
+    }
+
+    /// Whether this connection is in a meeting.
+    #[must_use]
+    pub(super) fn is_member(&self, id: ConnectionId) -> bool {
+        self.members.contains_key(&id)
+    }
+
+    /// Whether a side can be had.
+    ///
+    /// # Errors
+    /// When this connection may not ask for it, or nobody may take it over.
+    pub(super) fn vacancy(&self, from: ConnectionId, seat: &Seat) -> Result<Vacancy, Refusal> {
+        if self.members.contains_key(&from) || self.claimants.contains_key(&from) {
+            return Err(Refusal::JoinedAlready);
+        }
+        if seat.label.is_empty() || seat.label.len() > LABEL_BYTES {
+            return Err(Refusal::BadLabel);
+        }
+        match self.meetings.get(&seat.label).map(|sides| &sides[index(seat.role)]) {
+            Some(Side { connection: Some(_), lock, .. }) if lock.is_none() || seat.lock.is_none() => {
+                Err(Refusal::SideTaken)
+            }
+            Some(Side { connection: Some(_), times, .. }) => Ok(Vacancy::Taken { times: *times }),
+            _ => Ok(Vacancy::Free),
+        }
+    }
+
     /// A connection takes one side; what was kept for it is delivered.
     ///
     /// # Errors
     /// When it may not.
-    pub(super) fn join(
+    pub(super) fn join(&mut self, from: ConnectionId, seat: Seat) -> Result<Joined<H>, Refusal> {
+        let vacancy = self.vacancy(from, &seat)?;
+        let Seat { label, role, lock } = seat;
+        if let Vacancy::Taken { times } = vacancy {
+            self.claimants.insert(from, (label, role));
+            return Ok(Joined::Taken { times });
+        }
+        let sides = self.meetings.entry(label.clone()).or_default();
+        let side = &mut sides[index(role)];
+        side.connection = Some(from);
+        side.lock = lock;
+        let kept = std::mem::take(&mut side.kept);
+        self.members.insert(from, (label, role));
+        Ok(Joined::In(kept.into_iter().map(|kept| Delivery::message(from, kept)).collect()))
+    }
+
+    /// A connection that found its side taken shows the key, and leaves a lock for the next. The connection that had the
+    /// side until now comes with what is to be delivered: it has lost it.
+    ///
+    /// # Errors
+    /// When the key does not fit, or the connection has not asked for a side that was taken.
+    pub(super) fn take_over(
         &mut self,
         from: ConnectionId,
-        label: &str,
-        role: Role,
-    ) -> Result<Vec<Delivery>, Refusal> {
-        if self.members.contains_key(&from) {
-            return Err(Refusal::JoinedAlready);
+        key: Digest,
+        lock: Digest,
+    ) -> Result<(Option<ConnectionId>, Vec<Delivery<H>>), Refusal> {
+        let (label, role) = self.claimants.remove(&from).ok_or(Refusal::NotJoined)?;
+        let side = self.meetings.get(&label).map(|sides| &sides[index(role)]);
+        let (lost, mut times) = side.map_or((None, 0), |side| (side.connection, side.times));
+        let mut deliveries = Vec::new();
+        if let Some(lost) = lost {
+            if side.and_then(|side| side.lock) != Some(key.lock()) {
+                return Err(Refusal::WrongKey);
+            }
+            deliveries = self.leave(lost);
+            times = times.saturating_add(1);
         }
-        if label.is_empty() || label.len() > LABEL_BYTES {
-            return Err(Refusal::BadLabel);
+        if let Joined::In(kept) = self.join(from, Seat { label: label.clone(), role, lock: Some(lock) })? {
+            deliveries.extend(kept);
         }
-        if !self.meetings.contains_key(label) && self.meetings.len() >= self.limit {
-            return Err(Refusal::Full);
+        if let Some(sides) = self.meetings.get_mut(&label) {
+            sides[index(role)].times = times;
         }
-        let side = &mut self.meetings.entry(label.to_owned()).or_default()[index(role)];
-        if side.connection.is_some() {
-            return Err(Refusal::SideTaken);
-        }
-        side.connection = Some(from);
-        self.members.insert(from, (label.to_owned(), role));
-        Ok(side.kept.drain(..).map(|body| Delivery::now(from, Reply::Relay { body })).collect())
+        Ok((lost, deliveries))
+    }
+
+    /// Whether a connection may yet show the key to a side that is taken. Until then what it says goes to nobody.
+    #[must_use]
+    pub(super) fn is_claimant(&self, id: ConnectionId) -> bool {
+        self.claimants.contains_key(&id)
     }
 
     /// Hands a message to the other side, or keeps it until that side comes.
     ///
     /// # Errors
     /// When the sender is in no meeting, or too much is kept already.
-    pub(super) fn relay(&mut self, from: ConnectionId, body: Sealed) -> Result<Vec<Delivery>, Refusal> {
+    pub(super) fn relay(
+        &mut self,
+        from: ConnectionId,
+        body: Sealed,
+        held: H,
+    ) -> Result<Option<Delivery<H>>, Refusal> {
         let (sides, role) = self.sides(from)?;
         let other = &mut sides[index(role.other())];
+        let message = Kept { body, held };
         match other.connection {
-            Some(to) => Ok(vec![Delivery::now(to, Reply::Relay { body })]),
+            Some(to) => Ok(Some(Delivery::message(to, message))),
             None if other.kept.len() < KEPT_MESSAGES => {
-                other.kept.push(body);
-                Ok(Vec::new())
+                other.kept.push(message);
+                Ok(None)
             }
             None => Err(Refusal::TooManyMessages),
         }
@@ -149,7 +280,7 @@ impl Lobby {
         from: ConnectionId,
         round: u32,
         one_way: Duration,
-    ) -> Result<Vec<Delivery>, Refusal> {
+    ) -> Result<Vec<Delivery<H>>, Refusal> {
         let (sides, role) = self.sides(from)?;
         sides[index(role)].ready = Some((round, one_way));
         let farthest = match sides {
@@ -158,15 +289,17 @@ impl Lobby {
             }
             _ => return Ok(Vec::new()),
         };
-        let go = |side: &mut Side| {
+        let go = |side: &mut Side<H>| {
             let (_, one_way) = side.ready.take()?;
-            Some(Delivery { to: side.connection?, reply: Reply::Go { round }, after: farthest - one_way })
+            let delivery = Delivery::now(side.connection?, Reply::Go { round });
+            Some(Delivery { after: farthest - one_way, ..delivery })
         };
         Ok(sides.iter_mut().filter_map(go).collect())
     }
 
     /// A connection ended; the other side is told.
-    pub(super) fn leave(&mut self, from: ConnectionId) -> Vec<Delivery> {
+    pub(super) fn leave(&mut self, from: ConnectionId) -> Vec<Delivery<H>> {
+        self.claimants.remove(&from);
         let Some((label, role)) = self.members.remove(&from) else { return Vec::new() };
         let Some(sides) = self.meetings.get_mut(&label) else { return Vec::new() };
         sides[index(role)] = Side::default();
@@ -179,7 +312,7 @@ impl Lobby {
         }
     }
 
-    fn sides(&mut self, from: ConnectionId) -> Result<(&mut [Side; 2], Role), Refusal> {
+    fn sides(&mut self, from: ConnectionId) -> Result<(&mut [Side<H>; 2], Role), Refusal> {
         let (label, role) = self.members.get(&from).ok_or(Refusal::NotJoined)?;
         let sides = self.meetings.get_mut(label).ok_or(Refusal::NotJoined)?;
         Ok((sides, *role))
@@ -187,73 +320,4 @@ impl Lobby {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn body(text: &str) -> Sealed {
-        Sealed { text: text.into(), seal: String::new() }
-    }
-
-    fn both() -> Lobby {
-        let mut lobby = Lobby::new(2);
-        lobby.join(1, "m", Role::A).unwrap();
-        lobby.join(2, "m", Role::B).unwrap();
-        lobby
-    }
-
-    #[test]
-    fn a_message_goes_to_the_other_side_only() {
-        let mut lobby = both();
-        assert_eq!(lobby.relay(1, body("x")), Ok(vec![Delivery::now(2, Reply::Relay { body: body("x") })]));
-    }
-
-    #[test]
-    fn a_message_waits_for_a_side_that_has_not_come() {
-        let mut lobby = Lobby::new(1);
-        lobby.join(1, "m", Role::A).unwrap();
-        assert_eq!(lobby.relay(1, body("x")), Ok(vec![]));
-        assert_eq!(lobby.join(2, "m", Role::B), Ok(vec![Delivery::now(2, Reply::Relay { body: body("x") })]));
-    }
-
-    #[test]
-    fn go_comes_when_both_are_ready_and_later_to_the_nearer() {
-        let mut lobby = both();
-        let ms = Duration::from_millis;
-        assert_eq!(lobby.ready(1, 1, ms(5)), Ok(vec![]));
-        let go = |to, after| Delivery { to, reply: Reply::Go { round: 1 }, after: ms(after) };
-        assert_eq!(lobby.ready(2, 1, ms(30)), Ok(vec![go(1, 25), go(2, 0)]));
-        assert_eq!(lobby.ready(2, 2, ms(30)), Ok(vec![]), "round 2 needs both again");
-    }
-
-    #[test]
-    fn nobody_goes_while_they_mean_different_rounds() {
-        let mut lobby = both();
-        lobby.ready(1, 1, Duration::ZERO).unwrap();
-        assert_eq!(lobby.ready(2, 2, Duration::ZERO), Ok(vec![]));
-    }
-
-    #[test]
-    fn an_end_is_told_and_frees_the_side() {
-        let mut lobby = both();
-        assert_eq!(lobby.leave(1), [Delivery::now(2, Reply::Gone)]);
-        assert_eq!(lobby.join(3, "m", Role::A), Ok(vec![]));
-        lobby.leave(3);
-        lobby.leave(2);
-        assert_eq!(lobby.meetings(), 0);
-    }
-
-    #[test]
-    fn what_would_grow_without_bound_is_refused() {
-        let mut lobby = Lobby::new(1);
-        assert_eq!(lobby.relay(1, body("x")), Err(Refusal::NotJoined));
-        lobby.join(1, "m", Role::A).unwrap();
-        assert_eq!(lobby.join(1, "m", Role::B), Err(Refusal::JoinedAlready));
-        assert_eq!(lobby.join(2, "m", Role::A), Err(Refusal::SideTaken));
-        assert_eq!(lobby.join(2, "n", Role::A), Err(Refusal::Full));
-        assert_eq!(lobby.join(2, "", Role::A), Err(Refusal::BadLabel));
-        for _ in 0..KEPT_MESSAGES {
-            lobby.relay(1, body("x")).unwrap();
-        }
-        assert_eq!(lobby.relay(1, body("x")), Err(Refusal::TooManyMessages));
-    }
-}
+mod tests;

@@ -13,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use crate::meeting::Role;
+use crate::rendezvous::proof::{Digest, TokenProof};
 use crate::sealed::Sealed;
+use crate::text::printable;
 
 /// Longest frame in bytes, without its length: enough for any message here, too little to hoard memory with.
 pub(crate) const MAX_FRAME: usize = 4096;
@@ -36,6 +38,19 @@ pub enum Request {
         meeting: String,
         /// The side to take.
         role: Role,
+        /// Who has the key to it may take the side over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lock: Option<Digest>,
+        /// The right to meet here, where the server asks for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<TokenProof>,
+    },
+    /// Take the side over that was found taken. Until then what a peer says in a meeting goes to nobody.
+    TakeOver {
+        /// The key to the lock that was left there last.
+        key: Digest,
+        /// The lock for the next.
+        lock: Digest,
     },
     /// Hand this to the other side, now or as soon as it comes.
     Relay {
@@ -86,6 +101,14 @@ pub enum Reply {
         external: SocketAddrV4,
         /// All endpoints of the server.
         endpoints: Vec<SocketAddrV4>,
+        /// The number to prove a token over, if the server asks for one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        challenge: Option<Digest>,
+    },
+    /// Another connection has the side. Who has the key may take it over.
+    Taken {
+        /// How often that has happened: the number of the key.
+        times: u32,
     },
     /// The other side's message.
     Relay {
@@ -122,18 +145,24 @@ pub(crate) struct FrameReader<R> {
     /// When the unfinished frame began.
     began: Option<Instant>,
     limit: Option<Duration>,
+    read: u64,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads frames from this stream.
     pub(crate) fn new(stream: R) -> Self {
-        Self { stream, buffer: Vec::new(), began: None, limit: None }
+        Self { stream, buffer: Vec::new(), began: None, limit: None, read: 0 }
     }
 
     /// A frame may take so long from its first byte to its last.
     #[must_use]
     pub(crate) fn within(self, limit: Duration) -> Self {
         Self { limit: Some(limit), ..self }
+    }
+
+    /// Bytes that have come in all.
+    pub(crate) fn read(&self) -> u64 {
+        self.read
     }
 
     /// The next message, or `None` at an orderly end between two frames. Cancel-safe.
@@ -158,6 +187,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 }
                 _ => read.await?,
             };
+            self.read += count as u64;
             if count == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)
@@ -211,7 +241,8 @@ pub(crate) async fn write_frame<T: Serialize>(
 }
 
 fn invalid(why: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
+    // What was read may be quoted in it.
+    io::Error::new(io::ErrorKind::InvalidData, printable(&why))
 }
 
 #[cfg(test)]

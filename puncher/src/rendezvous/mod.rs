@@ -11,12 +11,13 @@
 //! println!("{} starts agreed", figures.read().starts);
 //! # Ok(()) }
 //! ```
-// `message` is the language, `lobby` decides who hears what (pure), `server` is its sockets, `client` the peer's end.
+// `message` is the language, `lobby` decides who hears what (pure), `server` is its sockets, `client` the peer's end,
+// `proof` what a peer proves to the server.
 
 pub(crate) mod client;
 mod lobby;
 pub(crate) mod message;
+pub(crate) mod proof;
 mod server;
-mod unsolicited_probe;
 
-pub use server::{Limits, MetricsReader, Rest, Server};
+pub use server::{Limits, MetricsReader, Rest, Server, Setup, TokenError, Tokens};

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::cli::filter::Filter;
 use crate::lab::Rights;
 use crate::model::shard::WantedShard;
+use crate::report::exit_status::Gap;
 use crate::report::format::Format;
 use crate::run::Keep;
 
@@ -16,7 +17,8 @@ use crate::run::Keep;
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Exit code: 0 all as expected, 1 some cell differs from theory or changed, \
-                        2 something broke or could not run, 4 nothing ran.")]
+                        2 something broke or could not run, 3 none of these but something is not decided \
+                        (--allow accepts it), 4 nothing ran.")]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -52,7 +54,7 @@ pub enum Action {
     Baseline(BaselineAction),
     /// Draw a kept trial of an old run, packet by packet, and say why it ended as it did
     Explain(ExplainArgs),
-    /// Bring up the lab of a cell and open a shell in one of its nodes
+    /// Bring up the lab of a cell and open a shell in one of its nodes, with all your rights and files
     Shell(ShellArgs),
     /// Bring up the lab of a cell and run a command in one of its nodes
     Exec(ExecArgs),
@@ -142,9 +144,30 @@ pub struct RunArgs {
     /// Compare with what an earlier run found, and fail on a change; `baseline update` writes the file
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
+    /// What is accepted.
+    #[command(flatten)]
+    pub accepted: Accepted,
     /// Root, or a user namespace.
     #[command(flatten)]
     pub rights: RightsArgs,
+}
+
+/// What does not make a command end with 3.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Accepted {
+    /// Accept what is not decided, instead of ending with exit code 3: undecided,no-expectation,blind
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub allow: Vec<Gap>,
+}
+
+impl ValueEnum for Gap {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.summary()))
+    }
 }
 
 /// Which trials' artefacts are kept.
@@ -255,6 +278,9 @@ pub struct DiffArgs {
     /// As Markdown, for job summaries
     #[arg(long)]
     pub markdown: bool,
+    /// What is accepted.
+    #[command(flatten)]
+    pub accepted: Accepted,
 }
 
 /// `testbed kernels`.
@@ -277,6 +303,9 @@ pub struct MergeArgs {
     /// Compare with what an earlier run found, and fail on a change
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
+    /// What is accepted.
+    #[command(flatten)]
+    pub accepted: Accepted,
 }
 
 /// `testbed baseline`.

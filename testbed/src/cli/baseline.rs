@@ -1,6 +1,7 @@
 //! `testbed run --baseline`, `testbed baseline update` and `testbed diff`: what a run found against what another found.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,8 +9,10 @@ use crate::cli::args::{BaselineUpdateArgs, DiffArgs};
 use crate::cli::command_error::CommandError;
 use crate::cli::output::print;
 use crate::report::baseline::Baseline;
-use crate::report::compare::Comparison;
+use crate::report::compare::{Comparison, Shortage};
+use crate::report::exit_status::ExitStatus;
 use crate::report::recorder::RecordedRun;
+use crate::report::results::{EndingDoc, VerdictDoc};
 use crate::report::{comparison, folder};
 
 /// The comparison with a baseline, in the folder of a run.
@@ -57,11 +60,11 @@ impl KnownBaseline {
     }
 }
 
-/// Compares a run with what is known, prints it, and writes it beside the run's results; 1 when something changed.
+/// Compares a run with what is known, prints it, and writes it beside the run's results.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn compare(recorded: &RecordedRun, known: KnownBaseline) -> Result<u8, CommandError> {
+pub fn compare(recorded: &RecordedRun, known: KnownBaseline) -> Result<Comparison, CommandError> {
     let KnownBaseline { mut baseline, file, extent } = known;
     let now = Baseline::from(&recorded.results);
     if extent == Extent::Narrowed {
@@ -72,10 +75,11 @@ pub fn compare(recorded: &RecordedRun, known: KnownBaseline) -> Result<u8, Comma
     let with = file.display().to_string();
     print(|out| comparison::write(&compared, &with, out))?;
     write(&recorded.folder.join(COMPARISON), &comparison::markdown(&compared, &with))?;
-    Ok(u8::from(!compared.is_unchanged()))
+    Ok(compared)
 }
 
-/// `testbed diff`: exit code 0 when nothing changed, else 1.
+/// `testbed diff`: exit code 0 when nothing changed, 1 when something did, 2 when something broke in either run, 3 when
+/// the comparison is blind or a run was interrupted, 4 when they have nothing in common.
 ///
 /// # Errors
 /// When a run cannot be read, or they are of different suites.
@@ -93,11 +97,15 @@ pub fn diff(args: &DiffArgs) -> Result<ExitCode, CommandError> {
     }
     let compared = Comparison::new(&before, &now);
     let with = args.before.display().to_string();
+    let (status, allowed) = (ExitStatus::of_comparison(&compared), &args.accepted.allow);
     print(|out| match args.markdown {
-        true => std::io::Write::write_all(out, comparison::markdown(&compared, &with).as_bytes()),
-        false => comparison::write(&compared, &with, out),
+        true => out.write_all(comparison::markdown(&compared, &with).as_bytes()),
+        false => {
+            comparison::write(&compared, &with, out)?;
+            status.explanation(allowed).map_or(Ok(()), |why| writeln!(out, "{why}"))
+        }
     })?;
-    Ok(ExitCode::from(u8::from(!compared.is_unchanged())))
+    Ok(ExitCode::from(status.code(allowed)))
 }
 
 /// `testbed baseline update`.
@@ -106,25 +114,31 @@ pub fn diff(args: &DiffArgs) -> Result<ExitCode, CommandError> {
 /// When the run cannot be read, was not complete, or the file cannot be written.
 pub fn update(args: &BaselineUpdateArgs) -> Result<ExitCode, CommandError> {
     let results = folder::read(&args.run).map_err(CommandError::new)?;
-    let broken = results.punches().filter(|cell| cell.error > 0).count();
+    let run = args.run.display();
+    let broken = results.cells.iter().filter(|cell| cell.verdict() == VerdictDoc::Error).count();
     if broken > 0 {
-        let message =
-            format!("cannot take \"{}\" for a baseline: {broken} of its cells broke", args.run.display());
+        let message = format!("cannot take \"{run}\" for a baseline: {broken} of its cells broke");
         return Err(CommandError::with_help(message, "see which with: testbed report RUN"));
     }
-    let mut found = Baseline::from(&results);
+    if results.ending == EndingDoc::Interrupted {
+        let message = format!("cannot take \"{run}\" for a baseline: the run was interrupted");
+        return Err(CommandError::with_help(
+            message,
+            "the trials that end first are no fair sample: run it again",
+        ));
+    }
+    let once = Baseline::from(&results);
+    let mut found = once.clone();
     if args.add {
-        let mut known = of_suite(&args.file, &found.suite)?.baseline;
-        known.add(found);
-        found = known;
+        found = of_suite(&args.file, &once.suite)?.baseline;
+        found.add(once.clone());
     }
     write(&args.file, &found.to_text())?;
     let (cells, checks) = (found.cells.len(), found.checks.len());
+    let shortage = Shortage::of(&found, &once);
     print(|out| {
-        std::io::Write::write_fmt(
-            out,
-            format_args!("{}: {cells} cells, {checks} checks\n", args.file.display()),
-        )
+        writeln!(out, "{}: {cells} cells, {checks} checks", args.file.display())?;
+        shortage.map_or(Ok(()), |shortage| writeln!(out, "{shortage}"))
     })
 }
 

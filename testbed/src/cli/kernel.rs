@@ -60,7 +60,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         recorder.event(&Event::KernelChecked(check));
     }));
     recorder.event(&Event::RunFinished { ending: Ending::Complete, took: began.elapsed() });
-    suite::conclude_with(&recorder.finish(), known)
+    suite::conclude_with(&recorder.finish(), known, &args.accepted)
 }
 
 /// `testbed kernels`.

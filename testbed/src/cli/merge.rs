@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use crate::cli::args::MergeArgs;
 use crate::cli::baseline;
 use crate::cli::command_error::CommandError;
-use crate::cli::output::{print, terminal_width};
+use crate::cli::run::conclude_with;
 use crate::report::folder::{self, Folder};
 use crate::report::merge::{Source, merge};
 use crate::report::recorder::RecordedRun;
-use crate::report::terminal;
 
 /// `testbed merge`: the exit code is that of the whole run.
 ///
@@ -32,10 +31,8 @@ pub fn run(args: &MergeArgs) -> Result<ExitCode, CommandError> {
     let folder = Folder::create(&args.out).map_err(unwritten)?;
     args.parts.iter().try_for_each(|part| folder.take_artefacts(part)).map_err(unwritten)?;
     folder.finish(&results).map_err(unwritten)?;
-    print(|out| terminal::write(&results, terminal_width(), out))?;
     let recorded = RecordedRun { results, folder: args.out.clone(), trouble: None };
-    let changed = known.map_or(Ok(0), |known| baseline::compare(&recorded, known))?;
-    Ok(ExitCode::from(recorded.results.exit_code().max(changed)))
+    conclude_with(&recorded, known, &args.accepted)
 }
 
 fn cannot_write(out: &Path, why: &std::io::Error) -> CommandError {

@@ -45,7 +45,7 @@ pub(super) fn subjects(wanted: &WantedNats) -> Result<Vec<Subject>, CommandError
 }
 
 fn exit_code(proof: &ProofResult) -> u8 {
-    match (&proof.error, proof.holds()) {
+    match (proof.error.as_ref().or(proof.unsupported.as_ref()), proof.holds()) {
         (Some(_), _) => 2,
         (None, false) => 1,
         (None, true) => 0,
@@ -54,7 +54,7 @@ fn exit_code(proof: &ProofResult) -> u8 {
 
 fn write(proof: &ProofResult, out: &mut impl Write) -> io::Result<()> {
     let ms = proof.took.as_millis();
-    match &proof.error {
+    match proof.error.as_ref().or(proof.unsupported.as_ref()) {
         Some(why) => writeln!(out, "{}: could not be measured: {}", proof.nat, harmless(why))?,
         None if proof.holds() => writeln!(out, "{}: behaves as declared ({ms} ms)", proof.nat)?,
         None => writeln!(out, "{}: does not behave as declared ({ms} ms)", proof.nat)?,

@@ -7,7 +7,7 @@ use crate::cli::args::ReportArgs;
 use crate::cli::command_error::CommandError;
 use crate::cli::output::{print, terminal_width};
 use crate::report::folder;
-use crate::report::format::Shown;
+use crate::report::format::RunView;
 
 /// `testbed report`.
 ///
@@ -15,7 +15,7 @@ use crate::report::format::Shown;
 /// When the run cannot be read, or standard output cannot be written.
 pub fn report(args: &ReportArgs) -> Result<ExitCode, CommandError> {
     let results = folder::read(&args.run).map_err(CommandError::new)?;
-    let shown = Shown { run: &args.run, folder: run_folder(&args.run), width: terminal_width() };
+    let shown = RunView { run: &args.run, folder: run_folder(&args.run), width: terminal_width() };
     print(|out| args.format.write(&results, shown, out))
 }
 

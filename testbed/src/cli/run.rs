@@ -1,5 +1,6 @@
 //! `testbed run`: everything checked, then the run, its folder and its table.
 
+use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Runtime;
 
-use crate::cli::args::RunArgs;
+use crate::cli::args::{Accepted, RunArgs};
 use crate::cli::baseline::{self, Extent};
 use crate::cli::command_error::CommandError;
 use crate::cli::output::{print, terminal_width};
@@ -15,6 +16,7 @@ use crate::cli::select::{self, Selected};
 use crate::cli::shard;
 use crate::lab;
 use crate::model::template;
+use crate::report::exit_status::{ExitStatus, Gap};
 use crate::report::folder::Folder;
 use crate::report::recorder::{RecordedRun, Recorder};
 use crate::report::terminal;
@@ -54,21 +56,29 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         keep: args.keep.into(),
     };
     let recorded = record(request, folder, &runtime)?;
-    conclude_with(&recorded, known.map(|known| known.for_run_of(extent(args))))
+    conclude_with(&recorded, known.map(|known| known.for_run_of(extent(args))), &args.accepted)
 }
 
-/// Prints the table, compares with what is known, and finds the exit code: something that broke, 2, outweighs a change,
-/// 1; so does that nothing ran, 4.
+/// Prints the table, compares with what is known, and finds the exit code; the last lines say what is not decided and
+/// what to do about it.
 ///
 /// # Errors
 /// When something cannot be written.
 pub(super) fn conclude_with(
     recorded: &RecordedRun,
     known: Option<baseline::KnownBaseline>,
+    accepted: &Accepted,
 ) -> Result<ExitCode, CommandError> {
-    let code = conclude(recorded)?;
-    let changed = known.map_or(Ok(0), |known| baseline::compare(recorded, known))?;
-    Ok(ExitCode::from(code.max(changed)))
+    conclude(recorded)?;
+    let compared = known.map(|known| baseline::compare(recorded, known)).transpose()?;
+    let status = ExitStatus::of_run(&recorded.results, compared.as_ref());
+    print(|out| {
+        if status.has(Gap::NoExpectation) {
+            terminal::advice(&recorded.results, &recorded.folder, out)?;
+        }
+        status.explanation(&accepted.allow).map_or(Ok(()), |why| writeln!(out, "{why}"))
+    })?;
+    Ok(ExitCode::from(status.code(&accepted.allow)))
 }
 
 /// How much of the suite is asked for.
@@ -107,8 +117,8 @@ async fn stop_signal() {
     futures::future::select_all(each).await;
 }
 
-/// Prints the table and finds the exit code.
-fn conclude(recorded: &RecordedRun) -> Result<u8, CommandError> {
+/// Prints the table.
+fn conclude(recorded: &RecordedRun) -> Result<(), CommandError> {
     print(|out| {
         terminal::write(&recorded.results, terminal_width(), out)?;
         terminal::hint(&recorded.results, &recorded.folder, out)
@@ -116,7 +126,7 @@ fn conclude(recorded: &RecordedRun) -> Result<u8, CommandError> {
     if let Some(why) = &recorded.trouble {
         return Err(CommandError::new(format!("cannot write to \"{}\": {why}", recorded.folder.display())));
     }
-    Ok(recorded.results.exit_code())
+    Ok(())
 }
 
 /// The puncher that was named, or the one beside this program, or the one in `PATH`.

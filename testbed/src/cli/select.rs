@@ -64,7 +64,7 @@ fn parse(file: &str, text: &str, folder: &Path, catalogue: &Catalogue) -> Result
 fn bind_folder(program: &mut Program, folder: &Path) -> bool {
     let mut found = false;
     let folder = folder.to_string_lossy();
-    for argument in program.rendezvous.iter_mut().flatten().chain(&mut program.peer) {
+    for argument in program.templates_mut() {
         if let Ok(bound) = template::bind(argument, "suite_dir", folder.trim_end_matches("/.")) {
             found |= template::uses(argument, "suite_dir");
             *argument = bound;

@@ -91,6 +91,38 @@ pub fn read(claim: &ResultFormat, stdout: &[u8], end: ProgramEnd) -> Claim {
     }
 }
 
+/// Adds to what is wrong with a program what it said last on standard error: the end of a traceback, or a complaint.
+#[must_use]
+pub fn with_last_words(claim: Claim, stderr: &[u8]) -> Claim {
+    let mut lines = stderr.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let Some(last) = lines.find(|line| !line.is_empty()) else { return claim };
+    let add = |why| format!("{why}; its last words: \"{}\"", quoted(last));
+    match claim {
+        Claim::Crashed(why) => Claim::Crashed(add(why)),
+        Claim::Broken(why) => Claim::Broken(add(why)),
+        claim => claim,
+    }
+}
+
+/// How much of a line is quoted.
+const QUOTED: usize = 160;
+
+/// A line as it can stand in a sentence: its beginning, with control characters spelt out.
+fn quoted(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut begin = String::new();
+    for character in text.chars().take(QUOTED) {
+        match character.is_control() {
+            true => begin.extend(character.escape_default()),
+            false => begin.push(character),
+        }
+    }
+    if text.chars().count() > QUOTED {
+        begin.push('…');
+    }
+    begin
+}
+
 fn read_json(stdout: &[u8], end: ProgramEnd) -> Claim {
     let mut result = None;
     for (number, line) in stdout.split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty()) {
@@ -113,7 +145,8 @@ fn read_json(stdout: &[u8], end: ProgramEnd) -> Claim {
             Err(_) if end == ProgramEnd::Killed && !stdout.ends_with(b"\n") => {}
             Err(error) => {
                 return Claim::Broken(format!(
-                    "printed a line {number} that is not of the contract: {error}"
+                    "printed a line {number} that is not of the contract: {error}: \"{}\"",
+                    quoted(line)
                 ));
             }
         }
@@ -146,6 +179,19 @@ mod tests {
 
     const WON: &str =
         r#"{"event":"result","ok":true,"local":"10.0.0.2:4000","remote":"198.51.100.2:4001","method":"m"}"#;
+
+    #[test]
+    fn what_is_wrong_is_quoted() {
+        let garbage = read(&ResultFormat::Json, b"hello \x1b[2J\n", ProgramEnd::Exited(1));
+        let Claim::Broken(why) = garbage else { panic!("{garbage:?}") };
+        assert!(why.ends_with(": \"hello \\u{1b}[2J\""), "{why}");
+        let traceback = b"Traceback (most recent call last):\n  File\nImportError: no module\n\n";
+        let broken = with_last_words(Claim::Broken("exited".into()), traceback);
+        let said = "exited; its last words: \"ImportError: no module\"";
+        assert_eq!(broken, Claim::Broken(said.to_owned()));
+        assert_eq!(with_last_words(Claim::Nothing, traceback), Claim::Nothing);
+        assert_eq!(with_last_words(Claim::Broken("exited".into()), b" \n"), Claim::Broken("exited".into()));
+    }
 
     #[test]
     fn a_success_names_its_connection() {

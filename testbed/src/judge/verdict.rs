@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use statrs::distribution::{Beta, ContinuousCDF};
 
-use crate::model::outcome::{CellResult, Difference, Expectation, Outcome, Rate, Trial, Verdict};
-use crate::model::statistics::{Count, FALSE_ALARMS_PER_RUN, percent};
+use crate::model::outcome::{
+    CellResult, Difference, Expectation, NoExpectation, Outcome, Rate, Trial, Verdict,
+};
+use crate::model::statistics::{Count, FALSE_ALARMS_PER_RUN, Rates, Sensitivity, percent};
 use crate::model::suite::Cell;
 
 /// A cell whose trials are done.
@@ -21,8 +23,12 @@ pub struct Finished {
     pub cell: Cell,
     /// Its trials, in the order of their numbers.
     pub trials: Vec<Trial>,
-    /// What theory says.
-    pub expected: Option<Expectation>,
+    /// The trials that were asked for; it has fewer when the run was interrupted.
+    pub asked: u32,
+    /// The cells that it is like: those with the same class of NATs and the same method.
+    pub group: String,
+    /// What theory says, or why it says nothing.
+    pub expected: Result<Expectation, NoExpectation>,
     /// One way from peer to peer.
     pub trip: Duration,
     /// Why the cell could not be run at all: a NAT that does not behave as declared, a control that went wrong.
@@ -30,12 +36,14 @@ pub struct Finished {
 }
 
 /// How cells are judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Standard {
     /// Cells in the run, all shards together: each has an equal share of the error rate.
     pub cells: usize,
     /// Which test.
     pub testing: Testing,
+    /// Probability that a run in which theory is right everywhere reports a difference.
+    pub false_alarms: f64,
 }
 
 /// How trials are held against theory.
@@ -48,67 +56,129 @@ pub enum Testing {
 }
 
 impl Standard {
-    fn alpha(self) -> f64 {
-        FALSE_ALARMS_PER_RUN / self.cells.max(1) as f64
+    /// The standard of every run: the error rate is [`FALSE_ALARMS_PER_RUN`].
+    #[must_use]
+    pub const fn of_run(cells: usize, testing: Testing) -> Self {
+        Self { cells, testing, false_alarms: FALSE_ALARMS_PER_RUN }
     }
+
+    fn alpha(self) -> f64 {
+        self.false_alarms / self.cells.max(1) as f64
+    }
+
+    fn compare(self, count: Count, rates: Rates) -> Compared {
+        match self.testing {
+            Testing::Fixed => fixed::compare(count, rates, self.alpha()),
+            Testing::Sequential => sequential::compare(count, rates, self.alpha()),
+        }
+    }
+}
+
+/// What came of holding trials against theory.
+#[derive(Debug, Clone, PartialEq)]
+struct Compared {
+    verdict: Verdict,
+    /// Why it is not as expected; empty when it is.
+    note: String,
+    sensitivity: Sensitivity,
 }
 
 /// Makes the result of a cell from its trials.
 #[must_use]
 pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
-    let Finished { cell, trials, expected, trip, refused } = finished;
+    let Finished { cell, trials, asked, group, expected, trip, refused } = finished;
+    let silence = expected.as_ref().err().cloned();
     let mut result = CellResult {
         cell,
         trials,
-        expected,
+        asked,
+        group,
+        expected: expected.ok(),
         trip,
         observed: None,
+        sensitivity: None,
         verdict: Verdict::AsExpected,
         difference: None,
         note: String::new(),
     };
     let count = result.count();
     result.observed = rate(count.passed, count.tried);
-    (result.verdict, result.note) = judge(&result, refused, standard);
+    match judge(&result, refused, silence, standard) {
+        Err((verdict, note)) => (result.verdict, result.note) = (verdict, note),
+        Ok(Compared { verdict, note, sensitivity }) => {
+            (result.verdict, result.note, result.sensitivity) = (verdict, note, Some(sensitivity));
+        }
+    }
     if let (Verdict::Differs, Some(expected)) = (result.verdict, &result.expected) {
-        let difference = difference(count, expected.probability);
+        let difference = difference(count, rates(expected));
         result.note = format!("{}: {}", difference.name(), result.note);
         result.difference = Some(difference);
     }
     result
 }
 
-fn judge(result: &CellResult, refused: Option<String>, standard: Standard) -> (Verdict, String) {
+/// Holds the trials against theory, or says why they cannot be: with the verdict and the reason.
+fn judge(
+    result: &CellResult,
+    refused: Option<String>,
+    silence: Option<NoExpectation>,
+    standard: Standard,
+) -> Result<Compared, (Verdict, String)> {
     if let Some(why) = refused {
-        return (Verdict::Error, why);
+        return Err((Verdict::Error, why));
     }
     let first =
         |wanted: fn(&Outcome) -> Option<String>| result.trials.iter().find_map(|t| wanted(&t.outcome));
     if let Some(why) =
         first(|outcome| if let Outcome::Error(why) = outcome { Some(why.to_string()) } else { None })
     {
-        return (Verdict::Error, format!("{} of {} trials: {why}", result.errors(), result.trials.len()));
+        return Err((
+            Verdict::Error,
+            format!("{} of {} trials: {why}", result.errors(), result.trials.len()),
+        ));
     }
     let count = result.count();
-    if count.tried == 0 {
-        let why = first(|outcome| if let Outcome::Skipped(why) = outcome { Some(why.clone()) } else { None });
-        return (Verdict::Skipped, why.unwrap_or_else(|| "no trial was run".to_owned()));
+    if let Some(why) =
+        first(|outcome| if let Outcome::Skipped(why) = outcome { Some(why.clone()) } else { None })
+        && count.tried == 0
+    {
+        return Err((Verdict::Skipped, why));
     }
     let Some(expected) = &result.expected else {
-        return (Verdict::Undecided, "theory does not know this method: compare with a baseline".to_owned());
+        let because = silence.map_or_else(String::new, |none| none.because);
+        return Err((Verdict::NoExpectation, format!("{}: {because}", seen(count))));
     };
-    match standard.testing {
-        Testing::Fixed => fixed::compare(count, expected.probability, standard.alpha()),
-        Testing::Sequential => sequential::compare(count, expected.probability, standard.alpha()),
+    if count.tried == 0 {
+        return Err((Verdict::Undecided, "no trial was run".to_owned()));
     }
+    let rates = rates(expected);
+    let compared = standard.compare(count, rates);
+    Ok(if result.is_interrupted() { interrupted(result, rates, compared) } else { compared })
+}
+
+/// What may be said of a cell that has not had all its trials. Those that end first are no fair sample, because a trial
+/// that fails lasts longer: only what can never happen contradicts theory then.
+fn interrupted(result: &CellResult, rates: Rates, compared: Compared) -> Compared {
+    let count = result.count();
+    if compared.verdict == Verdict::Differs && fixed::tail(count, rates) == 0.0 {
+        return compared;
+    }
+    let note =
+        format!("interrupted after {} of {} trials: {}", result.trials.len(), result.asked, seen(count));
+    Compared { verdict: Verdict::Undecided, note, ..compared }
+}
+
+/// The rates that theory leaves possible.
+fn rates(expected: &Expectation) -> Rates {
+    Rates { low: expected.low, high: expected.high }
 }
 
 /// In which way the trials contradict theory.
-fn difference(count: Count, probability: f64) -> Difference {
+fn difference(count: Count, rates: Rates) -> Difference {
     match count.passed {
         0 => Difference::Broken,
-        _ if count.rate() > probability => Difference::Better,
-        _ if probability >= 1.0 => Difference::Flaky,
+        _ if count.rate() > rates.high => Difference::Better,
+        _ if rates.low >= 1.0 => Difference::Flaky,
         _ => Difference::Worse,
     }
 }
@@ -138,8 +208,53 @@ fn seen(count: Count) -> String {
 }
 
 #[cfg(test)]
+mod simulated;
+
+#[cfg(test)]
 mod tests {
+    use super::simulated::{cell, trials, unknown};
     use super::*;
+
+    fn concluded(passed: u32, failed: u32, asked: u32, expected: Option<f64>) -> CellResult {
+        let expected = expected.map(|p| Expectation::exactly(p, "")).ok_or_else(unknown);
+        let finished = Finished { asked, expected, ..cell(trials(passed, failed)) };
+        conclude(finished, Standard::of_run(9, Testing::Fixed))
+    }
+
+    #[test]
+    fn a_method_that_theory_does_not_know_has_no_expectation() {
+        let result = concluded(20, 0, 20, None);
+        assert_eq!((result.verdict, result.sensitivity), (Verdict::NoExpectation, None));
+        assert!(result.note.ends_with("theory does not know this method"), "{}", result.note);
+    }
+
+    #[test]
+    fn an_interrupted_cell_is_undecided_unless_it_did_what_is_impossible() {
+        assert_eq!(concluded(19, 0, 20, Some(1.0)).verdict, Verdict::Undecided);
+        assert_eq!(concluded(12, 0, 200, Some(0.01)).verdict, Verdict::Undecided);
+        assert_eq!(concluded(12, 0, 12, Some(0.01)).verdict, Verdict::Differs);
+        let impossible = concluded(18, 1, 20, Some(1.0));
+        assert_eq!((impossible.verdict, impossible.difference), (Verdict::Differs, Some(Difference::Flaky)));
+        let note = concluded(19, 0, 20, Some(1.0)).note;
+        assert!(note.starts_with("interrupted after 19 of 20 trials: 19 of 19 passed"), "{note}");
+    }
+
+    #[test]
+    fn what_this_machine_cannot_run_is_skipped() {
+        let mut skipped = trials(0, 3);
+        skipped
+            .iter_mut()
+            .for_each(|trial| trial.outcome = Outcome::Skipped("no such thing here".to_owned()));
+        let result = conclude(Finished { asked: 3, ..cell(skipped) }, Standard::of_run(1, Testing::Fixed));
+        assert_eq!((result.verdict, result.note.as_str()), (Verdict::Skipped, "no such thing here"));
+    }
+
+    #[test]
+    fn a_verdict_says_what_it_could_have_seen() {
+        let seen = concluded(20, 0, 20, Some(1.0)).sensitivity.expect("it was compared");
+        assert!(seen.fall_to.is_some_and(|rate| (0.88..0.9).contains(&rate)), "{seen:?}");
+        assert_eq!(concluded(1, 2, 3, Some(0.5)).verdict, Verdict::Undecided);
+    }
 
     #[test]
     fn the_interval_is_the_one_in_the_books() {
@@ -162,7 +277,7 @@ mod tests {
             (19, 0.6, Difference::Better),
         ] {
             assert_eq!(
-                difference(Count { passed, tried: 20 }, probability),
+                difference(Count { passed, tried: 20 }, Rates::exactly(probability)),
                 expected,
                 "{passed} {probability}"
             );

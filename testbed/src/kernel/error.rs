@@ -99,6 +99,16 @@ impl Error {
         }
     }
 
+    /// Whether nft refused rules that the kernel may have no code for.
+    #[must_use]
+    pub(crate) fn may_be_unsupported(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.may_be_unsupported(),
+            Self::At { source, .. } => source.may_be_unsupported(),
+            Self::Call { .. } | Self::Other { .. } => false,
+        }
+    }
+
     /// The kernel's answer, if it was the kernel that refused.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {

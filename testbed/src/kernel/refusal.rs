@@ -61,6 +61,13 @@ impl Refusal {
         }
     }
 
+    /// Whether the kernel has no code for what the text asks for, as far as nft tells: the kernel says the same of a rule
+    /// that names a thing that is not there.
+    pub(crate) fn may_be_unsupported(&self) -> bool {
+        let why = self.message.strip_prefix("Could not process rule: ");
+        why.is_some_and(|why| ["No such file or directory", "Operation not supported"].contains(&why))
+    }
+
     /// The same refusal for a text that had `lines` more lines put before it.
     pub(super) fn moved_up(mut self, lines: usize) -> Self {
         self.line = self.line.and_then(|line| line.checked_sub(lines)).filter(|line| *line > 0);
@@ -93,6 +100,20 @@ mod tests {
         let refusal = Refusal::parse(said, &format!("flush ruleset\n{TEXT}")).moved_up(1);
         assert_eq!(refusal.line, Some(2));
         assert_eq!(refusal.source_line, " chain post {");
+    }
+
+    /// What nft says to `queue num 1` and to `synproxy` where the kernel is built without them.
+    #[test]
+    fn what_the_kernel_lacks_is_told_from_what_is_written_wrongly() {
+        for (said, unsupported) in [
+            ("/dev/stdin:3:2-6: Error: Could not process rule: No such file or directory", true),
+            ("/dev/stdin:3:2-27: Error: Could not process rule: Operation not supported", true),
+            ("/dev/stdin:3:2-6: Error: Could not process rule: Operation not permitted", false),
+            ("/dev/stdin:3:2-6: Error: syntax error, unexpected string", false),
+            ("No such file or directory", false),
+        ] {
+            assert_eq!(Refusal::parse(said, TEXT).may_be_unsupported(), unsupported, "{said}");
+        }
     }
 
     #[test]

@@ -220,7 +220,7 @@ mod tests {
     fn a_named_folder_holds_what_is_in_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut shown = Shown::default();
-        shown.add(&folder.path().join("x/..")).expect_err("there is no x");
+        shown.add(&folder.path().join("x")).expect_err("there is no x");
         shown.add(folder.path()).expect("a folder");
         assert!(shown.holds(&folder.path().join("a/b")));
     }

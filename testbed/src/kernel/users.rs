@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// The first number that is nobody's: systemd's table of users (docs/UIDS-GIDS.md) leaves 0x70000000 to 0x7fffffff free.
 const FIRST: u32 = 0x7000_0000;
@@ -48,7 +49,7 @@ impl Drop for User {
 }
 
 fn taken() -> MutexGuard<'static, BTreeSet<u32>> {
-    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
+    TAKEN.lock()
 }
 
 /// The numbers that a process may use where `most` is the highest that exists.

@@ -73,6 +73,8 @@ pub struct ProofResult {
     pub rows: Vec<ProofRow>,
     /// Why nothing or not all could be measured, if so.
     pub error: Option<String>,
+    /// Why this machine cannot have such a NAT, if so.
+    pub unsupported: Option<String>,
     /// How long it took.
     pub took: Duration,
 }
@@ -81,7 +83,7 @@ impl ProofResult {
     /// Whether the NAT does what it declares.
     #[must_use]
     pub fn holds(&self) -> bool {
-        self.error.is_none() && self.rows.iter().all(|r| r.agrees)
+        self.error.is_none() && self.unsupported.is_none() && self.rows.iter().all(|r| r.agrees)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod event;
 pub mod evidence;
 pub mod expectation;
 pub mod feasibility;
+pub mod nat_class;
 pub mod outcome;
 pub mod packet;
 pub mod prediction;

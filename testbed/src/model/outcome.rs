@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use crate::model::cause::{Cause, Failure, How};
-pub use crate::model::expectation::Expectation;
-use crate::model::statistics::Count;
+pub use crate::model::expectation::{Expectation, NoExpectation};
+use crate::model::statistics::{Count, Sensitivity};
 use crate::model::suite::Cell;
 
 /// What came of one trial.
@@ -58,6 +58,8 @@ pub enum Verdict {
     Differs,
     /// Too few trials to tell.
     Undecided,
+    /// Theory says nothing of it.
+    NoExpectation,
     /// At least one trial, the proof or the control was an error.
     Error,
     /// Nothing of it could run here.
@@ -72,6 +74,7 @@ impl Verdict {
             Self::AsExpected => "as_expected",
             Self::Differs => "differs",
             Self::Undecided => "undecided",
+            Self::NoExpectation => "no_expectation",
             Self::Error => "error",
             Self::Skipped => "skipped",
         }
@@ -122,17 +125,23 @@ pub struct CellResult {
     pub cell: Cell,
     /// Its trials, in the order of their numbers; fewer than asked for when the run was interrupted.
     pub trials: Vec<Trial>,
+    /// The trials that were asked for.
+    pub asked: u32,
+    /// The cells that it is like: those with the same class of NATs and the same method.
+    pub group: String,
     /// What theory says; `None` for a method that theory does not know.
     pub expected: Option<Expectation>,
     /// One way from peer to peer.
     pub trip: Duration,
     /// What was seen; `None` when no trial passed or failed.
     pub observed: Option<Rate>,
+    /// What the trials could have shown; `None` where they were not held against theory.
+    pub sensitivity: Option<Sensitivity>,
     /// The judgement.
     pub verdict: Verdict,
     /// In which way it differs, if it does.
     pub difference: Option<Difference>,
-    /// Why it differs, is undecided, an error or skipped: one sentence. Empty when as expected.
+    /// Why it is not as expected: one sentence. Empty when it is.
     pub note: String,
 }
 
@@ -186,10 +195,16 @@ impl CellResult {
         self.trials.iter().filter(|t| matches!(t.outcome, Outcome::Skipped(_))).count()
     }
 
-    /// Whether theory knows it, and more trials would tell whether theory is right.
+    /// Whether it has not had all its trials.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.trials.len() < self.asked as usize
+    }
+
+    /// Whether more trials would tell whether theory is right.
     #[must_use]
     pub fn is_unsure(&self) -> bool {
-        self.verdict == Verdict::Undecided && self.expected.is_some()
+        self.verdict == Verdict::Undecided
     }
 
     /// Passed, of those that passed or failed.

@@ -3,36 +3,78 @@
 use std::time::Duration;
 
 use crate::model::axis_value;
-use crate::model::behavior::Behavior;
+use crate::model::behavior::{Behavior, UnsolicitedSyn};
 use crate::model::catalogue::Catalogue;
-use crate::model::outcome::Expectation;
-use crate::model::suite::{Cell, Suite};
+use crate::model::outcome::{Expectation, NoExpectation};
+use crate::model::suite::{AxisKey, Cell, Suite};
 use crate::model::theory::{self, Method, Situation};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 
 /// What the suite has recorded of a cell, or else what theory says of it.
 ///
-/// `None` for a method that theory does not know.
-#[must_use]
-pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Option<Expectation> {
+/// # Errors
+/// Why theory says nothing: it does not know the method, or not what such a network does to it.
+pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Result<Expectation, NoExpectation> {
     let part = suite.part(cell);
     if let Some(recorded) = part.recorded.iter().find(|recorded| recorded.fits(cell)) {
-        return Some(recorded.expected.clone());
+        return Ok(recorded.expected.clone());
     }
     // Any other name belongs to a foreign program, and theory has nothing to say of it.
-    let method: Method = cell.method().parse().ok()?;
-    let way = Way::between(&part.topology, "peer-a", "peer-b")?;
+    let method: Method = cell.method().parse().map_err(|_| silent("theory does not know this method"))?;
+    let unknown = || silent("theory does not know what stands between the peers");
+    let way = Way::between(&part.topology, "peer-a", "peer-b").ok_or_else(unknown)?;
+    let nats = |nodes: &[NodeName]| behaviors(&part.topology, cell, catalogue, nodes).ok_or_else(unknown);
     let situation = Situation {
-        a: behaviors(&part.topology, cell, catalogue, &way.up)?,
-        b: behaviors(&part.topology, cell, catalogue, &way.down)?,
-        common: behaviors(&part.topology, cell, catalogue, &part.topology.path_to_core(&way.top))?,
+        a: nats(&way.up)?,
+        b: nats(&way.down)?,
+        common: nats(&part.topology.path_to_core(&way.top))?,
         competing: [0, 0],
         method,
         budget: part.budget_of(cell),
         skew_ms: cell.skew().map_or(0.0, |skew| skew.as_secs_f64() * 1e3),
         trip: way.trip(&part.topology, cell.delay()),
+        reach: way.reach(&part.topology, cell.delay()),
+        redial: part.program.redial,
     };
-    Some(disturbed(&situation, competitors(&part.topology, &way, cell, situation.trip)))
+    let expected = disturbed(&situation, competitors(&part.topology, &way, cell, situation.trip));
+    match unsettled(cell, &situation) {
+        // What cannot be does not come about because packets are lost or come late.
+        Some(why) if expected.high > 0.0 => Err(silent(&why)),
+        _ => Ok(expected),
+    }
+}
+
+fn silent(because: &str) -> NoExpectation {
+    NoExpectation { because: because.to_owned() }
+}
+
+/// What of the wires theory does not reckon with, if there is something.
+fn unsettled(cell: &Cell, situation: &Situation<'_>) -> Option<String> {
+    let does = |value: Option<f64>| value.is_some_and(|value| value > 0.0);
+    if does(cell.loss()) {
+        return Some("theory does not know how often a program that loses packets tries again".to_owned());
+    }
+    // Where every refusal is silence, packets that come twice, late or before others only come again.
+    let nats = situation.a.iter().chain(&situation.b).chain(&situation.common);
+    let answers = nats.into_iter().any(|nat| answers_a_syn(nat));
+    let axes = [
+        (AxisKey::Jitter, does(cell.jitter().map(|jitter| jitter.as_secs_f64()))),
+        (AxisKey::Duplication, does(cell.duplication())),
+        (AxisKey::Reordering, does(cell.reordering())),
+    ];
+    let (axis, _) = axes.into_iter().find(|(_, does)| *does && answers)?;
+    Some(format!(
+        "theory does not know what {axis} does to a NAT that answers a SYN which it does not expect"
+    ))
+}
+
+/// Whether a SYN that it does not let in gets an answer.
+fn answers_a_syn(nat: &Behavior) -> bool {
+    let unsolicited = match nat.unsolicited_syn {
+        UnsolicitedSyn::Drop | UnsolicitedSyn::IcmpAfterSixSeconds => false,
+        UnsolicitedSyn::Reset | UnsolicitedSyn::Icmp(_) | UnsolicitedSyn::Kernel => true,
+    };
+    unsolicited || nat.syn_after_syn.ends_the_first()
 }
 
 /// Trips from the moment when a peer's own mappings are measured until its punching SYN makes another one: to the
@@ -67,22 +109,26 @@ fn disturbed(situation: &Situation<'_>, means: [f64; 2]) -> Expectation {
         return quiet;
     }
     let [a, b] = means.map(poisson);
-    let mut probability = 0.0;
+    let [mut low, mut middle, mut high] = [0.0; 3];
     for (competing_a, chance_a) in (0..).zip(&a) {
         for (competing_b, chance_b) in (0..).zip(&b) {
             let situation = Situation { competing: [competing_a, competing_b], ..situation.clone() };
-            probability += chance_a * chance_b * theory::expect(&situation).probability;
+            let (chance, expected) = (chance_a * chance_b, theory::expect(&situation));
+            low += chance * expected.low;
+            middle += chance * expected.probability;
+            high += chance * expected.high;
         }
     }
-    if (probability - quiet.probability).abs() < NOTHING {
+    if (middle - quiet.probability).abs() < NOTHING {
         return quiet;
     }
+    let [low, middle, high] = [low, middle, high].map(|probability| probability.clamp(0.0, 1.0));
     let because = format!(
         "{}, as long as no neighbour takes it first: between measurement and punch they open {:.1} connections \
          behind NAT-a and {:.1} behind NAT-b on average",
         quiet.because, means[0], means[1]
     );
-    Expectation { probability: probability.clamp(0.0, 1.0), because }
+    Expectation::between(middle, [low, high], because)
 }
 
 /// The probabilities of 0, 1, 2, … events where `mean` are expected; what lies beyond [`MANY`] is left out.
@@ -125,6 +171,20 @@ impl Way {
         let up = self.up.iter().filter_map(wire).map(|wire| wire.up.delay_or(delay));
         let down = self.down.iter().filter_map(wire).map(|wire| wire.down.delay_or(delay));
         up.chain(down).sum()
+    }
+
+    /// One way from the first peer to the first NAT on the way down, and from the second peer to the last on the way up: where
+    /// a refusal may come from at the earliest.
+    #[must_use]
+    pub fn reach(&self, topology: &Topology, delay: Option<Duration>) -> [Duration; 2] {
+        let wire = |node: &NodeName| topology.nodes.get(node)?.up.as_ref()?.wire;
+        let rise = |nodes: &[NodeName]| -> Duration {
+            nodes.iter().filter_map(wire).map(|wire| wire.up.delay_or(delay)).sum()
+        };
+        let fall = |nodes: &[NodeName]| {
+            nodes.last().and_then(wire).map_or(Duration::ZERO, |wire| wire.down.delay_or(delay))
+        };
+        [rise(&self.up) + fall(&self.down), rise(&self.down) + fall(&self.up)]
     }
 }
 
@@ -170,6 +230,8 @@ mod tests {
                 budget: Default::default(),
                 skew_ms: 0.0,
                 trip: Duration::from_millis(10),
+                reach: [Duration::from_millis(10); 2],
+                redial: None,
             };
             disturbed(&situation, [mean, mean]).probability
         };

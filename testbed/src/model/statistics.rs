@@ -3,6 +3,14 @@
 //! Whoever asks chooses the error rate; `judge::verdict` holds a rate against theory, `report::compare` one run against
 //! another.
 
+mod binomial;
+mod pooled;
+mod region;
+
+pub use binomial::{at_least, at_most};
+pub use pooled::PooledTest;
+pub use region::{POWER, Rates, RejectionRegion, Sensitivity};
+
 use statrs::distribution::{Discrete, Hypergeometric};
 use statrs::function::beta::ln_beta;
 
@@ -30,9 +38,25 @@ impl Count {
 /// test; twice the smaller tail).
 #[must_use]
 pub fn same_rate(before: Count, now: Count) -> f64 {
-    let draw =
-        Draw { population: before.tried + now.tried, marked: before.passed + now.passed, drawn: now.tried };
+    let draw = Draw::of(before, now);
     (2.0 * draw.at_most(now.passed).min(draw.at_least(now.passed))).min(1.0)
+}
+
+/// Probability that [`same_rate`] falls below `alpha` although the rate is the same, for as many trials of which as many
+/// passed in all.
+#[must_use]
+pub fn same_rate_size(before: Count, now: Count, alpha: f64) -> f64 {
+    let draw = Draw::of(before, now);
+    draw.region(alpha / 2.0).into_iter().sum()
+}
+
+/// What [`same_rate`] calls a difference from `before` at the error rate `alpha`, by how many of `tried` trials pass.
+#[must_use]
+pub fn changed_rates(before: Count, tried: u64, alpha: f64) -> RejectionRegion {
+    let draw = |passed| Draw::of(before, Count { passed, tried });
+    let too_few = |passed| 2.0 * draw(passed).at_most(passed) < alpha;
+    let too_many = |passed| 2.0 * draw(passed).at_least(passed) < alpha;
+    RejectionRegion::new(tried, too_few, too_many)
 }
 
 /// How likely it is that times of one and the same distribution lie at least as far apart as these, where `now` is
@@ -41,15 +65,27 @@ pub fn same_rate(before: Count, now: Count) -> f64 {
 /// Both must have values; else nothing can be said and the answer is 1.
 #[must_use]
 pub fn not_larger(before: &[f64], now: &[f64]) -> f64 {
+    above_the_middle(before, now).map_or(1.0, |(draw, above)| draw.at_least(above))
+}
+
+/// Probability that [`not_larger`] falls below `alpha` although the distribution is the same, for times that are tied as
+/// these are.
+#[must_use]
+pub fn not_larger_size(before: &[f64], now: &[f64], alpha: f64) -> f64 {
+    above_the_middle(before, now).map_or(0.0, |(draw, _)| draw.region(alpha)[1])
+}
+
+/// The draw of those that lie above the median of all, and how many of `now` do.
+fn above_the_middle(before: &[f64], now: &[f64]) -> Option<(Draw, u64)> {
     if before.is_empty() || now.is_empty() {
-        return 1.0;
+        return None;
     }
     let mut all: Vec<f64> = before.iter().chain(now).copied().collect();
     all.sort_by(f64::total_cmp);
     let middle = all[(all.len() - 1) / 2];
     let above = |values: &[f64]| values.iter().filter(|value| **value > middle).count() as u64;
     let draw = Draw { population: all.len() as u64, marked: above(&all), drawn: now.len() as u64 };
-    draw.at_least(above(now))
+    Some((draw, above(now)))
 }
 
 /// How much better a rate that was not fixed beforehand explains the trials than `rate` does: a wager on their order, at
@@ -97,6 +133,34 @@ struct Draw {
 }
 
 impl Draw {
+    /// What passed now, drawn from all that passed before or now.
+    fn of(before: Count, now: Count) -> Self {
+        Self { population: before.tried + now.tried, marked: before.passed + now.passed, drawn: now.tried }
+    }
+
+    /// The fewest marked ones that can be drawn, and the probabilities of so many, one more, and so on.
+    fn distribution(self) -> (u64, Vec<f64>) {
+        let lowest = (self.marked + self.drawn).saturating_sub(self.population);
+        let highest = self.marked.min(self.drawn);
+        let Ok(law) = Hypergeometric::new(self.population, self.marked, self.drawn) else {
+            return (0, vec![1.0]);
+        };
+        (lowest, (lowest..=highest).map(|count| law.ln_pmf(count).exp()).collect())
+    }
+
+    /// What lies at the lower and at the upper end, as much on either side as stays below `alpha`.
+    fn region(self, alpha: f64) -> [f64; 2] {
+        let (_, chances) = self.distribution();
+        let end = |chances: &mut dyn Iterator<Item = &f64>| {
+            let sums = chances.scan(0.0, |sum, chance| {
+                *sum += chance;
+                Some(*sum)
+            });
+            sums.take_while(|sum| *sum < alpha).last().unwrap_or(0.0)
+        };
+        [end(&mut chances.iter()), end(&mut chances.iter().rev())]
+    }
+
     /// Probability that at most `count` of the drawn ones are marked.
     fn at_most(self, count: u64) -> f64 {
         self.sum(0, count)
@@ -112,6 +176,12 @@ impl Draw {
         let Ok(law) = Hypergeometric::new(self.population, self.marked, self.drawn) else { return 1.0 };
         (low..=high.min(self.drawn)).map(|count| law.ln_pmf(count).exp()).sum::<f64>().min(1.0)
     }
+}
+
+/// Two ends of an interval as percentages, or one where they are the same.
+#[must_use]
+pub fn percent_between((low, high): (f64, f64)) -> String {
+    if low >= high { percent(low) } else { format!("{} to {}", percent(low), percent(high)) }
 }
 
 /// A probability as a percentage that never rounds to a lie: `100 %` and `0 %` are exact.
@@ -222,6 +292,39 @@ mod tests {
         }
         // The seed is fixed, so that this draws the same each time.
         assert!(alarms <= 50, "{alarms} of 1000");
+    }
+
+    /// The size of Fisher's test is the sum over all tables of the same margins that it calls a difference.
+    #[test]
+    fn the_size_of_fisher_s_test_is_a_sum_over_tables() {
+        for (before, now, alpha) in [
+            (count(30, 40), count(10, 20), 0.05),
+            (count(20, 20), count(19, 20), 1e-3),
+            (count(5, 9), count(4, 9), 0.3),
+        ] {
+            let (low, chances) = Draw::of(before, now).distribution();
+            let all = before.passed + now.passed;
+            let table = |passed: u64| (count(all - passed, before.tried), count(passed, now.tried));
+            let rejected = (low..).zip(&chances).filter(|(passed, _)| {
+                let (before, now) = table(*passed);
+                same_rate(before, now) < alpha
+            });
+            let size: f64 = rejected.map(|(_, chance)| chance).sum();
+            assert!((same_rate_size(before, now, alpha) - size).abs() < 1e-12, "{before:?} {now:?}: {size}");
+        }
+    }
+
+    #[test]
+    fn changed_rates_are_those_that_the_test_rejects() {
+        for (before, tried, alpha) in
+            [(count(20, 20), 20, 1e-7), (count(13, 40), 30, 1e-3), (count(2, 2), 2, 1e-3)]
+        {
+            let region = changed_rates(before, tried, alpha);
+            for passed in 0..=tried {
+                let rejected = same_rate(before, count(passed, tried)) < alpha;
+                assert_eq!(region.rejects(passed), rejected, "{before:?} {passed}/{tried}");
+            }
+        }
     }
 
     #[test]

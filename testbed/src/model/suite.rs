@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::model::expectation::Expectation;
 use crate::model::topology::{NodeName, Topology};
+use crate::model::words::words;
 
 /// A checked suite.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,7 +142,39 @@ pub struct Program {
     pub peer: Vec<String>,
     /// How a peer claims success.
     pub claim: ResultFormat,
+    /// What it does after a refusal; `None` for what the contract says of the method.
+    pub redial: Option<Redial>,
+    /// Files and folders of the machine that programs may read, besides the system's and the suite's.
+    pub files: Vec<String>,
+    /// Folders of the machine that programs may write to.
+    pub writable: Vec<String>,
+    /// Environment variables of all programs, with placeholders in their values that are known before any trial.
+    pub environment: Vec<(String, String)>,
 }
+
+impl Program {
+    /// Every text that may hold placeholders.
+    pub fn templates_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let Self { rendezvous, peer, files, writable, environment, claim: _, redial: _ } = self;
+        let values = environment.iter_mut().map(|(_, value)| value);
+        rendezvous.iter_mut().flatten().chain(peer).chain(files).chain(writable).chain(values)
+    }
+}
+
+/// What a program does when a dial is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Redial {
+    /// It does not dial again.
+    None,
+    /// It dials again from the same port, until it gives up.
+    AfterRefusal,
+}
+
+words!(Redial { None => "none", AfterRefusal => "after-refusal" });
+
+/// The local ports that peers punch from: above the privileged ones and below the kernel's ephemeral range, and far from
+/// where the sequential NATs of the catalogue begin.
+pub const LOCAL_PORTS: std::ops::Range<u16> = 4_000..20_000;
 
 /// How a peer claims success.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -360,7 +393,15 @@ mod tests {
             unordered: None,
             trials: 1,
             budget: Budget::default(),
-            program: Program { rendezvous: None, peer: vec!["p".into()], claim: ResultFormat::Exit },
+            program: Program {
+                rendezvous: None,
+                peer: vec!["p".into()],
+                claim: ResultFormat::Exit,
+                redial: None,
+                files: Vec::new(),
+                writable: Vec::new(),
+                environment: Vec::new(),
+            },
             recorded: Vec::new(),
         }
     }

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use crate::model::problem::suggestion;
 
 /// Every placeholder that a command template may use.
-pub const PLACEHOLDERS: [&str; 19] = [
+pub const PLACEHOLDERS: [&str; 21] = [
     "puncher",
     "rendezvous",
+    "rendezvous_ip",
+    "rendezvous_port",
     "rendezvous_alt",
     "meeting",
     "role",

@@ -16,7 +16,10 @@ use crate::report::escape::harmless;
 use crate::report::results::{CellDoc, OutcomeDoc, PunchCell, Results, VerdictDoc};
 
 /// Version of the format.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
+
+/// The oldest version that is read: its cells do not say which others they are like.
+const OLDEST: u32 = 1;
 
 /// What a run found.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -38,8 +41,12 @@ pub struct Record {
     pub passed: u64,
     /// Trials that failed.
     pub failed: u64,
-    /// Trials that were neither: nothing can be said of them. Never in a file.
+    /// Trials that were neither, or 1 where the cell could not be run: nothing can be said of it. Never in a file.
     pub broken: u64,
+    /// Trials that were asked for and not made. Never in a file.
+    pub unfinished: u64,
+    /// The cells that it is like; empty where that is not known.
+    pub group: String,
     /// One way from peer to peer, in milliseconds.
     pub trip_ms: f64,
     /// How long it took until both ends were established, in trips, of each trial that passed; in order.
@@ -85,7 +92,9 @@ impl From<&PunchCell> for Record {
         Self {
             passed: cell.passed as u64,
             failed: cell.failed as u64,
-            broken: cell.error as u64,
+            broken: if cell.verdict == VerdictDoc::Error { (cell.error as u64).max(1) } else { 0 },
+            unfinished: cell.asked.saturating_sub(cell.trials) as u64,
+            group: cell.group.clone(),
             trip_ms: cell.trip_ms,
             trips,
             causes: cell.causes.clone(),
@@ -135,8 +144,9 @@ impl Baseline {
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
         let mut checker = Checker::new(file, text);
         let read: File = checker.read()?;
-        if *read.schema.as_ref() != SCHEMA {
-            let message = format!("it has schema {}, and this testbed reads {SCHEMA}", read.schema.as_ref());
+        if !(OLDEST..=SCHEMA).contains(read.schema.as_ref()) {
+            let schema = read.schema.as_ref();
+            let message = format!("it has schema {schema}, and this testbed reads {OLDEST} to {SCHEMA}");
             checker.report(read.schema.span(), message);
         }
         let mut cells = BTreeMap::new();
@@ -157,6 +167,7 @@ impl Baseline {
             known.passed += more.passed;
             known.failed += more.failed;
             known.trip_ms = more.trip_ms;
+            known.group = more.group;
             known.trips.extend(more.trips);
             known.trips.sort_by(f64::total_cmp);
             more.causes.into_iter().for_each(|(cause, n)| *known.causes.entry(cause).or_default() += n);
@@ -169,6 +180,9 @@ impl Baseline {
 impl Record {
     fn to_text(&self) -> String {
         let mut parts = vec![format!("passed = {}", self.passed), format!("failed = {}", self.failed)];
+        if !self.group.is_empty() {
+            parts.push(format!("group = {}", quoted(&self.group)));
+        }
         parts.push(format!("trip-ms = {}", self.trip_ms));
         if !self.trips.is_empty() {
             parts.push(format!("trips = \"{}\"", runs(&self.trips)));
@@ -216,6 +230,8 @@ struct File {
 struct Line {
     passed: u64,
     failed: u64,
+    #[serde(default)]
+    group: String,
     trip_ms: f64,
     #[serde(default)]
     trips: String,
@@ -227,7 +243,7 @@ struct Line {
 
 impl Line {
     fn record(self) -> Result<Record, String> {
-        let Self { passed, failed, trip_ms, trips, causes, won_by } = self;
+        let Self { passed, failed, group, trip_ms, trips, causes, won_by } = self;
         let mut times = Vec::new();
         for run in trips.split_whitespace() {
             times
@@ -240,7 +256,7 @@ impl Line {
         if !(trip_ms.is_finite() && trip_ms >= 0.0) {
             return Err(format!("trip-ms must not be {trip_ms}"));
         }
-        Ok(Record { passed, failed, broken: 0, trip_ms, trips: times, causes, won_by })
+        Ok(Record { passed, failed, group, trip_ms, trips: times, causes, won_by, ..Record::default() })
     }
 }
 
@@ -264,15 +280,15 @@ mod tests {
         insta::assert_snapshot!(Baseline::from(&results()).to_text(), @r#"
         # What the suite "sample" found. Compare a run with it: testbed run SUITE --baseline FILE
         # Accept what a later run found: testbed baseline update RUN FILE
-        schema = 1
+        schema = 2
         suite = "sample"
         kernel = "6.18"
 
         [cells]
-        "even/even/auto" = { passed = 3, failed = 0, trip-ms = 10, trips = "2*3", won-by = { "simultaneous-open: SYNs crossed" = 3 } }
-        "even/odd/auto" = { passed = 2, failed = 1, trip-ms = 10, trips = "2*2", won-by = { "simultaneous-open: SYNs crossed" = 2 }, causes = { "predicted port wrong" = 1 } }
-        "odd/even/auto" = { passed = 0, failed = 3, trip-ms = 10, causes = { "predicted port wrong" = 3 } }
-        "odd/odd/auto" = { passed = 0, failed = 0, trip-ms = 10 }
+        "even/even/auto" = { passed = 3, failed = 0, group = "predictable + predictable, auto", trip-ms = 10, trips = "2*3", won-by = { "simultaneous-open: SYNs crossed" = 3 } }
+        "even/odd/auto" = { passed = 2, failed = 1, group = "predictable + predictable, auto", trip-ms = 10, trips = "2*2", won-by = { "simultaneous-open: SYNs crossed" = 2 }, causes = { "predicted port wrong" = 1 } }
+        "odd/even/auto" = { passed = 0, failed = 3, group = "predictable + predictable, auto", trip-ms = 10, causes = { "predicted port wrong" = 3 } }
+        "odd/odd/auto" = { passed = 0, failed = 0, group = "predictable + predictable, auto", trip-ms = 10 }
         "#);
     }
 
@@ -280,8 +296,8 @@ mod tests {
     fn what_is_written_reads_back() {
         let baseline = Baseline::from(&results());
         let mut expected = baseline.clone();
-        // What was broken is not recorded.
-        expected.cells.values_mut().for_each(|record| record.broken = 0);
+        // What was broken or interrupted is not recorded.
+        expected.cells.values_mut().for_each(|record| (record.broken, record.unfinished) = (0, 0));
         assert_eq!(Baseline::parse("b.toml", &baseline.to_text()), Ok(expected));
     }
 
@@ -294,7 +310,7 @@ mod tests {
             Baseline::parse("b.toml", &bad).expect_err(to).to_string()
         };
         for (from, to, said) in [
-            ("schema = 1", "schema = 9", "b.toml:3: it has schema 9, and this testbed reads 1"),
+            ("schema = 2", "schema = 9", "b.toml:3: it has schema 9, and this testbed reads 1 to 2"),
             ("suite = ", "suit = ", "b.toml:4: unknown field \"suit\""),
             ("2*3", "2*x", "b.toml:8: \"2*x\" is no time in trips, as in 2.1*18"),
             ("2*3", "2*4", "b.toml:8: 4 times are named, and 3 trials passed"),
@@ -305,6 +321,16 @@ mod tests {
             let message = spoiled(from, to);
             assert!(message.starts_with(said), "expected {said}\nobserved {message}");
         }
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_is_read_without_groups() {
+        let baseline = Baseline::from(&results());
+        let old = baseline.to_text().replace("schema = 2", "schema = 1");
+        let old = old.replace("group = \"predictable + predictable, auto\", ", "");
+        let read = Baseline::parse("b.toml", &old).expect("an old file");
+        assert_eq!(read.cells.len(), baseline.cells.len());
+        assert!(read.cells.values().all(|record| record.group.is_empty()));
     }
 
     #[test]

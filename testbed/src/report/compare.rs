@@ -1,45 +1,74 @@
 //! Holds what a run found against what another one found: which cells changed, and for what cause.
 //!
-//! Two things can change in a cell: how often it passes, and how long that takes, in trips. Each is an exact test, and
-//! the error rate of [`FALSE_ALARMS_PER_RUN`] is shared out over both tests of all cells, so that two runs of the same
-//! programs on the same NATs are told apart once in 100,000 comparisons. What a check of the kernel sees is one word,
-//! and any other word is a change.
+//! Two things can change in a cell: how often it passes, and how long that takes, in trips. Beside the tests of cells,
+//! one test over all like cells finds a change that none of them shows by itself. Each test is exact, and the error rate
+//! of [`FALSE_ALARMS_PER_RUN`] is shared out over all of them, so that two runs of the same programs on the same NATs are
+//! told apart once in 100,000 comparisons. What a check of the kernel sees is one word, and any other word is a change.
+
+mod cells;
+mod pools;
+mod shortage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::statistics::FALSE_ALARMS_PER_RUN;
-use crate::model::statistics::{Count, not_larger, same_rate};
+use crate::model::statistics::{Count, FALSE_ALARMS_PER_RUN, Sensitivity};
 use crate::report::baseline::{Baseline, Record};
 
-/// A longer time is a change only beyond half a trip: a packet more or less takes a whole one.
-const TRIPS_TOLERATED: f64 = 0.5;
-
-/// … and beyond what a busy machine may add.
-const MS_TOLERATED: f64 = 10.0;
+pub use shortage::Shortage;
 
 /// What came of a comparison.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     /// Cells and checks that are in both.
     pub compared: usize,
+    /// What each cell's trials could have shown, in the order of their ids; without those where nothing can be said.
+    pub cells: Vec<ComparedCell>,
     /// Those that changed, in the order of their ids.
     pub changes: Vec<Change>,
+    /// The groups of like cells that changed, taken together.
+    pub together: Vec<Change>,
     /// Ids that only the older run has.
     pub missing: Vec<String>,
     /// Ids that only the newer run has.
     pub new: Vec<String>,
     /// Ids of cells in which something broke in either run, so that nothing can be said.
     pub broken: Vec<String>,
-    /// Cells with so few trials that even a total change would not have been seen.
-    pub blind: Vec<String>,
+    /// Ids of cells that were interrupted in either run: what was finished by then is no fair sample.
+    pub interrupted: Vec<String>,
     /// The kernels, where they differ.
     pub kernels: Option<(String, String)>,
+    /// Probability that any of the tests finds a change though there is none: the sum of their sizes, computed.
+    pub false_alarms: f64,
 }
 
-/// A cell that changed.
+/// What the comparison of a cell could have shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ComparedCell {
+    /// The cell.
+    pub id: String,
+    /// What was.
+    pub before: Count,
+    /// How many trials there are now.
+    pub tried: u64,
+    /// What they could have shown.
+    pub sensitivity: Sensitivity,
+    /// Whether they could have shown a total change.
+    pub sight: Sight,
+}
+
+/// Whether a comparison could have shown a total change: from what was to never or always, whichever is farther.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// It could.
+    Sees,
+    /// There are too few trials.
+    Blind,
+}
+
+/// A cell, or a group of cells, that changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// The cell.
+    /// The cell, or which cells.
     pub id: String,
     /// In which way.
     pub kind: Kind,
@@ -88,37 +117,106 @@ impl Kind {
     }
 }
 
+/// The error rate of each test.
+#[derive(Debug, Clone, Copy)]
+struct Shares {
+    /// Of the test of a cell's rate: half of the whole, shared out over the cells.
+    rate: f64,
+    /// Of the tests of a cell's times, slower or faster: a quarter of the whole.
+    time: f64,
+    /// Of the test of a group of cells: the last quarter.
+    pool: f64,
+}
+
+impl Shares {
+    fn of(whole: f64, cells: usize, pools: usize) -> Self {
+        let each = |part: f64, number: usize| whole * part / number.max(1) as f64;
+        Self { rate: each(0.5, cells), time: each(0.25, cells), pool: each(0.25, pools) }
+    }
+}
+
+/// What is known of a cell from both runs.
+#[derive(Debug, Clone, Copy)]
+struct Pair<'a> {
+    id: &'a str,
+    before: &'a Record,
+    now: &'a Record,
+}
+
+impl Pair<'_> {
+    fn is_broken(&self) -> bool {
+        self.before.broken + self.now.broken > 0
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.before.unfinished + self.now.unfinished > 0
+    }
+}
+
 impl Comparison {
     /// Compares what was with what is.
     #[must_use]
     pub fn new(before: &Baseline, now: &Baseline) -> Self {
-        let cells = pairs(&before.cells, &now.cells);
+        Self::at(before, now, FALSE_ALARMS_PER_RUN)
+    }
+
+    /// The same, at this error rate.
+    fn at(before: &Baseline, now: &Baseline, false_alarms: f64) -> Self {
+        let all = pairs(&before.cells, &now.cells);
+        let cells: Vec<Pair<'_>> = all.iter().map(|(id, before, now)| Pair { id, before, now }).collect();
         let checks = pairs(&before.checks, &now.checks);
-        let alpha = FALSE_ALARMS_PER_RUN / cells.len().max(1) as f64 / 2.0;
-        let usable = || cells.iter().filter(|(_, before, now)| before.broken + now.broken == 0);
-        let mut changes: Vec<Change> =
-            usable().flat_map(|(id, before, now)| of_cell(id, before, now, alpha)).collect();
-        changes.extend(checks.iter().filter(|(_, a, b)| a != b).map(|(id, a, b)| of_check(id, a, b)));
-        changes.sort_by(|a, b| a.id.cmp(&b.id).then(a.kind.cmp(&b.kind)));
-        let blind = usable().filter(|(_, before, now)| is_blind(before.count(), now.count(), alpha));
-        let broken = cells.iter().filter(|(_, before, now)| before.broken + now.broken > 0);
         let (old, new) = (ids(before), ids(now));
-        Self {
+        let mut compared = Self {
             compared: cells.len() + checks.len(),
-            changes,
+            cells: Vec::new(),
+            changes: checks.iter().filter(|(_, a, b)| a != b).map(|(id, a, b)| of_check(id, a, b)).collect(),
+            together: Vec::new(),
             missing: old.difference(&new).map(|id| (*id).clone()).collect(),
             new: new.difference(&old).map(|id| (*id).clone()).collect(),
-            broken: broken.map(|(id, ..)| (*id).to_owned()).collect(),
-            blind: blind.map(|(id, ..)| (*id).to_owned()).collect(),
+            broken: named(&cells, |pair| pair.is_broken()),
+            interrupted: named(&cells, |pair| pair.is_interrupted() && !pair.is_broken()),
             kernels: (before.kernel != now.kernel).then(|| (before.kernel.clone(), now.kernel.clone())),
-        }
+            false_alarms: 0.0,
+        };
+        compared.test(&cells, false_alarms);
+        compared
+    }
+
+    /// Makes all tests of the cells of which something can be said.
+    fn test(&mut self, cells: &[Pair<'_>], false_alarms: f64) {
+        let usable: Vec<Pair<'_>> =
+            cells.iter().copied().filter(|pair| !pair.is_broken() && !pair.is_interrupted()).collect();
+        let pools = pools::of(&usable);
+        let shares = Shares::of(false_alarms, usable.len(), pools.len());
+        self.changes.extend(usable.iter().flat_map(|pair| cells::changes(*pair, shares)));
+        self.changes.sort_by(|a, b| a.id.cmp(&b.id).then(a.kind.cmp(&b.kind)));
+        self.together = pools.iter().filter_map(|pool| pool.change(shares)).collect();
+        self.cells = usable.iter().map(|pair| cells::sight(*pair, shares)).collect();
+        let sizes = usable.iter().map(|pair| cells::size(*pair, shares));
+        self.false_alarms = sizes.chain(pools.iter().map(|pool| pool.size(shares))).sum();
     }
 
     /// Whether nothing changed and nothing that was there is lost; what is new changes nothing.
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
-        self.changes.is_empty() && self.missing.is_empty()
+        self.changes.is_empty() && self.together.is_empty() && self.missing.is_empty()
     }
+
+    /// Ids of cells with so few trials that even a total change would not have been seen.
+    pub fn blind(&self) -> impl Iterator<Item = &str> {
+        self.cells.iter().filter(|cell| cell.sight == Sight::Blind).map(|cell| cell.id.as_str())
+    }
+
+    /// Whether the comparison could have shown a total change of this cell.
+    #[must_use]
+    pub fn sees(&self, id: &str) -> bool {
+        self.cells.iter().any(|cell| cell.id == id && cell.sight == Sight::Sees)
+    }
+}
+
+/// The names of the cells of which something is so.
+fn named(cells: &[Pair<'_>], is_so: impl Fn(&Pair<'_>) -> bool) -> Vec<String> {
+    cells.iter().filter(|pair| is_so(pair)).map(|pair| pair.id.to_owned()).collect()
 }
 
 /// Everything that a run has, by name.
@@ -134,59 +232,6 @@ fn pairs<'a, T>(
     before.iter().filter_map(|(id, old)| Some((id.as_str(), old, now.get(id)?))).collect()
 }
 
-/// The changes of a cell: none, of its rate, of its time, or both.
-fn of_cell(id: &str, before: &Record, now: &Record, alpha: f64) -> Vec<Change> {
-    let rate = same_rate(before.count(), now.count());
-    let (slower, faster) = (later(before, now), later(now, before));
-    let mut changes = Vec::new();
-    if rate < alpha {
-        changes.push(Change {
-            id: id.to_owned(),
-            kind: of_rate(before.count(), now.count()),
-            before: figure(before.count()),
-            now: figure(now.count()),
-            by_chance: Some(rate),
-            cause: shift(&before.causes, &now.causes),
-        });
-    }
-    for (kind, chance) in [(Kind::Slower, slower), (Kind::Faster, faster)] {
-        if 2.0 * chance < alpha {
-            changes.push(Change {
-                id: id.to_owned(),
-                kind,
-                before: time(&before.trips),
-                now: time(&now.trips),
-                by_chance: Some(2.0 * chance),
-                cause: shift(&before.won_by, &now.won_by),
-            });
-        }
-    }
-    changes
-}
-
-/// How likely it is that `now` takes no longer than `before` and what is tolerated.
-fn later(before: &Record, now: &Record) -> f64 {
-    let noise = if now.trip_ms > 0.0 { MS_TOLERATED / now.trip_ms } else { 0.0 };
-    let tolerated = TRIPS_TOLERATED.max(noise);
-    let before: Vec<f64> = before.trips.iter().map(|trips| trips + tolerated).collect();
-    not_larger(&before, &now.trips)
-}
-
-fn of_rate(before: Count, now: Count) -> Kind {
-    match (now.passed, before.passed == before.tried) {
-        (0, _) => Kind::Broken,
-        (_, true) => Kind::Flaky,
-        _ if now.rate() < before.rate() => Kind::Worse,
-        _ => Kind::Better,
-    }
-}
-
-/// Whether not even the opposite of what was would be seen.
-fn is_blind(before: Count, now: Count, alpha: f64) -> bool {
-    let opposite = if before.rate() >= 0.5 { 0 } else { now.tried };
-    same_rate(before, Count { passed: opposite, ..now }) >= alpha
-}
-
 fn of_check(id: &str, before: &str, now: &str) -> Change {
     let (before, now) = (before.to_owned(), now.to_owned());
     Change { id: id.to_owned(), kind: Kind::Other, before, now, by_chance: None, cause: String::new() }
@@ -194,14 +239,6 @@ fn of_check(id: &str, before: &str, now: &str) -> Change {
 
 fn figure(count: Count) -> String {
     format!("{}/{}", count.passed, count.tried)
-}
-
-/// The median.
-fn time(trips: &[f64]) -> String {
-    match trips.get(trips.len() / 2) {
-        Some(middle) => format!("{middle} trips"),
-        None => "-".to_owned(),
-    }
 }
 
 /// Whose numbers changed: `predicted port wrong 0 -> 17`, the largest change first.
@@ -218,93 +255,4 @@ fn shift(before: &BTreeMap<String, usize>, now: &BTreeMap<String, usize>) -> Str
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(passed: u64, failed: u64, trips: f64) -> Record {
-        let passed_times = usize::try_from(passed).expect("few");
-        let causes = (failed > 0).then(|| ("filtered".to_owned(), usize::try_from(failed).expect("few")));
-        Record {
-            passed,
-            failed,
-            trip_ms: 20.0,
-            trips: vec![trips; passed_times],
-            causes: causes.into_iter().collect(),
-            ..Record::default()
-        }
-    }
-
-    fn run(cells: &[(&str, Record)]) -> Baseline {
-        let cells = cells.iter().map(|(id, record)| ((*id).to_owned(), record.clone())).collect();
-        Baseline { suite: "s".to_owned(), kernel: "6".to_owned(), cells, checks: BTreeMap::new() }
-    }
-
-    fn kinds(before: Record, now: Record) -> Vec<Kind> {
-        let compared = Comparison::new(&run(&[("a", before)]), &run(&[("a", now)]));
-        compared.changes.iter().map(|change| change.kind).collect()
-    }
-
-    #[test]
-    fn what_did_not_change_is_not_told() {
-        assert_eq!(kinds(record(20, 0, 2.0), record(20, 0, 2.1)), []);
-        assert_eq!(kinds(record(0, 20, 0.0), record(0, 20, 0.0)), []);
-        assert_eq!(kinds(record(12, 8, 2.0), record(9, 11, 2.0)), []);
-    }
-
-    #[test]
-    fn each_kind_of_change_is_told_from_the_others() {
-        assert_eq!(kinds(record(20, 0, 2.0), record(0, 20, 0.0)), [Kind::Broken]);
-        assert_eq!(kinds(record(200, 0, 2.0), record(150, 50, 2.0)), [Kind::Flaky]);
-        assert_eq!(kinds(record(150, 50, 2.0), record(60, 140, 2.0)), [Kind::Worse]);
-        assert_eq!(kinds(record(0, 20, 2.0), record(20, 0, 2.0)), [Kind::Better]);
-        assert_eq!(kinds(record(20, 0, 2.0), record(20, 0, 3.0)), [Kind::Slower]);
-        assert_eq!(kinds(record(20, 0, 3.0), record(20, 0, 2.0)), [Kind::Faster]);
-        assert_eq!(kinds(record(200, 0, 2.0), record(100, 100, 9.0)), [Kind::Flaky, Kind::Slower]);
-    }
-
-    #[test]
-    fn a_busy_machine_is_not_a_slower_program() {
-        let late = |ms: f64, trip_ms: f64| {
-            let at = |trips| Record { trip_ms, ..record(50, 0, trips) };
-            kinds(at(2.0), at(2.0 + ms / trip_ms))
-        };
-        assert_eq!(late(9.0, 10.0), []);
-        assert_eq!(late(11.0, 10.0), [Kind::Slower]);
-        assert_eq!(late(49.0, 100.0), []);
-        assert_eq!(late(51.0, 100.0), [Kind::Slower]);
-    }
-
-    #[test]
-    fn causes_that_came_and_went_are_named() {
-        let compared =
-            Comparison::new(&run(&[("a", record(20, 0, 2.0))]), &run(&[("a", record(0, 20, 0.0))]));
-        let change = &compared.changes[0];
-        assert_eq!((change.before.as_str(), change.now.as_str()), ("20/20", "0/20"));
-        assert_eq!(change.cause, "filtered 0 -> 20");
-        assert!(change.by_chance.is_some_and(|p| p < 1e-9), "{change:?}");
-    }
-
-    #[test]
-    fn what_is_only_in_one_is_told_and_what_broke_is_not_compared() {
-        let broken = Record { broken: 1, ..record(0, 19, 0.0) };
-        let before = run(&[("a", record(20, 0, 2.0)), ("b", record(20, 0, 2.0)), ("few", record(2, 0, 2.0))]);
-        let now = run(&[("b", broken), ("c", record(20, 0, 2.0)), ("few", record(2, 0, 2.0))]);
-        let compared = Comparison::new(&before, &now);
-        assert_eq!((compared.missing, compared.new), (vec!["a".to_owned()], vec!["c".to_owned()]));
-        assert_eq!((compared.broken, compared.blind), (vec!["b".to_owned()], vec!["few".to_owned()]));
-        assert_eq!((compared.compared, compared.changes), (2, vec![]));
-    }
-
-    #[test]
-    fn a_check_that_sees_another_thing_changed() {
-        let seen = |word: &str| Baseline {
-            checks: BTreeMap::from([("kernel/dnat-range".to_owned(), word.to_owned())]),
-            kernel: word.to_owned(),
-            ..Baseline::default()
-        };
-        let compared = Comparison::new(&seen("random"), &seen("first"));
-        assert_eq!(compared.changes[0].kind, Kind::Other);
-        assert_eq!(compared.kernels, Some(("random".to_owned(), "first".to_owned())));
-        assert!(Comparison::new(&seen("first"), &seen("first")).is_unchanged());
-    }
-}
+mod tests;

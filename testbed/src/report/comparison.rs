@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use crate::report::compare::{Change, Comparison, Kind};
 use crate::report::escape::harmless;
 use crate::report::escape::markdown as escape;
+use crate::report::sight;
 
 /// Ids that are named when there are many.
 const NAMED: usize = 5;
@@ -22,10 +23,11 @@ pub fn write(comparison: &Comparison, with: &str, out: &mut impl Write) -> io::R
     if let Some((before, now)) = &comparison.kernels {
         writeln!(out, "  kernel {} -> {}", harmless(before), harmless(now))?;
     }
-    let rows: Vec<[String; 4]> = comparison.changes.iter().map(columns).collect();
+    let changes = || comparison.changes.iter().chain(&comparison.together);
+    let rows: Vec<[String; 4]> = changes().map(columns).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2)];
-    for (row, change) in rows.iter().zip(&comparison.changes) {
+    for (row, change) in rows.iter().zip(changes()) {
         let (style, [kind, id, figures, chance]) = (style(change.kind), row);
         let pad = |text: &str, width: usize| width.saturating_sub(text.chars().count()) + 2;
         write!(out, "  {style}{kind}{style:#}{:1$}", "", pad(kind, widths[0]))?;
@@ -49,10 +51,11 @@ pub fn markdown(comparison: &Comparison, with: &str) -> String {
     if let Some((before, now)) = &comparison.kernels {
         let _ = writeln!(out, "\nkernel {} -> {}", escape(before), escape(now));
     }
-    if !comparison.changes.is_empty() {
+    let changes = || comparison.changes.iter().chain(&comparison.together);
+    if changes().next().is_some() {
         out.push_str("\n| | cell | before | now | by chance | cause |\n|---|---|---|---|---|---|\n");
     }
-    for change in &comparison.changes {
+    for change in changes() {
         let Change { id, kind, before, now, by_chance, cause } = change;
         let chance = by_chance.map_or_else(String::new, |p| format!("{p:.1e}"));
         let [id, before, now, cause] = [id, before, now, cause].map(|text| escape(text));
@@ -75,7 +78,14 @@ fn conclusion(comparison: &Comparison) -> String {
     let changed = if changed.is_empty() { "none".to_owned() } else { changed.len().to_string() };
     let missing = comparison.missing.len();
     let missing = if missing == 0 { String::new() } else { format!(", {missing} missing") };
-    format!("{} compared: {changed} changed{missing}", cells(comparison.compared))
+    let blind = comparison.blind().count();
+    let blind = if blind == 0 { String::new() } else { format!(", {blind} blind") };
+    let together = match comparison.together.len() {
+        0 => String::new(),
+        1 => ", 1 group of like cells changed".to_owned(),
+        groups => format!(", {groups} groups of like cells changed"),
+    };
+    format!("{} compared: {changed} changed{together}{missing}{blind}", cells(comparison.compared))
 }
 
 fn cells(count: usize) -> String {
@@ -84,19 +94,34 @@ fn cells(count: usize) -> String {
 
 /// What the table does not show.
 fn remarks(comparison: &Comparison) -> Vec<String> {
+    let blind: Vec<String> = comparison.blind().map(str::to_owned).collect();
     let parts = [
         ("missing", &comparison.missing),
         ("new", &comparison.new),
         ("not compared, because something broke", &comparison.broken),
-        ("with too few trials to show even a total change", &comparison.blind),
+        ("not compared, because a run was interrupted", &comparison.interrupted),
+        ("blind: with too few trials to show even a total change", &blind),
     ];
     let told = parts.into_iter().filter(|(_, ids)| !ids.is_empty());
-    told.map(|(what, ids)| {
+    let told = told.map(|(what, ids)| {
         let named = ids.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
         let more = if ids.len() > NAMED { ", …" } else { "" };
         format!("{} {what}: {named}{more}", ids.len())
-    })
-    .collect()
+    });
+    told.chain(sight(comparison)).collect()
+}
+
+/// What could have been seen, and how often something is seen that is not there.
+fn sight(comparison: &Comparison) -> Vec<String> {
+    let mut lines = sight::of_comparison(comparison);
+    if !lines.is_empty() {
+        lines.insert(0, "the smallest changes that would have shown, nine times in ten:".to_owned());
+        lines.push(format!(
+            "probability of a false alarm in any of these tests, computed: {:.1e}",
+            comparison.false_alarms
+        ));
+    }
+    lines
 }
 
 /// Kind, id, figures and chance of a change.
@@ -117,6 +142,8 @@ fn style(kind: Kind) -> Style {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::statistics::{Count, Sensitivity};
+    use crate::report::compare::{ComparedCell, Sight};
 
     fn comparison() -> Comparison {
         let change = |id: &str, kind, before: &str, now: &str, cause: &str| Change {
@@ -127,16 +154,34 @@ mod tests {
             by_chance: Some(1.5e-9),
             cause: cause.to_owned(),
         };
+        let cell = |id: &str, tried, sight| ComparedCell {
+            id: id.to_owned(),
+            before: Count { passed: tried, tried },
+            tried,
+            sensitivity: Sensitivity {
+                false_alarm: 1e-7,
+                fall_to: (sight == Sight::Sees).then_some(0.381),
+                rise_to: None,
+            },
+            sight,
+        };
         Comparison {
             compared: 4,
             changes: vec![
                 change("even/odd", Kind::Broken, "20/20", "0/20", "filtered 0 -> 20"),
                 change("odd|odd", Kind::Slower, "2.1 trips", "3.1 trips", ""),
             ],
+            together: Vec::new(),
             missing: (1..=7).map(|n| format!("gone-{n}")).collect(),
             new: vec!["fresh".to_owned()],
             broken: Vec::new(),
-            blind: vec!["few".to_owned()],
+            interrupted: Vec::new(),
+            cells: vec![
+                cell("few", 2, Sight::Blind),
+                cell("one", 20, Sight::Sees),
+                cell("two", 20, Sight::Sees),
+            ],
+            false_alarms: 2.5e-7,
             kernels: Some(("5.10".to_owned(), "6.12".to_owned())),
         }
     }
@@ -154,8 +199,12 @@ mod tests {
           slower  odd|odd   2.1 trips -> 3.1 trips  by chance 1.5e-9
           7 missing: gone-1, gone-2, gone-3, gone-4, gone-5, …
           1 new: fresh
-          1 with too few trials to show even a total change: few
-        4 cells compared: 2 changed, 7 missing
+          1 blind: with too few trials to show even a total change: few
+          the smallest changes that would have shown, nine times in ten:
+          2 cells with 20/20 before and 20 trials now: a fall to 38.1 %
+          1 cell with 2/2 before and 2 trials now: no change
+          probability of a false alarm in any of these tests, computed: 2.5e-7
+        4 cells compared: 2 changed, 7 missing, 1 blind
         ");
     }
 
@@ -164,7 +213,7 @@ mod tests {
         insta::assert_snapshot!(markdown(&comparison(), "b.toml"), @r"
         ### compared with b.toml
 
-        4 cells compared: 2 changed, 7 missing
+        4 cells compared: 2 changed, 7 missing, 1 blind
 
         kernel 5.10 -> 6.12
 
@@ -175,13 +224,17 @@ mod tests {
 
         - 7 missing: gone-1, gone-2, gone-3, gone-4, gone-5, …
         - 1 new: fresh
-        - 1 with too few trials to show even a total change: few
+        - 1 blind: with too few trials to show even a total change: few
+        - the smallest changes that would have shown, nine times in ten:
+        - 2 cells with 20/20 before and 20 trials now: a fall to 38.1 %
+        - 1 cell with 2/2 before and 2 trials now: no change
+        - probability of a false alarm in any of these tests, computed: 2.5e-7
         ");
     }
 
     #[test]
     fn nothing_changed_is_one_line() {
         let same = Comparison { changes: Vec::new(), missing: Vec::new(), ..comparison() };
-        assert_eq!(conclusion(&same), "4 cells compared: none changed");
+        assert_eq!(conclusion(&same), "4 cells compared: none changed, 1 blind");
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::model::event::{Environment, KernelCheck, ProofResult, ProofRow};
 use crate::model::outcome::{CellResult, Difference, Expectation, Outcome, Quantiles, Rate, Trial, Verdict};
 use crate::model::shard::Shard;
+use crate::model::statistics::Sensitivity;
 use crate::model::suite::Cell;
 use crate::report::results::{
     DifferenceDoc, ExpectedDoc, KernelCell, OutcomeDoc, PartDoc, ProofCell, ProofRowDoc, PunchCell,
-    QuantilesDoc, RateDoc, Results, TrialDoc, VerdictDoc,
+    QuantilesDoc, RateDoc, Results, SensitivityDoc, TrialDoc, VerdictDoc,
 };
 
 /// A duration in milliseconds, to the microsecond.
@@ -24,6 +25,7 @@ impl From<Verdict> for VerdictDoc {
             Verdict::AsExpected => Self::AsExpected,
             Verdict::Differs => Self::Differs,
             Verdict::Undecided => Self::Undecided,
+            Verdict::NoExpectation => Self::NoExpectation,
             Verdict::Error => Self::Error,
             Verdict::Skipped => Self::Skipped,
         }
@@ -48,14 +50,22 @@ impl From<Difference> for DifferenceDoc {
 }
 
 impl From<&Expectation> for ExpectedDoc {
-    fn from(Expectation { probability, because }: &Expectation) -> Self {
-        Self { probability: *probability, because: because.clone() }
+    fn from(expected: &Expectation) -> Self {
+        let Expectation { probability, low, high, because } = expected.clone();
+        let end = |end: f64| (!expected.is_exact()).then_some(end);
+        Self { probability, low: end(low), high: end(high), because }
     }
 }
 
 impl From<Rate> for RateDoc {
     fn from(Rate { probability, low, high }: Rate) -> Self {
         Self { probability, low, high }
+    }
+}
+
+impl From<Sensitivity> for SensitivityDoc {
+    fn from(Sensitivity { false_alarm, fall_to, rise_to }: Sensitivity) -> Self {
+        Self { false_alarm, fall_to, rise_to }
     }
 }
 
@@ -76,8 +86,17 @@ impl From<&ProofResult> for ProofCell {
         Self {
             id: format!("proof/{}", proof.nat),
             nat: proof.nat.clone(),
-            verdict: if proof.holds() { VerdictDoc::AsExpected } else { VerdictDoc::Error },
-            note: proof.error.clone().or_else(|| disagreement(proof)).unwrap_or_default(),
+            verdict: match (&proof.unsupported, proof.holds()) {
+                (Some(_), _) => VerdictDoc::Skipped,
+                (None, true) => VerdictDoc::AsExpected,
+                (None, false) => VerdictDoc::Error,
+            },
+            note: proof
+                .unsupported
+                .clone()
+                .or_else(|| proof.error.clone())
+                .or_else(|| disagreement(proof))
+                .unwrap_or_default(),
             rows: proof.rows.iter().map(row).collect(),
             took_ms: millis(proof.took),
         }
@@ -125,6 +144,8 @@ impl From<&CellResult> for PunchCell {
             topology: result.cell.part.topology.clone(),
             axes: axes(&result.cell),
             trip_ms: millis(result.trip),
+            group: result.group.clone(),
+            asked: result.asked as usize,
             trials: result.trials.len(),
             passed: result.passed(),
             failed: result.failed(),
@@ -132,6 +153,7 @@ impl From<&CellResult> for PunchCell {
             skipped: result.skipped(),
             expected: result.expected.as_ref().map(ExpectedDoc::from),
             observed: result.observed.map(RateDoc::from),
+            sensitivity: result.sensitivity.map(SensitivityDoc::from),
             verdict: result.verdict.into(),
             difference: result.difference.map(DifferenceDoc::from),
             note: result.note.clone(),

@@ -6,13 +6,18 @@ use crate::report::escape::harmless;
 use crate::report::results::{PunchCell, Results};
 
 /// The columns after the axes.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 21] = [
     "trials",
     "passed",
     "failed",
     "error",
     "skipped",
+    "asked",
     "expected",
+    "expected_low",
+    "expected_high",
+    "fall_to",
+    "rise_to",
     "observed",
     "low",
     "high",
@@ -39,7 +44,7 @@ pub fn text(results: &Results) -> String {
     out
 }
 
-fn figures(cell: &PunchCell) -> [String; 16] {
+fn figures(cell: &PunchCell) -> [String; 21] {
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
     let causes = cell.causes.iter().map(|(cause, n)| format!("{n} × {cause}")).collect::<Vec<_>>();
     [
@@ -48,7 +53,12 @@ fn figures(cell: &PunchCell) -> [String; 16] {
         cell.failed.to_string(),
         cell.error.to_string(),
         cell.skipped.to_string(),
+        cell.asked.to_string(),
         number(cell.expected.as_ref().map(|e| e.probability)),
+        number(cell.expected.as_ref().map(|e| e.rates().low)),
+        number(cell.expected.as_ref().map(|e| e.rates().high)),
+        number(cell.sensitivity.and_then(|s| s.fall_to)),
+        number(cell.sensitivity.and_then(|s| s.rise_to)),
         number(cell.observed.map(|seen| seen.probability)),
         number(cell.observed.map(|seen| seen.low)),
         number(cell.observed.map(|seen| seen.high)),

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::model::event::Artefacts;
-use crate::report::format::{Format, RESULTS, Shown};
+use crate::report::format::{Format, RESULTS, RunView};
 use crate::report::results::{CellDoc, Results, Totals};
 
 /// What is finished while the run goes on: the run on the first line, then a cell on each.
@@ -88,7 +88,7 @@ impl Folder {
     /// # Errors
     /// What the file system says; the finished cells then remain where they were noted.
     pub fn finish(self, results: &Results) -> io::Result<()> {
-        let shown = Shown { run: &self.path, folder: Some(&self.path), width: None };
+        let shown = RunView { run: &self.path, folder: Some(&self.path), width: None };
         for (format, name) in Format::ALL.iter().filter_map(|format| Some((format, format.file()?))) {
             let mut text = Vec::new();
             format.write(results, shown, &mut text)?;

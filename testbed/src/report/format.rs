@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::model::words::words;
 use crate::report::results::Results;
-use crate::report::{csv, github, html, junit, markdown, terminal};
+use crate::report::{csv, expect, github, html, junit, markdown, terminal};
 
 /// The file in a run's folder that holds everything about the run.
 pub const RESULTS: &str = "results.json";
@@ -27,6 +27,8 @@ pub enum Format {
     Html,
     /// A line for each cell.
     Csv,
+    /// Expectations for later runs of the suite.
+    Expect,
 }
 
 words!(Format {
@@ -37,11 +39,12 @@ words!(Format {
     Github => "github",
     Html => "html",
     Csv => "csv",
+    Expect => "expect",
 });
 
 /// Where the results come from, and where they go.
 #[derive(Debug, Clone, Copy)]
-pub struct Shown<'a> {
+pub struct RunView<'a> {
     /// What was typed to name the run: its folder, or its `results.json`.
     pub run: &'a Path,
     /// The folder in which the run's artefacts lie, if there is one.
@@ -62,6 +65,9 @@ impl Format {
             Self::Github => "Annotations for GitHub Actions: a line for each cell that is not as expected",
             Self::Html => "One page that needs nothing else",
             Self::Csv => "A line for each cell",
+            Self::Expect => {
+                "The [[expect]] entries that the run supports, for cells of which theory says nothing"
+            }
         }
     }
 
@@ -73,7 +79,7 @@ impl Format {
             Self::Junit => Some("junit.xml"),
             Self::Markdown => Some("summary.md"),
             Self::Html => Some("report.html"),
-            Self::Terminal | Self::Github | Self::Csv => None,
+            Self::Terminal | Self::Github | Self::Csv | Self::Expect => None,
         }
     }
 
@@ -81,11 +87,12 @@ impl Format {
     ///
     /// # Errors
     /// What `out` says.
-    pub fn write(self, results: &Results, shown: Shown<'_>, out: &mut impl io::Write) -> io::Result<()> {
+    pub fn write(self, results: &Results, shown: RunView<'_>, out: &mut impl io::Write) -> io::Result<()> {
         let text = match self {
             Self::Terminal => {
                 terminal::write(results, shown.width, out)?;
-                return terminal::hint(results, shown.run, out);
+                terminal::hint(results, shown.run, out)?;
+                return terminal::advice(results, shown.run, out);
             }
             Self::Json => results.to_json(),
             Self::Junit => junit::text(results),
@@ -93,6 +100,7 @@ impl Format {
             Self::Github => github::text(results),
             Self::Html => html::text(results, shown.folder),
             Self::Csv => csv::text(results),
+            Self::Expect => expect::text(results),
         };
         out.write_all(text.as_bytes())
     }

@@ -1,5 +1,5 @@
-//! Workflow commands of GitHub Actions: an annotation for each cell that differs or broke, a notice for what is
-//! undecided. A job prints them on standard output.
+//! Workflow commands of GitHub Actions: an annotation for each cell that differs or broke, a warning for what is
+//! undecided or has no expectation. A job prints them on standard output.
 
 use std::fmt::Write;
 
@@ -12,8 +12,10 @@ const SHOWN: usize = 10;
 /// All annotations, one a line; nothing when all is as expected.
 #[must_use]
 pub fn text(results: &Results) -> String {
-    let levels: [(&str, &[VerdictDoc]); 2] =
-        [("error", &[VerdictDoc::Differs, VerdictDoc::Error]), ("warning", &[VerdictDoc::Undecided])];
+    let levels: [(&str, &[VerdictDoc]); 2] = [
+        ("error", &[VerdictDoc::Differs, VerdictDoc::Error]),
+        ("warning", &[VerdictDoc::Undecided, VerdictDoc::NoExpectation, VerdictDoc::Skipped]),
+    ];
     let mut out = String::new();
     for (level, verdicts) in levels {
         let of = |verdict: VerdictDoc| results.cells.iter().filter(move |cell| cell.verdict() == verdict);

@@ -1,7 +1,7 @@
 //! JUnit XML: a test case for each cell, for the CI systems that read it.
 //!
-//! A cell that differs is a failure, a broken one an error. An undecided one passes and says so in its output, because
-//! nothing was found to be wrong.
+//! A cell that differs is a failure, a broken one an error. One that is undecided or has no expectation is skipped, with
+//! the reason: nothing was found to be wrong, and nothing to be right.
 
 use std::fmt::Write;
 
@@ -20,7 +20,7 @@ pub fn text(results: &Results) -> String {
         results.cells.len(),
         count(VerdictDoc::Differs),
         count(VerdictDoc::Error),
-        count(VerdictDoc::Skipped),
+        count(VerdictDoc::Skipped) + count(VerdictDoc::Undecided) + count(VerdictDoc::NoExpectation),
         results.took_ms / 1e3,
     );
     for cell in &results.cells {
@@ -40,10 +40,12 @@ fn case(out: &mut String, suite: &str, cell: &CellDoc) {
     let message = escape(&message(cell));
     let body = match cell.verdict() {
         VerdictDoc::AsExpected => String::new(),
-        VerdictDoc::Undecided => format!("<system-out>undecided: {message}</system-out>"),
         VerdictDoc::Differs => format!("<failure message=\"{message}\">{}</failure>", escape(&details(cell))),
         VerdictDoc::Error => format!("<error message=\"{message}\">{}</error>", escape(&details(cell))),
         VerdictDoc::Skipped => format!("<skipped message=\"{message}\"/>"),
+        verdict @ (VerdictDoc::Undecided | VerdictDoc::NoExpectation) => {
+            format!("<skipped message=\"{}: {message}\"/>", verdict.words())
+        }
     };
     let _ = if body.is_empty() { writeln!(out, "/>") } else { writeln!(out, ">{body}</testcase>") };
 }

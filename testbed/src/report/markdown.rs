@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::report::escape::{harmless, markdown as escape};
 use crate::report::kernels;
 use crate::report::results::{CellDoc, EndingDoc, PunchCell, Results, VerdictDoc};
+use crate::report::sight;
 use crate::report::table::{Table, tables};
 
 /// The whole page.
@@ -15,6 +16,13 @@ pub fn text(results: &Results) -> String {
         matrix(&mut out, &table);
     }
     out.push_str(&kernels::table(&[results]));
+    let sight = sight::of_run(results);
+    if !sight.is_empty() {
+        out.push_str("\nThe smallest changes that would have shown, nine times in ten:\n\n");
+    }
+    for line in sight {
+        let _ = writeln!(out, "- {}", escape(&line));
+    }
     unexpected(&mut out, results);
     let _ = writeln!(
         out,
@@ -35,6 +43,7 @@ fn totals(results: &Results) -> String {
         (t.as_expected, "as expected"),
         (t.differs, "differ"),
         (t.undecided, "undecided"),
+        (t.no_expectation, "without expectation"),
         (t.error, "broken"),
         (t.skipped, "skipped"),
     ];
@@ -67,6 +76,7 @@ fn figure(cell: &PunchCell) -> String {
         VerdictDoc::AsExpected => "",
         VerdictDoc::Differs => "❌ ",
         VerdictDoc::Undecided => "❔ ",
+        VerdictDoc::NoExpectation => "➖ ",
         VerdictDoc::Error => "💥 ",
         VerdictDoc::Skipped => return "skipped".to_owned(),
     };

@@ -12,6 +12,8 @@ pub mod comparison;
 mod convert;
 pub mod csv;
 pub mod escape;
+pub mod exit_status;
+pub mod expect;
 pub mod folder;
 pub mod format;
 pub mod github;
@@ -28,10 +30,13 @@ pub mod plan;
 pub mod progress;
 pub mod recorder;
 pub mod results;
+pub mod sight;
 pub mod table;
 pub mod terminal;
 pub mod totals;
 
+#[cfg(test)]
+mod power;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]

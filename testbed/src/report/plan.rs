@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use anstyle::Style;
 use serde::Serialize;
 
-use crate::model::outcome::Expectation;
-use crate::model::statistics::percent;
+use crate::model::outcome::{Expectation, NoExpectation};
+use crate::model::statistics::percent_between;
 use crate::model::suite::{Cell, Suite};
 use crate::report::convert::axes;
 use crate::report::escape::harmless;
@@ -22,7 +22,7 @@ pub struct Plan<'a> {
     /// The suite, with what the command line changed.
     pub suite: &'a Suite,
     /// Its cells after the filters, each with what theory says.
-    pub cells: Vec<(&'a Cell, Option<Expectation>)>,
+    pub cells: Vec<(&'a Cell, Result<Expectation, NoExpectation>)>,
 }
 
 #[derive(Serialize)]
@@ -56,8 +56,11 @@ impl Plan<'_> {
         for (cell, expected) in &self.cells {
             let id = harmless(&cell.id);
             match expected {
-                Some(e) => writeln!(out, "  {id:width$}  {:>8}  {}", percent(e.probability), e.because)?,
-                None => writeln!(out, "  {id:width$}  {:>8}  theory does not know this method", "?")?,
+                Ok(e) => {
+                    let figures = percent_between((e.low, e.high));
+                    writeln!(out, "  {id:width$}  {figures:>8}  {}", e.because)?;
+                }
+                Err(none) => writeln!(out, "  {id:width$}  {:>8}  {}", "?", none.because)?,
             }
         }
         let trials: u64 = self.cells.iter().map(|(cell, _)| u64::from(self.suite.part(cell).trials)).sum();
@@ -75,7 +78,7 @@ impl Plan<'_> {
             topology: &cell.part.topology,
             trials: self.suite.part(cell).trials,
             axes: axes(cell),
-            expected: expected.as_ref().map(ExpectedDoc::from),
+            expected: expected.as_ref().ok().map(ExpectedDoc::from),
         });
         let cells = cells.collect();
         let doc = PlanDoc {

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::statistics::{Rates, Sensitivity};
 pub use crate::report::totals::{Totals, VerdictDoc};
 
 /// Version of the schema.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// A run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,6 +105,10 @@ pub struct PunchCell {
     pub axes: BTreeMap<String, String>,
     /// One way from peer to peer.
     pub trip_ms: f64,
+    /// The cells that it is like: those with the same class of NATs and the same method.
+    pub group: String,
+    /// Trials that were asked for; fewer were judged when the run was interrupted.
+    pub asked: usize,
     /// Trials that were judged.
     pub trials: usize,
     /// Those that passed.
@@ -118,6 +123,8 @@ pub struct PunchCell {
     pub expected: Option<ExpectedDoc>,
     /// What was seen, if a trial passed or failed.
     pub observed: Option<RateDoc>,
+    /// What the trials could have shown, if they were held against theory.
+    pub sensitivity: Option<SensitivityDoc>,
     /// The judgement.
     pub verdict: VerdictDoc,
     /// In which way it differs from theory, if it does.
@@ -198,8 +205,22 @@ pub struct ProofRowDoc {
 pub struct ExpectedDoc {
     /// Probability that a trial passes.
     pub probability: f64,
+    /// The least probability that theory holds possible, if it knows no single one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low: Option<f64>,
+    /// The largest, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high: Option<f64>,
     /// The reason.
     pub because: String,
+}
+
+impl ExpectedDoc {
+    /// In figures: `100 %`, or `14.6 % to 28.2 %`.
+    #[must_use]
+    pub fn figures(&self) -> String {
+        self.rates().to_string()
+    }
 }
 
 /// What was seen.
@@ -212,6 +233,18 @@ pub struct RateDoc {
     pub low: f64,
     /// Upper end.
     pub high: f64,
+}
+
+/// What a cell's trials could have shown.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SensitivityDoc {
+    /// Probability that the cell is said to differ though theory is right.
+    pub false_alarm: f64,
+    /// The highest rate that is told from the expected one nine times in ten; null where no fall can be seen.
+    pub fall_to: Option<f64>,
+    /// The lowest rate that is told from it; null where no rise can be seen.
+    pub rise_to: Option<f64>,
 }
 
 /// Quantiles in milliseconds.
@@ -297,7 +330,7 @@ impl Totals {
             match cell {
                 CellDoc::Proof(proof) => {
                     totals.proofs += 1;
-                    totals.proofs_failed += usize::from(proof.verdict != VerdictDoc::AsExpected);
+                    totals.proofs_failed += usize::from(proof.verdict == VerdictDoc::Error);
                 }
                 CellDoc::Punch(cell) => totals.count(cell.verdict),
                 CellDoc::Kernel(cell) => totals.count(cell.verdict),
@@ -379,7 +412,10 @@ impl Results {
         match version.get("schema").and_then(serde_json::Value::as_u64) {
             Some(schema) if schema == u64::from(SCHEMA) => (),
             Some(other) => {
-                return Err(format!("it has schema {other}, and this testbed reads schema {SCHEMA}"));
+                return Err(format!(
+                    "it has schema {other}, and this testbed reads schema {SCHEMA}: run the suite again, or use the \
+                     testbed that wrote it"
+                ));
             }
             None => return Err("it names no schema".to_owned()),
         }
@@ -409,21 +445,17 @@ impl Results {
     }
 }
 
-impl Results {
-    /// How a run with these results ends: 2 when something broke or the run was stopped, 1 when a cell differs from
-    /// theory, 4 when nothing ran, else 0.
+impl From<SensitivityDoc> for Sensitivity {
+    fn from(SensitivityDoc { false_alarm, fall_to, rise_to }: SensitivityDoc) -> Self {
+        Self { false_alarm, fall_to, rise_to }
+    }
+}
+
+impl ExpectedDoc {
+    /// The rates that theory leaves possible.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        let totals = &self.totals;
-        let broken = totals.error + totals.proofs_failed > 0 || self.ending == EndingDoc::Interrupted;
-        match (broken, totals.differs, totals.cells - totals.skipped) {
-            (true, ..) => 2,
-            // More shards than cells leave some without any, and that is no fault.
-            (false, 0, 0) if self.part.of > 1 && totals.cells == 0 => 0,
-            (false, 1.., _) => 1,
-            (false, 0, 0) => 4,
-            (false, 0, _) => 0,
-        }
+    pub fn rates(&self) -> Rates {
+        Rates { low: self.low.unwrap_or(self.probability), high: self.high.unwrap_or(self.probability) }
     }
 }
 

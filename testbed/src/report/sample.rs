@@ -7,6 +7,7 @@ use crate::model::outcome::{
     Cause, CellResult, Difference, Expectation, Failure, How, Outcome, Rate, Success, Trial, Verdict,
 };
 use crate::model::shard::Shard;
+use crate::model::statistics::Sensitivity;
 use crate::model::suite::{AxisKey, Cell, SectionRef};
 use crate::model::topology::NodeName;
 use crate::report::collect::ResultsBuilder;
@@ -77,7 +78,12 @@ fn proof(nat: &str, agrees: bool) -> ProofResult {
         observed: observed.to_owned(),
         agrees,
     };
-    ProofResult { nat: nat.to_owned(), rows: vec![row], error: None, took: Duration::from_millis(40) }
+    ProofResult {
+        nat: nat.to_owned(),
+        rows: vec![row],
+        took: Duration::from_millis(40),
+        ..ProofResult::default()
+    }
 }
 
 fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &str) -> CellResult {
@@ -113,9 +119,16 @@ fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &st
     CellResult {
         cell,
         trials: (1..=3).map(trial).collect(),
-        expected: Some(Expectation { probability: 1.0, because: "both can be predicted".to_owned() }),
+        asked: 3,
+        group: "predictable + predictable, auto".to_owned(),
+        expected: Some(Expectation::exactly(1.0, "both can be predicted")),
         trip: Duration::from_millis(10),
         observed: Some(Rate { probability, low: 0.0, high: 1.0 }),
+        sensitivity: (verdict == Verdict::AsExpected).then_some(Sensitivity {
+            false_alarm: 0.0,
+            fall_to: Some(0.464),
+            rise_to: None,
+        }),
         verdict,
         difference: (verdict == Verdict::Differs).then_some(Difference::Flaky),
         note: note.to_owned(),

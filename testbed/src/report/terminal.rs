@@ -10,6 +10,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::report::escape::harmless;
 use crate::report::results::{EndingDoc, OutcomeDoc, ProofCell, PunchCell, Results, VerdictDoc};
+use crate::report::sight;
 use crate::report::table::{Table, tables};
 
 const BOLD: Style = Style::new().bold();
@@ -30,6 +31,7 @@ pub fn write(results: &Results, width: Option<usize>, out: &mut impl Write) -> i
     }
     kernel_checks(results, out)?;
     legend(results, out)?;
+    sight(results, out)?;
     unexpected(results, out)?;
     totals(results, out)
 }
@@ -140,6 +142,7 @@ fn mark(verdict: VerdictDoc) -> &'static str {
         VerdictDoc::AsExpected => "",
         VerdictDoc::Differs => "!",
         VerdictDoc::Undecided => "?",
+        VerdictDoc::NoExpectation => "*",
         VerdictDoc::Error => "E",
         VerdictDoc::Skipped => "-",
     }
@@ -157,7 +160,7 @@ fn verdict_style(verdict: VerdictDoc) -> Style {
     match verdict {
         VerdictDoc::AsExpected => colour(AnsiColor::Green),
         VerdictDoc::Differs => colour(AnsiColor::Red).bold(),
-        VerdictDoc::Undecided => colour(AnsiColor::Yellow),
+        VerdictDoc::Undecided | VerdictDoc::NoExpectation => colour(AnsiColor::Yellow),
         VerdictDoc::Error => colour(AnsiColor::Magenta).bold(),
         VerdictDoc::Skipped => DIM,
     }
@@ -168,10 +171,25 @@ fn legend(results: &Results, out: &mut impl Write) -> io::Result<()> {
     if results.punches().next().is_none() {
         return Ok(());
     }
-    let marks = [VerdictDoc::Differs, VerdictDoc::Undecided, VerdictDoc::Error, VerdictDoc::Skipped];
+    let marks = [
+        VerdictDoc::Differs,
+        VerdictDoc::Undecided,
+        VerdictDoc::NoExpectation,
+        VerdictDoc::Error,
+        VerdictDoc::Skipped,
+    ];
     let seen = marks.into_iter().filter(|verdict| results.punches().any(|cell| cell.verdict == *verdict));
     let named: String = seen.map(|verdict| format!(", {} {}", mark(verdict), verdict.words())).collect();
     writeln!(out, "\n  {DIM}passed/trials, median time until both ends were established{named}{DIM:#}")
+}
+
+/// What the trials could have shown.
+fn sight(results: &Results, out: &mut impl Write) -> io::Result<()> {
+    let lines = sight::of_run(results);
+    if !lines.is_empty() {
+        writeln!(out, "  {DIM}the smallest changes that would have shown, nine times in ten:{DIM:#}")?;
+    }
+    lines.iter().try_for_each(|line| writeln!(out, "    {DIM}{line}{DIM:#}"))
 }
 
 /// Everything that is not as expected; cells with the same fault together.
@@ -200,9 +218,12 @@ fn unexpected(results: &Results, out: &mut impl Write) -> io::Result<()> {
 fn unproved(proof: &ProofCell, out: &mut impl Write) -> io::Result<()> {
     let style = verdict_style(proof.verdict);
     write!(out, "{style}{}{style:#} NAT \"{}\"", proof.verdict.words(), harmless(&proof.nat))?;
-    match proof.rows.iter().all(|row| row.agrees) {
-        true => writeln!(out, " could not be proved: {}", harmless(&proof.note))?,
-        false => writeln!(out, " does not behave as declared, so its cells were not run")?,
+    match (proof.verdict, proof.rows.iter().all(|row| row.agrees)) {
+        (VerdictDoc::Skipped, _) => {
+            writeln!(out, " cannot be made on this machine: {}", harmless(&proof.note))?
+        }
+        (_, true) => writeln!(out, " could not be proved: {}", harmless(&proof.note))?,
+        (_, false) => writeln!(out, " does not behave as declared, so its cells were not run")?,
     }
     for row in proof.rows.iter().filter(|row| !row.agrees) {
         writeln!(out, "  expected {}: {}", harmless(&row.axis), harmless(&row.expected))?;
@@ -258,6 +279,24 @@ fn totals(results: &Results, out: &mut impl Write) -> io::Result<()> {
         all => format!("{all} cells: {named}"),
     };
     writeln!(out, "\n{cells}{nats}; {:.1} s{ending}", results.took_ms / 1e3)
+}
+
+/// Writes what to do where nothing says what to expect; `run` is the folder of the run.
+///
+/// # Errors
+/// What the writer says.
+pub fn advice(results: &Results, run: &Path, out: &mut impl Write) -> io::Result<()> {
+    let cells = match results.totals.no_expectation {
+        0 => return Ok(()),
+        1 => "1 cell has".to_owned(),
+        cells => format!("{cells} cells have"),
+    };
+    writeln!(
+        out,
+        "{cells} no expectation, because theory is silent there. Compare with an earlier run (--baseline FILE), or let the \
+         suite\nsay what to expect ([[expect]]); the entries that this run supports:\n  testbed report {} --format expect",
+        run.display()
+    )
 }
 
 /// Writes the command that shows the packets of the first cell that is red, if any of it was kept.

@@ -12,6 +12,8 @@ pub enum VerdictDoc {
     Differs,
     /// Too few to tell.
     Undecided,
+    /// Theory says nothing of it.
+    NoExpectation,
     /// The lab or a program broke.
     Error,
     /// This machine cannot run it.
@@ -26,6 +28,7 @@ impl VerdictDoc {
             Self::AsExpected => "as expected",
             Self::Differs => "differs",
             Self::Undecided => "undecided",
+            Self::NoExpectation => "no expectation",
             Self::Error => "error",
             Self::Skipped => "skipped",
         }
@@ -44,6 +47,8 @@ pub struct Totals {
     pub differs: usize,
     /// Those with too few trials to tell.
     pub undecided: usize,
+    /// Those of which theory says nothing.
+    pub no_expectation: usize,
     /// Those where the lab or a program broke.
     pub error: usize,
     /// Those that this machine cannot run.
@@ -61,6 +66,7 @@ impl Totals {
             (VerdictDoc::AsExpected, self.as_expected),
             (VerdictDoc::Differs, self.differs),
             (VerdictDoc::Undecided, self.undecided),
+            (VerdictDoc::NoExpectation, self.no_expectation),
             (VerdictDoc::Error, self.error),
             (VerdictDoc::Skipped, self.skipped),
         ];
@@ -74,6 +80,7 @@ impl Totals {
             VerdictDoc::AsExpected => &mut self.as_expected,
             VerdictDoc::Differs => &mut self.differs,
             VerdictDoc::Undecided => &mut self.undecided,
+            VerdictDoc::NoExpectation => &mut self.no_expectation,
             VerdictDoc::Error => &mut self.error,
             VerdictDoc::Skipped => &mut self.skipped,
         } += 1;

@@ -19,7 +19,7 @@ const TRIPS: u32 = 8;
 /// When the cell cannot be run at all.
 pub fn expected_time(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<Duration, RunError> {
     let ready = PreparedCell::new(suite, catalogue, cell)?;
-    let passes = ready.expected.map_or(0.5, |expected| expected.probability);
+    let passes = ready.expected.as_ref().map_or(0.5, |expected| expected.probability);
     let trial =
         OVERHEAD + TRIPS * ready.trip.mul_f64(passes) + ready.part.budget.deadline.mul_f64(1.0 - passes);
     Ok(trial * ready.part.trials)

@@ -12,7 +12,7 @@ use crate::model::axis_value::Order;
 use crate::model::behavior::{Behavior, Translation, UnsolicitedSyn};
 use crate::model::catalogue::{Catalogue, Profile};
 use crate::model::conditions::LinkConditions;
-use crate::model::outcome::Expectation;
+use crate::model::outcome::{Expectation, NoExpectation};
 use crate::model::prediction::{self, Way};
 use crate::model::suite::{Cell, Section, Suite};
 use crate::model::topology::{NodeKind, NodeName, Topology};
@@ -59,7 +59,7 @@ pub struct PreparedCell {
     /// What those on peer b's side declare.
     pub b: Vec<Behavior>,
     /// What theory says.
-    pub expected: Option<Expectation>,
+    pub expected: Result<Expectation, NoExpectation>,
     /// How late a frame may leave the wire.
     pub lateness: Duration,
     /// One way from peer to peer.

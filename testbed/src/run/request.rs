@@ -38,7 +38,7 @@ impl RunRequest {
     #[must_use]
     pub(super) fn standard(&self) -> Standard {
         let testing = if self.until_sure.is_some() { Testing::Sequential } else { Testing::Fixed };
-        Standard { cells: self.part.cells, testing }
+        Standard::of_run(self.part.cells, testing)
     }
 }
 

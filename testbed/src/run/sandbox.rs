@@ -26,7 +26,13 @@ pub(super) fn of_run(request: &RunRequest) -> Result<Arc<Sandbox>> {
         shown.add(folder)?;
     }
     for part in &request.suite.parts {
-        let Program { rendezvous, peer, .. } = &part.program;
+        let Program { rendezvous, peer, files, writable, .. } = &part.program;
+        for file in files.iter().filter_map(|file| known_word(file, &request.puncher)) {
+            shown.add(Path::new(&file))?;
+        }
+        for folder in writable.iter().filter_map(|folder| known_word(folder, &request.puncher)) {
+            shown.add_writable(Path::new(&folder))?;
+        }
         for command in rendezvous.iter().chain([peer]) {
             show_words(&mut shown, command, &request.puncher)?;
         }
@@ -61,7 +67,23 @@ pub(super) fn least_files(budget: &Budget) -> u32 {
     budget.syns.saturating_add(LEAST_FILES_BESIDES)
 }
 
-/// What a program under test may have.
-pub(super) fn limits(budget: &Budget) -> Limits {
+/// What a program under test is given besides its command.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    pub(super) limits: Limits,
+    pub(super) environment: Vec<(String, String)>,
+}
+
+/// What a program under test is given by its part of the suite.
+pub(super) fn surroundings(budget: &Budget, program: &Program, puncher: &Path) -> Surroundings {
+    let known = |(name, value): &(String, String)| Some((name.clone(), known_word(value, puncher)?));
+    Surroundings {
+        limits: limits(budget),
+        environment: program.environment.iter().filter_map(known).collect(),
+    }
+}
+
+/// What it may have.
+fn limits(budget: &Budget) -> Limits {
     Limits { files: budget.syns.saturating_mul(2).saturating_add(FILES_BESIDES), processes: PROCESSES }
 }

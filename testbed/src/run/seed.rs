@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::judge::timeline::Role;
+use crate::model::suite::LOCAL_PORTS;
 
 /// The randomness of one trial.
 #[derive(Debug, Clone)]
@@ -43,15 +44,14 @@ impl TrialSeed {
         .random()
     }
 
-    /// The local port that a peer punches from: above the privileged ones and below the kernel's ephemeral range,
-    /// and far from where the sequential NATs of the catalogue begin.
+    /// The local port that a peer punches from.
     #[must_use]
     pub fn local_port(&self, role: Role) -> u16 {
         self.stream(match role {
             Role::A => 3,
             Role::B => 4,
         })
-        .random_range(4_000..20_000)
+        .random_range(LOCAL_PORTS)
     }
 
     /// The name of the meeting: 16 hexadecimal digits.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
@@ -15,6 +15,7 @@ use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
 use crate::model::cause::CauseKind;
 use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
+use crate::model::nat_class;
 use crate::model::outcome::{Outcome, Trial};
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::capacity;
@@ -24,6 +25,7 @@ use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Queue, Task};
 use crate::run::request::{Cancel, RunError, RunRequest};
+use crate::run::seed::TrialSeed;
 use crate::run::throttle::Throttle;
 use crate::run::trial::run_trial;
 
@@ -95,7 +97,39 @@ fn trials(cells: &[PreparedCell]) -> Vec<u32> {
 }
 
 /// Cells that cannot be run, by index, with the reason.
-type Refused = BTreeMap<usize, String>;
+type Refused = BTreeMap<usize, NotRun>;
+
+/// Why a cell is not run.
+#[derive(Debug, Clone)]
+enum NotRun {
+    /// Something is wrong with the lab: an error.
+    Broken(String),
+    /// This machine cannot have such a NAT: nothing is wrong.
+    Unsupported(String),
+}
+
+impl NotRun {
+    /// Trials that were not run, for cells that are skipped.
+    fn trials(&self, request: &RunRequest, cell: &str, asked: u32) -> Vec<Trial> {
+        let Self::Unsupported(why) = self else { return Vec::new() };
+        let trial = |number| Trial {
+            number,
+            seed: TrialSeed::new(request.seed, cell, number).number(),
+            outcome: Outcome::Skipped(why.clone()),
+            took: Duration::ZERO,
+            artefacts: None,
+        };
+        (1..=asked).map(trial).collect()
+    }
+
+    /// The reason of an error.
+    fn error(self) -> Option<String> {
+        match self {
+            Self::Broken(why) => Some(why),
+            Self::Unsupported(_) => None,
+        }
+    }
+}
 
 /// Proves each NAT of the run once; cells with one that does not behave as declared are refused.
 async fn prove_nats(request: &RunRequest, cells: &[PreparedCell], tell: &mut impl FnMut(Event)) -> Refused {
@@ -120,7 +154,12 @@ async fn prove_nats(request: &RunRequest, cells: &[PreparedCell], tell: &mut imp
             let why = why_not(&proof);
             let with_it =
                 |cell: &&(usize, &PreparedCell)| cell.1.setting.nats.values().any(|n| *n == proof.nat);
-            refused.extend(cells.iter().enumerate().filter(|c| with_it(&c)).map(|(at, _)| (at, why.clone())));
+            for (at, _) in cells.iter().enumerate().filter(|c| with_it(&c)) {
+                // An error of one NAT outweighs that the machine cannot have the other.
+                if matches!(why, NotRun::Broken(_)) || !refused.contains_key(&at) {
+                    refused.insert(at, why.clone());
+                }
+            }
         }
         tell(Event::NatProved(proof));
     }
@@ -130,21 +169,24 @@ async fn prove_nats(request: &RunRequest, cells: &[PreparedCell], tell: &mut imp
 /// Cells whose programs may not have what their budget promises.
 fn short_of_room(cells: &[PreparedCell]) -> Result<Refused, RunError> {
     let ceilings = limits::ceilings()?;
-    let short = |(at, cell)| Some((at, capacity::shortage_of_programs(cell, &ceilings)?));
+    let short = |(at, cell)| Some((at, NotRun::Broken(capacity::shortage_of_programs(cell, &ceilings)?)));
     Ok(cells.iter().enumerate().filter_map(short).collect())
 }
 
 /// The first difference between what a NAT declares and what it does.
-fn why_not(proof: &ProofResult) -> String {
+fn why_not(proof: &ProofResult) -> NotRun {
+    if let Some(why) = &proof.unsupported {
+        return NotRun::Unsupported(format!("this machine cannot have the NAT \"{}\": {why}", proof.nat));
+    }
     let differs = proof.rows.iter().find(|row| !row.agrees);
-    match (&proof.error, differs) {
+    NotRun::Broken(match (&proof.error, differs) {
         (Some(error), _) => format!("NAT \"{}\" could not be proved: {error}", proof.nat),
         (None, Some(row)) => format!(
             "NAT \"{}\" does not behave as declared, so the cell was not run: expected {}: {}; observed: {}",
             proof.nat, row.axis, row.expected, row.observed
         ),
         (None, None) => String::new(),
-    }
+    })
 }
 
 /// Makes the negative control of each setting once.
@@ -157,7 +199,7 @@ async fn make_controls(request: &RunRequest, pool: &LabPool, cells: &[PreparedCe
     let mut controls = stream::iter(by_setting.into_values().map(one)).buffer_unordered(request.jobs);
     while let Some((wrong, members)) = controls.next().await {
         if let Some(why) = wrong {
-            refused.extend(members.into_iter().map(|at| (at, why.clone())));
+            refused.extend(members.into_iter().map(|at| (at, NotRun::Broken(why.clone()))));
         }
     }
 }
@@ -326,8 +368,20 @@ impl<'a> Collector<'a> {
         let mut trials = std::mem::take(&mut self.trials[at]);
         trials.sort_by_key(|t| t.number);
         let refused = self.refused.remove(&at);
+        let request = &self.shared.request;
+        trials.extend(refused.iter().flat_map(|why| why.trials(request, &ready.cell.id, self.wanted[at])));
         let (cell, expected) = (ready.cell.clone(), ready.expected.clone());
-        let finished = Finished { cell, trials, expected, trip: ready.trip, refused };
+        let group = nat_class::group(&ready.a, &ready.b, cell.method());
+        let asked = self.wanted[at];
+        let finished = Finished {
+            cell,
+            trials,
+            asked,
+            group,
+            expected,
+            trip: ready.trip,
+            refused: refused.and_then(NotRun::error),
+        };
         let result = conclude(finished, self.shared.request.standard());
         let limit = self.shared.request.until_sure.unwrap_or(0);
         if finality == Finality::MayGoOn && result.is_unsure() && self.wanted[at] < limit {

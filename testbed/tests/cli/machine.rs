@@ -261,8 +261,9 @@ fn ends_with_results(signal: nix::sys::signal::Signal) {
     wait_until("no second trial was kept", || second.exists());
     send(&child, signal);
     let done = Done::from(child.wait_with_output().expect("it ends"));
-    assert_eq!(done.code, 2, "{}", done.stderr);
+    assert_eq!(done.code, 3, "{}", done.stderr);
     assert!(done.stdout.lines().any(|line| line.ends_with(", interrupted")), "{}", done.stdout);
+    assert!(done.stdout.contains("interrupted (exit code 3; --allow "), "{}", done.stdout);
     let text = std::fs::read_to_string(folder.path().join("out/results.json")).expect("results");
     let results: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(results["ending"], "interrupted");

@@ -1,5 +1,7 @@
 //! Plans and lists: no rights needed, nothing run, nothing written.
 
+use testbed::model::statistics::{FALSE_ALARMS_PER_RUN, Rates, RejectionRegion};
+
 use super::testbed;
 
 #[test]
@@ -33,4 +35,33 @@ fn lists_name_what_comes_with_the_program() {
     );
     let done = testbed(&["nat", "list"]);
     assert!(done.code == 0 && done.stdout.contains("port-preserving"), "{}", done.stdout);
+}
+
+/// Every cell of every suite that comes with testbed can be as expected: its trials would show a total change.
+#[test]
+fn the_suites_have_enough_trials_to_be_decided() {
+    let listed = testbed(&["list"]).stdout;
+    let suites = listed.lines().skip(1).take_while(|line| line.starts_with("  "));
+    for suite in suites.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "kernel") {
+        let plan: serde_json::Value =
+            serde_json::from_str(&testbed(&["plan", suite, "--json"]).stdout).expect("JSON");
+        let cells = plan["cells"].as_array().expect("cells");
+        let undecided = cells.iter().filter(|cell| !is_decided(cell, cells.len()));
+        let names: Vec<&str> = undecided.filter_map(|cell| cell["id"].as_str()).collect();
+        assert!(names.is_empty(), "{suite}: {} of {}: {:?}", names.len(), cells.len(), names.first());
+    }
+}
+
+/// Whether the trials of a planned cell would show a total change. A cell without expectation has a word of its own, and
+/// where theory leaves more than half of all rates possible, no reasonable number of trials is enough.
+fn is_decided(cell: &serde_json::Value, cells: usize) -> bool {
+    let expected = &cell["expected"];
+    let Some(probability) = expected["probability"].as_f64() else { return expected.is_null() };
+    let end = |key: &str| expected[key].as_f64().unwrap_or(probability);
+    let rates = Rates { low: end("low"), high: end("high") };
+    let alpha = FALSE_ALARMS_PER_RUN / cells as f64;
+    let vague = rates.high - rates.low > 0.5;
+    vague
+        || RejectionRegion::binomial(cell["trials"].as_u64().expect("trials"), rates, alpha)
+            .sees_total_change(rates)
 }

@@ -50,12 +50,24 @@ impl Ran {
         assert_eq!(self.done.code, 2, "{}", self.done.stderr);
     }
 
-    /// Asserts that every trial failed for this cause; nothing is wrong with that where theory knows nothing.
+    /// Asserts that every trial failed for this cause; theory knows nothing of the method, and that is said.
     #[track_caller]
     fn failed(&self, cause: &str) {
         let cell = self.cell();
         assert_eq!((&cell["failed"], &cell["causes"][cause]), (&3.into(), &3.into()), "{cell}");
-        assert_eq!(self.done.code, 0, "{}", self.done.stderr);
+        self.has_no_expectation();
+    }
+
+    /// Asserts that the cell has no expectation, and that the exit code and the last lines say so.
+    #[track_caller]
+    fn has_no_expectation(&self) {
+        let (cell, stdout) = (self.cell(), &self.done.stdout);
+        assert_eq!((&cell["verdict"], self.done.code), (&"no_expectation".into(), 3), "{cell}\n{stdout}");
+        for said in
+            ["1 cell has no expectation", "report out --format expect", "--allow no-expectation accepts this"]
+        {
+            assert!(stdout.contains(said), "{said}: {stdout}");
+        }
     }
 }
 
@@ -75,7 +87,8 @@ fn a_program_in_another_language_that_prints_nothing_passes_by_its_exit_code() {
          \"{{peer_ip}}\", \"{{peer_port}}\", \"{{start_in_ms}}\"]"
     ));
     let cell = ran.cell();
-    assert_eq!((&cell["passed"], ran.done.code), (&3.into(), 0), "{cell}\n{}", ran.done.stdout);
+    assert_eq!(cell["passed"], 3, "{cell}\n{}", ran.done.stdout);
+    ran.has_no_expectation();
 }
 
 #[test]

@@ -1,107 +1,44 @@
 //! The verdict after a fixed number of trials: an exact two-sided binomial test against theory.
 
-use statrs::distribution::{Binomial, DiscreteCDF};
-
-use crate::judge::verdict::seen;
+use crate::judge::verdict::{Compared, seen};
 use crate::model::outcome::Verdict;
-use crate::model::statistics::Count;
-use crate::model::statistics::percent;
+use crate::model::statistics::{Count, Rates, RejectionRegion, at_least, at_most};
 
-/// Probability with which a change is to be noticed when "the smallest change" is named.
-const POWER: f64 = 0.9;
-
-/// Compares the trials with theory's probability, at the error rate `alpha`.
-pub(super) fn compare(count: Count, probability: f64, alpha: f64) -> (Verdict, String) {
-    let Count { passed, tried } = count;
-    let test = Test { tried, probability, alpha };
-    let theory = percent(probability);
-    if test.rejects(passed) {
-        let chance = test.tail(passed);
-        let how_likely = match chance {
-            0.0 => "never".to_owned(),
-            chance => format!("with probability {chance:.1e}"),
-        };
-        let note = format!("{} where theory says {theory}; by chance that happens {how_likely}", seen(count));
-        return (Verdict::Differs, note);
-    }
-    if test.can_tell() {
-        return (Verdict::AsExpected, String::new());
-    }
-    let note = match test.smallest_change() {
-        Some(rate) => {
-            format!("{}: so few could only show a change to {} or beyond", seen(count), percent(rate))
-        }
-        None => format!("{}: so few could not show any change from {theory}", seen(count)),
+/// Compares the trials with the rates that theory leaves possible, at the error rate `alpha`.
+pub(super) fn compare(count: Count, rates: Rates, alpha: f64) -> Compared {
+    let region = RejectionRegion::binomial(count.tried, rates, alpha);
+    let (verdict, note) = if region.rejects(count.passed) {
+        (Verdict::Differs, difference(count, rates))
+    } else if region.sees_total_change(rates) {
+        (Verdict::AsExpected, String::new())
+    } else {
+        (Verdict::Undecided, too_few(count, rates, region))
     };
-    (Verdict::Undecided, note)
+    Compared { verdict, note, sensitivity: region.sensitivity(rates) }
 }
 
-/// An exact two-sided test of a success probability.
-#[derive(Debug, Clone, Copy)]
-struct Test {
-    tried: u64,
-    probability: f64,
-    alpha: f64,
+fn difference(count: Count, rates: Rates) -> String {
+    let how_likely = match tail(count, rates) {
+        0.0 => "never".to_owned(),
+        chance => format!("with probability {chance:.1e}"),
+    };
+    format!("{} where theory says {rates}; by chance that happens {how_likely}", seen(count))
 }
 
-impl Test {
-    /// The smaller tail: the probability of `passed` or anything more extreme on its side.
-    fn tail(self, passed: u64) -> f64 {
-        at_most(self.tried, self.probability, passed).min(at_least(self.tried, self.probability, passed))
-    }
-
-    fn rejects(self, passed: u64) -> bool {
-        self.tail(passed) < self.alpha / 2.0
-    }
-
-    /// Whether a total change, to never or to always, would have been seen.
-    fn can_tell(self) -> bool {
-        let opposite = if self.probability >= 0.5 { 0 } else { self.tried };
-        self.rejects(opposite)
-    }
-
-    /// The rate nearest to the expected one that this many trials would expose nine times in ten.
-    fn smallest_change(self) -> Option<f64> {
-        let (towards, limit) = if self.probability >= 0.5 { (-1.0, 0.0) } else { (1.0, 1.0) };
-        let seen = |rate: f64| {
-            let rejected = (0..=self.tried).filter(|k| self.rejects(*k));
-            rejected.map(|k| exactly(self.tried, rate, k)).sum::<f64>() >= POWER
-        };
-        let steps = 200;
-        (1..=steps)
-            .map(|i| {
-                self.probability
-                    + towards * (limit - self.probability).abs() * f64::from(i) / f64::from(steps)
-            })
-            .find(|rate| seen(rate.clamp(0.0, 1.0)))
+fn too_few(count: Count, rates: Rates, region: RejectionRegion) -> String {
+    let seen = seen(count);
+    let sensitivity = region.sensitivity(rates);
+    match sensitivity.fall_to.or(sensitivity.rise_to) {
+        Some(_) => format!("{seen}: from {rates}, so few could only show {sensitivity}"),
+        None => format!("{seen}: so few could not show any change from {rates}"),
     }
 }
 
-/// P(X <= k) for X binomial.
-fn at_most(n: u64, p: f64, k: u64) -> f64 {
-    match certain(p) {
-        Some(always) => f64::from(u8::from(!always || k >= n)),
-        None => Binomial::new(p, n).map_or(f64::NAN, |b| b.cdf(k)),
-    }
-}
-
-/// P(X >= k) for X binomial.
-fn at_least(n: u64, p: f64, k: u64) -> f64 {
-    match (certain(p), k.checked_sub(1)) {
-        (_, None) => 1.0,
-        (Some(always), Some(_)) => f64::from(u8::from(always && k <= n)),
-        (None, Some(below)) => Binomial::new(p, n).map_or(f64::NAN, |b| b.sf(below)),
-    }
-}
-
-/// P(X = k) for X binomial.
-fn exactly(n: u64, p: f64, k: u64) -> f64 {
-    at_most(n, p, k) - k.checked_sub(1).map_or(0.0, |below| at_most(n, p, below))
-}
-
-/// Whether a probability is that of a certain (`true`) or an impossible (`false`) event.
-fn certain(p: f64) -> Option<bool> {
-    (p <= 0.0).then_some(false).or((p >= 1.0).then_some(true))
+/// The probability of what was seen, or of anything more extreme on its side, at the possible rate nearest to it.
+pub(super) fn tail(count: Count, rates: Rates) -> f64 {
+    let Count { passed, tried } = count;
+    let rate = rates.nearest(count.rate());
+    at_most(tried, rate, passed).min(at_least(tried, rate, passed))
 }
 
 #[cfg(test)]
@@ -109,7 +46,7 @@ mod tests {
     use super::*;
 
     fn verdict(passed: u64, tried: u64, probability: f64) -> Verdict {
-        compare(Count { passed, tried }, probability, 1e-5 / 9.0).0
+        compare(Count { passed, tried }, Rates::exactly(probability), 1e-5 / 9.0).verdict
     }
 
     #[test]
@@ -135,16 +72,21 @@ mod tests {
     }
 
     #[test]
-    fn tails_are_exact() {
-        assert!((at_most(3, 0.5, 1) - 0.5).abs() < 1e-12);
-        assert!((at_least(3, 0.5, 3) - 0.125).abs() < 1e-12);
-        assert!((exactly(4, 0.25, 2) - 0.210_937_5).abs() < 1e-9);
+    fn the_smallest_change_is_named() {
+        let compared = compare(Count { passed: 20, tried: 30 }, Rates::exactly(0.64), 1e-6);
+        let change = compared.sensitivity.fall_to.expect("thirty trials show a large change");
+        assert!((0.0..0.2).contains(&change), "{change}");
+        let few = compare(Count { passed: 3, tried: 5 }, Rates::exactly(0.5), 1e-6);
+        assert!(few.note.ends_with("so few could not show any change from 50.0 %"), "{}", few.note);
     }
 
     #[test]
-    fn the_smallest_change_is_named() {
-        let test = Test { tried: 30, probability: 0.64, alpha: 1e-6 };
-        let change = test.smallest_change().expect("thirty trials show a large change");
-        assert!((0.0..0.2).contains(&change), "{change}");
+    fn an_interval_differs_only_outside_of_it() {
+        let between =
+            |passed| compare(Count { passed, tried: 100 }, Rates { low: 0.016, high: 0.26 }, 1e-6).verdict;
+        assert_eq!(
+            (between(0), between(26), between(60)),
+            (Verdict::AsExpected, Verdict::AsExpected, Verdict::Differs)
+        );
     }
 }

@@ -4,10 +4,9 @@
 //! odds ([`wager`]), and theory is refuted when the bet has won what the error rate is worth, whenever that is. It is
 //! confirmed when the rates that the trials leave possible all lie near to what it says.
 
-use crate::judge::verdict::seen;
+use crate::judge::verdict::{Compared, seen};
 use crate::model::outcome::Verdict;
-use crate::model::statistics::percent;
-use crate::model::statistics::{Count, rates_left, wager};
+use crate::model::statistics::{Count, Rates, RejectionRegion, Sensitivity, percent, rates_left, wager};
 
 /// Probability that a rate is ruled out, at any time, although it is the true one.
 const RULED_OUT: f64 = 1e-3;
@@ -15,24 +14,24 @@ const RULED_OUT: f64 = 1e-3;
 /// One is sure that theory is right when no rate is left that is farther from what it says.
 const NEAR: f64 = 0.2;
 
-/// Compares the trials so far with theory's probability, at the error rate `alpha`.
-pub(super) fn compare(count: Count, probability: f64, alpha: f64) -> (Verdict, String) {
-    let theory = percent(probability);
-    let won = wager(count, probability);
-    if won >= 1.0 / alpha {
-        let note = format!(
-            "{} where theory says {theory}; a fair bet against theory has won {won:.1e} times its stake",
-            seen(count)
-        );
-        return (Verdict::Differs, note);
-    }
+/// Compares the trials so far with the rates that theory leaves possible, at the error rate `alpha`.
+pub(super) fn compare(count: Count, rates: Rates, alpha: f64) -> Compared {
+    let region = RejectionRegion::sequential(count.tried, rates, alpha);
     let (low, high) = rates_left(count, RULED_OUT);
-    if low >= probability - NEAR && high <= probability + NEAR {
-        return (Verdict::AsExpected, String::new());
-    }
-    let note =
-        format!("{}: everything between {} and {} is possible", seen(count), percent(low), percent(high));
-    (Verdict::Undecided, note)
+    let (verdict, note) = if region.rejects(count.passed) {
+        let won = wager(count, rates.nearest(count.rate()));
+        let bet = format!("a fair bet against theory has won {won:.1e} times its stake");
+        (Verdict::Differs, format!("{} where theory says {rates}; {bet}", seen(count)))
+    } else if low >= rates.low - NEAR && high <= rates.high + NEAR && region.sees_total_change(rates) {
+        (Verdict::AsExpected, String::new())
+    } else {
+        let (low, high) = (percent(low), percent(high));
+        (Verdict::Undecided, format!("{}: everything between {low} and {high} is possible", seen(count)))
+    };
+    let sensitivity = region.sensitivity(rates);
+    // What this one look adds to the looks before it is not known; all together stay below the error rate (Ville).
+    let false_alarm = if sensitivity.false_alarm > 0.0 { alpha } else { 0.0 };
+    Compared { verdict, note, sensitivity: Sensitivity { false_alarm, ..sensitivity } }
 }
 
 #[cfg(test)]
@@ -40,7 +39,7 @@ mod tests {
     use super::*;
 
     fn verdict(passed: u64, tried: u64, probability: f64) -> Verdict {
-        compare(Count { passed, tried }, probability, 1e-5 / 9.0).0
+        compare(Count { passed, tried }, Rates::exactly(probability), 1e-5 / 9.0).verdict
     }
 
     #[test]
@@ -65,7 +64,30 @@ mod tests {
 
     #[test]
     fn what_is_undecided_says_what_is_possible() {
-        let (_, note) = compare(Count { passed: 5, tried: 10 }, 0.5, 1e-6);
+        let Compared { note, .. } = compare(Count { passed: 5, tried: 10 }, Rates::exactly(0.5), 1e-6);
         assert!(note.starts_with("5 of 10 passed (95 %: 18.7 % to 81.3 %): everything between"), "{note}");
+    }
+
+    /// Looked at after every trial, the test refutes a true rate no more often than it may, counted over every way that
+    /// the trials can go.
+    #[test]
+    fn its_size_over_all_looks_is_below_the_error_rate() {
+        for (rate, alpha) in [(0.5, 0.05), (0.9, 0.01), (0.26, 0.01)] {
+            let (mut refuted, mut ways) = (0.0, vec![1.0]);
+            for tried in 1..=200_u64 {
+                let region = RejectionRegion::sequential(tried, Rates::exactly(rate), alpha);
+                let mut next = vec![0.0; ways.len() + 1];
+                for (passed, way) in ways.iter().enumerate() {
+                    next[passed] += way * (1.0 - rate);
+                    next[passed + 1] += way * rate;
+                }
+                for (passed, way) in (0..).zip(&mut next).filter(|(passed, _)| region.rejects(*passed)) {
+                    refuted += std::mem::take(way);
+                    assert!(passed <= tried);
+                }
+                ways = next;
+            }
+            assert!(refuted <= alpha && refuted > alpha / 50.0, "{rate}: {refuted}");
+        }
     }
 }

@@ -16,8 +16,16 @@ use crate::model::topology::Topology;
 pub(super) struct ExpectDoc {
     #[serde(rename = "where")]
     cells: BTreeMap<Spanned<String>, ValuesDoc>,
-    probability: Spanned<f64>,
+    probability: Spanned<ProbabilityDoc>,
     because: String,
+}
+
+/// A probability, or the lowest and the highest that are possible.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ProbabilityDoc {
+    Exactly(f64),
+    Between([f64; 2]),
 }
 
 #[derive(Deserialize)]
@@ -37,10 +45,16 @@ pub(super) fn read(
 }
 
 fn one(checker: &mut Checker<'_>, doc: &ExpectDoc, topology: &Topology) -> Option<RecordedExpectation> {
-    let probability = *doc.probability.get_ref();
-    let range = (0.0..=1.0).contains(&probability).then_some(probability);
-    let refuse = || format!("a probability is a number from 0 to 1, not {probability}");
-    let probability = checker.keep(doc.probability.span(), range.ok_or_else(refuse))?;
+    let [low, high] = match *doc.probability.get_ref() {
+        ProbabilityDoc::Exactly(probability) => [probability; 2],
+        ProbabilityDoc::Between(range) => range,
+    };
+    let checked = match [low, high].into_iter().find(|end| !(0.0..=1.0).contains(end)) {
+        Some(wrong) => Err(format!("a probability is a number from 0 to 1, not {wrong}")),
+        None if low > high => Err(format!("{low} is above {high}: the lower probability comes first")),
+        None => Ok(()),
+    };
+    checker.keep(doc.probability.span(), checked)?;
     let cells = doc.cells.iter().map(|(key, values)| {
         let unknown = || format!("unknown axis \"{}\"", key.get_ref());
         let found = axis_value::key(key.get_ref(), topology).ok_or_else(unknown);
@@ -51,5 +65,7 @@ fn one(checker: &mut Checker<'_>, doc: &ExpectDoc, topology: &Topology) -> Optio
         Some((checker.keep(key.span(), found)?, values))
     });
     let cells: Vec<(AxisKey, Vec<String>)> = cells.collect::<Option<_>>()?;
-    Some(RecordedExpectation { cells, expected: Expectation { probability, because: doc.because.clone() } })
+    let probability = f64::midpoint(low, high);
+    let expected = Expectation { probability, low, high, because: doc.because.clone() };
+    Some(RecordedExpectation { cells, expected })
 }

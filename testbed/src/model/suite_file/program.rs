@@ -1,11 +1,13 @@
 //! `[program]` of a suite, and the commands of the puncher that comes with testbed.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_spanned::Spanned;
 use toml::Value;
 
 use crate::model::problem::Checker;
-use crate::model::suite::{Program, ResultFormat};
+use crate::model::suite::{Program, Redial, ResultFormat};
 use crate::model::template;
 
 #[derive(Deserialize)]
@@ -14,6 +16,13 @@ pub(super) struct ProgramDoc {
     rendezvous: Option<Spanned<Vec<Spanned<String>>>>,
     peer: Spanned<Vec<Spanned<String>>>,
     judge: Option<Spanned<Value>>,
+    redial: Option<Spanned<String>>,
+    #[serde(default)]
+    files: Vec<Spanned<String>>,
+    #[serde(default)]
+    writable: Vec<Spanned<String>>,
+    #[serde(default)]
+    env: BTreeMap<String, Spanned<String>>,
 }
 
 /// The commands that the puncher of this project is started with.
@@ -29,6 +38,10 @@ pub fn own_puncher() -> Program {
              --start-delay {start_delay} --low-ports {low_ports}",
         ),
         claim: ResultFormat::Json,
+        redial: None,
+        files: Vec::new(),
+        writable: Vec::new(),
+        environment: Vec::new(),
     }
 }
 
@@ -37,7 +50,51 @@ pub(super) fn read(checker: &mut Checker<'_>, doc: &ProgramDoc) -> Option<Progra
     let rendezvous = doc.rendezvous.as_ref().map(|command| command_template(checker, "rendezvous", command));
     let peer = command_template(checker, "peer", &doc.peer);
     let claim = doc.judge.as_ref().map_or(Some(ResultFormat::Json), |judge| claim(checker, judge));
-    Some(Program { rendezvous, peer, claim: claim? })
+    let redial = doc.redial.as_ref().map(|word| redial(checker, word));
+    let (files, writable) = (paths(checker, &doc.files), paths(checker, &doc.writable));
+    let environment = environment(checker, &doc.env);
+    let redial = redial.flatten();
+    Some(Program { rendezvous, peer, claim: claim?, redial, files, writable, environment })
+}
+
+/// Placeholders that are known before any trial.
+const OF_THE_RUN: [&str; 2] = ["puncher", "suite_dir"];
+
+/// Paths of the machine.
+fn paths(checker: &mut Checker<'_>, paths: &[Spanned<String>]) -> Vec<String> {
+    for path in paths {
+        let text = path.get_ref();
+        keep_known(checker, path);
+        if !text.starts_with('/') && !text.starts_with("{suite_dir}") {
+            checker.report(path.span(), format!("\"{text}\" begins neither with / nor with {{suite_dir}}"));
+        }
+    }
+    paths.iter().map(|path| path.get_ref().clone()).collect()
+}
+
+fn environment(checker: &mut Checker<'_>, env: &BTreeMap<String, Spanned<String>>) -> Vec<(String, String)> {
+    for (name, value) in env {
+        keep_known(checker, value);
+        if name.is_empty() || name.contains(['=', '\0']) || value.get_ref().contains('\0') {
+            checker.report(value.span(), format!("\"{name}\" is no environment variable"));
+        }
+    }
+    env.iter().map(|(name, value)| (name.clone(), value.get_ref().clone())).collect()
+}
+
+/// Reports a placeholder that has no value before a trial.
+fn keep_known(checker: &mut Checker<'_>, text: &Spanned<String>) {
+    checker.keep(text.span(), template::check(text.get_ref()));
+    let of_a_trial = |name: &&&str| !OF_THE_RUN.contains(name) && template::uses(text.get_ref(), name);
+    if let Some(name) = template::PLACEHOLDERS.iter().find(of_a_trial) {
+        checker.report(text.span(), format!("{{{name}}} is another one in each trial: use it in a command"));
+    }
+}
+
+fn redial(checker: &mut Checker<'_>, word: &Spanned<String>) -> Option<Redial> {
+    let text = word.get_ref();
+    let unknown = |_| format!("unknown redial \"{text}\": there are {}", Redial::WORDS.join(", "));
+    checker.keep(word.span(), text.parse().map_err(unknown))
 }
 
 fn command_template(

@@ -21,6 +21,9 @@ pub enum Draws {
     },
 }
 
+/// The widest pool that a few draws show the bounds of, as `docs/puncher.md` says.
+const WIDEST_RANGE: u32 = 4096;
+
 impl Draws {
     /// Ports in the pool.
     #[must_use]
@@ -39,6 +42,22 @@ impl Draws {
             Self::Even { ports } | Self::Hashed { ports } => 1.0 / f64::from(ports),
             // 1,024 ports come twice in 65,536 times, the others once.
             Self::Kernel => (1024.0 * 4.0 + (64_512.0 - 1024.0)) / (65_536.0 * 65_536.0),
+        }
+    }
+
+    /// Probability that the few draws that are measured look like a rule: two of them alike, or the distance of most the same.
+    #[must_use]
+    pub fn misread(self) -> f64 {
+        let square = f64::from(self.ports()).powi(2);
+        (self.looks_kept() + 12.0 / square).min(1.0)
+    }
+
+    /// Whether a guess may lie beside the pool: only of a narrow one do a few draws show where it is.
+    #[must_use]
+    pub fn may_be_missed(self) -> bool {
+        match self {
+            Self::Even { ports } | Self::Hashed { ports } => ports > WIDEST_RANGE,
+            Self::Kernel => false,
         }
     }
 

@@ -4,11 +4,12 @@
 
 use crate::model::behavior::{Behavior, Hairpinning, Translation};
 use crate::model::outcome::Expectation;
-use crate::model::suite::LowPorts;
+use crate::model::suite::{LOCAL_PORTS, LowPorts};
 use crate::model::words::words;
 
 use super::Situation;
 use super::birthday::{Draws, both_sides_draw, one_side_guesses};
+use super::redial::Tries;
 use super::side::{Port, Side};
 
 /// A way to punch that theory knows: those of our own puncher.
@@ -56,6 +57,17 @@ enum Aim {
     },
 }
 
+/// Which side dials again after a refusal, where a port is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DialsAgain {
+    /// None.
+    Never,
+    /// The one that knows where the other is.
+    TowardsKnown,
+    /// Both: each takes the other's port for known.
+    Both,
+}
+
 impl Method {
     /// What it aims at, where it dials one endpoint.
     const fn aim(self) -> Aim {
@@ -92,6 +104,10 @@ impl Method {
 
 /// Mappings of other hosts that the largest window still covers: it has 64 ports.
 const WIDEST_WINDOW: u32 = 63;
+
+/// Rounds that are punched from ports of their own, at most, where the measured port seems to stay: as many as a deadline of
+/// three seconds has room for.
+const FRESH_PORTS: u32 = 24;
 
 /// Spraying stops when it misses once in so many times, and the last free ports of a pool are found almost surely.
 const ENOUGH: f64 = 1.0 - 1e-6;
@@ -235,14 +251,51 @@ impl Pair<'_> {
                 ));
             }
         }
-        let hit = |side: &Side<'_>| side.draws().map_or(1.0, |draws| one_side_guesses(draws, 1, 1));
-        let probability = hit(&self.a) * hit(&self.b);
+        self.guess_once(aim)
+    }
+
+    /// One guess at each port that is drawn, against as many draws as refusals make.
+    fn guess_once(&self, aim: Aim) -> Expectation {
         let pools: Vec<String> = self.sides().iter().filter_map(|(side, name)| drawn(side, *name)).collect();
-        if pools.is_empty() {
-            return always("both external ports can be predicted, so each SYN opens the way for the other");
-        }
-        let because = format!("{}, and one guess is all there is", pools.join(" and "));
-        Expectation { probability, because }
+        let hit = |side: &Side<'_>| {
+            side.draws().map(|draws| match aim {
+                Aim::Observed => draws.looks_kept(),
+                Aim::Internal | Aim::Predicted { .. } => one_side_guesses(draws, 1, 1),
+            })
+        };
+        let (once, tries) = match (hit(&self.a), hit(&self.b)) {
+            (None, None) => {
+                return always(
+                    "both external ports can be predicted, so each SYN opens the way for the other",
+                );
+            }
+            (Some(a), None) => (a, self.tries(&self.a, &self.b, 0)),
+            (None, Some(b)) => (b, self.tries(&self.b, &self.a, 1)),
+            // Each dial of one side is under way together with two of the other at most.
+            (Some(a), Some(b)) => {
+                let (of_a, of_b) = (self.tries(&self.a, &self.b, 0), self.tries(&self.b, &self.a, 1));
+                let (one, both) = (a * b, of_a.joined(of_b));
+                (one, both)
+            }
+        };
+        let among = |tries: u32| 1.0 - (1.0 - once).powf(f64::from(tries));
+        let misread: f64 = self.sides().iter().filter_map(|(side, _)| side.draws()).map(Draws::misread).sum();
+        // Nobody knows the bounds of a wide pool: the guess may lie beside it.
+        let beside = self.sides().iter().filter_map(|(side, _)| side.draws()).any(Draws::may_be_missed);
+        let low = if beside { 0.0 } else { among(tries.least) };
+        let high = among(tries.most) + misread * among(tries.misread);
+        let because = match (tries.least, tries.most) {
+            (1, 1) => format!("{}, and one guess is all there is", pools.join(" and ")),
+            (least, most) => format!(
+                "{}, and one guess is met by {least} to {most} draws, because each refusal is followed by another dial",
+                pools.join(" and ")
+            ),
+        };
+        Expectation::between(among(tries.usual), [low, high.min(1.0)], because)
+    }
+
+    fn tries(&self, drawing: &Side<'_>, other: &Side<'_>, from: usize) -> Tries {
+        Tries::of(self.situation, drawing, other, self.situation.reach[from])
     }
 
     fn meet_at_the_internal_ports(&self) -> Expectation {
@@ -250,13 +303,17 @@ impl Pair<'_> {
         let Some((side, name)) = changing.first() else {
             return always("both NATs keep the internal port, so each SYN opens the way for the other");
         };
-        Expectation {
-            probability: changing.iter().map(|(side, _)| 1.0 / f64::from(side.kept_among())).product(),
-            because: format!(
-                "NAT-{name} does not keep the internal port: it takes one of {}",
-                side.kept_among()
-            ),
+        let because =
+            format!("NAT-{name} does not keep the internal port: it takes one of {}", side.kept_among());
+        if changing.iter().any(|(side, _)| side.never_kept(&LOCAL_PORTS)) {
+            return never(&format!("{because}, none of which peers punch from"));
         }
+        let once: f64 = changing.iter().map(|(side, _)| side.kept_chance()).product();
+        let (of_a, of_b) = (self.tries(&self.a, &self.b, 0), self.tries(&self.b, &self.a, 1));
+        let most = of_a.most.max(of_b.most).max(FRESH_PORTS);
+        let among = |tries: u32| 1.0 - (1.0 - once).powf(f64::from(tries));
+        let low = if changing.iter().all(|(side, _)| side.always_kept(&LOCAL_PORTS)) { once } else { 0.0 };
+        Expectation::between(once, [low, among(2 * most)], because)
     }
 
     fn spray(&self, syns: u32) -> Expectation {
@@ -311,7 +368,7 @@ impl Pair<'_> {
                 }
             }
         };
-        Expectation { probability, because }
+        Expectation::exactly(probability, because)
     }
 
     /// Whatever of the others works.
@@ -340,9 +397,9 @@ fn drawn(side: &Side<'_>, name: char) -> Option<String> {
 }
 
 fn always(because: &str) -> Expectation {
-    Expectation { probability: 1.0, because: because.to_owned() }
+    Expectation::exactly(1.0, because)
 }
 
 fn never(because: &str) -> Expectation {
-    Expectation { probability: 0.0, because: because.to_owned() }
+    Expectation::exactly(0.0, because)
 }

@@ -4,13 +4,14 @@
 
 pub mod birthday;
 mod method;
+mod redial;
 mod side;
 
 use std::time::Duration;
 
 use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Pool, Translation, UnsolicitedSyn};
 use crate::model::outcome::Expectation;
-use crate::model::suite::Budget;
+use crate::model::suite::{Budget, Redial};
 
 pub use method::Method;
 
@@ -37,6 +38,10 @@ pub struct Situation<'a> {
     pub skew_ms: f64,
     /// One way from peer to peer.
     pub trip: Duration,
+    /// One way from a to b's outermost NAT, and from b to a's.
+    pub reach: [Duration; 2],
+    /// What the programs do after a refusal; `None` for what the contract says of the method.
+    pub redial: Option<Redial>,
 }
 
 /// Probability and reason.

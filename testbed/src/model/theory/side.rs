@@ -1,6 +1,8 @@
 //! One side's NATs as the other side meets them: what is known of its next external port, and who is let in.
 
-use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Pool, Translation};
+use std::ops::Range;
+
+use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Pool, Translation, UnsolicitedSyn};
 use crate::model::suite::LowPorts;
 
 use super::birthday::Draws;
@@ -53,10 +55,74 @@ impl<'a> Side<'a> {
 
     /// Among how many ports the external one is that may be the internal one: 1 where it is kept.
     pub(super) fn kept_among(&self) -> u32 {
-        let changes = |nat: &&&Behavior| {
-            nat.translation == Translation::Nat && nat.allocation != Allocation::Preserving
+        self.changing().map(ports).max().unwrap_or(1)
+    }
+
+    /// The NATs that change the port.
+    fn changing(&self) -> impl Iterator<Item = &'a Behavior> {
+        let changes =
+            |nat: &&Behavior| nat.translation == Translation::Nat && nat.allocation != Allocation::Preserving;
+        self.nats.iter().copied().filter(changes)
+    }
+
+    /// Probability that the external port is the internal one, where the pool has that.
+    pub(super) fn kept_chance(&self) -> f64 {
+        let chance = |nat: &Behavior| match nat.pool {
+            // The kernel draws the ports of [`LOCAL_PORTS`] once in 65,536 times each.
+            Pool::Kernel => 1.0 / 65_536.0,
+            Pool::Range(_) | Pool::Blocks { .. } => 1.0 / f64::from(ports(nat)),
         };
-        self.nats.iter().filter(changes).map(|nat| ports(nat)).max().unwrap_or(1)
+        self.changing().map(chance).product()
+    }
+
+    /// Whether no NAT of it that changes the port has any of these in its pool.
+    pub(super) fn never_kept(&self, local: &Range<u16>) -> bool {
+        self.changing().any(|nat| match nat.pool {
+            Pool::Kernel => false,
+            Pool::Range(range) | Pool::Blocks { range, .. } => {
+                range.high < local.start || range.low >= local.end
+            }
+        })
+    }
+
+    /// Whether all of them have all of these.
+    pub(super) fn always_kept(&self, local: &Range<u16>) -> bool {
+        self.changing().all(|nat| match nat.pool {
+            Pool::Kernel => true,
+            Pool::Range(range) => range.low <= local.start && range.high >= local.end - 1,
+            Pool::Blocks { .. } => false,
+        })
+    }
+
+    /// Whether a dial that was reset gets another port when it is made again: the reset ends the mapping, and nothing
+    /// remembers it.
+    pub(super) fn redraws(&self) -> bool {
+        self.nats.iter().any(|nat| {
+            nat.translation == Translation::Nat
+                && nat.mapping == Mapping::AddressAndPortDependent
+                && nat.allocation == Allocation::Random
+        })
+    }
+
+    /// Whether a SYN from an address that it has sent to, and from another port, is answered by a reset.
+    pub(super) fn resets_dials(&self) -> bool {
+        // From outside inwards; what passes all NATs comes to a host that expects nobody there.
+        let refusing = self.nats.iter().rev().find(|nat| {
+            nat.translation != Translation::Router && nat.filtering == Filtering::AddressAndPortDependent
+        });
+        refusing.is_none_or(|nat| match nat.unsolicited_syn {
+            UnsolicitedSyn::Reset | UnsolicitedSyn::Kernel => true,
+            UnsolicitedSyn::Drop | UnsolicitedSyn::Icmp(_) | UnsolicitedSyn::IcmpAfterSixSeconds => false,
+        })
+    }
+
+    /// Whether a SYN to a port that no mapping has is answered.
+    pub(super) fn answers_strangers(&self) -> bool {
+        let outermost = self.nats.iter().rev().find(|nat| nat.translation != Translation::Router);
+        outermost.is_none_or(|nat| match nat.unsolicited_syn {
+            UnsolicitedSyn::Reset | UnsolicitedSyn::Kernel | UnsolicitedSyn::Icmp(_) => true,
+            UnsolicitedSyn::Drop | UnsolicitedSyn::IcmpAfterSixSeconds => false,
+        })
     }
 
     /// Whether its external and internal endpoints are the same.

@@ -39,6 +39,8 @@ fn situation<'a>(a: &'a Behavior, b: &'a Behavior, method: Method) -> Situation<
         budget: forbidden(),
         skew_ms: 0.0,
         trip: Duration::from_millis(10),
+        reach: [Duration::from_millis(10); 2],
+        redial: None,
     }
 }
 

@@ -96,12 +96,19 @@ pub async fn prove(subject: Subject, depth: Depth) -> ProofResult {
         Depth::Quick => on_bench(&subject, all_quick()).await,
         Depth::Full => full(&subject).await,
     };
-    let (findings, error) = match measured {
-        Ok(findings) => (merge(findings), None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
-    };
-    let rows = findings.into_iter().map(Into::into).collect();
-    ProofResult { nat: subject.name, rows, error, took: started.elapsed() }
+    let mut result = ProofResult { nat: subject.name.clone(), ..ProofResult::default() };
+    match measured {
+        Ok(findings) => result.rows = merge(findings).into_iter().map(Into::into).collect(),
+        Err(error) if is_unsupported(&subject, &error) => result.unsupported = Some(error.to_string()),
+        Err(error) => result.error = Some(error.to_string()),
+    }
+    ProofResult { took: started.elapsed(), ..result }
+}
+
+/// Whether the machine is to blame: our own rules are right, so that the kernel has no code for them. A user's may name
+/// what is not there.
+fn is_unsupported(subject: &Subject, error: &Error) -> bool {
+    error.may_be_unsupported() && subject.config == render(&subject.declared, &site())
 }
 
 /// Makes all measurements. Those that take the NAT's own time come last, side by side, and are left out if the NAT is

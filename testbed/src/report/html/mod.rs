@@ -12,16 +12,17 @@ use minijinja::Environment;
 use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
-use crate::model::statistics::percent;
+use crate::model::statistics::{Sensitivity, percent};
 use crate::report::artefacts::CAPTURE;
 use crate::report::escape::harmless;
 use crate::report::html::ladders::Drawn;
 use crate::report::html::sweep::Sweep;
 use crate::report::kept::is_inside;
 use crate::report::results::{
-    EndingDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc, Results, Totals,
-    TrialDoc, VerdictDoc,
+    EndingDoc, ExpectedDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc, Results,
+    Totals, TrialDoc, VerdictDoc,
 };
+use crate::report::sight;
 use crate::report::table::{Table, tables};
 
 /// Trials that a cell lists at most; the rest are in `results.json`.
@@ -157,7 +158,7 @@ impl Grid {
             mark: Some(cell.verdict.words()).filter(|_| cell.verdict != VerdictDoc::AsExpected),
             rate: cell.observed.map_or(0.0, |seen| seen.probability),
             time: cell.established_ms.map(|q| format!("{:.1} ms", q.median)),
-            expected: cell.expected.as_ref().map(|e| percent(e.probability)),
+            expected: cell.expected.as_ref().map(ExpectedDoc::figures),
             title: format!("{}: {}", harmless(&cell.id), observed(cell)),
         };
         let row = |row: &crate::report::table::Row<'_>| GridRow {
@@ -221,8 +222,8 @@ impl Detail {
             note: harmless(&cell.note).into_owned(),
             observed: observed(cell),
             theory: cell.expected.as_ref().map_or_else(
-                || "nothing is known of this method".to_owned(),
-                |e| format!("{}: {}", percent(e.probability), harmless(&e.because)),
+                || "theory says nothing of this cell".to_owned(),
+                |e| format!("{}: {}", e.figures(), harmless(&e.because)),
             ),
             facts: facts(cell),
             times: chart::strip(&times),
@@ -297,9 +298,12 @@ fn facts(cell: &PunchCell) -> Vec<Fact> {
     let quantiles = |q: QuantilesDoc| {
         format!("median {:.1} ms, p95 {:.1} ms ({:.1} to {:.1} ms)", q.median, q.p95, q.min, q.max)
     };
+    let sight = cell.sensitivity.zip(cell.expected.as_ref());
+    let sight = sight.map(|(seen, expected)| sight::sentence(expected.rates(), Sensitivity::from(seen)));
     let facts = [
         ("causes of failure", Some(counted(&cell.causes)).filter(|text| !text.is_empty())),
         ("won by", Some(counted(&cell.won_by)).filter(|text| !text.is_empty())),
+        ("could have shown", sight),
         ("established", cell.established_ms.map(quantiles)),
         ("authenticated", cell.authenticated_ms.map(quantiles)),
     ];

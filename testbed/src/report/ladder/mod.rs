@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::event::Artefacts;
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
+use crate::model::statistics::percent_between;
 use crate::report::ladder::fold::{Plain, fold};
 use crate::report::ladder::journey::{Journey, journeys};
 
@@ -171,9 +172,8 @@ impl Ladder {
             schema: SCHEMA,
             title: title.to_owned(),
             judgement: kept.judgement.clone(),
-            theory: theory.map(|e| {
-                format!("theory expects {}: {}", crate::model::statistics::percent(e.probability), e.because)
-            }),
+            theory: theory
+                .map(|e| format!("theory expects {}: {}", percent_between((e.low, e.high)), e.because)),
             elsewhere: plain.elsewhere,
             steps: fold(plain),
             lanes,

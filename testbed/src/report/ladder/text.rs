@@ -47,7 +47,7 @@ pub fn write(ladder: &Ladder, width: usize, out: &mut impl Write) -> io::Result<
     paragraph(&ladder.judgement, "", BOLD, width, out)?;
     match &ladder.theory {
         Some(theory) => paragraph(theory, "", Style::new(), width, out),
-        None => writeln!(out, "theory knows nothing of this method"),
+        None => writeln!(out, "theory says nothing of this cell"),
     }
 }
 

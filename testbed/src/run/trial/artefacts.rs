@@ -39,7 +39,7 @@ pub(super) fn collect(
         nats: nat_records(pool, built),
         judgement: sentence(&judgement.outcome),
         marks: judgement.marks,
-        expected: prepared.expected.clone(),
+        expected: prepared.expected.clone().ok(),
         programs,
         evidence,
     }

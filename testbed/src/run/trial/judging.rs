@@ -61,8 +61,8 @@ fn outweighed(outcome: Outcome, fault: impl FnOnce() -> Option<Failure>) -> Outc
 /// What the peers claim.
 fn claims(format: &ResultFormat, logs: &[ProgramLog], ends: [ProgramEnd; 2]) -> [Claim; 2] {
     [0, 1].map(|peer| {
-        let stdout = logs.get(peer).map_or(&[][..], |log| &log.stdout);
-        program_output::read(format, stdout, ends[peer])
+        let (stdout, stderr) = logs.get(peer).map_or((&[][..], &[][..]), |log| (&log.stdout, &log.stderr));
+        program_output::with_last_words(program_output::read(format, stdout, ends[peer]), stderr)
     })
 }
 

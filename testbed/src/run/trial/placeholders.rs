@@ -27,6 +27,8 @@ pub(super) fn common_values(setup: TrialSetup<'_>) -> Values {
     Values::from([
         ("puncher", request.puncher.display().to_string()),
         ("rendezvous", RENDEZVOUS.to_string()),
+        ("rendezvous_ip", RENDEZVOUS.ip().to_string()),
+        ("rendezvous_port", RENDEZVOUS.port().to_string()),
         ("rendezvous_alt", RENDEZVOUS_ALT.to_string()),
         ("meeting", seed.meeting()),
         ("method", prepared.cell.method().to_owned()),

@@ -57,12 +57,13 @@ impl Programs {
     /// Starts the programs of the trial, as far as they can be started.
     async fn start(&mut self, setup: TrialSetup<'_>, lab: &Lab) -> Result<()> {
         let part = &setup.prepared.part;
-        let (program, limits) = (&part.program, sandbox::limits(&part.budget_of(&setup.prepared.cell)));
+        let (program, budget) = (&part.program, part.budget_of(&setup.prepared.cell));
+        let given = sandbox::surroundings(&budget, program, &setup.request.puncher);
         if let Some(template) = &program.rendezvous {
             let command = placeholders::command(template, &placeholders::common_values(setup))?;
             let core = lab.node(&NodeName::core())?;
             let listening = Listening { claim: &program.claim, endpoint: RENDEZVOUS };
-            self.server = Some(running::start_server(core, command, listening, limits).await?);
+            self.server = Some(running::start_server(core, command, listening, &given).await?);
         }
         let begin = Instant::now() + HEAD_START;
         // Peer a may be under way before this process comes to know of it.
@@ -71,7 +72,7 @@ impl Programs {
             let name = &setup.prepared.peer(role).vantage.peer;
             let values = placeholders::peer_values(setup, role, begin);
             let command = placeholders::command(&program.peer, &values)?;
-            self.peers.push(running::start(lab.node(name)?, name.as_str(), command, limits).await?);
+            self.peers.push(running::start(lab.node(name)?, name.as_str(), command, &given).await?);
             self.apart = starting.elapsed();
         }
         Ok(())

@@ -9,11 +9,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::judge::program_output::ProgramEnd;
 use crate::kernel::error::{Error, Result};
-use crate::kernel::process::{Command, ConfinedInit, Limits, Process, Share, Stdio};
+use crate::kernel::process::{Command, ConfinedInit, Process, Share, Stdio};
 use crate::kernel::tcp_sockets;
 use crate::lab::Node;
 use crate::model::event::ProgramLog;
 use crate::model::suite::ResultFormat;
+use crate::run::sandbox::Surroundings;
 
 /// What is kept of each output of a program.
 const KEPT: usize = 1 << 20;
@@ -33,8 +34,13 @@ pub(super) struct Running {
 }
 
 /// Starts a program in a node, with an environment that holds nothing but what the contract promises.
-pub(super) async fn start(node: &Node, name: &str, command: Vec<String>, limits: Limits) -> Result<Running> {
-    let mut process = spawn(node, &command, limits).await?;
+pub(super) async fn start(
+    node: &Node,
+    name: &str,
+    command: Vec<String>,
+    given: &Surroundings,
+) -> Result<Running> {
+    let mut process = spawn(node, &command, given).await?;
     let stdout = tokio::spawn(keep(process.stdout.take()));
     let stderr = tokio::spawn(keep(process.stderr.take()));
     Ok(Running { name: name.to_owned(), command, process, stdout, stderr, end: None })
@@ -52,10 +58,10 @@ pub(super) async fn start_server(
     node: &Node,
     command: Vec<String>,
     Listening { claim, endpoint }: Listening<'_>,
-    limits: Limits,
+    given: &Surroundings,
 ) -> Result<Running> {
     let deadline = Instant::now() + LISTEN_DEADLINE;
-    let mut process = spawn(node, &command, limits).await?;
+    let mut process = spawn(node, &command, given).await?;
     let mut stdout = process.stdout.take().map(BufReader::new);
     let stderr = tokio::spawn(keep(process.stderr.take()));
     let mut said = String::new();
@@ -82,10 +88,10 @@ pub(super) async fn start_server(
     }
 }
 
-async fn spawn(node: &Node, command: &[String], limits: Limits) -> Result<Process> {
+async fn spawn(node: &Node, command: &[String], given: &Surroundings) -> Result<Process> {
     let (program, arguments) =
         command.split_first().ok_or_else(|| Error::other("start a program", "no command"))?;
-    let mut request = Command::new(program).args(arguments).env_clear().limits(limits);
+    let mut request = Command::new(program).args(arguments).env_clear().limits(given.limits);
     // A pipe that ends at once, and not a device of the host's: whoever owns a device may change its permissions.
     request = request.directory(ConfinedInit::FOLDER).env("HOME", ConfinedInit::HOME).stdin(Stdio::Pipe);
     for name in ["PATH", "RUST_LOG"] {
@@ -93,6 +99,7 @@ async fn spawn(node: &Node, command: &[String], limits: Limits) -> Result<Proces
             request = request.env(name, value);
         }
     }
+    request = given.environment.iter().fold(request, |request, (name, value)| request.env(name, value));
     let mut process = node.spawn_confined(&request).await?;
     drop(process.stdin.take());
     Ok(process)

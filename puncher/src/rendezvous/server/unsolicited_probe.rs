@@ -14,13 +14,26 @@ use crate::socket::{self, DialFailure, Reach};
 /// Longest wait: RFC 5382 REQ-4 lets a NAT answer after 6 s.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
-/// Knocks at `target` from the first address of `endpoints` and from another one.
-pub(super) async fn run(target: SocketAddrV4, endpoints: &[SocketAddrV4], wait_ms: u32) -> Reply {
+/// The answer to an asker who has had its share of probes.
+pub(super) const UNTRIED: Reply =
+    Reply::UnsolicitedAnswers { same_address: Answer::Untried, other_address: Answer::Untried };
+
+/// Sends a SYN to `target` from each of the two addresses.
+pub(super) async fn run(from_addresses: Sources, target: SocketAddrV4, wait_ms: u32) -> Reply {
     let wait = Duration::from_millis(wait_ms.into()).min(LONGEST_WAIT);
-    let same = endpoints.first().map(|endpoint| *endpoint.ip());
-    let other = endpoints.iter().map(|endpoint| *endpoint.ip()).find(|address| Some(*address) != same);
-    let (same_address, other_address) = tokio::join!(from(same, target, wait), from(other, target, wait));
+    let Sources { same, other } = from_addresses;
+    let (same_address, other_address) =
+        tokio::join!(from(Some(same), target, wait), from(other, target, wait));
     Reply::UnsolicitedAnswers { same_address, other_address }
+}
+
+/// Where probes come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sources {
+    /// The address that the asker is connected to.
+    pub(super) same: Ipv4Addr,
+    /// Another of the server's, if it has one.
+    pub(super) other: Option<Ipv4Addr>,
 }
 
 async fn from(address: Option<Ipv4Addr>, target: SocketAddrV4, wait: Duration) -> Answer {
