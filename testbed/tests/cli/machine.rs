@@ -166,10 +166,10 @@ fn a_puncher_that_is_not_there_is_refused_before_anything_is_written() {
     assert!(!folder.path().join("out").exists());
 }
 
-/// A suite whose peers claim a success at once, and lie.
+/// A suite whose peers say at once that there is no path.
 const TALKATIVE: &str = r#"
 name = "talkative"
-summary = "both peers lie"
+summary = "both peers give up at once"
 topology = "pair"
 trials = 100000
 deadline = "20s"
@@ -181,7 +181,7 @@ method = ["lie"]
 
 [program]
 judge = "exit"
-peer = ["/bin/sh", "-c", "exit 0"]
+peer = ["/bin/sh", "-c", "exit 1"]
 "#;
 
 #[test]
@@ -236,7 +236,7 @@ fn a_trial_in_which_the_machine_was_paused_is_played_again() {
     let mark = format!("pause-{}", std::process::id());
     let suite = TALKATIVE
         .replace("trials = 100000", "trials = 1")
-        .replace("exit 0", &format!("sleep 3; : {mark}; exit 1"));
+        .replace("exit 1", &format!("sleep 3; : {mark}; exit 1"));
     let child = one_at_a_time(folder.path(), &suite);
     wait_until("no peers were started", || running(&mark) >= 2);
     send(&child, nix::sys::signal::Signal::SIGSTOP);
