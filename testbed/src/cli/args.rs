@@ -34,8 +34,8 @@ pub enum Action {
     Run(RunArgs),
     /// Show what a suite would run and what theory expects; needs no rights
     Plan(PlanArgs),
-    /// Say what this machine can and cannot do
-    Check(RightsArgs),
+    /// Say what this machine can and cannot do, and how long a suite would take on it
+    Check(CheckArgs),
     /// List the suites and topologies that come with testbed
     List,
     /// List, show and prove NATs
@@ -76,6 +76,19 @@ impl From<RightsArgs> for Rights {
     fn from(args: RightsArgs) -> Self {
         if args.rootless { Self::UserNamespace } else { Self::Own }
     }
+}
+
+/// `testbed check`.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Say also how many trials of this suite fit at a time, and how long it would take
+    pub suite: Option<String>,
+    /// Trials in each cell, instead of what the suite says
+    #[arg(long, value_name = "N", value_parser = at_least_one, requires = "suite")]
+    pub trials: Option<NonZeroU32>,
+    /// Root, or a user namespace.
+    #[command(flatten)]
+    pub rights: RightsArgs,
 }
 
 /// NATs of one's own.

@@ -3,18 +3,22 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::cli::args::{PlanArgs, RightsArgs};
+use crate::cli::args::{CheckArgs, PlanArgs};
 use crate::cli::command_error::CommandError;
 use crate::cli::kernel;
 use crate::cli::output::print;
+use crate::cli::run;
 use crate::cli::select;
 use crate::kernel::{preflight, user_namespace};
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
+use crate::model::suite::Suite;
 use crate::model::{prediction, topology_file};
 use crate::probe::kernel_checks;
 use crate::report::machine;
 use crate::report::plan::Plan;
+use crate::run::capacity::{self, Capacity};
+use crate::run::cost;
 
 /// `testbed list`.
 ///
@@ -52,15 +56,48 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     print(|out| if args.json { plan.write_json(out) } else { plan.write(out) })
 }
 
-/// `testbed check`: exit code 0 when labs can be built, else 2.
+/// `testbed check`: exit code 0 when labs can be built, and a trial of the suite fits if one is named; else 2.
 ///
 /// # Errors
-/// When standard output cannot be written.
-pub fn check(rights: RightsArgs) -> Result<ExitCode, CommandError> {
-    if rights.rootless {
+/// When the suite is wrong, or standard output cannot be written.
+pub fn check(args: &CheckArgs) -> Result<ExitCode, CommandError> {
+    let catalogue = Catalogue::embedded();
+    let suite = args.suite.as_deref().map(|name| select::suite(name, &catalogue)).transpose()?;
+    if args.rights.rootless {
         user_namespace::enter_user_namespace()?;
     }
     let findings = preflight::look();
     print(|out| machine::write(&findings, out))?;
-    Ok(if preflight::is_sufficient(&findings) { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    let mut fits = true;
+    if let Some(mut suite) = suite {
+        if let Some(trials) = args.trials {
+            suite.change_sections(|part| part.trials = trials.get());
+        }
+        let (line, one_fits) = extent(&suite, &catalogue)?;
+        fits = one_fits;
+        print(|out| writeln!(out, "{line}"))?;
+    }
+    let sufficient = fits && preflight::is_sufficient(&findings);
+    Ok(if sufficient { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// How many trials of a suite fit at a time and how long it takes, as a line, and whether any fits.
+fn extent(suite: &Suite, catalogue: &Catalogue) -> Result<(String, bool), CommandError> {
+    let Capacity { trials: fitting, because } = capacity::capacity(suite)?;
+    let name = &suite.name;
+    if fitting == 0 {
+        return Ok((format!("no trial of the suite {name} fits here: {because}"), false));
+    }
+    let cells = suite.cells();
+    let at_a_time = fitting.min(run::default_jobs());
+    let takes = cost::expected_time_of_all(suite, catalogue, &cells, at_a_time)
+        .map_err(|why| CommandError::new(why.to_string()))?;
+    let trials: u64 = cells.iter().map(|cell| u64::from(suite.part(cell).trials)).sum();
+    let line = format!(
+        "the suite {name}: {} cells, {trials} trials; {fitting} trials fit at a time; about {} s with {at_a_time} at a \
+         time, longer where processors are busy",
+        cells.len(),
+        takes.as_secs().max(1)
+    );
+    Ok((line, true))
 }

@@ -35,7 +35,7 @@ pub fn run(args: Args) -> Result<ExitCode, CommandError> {
         Action::Run(args) if args.selection.suite == kernel::SUITE => kernel::run(&args),
         Action::Run(args) => run::run(&args),
         Action::Kernels(args) => kernel::table(&args),
-        Action::Check(rights) => list::check(rights),
+        Action::Check(args) => list::check(&args),
         Action::List => list::list(),
         Action::Plan(args) => list::plan(&args),
         Action::Report(args) => report::report(&args),

@@ -20,6 +20,7 @@ use crate::report::exit_status::{ExitStatus, Gap};
 use crate::report::folder::Folder;
 use crate::report::recorder::{RecordedRun, Recorder};
 use crate::report::terminal;
+use crate::run::capacity;
 use crate::run::{self, Cancel, RunRequest};
 
 /// Where runs are put that are not told where to go.
@@ -41,6 +42,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         args.baseline.as_deref().map(|file| baseline::of_suite(file, &selected.suite.name)).transpose()?;
     // What needs rights is tried before anything is written.
     let runtime = lab::setup(args.rights.into())?;
+    capacity::require_one(&selected.suite).map_err(|why| CommandError::new(why.to_string()))?;
     let folder = folder(args.out.as_deref(), &selected.suite.name)?;
     let request = RunRequest {
         suite: selected.suite,
@@ -104,14 +106,15 @@ fn record(request: RunRequest, folder: Folder, runtime: &Runtime) -> Result<Reco
     Ok(recorded)
 }
 
-/// Waits for Ctrl-C, or for the signal that service managers send.
+/// Waits for Ctrl-C, for the signal that service managers send, or for the end of the terminal.
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let Ok(mut signals) = kinds.into_iter().map(signal).collect::<Result<Vec<_>, _>>() else {
+        return std::future::pending().await;
+    };
+    let each = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+    futures::future::select_all(each).await;
 }
 
 /// Prints the table.
@@ -162,7 +165,8 @@ pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, CommandE
     })
 }
 
-fn default_jobs() -> usize {
+/// How many trials run at the same time, unless told otherwise.
+pub(super) fn default_jobs() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from) * JOBS_PER_PROCESSOR
 }
 

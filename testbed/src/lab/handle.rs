@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use futures::future::try_join_all;
 
@@ -191,13 +192,15 @@ impl Lab {
         Stations::new(self.wires.values(), self.taps.iter().flat_map(Capture::taps))
     }
 
-    /// Ends all programs of the lab and waits until the last is gone.
+    /// Ends all programs of the lab and waits until the last is gone. Says for how long at most an init of the lab, which has
+    /// something to do every 20 ms, did nothing while programs ran: then this machine was paused.
     ///
     /// # Errors
     /// When the init has died.
-    pub async fn kill_all(&self) -> Result<()> {
-        self.init.kill_all().await?;
-        try_join_all(self.nodes.values().map(Node::end_confined)).await.map(drop)
+    pub async fn kill_all(&self) -> Result<Duration> {
+        let own = self.init.kill_all().await?;
+        let of_nodes = try_join_all(self.nodes.values().map(Node::end_confined)).await?;
+        Ok(of_nodes.into_iter().fold(own, Duration::max))
     }
 
     /// All that was seen since the last time it was asked, or since the reset.

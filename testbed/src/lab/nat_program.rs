@@ -147,7 +147,7 @@ impl NatProgram {
             process.signal(Signal::SIGTERM).await?;
             let _ = timeout(END_DEADLINE, process.wait()).await;
         }
-        self.init.kill_all().await
+        self.init.kill_all().await.map(drop)
     }
 
     /// Whether a program that was to stay is still there, and the node is as it was when the NAT was ready.

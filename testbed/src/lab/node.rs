@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, OnceCell};
 
@@ -103,14 +104,14 @@ impl Node {
         confined.spawn(command, place).await.map_err(at(&self.name))
     }
 
-    /// Ends all programs under test in the node.
+    /// Ends all programs under test in the node; as [`Init::kill_all`].
     ///
     /// # Errors
     /// When their init is gone.
-    pub(super) async fn end_confined(&self) -> Result<()> {
+    pub(super) async fn end_confined(&self) -> Result<Duration> {
         match self.confined.get() {
             Some(confined) => confined.kill_all().await.map_err(at(&self.name)),
-            None => Ok(()),
+            None => Ok(Duration::ZERO),
         }
     }
 

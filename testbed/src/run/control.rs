@@ -20,7 +20,7 @@ use crate::model::address_plan::RENDEZVOUS;
 use crate::model::behavior::{Behavior, Hairpinning, Translation};
 use crate::model::theory::admits_stranger;
 use crate::run::pool::LabPool;
-use crate::run::prepared_cell::{PreparedCell, peer};
+use crate::run::prepared_cell::PreparedCell;
 
 /// The port that the control listens behind.
 const INSIDE_PORT: u16 = 3_999;
@@ -34,26 +34,32 @@ pub(super) async fn control(pool: &LabPool, ready: &PreparedCell) -> Option<Stri
         Ok(pooled) => pooled,
         Err(error) => return Some(error.to_string()),
     };
+    match check_both(&pooled.lab, ready).await {
+        Ok(wrong) => {
+            pooled.give_back();
+            wrong
+        }
+        // Nobody knows what state the lab is in, so it is dropped.
+        Err(error) => Some(format!("the control could not be run: {error}")),
+    }
+}
+
+/// What is wrong with the last side with which something is.
+async fn check_both(lab: &Lab, ready: &PreparedCell) -> Result<Option<String>> {
     let mut wrong = None;
     for role in Role::BOTH {
-        match check(&pooled.lab, ready, role).await {
-            Ok(None) => {}
-            Ok(found) => wrong = found.or(wrong),
-            Err(error) => wrong = Some(format!("the control could not be run: {error}")),
-        }
+        wrong = check(lab, ready, role).await?.or(wrong);
     }
-    pool.give_back(pooled);
-    wrong
+    Ok(wrong)
 }
 
 /// Whether a stranger reaches `role` exactly when it should; `Some` says what is wrong.
 async fn check(lab: &Lab, ready: &PreparedCell, role: Role) -> Result<Option<String>> {
     lab.reset(0).await?;
     lab.set_conditions(|_, planned| planned)?;
-    let find =
-        |role| peer(&ready.part.topology, role).map_err(|e| Error::other("find a peer", e.to_string()));
-    let (inside, stranger) = (lab.node(&find(role)?)?, lab.node(&find(role.other())?)?);
-    let address = lab.plan().address(inside.name()).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let node = |role| lab.node(&ready.peer(role).vantage.peer);
+    let (inside, stranger) = (node(role)?, node(role.other())?);
+    let address = ready.peer(role).vantage.internal;
     let round_trips = ready.trip * 4 + PATIENCE;
     let server = listen(lab.node("core")?, RENDEZVOUS)?;
     let door = listen(inside, SocketAddrV4::new(address, INSIDE_PORT))?;

@@ -24,3 +24,24 @@ pub fn expected_time(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Resul
         OVERHEAD + TRIPS * ready.trip.mul_f64(passes) + ready.part.budget.deadline.mul_f64(1.0 - passes);
     Ok(trial * ready.part.trials)
 }
+
+/// How long all these cells take if so many trials run at a time, with processors to spare.
+///
+/// # Errors
+/// As [`expected_time`].
+pub fn expected_time_of_all(
+    suite: &Suite,
+    catalogue: &Catalogue,
+    cells: &[Cell],
+    at_a_time: usize,
+) -> Result<Duration, RunError> {
+    let mut all = Duration::ZERO;
+    let mut longest = Duration::ZERO;
+    for cell in cells {
+        let cell_takes = expected_time(suite, catalogue, cell)?;
+        all += cell_takes;
+        longest = longest.max(cell_takes / suite.part(cell).trials.max(1));
+    }
+    let side_by_side = u32::try_from(at_a_time.max(1)).unwrap_or(u32::MAX);
+    Ok((all / side_by_side).max(longest))
+}

@@ -1,25 +1,24 @@
 //! Makes a run: has the NATs proved, runs the trials in labs from a pool and has them judged. Events go out through one
 //! callback, and nothing is formatted here.
 
-mod attempt;
+pub mod capacity;
 mod conntrack_check;
 mod control;
 pub mod cost;
 pub mod environment;
-mod fd_budget;
 mod nat_views;
 mod neighbours;
 mod open_lab;
 mod ordering;
 mod pool;
 mod prepared_cell;
-mod programs;
 mod queue;
 mod request;
 mod sandbox;
 pub mod seed;
 mod session;
 mod throttle;
+mod trial;
 mod trouble;
 
 pub use open_lab::open_lab;

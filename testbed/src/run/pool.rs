@@ -1,18 +1,22 @@
 //! Labs that wait for their next trial: taken when one fits, changed when none does, built when there are too few.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::task::block_in_place;
 
 use crate::kernel::error::{Error, Result};
+use crate::kernel::heartbeat::Heartbeat;
 use crate::kernel::sandbox::Sandbox;
 use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::lab::nat_source;
 use crate::lab::{Lab, WireEngine};
 use crate::model::address_plan::AddressPlan;
 use crate::model::catalogue::{Catalogue, Ruleset};
+use crate::model::evidence::Nanos;
 use crate::model::suite::Suite;
 use crate::model::topology::{NodeName, Topology};
 use crate::run::prepared_cell::LabSpec;
@@ -23,6 +27,8 @@ use crate::run::sandbox;
 #[derive(Debug)]
 pub(super) struct LabPool {
     engine: WireEngine,
+    /// Tells whether this process runs.
+    heart: Arc<Heartbeat>,
     /// The wiring of each part of the suite.
     topologies: Vec<Topology>,
     catalogue: Catalogue,
@@ -34,15 +40,47 @@ pub(super) struct LabPool {
 /// The labs that nobody uses, and how many there are in all.
 #[derive(Debug, Default)]
 struct Shelf {
-    idle: Vec<PooledLab>,
+    idle: Vec<BuiltLab>,
     made: usize,
 }
 
 /// A lab with the NATs that it has.
 #[derive(Debug)]
-pub(super) struct PooledLab {
+pub(super) struct BuiltLab {
     pub(super) lab: Lab,
     pub(super) setting: LabSpec,
+}
+
+/// A lab of the pool in use. Unless it is given back, it is dropped and makes room for another: only whoever knows that the lab
+/// is clean may give it to the next.
+#[derive(Debug)]
+pub(super) struct PooledLab<'a> {
+    pool: &'a LabPool,
+    /// Always there but while it is being built, given back or dropped.
+    built: Option<BuiltLab>,
+}
+
+impl PooledLab<'_> {
+    /// Gives the lab back, clean enough for the next trial's reset.
+    pub(super) fn give_back(mut self) {
+        self.pool.shelf().idle.extend(self.built.take());
+        std::mem::forget(self);
+    }
+}
+
+impl Deref for PooledLab<'_> {
+    type Target = BuiltLab;
+
+    fn deref(&self) -> &BuiltLab {
+        self.built.as_ref().expect("a lab is there from when it is handed out until it is given back")
+    }
+}
+
+impl Drop for PooledLab<'_> {
+    fn drop(&mut self) {
+        drop(self.built.take());
+        self.pool.shelf().made -= 1;
+    }
 }
 
 impl LabPool {
@@ -54,7 +92,15 @@ impl LabPool {
         let RunRequest { suite, catalogue, jobs, .. } = request;
         let (topologies, catalogue) = (wirings(suite), catalogue.clone());
         let sandbox = sandbox::of_run(request)?;
-        Ok(Self { engine, topologies, catalogue, most: *jobs, sandbox, shelf: Mutex::default() })
+        let heart = Heartbeat::of_process().map_err(|why| Error::io("start the heartbeat", "clone", &why))?;
+        Ok(Self { engine, heart, topologies, catalogue, most: *jobs, sandbox, shelf: Mutex::default() })
+    }
+
+    /// For how long at most this process, or the thread of the wires, did nothing since `since`, and which of them.
+    pub(super) fn largest_gap_since(&self, since: Nanos) -> (Duration, &'static str) {
+        let own = (self.heart.largest_gap_since(since), "testbed");
+        let of_wires = (self.engine.heart().largest_gap_since(since), "the thread of the wires");
+        own.max(of_wires)
     }
 
     /// What programs see.
@@ -62,25 +108,20 @@ impl LabPool {
         &self.sandbox
     }
 
-    /// A lab of that setting. Whoever takes it gives it back, or drops it and says so.
-    pub(super) async fn take(&self, setting: &LabSpec) -> Result<PooledLab> {
+    /// A lab of that setting.
+    ///
+    /// # Errors
+    /// When none can be built or changed.
+    pub(super) async fn take(&self, setting: &LabSpec) -> Result<PooledLab<'_>> {
         let found = self.find(setting);
-        let taken = match found {
-            Found::Fitting(pooled) => Ok(pooled),
-            Found::Similar(pooled) => self.change(pooled, setting).await,
-            Found::Nothing => self.make(setting).await,
-        };
-        taken.inspect_err(|_| self.dropped())
-    }
-
-    /// Takes a lab back.
-    pub(super) fn give_back(&self, pooled: PooledLab) {
-        self.shelf().idle.push(pooled);
-    }
-
-    /// Hears that a lab was dropped.
-    pub(super) fn dropped(&self) {
-        self.shelf().made -= 1;
+        // From here on the lab is counted, and is not any more if what follows fails or is given up.
+        let mut pooled = PooledLab { pool: self, built: None };
+        pooled.built = Some(match found {
+            Found::Fitting(built) => built,
+            Found::Similar(built) => self.change(built, setting).await?,
+            Found::Nothing => self.make(setting).await?,
+        });
+        Ok(pooled)
     }
 
     fn find(&self, setting: &LabSpec) -> Found {
@@ -93,7 +134,7 @@ impl LabPool {
             return Found::Nothing;
         }
         // What a program has done to its node besides rules, nobody can undo.
-        let similar = |s: &PooledLab| s.setting.is_like(setting) && !self.has_programs(&s.setting);
+        let similar = |s: &BuiltLab| s.setting.is_like(setting) && !self.has_programs(&s.setting);
         let similar = shelf.idle.iter().position(similar);
         match similar {
             Some(at) => Found::Similar(shelf.idle.swap_remove(at)),
@@ -111,30 +152,30 @@ impl LabPool {
         profiles.any(|profile| matches!(profile.ruleset, Ruleset::Command(_)))
     }
 
-    async fn make(&self, setting: &LabSpec) -> Result<PooledLab> {
+    async fn make(&self, setting: &LabSpec) -> Result<BuiltLab> {
         let topology = &self.topologies[setting.wiring];
         let nats = |plan: &_| nat_source::configs_in(&self.catalogue, plan, &setting.nats);
         let mut lab = Lab::build_with_nats(topology, &setting.transparent, nats, &self.engine).await?;
         // What a NAT keeps for itself is seen only inside of it, and a cause must not depend on what is kept.
         lab.watch_every_link(&self.engine)?;
-        Ok(PooledLab { lab, setting: setting.clone() })
+        Ok(BuiltLab { lab, setting: setting.clone() })
     }
 
     /// Gives a lab the NATs of a setting, where they are not those that it has.
-    async fn change(&self, mut pooled: PooledLab, setting: &LabSpec) -> Result<PooledLab> {
+    async fn change(&self, mut built: BuiltLab, setting: &LabSpec) -> Result<BuiltLab> {
         let mut rules = BTreeMap::new();
         for (node, profile) in &setting.nats {
-            if pooled.setting.nats.get(node) != Some(profile) {
-                let config = self.config(pooled.lab.plan(), node, profile)?;
+            if built.setting.nats.get(node) != Some(profile) {
+                let config = self.config(built.lab.plan(), node, profile)?;
                 match config.command {
                     None => drop(rules.insert(node.clone(), config)),
-                    Some(_) => pooled.lab.become_nat(node, &config).await?,
+                    Some(_) => built.lab.become_nat(node, &config).await?,
                 }
             }
         }
-        block_in_place(|| pooled.lab.set_nats(&rules))?;
-        pooled.setting = setting.clone();
-        Ok(pooled)
+        block_in_place(|| built.lab.set_nats(&rules))?;
+        built.setting = setting.clone();
+        Ok(built)
     }
 
     /// The rules and settings of a NAT in a lab.
@@ -161,7 +202,7 @@ fn wirings(suite: &Suite) -> Vec<Topology> {
 
 /// What the shelf had.
 enum Found {
-    Fitting(PooledLab),
-    Similar(PooledLab),
+    Fitting(BuiltLab),
+    Similar(BuiltLab),
     Nothing,
 }

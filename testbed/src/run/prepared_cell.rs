@@ -1,10 +1,13 @@
 //! A cell made ready: which lab it needs, what its NATs declare, what theory expects. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::judge::timeline::Role;
+use crate::judge::timeline::{Role, Vantage};
+use crate::kernel::error::Error;
+use crate::model::address_plan::AddressPlan;
 use crate::model::axis_value::Order;
 use crate::model::behavior::{Behavior, Translation, UnsolicitedSyn};
 use crate::model::catalogue::{Catalogue, Profile};
@@ -61,13 +64,43 @@ pub struct PreparedCell {
     pub lateness: Duration,
     /// One way from peer to peer.
     pub trip: Duration,
+    /// Where the two peers are, a first.
+    pub peers: [Peer; 2],
+}
+
+/// Where a peer is.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its host, and where its packets are watched.
+    pub vantage: Vantage,
+    /// The address by which the world knows it: of its outermost NAT that translates, or its own.
+    pub public: Ipv4Addr,
+}
+
+/// Finds both peers.
+fn find_peers(
+    topology: &Topology,
+    transparent: &BTreeSet<NodeName>,
+    names: [&NodeName; 2],
+) -> Result<[Peer; 2], RunError> {
+    let tried = || format!("find the peers of the topology \"{}\"", topology.name);
+    let plan = AddressPlan::new(topology, transparent).map_err(|e| Error::other(tried(), e.to_string()))?;
+    let find = |[own, other]: [&NodeName; 2]| {
+        let nats = topology.nats_above(own);
+        let outermost = nats.iter().rfind(|nat| !transparent.contains(nat)).unwrap_or(own);
+        let vantage = Vantage::of(topology, &plan, transparent, [own, other]);
+        let peer = vantage.zip(plan.address(outermost)).map(|(vantage, public)| Peer { vantage, public });
+        peer.ok_or_else(|| Error::other(tried(), format!("\"{own}\" has no way up")))
+    };
+    let [a, b] = names;
+    Ok([find([a, b])?, find([b, a])?])
 }
 
 /// The host that a peer runs on.
 ///
 /// # Errors
 /// When the topology has none.
-pub(super) fn peer(topology: &Topology, role: Role) -> Result<NodeName, RunError> {
+fn host_of(topology: &Topology, role: Role) -> Result<NodeName, RunError> {
     let name = PEERS[usize::from(role == Role::B)];
     let found = topology.of_kind(NodeKind::Host).find(|n| n.as_str() == name).cloned();
     found.ok_or_else(|| RunError::NoPeer { topology: topology.name.clone(), peer: name })
@@ -91,7 +124,7 @@ impl PreparedCell {
     pub fn new(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<Self, RunError> {
         let part = Arc::clone(suite.part(cell));
         let topology = &part.topology;
-        let (from, to) = (peer(topology, Role::A)?, peer(topology, Role::B)?);
+        let (from, to) = (host_of(topology, Role::A)?, host_of(topology, Role::B)?);
         let nowhere = || RunError::NoPeer { topology: topology.name.clone(), peer: PEERS[1] };
         let way = Way::between(topology, from.as_str(), to.as_str()).ok_or_else(nowhere)?;
         let profile = |node: &NodeName| {
@@ -110,9 +143,11 @@ impl PreparedCell {
             transparent: transparent.map(|(node, _)| node.clone()).collect(),
             nats: profiles.iter().map(|(node, p)| (node.clone(), p.name.clone())).collect(),
         };
+        let peers = find_peers(topology, &setting.transparent, [&from, &to])?;
         let mut ready = Self {
             cell: cell.clone(),
             setting,
+            peers,
             common: above_both(topology, &way, &profiles),
             a: declared(&way.up),
             b: declared(&way.down),
@@ -123,6 +158,22 @@ impl PreparedCell {
         };
         ready.lateness = ready.tolerated_lateness();
         Ok(ready)
+    }
+
+    /// Where a peer is.
+    #[must_use]
+    pub fn peer(&self, role: Role) -> &Peer {
+        let [a, b] = &self.peers;
+        match role {
+            Role::A => a,
+            Role::B => b,
+        }
+    }
+
+    /// Where each side is watched, a first.
+    #[must_use]
+    pub fn vantages(&self) -> [&Vantage; 2] {
+        Role::BOTH.map(|role| &self.peer(role).vantage)
     }
 
     /// What the wire of a link does in this cell.

@@ -81,6 +81,9 @@ pub enum RunError {
     /// The kernel or the machine refused.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// Not even one trial fits into what this process may have.
+    #[error("cannot run a single trial: {0}")]
+    NoRoom(String),
     /// The topology has no place for a peer.
     #[error("the topology \"{topology}\" has no host \"{peer}\" to run a peer on")]
     NoPeer {

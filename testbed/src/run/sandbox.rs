@@ -13,6 +13,9 @@ use crate::run::request::RunRequest;
 /// Descriptors of a program besides those of its budget: files, pipes, a rendezvous server's connections.
 const FILES_BESIDES: u32 = 1024;
 
+/// Those that it cannot do without.
+const LEAST_FILES_BESIDES: u32 = 64;
+
 /// Processes and threads of a program: some interpreters start a thread for each processor, wrappers start several programs.
 const PROCESSES: u32 = 512;
 
@@ -57,6 +60,11 @@ fn show_words(shown: &mut ShownFiles, command: &[String], puncher: &Path) -> Res
 fn known_word(word: &str, puncher: &Path) -> Option<String> {
     let bound = template::bind(word, "puncher", &puncher.to_string_lossy()).ok()?;
     template::expand(&bound, &template::Values::new()).ok()
+}
+
+/// The descriptors that a program cannot do without: one for each SYN of its budget, and some for files and connections.
+pub(super) fn least_files(budget: &Budget) -> u32 {
+    budget.syns.saturating_add(LEAST_FILES_BESIDES)
 }
 
 /// What a program under test is given besides its command.

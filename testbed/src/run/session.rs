@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::judge::verdict::{Finished, conclude};
+use crate::kernel::limits;
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
 use crate::model::cause::CauseKind;
@@ -17,16 +18,16 @@ use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
 use crate::model::nat_class;
 use crate::model::outcome::{Outcome, Trial};
 use crate::probe::prove::{Depth, Subject, prove};
-use crate::run::attempt::attempt;
+use crate::run::capacity;
 use crate::run::control::control;
 use crate::run::environment::environment;
-use crate::run::fd_budget;
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Queue, Task};
 use crate::run::request::{Cancel, RunError, RunRequest};
 use crate::run::seed::TrialSeed;
 use crate::run::throttle::Throttle;
+use crate::run::trial::run_trial;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub async fn run(
     mut tell: impl FnMut(Event),
 ) -> Result<Ending, RunError> {
     let began = Instant::now();
-    let crowded = fd_budget::fit(&mut request);
+    let crowded = capacity::fit(&mut request)?;
     let ready = |cell| PreparedCell::new(&request.suite, &request.catalogue, cell);
     let cells = request.cells.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
     let engine =
@@ -60,7 +61,7 @@ pub async fn run(
         refused = prove_nats(&request, &cells, &mut tell) => refused,
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     };
-
+    refused.extend(short_of_room(&cells)?);
     let mut queue = Queue::new(&trials(&cells));
     tokio::select! {
         () = make_controls(&request, &pool, &cells, &mut refused) => {}
@@ -165,6 +166,13 @@ async fn prove_nats(request: &RunRequest, cells: &[PreparedCell], tell: &mut imp
     refused
 }
 
+/// Cells whose programs may not have what their budget promises.
+fn short_of_room(cells: &[PreparedCell]) -> Result<Refused, RunError> {
+    let ceilings = limits::ceilings()?;
+    let short = |(at, cell)| Some((at, NotRun::Broken(capacity::shortage_of_programs(cell, &ceilings)?)));
+    Ok(cells.iter().enumerate().filter_map(short).collect())
+}
+
 /// The first difference between what a NAT declares and what it does.
 fn why_not(proof: &ProofResult) -> NotRun {
     if let Some(why) = &proof.unsupported {
@@ -261,7 +269,7 @@ async fn work(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: UnboundedSen
         let started = Message::Started { cell: task.cell, number: task.number };
         let _ = sender.send(started);
         let (trial, artefacts) =
-            attempt(&shared.request, &shared.pool, &shared.cells[task.cell], task.number).await;
+            run_trial(&shared.request, &shared.pool, &shared.cells[task.cell], task.number).await;
         let finished = Message::Finished { cell: task.cell, trial, artefacts: artefacts.map(Box::new) };
         let _ = sender.send(finished);
     }

@@ -1,17 +1,13 @@
 //! What the machine may lack, and what a run leaves behind.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
-
-use nix::sys::stat::Mode;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::{Done, testbed_in};
-use crate::lab::{is_readable_within, lab_is_possible};
+use crate::lab::lab_is_possible;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -101,6 +97,67 @@ fn without_memory_the_command_says_so() {
     assert!(!folder.path().join("out").exists());
 }
 
+/// Lets the program have no more open files than that.
+fn with_files(command: &mut Command, most: u64) {
+    let limited = move || {
+        let files = nix::sys::resource::Resource::RLIMIT_NOFILE;
+        nix::sys::resource::setrlimit(files, most, most)?;
+        Ok::<(), io::Error>(())
+    };
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe { command.pre_exec(limited) };
+}
+
+/// Whether a process that has had its limit lowered can raise it again; then there is nothing to be short of.
+fn limits_can_be_raised() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("capabilities");
+    let capabilities = u64::from_str_radix(line.trim(), 16).expect("a mask");
+    const CAP_SYS_RESOURCE: u64 = 24;
+    capabilities & (1 << CAP_SYS_RESOURCE) != 0
+}
+
+#[test]
+fn too_few_descriptors_for_a_trial_are_named_and_nothing_is_written() {
+    if !lab_is_possible() || limits_can_be_raised() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    for most in [64, 80] {
+        let mut command = one_cell(folder.path());
+        with_files(&mut command, most);
+        finished(&mut command).refused(
+            2,
+            &format!("cannot run a single trial: the limit of open files (ulimit -n) is {most}, "),
+        );
+    }
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn too_few_descriptors_for_a_program_are_an_error_of_the_cell() {
+    if !lab_is_possible() || limits_can_be_raised() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = one_cell(folder.path());
+    with_files(&mut command, 400);
+    let done = finished(&mut command);
+    assert_eq!(done.code, 2, "{}", done.stderr);
+    let needs = "the hard limit of open files (ulimit -Hn) is 400, and each program needs 1344";
+    assert!(done.stdout.contains(needs), "{}", done.stdout);
+    assert!(!done.stdout.contains("differs"), "{}", done.stdout);
+}
+
+#[test]
+fn a_check_says_how_many_trials_fit_and_how_long_a_suite_takes() {
+    let done = super::testbed(&["check", "classic", "--trials", "5"]);
+    let line = done.stdout.lines().last().unwrap_or_default();
+    assert!(line.starts_with("the suite classic: 9 cells, 45 trials; "), "{}{}", done.stdout, done.stderr);
+    assert!(line.contains(" trials fit at a time; about "), "{line}");
+    super::testbed(&["check", "clasic"]).refused(2, "unknown suite \"clasic\"");
+}
+
 #[test]
 fn a_puncher_that_is_not_there_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -109,10 +166,10 @@ fn a_puncher_that_is_not_there_is_refused_before_anything_is_written() {
     assert!(!folder.path().join("out").exists());
 }
 
-/// A suite whose peers say that they were started, and lie.
+/// A suite whose peers say at once that there is no path.
 const TALKATIVE: &str = r#"
 name = "talkative"
-summary = "both peers say that they were started"
+summary = "both peers give up at once"
 topology = "pair"
 trials = 100000
 deadline = "20s"
@@ -124,44 +181,85 @@ method = ["lie"]
 
 [program]
 judge = "exit"
-peer = ["/bin/sh", "-c", "echo started > {suite_dir}/told/started"]
-writable = ["{suite_dir}/told"]
+peer = ["/bin/sh", "-c", "exit 1"]
 "#;
 
 #[test]
 fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
+    ends_with_results(nix::sys::signal::Signal::SIGINT);
+}
+
+#[test]
+fn the_end_of_the_terminal_ends_a_run_and_what_is_known_is_written() {
+    ends_with_results(nix::sys::signal::Signal::SIGHUP);
+}
+
+/// Runs this suite one trial at a time.
+fn one_at_a_time(folder: &Path, suite: &str) -> Child {
+    std::fs::write(folder.join("talkative.toml"), suite).expect("room on the disk");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    command.args(["run", "talkative.toml", "--jobs", "1", "--out", "out", "--keep", "all"]);
+    // It must not outlive the test, however that ends.
+    let die_with_us = || Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?);
+    // SAFETY: between fork and exec only a system call is made.
+    unsafe { command.current_dir(folder).pre_exec(die_with_us) };
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("testbed starts")
+}
+
+fn send(child: &Child, signal: nix::sys::signal::Signal) {
+    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    nix::sys::signal::kill(id, signal).expect("it is there");
+}
+
+/// Looks again and again until it is so.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// How many processes have this text in their command line.
+fn running(text: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(text)).count()
+}
+
+#[test]
+fn a_trial_in_which_the_machine_was_paused_is_played_again() {
     if !lab_is_possible() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("talkative.toml"), TALKATIVE).expect("room on the disk");
-    let told = folder.path().join("told");
-    std::fs::create_dir(&told).expect("room on the disk");
-    let started = told.join("started");
-    nix::unistd::mkfifo(&started, Mode::S_IRWXU).expect("a named pipe");
-    // The program is a user who is nobody.
-    for (path, mode) in [(&told, 0o777), (&started, 0o666)] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+    let mark = format!("pause-{}", std::process::id());
+    let suite = TALKATIVE
+        .replace("trials = 100000", "trials = 1")
+        .replace("exit 1", &format!("sleep 3; : {mark}; exit 1"));
+    let child = one_at_a_time(folder.path(), &suite);
+    wait_until("no peers were started", || running(&mark) >= 2);
+    send(&child, nix::sys::signal::Signal::SIGSTOP);
+    let paused = Instant::now();
+    wait_until("time goes on", || paused.elapsed() > Duration::from_millis(800));
+    send(&child, nix::sys::signal::Signal::SIGCONT);
+    let done = Done::from(child.wait_with_output().expect("it ends"));
+    let again = "the machine was too slow for 1 trials: they are played again";
+    assert!(done.stderr.contains(again) || done.stdout.contains(again), "{}{}", done.stdout, done.stderr);
+    let text = std::fs::read_to_string(folder.path().join("out/results.json")).expect("results");
+    assert!(!text.contains("machine was paused"), "{text}");
+}
+
+/// Runs, sends the signal after the first trial, and asserts that the results of this trial are written.
+fn ends_with_results(signal: nix::sys::signal::Signal) {
+    if !lab_is_possible() {
+        return;
     }
-    // With a writing end of our own there is always somebody who reads and somebody who writes.
-    let started = File::options().read(true).write(true).open(started).expect("a named pipe");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
-    command.args(["run", "talkative.toml", "--jobs", "1", "--out", "out"]).current_dir(folder.path());
-    // It must not outlive the test, however that ends.
-    let die_with_us = || Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?);
-    // SAFETY: between fork and exec only a system call is made.
-    unsafe { command.pre_exec(die_with_us) };
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("testbed starts");
-    // One trial at a time: when the third peer starts, the trial of the first two is over.
-    let mut said: Vec<u8> = Vec::new();
-    while said.iter().filter(|byte| **byte == b'\n').count() < 3 {
-        assert!(is_readable_within(&started, PATIENCE), "no peer was started");
-        let mut bytes = [0; 64];
-        let count = (&started).read(&mut bytes).expect("a pipe");
-        said.extend(&bytes[..count]);
-    }
-    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
-    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).expect("it is there");
+    let folder = tempfile::tempdir().expect("a folder");
+    let child = one_at_a_time(folder.path(), TALKATIVE);
+    let second = folder.path().join("out/cells/port-preserving~port-preserving~lie/trial-2");
+    wait_until("no second trial was kept", || second.exists());
+    send(&child, signal);
     let done = Done::from(child.wait_with_output().expect("it ends"));
     assert_eq!(done.code, 3, "{}", done.stderr);
     assert!(done.stdout.lines().any(|line| line.ends_with(", interrupted")), "{}", done.stdout);

@@ -132,6 +132,16 @@ fn a_program_that_prints_garbage() {
 }
 
 #[test]
+fn a_program_that_was_stopped_is_an_error_that_says_so() {
+    if !lab_is_possible() {
+        return;
+    }
+    // It stops itself; from outside nobody can tell who did it.
+    run_until("700ms", "judge = \"exit\"\npeer = [\"/bin/sh\", \"-c\", \"kill -STOP $$\"]")
+        .is_an_error("peer-a was stopped by a signal while the machine ran on");
+}
+
+#[test]
 fn a_program_that_hangs_is_killed() {
     if !lab_is_possible() {
         return;

@@ -6,6 +6,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -95,11 +96,11 @@ impl ConfinedInit {
         })
     }
 
-    /// Ends everything under this init and waits until nothing is left.
+    /// Ends everything under this init and waits until nothing is left; as [`Init::kill_all`].
     ///
     /// # Errors
     /// When the init itself is gone; then nothing is left either.
-    pub async fn kill_all(&self) -> Result<()> {
+    pub async fn kill_all(&self) -> Result<Duration> {
         self.init.kill_all().await
     }
 

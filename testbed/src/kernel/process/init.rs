@@ -35,6 +35,34 @@ pub(super) struct Buffers {
     strings: Box<[*const c_char]>,
     stack: Box<[u8]>,
     listed: Listed,
+    pulse: Pulse,
+}
+
+/// The heartbeat of an init, while a program runs under it.
+#[derive(Default)]
+struct Pulse {
+    /// The last beat; 0 where none is to be compared with.
+    last: u64,
+    /// The longest time between two beats, in nanoseconds.
+    largest_gap: u64,
+}
+
+/// The time between two beats, in nanoseconds; as `kernel::heartbeat` has it.
+const BEAT: u32 = 20_000_000;
+
+impl Pulse {
+    fn beat(&mut self) {
+        let now = raw::now();
+        if self.last > 0 {
+            self.largest_gap = self.largest_gap.max(now.saturating_sub(self.last));
+        }
+        self.last = now;
+    }
+
+    /// Begins anew: while nothing ran there was no beat, and a program that starts may change this process' clocks.
+    fn begin(&mut self) {
+        self.last = raw::now();
+    }
 }
 
 /// The programs that run, by their number here and their number in `/proc`. A lab has few; of more than there is room
@@ -46,6 +74,11 @@ impl Listed {
         if let Some(free) = self.0.iter_mut().find(|entry| entry.0 == 0) {
             *free = (pid, in_proc);
         }
+    }
+
+    /// Whether any program runs.
+    fn is_used(&self) -> bool {
+        self.0.iter().any(|entry| entry.0 != 0)
     }
 
     /// The number in `/proc` of a program that is not to be listed any longer.
@@ -63,6 +96,7 @@ impl Buffers {
             strings: vec![null(); MOST_STRINGS + 2].into_boxed_slice(),
             stack: vec![0; STACK].into_boxed_slice(),
             listed: Listed([(0, 0); 64]),
+            pulse: Pulse::default(),
         }
     }
 }
@@ -78,18 +112,33 @@ pub(super) fn run(socket: RawFd, buffers: &mut Buffers) -> ! {
     }
     let Ok(ends) = raw::signal_descriptor(&child_ends) else { raw::exit(1) };
     loop {
-        let (message_waits, child_ended) = raw::wait_readable(SOCKET, ends);
+        let beats = buffers.listed.is_used();
+        let (message_waits, child_ended) = raw::wait_readable(SOCKET, ends, beats.then_some(BEAT));
+        if beats {
+            buffers.pulse.beat();
+        }
         if child_ended {
             raw::take_signals(ends);
+            report_stopped();
             reap_all(Patience::None, &mut buffers.listed);
         }
         if message_waits {
             match raw::receive(SOCKET, &mut buffers.message[..LONGEST]) {
-                Ok(message) if message.length > 0 => obey(&message, buffers),
+                Ok(message) if message.length > 0 => {
+                    obey(&message, buffers);
+                    buffers.pulse.begin();
+                }
                 // The other side is gone, and so shall be everything here.
                 _ => raw::exit(0),
             }
         }
+    }
+}
+
+/// Reports every child that was stopped.
+fn report_stopped() {
+    while let Some(pid) = raw::stopped() {
+        tell(Reply::Stopped(pid));
     }
 }
 
@@ -119,7 +168,7 @@ fn obey(message: &Received, buffers: &mut Buffers) {
             // SAFETY: takes no pointers.
             unsafe { libc::kill(-pid, signal) };
         }
-        Some(InitRequest::Drain) => drain(&mut buffers.listed),
+        Some(InitRequest::Drain) => drain(buffers),
         Some(InitRequest::Enter(entry)) => {
             tell(Reply::Confined(confinement::enter(message.descriptors[0], entry).err()));
         }
@@ -132,12 +181,13 @@ fn obey(message: &Received, buffers: &mut Buffers) {
 }
 
 /// Ends everything else in this PID namespace.
-fn drain(listed: &mut Listed) {
+fn drain(Buffers { listed, pulse, .. }: &mut Buffers) {
     // SAFETY: takes no pointers. From inside a PID namespace, -1 means everything in it but its init. A process that
     // forks at this moment has the signal pending and is refused, so no child escapes.
     unsafe { libc::kill(-1, libc::SIGKILL) };
     reap_all(Patience::UntilOneEnds, listed);
-    tell(Reply::Drained);
+    let gap = u32::try_from(std::mem::take(&mut pulse.largest_gap) / 1000).unwrap_or(u32::MAX);
+    tell(Reply::Drained { gap });
 }
 
 /// What the process of a program has in hand before it is executed.
@@ -162,7 +212,7 @@ fn start(
         own if own < 0 => Ok(()),
         time => raw::set_clocks(time),
     };
-    let Buffers { message, strings, stack, listed } = buffers;
+    let Buffers { message, strings, stack, listed, .. } = buffers;
     let mut birth = Birth { spawn, descriptors, message, strings, clocks, in_proc: None };
     // SAFETY: this process has a single thread, which waits; the child makes plain system calls only, and `birth` is a
     // `Birth` that outlives them.

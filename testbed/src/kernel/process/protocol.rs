@@ -116,8 +116,13 @@ pub(super) enum Reply {
         /// What it had of the processors.
         share: Share,
     },
+    /// A program was stopped, by whomever.
+    Stopped(i32),
     /// Nothing is left.
-    Drained,
+    Drained {
+        /// The longest time, in microseconds, for which the init did nothing while programs ran.
+        gap: u32,
+    },
     /// A sandbox was entered or renewed, or a step of it failed.
     Confined(Option<Failure>),
 }
@@ -259,7 +264,8 @@ impl Reply {
             Self::Started(pid) => (3, pid, 0, none),
             Self::NotStarted(errno) => (4, errno as i32, 0, none),
             Self::Exited { pid, status, share } => (5, pid, status, share),
-            Self::Drained => (6, 0, 0, none),
+            Self::Drained { gap } => (6, gap.cast_signed(), 0, none),
+            Self::Stopped(pid) => (8, pid, 0, none),
             Self::Confined(None) => (7, -1, 0, none),
             Self::Confined(Some(Failure { step, errno })) => (7, step as i32, errno as i32, none),
         };
@@ -277,7 +283,8 @@ impl Reply {
                 let share = Share { ran: word(bytes, 3), waited: word(bytes, 4) };
                 Some(Self::Exited { pid: first, status: second, share })
             }
-            6 => Some(Self::Drained),
+            6 => Some(Self::Drained { gap: first.cast_unsigned() }),
+            8 => Some(Self::Stopped(first)),
             7 => {
                 let step = usize::try_from(first).ok().and_then(|step| Step::ALL.get(step));
                 Some(Self::Confined(step.map(|step| Failure { step: *step, errno: Errno::from_raw(second) })))
@@ -337,7 +344,8 @@ mod tests {
             Reply::Started(2),
             Reply::NotStarted(Errno::EAGAIN),
             Reply::Exited { pid: 3, status: -1, share: Share { ran: 70_000, waited: u32::MAX } },
-            Reply::Drained,
+            Reply::Drained { gap: u32::MAX },
+            Reply::Stopped(9),
             Reply::Confined(None),
             Reply::Confined(Some(Failure { step: Step::Proc, errno: Errno::EPERM })),
         ] {

@@ -236,11 +236,25 @@ pub(super) fn take_signals(descriptor: RawFd) {
     while unsafe { libc::read(descriptor, buffer.as_mut_ptr().cast(), buffer.len()) } > 0 {}
 }
 
-/// Waits until one of two descriptors can be read or has been hung up; says which.
-pub(super) fn wait_readable(first: RawFd, second: RawFd) -> (bool, bool) {
+/// Nanoseconds of this process' CLOCK_MONOTONIC.
+pub(super) fn now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec.cast_unsigned())
+}
+
+/// Waits until one of two descriptors can be read or has been hung up, or so many nanoseconds below a second have passed; says
+/// which can.
+pub(super) fn wait_readable(first: RawFd, second: RawFd, at_most: Option<u32>) -> (bool, bool) {
+    let timeout = at_most.map(|nanos| libc::timespec { tv_sec: 0, tv_nsec: nanos.into() });
+    let timeout = timeout.as_ref().map_or(null(), std::ptr::from_ref);
     let mut descriptors = [first, second].map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     // SAFETY: the pointer is valid for the two entries, and outlives the call.
-    unsafe { libc::ppoll(descriptors.as_mut_ptr(), 2, null(), null()) };
+    let count = unsafe { libc::ppoll(descriptors.as_mut_ptr(), 2, timeout, null()) };
+    if count <= 0 {
+        return (false, false);
+    }
     let [first, second] = descriptors.map(|d| d.revents != 0);
     (first, second)
 }
@@ -270,6 +284,19 @@ pub(super) fn ended(patience: Patience) -> nix::Result<Option<libc::pid_t>> {
             result => return result.map(|_| Some(unsafe { info.si_pid() }).filter(|pid| *pid > 0)),
         }
     }
+}
+
+/// A child that somebody has stopped since the last time that this was asked.
+pub(super) fn stopped() -> Option<libc::pid_t> {
+    // SAFETY: plain numbers, for which zero is a value.
+    let mut info: libc::siginfo_t = unsafe { zeroed() };
+    let options = libc::WSTOPPED | libc::WNOHANG;
+    // SAFETY: `info` outlives the call; of a child that was stopped the kernel writes its number.
+    let pid = unsafe {
+        libc::waitid(libc::P_ALL, 0, &raw mut info, options);
+        info.si_pid()
+    };
+    Some(pid).filter(|pid| *pid > 0)
 }
 
 /// Reaps a child that has ended: its status.

@@ -1,6 +1,6 @@
 //! This process' side of an init: programs are started, waited for and ended from the async runtime.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
@@ -78,6 +78,7 @@ pub struct Output {
 struct Ended {
     status: ExitStatus,
     share: Share,
+    was_stopped: bool,
 }
 
 /// What the first thread of a program had of the processors, as `/proc/PID/schedstat` tells; zero where the kernel does not.
@@ -101,7 +102,9 @@ struct Waiting {
     birth: Option<oneshot::Sender<nix::Result<i32>>>,
     starts: VecDeque<oneshot::Sender<nix::Result<Started>>>,
     running: HashMap<i32, oneshot::Sender<Ended>>,
-    drains: VecDeque<oneshot::Sender<()>>,
+    drains: VecDeque<oneshot::Sender<Duration>>,
+    /// Programs that somebody has stopped, and that have not ended.
+    stopped: HashSet<i32>,
     confinements: VecDeque<oneshot::Sender<Option<Failure>>>,
     gone: bool,
 }
@@ -179,11 +182,12 @@ impl Init {
         Ok(Process { name: command.name(), pid, end: None, ended, init, stdin, stdout, stderr })
     }
 
-    /// Ends everything under this init, grandchildren and daemons too, and waits until nothing is left.
+    /// Ends everything under this init, grandchildren and daemons too, and waits until nothing is left. Says for how long at
+    /// most the init, which has something to do every 20 ms, did nothing while programs ran: then this machine was paused.
     ///
     /// # Errors
     /// When the init itself is gone; then nothing is left either.
-    pub async fn kill_all(&self) -> Result<()> {
+    pub async fn kill_all(&self) -> Result<Duration> {
         const TRIED: &str = "end the programs of a lab";
         let (drained, answer) = oneshot::channel();
         let mut drained = Some(drained);
@@ -288,13 +292,18 @@ impl Waiting {
             Reply::NotStarted(errno) => drop(self.starts.pop_front().map(|start| start.send(Err(errno)))),
             Reply::Exited { pid, status, share: protocol::Share { ran, waited } } => {
                 let [ran, waited] = [ran, waited].map(|us| Duration::from_micros(us.into()));
-                let end = Ended { status: ExitStatus::from_raw(status), share: Share { ran, waited } };
+                let (status, share) = (ExitStatus::from_raw(status), Share { ran, waited });
+                let end = Ended { status, share, was_stopped: self.stopped.remove(&pid) };
                 // Orphans of programs are reaped, too; nobody waits for those.
                 let waiter = self.running.remove(&pid);
                 let _ = waiter.map(|waiter| waiter.send(end));
             }
             Reply::Confined(failure) => drop(self.confinements.pop_front().map(|asked| asked.send(failure))),
-            Reply::Drained => drop(self.drains.pop_front().map(|drain| drain.send(()))),
+            Reply::Stopped(pid) => drop(self.stopped.insert(pid)),
+            Reply::Drained { gap } => {
+                let gap = Duration::from_micros(gap.into());
+                let _ = self.drains.pop_front().map(|drain| drain.send(gap));
+            }
         }
     }
 }
@@ -326,6 +335,14 @@ impl Process {
     /// When the lab is gone.
     pub async fn share(&mut self) -> Result<Share> {
         self.end().await.map(|end| end.share)
+    }
+
+    /// Waits until it ends, and says whether somebody had stopped it in between (SIGSTOP).
+    ///
+    /// # Errors
+    /// When the lab is gone.
+    pub async fn was_stopped(&mut self) -> Result<bool> {
+        self.end().await.map(|end| end.was_stopped)
     }
 
     async fn end(&mut self) -> Result<Ended> {

@@ -1,9 +1,11 @@
 //! The thread that carries: waits for frames, for the next one due, and for requests.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use crate::kernel::clock::{self, ClockPair};
+use crate::kernel::heartbeat::{BEAT, Heartbeat};
 use crate::kernel::packet_socket::{LARGEST_FRAME, PacketSocket};
 use crate::kernel::poller::Poller;
 use crate::lab::wire::closer::Closer;
@@ -33,6 +35,8 @@ pub(super) type EngineRequest = Box<dyn FnOnce(&mut Core) + Send>;
 #[derive(Debug)]
 pub(super) struct Core {
     poller: Poller,
+    /// Tells whether this thread runs.
+    heart: Arc<Heartbeat>,
     junctions: HashMap<u64, JunctionPort>,
     lines: HashMap<u64, Line>,
     listeners: HashMap<u64, Listener>,
@@ -58,9 +62,10 @@ struct JunctionPort {
 }
 
 impl Core {
-    pub(super) fn new(poller: Poller, closer: Closer) -> Self {
+    pub(super) fn new(poller: Poller, closer: Closer, heart: Arc<Heartbeat>) -> Self {
         Self {
             poller,
+            heart,
             junctions: HashMap::new(),
             lines: HashMap::new(),
             listeners: HashMap::new(),
@@ -100,7 +105,9 @@ impl Core {
     fn wait(&mut self, ready: &mut Vec<u64>) -> std::io::Result<()> {
         let at_once = (!self.unfinished.is_empty()).then_some(0);
         let until = self.queue.next_due().into_iter().chain(self.patient_due).chain(at_once).min();
-        let heard = self.poller.wait(until, ready)?;
+        let next_beat = clock::monotonic() + BEAT.as_nanos() as Nanos;
+        let heard = self.poller.wait(Some(until.map_or(next_beat, |until| until.min(next_beat))), ready)?;
+        self.heart.beat();
         self.clocks = ClockPair::read();
         let now = clock::monotonic();
         if heard {

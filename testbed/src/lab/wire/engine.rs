@@ -1,8 +1,10 @@
 //! Starting the carrying thread and giving it sockets.
 
+use std::sync::Arc;
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 
+use crate::kernel::heartbeat::Heartbeat;
 use crate::kernel::packet_socket::PacketSocket;
 use crate::kernel::poller::Poller;
 use crate::kernel::scheduling::{self, Urgency};
@@ -19,6 +21,7 @@ use crate::model::evidence::Direction;
 pub struct WireEngine {
     handle: Handle,
     urgency: Urgency,
+    heart: Arc<Heartbeat>,
 }
 
 /// What a tap is told when it is made.
@@ -42,7 +45,8 @@ impl WireEngine {
     pub fn start() -> Result<Self, WireError> {
         let poller = Poller::new().map_err(WireError::Start)?;
         let waker = poller.waker();
-        let core = Core::new(poller, closer::start().map_err(WireError::Start)?);
+        let heart = Heartbeat::new();
+        let core = Core::new(poller, closer::start().map_err(WireError::Start)?, Arc::clone(&heart));
         let (sender, requests) = channel();
         let (tell, urgency) = sync_channel(1);
         let carry = move || {
@@ -51,13 +55,19 @@ impl WireEngine {
         };
         thread::Builder::new().name("wire".to_owned()).spawn(carry).map_err(WireError::Start)?;
         let urgency = urgency.recv().map_err(|_| WireError::EngineGone)?;
-        Ok(Self { handle: Handle::new(sender, waker), urgency })
+        Ok(Self { handle: Handle::new(sender, waker), urgency, heart })
     }
 
     /// How urgent the kernel lets the thread be.
     #[must_use]
     pub fn urgency(&self) -> Urgency {
         self.urgency
+    }
+
+    /// Tells whether the thread runs.
+    #[must_use]
+    pub fn heart(&self) -> &Heartbeat {
+        &self.heart
     }
 
     /// Takes on the namespace that a carrier was opened in, so that wires can end there.

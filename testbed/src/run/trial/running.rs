@@ -1,4 +1,4 @@
-//! The programs of a trial: their commands from the suite's templates, started, heard and ended.
+//! One program of a trial: started, read, and waited for.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -14,7 +14,6 @@ use crate::kernel::tcp_sockets;
 use crate::lab::Node;
 use crate::model::event::ProgramLog;
 use crate::model::suite::ResultFormat;
-use crate::model::template::{Values, expand};
 use crate::run::sandbox::Surroundings;
 
 /// What is kept of each output of a program.
@@ -32,11 +31,6 @@ pub(super) struct Running {
     stdout: JoinHandle<Vec<u8>>,
     stderr: JoinHandle<Vec<u8>>,
     end: Option<ProgramEnd>,
-}
-
-/// Replaces the placeholders of a command.
-pub(super) fn command(template: &[String], values: &Values) -> std::result::Result<Vec<String>, String> {
-    template.iter().map(|word| expand(word, values)).collect()
 }
 
 /// Starts a program in a node, with an environment that holds nothing but what the contract promises.
@@ -147,6 +141,11 @@ impl Running {
         self.process.share().await
     }
 
+    /// Whether somebody had stopped it, once it has ended.
+    pub(super) async fn was_stopped(&mut self) -> Result<bool> {
+        self.process.was_stopped().await
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -197,4 +196,18 @@ async fn keep_after(mut kept: Vec<u8>, output: Option<impl AsyncReadExt + Unpin>
         kept.extend_from_slice(&buffer[..length.min(room)]);
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_output_is_read_to_its_end_and_its_beginning_is_kept() {
+        let long = vec![b'x'; KEPT + 10_000];
+        let mut rest = &long[..];
+        let kept = keep_after(b"first".to_vec(), Some(&mut rest)).await;
+        assert_eq!((kept.len(), &kept[..6], rest.len()), (KEPT, &b"firstx"[..], 0));
+        assert_eq!(keep(None::<&[u8]>).await, b"");
+    }
 }

@@ -1,0 +1,150 @@
+//! One trial played in a clean lab, and all that it left behind.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::judge::program_output::ProgramEnd;
+use crate::kernel::backlog;
+use crate::kernel::clock::monotonic;
+use crate::kernel::error::{Error, Result};
+use crate::kernel::heartbeat::BEAT;
+use crate::lab::Lab;
+use crate::model::evidence::Evidence;
+use crate::model::outcome::{Cause, Failure};
+use crate::model::suite::LowPorts;
+use crate::model::topology::NodeName;
+use crate::run::neighbours::disturb;
+use crate::run::ordering::Ordering;
+use crate::run::pool::LabPool;
+use crate::run::trial::TrialSetup;
+use crate::run::trial::programs::{GRACE, Programs};
+use crate::run::trial::running::Running;
+use crate::run::trouble;
+
+/// The first port that is not for root alone where low ports are (RFC 6335 section 6).
+const FIRST_USUAL_PORT: u16 = 1024;
+
+/// How much longer than a trip the last packets may take until they have arrived.
+const SETTLE: Duration = Duration::from_millis(3);
+
+/// What a trial left behind.
+#[derive(Debug)]
+pub(super) struct TrialRecord {
+    pub(super) evidence: Evidence,
+    /// How each peer ended.
+    pub(super) peers: [ProgramEnd; 2],
+    /// How the rendezvous server ended, if it did so before it was told to.
+    pub(super) server: Option<ProgramEnd>,
+    /// The programs, peers first, for what they said.
+    pub(super) programs: Vec<Running>,
+    pub(super) took: Duration,
+    /// Why nothing can be concluded from it, if so.
+    pub(super) fault: Option<Failure>,
+}
+
+/// Plays the trial. A program that cannot be started is a fault of the trial; an error means that the lab is broken.
+pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Result<TrialRecord> {
+    let TrialSetup { prepared, seed, .. } = setup;
+    let budget = prepared.part.budget;
+    lab.reset(seed.wires()).await?;
+    lab.set_conditions(|_, planned| prepared.conditions(planned))?;
+    trouble::shrink_packets(lab, prepared).await?;
+    admit(setup, lab, pool).await?;
+    let began = Instant::now();
+    let since = monotonic();
+    let dropped = backlog::dropped_by_all();
+    // Late enough: what the programs have not done by then, they will not do.
+    let deadline = began + 10 * (budget.deadline + GRACE);
+    let order = prepared.cell.order().unwrap_or_default();
+    let ordering = Ordering::arm(lab, order, prepared.vantages(), deadline)?;
+    let trouble = trouble::arm(lab, prepared, prepared.vantages())?;
+    let mut programs = Programs::default();
+    let rules = |nat: &_, site: &_| pool.rules_at(&prepared.setting, nat, site);
+    let played = tokio::select! {
+        ended = programs.perform(setup, lab) => ended,
+        struck = trouble::strike(trouble, lab, rules) => struck,
+        disturbed = disturb(lab, prepared, seed) => disturbed,
+    };
+    let took = began.elapsed();
+    let out_of_order = match ordering {
+        Some(ordering) => ordering.fault().await,
+        None => None,
+    };
+    // The last acknowledgments are still on their way: the evidence is complete when they have arrived.
+    sleep_until(Instant::now() + prepared.trip + SETTLE).await;
+    let evidence = lab.evidence()?;
+    lab.check_nat_programs().await?;
+    let server = programs.server_end().await?;
+    let of_inits = (lab.kill_all().await?, "a process that starts programs");
+    let gap = pool.largest_gap_since(since).max(of_inits);
+    let paused = paused(gap, prepared.lateness);
+    let stopped = programs.stopped().await?;
+    let fault = match paused.or(stopped).or_else(|| broken(played)) {
+        None => programs.starvation(budget.deadline, dropped).await?.or(not_made(out_of_order)),
+        fault => fault,
+    };
+    let peers = programs.peer_ends();
+    Ok(TrialRecord { evidence, peers, server, programs: programs.into_iter().collect(), took, fault })
+}
+
+/// Makes the nodes ready for the programs of this trial: empty folders, the secret for the peers, and the low ports as the
+/// budget says.
+async fn admit(TrialSetup { prepared, seed, .. }: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Result<()> {
+    let first_port = match prepared.part.budget.low_ports {
+        LowPorts::Allowed => 0,
+        LowPorts::Forbidden => FIRST_USUAL_PORT,
+    };
+    let key: String = seed.key().iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    for vantage in prepared.vantages() {
+        let node = lab.node(&vantage.peer)?;
+        node.free_ports_from(first_port)?;
+        node.admit(pool.sandbox(), Some(&key)).await?;
+    }
+    if prepared.part.program.rendezvous.is_some() {
+        lab.node(&NodeName::core())?.admit(pool.sandbox(), None).await?;
+    }
+    Ok(())
+}
+
+/// That this machine was paused for longer than the trial can bear. What is late by a beat or two is not.
+fn paused((gap, whose): (Duration, &str), bearable: Duration) -> Option<Failure> {
+    (gap > bearable + 2 * BEAT).then(|| {
+        let ms = gap.as_millis();
+        Cause::MachineTooSlow.because(format!("the machine was paused: {whose} did not run for {ms} ms"))
+    })
+}
+
+/// What kept the trial from being played to its end.
+fn broken(played: Result<()>) -> Option<Failure> {
+    played.err().map(|error: Error| Cause::LabError.because(error.to_string()))
+}
+
+/// That the order of the SYNs was not the one that the cell asks for.
+fn not_made(order: Option<String>) -> Option<Failure> {
+    order.map(|why| Cause::LabError.because(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_that_the_trial_can_bear_is_none() {
+        let ms = Duration::from_millis;
+        assert_eq!(paused((ms(60), "testbed"), ms(20)), None);
+        let failure = paused((ms(4000), "testbed"), ms(250)).expect("too long");
+        assert_eq!(failure.cause, Cause::MachineTooSlow);
+        assert_eq!(failure.detail, "the machine was paused: testbed did not run for 4000 ms");
+    }
+
+    #[test]
+    fn what_could_not_be_played_is_an_error_of_the_lab_that_says_why() {
+        assert_eq!(broken(Ok(())), None);
+        let failure = broken(Err(Error::other("start \"x\"", "it is a folder"))).expect("a fault");
+        assert_eq!(failure.cause, Cause::LabError);
+        assert!(failure.detail.contains("it is a folder"), "{failure:?}");
+        assert_eq!(not_made(None), None);
+        assert_eq!(not_made(Some("no SYN".into())).expect("a fault").detail, "no SYN");
+    }
+}

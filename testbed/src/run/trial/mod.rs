@@ -1,0 +1,82 @@
+//! One trial: a clean lab, the programs of the cell, what they and the kernel say, the judgement.
+//!
+//! `placeholders` fills the command templates, `running` and `programs` start what they say and wait for it, `evidence`
+//! plays the trial, `judging` has it judged, and `artefacts` keeps what people want to look at.
+
+mod artefacts;
+mod evidence;
+mod judging;
+mod placeholders;
+mod programs;
+mod running;
+
+use std::time::Duration;
+
+use crate::model::event::Artefacts;
+use crate::model::outcome::{Cause, Outcome, Trial};
+use crate::run::pool::{LabPool, PooledLab};
+use crate::run::prepared_cell::PreparedCell;
+use crate::run::request::RunRequest;
+use crate::run::seed::TrialSeed;
+use crate::run::trial::evidence::TrialRecord;
+use crate::run::trial::judging::Known;
+use crate::run::trouble;
+
+/// What a trial is made of.
+#[derive(Debug, Clone, Copy)]
+struct TrialSetup<'a> {
+    request: &'a RunRequest,
+    prepared: &'a PreparedCell,
+    seed: &'a TrialSeed,
+}
+
+/// Runs one trial of a cell in a lab of the pool.
+pub(super) async fn run_trial(
+    request: &RunRequest,
+    pool: &LabPool,
+    prepared: &PreparedCell,
+    number: u32,
+) -> (Trial, Option<Artefacts>) {
+    let seed = TrialSeed::new(request.seed, &prepared.cell.id, number);
+    let setup = TrialSetup { request, prepared, seed: &seed };
+    let broken = |why: String| {
+        let outcome = Outcome::Error(Cause::LabError.because(why));
+        Trial { number, seed: seed.number(), outcome, took: Duration::ZERO, artefacts: None }
+    };
+    let pooled = match pool.take(&prepared.setting).await {
+        Ok(pooled) => pooled,
+        Err(error) => return (broken(error.to_string()), None),
+    };
+    // A lab in which something went wrong is dropped.
+    let record = match evidence::play(setup, &pooled.lab, pool).await {
+        Ok(record) => record,
+        Err(error) => return (broken(error.to_string()), None),
+    };
+    let concluded = conclude(setup, (pool, &pooled), record, number).await;
+    if !trouble::spoils_lab(prepared) {
+        pooled.give_back();
+    }
+    concluded
+}
+
+/// Has the trial judged, and collects what is to be kept of it.
+async fn conclude(
+    setup: TrialSetup<'_>,
+    (pool, pooled): (&LabPool, &PooledLab<'_>),
+    record: TrialRecord,
+    number: u32,
+) -> (Trial, Option<Artefacts>) {
+    let TrialRecord { evidence, peers, server, programs, took, fault } = record;
+    let mut logs = Vec::new();
+    for running in programs {
+        logs.push(running.log().await);
+    }
+    let known = Known { plan: pooled.lab.plan(), evidence: &evidence, logs: &logs, peers, server, fault };
+    let judgement = judging::judgement_of(setup, known);
+    let outcome = judgement.outcome.clone();
+    let kept = artefacts::are_kept(setup.request.keep, &outcome, number);
+    let artefacts = kept.then(|| Artefacts::folder(&setup.prepared.cell.id, number));
+    let trial = Trial { number, seed: setup.seed.number(), outcome, took, artefacts };
+    let kept = kept.then(|| artefacts::collect((pool, pooled), setup.prepared, judgement, (logs, evidence)));
+    (trial, kept)
+}

@@ -1,0 +1,173 @@
+//! The programs of a trial: started in order, waited for, and held against what the machine gave them.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::judge::program_output::ProgramEnd;
+use crate::judge::timeline::Role;
+use crate::kernel::backlog;
+use crate::kernel::error::Result;
+use crate::kernel::process::Share;
+use crate::lab::Lab;
+use crate::model::address_plan::RENDEZVOUS;
+use crate::model::outcome::{Cause, Failure};
+use crate::model::topology::NodeName;
+use crate::run::sandbox;
+use crate::run::trial::TrialSetup;
+use crate::run::trial::placeholders;
+use crate::run::trial::running::{self, Listening, Running};
+
+/// How long after its deadline a program may still tell its result.
+pub(super) const GRACE: Duration = Duration::from_millis(500);
+
+/// How long from the start of the programs until both are to begin, for those that are told when.
+const HEAD_START: Duration = Duration::from_millis(150);
+
+/// The share of a peer's time that the other may be started late: a machine that takes longer tells nothing about NATs.
+const MOST_APART: u32 = 4;
+
+/// How long a program may have to wait for a processor in all, and how much longer for each time that it runs: one that
+/// sprays has work for a whole processor. What was measured is in docs/judging.md.
+const MOST_WAITED: Duration = Duration::from_millis(250);
+const WAITS_A_RUN: u32 = 4;
+
+/// The programs of a trial that were started.
+#[derive(Debug, Default)]
+pub(super) struct Programs {
+    /// The peers, a first.
+    peers: Vec<Running>,
+    server: Option<Running>,
+    /// How much later than the first peer the second one ran.
+    apart: Duration,
+}
+
+impl Programs {
+    /// Starts the programs of the trial and waits until the peers have ended, or their time is up.
+    pub(super) async fn perform(&mut self, setup: TrialSetup<'_>, lab: &Lab) -> Result<()> {
+        self.start(setup, lab).await?;
+        let deadline = Instant::now() + setup.prepared.part.budget.deadline + GRACE;
+        for running in &mut self.peers {
+            running.wait_until(deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the programs of the trial, as far as they can be started.
+    async fn start(&mut self, setup: TrialSetup<'_>, lab: &Lab) -> Result<()> {
+        let part = &setup.prepared.part;
+        let (program, budget) = (&part.program, part.budget_of(&setup.prepared.cell));
+        let given = sandbox::surroundings(&budget, program, &setup.request.puncher);
+        if let Some(template) = &program.rendezvous {
+            let command = placeholders::command(template, &placeholders::common_values(setup))?;
+            let core = lab.node(&NodeName::core())?;
+            let listening = Listening { claim: &program.claim, endpoint: RENDEZVOUS };
+            self.server = Some(running::start_server(core, command, listening, &given).await?);
+        }
+        let begin = Instant::now() + HEAD_START;
+        // Peer a may be under way before this process comes to know of it.
+        let starting = Instant::now();
+        for role in Role::BOTH {
+            let name = &setup.prepared.peer(role).vantage.peer;
+            let values = placeholders::peer_values(setup, role, begin);
+            let command = placeholders::command(&program.peer, &values)?;
+            self.peers.push(running::start(lab.node(name)?, name.as_str(), command, &given).await?);
+            self.apart = starting.elapsed();
+        }
+        Ok(())
+    }
+
+    /// How the rendezvous server ended, if it has.
+    pub(super) async fn server_end(&mut self) -> Result<Option<ProgramEnd>> {
+        match &mut self.server {
+            Some(server) => server.ended_already().await,
+            None => Ok(None),
+        }
+    }
+
+    /// How each peer ended; killed, if it did not end or was not even started.
+    pub(super) fn peer_ends(&self) -> [ProgramEnd; 2] {
+        [0, 1].map(|at| self.peers.get(at).map_or(ProgramEnd::Killed, Running::end))
+    }
+
+    /// What the machine had no time or no room for, once all programs have ended. `dropped` is the number of frames that the
+    /// kernel had dropped before.
+    pub(super) async fn starvation(
+        &mut self,
+        deadline: Duration,
+        dropped: io::Result<u64>,
+    ) -> Result<Option<Failure>> {
+        let mut why = late_start(self.apart, deadline);
+        for program in self.peers.iter_mut().chain(&mut self.server) {
+            let share = program.share().await?;
+            why = why.or_else(|| waited_too_long(program.name(), share));
+        }
+        // The kernel does not tell of which trial these frames were.
+        let lost = backlog::dropped_by_all()
+            .ok()
+            .zip(dropped.ok())
+            .map_or(0, |(now, then)| now.saturating_sub(then));
+        let no_room = || {
+            (lost > 0)
+                .then(|| format!("the kernel had no room for {lost} frames (net.core.netdev_max_backlog)"))
+        };
+        Ok(why.or_else(no_room).map(|why| Cause::MachineTooSlow.because(why)))
+    }
+
+    /// A program that somebody has stopped, once all have ended. Nobody can tell who it was, so nothing can be concluded.
+    pub(super) async fn stopped(&mut self) -> Result<Option<Failure>> {
+        for program in self.peers.iter_mut().chain(&mut self.server) {
+            if program.was_stopped().await? {
+                let why = format!("{} was stopped by a signal while the machine ran on", program.name());
+                return Ok(Some(Cause::ProgramCrashed.because(why)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All of them, the peers first.
+    pub(super) fn into_iter(self) -> impl Iterator<Item = Running> {
+        self.peers.into_iter().chain(self.server)
+    }
+}
+
+/// Whether peer b was started so late that peer a had been alone for too much of its time.
+fn late_start(apart: Duration, deadline: Duration) -> Option<String> {
+    (apart > deadline / MOST_APART)
+        .then(|| format!("peer b was started {:.1} s after peer a", apart.as_secs_f64()))
+}
+
+/// Whether a program had to wait for a processor for too long.
+fn waited_too_long(name: &str, Share { ran, waited }: Share) -> Option<String> {
+    let (waited_s, ran_s) = (waited.as_secs_f64(), ran.as_secs_f64());
+    (waited > MOST_WAITED + WAITS_A_RUN * ran)
+        .then(|| format!("{name} waited {waited_s:.2} s for a processor to run for {ran_s:.3} s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_is_started_after_a_quarter_of_the_time_is_too_late() {
+        let deadline = Duration::from_secs(2);
+        assert_eq!(late_start(Duration::from_millis(500), deadline), None);
+        let why = late_start(Duration::from_millis(600), deadline).expect("too late");
+        assert_eq!(why, "peer b was started 0.6 s after peer a");
+    }
+
+    #[test]
+    fn a_program_that_works_may_wait_longer() {
+        let ms = Duration::from_millis;
+        assert_eq!(waited_too_long("peer-a", Share { ran: ms(0), waited: ms(250) }), None);
+        assert_eq!(waited_too_long("peer-a", Share { ran: ms(500), waited: ms(2000) }), None);
+        let why = waited_too_long("peer-a", Share { ran: ms(10), waited: ms(300) }).expect("too long");
+        assert_eq!(why, "peer-a waited 0.30 s for a processor to run for 0.010 s");
+    }
+
+    #[test]
+    fn a_peer_that_was_not_started_counts_as_killed() {
+        assert_eq!(Programs::default().peer_ends(), [ProgramEnd::Killed; 2]);
+    }
+}
