@@ -268,6 +268,7 @@ impl<'a> Checker<'a> {
         let as_before = passage.output.is_some_and(|o| o.head.tuple == self.entries[id].outside(way));
         if anew && as_before && way == Way::Original {
             kept.extend(Tracked::begin(head, at, &self.how).map(Some));
+            self.entries[id].since = at;
         }
         if kept.is_empty() {
             // Its first packet may have come a moment later than this one.

@@ -108,6 +108,8 @@ impl Checker<'_> {
         };
         let admission = self.mappings.admits(self.nat, remote, destination, (at, self.margin));
         match (admission, &passage.output) {
+            // Two packets that open the same connection from both sides at once: one of them is lost (insert_failed).
+            (Admission::Yes(_), None) if self.opened_soon(index) => Ok(Judged::Either),
             (Admission::Yes(owner), _) | (Admission::Perhaps(owner), Some(_)) => {
                 let tuple = Tuple { source: remote, destination: owner };
                 self.forwarded(passage, tuple).done(passage).map_err(|why| (rules::FILTERING, why))?;
