@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use testbed::kernel::limits::descriptor_limit;
+use testbed::kernel::limits::ceilings;
 
 use crate::labs::Builder;
 use crate::table::Table;
@@ -17,7 +17,7 @@ pub(crate) fn memory(table: &mut Table) {
     let builder = Builder::new();
     // What is loaded once is not the labs'.
     drop(builder.build());
-    let most = descriptor_limit().expect("a limit");
+    let most = ceilings().expect("limits").files.limit;
     let before = (resident(), kernel());
     let mut labs = Vec::new();
     for step in STEPS {
