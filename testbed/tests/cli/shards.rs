@@ -21,7 +21,7 @@ fn essence(folder: &Path) -> Vec<(Value, Value, Value, Vec<Value>)> {
 }
 
 fn run(folder: &Path, more: &[&str]) -> Done {
-    let done = testbed_in(folder, &[&["run", "classic", "--trials", "2", "--seed", "7"], more].concat());
+    let done = testbed_in(folder, &[&["run", "classic", "--trials", "3", "--seed", "7"], more].concat());
     assert_eq!(done.code, 0, "{}\n{}", done.stdout, done.stderr);
     done
 }

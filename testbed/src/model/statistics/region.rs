@@ -43,11 +43,9 @@ impl Rates {
 /// `64.0 %`, or `1.6 % to 26.0 %`.
 impl fmt::Display for Rates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { low, high } = *self;
-        if low < high {
-            write!(f, "{} to {}", percent(low), percent(high))
-        } else {
-            f.write_str(&percent(low))
+        match [percent(self.low), percent(self.high)] {
+            [low, high] if low != high => write!(f, "{low} to {high}"),
+            [same, _] => f.write_str(&same),
         }
     }
 }
