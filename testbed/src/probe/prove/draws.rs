@@ -30,6 +30,13 @@ const MANY: usize = 24_000;
 /// Mappings for each port of the pool, with which no end of it is missed: exp(-24) = 4e-11.
 const FOR_EACH_PORT: usize = 24;
 
+/// A pool of so many ports or more shows neither its ends nor small holes within [`MANY`] mappings, only its distribution.
+const LARGE: usize = 1 << 14;
+
+/// Mappings of the full proof from a large pool: they show a share of the ports that is off by 5 % (Dvoretzky, Kiefer and
+/// Wolfowitz: `sqrt(ln(2 / RATE) / 2n)`).
+const FROM_LARGE: usize = 4_096;
+
 /// Mappings of one inside endpoint, where each connection has its own.
 const OF_ONE: usize = 4;
 
@@ -54,7 +61,8 @@ pub(in crate::probe) fn many(prober: &mut Prober, declared: &Behavior) -> Result
     if declared.allocation != Allocation::Random || !is_told_by_draws(declared) {
         return Ok(Vec::new());
     }
-    let draws = draw(prober, declared, (FOR_EACH_PORT * size).clamp(FEW, MANY))?;
+    let count = if size >= LARGE { FROM_LARGE } else { (FOR_EACH_PORT * size).clamp(FEW, MANY) };
+    let draws = draw(prober, declared, count)?;
     Ok(vec![judge(declared, &draws)])
 }
 
