@@ -202,14 +202,19 @@ impl Pool {
 
     /// The least and the most that a remainder has of all draws: even, or with the kernel's bias.
     fn share(self, modulus: u16, rest: u16) -> [f64; 2] {
-        let all = (self.range.low..=self.range.high).filter(|port| port % modulus == rest);
-        let (count, values) = all.fold((0, 0), |(count, values), port| {
-            let place = u32::from(port - self.range.low);
-            (count + 1, values + self.values(place + 1) - self.values(place))
-        });
+        // The first ports of the pool are those of one value more (see `values`).
+        let (each, more) = (BITS / self.range.size(), BITS % self.range.size());
+        let count = self.congruent(self.range.size(), modulus, rest);
+        let values = each * count + self.congruent(more, modulus, rest);
         let even = f64::from(count) / f64::from(self.range.size());
         let biased = f64::from(values) / f64::from(BITS);
         [even.min(biased), even.max(biased)]
+    }
+
+    /// How many of the first `ports` of the pool leave `rest`.
+    fn congruent(self, ports: u32, modulus: u16, rest: u16) -> u32 {
+        let first = u32::from((modulus + rest - self.range.low % modulus) % modulus);
+        ports.saturating_sub(first).div_ceil(u32::from(modulus))
     }
 
     /// One distance from each port to the next that comes too often.
@@ -320,6 +325,27 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+
+    #[test]
+    fn the_ports_of_a_remainder_are_counted() {
+        for (low, high) in [(1024, 65_535), (20_000, 20_999), (1_001, 1_016)] {
+            let pool = Pool::of(PortRange { low, high });
+            for modulus in 2..=16 {
+                for rest in 0..modulus {
+                    for ports in [0, 1, 7, pool.range.size() - 1, pool.range.size()] {
+                        let all =
+                            (u32::from(low)..u32::from(low) + ports).map(|port| port % u32::from(modulus));
+                        let counted = all.filter(|port| *port == u32::from(rest)).count();
+                        assert_eq!(
+                            pool.congruent(ports, modulus, rest) as usize,
+                            counted,
+                            "{low} {modulus} {rest}"
+                        );
+                    }
+                }
+            }
+        }
+    }
     use crate::model::behavior;
 
     const RANGE: PortRange = PortRange { low: 40_000, high: 40_999 };
