@@ -175,8 +175,8 @@ fn circles_of(files: &BTreeMap<String, String>) -> Vec<String> {
 fn siblings(from: &str, to: &str) -> Option<(String, String)> {
     let (from, to): (Vec<_>, Vec<_>) = (from.split("::").collect(), to.split("::").collect());
     let shared = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
-    let upto = |words: &[&str]| words.get(..=shared).map(|words| words.join("::"));
-    upto(&from).zip(upto(&to))
+    let prefix = |words: &[&str]| words.get(..=shared).map(|words| words.join("::"));
+    prefix(&from).zip(prefix(&to))
 }
 
 /// The modules of `files` that a text uses by their path from the crate, apart from its tests.
