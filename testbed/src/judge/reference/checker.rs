@@ -124,10 +124,19 @@ impl<'a> Checker<'a> {
 
     /// Judges the end of an entry that the NAT's own records tell of. A connection that has time left and was not reset
     /// must not be forgotten (RFC 5382, REQ-5).
-    pub(super) fn ended(&self, event: &CtEvent) -> Result<(), Contradiction> {
+    pub(super) fn ended(&mut self, event: &CtEvent) -> Result<(), Contradiction> {
         let CtEntry { original, reply, .. } = event.entry;
-        let Some((id, Way::Original)) = self.by_tuple.get(&original) else { return Ok(()) };
-        let entry = &self.entries[*id];
+        let Some((id, Way::Original)) = self.by_tuple.get(&original).copied() else { return Ok(()) };
+        // A NAT may give up a connection that is closing for the sake of a new one (`nf_nat_l4proto_unique_tuple`).
+        let given_up = self.entries[id].reply == reply && self.entries[id].since + READ_LATE < event.at;
+        let judged = self.ended_in_time(id, event);
+        self.entries[id].lost |= given_up && judged.is_ok();
+        judged
+    }
+
+    fn ended_in_time(&self, id: usize, event: &CtEvent) -> Result<(), Contradiction> {
+        let CtEntry { original, reply, .. } = event.entry;
+        let entry = &self.entries[id];
         let alive = entry.at(event.at).iter().all(Option::is_some);
         // The event may be read late, and be one of an entry that this one has replaced.
         if entry.lost || entry.reply != reply || !alive || entry.since + READ_LATE >= event.at {

@@ -163,7 +163,8 @@ pub fn check(evidence: &Evidence, nat: &NatView<'_>) -> Findings {
             }
         }
     }
+    let out_of_nothing = checker.out_of_nothing();
     let endings = endings.filter_map(|event| checker.ended(event).err());
-    findings.contradictions.extend(endings.chain(checker.out_of_nothing()).next());
+    findings.contradictions.extend(endings.chain(out_of_nothing).next());
     findings
 }
