@@ -127,7 +127,7 @@ impl<'a> Checker<'a> {
     pub(super) fn ended(&mut self, event: &CtEvent) -> Result<(), Contradiction> {
         let CtEntry { original, reply, .. } = event.entry;
         let Some((id, Way::Original)) = self.by_tuple.get(&original).copied() else { return Ok(()) };
-        // A NAT may give up a connection that is closing for the sake of a new one (`nf_nat_l4proto_unique_tuple`).
+        // What the NAT itself tells of its end, without a contradiction, leaves nothing that a later packet could use.
         let given_up = self.entries[id].reply == reply && self.entries[id].since + READ_LATE < event.at;
         let judged = self.ended_in_time(id, event);
         self.entries[id].lost |= given_up && judged.is_ok();
