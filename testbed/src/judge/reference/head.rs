@@ -29,6 +29,8 @@ pub(super) struct TcpHead {
     pub(super) segment: Segment,
     /// The window as it stands in the header.
     pub(super) window: u16,
+    /// Whether it has any option.
+    pub(super) has_options: bool,
     /// The window scale option.
     pub(super) scale: Option<u8>,
     /// The highest number that it acknowledges, selectively or not.
@@ -59,8 +61,13 @@ impl TcpHead {
     fn of(segment: Segment, frame: &Frame) -> Option<Self> {
         let ip = Ipv4HeaderSlice::from_slice(frame.bytes.get(ETHERNET..)?).ok()?;
         let tcp = TcpHeaderSlice::from_slice(frame.bytes.get(ETHERNET + ip.slice().len()..)?).ok()?;
-        let mut head =
-            Self { segment, window: tcp.window_size(), scale: None, selective: segment.acknowledgment };
+        let mut head = Self {
+            segment,
+            window: tcp.window_size(),
+            has_options: !tcp.options().is_empty(),
+            scale: None,
+            selective: segment.acknowledgment,
+        };
         for option in tcp.options_iterator().map_while(Result::ok) {
             match option {
                 TcpOptionElement::WindowScale(bits) => head.scale = Some(bits),
@@ -90,6 +97,15 @@ impl TcpHead {
 
     pub(super) fn has_ack(&self) -> bool {
         self.segment.flags.contains(TcpFlags::ACK)
+    }
+
+    /// Whether its flags go together (`tcp_valid_flags`): none but SYN, SYN ACK, FIN ACK, ACK, RST and RST ACK do.
+    pub(super) fn is_whole(&self) -> bool {
+        const LOOKED_AT: u8 = TcpFlags::SYN.0 | TcpFlags::ACK.0 | TcpFlags::FIN.0 | TcpFlags::RST.0;
+        let flags = TcpFlags(self.segment.flags.0 & LOOKED_AT);
+        let both = |flag: TcpFlags| TcpFlags(flag.0 | TcpFlags::ACK.0);
+        let (syn, fin, reset) = (TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST);
+        [syn, both(syn), both(fin), TcpFlags::ACK, reset, both(reset)].contains(&flags)
     }
 
     pub(super) fn is_reset(&self) -> bool {

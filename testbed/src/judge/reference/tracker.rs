@@ -171,7 +171,6 @@ pub(super) struct Tracked {
     retransmissions: u8,
     simultaneous: bool,
     expect_challenge: bool,
-    close_begun: bool,
     seen_reply: bool,
     assured: bool,
     /// Until when it surely lives without another packet.
@@ -189,6 +188,7 @@ impl Tracked {
     pub(super) fn begin(head: &TcpHead, at: Nanos, how: &Tracking) -> Option<Self> {
         let index = Index::of(head.segment.flags);
         let (state, window) = match index {
+            _ if !head.is_whole() => return None,
             Index::Syn => (CtState::SynSent, Window::opened_by(head)),
             Index::Ack => (CtState::Established, Window::joined_by(head)),
             _ => return None,
@@ -209,15 +209,13 @@ impl Tracked {
             retransmissions: 0,
             simultaneous: false,
             expect_challenge: false,
-            close_begun: false,
             seen_reply: false,
             assured: false,
             lives_until: 0,
             gone_from: 0,
         };
-        if index == Index::Ack {
-            // The numbers of a connection that is joined half-way are taken as they come.
-            tracked.window.check(Way::Original, head, CtState::None, how.liberal);
+        if tracked.window.check(Way::Original, head, CtState::None, how.liberal) == InWindow::Accept {
+            tracked.count_retransmissions(index, Way::Original, head);
         }
         tracked.accept(CtState::None, state, Way::Original, head, at, how);
         Some(tracked)
@@ -227,12 +225,16 @@ impl Tracked {
     pub(super) fn step(&self, way: Way, head: &TcpHead, at: Nanos, how: &Tracking) -> Verdict {
         let index = Index::of(head.segment.flags);
         let mut next = *self;
+        if !head.is_whole() {
+            return Verdict::Invalid(next);
+        }
         let new = match TABLE[way as usize][index as usize][self.state as usize] {
             Next::Invalid => return Verdict::Invalid(next),
             Next::Ignored => return next.ignore(index, way, head, at, how),
             Next::To(CtState::SynSent) if self.state >= CtState::TimeWait => {
                 let reset = self.last.way == way && self.last.index == Index::Rst;
-                if self.close_begun || reset {
+                let close_begun = self.window.ends.iter().any(|end| end.close_begun);
+                if close_begun || reset {
                     return Verdict::Reopen;
                 }
                 return next.ignore(index, way, head, at, how);
@@ -346,8 +348,11 @@ impl Tracked {
         let established = old == CtState::Established && self.assured;
         if let Some(most) = self.window.of(way.other()).highest_acknowledgment
             && self.last.index != Index::Syn
-            && (number != 0 || established)
         {
+            // Most likely it answers a SYN that was let through before.
+            if number == 0 && !established {
+                return Reset::Checked(CtState::Close);
+            }
             if before(number, most) {
                 return Reset::Invalid;
             }
@@ -378,6 +383,7 @@ impl Tracked {
             if self.last.way != way && matches!(self.last.index, Index::Rst | Index::Fin) {
                 if self.lives_until.saturating_sub(at) >= FROM {
                     self.lives_until = self.lives_until.min(at.saturating_add(how.timers.unacknowledged));
+                    self.gone_from = self.lives_until;
                 }
             } else {
                 (self.last.index, self.last.way) = (index, way);
@@ -412,7 +418,7 @@ impl Tracked {
         (self.last.index, self.last.way) = (index, way);
         self.state = new;
         if old != new && new == CtState::FinWait {
-            self.close_begun = true;
+            self.window.close(way);
         }
         let timers = &how.timers;
         let mut time = timers.of_state(new);

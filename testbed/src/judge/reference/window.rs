@@ -25,6 +25,8 @@ pub(super) struct Endpoint {
     scales: bool,
     /// Whether something that it sent is not acknowledged yet.
     unacknowledged: bool,
+    /// Whether it was the first to close.
+    pub(super) close_begun: bool,
     /// Whether its numbers are taken as they come.
     liberal: bool,
 }
@@ -50,24 +52,28 @@ pub(super) enum InWindow {
 }
 
 impl Endpoint {
-    /// A SYN says where it begins (`tcp_init_sender`).
-    fn opening(head: &TcpHead) -> Self {
-        let end = head.end();
-        Self {
-            end,
-            most_end: end,
-            most_window: u32::from(head.window).max(1),
-            scale: head.scale.unwrap_or(0).min(14),
-            scales: head.scale.is_some(),
-            ..Self::default()
+    /// A SYN says where it begins (`tcp_init_sender`). What was known of it besides is forgotten only when options come
+    /// with the SYN (`tcp_options`).
+    fn opened(mut self, head: &TcpHead) -> Self {
+        if head.has_options {
+            let scale = head.scale.unwrap_or(0).min(14);
+            self = Self { scale, scales: head.scale.is_some(), liberal: self.liberal, ..Self::default() };
         }
+        let end = head.end();
+        (self.end, self.most_end, self.most_window) = (end, end, u32::from(head.window).max(1));
+        self
+    }
+
+    /// Whether the end of what it sent lies beyond that of another.
+    pub(super) fn is_beyond(&self, other: &Self) -> bool {
+        after(self.end, other.end)
     }
 }
 
 impl Window {
     /// Begun by a SYN.
     pub(super) fn opened_by(head: &TcpHead) -> Self {
-        Self { ends: [Endpoint::opening(head), Endpoint::default()] }
+        Self { ends: [Endpoint::default().opened(head), Endpoint::default()] }
     }
 
     /// Begun by a packet from the middle of a connection.
@@ -98,6 +104,11 @@ impl Window {
         let mut ends = self.ends.map(|end| Endpoint { liberal: end.liberal, ..Endpoint::default() });
         ends[way as usize] = sender;
         Self { ends }
+    }
+
+    /// Notes that one end was the first to close.
+    pub(super) fn close(&mut self, way: Way) {
+        self.ends[way as usize].close_begun = true;
     }
 
     pub(super) fn of(&self, way: Way) -> &Endpoint {
@@ -175,7 +186,7 @@ fn initialise(
         }
     } else if sender.most_window == 0 || renewed {
         let first = sender.most_window == 0;
-        *sender = Endpoint { liberal: sender.liberal, ..Endpoint::opening(head) };
+        *sender = sender.opened(head);
         if way == Way::Reply && !(sender.scales && receiver.scales) {
             (sender.scale, receiver.scale) = (0, 0);
         }
