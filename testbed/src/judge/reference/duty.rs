@@ -163,6 +163,10 @@ pub(super) mod rules {
         Rule { axis: "ports", source: "RFC 7422, section 2; nf_nat_l4proto_unique_tuple" };
     pub(crate) const ALLOCATION: Rule =
         Rule { axis: "allocation", source: "RFC 4787, section 4.2.1; get_unique_tuple" };
+    pub(crate) const TAKEN: Rule = Rule {
+        axis: "overloading",
+        source: "RFC 5382, REQ-1: connections can be told apart; nf_nat_used_tuple_harder",
+    };
     pub(crate) const OUTWARD: Rule = Rule {
         axis: "outward",
         source: "RFC 5382, REQ-2: a NAT supports all valid packet flows from inside",

@@ -453,6 +453,16 @@ impl Tracked {
     }
 }
 
+impl Tracked {
+    /// Whether a new connection may have its external endpoint towards the same remote one (`nf_nat_used_tuple_harder`,
+    /// from Linux 6.5 on): it is in TIME_WAIT or CLOSE, or waits for the end of a simultaneous open, which the kernel's
+    /// numbering of states puts behind them; and the number of the new SYN is ahead of all that it sent.
+    pub(super) fn gives_way_to(&self, new: &Self) -> bool {
+        let ahead = new.window.of(Way::Original).is_beyond(self.window.of(Way::Original));
+        self.state >= CtState::TimeWait && new.state == CtState::SynSent && ahead
+    }
+}
+
 /// What a reset is.
 enum Reset {
     /// One that does not fit.

@@ -48,6 +48,7 @@ impl Checker<'_> {
         let flow = Outgoing { inside, remote, external };
         self.mappings.may_go_out(self.nat, flow, passage.input.at)?;
         let reply = Tuple { source: remote, destination: external };
+        self.take_over(index, reply, &tracked)?;
         self.open(index, reply, tracked);
         self.mappings.learn(self.nat, &self.how, flow, passage.input.at);
         Ok(Judged::Must)
@@ -88,6 +89,7 @@ impl Checker<'_> {
         let flow = Outgoing { inside, remote: destination, external: output.head.tuple.source };
         self.mappings.may_go_out(self.nat, flow, at)?;
         let reply = Tuple { source: owner, destination: flow.external };
+        self.take_over(index, reply, &tracked)?;
         self.open(index, reply, tracked);
         self.mappings.learn(self.nat, &self.how, flow, at);
         Ok(Judged::Must)
@@ -154,6 +156,29 @@ impl Checker<'_> {
         let later = self.passages.all[index..].iter().map(|passage| &passage.input);
         let mut soon = later.take_while(|input| input.at <= passage.input.at + self.margin);
         soon.any(|input| input.side == Side::Inside && input.head.tuple.destination == remote)
+    }
+
+    /// A new connection that looks like another one on the other side has taken its place: no NAT can tell the answers to
+    /// the two apart. A connection that is over may be given up so, one that lives may not.
+    fn take_over(&mut self, index: usize, reply: Tuple, new: &Tracked) -> Result<(), Broken> {
+        let input = &self.passages.all[index].input;
+        let Some((id, Way::Reply)) = self.by_tuple.get(&reply).copied() else { return Ok(()) };
+        let entry = &mut self.entries[id];
+        if entry.original == input.head.tuple {
+            return Ok(());
+        }
+        let last = entry.before.as_ref().map_or(entry.since, |(last, ..)| self.passages.all[*last].input.at);
+        let lives = |state: &Option<Tracked>| state.is_some_and(|tracked| !tracked.gives_way_to(new));
+        if !entry.lost && last + self.margin < input.at && entry.at(input.at).iter().all(lives) {
+            let (taken, inside) = (reply.reversed(), entry.original.source);
+            return Err((rules::TAKEN, format!("went out as {taken}, which {inside} has at that time")));
+        }
+        (entry.possible, entry.before, entry.lost) = (vec![None], None, false);
+        let original = entry.original;
+        if self.by_tuple.get(&original).is_some_and(|(other, _)| *other == id) {
+            self.by_tuple.remove(&original);
+        }
+        Ok(())
     }
 
     fn open(&mut self, index: usize, reply: Tuple, tracked: Tracked) {
