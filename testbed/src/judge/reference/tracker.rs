@@ -364,7 +364,8 @@ impl Tracked {
             return Reset::Checked(old);
         }
         let acknowledgment = head.segment.acknowledgment;
-        let of_ignored = self.seen_reply && self.last.index == Index::Syn
+        // A SYN is reset by the other end; before Linux 6.18.44, at the latest, its own sender was believed as well.
+        let of_ignored = self.seen_reply && self.last.index == Index::Syn && self.last.way != way
             || !self.assured && self.last.index == Index::Ack;
         if of_ignored && acknowledgment == self.last.end {
             return Reset::Unchecked(CtState::Close);
