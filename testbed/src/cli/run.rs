@@ -132,7 +132,7 @@ fn conclude(recorded: &RecordedRun) -> Result<(), CommandError> {
 /// The puncher that was named, or the one beside this program, or the one in `PATH`.
 fn puncher(named: Option<&Path>, selected: &Selected) -> Result<PathBuf, CommandError> {
     let programs = selected.suite.parts.iter().map(|part| &part.program);
-    let mut words = programs.flat_map(|program| program.rendezvous.iter().flatten().chain(&program.peer));
+    let mut words = programs.flat_map(|program| program.commands().flatten());
     if !words.any(|word| template::uses(word, "puncher")) {
         return Ok(named.unwrap_or(Path::new("puncher")).to_owned());
     }

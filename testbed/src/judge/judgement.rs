@@ -12,9 +12,8 @@ use crate::judge::oracle::{Expected, OracleReport, replay};
 use crate::judge::program_output::{Claim, SuccessClaim};
 use crate::judge::reference::{self, Findings};
 use crate::judge::timeline::{Flow, Role, Timeline};
-use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::cause::CauseKind;
-use crate::model::evidence::{Fate, Frame, Nanos, Tuple};
+use crate::model::evidence::{Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::outcome::{Cause, Outcome, Success};
 use crate::model::packet::Packet;
 
@@ -112,17 +111,17 @@ fn unusable(case: &Case<'_>) -> Option<Diagnosis> {
     let late = |f: &Frame| f.left.saturating_sub(f.due);
     let allowed = u64::try_from(case.lateness.as_nanos()).unwrap_or(Nanos::MAX);
     let frames = case.evidence.frames.iter().enumerate().filter(|(_, f)| left(f) && late(f) > allowed);
-    let frames = frames.filter(|(_, f)| decides(f)).map(|(at, f)| (at, late(f)));
+    let frames = frames.filter(|(_, f)| decides(case.evidence, f)).map(|(at, f)| (at, late(f)));
     let (frame, worst) = frames.max_by_key(|(_, late)| *late)?;
     let (worst, allowed) = (worst as f64 / 1e6, allowed as f64 / 1e6);
     let detail = format!("a frame left the wire {worst:.1} ms late, and this cell tolerates {allowed:.1} ms");
     Some(Diagnosis::new(Cause::MachineTooSlow, detail).mark(frame, format!("{worst:.1} ms late")))
 }
 
-/// Whether it matters when a frame left: what goes to and from the rendezvous server only moves the start of a side,
-/// which the packets between the sides show.
-fn decides(frame: &Frame) -> bool {
-    let of_server = |end: SocketAddrV4| [RENDEZVOUS.ip(), RENDEZVOUS_ALT.ip()].contains(&end.ip());
+/// Whether it matters when a frame left: what goes to and from a server only moves the start of a side, which the packets
+/// between the sides show.
+fn decides(evidence: &Evidence, frame: &Frame) -> bool {
+    let of_server = |end: SocketAddrV4| evidence.is_server(*end.ip());
     Packet::of(frame).is_none_or(|packet| !of_server(packet.source) && !of_server(packet.destination))
 }
 

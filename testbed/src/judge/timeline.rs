@@ -5,9 +5,9 @@
 //! that left one side's vantage is recognised when it arrives at the other's, whatever was translated in between.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
-use crate::model::address_plan::{AddressPlan, DISCARD, RENDEZVOUS, RENDEZVOUS_ALT};
+use crate::model::address_plan::{AddressPlan, DISCARD};
 use crate::model::evidence::{CtEntry, CtEvent, Direction, Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 use crate::model::topology::{NodeName, Topology};
@@ -174,7 +174,7 @@ impl Timeline {
     #[must_use]
     pub fn read(evidence: &Evidence, a: &Vantage, b: &Vantage) -> Self {
         let mut timeline = Self::default();
-        let mut reader = Reader { arrivals: arrivals(evidence, a, b), flows: BTreeMap::new() };
+        let mut reader = Reader { evidence, arrivals: arrivals(evidence, a, b), flows: BTreeMap::new() };
         for (index, frame) in evidence.frames.iter().enumerate() {
             let Some((role, direction)) = seen_from(frame, a, b) else { continue };
             let Some(packet) = Packet::of(frame) else { continue };
@@ -182,7 +182,8 @@ impl Timeline {
                 Direction::Up => reader.sent(&mut timeline, role, frame, index, packet),
                 Direction::Down => {
                     timeline.note_icmp(role, frame, &packet);
-                    if is_rendezvous(packet.source) && packet.tcp().is_some_and(|s| s.payload > 0) {
+                    if evidence.is_server(*packet.source.ip()) && packet.tcp().is_some_and(|s| s.payload > 0)
+                    {
                         timeline.met_rendezvous.insert(role);
                     }
                 }
@@ -230,7 +231,8 @@ impl Timeline {
 
 /// Collects segments into flows.
 #[derive(Debug)]
-struct Reader {
+struct Reader<'a> {
+    evidence: &'a Evidence,
     arrivals: Arrivals,
     flows: BTreeMap<Tuple, Flow>,
 }
@@ -241,7 +243,7 @@ type Arrivals = BTreeMap<(Role, Identity), VecDeque<(Option<Nanos>, Tuple)>>;
 /// What a segment keeps through every NAT: sequence number, acknowledgment, flags, length.
 type Identity = (u32, u32, u8, u32);
 
-impl Reader {
+impl Reader<'_> {
     fn sent(&mut self, timeline: &mut Timeline, from: Role, frame: &Frame, index: usize, packet: Packet) {
         let Some(segment) = packet.tcp() else { return };
         // A neighbour's, behind the same NAT: none of the peer's mappings comes from it.
@@ -251,7 +253,7 @@ impl Reader {
         if segment.flags.is_opening() {
             timeline.opened.entry(from).or_default().push((frame.entered, packet.tuple()));
         }
-        if is_rendezvous(packet.destination) || is_rendezvous(packet.source) {
+        if [packet.destination, packet.source].iter().any(|end| self.evidence.is_server(*end.ip())) {
             return;
         }
         let arrival = match frame.fate {
@@ -381,10 +383,6 @@ impl Flow {
         let both = Role::BOTH.iter().all(|w| self.established(*w).is_some());
         both && sent && self.delivered_payload(to.other()).is_some()
     }
-}
-
-fn is_rendezvous(endpoint: SocketAddrV4) -> bool {
-    [RENDEZVOUS.ip(), RENDEZVOUS_ALT.ip()].contains(&endpoint.ip())
 }
 
 fn identity(packet: &Packet) -> Identity {

@@ -8,6 +8,7 @@ pub mod heartbeat;
 pub mod host;
 pub mod limits;
 pub mod link;
+pub mod listening;
 pub mod memory;
 pub mod namespace;
 pub mod network_state;

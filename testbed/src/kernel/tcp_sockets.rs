@@ -5,9 +5,8 @@
 //!
 //! Listing sockets makes the kernel walk through those of the whole machine, so a namespace's own count is asked first.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::mem::size_of;
-use std::net::SocketAddrV4;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
@@ -154,25 +153,6 @@ impl TcpSockets {
     }
 }
 
-/// Whether a socket of the namespace that this thread is in listens on `endpoint`, or on its port at every address.
-#[must_use]
-pub fn is_listening(_: &Inside, endpoint: SocketAddrV4) -> bool {
-    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap_or_default();
-    lists_listener(&table, endpoint)
-}
-
-/// Reads `/proc/net/tcp`: the address in the machine's byte order, and state 0A for LISTEN (proc_net_tcp.rst).
-fn lists_listener(table: &str, endpoint: SocketAddrV4) -> bool {
-    let address = u32::from_ne_bytes(endpoint.ip().octets());
-    let wanted =
-        [format!("{address:08X}:{:04X}", endpoint.port()), format!("00000000:{:04X}", endpoint.port())];
-    let listens = |line: &str| {
-        let mut words = line.split_whitespace().skip(1);
-        words.next().is_some_and(|local| wanted.iter().any(|w| w == local)) && words.nth(1) == Some("0A")
-    };
-    table.lines().any(listens)
-}
-
 /// The families of which a namespace counts any TCP socket; it counts those that no process owns, too.
 fn families_in_use(counts: &File) -> Vec<u8> {
     let mut text = [0; PACKET];
@@ -224,23 +204,6 @@ mod tests {
         assert!(!counts_any(text, "TCPv6"));
         assert!(!counts_any("protocol  size sockets\nTCP 2304 0\n", "TCPv6"), "a machine without IPv6");
         assert!(counts_any("", "TCP") && counts_any("TCP", "TCP"), "what cannot be read may be any number");
-    }
-
-    #[test]
-    fn a_listener_is_told_from_a_connection() {
-        let [one, two, three, four] = 0x0100_007f_u32.to_be().to_ne_bytes();
-        let local = u32::from_ne_bytes([four, three, two, one]);
-        let line = |address: u32, state: &str| {
-            format!(
-                "sl local rem st\n   0: {address:08X}:1B58 00000000:0000 {state} 00000000:00000000 00:0\n"
-            )
-        };
-        let address = std::net::Ipv4Addr::from(local.to_ne_bytes());
-        let endpoint = SocketAddrV4::new(address, 7000);
-        assert!(lists_listener(&line(local, "0A"), endpoint));
-        assert!(lists_listener(&line(0, "0A"), endpoint), "at every address");
-        assert!(!lists_listener(&line(local, "01"), endpoint), "a connection");
-        assert!(!lists_listener(&line(local, "0A"), SocketAddrV4::new(address, 7001)), "another port");
     }
 
     #[test]

@@ -208,7 +208,7 @@ impl Lab {
     /// # Errors
     /// When the wire engine has ended.
     pub fn evidence(&self) -> Result<Evidence> {
-        let mut evidence = Evidence::default();
+        let mut evidence = Evidence { servers: self.plan.servers(), ..Evidence::default() };
         for tapped in self.stations().take_frames().map_err(ended)? {
             evidence.frames.extend(tapped.frames);
             evidence.lost.extend(tapped.lost);

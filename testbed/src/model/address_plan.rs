@@ -8,6 +8,8 @@
 //! | behind a NAT, carrying another NAT | 100.64.N.0/24 (RFC 6598) |
 //! | behind a NAT | 10.0.N.0/24 (RFC 1918) |
 //!
+//! These are the ranges of the documentation; a suite may choose others (`addresses.rs`). The harness' own server stays.
+//!
 //! In each network the upper node is .1 and the others follow from .2 in the order of their names. Devices are called
 //! `eth0` (a host's), `wan` (a NAT's or router's way up), `lan0`, `lan1`, … (a NAT's ways down) and `to-NAME` (a
 //! router's or switch's ways down). Users write their own rulesets against these names.
@@ -15,6 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use crate::model::addresses::NetworkUse;
 use crate::model::conditions::LinkConditions;
 use crate::model::topology::{NodeKind, NodeName, Topology, TopologyError};
 
@@ -22,6 +25,9 @@ use crate::model::topology::{NodeKind, NodeName, Topology, TopologyError};
 pub const RENDEZVOUS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 7000);
 /// Second endpoint of the rendezvous server: another address and another port.
 pub const RENDEZVOUS_ALT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 2), 7001);
+
+/// The addresses of the harness' own server; programs know others where a suite chooses its addresses.
+const OWN_SERVER: [Ipv4Addr; 2] = [*RENDEZVOUS.ip(), *RENDEZVOUS_ALT.ip()];
 
 /// Where the connections of neighbours go: discard (RFC 863), and nobody listens there.
 pub const DISCARD: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 9);
@@ -127,13 +133,15 @@ impl AddressPlan {
         topology.check()?;
         let mut plan = Self { nodes: BTreeMap::new(), links: Vec::new() };
         plan.name_devices(topology);
-        let segments = segments(topology, transparent);
+        let segments = segments(topology, transparent)?;
         for segment in &segments {
             plan.give_addresses(topology, segment);
         }
         plan.add_routes(topology, transparent, &segments);
         let core = plan.nodes.entry(NodeName::core()).or_default();
         core.loopback = vec![*RENDEZVOUS.ip(), *RENDEZVOUS_ALT.ip()];
+        let as_programs_know_them = topology.addresses.rendezvous();
+        core.loopback.extend(as_programs_know_them.into_iter().filter(|at| !OWN_SERVER.contains(at)));
         Ok(plan)
     }
 
@@ -141,6 +149,17 @@ impl AddressPlan {
     #[must_use]
     pub fn address(&self, node: &NodeName) -> Option<Ipv4Addr> {
         self.nodes.get(node)?.devices.first()?.address.map(|a| a.address)
+    }
+
+    /// The addresses of whoever is neither a peer nor a neighbour of one, and can be a server for both.
+    #[must_use]
+    pub fn servers(&self) -> Vec<Ipv4Addr> {
+        let is_host = |plan: &NodePlan| plan.devices.first().is_some_and(|device| device.name == "eth0");
+        let of_sides =
+            |name: &NodeName| ["peer", "neighbour"].iter().any(|side| name.as_str().starts_with(side));
+        let hosts = self.nodes.iter().filter(|(name, plan)| is_host(plan) && !of_sides(name));
+        let addresses = hosts.filter_map(|(name, _)| self.address(name));
+        addresses.chain(self.nodes.values().flat_map(|plan| plan.loopback.iter().copied())).collect()
     }
 
     /// The networks below a node, in the order of its devices.
@@ -276,7 +295,10 @@ impl DevicePlan {
 }
 
 /// The IP networks of a topology, in the order of the names of their members.
-fn segments(topology: &Topology, transparent: &BTreeSet<NodeName>) -> Vec<Segment> {
+///
+/// # Errors
+/// When the topology's addresses have no room for so many.
+fn segments(topology: &Topology, transparent: &BTreeSet<NodeName>) -> Result<Vec<Segment>, TopologyError> {
     let is_switch = |n: &NodeName| topology.nodes[n].kind == NodeKind::Switch;
     let mut by_attachment: BTreeMap<NodeName, (NodeName, Vec<NodeName>)> = BTreeMap::new();
     for name in topology.nodes.keys().filter(|n| !is_switch(n)) {
@@ -293,41 +315,42 @@ fn segments(topology: &Topology, transparent: &BTreeSet<NodeName>) -> Vec<Segmen
             .chain(topology.path_to_core(&upper))
             .any(|n| topology.nodes[&n].kind == NodeKind::Nat && !transparent.contains(&n));
         let carries_nat = members.iter().any(|m| topology.nodes[m].kind == NodeKind::Nat);
-        Segment { base: numbers.next(translated, carries_nat), upper, members }
+        let purpose = match (translated, carries_nat) {
+            (false, _) => NetworkUse::Public,
+            (true, true) => NetworkUse::Shared,
+            (true, false) => NetworkUse::Private,
+        };
+        let base = topology.addresses.network(purpose, numbers.next(purpose));
+        Ok(Segment { base: base.ok_or(TopologyError::OutOfAddresses)?, upper, members })
     };
     by_attachment.into_values().map(number).collect()
 }
 
-/// Hands out the prefixes of the table above.
+/// Counts the networks of each use.
 #[derive(Debug, Default)]
 struct Numbers {
-    public: u8,
-    shared: u8,
-    private: u8,
+    public: u32,
+    shared: u32,
+    private: u32,
 }
 
 impl Numbers {
-    fn next(&mut self, translated: bool, carries_nat: bool) -> Ipv4Addr {
-        let counter = match (translated, carries_nat) {
-            (false, _) => &mut self.public,
-            (true, true) => &mut self.shared,
-            (true, false) => &mut self.private,
+    fn next(&mut self, purpose: NetworkUse) -> u32 {
+        let counter = match purpose {
+            NetworkUse::Public => &mut self.public,
+            NetworkUse::Shared => &mut self.shared,
+            NetworkUse::Private => &mut self.private,
         };
         let number = *counter;
-        *counter = counter.saturating_add(1);
-        match (translated, carries_nat, number) {
-            (false, _, 0) => Ipv4Addr::new(192, 0, 2, 0),
-            (false, _, 1) => Ipv4Addr::new(198, 51, 100, 0),
-            (false, _, n) => Ipv4Addr::new(198, 18, n, 0),
-            (true, true, n) => Ipv4Addr::new(100, 64, n, 0),
-            (true, false, n) => Ipv4Addr::new(10, 0, n, 0),
-        }
+        *counter += 1;
+        number
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::addresses::{AddressSet, Addresses, Block};
     use crate::model::topology::{NodeSpec, Uplink};
 
     fn tree(nodes: &[(&str, NodeKind, &str)]) -> Topology {
@@ -336,7 +359,8 @@ mod tests {
             let up = (!up.is_empty()).then(|| Uplink { to: name(up), wire: None });
             (name(n), NodeSpec { kind: *kind, up })
         };
-        Topology { name: "t".into(), summary: String::new(), nodes: nodes.iter().map(node).collect() }
+        let nodes = nodes.iter().map(node).collect();
+        Topology { name: "t".into(), summary: String::new(), nodes, addresses: Addresses::default() }
     }
 
     fn plan(nodes: &[(&str, NodeKind, &str)], transparent: &[&str]) -> AddressPlan {
@@ -373,6 +397,25 @@ mod tests {
         assert_eq!(routes(&plan, "peer-a"), ["0.0.0.0/0 via 10.0.0.1"]);
         assert_eq!(routes(&plan, "nat-a"), ["0.0.0.0/0 via 192.0.2.1"]);
         assert_eq!(routes(&plan, "core"), Vec::<String>::new(), "the core must not know private networks");
+    }
+
+    #[test]
+    fn a_suite_may_choose_other_addresses() {
+        for (set, expected) in [
+            (AddressSet::Public, ["20.0.0.2", "20.0.1.2", "10.0.0.2"]),
+            (AddressSet::Carrier, ["100.64.0.2", "100.64.1.2", "10.0.0.2"]),
+        ] {
+            let topology = Topology { addresses: set.into(), ..tree(PAIR) };
+            let plan = AddressPlan::new(&topology, &BTreeSet::new()).expect("a good tree");
+            assert_eq!(["nat-a", "nat-b", "peer-a"].map(|node| address(&plan, node)), expected);
+            let core = &plan.nodes[&NodeName::core()].loopback;
+            assert!(topology.addresses.rendezvous().iter().all(|at| core.contains(at)), "{core:?}");
+            assert!(OWN_SERVER.iter().all(|at| core.contains(at)), "{core:?}");
+        }
+        let one = Block::parse("5.6.7.0/24").expect("a range");
+        let addresses = Addresses::own([vec![one], vec![], vec![]], None).expect("good ranges");
+        let error = AddressPlan::new(&Topology { addresses, ..tree(PAIR) }, &BTreeSet::new());
+        assert_eq!(error.expect_err("two public networks"), TopologyError::OutOfAddresses);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! the wire, tuples and states from conntrack.
 
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
+use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::topology::NodeName;
 
 /// Nanoseconds of the host's CLOCK_MONOTONIC.
@@ -169,4 +170,15 @@ pub struct Evidence {
     pub conntrack: Vec<CtEvent>,
     /// What was lost: one sentence for each buffer that overflowed. Not empty means that nothing can be concluded.
     pub lost: Vec<String>,
+    /// Whoever is there for both sides, besides the harness' own server: a rendezvous server, a relay. What goes to and from
+    /// them is no punching.
+    pub servers: Vec<Ipv4Addr>,
+}
+
+impl Evidence {
+    /// Whether an address is that of a server, and not of one of the sides.
+    #[must_use]
+    pub fn is_server(&self, address: Ipv4Addr) -> bool {
+        [*RENDEZVOUS.ip(), *RENDEZVOUS_ALT.ip()].contains(&address) || self.servers.contains(&address)
+    }
 }

@@ -3,6 +3,7 @@
 //! Nothing here opens a file, starts a process or looks at a clock. The layers above bring these values to life.
 
 pub mod address_plan;
+pub mod addresses;
 pub mod axis;
 pub mod axis_value;
 pub mod behavior;
@@ -19,6 +20,7 @@ pub mod outcome;
 pub mod packet;
 pub mod prediction;
 pub mod problem;
+pub mod program;
 pub mod quantity;
 pub mod shard;
 pub mod statistics;

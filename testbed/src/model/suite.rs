@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::model::expectation::Expectation;
 use crate::model::topology::{NodeName, Topology};
-use crate::model::words::words;
+
+pub use crate::model::program::{Program, Redial, ResultFormat};
 
 /// A checked suite.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,59 +134,9 @@ impl Default for Budget {
     }
 }
 
-/// Command templates and how success is claimed; see `docs/puncher-contract.md`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
-    /// The rendezvous server's command, program first; `None` where the method needs none.
-    pub rendezvous: Option<Vec<String>>,
-    /// The peers' command, program first.
-    pub peer: Vec<String>,
-    /// How a peer claims success.
-    pub claim: ResultFormat,
-    /// What it does after a refusal; `None` for what the contract says of the method.
-    pub redial: Option<Redial>,
-    /// Files and folders of the machine that programs may read, besides the system's and the suite's.
-    pub files: Vec<String>,
-    /// Folders of the machine that programs may write to.
-    pub writable: Vec<String>,
-    /// Environment variables of all programs, with placeholders in their values that are known before any trial.
-    pub environment: Vec<(String, String)>,
-}
-
-impl Program {
-    /// Every text that may hold placeholders.
-    pub fn templates_mut(&mut self) -> impl Iterator<Item = &mut String> {
-        let Self { rendezvous, peer, files, writable, environment, claim: _, redial: _ } = self;
-        let values = environment.iter_mut().map(|(_, value)| value);
-        rendezvous.iter_mut().flatten().chain(peer).chain(files).chain(writable).chain(values)
-    }
-}
-
-/// What a program does when a dial is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Redial {
-    /// It does not dial again.
-    None,
-    /// It dials again from the same port, until it gives up.
-    AfterRefusal,
-}
-
-words!(Redial { None => "none", AfterRefusal => "after-refusal" });
-
 /// The local ports that peers punch from: above the privileged ones and below the kernel's ephemeral range, and far from
 /// where the sequential NATs of the catalogue begin.
 pub const LOCAL_PORTS: std::ops::Range<u16> = 4_000..20_000;
-
-/// How a peer claims success.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ResultFormat {
-    /// By a `result` line of JSON and exit code 0.
-    Json,
-    /// By exit code 0.
-    Exit,
-    /// By a line on standard output that contains this text.
-    Stdout(String),
-}
 
 /// One combination of the axes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -378,6 +329,7 @@ fn cell_id(part: &str, values: &[(AxisKey, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::addresses::Addresses;
 
     fn nat(node: &str) -> AxisKey {
         AxisKey::Nat(NodeName::new(node).expect("a good name"))
@@ -388,20 +340,17 @@ mod tests {
         Section {
             name: name.into(),
             summary: String::new(),
-            topology: Topology { name: "t".into(), summary: String::new(), nodes: BTreeMap::new() },
+            topology: Topology {
+                name: "t".into(),
+                summary: String::new(),
+                nodes: BTreeMap::new(),
+                addresses: Addresses::default(),
+            },
             axes: axes.iter().map(|(key, values)| Axis { key: key.clone(), values: owned(values) }).collect(),
             unordered: None,
             trials: 1,
             budget: Budget::default(),
-            program: Program {
-                rendezvous: None,
-                peer: vec!["p".into()],
-                claim: ResultFormat::Exit,
-                redial: None,
-                files: Vec::new(),
-                writable: Vec::new(),
-                environment: Vec::new(),
-            },
+            program: Program::new(vec!["p".into()], ResultFormat::Exit),
             recorded: Vec::new(),
         }
     }

@@ -2,16 +2,20 @@
 //!
 //! Reading files is left to the caller, who also says which names exist.
 
+mod addresses;
 mod axes;
 mod expect;
 mod program;
+mod services;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_spanned::Spanned;
+use toml::Value;
 
+use crate::model::addresses::Addresses;
 use crate::model::problem::{Checker, Problems};
 use crate::model::suite::{Budget, LowPorts, Program, Section, Suite};
 use crate::model::topology::{NodeKind, NodeName, Topology};
@@ -56,6 +60,7 @@ struct SuiteDoc {
     deadline: Option<Spanned<String>>,
     budget_syns: Option<Spanned<i64>>,
     low_ports: Option<bool>,
+    addresses: Option<Spanned<Value>>,
     unordered: Option<Spanned<[Spanned<String>; 2]>>,
     axes: Option<Spanned<AxesDoc>>,
     program: Option<Spanned<ProgramDoc>>,
@@ -78,6 +83,7 @@ struct PartDoc {
     deadline: Option<Spanned<String>>,
     budget_syns: Option<Spanned<i64>>,
     low_ports: Option<bool>,
+    addresses: Option<Spanned<Value>>,
     unordered: Option<Spanned<[Spanned<String>; 2]>>,
     axes: Spanned<AxesDoc>,
     program: Option<Spanned<ProgramDoc>>,
@@ -120,6 +126,7 @@ struct Said<'a> {
     deadline: Option<&'a Spanned<String>>,
     budget_syns: Option<&'a Spanned<i64>>,
     low_ports: Option<bool>,
+    addresses: Option<&'a Spanned<Value>>,
     unordered: Option<&'a Spanned<[Spanned<String>; 2]>>,
     program: Option<&'a Spanned<ProgramDoc>>,
     axes: &'a Spanned<AxesDoc>,
@@ -140,6 +147,7 @@ fn the_only_part(
         deadline: doc.deadline.as_ref(),
         budget_syns: doc.budget_syns.as_ref(),
         low_ports: doc.low_ports,
+        addresses: doc.addresses.as_ref(),
         unordered: doc.unordered.as_ref(),
         program: doc.program.as_ref(),
         axes,
@@ -162,6 +170,7 @@ fn named_part(
         deadline: own.deadline.as_ref().or(doc.deadline.as_ref()),
         budget_syns: own.budget_syns.as_ref().or(doc.budget_syns.as_ref()),
         low_ports: own.low_ports.or(doc.low_ports),
+        addresses: own.addresses.as_ref().or(doc.addresses.as_ref()),
         unordered: own.unordered.as_ref().or(doc.unordered.as_ref()),
         program: own.program.as_ref().or(doc.program.as_ref()),
         axes: &own.axes,
@@ -198,13 +207,13 @@ fn part(
     said: Said<'_>,
     known: &KnownNames<'_>,
 ) -> Result<Option<Section>, Problems> {
-    let program = match said.program {
-        Some(own) => program::read(checker, own.get_ref()),
-        None => Some(own_puncher()),
-    };
     let methods = if said.program.is_none() { Some(known.methods) } else { None };
     let trials = said.trials.map_or(Some(DEFAULT_TRIALS), |v| at_least_one(checker, "trials", v));
     let budget = budget(checker, &said);
+    let addresses = match said.addresses {
+        Some(value) => addresses::read(checker, value),
+        None => Some(Addresses::default()),
+    };
     let topology = match said.topology {
         Some(name) => topology(checker, name, known)?,
         None => {
@@ -213,7 +222,20 @@ fn part(
         }
     };
     Ok((|| {
-        let topology = topology?;
+        let topology = Topology { addresses: addresses?, ..topology? };
+        let program = match said.program {
+            Some(own) => program::read(checker, own.get_ref(), &topology),
+            None => Some(own_puncher()),
+        };
+        if let (Some(doc), Some(program), Some(budget)) = (said.program, &program, &budget)
+            && program.start >= budget.deadline
+        {
+            let (start, deadline) = (program.start, budget.deadline);
+            let why = format!(
+                "programs begin {start:?} after they are started, when their deadline of {deadline:?} has passed"
+            );
+            checker.report(doc.span(), why);
+        }
         let names = Names { nats: known.nats, methods, topology: &topology, groups: said.groups };
         let axes = axes::read(checker, said.axes, &names);
         let unordered = match said.unordered {

@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 
 use crate::model::problem::suggestion;
 
-/// Every placeholder that a command template may use.
-pub const PLACEHOLDERS: [&str; 21] = [
+/// Every placeholder that a command template may use, but for those that name a node.
+pub const PLACEHOLDERS: [&str; 25] = [
     "puncher",
     "rendezvous",
     "rendezvous_ip",
     "rendezvous_port",
     "rendezvous_alt",
+    "rendezvous_alt_ip",
+    "rendezvous_alt_port",
     "meeting",
     "role",
     "peer_role",
@@ -22,17 +24,22 @@ pub const PLACEHOLDERS: [&str; 21] = [
     "budget_syns",
     "low_ports",
     "deadline",
+    "deadline_ms",
     "seed",
     "key_file",
     "peer_ip",
     "peer_port",
     "start_in_ms",
     "start_delay",
+    "start_delay_ms",
     "suite_dir",
 ];
 
+/// What begins the name of a placeholder that stands for the address of a node: `{ip:relay}`.
+pub const ADDRESS_OF: &str = "ip:";
+
 /// The values of the placeholders.
-pub type Values = BTreeMap<&'static str, String>;
+pub type Values = BTreeMap<String, String>;
 
 /// Replaces every placeholder of one argument; `{{` and `}}` become braces.
 ///
@@ -78,6 +85,16 @@ pub fn uses(argument: &str, placeholder: &str) -> bool {
     pieces(argument).is_ok_and(|pieces| pieces.iter().any(is_it))
 }
 
+/// The nodes whose addresses an argument uses, as far as it is a good template.
+#[must_use]
+pub fn nodes_of(argument: &str) -> Vec<&str> {
+    let node = |piece| match piece {
+        Piece::Placeholder(name) => name.strip_prefix(ADDRESS_OF),
+        _ => None,
+    };
+    pieces(argument).unwrap_or_default().into_iter().filter_map(node).collect()
+}
+
 /// A part of an argument.
 enum Piece<'a> {
     /// Text without braces.
@@ -85,7 +102,7 @@ enum Piece<'a> {
     /// A literal brace.
     Brace(&'a str),
     /// A placeholder.
-    Placeholder(&'static str),
+    Placeholder(&'a str),
 }
 
 fn pieces(argument: &str) -> Result<Vec<Piece<'_>>, String> {
@@ -109,7 +126,10 @@ fn pieces(argument: &str) -> Result<Vec<Piece<'_>>, String> {
     Ok(pieces)
 }
 
-fn known(name: &str) -> Result<&'static str, String> {
+fn known(name: &str) -> Result<&str, String> {
+    if name.starts_with(ADDRESS_OF) {
+        return Ok(name);
+    }
     PLACEHOLDERS.into_iter().find(|known| *known == name).ok_or_else(|| {
         let listed = "they are listed in docs/puncher-contract.md";
         format!("unknown placeholder {{{name}}}: {}", suggestion(name, PLACEHOLDERS, listed))
@@ -122,10 +142,12 @@ mod tests {
 
     #[test]
     fn placeholders_are_replaced_and_braces_kept() {
-        let values = Values::from([("local_ip", "10.0.0.2".to_owned()), ("local_port", "4000".to_owned())]);
+        let values = [("local_ip", "10.0.0.2"), ("local_port", "4000"), ("ip:relay", "192.0.2.9")];
+        let values = Values::from(values.map(|(name, value)| (name.to_owned(), value.to_owned())));
         for (template, expected) in [
             ("{local_ip}:{local_port}", "10.0.0.2:4000"),
             ("plain", "plain"),
+            ("{ip:relay}:80", "192.0.2.9:80"),
             ("{{\"ip\":\"{local_ip}\"}}", "{\"ip\":\"10.0.0.2\"}"),
             ("", ""),
         ] {
@@ -149,5 +171,6 @@ mod tests {
         assert_eq!(check("{seed}"), Ok(()));
         assert_eq!(bind("{{a}}{suite_dir}/{seed}", "suite_dir", "/x{y").as_deref(), Ok("{{a}}/x{{y/{seed}"));
         assert!(uses("x{seed}", "seed") && !uses("{{seed}}", "seed"));
+        assert_eq!(nodes_of("{ip:relay}/{seed}/{ip:core}"), ["relay", "core"]);
     }
 }

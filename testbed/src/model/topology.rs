@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::model::addresses::Addresses;
 use crate::model::conditions::LinkConditions;
 
 /// A drawing: named nodes, each with its way to the core.
@@ -17,6 +18,8 @@ pub struct Topology {
     pub summary: String,
     /// All nodes by name, the core among them.
     pub nodes: BTreeMap<NodeName, NodeSpec>,
+    /// Which addresses its networks have.
+    pub addresses: Addresses,
 }
 
 /// The name of a node: `peer-a`, `nat-b`, `core`.
@@ -112,6 +115,9 @@ pub enum TopologyError {
         /// Why not.
         why: &'static str,
     },
+    /// The ranges of its addresses are too small.
+    #[error("it has more networks of a kind than its addresses have room for")]
+    OutOfAddresses,
     /// Two nodes have the same name.
     #[error("there are two nodes \"{0}\"")]
     Twice(String),

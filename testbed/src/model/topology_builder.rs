@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::addresses::Addresses;
 use crate::model::conditions::{Conditions, LinkConditions};
 use crate::model::topology::{NodeKind, NodeName, NodeSpec, Topology, TopologyError, Uplink};
 
@@ -104,7 +105,8 @@ impl TopologyBuilder {
             let up = nodes.get_mut(&checked(&node)?).and_then(|spec| spec.up.as_mut());
             up.ok_or(TopologyError::NoLink(node))?.wire = Some(conditions);
         }
-        let topology = Topology { name: self.name, summary: String::new(), nodes };
+        let topology =
+            Topology { name: self.name, summary: String::new(), nodes, addresses: Addresses::default() };
         topology.check().map(|()| topology)
     }
 }

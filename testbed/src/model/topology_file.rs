@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
+use crate::model::addresses::Addresses;
 use crate::model::conditions::{Conditions, LinkConditions};
 use crate::model::embedded::{self, TOPOLOGIES};
 use crate::model::problem::{Checker, Problems};
@@ -100,7 +101,7 @@ pub fn parse(file: &str, text: &str) -> Result<Topology, Problems> {
             nodes.insert(name, spec);
         }
     }
-    let topology = Topology { name: doc.name, summary: doc.summary, nodes };
+    let topology = Topology { name: doc.name, summary: doc.summary, nodes, addresses: Addresses::default() };
     if checker.is_clean() {
         checker.keep(whole, topology.check());
     }

@@ -130,7 +130,7 @@ fn files_of_a_trial(topology: &Topology) -> u64 {
 /// The inits of the lab and of the nodes with programs, the programs themselves, and a thread for each node while the lab
 /// is built.
 fn processes_of_a_trial(part: &Section) -> u64 {
-    let programs = 2 + u64::from(part.program.rendezvous.is_some());
+    let programs = 1 + part.program.commands().count() as u64;
     let nats = part.topology.of_kind(NodeKind::Nat).count() as u64;
     1 + programs + nats + programs * (PROCESSES_OF_A_PROGRAM + processors())
 }

@@ -26,14 +26,14 @@ pub(super) fn of_run(request: &RunRequest) -> Result<Arc<Sandbox>> {
         shown.add(folder)?;
     }
     for part in &request.suite.parts {
-        let Program { rendezvous, peer, files, writable, .. } = &part.program;
+        let Program { files, writable, .. } = &part.program;
         for file in files.iter().filter_map(|file| known_word(file, &request.puncher)) {
             shown.add(Path::new(&file))?;
         }
         for folder in writable.iter().filter_map(|folder| known_word(folder, &request.puncher)) {
             shown.add_writable(Path::new(&folder))?;
         }
-        for command in rendezvous.iter().chain([peer]) {
+        for command in part.program.commands() {
             show_words(&mut shown, command, &request.puncher)?;
         }
     }

@@ -20,12 +20,31 @@ fn run(program: &str) -> Ran {
 
 /// The same of programs that have so long.
 fn run_until(deadline: &str, program: &str) -> Ran {
+    run_suite(&format!("topology = \"pair\"\ndeadline = \"{deadline}\""), &format!("[program]\n{program}"))
+}
+
+/// Two peers, and a host on the core that is neither's.
+const WITH_RELAY: &str = r#"name = "with-relay"
+summary = "two peers, and a relay"
+[node]
+core = { kind = "router" }
+relay = { kind = "host", up = "core" }
+nat-a = { kind = "nat", up = "core", wire = { delay = "5ms" } }
+nat-b = { kind = "nat", up = "core", wire = { delay = "5ms" } }
+peer-a = { kind = "host", up = "nat-a" }
+peer-b = { kind = "host", up = "nat-b" }
+"#;
+
+/// Runs a suite of one cell, three trials, with these keys of the suite and these tables.
+fn run_suite(keys: &str, tables: &str) -> Ran {
     let folder = tempfile::tempdir().expect("a folder");
+    let method = if tables.is_empty() { "simultaneous-open" } else { "theirs" };
     let suite = format!(
-        "name = \"one\"\nsummary = \"one cell\"\ntopology = \"pair\"\ntrials = 3\ndeadline = \"{deadline}\"\n\n[axes]\n\
-         nat-a = [\"port-preserving\"]\nnat-b = [\"port-preserving\"]\nmethod = [\"theirs\"]\n\n[program]\n{program}\n"
+        "name = \"one\"\nsummary = \"one cell\"\ntrials = 3\n{keys}\n\n[axes]\n\
+         nat-a = [\"port-preserving\"]\nnat-b = [\"port-preserving\"]\nmethod = [\"{method}\"]\n\n{tables}\n"
     );
     std::fs::write(folder.path().join("one.toml"), suite).expect("room on the disk");
+    std::fs::write(folder.path().join("with-relay.toml"), WITH_RELAY).expect("room on the disk");
     let done = testbed_in(folder.path(), &["run", "one.toml", "--out", "out"]);
     let text = std::fs::read_to_string(folder.path().join("out/results.json"));
     let text = text.unwrap_or_else(|why| panic!("no results: {why}\n{}", done.stderr));
@@ -71,6 +90,17 @@ impl Ran {
     }
 }
 
+/// The command of a plain puncher, as a shell has it.
+fn plain_puncher() -> String {
+    let script = program("plain_puncher.py");
+    format!("/usr/bin/python3 {script} {{local_ip}} {{local_port}} {{peer_ip}} {{peer_port}} {{start_in_ms}}")
+}
+
+/// `peer = […]` of a line of shell.
+fn shell(line: &str) -> String {
+    format!("peer = [\"/bin/sh\", \"-c\", '{line}']\nfiles = [\"{}\"]", program("."))
+}
+
 /// The path of a program of the tests.
 fn program(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name).display().to_string()
@@ -89,6 +119,118 @@ fn a_program_in_another_language_that_prints_nothing_passes_by_its_exit_code() {
     let cell = ran.cell();
     assert_eq!(cell["passed"], 3, "{cell}\n{}", ran.done.stdout);
     ran.has_no_expectation();
+}
+
+#[test]
+fn the_ten_lines_of_the_contract_are_a_puncher() {
+    if !lab_is_possible() {
+        return;
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/puncher-contract.md");
+    let page = std::fs::read_to_string(page).expect("the contract");
+    let (_, code) = page.split_once("```python\n").expect("a program in Python");
+    let (code, _) = code.split_once("```").expect("its end");
+    assert!(code.lines().count() <= 10, "{code}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("puncher.py");
+    std::fs::write(&script, code).expect("room on the disk");
+    let (_, keys) = page.split_once("```toml\n[program]\njudge = \"exit\"\n").expect("its keys");
+    let (keys, _) = keys.split_once("```").expect("their end");
+    let keys = keys.replace("{suite_dir}/puncher.py", &script.display().to_string());
+    let ran = run(&format!("judge = \"exit\"\n{keys}"));
+    assert_eq!(ran.cell()["passed"], 3, "{}\n{}", ran.cell(), ran.done.stdout);
+}
+
+#[test]
+fn a_result_that_names_no_connection_is_judged_from_the_wire() {
+    if !lab_is_possible() {
+        return;
+    }
+    let line = r#"{{"event":"result","ok":true,"method":"theirs"}}"#;
+    let ran = run(&shell(&format!("{} && echo \"{}\"", plain_puncher(), line.replace('"', "\\\""))));
+    assert_eq!(ran.cell()["passed"], 3, "{}\n{}", ran.cell(), ran.done.stdout);
+    run(&format!("peer = [\"/bin/echo\", '{line}']")).is_an_error("no evidence");
+}
+
+#[test]
+fn a_program_that_stays_is_ended_when_it_has_lingered() {
+    if !lab_is_possible() {
+        return;
+    }
+    let began = std::time::Instant::now();
+    let stays = shell(&format!("{} && echo connected && exec sleep 600", plain_puncher()));
+    let ran = run_until("60s", &format!("judge = {{ stdout = \"connected\" }}\nlinger = \"100ms\"\n{stays}"));
+    assert_eq!(ran.cell()["passed"], 3, "{}\n{}", ran.cell(), ran.done.stdout);
+    assert!(began.elapsed().as_secs() < 50, "it waited for the deadline");
+}
+
+#[test]
+fn a_peer_reads_its_standard_input() {
+    if !lab_is_possible() {
+        return;
+    }
+    let line = format!("test \"$(cat)\" = \"I am {{role}}\" && exec {}", plain_puncher());
+    let ran = run(&format!("judge = \"exit\"\nstdin = \"I am {{role}}\\n\"\n{}", shell(&line)));
+    assert_eq!(ran.cell()["passed"], 3, "{}\n{}", ran.cell(), ran.done.stdout);
+    // An input that does not end keeps whoever reads it.
+    let waits = "judge = \"exit\"\nstdin = { text = \"x\", then = \"wait\" }\npeer = [\"/bin/cat\"]";
+    run_until("700ms", waits).failed("peer never started");
+}
+
+#[test]
+fn programs_that_start_slowly_are_told_a_later_begin() {
+    if !lab_is_possible() {
+        return;
+    }
+    let told = shell(&format!("test {{start_in_ms}} -gt 900 && {}", plain_puncher()));
+    assert_eq!(run(&format!("judge = \"exit\"\nstart = \"1s\"\n{told}")).cell()["passed"], 3);
+}
+
+#[test]
+fn services_run_beside_the_peers() {
+    if !lab_is_possible() {
+        return;
+    }
+    let script = program("with_services.py");
+    let service = |name: &str, node: &str, rest: &str| {
+        format!("[[program.services]]\nname = \"{name}\"\nnode = \"{node}\"\n{rest}\n")
+    };
+    let command = |what: &str, node: &str| {
+        format!("command = [\"/usr/bin/python3\", \"{script}\", \"{what}\", \"{{ip:{node}}}\"]")
+    };
+    let good = format!(
+        "[program]\njudge = \"exit\"\n{}\n{}{}",
+        shell(&format!("/usr/bin/python3 {script} ask {{ip:relay}} {{ip:core}} && {}", plain_puncher())),
+        service("stun", "relay", &format!("{}\nready = {{ udp = 3478 }}", command("udp", "relay"))),
+        service("turn", "core", &format!("{}\nready = {{ stdout = \"ready\" }}", command("tcp", "core"))),
+    );
+    let ran = run_suite("topology = \"./with-relay.toml\"", &good);
+    assert_eq!(ran.cell()["passed"], 3, "{}\n{}", ran.cell(), ran.done.stdout);
+    let broken = service("stun", "relay", "command = [\"/bin/false\"]\nready = { udp = 3478 }");
+    run_suite("topology = \"./with-relay.toml\"", &format!("[program]\n{}\n{broken}", shell("true")))
+        .is_an_error("it ended before it did open UDP port 3478");
+}
+
+#[test]
+fn programs_see_the_addresses_that_the_suite_wants() {
+    if !lab_is_possible() {
+        return;
+    }
+    for (addresses, peers, server) in [
+        ("\"public\"", "20.0.*", "20.255.0.1"),
+        ("\"carrier\"", "100.64.*", "203.0.113.1"),
+        ("{ public = [\"5.6.0.0/16\"], rendezvous = [\"5.7.0.1\", \"5.7.0.2\"] }", "5.6.*", "5.7.0.1"),
+    ] {
+        let line = format!(
+            "case {{peer_ip}}/{{rendezvous_ip}} in {peers}/{server}) exec {};; esac; exit 1",
+            plain_puncher()
+        );
+        let keys = format!("topology = \"pair\"\naddresses = {addresses}");
+        let ran = run_suite(&keys, &format!("[program]\njudge = \"exit\"\n{}", shell(&line)));
+        assert_eq!(ran.cell()["passed"], 3, "{addresses}: {}\n{}", ran.cell(), ran.done.stdout);
+        let own = run_suite(&keys, "");
+        assert_eq!(own.cell()["passed"], 3, "{addresses}: {}\n{}", own.cell(), own.done.stdout);
+    }
 }
 
 #[test]

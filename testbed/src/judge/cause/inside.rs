@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::judge::timeline::Vantage;
-use crate::model::address_plan::{DISCARD, RENDEZVOUS, RENDEZVOUS_ALT};
+use crate::model::address_plan::DISCARD;
 use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, Segment, TcpFlags};
 
@@ -32,6 +32,8 @@ pub(super) struct InnerSyn {
     pub(super) tuple: Tuple,
     /// Index of its frame.
     pub(super) frame: usize,
+    /// Whether it is for a server.
+    pub(super) to_server: bool,
     /// How many NATs let it pass.
     pub(super) passed: usize,
     /// Whether it left the last NAT.
@@ -59,7 +61,8 @@ impl Inside {
                     continue;
                 }
             }
-            inside.note(&mut known, index, frame, &packet, segment, vantage);
+            let to_server = evidence.is_server(*packet.destination.ip());
+            inside.note(&mut known, (index, frame), (&packet, segment, to_server), vantage);
         }
         inside
     }
@@ -67,10 +70,8 @@ impl Inside {
     fn note(
         &mut self,
         known: &mut BTreeMap<u32, usize>,
-        index: usize,
-        frame: &Frame,
-        packet: &Packet,
-        segment: &Segment,
+        (index, frame): (usize, &Frame),
+        (packet, segment, to_server): (&Packet, &Segment, bool),
         vantage: &Vantage,
     ) {
         let identity = (segment.sequence, segment.acknowledgment, segment.flags.0, index);
@@ -88,6 +89,7 @@ impl Inside {
                         at: frame.entered,
                         tuple,
                         frame: index,
+                        to_server,
                         passed: 0,
                         left,
                         lost,
@@ -122,7 +124,7 @@ impl Inside {
 
     /// The SYNs to the other side.
     pub(super) fn punching(&self) -> impl Iterator<Item = &InnerSyn> {
-        self.outward().filter(|syn| !is_server(*syn.tuple.destination.ip()))
+        self.outward().filter(|syn| !syn.to_server)
     }
 
     /// Whether a segment came to the host.
@@ -151,7 +153,7 @@ pub(super) fn ended_by_server(evidence: &Evidence, vantage: &Vantage) -> Option<
         evidence.frames.iter().enumerate().filter(|(_, f)| f.link == vantage.link).find_map(|(at, frame)| {
             let packet = Packet::of(frame)?;
             let of_server =
-                |ip: Ipv4Addr| is_server(ip) && packet.tcp().is_some_and(|s| s.flags.0 & ends != 0);
+                |ip: Ipv4Addr| evidence.is_server(ip) && packet.tcp().is_some_and(|s| s.flags.0 & ends != 0);
             let by_server = frame.direction == Direction::Down && of_server(*packet.source.ip());
             let by_host = frame.direction == Direction::Up && of_server(*packet.destination.ip());
             (by_server || by_host).then_some((at, by_server))
@@ -169,7 +171,8 @@ pub(super) fn other_address(evidence: &Evidence, vantage: &Vantage) -> Option<(u
         let packet =
             Packet::of(frame).filter(|p| outward && p.tcp().is_some_and(|s| s.flags.is_opening()))?;
         let address = *packet.source.ip();
-        let public = !address.is_private() && !is_shared(address);
+        // Carriers' customers may know each other by shared addresses.
+        let public = !address.is_private() && (!is_shared(address) || is_shared(vantage.external));
         (public && address != vantage.external).then_some((at, address))
     })
 }
@@ -183,8 +186,4 @@ fn is_shared(address: Ipv4Addr) -> bool {
 /// What a neighbour sends for noise, perhaps from the peer's own host, is nothing of the peer's.
 fn is_of_neighbour(packet: &Packet) -> bool {
     packet.destination == DISCARD || packet.source == DISCARD
-}
-
-pub(super) fn is_server(address: Ipv4Addr) -> bool {
-    [*RENDEZVOUS.ip(), *RENDEZVOUS_ALT.ip()].contains(&address)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
 use crate::judge::cause::flow::lost_frame;
-use crate::judge::cause::inside::{InnerSyn, is_server};
+use crate::judge::cause::inside::InnerSyn;
 use crate::judge::cause::tracking::{self, pair};
 use crate::judge::cause::{Diagnosis, Inquiry};
 use crate::judge::timeline::Role;
@@ -27,7 +27,7 @@ impl Inquiry<'_> {
         }
         let split = |server: bool| -> (Vec<&InnerSyn>, Vec<&InnerSyn>) {
             let came = inside.outward().filter(|s| s.left || !s.lost);
-            let all = came.filter(|s| is_server(*s.tuple.destination.ip()) == server);
+            let all = came.filter(|s| s.to_server == server);
             all.partition(|syn| !syn.left)
         };
         let (mut kept, left) = split(false);

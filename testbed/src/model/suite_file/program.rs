@@ -1,14 +1,18 @@
 //! `[program]` of a suite, and the commands of the puncher that comes with testbed.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_spanned::Spanned;
 use toml::Value;
 
 use crate::model::problem::Checker;
-use crate::model::suite::{Program, Redial, ResultFormat};
-use crate::model::template;
+use crate::model::program::{AfterInput, DEFAULT_START, Program, Redial, ResultFormat, StandardInput};
+use crate::model::suite_file::services::{self, ServiceDoc};
+use crate::model::topology::{NodeKind, Topology};
+use crate::model::{quantity, template};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +21,11 @@ pub(super) struct ProgramDoc {
     peer: Spanned<Vec<Spanned<String>>>,
     judge: Option<Spanned<Value>>,
     redial: Option<Spanned<String>>,
+    start: Option<Spanned<String>>,
+    linger: Option<Spanned<String>>,
+    stdin: Option<Spanned<Value>>,
+    #[serde(default)]
+    services: Vec<ServiceDoc>,
     #[serde(default)]
     files: Vec<Spanned<String>>,
     #[serde(default)]
@@ -29,32 +38,72 @@ pub(super) struct ProgramDoc {
 #[must_use]
 pub fn own_puncher() -> Program {
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
-    Program {
-        rendezvous: Some(words("{puncher} rendezvous --listen {rendezvous} --listen {rendezvous_alt}")),
-        peer: words(
-            "{puncher} connect --json --rendezvous {rendezvous} --rendezvous {rendezvous_alt} \
-             --meeting {meeting} --role {role} --bind {local_ip}:{local_port} --method {method} \
-             --budget-syns {budget_syns} --deadline {deadline} --patience {deadline} --seed {seed} --key-file {key_file} \
-             --start-delay {start_delay} --low-ports {low_ports}",
-        ),
-        claim: ResultFormat::Json,
-        redial: None,
-        files: Vec::new(),
-        writable: Vec::new(),
-        environment: Vec::new(),
-    }
+    let peer = words(
+        "{puncher} connect --json --rendezvous {rendezvous} --rendezvous {rendezvous_alt} \
+         --meeting {meeting} --role {role} --bind {local_ip}:{local_port} --method {method} \
+         --budget-syns {budget_syns} --deadline {deadline} --patience {deadline} --seed {seed} --key-file {key_file} \
+         --start-delay {start_delay} --low-ports {low_ports}",
+    );
+    let rendezvous = words("{puncher} rendezvous --listen {rendezvous} --listen {rendezvous_alt}");
+    Program { rendezvous: Some(rendezvous), ..Program::new(peer, ResultFormat::Json) }
 }
 
-/// Reads `[program]`.
-pub(super) fn read(checker: &mut Checker<'_>, doc: &ProgramDoc) -> Option<Program> {
-    let rendezvous = doc.rendezvous.as_ref().map(|command| command_template(checker, "rendezvous", command));
-    let peer = command_template(checker, "peer", &doc.peer);
-    let claim = doc.judge.as_ref().map_or(Some(ResultFormat::Json), |judge| claim(checker, judge));
+/// Reads `[program]`; addresses of nodes, and the nodes of services, are those of the topology.
+pub(super) fn read(checker: &mut Checker<'_>, doc: &ProgramDoc, topology: &Topology) -> Option<Program> {
+    let mut command = |key: &str, words| command_template(checker, key, words, topology);
+    let rendezvous = doc.rendezvous.as_ref().map(|words| command("rendezvous", words));
+    let peer = command("peer", &doc.peer);
+    let services = services::read(checker, &doc.services, topology);
+    let claim = doc.judge.as_ref().map_or(Some(ResultFormat::Json), |judge| claim(checker, judge))?;
     let redial = doc.redial.as_ref().map(|word| redial(checker, word));
-    let (files, writable) = (paths(checker, &doc.files), paths(checker, &doc.writable));
-    let environment = environment(checker, &doc.env);
-    let redial = redial.flatten();
-    Some(Program { rendezvous, peer, claim: claim?, redial, files, writable, environment })
+    let start = doc.start.as_ref().map(|text| checker.keep(text.span(), quantity::duration(text.get_ref())));
+    let linger = doc.linger.as_ref().and_then(|text| linger(checker, text, &claim));
+    let stdin = doc.stdin.as_ref().and_then(|value| standard_input(checker, value, topology));
+    Some(Program {
+        rendezvous,
+        services,
+        redial: redial.flatten(),
+        start: start.unwrap_or(Some(DEFAULT_START))?,
+        linger,
+        stdin,
+        files: paths(checker, &doc.files),
+        writable: paths(checker, &doc.writable),
+        environment: environment(checker, &doc.env),
+        ..Program::new(peer, claim)
+    })
+}
+
+/// A program that claims success by its exit code has ended when it claims it.
+fn linger(checker: &mut Checker<'_>, text: &Spanned<String>, claim: &ResultFormat) -> Option<Duration> {
+    if *claim == ResultFormat::Exit {
+        let why =
+            "linger is for programs that stay: with judge = \"exit\" one has ended when it claims success";
+        checker.report(text.span(), why);
+        return None;
+    }
+    checker.keep(text.span(), quantity::duration(text.get_ref()))
+}
+
+/// `"text"`, or `{ text = "text", then = "wait" }`.
+fn standard_input(
+    checker: &mut Checker<'_>,
+    value: &Spanned<Value>,
+    topology: &Topology,
+) -> Option<StandardInput> {
+    let input = match value.get_ref() {
+        Value::String(text) => Some(StandardInput { text: text.clone(), then: AfterInput::End }),
+        Value::Table(table) if table.len() == 2 => {
+            let text = |key: &str| table.get(key).and_then(Value::as_str);
+            let then = text("then").and_then(|word| word.parse().ok());
+            text("text").zip(then).map(|(text, then)| StandardInput { text: text.to_owned(), then })
+        }
+        _ => None,
+    };
+    let form =
+        "stdin must be \"some text\" or { text = \"some text\", then = \"wait\" }; \"end\" is the other way";
+    let input = checker.keep(value.span(), input.ok_or(form))?;
+    check_template(checker, value.span(), &input.text, topology);
+    Some(input)
 }
 
 /// Placeholders that are known before any trial.
@@ -85,6 +134,9 @@ fn environment(checker: &mut Checker<'_>, env: &BTreeMap<String, Spanned<String>
 /// Reports a placeholder that has no value before a trial.
 fn keep_known(checker: &mut Checker<'_>, text: &Spanned<String>) {
     checker.keep(text.span(), template::check(text.get_ref()));
+    if let Some(node) = template::nodes_of(text.get_ref()).first() {
+        checker.report(text.span(), format!("{{ip:{node}}} is known in a lab only: use it in a command"));
+    }
     let of_a_trial = |name: &&&str| !OF_THE_RUN.contains(name) && template::uses(text.get_ref(), name);
     if let Some(name) = template::PLACEHOLDERS.iter().find(of_a_trial) {
         checker.report(text.span(), format!("{{{name}}} is another one in each trial: use it in a command"));
@@ -97,18 +149,33 @@ fn redial(checker: &mut Checker<'_>, word: &Spanned<String>) -> Option<Redial> {
     checker.keep(word.span(), text.parse().map_err(unknown))
 }
 
-fn command_template(
+pub(super) fn command_template(
     checker: &mut Checker<'_>,
     key: &str,
     command: &Spanned<Vec<Spanned<String>>>,
+    topology: &Topology,
 ) -> Vec<String> {
     if command.get_ref().is_empty() {
         checker.report(command.span(), format!("the command \"{key}\" is empty"));
     }
     for argument in command.get_ref() {
-        checker.keep(argument.span(), template::check(argument.get_ref()));
+        check_template(checker, argument.span(), argument.get_ref(), topology);
     }
     command.get_ref().iter().map(|argument| argument.get_ref().clone()).collect()
+}
+
+/// Reports what is wrong with a text that is filled in for each trial.
+fn check_template(checker: &mut Checker<'_>, span: Range<usize>, text: &str, topology: &Topology) {
+    checker.keep(span.clone(), template::check(text));
+    let has_address = |kind| kind != NodeKind::Switch;
+    for name in template::nodes_of(text) {
+        let found = topology.nodes.iter().find(|(node, _)| node.as_str() == name);
+        if !found.is_some_and(|(_, spec)| has_address(spec.kind)) {
+            let why =
+                format!("{{ip:{name}}}: the topology \"{}\" has no such node with an address", topology.name);
+            checker.report(span.clone(), why);
+        }
+    }
 }
 
 fn claim(checker: &mut Checker<'_>, judge: &Spanned<Value>) -> Option<ResultFormat> {

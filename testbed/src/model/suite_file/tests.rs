@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::addresses::AddressSet;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded;
+use crate::model::program::{AfterInput, Readiness, Service, StandardInput};
 use crate::model::suite::{Redial, ResultFormat};
 use crate::model::theory::METHODS;
 
@@ -169,6 +171,77 @@ fn a_foreign_program_has_its_own_methods_and_a_checked_command() {
         ),
     ] {
         let problems = program(peer, judge).expect_err(expected).to_string();
+        assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");
+    }
+}
+
+fn with_program(keys: &str) -> Result<Suite, Problems> {
+    parse_here(&format!("{GOOD}\n[program]\npeer = [\"p\"]\n{keys}\n"))
+}
+
+#[test]
+fn what_a_program_is_given_is_read() {
+    let keys = "judge = { stdout = \"ok\" }\nstart = \"1s\"\nlinger = \"200ms\"\nstdin = \"x {role}\"\n\
+                [[program.services]]\nname = \"stun\"\ncommand = [\"s\", \"{ip:core}\"]\nready = { udp = 3478 }";
+    let suite = with_program(keys).expect("a good program");
+    let Program { start, linger, stdin, services, .. } = &suite.parts[0].program;
+    assert_eq!((*start, *linger), (Duration::from_secs(1), Some(Duration::from_millis(200))));
+    let input = StandardInput { text: "x {role}".into(), then: AfterInput::End };
+    assert_eq!(stdin.as_ref(), Some(&input));
+    let stun = Service {
+        name: "stun".into(),
+        node: NodeName::core(),
+        command: vec!["s".into(), "{ip:core}".into()],
+        ready: Readiness::Udp(3478),
+    };
+    assert_eq!(services, &[stun]);
+    let plain = with_program("judge = \"exit\"").expect("a good program");
+    assert_eq!(plain.parts[0].program.start, Duration::from_millis(150));
+}
+
+#[test]
+fn what_a_program_cannot_be_given_is_refused_with_its_line() {
+    let service = |rest: &str| format!("[[program.services]]\nname = \"stun\"\ncommand = [\"s\"]\n{rest}");
+    let ready = "ready = { tcp = 1 }";
+    for (keys, expected) in [
+        ("start = \"2s\"".to_owned(), "programs begin 2s after they are started, when their deadline of 2s"),
+        ("judge = \"exit\"\nlinger = \"1s\"".to_owned(), "t.toml:18: linger is for programs that stay"),
+        ("stdin = 3".to_owned(), "t.toml:17: stdin must be"),
+        ("stdin = { text = \"x\", then = \"go\" }".to_owned(), "t.toml:17: stdin must be"),
+        ("stdin = \"{rolle}\"".to_owned(), "unknown placeholder {rolle}: did you mean \"role\"?"),
+        ("env = { A = \"{ip:core}\" }".to_owned(), "{ip:core} is known in a lab only"),
+        (service("ready = { sctp = 1 }"), "t.toml:20: ready must be"),
+        (service("ready = { tcp = 70000 }"), "t.toml:20: ready must be"),
+        (service(&format!("node = \"nat-a\"\n{ready}")), "\"nat-a\" is neither a host nor a router"),
+        (service(&format!("node = \"moon\"\n{ready}")), "the topology \"pair\" has no node \"moon\""),
+        (service(ready).replace("stun", "peer-a"), "\"peer-a\" is the name of something else"),
+        (service(&format!("{ready}\n{}", service(ready))), "two services are called \"stun\""),
+        (
+            service(ready).replace("[\"s\"]", "[\"{ip:moon}\"]"),
+            "{ip:moon}: the topology \"pair\" has no such",
+        ),
+    ] {
+        let problems = with_program(&keys).expect_err(expected).to_string();
+        assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");
+    }
+}
+
+#[test]
+fn a_suite_chooses_its_addresses() {
+    let parse = |value: &str| parse_here(&GOOD.replace("trials = 5", &format!("addresses = {value}")));
+    let suite = parse("\"public\"").expect("a good suite");
+    assert_eq!(suite.parts[0].topology.addresses, AddressSet::Public.into());
+    parse("{ private = [\"192.168.0.0/16\"] }").expect("a good suite");
+    for (value, expected) in [
+        ("\"publik\"", "t.toml:4: unknown addresses \"publik\": there are \"documentation\""),
+        ("{ publik = [] }", "t.toml:4: unknown addresses \"publik\""),
+        ("{ public = [\"5.6.0.0\"] }", "\"5.6.0.0\" is not a range"),
+        ("{ public = [] }", "public is a list of texts"),
+        ("{ rendezvous = [\"5.6.0.1\"] }", "the rendezvous server has two addresses"),
+        ("{ public = [\"10.0.0.0/8\"] }", "overlap"),
+        ("4", "addresses are a name or a table"),
+    ] {
+        let problems = parse(value).expect_err(expected).to_string();
         assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");
     }
 }

@@ -8,7 +8,7 @@ use crate::model::event::Artefacts;
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::report::ladder::journey::{Journey, undirected};
 use crate::report::ladder::tracking::{self, Pair};
-use crate::report::ladder::{ENDS, Lane, Leg, LegEnd, Mark, Step, Tone, What, is_server, millis, state};
+use crate::report::ladder::{ENDS, Lane, Leg, LegEnd, Mark, Step, Tone, What, millis, state};
 
 /// How many of a kind are told one by one.
 const FEW: usize = 3;
@@ -62,7 +62,7 @@ impl Plain {
         }
         let of_lane = |event: &CtEvent| place.get(event.node.as_str()).copied();
         let events = kept.evidence.conntrack.iter().zip(tracking::times(kept, &journeys));
-        let tracked = |(event, at)| Some(tracked(event, of_lane(event)?, &matters, millis(zero, at)));
+        let tracked = |(event, at)| Some(tracked(&seen, event, of_lane(event)?, at));
         plain.told.extend(events.filter_map(tracked));
         plain.told.sort_by(|a, b| a.step.at_ms.total_cmp(&b.step.at_ms));
         plain
@@ -105,7 +105,7 @@ fn packet(seen: &Seen<'_>, journey: &Journey, legs: Vec<Leg>) -> Told {
     let marks = marks.map(|(frame, note)| Mark { frame: frame + 1, note: note.clone() }).collect();
     let way: Vec<usize> =
         legs.first().map(|leg| leg.from).into_iter().chain(legs.iter().map(|leg| leg.to)).collect();
-    let key = match journey.server() {
+    let key = match journey.server {
         Some(server) => Key::Talk(near_peer(&way, lanes), server),
         // Every payload is another text, and no more worth telling for that.
         None => Key::Packet(way, tone, if tone == Tone::Data { String::new() } else { text.clone() }, end),
@@ -128,7 +128,8 @@ fn near_peer(way: &[usize], lanes: &[Lane]) -> usize {
     peers.min_by_key(distance).unwrap_or(0)
 }
 
-fn tracked(event: &CtEvent, lane: usize, matters: &BTreeSet<Pair>, at_ms: f64) -> Told {
+fn tracked(seen: &Seen<'_>, event: &CtEvent, lane: usize, at: Nanos) -> Told {
+    let (Seen { kept, matters, .. }, at_ms) = (seen, millis(seen.zero, at));
     let change = match event.change {
         CtChange::New => "new",
         CtChange::Update => "update",
@@ -136,7 +137,7 @@ fn tracked(event: &CtEvent, lane: usize, matters: &BTreeSet<Pair>, at_ms: f64) -
     };
     let entry = &event.entry;
     let tcp_state = entry.state.map_or_else(String::new, |state| state.to_string());
-    let server = is_server(*entry.original.destination.ip());
+    let server = kept.evidence.is_server(*entry.original.destination.ip());
     let key = match server {
         true => Key::Talk(lane, *entry.original.destination.ip()),
         false => Key::State(lane, change, tcp_state),

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use crate::model::event::Artefacts;
 use crate::model::evidence::{Direction, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
-use crate::report::ladder::{ENDS, LegEnd, Tone, is_server};
+use crate::report::ladder::{ENDS, LegEnd, Tone};
 
 /// How much earlier than a link let go of a packet the next may have seen it: their clocks are read in different places.
 const SLACK: Nanos = 2_000_000;
@@ -23,6 +23,8 @@ pub(super) struct Journey {
     pub(super) until: Nanos,
     /// The packet as it was first seen.
     pub(super) packet: Packet,
+    /// The address of the server that it goes to or comes from, if it does.
+    pub(super) server: Option<Ipv4Addr>,
     /// The links that it crossed.
     pub(super) hops: Vec<Hop>,
     /// How its last link treated it.
@@ -67,7 +69,15 @@ pub(super) fn journeys(kept: &Artefacts) -> Vec<Journey> {
             Some(place) => waiting.remove(place),
             None => {
                 let hops = Vec::new();
-                all.push(Journey { at: frame.entered, until: 0, packet, hops, fate: Fate::Delivered });
+                let server = server_of(kept, &packet);
+                all.push(Journey {
+                    at: frame.entered,
+                    until: 0,
+                    packet,
+                    server,
+                    hops,
+                    fate: Fate::Delivered,
+                });
                 all.len() - 1
             }
         };
@@ -75,6 +85,13 @@ pub(super) fn journeys(kept: &Artefacts) -> Vec<Journey> {
         waiting.push(place);
     }
     all
+}
+
+/// The address of the server that a packet goes to or comes from, if it does.
+fn server_of(kept: &Artefacts, packet: &Packet) -> Option<Ipv4Addr> {
+    let tuple = about(packet);
+    let ends = [tuple.source, tuple.destination].map(|end| *end.ip());
+    ends.into_iter().find(|end| kept.evidence.is_server(*end))
 }
 
 impl Journey {
@@ -89,17 +106,12 @@ impl Journey {
         self.hops.push(hop);
     }
 
-    /// The address of the rendezvous server that it goes to or comes from, if it does.
-    pub(super) fn server(&self) -> Option<Ipv4Addr> {
-        let tuple = about(&self.packet);
-        [tuple.source, tuple.destination].map(|end| *end.ip()).into_iter().find(|end| is_server(*end))
-    }
-
     /// How it ended.
     pub(super) fn end(&self) -> LegEnd {
         let last = self.hops.last();
-        let at_home =
-            last.is_some_and(|hop| ENDS.contains(&hop.to.as_str()) || is_server(*hop.tuple.destination.ip()));
+        let at_home = last.is_some_and(|hop| {
+            ENDS.contains(&hop.to.as_str()) || self.server == Some(*hop.tuple.destination.ip())
+        });
         match self.fate {
             Fate::Lost => LegEnd::Lost,
             Fate::InFlight => LegEnd::InFlight,

@@ -13,7 +13,6 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::event::Artefacts;
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::model::statistics::percent_between;
@@ -263,9 +262,8 @@ fn lanes(kept: &Artefacts) -> Vec<Lane> {
 
 /// The first punching SYN, or else the first thing of all.
 fn start(journeys: &[Journey], kept: &Artefacts) -> Nanos {
-    let punching = journeys
-        .iter()
-        .find(|j| j.packet.tcp().is_some_and(|s| s.flags.is_opening()) && j.server().is_none());
+    let punching =
+        journeys.iter().find(|j| j.packet.tcp().is_some_and(|s| s.flags.is_opening()) && j.server.is_none());
     let first = journeys.first().map(|j| j.at).or_else(|| kept.evidence.conntrack.first().map(|e| e.at));
     punching.map(|j| j.at).or(first).unwrap_or_default()
 }
@@ -274,10 +272,6 @@ fn start(journeys: &[Journey], kept: &Artefacts) -> Nanos {
 fn millis(zero: Nanos, at: Nanos) -> f64 {
     let nanos = i128::from(at) - i128::from(zero);
     (nanos as f64 / 1e3).round() / 1e3
-}
-
-fn is_server(address: Ipv4Addr) -> bool {
-    [*RENDEZVOUS.ip(), *RENDEZVOUS_ALT.ip()].contains(&address)
 }
 
 /// What connection tracking says, in short.

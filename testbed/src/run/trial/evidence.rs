@@ -1,5 +1,6 @@
 //! One trial played in a clean lab, and all that it left behind.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -12,7 +13,7 @@ use crate::kernel::heartbeat::BEAT;
 use crate::lab::Lab;
 use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, Failure};
-use crate::model::suite::LowPorts;
+use crate::model::suite::{LowPorts, Program};
 use crate::model::topology::NodeName;
 use crate::run::neighbours::disturb;
 use crate::run::ordering::Ordering;
@@ -34,8 +35,8 @@ pub(super) struct TrialRecord {
     pub(super) evidence: Evidence,
     /// How each peer ended.
     pub(super) peers: [ProgramEnd; 2],
-    /// How the rendezvous server ended, if it did so before it was told to.
-    pub(super) server: Option<ProgramEnd>,
+    /// The rendezvous server or the service that ended before it was told to, and how.
+    pub(super) server: Option<(String, ProgramEnd)>,
     /// The programs, peers first, for what they said.
     pub(super) programs: Vec<Running>,
     pub(super) took: Duration,
@@ -75,7 +76,7 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     sleep_until(Instant::now() + prepared.trip + SETTLE).await;
     let evidence = lab.evidence()?;
     lab.check_nat_programs().await?;
-    let server = programs.server_end().await?;
+    let server = programs.ended_server().await?;
     let of_inits = (lab.kill_all().await?, "a process that starts programs");
     let gap = pool.largest_gap_since(since).max(of_inits);
     let paused = paused(gap, prepared.lateness);
@@ -101,10 +102,18 @@ async fn admit(TrialSetup { prepared, seed, .. }: TrialSetup<'_>, lab: &Lab, poo
         node.free_ports_from(first_port)?;
         node.admit(pool.sandbox(), Some(&key)).await?;
     }
-    if prepared.part.program.rendezvous.is_some() {
-        lab.node(&NodeName::core())?.admit(pool.sandbox(), None).await?;
+    for node in nodes_of_servers(&prepared.part.program) {
+        if !prepared.vantages().iter().any(|vantage| vantage.peer == node) {
+            lab.node(&node)?.admit(pool.sandbox(), None).await?;
+        }
     }
     Ok(())
+}
+
+/// The nodes that the rendezvous server and the services run in.
+fn nodes_of_servers(program: &Program) -> BTreeSet<NodeName> {
+    let services = program.services.iter().map(|service| service.node.clone());
+    services.chain(program.rendezvous.iter().map(|_| NodeName::core())).collect()
 }
 
 /// That this machine was paused for longer than the trial can bear. What is late by a beat or two is not.

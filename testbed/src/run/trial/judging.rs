@@ -22,8 +22,8 @@ pub(super) struct Known<'a> {
     pub(super) logs: &'a [ProgramLog],
     /// How each peer ended.
     pub(super) peers: [ProgramEnd; 2],
-    /// How the rendezvous server ended, if it did so before it was told to.
-    pub(super) server: Option<ProgramEnd>,
+    /// The rendezvous server or the service that ended before it was told to, and how.
+    pub(super) server: Option<(String, ProgramEnd)>,
     /// Why nothing can be concluded from the trial, if so.
     pub(super) fault: Option<Failure>,
 }
@@ -34,9 +34,12 @@ pub(super) fn judgement_of(setup: TrialSetup<'_>, known: Known<'_>) -> Judgement
     let TrialSetup { request, prepared, .. } = setup;
     let said = claims(&prepared.part.program.claim, logs, peers);
     let mut judgement = by_evidence(setup, plan, evidence, &said);
-    // Peers whose rendezvous server broke tell nothing about the NATs.
-    if let (Outcome::Failed(_), Some(why)) = (&judgement.outcome, server.and_then(program_output::broke)) {
-        let why = format!("the rendezvous server {why}");
+    // Peers whose rendezvous server or relay broke tell nothing about the NATs.
+    let broke = server.and_then(|(name, end)| Some((name, program_output::broke(end)?)));
+    if let (Outcome::Failed(_), Some((name, why))) = (&judgement.outcome, broke) {
+        let name =
+            if name == "rendezvous" { "rendezvous server".to_owned() } else { format!("service \"{name}\"") };
+        let why = format!("the {name} {why}");
         judgement.outcome = Outcome::Error(Cause::ProgramCrashed.because(why));
     }
     // A NAT that was made to restart, or given another address, does not do what it did before.

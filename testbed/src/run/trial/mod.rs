@@ -1,6 +1,7 @@
 //! One trial: a clean lab, the programs of the cell, what they and the kernel say, the judgement.
 //!
-//! `placeholders` fills the command templates, `running` and `programs` start what they say and wait for it, `evidence`
+//! `placeholders` fills the command templates, `running`, `services` and `programs` start what they say
+//! and wait for it, `evidence`
 //! plays the trial, `judging` has it judged, and `artefacts` keeps what people want to look at.
 
 mod artefacts;
@@ -9,6 +10,7 @@ mod judging;
 mod placeholders;
 mod programs;
 mod running;
+mod services;
 
 use std::time::Duration;
 

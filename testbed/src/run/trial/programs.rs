@@ -1,9 +1,11 @@
 //! The programs of a trial: started in order, waited for, and held against what the machine gave them.
 
+use std::future::{Future, pending};
 use std::io;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
 
 use crate::judge::program_output::ProgramEnd;
 use crate::judge::timeline::Role;
@@ -11,19 +13,14 @@ use crate::kernel::backlog;
 use crate::kernel::error::Result;
 use crate::kernel::process::Share;
 use crate::lab::Lab;
-use crate::model::address_plan::RENDEZVOUS;
 use crate::model::outcome::{Cause, Failure};
-use crate::model::topology::NodeName;
 use crate::run::sandbox;
 use crate::run::trial::TrialSetup;
-use crate::run::trial::placeholders;
-use crate::run::trial::running::{self, Listening, Running};
+use crate::run::trial::running::{self, Conversation, Running};
+use crate::run::trial::{placeholders, services};
 
 /// How long after its deadline a program may still tell its result.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
-
-/// How long from the start of the programs until both are to begin, for those that are told when.
-const HEAD_START: Duration = Duration::from_millis(150);
 
 /// The share of a peer's time that the other may be started late: a machine that takes longer tells nothing about NATs.
 const MOST_APART: u32 = 4;
@@ -38,20 +35,39 @@ const WAITS_A_RUN: u32 = 4;
 pub(super) struct Programs {
     /// The peers, a first.
     peers: Vec<Running>,
-    server: Option<Running>,
+    /// The services and the rendezvous server, in the order in which they were started.
+    servers: Vec<Running>,
     /// How much later than the first peer the second one ran.
     apart: Duration,
 }
 
 impl Programs {
-    /// Starts the programs of the trial and waits until the peers have ended, or their time is up.
+    /// Starts the programs of the trial and waits until the peers have ended, have lingered long enough after their success,
+    /// or their time is up.
     pub(super) async fn perform(&mut self, setup: TrialSetup<'_>, lab: &Lab) -> Result<()> {
         self.start(setup, lab).await?;
-        let deadline = Instant::now() + setup.prepared.part.budget.deadline + GRACE;
-        for running in &mut self.peers {
-            running.wait_until(deadline).await?;
+        let part = &setup.prepared.part;
+        let deadline = Instant::now() + part.budget.deadline + GRACE;
+        let lingered = self.have_lingered(part.program.linger);
+        tokio::select! {
+            ended = wait_for(&mut self.peers, deadline) => return ended,
+            () = lingered => {}
         }
-        Ok(())
+        wait_for(&mut self.peers, Instant::now()).await
+    }
+
+    /// Waits until both peers have claimed success and gone on for so long; for ever where they are to end by themselves.
+    fn have_lingered(&self, linger: Option<Duration>) -> impl Future<Output = ()> + use<> {
+        let claims: Vec<_> = self.peers.iter().map(Running::claimed).collect();
+        async move {
+            match linger {
+                Some(linger) => {
+                    join_all(claims).await;
+                    sleep(linger).await;
+                }
+                None => pending().await,
+            }
+        }
     }
 
     /// Starts the programs of the trial, as far as they can be started.
@@ -59,31 +75,32 @@ impl Programs {
         let part = &setup.prepared.part;
         let (program, budget) = (&part.program, part.budget_of(&setup.prepared.cell));
         let given = sandbox::surroundings(&budget, program, &setup.request.puncher);
-        if let Some(template) = &program.rendezvous {
-            let command = placeholders::command(template, &placeholders::common_values(setup))?;
-            let core = lab.node(&NodeName::core())?;
-            let listening = Listening { claim: &program.claim, endpoint: RENDEZVOUS };
-            self.server = Some(running::start_server(core, command, listening, &given).await?);
-        }
-        let begin = Instant::now() + HEAD_START;
+        let common = placeholders::common_values(setup, lab.plan());
+        services::start(part, lab, (&common, &given), &mut self.servers).await?;
+        let begin = Instant::now() + program.start;
         // Peer a may be under way before this process comes to know of it.
         let starting = Instant::now();
         for role in Role::BOTH {
             let name = &setup.prepared.peer(role).vantage.peer;
-            let values = placeholders::peer_values(setup, role, begin);
+            let values = placeholders::peer_values(setup, &common, role, begin);
             let command = placeholders::command(&program.peer, &values)?;
-            self.peers.push(running::start(lab.node(name)?, name.as_str(), command, &given).await?);
+            let input = placeholders::input(program.stdin.as_ref(), &values)?;
+            let conversation = Conversation { claim: &program.claim, input };
+            let peer = running::start(lab.node(name)?, name.as_str(), command, &given, conversation);
+            self.peers.push(peer.await?);
             self.apart = starting.elapsed();
         }
         Ok(())
     }
 
-    /// How the rendezvous server ended, if it has.
-    pub(super) async fn server_end(&mut self) -> Result<Option<ProgramEnd>> {
-        match &mut self.server {
-            Some(server) => server.ended_already().await,
-            None => Ok(None),
+    /// The first of the services and the rendezvous server that has ended, and how.
+    pub(super) async fn ended_server(&mut self) -> Result<Option<(String, ProgramEnd)>> {
+        for server in &mut self.servers {
+            if let Some(end) = server.ended_already().await? {
+                return Ok(Some((server.name().to_owned(), end)));
+            }
         }
+        Ok(None)
     }
 
     /// How each peer ended; killed, if it did not end or was not even started.
@@ -99,7 +116,7 @@ impl Programs {
         dropped: io::Result<u64>,
     ) -> Result<Option<Failure>> {
         let mut why = late_start(self.apart, deadline);
-        for program in self.peers.iter_mut().chain(&mut self.server) {
+        for program in self.peers.iter_mut().chain(&mut self.servers) {
             let share = program.share().await?;
             why = why.or_else(|| waited_too_long(program.name(), share));
         }
@@ -117,7 +134,7 @@ impl Programs {
 
     /// A program that somebody has stopped, once all have ended. Nobody can tell who it was, so nothing can be concluded.
     pub(super) async fn stopped(&mut self) -> Result<Option<Failure>> {
-        for program in self.peers.iter_mut().chain(&mut self.server) {
+        for program in self.peers.iter_mut().chain(&mut self.servers) {
             if program.was_stopped().await? {
                 let why = format!("{} was stopped by a signal while the machine ran on", program.name());
                 return Ok(Some(Cause::ProgramCrashed.because(why)));
@@ -128,8 +145,16 @@ impl Programs {
 
     /// All of them, the peers first.
     pub(super) fn into_iter(self) -> impl Iterator<Item = Running> {
-        self.peers.into_iter().chain(self.server)
+        self.peers.into_iter().chain(self.servers)
     }
+}
+
+/// Waits until all have ended, but not beyond `deadline`.
+async fn wait_for(peers: &mut [Running], deadline: Instant) -> Result<()> {
+    for running in peers {
+        running.wait_until(deadline).await?;
+    }
+    Ok(())
 }
 
 /// Whether peer b was started so late that peer a had been alone for too much of its time.

@@ -1,26 +1,24 @@
 //! One program of a trial: started, read, and waited for.
 
-use std::net::SocketAddrV4;
+use std::future::{Future, pending};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use crate::judge::program_output::ProgramEnd;
+use crate::judge::program_output::{self, ProgramEnd};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::{Command, ConfinedInit, Process, Share, Stdio};
-use crate::kernel::tcp_sockets;
 use crate::lab::Node;
 use crate::model::event::ProgramLog;
+use crate::model::program::AfterInput;
 use crate::model::suite::ResultFormat;
 use crate::run::sandbox::Surroundings;
 
 /// What is kept of each output of a program.
 const KEPT: usize = 1 << 20;
-
-/// How long a rendezvous server may take until it listens.
-const LISTEN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A program that was started.
 #[derive(Debug)]
@@ -30,69 +28,59 @@ pub(super) struct Running {
     process: Process,
     stdout: JoinHandle<Vec<u8>>,
     stderr: JoinHandle<Vec<u8>>,
+    /// Whether it has claimed success on its standard output.
+    claimed: watch::Receiver<bool>,
+    /// Its standard input once all has been written: kept, for as long as it is to stay open.
+    _input: Option<JoinHandle<Option<Input>>>,
     end: Option<ProgramEnd>,
 }
 
-/// Starts a program in a node, with an environment that holds nothing but what the contract promises.
+/// The way to a program's standard input.
+type Input = tokio::net::unix::pipe::Sender;
+
+/// What a peer reads, and how its claim is recognised.
+#[derive(Debug, Clone)]
+pub(super) struct Conversation<'a> {
+    pub(super) claim: &'a ResultFormat,
+    /// The text, and what comes after it.
+    pub(super) input: Option<(String, AfterInput)>,
+}
+
+/// Starts a peer in a node, with an environment that holds nothing but what the contract promises.
 pub(super) async fn start(
     node: &Node,
     name: &str,
     command: Vec<String>,
     given: &Surroundings,
+    Conversation { claim, input }: Conversation<'_>,
 ) -> Result<Running> {
-    let mut process = spawn(node, &command, given).await?;
-    let stdout = tokio::spawn(keep(process.stdout.take()));
+    let mut process = spawn_with(node, &command, given).await?;
+    let stdin = process.stdin.take();
+    let (tell, claimed) = watch::channel(false);
+    let stdout = tokio::spawn(watched(process.stdout.take(), claim.clone(), tell));
     let stderr = tokio::spawn(keep(process.stderr.take()));
-    Ok(Running { name: name.to_owned(), command, process, stdout, stderr, end: None })
+    let input = stdin.zip(input).map(|(stdin, (text, then))| tokio::spawn(feed(stdin, text, then)));
+    Ok(Running { claimed, _input: input, ..Running::new(name, command, process, [stdout, stderr]) })
 }
 
-/// How a rendezvous server says that it listens, and where it does.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Listening<'a> {
-    pub(super) claim: &'a ResultFormat,
-    pub(super) endpoint: SocketAddrV4,
+/// Writes a text to a standard input, and hands the input back if it is to stay open. A program need not read it.
+async fn feed(mut stdin: Input, text: String, then: AfterInput) -> Option<Input> {
+    let written = stdin.write_all(text.as_bytes()).await;
+    (written.is_ok() && then == AfterInput::Wait).then_some(stdin)
 }
 
-/// Starts a rendezvous server and waits until it listens.
-pub(super) async fn start_server(
-    node: &Node,
-    command: Vec<String>,
-    Listening { claim, endpoint }: Listening<'_>,
-    given: &Surroundings,
-) -> Result<Running> {
-    let deadline = Instant::now() + LISTEN_DEADLINE;
-    let mut process = spawn(node, &command, given).await?;
-    let mut stdout = process.stdout.take().map(BufReader::new);
-    let stderr = tokio::spawn(keep(process.stderr.take()));
-    let mut said = String::new();
-    let listens = async {
-        match (claim, &mut stdout) {
-            (ResultFormat::Json, Some(lines)) => lines.read_line(&mut said).await.is_ok_and(|n| n > 0),
-            _ => until_listening(node, endpoint).await,
-        }
-    };
-    let listens = timeout_at(deadline, listens).await;
-    let stdout = tokio::spawn(keep_after(said.clone().into_bytes(), stdout));
-    let running = Running { name: "rendezvous".into(), command, process, stdout, stderr, end: None };
-    let wrong = match listens {
-        Err(_) => Some(format!("it did not listen within {LISTEN_DEADLINE:?}")),
-        Ok(false) => Some("it ended before it listened".to_owned()),
-        Ok(true) if *claim == ResultFormat::Json && !said.contains("\"listening\"") => {
-            Some(format!("its first line was {said:?}, not that it listens"))
-        }
-        Ok(true) => None,
-    };
-    match wrong {
-        None => Ok(running),
-        Some(why) => Err(running.refused(why).await),
-    }
+/// Starts a program whose standard input has ended.
+pub(super) async fn spawn(node: &Node, command: &[String], given: &Surroundings) -> Result<Process> {
+    let mut process = spawn_with(node, command, given).await?;
+    drop(process.stdin.take());
+    Ok(process)
 }
 
-async fn spawn(node: &Node, command: &[String], given: &Surroundings) -> Result<Process> {
+async fn spawn_with(node: &Node, command: &[String], given: &Surroundings) -> Result<Process> {
     let (program, arguments) =
         command.split_first().ok_or_else(|| Error::other("start a program", "no command"))?;
     let mut request = Command::new(program).args(arguments).env_clear().limits(given.limits);
-    // A pipe that ends at once, and not a device of the host's: whoever owns a device may change its permissions.
+    // A pipe, and not a device of the host's: whoever owns a device may change its permissions.
     request = request.directory(ConfinedInit::FOLDER).env("HOME", ConfinedInit::HOME).stdin(Stdio::Pipe);
     for name in ["PATH", "RUST_LOG"] {
         if let Some(value) = std::env::var_os(name) {
@@ -100,23 +88,31 @@ async fn spawn(node: &Node, command: &[String], given: &Surroundings) -> Result<
         }
     }
     request = given.environment.iter().fold(request, |request, (name, value)| request.env(name, value));
-    let mut process = node.spawn_confined(&request).await?;
-    drop(process.stdin.take());
-    Ok(process)
-}
-
-/// Waits until a socket in the node listens on `endpoint`.
-async fn until_listening(node: &Node, endpoint: SocketAddrV4) -> bool {
-    loop {
-        match node.enter(|inside| tcp_sockets::is_listening(inside, endpoint)) {
-            Ok(true) => return true,
-            Ok(false) => sleep(Duration::from_millis(2)).await,
-            Err(_) => return false,
-        }
-    }
+    node.spawn_confined(&request).await
 }
 
 impl Running {
+    /// A program, and who reads its standard output and its standard error.
+    pub(super) fn new(
+        name: &str,
+        command: Vec<String>,
+        process: Process,
+        [stdout, stderr]: [JoinHandle<Vec<u8>>; 2],
+    ) -> Self {
+        let (name, claimed) = (name.to_owned(), watch::channel(false).1);
+        Self { name, command, process, stdout, stderr, claimed, _input: None, end: None }
+    }
+
+    /// Waits until it has claimed success on its standard output; for ever if it never does.
+    pub(super) fn claimed(&self) -> impl Future<Output = ()> + use<> {
+        let mut claimed = self.claimed.clone();
+        async move {
+            if claimed.wait_for(|claimed| *claimed).await.is_err() {
+                pending::<()>().await;
+            }
+        }
+    }
+
     /// Waits until it ends, but not beyond `deadline`.
     pub(super) async fn wait_until(&mut self, deadline: Instant) -> Result<()> {
         use std::os::unix::process::ExitStatusExt as _;
@@ -169,7 +165,7 @@ impl Running {
     }
 
     /// Why it could not be used, with what it said on standard error.
-    async fn refused(mut self, why: String) -> Error {
+    pub(super) async fn refused(mut self, why: String) -> Error {
         let tried = format!("start \"{}\"", self.command.join(" "));
         // Its outputs close when it ends; one that goes on is ended with its lab.
         let soon = Instant::now() + Duration::from_millis(100);
@@ -184,16 +180,47 @@ impl Running {
 }
 
 /// Reads an output to its end and keeps its beginning, so that no program blocks on us.
-async fn keep(output: Option<impl AsyncReadExt + Unpin>) -> Vec<u8> {
+pub(super) async fn keep(output: Option<impl AsyncReadExt + Unpin>) -> Vec<u8> {
     keep_after(Vec::new(), output).await
 }
 
-async fn keep_after(mut kept: Vec<u8>, output: Option<impl AsyncReadExt + Unpin>) -> Vec<u8> {
+/// The same of an output whose beginning was read before.
+pub(super) async fn keep_after(kept: Vec<u8>, output: Option<impl AsyncReadExt + Unpin>) -> Vec<u8> {
+    keep_and_show(kept, output, |_| ()).await
+}
+
+/// The same, and tells when one of its lines claims success.
+async fn watched(
+    output: Option<impl AsyncReadExt + Unpin>,
+    claim: ResultFormat,
+    tell: watch::Sender<bool>,
+) -> Vec<u8> {
+    let mut seen = 0;
+    let look = |kept: &[u8]| {
+        while let Some(length) = kept[seen..].iter().position(|byte| *byte == b'\n') {
+            if program_output::claims_success(&claim, &kept[seen..seen + length]) {
+                let _ = tell.send(true);
+            }
+            seen += length + 1;
+        }
+    };
+    let kept = keep_and_show(Vec::new(), output, look).await;
+    drop(tell);
+    kept
+}
+
+/// Reads to the end and keeps the beginning, which is shown each time that there is more of it.
+async fn keep_and_show(
+    mut kept: Vec<u8>,
+    output: Option<impl AsyncReadExt + Unpin>,
+    mut look: impl FnMut(&[u8]),
+) -> Vec<u8> {
     let Some(mut output) = output else { return kept };
     let mut buffer = vec![0; 8192];
     while let Ok(length @ 1..) = output.read(&mut buffer).await {
         let room = KEPT.saturating_sub(kept.len());
         kept.extend_from_slice(&buffer[..length.min(room)]);
+        look(&kept);
     }
     kept
 }
