@@ -72,7 +72,7 @@ pub enum HandshakeError {
 
 /// Where the session comes from.
 #[derive(Debug)]
-enum Keying {
+enum KeySource {
     /// Public keys of both sides have been exchanged.
     Exchanged(Session),
     /// They are exchanged on each stream.
@@ -82,7 +82,7 @@ enum Keying {
 /// What all streams of one side share: the session, and which of them is to be the connection.
 #[derive(Debug)]
 pub struct Agreement {
-    keying: Keying,
+    keys: KeySource,
     role: Role,
     channel: Channel,
     /// Role a: the stream that was selected.
@@ -91,14 +91,14 @@ pub struct Agreement {
 
 /// A stream that both sides agreed upon.
 #[derive(Debug)]
-pub struct Agreed {
+pub struct AgreedStream {
     /// When the peer's proof had arrived.
     pub(crate) authenticated: Instant,
     pub(crate) keys: StreamKeys,
 }
 
 /// A stream whose other end has proved to be the peer.
-struct Proven {
+struct AuthenticatedStream {
     send: TransportState,
     receive: TransportState,
     /// What names the opening of each direction.
@@ -109,19 +109,19 @@ struct Proven {
 impl Agreement {
     /// For one session, of which both sides know the other's public key.
     pub(crate) fn new(session: Session, role: Role, protection: Protection) -> Self {
-        Self::with(Keying::Exchanged(session), role, protection)
+        Self::with(KeySource::Exchanged(session), role, protection)
     }
 
     /// For a meeting without a word beforehand.
     #[must_use]
     pub fn in_band(meeting: &Meeting, protection: Protection) -> Self {
         let own = EphemeralKey::generate();
-        let keying = Keying::InBand { secret: meeting.secret.clone(), label: meeting.label(), own };
-        Self::with(keying, meeting.role, protection)
+        let keys = KeySource::InBand { secret: meeting.secret.clone(), label: meeting.label(), own };
+        Self::with(keys, meeting.role, protection)
     }
 
-    fn with(keying: Keying, role: Role, protection: Protection) -> Self {
-        Self { keying, role, channel: Channel::Stream(protection), selected: Mutex::new(None) }
+    fn with(keys: KeySource, role: Role, protection: Protection) -> Self {
+        Self { keys, role, channel: Channel::Stream(protection), selected: Mutex::new(None) }
     }
 
     /// Whether this side keeps the streams that were not selected until the other has closed them.
@@ -139,14 +139,14 @@ impl Agreement {
         stream: &mut S,
         id: u64,
         proven: impl FnOnce(),
-    ) -> Result<Agreed, HandshakeError>
+    ) -> Result<AgreedStream, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let in_band;
-        let session = match &self.keying {
-            Keying::Exchanged(session) => session,
-            Keying::InBand { secret, label, own } => {
+        let session = match &self.keys {
+            KeySource::Exchanged(session) => session,
+            KeySource::InBand { secret, label, own } => {
                 let peer = self.exchange_keys(stream, (secret, label, own)).await?;
                 in_band = Session::new(secret, label, self.role, (own.clone(), peer));
                 &in_band
@@ -159,13 +159,13 @@ impl Agreement {
             Role::A => self.select(stream, id, &mut both).await?,
             Role::B => confirm(stream, &mut both).await?,
         }
-        let Proven { send, receive, sent, received } = both;
+        let AuthenticatedStream { send, receive, sent, received } = both;
         let (of_a, of_b) = match self.role {
             Role::A => (sent, received),
             Role::B => (received, sent),
         };
         let binding = session.shared_bytes("puncher 2 channel binding", &[&of_a, &of_b]);
-        Ok(Agreed { authenticated, keys: StreamKeys { send, receive, binding } })
+        Ok(AgreedStream { authenticated, keys: StreamKeys { send, receive, binding } })
     }
 
     async fn exchange_keys<S: AsyncRead + AsyncWrite + Unpin>(
@@ -191,7 +191,7 @@ impl Agreement {
     }
 
     /// Opens both directions.
-    async fn greet<S>(&self, stream: &mut S, session: &Session) -> Result<Proven, HandshakeError>
+    async fn greet<S>(&self, stream: &mut S, session: &Session) -> Result<AuthenticatedStream, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -208,11 +208,16 @@ impl Agreement {
         let (sent, received) = (hash(&sender), hash(&receiver));
         let open =
             |noise: HandshakeState| noise.into_transport_mode().map_err(|_| HandshakeError::NotThePeer);
-        Ok(Proven { send: open(sender)?, receive: open(receiver)?, sent, received })
+        Ok(AuthenticatedStream { send: open(sender)?, receive: open(receiver)?, sent, received })
     }
 
     /// Role a: of the streams that are confirmed the first is the connection.
-    async fn select<S>(&self, stream: &mut S, id: u64, both: &mut Proven) -> Result<(), HandshakeError>
+    async fn select<S>(
+        &self,
+        stream: &mut S,
+        id: u64,
+        both: &mut AuthenticatedStream,
+    ) -> Result<(), HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -230,7 +235,7 @@ impl Agreement {
 }
 
 /// Role b: this stream is good; the connection is the one that a then selects.
-async fn confirm<S>(stream: &mut S, both: &mut Proven) -> Result<(), HandshakeError>
+async fn confirm<S>(stream: &mut S, both: &mut AuthenticatedStream) -> Result<(), HandshakeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -249,7 +254,11 @@ fn hash(noise: &HandshakeState) -> [u8; HASH_BYTES] {
     noise.get_handshake_hash().try_into().expect("BLAKE2s has 32 bytes")
 }
 
-async fn say<S>(stream: &mut S, decision: Decision, both: &mut Proven) -> Result<(), HandshakeError>
+async fn say<S>(
+    stream: &mut S,
+    decision: Decision,
+    both: &mut AuthenticatedStream,
+) -> Result<(), HandshakeError>
 where
     S: AsyncWrite + Unpin,
 {
@@ -261,7 +270,11 @@ where
     Ok(())
 }
 
-async fn expect<S>(stream: &mut S, decision: Decision, both: &mut Proven) -> Result<(), HandshakeError>
+async fn expect<S>(
+    stream: &mut S,
+    decision: Decision,
+    both: &mut AuthenticatedStream,
+) -> Result<(), HandshakeError>
 where
     S: AsyncRead + Unpin,
 {

@@ -17,7 +17,7 @@ use crate::fd_limit;
 use crate::method::pool;
 use crate::rendezvous::client::{Client, ClientError, ServerLink};
 use crate::rendezvous::message::Answer;
-use crate::socket::{self, DialFailure, Reach};
+use crate::socket::{self, DialFailure, SynTtl};
 use crate::trace;
 
 /// How to look.
@@ -122,7 +122,7 @@ async fn hairpin(client: &Client, wait: Duration) -> Option<Answer> {
     }
     let _listeners = (listen(left.local)?, listen(right.local)?);
     let dial = |from: SocketAddrV4, to| async move {
-        let stream = socket::dial(from, to, Reach::Peer).map_err(|error| DialFailure::from(&error))?;
+        let stream = socket::dial(from, to, SynTtl::Full).map_err(|error| DialFailure::from(&error))?;
         socket::settled(&stream).await.map(|()| stream)
     };
     let both = async {

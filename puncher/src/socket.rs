@@ -14,21 +14,21 @@ use tokio::net::TcpStream;
 
 /// How far a SYN goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum SynTtl {
     /// To the peer.
-    Peer,
+    Full,
     /// Through the own NATs only: it dies after so many hops, and the ICMP it causes is ignored.
-    Hops(u8),
+    Limited(u8),
 }
 
-impl Reach {
+impl SynTtl {
     /// Whether `other` goes further.
     #[must_use]
     pub fn is_less_than(self, other: Self) -> bool {
         match (self, other) {
-            (Self::Hops(hops), Self::Hops(further)) => hops < further,
-            (Self::Hops(_), Self::Peer) => true,
-            (Self::Peer, _) => false,
+            (Self::Limited(hops), Self::Limited(further)) => hops < further,
+            (Self::Limited(_), Self::Full) => true,
+            (Self::Full, _) => false,
         }
     }
 }
@@ -102,13 +102,13 @@ pub(crate) fn acknowledge_by_answers(stream: &TcpStream) {
 ///
 /// # Errors
 /// When the socket cannot be made or the kernel refuses at once.
-pub(crate) fn dial(local: SocketAddrV4, remote: SocketAddrV4, reach: Reach) -> io::Result<TcpStream> {
+pub(crate) fn dial(local: SocketAddrV4, remote: SocketAddrV4, ttl: SynTtl) -> io::Result<TcpStream> {
     let socket = bind_shared(local)?;
-    if let Reach::Hops(hops) = reach {
+    if let SynTtl::Limited(hops) = ttl {
         limit_hops(&socket, hops)?;
     }
     let stream = connect(socket, remote)?;
-    if let Reach::Hops(_) = reach {
+    if let SynTtl::Limited(_) = ttl {
         // Retransmissions go all the way.
         SockRef::from(&stream).set_ttl_v4(64)?;
     }
@@ -360,7 +360,7 @@ mod tests {
     #[tokio::test]
     async fn a_dial_to_a_listener_settles_and_has_a_round_trip() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = dial(ANY, v4(listener.local_addr()), Reach::Peer).unwrap();
+        let stream = dial(ANY, v4(listener.local_addr()), SynTtl::Full).unwrap();
         assert_eq!(settled(&stream).await, Ok(()));
         assert_eq!(Watch::of(&stream).state(), Some(TcpState::Established));
         assert!(Watch::of(&stream).min_round_trip().is_some());
@@ -371,7 +371,7 @@ mod tests {
     async fn a_dial_to_a_closed_port_is_refused() {
         let closed = bind_shared(ANY).unwrap();
         let remote = closed.local_addr().unwrap().as_socket_ipv4().unwrap();
-        let outcome = match dial(ANY, remote, Reach::Peer) {
+        let outcome = match dial(ANY, remote, SynTtl::Full) {
             Ok(stream) => settled(&stream).await,
             Err(error) => Err(DialFailure::from(&error)),
         };
@@ -382,9 +382,9 @@ mod tests {
     async fn the_same_two_endpoints_cannot_be_connected_twice() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let remote = v4(listener.local_addr());
-        let first = dial(ANY, remote, Reach::Peer).unwrap();
+        let first = dial(ANY, remote, SynTtl::Full).unwrap();
         settled(&first).await.unwrap();
-        let again = dial(v4(first.local_addr()), remote, Reach::Peer).unwrap_err();
+        let again = dial(v4(first.local_addr()), remote, SynTtl::Full).unwrap_err();
         assert_eq!(DialFailure::from(&again), DialFailure::InUse);
     }
 }

@@ -16,9 +16,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::fault_injection::{self, Fault};
 use crate::handshake::{Agreement, HandshakeError};
+use crate::live_streams::{LiveStream, LiveStreams};
 use crate::method::{Dial, MethodName};
-use crate::socket::{self, DialFailure, Reach};
-use crate::standing::{Standing, StandingStreams};
+use crate::socket::{self, DialFailure, SynTtl};
 use crate::stream::StreamKeys;
 
 /// How long role b keeps streams that were not selected, for role a to close them first.
@@ -52,7 +52,7 @@ pub(crate) enum SocketOutcome {
 /// A dial that was not up when last heard of.
 #[derive(Debug)]
 struct Pending {
-    reach: Reach,
+    ttl: SynTtl,
     up: Arc<AtomicBool>,
     task: AbortHandle,
 }
@@ -68,7 +68,7 @@ pub(crate) struct SocketSet {
     listening: HashSet<SocketAddrV4>,
     /// Dials that are not up yet, by their two ends.
     pending: HashMap<(u16, SocketAddrV4), Pending>,
-    standing: StandingStreams,
+    live_streams: LiveStreams,
     /// The handshakes of streams that strangers may have opened, by the number of the stream.
     accepted: HashMap<u64, AbortHandle>,
     next_id: u64,
@@ -83,7 +83,7 @@ impl SocketSet {
             tasks: JoinSet::new(),
             listening: HashSet::new(),
             pending: HashMap::new(),
-            standing: StandingStreams::default(),
+            live_streams: LiveStreams::default(),
             accepted: HashMap::new(),
             next_id: 0,
         }
@@ -100,7 +100,7 @@ impl SocketSet {
     pub(crate) fn dial(&mut self, dial: Dial) {
         let ends = (dial.port, dial.remote);
         if let Some(old) = self.pending.get(&ends)
-            && old.reach.is_less_than(dial.reach)
+            && old.ttl.is_less_than(dial.ttl)
             && !old.up.load(Ordering::Relaxed)
         {
             // The socket is closed when its task has been dropped; until then its ends are in use.
@@ -113,22 +113,22 @@ impl SocketSet {
             });
             return;
         }
-        let dialled = socket::dial(self.local(&dial), dial.remote, dial.reach);
+        let dialled = socket::dial(self.local(&dial), dial.remote, dial.ttl);
         let handshake = self.handshake(dial.by);
         let up = Arc::new(AtomicBool::new(false));
-        let (standing, is_up) = (self.standing.clone(), Arc::clone(&up));
+        let (live_streams, is_up) = (self.live_streams.clone(), Arc::clone(&up));
         let task = self.tasks.spawn(async move {
             match established(dialled).await {
                 Ok(stream) => {
                     is_up.store(true, Ordering::Relaxed);
-                    let standing = standing.enter(handshake.id, None);
-                    handshake.perform(stream, dial, standing).await
+                    let live_streams = live_streams.enter(handshake.id, None);
+                    handshake.perform(stream, dial, live_streams).await
                 }
                 Err(why) => SocketOutcome::Refused(dial, why),
             }
         });
-        if dial.port != 0 && dial.reach != Reach::Peer {
-            self.pending.insert(ends, Pending { reach: dial.reach, up, task });
+        if dial.port != 0 && dial.ttl != SynTtl::Full {
+            self.pending.insert(ends, Pending { ttl: dial.ttl, up, task });
         }
     }
 
@@ -172,26 +172,26 @@ impl SocketSet {
 
     /// Whether a stream that is up may be agreed upon soon.
     pub(crate) fn is_promising(&self, trip: Duration) -> bool {
-        self.standing.are_promising(trip)
+        self.live_streams.are_promising(trip)
     }
 
     /// Whether the other end of a stream has proved to be the peer.
     pub(crate) fn has_peer(&self) -> bool {
-        self.standing.have_peer()
+        self.live_streams.have_peer()
     }
 
     fn accepted(&mut self, stream: TcpStream, from: SocketAddr, by: MethodName) {
         let SocketAddr::V4(remote) = from else { return };
-        if let Some(handshake) = self.standing.to_make_room().and_then(|id| self.accepted.remove(&id)) {
+        if let Some(handshake) = self.live_streams.to_make_room().and_then(|id| self.accepted.remove(&id)) {
             handshake.abort();
         }
         self.accepted.retain(|_, handshake| !handshake.is_finished());
         let handshake = self.handshake(by);
-        let (id, standing) = (self.next_id, self.standing.enter(self.next_id, Some(*remote.ip())));
+        let (id, live_streams) = (self.next_id, self.live_streams.enter(self.next_id, Some(*remote.ip())));
         let dial = Dial::now(by, 0, remote);
         let task = self.tasks.spawn(async move {
             let _ = stream.set_nodelay(true);
-            match handshake.perform(stream, dial, standing).await {
+            match handshake.perform(stream, dial, live_streams).await {
                 // Nobody dialled it, so nobody dials it again.
                 SocketOutcome::Refused(..) => SocketOutcome::NotSelected,
                 outcome => outcome,
@@ -248,9 +248,9 @@ struct Handshake {
 }
 
 impl Handshake {
-    async fn perform(self, mut stream: TcpStream, dial: Dial, standing: Standing) -> SocketOutcome {
+    async fn perform(self, mut stream: TcpStream, dial: Dial, live_streams: LiveStream) -> SocketOutcome {
         let established = Instant::now();
-        match self.agreement.perform(&mut stream, self.id, || standing.prove()).await {
+        match self.agreement.perform(&mut stream, self.id, || live_streams.prove()).await {
             Ok(agreed) => SocketOutcome::Won(Box::new(WonStream {
                 stream,
                 keys: agreed.keys,

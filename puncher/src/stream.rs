@@ -47,12 +47,12 @@ pub(crate) struct StreamKeys {
 /// ```
 #[derive(Debug)]
 pub struct PeerStream {
-    carrier: Carrier,
+    carrier: Transport,
     binding: [u8; 32],
 }
 
 #[derive(Debug)]
-enum Carrier {
+enum Transport {
     Encrypted(Box<Encrypted<TcpStream>>),
     Plain(TcpStream),
 }
@@ -61,8 +61,8 @@ impl PeerStream {
     pub(crate) fn new(stream: TcpStream, keys: StreamKeys, protection: Protection) -> Self {
         let binding = keys.binding;
         let carrier = match protection {
-            Protection::Encrypted => Carrier::Encrypted(Box::new(Encrypted::new(stream, keys))),
-            Protection::UnprotectedUntilChannelBound => Carrier::Plain(stream),
+            Protection::Encrypted => Transport::Encrypted(Box::new(Encrypted::new(stream, keys))),
+            Protection::UnprotectedUntilChannelBound => Transport::Plain(stream),
         };
         Self { carrier, binding }
     }
@@ -78,8 +78,8 @@ impl PeerStream {
     #[must_use]
     pub fn get_ref(&self) -> &TcpStream {
         match &self.carrier {
-            Carrier::Encrypted(encrypted) => &encrypted.stream,
-            Carrier::Plain(stream) => stream,
+            Transport::Encrypted(encrypted) => &encrypted.stream,
+            Transport::Plain(stream) => stream,
         }
     }
 }
@@ -91,8 +91,8 @@ impl AsyncRead for PeerStream {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.carrier {
-            Carrier::Encrypted(encrypted) => Pin::new(encrypted).poll_read(context, into),
-            Carrier::Plain(stream) => Pin::new(stream).poll_read(context, into),
+            Transport::Encrypted(encrypted) => Pin::new(encrypted).poll_read(context, into),
+            Transport::Plain(stream) => Pin::new(stream).poll_read(context, into),
         }
     }
 }
@@ -104,22 +104,22 @@ impl AsyncWrite for PeerStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut self.carrier {
-            Carrier::Encrypted(encrypted) => Pin::new(encrypted).poll_write(context, bytes),
-            Carrier::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Transport::Encrypted(encrypted) => Pin::new(encrypted).poll_write(context, bytes),
+            Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.carrier {
-            Carrier::Encrypted(encrypted) => Pin::new(encrypted).poll_flush(context),
-            Carrier::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Transport::Encrypted(encrypted) => Pin::new(encrypted).poll_flush(context),
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.carrier {
-            Carrier::Encrypted(encrypted) => Pin::new(encrypted).poll_shutdown(context),
-            Carrier::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Transport::Encrypted(encrypted) => Pin::new(encrypted).poll_shutdown(context),
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

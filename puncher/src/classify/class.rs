@@ -109,7 +109,7 @@ pub struct NatClass {
     pub hairpinning: Option<bool>,
     /// NATs between here and the server: at least so many.
     pub layers: u8,
-    /// Hops a SYN must live to have passed them all, if the routers say.
+    /// SynTtl a SYN must live to have passed them all, if the routers say.
     pub hops: Option<u8>,
     /// Whether source ports below 1024 are mapped to ports below 1024, if that could be tried.
     pub keeps_low_ports: Option<bool>,

@@ -76,7 +76,7 @@ pub(super) struct ConnectArgs {
     /// Whether source ports below 1024 may be used: with them a NAT that draws its ports draws from a small pool
     #[arg(long, value_enum, default_value = "when-permitted")]
     pub(super) low_ports: LowPortsArg,
-    /// Hops that a SYN must live to have passed this side's own NATs; found out when it matters
+    /// SynTtl that a SYN must live to have passed this side's own NATs; found out when it matters
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(super) hops: Option<u8>,
     /// Believe what the rendezvous server says of the peer's external address even if no router on the peer's way confirms

@@ -22,7 +22,7 @@ const PARTING: Duration = Duration::from_secs(2);
 /// The connection broke after it was won.
 #[derive(Debug, thiserror::Error)]
 #[error("lost the connection: {0}")]
-pub(super) struct Broken(std::io::Error);
+pub(super) struct ConnectionLost(std::io::Error);
 
 /// Uses the connection as the arguments say, until it ends.
 ///
@@ -58,7 +58,7 @@ async fn pipe(stream: impl AsyncRead + AsyncWrite) -> anyhow::Result<()> {
     let from_peer = BufReader::with_capacity(CHUNK, from_peer);
     let stdin = BufReader::with_capacity(CHUNK, tokio::io::stdin());
     let ended = tokio::try_join!(half(stdin, to_peer), half(from_peer, tokio::io::stdout()));
-    ended.map_err(Broken)?;
+    ended.map_err(ConnectionLost)?;
     Ok(())
 }
 
@@ -76,7 +76,7 @@ async fn join(left: impl AsyncRead + AsyncWrite, right: TcpStream) -> anyhow::Re
     let (from_right, to_right) = right.into_split();
     let forth = half(BufReader::with_capacity(CHUNK, from_left), to_right);
     let back = half(BufReader::with_capacity(CHUNK, from_right), to_left);
-    tokio::try_join!(forth, back).map_err(Broken)?;
+    tokio::try_join!(forth, back).map_err(ConnectionLost)?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use args::Cli;
 use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, TicketArgs};
-use carry::Broken;
+use carry::ConnectionLost;
 
 use puncher::nat::{self, ProbeConfig};
 use puncher::{
@@ -92,12 +92,14 @@ async fn connect_and_use(args: &ConnectArgs) -> anyhow::Result<ExitCode> {
             if json {
                 tell(&Event::Result(Outcome::won(&connection.report)));
             }
-            carry::carry(connection, args).await.or_else(|error| match error.downcast_ref::<Broken>() {
-                Some(broken) => {
-                    say(&broken.to_string());
-                    Ok(own_code(BROKEN, args))
+            carry::carry(connection, args).await.or_else(|error| {
+                match error.downcast_ref::<ConnectionLost>() {
+                    Some(broken) => {
+                        say(&broken.to_string());
+                        Ok(own_code(BROKEN, args))
+                    }
+                    None => Err(error),
                 }
-                None => Err(error),
             })
         }
         Err(error) => Ok(failed(&error, args)),

@@ -23,7 +23,7 @@ use crate::config::ServerTrust;
 use crate::contract::Event;
 use crate::error::ConnectError;
 use crate::method::view::{RoundView, SideFacts};
-use crate::method::{Action, Dial, Method, Note, Outlook};
+use crate::method::{Action, Dial, Method, Outlook, RoundNote};
 use crate::rendezvous::client::{Client, ClientError};
 use crate::rendezvous::message::Reply;
 use crate::sealed::{RelayChannel, Sealed};
@@ -52,7 +52,7 @@ enum Message {
     /// Ready for a round; this is what has been measured.
     Confirm { round: u32, side: SideFacts },
     /// Said within a round.
-    Note { round: u32, note: Note },
+    Note { round: u32, note: RoundNote },
 }
 
 /// What a driver starts from.

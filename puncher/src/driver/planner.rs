@@ -59,7 +59,7 @@ pub(super) enum Fact {
 pub(crate) struct MeasuringRules {
     /// Whether source ports below 1024 may be used.
     pub(crate) low_ports: LowPorts,
-    /// Hops behind the own NATs, if they are not to be measured.
+    /// SynTtl behind the own NATs, if they are not to be measured.
     pub(crate) hops: Option<u8>,
 }
 

@@ -15,7 +15,7 @@ fn sides_of((a, b): (Session, Session)) -> (Agreement, Agreement) {
     (Agreement::new(a, Role::A, protection), Agreement::new(b, Role::B, protection))
 }
 
-async fn run(side: &Agreement, id: u64, stream: &mut DuplexStream) -> Result<Agreed, HandshakeError> {
+async fn run(side: &Agreement, id: u64, stream: &mut DuplexStream) -> Result<AgreedStream, HandshakeError> {
     side.perform(stream, id, || ()).await
 }
 
@@ -99,7 +99,7 @@ async fn b_has_no_stream_that_a_has_not_selected() {
     let (a, b) = sides();
     let (mut left, mut right) = duplex(1024);
     let mut session = Box::pin(run(&b, 1, &mut right));
-    let Keying::Exchanged(keys) = &a.keying else { unreachable!("made so") };
+    let KeySource::Exchanged(keys) = &a.keys else { unreachable!("made so") };
     let mut both = tokio::select! {
         both = a.greet(&mut left, keys) => both.unwrap(),
         _ = &mut session => panic!("nothing was selected"),

@@ -20,7 +20,7 @@ use crate::method::private::Private;
 use crate::method::simultaneous_open::SimultaneousOpen;
 use crate::method::spray::Spray;
 use crate::method::view::{Predictability, RoundView};
-use crate::method::{Action, Dial, Method, MethodName, Note};
+use crate::method::{Action, Dial, Method, MethodName, RoundNote};
 use crate::socket::DialFailure;
 
 /// SYNs that are left for `listen` until it has been tried.
@@ -180,7 +180,7 @@ impl Method for Auto {
         actions
     }
 
-    fn told(&mut self, note: Note) -> Vec<Action> {
+    fn told(&mut self, note: RoundNote) -> Vec<Action> {
         let mut actions = self.current().map_or_else(Vec::new, |method| method.told(note));
         self.spend(&mut actions);
         self.go_on(&mut actions);
@@ -276,7 +276,7 @@ mod tests {
             }
             here.own.syns -= u32::try_from(sent).unwrap();
             (here.round, here.own.refused) = (2, true);
-            sent += dials(&auto.begin(&here)).len() + dials(&auto.told(Note::Open)).len();
+            sent += dials(&auto.begin(&here)).len() + dials(&auto.told(RoundNote::Open)).len();
             here.own.syns = 16 - u32::try_from(sent).unwrap();
             here.round = 3;
             let listening = dials(&auto.begin(&here));

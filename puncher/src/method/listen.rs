@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::method::redial::Redial;
 use crate::method::view::{Predictability, RoundView};
-use crate::method::{Action, Dial, Method, MethodName, Note, Outlook};
+use crate::method::{Action, Dial, Method, MethodName, Outlook, RoundNote};
 use crate::predict::predict;
 use crate::socket::DialFailure;
 
@@ -32,12 +32,12 @@ const ONCE_MORE: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct Listen {
     redial: Redial,
-    patience: Patience,
+    patience: StreamWait,
 }
 
 /// How long a stream may take to come up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
+enum StreamWait {
     /// Other methods follow.
     Little,
     /// As long as a lost SYN needs to be sent again.
@@ -48,13 +48,13 @@ impl Listen {
     /// Redials follow from the seed.
     #[must_use]
     pub(crate) fn new(seed: u64) -> Self {
-        Self { redial: Redial::new(seed), patience: Patience::Enough }
+        Self { redial: Redial::new(seed), patience: StreamWait::Enough }
     }
 
     /// To be tried before others.
     #[must_use]
     pub(crate) fn in_passing(self) -> Self {
-        Self { patience: Patience::Little, ..self }
+        Self { patience: StreamWait::Little, ..self }
     }
 
     /// Each may be the listener. The dial comes from another port than the primer, and nobody expects it there: what gets
@@ -87,10 +87,10 @@ impl Method for Listen {
         self.redial.start(view.trip);
         let Some(mut actions) = self.both(view) else { return vec![Action::GiveUpIn(Duration::ZERO)] };
         actions.push(match self.patience {
-            Patience::Little => {
+            StreamWait::Little => {
                 Action::NextRoundIn(view.trips(6, Duration::from_millis(20 * u64::from(view.round))))
             }
-            Patience::Enough => Action::GiveUpIn(view.trips(12, Duration::from_millis(1500))),
+            StreamWait::Enough => Action::GiveUpIn(view.trips(12, Duration::from_millis(1500))),
         });
         actions
     }
@@ -100,7 +100,7 @@ impl Method for Listen {
         if dial.remote.port() == DISCARD_PORT { Vec::new() } else { self.redial.again(dial, why) }
     }
 
-    fn told(&mut self, _: Note) -> Vec<Action> {
+    fn told(&mut self, _: RoundNote) -> Vec<Action> {
         Vec::new()
     }
 }

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::method::pool::{LOW, Pool};
 use crate::method::view::{Predictability, RoundView, SideFacts};
-use crate::method::{Action, Dial, Method, MethodName, Note, Outlook, spray};
+use crate::method::{Action, Dial, Method, MethodName, Outlook, RoundNote, spray};
 use crate::socket::DialFailure;
 
 /// Draws from the small pool.
@@ -69,9 +69,9 @@ impl Method for LowPort {
         if lost { vec![Action::Dial(dial)] } else { Vec::new() }
     }
 
-    fn told(&mut self, note: Note) -> Vec<Action> {
+    fn told(&mut self, note: RoundNote) -> Vec<Action> {
         match note {
-            Note::Open => std::mem::take(&mut self.waiting),
+            RoundNote::Open => std::mem::take(&mut self.waiting),
         }
     }
 
@@ -100,7 +100,7 @@ mod tests {
         assert!(!holes.is_empty() && holes.iter().all(|hole| LOW_SOURCES.contains(&hole.port)));
         let mut seeker = LowPort::new(1);
         seeker.begin(&mirrored(&here));
-        let guesses = dials(&seeker.told(Note::Open));
+        let guesses = dials(&seeker.told(RoundNote::Open));
         assert!(!guesses.is_empty() && guesses.iter().all(|guess| LOW.contains(&guess.remote.port())));
     }
 
@@ -113,7 +113,7 @@ mod tests {
         let hole = dials(&opener.begin(&here))[0];
         assert_eq!(opener.refused(hole, DialFailure::Reset), []);
         dialler.begin(&mirrored(&here));
-        let draw = dials(&dialler.told(Note::Open))[0];
+        let draw = dials(&dialler.told(RoundNote::Open))[0];
         assert_eq!(dialler.refused(draw, DialFailure::Reset), [Action::Dial(draw)]);
         assert_eq!(dialler.refused(draw, DialFailure::InUse), []);
     }

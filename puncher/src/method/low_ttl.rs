@@ -22,15 +22,15 @@ use crate::meeting::Role;
 use crate::method::redial::Redial;
 use crate::method::simultaneous_open::{dials, is_drawn, listen, window};
 use crate::method::view::RoundView;
-use crate::method::{Action, Dial, Method, MethodName, Note, Outlook};
+use crate::method::{Action, Dial, Method, MethodName, Outlook, RoundNote};
 use crate::predict::predict;
-use crate::socket::{DialFailure, Reach};
+use crate::socket::{DialFailure, SynTtl};
 
 /// What this side does.
 #[derive(Debug, Clone, PartialEq)]
-enum Part {
+enum LowTtlRole {
     /// Opens, and says so.
-    Opener(Reach),
+    Opener(SynTtl),
     /// Dials these once told.
     Dialler(Vec<Action>),
 }
@@ -38,7 +38,7 @@ enum Part {
 /// Opens or dials.
 #[derive(Debug)]
 pub(crate) struct LowTtl {
-    part: Part,
+    part: LowTtlRole,
     changes_port: bool,
     is_drawn: bool,
     redial: Redial,
@@ -48,7 +48,7 @@ impl LowTtl {
     /// Redials follow from the seed.
     #[must_use]
     pub(crate) fn new(seed: u64) -> Self {
-        let part = Part::Dialler(Vec::new());
+        let part = LowTtlRole::Dialler(Vec::new());
         Self { part, changes_port: false, is_drawn: false, redial: Redial::new(seed) }
     }
 }
@@ -76,12 +76,13 @@ impl Method for LowTtl {
         let mut actions = vec![Action::Expect(Outlook::from(target))];
         actions.extend(listen(MethodName::LowTtl, &view.own));
         if opener(view) == view.role {
-            let reach = view.hole();
-            self.part = Part::Opener(reach);
-            actions.extend(dials(MethodName::LowTtl, &view.own, endpoint, window, reach));
-            actions.push(Action::Tell(Note::Open));
+            let ttl = view.hole();
+            self.part = LowTtlRole::Opener(ttl);
+            actions.extend(dials(MethodName::LowTtl, &view.own, endpoint, window, ttl));
+            actions.push(Action::Tell(RoundNote::Open));
         } else {
-            self.part = Part::Dialler(dials(MethodName::LowTtl, &view.own, endpoint, window, Reach::Peer));
+            self.part =
+                LowTtlRole::Dialler(dials(MethodName::LowTtl, &view.own, endpoint, window, SynTtl::Full));
         }
         actions.push(if self.is_drawn {
             // A retransmission goes all the way, to where somebody may listen.
@@ -96,21 +97,21 @@ impl Method for LowTtl {
         match self.part {
             _ if self.is_drawn => Vec::new(),
             _ if self.changes_port => vec![Action::NextRoundIn(Duration::ZERO)],
-            Part::Opener(reach) => {
-                let mut actions = self.redial.again(Dial { reach, ..dial }, why);
+            LowTtlRole::Opener(ttl) => {
+                let mut actions = self.redial.again(Dial { ttl, ..dial }, why);
                 if !actions.is_empty() {
-                    actions.push(Action::Tell(Note::Open));
+                    actions.push(Action::Tell(RoundNote::Open));
                 }
                 actions
             }
-            Part::Dialler(_) => self.redial.again(dial, why),
+            LowTtlRole::Dialler(_) => self.redial.again(dial, why),
         }
     }
 
-    fn told(&mut self, note: Note) -> Vec<Action> {
+    fn told(&mut self, note: RoundNote) -> Vec<Action> {
         match (note, &mut self.part) {
-            (Note::Open, Part::Dialler(dials)) => std::mem::take(dials),
-            (Note::Open, Part::Opener(_)) => Vec::new(),
+            (RoundNote::Open, LowTtlRole::Dialler(dials)) => std::mem::take(dials),
+            (RoundNote::Open, LowTtlRole::Opener(_)) => Vec::new(),
         }
     }
 
@@ -138,13 +139,13 @@ mod tests {
         let here = view(Role::A, &[5000, 5000], &[6000, 6000]);
         let mut opener = LowTtl::new(1);
         let opening = opener.begin(&here);
-        assert_eq!(dials(&opening)[0].reach, Reach::Hops(2));
-        assert!(opening.contains(&Action::Tell(Note::Open)));
+        assert_eq!(dials(&opening)[0].ttl, SynTtl::Limited(2));
+        assert!(opening.contains(&Action::Tell(RoundNote::Open)));
         let mut dialler = LowTtl::new(1);
         assert_eq!(dials(&dialler.begin(&mirrored(&here))), []);
-        let dialled = dials(&dialler.told(Note::Open));
-        assert_eq!((dialled.len(), dialled[0].reach, dialled[0].remote.port()), (1, Reach::Peer, 5000));
-        assert_eq!(dialler.told(Note::Open), [], "told twice");
+        let dialled = dials(&dialler.told(RoundNote::Open));
+        assert_eq!((dialled.len(), dialled[0].ttl, dialled[0].remote.port()), (1, SynTtl::Full, 5000));
+        assert_eq!(dialler.told(RoundNote::Open), [], "told twice");
     }
 
     #[test]
@@ -160,7 +161,7 @@ mod tests {
         let here = view(Role::A, &[5000, 5000], &[6000, 6000]);
         let mut dialler = LowTtl::new(1);
         dialler.begin(&mirrored(&here));
-        let dial = dials(&dialler.told(Note::Open))[0];
+        let dial = dials(&dialler.told(RoundNote::Open))[0];
         assert_eq!(dials(&dialler.refused(dial, DialFailure::Reset)).len(), 1);
     }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::predict::Prediction;
-use crate::socket::{DialFailure, Reach};
+use crate::socket::{DialFailure, SynTtl};
 use view::RoundView;
 
 /// One SYN to send.
@@ -32,7 +32,7 @@ pub struct Dial {
     /// Where to.
     pub remote: SocketAddrV4,
     /// How far it may go.
-    pub reach: Reach,
+    pub ttl: SynTtl,
     /// How much later than now.
     pub after: Duration,
     /// The method that wants it.
@@ -43,14 +43,14 @@ impl Dial {
     /// A SYN to send now, all the way.
     #[must_use]
     pub fn now(by: MethodName, port: u16, remote: SocketAddrV4) -> Self {
-        Self { port, remote, reach: Reach::Peer, after: Duration::ZERO, by }
+        Self { port, remote, ttl: SynTtl::Full, after: Duration::ZERO, by }
     }
 }
 
 /// What one side tells the other within a round, under seal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Note {
+pub enum RoundNote {
     /// The holes that the other waits for are open.
     Open,
 }
@@ -88,7 +88,7 @@ pub enum Action {
         by: MethodName,
     },
     /// Tell the other side.
-    Tell(Note),
+    Tell(RoundNote),
     /// This round is over in so long, unless something comes up: prepare the next.
     NextRoundIn(Duration),
     /// Nothing more is expected after so long.
@@ -104,7 +104,7 @@ pub trait Method: std::fmt::Debug + Send {
     fn refused(&mut self, dial: Dial, why: DialFailure) -> Vec<Action>;
 
     /// What to do now that the other side has said this.
-    fn told(&mut self, note: Note) -> Vec<Action>;
+    fn told(&mut self, note: RoundNote) -> Vec<Action>;
 
     /// How many more mappings should be measured before this round, when the NAT draws.
     fn samples(&self, round: u32) -> u8 {

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::method::redial::Redial;
 use crate::method::view::RoundView;
-use crate::method::{Action, Dial, Method, MethodName, Note, Outlook};
+use crate::method::{Action, Dial, Method, MethodName, Outlook, RoundNote};
 use crate::predict::predict;
 use crate::socket::DialFailure;
 
@@ -87,7 +87,7 @@ impl Method for Private {
         self.redial.again(dial, why)
     }
 
-    fn told(&mut self, _: Note) -> Vec<Action> {
+    fn told(&mut self, _: RoundNote) -> Vec<Action> {
         Vec::new()
     }
 }

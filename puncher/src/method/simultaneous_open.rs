@@ -31,9 +31,9 @@ use crate::classify::{Allocation, allocation};
 use crate::meeting::Role;
 use crate::method::redial::Redial;
 use crate::method::view::{Predictability, RoundView, SideFacts};
-use crate::method::{Action, Dial, Method, MethodName, Note, Outlook};
+use crate::method::{Action, Dial, Method, MethodName, Outlook, RoundNote};
 use crate::predict::{Prediction, predict};
-use crate::socket::{DialFailure, Reach};
+use crate::socket::{DialFailure, SynTtl};
 
 /// Ports of the first window; later rounds double it, up to the largest.
 const WINDOW: u16 = 8;
@@ -44,7 +44,7 @@ const HOPELESS: f64 = 0.01;
 
 /// How the peer's endpoint is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rule {
+enum PredictionRule {
     Predicted,
     Observed,
     Preserved,
@@ -66,33 +66,33 @@ enum AfterRefusal {
 #[derive(Debug)]
 pub(crate) struct SimultaneousOpen {
     name: MethodName,
-    rule: Rule,
+    rule: PredictionRule,
     windowed: bool,
     after_refusal: AfterRefusal,
-    hole: Reach,
+    hole: SynTtl,
     changes_port: bool,
     is_drawn: bool,
     /// The peer's endpoint is known, so a refusal there may only mean that it has not begun.
     peer_is_known: bool,
     /// Dials of a second window that may still take the place of refused ones, and how far they go.
     spare: u16,
-    spare_reach: Reach,
+    spare_ttl: SynTtl,
     redial: Redial,
 }
 
 impl SimultaneousOpen {
-    fn new(name: MethodName, rule: Rule, seed: u64) -> Self {
+    fn new(name: MethodName, rule: PredictionRule, seed: u64) -> Self {
         Self {
             name,
             rule,
             windowed: false,
             after_refusal: AfterRefusal::Repeat,
-            hole: Reach::Peer,
+            hole: SynTtl::Full,
             changes_port: false,
             is_drawn: false,
             peer_is_known: false,
             spare: 0,
-            spare_reach: Reach::Peer,
+            spare_ttl: SynTtl::Full,
             redial: Redial::new(seed),
         }
     }
@@ -100,25 +100,25 @@ impl SimultaneousOpen {
     /// By whatever rule was seen.
     #[must_use]
     pub(crate) fn predicted_port(seed: u64) -> Self {
-        Self::new(MethodName::SimultaneousOpen, Rule::Predicted, seed)
+        Self::new(MethodName::SimultaneousOpen, PredictionRule::Predicted, seed)
     }
 
     /// As the server saw it.
     #[must_use]
     pub(crate) fn observed_port(seed: u64) -> Self {
-        Self::new(MethodName::ObservedPort, Rule::Observed, seed)
+        Self::new(MethodName::ObservedPort, PredictionRule::Observed, seed)
     }
 
     /// The internal port.
     #[must_use]
     pub(crate) fn preserved_port(seed: u64) -> Self {
-        Self::new(MethodName::PreservedPort, Rule::Preserved, seed)
+        Self::new(MethodName::PreservedPort, PredictionRule::Preserved, seed)
     }
 
     /// With a window.
     #[must_use]
     pub(crate) fn sequential(seed: u64) -> Self {
-        Self { windowed: true, ..Self::new(MethodName::Sequential, Rule::Predicted, seed) }
+        Self { windowed: true, ..Self::new(MethodName::Sequential, PredictionRule::Predicted, seed) }
     }
 
     /// Like `simultaneous-open`, but role a answers a refusal with a hole that cannot be refused.
@@ -136,7 +136,7 @@ impl SimultaneousOpen {
     /// it; the other side dials its last port as well. Behind a NAT that counts these are the ports after the first window.
     fn second_window(&mut self, view: &RoundView, window: u16) -> Option<Action> {
         let counts = |side: &SideFacts| side.predictability() == Predictability::Counting;
-        (self.spare, self.spare_reach) = (0, view.hole());
+        (self.spare, self.spare_ttl) = (0, view.hole());
         if !self.windowed
             || counts(&view.own) == counts(&view.peer)
             || view.peer.kept_once
@@ -159,9 +159,9 @@ impl SimultaneousOpen {
             Some(Prediction { endpoint, probability: 1.0, because: because.into() })
         };
         match self.rule {
-            Rule::Predicted => predict(&side.observations, window - 1, self.redial.rng()),
-            Rule::Observed => known(side.observed()?, "as the rendezvous server saw it"),
-            Rule::Preserved => known(
+            PredictionRule::Predicted => predict(&side.observations, window - 1, self.redial.rng()),
+            PredictionRule::Observed => known(side.observed()?, "as the rendezvous server saw it"),
+            PredictionRule::Preserved => known(
                 SocketAddrV4::new(side.address()?, side.local.port()),
                 "the internal port, if it is preserved",
             ),
@@ -192,12 +192,12 @@ pub(crate) fn dials(
     own: &SideFacts,
     target: SocketAddrV4,
     window: u16,
-    reach: Reach,
+    ttl: SynTtl,
 ) -> Vec<Action> {
     let count = if own.predictability() == Predictability::Counting { window } else { 1 };
     let dial = |place: u16| {
         let port = if place == 0 { own.local.port() } else { 0 };
-        Action::Dial(Dial { reach, ..Dial::now(by, port, target) })
+        Action::Dial(Dial { ttl, ..Dial::now(by, port, target) })
     };
     (0..count).map(dial).collect()
 }
@@ -231,7 +231,7 @@ impl Method for SimultaneousOpen {
         }
         let mut actions = vec![Action::Expect(outlook)];
         actions.extend(listen(self.name, &view.own));
-        actions.extend(dials(self.name, &view.own, target, window, Reach::Peer));
+        actions.extend(dials(self.name, &view.own, target, window, SynTtl::Full));
         actions.extend(self.second_window(view, window));
         actions.push(if is_drawn(view) {
             Action::GiveUpIn(view.trips(8, Duration::from_millis(400)))
@@ -253,15 +253,15 @@ impl Method for SimultaneousOpen {
         if self.changes_port && matches!(why, DialFailure::Reset | DialFailure::Unreachable) {
             if self.spare > 0 {
                 self.spare -= 1;
-                return vec![Action::Dial(Dial { port: 0, reach: self.spare_reach, ..dial })];
+                return vec![Action::Dial(Dial { port: 0, ttl: self.spare_ttl, ..dial })];
             }
             // Another SYN would leave from another port, where nobody expects it.
             return vec![Action::NextRoundIn(Duration::ZERO)];
         }
-        self.redial.again(Dial { reach: self.hole, ..dial }, why)
+        self.redial.again(Dial { ttl: self.hole, ..dial }, why)
     }
 
-    fn told(&mut self, _: Note) -> Vec<Action> {
+    fn told(&mut self, _: RoundNote) -> Vec<Action> {
         Vec::new()
     }
 
@@ -354,18 +354,18 @@ mod tests {
         let first = dials(&counting.begin(&view(Role::A, &[20000, 20001], &[7000, 7000])))[0];
         for _ in 0..WINDOW {
             let again = dials(&counting.refused(first, DialFailure::Reset));
-            assert_eq!((again[0].port, again[0].reach), (0, Reach::Hops(2)), "a second window, in silence");
+            assert_eq!((again[0].port, again[0].ttl), (0, SynTtl::Limited(2)), "a second window, in silence");
         }
         assert_eq!(counting.refused(first, DialFailure::Reset), [Action::NextRoundIn(Duration::ZERO)]);
     }
 
     #[test]
     fn with_holes_only_role_a_falls_silent() {
-        for (role, reach) in [(Role::A, Reach::Hops(2)), (Role::B, Reach::Peer)] {
+        for (role, ttl) in [(Role::A, SynTtl::Limited(2)), (Role::B, SynTtl::Full)] {
             let mut method = SimultaneousOpen::predicted_port(1).with_holes();
             let first = dials(&method.begin(&view(role, &[6000, 6000], &[7000, 7000])))[0];
-            assert_eq!(first.reach, Reach::Peer);
-            assert_eq!(dials(&method.refused(first, DialFailure::Reset))[0].reach, reach);
+            assert_eq!(first.ttl, SynTtl::Full);
+            assert_eq!(dials(&method.refused(first, DialFailure::Reset))[0].ttl, ttl);
         }
     }
 

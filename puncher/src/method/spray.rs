@@ -29,9 +29,9 @@ use crate::meeting::Role;
 use crate::method::pool::{LOW_SOURCES, Pool};
 use crate::method::simultaneous_open::{self, window};
 use crate::method::view::{Predictability, RoundView, SideFacts};
-use crate::method::{Action, Dial, Method, MethodName, Note, Outlook};
+use crate::method::{Action, Dial, Method, MethodName, Outlook, RoundNote};
 use crate::predict::predict;
-use crate::socket::{DialFailure, Reach};
+use crate::socket::{DialFailure, SynTtl};
 
 /// The chance of missing that sets how many draws are made, if the budget has them.
 const MISS: f64 = 1e-6;
@@ -74,9 +74,9 @@ impl Method for Spray {
         Vec::new()
     }
 
-    fn told(&mut self, note: Note) -> Vec<Action> {
+    fn told(&mut self, note: RoundNote) -> Vec<Action> {
         match note {
-            Note::Open => std::mem::take(&mut self.waiting),
+            RoundNote::Open => std::mem::take(&mut self.waiting),
         }
     }
 
@@ -122,7 +122,7 @@ impl Plan {
         let others = end(patience + A_DIAL * self.peer_dials);
         if role == self.opener {
             actions.extend(self.dials);
-            actions.push(Action::Tell(Note::Open));
+            actions.push(Action::Tell(RoundNote::Open));
         } else {
             *waiting = self.dials;
             waiting.push(end(patience));
@@ -193,12 +193,12 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn reach(&self) -> Reach {
-        if self.opener == self.view.role { self.view.hole() } else { Reach::Peer }
+    fn ttl(&self) -> SynTtl {
+        if self.opener == self.view.role { self.view.hole() } else { SynTtl::Full }
     }
 
     fn dial(&self, port: u16, remote: SocketAddrV4) -> Action {
-        Action::Dial(Dial { reach: self.reach(), ..Dial::now(self.by, port, remote) })
+        Action::Dial(Dial { ttl: self.ttl(), ..Dial::now(self.by, port, remote) })
     }
 
     fn ready(
@@ -241,7 +241,7 @@ impl Planner<'_> {
         let draws = filling(self.peer_pool, self.view.peer.syns);
         let target = self.agreed_endpoint(&self.view.peer, self.peer_pool, self.view.role.other())?;
         let window = window(self.view.round);
-        let dials = simultaneous_open::dials(self.by, &self.view.own, target, window, self.reach());
+        let dials = simultaneous_open::dials(self.by, &self.view.own, target, window, self.ttl());
         self.ready(self.one_guess(self.peer_pool, draws), dials, draws)
     }
 
@@ -276,7 +276,7 @@ impl Planner<'_> {
     fn plain(&self, rng: &mut impl Rng) -> Option<Plan> {
         let window = window(self.view.round);
         let target = predict(&self.view.peer.observations, window - 1, rng)?;
-        let dials = simultaneous_open::dials(self.by, &self.view.own, target.endpoint, window, self.reach());
+        let dials = simultaneous_open::dials(self.by, &self.view.own, target.endpoint, window, self.ttl());
         Some(Plan {
             outlook: target.into(),
             dials,
@@ -315,18 +315,18 @@ mod tests {
         let mut opener = Spray::new(1);
         let mut other = Spray::new(2);
         let opened = opener.begin(view);
-        assert!(opened.contains(&Action::Tell(Note::Open)));
+        assert!(opened.contains(&Action::Tell(RoundNote::Open)));
         assert_eq!(dials(&other.begin(&mirrored(view))), [], "waits");
-        (dials(&opened), dials(&other.told(Note::Open)))
+        (dials(&opened), dials(&other.told(RoundNote::Open)))
     }
 
     #[test]
     fn a_known_port_meets_many_drawn_ones() {
         let (holes, guesses) = both(&view(Role::A, DRAWN, &[6000, 6000]));
         assert!(holes.iter().all(|hole| (hole.port, hole.remote.port()) == (0, 6000)));
-        assert!(holes.iter().all(|hole| hole.reach == Reach::Hops(2)));
+        assert!(holes.iter().all(|hole| hole.ttl == SynTtl::Limited(2)));
         assert_eq!(guesses.len(), 1024);
-        assert!(guesses.iter().all(|guess| guess.port == 5000 && guess.reach == Reach::Peer));
+        assert!(guesses.iter().all(|guess| guess.port == 5000 && guess.ttl == SynTtl::Full));
         let miss = (1.0 - Pool::Kernel.coverage(guesses.len() as u32)).powf(holes.len() as f64);
         assert!(miss <= MISS, "{miss}");
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::classify::{Allocation, Observation, allocation};
 use crate::config::ServerTrust;
 use crate::meeting::Role;
-use crate::socket::Reach;
+use crate::socket::SynTtl;
 
 /// What a side says about itself, under seal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct SideFacts {
     pub refused: bool,
     /// SYNs it may still send.
     pub syns: u32,
-    /// Hops that its SYN must live to have passed its own NATs.
+    /// SynTtl that its SYN must live to have passed its own NATs.
     pub hops: u8,
     /// Whether it has found its external address confirmed by more than the word of the rendezvous server: by SYNs of few
     /// hops, or because it is its own.
@@ -122,12 +122,12 @@ impl RoundView {
     /// How far a SYN may go that opens a hole and must not be heard by the peer's NAT. Under one external address the two
     /// sides share the outermost NAT: the hole is in the one before it, and the SYN must die there.
     #[must_use]
-    pub fn hole(&self) -> Reach {
+    pub fn hole(&self) -> SynTtl {
         let hops = self.own.hops;
         let hops = if self.same_address() { hops.saturating_sub(1).max(LEAST_HOPS) } else { hops };
         // A router that did not answer may have been one of the NATs: try further, too.
         let further = self.round.saturating_sub(1) / 2 % 3;
-        Reach::Hops(hops.saturating_add(further as u8))
+        SynTtl::Limited(hops.saturating_add(further as u8))
     }
 
     /// A number below `below` that both sides know, another for each role of its use.
@@ -201,13 +201,13 @@ pub(crate) mod tests {
     fn a_hole_is_less_deep_behind_a_common_nat() {
         let mut here = view(Role::A, &[5000], &[6000]);
         here.own.hops = 3;
-        assert_eq!(here.hole(), Reach::Hops(3));
+        assert_eq!(here.hole(), SynTtl::Limited(3));
         here.peer.observations = here.own.observations.clone();
-        assert_eq!(here.hole(), Reach::Hops(2));
+        assert_eq!(here.hole(), SynTtl::Limited(2));
         here.own.hops = 2;
-        assert_eq!(here.hole(), Reach::Hops(2));
+        assert_eq!(here.hole(), SynTtl::Limited(2));
         here.round = 4;
-        assert_eq!(here.hole(), Reach::Hops(3), "further in later rounds");
+        assert_eq!(here.hole(), SynTtl::Limited(3), "further in later rounds");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::rendezvous::message::{Answer, FrameReader, Reply, Request, VERSION, f
 use crate::rendezvous::proof::{self, Digest};
 use crate::sealed::Sealed;
 use crate::secret::Secret;
-use crate::socket::{self, DialFailure, Reach};
+use crate::socket::{self, DialFailure, SynTtl};
 use crate::text::printable;
 
 /// How long other connections may take once the first has succeeded, at least; and in round trips, because a server may be
@@ -380,7 +380,7 @@ impl Dialled {
     /// The SYN leaves at once.
     fn new(local: SocketAddrV4, server: SocketAddrV4) -> Self {
         let at = Instant::now();
-        Self { local, server, stream: socket::dial(local, server, Reach::Peer), at }
+        Self { local, server, stream: socket::dial(local, server, SynTtl::Full), at }
     }
 
     /// Dials anew as long as nothing answers, once it is known how long an answer may take.

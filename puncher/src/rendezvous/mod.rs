@@ -20,4 +20,4 @@ pub(crate) mod message;
 pub(crate) mod proof;
 mod server;
 
-pub use server::{Limits, MetricsReader, Rest, Server, Setup, TokenError, Tokens};
+pub use server::{DrainingServer, Limits, MetricsReader, Server, Setup, TokenError, Tokens};

@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::rendezvous::message::{FrameReader, Reply, Request, VERSION, frame};
 use crate::rendezvous::proof::Digest;
-use crate::rendezvous::server::end::End;
+use crate::rendezvous::server::end::ConnectionEnd;
 use crate::rendezvous::server::mailbox::Letter;
-use crate::rendezvous::server::state::{Circumstances, Place, Shared};
+use crate::rendezvous::server::state::{ConnectionSlot, RequestContext, Shared};
 use crate::rendezvous::server::unread::{self, Unread};
-use crate::rendezvous::server::unsolicited_probe::{self, Sources};
+use crate::rendezvous::server::unsolicited_probe::{self, ProbeSources};
 use crate::socket;
 
 /// Requests that one connection may make: a punch of many rounds makes about a hundred.
@@ -32,7 +32,7 @@ const TIMER_STEP: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) stream: TcpStream,
-    pub(super) place: Place,
+    pub(super) place: ConnectionSlot,
     pub(super) descriptor: OwnedSemaphorePermit,
 }
 
@@ -43,9 +43,9 @@ pub(super) async fn serve(client: Client, shared: Arc<Shared>) {
         biased;
         why = place.mailbox.ended() => why,
         ended = timeout(shared.limits.lifetime, converse(&mut stream, &place, &shared)) => match ended {
-            Ok(Ok(())) => End::Left,
+            Ok(Ok(())) => ConnectionEnd::Left,
             Ok(Err(why)) => why,
-            Err(_) => End::Lifetime,
+            Err(_) => ConnectionEnd::Lifetime,
         },
     };
     place.give_up(why);
@@ -55,17 +55,21 @@ pub(super) async fn serve(client: Client, shared: Arc<Shared>) {
 }
 
 /// Without waiting. A client that has not taken what it was sent before gets a reset, so that the kernel keeps nothing.
-fn say_why(stream: &TcpStream, why: End) {
+fn say_why(stream: &TcpStream, why: ConnectionEnd) {
     if unread::queued(stream) > 0 {
         socket::abort_on_close(stream);
-    } else if why != End::Left
+    } else if why != ConnectionEnd::Left
         && let Ok(bytes) = frame(&Reply::Error { why: why.to_string() })
     {
         let _ = stream.try_write(&bytes);
     }
 }
 
-async fn converse(stream: &mut TcpStream, place: &Place, shared: &Shared) -> Result<(), End> {
+async fn converse(
+    stream: &mut TcpStream,
+    place: &ConnectionSlot,
+    shared: &Shared,
+) -> Result<(), ConnectionEnd> {
     socket::acknowledge_by_answers(stream);
     let challenge = shared.tokens.as_ref().map(|_| Digest::random());
     let sources = sources(stream, shared);
@@ -87,7 +91,7 @@ async fn converse(stream: &mut TcpStream, place: &Place, shared: &Shared) -> Res
                     outgoing.send(&reply).await?;
                 }
                 let one_way = round_trip.min_round_trip().unwrap_or_default() / 2;
-                let pause = place.handle(request, Circumstances { bytes, one_way, challenge })?;
+                let pause = place.handle(request, RequestContext { bytes, one_way, challenge })?;
                 incoming.pause(pause);
                 if incoming.requests.is_multiple_of(TURN) {
                     tokio::task::yield_now().await;
@@ -98,14 +102,14 @@ async fn converse(stream: &mut TcpStream, place: &Place, shared: &Shared) -> Res
 }
 
 /// The listening address that the client speaks to, and another one.
-fn sources(stream: &TcpStream, shared: &Shared) -> Option<Sources> {
+fn sources(stream: &TcpStream, shared: &Shared) -> Option<ProbeSources> {
     let Ok(SocketAddr::V4(local)) = stream.local_addr() else { return None };
     let same = *local.ip();
     let other = |address: &&Ipv4Addr| **address != same && !address.is_unspecified();
-    Some(Sources { same, other: shared.addresses.iter().find(other).copied() })
+    Some(ProbeSources { same, other: shared.addresses.iter().find(other).copied() })
 }
 
-async fn probe(place: &Place, sources: Option<Sources>, wait_ms: u32) -> Reply {
+async fn probe(place: &ConnectionSlot, sources: Option<ProbeSources>, wait_ms: u32) -> Reply {
     match (sources, place.probe()) {
         (Some(sources), Some(_hold)) => unsolicited_probe::run(sources, place.client, wait_ms).await,
         _ => unsolicited_probe::UNTRIED,
@@ -133,19 +137,19 @@ impl<'a> Incoming<'a> {
     }
 
     /// The next request and the bytes that were read for it. Cancel-safe.
-    async fn next(&mut self) -> Result<Option<(Request, u64)>, End> {
+    async fn next(&mut self) -> Result<Option<(Request, u64)>, ConnectionEnd> {
         if let Some(from) = self.from {
             sleep_until(from).await;
         }
         let request = match self.by {
-            Some(by) => timeout_at(by, self.reader.next()).await.map_err(|_| End::Silent)?,
+            Some(by) => timeout_at(by, self.reader.next()).await.map_err(|_| ConnectionEnd::Silent)?,
             None => self.reader.next().await,
         };
         let Some(request) = request? else { return Ok(None) };
         self.by = None;
         self.requests += 1;
         if self.requests > MOST_REQUESTS {
-            return Err(End::TooManyRequests);
+            return Err(ConnectionEnd::TooManyRequests);
         }
         let bytes = self.reader.read() - self.bytes;
         self.bytes += bytes;
@@ -161,7 +165,7 @@ struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
-    async fn deliver(&mut self, letter: Letter) -> Result<(), End> {
+    async fn deliver(&mut self, letter: Letter) -> Result<(), ConnectionEnd> {
         let Letter { due, reply, hold } = letter;
         if due > Instant::now() + TIMER_STEP {
             sleep_until(due - TIMER_STEP / 2).await;
@@ -171,16 +175,16 @@ impl Outgoing<'_> {
         Ok(())
     }
 
-    async fn send(&mut self, reply: &Reply) -> Result<(), End> {
+    async fn send(&mut self, reply: &Reply) -> Result<(), ConnectionEnd> {
         let bytes = frame(reply)?;
-        timeout(self.limit, self.stream.write_all(&bytes)).await.map_err(|_| End::Unread)??;
+        timeout(self.limit, self.stream.write_all(&bytes)).await.map_err(|_| ConnectionEnd::Unread)??;
         self.unread.wrote(bytes.len(), Instant::now());
         Ok(())
     }
 
-    fn check(&mut self) -> Result<(), End> {
+    fn check(&mut self) -> Result<(), ConnectionEnd> {
         let queued = unread::queued(self.stream.as_ref());
-        self.unread.check(queued, Instant::now()).map_err(|_| End::Unread)
+        self.unread.check(queued, Instant::now()).map_err(|_| ConnectionEnd::Unread)
     }
 }
 

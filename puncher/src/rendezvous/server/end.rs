@@ -6,7 +6,7 @@ use crate::rendezvous::lobby::Refusal;
 
 /// Why a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum End {
+pub(super) enum ConnectionEnd {
     /// The client ended it, or the network did.
     #[error("the client has left")]
     Left,
@@ -39,14 +39,14 @@ pub(super) enum End {
     Refused(#[from] Refusal),
 }
 
-impl From<io::Error> for End {
+impl From<io::Error> for ConnectionEnd {
     fn from(error: io::Error) -> Self {
         // What came may be anything, so it is not repeated.
         if error.kind() == io::ErrorKind::InvalidData { Self::Garbage } else { Self::Left }
     }
 }
 
-impl End {
+impl ConnectionEnd {
     /// Whether it is for what the client did.
     pub(super) fn is_the_clients_fault(self) -> bool {
         !matches!(self, Self::Left | Self::Evicted | Self::TakenOver | Self::Stopping | Self::Lifetime)

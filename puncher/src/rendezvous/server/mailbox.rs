@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::rendezvous::message::Reply;
-use crate::rendezvous::server::end::End;
-use crate::rendezvous::server::quota::Hold;
+use crate::rendezvous::server::end::ConnectionEnd;
+use crate::rendezvous::server::quota::QuotaHold;
 use crate::sync;
 
 /// Replies that may wait for a peer that does not read.
@@ -22,12 +22,12 @@ pub(super) struct Letter {
     pub(super) due: Instant,
     pub(super) reply: Reply,
     /// Held for it while it waits.
-    pub(super) hold: Option<Hold>,
+    pub(super) hold: Option<QuotaHold>,
 }
 
 /// There is no room for another letter.
 #[derive(Debug)]
-pub(super) struct NoRoom;
+pub(super) struct MailboxFull;
 
 /// The mailbox of one connection.
 #[derive(Debug, Default)]
@@ -39,15 +39,15 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 struct Content {
     letters: VecDeque<Letter>,
-    end: Option<End>,
+    end: Option<ConnectionEnd>,
 }
 
 impl Mailbox {
     /// Puts a letter in.
-    pub(super) fn post(&self, letter: Letter) -> Result<(), NoRoom> {
+    pub(super) fn post(&self, letter: Letter) -> Result<(), MailboxFull> {
         let mut content = self.lock();
         if content.letters.len() >= ROOM {
-            return Err(NoRoom);
+            return Err(MailboxFull);
         }
         content.letters.push_back(letter);
         drop(content);
@@ -56,7 +56,7 @@ impl Mailbox {
     }
 
     /// Orders the connection to end. The first order counts, and what waits is dropped.
-    pub(super) fn end(&self, why: End) {
+    pub(super) fn end(&self, why: ConnectionEnd) {
         let mut content = self.lock();
         content.end.get_or_insert(why);
         content.letters = VecDeque::new();
@@ -70,7 +70,7 @@ impl Mailbox {
     }
 
     /// The order to end. Cancel-safe.
-    pub(super) async fn ended(&self) -> End {
+    pub(super) async fn ended(&self) -> ConnectionEnd {
         self.wait_for(|content| content.end).await
     }
 
@@ -106,10 +106,10 @@ mod tests {
         mailbox.post(letter(2)).unwrap();
         assert_eq!(mailbox.next().await.reply, Reply::Go { round: 1 });
         assert_eq!(mailbox.next().await.reply, Reply::Go { round: 2 });
-        let (ended, posted) = tokio::join!(mailbox.ended(), async { mailbox.end(End::Evicted) });
-        assert_eq!((ended, posted), (End::Evicted, ()));
-        mailbox.end(End::Unread);
-        assert_eq!(mailbox.ended().await, End::Evicted, "the first order counts");
+        let (ended, posted) = tokio::join!(mailbox.ended(), async { mailbox.end(ConnectionEnd::Evicted) });
+        assert_eq!((ended, posted), (ConnectionEnd::Evicted, ()));
+        mailbox.end(ConnectionEnd::Unread);
+        assert_eq!(mailbox.ended().await, ConnectionEnd::Evicted, "the first order counts");
     }
 
     #[test]

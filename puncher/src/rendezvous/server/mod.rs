@@ -145,7 +145,7 @@ impl Server {
     }
 
     /// Serves until `stop` is ready and its listeners are closed. Meetings under way by then are left over.
-    pub async fn serve_until(self, stop: impl Future<Output = ()>) -> Rest {
+    pub async fn serve_until(self, stop: impl Future<Output = ()>) -> DrainingServer {
         let Self { listeners, shared, descriptors } = self;
         let (send, mut accepted) = mpsc::channel(64);
         let mut listening = JoinSet::new();
@@ -166,18 +166,18 @@ impl Server {
         }
         listening.shutdown().await;
         shared.stop();
-        Rest { connections, shared }
+        DrainingServer { connections, shared }
     }
 }
 
 /// Meetings under way on a server that takes nobody new. Dropping it ends every connection at once.
 #[derive(Debug)]
-pub struct Rest {
+pub struct DrainingServer {
     connections: JoinSet<()>,
     shared: Arc<Shared>,
 }
 
-impl Rest {
+impl DrainingServer {
     /// Waits until all meetings have ended, for no longer than the grace of the server's limits.
     pub async fn finish(self) {
         let Self { connections, shared } = self;

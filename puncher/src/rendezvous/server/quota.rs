@@ -67,8 +67,8 @@ impl Pool {
     }
 
     /// So much for this address, if it may have that.
-    pub(super) fn take(&self, address: Ipv4Addr, amount: usize) -> Option<Hold> {
-        self.lock().take(address, amount).then(|| Hold { pool: self.clone(), address, amount })
+    pub(super) fn take(&self, address: Ipv4Addr, amount: usize) -> Option<QuotaHold> {
+        self.lock().take(address, amount).then(|| QuotaHold { pool: self.clone(), address, amount })
     }
 
     /// How much is held by all together.
@@ -83,13 +83,13 @@ impl Pool {
 
 /// What was taken; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(super) struct QuotaHold {
     pool: Pool,
     address: Ipv4Addr,
     amount: usize,
 }
 
-impl Drop for Hold {
+impl Drop for QuotaHold {
     fn drop(&mut self) {
         self.pool.lock().give_back(self.address, self.amount);
     }

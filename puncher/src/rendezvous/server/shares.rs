@@ -30,7 +30,7 @@ pub(super) struct Places {
 
 /// Whether a client has a right to stay that a mere connection has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum ClientRank {
     /// Connected, and nothing more.
     Stranger,
     /// In a meeting.
@@ -63,7 +63,7 @@ pub(super) struct Shares {
     places: Places,
     members: Members,
     held: usize,
-    networks: HashMap<Network, Neighbours>,
+    networks: HashMap<Network, NetworkClients>,
     by_size: BTreeSet<(usize, Network)>,
     /// Strangers in the order in which they came. Some may have gained a member beside them since.
     strangers: BTreeMap<ConnectionId, Ipv4Addr>,
@@ -71,7 +71,7 @@ pub(super) struct Shares {
 
 /// The addresses of one network.
 #[derive(Debug, Default)]
-struct Neighbours {
+struct NetworkClients {
     held: usize,
     addresses: HashMap<Ipv4Addr, Clients>,
     by_size: BTreeSet<(usize, Ipv4Addr)>,
@@ -94,7 +94,7 @@ impl Clients {
     }
 }
 
-impl Neighbours {
+impl NetworkClients {
     fn held_by(&self, address: Ipv4Addr) -> usize {
         self.addresses.get(&address).map_or(0, Clients::held)
     }
@@ -195,12 +195,12 @@ impl Shares {
     }
 
     /// Gives a place away; [`Shares::admit`] has been asked.
-    pub(super) fn add(&mut self, address: Ipv4Addr, id: ConnectionId, standing: Standing) {
-        self.change(address, |clients| match standing {
-            Standing::Stranger => clients.strangers.insert(id),
-            Standing::Member => clients.members.insert(id),
+    pub(super) fn add(&mut self, address: Ipv4Addr, id: ConnectionId, rank: ClientRank) {
+        self.change(address, |clients| match rank {
+            ClientRank::Stranger => clients.strangers.insert(id),
+            ClientRank::Member => clients.members.insert(id),
         });
-        if standing == Standing::Stranger {
+        if rank == ClientRank::Stranger {
             self.strangers.insert(id, address);
         }
     }

@@ -15,12 +15,12 @@ use crate::contract::Metrics;
 use crate::rendezvous::lobby::{ConnectionId, Delivery, Joined, Lobby, Seat, Vacancy};
 use crate::rendezvous::message::{Reply, Request};
 use crate::rendezvous::proof::{Digest, TokenProof};
-use crate::rendezvous::server::end::End;
+use crate::rendezvous::server::end::ConnectionEnd;
 use crate::rendezvous::server::limits::{Limits, paces};
 use crate::rendezvous::server::mailbox::{Letter, Mailbox};
-use crate::rendezvous::server::quota::{Hold, Pool};
+use crate::rendezvous::server::quota::{Pool, QuotaHold};
 use crate::rendezvous::server::rate::Rates;
-use crate::rendezvous::server::shares::{Members, Shares, Standing, Verdict};
+use crate::rendezvous::server::shares::{ClientRank, Members, Shares, Verdict};
 use crate::rendezvous::server::tokens::Tokens;
 use crate::sync;
 
@@ -49,7 +49,7 @@ pub(super) struct Shared {
 
 #[derive(Debug)]
 struct State {
-    lobby: Lobby<Hold>,
+    lobby: Lobby<QuotaHold>,
     connections: HashMap<ConnectionId, Entry>,
     places: Shares,
     sides: Shares,
@@ -72,7 +72,7 @@ struct Entry {
 
 /// The right to be connected; given back when dropped, however the connection ends.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     shared: Arc<Shared>,
     pub(super) id: ConnectionId,
     pub(super) client: SocketAddrV4,
@@ -81,7 +81,7 @@ pub(super) struct Place {
 
 /// What a request came with that the request does not say.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Circumstances {
+pub(super) struct RequestContext {
     /// Bytes that were read for it.
     pub(super) bytes: u64,
     /// The time to the client, one way.
@@ -129,7 +129,7 @@ impl Shared {
     }
 
     /// A place for a client that has just connected, if it gets one.
-    pub(super) fn admit(self: &Arc<Self>, client: SocketAddrV4) -> Option<Place> {
+    pub(super) fn admit(self: &Arc<Self>, client: SocketAddrV4) -> Option<ConnectionSlot> {
         let address = *client.ip();
         let mut state = self.lock();
         if !state.arrivals.allows(address, 1, Instant::now()) {
@@ -138,7 +138,7 @@ impl Shared {
         }
         match state.places.admit(address) {
             Verdict::Room => {}
-            Verdict::Instead(victim) => state.end(victim, End::Evicted),
+            Verdict::Instead(victim) => state.end(victim, ConnectionEnd::Evicted),
             Verdict::Full => {
                 state.turn_away(address);
                 return None;
@@ -147,12 +147,12 @@ impl Shared {
         state.metrics.accepted += 1;
         state.next += 1;
         let id = state.next;
-        state.places.add(address, id, Standing::Stranger);
+        state.places.add(address, id, ClientRank::Stranger);
         let mailbox = Arc::new(Mailbox::default());
         state.connections.insert(id, Entry { address, mailbox: Arc::clone(&mailbox) });
         drop(state);
         tracing::trace!(%client, id, "connected");
-        Some(Place { shared: Arc::clone(self), id, client, mailbox })
+        Some(ConnectionSlot { shared: Arc::clone(self), id, client, mailbox })
     }
 
     /// The figures at present.
@@ -169,7 +169,7 @@ impl Shared {
         state.stopping = true;
         for (id, entry) in &state.connections {
             if state.lobby.is_member(*id) && !state.lobby.has_peer(*id) {
-                entry.mailbox.end(End::Stopping);
+                entry.mailbox.end(ConnectionEnd::Stopping);
             }
         }
     }
@@ -184,16 +184,16 @@ impl Shared {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Does what the client asks for, and tells how long to wait before its next request is read.
     ///
     /// # Errors
     /// With the reason to end the connection.
-    pub(super) fn handle(&self, request: Request, with: Circumstances) -> Result<Duration, End> {
+    pub(super) fn handle(&self, request: Request, with: RequestContext) -> Result<Duration, ConnectionEnd> {
         let (shared, address, now) = (&*self.shared, *self.client.ip(), Instant::now());
         match &request {
             Request::Join { meeting, role, token, .. } if !shared.may_meet(*token, with, meeting, *role) => {
-                return Err(End::NoToken);
+                return Err(ConnectionEnd::NoToken);
             }
             _ => {}
         }
@@ -206,7 +206,7 @@ impl Place {
             Request::Relay { .. } | Request::Ready { .. } if state.lobby.is_claimant(self.id) => Vec::new(),
             Request::Relay { body } => {
                 let amount = body.text.len() + body.seal.len() + OVERHEAD;
-                let hold = shared.waiting.take(address, amount).ok_or(End::TooMuchWaits)?;
+                let hold = shared.waiting.take(address, amount).ok_or(ConnectionEnd::TooMuchWaits)?;
                 state.lobby.relay(self.id, body, hold)?.into_iter().collect()
             }
             Request::Ready { round } => state.lobby.ready(self.id, round, with.one_way)?,
@@ -219,28 +219,28 @@ impl Place {
     }
 
     /// The right to one unsolicited probe, if the client has not had its share.
-    pub(super) fn probe(&self) -> Option<Hold> {
+    pub(super) fn probe(&self) -> Option<QuotaHold> {
         let address = *self.client.ip();
         let allowed = self.shared.lock().probes.allows(address, 1, Instant::now());
         if allowed { self.shared.probes.take(address, 1) } else { None }
     }
 
     /// The place is free from now on.
-    pub(super) fn give_up(self, why: End) {
+    pub(super) fn give_up(self, why: ConnectionEnd) {
         tracing::debug!(client = %self.client, id = self.id, %why, "connection ends");
         let mut state = self.shared.lock();
         match why {
-            End::Unread => state.metrics.unread += 1,
+            ConnectionEnd::Unread => state.metrics.unread += 1,
             why if why.is_the_clients_fault() => state.metrics.refused += 1,
             _ => {}
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.end(self.id, End::Left);
+        state.end(self.id, ConnectionEnd::Left);
         let last = state.stopping && state.lobby.meetings() == 0;
         drop(state);
         if last {
@@ -253,7 +253,7 @@ impl Shared {
     fn may_meet(
         &self,
         token: Option<TokenProof>,
-        with: Circumstances,
+        with: RequestContext,
         label: &str,
         role: crate::meeting::Role,
     ) -> bool {
@@ -264,14 +264,19 @@ impl Shared {
 }
 
 impl State {
-    fn join(&mut self, id: ConnectionId, seat: Seat, now: Instant) -> Result<Vec<Delivery<Hold>>, End> {
+    fn join(
+        &mut self,
+        id: ConnectionId,
+        seat: Seat,
+        now: Instant,
+    ) -> Result<Vec<Delivery<QuotaHold>>, ConnectionEnd> {
         if self.stopping {
-            return Err(End::Stopping);
+            return Err(ConnectionEnd::Stopping);
         }
-        let address = self.connections.get(&id).ok_or(End::Left)?.address;
+        let address = self.connections.get(&id).ok_or(ConnectionEnd::Left)?.address;
         if !self.joins.allows(address, 1, now) {
             self.warn(address, now, "joins too often");
-            return Err(End::TooManyJoins);
+            return Err(ConnectionEnd::TooManyJoins);
         }
         if self.lobby.vacancy(id, &seat)? == Vacancy::Free {
             self.take_side(id, address)?;
@@ -286,12 +291,17 @@ impl State {
         }
     }
 
-    fn take_over(&mut self, id: ConnectionId, key: Digest, lock: Digest) -> Result<Vec<Delivery<Hold>>, End> {
-        let address = self.connections.get(&id).ok_or(End::Left)?.address;
+    fn take_over(
+        &mut self,
+        id: ConnectionId,
+        key: Digest,
+        lock: Digest,
+    ) -> Result<Vec<Delivery<QuotaHold>>, ConnectionEnd> {
+        let address = self.connections.get(&id).ok_or(ConnectionEnd::Left)?.address;
         let (lost, deliveries) = self.lobby.take_over(id, key, lock)?;
         if let Some(lost) = lost {
             // The lobby has told the peer already.
-            self.end(lost, End::TakenOver);
+            self.end(lost, ConnectionEnd::TakenOver);
             self.metrics.taken_over += 1;
         }
         self.take_side(id, address)?;
@@ -300,22 +310,22 @@ impl State {
         Ok(deliveries)
     }
 
-    fn take_side(&mut self, id: ConnectionId, address: Ipv4Addr) -> Result<(), End> {
+    fn take_side(&mut self, id: ConnectionId, address: Ipv4Addr) -> Result<(), ConnectionEnd> {
         match self.sides.admit(address) {
             Verdict::Room => {}
-            Verdict::Instead(victim) => self.end(victim, End::Evicted),
-            Verdict::Full => return Err(End::TooManyMeetings),
+            Verdict::Instead(victim) => self.end(victim, ConnectionEnd::Evicted),
+            Verdict::Full => return Err(ConnectionEnd::TooManyMeetings),
         }
-        self.sides.add(address, id, Standing::Member);
+        self.sides.add(address, id, ClientRank::Member);
         Ok(())
     }
 
     /// Ends a connection, if it has not ended yet. Its peer is told.
-    fn end(&mut self, id: ConnectionId, why: End) {
+    fn end(&mut self, id: ConnectionId, why: ConnectionEnd) {
         let Some(Entry { address, mailbox }) = self.connections.remove(&id) else { return };
         self.places.remove(address, id);
         self.sides.remove(address, id);
-        if why == End::Evicted {
+        if why == ConnectionEnd::Evicted {
             self.metrics.evicted += 1;
         }
         mailbox.end(why);
@@ -324,7 +334,7 @@ impl State {
     }
 
     /// Puts replies into mailboxes. Whose mailbox is full does not read, and is ended.
-    fn deliver(&mut self, deliveries: Vec<Delivery<Hold>>) {
+    fn deliver(&mut self, deliveries: Vec<Delivery<QuotaHold>>) {
         let now = Instant::now();
         for Delivery { to, reply, after, held } in deliveries {
             match &reply {
@@ -334,7 +344,7 @@ impl State {
             }
             let letter = Letter { due: now + after, reply, hold: held };
             if self.connections.get(&to).is_some_and(|entry| entry.mailbox.post(letter).is_err()) {
-                self.end(to, End::Unread);
+                self.end(to, ConnectionEnd::Unread);
             }
         }
     }

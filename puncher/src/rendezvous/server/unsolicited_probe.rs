@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::rendezvous::message::{Answer, Reply};
-use crate::socket::{self, DialFailure, Reach};
+use crate::socket::{self, DialFailure, SynTtl};
 
 /// Longest wait: RFC 5382 REQ-4 lets a NAT answer after 6 s.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
@@ -19,9 +19,9 @@ pub(super) const UNTRIED: Reply =
     Reply::UnsolicitedAnswers { same_address: Answer::Untried, other_address: Answer::Untried };
 
 /// Sends a SYN to `target` from each of the two addresses.
-pub(super) async fn run(from_addresses: Sources, target: SocketAddrV4, wait_ms: u32) -> Reply {
+pub(super) async fn run(from_addresses: ProbeSources, target: SocketAddrV4, wait_ms: u32) -> Reply {
     let wait = Duration::from_millis(wait_ms.into()).min(LONGEST_WAIT);
-    let Sources { same, other } = from_addresses;
+    let ProbeSources { same, other } = from_addresses;
     let (same_address, other_address) =
         tokio::join!(from(Some(same), target, wait), from(other, target, wait));
     Reply::UnsolicitedAnswers { same_address, other_address }
@@ -29,7 +29,7 @@ pub(super) async fn run(from_addresses: Sources, target: SocketAddrV4, wait_ms: 
 
 /// Where probes come from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sources {
+pub(super) struct ProbeSources {
     /// The address that the asker is connected to.
     pub(super) same: Ipv4Addr,
     /// Another of the server's, if it has one.
@@ -38,7 +38,7 @@ pub(super) struct Sources {
 
 async fn from(address: Option<Ipv4Addr>, target: SocketAddrV4, wait: Duration) -> Answer {
     let Some(address) = address else { return Answer::Untried };
-    let stream = match socket::dial(SocketAddrV4::new(address, 0), target, Reach::Peer) {
+    let stream = match socket::dial(SocketAddrV4::new(address, 0), target, SynTtl::Full) {
         Ok(stream) => stream,
         Err(error) => return answer(DialFailure::from(&error), false),
     };

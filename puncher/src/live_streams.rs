@@ -31,21 +31,21 @@ struct Stream {
 
 /// All streams that are up, by their number.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct StandingStreams(Arc<Mutex<HashMap<u64, Stream>>>);
+pub(crate) struct LiveStreams(Arc<Mutex<HashMap<u64, Stream>>>);
 
 /// One of them; dropping it takes it out.
 #[derive(Debug)]
-pub(crate) struct Standing {
-    all: StandingStreams,
+pub(crate) struct LiveStream {
+    all: LiveStreams,
     id: u64,
 }
 
-impl StandingStreams {
+impl LiveStreams {
     /// A stream has come up.
-    pub(crate) fn enter(&self, id: u64, accepted_from: Option<Ipv4Addr>) -> Standing {
+    pub(crate) fn enter(&self, id: u64, accepted_from: Option<Ipv4Addr>) -> LiveStream {
         let stream = Stream { since: Instant::now(), accepted_from, is_proven: false };
         lock(&self.0).insert(id, stream);
-        Standing { all: self.clone(), id }
+        LiveStream { all: self.clone(), id }
     }
 
     /// The stream that has to make room before another is accepted; `None` while there is room.
@@ -77,7 +77,7 @@ impl StandingStreams {
     }
 }
 
-impl Standing {
+impl LiveStream {
     /// Its other end is the peer.
     pub(crate) fn prove(&self) {
         if let Some(stream) = lock(&self.all.0).get_mut(&self.id) {
@@ -86,7 +86,7 @@ impl Standing {
     }
 }
 
-impl Drop for Standing {
+impl Drop for LiveStream {
     fn drop(&mut self) {
         lock(&self.all.0).remove(&self.id);
     }
@@ -101,34 +101,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_holds_the_most_places_makes_room() {
-        let standing = StandingStreams::default();
-        let mut kept = vec![standing.enter(0, Some(PEER)), standing.enter(1, None)];
+        let live_streams = LiveStreams::default();
+        let mut kept = vec![live_streams.enter(0, Some(PEER)), live_streams.enter(1, None)];
         for id in 2..=MOST_STRANGERS as u64 {
-            assert_eq!(standing.to_make_room(), None, "{id}");
+            assert_eq!(live_streams.to_make_room(), None, "{id}");
             tokio::time::advance(Duration::from_millis(1)).await;
-            kept.push(standing.enter(id, Some(MANY)));
+            kept.push(live_streams.enter(id, Some(MANY)));
         }
-        assert_eq!(standing.to_make_room(), Some(2), "its oldest");
+        assert_eq!(live_streams.to_make_room(), Some(2), "its oldest");
         kept[2].prove();
-        assert_eq!(standing.to_make_room(), None, "the peer's stream takes no stranger's place");
-        kept.push(standing.enter(1000, Some(MANY)));
-        assert_eq!(standing.to_make_room(), Some(3));
+        assert_eq!(live_streams.to_make_room(), None, "the peer's stream takes no stranger's place");
+        kept.push(live_streams.enter(1000, Some(MANY)));
+        assert_eq!(live_streams.to_make_room(), Some(3));
         kept.remove(3);
-        assert_eq!(standing.to_make_room(), None);
+        assert_eq!(live_streams.to_make_room(), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_says_nothing_is_not_waited_for() {
-        let standing = StandingStreams::default();
-        assert!(!standing.are_promising(Duration::ZERO));
-        let silent = standing.enter(1, Some(MANY));
-        assert!(standing.are_promising(Duration::ZERO) && !standing.have_peer());
+        let live_streams = LiveStreams::default();
+        assert!(!live_streams.are_promising(Duration::ZERO));
+        let silent = live_streams.enter(1, Some(MANY));
+        assert!(live_streams.are_promising(Duration::ZERO) && !live_streams.have_peer());
         tokio::time::advance(YOUNG).await;
-        assert!(!standing.are_promising(Duration::ZERO));
-        assert!(standing.are_promising(YOUNG), "its hello may be on its way");
+        assert!(!live_streams.are_promising(Duration::ZERO));
+        assert!(live_streams.are_promising(YOUNG), "its hello may be on its way");
         silent.prove();
-        assert!(standing.are_promising(Duration::ZERO) && standing.have_peer());
+        assert!(live_streams.are_promising(Duration::ZERO) && live_streams.have_peer());
         drop(silent);
-        assert!(!standing.have_peer());
+        assert!(!live_streams.have_peer());
     }
 }
