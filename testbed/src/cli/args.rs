@@ -11,7 +11,7 @@ use crate::cli::filter::Filter;
 use crate::lab::Rights;
 use crate::model::quantity;
 use crate::model::shard::WantedShard;
-use crate::report::exit_status::Gap;
+use crate::report::exit_status::UndecidedReason;
 use crate::report::format::Format;
 use crate::run::Keep;
 
@@ -161,10 +161,10 @@ pub struct RunArgs {
 pub struct Accepted {
     /// Accept what is not decided, instead of ending with exit code 3: undecided,no-expectation,blind
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
-    pub allow: Vec<Gap>,
+    pub allow: Vec<UndecidedReason>,
 }
 
-impl ValueEnum for Gap {
+impl ValueEnum for UndecidedReason {
     fn value_variants<'a>() -> &'a [Self] {
         Self::ALL
     }

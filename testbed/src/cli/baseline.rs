@@ -9,11 +9,12 @@ use crate::cli::args::{BaselineUpdateArgs, DiffArgs};
 use crate::cli::command_error::CommandError;
 use crate::cli::output::print;
 use crate::report::baseline::Baseline;
+use crate::report::compare::text;
 use crate::report::compare::{Comparison, Shortage};
 use crate::report::exit_status::ExitStatus;
+use crate::report::folder;
 use crate::report::recorder::RecordedRun;
 use crate::report::results::{EndingDoc, VerdictDoc};
-use crate::report::{comparison, folder};
 
 /// The comparison with a baseline, in the folder of a run.
 const COMPARISON: &str = "comparison.md";
@@ -23,12 +24,12 @@ const COMPARISON: &str = "comparison.md";
 pub struct KnownBaseline {
     baseline: Baseline,
     file: PathBuf,
-    extent: Extent,
+    extent: SuiteCoverage,
 }
 
 /// How much of a suite was run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
+pub enum SuiteCoverage {
     /// All of it: a cell that is not there is lost.
     Whole,
     /// Some cells: what is not there was not asked for.
@@ -49,13 +50,13 @@ pub fn of_suite(file: &Path, suite: &str) -> Result<KnownBaseline, CommandError>
         );
         return Err(CommandError::with_help(message, "testbed baseline update RUN FILE writes one"));
     }
-    Ok(KnownBaseline { baseline, file: file.to_owned(), extent: Extent::Whole })
+    Ok(KnownBaseline { baseline, file: file.to_owned(), extent: SuiteCoverage::Whole })
 }
 
 impl KnownBaseline {
     /// The same, for a run of so much of the suite.
     #[must_use]
-    pub fn for_run_of(self, extent: Extent) -> Self {
+    pub fn for_run_of(self, extent: SuiteCoverage) -> Self {
         Self { extent, ..self }
     }
 }
@@ -67,14 +68,14 @@ impl KnownBaseline {
 pub fn compare(recorded: &RecordedRun, known: KnownBaseline) -> Result<Comparison, CommandError> {
     let KnownBaseline { mut baseline, file, extent } = known;
     let now = Baseline::from(&recorded.results);
-    if extent == Extent::Narrowed {
+    if extent == SuiteCoverage::Narrowed {
         baseline.cells.retain(|id, _| now.cells.contains_key(id));
         baseline.checks.retain(|id, _| now.checks.contains_key(id));
     }
     let compared = Comparison::new(&baseline, &now);
     let with = file.display().to_string();
-    print(|out| comparison::write(&compared, &with, out))?;
-    write(&recorded.folder.join(COMPARISON), &comparison::markdown(&compared, &with))?;
+    print(|out| text::write(&compared, &with, out))?;
+    write(&recorded.folder.join(COMPARISON), &text::markdown(&compared, &with))?;
     Ok(compared)
 }
 
@@ -99,9 +100,9 @@ pub fn diff(args: &DiffArgs) -> Result<ExitCode, CommandError> {
     let with = args.before.display().to_string();
     let (status, allowed) = (ExitStatus::of_comparison(&compared), &args.accepted.allow);
     print(|out| match args.markdown {
-        true => out.write_all(comparison::markdown(&compared, &with).as_bytes()),
+        true => out.write_all(text::markdown(&compared, &with).as_bytes()),
         false => {
-            comparison::write(&compared, &with, out)?;
+            text::write(&compared, &with, out)?;
             status.explanation(allowed).map_or(Ok(()), |why| writeln!(out, "{why}"))
         }
     })?;

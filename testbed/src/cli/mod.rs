@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod baseline;
+pub mod catalogue;
 mod cells;
 pub mod command_error;
 pub mod conformance;
@@ -12,7 +13,7 @@ pub mod kernel;
 pub mod list;
 pub mod merge;
 pub mod nat;
-pub mod nats;
+
 mod output;
 pub mod prove;
 pub mod report;

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::cli::args::OwnNats;
+use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
-use crate::cli::nats::profile;
 use crate::cli::output::print;
 use crate::lab::nat_rules::{NatCommand, NatConfig, NatSite};
 use crate::lab::nat_source;

@@ -9,14 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
 
 use crate::cli::args::{Accepted, RunArgs};
-use crate::cli::baseline::{self, Extent};
+use crate::cli::baseline::{self, SuiteCoverage};
 use crate::cli::command_error::CommandError;
 use crate::cli::output::{print, terminal_width};
 use crate::cli::select::{self, Selected};
 use crate::cli::shard;
 use crate::lab;
 use crate::model::template;
-use crate::report::exit_status::{ExitStatus, Gap};
+use crate::report::exit_status::{ExitStatus, UndecidedReason};
 use crate::report::folder::Folder;
 use crate::report::recorder::{RecordedRun, Recorder};
 use crate::report::terminal;
@@ -73,7 +73,7 @@ pub(super) fn conclude_with(
     let compared = known.map(|known| baseline::compare(recorded, known)).transpose()?;
     let status = ExitStatus::of_run(&recorded.results, compared.as_ref());
     print(|out| {
-        if status.has(Gap::NoExpectation) {
+        if status.has(UndecidedReason::NoExpectation) {
             terminal::advice(&recorded.results, &recorded.folder, out)?;
         }
         status.explanation(&accepted.allow).map_or(Ok(()), |why| writeln!(out, "{why}"))
@@ -82,9 +82,9 @@ pub(super) fn conclude_with(
 }
 
 /// How much of the suite is asked for.
-fn extent(args: &RunArgs) -> Extent {
+fn extent(args: &RunArgs) -> SuiteCoverage {
     let whole = args.selection.filter.is_empty() && args.selection.method.is_none() && args.shard.is_none();
-    if whole { Extent::Whole } else { Extent::Narrowed }
+    if whole { SuiteCoverage::Whole } else { SuiteCoverage::Narrowed }
 }
 
 /// Runs, and records what happens until the end or until Ctrl-C.

@@ -35,7 +35,7 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode, CommandError> {
         let suite = select::suite(&args.suite, &args.nats.catalogue()?)?;
         return print(|out| suite.cells().iter().try_for_each(|cell| writeln!(out, "{}", cell.id)));
     }
-    let wanted = Wanted { suite: &args.suite, cell: &args.cell, node: &args.node, nats: &args.nats };
+    let wanted = ShellTarget { suite: &args.suite, cell: &args.cell, node: &args.node, nats: &args.nats };
     enter(wanted, args.rights, |cell, topology| {
         let nodes: Vec<&str> = topology.nodes.keys().map(NodeName::as_str).collect();
         let _ = writeln!(
@@ -54,7 +54,7 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode, CommandError> {
 /// # Errors
 /// When there is no such cell or node, the lab cannot be built here, or the command cannot be started.
 pub fn exec(args: &ExecArgs) -> Result<ExitCode, CommandError> {
-    let wanted = Wanted { suite: &args.suite, cell: &args.cell, node: &args.node, nats: &args.nats };
+    let wanted = ShellTarget { suite: &args.suite, cell: &args.cell, node: &args.node, nats: &args.nats };
     enter(wanted, args.rights, |_, _| Command::new(&args.command[0]).args(&args.command[1..]))
 }
 
@@ -70,7 +70,7 @@ fn interactive(node: &str) -> Command {
 
 /// Which node of which lab.
 #[derive(Debug, Clone, Copy)]
-struct Wanted<'a> {
+struct ShellTarget<'a> {
     suite: &'a str,
     cell: &'a str,
     node: &'a str,
@@ -79,11 +79,11 @@ struct Wanted<'a> {
 
 /// Builds the lab and runs in it what `command` says once it stands.
 fn enter(
-    wanted: Wanted<'_>,
+    wanted: ShellTarget<'_>,
     rights: RightsArgs,
     command: impl FnOnce(&Cell, &Topology) -> Command,
 ) -> Result<ExitCode, CommandError> {
-    let Wanted { suite, cell, node, nats } = wanted;
+    let ShellTarget { suite, cell, node, nats } = wanted;
     let catalogue = nats.catalogue()?;
     let (name, suite) = (suite, select::suite(suite, &catalogue)?);
     let cells = suite.cells();

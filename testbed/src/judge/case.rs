@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::judge::oracle::Declared;
+use crate::judge::oracle::DeclaredNats;
 use crate::judge::program_output::Claim;
 use crate::judge::reference::NatView;
 use crate::judge::timeline::{Role, Vantage};
@@ -18,7 +18,7 @@ pub struct Case<'a> {
     /// Where side b is watched.
     pub b: &'a Vantage,
     /// What the NATs declare.
-    pub declared: Declared<'a>,
+    pub declared: DeclaredNats<'a>,
     /// The NATs as the reference looks at them, each with the links on both its sides.
     pub nats: &'a [NatView<'a>],
     /// What peer a said.

@@ -64,16 +64,16 @@ fn outcome(
         return error(undeclared(contradiction));
     }
     match claimed(case, &timeline.flows) {
-        Claimed::Lie(why) => error(Diagnosis::new(Cause::ProgramLied, why)),
-        Claimed::ByBoth(flow, method) if oracle.expected == Expected::CannotConnect => {
+        ClaimCheck::Lie(why) => error(Diagnosis::new(Cause::ProgramLied, why)),
+        ClaimCheck::ByBoth(flow, method) if oracle.expected == Expected::CannotConnect => {
             let what = format!("{} connected by {method}, and no SYN of either side could pass", flow.a);
             error(Diagnosis { marks: cause::marks_of_success(flow), ..undeclared(&what) })
         }
-        Claimed::ByBoth(flow, method) => {
+        ClaimCheck::ByBoth(flow, method) => {
             (Outcome::Passed(success(flow, timeline, method)), cause::marks_of_success(flow))
         }
-        Claimed::ByOne(role, flow) => failed(cause::one_sided(case, role, flow)),
-        Claimed::ByNone => without_claim(case, timeline, oracle),
+        ClaimCheck::ByOne(role, flow) => failed(cause::one_sided(case, role, flow)),
+        ClaimCheck::ByNone => without_claim(case, timeline, oracle),
     }
 }
 
@@ -141,14 +141,14 @@ fn broken(case: &Case<'_>) -> Option<Diagnosis> {
 
 /// What the claims come to, held against the connections that the evidence shows.
 #[derive(Debug)]
-enum Claimed<'a> {
+enum ClaimCheck<'a> {
     ByNone,
     ByOne(Role, &'a Flow),
     ByBoth(&'a Flow, String),
     Lie(String),
 }
 
-fn claimed<'a>(case: &Case<'_>, all: &'a [Flow]) -> Claimed<'a> {
+fn claimed<'a>(case: &Case<'_>, all: &'a [Flow]) -> ClaimCheck<'a> {
     let claims = Role::BOTH.map(|role| match case.said(role) {
         Claim::Success(named) => Some(named),
         _ => None,
@@ -166,15 +166,15 @@ fn claimed<'a>(case: &Case<'_>, all: &'a [Flow]) -> Claimed<'a> {
         named.map(|named| borne_out(case, role, named, &connected(role)))
     });
     match flows {
-        [None, None] => Claimed::ByNone,
-        [Some(Err(lie)), _] | [_, Some(Err(lie))] => Claimed::Lie(lie),
-        [Some(Ok(flow)), None] => Claimed::ByOne(Role::A, flow),
-        [None, Some(Ok(flow))] => Claimed::ByOne(Role::B, flow),
+        [None, None] => ClaimCheck::ByNone,
+        [Some(Err(lie)), _] | [_, Some(Err(lie))] => ClaimCheck::Lie(lie),
+        [Some(Ok(flow)), None] => ClaimCheck::ByOne(Role::A, flow),
+        [None, Some(Ok(flow))] => ClaimCheck::ByOne(Role::B, flow),
         [Some(Ok(a_flow)), Some(Ok(b_flow))] if a_flow == b_flow => {
             let method = [a, b].into_iter().flatten().find_map(|n| n.method.clone());
-            Claimed::ByBoth(a_flow, method.unwrap_or_else(|| case.method.to_owned()))
+            ClaimCheck::ByBoth(a_flow, method.unwrap_or_else(|| case.method.to_owned()))
         }
-        [Some(Ok(a_flow)), Some(Ok(b_flow))] => Claimed::Lie(format!(
+        [Some(Ok(a_flow)), Some(Ok(b_flow))] => ClaimCheck::Lie(format!(
             "the peers claim two different connections: a {}, b {}",
             a_flow.a,
             b_flow.a.reversed()
@@ -236,8 +236,8 @@ impl Role {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::oracle::Declared;
-    use crate::judge::staged::{Draw, Scene, external, vantage};
+    use crate::judge::oracle::DeclaredNats;
+    use crate::judge::staged::{StagedEvidence, StagedPacket, external, vantage};
     use crate::model::behavior::{Behavior, UnsolicitedSyn};
     use crate::model::outcome::How;
     use Role::{A, B};
@@ -253,13 +253,18 @@ mod tests {
         Claim::Failure("no path".into())
     }
 
-    fn outcome(scene: &Scene, claim_a: &Claim, claim_b: &Claim, unsolicited_syn: UnsolicitedSyn) -> Outcome {
+    fn outcome(
+        staged: &StagedEvidence,
+        claim_a: &Claim,
+        claim_b: &Claim,
+        unsolicited_syn: UnsolicitedSyn,
+    ) -> Outcome {
         let nat = [Behavior { unsolicited_syn, ..Behavior::port_preserving() }];
         let case = Case {
-            evidence: &scene.evidence,
+            evidence: &staged.evidence,
             a: &vantage(A),
             b: &vantage(B),
-            declared: Declared { a: &nat, b: &nat, common: &[] },
+            declared: DeclaredNats { a: &nat, b: &nat, common: &[] },
             nats: &[],
             claim_a,
             claim_b,
@@ -270,15 +275,15 @@ mod tests {
         judge(&case).outcome
     }
 
-    fn cause(scene: &Scene, unsolicited_syn: UnsolicitedSyn) -> Cause {
-        match outcome(scene, &lost(), &lost(), unsolicited_syn) {
+    fn cause(staged: &StagedEvidence, unsolicited_syn: UnsolicitedSyn) -> Cause {
+        match outcome(staged, &lost(), &lost(), unsolicited_syn) {
             Outcome::Failed(failure) => failure.cause,
             other => panic!("{other:?}"),
         }
     }
 
-    fn error(scene: &Scene, claim_a: &Claim, claim_b: &Claim) -> String {
-        match outcome(scene, claim_a, claim_b, UnsolicitedSyn::Drop) {
+    fn error(staged: &StagedEvidence, claim_a: &Claim, claim_b: &Claim) -> String {
+        match outcome(staged, claim_a, claim_b, UnsolicitedSyn::Drop) {
             Outcome::Error(failure) => failure.to_string(),
             other => panic!("{other:?}"),
         }
@@ -286,7 +291,7 @@ mod tests {
 
     #[test]
     fn crossing_syns_make_a_connection_in_two_trips() {
-        match outcome(&Scene::crossing(), &won(A), &won(B), UnsolicitedSyn::Drop) {
+        match outcome(&StagedEvidence::crossing(), &won(A), &won(B), UnsolicitedSyn::Drop) {
             Outcome::Passed(success) => {
                 assert_eq!(success.how, How::SynsCrossed);
                 assert_eq!(success.established, Duration::from_micros(20_300));
@@ -298,14 +303,14 @@ mod tests {
 
     #[test]
     fn a_claim_without_evidence_is_a_lie() {
-        let nothing = Scene::met().recorded().packet(Draw::new(A, 0.0, "S"));
+        let nothing = StagedEvidence::met().recorded().packet(StagedPacket::new(A, 0.0, "S"));
         assert!(error(&nothing, &won(A), &won(B)).contains("peer a claims the connection"));
-        let no_data = Scene::met()
+        let no_data = StagedEvidence::met()
             .recorded()
-            .packet(Draw::new(A, 0.0, "S"))
-            .packet(Draw::new(B, 0.0, "S"))
-            .packet(Draw::new(A, 10.1, "SA").acknowledging(901))
-            .packet(Draw::new(B, 10.1, "SA").acknowledging(101));
+            .packet(StagedPacket::new(A, 0.0, "S"))
+            .packet(StagedPacket::new(B, 0.0, "S"))
+            .packet(StagedPacket::new(A, 10.1, "SA").acknowledging(901))
+            .packet(StagedPacket::new(B, 10.1, "SA").acknowledging(101));
         assert!(error(&no_data, &won(A), &won(B)).contains("no evidence"));
     }
 
@@ -314,31 +319,31 @@ mod tests {
         let elsewhere = SocketAddrV4::new(external(B), 5001);
         let local = SocketAddrV4::new(vantage(A).internal, 4000);
         let said = Claim::Success(SuccessClaim { connection: Some((local, elsewhere)), method: None });
-        assert!(error(&Scene::crossing(), &said, &won(B)).contains("198.51.100.2:5001"));
+        assert!(error(&StagedEvidence::crossing(), &said, &won(B)).contains("198.51.100.2:5001"));
     }
 
     #[test]
     fn one_claim_is_a_failure_when_the_connection_is_there() {
-        let outcome = outcome(&Scene::crossing(), &won(A), &Claim::Nothing, UnsolicitedSyn::Drop);
+        let outcome = outcome(&StagedEvidence::crossing(), &won(A), &Claim::Nothing, UnsolicitedSyn::Drop);
         assert!(matches!(outcome, Outcome::Failed(f) if f.cause == Cause::ProgramHung));
     }
 
     #[test]
     fn one_claim_is_the_links_failure_when_it_lost_what_the_other_waits_for() {
-        let scene = Scene::met()
+        let staged = StagedEvidence::met()
             .recorded()
-            .packet(Draw::new(A, 0.0, "S"))
-            .packet(Draw::new(B, 0.0, "S"))
-            .packet(Draw::new(A, 10.1, "SA").acknowledging(901))
-            .packet(Draw::new(B, 10.1, "SA").acknowledging(101))
-            .packet(Draw::new(A, 20.3, "A").data(101, 78).acknowledging(901));
-        let claim = |scene: &Scene| outcome(scene, &lost(), &won(B), UnsolicitedSyn::Drop);
-        let silent = scene.packet(Draw::new(B, 30.5, "A").data(901, 0).acknowledging(179));
+            .packet(StagedPacket::new(A, 0.0, "S"))
+            .packet(StagedPacket::new(B, 0.0, "S"))
+            .packet(StagedPacket::new(A, 10.1, "SA").acknowledging(901))
+            .packet(StagedPacket::new(B, 10.1, "SA").acknowledging(101))
+            .packet(StagedPacket::new(A, 20.3, "A").data(101, 78).acknowledging(901));
+        let claim = |staged: &StagedEvidence| outcome(staged, &lost(), &won(B), UnsolicitedSyn::Drop);
+        let silent = staged.packet(StagedPacket::new(B, 30.5, "A").data(901, 0).acknowledging(179));
         assert!(
             matches!(claim(&silent), Outcome::Error(f) if f.cause == Cause::ProgramLied),
             "b sent nothing"
         );
-        let lossy = silent.lost(Draw::new(B, 30.6, "A").data(901, 39).acknowledging(179));
+        let lossy = silent.lost(StagedPacket::new(B, 30.6, "A").data(901, 39).acknowledging(179));
         match claim(&lossy) {
             Outcome::Failed(failure) => assert_eq!(failure.cause, Cause::LostByLink, "{failure}"),
             other => panic!("{other:?}"),
@@ -347,20 +352,20 @@ mod tests {
 
     #[test]
     fn lost_evidence_and_late_frames_prove_nothing() {
-        let mut scene = Scene::crossing();
-        scene.evidence.frames[5].left += 6_000_000;
-        assert!(error(&scene, &won(A), &won(B)).starts_with("machine too slow: a frame"));
-        let mut scene = Scene::crossing();
-        scene.evidence.lost.push("12 frames".into());
-        assert_eq!(error(&scene, &won(A), &won(B)), "machine too slow: evidence was lost: 12 frames");
+        let mut staged = StagedEvidence::crossing();
+        staged.evidence.frames[5].left += 6_000_000;
+        assert!(error(&staged, &won(A), &won(B)).starts_with("machine too slow: a frame"));
+        let mut staged = StagedEvidence::crossing();
+        staged.evidence.lost.push("12 frames".into());
+        assert_eq!(error(&staged, &won(A), &won(B)), "machine too slow: evidence was lost: 12 frames");
     }
 
     #[test]
     fn a_wrong_guess_is_named_with_both_ports() {
-        let scene = Scene::met()
-            .packet(Draw::new(A, 0.0, "S").ports(4000, 5000))
-            .packet(Draw::new(B, 0.0, "S").ports(41_822, 4000));
-        let Outcome::Failed(failure) = outcome(&scene, &lost(), &lost(), UnsolicitedSyn::Drop) else {
+        let staged = StagedEvidence::met()
+            .packet(StagedPacket::new(A, 0.0, "S").ports(4000, 5000))
+            .packet(StagedPacket::new(B, 0.0, "S").ports(41_822, 4000));
+        let Outcome::Failed(failure) = outcome(&staged, &lost(), &lost(), UnsolicitedSyn::Drop) else {
             panic!("a failure")
         };
         assert_eq!(failure.cause, Cause::PredictedPortWrong);
@@ -370,49 +375,56 @@ mod tests {
 
     #[test]
     fn a_nat_that_answers_although_it_declares_silence_is_caught_by_one_packet() {
-        let scene = Scene::met()
-            .packet(Draw::new(A, 0.0, "S"))
-            .packet(Draw::new(B, 10.2, "RA").acknowledging(101).ttl(64))
-            .packet(Draw::new(B, 50.0, "S"));
-        assert!(error(&scene, &lost(), &lost()).contains("though it drops what is unsolicited"));
-        assert_eq!(cause(&scene, UnsolicitedSyn::Reset), Cause::ResetByNat);
+        let staged = StagedEvidence::met()
+            .packet(StagedPacket::new(A, 0.0, "S"))
+            .packet(StagedPacket::new(B, 10.2, "RA").acknowledging(101).ttl(64))
+            .packet(StagedPacket::new(B, 50.0, "S"));
+        assert!(error(&staged, &lost(), &lost()).contains("though it drops what is unsolicited"));
+        assert_eq!(cause(&staged, UnsolicitedSyn::Reset), Cause::ResetByNat);
     }
 
     #[test]
     fn a_connection_that_could_not_be_is_an_error_of_the_lab() {
         // b answers a SYN that no mapping of NAT-b admits, and never sends one of its own.
-        let scene = Scene::met()
+        let staged = StagedEvidence::met()
             .recorded()
-            .packet(Draw::new(A, 0.0, "S"))
-            .packet(Draw::new(B, 10.1, "SA").acknowledging(101))
+            .packet(StagedPacket::new(A, 0.0, "S"))
+            .packet(StagedPacket::new(B, 10.1, "SA").acknowledging(101))
             .with_data(20.2);
-        assert!(error(&scene, &won(A), &won(B)).contains("though no mapping"));
+        assert!(error(&staged, &won(A), &won(B)).contains("though no mapping"));
     }
 
     #[test]
     fn who_never_started_or_never_met_the_server_is_named() {
-        let alone = Scene::met().packet(Draw::new(A, 0.0, "S"));
+        let alone = StagedEvidence::met().packet(StagedPacket::new(A, 0.0, "S"));
         assert_eq!(cause(&alone, UnsolicitedSyn::Drop), Cause::PeerNeverStarted);
-        assert_eq!(cause(&Scene::default(), UnsolicitedSyn::Drop), Cause::PeerNeverStarted);
-        let unmet = Scene::default().packet(Draw::new(A, 0.0, "S")).packet(Draw::new(B, 0.0, "S"));
+        assert_eq!(cause(&StagedEvidence::default(), UnsolicitedSyn::Drop), Cause::PeerNeverStarted);
+        let unmet = StagedEvidence::default()
+            .packet(StagedPacket::new(A, 0.0, "S"))
+            .packet(StagedPacket::new(B, 0.0, "S"));
         assert_eq!(cause(&unmet, UnsolicitedSyn::Drop), Cause::NoRendezvous);
     }
 
     #[test]
     fn a_lost_syn_is_the_links_fault() {
-        let scene = Scene::met().lost(Draw::new(A, 0.0, "S")).lost(Draw::new(B, 0.0, "S"));
-        assert_eq!(cause(&scene, UnsolicitedSyn::Drop), Cause::LostByLink);
+        let staged =
+            StagedEvidence::met().lost(StagedPacket::new(A, 0.0, "S")).lost(StagedPacket::new(B, 0.0, "S"));
+        assert_eq!(cause(&staged, UnsolicitedSyn::Drop), Cause::LostByLink);
     }
 
     #[test]
     fn a_lost_answer_is_the_links_fault_and_a_missing_one_the_labs() {
         let crossed = || {
-            let scene = Scene::met().recorded().packet(Draw::new(A, 0.0, "S"));
-            scene.packet(Draw::new(B, 2.0, "S"))
+            let staged = StagedEvidence::met().recorded().packet(StagedPacket::new(A, 0.0, "S"));
+            staged.packet(StagedPacket::new(B, 2.0, "S"))
         };
-        let answers =
-            || [Draw::new(B, 10.1, "SA").acknowledging(101), Draw::new(A, 12.1, "SA").acknowledging(901)];
-        let both_lost = answers().into_iter().fold(crossed(), Scene::lost);
+        let answers = || {
+            [
+                StagedPacket::new(B, 10.1, "SA").acknowledging(101),
+                StagedPacket::new(A, 12.1, "SA").acknowledging(901),
+            ]
+        };
+        let both_lost = answers().into_iter().fold(crossed(), StagedEvidence::lost);
         assert_eq!(cause(&both_lost, UnsolicitedSyn::Drop), Cause::LostByLink);
         let [b, a] = answers();
         let one_arrived = crossed().lost(b).packet(a);
@@ -421,14 +433,14 @@ mod tests {
 
     #[test]
     fn a_late_side_is_told_from_a_crossing() {
-        let scene = Scene::met()
+        let staged = StagedEvidence::met()
             .recorded()
-            .packet(Draw::new(A, 0.0, "S"))
-            .packet(Draw::new(B, 50.0, "S"))
-            .packet(Draw::new(A, 60.1, "SA").acknowledging(901))
-            .packet(Draw::new(B, 70.2, "A").data(901, 0).acknowledging(101))
+            .packet(StagedPacket::new(A, 0.0, "S"))
+            .packet(StagedPacket::new(B, 50.0, "S"))
+            .packet(StagedPacket::new(A, 60.1, "SA").acknowledging(901))
+            .packet(StagedPacket::new(B, 70.2, "A").data(901, 0).acknowledging(101))
             .with_data(80.3);
-        match outcome(&scene, &won(A), &won(B), UnsolicitedSyn::Drop) {
+        match outcome(&staged, &won(A), &won(B), UnsolicitedSyn::Drop) {
             Outcome::Passed(success) => assert_eq!(success.how, How::BLate),
             other => panic!("{other:?}"),
         }
@@ -438,7 +450,7 @@ mod tests {
     fn a_program_that_broke_is_an_error() {
         let broke = Claim::Crashed("was ended by signal 11".into());
         assert_eq!(
-            error(&Scene::crossing(), &won(A), &broke),
+            error(&StagedEvidence::crossing(), &won(A), &broke),
             "program crashed: the program of peer b was ended by signal 11"
         );
     }

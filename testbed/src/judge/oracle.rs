@@ -99,7 +99,7 @@ pub enum Answer {
 
 /// Both sides' NATs, innermost first, and those above both.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Declared<'a> {
+pub struct DeclaredNats<'a> {
     /// Side a's.
     pub a: &'a [Behavior],
     /// Side b's.
@@ -108,7 +108,7 @@ pub struct Declared<'a> {
     pub common: &'a [CommonNat<'a>],
 }
 
-impl<'a> Declared<'a> {
+impl<'a> DeclaredNats<'a> {
     fn of(self, role: Role) -> &'a [Behavior] {
         match role {
             Role::A => self.a,
@@ -119,7 +119,7 @@ impl<'a> Declared<'a> {
 
 /// Says what had to happen.
 #[must_use]
-pub fn replay(timeline: &Timeline, declared: Declared<'_>) -> OracleReport {
+pub fn replay(timeline: &Timeline, declared: DeclaredNats<'_>) -> OracleReport {
     let mut oracle =
         OracleReport { expected: Expected::CannotConnect, syns: Vec::new(), contradictions: Vec::new() };
     for flow in &timeline.flows {
@@ -150,7 +150,7 @@ pub fn replay(timeline: &Timeline, declared: Declared<'_>) -> OracleReport {
 }
 
 /// What the NATs before `syn`'s target have to do with it.
-fn admission(timeline: &Timeline, flow: &Flow, syn: &SegmentTrace, declared: Declared<'_>) -> Admission {
+fn admission(timeline: &Timeline, flow: &Flow, syn: &SegmentTrace, declared: DeclaredNats<'_>) -> Admission {
     let Some(arrived) = syn.arrived else { return common_nat::admission(syn, declared.common) };
     let target = syn.from.other();
     let verdicts = declared.of(target).iter().map(|nat| admit(timeline, flow, syn, nat, target, arrived));
@@ -178,42 +178,42 @@ fn admit(
         earliest(times, arrived)
     };
     match mapped(&|to| to == sender) {
-        When::Before if !nat.syn_after_syn.passes() => return Admission::SynAfterSyn,
-        When::Before
+        Timing::Before if !nat.syn_after_syn.passes() => return Admission::SynAfterSyn,
+        Timing::Before
             if !alive(flow, target, arrived) && nat.filtering == Filtering::AddressAndPortDependent =>
         {
             return Admission::Destroyed;
         }
-        When::Before => return Admission::Admitted,
-        When::Close => return Admission::Close,
-        When::Never => {}
+        Timing::Before => return Admission::Admitted,
+        Timing::Close => return Admission::Close,
+        Timing::Never => {}
     }
     let by_filter = match nat.filtering {
         Filtering::EndpointIndependent => mapped(&|_| true),
         Filtering::AddressDependent => mapped(&|to| to.ip() == sender.ip()),
-        Filtering::AddressAndPortDependent => When::Never,
+        Filtering::AddressAndPortDependent => Timing::Never,
     };
     match (by_filter, mapped(&|_| true)) {
-        (When::Before, _) => Admission::Admitted,
-        (When::Close, _) => Admission::Close,
-        (When::Never, When::Never) => Admission::NoMapping,
-        (When::Never, _) => Admission::Filtered,
+        (Timing::Before, _) => Admission::Admitted,
+        (Timing::Close, _) => Admission::Close,
+        (Timing::Never, Timing::Never) => Admission::NoMapping,
+        (Timing::Never, _) => Admission::Filtered,
     }
 }
 
 /// Whether something happened before a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
+enum Timing {
     Before,
     Close,
     Never,
 }
 
-fn earliest(times: impl Iterator<Item = Nanos>, moment: Nanos) -> When {
+fn earliest(times: impl Iterator<Item = Nanos>, moment: Nanos) -> Timing {
     match times.min() {
-        Some(at) if at + MARGIN <= moment => When::Before,
-        Some(at) if at < moment + MARGIN => When::Close,
-        _ => When::Never,
+        Some(at) if at + MARGIN <= moment => Timing::Before,
+        Some(at) if at < moment + MARGIN => Timing::Close,
+        _ => Timing::Never,
     }
 }
 

@@ -14,13 +14,13 @@ const TRIP: Nanos = 10_000_000;
 
 /// Draws evidence, one packet at a time; times are in milliseconds.
 #[derive(Debug, Default)]
-pub(crate) struct Scene {
+pub(crate) struct StagedEvidence {
     pub(crate) evidence: Evidence,
 }
 
 /// A TCP packet to be drawn.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Draw {
+pub(crate) struct StagedPacket {
     pub(crate) from: Role,
     pub(crate) at_ms: f64,
     pub(crate) flags: &'static str,
@@ -32,7 +32,7 @@ pub(crate) struct Draw {
     pub(crate) ttl: u8,
 }
 
-impl Draw {
+impl StagedPacket {
     /// A packet between the two usual ports, from a host behind a NAT.
     pub(crate) fn new(from: Role, at_ms: f64, flags: &'static str) -> Self {
         let (source_port, target_port) = if from == Role::A { (4000, 5000) } else { (5000, 4000) };
@@ -86,21 +86,22 @@ pub(crate) fn vantage(role: Role) -> Vantage {
     }
 }
 
-impl Scene {
+impl StagedEvidence {
     /// Both peers talk to the rendezvous server first.
     pub(crate) fn met() -> Self {
-        let mut scene = Self::default();
+        let mut staged = Self::default();
         for role in Role::BOTH {
             let server = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 7000);
             let source = SocketAddrV4::new(external(role), if role == Role::A { 4000 } else { 5000 });
-            let down = bytes(server, source, Draw { payload: 20, ..Draw::new(role, 0.0, "A") });
-            scene.push(vantage(role).link, Direction::Down, 0, 0, down);
+            let down =
+                bytes(server, source, StagedPacket { payload: 20, ..StagedPacket::new(role, 0.0, "A") });
+            staged.push(vantage(role).link, Direction::Down, 0, 0, down);
         }
-        scene
+        staged
     }
 
     /// A packet that arrives a trip after it was sent.
-    pub(crate) fn packet(mut self, draw: Draw) -> Self {
+    pub(crate) fn packet(mut self, draw: StagedPacket) -> Self {
         let (source, target) = ends(draw);
         let sent = nanos(draw.at_ms);
         let frame = bytes(source, target, draw);
@@ -110,7 +111,7 @@ impl Scene {
     }
 
     /// A packet that its own link loses.
-    pub(crate) fn lost(mut self, draw: Draw) -> Self {
+    pub(crate) fn lost(mut self, draw: StagedPacket) -> Self {
         let (source, target) = ends(draw);
         let sent = nanos(draw.at_ms);
         self.push(vantage(draw.from).link, Direction::Up, sent, sent, bytes(source, target, draw));
@@ -121,7 +122,7 @@ impl Scene {
     /// The NATs' records of the usual flow.
     pub(crate) fn recorded(mut self) -> Self {
         for role in Role::BOTH {
-            let (outside, inside_port) = ends(Draw::new(role, 0.0, "S"));
+            let (outside, inside_port) = ends(StagedPacket::new(role, 0.0, "S"));
             let remote = inside_port;
             let inside = SocketAddrV4::new(vantage(role).internal, outside.port());
             let entry = CtEntry {
@@ -142,20 +143,20 @@ impl Scene {
         use Role::{A, B};
         Self::met()
             .recorded()
-            .packet(Draw::new(A, 0.0, "S"))
-            .packet(Draw::new(B, 0.2, "S"))
-            .packet(Draw::new(A, 10.3, "SA").acknowledging(901))
-            .packet(Draw::new(B, 10.1, "SA").acknowledging(101))
+            .packet(StagedPacket::new(A, 0.0, "S"))
+            .packet(StagedPacket::new(B, 0.2, "S"))
+            .packet(StagedPacket::new(A, 10.3, "SA").acknowledging(901))
+            .packet(StagedPacket::new(B, 10.1, "SA").acknowledging(101))
             .with_data(20.5)
     }
 
     /// Data both ways, acknowledged.
     pub(crate) fn with_data(self, at_ms: f64) -> Self {
         use Role::{A, B};
-        self.packet(Draw::new(A, at_ms, "A").data(101, 32).acknowledging(901))
-            .packet(Draw::new(B, at_ms, "A").data(901, 32).acknowledging(101))
-            .packet(Draw::new(A, at_ms + 10.1, "A").data(133, 0).acknowledging(933))
-            .packet(Draw::new(B, at_ms + 10.1, "A").data(933, 0).acknowledging(133))
+        self.packet(StagedPacket::new(A, at_ms, "A").data(101, 32).acknowledging(901))
+            .packet(StagedPacket::new(B, at_ms, "A").data(901, 32).acknowledging(101))
+            .packet(StagedPacket::new(A, at_ms + 10.1, "A").data(133, 0).acknowledging(933))
+            .packet(StagedPacket::new(B, at_ms + 10.1, "A").data(933, 0).acknowledging(133))
     }
 
     fn push(&mut self, link: u16, direction: Direction, entered: Nanos, left: Nanos, bytes: Vec<u8>) {
@@ -171,12 +172,12 @@ fn nanos(ms: f64) -> Nanos {
     (ms * 1e6) as Nanos
 }
 
-fn ends(draw: Draw) -> (SocketAddrV4, SocketAddrV4) {
+fn ends(draw: StagedPacket) -> (SocketAddrV4, SocketAddrV4) {
     let source = SocketAddrV4::new(external(draw.from), draw.source_port);
     (source, SocketAddrV4::new(external(draw.from.other()), draw.target_port))
 }
 
-fn bytes(source: SocketAddrV4, target: SocketAddrV4, draw: Draw) -> Vec<u8> {
+fn bytes(source: SocketAddrV4, target: SocketAddrV4, draw: StagedPacket) -> Vec<u8> {
     let mut tcp = PacketBuilder::ethernet2([2; 6], [4; 6])
         .ipv4(source.ip().octets(), target.ip().octets(), draw.ttl)
         .tcp(source.port(), target.port(), draw.sequence, 64_000);

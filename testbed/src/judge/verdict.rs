@@ -18,7 +18,7 @@ use crate::model::suite::Cell;
 
 /// A cell whose trials are done.
 #[derive(Debug, Clone)]
-pub struct Finished {
+pub struct FinishedCell {
     /// Which cell.
     pub cell: Cell,
     /// Its trials, in the order of their numbers.
@@ -41,14 +41,14 @@ pub struct Standard {
     /// Cells in the run, all shards together: each has an equal share of the error rate.
     pub cells: usize,
     /// Which test.
-    pub testing: Testing,
+    pub testing: TestDesign,
     /// Probability that a run in which theory is right everywhere reports a difference.
     pub false_alarms: f64,
 }
 
 /// How trials are held against theory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Testing {
+pub enum TestDesign {
     /// As many trials as were asked for, judged once.
     Fixed,
     /// As many as it takes, judged after each batch.
@@ -58,7 +58,7 @@ pub enum Testing {
 impl Standard {
     /// The standard of every run: the error rate is [`FALSE_ALARMS_PER_RUN`].
     #[must_use]
-    pub const fn of_run(cells: usize, testing: Testing) -> Self {
+    pub const fn of_run(cells: usize, testing: TestDesign) -> Self {
         Self { cells, testing, false_alarms: FALSE_ALARMS_PER_RUN }
     }
 
@@ -66,17 +66,17 @@ impl Standard {
         self.false_alarms / self.cells.max(1) as f64
     }
 
-    fn compare(self, count: Count, rates: Rates) -> Compared {
+    fn compare(self, count: Count, rates: Rates) -> TheoryTest {
         match self.testing {
-            Testing::Fixed => fixed::compare(count, rates, self.alpha()),
-            Testing::Sequential => sequential::compare(count, rates, self.alpha()),
+            TestDesign::Fixed => fixed::compare(count, rates, self.alpha()),
+            TestDesign::Sequential => sequential::compare(count, rates, self.alpha()),
         }
     }
 }
 
 /// What came of holding trials against theory.
 #[derive(Debug, Clone, PartialEq)]
-struct Compared {
+struct TheoryTest {
     verdict: Verdict,
     /// Why it is not as expected; empty when it is.
     note: String,
@@ -85,8 +85,8 @@ struct Compared {
 
 /// Makes the result of a cell from its trials.
 #[must_use]
-pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
-    let Finished { cell, trials, asked, group, expected, trip, refused } = finished;
+pub fn conclude(finished: FinishedCell, standard: Standard) -> CellResult {
+    let FinishedCell { cell, trials, asked, group, expected, trip, refused } = finished;
     let silence = expected.as_ref().err().cloned();
     let mut result = CellResult {
         cell,
@@ -105,7 +105,7 @@ pub fn conclude(finished: Finished, standard: Standard) -> CellResult {
     result.observed = rate(count.passed, count.tried);
     match judge(&result, refused, silence, standard) {
         Err((verdict, note)) => (result.verdict, result.note) = (verdict, note),
-        Ok(Compared { verdict, note, sensitivity }) => {
+        Ok(TheoryTest { verdict, note, sensitivity }) => {
             (result.verdict, result.note, result.sensitivity) = (verdict, note, Some(sensitivity));
         }
     }
@@ -123,7 +123,7 @@ fn judge(
     refused: Option<String>,
     silence: Option<NoExpectation>,
     standard: Standard,
-) -> Result<Compared, (Verdict, String)> {
+) -> Result<TheoryTest, (Verdict, String)> {
     if let Some(why) = refused {
         return Err((Verdict::Error, why));
     }
@@ -158,14 +158,14 @@ fn judge(
 
 /// What may be said of a cell that has not had all its trials. Those that end first are no fair sample, because a trial
 /// that fails lasts longer: only what can never happen contradicts theory then.
-fn interrupted(result: &CellResult, rates: Rates, compared: Compared) -> Compared {
+fn interrupted(result: &CellResult, rates: Rates, compared: TheoryTest) -> TheoryTest {
     let count = result.count();
     if compared.verdict == Verdict::Differs && fixed::tail(count, rates) == 0.0 {
         return compared;
     }
     let note =
         format!("interrupted after {} of {} trials: {}", result.trials.len(), result.asked, seen(count));
-    Compared { verdict: Verdict::Undecided, note, ..compared }
+    TheoryTest { verdict: Verdict::Undecided, note, ..compared }
 }
 
 /// In which way the trials contradict theory.
@@ -212,8 +212,8 @@ mod tests {
 
     fn concluded(passed: u32, failed: u32, asked: u32, expected: Option<f64>) -> CellResult {
         let expected = expected.map(|p| Expectation::exactly(p, "")).ok_or_else(unknown);
-        let finished = Finished { asked, expected, ..cell(trials(passed, failed)) };
-        conclude(finished, Standard::of_run(9, Testing::Fixed))
+        let finished = FinishedCell { asked, expected, ..cell(trials(passed, failed)) };
+        conclude(finished, Standard::of_run(9, TestDesign::Fixed))
     }
 
     #[test]
@@ -240,7 +240,8 @@ mod tests {
         skipped
             .iter_mut()
             .for_each(|trial| trial.outcome = Outcome::Skipped("no such thing here".to_owned()));
-        let result = conclude(Finished { asked: 3, ..cell(skipped) }, Standard::of_run(1, Testing::Fixed));
+        let result =
+            conclude(FinishedCell { asked: 3, ..cell(skipped) }, Standard::of_run(1, TestDesign::Fixed));
         assert_eq!((result.verdict, result.note.as_str()), (Verdict::Skipped, "no such thing here"));
     }
 

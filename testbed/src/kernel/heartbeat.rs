@@ -22,10 +22,10 @@ const REMEMBERED: usize = 1500;
 
 /// When somebody was last alive, and where there were gaps.
 #[derive(Debug)]
-pub struct Heartbeat(Mutex<Beats>);
+pub struct Heartbeat(Mutex<HeartbeatState>);
 
 #[derive(Debug)]
-struct Beats {
+struct HeartbeatState {
     last: Nanos,
     /// The ends and lengths of gaps that were longer than a beat and a half.
     gaps: VecDeque<(Nanos, Nanos)>,
@@ -35,7 +35,7 @@ impl Heartbeat {
     /// A heart that beats now, and whose owner lets it [`beat`](Self::beat).
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Beats { last: monotonic(), gaps: VecDeque::new() })))
+        Arc::new(Self(Mutex::new(HeartbeatState { last: monotonic(), gaps: VecDeque::new() })))
     }
 
     /// A heart with a thread of its own: it tells whether this process runs. The thread ends with the last owner.
@@ -69,7 +69,7 @@ fn keep_beating(heart: &Weak<Heartbeat>) {
     }
 }
 
-impl Beats {
+impl HeartbeatState {
     fn beat(&mut self, now: Nanos) {
         let gap = now.saturating_sub(self.last);
         if Duration::from_nanos(gap) > BEAT * 3 / 2 {
@@ -96,31 +96,31 @@ mod tests {
 
     #[test]
     fn a_pause_is_seen_by_whoever_was_there_and_by_nobody_else() {
-        let mut beats = Beats { last: 0, gaps: VecDeque::new() };
+        let mut state = HeartbeatState { last: 0, gaps: VecDeque::new() };
         for at in [20, 40, 60, 1060, 1080] {
-            beats.beat(at * MS);
+            state.beat(at * MS);
         }
-        assert_eq!(beats.largest_gap(30 * MS, 1090 * MS), 1000 * MS);
-        assert_eq!(beats.largest_gap(960 * MS, 1090 * MS), 100 * MS, "as much of it as was seen");
-        assert_eq!(beats.largest_gap(1070 * MS, 1090 * MS), 10 * MS);
-        assert_eq!(beats.largest_gap(1070 * MS, 3080 * MS), 2000 * MS, "a pause that has not ended");
+        assert_eq!(state.largest_gap(30 * MS, 1090 * MS), 1000 * MS);
+        assert_eq!(state.largest_gap(960 * MS, 1090 * MS), 100 * MS, "as much of it as was seen");
+        assert_eq!(state.largest_gap(1070 * MS, 1090 * MS), 10 * MS);
+        assert_eq!(state.largest_gap(1070 * MS, 3080 * MS), 2000 * MS, "a pause that has not ended");
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut beats = Beats { last: 0, gaps: VecDeque::new() };
-        (1..4000).for_each(|beat| beats.beat(beat * 40 * MS));
-        assert_eq!(beats.gaps.len(), REMEMBERED);
+        let mut state = HeartbeatState { last: 0, gaps: VecDeque::new() };
+        (1..4000).for_each(|beat| state.beat(beat * 40 * MS));
+        assert_eq!(state.gaps.len(), REMEMBERED);
     }
 
     #[test]
     fn the_heart_of_this_process_beats() {
         let before = monotonic();
         let heart = Heartbeat::of_process().expect("a thread");
-        let beats = |heart: &Heartbeat| heart.0.lock().last;
+        let state = |heart: &Heartbeat| heart.0.lock().last;
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
-        let first = beats(&heart);
-        while beats(&heart) == first {
+        let first = state(&heart);
+        while state(&heart) == first {
             assert!(std::time::Instant::now() < deadline, "no beat");
             thread::yield_now();
         }

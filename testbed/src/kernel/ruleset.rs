@@ -23,7 +23,7 @@ pub enum Nft {
 
 /// Who wrote rules, and so where nft may read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Author {
+pub enum RulesSource {
     /// They were generated here.
     #[default]
     Testbed,
@@ -94,12 +94,12 @@ impl Nft {
         NFT.get_or_init(|| library::Library::open().map_or(Self::Program, Self::Library))
     }
 
-    /// Who is to read the rules of an author: of a user's, the program, which has a time limit.
+    /// Who is to read the rules: a user's, the program, which has a time limit.
     #[must_use]
-    pub fn of(author: Author) -> &'static Self {
-        match author {
-            Author::Testbed => Self::get(),
-            Author::User => &Self::Program,
+    pub fn of(source: RulesSource) -> &'static Self {
+        match source {
+            RulesSource::Testbed => Self::get(),
+            RulesSource::User => &Self::Program,
         }
     }
 

@@ -60,11 +60,11 @@ pub(crate) struct NatProgram {
     made: Option<NetworkState>,
     /// The program, if it stays, and who listens to its standard error.
     running: Option<(Process, JoinHandle<()>)>,
-    said: Said,
+    stderr: LastStderr,
 }
 
 /// What it said last on standard error.
-type Said = Arc<Mutex<Vec<u8>>>;
+type LastStderr = Arc<Mutex<Vec<u8>>>;
 
 impl NatProgram {
     /// Starts the program in a node, and returns when the NAT works. The settings of the node are as the NAT declares them.
@@ -76,8 +76,8 @@ impl NatProgram {
         let sandbox = Sandbox::shared(&shown(command)?)?;
         let init = ConfinedInit::start(sandbox, NetworkSettings::Open).await?;
         let declared = namespace.enter(|inside| NetworkState::read(inside, pinned(command)))??;
-        let (command, said) = (command.clone(), Said::default());
-        let mut program = Self { init, command, declared, made: None, running: None, said };
+        let (command, stderr) = (command.clone(), LastStderr::default());
+        let mut program = Self { init, command, declared, made: None, running: None, stderr };
         program.start_again(namespace).await?;
         Ok(program)
     }
@@ -95,12 +95,12 @@ impl NatProgram {
     }
 
     async fn start_again(&mut self, namespace: &Namespace) -> Result<()> {
-        self.said = Said::default();
+        self.stderr = LastStderr::default();
         self.init.renew(None).await?;
         let place = Place { namespace, clocks: None };
         let mut process =
             self.init.spawn(&request(&self.command), place).await.map_err(|e| self.failed(e))?;
-        let listening = tokio::spawn(keep_end(process.stderr.take(), Arc::clone(&self.said)));
+        let listening = tokio::spawn(keep_end(process.stderr.take(), Arc::clone(&self.stderr)));
         let found = timeout(READY_DEADLINE, until_ready(&mut process)).await;
         let why = match found {
             Ok(Ok(Readiness::Stays(stdout))) => {
@@ -165,13 +165,13 @@ impl NatProgram {
         let Some((process, listening)) = &mut self.running else { return Ok(()) };
         let Ok(status) = timeout(Duration::ZERO, process.wait()).await else { return Ok(()) };
         let status = status?;
-        let words = Self::last_words(&self.init, listening, &self.said).await;
+        let words = Self::last_words(&self.init, listening, &self.stderr).await;
         let tried = format!("keep the NAT \"{}\" up", self.command.nat);
         Err(Error::other(tried, format!("the program ended with {status}{words}")))
     }
 
     async fn gave_up(&self, why: String, mut listening: JoinHandle<()>) -> Error {
-        let words = Self::last_words(&self.init, &mut listening, &self.said).await;
+        let words = Self::last_words(&self.init, &mut listening, &self.stderr).await;
         Error::other(self.tried(), format!("{why}{words}"))
     }
 
@@ -184,12 +184,12 @@ impl NatProgram {
     }
 
     /// What it said last on standard error: complete when all that could say more is gone.
-    async fn last_words(init: &ConfinedInit, listening: &mut JoinHandle<()>, said: &Said) -> String {
+    async fn last_words(init: &ConfinedInit, listening: &mut JoinHandle<()>, stderr: &LastStderr) -> String {
         if !listening.is_finished() && init.kill_all().await.is_ok() {
             let _ = listening.await;
         }
-        let said = said.lock();
-        match String::from_utf8_lossy(&said).trim() {
+        let stderr = stderr.lock();
+        match String::from_utf8_lossy(&stderr).trim() {
             "" => "; it said nothing on standard error".to_owned(),
             words => format!("; on standard error: {words}"),
         }
@@ -259,7 +259,7 @@ async fn read_on(mut output: BufReader<pipe::Receiver>) {
 }
 
 /// Reads an output to its end, and keeps what came last.
-async fn keep_end(output: Option<pipe::Receiver>, kept: Said) {
+async fn keep_end(output: Option<pipe::Receiver>, kept: LastStderr) {
     let Some(mut output) = output else { return };
     let mut buffer = vec![0; 4_096];
     while let Ok(length @ 1..) = output.read(&mut buffer).await {

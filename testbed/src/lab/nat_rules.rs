@@ -28,7 +28,7 @@ mod tests;
 
 use std::net::Ipv4Addr;
 
-use crate::kernel::ruleset::Author;
+use crate::kernel::ruleset::RulesSource;
 use crate::model::address_plan::{AddressPlan, Network};
 use crate::model::behavior::{Behavior, PortRange, Translation};
 use crate::model::topology::NodeName;
@@ -51,7 +51,7 @@ pub struct NatConfig {
     /// Text for `nft -f`. Empty for a router.
     pub ruleset: String,
     /// Who wrote the rules, or writes them by a program.
-    pub author: Author,
+    pub source: RulesSource,
     /// Sysctls and their values, by dotted name, in the order in which they are to be set.
     pub sysctls: Vec<(String, String)>,
     /// A program of the user's that does the rest, if there is one.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::kernel::error::Result;
 use crate::kernel::namespace::Inside;
-use crate::kernel::ruleset::{Author, DynamicSet, Nft};
+use crate::kernel::ruleset::{DynamicSet, Nft, RulesSource};
 use crate::kernel::sysctl::{Sysctl, Tree};
 use crate::lab::nat_rules::NatConfig;
 
@@ -16,7 +16,7 @@ pub(super) struct NatState {
     /// Sysctls that are pinned, with what they were before the first NAT that pinned them.
     pinned: BTreeMap<String, String>,
     /// Who wrote the rules.
-    author: Author,
+    source: RulesSource,
 }
 
 impl NatState {
@@ -26,14 +26,14 @@ impl NatState {
     /// When nft refuses the rules or the kernel a setting. The rules are then those that it had; the settings need not be.
     pub(super) fn replace(&mut self, inside: &Inside, config: &NatConfig) -> Result<()> {
         self.set(&mut Tree::of(inside), &config.sysctls)?;
-        self.author = config.author;
+        self.source = config.source;
         self.memory = Self::load(inside, config)?;
         Ok(())
     }
 
     /// Who reads the rules that are there.
     pub(super) fn nft(&self) -> &'static Nft {
-        Nft::of(self.author)
+        Nft::of(self.source)
     }
 
     /// Puts settings in the place of those that were there.
@@ -58,8 +58,8 @@ impl NatState {
     /// # Errors
     /// When nft refuses them; the rules are then those that there were.
     pub(super) fn load(inside: &Inside, config: &NatConfig) -> Result<Vec<DynamicSet>> {
-        let NatConfig { ruleset, author, .. } = config;
-        let nft = Nft::of(*author);
+        let NatConfig { ruleset, source, .. } = config;
+        let nft = Nft::of(*source);
         nft.replace(inside, ruleset)?;
         // Listing takes longer than loading, and most rules fill no sets.
         if ruleset.contains("dynamic") {
@@ -70,8 +70,8 @@ impl NatState {
     }
 
     /// Hears who wrote the rules that were loaded, and which sets and maps they fill.
-    pub(super) fn remember(&mut self, author: Author, memory: Vec<DynamicSet>) {
-        (self.author, self.memory) = (author, memory);
+    pub(super) fn remember(&mut self, source: RulesSource, memory: Vec<DynamicSet>) {
+        (self.source, self.memory) = (source, memory);
     }
 
     /// Finds the sets and maps that the rules fill, whoever made them.

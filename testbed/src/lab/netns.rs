@@ -90,13 +90,13 @@ struct Builder {
 }
 
 /// A namespace under construction.
-struct Site {
+struct NetnsUnderConstruction {
     plot: NodeNetns,
     links: Links,
 }
 
 /// Where the inner ends of all wires lie.
-struct Between {
+struct WireNetns {
     namespace: Namespace,
     links: Links,
     carrier: PacketSocket,
@@ -104,22 +104,22 @@ struct Between {
 
 impl Builder {
     fn build(&self) -> Result<LabNetns> {
-        let (mut sites, between) = self.sites()?;
+        let (mut sites, wires) = self.sites()?;
         let learnt = thread::scope(|scope| {
-            let mut rules = self.begin_rules(scope, &sites, Devices::ToCome);
-            self.runtime.block_on(self.add_links(&sites, between.as_ref()))?;
-            rules.extend(self.begin_rules(scope, &sites, Devices::There));
-            self.runtime.block_on(self.add_addresses(&sites, between.as_ref()))?;
-            self.runtime.block_on(self.wait_for_carriers(&sites, between.as_ref()))?;
+            let mut rules = self.begin_rules(scope, &sites, DeviceState::ToCome);
+            self.runtime.block_on(self.add_links(&sites, wires.as_ref()))?;
+            rules.extend(self.begin_rules(scope, &sites, DeviceState::There));
+            self.runtime.block_on(self.add_addresses(&sites, wires.as_ref()))?;
+            self.runtime.block_on(self.wait_for_carriers(&sites, wires.as_ref()))?;
             rules.into_iter().map(finish_rules).collect::<Result<Vec<_>>>()
         })?;
         for (name, learnt) in learnt {
             if let Some(nat) = sites.get_mut(&name).and_then(|site| site.plot.nat.as_mut()) {
-                let author = self.nats.get(&name).map(|config| config.author).unwrap_or_default();
-                nat.state.remember(author, learnt);
+                let source = self.nats.get(&name).map(|config| config.source).unwrap_or_default();
+                nat.state.remember(source, learnt);
             }
         }
-        let carrier = between.map(|between| between.carrier);
+        let carrier = wires.map(|wires| wires.carrier);
         let nodes = sites.into_iter().map(|(name, site)| (name, site.plot)).collect();
         Ok(LabNetns { nodes, carrier })
     }
@@ -128,11 +128,11 @@ impl Builder {
     fn begin_rules<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        sites: &'scope BTreeMap<NodeName, Site>,
-        devices: Devices,
-    ) -> Vec<Rules<'scope>> {
+        sites: &'scope BTreeMap<NodeName, NetnsUnderConstruction>,
+        devices: DeviceState,
+    ) -> Vec<LoadingRules<'scope>> {
         let ready =
-            self.nats.iter().filter(|(_, c)| needs_devices(&c.ruleset) == (devices == Devices::There));
+            self.nats.iter().filter(|(_, c)| needs_devices(&c.ruleset) == (devices == DeviceState::There));
         let begin = |(name, config): (&'scope NodeName, &'scope NatConfig)| {
             let load = |inside: &Inside| NatState::load(inside, config);
             (name.clone(), sites[name].plot.namespace.begin_work(scope, load))
@@ -141,7 +141,7 @@ impl Builder {
     }
 
     /// Makes all namespaces, and the one for the ends of wires if there are any.
-    fn sites(&self) -> Result<(BTreeMap<NodeName, Site>, Option<Between>)> {
+    fn sites(&self) -> Result<(BTreeMap<NodeName, NetnsUnderConstruction>, Option<WireNetns>)> {
         let mut plans: Vec<_> = self.kinds.iter().map(|(name, kind)| Some((name, *kind))).collect();
         if self.plan.links.iter().any(|link| link.wire.is_some()) {
             plans.push(None);
@@ -156,17 +156,22 @@ impl Builder {
         let (mut sites, mut wires) = (BTreeMap::new(), None);
         for (namespace, prepared) in made {
             match prepared? {
-                Prepared::Node { name, sockets, nat, links } => {
-                    sites.insert(name, Site { plot: NodeNetns { namespace, sockets, nat }, links });
+                NetnsContents::Node { name, sockets, nat, links } => {
+                    sites.insert(
+                        name,
+                        NetnsUnderConstruction { plot: NodeNetns { namespace, sockets, nat }, links },
+                    );
                 }
-                Prepared::Between { links, carrier } => wires = Some(Between { namespace, links, carrier }),
+                NetnsContents::WireNetns { links, carrier } => {
+                    wires = Some(WireNetns { namespace, links, carrier })
+                }
             }
         }
         Ok((sites, wires))
     }
 
     /// The first work in a node's namespace: its settings, and the sockets that must be there before its devices.
-    fn prepare(&self, inside: &Inside, name: &NodeName, kind: NodeKind) -> Result<Prepared> {
+    fn prepare(&self, inside: &Inside, name: &NodeName, kind: NodeKind) -> Result<NetnsContents> {
         let mut tree = Tree::of(inside);
         tree.write_all(&settings::settings(kind))?;
         let (sockets, nat) = match kind {
@@ -180,16 +185,20 @@ impl Builder {
             }
             NodeKind::Host | NodeKind::Router | NodeKind::Switch => (Some(TcpSockets::open(inside)?), None),
         };
-        Ok(Prepared::Node { name: name.clone(), sockets, nat, links: Links::open(inside)? })
+        Ok(NetnsContents::Node { name: name.clone(), sockets, nat, links: Links::open(inside)? })
     }
 
     /// Makes all veth pairs and the bridges of the switches, and attaches their ports.
-    async fn add_links(&self, sites: &BTreeMap<NodeName, Site>, between: Option<&Between>) -> Result<()> {
+    async fn add_links(
+        &self,
+        sites: &BTreeMap<NodeName, NetnsUnderConstruction>,
+        wires: Option<&WireNetns>,
+    ) -> Result<()> {
         try_join_all((0..).zip(&self.plan.links).map(async |(number, link): (u16, &LinkPlan)| {
             let (lower, upper) = (self.device(&link.lower, link.lower_device), self.upper(link));
             let (below, above) = (&sites[&link.lower], &sites[&link.upper]);
-            match (link.wire, between) {
-                (Some(_), Some(Between { namespace, .. })) => {
+            match (link.wire, wires) {
+                (Some(_), Some(WireNetns { namespace, .. })) => {
                     let [x, y] = wire_names(number);
                     let x = Device { name: &x, ..wire_device(number, 0) };
                     let y = Device { name: &y, ..wire_device(number, 1) };
@@ -218,8 +227,12 @@ impl Builder {
     }
 
     /// Sets all devices up and gives the nodes their addresses, neighbours and routes.
-    async fn add_addresses(&self, sites: &BTreeMap<NodeName, Site>, between: Option<&Between>) -> Result<()> {
-        if let Some(Between { links, .. }) = between {
+    async fn add_addresses(
+        &self,
+        sites: &BTreeMap<NodeName, NetnsUnderConstruction>,
+        wires: Option<&WireNetns>,
+    ) -> Result<()> {
+        if let Some(WireNetns { links, .. }) = wires {
             try_join_all(self.wire_indices().map(|index| links.set_up(index))).await?;
         }
         try_join_all(
@@ -234,10 +247,10 @@ impl Builder {
 
     async fn wait_for_carriers(
         &self,
-        sites: &BTreeMap<NodeName, Site>,
-        between: Option<&Between>,
+        sites: &BTreeMap<NodeName, NetnsUnderConstruction>,
+        wires: Option<&WireNetns>,
     ) -> Result<()> {
-        if let Some(Between { links, .. }) = between {
+        if let Some(WireNetns { links, .. }) = wires {
             try_join_all(self.wire_indices().map(|index| links.wait_for_carrier(index))).await?;
         }
         try_join_all(self.plan.nodes.iter().map(async |(name, plan)| {
@@ -271,29 +284,32 @@ impl Builder {
 
 /// Whether the devices of the nodes are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Devices {
+enum DeviceState {
     ToCome,
     There,
 }
 
 /// Rules that are being loaded, and the sets and maps that they fill.
-type Rules<'scope> = (NodeName, Result<Work<'scope, Result<Vec<DynamicSet>>>>);
+type LoadingRules<'scope> = (NodeName, Result<Work<'scope, Result<Vec<DynamicSet>>>>);
 
-fn finish_rules((name, rules): Rules<'_>) -> Result<(NodeName, Vec<DynamicSet>)> {
+fn finish_rules((name, rules): LoadingRules<'_>) -> Result<(NodeName, Vec<DynamicSet>)> {
     let learnt = rules.and_then(Work::finish).flatten().map_err(at(&name))?;
     Ok((name, learnt))
 }
 
 /// What there is in a namespace before its devices.
-enum Prepared {
+enum NetnsContents {
     Node { name: NodeName, sockets: Option<TcpSockets>, nat: Option<NatNetns>, links: Links },
-    Between { links: Links, carrier: PacketSocket },
+    WireNetns { links: Links, carrier: PacketSocket },
 }
 
 /// The first work in the namespace that the inner ends of all wires lie in.
-fn prepare_between(inside: &Inside) -> Result<Prepared> {
+fn prepare_between(inside: &Inside) -> Result<NetnsContents> {
     Tree::of(inside).write_all(&settings::silence())?;
-    Ok(Prepared::Between { links: Links::open(inside)?, carrier: PacketSocket::carrier_of_all(inside)? })
+    Ok(NetnsContents::WireNetns {
+        links: Links::open(inside)?,
+        carrier: PacketSocket::carrier_of_all(inside)?,
+    })
 }
 
 async fn configure(links: &Links, plan: &NodePlan) -> Result<()> {

@@ -216,7 +216,7 @@ impl Node {
     /// # Errors
     /// When nft refuses the rules, or the program fails.
     pub(super) async fn replace_rules(&self, config: &NatConfig) -> Result<()> {
-        self.enter(|inside| Nft::of(config.author).replace(inside, &config.ruleset))?
+        self.enter(|inside| Nft::of(config.source).replace(inside, &config.ruleset))?
             .map_err(at(&self.name))?;
         if let Some(nat) = &self.nat
             && let Some(command) = &config.command

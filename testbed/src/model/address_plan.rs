@@ -309,7 +309,7 @@ fn segments(topology: &Topology, transparent: &BTreeSet<NodeName>) -> Result<Vec
         let entry = by_attachment.entry(attachment.clone()).or_insert_with(|| (upper.clone(), Vec::new()));
         entry.1.push(name.clone());
     }
-    let mut numbers = Numbers::default();
+    let mut prefixes = PrefixAllocator::default();
     let number = |(upper, members): (NodeName, Vec<NodeName>)| {
         let translated = std::iter::once(upper.clone())
             .chain(topology.path_to_core(&upper))
@@ -320,7 +320,7 @@ fn segments(topology: &Topology, transparent: &BTreeSet<NodeName>) -> Result<Vec
             (true, true) => NetworkUse::Shared,
             (true, false) => NetworkUse::Private,
         };
-        let base = topology.addresses.network(purpose, numbers.next(purpose));
+        let base = topology.addresses.network(purpose, prefixes.next(purpose));
         Ok(Segment { base: base.ok_or(TopologyError::OutOfAddresses)?, upper, members })
     };
     by_attachment.into_values().map(number).collect()
@@ -328,13 +328,13 @@ fn segments(topology: &Topology, transparent: &BTreeSet<NodeName>) -> Result<Vec
 
 /// Counts the networks of each use.
 #[derive(Debug, Default)]
-struct Numbers {
+struct PrefixAllocator {
     public: u32,
     shared: u32,
     private: u32,
 }
 
-impl Numbers {
+impl PrefixAllocator {
     fn next(&mut self, purpose: NetworkUse) -> u32 {
         let counter = match purpose {
             NetworkUse::Public => &mut self.public,

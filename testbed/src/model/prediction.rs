@@ -7,7 +7,7 @@ use crate::model::behavior::{Behavior, UnsolicitedSyn};
 use crate::model::catalogue::Catalogue;
 use crate::model::outcome::{Expectation, NoExpectation};
 use crate::model::suite::{AxisKey, Cell, Suite};
-use crate::model::theory::{self, Method, Situation};
+use crate::model::theory::{self, Method, TheoryInput};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 
 /// What the suite has recorded of a cell, or else what theory says of it.
@@ -24,7 +24,7 @@ pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Result<Expec
     let unknown = || silent("theory does not know what stands between the peers");
     let way = Way::between(&part.topology, "peer-a", "peer-b").ok_or_else(unknown)?;
     let nats = |nodes: &[NodeName]| behaviors(&part.topology, cell, catalogue, nodes).ok_or_else(unknown);
-    let situation = Situation {
+    let input = TheoryInput {
         a: nats(&way.up)?,
         b: nats(&way.down)?,
         common: nats(&part.topology.path_to_core(&way.top))?,
@@ -36,8 +36,8 @@ pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Result<Expec
         reach: way.reach(&part.topology, cell.delay()),
         redial: part.program.redial,
     };
-    let expected = disturbed(&situation, competitors(&part.topology, &way, cell, situation.trip));
-    match unsettled(cell, &situation) {
+    let expected = disturbed(&input, competitors(&part.topology, &way, cell, input.trip));
+    match unsettled(cell, &input) {
         // What cannot be does not come about because packets are lost or come late.
         Some(why) if expected.high > 0.0 => Err(silent(&why)),
         _ => Ok(expected),
@@ -49,13 +49,13 @@ fn silent(because: &str) -> NoExpectation {
 }
 
 /// What of the wires theory does not reckon with, if there is something.
-fn unsettled(cell: &Cell, situation: &Situation<'_>) -> Option<String> {
+fn unsettled(cell: &Cell, input: &TheoryInput<'_>) -> Option<String> {
     let does = |value: Option<f64>| value.is_some_and(|value| value > 0.0);
     if does(cell.loss()) {
         return Some("theory does not know how often a program that loses packets tries again".to_owned());
     }
     // Where every refusal is silence, packets that come twice, late or before others only come again.
-    let nats = situation.a.iter().chain(&situation.b).chain(&situation.common);
+    let nats = input.a.iter().chain(&input.b).chain(&input.common);
     let answers = nats.into_iter().any(|nat| answers_a_syn(nat));
     let axes = [
         (AxisKey::Jitter, does(cell.jitter().map(|jitter| jitter.as_secs_f64()))),
@@ -103,8 +103,8 @@ fn competitors(topology: &Topology, way: &Way, cell: &Cell, trip: Duration) -> [
 const NOTHING: f64 = 1e-9;
 
 /// What theory says where neighbours make so many mappings on average, each side's number being a Poisson variable.
-fn disturbed(situation: &Situation<'_>, means: [f64; 2]) -> Expectation {
-    let quiet = theory::expect(situation);
+fn disturbed(input: &TheoryInput<'_>, means: [f64; 2]) -> Expectation {
+    let quiet = theory::expect(input);
     if means == [0.0, 0.0] {
         return quiet;
     }
@@ -112,8 +112,8 @@ fn disturbed(situation: &Situation<'_>, means: [f64; 2]) -> Expectation {
     let [mut low, mut middle, mut high] = [0.0; 3];
     for (competing_a, chance_a) in (0..).zip(&a) {
         for (competing_b, chance_b) in (0..).zip(&b) {
-            let situation = Situation { competing: [competing_a, competing_b], ..situation.clone() };
-            let (chance, expected) = (chance_a * chance_b, theory::expect(&situation));
+            let input = TheoryInput { competing: [competing_a, competing_b], ..input.clone() };
+            let (chance, expected) = (chance_a * chance_b, theory::expect(&input));
             low += chance * expected.low;
             middle += chance * expected.probability;
             high += chance * expected.high;
@@ -224,7 +224,7 @@ mod tests {
         };
         let keeps = Behavior::port_preserving();
         let chance = |nat: &Behavior, mean: f64| {
-            let situation = Situation {
+            let input = TheoryInput {
                 a: vec![nat],
                 b: vec![&keeps],
                 common: Vec::new(),
@@ -236,7 +236,7 @@ mod tests {
                 reach: [Duration::from_millis(10); 2],
                 redial: None,
             };
-            disturbed(&situation, [mean, mean]).probability
+            disturbed(&input, [mean, mean]).probability
         };
         for mean in [0.0_f64, 0.5, 2.0, 6.0] {
             assert!((chance(&counts, mean) - (-mean).exp()).abs() < 1e-9, "{mean}");

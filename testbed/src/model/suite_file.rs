@@ -120,7 +120,7 @@ pub fn parse(file: &str, text: &str, known: &KnownNames<'_>) -> Result<Suite, Pr
 }
 
 /// What both a suite and its parts may say; what is `None` here is left to the suite, or to testbed.
-struct Said<'a> {
+struct CommonKeys<'a> {
     topology: Option<&'a Spanned<String>>,
     trials: Option<&'a Spanned<i64>>,
     deadline: Option<&'a Spanned<String>>,
@@ -141,7 +141,7 @@ fn the_only_part(
     axes: &Spanned<AxesDoc>,
     known: &KnownNames<'_>,
 ) -> Result<Option<Section>, Problems> {
-    let said = Said {
+    let keys = CommonKeys {
         topology: doc.topology.as_ref(),
         trials: doc.trials.as_ref(),
         deadline: doc.deadline.as_ref(),
@@ -154,7 +154,7 @@ fn the_only_part(
         groups: &doc.groups,
         expect: [&[], &doc.expect],
     };
-    part(checker, said, known)
+    part(checker, keys, known)
 }
 
 fn named_part(
@@ -164,7 +164,7 @@ fn named_part(
     known: &KnownNames<'_>,
 ) -> Result<Option<Section>, Problems> {
     check_part_name(checker, doc, &own.name);
-    let said = Said {
+    let keys = CommonKeys {
         topology: own.topology.as_ref().or(doc.topology.as_ref()),
         trials: own.trials.as_ref().or(doc.trials.as_ref()),
         deadline: own.deadline.as_ref().or(doc.deadline.as_ref()),
@@ -178,7 +178,7 @@ fn named_part(
         expect: [&own.expect, &doc.expect],
     };
     let (name, summary) = (own.name.get_ref().clone(), own.summary.clone());
-    Ok(part(checker, said, known)?.map(|part| Section { name, summary, ..part }))
+    Ok(part(checker, keys, known)?.map(|part| Section { name, summary, ..part }))
 }
 
 /// The names of parts begin the names of their cells.
@@ -204,30 +204,30 @@ fn check_part_name(checker: &mut Checker<'_>, doc: &SuiteDoc, name: &Spanned<Str
 /// What is wrong with the topology's own file.
 fn part(
     checker: &mut Checker<'_>,
-    said: Said<'_>,
+    keys: CommonKeys<'_>,
     known: &KnownNames<'_>,
 ) -> Result<Option<Section>, Problems> {
-    let methods = if said.program.is_none() { Some(known.methods) } else { None };
-    let trials = said.trials.map_or(Some(DEFAULT_TRIALS), |v| at_least_one(checker, "trials", v));
-    let budget = budget(checker, &said);
-    let addresses = match said.addresses {
+    let methods = if keys.program.is_none() { Some(known.methods) } else { None };
+    let trials = keys.trials.map_or(Some(DEFAULT_TRIALS), |v| at_least_one(checker, "trials", v));
+    let budget = budget(checker, &keys);
+    let addresses = match keys.addresses {
         Some(value) => addresses::read(checker, value),
         None => Some(Addresses::default()),
     };
-    let topology = match said.topology {
+    let topology = match keys.topology {
         Some(name) => topology(checker, name, known)?,
         None => {
-            checker.report(said.axes.span(), "no topology: add topology = \"pair\"");
+            checker.report(keys.axes.span(), "no topology: add topology = \"pair\"");
             None
         }
     };
     Ok((|| {
         let topology = Topology { addresses: addresses?, ..topology? };
-        let program = match said.program {
+        let program = match keys.program {
             Some(own) => program::read(checker, own.get_ref(), &topology),
             None => Some(own_puncher()),
         };
-        if let (Some(doc), Some(program), Some(budget)) = (said.program, &program, &budget)
+        if let (Some(doc), Some(program), Some(budget)) = (keys.program, &program, &budget)
             && program.start >= budget.deadline
         {
             let (start, deadline) = (program.start, budget.deadline);
@@ -236,13 +236,13 @@ fn part(
             );
             checker.report(doc.span(), why);
         }
-        let names = Names { nats: known.nats, methods, topology: &topology, groups: said.groups };
-        let axes = axes::read(checker, said.axes, &names);
-        let unordered = match said.unordered {
+        let names = Names { nats: known.nats, methods, topology: &topology, groups: keys.groups };
+        let axes = axes::read(checker, keys.axes, &names);
+        let unordered = match keys.unordered {
             Some(pair) => Some(axes::unordered(checker, pair, &axes)?),
             None => None,
         };
-        let recorded = said.expect.iter().flat_map(|docs| expect::read(checker, docs, &topology)).collect();
+        let recorded = keys.expect.iter().flat_map(|docs| expect::read(checker, docs, &topology)).collect();
         let (trials, budget, program): (u32, Budget, Program) = (trials?, budget?, program?);
         let (name, summary) = (String::new(), String::new());
         Some(Section { name, summary, topology, axes, unordered, trials, budget, program, recorded })
@@ -255,17 +255,17 @@ fn at_least_one(checker: &mut Checker<'_>, key: &str, value: &Spanned<i64>) -> O
     checker.keep(value.span(), checked.ok_or_else(refuse))
 }
 
-fn budget(checker: &mut Checker<'_>, said: &Said<'_>) -> Option<Budget> {
+fn budget(checker: &mut Checker<'_>, keys: &CommonKeys<'_>) -> Option<Budget> {
     let default = Budget::default();
-    let syns = match said.budget_syns {
+    let syns = match keys.budget_syns {
         Some(value) => at_least_one(checker, "budget-syns", value),
         None => Some(default.syns),
     };
-    let deadline = match said.deadline {
+    let deadline = match keys.deadline {
         Some(value) => checker.keep(value.span(), quantity::positive_duration(value.get_ref())),
         None => Some(default.deadline),
     };
-    let low_ports = match said.low_ports {
+    let low_ports = match keys.low_ports {
         Some(true) => LowPorts::Allowed,
         Some(false) => LowPorts::Forbidden,
         None => default.low_ports,

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::model::event::{Artefacts, LinkRecord, NatRecord, ProgramLog};
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::report::ladder::Ladder;
-use crate::report::pcapng::{Heading, LinkName, Pcapng};
+use crate::report::pcapng::{CaptureHeader, LinkName, Pcapng};
 
 /// Every frame of every watched link; for Wireshark.
 pub const CAPTURE: &str = "capture.pcapng";
@@ -71,7 +71,7 @@ fn capture(title: &str, artefacts: &Artefacts) -> io::Result<Vec<u8>> {
     };
     let links: Vec<_> = artefacts.links.iter().map(name).collect();
     let comment = format!("{title}: {}", artefacts.judgement);
-    let heading = Heading { links: &links, comment: &comment, unix_offset: artefacts.unix_offset };
+    let heading = CaptureHeader { links: &links, comment: &comment, unix_offset: artefacts.unix_offset };
     let mut file = Pcapng::new(&heading);
     for (number, frame) in artefacts.evidence.frames.iter().enumerate() {
         let notes = artefacts.marks.iter().filter(|(of, _)| *of == number).map(|(_, note)| note.as_str());

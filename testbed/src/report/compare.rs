@@ -8,6 +8,7 @@
 mod cells;
 mod pools;
 mod shortage;
+pub mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,16 +54,16 @@ pub struct ComparedCell {
     /// What they could have shown.
     pub sensitivity: Sensitivity,
     /// Whether they could have shown a total change.
-    pub sight: Sight,
+    pub total_change: TotalChange,
 }
 
 /// Whether a comparison could have shown a total change: from what was to never or always, whichever is farther.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
+pub enum TotalChange {
     /// It could.
-    Sees,
+    Detectable,
     /// There are too few trials.
-    Blind,
+    Undetectable,
 }
 
 /// A cell, or a group of cells, that changed.
@@ -119,7 +120,7 @@ impl Kind {
 
 /// The error rate of each test.
 #[derive(Debug, Clone, Copy)]
-struct Shares {
+struct ErrorRateShares {
     /// Of the test of a cell's rate: half of the whole, shared out over the cells.
     rate: f64,
     /// Of the tests of a cell's times, slower or faster: a quarter of the whole.
@@ -128,7 +129,7 @@ struct Shares {
     pool: f64,
 }
 
-impl Shares {
+impl ErrorRateShares {
     fn of(whole: f64, cells: usize, pools: usize) -> Self {
         let each = |part: f64, number: usize| whole * part / number.max(1) as f64;
         Self { rate: each(0.5, cells), time: each(0.25, cells), pool: each(0.25, pools) }
@@ -137,13 +138,13 @@ impl Shares {
 
 /// What is known of a cell from both runs.
 #[derive(Debug, Clone, Copy)]
-struct Pair<'a> {
+struct CellPair<'a> {
     id: &'a str,
     before: &'a Record,
     now: &'a Record,
 }
 
-impl Pair<'_> {
+impl CellPair<'_> {
     fn is_broken(&self) -> bool {
         self.before.broken + self.now.broken > 0
     }
@@ -163,7 +164,8 @@ impl Comparison {
     /// The same, at this error rate.
     fn at(before: &Baseline, now: &Baseline, false_alarms: f64) -> Self {
         let all = pairs(&before.cells, &now.cells);
-        let cells: Vec<Pair<'_>> = all.iter().map(|(id, before, now)| Pair { id, before, now }).collect();
+        let cells: Vec<CellPair<'_>> =
+            all.iter().map(|(id, before, now)| CellPair { id, before, now }).collect();
         let checks = pairs(&before.checks, &now.checks);
         let (old, new) = (ids(before), ids(now));
         let mut compared = Self {
@@ -183,15 +185,15 @@ impl Comparison {
     }
 
     /// Makes all tests of the cells of which something can be said.
-    fn test(&mut self, cells: &[Pair<'_>], false_alarms: f64) {
-        let usable: Vec<Pair<'_>> =
+    fn test(&mut self, cells: &[CellPair<'_>], false_alarms: f64) {
+        let usable: Vec<CellPair<'_>> =
             cells.iter().copied().filter(|pair| !pair.is_broken() && !pair.is_interrupted()).collect();
         let pools = pools::of(&usable);
-        let shares = Shares::of(false_alarms, usable.len(), pools.len());
+        let shares = ErrorRateShares::of(false_alarms, usable.len(), pools.len());
         self.changes.extend(usable.iter().flat_map(|pair| cells::changes(*pair, shares)));
         self.changes.sort_by(|a, b| a.id.cmp(&b.id).then(a.kind.cmp(&b.kind)));
         self.together = pools.iter().filter_map(|pool| pool.change(shares)).collect();
-        self.cells = usable.iter().map(|pair| cells::sight(*pair, shares)).collect();
+        self.cells = usable.iter().map(|pair| cells::sensitivity(*pair, shares)).collect();
         let sizes = usable.iter().map(|pair| cells::size(*pair, shares));
         self.false_alarms = sizes.chain(pools.iter().map(|pool| pool.size(shares))).sum();
     }
@@ -204,18 +206,21 @@ impl Comparison {
 
     /// Ids of cells with so few trials that even a total change would not have been seen.
     pub fn blind(&self) -> impl Iterator<Item = &str> {
-        self.cells.iter().filter(|cell| cell.sight == Sight::Blind).map(|cell| cell.id.as_str())
+        self.cells
+            .iter()
+            .filter(|cell| cell.total_change == TotalChange::Undetectable)
+            .map(|cell| cell.id.as_str())
     }
 
     /// Whether the comparison could have shown a total change of this cell.
     #[must_use]
     pub fn sees(&self, id: &str) -> bool {
-        self.cells.iter().any(|cell| cell.id == id && cell.sight == Sight::Sees)
+        self.cells.iter().any(|cell| cell.id == id && cell.total_change == TotalChange::Detectable)
     }
 }
 
 /// The names of the cells of which something is so.
-fn named(cells: &[Pair<'_>], is_so: impl Fn(&Pair<'_>) -> bool) -> Vec<String> {
+fn named(cells: &[CellPair<'_>], is_so: impl Fn(&CellPair<'_>) -> bool) -> Vec<String> {
     cells.iter().filter(|pair| is_so(pair)).map(|pair| pair.id.to_owned()).collect()
 }
 

@@ -11,7 +11,7 @@ use crate::report::results::{EndingDoc, Results, VerdictDoc};
 
 /// Why something that was run is not decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Gap {
+pub enum UndecidedReason {
     /// A cell had too few trials.
     Undecided,
     /// Theory says nothing of a cell, and no baseline was compared that could have shown a change of it.
@@ -24,7 +24,7 @@ pub enum Gap {
     Skipped,
 }
 
-words!(Gap {
+words!(UndecidedReason {
     Undecided => "undecided",
     NoExpectation => "no-expectation",
     Interrupted => "interrupted",
@@ -32,7 +32,7 @@ words!(Gap {
     Skipped => "skipped",
 });
 
-impl Gap {
+impl UndecidedReason {
     /// For `--help`: what is accepted, without a full stop.
     #[must_use]
     pub const fn summary(self) -> &'static str {
@@ -56,7 +56,7 @@ pub struct ExitStatus {
     /// Nothing was run or compared.
     empty: bool,
     /// What is not decided, with the number of cells.
-    gaps: BTreeMap<Gap, usize>,
+    gaps: BTreeMap<UndecidedReason, usize>,
 }
 
 impl ExitStatus {
@@ -77,11 +77,11 @@ impl ExitStatus {
         };
         // A baseline that has none of the cells could not have shown anything.
         let foreign = comparison.is_some_and(|compared| compared.compared == 0);
-        status.note(Gap::Blind, if foreign { totals.cells } else { 0 });
-        status.note(Gap::Undecided, totals.undecided);
-        status.note(Gap::NoExpectation, unknown.filter(|cell| !judged(&cell.id)).count());
-        status.note(Gap::Interrupted, usize::from(results.ending == EndingDoc::Interrupted));
-        status.note(Gap::Skipped, totals.skipped);
+        status.note(UndecidedReason::Blind, if foreign { totals.cells } else { 0 });
+        status.note(UndecidedReason::Undecided, totals.undecided);
+        status.note(UndecidedReason::NoExpectation, unknown.filter(|cell| !judged(&cell.id)).count());
+        status.note(UndecidedReason::Interrupted, usize::from(results.ending == EndingDoc::Interrupted));
+        status.note(UndecidedReason::Skipped, totals.skipped);
         status
     }
 
@@ -94,18 +94,18 @@ impl ExitStatus {
             empty: compared.compared == 0,
             gaps: BTreeMap::new(),
         };
-        status.note(Gap::Blind, compared.blind().count());
-        status.note(Gap::Interrupted, compared.interrupted.len());
+        status.note(UndecidedReason::Blind, compared.blind().count());
+        status.note(UndecidedReason::Interrupted, compared.interrupted.len());
         status
     }
 
     /// Whether there is such a gap.
     #[must_use]
-    pub fn has(&self, gap: Gap) -> bool {
+    pub fn has(&self, gap: UndecidedReason) -> bool {
         self.gaps.contains_key(&gap)
     }
 
-    fn note(&mut self, gap: Gap, cells: usize) {
+    fn note(&mut self, gap: UndecidedReason, cells: usize) {
         if cells > 0 {
             *self.gaps.entry(gap).or_default() += cells;
         }
@@ -114,7 +114,7 @@ impl ExitStatus {
     /// 0 every cell as expected, 1 some cell differs or changed, 2 some error, 3 none of these, but something is not
     /// decided that is not `allowed`, 4 nothing ran.
     #[must_use]
-    pub fn code(&self, allowed: &[Gap]) -> u8 {
+    pub fn code(&self, allowed: &[UndecidedReason]) -> u8 {
         match self {
             Self { broken: true, .. } => 2,
             Self { changed: true, .. } => 1,
@@ -126,15 +126,16 @@ impl ExitStatus {
 
     /// Why it ends with 3, and what would accept that; `None` where it ends otherwise.
     #[must_use]
-    pub fn explanation(&self, allowed: &[Gap]) -> Option<String> {
+    pub fn explanation(&self, allowed: &[UndecidedReason]) -> Option<String> {
         if self.code(allowed) != 3 {
             return None;
         }
-        let gaps: Vec<(&Gap, &usize)> = self.gaps.iter().filter(|(gap, _)| !allowed.contains(gap)).collect();
+        let gaps: Vec<(&UndecidedReason, &usize)> =
+            self.gaps.iter().filter(|(gap, _)| !allowed.contains(gap)).collect();
         let said: Vec<String> = gaps
             .iter()
             .map(|(gap, cells)| match gap {
-                Gap::Interrupted => "interrupted".to_owned(),
+                UndecidedReason::Interrupted => "interrupted".to_owned(),
                 _ => format!("{cells} {}", gap.name().replace('-', " ")),
             })
             .collect();
@@ -151,7 +152,7 @@ impl ExitStatus {
 mod tests {
     use super::*;
 
-    fn status(parts: [bool; 3], gaps: &[Gap]) -> ExitStatus {
+    fn status(parts: [bool; 3], gaps: &[UndecidedReason]) -> ExitStatus {
         let [broken, changed, empty] = parts;
         ExitStatus { broken, changed, empty, gaps: gaps.iter().map(|gap| (*gap, 2)).collect() }
     }
@@ -160,24 +161,34 @@ mod tests {
     fn the_worst_decides() {
         for (parts, gaps, code) in [
             ([false, false, false], &[][..], 0),
-            ([false, false, false], &[Gap::Blind], 3),
-            ([false, false, true], &[Gap::Interrupted], 4),
-            ([false, true, false], &[Gap::Undecided], 1),
-            ([true, true, true], &[Gap::Undecided], 2),
+            ([false, false, false], &[UndecidedReason::Blind], 3),
+            ([false, false, true], &[UndecidedReason::Interrupted], 4),
+            ([false, true, false], &[UndecidedReason::Undecided], 1),
+            ([true, true, true], &[UndecidedReason::Undecided], 2),
         ] {
             assert_eq!(status(parts, gaps).code(&[]), code, "{parts:?} {gaps:?}");
-            assert_eq!(status(parts, gaps).code(Gap::ALL), if code == 3 { 0 } else { code }, "{parts:?}");
+            assert_eq!(
+                status(parts, gaps).code(UndecidedReason::ALL),
+                if code == 3 { 0 } else { code },
+                "{parts:?}"
+            );
         }
     }
 
     #[test]
     fn only_what_is_allowed_is_accepted() {
-        let both = status([false; 3], &[Gap::Blind, Gap::NoExpectation]);
-        assert_eq!((both.code(&[Gap::Blind]), both.code(&[Gap::Blind, Gap::NoExpectation])), (3, 0));
+        let both = status([false; 3], &[UndecidedReason::Blind, UndecidedReason::NoExpectation]);
         assert_eq!(
-            both.explanation(&[Gap::Blind]).as_deref(),
+            (
+                both.code(&[UndecidedReason::Blind]),
+                both.code(&[UndecidedReason::Blind, UndecidedReason::NoExpectation])
+            ),
+            (3, 0)
+        );
+        assert_eq!(
+            both.explanation(&[UndecidedReason::Blind]).as_deref(),
             Some("not decided: 2 no expectation (exit code 3; --allow no-expectation accepts this)")
         );
-        assert_eq!(both.explanation(Gap::ALL), None);
+        assert_eq!(both.explanation(UndecidedReason::ALL), None);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::report::escape::{harmless, markdown as escape};
 use crate::report::kernels;
 use crate::report::results::{CellDoc, EndingDoc, PunchCell, Results, VerdictDoc};
-use crate::report::sight;
+use crate::report::sensitivity;
 use crate::report::table::{Table, tables};
 
 /// The whole page.
@@ -16,11 +16,11 @@ pub fn text(results: &Results) -> String {
         matrix(&mut out, &table);
     }
     out.push_str(&kernels::table(&[results]));
-    let sight = sight::of_run(results);
-    if !sight.is_empty() {
+    let could_have_shown = sensitivity::of_run(results);
+    if !could_have_shown.is_empty() {
         out.push_str("\nThe smallest changes that would have shown, nine times in ten:\n\n");
     }
-    for line in sight {
+    for line in could_have_shown {
         let _ = writeln!(out, "- {}", escape(&line));
     }
     unexpected(&mut out, results);

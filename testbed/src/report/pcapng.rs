@@ -24,7 +24,7 @@ const NANOSECONDS: u8 = 9;
 
 /// What goes in front of the frames.
 #[derive(Debug, Clone)]
-pub struct Heading<'a> {
+pub struct CaptureHeader<'a> {
     /// About the whole capture: the cell, the trial, its outcome.
     pub comment: &'a str,
     /// The links, in the order of their numbers.
@@ -58,7 +58,7 @@ pub struct UnknownLink(pub u16);
 impl Pcapng {
     /// Begins a capture.
     #[must_use]
-    pub fn new(heading: &Heading<'_>) -> Self {
+    pub fn new(heading: &CaptureHeader<'_>) -> Self {
         let mut bytes = section_header(heading.comment);
         for link in heading.links {
             bytes.extend(interface(link));
@@ -200,8 +200,8 @@ mod tests {
         }
     }
 
-    fn heading(links: &[LinkName]) -> Heading<'_> {
-        Heading { comment: "a trial", links, unix_offset: 1_000_000_000_000_000_000 }
+    fn heading(links: &[LinkName]) -> CaptureHeader<'_> {
+        CaptureHeader { comment: "a trial", links, unix_offset: 1_000_000_000_000_000_000 }
     }
 
     /// Walks over the blocks by their first length and checks the second.

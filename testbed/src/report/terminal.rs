@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::report::escape::harmless;
 use crate::report::results::{EndingDoc, OutcomeDoc, ProofCell, PunchCell, Results, VerdictDoc};
-use crate::report::sight;
+use crate::report::sensitivity;
 use crate::report::table::{Table, tables};
 
 const BOLD: Style = Style::new().bold();
@@ -31,7 +31,7 @@ pub fn write(results: &Results, width: Option<usize>, out: &mut impl Write) -> i
     }
     kernel_checks(results, out)?;
     legend(results, out)?;
-    sight(results, out)?;
+    sensitivity_lines(results, out)?;
     unexpected(results, out)?;
     totals(results, out)
 }
@@ -184,8 +184,8 @@ fn legend(results: &Results, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// What the trials could have shown.
-fn sight(results: &Results, out: &mut impl Write) -> io::Result<()> {
-    let lines = sight::of_run(results);
+fn sensitivity_lines(results: &Results, out: &mut impl Write) -> io::Result<()> {
+    let lines = sensitivity::of_run(results);
     if !lines.is_empty() {
         writeln!(out, "  {DIM}the smallest changes that would have shown, nine times in ten:{DIM:#}")?;
     }

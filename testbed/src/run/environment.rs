@@ -1,7 +1,7 @@
 //! The machine and its tools, as far as results depend on them.
 
 use crate::kernel::host::{self, HostRights};
-use crate::kernel::scheduling::Urgency;
+use crate::kernel::scheduling::ThreadPriority;
 use crate::lab::WireEngine;
 use crate::model::event::Environment;
 
@@ -9,8 +9,8 @@ use crate::model::event::Environment;
 #[must_use]
 pub fn environment(engine: Option<&WireEngine>) -> Environment {
     let wire_scheduling = match engine.map(WireEngine::urgency) {
-        Some(Urgency::Fifo) => "SCHED_FIFO",
-        Some(Urgency::Ordinary(_)) => "SCHED_OTHER",
+        Some(ThreadPriority::Fifo) => "SCHED_FIFO",
+        Some(ThreadPriority::Ordinary(_)) => "SCHED_OTHER",
         None => "none",
     };
     Environment {

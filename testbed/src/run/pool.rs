@@ -34,12 +34,12 @@ pub(super) struct LabPool {
     catalogue: Catalogue,
     most: usize,
     sandbox: Arc<Sandbox>,
-    shelf: Mutex<Shelf>,
+    idle_labs: Mutex<IdleLabs>,
 }
 
 /// The labs that nobody uses, and how many there are in all.
 #[derive(Debug, Default)]
-struct Shelf {
+struct IdleLabs {
     idle: Vec<BuiltLab>,
     made: usize,
 }
@@ -63,7 +63,7 @@ pub(super) struct PooledLab<'a> {
 impl PooledLab<'_> {
     /// Gives the lab back, clean enough for the next trial's reset.
     pub(super) fn give_back(mut self) {
-        self.pool.shelf().idle.extend(self.built.take());
+        self.pool.idle_labs().idle.extend(self.built.take());
         std::mem::forget(self);
     }
 }
@@ -79,7 +79,7 @@ impl Deref for PooledLab<'_> {
 impl Drop for PooledLab<'_> {
     fn drop(&mut self) {
         drop(self.built.take());
-        self.pool.shelf().made -= 1;
+        self.pool.idle_labs().made -= 1;
     }
 }
 
@@ -93,7 +93,7 @@ impl LabPool {
         let (topologies, catalogue) = (wirings(suite), catalogue.clone());
         let sandbox = sandbox::of_run(request)?;
         let heart = Heartbeat::of_process().map_err(|why| Error::io("start the heartbeat", "clone", &why))?;
-        Ok(Self { engine, heart, topologies, catalogue, most: *jobs, sandbox, shelf: Mutex::default() })
+        Ok(Self { engine, heart, topologies, catalogue, most: *jobs, sandbox, idle_labs: Mutex::default() })
     }
 
     /// For how long at most this process, or the thread of the wires, did nothing since `since`, and which of them.
@@ -117,31 +117,31 @@ impl LabPool {
         // From here on the lab is counted, and is not any more if what follows fails or is given up.
         let mut pooled = PooledLab { pool: self, built: None };
         pooled.built = Some(match found {
-            Found::Fitting(built) => built,
-            Found::Similar(built) => self.change(built, setting).await?,
-            Found::Nothing => self.make(setting).await?,
+            PoolMatch::Fitting(built) => built,
+            PoolMatch::Similar(built) => self.change(built, setting).await?,
+            PoolMatch::Nothing => self.make(setting).await?,
         });
         Ok(pooled)
     }
 
-    fn find(&self, setting: &LabSpec) -> Found {
-        let mut shelf = self.shelf();
-        if let Some(at) = shelf.idle.iter().rposition(|s| &s.setting == setting) {
-            return Found::Fitting(shelf.idle.swap_remove(at));
+    fn find(&self, setting: &LabSpec) -> PoolMatch {
+        let mut idle_labs = self.idle_labs();
+        if let Some(at) = idle_labs.idle.iter().rposition(|s| &s.setting == setting) {
+            return PoolMatch::Fitting(idle_labs.idle.swap_remove(at));
         }
-        if shelf.made < self.most || shelf.idle.is_empty() {
-            shelf.made += 1;
-            return Found::Nothing;
+        if idle_labs.made < self.most || idle_labs.idle.is_empty() {
+            idle_labs.made += 1;
+            return PoolMatch::Nothing;
         }
         // What a program has done to its node besides rules, nobody can undo.
         let similar = |s: &BuiltLab| s.setting.is_like(setting) && !self.has_programs(&s.setting);
-        let similar = shelf.idle.iter().position(similar);
+        let similar = idle_labs.idle.iter().position(similar);
         match similar {
-            Some(at) => Found::Similar(shelf.idle.swap_remove(at)),
+            Some(at) => PoolMatch::Similar(idle_labs.idle.swap_remove(at)),
             None => {
                 // One of another wiring makes room.
-                drop(shelf.idle.swap_remove(0));
-                Found::Nothing
+                drop(idle_labs.idle.swap_remove(0));
+                PoolMatch::Nothing
             }
         }
     }
@@ -190,8 +190,8 @@ impl LabPool {
         nat_source::config(profile.ok_or_else(missing)?, site)
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock()
+    fn idle_labs(&self) -> MutexGuard<'_, IdleLabs> {
+        self.idle_labs.lock()
     }
 }
 
@@ -200,8 +200,8 @@ fn wirings(suite: &Suite) -> Vec<Topology> {
     suite.parts.iter().map(|part| part.topology.clone()).collect()
 }
 
-/// What the shelf had.
-enum Found {
+/// What the idle labs offer.
+enum PoolMatch {
     Fitting(BuiltLab),
     Similar(BuiltLab),
     Nothing,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::sync::watch;
 
-use crate::judge::verdict::{Standard, Testing};
+use crate::judge::verdict::{Standard, TestDesign};
 use crate::kernel;
 use crate::model::catalogue::Catalogue;
 use crate::model::shard::Shard;
@@ -37,7 +37,7 @@ impl RunRequest {
     /// How its cells are judged.
     #[must_use]
     pub(super) fn standard(&self) -> Standard {
-        let testing = if self.until_sure.is_some() { Testing::Sequential } else { Testing::Fixed };
+        let testing = if self.until_sure.is_some() { TestDesign::Sequential } else { TestDesign::Fixed };
         Standard::of_run(self.part.cells, testing)
     }
 }

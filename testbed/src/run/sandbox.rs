@@ -67,17 +67,17 @@ pub(super) fn least_files(budget: &Budget) -> u32 {
     budget.syns.saturating_add(LEAST_FILES_BESIDES)
 }
 
-/// What a program under test is given besides its command.
+/// What a program under test is granted besides its command: its limits and environment.
 #[derive(Debug, Clone)]
-pub(super) struct Surroundings {
+pub(super) struct ProgramGrant {
     pub(super) limits: Limits,
     pub(super) environment: Vec<(String, String)>,
 }
 
 /// What a program under test is given by its part of the suite.
-pub(super) fn surroundings(budget: &Budget, program: &Program, puncher: &Path) -> Surroundings {
+pub(super) fn grant(budget: &Budget, program: &Program, puncher: &Path) -> ProgramGrant {
     let known = |(name, value): &(String, String)| Some((name.clone(), known_word(value, puncher)?));
-    Surroundings {
+    ProgramGrant {
         limits: limits(budget),
         environment: program.environment.iter().filter_map(known).collect(),
     }

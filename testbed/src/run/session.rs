@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
-use crate::judge::verdict::{Finished, conclude};
+use crate::judge::verdict::{FinishedCell, conclude};
 use crate::kernel::limits;
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
@@ -263,7 +263,7 @@ async fn play_round(
 async fn work(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: UnboundedSender<Message>) {
     let mut last = None;
     loop {
-        let _turn = throttle.turn().await;
+        let _permit = throttle.permit().await;
         let Some(task) = shared.next(last) else { return };
         last = Some(task.cell);
         let started = Message::Started { cell: task.cell, number: task.number };
@@ -373,7 +373,7 @@ impl<'a> Collector<'a> {
         let (cell, expected) = (ready.cell.clone(), ready.expected.clone());
         let group = nat_class::group(&ready.a, &ready.b, cell.method());
         let asked = self.wanted[at];
-        let finished = Finished {
+        let finished = FinishedCell {
             cell,
             trials,
             asked,

@@ -58,7 +58,7 @@ struct State {
 
 /// What the trials that run have done to the machine.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Load {
+enum ProcessorLoad {
     /// The share of the processors' time that was left over.
     Leaves(f64),
     /// Something was lost for want of time.
@@ -67,7 +67,7 @@ enum Load {
 
 /// The right to run a trial, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'a>(&'a Throttle);
+pub(super) struct TrialPermit<'a>(&'a Throttle);
 
 impl Throttle {
     /// At most so many at a time.
@@ -79,11 +79,11 @@ impl Throttle {
     }
 
     /// Waits until one more may begin.
-    pub(super) async fn turn(&self) -> Turn<'_> {
+    pub(super) async fn permit(&self) -> TrialPermit<'_> {
         loop {
             let changed = self.changed.notified();
             if self.state().begin() {
-                return Turn(self);
+                return TrialPermit(self);
             }
             changed.await;
         }
@@ -99,7 +99,7 @@ impl Throttle {
             if let Some(idle) = before.0.zip(now.0).and_then(|(before, now)| now.idle_since(before)) {
                 // Frames for which there was no room are a sign that comes before the time is used up.
                 let lost = now.1 > before.1;
-                self.state().adapt(if lost { Load::TooMuch } else { Load::Leaves(idle) });
+                self.state().adapt(if lost { ProcessorLoad::TooMuch } else { ProcessorLoad::Leaves(idle) });
                 self.changed.notify_waiters();
             }
             before = now;
@@ -111,7 +111,7 @@ impl Throttle {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for TrialPermit<'_> {
     fn drop(&mut self) {
         self.0.state().running -= 1;
         self.0.changed.notify_one();
@@ -127,24 +127,24 @@ impl State {
 
     /// As many as would leave the right share over, if what is used grows with their number; what is used beyond all that
     /// there is nobody knows.
-    fn adapt(&mut self, load: Load) {
+    fn adapt(&mut self, load: ProcessorLoad) {
         // Those that still run, though they are not allowed any more, are not counted twice.
         let now = self.running.min(self.allowed);
         let times = |share: f64| now as f64 * share;
         let wanted = match load {
-            Load::Leaves(idle) if idle >= NOTHING => {
+            ProcessorLoad::Leaves(idle) if idle >= NOTHING => {
                 if idle >= SPARE {
                     self.cut = FIRST_CUT;
                 }
                 times(((1.0 - SPARE) / (1.0 - idle)).min(self.growth)).round()
             }
-            Load::Leaves(_) => {
+            ProcessorLoad::Leaves(_) => {
                 self.growth = GROWTH;
                 let wanted = times(1.0 - self.cut).floor();
                 self.cut = (2.0 * self.cut).min(DEEPEST_CUT);
                 wanted
             }
-            Load::TooMuch => {
+            ProcessorLoad::TooMuch => {
                 self.growth = GROWTH;
                 times(1.0 - DEEPEST_CUT).floor()
             }
@@ -165,7 +165,7 @@ mod tests {
             State { running: 8, allowed: 8, least: 2, most: 32, cut: FIRST_CUT, growth: FIRST_GROWTH };
         let mut after = |running: usize, idle: f64| {
             state.running = running;
-            state.adapt(Load::Leaves(idle));
+            state.adapt(ProcessorLoad::Leaves(idle));
             state.allowed
         };
         assert_eq!(after(8, 0.5), 15);
@@ -182,7 +182,7 @@ mod tests {
         let most = (0..30).map(|_| after(32, 0.9)).last();
         assert_eq!(most, Some(32));
         state.running = 32;
-        state.adapt(Load::TooMuch);
+        state.adapt(ProcessorLoad::TooMuch);
         assert_eq!(state.allowed, 24);
         assert!(
             State { running: 0, allowed: 1, least: 1, most: 1, cut: FIRST_CUT, growth: FIRST_GROWTH }.begin()
@@ -192,8 +192,8 @@ mod tests {
     #[tokio::test]
     async fn nobody_begins_before_there_is_room() {
         let throttle = Throttle::new(1);
-        let first = throttle.turn().await;
-        let second = throttle.turn();
+        let first = throttle.permit().await;
+        let second = throttle.permit();
         tokio::pin!(second);
         assert!(futures::poll!(&mut second).is_pending());
         drop(first);

@@ -17,7 +17,7 @@ const OUTAGE: Duration = Duration::from_secs(1);
 
 /// A trouble that waits for its moment.
 #[derive(Debug)]
-pub(super) struct Armed {
+pub(super) struct PendingTrouble {
     trouble: Trouble,
     nat: NodeName,
     link: u16,
@@ -47,7 +47,7 @@ pub(super) async fn shrink_packets(lab: &Lab, ready: &PreparedCell) -> Result<()
 ///
 /// # Errors
 /// When nothing of the kind can happen on a's side of the lab, or the SYNs are held already.
-pub(super) fn arm(lab: &Lab, ready: &PreparedCell, [a, b]: [&Vantage; 2]) -> Result<Option<Armed>> {
+pub(super) fn arm(lab: &Lab, ready: &PreparedCell, [a, b]: [&Vantage; 2]) -> Result<Option<PendingTrouble>> {
     let trouble = ready.cell.trouble().unwrap_or_default();
     if trouble == Trouble::None {
         return Ok(None);
@@ -57,17 +57,17 @@ pub(super) fn arm(lab: &Lab, ready: &PreparedCell, [a, b]: [&Vantage; 2]) -> Res
     }
     let nat = a.nats.last().ok_or_else(|| impossible("there is no NAT of its own"))?.clone();
     let held = SynsHeld::arm(side(lab, a)?, side(lab, b)?).map_err(gone)?;
-    Ok(Some(Armed { trouble, nat, link: a.link, held }))
+    Ok(Some(PendingTrouble { trouble, nat, link: a.link, held }))
 }
 
 /// Waits for the moment, strikes, and lets the SYNs go; ends only when it fails. `rules` makes the rules of a NAT anew
 /// where it has another address.
 pub(super) async fn strike(
-    armed: Option<Armed>,
+    armed: Option<PendingTrouble>,
     lab: &Lab,
     rules: impl FnOnce(&NodeName, &NatSite) -> Result<NatConfig>,
 ) -> Result<()> {
-    if let Some(Armed { trouble, nat, link, mut held }) = armed {
+    if let Some(PendingTrouble { trouble, nat, link, mut held }) = armed {
         held.caught().await.map_err(gone)?;
         match trouble {
             Trouble::None => {}

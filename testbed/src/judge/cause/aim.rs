@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::judge::cause::flow::lost_frame;
-use crate::judge::cause::{Diagnosis, Inquiry, sentence};
+use crate::judge::cause::{Diagnosis, FailureContext, sentence};
 use crate::judge::oracle::{Admission, Answer, SynFate};
 use crate::judge::timeline::{Flow, IcmpErrorTrace, Role, SegmentTrace};
 use crate::model::evidence::{Fate, Frame};
@@ -16,7 +16,7 @@ const MANY: usize = 8;
 /// The ICMP type of everything that could not be delivered (RFC 792).
 const UNREACHABLE: u8 = 3;
 
-impl Inquiry<'_> {
+impl FailureContext<'_> {
     /// The links lost every SYN of a side, so that no NAT could refuse one.
     pub(super) fn lost_before_it_was_known(&self) -> Option<Diagnosis> {
         let (role, losses) = Role::BOTH.into_iter().find_map(|role| {

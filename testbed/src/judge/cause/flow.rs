@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::judge::cause::tracking::{Ended, Ending, READ_LATER};
-use crate::judge::cause::{Diagnosis, Inquiry, sentence};
+use crate::judge::cause::tracking::{EndedEntry, EntryEnd, READ_LATER};
+use crate::judge::cause::{Diagnosis, FailureContext, sentence};
 use crate::judge::oracle::{Admission, Answer, SynFate};
 use crate::judge::timeline::{Flow, IcmpErrorTrace, Role, SegmentTrace};
 use crate::model::evidence::{Fate, Frame, Nanos};
 use crate::model::outcome::Cause;
 use crate::model::packet::{Packet, TcpFlags};
 
-impl Inquiry<'_> {
+impl FailureContext<'_> {
     /// Why the flow that came nearest to a connection is none.
     pub(super) fn right_flow(&self) -> Option<Diagnosis> {
         let aimed = |flow: &&Flow| Role::BOTH.iter().all(|role| flow.syns(*role).next().is_some());
@@ -40,13 +40,13 @@ impl Inquiry<'_> {
         let missed = |s: &&&SynFate| s.answer == Answer::Silence || s.admission == Admission::Destroyed;
         fates.iter().filter(missed).find_map(|syn| {
             let nats = &self.vantage(syn.from.other()).nats;
-            let before = |e: &&Ended| nats.contains(&e.node) && e.at <= syn.sent + READ_LATER;
+            let before = |e: &&EndedEntry| nats.contains(&e.node) && e.at <= syn.sent + READ_LATER;
             let mut ended = self.endings.iter().filter(|e| e.is_of(flow)).filter(before);
             let ended = ended.find(|e| self.explains(flow, syn, e))?;
             let cause = match ended.why {
-                Ending::Expired => Cause::MappingExpired,
-                Ending::Flushed => Cause::NatRebooted,
-                Ending::Reset | Ending::Closed => Cause::MappingDestroyed,
+                EntryEnd::Expired => Cause::MappingExpired,
+                EntryEnd::Flushed => Cause::NatRebooted,
+                EntryEnd::Reset | EntryEnd::Closed => Cause::MappingDestroyed,
             };
             let found = Diagnosis::new(cause, format!("{}; {}", sentence(syn), ended.sentence()));
             let found = found.mark(syn.frame, "came when the mapping was gone");
@@ -59,11 +59,11 @@ impl Inquiry<'_> {
 
     /// Whether the end of a mapping is why a SYN found none. A reset that ended the socket as well is the cause itself,
     /// and not what it did to the mapping.
-    fn explains(&self, flow: &Flow, syn: &SynFate, ended: &Ended) -> bool {
+    fn explains(&self, flow: &Flow, syn: &SynFate, ended: &EndedEntry) -> bool {
         match ended.why {
-            Ending::Expired | Ending::Flushed => true,
-            Ending::Closed => false,
-            Ending::Reset => self.outlived_reset(flow, syn.from.other()),
+            EntryEnd::Expired | EntryEnd::Flushed => true,
+            EntryEnd::Closed => false,
+            EntryEnd::Reset => self.outlived_reset(flow, syn.from.other()),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::model::packet::{Packet, Segment, TcpFlags};
 
 /// One host, seen from its own link.
 #[derive(Debug, Default)]
-pub(super) struct Inside {
+pub(super) struct HostLink {
     /// Whether its link was watched.
     pub(super) watched: bool,
     /// The address that its side shows.
@@ -42,7 +42,7 @@ pub(super) struct InnerSyn {
     pub(super) lost: bool,
 }
 
-impl Inside {
+impl HostLink {
     /// Reads what `vantage`'s host did.
     pub(super) fn read(evidence: &Evidence, vantage: &Vantage) -> Self {
         let mut inside = Self { external: Some(vantage.external), ..Self::default() };

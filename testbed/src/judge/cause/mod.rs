@@ -14,8 +14,8 @@ mod tests;
 mod tracking;
 
 use crate::judge::case::{Case, Rendezvous};
-use crate::judge::cause::inside::Inside;
-use crate::judge::cause::tracking::{Ended, Ending};
+use crate::judge::cause::inside::HostLink;
+use crate::judge::cause::tracking::{EndedEntry, EntryEnd};
 use crate::judge::oracle::{Admission, Answer, OracleReport, SynFate};
 use crate::judge::program_output::Claim;
 use crate::judge::timeline::{Flow, Role, Timeline, Vantage};
@@ -83,20 +83,20 @@ pub(super) fn find(
     oracle: &OracleReport,
     stood: Option<&Flow>,
 ) -> Diagnosis {
-    let inquiry = Inquiry::open(case, timeline, oracle);
+    let context = FailureContext::open(case, timeline, oracle);
     stood
-        .map(|flow| inquiry.unused_connection(flow))
-        .or_else(|| inquiry.never_seen())
-        .or_else(|| inquiry.kept_by_own_nat())
-        .or_else(|| inquiry.no_rendezvous())
-        .or_else(|| inquiry.never_started())
-        .or_else(|| inquiry.new_address())
-        .or_else(|| inquiry.leaked())
-        .or_else(|| inquiry.lost_inside())
-        .or_else(|| inquiry.right_flow())
-        .or_else(|| inquiry.forgotten())
-        .or_else(|| inquiry.lost_before_it_was_known())
-        .or_else(|| inquiry.wrong_aim())
+        .map(|flow| context.unused_connection(flow))
+        .or_else(|| context.never_seen())
+        .or_else(|| context.kept_by_own_nat())
+        .or_else(|| context.no_rendezvous())
+        .or_else(|| context.never_started())
+        .or_else(|| context.new_address())
+        .or_else(|| context.leaked())
+        .or_else(|| context.lost_inside())
+        .or_else(|| context.right_flow())
+        .or_else(|| context.forgotten())
+        .or_else(|| context.lost_before_it_was_known())
+        .or_else(|| context.wrong_aim())
         .unwrap_or_else(|| {
             // Whoever sees this has found a hole in the list of causes.
             Diagnosis::new(Cause::LabError, "the evidence shows no reason why there was no connection")
@@ -106,37 +106,37 @@ pub(super) fn find(
 /// Whether a NAT restarted or changed its address, so that what was let in before need not have become a connection.
 #[must_use]
 pub(super) fn is_shaken(case: &Case<'_>, timeline: &Timeline, oracle: &OracleReport) -> bool {
-    let inquiry = Inquiry::open(case, timeline, oracle);
-    inquiry.new_address().or_else(|| inquiry.flushed_since(0)).is_some()
+    let context = FailureContext::open(case, timeline, oracle);
+    context.new_address().or_else(|| context.flushed_since(0)).is_some()
 }
 
 /// Whether the links lost every answer to the SYNs that were let in, so that none need have become a connection.
 #[must_use]
 pub(super) fn answers_were_lost(case: &Case<'_>, timeline: &Timeline, oracle: &OracleReport) -> bool {
-    let inquiry = Inquiry::open(case, timeline, oracle);
+    let context = FailureContext::open(case, timeline, oracle);
     let let_in = |syn: &&SynFate| syn.admission == Admission::Admitted && syn.answer == Answer::SynAck;
     let mut let_in = oracle.syns.iter().filter(let_in);
     let_in.all(|syn| {
-        timeline.flows.iter().any(|flow| flow::is_of(flow, syn) && inquiry.lost_every_answer(flow, syn))
+        timeline.flows.iter().any(|flow| flow::is_of(flow, syn) && context.lost_every_answer(flow, syn))
     })
 }
 
 /// All that the questions are asked of.
 #[derive(Debug)]
-struct Inquiry<'a> {
+struct FailureContext<'a> {
     case: &'a Case<'a>,
     evidence: &'a Evidence,
     timeline: &'a Timeline,
     oracle: &'a OracleReport,
     /// What a's and b's hosts sent and got.
-    inside: [Inside; 2],
+    inside: [HostLink; 2],
     /// Every entry of connection tracking that ended, and why.
-    endings: Vec<Ended>,
+    endings: Vec<EndedEntry>,
 }
 
-impl<'a> Inquiry<'a> {
+impl<'a> FailureContext<'a> {
     fn open(case: &'a Case<'a>, timeline: &'a Timeline, oracle: &'a OracleReport) -> Self {
-        let inside = Role::BOTH.map(|role| Inside::read(case.evidence, vantage(case, role)));
+        let inside = Role::BOTH.map(|role| HostLink::read(case.evidence, vantage(case, role)));
         let endings = Role::BOTH.into_iter().flat_map(|role| {
             let declared = if role == Role::A { case.declared.a } else { case.declared.b };
             tracking::endings(case.evidence, vantage(case, role), declared)
@@ -144,7 +144,7 @@ impl<'a> Inquiry<'a> {
         Self { case, evidence: case.evidence, timeline, oracle, inside, endings: endings.collect() }
     }
 
-    fn inside(&self, role: Role) -> &Inside {
+    fn inside(&self, role: Role) -> &HostLink {
         &self.inside[usize::from(role == Role::B)]
     }
 
@@ -159,7 +159,7 @@ impl<'a> Inquiry<'a> {
         if let Some(found) = self.flushed_since(since) {
             return Diagnosis { marks: [marks, found.marks].concat(), ..found };
         }
-        let of_flow = |ended: &&Ended| ended.why == Ending::Expired && ended.is_of(flow);
+        let of_flow = |ended: &&EndedEntry| ended.why == EntryEnd::Expired && ended.is_of(flow);
         if let Some(ended) = self.endings.iter().find(of_flow) {
             let detail = format!("the connection {} stood, until {}", flow.a, ended.sentence());
             return Diagnosis { marks, ..Diagnosis::new(Cause::MappingExpired, detail) };
@@ -286,7 +286,7 @@ impl<'a> Inquiry<'a> {
 
     /// A NAT that forgot entries that it should still have had.
     fn flushed_since(&self, since: u64) -> Option<Diagnosis> {
-        let ended = self.endings.iter().find(|ended| ended.why == Ending::Flushed && ended.at >= since)?;
+        let ended = self.endings.iter().find(|ended| ended.why == EntryEnd::Flushed && ended.at >= since)?;
         let found = Diagnosis::new(Cause::NatRebooted, ended.sentence());
         Some(match ended.last_frame {
             Some(frame) => found.mark(frame, "the last packet of a mapping that was then forgotten"),
@@ -305,12 +305,12 @@ impl<'a> Inquiry<'a> {
     /// How the mapping that a SYN was aimed at ended before it came.
     fn forgotten_target(&self, syn: &SynFate) -> Option<Diagnosis> {
         let nats = &self.vantage(syn.from.other()).nats;
-        let of_target = |ended: &&Ended| {
+        let of_target = |ended: &&EndedEntry| {
             nats.contains(&ended.node)
                 && ended.entry.reply.destination == syn.target
                 && ended.at <= syn.sent + tracking::READ_LATER
         };
-        let ended = self.endings.iter().filter(of_target).find(|e| e.why == Ending::Expired)?;
+        let ended = self.endings.iter().filter(of_target).find(|e| e.why == EntryEnd::Expired)?;
         let detail = format!("{}; {}", sentence(syn), ended.sentence());
         let found =
             Diagnosis::new(Cause::MappingExpired, detail).mark(syn.frame, "came when the mapping was gone");

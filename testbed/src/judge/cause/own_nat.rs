@@ -7,14 +7,14 @@ use std::net::SocketAddrV4;
 use crate::judge::cause::flow::lost_frame;
 use crate::judge::cause::inside::InnerSyn;
 use crate::judge::cause::tracking::{self, pair};
-use crate::judge::cause::{Diagnosis, Inquiry};
+use crate::judge::cause::{Diagnosis, FailureContext};
 use crate::judge::timeline::Role;
 use crate::model::behavior::{Behavior, Mapping, Pool};
 use crate::model::evidence::{CtChange, CtEntry, CtEvent, Frame, Nanos, Tuple};
 use crate::model::outcome::Cause;
 use crate::model::topology::NodeName;
 
-impl Inquiry<'_> {
+impl FailureContext<'_> {
     /// Why most of a side's SYNs, all that were aimed right, or all to the rendezvous server were kept by their own NAT.
     pub(super) fn kept_by_own_nat(&self) -> Option<Diagnosis> {
         Role::BOTH.into_iter().find_map(|role| self.kept_of(role))
@@ -117,7 +117,7 @@ impl Inquiry<'_> {
     /// that came: of two SYNs the NAT takes the earlier first, however late its link takes what becomes of it.
     fn live(&self, node: &NodeName, moment: Nanos) -> Vec<CtEntry> {
         let packets = tracking::packets(self.evidence);
-        let latest = |event: &CtEvent, tuple: Tuple, when: fn(&tracking::Seen, &Frame) -> Nanos| {
+        let latest = |event: &CtEvent, tuple: Tuple, when: fn(&tracking::SegmentOnLink, &Frame) -> Nanos| {
             let seen = packets.get(&pair(tuple)).map_or(&[][..], Vec::as_slice);
             let opening = seen.iter().filter(|seen| seen.flags.is_opening());
             let times = opening.map(|seen| when(seen, &self.evidence.frames[seen.frame]));

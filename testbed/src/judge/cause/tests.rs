@@ -5,9 +5,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::judge::judgement::{Case, Rendezvous, judge};
-use crate::judge::oracle::Declared;
+use crate::judge::oracle::DeclaredNats;
 use crate::judge::program_output::Claim;
-use crate::judge::staged::{Draw, Scene, vantage};
+use crate::judge::staged::{StagedEvidence, StagedPacket, vantage};
 use crate::judge::timeline::Role;
 use crate::model::behavior::{Behavior, UnsolicitedSyn};
 use crate::model::outcome::Outcome;
@@ -18,22 +18,25 @@ fn syn() -> impl Strategy<Value = (bool, u16, u16, bool)> {
 }
 
 /// Draws SYNs, and the reset that one draws where the NAT gives one.
-fn draw(syns: &[(bool, u16, u16, bool)], answers: bool) -> Scene {
+fn draw(syns: &[(bool, u16, u16, bool)], answers: bool) -> StagedEvidence {
     let mut syns = syns.to_vec();
     syns.sort_by_key(|(_, at, ..)| *at);
-    syns.iter().zip(1_u32..).fold(Scene::met(), |scene, ((of_a, at, off, lost), number)| {
+    syns.iter().zip(1_u32..).fold(StagedEvidence::met(), |staged, ((of_a, at, off, lost), number)| {
         let from = if *of_a { Role::A } else { Role::B };
         let (source, target) = if *of_a { (4000, 5000) } else { (5000, 4000) };
         let at_ms = f64::from(*at) + f64::from(number) / 1e3;
-        let syn = Draw { sequence: number * 1000, ..Draw::new(from, at_ms, "S").ports(source, target + off) };
+        let syn = StagedPacket {
+            sequence: number * 1000,
+            ..StagedPacket::new(from, at_ms, "S").ports(source, target + off)
+        };
         if *lost {
-            return scene.lost(syn);
+            return staged.lost(syn);
         }
-        let reset = Draw::new(from.other(), at_ms + 10.1, "RA").ports(target + off, source);
-        let scene = scene.packet(syn);
+        let reset = StagedPacket::new(from.other(), at_ms + 10.1, "RA").ports(target + off, source);
+        let staged = staged.packet(syn);
         match answers && *off > 0 {
-            true => scene.packet(reset.acknowledging(number * 1000 + 1).ttl(64)),
-            false => scene,
+            true => staged.packet(reset.acknowledging(number * 1000 + 1).ttl(64)),
+            false => staged,
         }
     })
 }
@@ -41,15 +44,15 @@ fn draw(syns: &[(bool, u16, u16, bool)], answers: bool) -> Scene {
 proptest! {
     #[test]
     fn every_failure_has_a_cause(syns in proptest::collection::vec(syn(), 0..12), answers: bool, needed: bool) {
-        let scene = draw(&syns, answers);
+        let staged = draw(&syns, answers);
         let unsolicited_syn = if answers { UnsolicitedSyn::Reset } else { UnsolicitedSyn::Drop };
         let nat = [Behavior { unsolicited_syn, ..Behavior::port_preserving() }];
         let said = Claim::Failure("no path".to_owned());
         let judgement = judge(&Case {
-            evidence: &scene.evidence,
+            evidence: &staged.evidence,
             a: &vantage(Role::A),
             b: &vantage(Role::B),
-            declared: Declared { a: &nat, b: &nat, common: &[] },
+            declared: DeclaredNats { a: &nat, b: &nat, common: &[] },
             nats: &[],
             claim_a: &said,
             claim_b: &said,

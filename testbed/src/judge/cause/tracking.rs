@@ -25,13 +25,13 @@ const SAME: Nanos = 600_000_000;
 
 /// An entry that ended.
 #[derive(Debug, Clone)]
-pub(super) struct Ended {
+pub(super) struct EndedEntry {
     /// When its end was read.
     pub(super) at: Nanos,
     /// At which NAT.
     pub(super) node: NodeName,
     pub(super) entry: CtEntry,
-    pub(super) why: Ending,
+    pub(super) why: EntryEnd,
     /// How long nothing had been sent on it.
     pub(super) idle: Nanos,
     /// The last frame that belonged to it.
@@ -40,7 +40,7 @@ pub(super) struct Ended {
 
 /// Why it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum EntryEnd {
     /// A reset had come.
     Reset,
     /// It was as long idle as its NAT lets it be.
@@ -52,14 +52,14 @@ pub(super) enum Ending {
 }
 
 /// The two ends of a flow on one side of a NAT.
-type Pair = (SocketAddrV4, SocketAddrV4);
+type EndPair = (SocketAddrV4, SocketAddrV4);
 
 /// Every packet by the pair of its ends.
-pub(super) type Packets = HashMap<Pair, Vec<Seen>>;
+pub(super) type PacketsByEnds = HashMap<EndPair, Vec<SegmentOnLink>>;
 
 /// A segment on a link.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct SegmentOnLink {
     /// When the link let go of it.
     pub(super) at: Nanos,
     pub(super) flags: TcpFlags,
@@ -68,7 +68,7 @@ pub(super) struct Seen {
 }
 
 /// All entries that ended at the NATs of a side.
-pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavior]) -> Vec<Ended> {
+pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavior]) -> Vec<EndedEntry> {
     let ended = |event: &&CtEvent| event.change == CtChange::Destroy && vantage.nats.contains(&event.node);
     if !evidence.conntrack.iter().any(|event| ended(&event)) {
         return Vec::new();
@@ -77,9 +77,9 @@ pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavi
     let ending = |event: &CtEvent| {
         let behavior = vantage.nats.iter().position(|nat| *nat == event.node).and_then(|at| declared.get(at));
         let timeouts = behavior.map_or_else(Timeouts::default, |behavior| behavior.timeouts);
-        let before = Before::of(event, &packets);
+        let before = EntryHistory::of(event, &packets);
         let state = last_state(evidence, event);
-        Ended {
+        EndedEntry {
             at: event.at,
             node: event.node.clone(),
             entry: event.entry,
@@ -92,14 +92,14 @@ pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavi
 }
 
 /// Each packet by the pair of its ends: when, its flags, and its frame.
-pub(super) fn packets(evidence: &Evidence) -> Packets {
-    let mut packets = Packets::new();
+pub(super) fn packets(evidence: &Evidence) -> PacketsByEnds {
+    let mut packets = PacketsByEnds::new();
     for (index, frame) in evidence.frames.iter().enumerate() {
         let Some(packet) = Packet::of(frame) else { continue };
         if let Some(segment) = packet.tcp() {
             // An inward packet counts from when its link let go of it.
             let at = frame.left.max(frame.entered);
-            packets.entry(pair(packet.tuple())).or_default().push(Seen {
+            packets.entry(pair(packet.tuple())).or_default().push(SegmentOnLink {
                 at,
                 flags: segment.flags,
                 number: segment.sequence,
@@ -110,13 +110,13 @@ pub(super) fn packets(evidence: &Evidence) -> Packets {
     packets
 }
 
-pub(super) fn pair(tuple: Tuple) -> Pair {
+pub(super) fn pair(tuple: Tuple) -> EndPair {
     let (a, b) = (tuple.source, tuple.destination);
     if a <= b { (a, b) } else { (b, a) }
 }
 
 /// What was seen of an entry before its end.
-struct Before {
+struct EntryHistory {
     /// From the last packet on.
     idle: Nanos,
     /// From the last packet but one to the last, which may be the one that found the entry's time to be up.
@@ -125,8 +125,8 @@ struct Before {
     reset: bool,
 }
 
-impl Before {
-    fn of(event: &CtEvent, packets: &Packets) -> Self {
+impl EntryHistory {
+    fn of(event: &CtEvent, packets: &PacketsByEnds) -> Self {
         let sides = [event.entry.original, event.entry.reply];
         let all = sides.iter().filter_map(|side| packets.get(&pair(*side))).flatten();
         let before: Vec<_> = all.filter(|seen| seen.at <= event.at).collect();
@@ -134,7 +134,8 @@ impl Before {
         let reset =
             before.iter().any(|seen| seen.flags.contains(TcpFlags::RST) && seen.at + SOON >= event.at);
         // A packet is seen on every link of its way.
-        let another = |seen: &&&Seen| last.is_some_and(|l| seen.number != l.number || seen.at + SAME < l.at);
+        let another =
+            |seen: &&&SegmentOnLink| last.is_some_and(|l| seen.number != l.number || seen.at + SAME < l.at);
         let earlier = before.iter().filter(another).map(|seen| seen.at).max();
         Self {
             idle: last.map_or(0, |last| event.at - last.at),
@@ -144,20 +145,20 @@ impl Before {
         }
     }
 
-    fn why(&self, state: Option<CtState>, timeouts: &Timeouts) -> Ending {
+    fn why(&self, state: Option<CtState>, timeouts: &Timeouts) -> EntryEnd {
         let over = matches!(state, Some(CtState::TimeWait | CtState::Close | CtState::LastAck));
         match state {
-            _ if self.reset => Ending::Reset,
+            _ if self.reset => EntryEnd::Reset,
             Some(state) if self.idle.max(self.idle_before) + TICKS >= lifetime(state, timeouts) => {
                 if over {
-                    Ending::Closed
+                    EntryEnd::Closed
                 } else {
-                    Ending::Expired
+                    EntryEnd::Expired
                 }
             }
             // A new SYN takes the place of a connection that is over.
-            _ if over => Ending::Closed,
-            _ => Ending::Flushed,
+            _ if over => EntryEnd::Closed,
+            _ => EntryEnd::Flushed,
         }
     }
 }
@@ -190,7 +191,7 @@ fn lifetime(state: CtState, timeouts: &Timeouts) -> Nanos {
     Nanos::try_from(shortest.as_nanos()).unwrap_or(Nanos::MAX)
 }
 
-impl Ended {
+impl EndedEntry {
     /// Whether it was an entry of this flow.
     pub(super) fn is_of(&self, flow: &Flow) -> bool {
         let sides = [pair(self.entry.original), pair(self.entry.reply)];
@@ -202,10 +203,10 @@ impl Ended {
         let (node, outside) = (&self.node, self.entry.reply.destination);
         let idle = self.idle as f64 / 1e6;
         match self.why {
-            Ending::Reset => format!("{node} dropped its mapping {outside} for a reset"),
-            Ending::Expired => format!("{node} forgot its mapping {outside} after {idle:.0} ms of silence"),
-            Ending::Closed => format!("{node} forgot its mapping {outside} of a closed connection"),
-            Ending::Flushed => {
+            EntryEnd::Reset => format!("{node} dropped its mapping {outside} for a reset"),
+            EntryEnd::Expired => format!("{node} forgot its mapping {outside} after {idle:.0} ms of silence"),
+            EntryEnd::Closed => format!("{node} forgot its mapping {outside} of a closed connection"),
+            EntryEnd::Flushed => {
                 format!(
                     "{node} forgot its mapping {outside} {idle:.0} ms after its last packet, long before its time"
                 )

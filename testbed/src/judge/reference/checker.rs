@@ -5,7 +5,7 @@ mod fresh;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::duty::{Answer, Duty, TIME_EXCEEDED, refusal, refusal_of_second_syn, rules};
+use super::duty::{Answer, RequiredAction, TIME_EXCEEDED, refusal, refusal_of_second_syn, rules};
 use super::head::{TcpHead, untouched};
 use super::mapping::{Mappings, Outgoing};
 use super::order::Way;
@@ -37,7 +37,7 @@ pub(super) enum Judged {
 }
 
 /// A rule that was broken, and how.
-type Broken = (Rule, String);
+type BrokenRule = (Rule, String);
 
 /// A connection in the table.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ impl<'a> Checker<'a> {
     }
 
     /// What must not change on the way through.
-    fn unchanged(&self, passage: &Passage) -> Result<(), Broken> {
+    fn unchanged(&self, passage: &Passage) -> Result<(), BrokenRule> {
         let Some(output) = &passage.output else { return Ok(()) };
         let (before, after) = (passage.input.head.ttl, output.head.ttl);
         if before != after.wrapping_add(1) {
@@ -200,7 +200,7 @@ impl<'a> Checker<'a> {
             .map_err(|what| (rules::UNCHANGED, format!("{what} changed on the way")))
     }
 
-    fn route(&self, passage: &Passage) -> Result<Judged, Broken> {
+    fn route(&self, passage: &Passage) -> Result<Judged, BrokenRule> {
         if self.nat.is_own(*passage.input.head.tuple.destination.ip()) {
             return Ok(Judged::Not);
         }
@@ -210,12 +210,16 @@ impl<'a> Checker<'a> {
     }
 
     /// What is to pass, unless it has no hop left (RFC 1812, section 5.3.1).
-    fn forwarded(&self, passage: &Passage, tuple: Tuple) -> Duty {
-        if passage.input.head.ttl <= 1 { Duty::Keep(TIME_EXCEEDED) } else { Duty::Pass(tuple) }
+    fn forwarded(&self, passage: &Passage, tuple: Tuple) -> RequiredAction {
+        if passage.input.head.ttl <= 1 {
+            RequiredAction::Keep(TIME_EXCEEDED)
+        } else {
+            RequiredAction::Pass(tuple)
+        }
     }
 
     /// An ICMP error about a connection goes to the end that it is about (RFC 5508, REQ-4).
-    fn icmp(&self, passage: &Passage) -> Result<Judged, Broken> {
+    fn icmp(&self, passage: &Passage) -> Result<Judged, BrokenRule> {
         let HeadKind::Icmp(message) = &passage.input.head.kind else { return Ok(Judged::Not) };
         let Some(quoted) = message.about else { return Ok(Judged::Not) };
         // What goes to an inside address as it stands is routed, and no NAT's business.
@@ -244,7 +248,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn tcp(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+    fn tcp(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
         let tuple = self.passages.all[index].input.head.tuple;
         match self.by_tuple.get(&tuple).copied() {
             Some((id, way)) => self.tracked(index, head, (id, way)),
@@ -252,7 +256,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn tracked(&mut self, index: usize, head: &TcpHead, (id, way): (usize, Way)) -> Result<Judged, Broken> {
+    fn tracked(
+        &mut self,
+        index: usize,
+        head: &TcpHead,
+        (id, way): (usize, Way),
+    ) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let at = passage.input.at;
         if self.entries[id].lost {
@@ -325,7 +334,7 @@ impl<'a> Checker<'a> {
         tracked: &Tracked,
         passage: &Passage,
         head: &TcpHead,
-    ) -> Result<Option<Option<Tracked>>, Broken> {
+    ) -> Result<Option<Option<Tracked>>, BrokenRule> {
         let tuple = self.entries[id].outside(way);
         let (rule, duty, next) = match tracked.step(way, head, passage.input.at, &self.how) {
             Verdict::Reopen => return Ok(None),
@@ -343,29 +352,29 @@ impl<'a> Checker<'a> {
         way: Way,
         tuple: Tuple,
         next: Option<Tracked>,
-    ) -> (Rule, Duty, Option<Tracked>) {
+    ) -> (Rule, RequiredAction, Option<Tracked>) {
         let opening = passage.input.head.tcp().is_some_and(|tcp| tcp.segment.flags.is_opening());
         let second = way == Way::Reply && opening && passage.input.side == Side::Outside;
         match refusal_of_second_syn(self.nat.declared.syn_after_syn).filter(|_| second) {
-            Some(answer) => (rules::SYN_AFTER_SYN, Duty::Keep(answer), next),
+            Some(answer) => (rules::SYN_AFTER_SYN, RequiredAction::Keep(answer), next),
             None => (rules::KNOWN, self.forwarded(passage, tuple), next),
         }
     }
 
     /// What becomes of a packet that belongs to no connection and begins none.
-    fn of_invalid(&self, passage: &Passage, head: &TcpHead) -> Duty {
+    fn of_invalid(&self, passage: &Passage, head: &TcpHead) -> RequiredAction {
         let leak = self.nat.declared.invalid_packets == InvalidPackets::Leak;
         let tuple = passage.input.head.tuple;
         match (passage.input.side, self.nat.declared.translation) {
             _ if self.nat.is_own(*tuple.destination.ip()) => match passage.input.side {
-                Side::Outside => Duty::Keep(self.refusal_of(passage)),
-                Side::Inside => Duty::Keep(Answer::Anything),
+                Side::Outside => RequiredAction::Keep(self.refusal_of(passage)),
+                Side::Inside => RequiredAction::Keep(Answer::Anything),
             },
             (Side::Outside, Translation::Firewall) if head.segment.flags.is_opening() => {
-                Duty::Keep(self.refusal_of(passage))
+                RequiredAction::Keep(self.refusal_of(passage))
             }
             _ if leak => self.forwarded(passage, tuple),
-            _ => Duty::Keep(Answer::Silence),
+            _ => RequiredAction::Keep(Answer::Silence),
         }
     }
 
@@ -375,7 +384,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A connection whose entry is gone or over begins again.
-    fn renew(&mut self, index: usize, head: &TcpHead, id: usize) -> Result<Judged, Broken> {
+    fn renew(&mut self, index: usize, head: &TcpHead, id: usize) -> Result<Judged, BrokenRule> {
         let entry = &mut self.entries[id];
         (entry.possible, entry.before) = (vec![None], None);
         let (original, reply) = (entry.original, entry.reply);
@@ -399,7 +408,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn contradiction(&self, (rule, why): Broken, passage: &Passage) -> Contradiction {
+    fn contradiction(&self, (rule, why): BrokenRule, passage: &Passage) -> Contradiction {
         let what = format!("{}: {why}", name(&passage.input));
         let side = |side: Side| if side == Side::Inside { "inside" } else { "outside" };
         let mut frames = vec![(

@@ -23,7 +23,7 @@ pub(super) enum Answer {
 
 /// What it has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Duty {
+pub(super) enum RequiredAction {
     /// Let it pass, looking so on the other side.
     Pass(Tuple),
     /// Keep it, and answer so.
@@ -37,7 +37,7 @@ const PORT: u8 = 3;
 /// ICMP time exceeded in transit (RFC 792).
 pub(super) const TIME_EXCEEDED: Answer = Answer::Icmp(11, 0);
 
-impl Duty {
+impl RequiredAction {
     /// Whether the NAT did that with a packet.
     ///
     /// # Errors

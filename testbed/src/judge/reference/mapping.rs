@@ -13,7 +13,7 @@ use crate::model::evidence::{CtState, Nanos};
 
 /// Something that is remembered for a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Remembered {
+struct ExpiringEntry {
     since: Nanos,
     /// Until when it surely is.
     surely: Nanos,
@@ -23,9 +23,9 @@ struct Remembered {
 
 /// An external endpoint that an inside one has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Held {
+struct LiveMapping {
     external: SocketAddrV4,
-    time: Remembered,
+    time: ExpiringEntry,
 }
 
 /// What a mapping depends on besides the inside endpoint.
@@ -45,9 +45,9 @@ pub(super) enum Admission {
 /// What a NAT remembers.
 #[derive(Debug, Default)]
 pub(super) struct Mappings {
-    mapping: HashMap<(SocketAddrV4, Remote), Vec<Held>>,
-    owners: HashMap<SocketAddrV4, (SocketAddrV4, Remembered)>,
-    admitted: HashMap<(SocketAddrV4, Ipv4Addr), Remembered>,
+    mapping: HashMap<(SocketAddrV4, Remote), Vec<LiveMapping>>,
+    owners: HashMap<SocketAddrV4, (SocketAddrV4, ExpiringEntry)>,
+    admitted: HashMap<(SocketAddrV4, Ipv4Addr), ExpiringEntry>,
     /// Which inside endpoints have an external one.
     users: HashMap<SocketAddrV4, HashSet<SocketAddrV4>>,
     /// Which inside endpoint sends from an external one to a remote one.
@@ -101,7 +101,7 @@ impl Mappings {
         let Outgoing { inside, remote, external } = flow;
         let (opening, standing) =
             (how.timers.of_state(CtState::SynSent), how.timers.of_state(CtState::Established));
-        let until = |since: Nanos| Remembered {
+        let until = |since: Nanos| ExpiringEntry {
             since,
             surely: at.saturating_add(opening.min(standing)),
             perhaps: at.saturating_add(opening.max(standing)),
@@ -109,7 +109,7 @@ impl Mappings {
         let held = self.mapping.entry(Self::key(nat, inside, remote)).or_default();
         match held.iter_mut().find(|held| held.external == external) {
             Some(held) => held.time = until(held.time.since),
-            None => held.push(Held { external, time: until(at) }),
+            None => held.push(LiveMapping { external, time: until(at) }),
         }
         let owner = self.owners.entry(external).or_insert((inside, until(at)));
         if owner.1.perhaps < at {
@@ -176,7 +176,7 @@ impl Mappings {
         &self,
         nat: &NatView<'_>,
         flow: Outgoing,
-        held: &[Held],
+        held: &[LiveMapping],
         at: Nanos,
         range: PortRange,
     ) -> Result<(), (Rule, String)> {

@@ -57,7 +57,7 @@ pub(super) struct Passages {
 /// What a packet keeps when it passes: sequence number, acknowledgment, flags, length; and the endpoint that is not
 /// translated, unless it is turned round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Kept {
+struct PacketIdentity {
     to: Side,
     untranslated: Option<SocketAddrV4>,
     numbers: (u32, u32, u8, u32),
@@ -83,7 +83,7 @@ impl Passages {
         nat: &NatView<'_>,
         outputs: Vec<Sighting>,
     ) -> Vec<Sighting> {
-        let mut waiting: HashMap<Kept, VecDeque<usize>> = HashMap::new();
+        let mut waiting: HashMap<PacketIdentity, VecDeque<usize>> = HashMap::new();
         let mut next = 0;
         let mut rest = Vec::new();
         for output in outputs {
@@ -186,7 +186,7 @@ fn sightings(evidence: &Evidence, nat: &NatView<'_>) -> (Vec<Sighting>, Vec<Sigh
     (inputs, outputs)
 }
 
-fn kept_of_input(nat: &NatView<'_>, input: &Sighting) -> Option<Kept> {
+fn kept_of_input(nat: &NatView<'_>, input: &Sighting) -> Option<PacketIdentity> {
     let Tuple { source, destination } = input.head.tuple;
     let (to, untranslated) = match input.side {
         Side::Inside if nat.is_own(*destination.ip()) => (Side::Inside, None),
@@ -194,17 +194,17 @@ fn kept_of_input(nat: &NatView<'_>, input: &Sighting) -> Option<Kept> {
         Side::Inside => (Side::Outside, Some(destination)),
         Side::Outside => (Side::Inside, Some(source)),
     };
-    Some(Kept { to, untranslated, numbers: numbers(&input.head)? })
+    Some(PacketIdentity { to, untranslated, numbers: numbers(&input.head)? })
 }
 
-fn kept_of_output(nat: &NatView<'_>, output: &Sighting) -> Option<Kept> {
+fn kept_of_output(nat: &NatView<'_>, output: &Sighting) -> Option<PacketIdentity> {
     let Tuple { source, destination } = output.head.tuple;
     let untranslated = match output.side {
         Side::Outside => Some(destination),
         Side::Inside if nat.is_own(*source.ip()) || nat.is_below(*source.ip()) => None,
         Side::Inside => Some(source),
     };
-    Some(Kept { to: output.side, untranslated, numbers: numbers(&output.head)? })
+    Some(PacketIdentity { to: output.side, untranslated, numbers: numbers(&output.head)? })
 }
 
 /// What is the same on both sides. An ICMP error keeps the number of the segment that it quotes.

@@ -42,7 +42,7 @@ impl Index {
 
 /// What the table says of a packet in a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
+enum Transition {
     To(CtState),
     Ignored,
     Invalid,
@@ -51,19 +51,19 @@ enum Next {
 /// The table `tcp_conntracks`: by way, then packet, then the states NONE, SYN_SENT, SYN_RECV, ESTABLISHED, FIN_WAIT,
 /// CLOSE_WAIT, LAST_ACK, TIME_WAIT, CLOSE, SYN_SENT2.
 #[rustfmt::skip]
-const TABLE: [[[Next; 10]; 6]; 2] = {
+const TABLE: [[[Transition; 10]; 6]; 2] = {
     use CtState::{Close, CloseWait, Established, FinWait, LastAck, SynRecv, SynSent, SynSent2, TimeWait};
-    const IV: Next = Next::Invalid;
-    const IG: Next = Next::Ignored;
-    const SS: Next = Next::To(SynSent);
-    const SR: Next = Next::To(SynRecv);
-    const ES: Next = Next::To(Established);
-    const FW: Next = Next::To(FinWait);
-    const CW: Next = Next::To(CloseWait);
-    const LA: Next = Next::To(LastAck);
-    const TW: Next = Next::To(TimeWait);
-    const CL: Next = Next::To(Close);
-    const S2: Next = Next::To(SynSent2);
+    const IV: Transition = Transition::Invalid;
+    const IG: Transition = Transition::Ignored;
+    const SS: Transition = Transition::To(SynSent);
+    const SR: Transition = Transition::To(SynRecv);
+    const ES: Transition = Transition::To(Established);
+    const FW: Transition = Transition::To(FinWait);
+    const CW: Transition = Transition::To(CloseWait);
+    const LA: Transition = Transition::To(LastAck);
+    const TW: Transition = Transition::To(TimeWait);
+    const CL: Transition = Transition::To(Close);
+    const S2: Transition = Transition::To(SynSent2);
     [
         [
             /* SYN     */ [SS, SS, IG, IG, IG, IG, IG, SS, SS, S2],
@@ -152,7 +152,7 @@ impl Tracking {
 
 /// The last packet that counted, or was let through without counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Last {
+pub(super) struct LastPacket {
     pub(super) index: Index,
     pub(super) way: Way,
     pub(super) sequence: u32,
@@ -167,7 +167,7 @@ pub(super) struct Last {
 pub(super) struct Tracked {
     pub(super) state: CtState,
     pub(super) window: Window,
-    pub(super) last: Last,
+    pub(super) last: LastPacket,
     retransmissions: u8,
     simultaneous: bool,
     expect_challenge: bool,
@@ -193,7 +193,7 @@ impl Tracked {
             Index::Ack => (CtState::Established, Window::joined_by(head)),
             _ => return None,
         };
-        let last = Last {
+        let last = LastPacket {
             index: Index::Nothing,
             way: Way::Original,
             sequence: 0,
@@ -229,9 +229,9 @@ impl Tracked {
             return Verdict::Invalid(next);
         }
         let new = match TABLE[way as usize][index as usize][self.state as usize] {
-            Next::Invalid => return Verdict::Invalid(next),
-            Next::Ignored => return next.ignore(index, way, head, at, how),
-            Next::To(CtState::SynSent) if self.state >= CtState::TimeWait => {
+            Transition::Invalid => return Verdict::Invalid(next),
+            Transition::Ignored => return next.ignore(index, way, head, at, how),
+            Transition::To(CtState::SynSent) if self.state >= CtState::TimeWait => {
                 let reset = self.last.way == way && self.last.index == Index::Rst;
                 let close_begun = self.window.ends.iter().any(|end| end.close_begun);
                 if close_begun || reset {
@@ -239,12 +239,12 @@ impl Tracked {
                 }
                 return next.ignore(index, way, head, at, how);
             }
-            Next::To(CtState::TimeWait) if self.is_challenge(index, way) => {
+            Transition::To(CtState::TimeWait) if self.is_challenge(index, way) => {
                 next.expect_challenge = false;
                 next.seen_reply |= way == Way::Reply;
                 return Verdict::Pass(next);
             }
-            Next::To(state) => state,
+            Transition::To(state) => state,
         };
         next.within(self.state, new, way, head, at, how)
     }
@@ -314,7 +314,7 @@ impl Tracked {
             next.expect_challenge = false;
             return next.within(CtState::SynSent, CtState::SynRecv, way, head, at, how);
         }
-        self.last = Last {
+        self.last = LastPacket {
             index,
             way,
             sequence: segment.sequence,
@@ -397,7 +397,7 @@ impl Tracked {
         if index != Index::Ack {
             return;
         }
-        let now = Last {
+        let now = LastPacket {
             index: self.last.index,
             way,
             sequence: head.segment.sequence,

@@ -1,11 +1,11 @@
 //! The verdict after a fixed number of trials: an exact two-sided binomial test against theory.
 
-use crate::judge::verdict::{Compared, seen};
+use crate::judge::verdict::{TheoryTest, seen};
 use crate::model::outcome::Verdict;
 use crate::model::statistics::{Count, Rates, RejectionRegion, at_least, at_most};
 
 /// Compares the trials with the rates that theory leaves possible, at the error rate `alpha`.
-pub(super) fn compare(count: Count, rates: Rates, alpha: f64) -> Compared {
+pub(super) fn compare(count: Count, rates: Rates, alpha: f64) -> TheoryTest {
     let region = RejectionRegion::binomial(count.tried, rates, alpha);
     let (verdict, note) = if region.rejects(count.passed) {
         (Verdict::Differs, difference(count, rates))
@@ -14,7 +14,7 @@ pub(super) fn compare(count: Count, rates: Rates, alpha: f64) -> Compared {
     } else {
         (Verdict::Undecided, too_few(count, rates, region))
     };
-    Compared { verdict, note, sensitivity: region.sensitivity(rates) }
+    TheoryTest { verdict, note, sensitivity: region.sensitivity(rates) }
 }
 
 fn difference(count: Count, rates: Rates) -> String {

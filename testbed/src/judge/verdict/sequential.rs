@@ -4,7 +4,7 @@
 //! odds ([`wager`]), and theory is refuted when the bet has won what the error rate is worth, whenever that is. It is
 //! confirmed when the rates that the trials leave possible all lie near to what it says.
 
-use crate::judge::verdict::{Compared, seen};
+use crate::judge::verdict::{TheoryTest, seen};
 use crate::model::outcome::Verdict;
 use crate::model::statistics::{Count, Rates, RejectionRegion, Sensitivity, percent, rates_left, wager};
 
@@ -15,7 +15,7 @@ const RULED_OUT: f64 = 1e-3;
 const NEAR: f64 = 0.2;
 
 /// Compares the trials so far with the rates that theory leaves possible, at the error rate `alpha`.
-pub(super) fn compare(count: Count, rates: Rates, alpha: f64) -> Compared {
+pub(super) fn compare(count: Count, rates: Rates, alpha: f64) -> TheoryTest {
     let region = RejectionRegion::sequential(count.tried, rates, alpha);
     let (low, high) = rates_left(count, RULED_OUT);
     let (verdict, note) = if region.rejects(count.passed) {
@@ -31,7 +31,7 @@ pub(super) fn compare(count: Count, rates: Rates, alpha: f64) -> Compared {
     let sensitivity = region.sensitivity(rates);
     // What this one look adds to the looks before it is not known; all together stay below the error rate (Ville).
     let false_alarm = if sensitivity.false_alarm > 0.0 { alpha } else { 0.0 };
-    Compared { verdict, note, sensitivity: Sensitivity { false_alarm, ..sensitivity } }
+    TheoryTest { verdict, note, sensitivity: Sensitivity { false_alarm, ..sensitivity } }
 }
 
 #[cfg(test)]
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn what_is_undecided_says_what_is_possible() {
-        let Compared { note, .. } = compare(Count { passed: 5, tried: 10 }, Rates::exactly(0.5), 1e-6);
+        let TheoryTest { note, .. } = compare(Count { passed: 5, tried: 10 }, Rates::exactly(0.5), 1e-6);
         assert!(note.starts_with("5 of 10 passed (95 %: 18.7 % to 81.3 %): everything between"), "{note}");
     }
 

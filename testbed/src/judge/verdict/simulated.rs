@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Finished, Standard, Testing, conclude};
+use super::{FinishedCell, Standard, TestDesign, conclude};
 use crate::model::outcome::{Cause, Expectation, How, NoExpectation, Outcome, Success, Trial, Verdict};
 use crate::model::statistics::{at_least, at_most};
 use crate::model::suite::{Cell, SectionRef};
@@ -38,9 +38,9 @@ pub(super) fn unknown() -> NoExpectation {
 }
 
 /// A cell with these trials, of which theory says nothing.
-pub(super) fn cell(trials: Vec<Trial>) -> Finished {
+pub(super) fn cell(trials: Vec<Trial>) -> FinishedCell {
     let part = SectionRef { number: 0, name: String::new(), topology: "pair".to_owned() };
-    Finished {
+    FinishedCell {
         cell: Cell { index: 0, part, values: BTreeMap::new(), id: "a/b/m".to_owned() },
         asked: u32::try_from(trials.len()).expect("few"),
         trials,
@@ -63,7 +63,7 @@ const CELLS: [(f64, u32); 8] =
 #[test]
 fn false_alarms_are_as_rare_as_computed() {
     let mut random = ChaCha8Rng::seed_from_u64(1);
-    let standard = Standard { cells: CELLS.len(), testing: Testing::Fixed, false_alarms: FALSE_ALARMS };
+    let standard = Standard { cells: CELLS.len(), testing: TestDesign::Fixed, false_alarms: FALSE_ALARMS };
     let (mut alarms, mut sizes) = (0, 0.0);
     for _ in 0..RUNS {
         let mut alarm = false;
@@ -71,7 +71,8 @@ fn false_alarms_are_as_rare_as_computed() {
         for (rate, tried) in CELLS {
             let passed = (0..tried).filter(|_| random.random::<f64>() < rate).count() as u32;
             let expected = Ok(Expectation::exactly(rate, ""));
-            let result = conclude(Finished { expected, ..cell(trials(passed, tried - passed)) }, standard);
+            let result =
+                conclude(FinishedCell { expected, ..cell(trials(passed, tried - passed)) }, standard);
             sizes += result.sensitivity.expect("theory knows it").false_alarm;
             alarm |= result.verdict == Verdict::Differs;
         }
@@ -87,10 +88,10 @@ fn false_alarms_are_as_rare_as_computed() {
 #[test]
 fn the_smallest_change_is_seen_nine_times_in_ten() {
     let mut random = ChaCha8Rng::seed_from_u64(2);
-    let standard = Standard::of_run(8, Testing::Fixed);
+    let standard = Standard::of_run(8, TestDesign::Fixed);
     let (expected, tried) = (Ok(Expectation::exactly(0.5, "")), 60);
     let judged = |passed: u32| {
-        let finished = Finished { expected: expected.clone(), ..cell(trials(passed, tried - passed)) };
+        let finished = FinishedCell { expected: expected.clone(), ..cell(trials(passed, tried - passed)) };
         conclude(finished, standard)
     };
     let rate = judged(30).sensitivity.and_then(|seen| seen.fall_to).expect("a fall is seen");

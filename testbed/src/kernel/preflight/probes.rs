@@ -22,7 +22,7 @@ use crate::kernel::namespace::{Inside, Namespace};
 use crate::kernel::packet_socket::PacketSocket;
 use crate::kernel::process::{self, Init, Place};
 use crate::kernel::ruleset::Nft;
-use crate::kernel::scheduling::{Urgency, make_urgent};
+use crate::kernel::scheduling::{ThreadPriority, make_urgent};
 use crate::kernel::sysctl::Sysctl;
 use crate::kernel::tcp_sockets::TcpSockets;
 use crate::kernel::time_namespace::TimeNamespace;
@@ -64,17 +64,17 @@ pub(super) struct Probe {
     needed_for: &'static str,
     /// What it means if it fails.
     failing: State,
-    run: fn() -> Result<Seen>,
+    run: fn() -> Result<ProbeAnswer>,
 }
 
 /// What a probe that did not fail has seen.
-struct Seen {
+struct ProbeAnswer {
     state: State,
     text: String,
     help: Option<&'static str>,
 }
 
-impl Seen {
+impl ProbeAnswer {
     fn works(text: impl Into<String>) -> Self {
         Self { state: State::Works, text: text.into(), help: None }
     }
@@ -87,7 +87,7 @@ impl Seen {
 impl Probe {
     const fn new(
         what: &'static str,
-        run: fn() -> Result<Seen>,
+        run: fn() -> Result<ProbeAnswer>,
         how: &'static str,
         needed_for: &'static str,
         failing: State,
@@ -98,7 +98,7 @@ impl Probe {
     pub(super) fn run(&self) -> Finding {
         let Self { what, how, needed_for, .. } = *self;
         match (self.run)() {
-            Ok(Seen { state, text, help }) => {
+            Ok(ProbeAnswer { state, text, help }) => {
                 Finding { what, state, seen: text, how, needed_for, help: help.map(str::to_owned) }
             }
             Err(error) => Finding {
@@ -174,18 +174,18 @@ pub(super) const ALL: &[Probe] = &[
     Probe::new("tshark", || tool("tshark"), "looked in PATH", "reading captures by hand", State::Absent),
 ];
 
-fn kernel() -> Result<Seen> {
+fn kernel() -> Result<ProbeAnswer> {
     let name = uname().map_err(|errno| Error::call("ask for the kernel's release", "uname", errno))?;
-    Ok(Seen::works(name.release().to_string_lossy()))
+    Ok(ProbeAnswer::works(name.release().to_string_lossy()))
 }
 
-fn network_namespaces() -> Result<Seen> {
+fn network_namespaces() -> Result<ProbeAnswer> {
     let rights = if geteuid().is_root() { "as root" } else { "without being root" };
-    Namespace::new().map(|_| Seen::works(rights))
+    Namespace::new().map(|_| ProbeAnswer::works(rights))
 }
 
 /// The process has threads by now and cannot enter one itself.
-fn user_namespaces() -> Result<Seen> {
+fn user_namespaces() -> Result<ProbeAnswer> {
     const TRIED: &str = "create a user namespace";
     let mut child = Command::new("/proc/self/exe");
     // The child is never executed: the error tells how far it came.
@@ -199,7 +199,7 @@ fn user_namespaces() -> Result<Seen> {
     unsafe { child.pre_exec(enter) };
     let result = child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     match result.err().and_then(|e| e.raw_os_error()) {
-        Some(libc::ECANCELED) => Ok(Seen::works("yes")),
+        Some(libc::ECANCELED) => Ok(ProbeAnswer::works("yes")),
         number => {
             let errno = Errno::from_raw(number.unwrap_or_default());
             let error = Error::call(TRIED, "unshare(CLONE_NEWUSER | CLONE_NEWNET)", errno);
@@ -211,22 +211,22 @@ fn user_namespaces() -> Result<Seen> {
     }
 }
 
-fn pid_namespaces() -> Result<Seen> {
+fn pid_namespaces() -> Result<ProbeAnswer> {
     process::prepare()?;
     in_runtime(async || {
         let init = Init::start().await?;
         let namespace = Namespace::new()?;
         let place = Place { namespace: &namespace, clocks: None };
         let mut program = init.spawn(&"/bin/true".into(), place).await?;
-        program.wait().await.map(|status| Seen::works(status.to_string()))
+        program.wait().await.map(|status| ProbeAnswer::works(status.to_string()))
     })
 }
 
-fn time_namespaces() -> Result<Seen> {
-    TimeNamespace::new(Duration::from_secs(3600)).map(|_| Seen::works("yes"))
+fn time_namespaces() -> Result<ProbeAnswer> {
+    TimeNamespace::new(Duration::from_secs(3600)).map(|_| ProbeAnswer::works("yes"))
 }
 
-fn links() -> Result<Seen> {
+fn links() -> Result<ProbeAnswer> {
     in_runtime(async || {
         let there = Namespace::new()?;
         let runtime = tokio::runtime::Handle::current();
@@ -239,22 +239,22 @@ fn links() -> Result<Seen> {
         let far = Device { index: 2, name: "far", mac: [2, 0, 0, 0, 0, 2] };
         links.add_veth(near, far, &there).await?;
         links.add_bridge(Device { index: 3, name: "bridge", mac: [2, 0, 0, 0, 0, 3] }).await?;
-        Ok(Seen::works("veth, bridge"))
+        Ok(ProbeAnswer::works("veth, bridge"))
     })
 }
 
-fn settings() -> Result<Seen> {
+fn settings() -> Result<ProbeAnswer> {
     inside(|inside| Sysctl::new("net.ipv4.icmp_ratemask", 0).write(inside))?;
-    Ok(Seen::works("each namespace has its own"))
+    Ok(ProbeAnswer::works("each namespace has its own"))
 }
 
-fn nftables() -> Result<Seen> {
+fn nftables() -> Result<ProbeAnswer> {
     let nft = Nft::get();
     inside(|inside| nft.check(inside, RULES))?;
     let version = nft_version().unwrap_or_else(|| "unknown version".into());
     Ok(match nft {
-        Nft::Library(_) => Seen::works(format!("{version}, through libnftables")),
-        Nft::Program => Seen::limited(
+        Nft::Library(_) => ProbeAnswer::works(format!("{version}, through libnftables")),
+        Nft::Program => ProbeAnswer::limited(
             format!("{version}, through the nft program"),
             "with libnftables1 installed, NATs are changed faster",
         ),
@@ -268,50 +268,50 @@ fn nft_version() -> Option<String> {
     Some(said.split_whitespace().nth(1)?.trim_start_matches('v').to_owned())
 }
 
-fn events() -> Result<Seen> {
+fn events() -> Result<ProbeAnswer> {
     let events = inside(Events::open)?;
     let room = getsockopt(&events, sockopt::RcvBuf)
         .map_err(|errno| Error::call("ask for the room for events", "getsockopt(SO_RCVBUF)", errno))?;
     let text = format!("room for {} KiB of events", room / 1024);
     if room >= ENOUGH_ROOM {
-        return Ok(Seen::works(text));
+        return Ok(ProbeAnswer::works(text));
     }
-    Ok(Seen::limited(text, "as root there is room for more; or: sysctl -w net.core.rmem_max=8388608"))
+    Ok(ProbeAnswer::limited(text, "as root there is room for more; or: sysctl -w net.core.rmem_max=8388608"))
 }
 
-fn ending() -> Result<Seen> {
-    inside(|inside| TcpSockets::open(inside)?.check()).map(|()| Seen::works("by SOCK_DESTROY"))
+fn ending() -> Result<ProbeAnswer> {
+    inside(|inside| TcpSockets::open(inside)?.check()).map(|()| ProbeAnswer::works("by SOCK_DESTROY"))
 }
 
-fn packet_sockets() -> Result<Seen> {
-    inside(|inside| PacketSocket::carrier(inside, "lo")).map(|_| Seen::works("yes"))
+fn packet_sockets() -> Result<ProbeAnswer> {
+    inside(|inside| PacketSocket::carrier(inside, "lo")).map(|_| ProbeAnswer::works("yes"))
 }
 
 /// In a thread that ends at once, so that nobody else stays urgent.
-fn urgency() -> Result<Seen> {
+fn urgency() -> Result<ProbeAnswer> {
     const TRIED: &str = "ask for SCHED_FIFO";
     let thread = thread::Builder::new().spawn(make_urgent).map_err(|e| Error::io(TRIED, "clone", &e))?;
     match thread.join().map_err(|_| Error::other(TRIED, "the thread panicked"))? {
-        Urgency::Fifo => Ok(Seen::works("SCHED_FIFO")),
-        Urgency::Ordinary(errno) => Err(Error::call(TRIED, "sched_setscheduler", errno)),
+        ThreadPriority::Fifo => Ok(ProbeAnswer::works("SCHED_FIFO")),
+        ThreadPriority::Ordinary(errno) => Err(Error::call(TRIED, "sched_setscheduler", errno)),
     }
 }
 
-fn descriptors() -> Result<Seen> {
+fn descriptors() -> Result<ProbeAnswer> {
     let limit = raise_descriptor_limit()?;
     let text = format!("up to {limit}");
     if limit >= ENOUGH_DESCRIPTORS {
-        return Ok(Seen::works(text));
+        return Ok(ProbeAnswer::works(text));
     }
-    Ok(Seen::limited(text, "ulimit -Hn 65536 as root, or fewer trials at once with --jobs"))
+    Ok(ProbeAnswer::limited(text, "ulimit -Hn 65536 as root, or fewer trials at once with --jobs"))
 }
 
-fn tool(name: &str) -> Result<Seen> {
+fn tool(name: &str) -> Result<ProbeAnswer> {
     let path = env::var_os("PATH").unwrap_or_default();
     let found =
         env::split_paths(&path).map(|folder| folder.join(name)).find(|file| fs::metadata(file).is_ok());
     let found = found.ok_or_else(|| Error::other(format!("find {name}"), "it is not in PATH"))?;
-    Ok(Seen::works(found.display().to_string()))
+    Ok(ProbeAnswer::works(found.display().to_string()))
 }
 
 /// Does something in a new namespace.

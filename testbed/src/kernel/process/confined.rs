@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::command::{Command, Identity};
-use super::protocol::{Entry, InitRequest, KEEP_USER, Renewal};
+use super::protocol::{EnterRequest, InitRequest, KEEP_USER, RenewRequest};
 use super::session::{Init, Place, Process};
 use crate::kernel::error::Result;
 use crate::kernel::sandbox::Sandbox;
@@ -51,7 +51,7 @@ impl ConfinedInit {
     pub async fn start(sandbox: Arc<Sandbox>, settings: NetworkSettings) -> Result<Self> {
         const TRIED: &str = "enter the programs' root folder";
         let init = Init::start().await?;
-        let entry = Entry { settings: u32::from(settings == NetworkSettings::Open) };
+        let entry = EnterRequest { settings: u32::from(settings == NetworkSettings::Open) };
         let message = InitRequest::Enter(entry).encode();
         let entered = init.confine(TRIED, &message, &[sandbox.as_fd().as_raw_fd()]).await;
         entered.map_err(|error| match error.errno() {
@@ -70,7 +70,8 @@ impl ConfinedInit {
     pub async fn renew(&self, key: Option<&str>) -> Result<()> {
         let late = self.sandbox.late();
         let paths = u32::try_from(late.len()).unwrap_or(u32::MAX);
-        let mut message = InitRequest::Renew(Renewal { user: self.user_number(), paths }).encode().to_vec();
+        let mut message =
+            InitRequest::Renew(RenewRequest { user: self.user_number(), paths }).encode().to_vec();
         message.extend(key.unwrap_or_default().bytes());
         message.push(0);
         for path in late {

@@ -10,7 +10,7 @@ use std::ptr::null;
 use nix::errno::Errno;
 
 use super::init::drop_capabilities;
-use super::protocol::{Entry, Failure, KEEP_USER, Renewal, Spawn, Step};
+use super::protocol::{EnterRequest, Failure, KEEP_USER, RenewRequest, Spawn, Step};
 use super::raw;
 
 /// How large all that a node's programs write to `/tmp` may be, and how many files it may have. It is memory of the machine.
@@ -35,7 +35,7 @@ fn made(step: Step, result: c_int) -> Result<(), Failure> {
 }
 
 /// Takes this process, and all that it starts from now on, into a copy of a sandbox, with a `/proc` of its own PID namespace.
-pub(super) fn enter(mounts: RawFd, entry: Entry) -> Result<(), Failure> {
+pub(super) fn enter(mounts: RawFd, entry: EnterRequest) -> Result<(), Failure> {
     offer_to_the_oom_killer();
     // SAFETY: none of these takes pointers but the last, which is asked for nothing but a new keyring by a null one.
     unsafe {
@@ -78,8 +78,8 @@ fn offer_to_the_oom_killer() {
 ///
 /// The text is the key, which may be empty for none, and paths below a fresh folder, each with what is to be seen there at
 /// `/.late/NUMBER`.
-pub(super) fn renew(renewal: Renewal, text: &mut [u8]) -> Result<(), Failure> {
-    let Renewal { user, paths } = renewal;
+pub(super) fn renew(renewal: RenewRequest, text: &mut [u8]) -> Result<(), Failure> {
+    let RenewRequest { user, paths } = renewal;
     // SAFETY: takes no pointers.
     made(Step::Ipc, unsafe { libc::unshare(libc::CLONE_NEWIPC) })?;
     unmount(c"/tmp");

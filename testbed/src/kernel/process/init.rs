@@ -17,8 +17,8 @@ use std::ptr::null;
 use nix::errno::Errno;
 
 use super::confinement;
-use super::protocol::{DESCRIPTORS, Failure, InitRequest, LONGEST, Passed, REQUEST, Reply, Spawn, Step};
-use super::raw::{self, Patience, Received};
+use super::protocol::{DESCRIPTORS, Failure, InitRequest, LONGEST, PassedFds, REQUEST, Reply, Spawn, Step};
+use super::raw::{self, Received, WaitMode};
 
 /// Where every init, and the nursery, has its socket.
 pub(super) const SOCKET: RawFd = 3;
@@ -35,12 +35,12 @@ pub(super) struct Buffers {
     strings: Box<[*const c_char]>,
     stack: Box<[u8]>,
     listed: Listed,
-    pulse: Pulse,
+    heartbeat: InitHeartbeat,
 }
 
 /// The heartbeat of an init, while a program runs under it.
 #[derive(Default)]
-struct Pulse {
+struct InitHeartbeat {
     /// The last beat; 0 where none is to be compared with.
     last: u64,
     /// The longest time between two beats, in nanoseconds.
@@ -50,7 +50,7 @@ struct Pulse {
 /// The time between two beats, in nanoseconds; as `kernel::heartbeat` has it.
 const BEAT: u32 = 20_000_000;
 
-impl Pulse {
+impl InitHeartbeat {
     fn beat(&mut self) {
         let now = raw::now();
         if self.last > 0 {
@@ -96,7 +96,7 @@ impl Buffers {
             strings: vec![null(); MOST_STRINGS + 2].into_boxed_slice(),
             stack: vec![0; STACK].into_boxed_slice(),
             listed: Listed([(0, 0); 64]),
-            pulse: Pulse::default(),
+            heartbeat: InitHeartbeat::default(),
         }
     }
 }
@@ -115,18 +115,18 @@ pub(super) fn run(socket: RawFd, buffers: &mut Buffers) -> ! {
         let beats = buffers.listed.is_used();
         let (message_waits, child_ended) = raw::wait_readable(SOCKET, ends, beats.then_some(BEAT));
         if beats {
-            buffers.pulse.beat();
+            buffers.heartbeat.beat();
         }
         if child_ended {
             raw::take_signals(ends);
             report_stopped();
-            reap_all(Patience::None, &mut buffers.listed);
+            reap_all(WaitMode::None, &mut buffers.listed);
         }
         if message_waits {
             match raw::receive(SOCKET, &mut buffers.message[..LONGEST]) {
                 Ok(message) if message.length > 0 => {
                     obey(&message, buffers);
-                    buffers.pulse.begin();
+                    buffers.heartbeat.begin();
                 }
                 // The other side is gone, and so shall be everything here.
                 _ => raw::exit(0),
@@ -143,7 +143,7 @@ fn report_stopped() {
 }
 
 /// Reports every child that has ended, until none is left or none has ended.
-fn reap_all(patience: Patience, listed: &mut Listed) {
+fn reap_all(patience: WaitMode, listed: &mut Listed) {
     while let Ok(Some(pid)) = raw::ended(patience) {
         let share = listed.take(pid).and_then(raw::share).unwrap_or_default();
         let Ok(status) = raw::reap(pid) else { break };
@@ -181,17 +181,17 @@ fn obey(message: &Received, buffers: &mut Buffers) {
 }
 
 /// Ends everything else in this PID namespace.
-fn drain(Buffers { listed, pulse, .. }: &mut Buffers) {
+fn drain(Buffers { listed, heartbeat, .. }: &mut Buffers) {
     // SAFETY: takes no pointers. From inside a PID namespace, -1 means everything in it but its init. A process that
     // forks at this moment has the signal pending and is refused, so no child escapes.
     unsafe { libc::kill(-1, libc::SIGKILL) };
-    reap_all(Patience::UntilOneEnds, listed);
-    let gap = u32::try_from(std::mem::take(&mut pulse.largest_gap) / 1000).unwrap_or(u32::MAX);
+    reap_all(WaitMode::UntilOneEnds, listed);
+    let gap = u32::try_from(std::mem::take(&mut heartbeat.largest_gap) / 1000).unwrap_or(u32::MAX);
     tell(Reply::Drained { gap });
 }
 
 /// What the process of a program has in hand before it is executed.
-struct Birth<'a> {
+struct ChildSetup<'a> {
     spawn: Spawn,
     descriptors: &'a [RawFd; DESCRIPTORS],
     message: &'a [u8],
@@ -208,51 +208,51 @@ fn start(
     descriptors: &[RawFd; DESCRIPTORS],
     buffers: &mut Buffers,
 ) -> nix::Result<libc::pid_t> {
-    let clocks = match descriptors[Passed::Time as usize] {
+    let clocks = match descriptors[PassedFds::Time as usize] {
         own if own < 0 => Ok(()),
         time => raw::set_clocks(time),
     };
     let Buffers { message, strings, stack, listed, .. } = buffers;
-    let mut birth = Birth { spawn, descriptors, message, strings, clocks, in_proc: None };
-    // SAFETY: this process has a single thread, which waits; the child makes plain system calls only, and `birth` is a
-    // `Birth` that outlives them.
-    let pid = unsafe { raw::fork_sharing_memory(stack, born, (&raw mut birth).cast()) }?;
-    birth.in_proc.into_iter().for_each(|in_proc| listed.add(pid, in_proc));
+    let mut child = ChildSetup { spawn, descriptors, message, strings, clocks, in_proc: None };
+    // SAFETY: this process has a single thread, which waits; the child makes plain system calls only, and `child` is a
+    // `ChildSetup` that outlives them.
+    let pid = unsafe { raw::fork_sharing_memory(stack, born, (&raw mut child).cast()) }?;
+    child.in_proc.into_iter().for_each(|in_proc| listed.add(pid, in_proc));
     Ok(pid)
 }
 
 /// What happens between fork and exec.
-extern "C" fn born(birth: *mut c_void) -> c_int {
-    // SAFETY: `start` passes a `Birth` and waits until it is not needed any more.
-    let birth = unsafe { &mut *birth.cast::<Birth<'_>>() };
-    let report = birth.descriptors[Passed::Report as usize];
-    let Err(failure) = become_program(birth);
+extern "C" fn born(child: *mut c_void) -> c_int {
+    // SAFETY: `start` passes a `ChildSetup` and waits until it is not needed any more.
+    let child = unsafe { &mut *child.cast::<ChildSetup<'_>>() };
+    let report = child.descriptors[PassedFds::Report as usize];
+    let Err(failure) = become_program(child);
     let bytes = failure.encode();
     // SAFETY: the pointer is valid for the length beside it.
     unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
     raw::exit(127)
 }
 
-fn become_program(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Failure> {
+fn become_program(child: &mut ChildSetup<'_>) -> Result<std::convert::Infallible, Failure> {
     let step =
         |step: Step, result: c_int| Errno::result(result).map(drop).map_err(|errno| Failure { step, errno });
-    let Birth { spawn, descriptors, clocks, .. } = *birth;
-    let passed = |place: Passed| descriptors[place as usize];
-    birth.in_proc = raw::number_in_proc();
+    let ChildSetup { spawn, descriptors, clocks, .. } = *child;
+    let passed = |place: PassedFds| descriptors[place as usize];
+    child.in_proc = raw::number_in_proc();
     raw::set_blocked_signals(&raw::signal_set(None));
     clocks.map_err(|errno| Failure { step: Step::Time, errno })?;
-    let text = collect_strings(spawn, birth.message, birth.strings)
+    let text = collect_strings(spawn, child.message, child.strings)
         .ok_or(Failure { step: Step::Exec, errno: Errno::E2BIG })?;
     // SAFETY: none of these takes a pointer but `chdir`, whose path ends in a zero byte, and `ioctl`, whose argument
     // is a number here.
     unsafe {
-        step(Step::Network, libc::setns(passed(Passed::Network), libc::CLONE_NEWNET))?;
+        step(Step::Network, libc::setns(passed(PassedFds::Network), libc::CLONE_NEWNET))?;
         step(Step::Session, libc::setsid())?;
         if spawn.terminal != 0 {
-            step(Step::Terminal, libc::ioctl(passed(Passed::Stdin), libc::TIOCSCTTY, 0))?;
+            step(Step::Terminal, libc::ioctl(passed(PassedFds::Stdin), libc::TIOCSCTTY, 0))?;
         }
         step(Step::Directory, libc::chdir(text.directory))?;
-        for (standard, place) in [(0, Passed::Stdin), (1, Passed::Stdout), (2, Passed::Stderr)] {
+        for (standard, place) in [(0, PassedFds::Stdin), (1, PassedFds::Stdout), (2, PassedFds::Stderr)] {
             step(Step::Stdio, libc::dup2(passed(place), standard))?;
         }
     }
@@ -269,7 +269,7 @@ fn become_program(birth: &mut Birth<'_>) -> Result<std::convert::Infallible, Fai
 }
 
 /// The text of a [`Spawn`] as execve(2) wants it.
-struct Text {
+struct SpawnText {
     program: *const c_char,
     directory: *const c_char,
     arguments: *const *const c_char,
@@ -277,7 +277,7 @@ struct Text {
 }
 
 /// Finds the strings behind the words of a request: program, directory, arguments, variables.
-fn collect_strings(spawn: Spawn, message: &[u8], strings: &mut [*const c_char]) -> Option<Text> {
+fn collect_strings(spawn: Spawn, message: &[u8], strings: &mut [*const c_char]) -> Option<SpawnText> {
     let (arguments, variables) = (spawn.arguments as usize, spawn.variables as usize);
     if arguments.checked_add(variables)? > MOST_STRINGS {
         return None;
@@ -297,7 +297,7 @@ fn collect_strings(spawn: Spawn, message: &[u8], strings: &mut [*const c_char]) 
         }
         *list.get_mut(count)? = null();
     }
-    Some(Text { program, directory, arguments: first.as_ptr(), variables: second.as_ptr() })
+    Some(SpawnText { program, directory, arguments: first.as_ptr(), variables: second.as_ptr() })
 }
 
 /// Takes every capability that has no bit in `keep` from what this process can ever have.
@@ -332,7 +332,7 @@ mod tests {
         processes: 0,
     };
 
-    fn collect(spawn: Spawn, buffers: &mut Buffers) -> Option<Text> {
+    fn collect(spawn: Spawn, buffers: &mut Buffers) -> Option<SpawnText> {
         collect_strings(spawn, &buffers.message, &mut buffers.strings)
     }
 

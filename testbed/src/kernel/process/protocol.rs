@@ -17,7 +17,7 @@ pub(super) const DESCRIPTORS: usize = 6;
 /// What an init is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InitRequest {
-    /// Start a program; its text follows, and its descriptors come along in the order of [`Passed`].
+    /// Start a program; its text follows, and its descriptors come along in the order of [`PassedFds`].
     Spawn(Spawn),
     /// Send a signal to a program and its process group.
     Signal {
@@ -29,21 +29,21 @@ pub(super) enum InitRequest {
     /// End everything and say when nothing is left.
     Drain,
     /// Enter a sandbox, whose mount namespace comes along, before anything is started.
-    Enter(Entry),
+    Enter(EnterRequest),
     /// Make anew what each trial gets anew; the key and paths follow as text.
-    Renew(Renewal),
+    Renew(RenewRequest),
 }
 
 /// What to know of an [`InitRequest::Enter`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct EnterRequest {
     /// Not 0: programs may write the network's settings, as far as their capabilities let them.
     pub(super) settings: u32,
 }
 
 /// What to know of an [`InitRequest::Renew`] before its text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Renewal {
+pub(super) struct RenewRequest {
     /// Whom the new folders belong to; [`KEEP_USER`] is the init's own user.
     pub(super) user: u32,
     /// How many paths follow the key.
@@ -76,7 +76,7 @@ pub(super) struct Spawn {
 
 /// The descriptors that come with [`InitRequest::Spawn`], by their place.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Passed {
+pub(super) enum PassedFds {
     Stdin = 0,
     Stdout = 1,
     Stderr = 2,
@@ -227,8 +227,8 @@ impl InitRequest {
             }
             Self::Signal { pid, signal } => words(&[2, pid.cast_unsigned(), signal.cast_unsigned()]),
             Self::Drain => words(&[3]),
-            Self::Enter(Entry { settings }) => words(&[4, settings]),
-            Self::Renew(Renewal { user, paths }) => words(&[5, user, paths]),
+            Self::Enter(EnterRequest { settings }) => words(&[4, settings]),
+            Self::Renew(RenewRequest { user, paths }) => words(&[5, user, paths]),
         }
     }
 
@@ -248,8 +248,8 @@ impl InitRequest {
                 Some(Self::Signal { pid: word(bytes, 1).cast_signed(), signal: word(bytes, 2).cast_signed() })
             }
             3 => Some(Self::Drain),
-            4 => Some(Self::Enter(Entry { settings: word(bytes, 1) })),
-            5 => Some(Self::Renew(Renewal { user: word(bytes, 1), paths: word(bytes, 2) })),
+            4 => Some(Self::Enter(EnterRequest { settings: word(bytes, 1) })),
+            5 => Some(Self::Renew(RenewRequest { user: word(bytes, 1), paths: word(bytes, 2) })),
             _ => None,
         }
     }
@@ -328,8 +328,8 @@ mod tests {
             InitRequest::Spawn(spawn),
             InitRequest::Signal { pid: 7, signal: 9 },
             InitRequest::Drain,
-            InitRequest::Enter(Entry { settings: 1 }),
-            InitRequest::Renew(Renewal { user: 0x7000_0000, paths: 2 }),
+            InitRequest::Enter(EnterRequest { settings: 1 }),
+            InitRequest::Renew(RenewRequest { user: 0x7000_0000, paths: 2 }),
         ] {
             assert_eq!(InitRequest::decode(&request.encode()), Some(request));
         }

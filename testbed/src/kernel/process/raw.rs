@@ -261,18 +261,18 @@ pub(super) fn wait_readable(first: RawFd, second: RawFd, at_most: Option<u32>) -
 
 /// How wait(2) is to wait.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Patience {
+pub(super) enum WaitMode {
     None,
     UntilOneEnds,
 }
 
 /// A child that has ended, if there is one. It is still to be reaped.
-pub(super) fn ended(patience: Patience) -> nix::Result<Option<libc::pid_t>> {
+pub(super) fn ended(patience: WaitMode) -> nix::Result<Option<libc::pid_t>> {
     let options = libc::WEXITED
         | libc::WNOWAIT
         | match patience {
-            Patience::None => libc::WNOHANG,
-            Patience::UntilOneEnds => 0,
+            WaitMode::None => libc::WNOHANG,
+            WaitMode::UntilOneEnds => 0,
         };
     // SAFETY: plain numbers, for which zero is a value.
     let mut info: libc::siginfo_t = unsafe { zeroed() };

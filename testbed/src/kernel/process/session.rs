@@ -433,7 +433,7 @@ impl Streams {
         })
     }
 
-    /// In the order of [`super::protocol::Passed`].
+    /// In the order of [`super::protocol::PassedFds`].
     fn descriptors(&self, place: Place<'_>) -> Vec<RawFd> {
         let mut all: Vec<_> = self.theirs.iter().map(|fd| fd.as_raw_fd()).collect();
         all.push(self.report.1.as_raw_fd());

@@ -30,7 +30,7 @@ const OUTPUT_TERSE: c_uint = 1 << 11;
 static TURNS: RwLock<()> = RwLock::new(());
 
 /// A turn with the library, until it is dropped.
-enum Turn {
+enum LibraryLock {
     Beside(#[allow(dead_code, reason = "held, not used")] RwLockReadGuard<'static, ()>),
     Alone(#[allow(dead_code, reason = "held, not used")] RwLockWriteGuard<'static, ()>),
 }
@@ -90,8 +90,8 @@ impl Library {
     /// works in a thread with descriptors of its own, where its socket is one of the first.
     pub(super) fn run(&self, text: &str, mode: Mode, devices: Devices) -> Result<String> {
         let _turn = match devices {
-            Devices::ByName => Turn::Beside(TURNS.read()),
-            Devices::ByIndex => Turn::Alone(TURNS.write()),
+            Devices::ByName => LibraryLock::Beside(TURNS.read()),
+            Devices::ByIndex => LibraryLock::Alone(TURNS.write()),
         };
         thread::scope(|scope| {
             let work = || leave_descriptors_behind().and_then(|()| self.run_here(text, mode));

@@ -69,7 +69,7 @@ pub(super) fn build(shown: &ShownFiles) -> Result<(OwnedFd, Vec<PathBuf>)> {
         make_folder(Path::new(HOST_PROC))?;
         bind(&host("/proc"), Path::new(HOST_PROC), MsFlags::MS_REC)?;
     }
-    let Named { late, writable } = show_named(shown)?;
+    let FileIdentity { late, writable } = show_named(shown)?;
     let table = Path::new(HOST).join("proc/thread-self/mountinfo");
     let table =
         fs::read_to_string(&table).map_err(|e| Error::io(TRIED, "read /proc/thread-self/mountinfo", &e))?;
@@ -136,15 +136,15 @@ fn make_devices() -> Result<()> {
 
 /// What is named, as far as it matters later.
 #[derive(Debug, Default)]
-struct Named {
+struct FileIdentity {
     /// What has to wait for its folder.
     late: Vec<PathBuf>,
     /// Where programs may write.
     writable: Vec<PathBuf>,
 }
 
-fn show_named(shown: &ShownFiles) -> Result<Named> {
-    let mut named = Named::default();
+fn show_named(shown: &ShownFiles) -> Result<FileIdentity> {
+    let mut named = FileIdentity::default();
     for (path, Source { real, access }) in &shown.0 {
         let to = match FRESH.iter().any(|fresh| path.starts_with(fresh)) {
             true => {

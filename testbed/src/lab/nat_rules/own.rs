@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::{NatConfig, NatSite, sysctls};
-use crate::kernel::ruleset::Author;
+use crate::kernel::ruleset::RulesSource;
 use crate::lab::settings;
 use crate::model::behavior::Behavior;
 use crate::model::topology::NodeKind;
@@ -44,7 +44,7 @@ pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig 
         ruleset += &format!("define {device}_network = {}/{}\n", network.address, network.prefix);
     }
     ruleset += text;
-    NatConfig { ruleset, author: Author::User, sysctls: sysctls::sysctls(behavior), command: None }
+    NatConfig { ruleset, source: RulesSource::User, sysctls: sysctls::sysctls(behavior), command: None }
 }
 
 /// A NAT that a program makes, which starts in a node without rules, with the sysctls that `behavior` claims.
@@ -65,7 +65,7 @@ pub fn by_program(
         pinned: sysctls.iter().map(|(key, _)| key.clone()).chain(of_every_nat()).collect(),
         writable: Vec::new(),
     };
-    NatConfig { author: Author::User, sysctls, command: Some(command), ..NatConfig::default() }
+    NatConfig { source: RulesSource::User, sysctls, command: Some(command), ..NatConfig::default() }
 }
 
 /// The settings that each NAT's node has from the begin, with the ones that change how packets look or pass.

@@ -8,7 +8,7 @@ use super::NatSite;
 
 /// One pool and those who draw from it.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(super) struct PoolShare {
     /// The subscriber, where each has a block.
     pub(super) subscriber: Option<Ipv4Addr>,
     /// Its ports; `None` is the kernel's own pool.
@@ -17,7 +17,7 @@ pub(super) struct Part {
     pub(super) suffix: String,
 }
 
-impl Part {
+impl PoolShare {
     /// What a rule for this part begins with.
     pub(super) fn condition(&self) -> String {
         self.subscriber.map_or(String::new(), |address| format!("ip saddr {address} "))
@@ -36,10 +36,10 @@ impl Part {
 
 /// All pools of a NAT. Blocks go to the addresses .2, .3, … of each network below, as many as there are, the networks
 /// taking turns; an address beyond the last block gets no mapping.
-pub(super) fn parts(behavior: &Behavior, site: &NatSite) -> Vec<Part> {
+pub(super) fn parts(behavior: &Behavior, site: &NatSite) -> Vec<PoolShare> {
     let ranges = behavior.pool.parts();
     if !matches!(behavior.pool, crate::model::behavior::Pool::Blocks { .. }) {
-        let part = |range| Part { subscriber: None, range, suffix: String::new() };
+        let part = |range| PoolShare { subscriber: None, range, suffix: String::new() };
         return ranges.into_iter().map(part).collect();
     }
     let lans = site.lans.len().max(1);
@@ -47,7 +47,11 @@ pub(super) fn parts(behavior: &Behavior, site: &NatSite) -> Vec<Part> {
         let lan = &site.lans.get(index % lans)?.1;
         let host = u32::try_from(index / lans).ok()? + 2;
         let address = Ipv4Addr::from(u32::from(lan.base().address) + host);
-        lan.contains(address).then(|| Part { subscriber: Some(address), range, suffix: format!("_{index}") })
+        lan.contains(address).then(|| PoolShare {
+            subscriber: Some(address),
+            range,
+            suffix: format!("_{index}"),
+        })
     };
     ranges.into_iter().enumerate().filter_map(part).collect()
 }
@@ -64,7 +68,7 @@ pub(super) fn ports(allocation: Allocation, range: PortRange) -> Vec<u16> {
 }
 
 /// The declaration of the map from positions to ports.
-pub(super) fn declaration(part: &Part, ports: &[u16]) -> String {
+pub(super) fn declaration(part: &PoolShare, ports: &[u16]) -> String {
     let name = part.map();
     // Blanks around the colons: without them, nft's lexer takes `0:1024` for one word.
     let pair = |(position, port): (usize, &u16)| format!("{position} : {port}");

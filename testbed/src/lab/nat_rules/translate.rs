@@ -4,7 +4,7 @@ use crate::model::behavior::{Allocation, Behavior, Filtering, Hairpinning, Mappi
 
 use super::NatSite;
 use super::memory::{Memory, turns_round};
-use super::pool::{self, Part};
+use super::pool::{self, PoolShare};
 use super::text::{Chain, table as write_table};
 
 /// How often a port is drawn again when somebody has it, before the SYN is given up.
@@ -20,7 +20,7 @@ struct Writer<'a> {
     behavior: &'a Behavior,
     site: &'a NatSite,
     memory: Memory,
-    parts: Vec<Part>,
+    parts: Vec<PoolShare>,
 }
 
 impl Writer<'_> {
@@ -150,7 +150,7 @@ impl Writer<'_> {
     }
 
     /// Whether positions of this pool are turned into ports by a map.
-    fn uses_map(&self, part: &Part) -> bool {
+    fn uses_map(&self, part: &PoolShare) -> bool {
         match self.behavior.allocation {
             Allocation::Sequential { .. } | Allocation::Hash { .. } => true,
             Allocation::Preserving | Allocation::Random => self.redraws(part),
@@ -158,14 +158,14 @@ impl Writer<'_> {
     }
 
     /// Whether a random port that is taken can be drawn again at once.
-    fn redraws(&self, part: &Part) -> bool {
+    fn redraws(&self, part: &PoolShare) -> bool {
         self.memory.redraws && part.range.is_some()
     }
 
     /// The chain that writes the next candidate into the packet, for pools in which taken ports are skipped.
     ///
     /// The packet carries its candidate for a moment only: the last rule of `translate` makes it the translation.
-    fn next_port(&self, part: &Part) -> Chain {
+    fn next_port(&self, part: &PoolShare) -> Chain {
         let mut chain = Chain::regular(&part.chain());
         let Some(size) = part.range.map(|r| pool::ports(self.behavior.allocation, r).len()) else {
             return chain;
@@ -182,13 +182,13 @@ impl Writer<'_> {
     }
 
     /// The rules that pick a fresh port from one pool.
-    fn allocate(&self, chain: &mut Chain, part: &Part) {
+    fn allocate(&self, chain: &mut Chain, part: &PoolShare) {
         let when = format!("{}meta l4proto tcp", part.condition());
         let size = part.range.map_or(0, |r| pool::ports(self.behavior.allocation, r).len());
         match self.behavior.allocation {
             Allocation::Preserving => self.preserve(chain, part, &when),
             Allocation::Random if !self.redraws(part) => {
-                chain.rule(format!("{when} {}", self.by_kernel(part.range, Draw::Random)));
+                chain.rule(format!("{when} {}", self.by_kernel(part.range, PortSelection::Random)));
             }
             Allocation::Sequential { .. } if !self.memory.taken => {
                 chain.rule(format!("{when} {} : numgen inc mod {size} map {}", self.snat(), part.map()));
@@ -202,31 +202,31 @@ impl Writer<'_> {
     }
 
     /// Replaces the candidate in the packet as long as somebody has it, and makes it the translation.
-    fn skip_taken(&self, chain: &mut Chain, part: &Part, when: &str, times: u32) {
+    fn skip_taken(&self, chain: &mut Chain, part: &PoolShare, when: &str, times: u32) {
         for _ in 0..times {
             chain.rule(format!("{when} tcp sport @taken jump {}", part.chain()));
         }
         chain.rule(format!("{when} {} : tcp sport", self.snat()));
     }
 
-    fn preserve(&self, chain: &mut Chain, part: &Part, when: &str) {
+    fn preserve(&self, chain: &mut Chain, part: &PoolShare, when: &str) {
         if let (true, Some(range)) = (self.redraws(part), part.range) {
             let draw = format!("jump {}", part.chain());
             chain.rule(format!("{when} tcp sport != {range} {draw}"));
             self.skip_taken(chain, part, when, TRIES);
             return;
         }
-        let elsewhere = self.by_kernel(part.range, Draw::Random);
+        let elsewhere = self.by_kernel(part.range, PortSelection::Random);
         if self.memory.taken {
             chain.rule(format!("{when} tcp sport @taken {elsewhere}"));
         }
         if self.memory.busy {
             chain.rule(format!("{when} ip saddr . tcp sport @busy {elsewhere}"));
         }
-        chain.rule(format!("{when} {}", self.by_kernel(part.range, Draw::Preserving)));
+        chain.rule(format!("{when} {}", self.by_kernel(part.range, PortSelection::Preserving)));
     }
 
-    fn hash(&self, chain: &mut Chain, part: &Part, when: &str, seed: u32, size: usize) {
+    fn hash(&self, chain: &mut Chain, part: &PoolShare, when: &str, seed: u32, size: usize) {
         let remote = self.memory.remote_key();
         let hash = |sport: &str, seed: u32| {
             format!("jhash ip saddr . {sport}{remote} mod {size} seed {seed:#x} map {}", part.map())
@@ -249,7 +249,7 @@ impl Writer<'_> {
     }
 
     /// The statement that lets the kernel pick a port.
-    fn by_kernel(&self, range: Option<PortRange>, draw: Draw) -> String {
+    fn by_kernel(&self, range: Option<PortRange>, draw: PortSelection) -> String {
         // Masquerading would take the address of the device that a hairpinned packet leaves by.
         let mut text = match (self.behavior.hairpinning, range) {
             (Hairpinning::On, None) => self.snat(),
@@ -257,7 +257,7 @@ impl Writer<'_> {
             (Hairpinning::Off, None) => "masquerade".to_owned(),
             (Hairpinning::Off, Some(range)) => format!("masquerade to :{range}"),
         };
-        if draw == Draw::Random {
+        if draw == PortSelection::Random {
             text += " fully-random";
         }
         text
@@ -266,7 +266,7 @@ impl Writer<'_> {
 
 /// How the kernel is to pick a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Draw {
+enum PortSelection {
     /// The source port if it lies in the range and nobody uses the tuple.
     Preserving,
     /// At random.

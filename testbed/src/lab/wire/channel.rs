@@ -1,7 +1,7 @@
 //! One direction of a wire as a pure decision: a frame enters, and its fate and the moment it is due come out.
 //!
 //! Every frame takes the same number of draws whatever the conditions are, so that under one seed the n-th frame
-//! meets the same luck on a link with other conditions.
+//! meets the same faults on a link with other conditions.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -36,7 +36,7 @@ pub(super) enum Admission {
 }
 
 impl Channel {
-    /// A direction whose luck is fixed by the seed, the link and the direction.
+    /// A direction whose faults are fixed by the seed, the link and the direction.
     pub(super) fn new(conditions: Conditions, seed: u64, link: u16, direction: Direction) -> Self {
         Self { conditions, draws: draws(seed, link, direction), last_entered: 0, busy_until: 0 }
     }
@@ -51,7 +51,7 @@ impl Channel {
         nanos(self.conditions.shortest())
     }
 
-    /// New luck, and an empty queue.
+    /// New draws, and an empty queue.
     pub(super) fn restart(&mut self, seed: u64, link: u16, direction: Direction) {
         self.draws = draws(seed, link, direction);
         self.busy_until = 0;
@@ -66,7 +66,7 @@ impl Channel {
 
     /// Decides about the frame of so many bytes that entered last.
     pub(super) fn admit(&mut self, bytes: u64) -> Admission {
-        let luck = Luck::draw(&mut self.draws);
+        let draws = FaultDraws::draw(&mut self.draws);
         let Some(on_its_way) = self.take_turn(bytes) else {
             return Admission::Lost(self.last_entered);
         };
@@ -74,11 +74,11 @@ impl Channel {
         let due = |skips: bool, further: f64| {
             on_its_way + if skips { 0 } else { nanos(delay) + (nanos(jitter) as f64 * further) as Nanos }
         };
-        let first = due(luck.reordering < reordering, luck.jitter);
-        if luck.loss < loss {
+        let first = due(draws.reordering < reordering, draws.jitter);
+        if draws.loss < loss {
             return Admission::Lost(first);
         }
-        let copy = (luck.duplication < duplication).then(|| due(false, luck.copy_jitter));
+        let copy = (draws.duplication < duplication).then(|| due(false, draws.copy_jitter));
         Admission::Carried { due: first, copy }
     }
 
@@ -96,7 +96,7 @@ impl Channel {
 }
 
 /// What is drawn for a frame, each evenly from 0 to 1.
-struct Luck {
+struct FaultDraws {
     loss: f64,
     duplication: f64,
     reordering: f64,
@@ -104,7 +104,7 @@ struct Luck {
     copy_jitter: f64,
 }
 
-impl Luck {
+impl FaultDraws {
     fn draw(draws: &mut ChaCha8Rng) -> Self {
         Self {
             loss: draws.random(),
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_brings_the_same_luck_and_another_does_not() {
+    fn the_same_seed_brings_the_same_faults_and_another_does_not() {
         let conditions = Conditions { loss: 0.5, ..Conditions::default() };
         assert_eq!(admit_all(conditions, 4), admit_all(conditions, 4));
         assert_ne!(admit_all(conditions, 4), admit_all(conditions, 5));

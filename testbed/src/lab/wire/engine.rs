@@ -7,7 +7,7 @@ use std::thread;
 use crate::kernel::heartbeat::Heartbeat;
 use crate::kernel::packet_socket::PacketSocket;
 use crate::kernel::poller::Poller;
-use crate::kernel::scheduling::{self, Urgency};
+use crate::kernel::scheduling::{self, ThreadPriority};
 use crate::lab::wire::closer;
 use crate::lab::wire::core::Core;
 use crate::lab::wire::handle::{Handle, WireError};
@@ -20,7 +20,7 @@ use crate::model::evidence::Direction;
 #[derive(Debug, Clone)]
 pub struct WireEngine {
     handle: Handle,
-    urgency: Urgency,
+    urgency: ThreadPriority,
     heart: Arc<Heartbeat>,
 }
 
@@ -60,7 +60,7 @@ impl WireEngine {
 
     /// How urgent the kernel lets the thread be.
     #[must_use]
-    pub fn urgency(&self) -> Urgency {
+    pub fn urgency(&self) -> ThreadPriority {
         self.urgency
     }
 

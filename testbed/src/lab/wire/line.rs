@@ -107,7 +107,7 @@ impl Line {
         self.down_until = moment;
     }
 
-    /// Forgets all frames, holds and watchers, and starts the luck anew.
+    /// Forgets all frames, holds and watchers, and starts the draws of faults anew.
     pub(super) fn begin_epoch(&mut self, seed: u64) {
         self.epoch += 1;
         self.down_until = 0;

@@ -192,8 +192,8 @@ impl Wire {
         self.station.with_line(|line| line.set_down_until(0))
     }
 
-    /// Begins anew: frames on their way and frames held go nowhere, the tap is empty, the link is up, and the luck is
-    /// that of the seed. Conditions and tap limits stay. Take the frames first.
+    /// Begins anew: frames on their way and frames held go nowhere, the tap is empty, the link is up, and the draws of faults are
+    /// those of the seed. Conditions and tap limits stay. Take the frames first.
     ///
     /// # Errors
     /// The engine is gone.

@@ -7,10 +7,10 @@ use crate::model::outcome::Expectation;
 use crate::model::suite::{LOCAL_PORTS, LowPorts};
 use crate::model::words::words;
 
-use super::Situation;
+use super::TheoryInput;
 use super::birthday::{Draws, both_sides_draw, one_side_guesses};
-use super::redial::Tries;
-use super::side::{Port, Side};
+use super::redial::DrawsPerGuess;
+use super::side::{PortKnowledge, Side};
 
 /// A way to punch that theory knows: those of our own puncher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,7 +45,7 @@ words!(Method {
 
 /// What a method takes for the external port that the other side's SYN comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Aim {
+enum PortGuess {
     /// The one that the server saw.
     Observed,
     /// The internal one.
@@ -59,7 +59,7 @@ enum Aim {
 
 /// Which side dials again after a refusal, where a port is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DialsAgain {
+pub(super) enum RedialingSide {
     /// None.
     Never,
     /// The one that knows where the other is.
@@ -70,18 +70,18 @@ pub(super) enum DialsAgain {
 
 impl Method {
     /// What it aims at, where it dials one endpoint.
-    const fn aim(self) -> Aim {
+    const fn aim(self) -> PortGuess {
         match self {
-            Self::ObservedPort => Aim::Observed,
-            Self::PreservedPort => Aim::Internal,
-            Self::Sequential | Self::Auto => Aim::Predicted { window: WIDEST_WINDOW },
+            Self::ObservedPort => PortGuess::Observed,
+            Self::PreservedPort => PortGuess::Internal,
+            Self::Sequential | Self::Auto => PortGuess::Predicted { window: WIDEST_WINDOW },
             Self::SimultaneousOpen
             | Self::LowTtl
             | Self::Listen
             | Self::LowPort
             | Self::Spray
             | Self::Private
-            | Self::Hairpin => Aim::Predicted { window: 0 },
+            | Self::Hairpin => PortGuess::Predicted { window: 0 },
         }
     }
 
@@ -116,55 +116,54 @@ const ENOUGH: f64 = 1.0 - 1e-6;
 const BEFORE_SPRAYING: u32 = 4;
 
 /// What a method that theory knows is expected to do.
-pub(super) fn expect(situation: &Situation<'_>) -> Expectation {
-    let late = std::time::Duration::from_secs_f64(situation.skew_ms.abs() / 1000.0);
-    if late + 3 * situation.trip >= situation.budget.deadline {
+pub(super) fn expect(input: &TheoryInput<'_>) -> Expectation {
+    let late = std::time::Duration::from_secs_f64(input.skew_ms.abs() / 1000.0);
+    if late + 3 * input.trip >= input.budget.deadline {
         return never("one side begins so late that the other has given up");
     }
-    let low = situation.budget.low_ports;
-    if situation.common.iter().all(|nat| nat.translation != Translation::Nat) {
-        let (a, b) = (Side::of(&situation.a, low), Side::of(&situation.b, low));
-        return Pair { a, b, situation }.expect();
+    let low = input.budget.low_ports;
+    if input.common.iter().all(|nat| nat.translation != Translation::Nat) {
+        let (a, b) = (Side::of(&input.a, low), Side::of(&input.b, low));
+        return Pair { a, b, input }.expect();
     }
-    below_one_nat(situation, low)
+    below_one_nat(input, low)
 }
 
 /// Both peers are behind one NAT: by way of their common network, or turned round by the NAT.
-fn below_one_nat(situation: &Situation<'_>, low: LowPorts) -> Expectation {
-    let within = situation.a.is_empty() || situation.b.is_empty();
-    if within && situation.method.tries_internal() {
+fn below_one_nat(input: &TheoryInput<'_>, low: LowPorts) -> Expectation {
+    let within = input.a.is_empty() || input.b.is_empty();
+    if within && input.method.tries_internal() {
         return always("the peers reach each other's internal endpoint within their common network");
     }
-    if situation.method == Method::Private {
+    if input.method == Method::Private {
         return never("each peer's internal endpoint is behind a NAT of its own");
     }
     // What the server sees is the outermost address; so that NAT has to turn the SYNs round.
-    let outermost = situation.common.iter().rev().find(|nat| nat.translation == Translation::Nat);
+    let outermost = input.common.iter().rev().find(|nat| nat.translation == Translation::Nat);
     if outermost.is_none_or(|nat| nat.hairpinning == Hairpinning::Off) {
         return never("the NAT that both external endpoints belong to does not hairpin");
     }
-    let through = |own: &[&'_ Behavior]| {
-        own.iter().chain(&situation.common).copied().copied().collect::<Vec<Behavior>>()
-    };
-    let (a, b) = (through(&situation.a), through(&situation.b));
+    let through =
+        |own: &[&'_ Behavior]| own.iter().chain(&input.common).copied().copied().collect::<Vec<Behavior>>();
+    let (a, b) = (through(&input.a), through(&input.b));
     let (a, b): (Vec<&Behavior>, Vec<&Behavior>) = (a.iter().collect(), b.iter().collect());
-    Pair { a: Side::of(&a, low), b: Side::of(&b, low), situation }.expect()
+    Pair { a: Side::of(&a, low), b: Side::of(&b, low), input }.expect()
 }
 
 /// Two sides whose ways meet outside.
 struct Pair<'a> {
     a: Side<'a>,
     b: Side<'a>,
-    situation: &'a Situation<'a>,
+    input: &'a TheoryInput<'a>,
 }
 
 impl Pair<'_> {
     fn expect(&self) -> Expectation {
-        match self.situation.method {
+        match self.input.method {
             Method::Private => self.private(),
             Method::Listen => self.listen(),
             Method::Hairpin => self.accepted_behind_a_filter().unwrap_or_else(|| self.meet()),
-            Method::Spray => self.spray(self.situation.budget.syns),
+            Method::Spray => self.spray(self.input.budget.syns),
             Method::LowPort => self.low_port(),
             Method::Auto => self.auto(),
             Method::SimultaneousOpen
@@ -230,21 +229,21 @@ impl Pair<'_> {
         if let Some(refused) = self.refused() {
             return refused;
         }
-        let aim = self.situation.method.aim();
+        let aim = self.input.method.aim();
         let covered = match aim {
-            Aim::Predicted { window } => window,
-            Aim::Observed | Aim::Internal => 0,
+            PortGuess::Predicted { window } => window,
+            PortGuess::Observed | PortGuess::Internal => 0,
         };
-        for ((side, name), competing) in self.sides().into_iter().zip(self.situation.competing) {
-            if side.port == Port::Counted && competing > covered {
+        for ((side, name), competing) in self.sides().into_iter().zip(self.input.competing) {
+            if side.port == PortKnowledge::Counted && competing > covered {
                 return never(&format!("others take the ports that were expected of NAT-{name}"));
             }
         }
-        if aim == Aim::Internal {
+        if aim == PortGuess::Internal {
             return self.meet_at_the_internal_ports();
         }
-        if aim == Aim::Observed {
-            let moves = |(side, _): &(&Side<'_>, char)| side.port == Port::Counted;
+        if aim == PortGuess::Observed {
+            let moves = |(side, _): &(&Side<'_>, char)| side.port == PortKnowledge::Counted;
             if let Some((_, name)) = self.sides().into_iter().find(moves) {
                 return never(&format!(
                     "NAT-{name} gives the punch another port than the one that was observed"
@@ -266,12 +265,12 @@ impl Pair<'_> {
     }
 
     /// One guess at each port that is drawn, against as many draws as refusals make.
-    fn guess_once(&self, aim: Aim) -> Expectation {
+    fn guess_once(&self, aim: PortGuess) -> Expectation {
         let pools: Vec<String> = self.sides().iter().filter_map(|(side, name)| drawn(side, *name)).collect();
         let hit = |side: &Side<'_>| {
             side.draws().map(|draws| match aim {
-                Aim::Observed => draws.looks_kept(),
-                Aim::Internal | Aim::Predicted { .. } => one_side_guesses(draws, 1, 1),
+                PortGuess::Observed => draws.looks_kept(),
+                PortGuess::Internal | PortGuess::Predicted { .. } => one_side_guesses(draws, 1, 1),
             })
         };
         let (once, tries) = match (hit(&self.a), hit(&self.b)) {
@@ -301,8 +300,8 @@ impl Pair<'_> {
         Expectation::between(among(tries.usual), [low, high.min(1.0)], because)
     }
 
-    fn tries(&self, drawing: &Side<'_>, other: &Side<'_>, from: usize) -> Tries {
-        Tries::of(self.situation, drawing, other, self.situation.reach[from])
+    fn tries(&self, drawing: &Side<'_>, other: &Side<'_>, from: usize) -> DrawsPerGuess {
+        DrawsPerGuess::of(self.input, drawing, other, self.input.reach[from])
     }
 
     fn meet_at_the_internal_ports(&self) -> Expectation {
@@ -337,7 +336,7 @@ impl Pair<'_> {
         if self.a.low.is_none() && self.b.low.is_none() {
             return never("no side draws its ports from the pool for low source ports, or may use it");
         }
-        self.guess([self.a.low.or(self.a.draws()), self.b.low.or(self.b.draws())], self.situation.budget.syns)
+        self.guess([self.a.low.or(self.a.draws()), self.b.low.or(self.b.draws())], self.input.budget.syns)
     }
 
     /// Guesses against draws from these pools, with so many SYNs a side.
@@ -358,7 +357,7 @@ impl Pair<'_> {
                 let (drawing, other) = if a.is_some() { (sides[0], sides[1]) } else { (sides[1], sides[0]) };
                 // Two mappings of each of two ports are measured: where both pairs happen to be alike, one guess is made.
                 let looks_kept = drawing.draws().map_or(0.0, Draws::looks_kept).powi(2);
-                if other.port == Port::Known {
+                if other.port == PortKnowledge::Known {
                     (
                         one_side_guesses(draws, syns, syns).min(ENOUGH) * (1.0 - looks_kept),
                         format!("up to {syns} guesses against as many draws from {} ports", draws.ports()),
@@ -390,7 +389,7 @@ impl Pair<'_> {
         if self.a.draws().is_none() && self.b.draws().is_none() {
             return self.meet();
         }
-        let spray = self.spray(self.situation.budget.syns.saturating_sub(BEFORE_SPRAYING));
+        let spray = self.spray(self.input.budget.syns.saturating_sub(BEFORE_SPRAYING));
         if self.a.low.is_none() && self.b.low.is_none() {
             return spray;
         }

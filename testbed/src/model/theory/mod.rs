@@ -20,7 +20,7 @@ pub const METHODS: &[&str] = Method::WORDS;
 
 /// All that decides a cell, as far as theory knows.
 #[derive(Debug, Clone)]
-pub struct Situation<'a> {
+pub struct TheoryInput<'a> {
     /// The NATs of side a, innermost first; none for a public host.
     pub a: Vec<&'a Behavior>,
     /// The NATs of side b.
@@ -46,8 +46,8 @@ pub struct Situation<'a> {
 
 /// Probability and reason.
 #[must_use]
-pub fn expect(situation: &Situation<'_>) -> Expectation {
-    method::expect(situation)
+pub fn expect(input: &TheoryInput<'_>) -> Expectation {
+    method::expect(input)
 }
 
 /// How many ports a new mapping is drawn from, for source ports from 1024 up.

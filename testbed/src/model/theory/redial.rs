@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::model::suite::Redial;
 
-use super::Situation;
-use super::method::{DialsAgain, Method};
+use super::TheoryInput;
+use super::method::{Method, RedialingSide};
 use super::side::Side;
 
 /// A meeting in which a NAT draws is given up after so many trips, and never before [`LEAST_PATIENCE`].
@@ -36,7 +36,7 @@ const MISREAD_ROUNDS: u32 = 3;
 
 /// How often a port is drawn for one guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tries {
+pub(super) struct DrawsPerGuess {
     /// On a slow machine.
     pub(super) least: u32,
     /// On an idle one.
@@ -47,36 +47,36 @@ pub(super) struct Tries {
     pub(super) misread: u32,
 }
 
-impl Tries {
+impl DrawsPerGuess {
     const ONE: Self = Self { least: 1, usual: 1, most: 1, misread: MISREAD_ROUNDS };
 
     /// Where `drawing` draws and dials `other`; `towards` is one way from it to what refuses it.
     pub(super) fn of(
-        situation: &Situation<'_>,
+        input: &TheoryInput<'_>,
         drawing: &Side<'_>,
         other: &Side<'_>,
         towards: Duration,
     ) -> Self {
-        let late = Duration::from_secs_f64(situation.skew_ms.abs() / 1000.0);
-        let patience = match patience(situation, drawing) {
+        let late = Duration::from_secs_f64(input.skew_ms.abs() / 1000.0);
+        let patience = match patience(input, drawing) {
             Some(patience) if drawing.redraws() && other.resets_dials() => patience,
             _ => return Self::ONE,
         };
-        let trips = |count: u32| patience.saturating_sub(late + situation.trip * count);
-        let slowest = 2 * situation.trip + SLOW;
-        let most = dials(patience, 2 * towards, situation.trip).min(situation.budget.syns.max(1));
-        let foreign = situation.redial.is_some();
+        let trips = |count: u32| patience.saturating_sub(late + input.trip * count);
+        let slowest = 2 * input.trip + SLOW;
+        let most = dials(patience, 2 * towards, input.trip).min(input.budget.syns.max(1));
+        let foreign = input.redial.is_some();
         Self {
             // Nobody knows how fast a stranger's program dials again.
-            least: if foreign { 1 } else { dials(trips(CERTAIN), slowest, situation.trip).min(most) },
-            usual: dials(trips(NEEDED), 2 * situation.trip, situation.trip).min(most),
+            least: if foreign { 1 } else { dials(trips(CERTAIN), slowest, input.trip).min(most) },
+            usual: dials(trips(NEEDED), 2 * input.trip, input.trip).min(most),
             most,
             misread: most.saturating_mul(MISREAD_ROUNDS),
         }
     }
 }
 
-impl Tries {
+impl DrawsPerGuess {
     /// Where both sides draw: of two sequences of dials each is under way together with two of the other.
     pub(super) fn joined(self, other: Self) -> Self {
         Self {
@@ -89,16 +89,16 @@ impl Tries {
 }
 
 /// How long the drawing side dials again; `None` if it does not.
-fn patience(situation: &Situation<'_>, drawing: &Side<'_>) -> Option<Duration> {
-    let own = (situation.trip * PATIENCE_TRIPS).max(LEAST_PATIENCE).min(situation.budget.deadline);
-    match situation.redial {
+fn patience(input: &TheoryInput<'_>, drawing: &Side<'_>) -> Option<Duration> {
+    let own = (input.trip * PATIENCE_TRIPS).max(LEAST_PATIENCE).min(input.budget.deadline);
+    match input.redial {
         Some(Redial::None) => None,
-        Some(Redial::AfterRefusal) => Some(situation.budget.deadline),
-        None => match situation.method.dials_again() {
-            DialsAgain::Never => None,
-            DialsAgain::Both => Some(own),
+        Some(Redial::AfterRefusal) => Some(input.budget.deadline),
+        None => match input.method.dials_again() {
+            RedialingSide::Never => None,
+            RedialingSide::Both => Some(own),
             // The other side has one guess, which a refusal ends.
-            DialsAgain::TowardsKnown => (!drawing.answers_strangers()).then_some(own),
+            RedialingSide::TowardsKnown => (!drawing.answers_strangers()).then_some(own),
         },
     }
 }
@@ -124,13 +124,13 @@ fn dials(time: Duration, refusal: Duration, trip: Duration) -> u32 {
 
 impl Method {
     /// Whether a side dials again after a refusal where a port is drawn.
-    const fn dials_again(self) -> DialsAgain {
+    const fn dials_again(self) -> RedialingSide {
         match self {
-            Self::SimultaneousOpen | Self::Sequential => DialsAgain::TowardsKnown,
-            Self::ObservedPort | Self::PreservedPort | Self::Hairpin => DialsAgain::Both,
+            Self::SimultaneousOpen | Self::Sequential => RedialingSide::TowardsKnown,
+            Self::ObservedPort | Self::PreservedPort | Self::Hairpin => RedialingSide::Both,
             // `listen` and `private` guess no port, `low-port` and `spray` count their draws themselves.
             Self::LowTtl | Self::Listen | Self::LowPort | Self::Spray | Self::Private | Self::Auto => {
-                DialsAgain::Never
+                RedialingSide::Never
             }
         }
     }

@@ -17,7 +17,7 @@ const FIRST_HOSTS: u32 = 4;
 
 /// What the other side knows of this side's next external port.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Port {
+pub(super) enum PortKnowledge {
     /// It is the one that was observed, whatever the destination.
     Known,
     /// It is known for the first connection from a fresh internal port, and not for a second one.
@@ -33,7 +33,7 @@ pub(super) enum Port {
 pub(super) struct Side<'a> {
     nats: &'a [&'a Behavior],
     /// From source ports of the process's choice.
-    pub(super) port: Port,
+    pub(super) port: PortKnowledge,
     /// From source ports below 1024, where they make a difference and may be used.
     pub(super) low: Option<Draws>,
 }
@@ -41,8 +41,8 @@ pub(super) struct Side<'a> {
 impl<'a> Side<'a> {
     /// A side behind these NATs, innermost first.
     pub(super) fn of(nats: &'a [&'a Behavior], low_ports: LowPorts) -> Self {
-        let port = nats.iter().fold(Port::Known, |inside, nat| behind(nat, inside));
-        let draws = matches!(port, Port::Drawn(_));
+        let port = nats.iter().fold(PortKnowledge::Known, |inside, nat| behind(nat, inside));
+        let draws = matches!(port, PortKnowledge::Drawn(_));
         let keeps_low = nats.iter().all(|nat| keeps_low_ports(nat));
         let low = (draws && keeps_low && low_ports == LowPorts::Allowed).then_some(LOW);
         Self { nats, port, low }
@@ -51,8 +51,8 @@ impl<'a> Side<'a> {
     /// What it draws from; `None` if nothing is drawn.
     pub(super) fn draws(&self) -> Option<Draws> {
         match self.port {
-            Port::Drawn(draws) => Some(draws),
-            Port::Known | Port::KnownOnce | Port::Counted => None,
+            PortKnowledge::Drawn(draws) => Some(draws),
+            PortKnowledge::Known | PortKnowledge::KnownOnce | PortKnowledge::Counted => None,
         }
     }
 
@@ -165,7 +165,7 @@ impl<'a> Side<'a> {
 }
 
 /// What is known of a port behind one more NAT.
-fn behind(nat: &Behavior, inside: Port) -> Port {
+fn behind(nat: &Behavior, inside: PortKnowledge) -> PortKnowledge {
     if nat.translation != Translation::Nat {
         return inside;
     }
@@ -173,15 +173,19 @@ fn behind(nat: &Behavior, inside: Port) -> Port {
         Allocation::Preserving if nat.mapping == Mapping::EndpointIndependent => return inside,
         // Each internal endpoint's first connection keeps its port; what is drawn inside is always a new one.
         Allocation::Preserving => {
-            return if inside == Port::Known { Port::KnownOnce } else { inside };
+            return if inside == PortKnowledge::Known { PortKnowledge::KnownOnce } else { inside };
         }
-        Allocation::Sequential { .. } => Port::Counted,
-        Allocation::Random if nat.pool == Pool::Kernel => Port::Drawn(Draws::Kernel),
-        Allocation::Random => Port::Drawn(Draws::Even { ports: ports(nat) }),
-        Allocation::Hash { .. } => Port::Drawn(Draws::Hashed { ports: ports(nat) }),
+        Allocation::Sequential { .. } => PortKnowledge::Counted,
+        Allocation::Random if nat.pool == Pool::Kernel => PortKnowledge::Drawn(Draws::Kernel),
+        Allocation::Random => PortKnowledge::Drawn(Draws::Even { ports: ports(nat) }),
+        Allocation::Hash { .. } => PortKnowledge::Drawn(Draws::Hashed { ports: ports(nat) }),
     };
     // An endpoint-independent mapping can be observed, whatever its allocation, as long as the inside stays the same.
-    if nat.mapping == Mapping::EndpointIndependent && inside == Port::Known { Port::Known } else { own }
+    if nat.mapping == Mapping::EndpointIndependent && inside == PortKnowledge::Known {
+        PortKnowledge::Known
+    } else {
+        own
+    }
 }
 
 /// Whether low source ports stay in the small pool: RFC 4787 REQ-3 asks for it, and the kernel's own pool does it.
@@ -198,7 +202,7 @@ mod tests {
         Behavior { mapping, allocation, ..Behavior::port_preserving() }
     }
 
-    fn port(nats: &[&Behavior]) -> Port {
+    fn port(nats: &[&Behavior]) -> PortKnowledge {
         Side::of(nats, LowPorts::Allowed).port
     }
 
@@ -211,15 +215,15 @@ mod tests {
         let counts = nat(Apdm, Allocation::Sequential { step: 1 });
         let once = nat(Apdm, Allocation::Preserving);
         for (nats, expected) in [
-            (&[][..], Port::Known),
-            (&[&kept, &eim_random], Port::Known),
-            (&[&random, &kept], Port::Drawn(Draws::Kernel)),
-            (&[&random, &eim_random], Port::Drawn(Draws::Kernel)),
-            (&[&random, &counts], Port::Counted),
-            (&[&counts, &random], Port::Drawn(Draws::Kernel)),
-            (&[&once], Port::KnownOnce),
-            (&[&kept, &once, &kept], Port::KnownOnce),
-            (&[&random, &once], Port::Drawn(Draws::Kernel)),
+            (&[][..], PortKnowledge::Known),
+            (&[&kept, &eim_random], PortKnowledge::Known),
+            (&[&random, &kept], PortKnowledge::Drawn(Draws::Kernel)),
+            (&[&random, &eim_random], PortKnowledge::Drawn(Draws::Kernel)),
+            (&[&random, &counts], PortKnowledge::Counted),
+            (&[&counts, &random], PortKnowledge::Drawn(Draws::Kernel)),
+            (&[&once], PortKnowledge::KnownOnce),
+            (&[&kept, &once, &kept], PortKnowledge::KnownOnce),
+            (&[&random, &once], PortKnowledge::Drawn(Draws::Kernel)),
         ] {
             assert_eq!(port(nats), expected, "{nats:?}");
         }

@@ -29,8 +29,8 @@ fn forbidden() -> Budget {
     Budget { low_ports: LowPorts::Forbidden, ..Budget::default() }
 }
 
-fn situation<'a>(a: &'a Behavior, b: &'a Behavior, method: Method) -> Situation<'a> {
-    Situation {
+fn input<'a>(a: &'a Behavior, b: &'a Behavior, method: Method) -> TheoryInput<'a> {
+    TheoryInput {
         a: vec![a],
         b: vec![b],
         common: Vec::new(),
@@ -44,12 +44,12 @@ fn situation<'a>(a: &'a Behavior, b: &'a Behavior, method: Method) -> Situation<
     }
 }
 
-fn probability(situation: &Situation<'_>) -> f64 {
-    expect(situation).probability
+fn probability(input: &TheoryInput<'_>) -> f64 {
+    expect(input).probability
 }
 
 fn chance(a: &Behavior, b: &Behavior, method: Method) -> f64 {
-    probability(&situation(a, b, method))
+    probability(&input(a, b, method))
 }
 
 fn close(found: f64, expected: f64, within: f64) {
@@ -92,7 +92,7 @@ fn spraying_passes_one_random_nat_and_not_two() {
     close(chance(&random(), &random(), Method::Auto), 0.0015, 1e-4);
     let large = Budget { syns: 4096, ..forbidden() };
     close(
-        probability(&Situation { budget: large, ..situation(&sequential(), &random(), Method::Spray) }),
+        probability(&TheoryInput { budget: large, ..input(&sequential(), &random(), Method::Spray) }),
         0.12,
         5e-3,
     );
@@ -102,12 +102,12 @@ fn spraying_passes_one_random_nat_and_not_two() {
 #[test]
 fn low_ports_pass_two_random_nats() {
     let nat = random();
-    let allowed = |method| Situation { budget: Budget::default(), ..situation(&nat, &nat, method) };
+    let allowed = |method| TheoryInput { budget: Budget::default(), ..input(&nat, &nat, method) };
     assert!(probability(&allowed(Method::LowPort)) > 0.999);
     assert!(probability(&allowed(Method::Auto)) > 0.999);
     close(chance(&nat, &nat, Method::LowPort), 0.0, f64::EPSILON);
     close(
-        probability(&Situation { budget: Budget::default(), ..situation(&kept(), &kept(), Method::LowPort) }),
+        probability(&TheoryInput { budget: Budget::default(), ..input(&kept(), &kept(), Method::LowPort) }),
         0.0,
         1e-12,
     );
@@ -142,7 +142,7 @@ fn nothing_passes_two_nats_that_refuse_a_syn_after_a_syn() {
 #[test]
 fn a_window_covers_competing_mappings() {
     let (kept, counts) = (kept(), sequential());
-    let disturbed = |method| Situation { competing: [0, 7], ..situation(&kept, &counts, method) };
+    let disturbed = |method| TheoryInput { competing: [0, 7], ..input(&kept, &counts, method) };
     close(probability(&disturbed(Method::Sequential)), 1.0, f64::EPSILON);
     close(probability(&disturbed(Method::Auto)), 1.0, f64::EPSILON);
     close(probability(&disturbed(Method::SimultaneousOpen)), 0.0, f64::EPSILON);
@@ -153,11 +153,11 @@ fn below_one_nat_the_common_network_or_a_hairpin_leads_across() {
     let (inner, outer) = (kept(), kept());
     let turning = Behavior { hairpinning: Hairpinning::On, ..kept() };
     let below = |inner: Vec<&'static Behavior>, common: &'static Behavior, method| {
-        probability(&Situation {
+        probability(&TheoryInput {
             a: inner.clone(),
             b: inner,
             common: vec![common],
-            ..situation(common, common, method)
+            ..input(common, common, method)
         })
     };
     let [inner, outer, turning] = [inner, outer, turning].map(|nat| &*Box::leak(Box::new(nat)));
@@ -173,21 +173,21 @@ fn below_one_nat_the_common_network_or_a_hairpin_leads_across() {
 #[test]
 fn who_begins_when_the_other_has_given_up_never_meets() {
     let nat = kept();
-    let late = Situation { skew_ms: 2_990.0, ..situation(&nat, &nat, Method::Auto) };
+    let late = TheoryInput { skew_ms: 2_990.0, ..input(&nat, &nat, Method::Auto) };
     close(probability(&late), 0.0, f64::EPSILON);
 }
 
 #[test]
 fn every_method_says_why() {
     for method in Method::ALL.iter().copied() {
-        let expected = expect(&situation(&kept(), &random(), method));
+        let expected = expect(&input(&kept(), &random(), method));
         assert!(expected.because.len() > 20, "{method}: {}", expected.because);
         assert!((0.0..=1.0).contains(&expected.probability), "{method}");
     }
 }
 
-fn ends(situation: &Situation<'_>) -> (f64, f64) {
-    let expected = expect(situation);
+fn ends(input: &TheoryInput<'_>) -> (f64, f64) {
+    let expected = expect(input);
     (expected.low, expected.high)
 }
 
@@ -200,17 +200,17 @@ fn a_refusal_by_a_reset_is_followed_by_another_draw() {
         Behavior { filtering: Filtering::AddressDependent, overloading: Overloading::Off, ..kept() };
     for other in [&resets, &by_address] {
         for (a, b) in [(&gateway, other), (other, &gateway)] {
-            let (low, high) = ends(&situation(a, b, Method::SimultaneousOpen));
+            let (low, high) = ends(&input(a, b, Method::SimultaneousOpen));
             assert!((0.1..0.2).contains(&low) && (0.26..0.35).contains(&high), "{low} to {high}");
         }
     }
     // An ICMP error leaves the mapping where it is, silence refuses nothing, and `low-ttl` does not dial again.
     let icmp = Behavior { unsolicited_syn: UnsolicitedSyn::Icmp(IcmpError::PortUnreachable), ..kept() };
     for once in [
-        situation(&gateway, &icmp, Method::SimultaneousOpen),
-        situation(&gateway, &kept(), Method::SimultaneousOpen),
-        situation(&gateway, &resets, Method::LowTtl),
-        Situation { redial: Some(Redial::None), ..situation(&gateway, &resets, Method::SimultaneousOpen) },
+        input(&gateway, &icmp, Method::SimultaneousOpen),
+        input(&gateway, &kept(), Method::SimultaneousOpen),
+        input(&gateway, &resets, Method::LowTtl),
+        TheoryInput { redial: Some(Redial::None), ..input(&gateway, &resets, Method::SimultaneousOpen) },
     ] {
         let (low, high) = ends(&once);
         assert!((low - 1.0 / 64.0).abs() < 1e-12 && high < 0.03, "{low} to {high}");
@@ -220,9 +220,9 @@ fn a_refusal_by_a_reset_is_followed_by_another_draw() {
 #[test]
 fn nobody_knows_how_fast_a_strangers_program_dials_again() {
     let (gateway, resets) = (block(64), Behavior { unsolicited_syn: UnsolicitedSyn::Reset, ..kept() });
-    let stranger = Situation {
+    let stranger = TheoryInput {
         redial: Some(Redial::AfterRefusal),
-        ..situation(&gateway, &resets, Method::SimultaneousOpen)
+        ..input(&gateway, &resets, Method::SimultaneousOpen)
     };
     let (low, high) = ends(&stranger);
     assert!((low - 1.0 / 64.0).abs() < 1e-12 && high > 0.85, "{low} to {high}");
@@ -232,7 +232,7 @@ fn nobody_knows_how_fast_a_strangers_program_dials_again() {
 fn a_drawn_port_is_the_internal_one_only_where_peers_punch_from_such_ports() {
     let range = PortRange { low: 40_000, high: 40_999 };
     let elsewhere = Behavior { pool: Pool::Range(range), ..random() };
-    assert_eq!(ends(&situation(&kept(), &elsewhere, Method::PreservedPort)), (0.0, 0.0));
-    let (low, high) = ends(&situation(&kept(), &random(), Method::PreservedPort));
+    assert_eq!(ends(&input(&kept(), &elsewhere, Method::PreservedPort)), (0.0, 0.0));
+    let (low, high) = ends(&input(&kept(), &random(), Method::PreservedPort));
     assert!(low > 1e-5 && high < 1e-2, "{low} to {high}");
 }

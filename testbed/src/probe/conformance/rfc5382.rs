@@ -12,7 +12,7 @@ use crate::model::packet::{PacketKind, TcpFlags};
 use crate::probe::prove::bench::{Side, WAN};
 use crate::probe::prove::bulk;
 use crate::probe::prove::filtering::{self, unmapped_target};
-use crate::probe::prove::frame::{Complaint, Probe};
+use crate::probe::prove::frame::{Probe, QuotedIcmpError};
 use crate::probe::prove::lifetimes::lifetime;
 use crate::probe::prove::mapping;
 use crate::probe::prove::prober::{Fate, Prober, fate};
@@ -332,8 +332,8 @@ fn icmp_errors(prober: &mut Prober, errors: &[(u8, u8)], after: After) -> Result
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let about = Probe::syn(external, flow.remote, flow.isn);
-        let complaint = Complaint { source: *flow.remote.ip(), destination: WAN, kind, code, about };
-        let seen = prober.bench.complain(Side::Outside, &complaint)?;
+        let error = QuotedIcmpError { source: *flow.remote.ip(), destination: WAN, kind, code, about };
+        let seen = prober.bench.send_icmp_error(Side::Outside, &error)?;
         let good = match after {
             After::Translated => seen.iter().any(|s| match s.packet.kind {
                 PacketKind::Icmp(message) => message.about.is_some_and(|q| q.tuple.source == flow.inside),

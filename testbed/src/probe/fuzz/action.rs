@@ -12,7 +12,7 @@ pub(super) const REMOTES: usize = 4;
 
 /// A flow: a host, one of its ports, and a remote endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Between {
+pub(super) struct FlowKey {
     pub(super) host: usize,
     pub(super) port: usize,
     pub(super) remote: usize,
@@ -43,7 +43,7 @@ pub(super) enum Number {
 pub(super) enum Action {
     /// A segment.
     Segment {
-        between: Between,
+        flow: FlowKey,
         sender: Sender,
         flags: TcpFlags,
         sequence: Number,
@@ -51,23 +51,23 @@ pub(super) enum Action {
         data: bool,
     },
     /// An ICMP error from outside about the last segment that came out of this flow.
-    Error { between: Between, kind: u8, code: u8 },
+    Error { flow: FlowKey, kind: u8, code: u8 },
     /// A host sends a SYN to the external endpoint of another flow.
-    Hairpin { from: Between, to: Between },
+    Hairpin { from: FlowKey, to: FlowKey },
 }
 
 impl Action {
     /// Any action; those of a connection that comes about and goes are the likeliest.
     pub(super) fn random(random: &mut ChaCha8Rng) -> Self {
-        let between = between(random);
+        let flow = flow(random);
         match random.random_range(0..100) {
-            0..4 => Self::Error { between, kind: 3, code: random.random_range(0..4) },
-            4..5 => Self::Error { between, kind: 11, code: 0 },
-            5..8 => Self::Hairpin { from: between, to: self::between(random) },
+            0..4 => Self::Error { flow, kind: 3, code: random.random_range(0..4) },
+            4..5 => Self::Error { flow, kind: 11, code: 0 },
+            5..8 => Self::Hairpin { from: flow, to: self::flow(random) },
             _ => {
                 let (flags, data) = flags(random);
                 Self::Segment {
-                    between,
+                    flow,
                     sender: if random.random_bool(0.5) { Sender::Host } else { Sender::Remote },
                     flags,
                     sequence: number(random),
@@ -79,12 +79,12 @@ impl Action {
     }
 }
 
-fn between(random: &mut ChaCha8Rng) -> Between {
+fn flow(random: &mut ChaCha8Rng) -> FlowKey {
     // One flow is used most of the time, so that it gets through its states.
     if random.random_bool(0.5) {
-        return Between { host: 0, port: 0, remote: 0 };
+        return FlowKey { host: 0, port: 0, remote: 0 };
     }
-    Between {
+    FlowKey {
         host: random.random_range(0..HOSTS),
         port: random.random_range(0..PORTS),
         remote: random.random_range(0..REMOTES),

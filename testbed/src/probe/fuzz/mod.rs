@@ -20,7 +20,7 @@ use crate::probe::prove::prober::Prober;
 use crate::probe::prove::{Subject, in_thread};
 
 use action::Action;
-use play::{Played, play};
+use play::{PlayedSequence, play};
 
 /// Actions of a sequence.
 const LENGTH: usize = 40;
@@ -82,7 +82,7 @@ pub async fn fuzz(subject: Subject, seed: u64, time: Duration) -> Result<FuzzRep
 }
 
 /// Plays a sequence; nothing when the processor dropped frames meanwhile.
-fn surely(prober: &mut Prober, subject: &Subject, actions: &[Action]) -> Result<Option<Played>> {
+fn surely(prober: &mut Prober, subject: &Subject, actions: &[Action]) -> Result<Option<PlayedSequence>> {
     let before = prober.bench.dropped()?;
     let played = play(&mut prober.bench, subject, actions)?;
     Ok((prober.bench.dropped()? == before).then_some(played))
@@ -93,7 +93,7 @@ fn shrink(
     prober: &mut Prober,
     subject: &Subject,
     mut actions: Vec<Action>,
-    mut shortest: Played,
+    mut shortest: PlayedSequence,
 ) -> Result<Option<Disagreement>> {
     let mut at = actions.len();
     while at > 0 {

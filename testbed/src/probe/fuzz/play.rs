@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::action::{Action, Between, Number, Sender};
+use super::action::{Action, FlowKey, Number, Sender};
 use crate::judge::reference::{Findings, NatView, check};
 use crate::kernel::error::{Error, Result};
 use crate::model::address_plan::Network;
@@ -12,27 +12,27 @@ use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos};
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 use crate::model::topology::NodeName;
 use crate::probe::prove::Subject;
-use crate::probe::prove::bench::{Bench, Heading, Recorded, Seen, Side, WAN};
-use crate::probe::prove::frame::{Complaint, Probe};
+use crate::probe::prove::bench::{ArrivedPacket, Bench, CableDirection, RecordedFrame, Side, WAN};
+use crate::probe::prove::frame::{Probe, QuotedIcmpError};
 
 /// Time between two packets, and from a packet to what came of it, as the reference is told: on the bench each is dealt
 /// with before the next is sent, so that their order is certain.
 const APART: Nanos = 5_000_000;
 const THROUGH: Nanos = 1_000;
 
-/// Who complains by ICMP.
+/// Who sends ICMP errors.
 const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// A sequence that was played.
 #[derive(Debug)]
-pub(super) struct Played {
+pub(super) struct PlayedSequence {
     pub(super) findings: Findings,
     pub(super) ladder: Vec<String>,
 }
 
 /// What the two ends of a flow have sent.
 #[derive(Debug, Clone, Copy, Default)]
-struct Ends {
+struct FlowNumbers {
     /// The next number of the host, and of the remote; the last one that was used.
     next: [u32; 2],
     last: [u32; 2],
@@ -41,13 +41,13 @@ struct Ends {
 }
 
 /// What is known of each flow.
-type Flows = BTreeMap<(usize, usize, usize), Ends>;
+type Flows = BTreeMap<(usize, usize, usize), FlowNumbers>;
 
 /// The external endpoint of each inside and remote one.
 type Externals = HashMap<(SocketAddrV4, SocketAddrV4), SocketAddrV4>;
 
 /// Plays the actions on a NAT that remembers nothing.
-pub(super) fn play(bench: &mut Bench, subject: &Subject, actions: &[Action]) -> Result<Played> {
+pub(super) fn play(bench: &mut Bench, subject: &Subject, actions: &[Action]) -> Result<PlayedSequence> {
     bench.forget()?;
     bench.record_anew();
     let mut flows: Flows = BTreeMap::new();
@@ -69,7 +69,7 @@ pub(super) fn play(bench: &mut Bench, subject: &Subject, actions: &[Action]) -> 
         up: link(Side::Outside),
         down: [Side::Inside0, Side::Inside1].map(|side| (link(side), lan(side))).to_vec(),
     };
-    Ok(Played { findings: check(&evidence, &nat), ladder })
+    Ok(PlayedSequence { findings: check(&evidence, &nat), ladder })
 }
 
 fn gateway(side: Side) -> Ipv4Addr {
@@ -82,64 +82,75 @@ fn link(side: Side) -> u16 {
 }
 
 /// The host of a flow: two on the first network, one on the other.
-fn host(between: Between) -> (Side, SocketAddrV4) {
-    let (side, address) = match between.host {
+fn host(flow: FlowKey) -> (Side, SocketAddrV4) {
+    let (side, address) = match flow.host {
         0 => (Side::Inside0, Side::Inside0.address()),
         1 => (Side::Inside1, Side::Inside1.address()),
         _ => (Side::Inside0, Ipv4Addr::from(u32::from(Side::Inside0.address()) + 1)),
     };
-    (side, SocketAddrV4::new(address, [4_000, 50_001][between.port]))
+    (side, SocketAddrV4::new(address, [4_000, 50_001][flow.port]))
 }
 
 /// The remote endpoint of a flow: two ports of each of two addresses.
-fn remote(between: Between) -> SocketAddrV4 {
-    let address = Ipv4Addr::new(198, 18, 0, [1, 2][between.remote / 2]);
-    SocketAddrV4::new(address, [7_000, 7_001][between.remote % 2])
+fn remote(flow: FlowKey) -> SocketAddrV4 {
+    let address = Ipv4Addr::new(198, 18, 0, [1, 2][flow.remote / 2]);
+    SocketAddrV4::new(address, [7_000, 7_001][flow.remote % 2])
 }
 
-fn key(between: Between) -> (usize, usize, usize) {
-    (between.host, between.port, between.remote)
+fn key(flow: FlowKey) -> (usize, usize, usize) {
+    (flow.host, flow.port, flow.remote)
 }
 
 /// The external endpoint of a flow; what it would be if ports were kept, where it has none.
-fn external(between: Between, externals: &Externals) -> SocketAddrV4 {
-    let (_, inside) = host(between);
-    externals.get(&(inside, remote(between))).copied().unwrap_or(SocketAddrV4::new(WAN, inside.port()))
+fn external(flow: FlowKey, externals: &Externals) -> SocketAddrV4 {
+    let (_, inside) = host(flow);
+    externals.get(&(inside, remote(flow))).copied().unwrap_or(SocketAddrV4::new(WAN, inside.port()))
 }
 
-fn act(bench: &mut Bench, action: &Action, flows: &mut Flows, externals: &Externals) -> Result<Vec<Seen>> {
+fn act(
+    bench: &mut Bench,
+    action: &Action,
+    flows: &mut Flows,
+    externals: &Externals,
+) -> Result<Vec<ArrivedPacket>> {
     match *action {
-        Action::Error { between, kind, code } => {
-            let Some(about) = flows.get(&key(between)).and_then(|ends| ends.outside) else {
+        Action::Error { flow, kind, code } => {
+            let Some(about) = flows.get(&key(flow)).and_then(|ends| ends.outside) else {
                 return Ok(Vec::new());
             };
-            let complaint = Complaint { source: ROUTER, destination: *about.source.ip(), kind, code, about };
-            bench.complain(Side::Outside, &complaint)
+            let error =
+                QuotedIcmpError { source: ROUTER, destination: *about.source.ip(), kind, code, about };
+            bench.send_icmp_error(Side::Outside, &error)
         }
         Action::Hairpin { from, to } => {
             let (side, inside) = host(from);
             bench.ask(side, &Probe::syn(inside, external(to, externals), 77))
         }
-        Action::Segment { between, sender, .. } => {
-            let (side, inside) = host(between);
+        Action::Segment { flow, sender, .. } => {
+            let (side, inside) = host(flow);
             let (side, source, destination) = match sender {
-                Sender::Host => (side, inside, remote(between)),
-                Sender::Remote => (Side::Outside, remote(between), external(between, externals)),
+                Sender::Host => (side, inside, remote(flow)),
+                Sender::Remote => (Side::Outside, remote(flow), external(flow, externals)),
             };
-            let ends = flows.entry(key(between)).or_insert_with(|| fresh(between));
+            let ends = flows.entry(key(flow)).or_insert_with(|| fresh(flow));
             bench.ask(side, &segment(action, ends, source, destination))
         }
     }
 }
 
 /// The numbers that a flow begins with.
-fn fresh(between: Between) -> Ends {
-    let first = u32::try_from(between.host * 100 + between.port * 10 + between.remote).unwrap_or_default();
+fn fresh(flow: FlowKey) -> FlowNumbers {
+    let first = u32::try_from(flow.host * 100 + flow.port * 10 + flow.remote).unwrap_or_default();
     let next = [1_000_000 * (first + 1), 3_000_000_000 + 1_000_000 * first];
-    Ends { next, last: next, outside: None }
+    FlowNumbers { next, last: next, outside: None }
 }
 
-fn segment(action: &Action, ends: &mut Ends, source: SocketAddrV4, destination: SocketAddrV4) -> Probe {
+fn segment(
+    action: &Action,
+    ends: &mut FlowNumbers,
+    source: SocketAddrV4,
+    destination: SocketAddrV4,
+) -> Probe {
     let Action::Segment { sender, flags, sequence, acknowledgment, data, .. } = *action else {
         return Probe::syn(source, destination, 0);
     };
@@ -177,21 +188,21 @@ fn segment(action: &Action, ends: &mut Ends, source: SocketAddrV4, destination: 
 fn learn(
     declared: &Behavior,
     action: &Action,
-    seen: &[Seen],
+    seen: &[ArrivedPacket],
     (flows, externals): (&mut Flows, &mut Externals),
 ) {
-    let Action::Segment { between, sender: Sender::Host, .. } = action else { return };
-    let (_, inside) = host(*between);
-    let remote = remote(*between);
+    let Action::Segment { flow, sender: Sender::Host, .. } = action else { return };
+    let (_, inside) = host(*flow);
+    let remote = remote(*flow);
     let out = seen.iter().find(|seen| seen.side == Side::Outside && seen.packet.destination == remote);
-    let Some(Seen { packet, .. }) = out else { return };
+    let Some(ArrivedPacket { packet, .. }) = out else { return };
     let PacketKind::Tcp(tcp) = packet.kind else { return };
     // What leaked untranslated tells of no external endpoint.
     if *packet.source.ip() != WAN && declared.translation == Translation::Nat {
         return;
     }
     externals.insert((inside, remote), packet.source);
-    if let Some(ends) = flows.get_mut(&key(*between)) {
+    if let Some(ends) = flows.get_mut(&key(*flow)) {
         ends.outside = Some(Probe {
             source: packet.source,
             destination: packet.destination,
@@ -204,12 +215,12 @@ fn learn(
 }
 
 /// What went over the cables, as a trial's evidence and as lines to read.
-fn evidence(records: &[Vec<Recorded>]) -> (Evidence, Vec<String>) {
+fn evidence(records: &[Vec<RecordedFrame>]) -> (Evidence, Vec<String>) {
     let (mut frames, mut ladder) = (Vec::new(), Vec::new());
     for (number, record) in records.iter().enumerate() {
         let sent = APART * (number as Nanos + 1);
         for recorded in record {
-            let at = sent + if recorded.heading == Heading::FromNat { THROUGH } else { 0 };
+            let at = sent + if recorded.heading == CableDirection::FromNat { THROUGH } else { 0 };
             let frame = frame(recorded, at);
             if let Some(packet) = Packet::of(&frame) {
                 ladder.push(line(number, recorded, &packet));
@@ -218,14 +229,14 @@ fn evidence(records: &[Vec<Recorded>]) -> (Evidence, Vec<String>) {
         }
     }
     // The end of the evidence lies well behind the last packet, on a link of nobody.
-    let nowhere = Recorded { side: Side::Outside, heading: Heading::FromNat, bytes: Vec::new() };
+    let nowhere = RecordedFrame { side: Side::Outside, heading: CableDirection::FromNat, bytes: Vec::new() };
     let end = frame(&nowhere, APART * (records.len() as Nanos + 2));
     frames.push(Frame { link: u16::MAX, ..end });
     (Evidence { frames, ..Evidence::default() }, ladder)
 }
 
-fn frame(recorded: &Recorded, at: Nanos) -> Frame {
-    let up = (recorded.side == Side::Outside) == (recorded.heading == Heading::FromNat);
+fn frame(recorded: &RecordedFrame, at: Nanos) -> Frame {
+    let up = (recorded.side == Side::Outside) == (recorded.heading == CableDirection::FromNat);
     Frame {
         link: link(recorded.side),
         direction: if up { Direction::Up } else { Direction::Down },
@@ -238,7 +249,7 @@ fn frame(recorded: &Recorded, at: Nanos) -> Frame {
     }
 }
 
-fn line(number: usize, recorded: &Recorded, packet: &Packet) -> String {
+fn line(number: usize, recorded: &RecordedFrame, packet: &Packet) -> String {
     let what = match packet.kind {
         PacketKind::Tcp(tcp) => {
             format!("{} seq {} ack {} len {}", tcp.flags, tcp.sequence, tcp.acknowledgment, tcp.payload)
@@ -246,7 +257,7 @@ fn line(number: usize, recorded: &Recorded, packet: &Packet) -> String {
         PacketKind::Icmp(icmp) => format!("ICMP {}/{}", icmp.kind, icmp.code),
         PacketKind::Udp | PacketKind::Other(_) => "other".to_owned(),
     };
-    let arrow = if recorded.heading == Heading::ToNat { "->" } else { "  ->" };
+    let arrow = if recorded.heading == CableDirection::ToNat { "->" } else { "  ->" };
     let side = match recorded.side {
         Side::Outside => "outside",
         Side::Inside0 => "inside 0",

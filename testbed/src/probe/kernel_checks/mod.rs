@@ -28,14 +28,14 @@ const ALWAYS: Release = (0, 0);
 
 /// What is seen, and why that is known.
 #[derive(Debug, Clone)]
-struct Sight {
+struct Observed {
     /// One of a few words.
     word: String,
     /// The figures behind it.
     detail: String,
 }
 
-impl Sight {
+impl Observed {
     fn new(word: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { word: word.into(), detail: detail.into() }
     }
@@ -53,7 +53,7 @@ pub struct CheckSpec {
     /// What kernels do, each from this release on; the oldest first.
     pub expected: &'static [(Release, &'static str)],
     rules: fn() -> String,
-    measure: fn(&mut Prober) -> Result<Sight>,
+    measure: fn(&mut Prober) -> Result<Observed>,
 }
 
 /// Every check, in the order in which they are told.
@@ -102,7 +102,7 @@ async fn make(check: &'static CheckSpec, release: Release) -> KernelCheck {
     });
     let (sight, error) = match measured.await {
         Ok(sight) => (sight, None),
-        Err(error) => (Sight::new("", ""), Some(error.to_string())),
+        Err(error) => (Observed::new("", ""), Some(error.to_string())),
     };
     KernelCheck {
         id: check.id.to_owned(),

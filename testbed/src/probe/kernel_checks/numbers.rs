@@ -8,7 +8,7 @@ use crate::probe::prove::frame::Probe;
 use crate::probe::prove::prober::{Fate, Prober};
 
 use super::rules::{counter, source};
-use super::{ALWAYS, CheckSpec, Sight};
+use super::{ALWAYS, CheckSpec, Observed};
 
 pub(super) const CHECKS: &[CheckSpec] = &[
     CheckSpec {
@@ -73,7 +73,7 @@ fn port_once(prober: &mut Prober, remote: std::net::SocketAddrV4) -> Result<Opti
 
 /// Of 12,000 draws, 188 are of the lowest 1,024 ports if all are alike and 375 if these are twice as likely; 272 lies more
 /// than five standard deviations from both, so that either is taken for the other once in ten million times.
-fn bias(prober: &mut Prober) -> Result<Sight> {
+fn bias(prober: &mut Prober) -> Result<Observed> {
     const DRAWS: usize = 12_000;
     const BETWEEN: usize = 272;
     // A kernel with little memory has room for few connections.
@@ -91,10 +91,10 @@ fn bias(prober: &mut Prober) -> Result<Sight> {
         (true, true) => "1024-2047 twice as often",
         (true, false) => "all ports alike",
     };
-    Ok(Sight::new(word, format!("{low} of {drawn} were of 1024-2047")))
+    Ok(Observed::new(word, format!("{low} of {drawn} were of 1024-2047")))
 }
 
-fn order_of_draws(prober: &mut Prober) -> Result<Sight> {
+fn order_of_draws(prober: &mut Prober) -> Result<Observed> {
     const DRAWS: usize = 60;
     let mut ports = Vec::new();
     for _ in 0..DRAWS {
@@ -108,21 +108,21 @@ fn order_of_draws(prober: &mut Prober) -> Result<Sight> {
         (true, 0..10) => "in no order",
         (true, _) => "one after the other",
     };
-    Ok(Sight::new(
+    Ok(Observed::new(
         word,
         format!("{in_turn} of {} were one more than the last", ports.len().saturating_sub(1)),
     ))
 }
 
 /// As many connections to one remote as the range has ports; each tries once.
-fn filled(prober: &mut Prober, ports: usize) -> Result<Sight> {
+fn filled(prober: &mut Prober, ports: usize) -> Result<Observed> {
     let remote = prober.remote();
     let mut found = BTreeSet::new();
     for _ in 0..ports {
         found.extend(port_once(prober, remote)?);
     }
     let word = if found.len() == ports { "every port found" } else { "ports missed" };
-    Ok(Sight::new(word, format!("{} of {ports}", found.len())))
+    Ok(Observed::new(word, format!("{} of {ports}", found.len())))
 }
 
 fn counted(prober: &mut Prober, connections: usize) -> Result<Vec<Option<u16>>> {
@@ -130,18 +130,18 @@ fn counted(prober: &mut Prober, connections: usize) -> Result<Vec<Option<u16>>> 
     (0..connections).map(|_| port_once(prober, remote)).collect()
 }
 
-fn order_of_counter(prober: &mut Prober) -> Result<Sight> {
+fn order_of_counter(prober: &mut Prober) -> Result<Observed> {
     let ports = counted(prober, 8)?;
     let in_order = ports.iter().zip(40_000..).all(|(port, expected)| *port == Some(expected));
-    Ok(Sight::new(if in_order { "in order" } else { "in no order" }, format!("{ports:?}")))
+    Ok(Observed::new(if in_order { "in order" } else { "in no order" }, format!("{ports:?}")))
 }
 
-fn counter_clash(prober: &mut Prober) -> Result<Sight> {
+fn counter_clash(prober: &mut Prober) -> Result<Observed> {
     let ports = counted(prober, 10)?;
     let word = match ports[8..] {
         [None, None] => "dropped",
         [Some(_), Some(_)] => "moved to another port",
         _ => "something else",
     };
-    Ok(Sight::new(word, format!("{ports:?}")))
+    Ok(Observed::new(word, format!("{ports:?}")))
 }

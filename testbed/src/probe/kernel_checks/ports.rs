@@ -11,7 +11,7 @@ use crate::probe::prove::lifetimes::{Step, WAYS, drive_flow};
 use crate::probe::prove::prober::{Fate, Flow, Prober};
 
 use super::rules::{destination, source};
-use super::{ALWAYS, CheckSpec, Sight};
+use super::{ALWAYS, CheckSpec, Observed};
 
 pub(super) const CHECKS: &[CheckSpec] = &[
     CheckSpec {
@@ -127,16 +127,16 @@ const TIME_WAIT_IS_EVICTED: super::Release = (6, 5);
 const DNAT_TAKES_THE_FIRST: super::Release = (6, 8);
 
 /// All, none, or how many: a word that only depends on the kernel.
-pub(super) fn all_or_none(count: usize, of: usize, all: &str, none: &str) -> Sight {
+pub(super) fn all_or_none(count: usize, of: usize, all: &str, none: &str) -> Observed {
     let word = match count {
         0 => none.to_owned(),
         n if n == of => all.to_owned(),
         _ => format!("sometimes {all}"),
     };
-    Sight::new(word, format!("{count} of {of}"))
+    Observed::new(word, format!("{count} of {of}"))
 }
 
-fn kept(prober: &mut Prober, times: usize) -> Result<Sight> {
+fn kept(prober: &mut Prober, times: usize) -> Result<Observed> {
     let mut count = 0;
     for _ in 0..times {
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
@@ -161,7 +161,7 @@ fn drawn_on_clash(
     times: usize,
     ports: Vec<u16>,
     (low, high): (u16, u16),
-) -> Result<Sight> {
+) -> Result<Observed> {
     let mut drawn = Vec::new();
     for port in ports {
         let (_, external) = clash(prober, port)?;
@@ -170,11 +170,11 @@ fn drawn_on_clash(
     let (least, most) = (drawn.iter().min().copied(), drawn.iter().max().copied());
     let inside = drawn.len() == times && drawn.iter().all(|port| (low..=high).contains(port));
     let word = if inside { format!("another port of {low}-{high}") } else { "something else".to_owned() };
-    Ok(Sight::new(word, format!("{} of {times} got another port, {least:?} to {most:?}", drawn.len())))
+    Ok(Observed::new(word, format!("{} of {times} got another port, {least:?} to {most:?}", drawn.len())))
 }
 
 /// Whether an endpoint that has an external port gets it towards other remotes, too.
-fn count_reuse(prober: &mut Prober, first: Flow, external: Option<SocketAddrV4>) -> Result<Sight> {
+fn count_reuse(prober: &mut Prober, first: Flow, external: Option<SocketAddrV4>) -> Result<Observed> {
     const REMOTES: usize = 10;
     let mut count = 0;
     for _ in 0..REMOTES {
@@ -188,20 +188,20 @@ fn count_reuse(prober: &mut Prober, first: Flow, external: Option<SocketAddrV4>)
         0..=3 => "new each time",
         _ => "sometimes reused",
     };
-    Ok(Sight::new(word, format!("{count} of {REMOTES} had the same port")))
+    Ok(Observed::new(word, format!("{count} of {REMOTES} had the same port")))
 }
 
-fn reused(prober: &mut Prober) -> Result<Sight> {
+fn reused(prober: &mut Prober) -> Result<Observed> {
     let (flow, external) = prober.open_fresh(Side::Inside0)?;
     count_reuse(prober, flow, external)
 }
 
-fn reused_after_clash(prober: &mut Prober) -> Result<Sight> {
+fn reused_after_clash(prober: &mut Prober) -> Result<Observed> {
     let (flow, external) = clash(prober, 30_000)?;
     count_reuse(prober, flow, external)
 }
 
-fn overloading(prober: &mut Prober) -> Result<Sight> {
+fn overloading(prober: &mut Prober) -> Result<Observed> {
     const TIMES: u16 = 10;
     let mut count = 0;
     for port in 30_000..30_000 + TIMES {
@@ -218,7 +218,7 @@ fn overloading(prober: &mut Prober) -> Result<Sight> {
 
 /// Fills a range of eight ports with closed connections, and counts how many of eight new ones find a way. Their
 /// sequence numbers are ahead of the old ones' by `ahead`.
-fn eviction(prober: &mut Prober, ahead: u32) -> Result<Sight> {
+fn eviction(prober: &mut Prober, ahead: u32) -> Result<Observed> {
     const PORTS: usize = 8;
     let close =
         WAYS.iter().find(|(timer, _)| *timer == "time_wait").map_or(&[] as &[Step], |(_, steps)| *steps);
@@ -231,7 +231,7 @@ fn eviction(prober: &mut Prober, ahead: u32) -> Result<Sight> {
     // All are open before the first is closed: else the later ones of the eight might take the earlier ones' ports.
     let opened = prober.open_all(&flows)?.into_iter().flatten().count();
     if opened != PORTS {
-        return Ok(Sight::new(
+        return Ok(Observed::new(
             "something else",
             format!("{opened} of {PORTS} connections found a free port"),
         ));
@@ -248,10 +248,10 @@ fn eviction(prober: &mut Prober, ahead: u32) -> Result<Sight> {
         found += usize::from(matches!(prober.fate(Side::Inside0, &syn)?, Fate::Delivered { .. }));
     }
     let word = if found > 0 { "evicted" } else { "refused" };
-    Ok(Sight::new(word, format!("{found} of {PORTS} new connections found a port")))
+    Ok(Observed::new(word, format!("{found} of {PORTS} new connections found a port")))
 }
 
-fn dnat_range(prober: &mut Prober) -> Result<Sight> {
+fn dnat_range(prober: &mut Prober) -> Result<Observed> {
     const TIMES: usize = 16;
     let mut ports = BTreeSet::new();
     for _ in 0..TIMES {
@@ -266,10 +266,10 @@ fn dnat_range(prober: &mut Prober) -> Result<Sight> {
         (2.., _) => "random",
         _ => "something else",
     };
-    Ok(Sight::new(word, format!("{} ports for {TIMES} connections", ports.len())))
+    Ok(Observed::new(word, format!("{} ports for {TIMES} connections", ports.len())))
 }
 
-fn hairpin(prober: &mut Prober) -> Result<Sight> {
+fn hairpin(prober: &mut Prober) -> Result<Observed> {
     let (_, external) = prober.open_fresh(Side::Inside1)?;
     let external = external.unwrap_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
     let caller = prober.inside(Side::Inside0);
@@ -280,5 +280,5 @@ fn hairpin(prober: &mut Prober) -> Result<Sight> {
         Fate::Delivered { .. } => "delivered",
         Fate::Icmp(..) | Fate::Silence => "something else",
     };
-    Ok(Sight::new(word, format!("{fate:?}")))
+    Ok(Observed::new(word, format!("{fate:?}")))
 }

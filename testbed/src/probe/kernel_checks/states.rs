@@ -7,13 +7,13 @@ use crate::model::behavior::{Behavior, Timeouts};
 use crate::model::evidence::CtState;
 use crate::model::packet::TcpFlags;
 use crate::probe::prove::bench::Side;
-use crate::probe::prove::frame::{Complaint, Probe};
+use crate::probe::prove::frame::{Probe, QuotedIcmpError};
 use crate::probe::prove::lifetimes::{Step, WAYS, drive_flow, timeouts};
 use crate::probe::prove::prober::{Fate, Flow, Prober};
 
 use super::ports::all_or_none;
 use super::rules::source;
-use super::{ALWAYS, CheckSpec, Sight};
+use super::{ALWAYS, CheckSpec, Observed};
 
 /// Tries of what either always happens or never does.
 const TRIES: usize = 5;
@@ -25,7 +25,17 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         packets: "SYN out, SYN in, SYN/ACK out, SYN/ACK in, data out, data in",
         expected: &[(ALWAYS, "passes, by SYN_SENT2")],
         rules: || source("masquerade"),
-        measure: |p| opens(p, &[Part::Syn, Part::SynIn, Part::SynAck, Part::SynAckIn]),
+        measure: |p| {
+            opens(
+                p,
+                &[
+                    HandshakeSegment::Syn,
+                    HandshakeSegment::SynIn,
+                    HandshakeSegment::SynAck,
+                    HandshakeSegment::SynAckIn,
+                ],
+            )
+        },
     },
     CheckSpec {
         id: "simultaneous-open-answer-in-first",
@@ -33,7 +43,17 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         packets: "SYN out, SYN in, SYN/ACK in, SYN/ACK out, data out, data in",
         expected: &[(ALWAYS, "passes, by SYN_SENT2")],
         rules: || source("masquerade"),
-        measure: |p| opens(p, &[Part::Syn, Part::SynIn, Part::SynAckIn, Part::SynAck]),
+        measure: |p| {
+            opens(
+                p,
+                &[
+                    HandshakeSegment::Syn,
+                    HandshakeSegment::SynIn,
+                    HandshakeSegment::SynAckIn,
+                    HandshakeSegment::SynAck,
+                ],
+            )
+        },
     },
     CheckSpec {
         id: "simultaneous-open-syn-repeated",
@@ -42,7 +62,17 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         expected: &[(ALWAYS, "passes, by SYN_SENT2")],
         rules: || source("masquerade"),
         measure: |p| {
-            opens(p, &[Part::Syn, Part::SynIn, Part::Syn, Part::SynIn, Part::SynAck, Part::SynAckIn])
+            opens(
+                p,
+                &[
+                    HandshakeSegment::Syn,
+                    HandshakeSegment::SynIn,
+                    HandshakeSegment::Syn,
+                    HandshakeSegment::SynIn,
+                    HandshakeSegment::SynAck,
+                    HandshakeSegment::SynAckIn,
+                ],
+            )
         },
     },
     CheckSpec {
@@ -51,7 +81,17 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         packets: "SYN out, SYN in, SYN/ACK in, ACK out, data out, data in",
         expected: &[(ALWAYS, "passes, by SYN_SENT2")],
         rules: || source("masquerade"),
-        measure: |p| opens(p, &[Part::Syn, Part::SynIn, Part::SynAckIn, Part::Ack]),
+        measure: |p| {
+            opens(
+                p,
+                &[
+                    HandshakeSegment::Syn,
+                    HandshakeSegment::SynIn,
+                    HandshakeSegment::SynAckIn,
+                    HandshakeSegment::Ack,
+                ],
+            )
+        },
     },
     CheckSpec {
         id: "reset-of-half-open",
@@ -113,7 +153,7 @@ pub(super) const CHECKS: &[CheckSpec] = &[
 
 /// A segment of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum HandshakeSegment {
     Syn,
     SynIn,
     SynAck,
@@ -123,23 +163,25 @@ enum Part {
 
 /// Both ends of a connection, and its numbers.
 #[derive(Debug, Clone, Copy)]
-struct Ends {
+struct ConnectionEnds {
     flow: Flow,
     external: SocketAddrV4,
     theirs: u32,
 }
 
-impl Ends {
-    fn probe(&self, part: Part) -> (Side, Probe) {
+impl ConnectionEnds {
+    fn probe(&self, part: HandshakeSegment) -> (Side, Probe) {
         let Self { flow, external, theirs } = *self;
         let (out, back) = ((flow.inside, flow.remote), (flow.remote, external));
         let (our_next, their_next) = (flow.isn.wrapping_add(1), theirs.wrapping_add(1));
         match part {
-            Part::Syn => (flow.side, Probe::syn(flow.inside, flow.remote, flow.isn)),
-            Part::SynIn => (Side::Outside, Probe::syn(flow.remote, external, theirs)),
-            Part::SynAck => (flow.side, Probe::ack(out, TcpFlags::SYN, (flow.isn, their_next))),
-            Part::SynAckIn => (Side::Outside, Probe::ack(back, TcpFlags::SYN, (theirs, our_next))),
-            Part::Ack => (flow.side, Probe::ack(out, TcpFlags(0), (our_next, their_next))),
+            HandshakeSegment::Syn => (flow.side, Probe::syn(flow.inside, flow.remote, flow.isn)),
+            HandshakeSegment::SynIn => (Side::Outside, Probe::syn(flow.remote, external, theirs)),
+            HandshakeSegment::SynAck => (flow.side, Probe::ack(out, TcpFlags::SYN, (flow.isn, their_next))),
+            HandshakeSegment::SynAckIn => {
+                (Side::Outside, Probe::ack(back, TcpFlags::SYN, (theirs, our_next)))
+            }
+            HandshakeSegment::Ack => (flow.side, Probe::ack(out, TcpFlags(0), (our_next, their_next))),
         }
     }
 
@@ -154,40 +196,40 @@ impl Ends {
 }
 
 /// Plays the parts, then data both ways: whether everything got through, and by which state.
-fn opens(prober: &mut Prober, parts: &[Part]) -> Result<Sight> {
+fn opens(prober: &mut Prober, parts: &[HandshakeSegment]) -> Result<Observed> {
     let (mut passed, mut by_state) = (0, 0);
     let mut stuck = String::new();
     for _ in 0..TRIES {
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
-        let ends = Ends { flow, external, theirs: prober.isn() };
+        let ends = ConnectionEnds { flow, external, theirs: prober.isn() };
         let mut through = true;
         // The first SYN is out.
         for part in &parts[1..] {
             let (side, probe) = ends.probe(*part);
             through &= delivered(prober, &ends, side, &probe, || stuck = format!("stuck at {part:?}"))?;
             let state = state_of(prober, &flow)?;
-            by_state += usize::from(*part == Part::SynIn && state == Some(CtState::SynSent2));
+            by_state += usize::from(*part == HandshakeSegment::SynIn && state == Some(CtState::SynSent2));
         }
         for (side, probe) in ends.data() {
             through &= delivered(prober, &ends, side, &probe, || stuck = "stuck at data".to_owned())?;
         }
         passed += usize::from(through);
     }
-    let inward = parts.iter().filter(|part| **part == Part::SynIn).count();
+    let inward = parts.iter().filter(|part| **part == HandshakeSegment::SynIn).count();
     let word = match (passed, by_state == inward * TRIES) {
         (TRIES, true) => "passes, by SYN_SENT2",
         (TRIES, false) => "passes, by another state",
         (0, _) => "does not pass",
         _ => "sometimes passes",
     };
-    Ok(Sight::new(word, format!("{passed} of {TRIES} passed {stuck}").trim_end().to_owned()))
+    Ok(Observed::new(word, format!("{passed} of {TRIES} passed {stuck}").trim_end().to_owned()))
 }
 
 /// Whether a segment arrives at the other end, translated.
 fn delivered(
     prober: &mut Prober,
-    ends: &Ends,
+    ends: &ConnectionEnds,
     side: Side,
     probe: &Probe,
     mut otherwise: impl FnMut(),
@@ -214,7 +256,7 @@ fn state_of(prober: &Prober, flow: &Flow) -> Result<Option<CtState>> {
     Ok(ours.and_then(|entry| entry.state))
 }
 
-fn after_reset(prober: &mut Prober) -> Result<Sight> {
+fn after_reset(prober: &mut Prober) -> Result<Observed> {
     let mut ended = 0;
     for _ in 0..TRIES {
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
@@ -226,7 +268,7 @@ fn after_reset(prober: &mut Prober) -> Result<Sight> {
     Ok(all_or_none(ended, TRIES, "ended", "stays"))
 }
 
-fn after_icmp(prober: &mut Prober) -> Result<Sight> {
+fn after_icmp(prober: &mut Prober) -> Result<Observed> {
     const HOST_UNREACHABLE: (u8, u8) = (3, 1);
     let mut stays = 0;
     for _ in 0..TRIES {
@@ -234,16 +276,16 @@ fn after_icmp(prober: &mut Prober) -> Result<Sight> {
         let Some(external) = external else { continue };
         let (kind, code) = HOST_UNREACHABLE;
         let about = Probe::syn(external, flow.remote, flow.isn);
-        let complaint =
-            Complaint { source: *flow.remote.ip(), destination: *external.ip(), kind, code, about };
-        prober.bench.complain(Side::Outside, &complaint)?;
+        let error =
+            QuotedIcmpError { source: *flow.remote.ip(), destination: *external.ip(), kind, code, about };
+        prober.bench.send_icmp_error(Side::Outside, &error)?;
         stays += usize::from(matches!(prober.knock(flow.remote, external)?, Fate::Delivered { .. }));
     }
     Ok(all_or_none(stays, TRIES, "stays", "ended"))
 }
 
 /// The same endpoints again, after the connection was closed by both.
-fn again(prober: &mut Prober, ahead: u32) -> Result<Sight> {
+fn again(prober: &mut Prober, ahead: u32) -> Result<Observed> {
     let close =
         WAYS.iter().find(|(timer, _)| *timer == "time_wait").map_or(&[] as &[Step], |(_, steps)| *steps);
     let mut passed = 0;
@@ -257,7 +299,7 @@ fn again(prober: &mut Prober, ahead: u32) -> Result<Sight> {
     Ok(all_or_none(passed, TRIES, "passes", "does not pass"))
 }
 
-fn stray(prober: &mut Prober) -> Result<Sight> {
+fn stray(prober: &mut Prober) -> Result<Observed> {
     let mut untranslated = 0;
     for _ in 0..TRIES {
         let flow = prober.flow(Side::Inside0);
@@ -268,7 +310,7 @@ fn stray(prober: &mut Prober) -> Result<Sight> {
     Ok(all_or_none(untranslated, TRIES, "leaves untranslated", "does not leave"))
 }
 
-fn unsolicited(prober: &mut Prober) -> Result<Sight> {
+fn unsolicited(prober: &mut Prober) -> Result<Observed> {
     let mut resets = 0;
     for _ in 0..TRIES {
         let stranger = prober.remote();
@@ -279,8 +321,8 @@ fn unsolicited(prober: &mut Prober) -> Result<Sight> {
 }
 
 /// Every timer, against the kernel's defaults; what differs is named.
-fn timers(prober: &mut Prober) -> Result<Sight> {
+fn timers(prober: &mut Prober) -> Result<Observed> {
     let declared = Behavior { timeouts: Timeouts::default(), ..Behavior::port_preserving() };
     let observed = timeouts(prober, &declared)?.map_or_else(String::new, |finding| finding.observed);
-    Ok(Sight::new(observed, String::new()))
+    Ok(Observed::new(observed, String::new()))
 }

@@ -36,7 +36,7 @@ use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::model::address_plan::{Mac, Network};
 use crate::model::packet::Packet;
 
-use super::frame::{Complaint, Probe, is_arp_answer, who_has};
+use super::frame::{Probe, QuotedIcmpError, is_arp_answer, who_has};
 
 /// How long the NAT may take to answer an ARP request before the bench counts as broken.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -109,7 +109,7 @@ impl Side {
 
 /// A packet that arrived at one of the probe's ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::probe) struct Seen {
+pub(in crate::probe) struct ArrivedPacket {
     /// At which.
     pub(in crate::probe) side: Side,
     /// The packet.
@@ -136,23 +136,23 @@ pub(in crate::probe) struct Bench {
     /// The last frames with data that arrived, whole.
     with_data: Vec<Vec<u8>>,
     /// Everything that went over the cables, where somebody wants it.
-    record: Option<Vec<Recorded>>,
+    record: Option<Vec<RecordedFrame>>,
 }
 
 /// A frame that went over a cable of the bench.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::probe) struct Recorded {
+pub(in crate::probe) struct RecordedFrame {
     /// Which cable.
     pub(in crate::probe) side: Side,
     /// Whether it went to the NAT, or came from it.
-    pub(in crate::probe) heading: Heading,
+    pub(in crate::probe) heading: CableDirection,
     /// All of it.
     pub(in crate::probe) bytes: Vec<u8>,
 }
 
 /// Which way a frame went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::probe) enum Heading {
+pub(in crate::probe) enum CableDirection {
     ToNat,
     FromNat,
 }
@@ -179,7 +179,7 @@ impl Bench {
             let open = |side: Side| PacketSocket::carrier(inside, side.devices().1);
             Ok::<_, Error>([open(Side::Outside)?, open(Side::Inside0)?, open(Side::Inside1)?])
         })??;
-        let nft = Nft::of(config.author);
+        let nft = Nft::of(config.source);
         let (conntrack, events) = nat.enter(|inside| {
             for (key, value) in &config.sysctls {
                 Sysctl::new(key.clone(), value).write(inside)?;
@@ -215,15 +215,19 @@ impl Bench {
     }
 
     /// Sends a segment and returns all that it led to.
-    pub(in crate::probe) fn ask(&mut self, from: Side, probe: &Probe) -> Result<Vec<Seen>> {
+    pub(in crate::probe) fn ask(&mut self, from: Side, probe: &Probe) -> Result<Vec<ArrivedPacket>> {
         self.send(from, probe)?;
         self.fence(from)
     }
 
     /// Sends an ICMP error and returns all that it led to.
-    pub(in crate::probe) fn complain(&mut self, from: Side, complaint: &Complaint) -> Result<Vec<Seen>> {
+    pub(in crate::probe) fn send_icmp_error(
+        &mut self,
+        from: Side,
+        error: &QuotedIcmpError,
+    ) -> Result<Vec<ArrivedPacket>> {
         let (nat, probe) = from.macs();
-        self.put(from, &complaint.frame(probe, nat))?;
+        self.put(from, &error.frame(probe, nat))?;
         self.fence(from)
     }
 
@@ -234,7 +238,7 @@ impl Bench {
     }
 
     /// Waits until everything that was sent from this side has been dealt with, and returns what arrived anywhere.
-    pub(in crate::probe) fn fence(&mut self, side: Side) -> Result<Vec<Seen>> {
+    pub(in crate::probe) fn fence(&mut self, side: Side) -> Result<Vec<ArrivedPacket>> {
         let (_, probe) = side.macs();
         self.put(side, &who_has(side.gateway(), (probe, side.address())))?;
         let deadline = Instant::now() + ANSWER_DEADLINE;
@@ -266,7 +270,7 @@ impl Bench {
     }
 
     /// Takes what has arrived on one side; whether an ARP answer was among it.
-    fn drain(&mut self, side: Side, seen: &mut Vec<Seen>) -> Result<bool> {
+    fn drain(&mut self, side: Side, seen: &mut Vec<ArrivedPacket>) -> Result<bool> {
         let mut answered = false;
         let tried = || format!("receive on device {}", side.devices().1);
         loop {
@@ -278,9 +282,13 @@ impl Bench {
             let length = u32::try_from(received.length).unwrap_or(u32::MAX);
             if let Some(packet) = Packet::decode(frame, length) {
                 if let Some(record) = &mut self.record {
-                    record.push(Recorded { side, heading: Heading::FromNat, bytes: frame.to_vec() });
+                    record.push(RecordedFrame {
+                        side,
+                        heading: CableDirection::FromNat,
+                        bytes: frame.to_vec(),
+                    });
                 }
-                seen.push(Seen { side, packet });
+                seen.push(ArrivedPacket { side, packet });
                 if packet.tcp().is_some_and(|tcp| tcp.payload > 0) {
                     self.with_data.push(frame.to_vec());
                 }
@@ -294,14 +302,14 @@ impl Bench {
     }
 
     /// Keeps what goes over the cables from now on, and returns what was kept so far.
-    pub(in crate::probe) fn record_anew(&mut self) -> Vec<Recorded> {
+    pub(in crate::probe) fn record_anew(&mut self) -> Vec<RecordedFrame> {
         self.record.replace(Vec::new()).unwrap_or_default()
     }
 
     fn put(&mut self, side: Side, frame: &[u8]) -> Result<()> {
         if let Some(record) = &mut self.record {
             let bytes = frame.get(OFFLOAD_HEADER..).unwrap_or_default().to_vec();
-            record.push(Recorded { side, heading: Heading::ToNat, bytes });
+            record.push(RecordedFrame { side, heading: CableDirection::ToNat, bytes });
         }
         let deadline = Instant::now() + ANSWER_DEADLINE;
         loop {

@@ -36,7 +36,7 @@ pub fn consistent(behavior: &Behavior, site: &NatSite, entries: &[CtEntry]) -> R
 
 /// A connection that an inside endpoint opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Opened {
+struct OpenedConnection {
     inside: SocketAddrV4,
     remote: SocketAddrV4,
     external: SocketAddrV4,
@@ -47,7 +47,7 @@ struct Opened {
 struct History<'a> {
     behavior: &'a Behavior,
     site: &'a NatSite,
-    opened: Vec<Opened>,
+    opened: Vec<OpenedConnection>,
     /// Role outside sent to which endpoint of the NAT that nobody inside had then.
     held: Vec<(SocketAddrV4, SocketAddrV4)>,
 }
@@ -66,7 +66,7 @@ impl History<'_> {
         let (inside, remote) = (entry.original.source, entry.original.destination);
         let external = entry.reply.destination;
         let known = self.known(inside, remote);
-        let opened = Opened { inside, remote, external, fresh: !known.contains(&external) };
+        let opened = OpenedConnection { inside, remote, external, fresh: !known.contains(&external) };
         if self.behavior.translation == Translation::Firewall {
             if external != inside {
                 return Err(format!("translation: {inside} went out as {external}"));
@@ -89,7 +89,7 @@ impl History<'_> {
     /// again: several only where a mapping had to be left, and then whichever the kernel finds first
     /// (`find_appropriate_src` of nf_nat_core.c).
     fn known(&self, inside: SocketAddrV4, remote: SocketAddrV4) -> Vec<SocketAddrV4> {
-        let depends = |o: &&Opened| match self.behavior.mapping {
+        let depends = |o: &&OpenedConnection| match self.behavior.mapping {
             Mapping::EndpointIndependent => true,
             Mapping::AddressDependent => o.remote.ip() == remote.ip(),
             // A retry between the same two endpoints may get either: the first entry may have been reset.
@@ -98,8 +98,8 @@ impl History<'_> {
         self.opened.iter().rev().filter(|o| o.inside == inside && depends(o)).map(|o| o.external).collect()
     }
 
-    fn check_address(&self, opened: &Opened) -> Result<(), String> {
-        let Opened { inside, external, .. } = opened;
+    fn check_address(&self, opened: &OpenedConnection) -> Result<(), String> {
+        let OpenedConnection { inside, external, .. } = opened;
         if *external.ip() != self.site.wan {
             return Err(format!("translation: {inside} went out as {external}, not from {}", self.site.wan));
         }
@@ -110,13 +110,13 @@ impl History<'_> {
         Ok(())
     }
 
-    fn check_reuse(&self, opened: &Opened, known: &[SocketAddrV4]) -> Result<(), String> {
+    fn check_reuse(&self, opened: &OpenedConnection, known: &[SocketAddrV4]) -> Result<(), String> {
         let Some(last) = known.first().filter(|_| opened.fresh) else { return Ok(()) };
         // Without memory of its own, the kernel looks at one mapping, and leaves it if somebody else has its tuple.
         if !remembers_mappings(self.behavior) && known.iter().any(|known| self.clash(*known, opened)) {
             return Ok(());
         }
-        let Opened { inside, remote, external, .. } = opened;
+        let OpenedConnection { inside, remote, external, .. } = opened;
         Err(format!(
             "mapping: {inside} went out as {external} towards {remote}, and as {last} before; declared is {}",
             self.behavior.mapping
@@ -124,13 +124,14 @@ impl History<'_> {
     }
 
     /// Whether another endpoint already sends from `external` to the same remote, or the remote to the NAT there.
-    fn clash(&self, external: SocketAddrV4, opened: &Opened) -> bool {
-        let same =
-            |o: &Opened| o.external == external && o.remote == opened.remote && o.inside != opened.inside;
+    fn clash(&self, external: SocketAddrV4, opened: &OpenedConnection) -> bool {
+        let same = |o: &OpenedConnection| {
+            o.external == external && o.remote == opened.remote && o.inside != opened.inside
+        };
         self.opened.iter().any(same) || self.held.contains(&(opened.remote, external))
     }
 
-    fn check_sharing(&self, opened: &Opened) -> Result<(), String> {
+    fn check_sharing(&self, opened: &OpenedConnection) -> Result<(), String> {
         let other = self.opened.iter().find(|o| o.external == opened.external && o.inside != opened.inside);
         match (self.behavior.overloading, other) {
             (Overloading::Off, Some(other)) => Err(format!(
@@ -141,8 +142,8 @@ impl History<'_> {
         }
     }
 
-    fn check_preserved(&self, opened: &Opened) -> Result<(), String> {
-        let Opened { inside, external, .. } = *opened;
+    fn check_preserved(&self, opened: &OpenedConnection) -> Result<(), String> {
+        let OpenedConnection { inside, external, .. } = *opened;
         let first = !self.opened.iter().any(|o| o.inside == inside);
         let own = SocketAddrV4::new(*external.ip(), inside.port());
         let range = pool_of(self.behavior, self.site, *inside.ip());
@@ -159,8 +160,8 @@ impl History<'_> {
         Ok(())
     }
 
-    fn check_hash(&self, opened: &Opened) -> Result<(), String> {
-        let Opened { inside, remote, external, .. } = *opened;
+    fn check_hash(&self, opened: &OpenedConnection) -> Result<(), String> {
+        let OpenedConnection { inside, remote, external, .. } = *opened;
         let (Allocation::Hash { seed }, Overloading::On) =
             (self.behavior.allocation, self.behavior.overloading)
         else {
@@ -184,7 +185,7 @@ impl History<'_> {
             // For the NAT itself: a rule would have kept it from being tracked, its own stack does not.
             return Ok(());
         }
-        let admits = |o: &&Opened| match self.behavior.filtering {
+        let admits = |o: &&OpenedConnection| match self.behavior.filtering {
             Filtering::EndpointIndependent => true,
             Filtering::AddressDependent => o.remote.ip() == stranger.ip(),
             Filtering::AddressAndPortDependent => false,
@@ -233,7 +234,7 @@ impl History<'_> {
 
     /// Fresh random ports are neither all the host's own nor all the same.
     fn check_chance(&self) -> Result<(), String> {
-        let fresh: Vec<&Opened> = self.opened.iter().filter(|o| o.fresh).collect();
+        let fresh: Vec<&OpenedConnection> = self.opened.iter().filter(|o| o.fresh).collect();
         let unlikely = |draws: usize, inside: Ipv4Addr| {
             let size = pool_of(self.behavior, self.site, inside).map_or(32_256, PortRange::size);
             f64::from(size).recip().powi(i32::try_from(draws).unwrap_or(i32::MAX)) < CHANCE
@@ -248,7 +249,7 @@ impl History<'_> {
             let ports: BTreeSet<u16> = same.clone().map(|o| o.external.port()).collect();
             let count = same.count();
             if ports.len() == 1 && unlikely(count - 1, *opened.inside.ip()) {
-                let Opened { inside, external, .. } = opened;
+                let OpenedConnection { inside, external, .. } = opened;
                 return Err(format!("mapping: {inside} went out as {external} every time of {count}"));
             }
         }

@@ -8,7 +8,7 @@ use crate::model::packet::TcpFlags;
 
 use super::bench::Side;
 use super::finding::Finding;
-use super::frame::{Complaint, Probe};
+use super::frame::{Probe, QuotedIcmpError};
 use super::prober::{Fate, Prober, fate};
 
 /// Connections that are tried again. That a random NAT with a pool of 64 ports draws the same port each time has a
@@ -72,9 +72,14 @@ pub(super) fn icmp_error(prober: &mut Prober, declared: &Behavior) -> Result<Fin
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let syn = Probe::syn(external, flow.remote, flow.isn);
-        let complaint =
-            Complaint { source: *flow.remote.ip(), destination: *external.ip(), kind, code, about: syn };
-        let seen = prober.bench.complain(Side::Outside, &complaint)?;
+        let error = QuotedIcmpError {
+            source: *flow.remote.ip(),
+            destination: *external.ip(),
+            kind,
+            code,
+            about: syn,
+        };
+        let seen = prober.bench.send_icmp_error(Side::Outside, &error)?;
         let inner = Probe::syn(flow.inside, flow.remote, flow.isn);
         delivered += usize::from(fate(&seen, Side::Inside0, &inner) == Fate::Icmp(kind, code));
         let numbers = (prober.isn(), flow.isn.wrapping_add(1));

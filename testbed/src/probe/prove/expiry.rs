@@ -20,7 +20,7 @@ use super::bench::Side;
 use super::filtering::unmapped_target;
 use super::finding::Finding;
 use super::frame::Probe;
-use super::lifetimes::{Driven, Step, WAYS, drive, is_reached};
+use super::lifetimes::{ProbeConnection, Step, WAYS, drive, is_reached};
 use super::prober::{Fate, Prober};
 
 /// Every timer of the NAT that is waited for.
@@ -54,9 +54,9 @@ pub(in crate::probe) fn scaled(declared: &Behavior) -> Behavior {
 
 /// A connection that is asked after once.
 #[derive(Debug, Clone, Copy)]
-struct Waiting {
+struct PendingCheck {
     timer: &'static str,
-    driven: Driven,
+    driven: ProbeConnection,
     since: Instant,
 }
 
@@ -73,7 +73,7 @@ pub(in crate::probe) fn timers(prober: &mut Prober, declared: &Behavior) -> Resu
     for (timer, steps) in ways.filter(|(_, steps)| !passes_anyway || steps.contains(&Step::SynAck)) {
         for group in [&mut early, &mut late] {
             let Some(driven) = drive(prober, steps)? else { continue };
-            group.push(Waiting { timer, driven, since: Instant::now() });
+            group.push(PendingCheck { timer, driven, since: Instant::now() });
         }
     }
     let memories = memories(prober, declared)?;
@@ -105,10 +105,10 @@ pub(in crate::probe) fn timers(prober: &mut Prober, declared: &Behavior) -> Resu
 }
 
 /// Inside endpoints with their external ones.
-type Memories = Vec<(SocketAddrV4, SocketAddrV4)>;
+type MappingPairs = Vec<(SocketAddrV4, SocketAddrV4)>;
 
 /// Mappings that would show, by their port, if they were remembered too long.
-fn memories(prober: &mut Prober, declared: &Behavior) -> Result<Option<(Instant, Memories)>> {
+fn memories(prober: &mut Prober, declared: &Behavior) -> Result<Option<(Instant, MappingPairs)>> {
     /// That all of these draw the same port a second time has a probability below 64^-6.
     const COUNT: usize = 6;
     let fresh = matches!(declared.allocation, Allocation::Random | Allocation::Sequential { .. });
@@ -123,7 +123,7 @@ fn memories(prober: &mut Prober, declared: &Behavior) -> Result<Option<(Instant,
     Ok(Some((Instant::now(), memories)))
 }
 
-fn still_remembered(prober: &mut Prober, memories: &Memories) -> Result<bool> {
+fn still_remembered(prober: &mut Prober, memories: &MappingPairs) -> Result<bool> {
     let mut same = 0;
     for (inside, external) in memories {
         let remote = prober.remote();
@@ -134,8 +134,8 @@ fn still_remembered(prober: &mut Prober, memories: &Memories) -> Result<bool> {
 }
 
 /// Whether a segment from the remote still reaches the inside.
-fn alive(prober: &mut Prober, waiting: &Waiting) -> Result<bool> {
-    let Driven { flow, external, theirs } = waiting.driven;
+fn alive(prober: &mut Prober, waiting: &PendingCheck) -> Result<bool> {
+    let ProbeConnection { flow, external, theirs } = waiting.driven;
     let back = (flow.remote, external);
     let ours = flow.isn.wrapping_add(1);
     let steps = WAYS.iter().find(|(timer, _)| *timer == waiting.timer).map_or(&[][..], |(_, steps)| steps);

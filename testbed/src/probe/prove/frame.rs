@@ -66,8 +66,8 @@ impl Probe {
 
 /// An ICMP error that quotes a TCP segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::probe) struct Complaint {
-    /// Role complains.
+pub(in crate::probe) struct QuotedIcmpError {
+    /// Who sends the error.
     pub(in crate::probe) source: Ipv4Addr,
     /// To whom.
     pub(in crate::probe) destination: Ipv4Addr,
@@ -75,11 +75,11 @@ pub(in crate::probe) struct Complaint {
     pub(in crate::probe) kind: u8,
     /// Code within the type.
     pub(in crate::probe) code: u8,
-    /// The segment complained about, as it arrived.
+    /// The quoted segment, as it arrived.
     pub(in crate::probe) about: Probe,
 }
 
-impl Complaint {
+impl QuotedIcmpError {
     /// The whole frame from one MAC address to another, as a carrier sends it.
     pub(in crate::probe) fn frame(&self, from: Mac, to: Mac) -> Vec<u8> {
         const ETHERNET: usize = 14;
@@ -140,10 +140,10 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_quotes_the_segment() {
+    fn an_icmp_error_quotes_the_segment() {
         let about = Probe::syn(A, B, 5);
-        let complaint = Complaint { source: *B.ip(), destination: *A.ip(), kind: 3, code: 1, about };
-        let packet = decode(&complaint.frame(MAC, MAC));
+        let error = QuotedIcmpError { source: *B.ip(), destination: *A.ip(), kind: 3, code: 1, about };
+        let packet = decode(&error.frame(MAC, MAC));
         let PacketKind::Icmp(message) = packet.kind else { panic!("not an ICMP message: {packet:?}") };
         assert_eq!((message.kind, message.code), (3, 1));
         let quoted = message.about.expect("it quotes a segment");

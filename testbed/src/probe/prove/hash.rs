@@ -16,26 +16,26 @@ pub(super) fn port(
     remote: SocketAddrV4,
 ) -> Option<u16> {
     let mut key = Vec::with_capacity(16);
-    let mut add = |endpoint: SocketAddrV4, with: Part| {
+    let mut add = |endpoint: SocketAddrV4, with: HashedPart| {
         key.extend(endpoint.ip().octets());
-        if with == Part::AddressAndPort {
+        if with == HashedPart::AddressAndPort {
             // A register is 32 bits wide; what is shorter is padded with zeros.
             key.extend(endpoint.port().to_be_bytes());
             key.extend([0, 0]);
         }
     };
-    add(inside, Part::AddressAndPort);
+    add(inside, HashedPart::AddressAndPort);
     match mapping {
         Mapping::EndpointIndependent => {}
-        Mapping::AddressDependent => add(remote, Part::Address),
-        Mapping::AddressAndPortDependent => add(remote, Part::AddressAndPort),
+        Mapping::AddressDependent => add(remote, HashedPart::Address),
+        Mapping::AddressAndPortDependent => add(remote, HashedPart::AddressAndPort),
     }
     let position = (u64::from(jhash(&key, seed)) * u64::from(pool.size())) >> 32;
     u16::try_from(u64::from(pool.low) + position).ok()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum HashedPart {
     Address,
     AddressAndPort,
 }

@@ -121,7 +121,7 @@ fn timer<'a>(timeouts: &'a mut Timeouts, name: &str) -> &'a mut Option<Duration>
 
 /// How long an entry has left once its connection has made these steps.
 fn lifetime_after(prober: &mut Prober, steps: &[Step]) -> Result<Option<Duration>> {
-    let Some(Driven { flow, .. }) = drive(prober, steps)? else { return Ok(None) };
+    let Some(ProbeConnection { flow, .. }) = drive(prober, steps)? else { return Ok(None) };
     let entries = prober.bench.conntrack().lifetimes()?;
     let ours = |entry: &&(crate::model::evidence::CtEntry, Duration)| {
         entry.0.original.source == flow.inside && entry.0.original.destination == flow.remote
@@ -139,7 +139,7 @@ pub(in crate::probe) fn lifetime(prober: &mut Prober, name: &str) -> Result<Opti
 
 /// A connection somewhere on its way.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::probe) struct Driven {
+pub(in crate::probe) struct ProbeConnection {
     /// The connection.
     pub(in crate::probe) flow: Flow,
     /// Its external endpoint.
@@ -149,7 +149,7 @@ pub(in crate::probe) struct Driven {
 }
 
 /// Drives a fresh connection through the steps; `None` if its SYN does not get out.
-pub(in crate::probe) fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<Driven>> {
+pub(in crate::probe) fn drive(prober: &mut Prober, steps: &[Step]) -> Result<Option<ProbeConnection>> {
     let flow = prober.flow(Side::Inside0);
     drive_flow(prober, flow, steps)
 }
@@ -159,7 +159,7 @@ pub(in crate::probe) fn drive_flow(
     prober: &mut Prober,
     flow: Flow,
     steps: &[Step],
-) -> Result<Option<Driven>> {
+) -> Result<Option<ProbeConnection>> {
     let Some(external) = prober.open(&flow)? else { return Ok(None) };
     let (ours, theirs) = (flow.isn.wrapping_add(1), prober.isn());
     let out = (flow.inside, flow.remote);
@@ -190,7 +190,7 @@ pub(in crate::probe) fn drive_flow(
         };
         prober.bench.ask(side, &probe)?;
     }
-    Ok(Some(Driven { flow, external, theirs }))
+    Ok(Some(ProbeConnection { flow, external, theirs }))
 }
 
 #[cfg(test)]

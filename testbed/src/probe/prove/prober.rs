@@ -7,7 +7,7 @@ use crate::kernel::error::{Error, Result};
 use crate::model::behavior::Behavior;
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 
-use super::bench::{Bench, Seen, Side};
+use super::bench::{ArrivedPacket, Bench, Side};
 use super::frame::Probe;
 
 /// How often a SYN is sent before it counts as refused: a NAT that never shares ports may drop a SYN whose fresh port
@@ -219,8 +219,8 @@ impl Prober {
 }
 
 /// The source of the flow's SYN as it came out.
-fn external(seen: &[Seen], flow: &Flow) -> Option<SocketAddrV4> {
-    let is_it = |seen: &&Seen| {
+fn external(seen: &[ArrivedPacket], flow: &Flow) -> Option<SocketAddrV4> {
+    let is_it = |seen: &&ArrivedPacket| {
         let syn = seen.packet.tcp().filter(|tcp| tcp.flags.is_opening() && tcp.sequence == flow.isn);
         seen.side == Side::Outside && seen.packet.destination == flow.remote && syn.is_some()
     };
@@ -228,9 +228,9 @@ fn external(seen: &[Seen], flow: &Flow) -> Option<SocketAddrV4> {
 }
 
 /// What became of `probe`, sent from `from`, by all that was seen afterwards.
-pub(in crate::probe) fn fate(seen: &[Seen], from: Side, probe: &Probe) -> Fate {
+pub(in crate::probe) fn fate(seen: &[ArrivedPacket], from: Side, probe: &Probe) -> Fate {
     let delivered = seen.iter().find(|s| s.side != from && is_same(&s.packet, probe));
-    if let Some(Seen { side, packet }) = delivered {
+    if let Some(ArrivedPacket { side, packet }) = delivered {
         return Fate::Delivered { side: *side, source: packet.source, destination: packet.destination };
     }
     let answers = seen.iter().filter(|s| s.side == from).map(|s| &s.packet);

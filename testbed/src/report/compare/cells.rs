@@ -1,6 +1,6 @@
 //! The tests of one cell: of how often it passes and of how long that takes, and what they could have shown.
 
-use super::{Change, ComparedCell, Kind, Pair, Shares, Sight, figure, shift};
+use super::{CellPair, Change, ComparedCell, ErrorRateShares, Kind, TotalChange, figure, shift};
 use crate::model::statistics::{
     Count, Rates, Sensitivity, changed_rates, not_larger, not_larger_size, same_rate, same_rate_size,
 };
@@ -13,8 +13,8 @@ const TRIPS_TOLERATED: f64 = 0.5;
 const MS_TOLERATED: f64 = 10.0;
 
 /// The changes of a cell: none, of its rate, of its time, or both.
-pub(super) fn changes(pair: Pair<'_>, shares: Shares) -> Vec<Change> {
-    let Pair { id, before, now } = pair;
+pub(super) fn changes(pair: CellPair<'_>, shares: ErrorRateShares) -> Vec<Change> {
+    let CellPair { id, before, now } = pair;
     let rate = same_rate(before.count(), now.count());
     let mut changes = Vec::new();
     if rate < shares.rate {
@@ -44,26 +44,27 @@ pub(super) fn changes(pair: Pair<'_>, shares: Shares) -> Vec<Change> {
 }
 
 /// Probability that any of the tests of a cell finds a change though there is none.
-pub(super) fn size(pair: Pair<'_>, shares: Shares) -> f64 {
-    let Pair { before, now, .. } = pair;
+pub(super) fn size(pair: CellPair<'_>, shares: ErrorRateShares) -> f64 {
+    let CellPair { before, now, .. } = pair;
     let times = [(before, now), (now, before)]
         .map(|(earlier, later)| not_larger_size(&tolerated(earlier, later), &later.trips, shares.time / 2.0));
     same_rate_size(before.count(), now.count(), shares.rate) + times[0] + times[1]
 }
 
 /// What the comparison of a cell's rates could have shown.
-pub(super) fn sight(pair: Pair<'_>, shares: Shares) -> ComparedCell {
+pub(super) fn sensitivity(pair: CellPair<'_>, shares: ErrorRateShares) -> ComparedCell {
     let (before, tried) = (pair.before.count(), pair.now.count().tried);
     let id = pair.id.to_owned();
     if before.tried == 0 {
         let sensitivity = Sensitivity { false_alarm: 0.0, fall_to: None, rise_to: None };
-        return ComparedCell { id, before, tried, sensitivity, sight: Sight::Blind };
+        return ComparedCell { id, before, tried, sensitivity, total_change: TotalChange::Undetectable };
     }
     let (region, rates) = (changed_rates(before, tried, shares.rate), Rates::exactly(before.rate()));
     let false_alarm = same_rate_size(before, pair.now.count(), shares.rate);
     let sensitivity = Sensitivity { false_alarm, ..region.sensitivity(rates) };
-    let sight = if region.sees_total_change(rates) { Sight::Sees } else { Sight::Blind };
-    ComparedCell { id, before, tried, sensitivity, sight }
+    let total_change =
+        if region.sees_total_change(rates) { TotalChange::Detectable } else { TotalChange::Undetectable };
+    ComparedCell { id, before, tried, sensitivity, total_change }
 }
 
 /// The earlier times, each with what is tolerated: what lies beyond is later.

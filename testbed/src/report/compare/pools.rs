@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Change, Kind, Pair, Shares, figure, shift};
+use super::{CellPair, Change, ErrorRateShares, Kind, figure, shift};
 use crate::model::statistics::{Count, PooledTest};
 use crate::report::baseline::Record;
 
@@ -11,18 +11,18 @@ use crate::report::baseline::Record;
 #[derive(Debug)]
 pub(super) struct Pool<'a> {
     group: &'a str,
-    cells: Vec<Pair<'a>>,
+    cells: Vec<CellPair<'a>>,
     test: PooledTest,
 }
 
 /// The pools of these cells. Where neither run says what a cell is like, it is like the others of which none says it.
-pub(super) fn of<'a>(cells: &[Pair<'a>]) -> Vec<Pool<'a>> {
-    let mut groups: BTreeMap<&str, Vec<Pair<'_>>> = BTreeMap::new();
+pub(super) fn of<'a>(cells: &[CellPair<'a>]) -> Vec<Pool<'a>> {
+    let mut groups: BTreeMap<&str, Vec<CellPair<'_>>> = BTreeMap::new();
     for pair in cells {
         let group = if pair.now.group.is_empty() { &pair.before.group } else { &pair.now.group };
         groups.entry(group).or_default().push(*pair);
     }
-    let pool = |(group, cells): (_, Vec<Pair<'a>>)| {
+    let pool = |(group, cells): (_, Vec<CellPair<'a>>)| {
         let test = PooledTest::new(cells.iter().map(|pair| (pair.before.count(), pair.now.count())));
         Pool { group, cells, test }
     };
@@ -31,7 +31,7 @@ pub(super) fn of<'a>(cells: &[Pair<'a>]) -> Vec<Pool<'a>> {
 
 impl<'a> Pool<'a> {
     /// The change of all of them together, if there is one.
-    pub(super) fn change(&self, shares: Shares) -> Option<Change> {
+    pub(super) fn change(&self, shares: ErrorRateShares) -> Option<Change> {
         let chance = self.test.chance();
         let which = if self.group.is_empty() { String::new() } else { format!(" of {}", self.group) };
         (chance < shares.pool).then(|| Change {
@@ -45,11 +45,11 @@ impl<'a> Pool<'a> {
     }
 
     /// Probability that its test finds a change though there is none.
-    pub(super) fn size(&self, shares: Shares) -> f64 {
+    pub(super) fn size(&self, shares: ErrorRateShares) -> f64 {
         self.test.size(shares.pool)
     }
 
-    fn sum(&self, of: fn(&Pair<'a>) -> &'a Record) -> Count {
+    fn sum(&self, of: fn(&CellPair<'a>) -> &'a Record) -> Count {
         let mut sum = Count { passed: 0, tried: 0 };
         for pair in &self.cells {
             let count = of(pair).count();
@@ -59,7 +59,7 @@ impl<'a> Pool<'a> {
         sum
     }
 
-    fn causes(&self, of: fn(&Pair<'a>) -> &'a Record) -> BTreeMap<String, usize> {
+    fn causes(&self, of: fn(&CellPair<'a>) -> &'a Record) -> BTreeMap<String, usize> {
         let mut all = BTreeMap::new();
         for pair in &self.cells {
             for (cause, number) in &of(pair).causes {

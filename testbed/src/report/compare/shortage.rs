@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Comparison, Shares};
+use super::{Comparison, ErrorRateShares};
 use crate::model::statistics::{Count, FALSE_ALARMS_PER_RUN, Rates, changed_rates};
 use crate::report::baseline::Baseline;
 use crate::report::escape::harmless;
@@ -27,7 +27,7 @@ impl Shortage {
     #[must_use]
     pub fn of(baseline: &Baseline, run: &Baseline) -> Option<Self> {
         let compared = Comparison::new(baseline, run);
-        let shares = Shares::of(FALSE_ALARMS_PER_RUN, compared.cells.len(), 0);
+        let shares = ErrorRateShares::of(FALSE_ALARMS_PER_RUN, compared.cells.len(), 0);
         let blind = compared.blind().filter_map(|id| {
             let count = baseline.cells.get(id)?.count();
             Some((id, needed(count, shares.rate)?))

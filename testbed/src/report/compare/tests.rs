@@ -190,5 +190,8 @@ fn a_comparison_says_what_each_cell_could_have_shown() {
     let [cell] = compared.cells.as_slice() else { panic!("one cell") };
     let fall = cell.sensitivity.fall_to.expect("a fall is seen");
     assert!((0.4..0.6).contains(&fall) && cell.sensitivity.rise_to.is_none(), "{cell:?}");
-    assert_eq!((cell.sight, cell.before, cell.tried), (Sight::Sees, Count { passed: 40, tried: 40 }, 40));
+    assert_eq!(
+        (cell.total_change, cell.before, cell.tried),
+        (TotalChange::Detectable, Count { passed: 40, tried: 40 }, 40)
+    );
 }

@@ -16,9 +16,9 @@ const OF_PAGE: usize = 150;
 
 /// Trials that are drawn, by cell and number.
 #[derive(Debug, Default)]
-pub(super) struct Drawn(BTreeMap<(String, u32), String>);
+pub(super) struct DrawnTrials(BTreeMap<(String, u32), String>);
 
-impl Drawn {
+impl DrawnTrials {
     /// Reads what was kept below the folder of a run; what cannot be read is not drawn.
     pub(super) fn read(results: &Results, run: Option<&Path>) -> Self {
         let Some(run) = run else { return Self::default() };

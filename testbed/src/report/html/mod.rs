@@ -15,14 +15,14 @@ use serde::Serialize;
 use crate::model::statistics::{Sensitivity, percent};
 use crate::report::artefacts::CAPTURE;
 use crate::report::escape::harmless;
-use crate::report::html::ladders::Drawn;
+use crate::report::html::ladders::DrawnTrials;
 use crate::report::html::sweep::Sweep;
 use crate::report::kept::is_inside;
 use crate::report::results::{
     EndingDoc, OutcomeDoc, ProofCell, ProofRowDoc, PunchCell, QuantilesDoc, RateDoc, Results, Totals,
     TrialDoc, VerdictDoc,
 };
-use crate::report::sight;
+use crate::report::sensitivity;
 use crate::report::table::{Table, tables};
 
 /// Trials that a cell lists at most; the rest are in `results.json`.
@@ -37,7 +37,7 @@ pub fn text(results: &Results, run: Option<&Path>) -> String {
     let mut environment = Environment::new();
     environment.add_template("page.html", include_str!("page.html")).expect("the template is a constant");
     let page = environment.get_template("page.html").expect("it was just added");
-    page.render(Value::from(Serde(Page::of(results, &Drawn::read(results, run)))))
+    page.render(Value::from(Serde(Page::of(results, &DrawnTrials::read(results, run)))))
         .expect("every value of the template is given")
 }
 
@@ -47,7 +47,7 @@ struct Page<'a> {
     style: &'static str,
     run: Header<'a>,
     totals: Totals,
-    parts: Vec<Part>,
+    parts: Vec<TotalsPart>,
     interrupted: bool,
     took: String,
     tables: Vec<Grid>,
@@ -57,9 +57,9 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn of(results: &'a Results, drawn: &Drawn) -> Self {
+    fn of(results: &'a Results, drawn: &DrawnTrials) -> Self {
         let t = results.totals;
-        let part = |(class, count): (VerdictDoc, usize)| Part { class, words: class.words(), count };
+        let part = |(class, count): (VerdictDoc, usize)| TotalsPart { class, words: class.words(), count };
         Self {
             style: include_str!("style.css"),
             run: Header::of(results),
@@ -81,7 +81,7 @@ impl<'a> Page<'a> {
 
 /// One of the totals.
 #[derive(Serialize)]
-struct Part {
+struct TotalsPart {
     class: VerdictDoc,
     words: &'static str,
     count: usize,
@@ -188,8 +188,8 @@ struct Detail {
     theory: String,
     facts: Vec<Fact>,
     times: Option<String>,
-    trials: Vec<Line>,
-    ladders: Vec<Picture>,
+    trials: Vec<TrialLine>,
+    ladders: Vec<SequenceDiagram>,
     more: Option<String>,
 }
 
@@ -201,7 +201,7 @@ struct Fact {
 
 /// A trial as a line.
 #[derive(Serialize)]
-struct Line {
+struct TrialLine {
     number: u32,
     outcome: OutcomeDoc,
     why: String,
@@ -209,7 +209,7 @@ struct Line {
 }
 
 impl Detail {
-    fn of(index: usize, cell: &PunchCell, drawn: &Drawn) -> Self {
+    fn of(index: usize, cell: &PunchCell, drawn: &DrawnTrials) -> Self {
         let times: Vec<f64> = cell.each.iter().filter_map(|trial| trial.established_ms).collect();
         let hidden = cell.each.len().saturating_sub(LISTED);
         Self {
@@ -227,8 +227,8 @@ impl Detail {
             ),
             facts: facts(cell),
             times: chart::strip(&times),
-            trials: cell.each.iter().take(LISTED).map(Line::of).collect(),
-            ladders: cell.each.iter().filter_map(|trial| Picture::of(cell, trial, drawn)).collect(),
+            trials: cell.each.iter().take(LISTED).map(TrialLine::of).collect(),
+            ladders: cell.each.iter().filter_map(|trial| SequenceDiagram::of(cell, trial, drawn)).collect(),
             more: (hidden > 0).then(|| format!("{hidden} more trials are in results.json")),
         }
     }
@@ -236,22 +236,22 @@ impl Detail {
 
 /// A trial as a sequence diagram.
 #[derive(Serialize)]
-struct Picture {
+struct SequenceDiagram {
     title: String,
     svg: String,
     link: Option<String>,
 }
 
-impl Picture {
-    fn of(cell: &PunchCell, trial: &TrialDoc, drawn: &Drawn) -> Option<Self> {
+impl SequenceDiagram {
+    fn of(cell: &PunchCell, trial: &TrialDoc, drawn: &DrawnTrials) -> Option<Self> {
         let svg = drawn.of(&cell.id, trial.number)?.clone();
-        let Line { number, outcome, why, link } = Line::of(trial);
+        let TrialLine { number, outcome, why, link } = TrialLine::of(trial);
         let title = format!("trial {number} {}: {why}", outcome.name());
         Some(Self { title, svg, link: link.map(|folder| format!("{folder}{CAPTURE}")) })
     }
 }
 
-impl Line {
+impl TrialLine {
     fn of(trial: &TrialDoc) -> Self {
         let how =
             trial.method.iter().chain(&trial.how).map(|text| harmless(text)).collect::<Vec<_>>().join(": ");
@@ -298,12 +298,13 @@ fn facts(cell: &PunchCell) -> Vec<Fact> {
     let quantiles = |q: QuantilesDoc| {
         format!("median {:.1} ms, p95 {:.1} ms ({:.1} to {:.1} ms)", q.median, q.p95, q.min, q.max)
     };
-    let sight = cell.sensitivity.zip(cell.expected.as_ref());
-    let sight = sight.map(|(seen, expected)| sight::sentence(expected.rates(), Sensitivity::from(seen)));
+    let could_have_shown = cell.sensitivity.zip(cell.expected.as_ref());
+    let could_have_shown = could_have_shown
+        .map(|(seen, expected)| sensitivity::sentence(expected.rates(), Sensitivity::from(seen)));
     let facts = [
         ("causes of failure", Some(counted(&cell.causes)).filter(|text| !text.is_empty())),
         ("won by", Some(counted(&cell.won_by)).filter(|text| !text.is_empty())),
-        ("could have shown", sight),
+        ("could have shown", could_have_shown),
         ("established", cell.established_ms.map(quantiles)),
         ("authenticated", cell.authenticated_ms.map(quantiles)),
     ];

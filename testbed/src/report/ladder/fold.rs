@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use crate::model::event::Artefacts;
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::report::ladder::journey::{Journey, undirected};
-use crate::report::ladder::tracking::{self, Pair};
-use crate::report::ladder::{ENDS, Lane, Leg, LegEnd, Mark, Step, Tone, What, millis, state};
+use crate::report::ladder::tracking::{self, FlowEnds};
+use crate::report::ladder::{ENDS, Lane, Leg, LegEnd, Mark, Step, StepKind, Tone, millis, state};
 
 /// How many of a kind are told one by one.
 const FEW: usize = 3;
@@ -17,13 +17,13 @@ const FEW: usize = 3;
 const MANY: usize = 12;
 
 /// All that happened, not folded yet.
-pub(super) struct Plain {
-    told: Vec<Told>,
+pub(super) struct UnfoldedLadder {
+    told: Vec<UnfoldedStep>,
     pub(super) elsewhere: usize,
 }
 
 /// A step before it is known whether it is told by itself.
-struct Told {
+struct UnfoldedStep {
     step: Step,
     key: Key,
     /// Whether it belongs to a flow that the judgement is about.
@@ -39,41 +39,41 @@ enum Key {
 }
 
 /// What all packets are held against.
-struct Seen<'a> {
+struct LadderContext<'a> {
     kept: &'a Artefacts,
     lanes: &'a [Lane],
-    matters: &'a BTreeSet<Pair>,
+    matters: &'a BTreeSet<FlowEnds>,
     zero: Nanos,
 }
 
-impl Plain {
+impl UnfoldedLadder {
     /// Everything that touches only nodes with a lane.
     pub(super) fn of(kept: &Artefacts, lanes: &[Lane], journeys: Vec<Journey>, zero: Nanos) -> Self {
         let place: HashMap<&str, usize> =
             lanes.iter().enumerate().map(|(at, lane)| (lane.name.as_str(), at)).collect();
         let matters = flows_that_matter(kept, &journeys);
-        let seen = Seen { kept, lanes, matters: &matters, zero };
-        let mut plain = Self { told: Vec::new(), elsewhere: 0 };
+        let seen = LadderContext { kept, lanes, matters: &matters, zero };
+        let mut unfolded = Self { told: Vec::new(), elsewhere: 0 };
         for journey in &journeys {
             match legs(journey, &place) {
-                Some(legs) => plain.told.push(packet(&seen, journey, legs)),
-                None => plain.elsewhere += 1,
+                Some(legs) => unfolded.told.push(packet(&seen, journey, legs)),
+                None => unfolded.elsewhere += 1,
             }
         }
         let of_lane = |event: &CtEvent| place.get(event.node.as_str()).copied();
         let events = kept.evidence.conntrack.iter().zip(tracking::times(kept, &journeys));
         let tracked = |(event, at)| Some(tracked(&seen, event, of_lane(event)?, at));
-        plain.told.extend(events.filter_map(tracked));
-        plain.told.sort_by(|a, b| a.step.at_ms.total_cmp(&b.step.at_ms));
-        plain
+        unfolded.told.extend(events.filter_map(tracked));
+        unfolded.told.sort_by(|a, b| a.step.at_ms.total_cmp(&b.step.at_ms));
+        unfolded
     }
 }
 
 /// The flows, on every link, of the packets that the judgement rests on.
-fn flows_that_matter(kept: &Artefacts, journeys: &[Journey]) -> BTreeSet<Pair> {
+fn flows_that_matter(kept: &Artefacts, journeys: &[Journey]) -> BTreeSet<FlowEnds> {
     let proven: BTreeSet<usize> = kept.marks.iter().map(|(frame, _)| *frame).collect();
     let pairs = |journey: &Journey| journey.hops.iter().map(|hop| undirected(hop.tuple)).collect::<Vec<_>>();
-    let mut matters: BTreeSet<Pair> = BTreeSet::new();
+    let mut matters: BTreeSet<FlowEnds> = BTreeSet::new();
     for journey in journeys.iter().filter(|j| j.hops.iter().any(|hop| proven.contains(&hop.frame))) {
         matters.extend(pairs(journey));
     }
@@ -96,8 +96,8 @@ fn legs(journey: &Journey, place: &HashMap<&str, usize>) -> Option<Vec<Leg>> {
     journey.hops.iter().map(leg).collect()
 }
 
-fn packet(seen: &Seen<'_>, journey: &Journey, legs: Vec<Leg>) -> Told {
-    let Seen { kept, lanes, matters, zero } = *seen;
+fn packet(seen: &LadderContext<'_>, journey: &Journey, legs: Vec<Leg>) -> UnfoldedStep {
+    let LadderContext { kept, lanes, matters, zero } = *seen;
     let (tone, text) = journey.looks();
     let end = journey.end();
     let marked = |frame: usize| kept.marks.iter().filter(move |(of, _)| *of == frame);
@@ -115,10 +115,10 @@ fn packet(seen: &Seen<'_>, journey: &Journey, legs: Vec<Leg>) -> Told {
         at_ms: millis(zero, journey.at),
         until_ms: Some(millis(zero, journey.until)),
         count: 1,
-        what: What::Packet { tone, text, legs, end },
+        what: StepKind::Packet { tone, text, legs, end },
         marks,
     };
-    Told { step, key, matters }
+    UnfoldedStep { step, key, matters }
 }
 
 /// The lane of the peer that a packet's way touches, or else comes nearest to.
@@ -128,8 +128,8 @@ fn near_peer(way: &[usize], lanes: &[Lane]) -> usize {
     peers.min_by_key(distance).unwrap_or(0)
 }
 
-fn tracked(seen: &Seen<'_>, event: &CtEvent, lane: usize, at: Nanos) -> Told {
-    let (Seen { kept, matters, .. }, at_ms) = (seen, millis(seen.zero, at));
+fn tracked(seen: &LadderContext<'_>, event: &CtEvent, lane: usize, at: Nanos) -> UnfoldedStep {
+    let (LadderContext { kept, matters, .. }, at_ms) = (seen, millis(seen.zero, at));
     let change = match event.change {
         CtChange::New => "new",
         CtChange::Update => "update",
@@ -146,22 +146,22 @@ fn tracked(seen: &Seen<'_>, event: &CtEvent, lane: usize, at: Nanos) -> Told {
         at_ms,
         until_ms: None,
         count: 1,
-        what: What::State { lane, text: state(event) },
+        what: StepKind::State { lane, text: state(event) },
         marks: Vec::new(),
     };
     let matters = [entry.original, entry.reply].iter().any(|tuple| matters.contains(&undirected(*tuple)));
-    Told { step, key, matters }
+    UnfoldedStep { step, key, matters }
 }
 
 /// Tells every kind of thing as often as it is worth.
-pub(super) fn fold(plain: Plain) -> Vec<Step> {
-    let (talk, rest): (Vec<_>, Vec<_>) = plain
+pub(super) fn fold(unfolded: UnfoldedLadder) -> Vec<Step> {
+    let (talk, rest): (Vec<_>, Vec<_>) = unfolded
         .told
         .into_iter()
         .partition(|told| matches!(told.key, Key::Talk(..)) && told.step.marks.is_empty());
     let mut steps = talks(talk);
     let mut kinds: BTreeMap<(Key, bool), Vec<Step>> = BTreeMap::new();
-    for Told { step, key, matters } in rest {
+    for UnfoldedStep { step, key, matters } in rest {
         if step.marks.is_empty() {
             kinds.entry((key, matters)).or_default().push(step);
         } else {
@@ -184,10 +184,10 @@ fn shortened(mut alike: Vec<Step>, few: usize) -> Vec<Step> {
     let last = rest.last().map(|step| step.until_ms.unwrap_or(step.at_ms));
     let count = rest.len();
     if let Some(mut first) = rest.into_iter().next() {
-        if let What::Packet { legs, .. } = &mut first.what {
+        if let StepKind::Packet { legs, .. } = &mut first.what {
             legs.iter_mut().for_each(|leg| leg.ports = "…".to_owned());
         }
-        if let What::State { text, .. } = &mut first.what {
+        if let StepKind::State { text, .. } = &mut first.what {
             // What they have in common is the change, and the state that stands last.
             *text = [text.split(' ').next(), text.split(' ').next_back()]
                 .map(Option::unwrap_or_default)
@@ -199,19 +199,20 @@ fn shortened(mut alike: Vec<Step>, few: usize) -> Vec<Step> {
 }
 
 /// One line for each exchange of a peer with an address of the rendezvous server.
-fn talks(told: Vec<Told>) -> Vec<Step> {
-    let mut exchanges: BTreeMap<Key, Vec<Told>> = BTreeMap::new();
+fn talks(told: Vec<UnfoldedStep>) -> Vec<Step> {
+    let mut exchanges: BTreeMap<Key, Vec<UnfoldedStep>> = BTreeMap::new();
     for one in told {
         exchanges.entry(one.key.clone()).or_default().push(one);
     }
     exchanges.into_iter().filter_map(|(key, told)| exchange(&key, &told)).collect()
 }
 
-fn exchange(key: &Key, told: &[Told]) -> Option<Step> {
+fn exchange(key: &Key, told: &[UnfoldedStep]) -> Option<Step> {
     let Key::Talk(lane, server) = key else { return None };
-    let packets: Vec<&Told> = told.iter().filter(|t| matches!(t.step.what, What::Packet { .. })).collect();
+    let packets: Vec<&UnfoldedStep> =
+        told.iter().filter(|t| matches!(t.step.what, StepKind::Packet { .. })).collect();
     let first = packets.first()?;
-    let What::Packet { legs, .. } = &first.step.what else { return None };
+    let StepKind::Packet { legs, .. } = &first.step.what else { return None };
     // The ports as the peer's side chose them and as the server saw them.
     let source = |leg: &Leg| leg.ports.split('→').next().unwrap_or_default().to_owned();
     let outward = legs.first().filter(|leg| leg.from == *lane).and(legs.last());
@@ -223,7 +224,7 @@ fn exchange(key: &Key, told: &[Told]) -> Option<Step> {
         at_ms: first.step.at_ms,
         until_ms: Some(until),
         count: 1,
-        what: What::Talk { from: *lane, to, text },
+        what: StepKind::Talk { from: *lane, to, text },
         marks: Vec::new(),
     })
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::event::Artefacts;
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::model::statistics::percent_between;
-use crate::report::ladder::fold::{Plain, fold};
+use crate::report::ladder::fold::{UnfoldedLadder, fold};
 use crate::report::ladder::journey::{Journey, journeys};
 
 /// Version of the file.
@@ -66,7 +66,7 @@ pub struct Step {
     /// How many alike this stands for.
     pub count: usize,
     /// What.
-    pub what: What,
+    pub what: StepKind,
     /// What the judgement rests on, if it does on this.
     pub marks: Vec<Mark>,
 }
@@ -84,7 +84,7 @@ pub struct Mark {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum What {
+pub enum StepKind {
     /// A packet went from lane to lane.
     Packet {
         /// What it is, for the eye.
@@ -165,7 +165,7 @@ impl Ladder {
         let lanes = lanes(kept);
         let all = journeys(kept);
         let zero = start(&all, kept);
-        let plain = Plain::of(kept, &lanes, all, zero);
+        let unfolded = UnfoldedLadder::of(kept, &lanes, all, zero);
         let theory = kept.expected.as_ref();
         Self {
             schema: SCHEMA,
@@ -173,8 +173,8 @@ impl Ladder {
             judgement: kept.judgement.clone(),
             theory: theory
                 .map(|e| format!("theory expects {}: {}", percent_between((e.low, e.high)), e.because)),
-            elsewhere: plain.elsewhere,
-            steps: fold(plain),
+            elsewhere: unfolded.elsewhere,
+            steps: fold(unfolded),
             lanes,
         }
     }
@@ -190,10 +190,10 @@ impl Ladder {
         }
         let lanes = ladder.lanes.len();
         let ways = || ladder.steps.iter().map(|step| &step.what);
-        if let Some(lane) = ways().flat_map(What::named).find(|lane| *lane >= lanes) {
+        if let Some(lane) = ways().flat_map(StepKind::named).find(|lane| *lane >= lanes) {
             return Err(format!("it names the lane {lane}, and has {lanes}"));
         }
-        match ways().find_map(What::stays) {
+        match ways().find_map(StepKind::stays) {
             Some(lane) => Err(format!("something goes from lane {lane} to lane {lane}")),
             None => Ok(ladder),
         }
@@ -206,7 +206,7 @@ impl Ladder {
     }
 }
 
-impl What {
+impl StepKind {
     /// Every lane that it touches, in the order of its way.
     #[must_use]
     pub fn lanes(&self) -> Vec<usize> {

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::report::escape::xml as escape;
-use crate::report::ladder::{Ladder, Leg, LegEnd, Mark, Step, Tone, What};
+use crate::report::ladder::{Ladder, Leg, LegEnd, Mark, Step, StepKind, Tone};
 
 /// Places in units of the picture, which is as wide as its lanes need.
 const LEFT: f64 = 86.0;
@@ -59,9 +59,9 @@ fn draw(out: &mut String, step: &Step, y: f64) {
         step.at_ms
     );
     match &step.what {
-        What::Packet { tone, text, legs, end } => packet(out, step, (*tone, text), legs, *end, y),
-        What::Talk { from, to, text } => talk(out, (*from, *to), text, y),
-        What::State { lane, text } => state(out, *lane, &times(step, text), y),
+        StepKind::Packet { tone, text, legs, end } => packet(out, step, (*tone, text), legs, *end, y),
+        StepKind::Talk { from, to, text } => talk(out, (*from, *to), text, y),
+        StepKind::State { lane, text } => state(out, *lane, &times(step, text), y),
     }
     for (number, mark) in step.marks.iter().enumerate() {
         note(out, mark, y + MARK_ROW * (number as f64 + 1.0));

@@ -2,17 +2,17 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Ladder, LegEnd, What, svg, text};
-use crate::judge::staged::{Draw, Scene};
+use super::{Ladder, LegEnd, StepKind, svg, text};
+use crate::judge::staged::{StagedEvidence, StagedPacket};
 use crate::judge::timeline::Role::{A, B};
 use crate::model::event::{Artefacts, LinkRecord};
 use crate::report::escape::HOSTILE;
 
-fn kept(scene: Scene) -> Artefacts {
+fn kept(staged: StagedEvidence) -> Artefacts {
     let link = |lower: &str, upper: &str| LinkRecord { lower: lower.to_owned(), upper: upper.to_owned() };
     let node = |name: &str, last| (name.to_owned(), Ipv4Addr::new(10, 0, 0, last));
     Artefacts {
-        evidence: scene.evidence,
+        evidence: staged.evidence,
         links: vec![
             link("nat-a", "core"),
             link("nat-b", "core"),
@@ -33,11 +33,11 @@ fn drawn(ladder: &Ladder, width: usize) -> String {
 
 #[test]
 fn a_refused_syn_ends_at_the_nat_that_refused_it() {
-    let scene = Scene::met()
-        .packet(Draw::new(A, 0.0, "S"))
-        .packet(Draw::new(B, 10.2, "RA").acknowledging(101).ttl(64))
-        .lost(Draw::new(B, 50.0, "S"));
-    let mut kept = kept(scene);
+    let staged = StagedEvidence::met()
+        .packet(StagedPacket::new(A, 0.0, "S"))
+        .packet(StagedPacket::new(B, 10.2, "RA").acknowledging(101).ttl(64))
+        .lost(StagedPacket::new(B, 50.0, "S"));
+    let mut kept = kept(staged);
     let syn = kept.evidence.frames.iter().position(|f| f.entered == 0 && f.bytes.len() < 60).expect("a SYN");
     kept.marks = vec![(syn, "refused".to_owned())];
     let text = drawn(&Ladder::of("cell, trial 1", &kept), 100);
@@ -53,20 +53,20 @@ fn a_refused_syn_ends_at_the_nat_that_refused_it() {
 
 #[test]
 fn hundreds_of_alike_packets_are_one_line() {
-    let spray = (0..500).fold(Scene::met(), |scene, n: u16| {
-        scene.packet(Draw::new(A, f64::from(n) * 0.01, "S").ports(1024 + n, 5000))
+    let spray = (0..500).fold(StagedEvidence::met(), |staged, n: u16| {
+        staged.packet(StagedPacket::new(A, f64::from(n) * 0.01, "S").ports(1024 + n, 5000))
     });
     let ladder = Ladder::of("spray", &kept(spray));
     assert!(ladder.steps.len() < 10, "{}", ladder.steps.len());
     let folded = ladder.steps.iter().find(|step| step.count > 1).expect("a fold");
     assert_eq!(folded.count, 497);
-    assert!(matches!(&folded.what, What::Packet { end: LegEnd::Dropped, .. }), "{folded:?}");
+    assert!(matches!(&folded.what, StepKind::Packet { end: LegEnd::Dropped, .. }), "{folded:?}");
     assert!(drawn(&ladder, 100).contains("497 × SYN"));
 }
 
 #[test]
 fn a_ladder_fits_into_every_width() {
-    let mut kept = kept(Scene::crossing());
+    let mut kept = kept(StagedEvidence::crossing());
     kept.marks = vec![(3, HOSTILE.repeat(9))];
     let ladder = Ladder::of(HOSTILE, &kept);
     for width in [20, 40, 79, 80, 100, 140] {
@@ -79,7 +79,7 @@ fn a_ladder_fits_into_every_width() {
 
 #[test]
 fn a_picture_says_what_the_text_says_and_nothing_in_it_acts() {
-    let mut kept = kept(Scene::crossing());
+    let mut kept = kept(StagedEvidence::crossing());
     kept.marks = vec![(2, HOSTILE.to_owned())];
     kept.judgement = HOSTILE.to_owned();
     let svg = svg::text(&Ladder::of(HOSTILE, &kept));
@@ -91,7 +91,7 @@ fn a_picture_says_what_the_text_says_and_nothing_in_it_acts() {
 
 #[test]
 fn a_ladder_reads_back_and_damage_is_told() {
-    let ladder = Ladder::of("cell", &kept(Scene::crossing()));
+    let ladder = Ladder::of("cell", &kept(StagedEvidence::crossing()));
     let text = ladder.to_json();
     assert_eq!(Ladder::from_json(&text), Ok(ladder));
     for (good, bad) in

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use crate::report::escape::harmless;
-use crate::report::ladder::{Ladder, Leg, LegEnd, Step, Tone, What};
+use crate::report::ladder::{Ladder, Leg, LegEnd, Step, StepKind, Tone};
 
 /// Columns where nobody says how many there are.
 pub const USUAL_WIDTH: usize = 100;
@@ -92,9 +92,11 @@ impl Layout {
         let time = format!("{:.3}", step.at_ms);
         put(&mut row, (BEFORE - 1).saturating_sub(time.chars().count()), &time, Style::new());
         match &step.what {
-            What::Packet { tone, text, legs, end } => self.packet(&mut row, step, (*tone, text), legs, *end),
-            What::Talk { from, to, text } => self.talk(&mut row, *from, *to, text),
-            What::State { lane, text } => self.state(&mut row, *lane, &times(step, text)),
+            StepKind::Packet { tone, text, legs, end } => {
+                self.packet(&mut row, step, (*tone, text), legs, *end)
+            }
+            StepKind::Talk { from, to, text } => self.talk(&mut row, *from, *to, text),
+            StepKind::State { lane, text } => self.state(&mut row, *lane, &times(step, text)),
         }
         write_line(&row, out)?;
         for mark in &step.marks {
@@ -231,7 +233,7 @@ fn tone_style(tone: Tone) -> Style {
 fn in_words(ladder: &Ladder, step: &Step, width: usize, out: &mut impl Write) -> io::Result<()> {
     let name = |lane: usize| ladder.lanes[lane].name.as_str();
     let text = match &step.what {
-        What::Packet { text, legs, end, .. } => {
+        StepKind::Packet { text, legs, end, .. } => {
             let way = step.what.lanes().into_iter().map(name).collect::<Vec<_>>().join(" → ");
             let mut ports: Vec<&str> = legs.iter().map(|leg| leg.ports.as_str()).collect();
             ports.dedup();
@@ -243,8 +245,8 @@ fn in_words(ladder: &Ladder, step: &Step, width: usize, out: &mut impl Write) ->
             };
             format!("{way}: {} {}{end}", times(step, text), ports.join(", then "))
         }
-        What::Talk { from, to, text } => format!("{} ⇄ {}: {text}", name(*from), name(*to)),
-        What::State { lane, text } => format!("{}: {}", name(*lane), times(step, text)),
+        StepKind::Talk { from, to, text } => format!("{} ⇄ {}: {text}", name(*from), name(*to)),
+        StepKind::State { lane, text } => format!("{}: {}", name(*lane), times(step, text)),
     };
     paragraph(&text, &format!("{:10.3} ", step.at_ms), Style::new(), width, out)?;
     for mark in &step.marks {

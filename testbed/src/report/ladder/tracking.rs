@@ -10,14 +10,14 @@ use crate::model::packet::TcpFlags;
 use crate::report::ladder::journey::{Journey, undirected};
 
 /// A flow as it looks on one side of a NAT.
-pub(super) type Pair = (SocketAddrV4, SocketAddrV4);
+pub(super) type FlowEnds = (SocketAddrV4, SocketAddrV4);
 
 /// The packets of each flow at each NAT, in the order in which they came.
-type Passings<'a> = HashMap<(&'a str, Pair), Vec<Passing>>;
+type SegmentsByFlow<'a> = HashMap<(&'a str, FlowEnds), Vec<SegmentAtNode>>;
 
 /// A segment at a node.
 #[derive(Clone, Copy)]
-struct Passing {
+struct SegmentAtNode {
     /// When it came there, or was made there.
     at: Nanos,
     flags: TcpFlags,
@@ -29,7 +29,7 @@ struct Passing {
 pub(super) fn times<'a>(kept: &'a Artefacts, journeys: &'a [Journey]) -> Vec<Nanos> {
     let passings = passings(journeys);
     // The packet that caused the latest event of an entry: the next one was caused by a later packet.
-    let mut latest: HashMap<(&'a str, Pair), Nanos> = HashMap::new();
+    let mut latest: HashMap<(&'a str, FlowEnds), Nanos> = HashMap::new();
     let mut cause = |event: &'a CtEvent| {
         let node = event.node.as_str();
         let sides = [event.entry.original, event.entry.reply].map(undirected);
@@ -44,10 +44,10 @@ pub(super) fn times<'a>(kept: &'a Artefacts, journeys: &'a [Journey]) -> Vec<Nan
     kept.evidence.conntrack.iter().map(|event| cause(event).unwrap_or(event.at)).collect()
 }
 
-fn passings(journeys: &[Journey]) -> Passings<'_> {
-    let mut passings = Passings::new();
+fn passings(journeys: &[Journey]) -> SegmentsByFlow<'_> {
+    let mut passings = SegmentsByFlow::new();
     let mut note = |node, tuple, at, flags| {
-        passings.entry((node, undirected(tuple))).or_default().push(Passing { at, flags, tuple });
+        passings.entry((node, undirected(tuple))).or_default().push(SegmentAtNode { at, flags, tuple });
     };
     for journey in journeys {
         let Some(segment) = journey.packet.tcp() else { continue };
@@ -62,7 +62,7 @@ fn passings(journeys: &[Journey]) -> Passings<'_> {
     passings
 }
 
-impl Passing {
+impl SegmentAtNode {
     /// Whether it can have caused an event (`nf_conntrack_proto_tcp.c`).
     fn causes(&self, event: &CtEvent) -> bool {
         let has = |flag| self.flags.contains(flag);

@@ -1,7 +1,7 @@
 //! What came of a trial: the judgement, and what outweighs it.
 
 use crate::judge::judgement::{Case, Judgement, Rendezvous, judge};
-use crate::judge::oracle::{CommonNat, Declared};
+use crate::judge::oracle::{CommonNat, DeclaredNats};
 use crate::judge::program_output::{self, Claim, ProgramEnd};
 use crate::model::address_plan::AddressPlan;
 use crate::model::event::ProgramLog;
@@ -15,7 +15,7 @@ use crate::run::trouble;
 
 /// What is known of a trial when it is judged.
 #[derive(Debug)]
-pub(super) struct Known<'a> {
+pub(super) struct TrialFacts<'a> {
     pub(super) plan: &'a AddressPlan,
     pub(super) evidence: &'a Evidence,
     /// What the programs said, peers first.
@@ -29,8 +29,8 @@ pub(super) struct Known<'a> {
 }
 
 /// Judges a trial.
-pub(super) fn judgement_of(setup: TrialSetup<'_>, known: Known<'_>) -> Judgement {
-    let Known { plan, evidence, logs, peers, server, fault } = known;
+pub(super) fn judgement_of(setup: TrialSetup<'_>, known: TrialFacts<'_>) -> Judgement {
+    let TrialFacts { plan, evidence, logs, peers, server, fault } = known;
     let TrialSetup { request, prepared, .. } = setup;
     let said = claims(&prepared.part.program.claim, logs, peers);
     let mut judgement = by_evidence(setup, plan, evidence, &said);
@@ -93,7 +93,7 @@ fn by_evidence(
         nats: &nats,
         a,
         b,
-        declared: Declared { a: &prepared.a, b: &prepared.b, common: &common },
+        declared: DeclaredNats { a: &prepared.a, b: &prepared.b, common: &common },
         claim_a,
         claim_b,
         rendezvous,

@@ -21,7 +21,7 @@ use crate::run::prepared_cell::PreparedCell;
 use crate::run::request::RunRequest;
 use crate::run::seed::TrialSeed;
 use crate::run::trial::evidence::TrialRecord;
-use crate::run::trial::judging::Known;
+use crate::run::trial::judging::TrialFacts;
 use crate::run::trouble;
 
 /// What a trial is made of.
@@ -73,7 +73,8 @@ async fn conclude(
     for running in programs {
         logs.push(running.log().await);
     }
-    let known = Known { plan: pooled.lab.plan(), evidence: &evidence, logs: &logs, peers, server, fault };
+    let known =
+        TrialFacts { plan: pooled.lab.plan(), evidence: &evidence, logs: &logs, peers, server, fault };
     let judgement = judging::judgement_of(setup, known);
     let outcome = judgement.outcome.clone();
     let kept = artefacts::are_kept(setup.request.keep, &outcome, number);

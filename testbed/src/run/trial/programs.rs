@@ -74,7 +74,7 @@ impl Programs {
     async fn start(&mut self, setup: TrialSetup<'_>, lab: &Lab) -> Result<()> {
         let part = &setup.prepared.part;
         let (program, budget) = (&part.program, part.budget_of(&setup.prepared.cell));
-        let given = sandbox::surroundings(&budget, program, &setup.request.puncher);
+        let given = sandbox::grant(&budget, program, &setup.request.puncher);
         let common = placeholders::common_values(setup, lab.plan());
         services::start(part, lab, (&common, &given), &mut self.servers).await?;
         let begin = Instant::now() + program.start;

@@ -15,7 +15,7 @@ use crate::lab::Node;
 use crate::model::event::ProgramLog;
 use crate::model::program::AfterInput;
 use crate::model::suite::ResultFormat;
-use crate::run::sandbox::Surroundings;
+use crate::run::sandbox::ProgramGrant;
 
 /// What is kept of each output of a program.
 const KEPT: usize = 1 << 20;
@@ -51,7 +51,7 @@ pub(super) async fn start(
     node: &Node,
     name: &str,
     command: Vec<String>,
-    given: &Surroundings,
+    given: &ProgramGrant,
     Conversation { claim, input }: Conversation<'_>,
 ) -> Result<Running> {
     let mut process = spawn_with(node, &command, given).await?;
@@ -70,13 +70,13 @@ async fn feed(mut stdin: Input, text: String, then: AfterInput) -> Option<Input>
 }
 
 /// Starts a program whose standard input has ended.
-pub(super) async fn spawn(node: &Node, command: &[String], given: &Surroundings) -> Result<Process> {
+pub(super) async fn spawn(node: &Node, command: &[String], given: &ProgramGrant) -> Result<Process> {
     let mut process = spawn_with(node, command, given).await?;
     drop(process.stdin.take());
     Ok(process)
 }
 
-async fn spawn_with(node: &Node, command: &[String], given: &Surroundings) -> Result<Process> {
+async fn spawn_with(node: &Node, command: &[String], given: &ProgramGrant) -> Result<Process> {
     let (program, arguments) =
         command.split_first().ok_or_else(|| Error::other("start a program", "no command"))?;
     let mut request = Command::new(program).args(arguments).env_clear().limits(given.limits);

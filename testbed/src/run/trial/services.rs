@@ -14,7 +14,7 @@ use crate::model::program::{Program, Readiness, Service};
 use crate::model::suite::{ResultFormat, Section};
 use crate::model::template::Values;
 use crate::model::topology::{NodeName, Topology};
-use crate::run::sandbox::Surroundings;
+use crate::run::sandbox::ProgramGrant;
 use crate::run::trial::placeholders;
 use crate::run::trial::running::{self, Running};
 
@@ -69,7 +69,7 @@ impl<'a> Sign<'a> {
 pub(super) async fn start(
     part: &Section,
     lab: &Lab,
-    (values, given): (&Values, &Surroundings),
+    (values, given): (&Values, &ProgramGrant),
     started: &mut Vec<Running>,
 ) -> Result<()> {
     let Program { services, rendezvous, claim, .. } = &part.program;
@@ -94,7 +94,7 @@ async fn until_ready(
     name: &str,
     command: Vec<String>,
     sign: Sign<'_>,
-    given: &Surroundings,
+    given: &ProgramGrant,
 ) -> Result<Running> {
     let deadline = Instant::now() + READY_DEADLINE;
     let mut process = running::spawn(node, &command, given).await?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use testbed::judge::judgement::{Case, Judgement, Rendezvous, judge};
-use testbed::judge::oracle::Declared;
+use testbed::judge::oracle::DeclaredNats;
 use testbed::judge::program_output::Claim;
 use testbed::judge::timeline::Vantage;
 use testbed::kernel::clock::monotonic;
@@ -89,7 +89,7 @@ fn judged(lab: &Lab, evidence: &Evidence, declared: &Behavior) -> Judgement {
         evidence,
         a: &vantage("peer-a", "peer-b"),
         b: &vantage("peer-b", "peer-a"),
-        declared: Declared { a: &declared, b: &declared, common: &[] },
+        declared: DeclaredNats { a: &declared, b: &declared, common: &[] },
         nats: &[],
         claim_a: &said,
         claim_b: &said,

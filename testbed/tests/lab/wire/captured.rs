@@ -14,7 +14,7 @@ use testbed::model::behavior::Behavior;
 use testbed::model::evidence::Direction;
 use testbed::model::packet::Packet;
 use testbed::model::topology::NodeName;
-use testbed::report::pcapng::{Heading, LinkName, Pcapng};
+use testbed::report::pcapng::{CaptureHeader, LinkName, Pcapng};
 
 use super::cable::{Cable, LOWER, UPPER};
 use crate::lab::pair::pair;
@@ -48,7 +48,7 @@ fn a_capture_reads_back_in_tshark() {
     let link = |number: u16| LinkName { name: format!("link-{number}"), description: "a wire".to_owned() };
     let links: Vec<LinkName> = (0..8).map(link).collect();
     let unix_offset = ClockPair::read().unix_offset();
-    let heading = Heading { comment: "a cell, a trial, its outcome", links: &links, unix_offset };
+    let heading = CaptureHeader { comment: "a cell, a trial, its outcome", links: &links, unix_offset };
     let mut capture = Pcapng::new(&heading);
     for frame in &frames {
         capture.add(frame, &["first", "second"]).expect("a known link");

@@ -1,7 +1,7 @@
 //! A packet of no connection that the NAT knows: one that begins one from inside or outside, or belongs nowhere.
 
-use super::{Broken, Checker, Entry, Judged};
-use crate::judge::reference::duty::{Answer, Duty, TIME_EXCEEDED, refusal, rules, what_became};
+use super::{BrokenRule, Checker, Entry, Judged};
+use crate::judge::reference::duty::{Answer, RequiredAction, TIME_EXCEEDED, refusal, rules, what_became};
 use crate::judge::reference::head::TcpHead;
 use crate::judge::reference::mapping::{Admission, Outgoing};
 use crate::judge::reference::order::Way;
@@ -11,7 +11,7 @@ use crate::model::behavior::{Filtering, Hairpinning, Translation};
 use crate::model::evidence::Tuple;
 
 impl Checker<'_> {
-    pub(super) fn fresh(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+    pub(super) fn fresh(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let destination = passage.input.head.tuple.destination;
         match passage.input.side {
@@ -22,7 +22,7 @@ impl Checker<'_> {
         }
     }
 
-    fn sent_out(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+    fn sent_out(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let Tuple { source: inside, destination: remote } = passage.input.head.tuple;
         let Some(tracked) = Tracked::begin(head, passage.input.at, &self.how) else {
@@ -30,7 +30,7 @@ impl Checker<'_> {
             return Ok(Judged::Must);
         };
         if passage.input.head.ttl <= 1 {
-            Duty::Keep(TIME_EXCEEDED).done(passage).map_err(|why| (rules::HOPS, why))?;
+            RequiredAction::Keep(TIME_EXCEEDED).done(passage).map_err(|why| (rules::HOPS, why))?;
             return Ok(Judged::Must);
         }
         let Some(output) = &passage.output else {
@@ -55,7 +55,7 @@ impl Checker<'_> {
     }
 
     /// From inside to an address of the NAT's own: turned round, or for its own stack.
-    fn sent_to_nat(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+    fn sent_to_nat(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let Tuple { source: inside, destination } = passage.input.head.tuple;
         let at = passage.input.at;
@@ -95,7 +95,7 @@ impl Checker<'_> {
         Ok(Judged::Must)
     }
 
-    fn sent_in(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+    fn sent_in(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let Tuple { source: remote, destination } = passage.input.head.tuple;
         let at = passage.input.at;
@@ -134,7 +134,7 @@ impl Checker<'_> {
         }
     }
 
-    fn unsolicited(&mut self, index: usize, head: &TcpHead) -> Result<Judged, Broken> {
+    fn unsolicited(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let Tuple { source: remote, destination } = passage.input.head.tuple;
         let firewall = self.nat.declared.translation == Translation::Firewall;
@@ -145,7 +145,7 @@ impl Checker<'_> {
             false => refusal(self.nat, passage, first),
         };
         self.mappings.met_stranger(remote, destination);
-        Duty::Keep(answer).done(passage).map_err(|why| (rules::UNSOLICITED, why))?;
+        RequiredAction::Keep(answer).done(passage).map_err(|why| (rules::UNSOLICITED, why))?;
         Ok(Judged::Must)
     }
 
@@ -160,7 +160,7 @@ impl Checker<'_> {
 
     /// A new connection that looks like another one on the other side has taken its place: no NAT can tell the answers to
     /// the two apart. A connection that is over may be given up so, one that lives may not.
-    fn take_over(&mut self, index: usize, reply: Tuple, new: &Tracked) -> Result<(), Broken> {
+    fn take_over(&mut self, index: usize, reply: Tuple, new: &Tracked) -> Result<(), BrokenRule> {
         let input = &self.passages.all[index].input;
         let Some((id, Way::Reply)) = self.by_tuple.get(&reply).copied() else { return Ok(()) };
         let entry = &mut self.entries[id];

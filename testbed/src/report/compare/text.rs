@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 use crate::report::compare::{Change, Comparison, Kind};
 use crate::report::escape::harmless;
 use crate::report::escape::markdown as escape;
-use crate::report::sight;
+use crate::report::sensitivity;
 
 /// Ids that are named when there are many.
 const NAMED: usize = 5;
@@ -108,12 +108,20 @@ fn remarks(comparison: &Comparison) -> Vec<String> {
         let more = if ids.len() > NAMED { ", …" } else { "" };
         format!("{} {what}: {named}{more}", ids.len())
     });
-    told.chain(sight(comparison)).collect()
+    told.chain(sensitivity_lines(comparison)).collect()
+}
+
+/// What the cells of a comparison could have shown: `98 cells with 20/20 before and 20 trials now: a fall to 38.1 %`.
+fn could_have_shown(compared: &Comparison) -> Vec<String> {
+    sensitivity::lines(compared.cells.iter().map(|cell| {
+        let (before, tried, sensitivity) = (cell.before, cell.tried, cell.sensitivity);
+        format!("with {}/{} before and {tried} trials now: {sensitivity}", before.passed, before.tried)
+    }))
 }
 
 /// What could have been seen, and how often something is seen that is not there.
-fn sight(comparison: &Comparison) -> Vec<String> {
-    let mut lines = sight::of_comparison(comparison);
+fn sensitivity_lines(comparison: &Comparison) -> Vec<String> {
+    let mut lines = could_have_shown(comparison);
     if !lines.is_empty() {
         lines.insert(0, "the smallest changes that would have shown, nine times in ten:".to_owned());
         lines.push(format!(
@@ -143,7 +151,7 @@ fn style(kind: Kind) -> Style {
 mod tests {
     use super::*;
     use crate::model::statistics::{Count, Sensitivity};
-    use crate::report::compare::{ComparedCell, Sight};
+    use crate::report::compare::{ComparedCell, TotalChange};
 
     fn comparison() -> Comparison {
         let change = |id: &str, kind, before: &str, now: &str, cause: &str| Change {
@@ -154,16 +162,16 @@ mod tests {
             by_chance: Some(1.5e-9),
             cause: cause.to_owned(),
         };
-        let cell = |id: &str, tried, sight| ComparedCell {
+        let cell = |id: &str, tried, total_change| ComparedCell {
             id: id.to_owned(),
             before: Count { passed: tried, tried },
             tried,
             sensitivity: Sensitivity {
                 false_alarm: 1e-7,
-                fall_to: (sight == Sight::Sees).then_some(0.381),
+                fall_to: (total_change == TotalChange::Detectable).then_some(0.381),
                 rise_to: None,
             },
-            sight,
+            total_change,
         };
         Comparison {
             compared: 4,
@@ -177,9 +185,9 @@ mod tests {
             broken: Vec::new(),
             interrupted: Vec::new(),
             cells: vec![
-                cell("few", 2, Sight::Blind),
-                cell("one", 20, Sight::Sees),
-                cell("two", 20, Sight::Sees),
+                cell("few", 2, TotalChange::Undetectable),
+                cell("one", 20, TotalChange::Detectable),
+                cell("two", 20, TotalChange::Detectable),
             ],
             false_alarms: 2.5e-7,
             kernels: Some(("5.10".to_owned(), "6.12".to_owned())),

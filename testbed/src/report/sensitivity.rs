@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::model::statistics::{Rates, Sensitivity};
-use crate::report::compare::Comparison;
 use crate::report::escape::harmless;
 use crate::report::results::Results;
 
@@ -21,17 +20,9 @@ pub fn of_run(results: &Results) -> Vec<String> {
     }))
 }
 
-/// What the cells of a comparison could have shown: `98 cells with 20/20 before and 20 trials now: a fall to 38.1 %`.
-#[must_use]
-pub fn of_comparison(compared: &Comparison) -> Vec<String> {
-    lines(compared.cells.iter().map(|cell| {
-        let (before, tried, sensitivity) = (cell.before, cell.tried, cell.sensitivity);
-        format!("with {}/{} before and {tried} trials now: {sensitivity}", before.passed, before.tried)
-    }))
-}
-
 /// Each text once with how many cells it is of.
-fn lines(texts: impl Iterator<Item = String>) -> Vec<String> {
+#[must_use]
+pub fn lines(texts: impl Iterator<Item = String>) -> Vec<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for text in texts {
         *counts.entry(text).or_default() += 1;
