@@ -14,7 +14,7 @@ use crate::kernel::process::Init;
 use crate::lab::capture::{Capture, Links};
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::node::{Node, at};
-use crate::lab::wire::{Stations, TapLimits, Wire, WireEngine, WireError};
+use crate::lab::wire::{Stations, TapLimits, Traffic, Wire, WireEngine, WireError};
 use crate::model::address_plan::AddressPlan;
 use crate::model::conditions::LinkConditions;
 use crate::model::evidence::Evidence;
@@ -186,6 +186,12 @@ impl Lab {
             node.renew().await?;
         }
         self.evidence().map(drop)
+    }
+
+    /// How many frames pass the links that are watched.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.stations().traffic()
     }
 
     fn stations(&self) -> Stations<'_> {

@@ -87,11 +87,12 @@ impl WireEngine {
     pub fn add_tap(&self, socket: PacketSocket, spec: TapSpec) -> Result<Tap, WireError> {
         let TapSpec { name, link, inward, limits } = spec;
         let log = Log::new(name.clone(), limits);
+        let passed = log.passed();
         let added = self.handle.ask(move |core| {
             let id = core.new_id();
             core.add_listener(id, Listener::new(link, inward, log, socket)).map(|()| id)
         })?;
         let id = added.map_err(|why| WireError::Add { name, why })?;
-        Ok(Tap::new(self.handle.clone(), id))
+        Ok(Tap::new(self.handle.clone(), id, passed))
     }
 }

@@ -31,6 +31,7 @@ mod queue;
 mod station;
 mod syn_order;
 mod tap;
+mod traffic;
 
 pub use self::engine::{TapSpec, WireEngine};
 pub use self::handle::WireError;
@@ -40,3 +41,4 @@ pub use self::line::Ends;
 pub use self::station::{Junction, Stations, Tap, Wire, WireSpec};
 pub use self::syn_order::{PunchingSide, SynOrder, SynsHeld};
 pub use self::tap::{TapLimits, Tapped};
+pub use self::traffic::Traffic;

@@ -13,6 +13,7 @@ use crate::lab::wire::held::{FrameSighting, Held};
 use crate::lab::wire::hold::{Hold, Watcher};
 use crate::lab::wire::line::{Ends, Line};
 use crate::lab::wire::tap::{Log, TapLimits, Tapped};
+use crate::lab::wire::traffic::{FrameCount, Traffic};
 use crate::model::conditions::LinkConditions;
 use crate::model::evidence::{Direction, Nanos};
 use crate::model::packet::Packet;
@@ -22,6 +23,7 @@ use crate::model::packet::Packet;
 struct Station {
     engine: Handle,
     id: u64,
+    passed: FrameCount,
 }
 
 impl Drop for Station {
@@ -78,6 +80,12 @@ impl<'a> Stations<'a> {
         self.each(Core::take)
     }
 
+    /// How many frames pass them.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        Traffic::new(self.0.iter().map(|station| station.passed.clone()).collect())
+    }
+
     fn each<T: Send + 'static>(
         &self,
         request: impl Fn(&mut Core, u64) -> T + Send + 'static,
@@ -96,7 +104,7 @@ pub struct Junction {
 
 impl Junction {
     pub(super) fn new(engine: Handle, id: u64) -> Self {
-        Self { station: Arc::new(Station { engine, id }) }
+        Self { station: Arc::new(Station { engine, id, passed: FrameCount::default() }) }
     }
 
     /// Carries frames between two devices from now on.
@@ -108,6 +116,7 @@ impl Junction {
         let channels = [(conditions.up, Direction::Up), (conditions.down, Direction::Down)]
             .map(|(conditions, direction)| Channel::new(conditions, seed, link, direction));
         let (log, junction) = (Log::new(name, tap), self.station.id);
+        let passed = log.passed();
         let engine = self.station.engine.clone();
         let id = engine.ask(move |core| {
             let id = core.new_id();
@@ -116,7 +125,7 @@ impl Junction {
             core.begin_epoch(id, seed);
             id
         })?;
-        Ok(Wire { station: Station { engine, id }, _junction: self.clone() })
+        Ok(Wire { station: Station { engine, id, passed }, _junction: self.clone() })
     }
 }
 
@@ -258,8 +267,8 @@ pub struct Tap {
 }
 
 impl Tap {
-    pub(super) fn new(engine: Handle, id: u64) -> Self {
-        Self { station: Station { engine, id } }
+    pub(super) fn new(engine: Handle, id: u64, passed: FrameCount) -> Self {
+        Self { station: Station { engine, id, passed } }
     }
 
     /// Forgets what was seen.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::lab::wire::traffic::FrameCount;
 use crate::model::evidence::{Fate, Frame, Nanos};
 
 /// How much a tap keeps.
@@ -43,6 +44,8 @@ pub(super) struct Log {
     name: String,
     limits: TapLimits,
     frames: Vec<Frame>,
+    /// All frames that were ever noted, kept or not.
+    passed: FrameCount,
     /// Counts how often the frames were taken: a record id of an earlier one means nothing any more.
     generation: u64,
     /// Frames kept so far in this epoch, also those that were taken.
@@ -61,6 +64,7 @@ impl Log {
             name,
             limits,
             frames: Vec::new(),
+            passed: FrameCount::default(),
             generation: 0,
             kept: 0,
             overflow: 0,
@@ -69,6 +73,11 @@ impl Log {
             lateness: 0,
             drops_told: 0,
         }
+    }
+
+    /// Counts the frames as they are noted.
+    pub(super) fn passed(&self) -> FrameCount {
+        self.passed.clone()
     }
 
     pub(super) fn set_limits(&mut self, limits: TapLimits) {
@@ -93,6 +102,7 @@ impl Log {
 
     /// Notes a frame; `frame.bytes` is empty and filled in from `bytes`. `None` when it is one too many.
     pub(super) fn note(&mut self, frame: Frame, bytes: &[u8]) -> Option<RecordId> {
+        self.passed.add_one();
         if self.kept >= self.limits.frames {
             self.overflow += 1;
             return None;
