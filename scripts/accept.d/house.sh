@@ -3,6 +3,7 @@
 # a change of the code changed nothing that a run finds.
 
 checks=(layers docs tree exercises same)
+builds=
 
 check_layers() {
   quiet cargo test --quiet --manifest-path "$root/Cargo.toml" --package testbed --test tests layers
@@ -50,6 +51,7 @@ verdicts="{c['id']: c['verdict'] for c in $punches}"
 # BEFORE is the testbed of an older version, with its puncher beside it.
 check_same() {
   [ -n "${BEFORE:-}" ] || die "BEFORE names no older testbed to compare with"
+  build_release
   local suite version same
   for suite in classic matrix order unsolicited; do
     for version in before now; do

@@ -2,7 +2,7 @@
 //!
 //! Pure text: loading is `kernel::ruleset`. Names are fixed, so that users can write rulesets of their own: the way up
 //! is the device `wan`, the ways down are `lan0`, `lan1`, …; table `ip nat` translates, table `ip filter` decides who
-//! may pass. What must be remembered between packets lies in named sets and maps (listed by [`dynamic_objects`]):
+//! may pass. What must be remembered between packets lies in named sets and maps:
 //!
 //! | name | key | what it remembers |
 //! |---|---|---|
@@ -33,7 +33,6 @@ use crate::model::address_plan::{AddressPlan, Network};
 use crate::model::behavior::{Behavior, PortRange, Translation};
 use crate::model::topology::NodeName;
 
-pub use memory::DynamicObject;
 pub use own::{NatCommand, by_program, render_own};
 
 /// Where a NAT stands: all that its rules need to know of its surroundings.
@@ -111,17 +110,4 @@ pub fn pool_of(behavior: &Behavior, site: &NatSite, address: Ipv4Addr) -> Option
 #[must_use]
 pub fn remembers_mappings(behavior: &Behavior) -> bool {
     behavior.translation == Translation::Nat && memory::Memory::of(behavior).mapping
-}
-
-/// The sets and maps that traffic fills: a reset between two trials flushes them all.
-#[must_use]
-pub fn dynamic_objects(behavior: &Behavior) -> Vec<DynamicObject> {
-    match behavior.translation {
-        Translation::Router => Vec::new(),
-        Translation::Firewall => filter::objects(behavior),
-        Translation::Nat => {
-            let memory = memory::Memory::of(behavior);
-            memory.objects().into_iter().chain(filter::objects(behavior)).collect()
-        }
-    }
 }

@@ -81,12 +81,6 @@ impl Behavior {
             NatAxis::Quota => quota.map_or_else(|| "none".to_owned(), |n| n.to_string()),
         }
     }
-
-    /// The axes on which two NATs differ.
-    #[must_use]
-    pub fn differences(&self, other: &Self) -> Vec<NatAxis> {
-        NatAxis::ALL.iter().copied().filter(|axis| self.value(*axis) != other.value(*axis)).collect()
-    }
 }
 
 words!(Translation {
@@ -223,14 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn differences_name_the_axes() {
-        let one = Behavior::port_preserving();
-        let other = Behavior {
-            filtering: Filtering::AddressDependent,
-            timeouts: Timeouts { close: Some(Duration::from_secs(9)), ..Timeouts::default() },
-            ..one
-        };
-        assert_eq!(one.differences(&other), [NatAxis::Filtering, NatAxis::Timeouts]);
-        assert_eq!(other.value(NatAxis::Timeouts), "close 9 s");
+    fn timeouts_are_told_in_words() {
+        let timeouts = Timeouts { close: Some(Duration::from_secs(9)), ..Timeouts::default() };
+        let behavior = Behavior { timeouts, ..Behavior::port_preserving() };
+        assert_eq!(behavior.value(NatAxis::Timeouts), "close 9 s");
     }
 }

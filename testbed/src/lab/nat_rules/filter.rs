@@ -54,10 +54,10 @@ pub(super) fn objects(behavior: &Behavior) -> Vec<DynamicObject> {
     let late = behavior.unsolicited_syn == UnsolicitedSyn::IcmpAfterSixSeconds;
     let open = firewall && behavior.filtering != Filtering::AddressAndPortDependent;
     let all = [
-        (open, DynamicObject::new("filter", "set", "open")),
-        (firewall && behavior.quota.is_some(), DynamicObject::new("filter", "set", "holders")),
-        (late, DynamicObject::new("filter", "set", "held")),
-        (late, DynamicObject::new("filter", "set", "seen")),
+        (open, DynamicObject::new("set", "open")),
+        (firewall && behavior.quota.is_some(), DynamicObject::new("set", "holders")),
+        (late, DynamicObject::new("set", "held")),
+        (late, DynamicObject::new("set", "seen")),
     ];
     all.into_iter().filter(|(wanted, _)| *wanted).map(|(_, object)| object).collect()
 }

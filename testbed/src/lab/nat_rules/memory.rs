@@ -20,18 +20,16 @@ const FRESH: &str = "0x1";
 
 /// A named set or map that traffic fills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DynamicObject {
-    /// Its table, of family `ip`.
-    pub table: &'static str,
+pub(super) struct DynamicObject {
     /// `set` or `map`, as `nft flush` wants it.
-    pub kind: &'static str,
+    pub(super) kind: &'static str,
     /// Its name.
-    pub name: &'static str,
+    pub(super) name: &'static str,
 }
 
 impl DynamicObject {
-    pub(super) const fn new(table: &'static str, kind: &'static str, name: &'static str) -> Self {
-        Self { table, kind, name }
+    pub(super) const fn new(kind: &'static str, name: &'static str) -> Self {
+        Self { kind, name }
     }
 }
 
@@ -97,12 +95,12 @@ impl Memory {
     /// The named objects, in the order in which they are written.
     pub(super) fn objects(&self) -> Vec<DynamicObject> {
         let all = [
-            (self.mapping, DynamicObject::new("nat", "map", "mapping")),
-            (self.owner, DynamicObject::new("nat", "map", "owner")),
-            (self.taken, DynamicObject::new("nat", "set", "taken")),
-            (self.busy, DynamicObject::new("nat", "set", "busy")),
-            (self.admitted, DynamicObject::new("nat", "set", "admitted")),
-            (self.holders, DynamicObject::new("nat", "set", "holders")),
+            (self.mapping, DynamicObject::new("map", "mapping")),
+            (self.owner, DynamicObject::new("map", "owner")),
+            (self.taken, DynamicObject::new("set", "taken")),
+            (self.busy, DynamicObject::new("set", "busy")),
+            (self.admitted, DynamicObject::new("set", "admitted")),
+            (self.holders, DynamicObject::new("set", "holders")),
         ];
         all.into_iter().filter(|(wanted, _)| *wanted).map(|(_, object)| object).collect()
     }

@@ -1,3 +1,4 @@
+use super::memory::DynamicObject;
 use super::*;
 use crate::model::behavior::{
     Allocation, Filtering, Hairpinning, Mapping, Overloading, Pool, PortRange, UnsolicitedSyn,
@@ -39,6 +40,18 @@ fn a_full_cone_with_hairpinning_remembers_its_mappings() {
     insta::assert_snapshot!("full-cone-hairpin", rules(&behavior));
     let names: Vec<_> = dynamic_objects(&behavior).iter().map(|o| o.name).collect();
     assert_eq!(names, ["mapping", "owner", "taken", "held", "seen"]);
+}
+
+/// The sets and maps that traffic fills.
+fn dynamic_objects(behavior: &Behavior) -> Vec<DynamicObject> {
+    match behavior.translation {
+        Translation::Router => Vec::new(),
+        Translation::Firewall => filter::objects(behavior),
+        Translation::Nat => {
+            let memory = memory::Memory::of(behavior);
+            memory.objects().into_iter().chain(filter::objects(behavior)).collect()
+        }
+    }
 }
 
 #[test]
