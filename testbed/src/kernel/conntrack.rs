@@ -21,6 +21,7 @@ use netlink_packet_netfilter::{
 };
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::kernel::error::{Error, Result};
@@ -177,20 +178,23 @@ impl Conntrack {
         Ok(entries)
     }
 
-    /// Every entry that there is, with the time it has left unless a packet prolongs it, in whole seconds.
+    /// The time that the entry of a flow has left unless a packet prolongs it, in whole seconds; the flow is named by the direction
+    /// that it began in. `None` when there is no such entry.
+    ///
+    /// The kernel finds one entry at once, and walks through its whole table to list them all.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn lifetimes(&self) -> Result<Vec<(CtEntry, Duration)>> {
-        const TRIED: &str = "list conntrack entries";
+    pub fn lifetime(&self, flow: &Tuple) -> Result<Option<Duration>> {
+        const TRIED: &str = "read a conntrack entry";
         let number = self.next_number();
-        self.send(TRIED, &request(ConntrackMessage::Get(Vec::new()), NLM_F_REQUEST | NLM_F_DUMP, number))?;
-        let mut entries = Vec::new();
-        self.answers(TRIED, number, |message| {
-            let entry = change(message).map(|(_, entry)| entry);
-            entries.extend(entry.zip(timeout(message)));
-        })?;
-        Ok(entries)
+        let get = ConntrackMessage::Get(vec![ConntrackAttribute::CtaTupleOrig(nlas(flow))]);
+        self.send(TRIED, &request(get, NLM_F_REQUEST | NLM_F_ACK, number))?;
+        let mut left = None;
+        match self.answers(TRIED, number, |message| left = timeout(message)) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
+            answered => answered.map(|()| left),
+        }
     }
 
     fn send(&self, tried: &str, requests: &[u8]) -> Result<()> {

@@ -91,6 +91,31 @@ fn what_is_dumped_is_there_until_it_is_flushed() {
 }
 
 #[test]
+fn an_entry_is_found_by_its_flow_and_tells_what_time_it_has_left() {
+    if !lab_is_possible() {
+        return;
+    }
+    let (_runtime, namespace) = namespace();
+    namespace
+        .enter(|inside| {
+            let conntrack = Conntrack::open(inside).expect("a socket");
+            connect_once();
+            let flow = conntrack.dump().expect("a dump")[0].original;
+            let left = conntrack.lifetime(&flow).expect("an answer").expect("an entry");
+            // The longest is five days, of a connection that stands (nf_conntrack_tcp_timeout_established).
+            assert!((1..=432_000).contains(&left.as_secs()), "{left:?}");
+            assert_eq!(
+                conntrack.lifetime(&flow.reversed()).expect("an answer"),
+                Some(left),
+                "a flow in its other direction"
+            );
+            let other = Tuple { destination: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), ..flow };
+            assert_eq!(conntrack.lifetime(&other).expect("an answer"), None);
+        })
+        .expect("the way in");
+}
+
+#[test]
 fn what_is_known_is_forgotten_first_and_the_rest_as_well() {
     if !lab_is_possible() {
         return;

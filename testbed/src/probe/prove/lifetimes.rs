@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Behavior, Timeouts, Translation};
+use crate::model::evidence::Tuple;
 use crate::model::packet::TcpFlags;
 
 use super::bench::Side;
@@ -122,11 +123,7 @@ fn timer<'a>(timeouts: &'a mut Timeouts, name: &str) -> &'a mut Option<Duration>
 /// How long an entry has left once its connection has made these steps.
 fn lifetime_after(prober: &mut Prober, steps: &[Step]) -> Result<Option<Duration>> {
     let Some(ProbeConnection { flow, .. }) = drive(prober, steps)? else { return Ok(None) };
-    let entries = prober.bench.conntrack().lifetimes()?;
-    let ours = |entry: &&(crate::model::evidence::CtEntry, Duration)| {
-        entry.0.original.source == flow.inside && entry.0.original.destination == flow.remote
-    };
-    Ok(entries.iter().find(ours).map(|(_, left)| *left))
+    prober.bench.conntrack().lifetime(&Tuple { source: flow.inside, destination: flow.remote })
 }
 
 /// How long the mapping of a fresh connection has left in the state of the timer called `name`.
