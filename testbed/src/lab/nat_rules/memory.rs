@@ -8,8 +8,9 @@ use crate::model::behavior::{Allocation, Behavior, Filtering, Hairpinning, Mappi
 
 use super::text::Chain;
 
-/// The most that each set or map may hold.
-const SIZE: u32 = 65_535;
+/// The most that each set or map may hold: more than the proof draws at a time and than a budget allows. The kernel makes room for
+/// all of them at once: 0.25 MB that has to be zeroed, and 1 MB for 65,535.
+const SIZE: u32 = 24_576;
 
 /// Pools up to this size are drawn from by a map where ports must not be shared, so that a port that is taken can be
 /// drawn again at once.
