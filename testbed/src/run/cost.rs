@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::catalogue::Catalogue;
 use crate::model::suite::{Cell, Suite};
 use crate::run::prepared_cell::PreparedCell;
+use crate::run::queue::Patience;
 use crate::run::request::RunError;
 
 /// What a trial takes beside waiting for packets: its programs are started, and its lab is reset.
@@ -19,10 +20,23 @@ const TRIPS: u32 = 8;
 /// When the cell cannot be run at all.
 pub fn expected_time(suite: &Suite, catalogue: &Catalogue, cell: &Cell) -> Result<Duration, RunError> {
     let ready = PreparedCell::new(suite, catalogue, cell)?;
+    Ok(expected_time_of_one(&ready) * ready.part.trials)
+}
+
+/// The time that one trial of a cell takes.
+#[must_use]
+pub(super) fn expected_time_of_one(ready: &PreparedCell) -> Duration {
     let passes = ready.expected.as_ref().map_or(0.5, |expected| expected.probability);
-    let trial =
-        OVERHEAD + TRIPS * ready.trip.mul_f64(passes) + ready.part.budget.deadline.mul_f64(1.0 - passes);
-    Ok(trial * ready.part.trials)
+    OVERHEAD + TRIPS * ready.trip.mul_f64(passes) + ready.part.budget.deadline.mul_f64(1.0 - passes)
+}
+
+/// What a trial of a cell does most of the time: one that more likely fails than not waits for its deadline.
+#[must_use]
+pub(super) fn patience(ready: &PreparedCell) -> Patience {
+    match &ready.expected {
+        Ok(expected) if expected.probability >= 0.5 => Patience::Works,
+        _ => Patience::Waits,
+    }
 }
 
 /// How long all these cells take if so many trials run at a time, with processors to spare.

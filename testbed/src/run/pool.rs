@@ -1,12 +1,14 @@
-//! Labs that wait for their next trial: taken when one fits, changed when none does, built when there are too few.
+//! Labs that wait for their next trial: taken when one fits, built with the NATs' rules when none does.
+//!
+//! A lab keeps the NATs that it was built with. To load other rules into it takes two to three times as long as a new lab with
+//! these rules, because the kernel first has to release those that are there.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::task::block_in_place;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::heartbeat::Heartbeat;
@@ -15,7 +17,7 @@ use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::lab::nat_source;
 use crate::lab::{Lab, WireEngine};
 use crate::model::address_plan::AddressPlan;
-use crate::model::catalogue::{Catalogue, Ruleset};
+use crate::model::catalogue::Catalogue;
 use crate::model::evidence::Nanos;
 use crate::model::suite::Suite;
 use crate::model::topology::{NodeName, Topology};
@@ -40,7 +42,8 @@ pub(super) struct LabPool {
 /// The labs that nobody uses, and how many there are in all.
 #[derive(Debug, Default)]
 struct IdleLabs {
-    idle: Vec<BuiltLab>,
+    /// The one that was given back last comes last.
+    idle: VecDeque<BuiltLab>,
     made: usize,
 }
 
@@ -111,45 +114,30 @@ impl LabPool {
     /// A lab of that setting.
     ///
     /// # Errors
-    /// When none can be built or changed.
+    /// When none can be built.
     pub(super) async fn take(&self, setting: &LabSpec) -> Result<PooledLab<'_>> {
         let found = self.find(setting);
         // From here on the lab is counted, and is not any more if what follows fails or is given up.
         let mut pooled = PooledLab { pool: self, built: None };
         pooled.built = Some(match found {
-            PoolMatch::Fitting(built) => built,
-            PoolMatch::Similar(built) => self.change(built, setting).await?,
-            PoolMatch::Nothing => self.make(setting).await?,
+            Some(built) => built,
+            None => self.make(setting).await?,
         });
         Ok(pooled)
     }
 
-    fn find(&self, setting: &LabSpec) -> PoolMatch {
-        let mut idle_labs = self.idle_labs();
-        if let Some(at) = idle_labs.idle.iter().rposition(|s| &s.setting == setting) {
-            return PoolMatch::Fitting(idle_labs.idle.swap_remove(at));
+    /// A lab of that setting, if one is there. If not, there is room for one more.
+    fn find(&self, setting: &LabSpec) -> Option<BuiltLab> {
+        let mut labs = self.idle_labs();
+        if let Some(at) = labs.idle.iter().rposition(|s| &s.setting == setting) {
+            return labs.idle.remove(at);
         }
-        if idle_labs.made < self.most || idle_labs.idle.is_empty() {
-            idle_labs.made += 1;
-            return PoolMatch::Nothing;
-        }
-        // What a program has done to its node besides rules, nobody can undo.
-        let similar = |s: &BuiltLab| s.setting.is_like(setting) && !self.has_programs(&s.setting);
-        let similar = idle_labs.idle.iter().position(similar);
-        match similar {
-            Some(at) => PoolMatch::Similar(idle_labs.idle.swap_remove(at)),
-            None => {
-                // One of another wiring makes room.
-                drop(idle_labs.idle.swap_remove(0));
-                PoolMatch::Nothing
-            }
-        }
-    }
-
-    /// Whether a program makes one of the NATs.
-    fn has_programs(&self, setting: &LabSpec) -> bool {
-        let mut profiles = setting.nats.values().filter_map(|name| self.catalogue.get(name));
-        profiles.any(|profile| matches!(profile.ruleset, Ruleset::Command(_)))
+        // The one that nobody has wanted for the longest time makes room.
+        let given_up = if labs.made < self.most { None } else { labs.idle.pop_front() };
+        labs.made += usize::from(given_up.is_none());
+        drop(labs);
+        drop(given_up);
+        None
     }
 
     async fn make(&self, setting: &LabSpec) -> Result<BuiltLab> {
@@ -159,23 +147,6 @@ impl LabPool {
         // What a NAT keeps for itself is seen only inside of it, and a cause must not depend on what is kept.
         lab.watch_every_link(&self.engine)?;
         Ok(BuiltLab { lab, setting: setting.clone() })
-    }
-
-    /// Gives a lab the NATs of a setting, where they are not those that it has.
-    async fn change(&self, mut built: BuiltLab, setting: &LabSpec) -> Result<BuiltLab> {
-        let mut rules = BTreeMap::new();
-        for (node, profile) in &setting.nats {
-            if built.setting.nats.get(node) != Some(profile) {
-                let config = self.config(built.lab.plan(), node, profile)?;
-                match config.command {
-                    None => drop(rules.insert(node.clone(), config)),
-                    Some(_) => built.lab.become_nat(node, &config).await?,
-                }
-            }
-        }
-        block_in_place(|| built.lab.set_nats(&rules))?;
-        built.setting = setting.clone();
-        Ok(built)
     }
 
     /// The rules and settings of a NAT in a lab.
@@ -198,11 +169,4 @@ impl LabPool {
 /// The wirings of a suite, by part.
 fn wirings(suite: &Suite) -> Vec<Topology> {
     suite.parts.iter().map(|part| part.topology.clone()).collect()
-}
-
-/// What the idle labs offer.
-enum PoolMatch {
-    Fitting(BuiltLab),
-    Similar(BuiltLab),
-    Nothing,
 }

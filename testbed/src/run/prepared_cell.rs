@@ -35,14 +35,6 @@ pub struct LabSpec {
     pub nats: BTreeMap<NodeName, String>,
 }
 
-impl LabSpec {
-    /// Whether a lab of the one becomes a lab of the other by changing its NATs' rules alone.
-    #[must_use]
-    pub fn is_like(&self, other: &Self) -> bool {
-        self.wiring == other.wiring && self.transparent == other.transparent
-    }
-}
-
 /// A cell made ready.
 #[derive(Debug, Clone)]
 pub struct PreparedCell {

@@ -1,11 +1,12 @@
-//! In which order trials run: many cells side by side, each cell's own trials in the order of their numbers. Pure.
+//! Which trial is next. Pure.
 //!
-//! Trials mostly wait, and labs are reused most cheaply for the NATs they already have. So cells are taken in groups,
-//! and within a group the trials of all its cells take turns: a group needs few kinds of labs, and the cells that wait
-//! for their deadline do so beside the ones that do not. Whoever has played a trial goes on with the same cell for a while,
-//! as its lab is there.
+//! Trials that most likely wait for their deadline come first: the sooner they begin, the less is left to wait for at the end.
+//! They may not take all places, so that those which work never have to wait for them. Within both kinds a cell goes on
+//! where a lab of its NATs is free, and else a cell begins of which the fewest trials are under way: a lab serves many trials.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// One trial to be run: the index of its cell in the run, and its number from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,101 +17,281 @@ pub(super) struct Task {
     pub(super) number: u32,
 }
 
+/// What to know of a cell to find its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Demand {
+    /// Number of its trials.
+    pub(super) trials: u32,
+    /// Which kind of lab it needs: cells with equal numbers share labs. Kinds are counted from 0.
+    pub(super) lab: usize,
+    /// What its trials do most of the time.
+    pub(super) patience: Patience,
+    /// How long one of them is expected to take.
+    pub(super) expected: Duration,
+}
+
+/// What the trials of a cell do most of the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Patience {
+    /// They wait for their deadline.
+    Waits,
+    /// They end soon, or work until the end.
+    Works,
+}
+
 /// The trials that have not begun.
 #[derive(Debug)]
 pub(super) struct Queue {
-    waiting: VecDeque<Task>,
+    cells: Vec<Waiting>,
+    labs: Vec<Labs>,
+    /// Labs that have cells with trials left, by [`Patience`].
+    kinds: [Candidates; 2],
+    /// Trials of [`Patience::Waits`] that are under way, and how many may be.
+    patient: usize,
+    most_patient: usize,
+    left: usize,
 }
 
-/// How many cells take turns.
-const GROUP: usize = 24;
+/// The place of a cell among others: the longest first, and those that are alike in the order of the suite.
+type Rank = (Reverse<Duration>, usize);
 
-/// How far ahead of the others of its group a cell may get: eight turns.
-const NEAR: usize = 8 * GROUP;
+/// What is left of a cell.
+#[derive(Debug)]
+struct Waiting {
+    numbers: VecDeque<u32>,
+    lab: usize,
+    patience: Patience,
+    rank: Rank,
+}
+
+/// The labs of one kind.
+#[derive(Debug, Default)]
+struct Labs {
+    in_use: usize,
+    /// The most that were ever in use: so many there are, unless some were given up.
+    made: usize,
+    /// The cells that use them and have trials left, by [`Patience`].
+    cells: [BTreeSet<Rank>; 2],
+}
+
+/// Kinds of labs whose cells have trials left.
+#[derive(Debug, Default)]
+struct Candidates {
+    /// Those of which a lab is free, by their first cell.
+    free: BTreeSet<Rank>,
+    /// The others, those first of which the fewest are in use.
+    busy: BTreeSet<(usize, Rank)>,
+}
+
+impl Candidates {
+    fn first(&self) -> Option<usize> {
+        let rank = self.free.first().or_else(|| self.busy.first().map(|(_, rank)| rank));
+        rank.map(|(_, cell)| *cell)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.free.is_empty() && self.busy.is_empty()
+    }
+}
+
+/// The share of all places that trials which wait may take: three quarters.
+const SHARE: (usize, usize) = (3, 4);
 
 impl Queue {
-    /// All trials of the cells, each with its number of trials.
+    /// All trials of the cells, of which `most` may be under way at a time.
     #[must_use]
-    pub(super) fn new(trials: &[u32]) -> Self {
-        let mut waiting = VecDeque::new();
-        for (group, of_group) in trials.chunks(GROUP).enumerate() {
-            let cells = || (group * GROUP..).zip(of_group);
-            for number in 1..=of_group.iter().copied().max().unwrap_or_default() {
-                let turn = cells().filter(|(_, trials)| number <= **trials);
-                waiting.extend(turn.map(|(cell, _)| Task { cell, number }));
-            }
-        }
-        Self { waiting }
+    pub(super) fn new(demands: &[Demand], most: usize) -> Self {
+        let count = demands.iter().map(|demand| demand.lab + 1).max().unwrap_or(0);
+        let cell = |(at, demand): (usize, &Demand)| Waiting {
+            numbers: (1..=demand.trials).collect(),
+            lab: demand.lab,
+            patience: demand.patience,
+            rank: (Reverse(demand.expected), at),
+        };
+        let mut queue = Self {
+            cells: demands.iter().enumerate().map(cell).collect(),
+            labs: std::iter::repeat_with(Labs::default).take(count).collect(),
+            kinds: Default::default(),
+            patient: 0,
+            most_patient: share_of(most),
+            left: demands.iter().map(|demand| demand.trials as usize).sum(),
+        };
+        (0..demands.len()).for_each(|cell| queue.update(cell, |_| ()));
+        queue
     }
 
-    /// Adds trials of a cell behind all others.
+    /// Says how many trials may be under way at a time from now on.
+    pub(super) fn set_most(&mut self, most: usize) {
+        self.most_patient = share_of(most);
+    }
+
+    /// Adds trials of a cell behind its others.
     pub(super) fn add(&mut self, cell: usize, numbers: std::ops::RangeInclusive<u32>) {
-        self.waiting.extend(numbers.map(|number| Task { cell, number }));
+        let before = self.cells[cell].numbers.len();
+        self.cells[cell].numbers.extend(numbers);
+        self.left += self.cells[cell].numbers.len() - before;
+        self.update(cell, |_| ());
     }
 
-    /// The next one: of the cell `last` if one of the next few is, else the first.
-    pub(super) fn take(&mut self, last: Option<usize>) -> Option<Task> {
-        let near = last.and_then(|cell| self.waiting.iter().take(NEAR).position(|task| task.cell == cell));
-        self.waiting.remove(near.unwrap_or(0))
+    /// The next one; it counts as under way until [`Queue::done`].
+    pub(super) fn take(&mut self) -> Option<Task> {
+        let [waits, works] = &self.kinds;
+        let room = self.patient < self.most_patient || works.is_empty();
+        let patient = if room { waits.first() } else { None };
+        let cell = patient.or_else(|| works.first())?;
+        let found = &mut self.cells[cell];
+        let number = found.numbers.pop_front()?;
+        self.patient += usize::from(found.patience == Patience::Waits);
+        self.left -= 1;
+        self.update(cell, |labs| {
+            labs.in_use += 1;
+            labs.made = labs.made.max(labs.in_use);
+        });
+        Some(Task { cell, number })
+    }
+
+    /// Hears that a trial of a cell is over.
+    pub(super) fn done(&mut self, cell: usize) {
+        self.patient -= usize::from(self.cells[cell].patience == Patience::Waits);
+        self.update(cell, |labs| labs.in_use -= 1);
     }
 
     /// Forgets the trials of a cell that have not begun.
     pub(super) fn drop_cell(&mut self, cell: usize) {
-        self.waiting.retain(|t| t.cell != cell);
+        self.left -= std::mem::take(&mut self.cells[cell].numbers).len();
+        self.update(cell, |_| ());
     }
 
-    /// How many wait.
+    /// How many have not begun.
     #[must_use]
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        self.left
     }
+
+    /// Changes what is known of the labs of a cell, and finds their places among the candidates anew.
+    fn update(&mut self, cell: usize, change: impl FnOnce(&mut Labs)) {
+        let Waiting { ref numbers, lab, patience, rank } = self.cells[cell];
+        let labs = &mut self.labs[lab];
+        for (kind, candidates) in labs.cells.iter().zip(&mut self.kinds) {
+            let Some(first) = kind.first() else { continue };
+            candidates.free.remove(first);
+            candidates.busy.remove(&(labs.in_use, *first));
+        }
+        change(labs);
+        let own = &mut labs.cells[patience as usize];
+        if numbers.is_empty() {
+            own.remove(&rank)
+        } else {
+            own.insert(rank)
+        };
+        for (kind, candidates) in labs.cells.iter().zip(&mut self.kinds) {
+            let Some(first) = kind.first() else { continue };
+            if labs.in_use < labs.made {
+                candidates.free.insert(*first);
+            } else {
+                candidates.busy.insert((labs.in_use, *first));
+            }
+        }
+    }
+}
+
+fn share_of(most: usize) -> usize {
+    let (part, whole) = SHARE;
+    (most * part / whole).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn demand(trials: u32, lab: usize, patience: Patience) -> Demand {
+        Demand { trials, lab, patience, expected: Duration::from_secs(1) }
+    }
+
+    /// Cells that work, each with labs of its own.
+    fn working(trials: &[u32]) -> Vec<Demand> {
+        (0..).zip(trials).map(|(lab, trials)| demand(*trials, lab, Patience::Works)).collect()
+    }
+
+    fn take_cells(queue: &mut Queue, count: usize) -> Vec<usize> {
+        std::iter::from_fn(|| queue.take()).take(count).map(|task| task.cell).collect()
+    }
+
     #[test]
     fn every_trial_comes_once_and_each_cells_in_order() {
-        let mut queue = Queue::new(&[3; 30]);
+        let mut queue = Queue::new(&working(&[3; 30]), 8);
         let mut seen = vec![Vec::new(); 30];
-        while let Some(task) = queue.take(None) {
+        let mut under_way = VecDeque::new();
+        while let Some(task) = queue.take() {
             seen[task.cell].push(task.number);
+            under_way.push_back(task.cell);
+            if under_way.len() == 5 {
+                under_way.pop_front().into_iter().for_each(|cell| queue.done(cell));
+            }
         }
         assert!(seen.iter().all(|numbers| numbers == &[1, 2, 3]), "{seen:?}");
+        assert_eq!(queue.len(), 0);
     }
 
     #[test]
-    fn cells_with_more_trials_go_on_alone() {
-        let mut queue = Queue::new(&[1, 3]);
-        let cells: Vec<_> = std::iter::from_fn(|| queue.take(None)).map(|t| (t.cell, t.number)).collect();
-        assert_eq!(cells, [(0, 1), (1, 1), (1, 2), (1, 3)]);
+    fn a_cell_goes_on_where_its_lab_is_free_and_else_another_begins() {
+        let mut queue = Queue::new(&working(&[3, 3, 3]), 8);
+        assert_eq!(take_cells(&mut queue, 2), [0, 1]);
+        queue.done(1);
+        assert_eq!(take_cells(&mut queue, 2), [1, 2]);
+        assert_eq!(take_cells(&mut queue, 1), [0], "all have one under way");
     }
 
     #[test]
-    fn what_is_added_comes_last() {
-        let mut queue = Queue::new(&[1; 2]);
+    fn cells_with_the_same_nats_share_labs() {
+        let mut demands = working(&[1, 1, 2]);
+        demands[2].lab = 0;
+        let mut queue = Queue::new(&demands, 8);
+        assert_eq!(take_cells(&mut queue, 1), [0]);
+        queue.done(0);
+        assert_eq!(take_cells(&mut queue, 1), [2], "the lab of cell 0 is free");
+    }
+
+    #[test]
+    fn those_that_wait_come_first_and_leave_a_quarter_of_the_places() {
+        let mut demands = working(&[9, 9]);
+        demands[1].patience = Patience::Waits;
+        let mut queue = Queue::new(&demands, 8);
+        assert_eq!(take_cells(&mut queue, 8), [1, 1, 1, 1, 1, 1, 0, 0]);
+        queue.done(1);
+        assert_eq!(take_cells(&mut queue, 2), [1, 0]);
+        queue.set_most(16);
+        assert_eq!(take_cells(&mut queue, 3), [1, 1, 0], "there are no more that wait");
+    }
+
+    #[test]
+    fn those_that_wait_may_take_all_places_where_nothing_else_is_left() {
+        let mut queue = Queue::new(&[demand(5, 0, Patience::Waits)], 2);
+        assert_eq!(take_cells(&mut queue, 9), [0; 5]);
+    }
+
+    #[test]
+    fn the_longest_of_a_kind_come_first() {
+        let mut demands = working(&[1, 1, 1]);
+        demands[2].expected = Duration::from_secs(3);
+        demands[1].expected = Duration::from_secs(2);
+        assert_eq!(take_cells(&mut Queue::new(&demands, 8), 9), [2, 1, 0]);
+    }
+
+    #[test]
+    fn what_is_added_comes_after_the_others_of_its_cell() {
+        let mut queue = Queue::new(&working(&[1; 2]), 4);
         queue.add(0, 2..=3);
-        let tasks: Vec<_> = std::iter::from_fn(|| queue.take(None)).map(|t| (t.cell, t.number)).collect();
-        assert_eq!(tasks, [(0, 1), (1, 1), (0, 2), (0, 3)]);
-    }
-
-    #[test]
-    fn a_cell_goes_on_and_does_not_get_far_ahead() {
-        let mut queue = Queue::new(&[20; GROUP]);
-        let first = queue.take(None).expect("a trial");
-        let mut numbers = vec![first.number];
-        while let Some(task) = queue.take(Some(first.cell)).filter(|task| task.cell == first.cell) {
-            numbers.push(task.number);
-        }
-        assert_eq!(numbers, (1..=9).collect::<Vec<_>>());
+        assert_eq!(queue.len(), 4);
+        let tasks: Vec<_> = std::iter::from_fn(|| queue.take()).map(|t| (t.cell, t.number)).collect();
+        assert_eq!(tasks, [(0, 1), (1, 1), (0, 2), (0, 3)], "the one with fewer trials under way first");
     }
 
     #[test]
     fn a_dropped_cell_does_not_come_again() {
-        let mut queue = Queue::new(&[2, 1, 2]);
+        let mut queue = Queue::new(&working(&[2, 1, 2]), 4);
         queue.drop_cell(1);
-        let cells: Vec<_> = std::iter::from_fn(|| queue.take(None)).map(|t| t.cell).collect();
-        assert_eq!(cells, [0, 2, 0, 2]);
+        assert_eq!(queue.len(), 4);
+        assert_eq!(take_cells(&mut queue, 9), [0, 2, 0, 2]);
     }
 }

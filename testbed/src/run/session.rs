@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
@@ -20,13 +20,14 @@ use crate::model::outcome::{Outcome, Trial};
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::capacity;
 use crate::run::control::control;
+use crate::run::cost;
 use crate::run::environment::environment;
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
-use crate::run::queue::{Queue, Task};
+use crate::run::queue::{Demand, Queue, Task};
 use crate::run::request::{Cancel, RunError, RunRequest};
 use crate::run::seed::TrialSeed;
-use crate::run::throttle::Throttle;
+use crate::run::throttle::{Throttle, TrialPermit};
 use crate::run::trial::run_trial;
 
 /// What all workers share.
@@ -62,7 +63,7 @@ pub async fn run(
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     };
     refused.extend(short_of_room(&cells)?);
-    let mut queue = Queue::new(&trials(&cells));
+    let mut queue = Queue::new(&demands(&cells), request.jobs);
     tokio::select! {
         () = make_controls(&request, &pool, &cells, &mut refused) => {}
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
@@ -94,6 +95,19 @@ fn info(request: &RunRequest, engine: &WireEngine) -> RunInfo {
 /// The trials of each cell.
 fn trials(cells: &[PreparedCell]) -> Vec<u32> {
     cells.iter().map(|cell| cell.part.trials).collect()
+}
+
+/// What the queue has to know of each cell.
+fn demands(cells: &[PreparedCell]) -> Vec<Demand> {
+    let settings: BTreeSet<&LabSpec> = cells.iter().map(|cell| &cell.setting).collect();
+    let labs: BTreeMap<&LabSpec, usize> = settings.into_iter().zip(0..).collect();
+    let demand = |cell: &PreparedCell| Demand {
+        trials: cell.part.trials,
+        lab: labs[&cell.setting],
+        patience: cost::patience(cell),
+        expected: cost::expected_time_of_one(cell),
+    };
+    cells.iter().map(demand).collect()
 }
 
 /// Cells that cannot be run, by index, with the reason.
@@ -242,11 +256,8 @@ async fn play_round(
     let shared = collector.shared;
     let (sender, mut receiver) = unbounded_channel();
     let mut workers = JoinSet::new();
-    let throttle = Arc::new(Throttle::new(jobs));
-    for _ in 0..jobs.min(shared.waiting()) {
-        workers.spawn(work(Arc::clone(shared), Arc::clone(&throttle), sender.clone()));
-    }
-    drop(sender);
+    let throttle = Throttle::new(jobs);
+    workers.spawn(begin_trials(Arc::clone(shared), Arc::clone(&throttle), jobs, sender));
     let ending = tokio::select! {
         () = collector.receive(&mut receiver, tell) => Ending::Complete,
         never = throttle.watch() => match never {},
@@ -260,28 +271,41 @@ async fn play_round(
     ending
 }
 
-async fn work(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: UnboundedSender<Message>) {
-    let mut last = None;
+/// Begins trials as long as there are any, so many at a time, and waits for the last.
+async fn begin_trials(
+    shared: Arc<Shared>,
+    throttle: Arc<Throttle>,
+    jobs: usize,
+    sender: UnboundedSender<Message>,
+) {
+    let mut under_way = JoinSet::new();
+    shared.queue().set_most(jobs);
     loop {
-        let _permit = throttle.permit().await;
-        let Some(task) = shared.next(last) else { return };
-        last = Some(task.cell);
-        let started = Message::Started { cell: task.cell, number: task.number };
-        let _ = sender.send(started);
-        let (trial, artefacts) =
-            run_trial(&shared.request, &shared.pool, &shared.cells[task.cell], task.number).await;
-        let finished = Message::Finished { cell: task.cell, trial, artefacts: artefacts.map(Box::new) };
-        let _ = sender.send(finished);
+        if under_way.len() >= jobs {
+            under_way.join_next().await;
+        }
+        let permit = throttle.permit().await;
+        while under_way.try_join_next().is_some() {}
+        // What is next is decided when there is room for it.
+        let Some(task) = shared.queue().take() else { break };
+        let _ = sender.send(Message::Started { cell: task.cell, number: task.number });
+        under_way.spawn(work(Arc::clone(&shared), task, permit, sender.clone()));
     }
+    while under_way.join_next().await.is_some() {}
+}
+
+async fn work(shared: Arc<Shared>, task: Task, permit: TrialPermit, sender: UnboundedSender<Message>) {
+    let Task { cell, number } = task;
+    let (trial, artefacts) =
+        run_trial(&shared.request, &shared.pool, &shared.cells[cell], number, &permit).await;
+    shared.queue().done(cell);
+    drop(permit);
+    let _ = sender.send(Message::Finished { cell, trial, artefacts: artefacts.map(Box::new) });
 }
 
 impl Shared {
-    fn next(&self, last: Option<usize>) -> Option<Task> {
-        self.queue.lock().take(last)
-    }
-
-    fn waiting(&self) -> usize {
-        self.queue.lock().len()
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock()
     }
 }
 
@@ -405,7 +429,7 @@ impl<'a> Collector<'a> {
         tell(Event::Warning(format!(
             "the machine was too slow for {count} trials: they are played again, {calm} at a time"
         )));
-        let mut queue = self.shared.queue.lock();
+        let mut queue = self.shared.queue();
         void.into_iter().for_each(|task| queue.add(task.cell, task.number..=task.number));
         Some(calm)
     }
@@ -413,7 +437,7 @@ impl<'a> Collector<'a> {
     /// Queues as many trials again for each cell that needs more; whether there is any.
     fn ask_for_more(&mut self) -> bool {
         let limit = self.shared.request.until_sure.unwrap_or(0);
-        let mut queue = self.shared.queue.lock();
+        let mut queue = self.shared.queue();
         for cell in std::mem::take(&mut self.unsure) {
             let made = self.wanted[cell];
             self.wanted[cell] = made.saturating_mul(2).min(limit);

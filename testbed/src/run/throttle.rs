@@ -1,9 +1,15 @@
-//! How many trials run at a time: as many as asked for, and fewer while the processors have little left to give.
+//! How many trials work at a time: as many as asked for, and fewer while the processors have little left to give.
 //!
 //! A program that waits for a processor starts late and gives up early, and then a trial says something of the machine
-//! and nothing of the NATs. Most trials wait for packets, so many fit; of those that spray few do.
+//! and nothing of the NATs. So few trials that spray work at a time, and many that send a packet now and then.
+//!
+//! A trial whose programs run and that sends hardly any packets only *waits*, mostly for its deadline: it takes no place of those
+//! that work. That holds only if it was so while the processors had something left: programs that compute without sending would
+//! be taken for ones that wait otherwise, and ever more of them would begin.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -12,6 +18,7 @@ use tokio::time::sleep;
 
 use crate::kernel::backlog;
 use crate::kernel::processors::Ticks;
+use crate::lab::wire::Traffic;
 
 /// How long the processors are watched before anything is changed: long enough for a share of some per cent.
 const SAMPLE: Duration = Duration::from_millis(150);
@@ -22,12 +29,12 @@ const SPARE: f64 = 0.05;
 /// Less than that is nothing: how many trials are too many it does not tell.
 const NOTHING: f64 = SPARE / 4.0;
 
-/// What is taken away while nothing is left over, as a share of the trials that run: at first, when it may be by chance, and
+/// What is taken away while nothing is left over, as a share of the trials that work: at first, when it may be by chance, and
 /// twice as much each time that it is so again before there is enough.
 const FIRST_CUT: f64 = 1.0 / 8.0;
 const DEEPEST_CUT: f64 = 1.0 / 4.0;
 
-/// How many times as many may run from one sample to the next: until there have been too many, and after that, as those that
+/// How many times as many may work from one sample to the next: until there have been too many, and after that, as those that
 /// spray may just be waiting.
 const FIRST_GROWTH: f64 = 2.0;
 const GROWTH: f64 = 1.25;
@@ -38,6 +45,13 @@ const FIRST: usize = 4;
 /// Trials a processor, however busy it is: somebody else may keep it so.
 const LEAST: usize = 2;
 
+/// Frames in a sample with which a trial may still only wait, each counted on every link that it passes: retransmitted SYNs, or the
+/// measurements before another try, which take a few hundredths of a processor. Who sprays sends thousands.
+const FEW_FRAMES: u64 = 256;
+
+/// Samples in a row with so few frames until a trial is taken to wait: what is between two steps of a program is shorter.
+const CALM_SAMPLES: u32 = 2;
+
 /// Lets trials begin.
 #[derive(Debug)]
 pub(super) struct Throttle {
@@ -45,15 +59,35 @@ pub(super) struct Throttle {
     changed: Notify,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug)]
 struct State {
-    running: usize,
+    limit: Limit,
+    /// Trials whose programs run, by the number of their permit.
+    running: BTreeMap<u64, RunningPrograms>,
+    permits: u64,
+}
+
+/// How many trials may work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Limit {
+    working: usize,
     allowed: usize,
     least: usize,
     most: usize,
     /// What is taken away next if nothing is left over.
     cut: f64,
     growth: f64,
+}
+
+/// The programs of a trial while they run.
+#[derive(Debug)]
+struct RunningPrograms {
+    traffic: Traffic,
+    /// Frames when they were last counted.
+    frames: u64,
+    /// Samples in a row with few frames.
+    calm: u32,
+    waits: bool,
 }
 
 /// What the trials that run have done to the machine.
@@ -67,25 +101,29 @@ enum ProcessorLoad {
 
 /// The right to run a trial, until it is dropped.
 #[derive(Debug)]
-pub(super) struct TrialPermit<'a>(&'a Throttle);
+pub(super) struct TrialPermit {
+    throttle: Arc<Throttle>,
+    number: u64,
+}
 
 impl Throttle {
-    /// At most so many at a time.
-    pub(super) fn new(most: usize) -> Self {
+    /// At most so many trials work at a time.
+    pub(super) fn new(most: usize) -> Arc<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let [least, allowed] = [LEAST, FIRST].map(|trials| most.min(processors * trials));
-        let state = State { running: 0, allowed, least, most, cut: FIRST_CUT, growth: FIRST_GROWTH };
-        Self { state: Mutex::new(state), changed: Notify::new() }
+        let limit = Limit { working: 0, allowed, least, most, cut: FIRST_CUT, growth: FIRST_GROWTH };
+        let state = State { limit, running: BTreeMap::new(), permits: 0 };
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
     }
 
-    /// Waits until one more may begin.
-    pub(super) async fn permit(&self) -> TrialPermit<'_> {
+    /// Waits until one more may begin. One at a time may wait here.
+    pub(super) async fn permit(self: &Arc<Self>) -> TrialPermit {
         loop {
-            let changed = self.changed.notified();
-            if self.state().begin() {
-                return TrialPermit(self);
+            let begun = self.state().begin();
+            match begun {
+                Some(number) => return TrialPermit { throttle: Arc::clone(self), number },
+                None => self.changed.notified().await,
             }
-            changed.await;
         }
     }
 
@@ -99,8 +137,8 @@ impl Throttle {
             if let Some(idle) = before.0.zip(now.0).and_then(|(before, now)| now.idle_since(before)) {
                 // Frames for which there was no room are a sign that comes before the time is used up.
                 let lost = now.1 > before.1;
-                self.state().adapt(if lost { ProcessorLoad::TooMuch } else { ProcessorLoad::Leaves(idle) });
-                self.changed.notify_waiters();
+                self.state().sampled(if lost { ProcessorLoad::TooMuch } else { ProcessorLoad::Leaves(idle) });
+                self.changed.notify_one();
             }
             before = now;
         }
@@ -111,25 +149,78 @@ impl Throttle {
     }
 }
 
-impl Drop for TrialPermit<'_> {
+impl TrialPermit {
+    /// Says that the programs of the trial run and send their packets here: from now on it may be that they only wait.
+    pub(super) fn programs_run(&self, traffic: Traffic) {
+        let programs = RunningPrograms { frames: traffic.frames(), traffic, calm: 0, waits: false };
+        self.throttle.state().running.insert(self.number, programs);
+    }
+
+    /// Says that they have ended: what is left to do is work.
+    pub(super) fn programs_ended(&self) {
+        self.throttle.state().work_again(self.number);
+    }
+}
+
+impl Drop for TrialPermit {
     fn drop(&mut self) {
-        self.0.state().running -= 1;
-        self.0.changed.notify_one();
+        self.throttle.state().end(self.number);
+        self.throttle.changed.notify_one();
     }
 }
 
 impl State {
-    fn begin(&mut self) -> bool {
-        let may = self.running < self.allowed;
-        self.running += usize::from(may);
-        may
+    /// The number of the permit.
+    fn begin(&mut self) -> Option<u64> {
+        if self.limit.working >= self.limit.allowed {
+            return None;
+        }
+        self.limit.working += 1;
+        self.permits += 1;
+        Some(self.permits)
     }
 
+    fn end(&mut self, number: u64) {
+        self.work_again(number);
+        self.limit.working -= 1;
+    }
+
+    fn work_again(&mut self, number: u64) {
+        let waited = self.running.remove(&number).is_some_and(|programs| programs.waits);
+        self.limit.working += usize::from(waited);
+    }
+
+    fn sampled(&mut self, load: ProcessorLoad) {
+        self.limit.adapt(load);
+        let spare = matches!(load, ProcessorLoad::Leaves(idle) if idle >= NOTHING);
+        for programs in self.running.values_mut() {
+            let waited = programs.waits;
+            programs.look(spare);
+            match (waited, programs.waits) {
+                (false, true) => self.limit.working -= 1,
+                (true, false) => self.limit.working += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl RunningPrograms {
+    /// Finds out whether they only wait, after a sample in which the processors had something left or not.
+    fn look(&mut self, spare: bool) {
+        let frames = self.traffic.frames();
+        let few = frames - std::mem::replace(&mut self.frames, frames) <= FEW_FRAMES;
+        self.calm = if few { self.calm + 1 } else { 0 };
+        self.waits = few && (self.waits || spare && self.calm >= CALM_SAMPLES);
+    }
+}
+
+impl Limit {
     /// As many as would leave the right share over, if what is used grows with their number; what is used beyond all that
     /// there is nobody knows.
     fn adapt(&mut self, load: ProcessorLoad) {
-        // Those that still run, though they are not allowed any more, are not counted twice.
-        let now = self.running.min(self.allowed);
+        // Those that still work, though they are not allowed any more, are not counted twice.
+        let now = self.working.min(self.allowed);
         let times = |share: f64| now as f64 * share;
         let wanted = match load {
             ProcessorLoad::Leaves(idle) if idle >= NOTHING => {
@@ -149,55 +240,11 @@ impl State {
                 times(1.0 - DEEPEST_CUT).floor()
             }
         } as usize;
-        if wanted < now || self.running >= self.allowed {
+        if wanted < now || self.working >= self.allowed {
             self.allowed = wanted.clamp(self.least, self.most);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_busy_machine_runs_fewer_and_an_idle_one_more() {
-        let mut state =
-            State { running: 8, allowed: 8, least: 2, most: 32, cut: FIRST_CUT, growth: FIRST_GROWTH };
-        let mut after = |running: usize, idle: f64| {
-            state.running = running;
-            state.adapt(ProcessorLoad::Leaves(idle));
-            state.allowed
-        };
-        assert_eq!(after(8, 0.5), 15);
-        assert_eq!(after(15, 0.24), 19, "nineteen would leave a twentieth over");
-        assert_eq!(after(18, 0.5), 19, "nobody waits for more");
-        assert_eq!(after(19, SPARE), 19);
-        assert_eq!(after(19, 0.02), 18);
-        assert_eq!([after(18, 0.0), after(15, 0.0), after(11, 0.005), after(8, 0.0)], [15, 11, 8, 6]);
-        assert_eq!(after(11, 0.0), 4, "those that still run are not counted twice");
-        assert_eq!([after(3, 0.0), after(2, 0.0)], [2, 2], "somebody else keeps it busy");
-        assert_eq!(after(2, 0.9), 3, "slowly, now that there have been too many");
-        assert_eq!(after(3, 0.0), 2, "one at least");
-        assert_eq!(after(2, 0.03), 2);
-        let most = (0..30).map(|_| after(32, 0.9)).last();
-        assert_eq!(most, Some(32));
-        state.running = 32;
-        state.adapt(ProcessorLoad::TooMuch);
-        assert_eq!(state.allowed, 24);
-        assert!(
-            State { running: 0, allowed: 1, least: 1, most: 1, cut: FIRST_CUT, growth: FIRST_GROWTH }.begin()
-        );
-    }
-
-    #[tokio::test]
-    async fn nobody_begins_before_there_is_room() {
-        let throttle = Throttle::new(1);
-        let first = throttle.permit().await;
-        let second = throttle.permit();
-        tokio::pin!(second);
-        assert!(futures::poll!(&mut second).is_pending());
-        drop(first);
-        let _second = second.await;
-        assert_eq!(throttle.state().running, 1);
-    }
-}
+mod tests;

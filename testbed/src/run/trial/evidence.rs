@@ -68,6 +68,7 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
         disturbed = disturb(lab, prepared, seed) => disturbed,
     };
     let took = began.elapsed();
+    setup.permit.programs_ended();
     let out_of_order = match ordering {
         Some(ordering) => ordering.fault().await,
         None => None,

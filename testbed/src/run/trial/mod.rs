@@ -20,6 +20,7 @@ use crate::run::pool::{LabPool, PooledLab};
 use crate::run::prepared_cell::PreparedCell;
 use crate::run::request::RunRequest;
 use crate::run::seed::TrialSeed;
+use crate::run::throttle::TrialPermit;
 use crate::run::trial::evidence::TrialRecord;
 use crate::run::trial::judging::TrialFacts;
 use crate::run::trouble;
@@ -30,17 +31,19 @@ struct TrialSetup<'a> {
     request: &'a RunRequest,
     prepared: &'a PreparedCell,
     seed: &'a TrialSeed,
+    permit: &'a TrialPermit,
 }
 
-/// Runs one trial of a cell in a lab of the pool.
+/// Runs one trial of a cell in a lab of the pool, and tells its permit when it may only be waiting.
 pub(super) async fn run_trial(
     request: &RunRequest,
     pool: &LabPool,
     prepared: &PreparedCell,
     number: u32,
+    permit: &TrialPermit,
 ) -> (Trial, Option<Artefacts>) {
     let seed = TrialSeed::new(request.seed, &prepared.cell.id, number);
-    let setup = TrialSetup { request, prepared, seed: &seed };
+    let setup = TrialSetup { request, prepared, seed: &seed, permit };
     let broken = |why: String| {
         let outcome = Outcome::Error(Cause::LabError.because(why));
         Trial { number, seed: seed.number(), outcome, took: Duration::ZERO, artefacts: None }

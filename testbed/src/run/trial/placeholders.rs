@@ -36,7 +36,7 @@ pub(super) fn input(
 
 /// The placeholders that are the same for every program of the trial.
 pub(super) fn common_values(setup: TrialSetup<'_>, plan: &AddressPlan) -> Values {
-    let TrialSetup { request, prepared, seed } = setup;
+    let TrialSetup { request, prepared, seed, .. } = setup;
     let budget = prepared.part.budget_of(&prepared.cell);
     let [first, second] = prepared.part.topology.addresses.rendezvous();
     let (port, alt_port) = (RENDEZVOUS.port(), RENDEZVOUS_ALT.port());

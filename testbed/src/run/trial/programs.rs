@@ -46,6 +46,7 @@ impl Programs {
     /// or their time is up.
     pub(super) async fn perform(&mut self, setup: TrialSetup<'_>, lab: &Lab) -> Result<()> {
         self.start(setup, lab).await?;
+        setup.permit.programs_run(lab.traffic());
         let part = &setup.prepared.part;
         let deadline = Instant::now() + part.budget.deadline + GRACE;
         let lingered = self.have_lingered(part.program.linger);
