@@ -130,7 +130,7 @@ pub struct RunArgs {
     /// Add trials to a cell until a sequential test is sure of it, but no more than N in all
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub until_sure: Option<NonZeroU32>,
-    /// Most trials at the same time; fewer run while the processors are busy [default: 16 a processor]
+    /// Most trials at the same time; fewer run while the processors are busy [default: as many as fit, 16 to 128 a processor]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub jobs: Option<NonZeroU32>,
     /// Fixes all randomness that is not the kernel's [default: the time, or 1 with --shard; it is recorded]

@@ -89,7 +89,7 @@ fn extent(suite: &Suite, catalogue: &Catalogue) -> Result<(String, bool), Comman
         return Ok((format!("no trial of the suite {name} fits here: {because}"), false));
     }
     let cells = suite.cells();
-    let at_a_time = fitting.min(run::default_jobs());
+    let at_a_time = fitting.min(run::default_jobs(fitting));
     let takes = cost::expected_time_of_all(suite, catalogue, &cells, at_a_time)
         .map_err(|why| CommandError::new(why.to_string()))?;
     let trials: u64 = cells.iter().map(|cell| u64::from(suite.part(cell).trials)).sum();

@@ -26,8 +26,10 @@ use crate::run::{self, Cancel, RunRequest};
 /// Where runs are put that are not told where to go.
 const RUNS: &str = "testbed-runs";
 
-/// Trials at the same time, unless told otherwise: nearly all of a trial is waiting.
-const JOBS_PER_PROCESSOR: usize = 16;
+/// Trials at the same time on each processor, unless told otherwise: as many as the limits of this machine let fit, between these
+/// two. Nearly all of a trial is waiting; what more of them would gain, the labs that they need would cost.
+const LEAST_JOBS: usize = 16;
+const MOST_JOBS: usize = 128;
 
 /// `testbed run`.
 ///
@@ -43,6 +45,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     // What needs rights is tried before anything is written.
     let runtime = lab::setup(args.rights.into())?;
     capacity::require_one(&selected.suite).map_err(|why| CommandError::new(why.to_string()))?;
+    let fitting = capacity::capacity(&selected.suite)?.trials;
     let folder = folder(args.out.as_deref(), &selected.suite.name)?;
     let request = RunRequest {
         suite: selected.suite,
@@ -50,7 +53,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         until_sure: args.until_sure.map(NonZeroU32::get),
         cells: selected.cells,
         catalogue,
-        jobs: args.jobs.map_or_else(default_jobs, |jobs| jobs.get() as usize),
+        jobs: args.jobs.map_or(default_jobs(fitting), |jobs| jobs.get() as usize),
         seed: args.seed.unwrap_or_else(|| if args.shard.is_some() { 1 } else { clock_seed() }),
         puncher,
         keep: args.keep.into(),
@@ -165,9 +168,11 @@ pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, CommandE
     })
 }
 
-/// How many trials run at the same time, unless told otherwise.
-pub(super) fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from) * JOBS_PER_PROCESSOR
+/// How many trials run at the same time, unless told otherwise, where so many fit: so few only if this machine is to tell what
+/// limits it.
+pub(super) fn default_jobs(fitting: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    fitting.clamp(processors * LEAST_JOBS, processors * MOST_JOBS)
 }
 
 /// A seed for whoever does not care: recorded in the results, so that the run can be repeated.

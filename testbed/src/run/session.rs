@@ -145,6 +145,13 @@ impl NotRun {
     }
 }
 
+/// How many proofs or controls are made at a time. They do not only wait, and with too many side by side an answer could be late.
+fn at_once(request: &RunRequest) -> usize {
+    /// For each processor.
+    const MOST: usize = 16;
+    request.jobs.min(MOST * std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// Proves each NAT of the run once; cells with one that does not behave as declared are refused.
 async fn prove_nats(request: &RunRequest, cells: &[PreparedCell], tell: &mut impl FnMut(Event)) -> Refused {
     let names: BTreeSet<&String> = cells.iter().flat_map(|c| c.setting.nats.values()).collect();
@@ -161,7 +168,7 @@ async fn prove_nats(request: &RunRequest, cells: &[PreparedCell], tell: &mut imp
         }
     };
     // Each takes some tens of milliseconds, nearly all of it waiting.
-    let mut proofs = stream::iter(profiles.map(proof)).buffer_unordered(request.jobs);
+    let mut proofs = stream::iter(profiles.map(proof)).buffer_unordered(at_once(request));
     let mut refused = Refused::new();
     while let Some(proof) = proofs.next().await {
         if !proof.holds() {
@@ -210,7 +217,7 @@ async fn make_controls(request: &RunRequest, pool: &LabPool, cells: &[PreparedCe
         by_setting.entry(&cell.setting).or_default().push(at);
     }
     let one = |members: Vec<usize>| async move { (control(pool, &cells[members[0]]).await, members) };
-    let mut controls = stream::iter(by_setting.into_values().map(one)).buffer_unordered(request.jobs);
+    let mut controls = stream::iter(by_setting.into_values().map(one)).buffer_unordered(at_once(request));
     while let Some((wrong, members)) = controls.next().await {
         if let Some(why) = wrong {
             refused.extend(members.into_iter().map(|at| (at, NotRun::Broken(why.clone()))));
