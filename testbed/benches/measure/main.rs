@@ -1,7 +1,8 @@
 //! How fast it all is, measured in one run: `scripts/bench` builds and starts this. Figures depend on the machine, so
 //! they are no tests; what is compared with each other is measured in turns.
 //!
-//! Programs beside it are run as a user would run them: `TESTBED` names the program to measure, `PUNCHER` its puncher.
+//! Programs beside it are run as a user would run them: `TESTBED` names the program to measure, `PUNCHER` its puncher, and `AGAINST`
+//! the folder with both programs of another build, which trials are measured with in turns.
 
 mod labs;
 mod memory;
@@ -17,10 +18,11 @@ use crate::table::Table;
 /// A part of the benchmark by name.
 type Part = (&'static str, fn(&mut Table));
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("lab", labs::build),
     ("ruleset", labs::rulesets),
     ("trials", runs::trials),
+    ("matrix", runs::matrix),
     ("timing", runs::timing),
     ("spray", spray::spray),
     ("wire", wire::wire),

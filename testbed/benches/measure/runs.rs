@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
-use testbed::report::folder;
+use testbed::kernel::processors::Ticks;
 use testbed::report::results::Results;
 
 use crate::table::Table;
@@ -16,20 +17,103 @@ pub(crate) fn program(variable: &str, otherwise: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(|| PathBuf::from(otherwise), PathBuf::from)
 }
 
-/// A run of the program, as a user would make it; nothing of it is kept.
-fn run(arguments: &[&str]) -> Results {
-    let out = std::env::temp_dir().join(format!("bench-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&out);
-    let mut command = Command::new(program("TESTBED", env!("CARGO_BIN_EXE_testbed")));
-    command.arg("run").args(arguments).args(["--keep", "none"]).arg("--out").arg(&out);
-    if let Some(puncher) = std::env::var_os("PUNCHER") {
-        command.arg("--puncher").arg(puncher);
+/// Both programs of one build.
+#[derive(Debug)]
+struct Build {
+    /// What its figures are called besides.
+    name: &'static str,
+    testbed: PathBuf,
+    puncher: Option<PathBuf>,
+}
+
+impl Build {
+    fn ours() -> Self {
+        let testbed = program("TESTBED", env!("CARGO_BIN_EXE_testbed"));
+        Self { name: "", testbed, puncher: std::env::var_os("PUNCHER").map(PathBuf::from) }
     }
-    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("testbed");
-    let results = folder::read(&out).expect("results");
-    let _ = std::fs::remove_dir_all(&out);
-    assert!(status.success(), "{arguments:?}: {status}, {:?}", results.totals);
-    results
+
+    /// The one to compare with, if there is one: the folder that `AGAINST` names has both of its programs.
+    fn other() -> Option<Self> {
+        let folder = PathBuf::from(std::env::var_os("AGAINST")?);
+        let [testbed, puncher] = ["testbed", "puncher"].map(|program| folder.join(program));
+        Some(Self { name: ", the other build", testbed, puncher: Some(puncher) })
+    }
+
+    /// A run, as a user would make it; nothing of it is kept. Returns the text of its results.
+    fn run(&self, arguments: &[&str]) -> String {
+        let out = std::env::temp_dir().join(format!("bench-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&out);
+        let mut command = Command::new(&self.testbed);
+        command.arg("run").args(arguments).args(["--keep", "none"]).arg("--out").arg(&out);
+        if let Some(puncher) = &self.puncher {
+            command.arg("--puncher").arg(puncher);
+        }
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("testbed");
+        let results = std::fs::read_to_string(out.join("results.json")).expect("results");
+        let _ = std::fs::remove_dir_all(&out);
+        assert!(status.success(), "{arguments:?}: {status}");
+        results
+    }
+}
+
+/// What a run took.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    seconds: f64,
+    trials: f64,
+    /// What the processors did meanwhile, in milliseconds of one.
+    busy_ms: f64,
+}
+
+impl Cost {
+    /// Makes a run. Whatever else the machine does is counted with it.
+    fn of(build: &Build, arguments: &[&str]) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let (began, before) = (Instant::now(), Ticks::read());
+        let results = build.run(arguments);
+        let (elapsed, after) = (began.elapsed(), Ticks::read());
+        let idle = before.zip(after).and_then(|(before, after)| after.idle_since(before)).unwrap_or(0.0);
+        // Of another build's results only this much needs to be as it is here.
+        let results: serde_json::Value = serde_json::from_str(&results).expect("JSON");
+        let cells = results["cells"].as_array().expect("cells");
+        let punches = cells.iter().filter(|cell| cell["kind"] == "punch");
+        Self {
+            seconds: results["took_ms"].as_f64().expect("a time") / 1e3,
+            trials: punches.filter_map(|cell| cell["trials"].as_f64()).sum(),
+            busy_ms: (1.0 - idle) * elapsed.as_secs_f64() * 1e3 * processors,
+        }
+    }
+}
+
+/// A figure of a run: its name, its unit, and how it is read.
+type CostFigure = (&'static str, &'static str, fn(&Cost) -> f64);
+
+const RATE: CostFigure = ("", "/s", |cost| cost.trials / cost.seconds);
+const SECONDS: CostFigure = (": the run", "s", |cost| cost.seconds);
+const BUSY: CostFigure = (": processors' time of one", "ms", |cost| cost.busy_ms / cost.trials);
+
+/// Makes the same run several times, in turns with the other build if there is one, and adds these figures of it.
+fn compare(table: &mut Table, what: &str, arguments: &[&str], (rounds, figures): (usize, &[CostFigure])) {
+    let builds: Vec<Build> = std::iter::once(Build::ours()).chain(Build::other()).collect();
+    let mut costs = vec![Vec::new(); builds.len()];
+    for _ in 0..rounds {
+        for (build, costs) in builds.iter().zip(&mut costs) {
+            costs.push(Cost::of(build, arguments));
+        }
+    }
+    for (figure, unit, read) in figures {
+        let medians: Vec<f64> = builds
+            .iter()
+            .zip(&costs)
+            .map(|(build, costs)| {
+                let name = format!("{what}{figure}{}", build.name);
+                table.add(name, unit, costs.iter().map(read).collect())
+            })
+            .collect();
+        if let [ours, other] = medians[..] {
+            table.add(format!("{what}{figure}, against the other build"), "times", vec![ours / other]);
+        }
+    }
 }
 
 pub(crate) fn trials(table: &mut Table) {
@@ -42,13 +126,22 @@ pub(crate) fn trials(table: &mut Table) {
         };
         let mut arguments = vec!["classic", "--trials", trials, "--jobs", jobs];
         arguments.extend(PREDICTABLE);
-        let rates = (0..3).map(|_| {
-            let results = run(&arguments);
-            let trials: usize = results.punches().map(|cell| cell.trials).sum();
-            trials as f64 / results.took_ms * 1e3
-        });
-        table.add(format!("trials with {jobs} at a time, 10 ms trip"), "/s", rates.collect());
+        let figures: &[CostFigure] = if jobs == "32" { &[RATE, BUSY] } else { &[RATE] };
+        compare(table, &format!("trials with {jobs} at a time, 10 ms trip"), &arguments, (3, figures));
     }
+}
+
+/// The command of the README: each trial of a round has other NATs than the one before.
+pub(crate) fn matrix(table: &mut Table) {
+    for (trials, rounds) in [("4", 3), ("20", 2)] {
+        let what = format!("trials of matrix, {trials} a cell");
+        compare(table, &what, &["matrix", "--trials", trials], (rounds, &[RATE, SECONDS, BUSY]));
+    }
+}
+
+/// The results of a run of this build.
+fn run(arguments: &[&str]) -> Results {
+    Results::from_json(&Build::ours().run(arguments)).expect("results")
 }
 
 pub(crate) fn timing(table: &mut Table) {
