@@ -139,12 +139,29 @@ impl Passages {
                 let at = self.all[**index].input.at;
                 at <= output.at + STAMPED_LATE && output.at <= at + ANSWERED_WITHIN
             };
-            match candidates.iter().rev().find(fits) {
+            // Of several, rather one with these numbers, one that did not pass, one without an answer, the latest.
+            let fitness = |index: &&usize| {
+                let passage = &self.all[**index];
+                let numbers = has_numbers_of(&output.head, &passage.input.head);
+                (numbers, passage.output.is_none(), passage.answers.is_empty(), **index)
+            };
+            match candidates.iter().filter(fits).max_by_key(fitness) {
                 Some(index) => self.all[*index].answers.push(output),
                 None if is_foreign_error(nat, &output) => {}
                 None => self.from_nothing.push(output),
             }
         }
+    }
+}
+
+/// Whether an answer has the numbers that one to this segment has: an ICMP error quotes the sequence number, and a reset
+/// acknowledges all of the segment or has the number that it acknowledges (RFC 9293, section 3.10.7.1).
+fn has_numbers_of(answer: &Head, asked: &Head) -> bool {
+    let Some(asked) = asked.tcp() else { return false };
+    match &answer.kind {
+        HeadKind::Icmp(message) => message.about.is_some_and(|q| q.sequence == asked.segment.sequence),
+        HeadKind::Tcp(reset) if asked.has_ack() => reset.segment.sequence == asked.segment.acknowledgment,
+        HeadKind::Tcp(reset) => reset.segment.acknowledgment == asked.end(),
     }
 }
 

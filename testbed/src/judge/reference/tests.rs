@@ -37,7 +37,10 @@ const ACK: Drawn = ("A", 101, 901, 0);
 impl Drawing {
     /// Puts a frame on a link.
     fn put(&mut self, link: u16, direction: Direction, (from, to): (&str, &str), drawn: Drawn, ttl: u8) {
-        let bytes = bytes(from, to, drawn, ttl);
+        self.record(link, direction, bytes(from, to, drawn, ttl));
+    }
+
+    fn record(&mut self, link: u16, direction: Direction, bytes: Vec<u8>) {
         let (at, length) = (self.now, u32::try_from(bytes.len()).expect("short"));
         let fate = Fate::Delivered;
         self.frames.push(Frame {
@@ -77,6 +80,20 @@ impl Drawing {
     fn made(mut self, ends: (&str, &str), drawn: Drawn) -> Self {
         self.put(UP, Direction::Up, ends, drawn, 64);
         self
+    }
+
+    /// What the NAT says of a packet that had no hop left.
+    fn complaint(&mut self, to: &str, about: (&str, &str), sequence: u32) {
+        let quoted = &bytes(about.0, about.1, ("S", sequence, 0, 0), 1)[14..];
+        let mut bytes = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4(OUTER.octets(), end(to).ip().octets(), 64)
+            .icmpv4(etherparse::Icmpv4Type::TimeExceeded(
+                etherparse::icmpv4::TimeExceededCode::TtlExceededInTransit,
+            ))
+            .write(&mut bytes, quoted)
+            .expect("a writable packet");
+        self.record(UP, Direction::Up, bytes);
     }
 
     /// The usual SYN, which went out.
@@ -339,4 +356,17 @@ fn flags_that_do_not_go_together_are_invalid() {
         let odd = || Drawing::stands().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), (flags, 101, 901, 0));
         assert_eq!(odd().says(&plain()), Some("invalid-packets"), "{flags}");
     }
+}
+
+#[test]
+fn an_answer_belongs_to_what_did_not_pass() {
+    // A SYN that had no hop left and the SYN/ACK that came right after it have the same number.
+    let mut drawing = Drawing::opened();
+    drawing.now += 10 * MS;
+    let (knock, answer) = ("S", ("SA", 900, 101, 0));
+    drawing.put(UP, Direction::Down, (REMOTE, EXTERNAL), (knock, 900, 0, 0), 1);
+    drawing.put(UP, Direction::Down, (REMOTE, EXTERNAL), answer, 60);
+    drawing.put(DOWN, Direction::Down, (REMOTE, HOST), answer, 59);
+    drawing.complaint(REMOTE, (REMOTE, EXTERNAL), 900);
+    assert_eq!(drawing.says(&plain()), None);
 }
