@@ -4,6 +4,7 @@
 //! [`program_output`] reads what the programs claimed, [`judgement`] draws the conclusion for one trial, with `cause`
 //! as its reason, and [`verdict`] holds the trials of a cell against theory.
 
+pub mod betting;
 pub mod case;
 mod cause;
 pub mod judgement;

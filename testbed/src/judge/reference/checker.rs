@@ -5,6 +5,7 @@ mod fresh;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::draws::Draw;
 use super::duty::{Answer, RequiredAction, TIME_EXCEEDED, refusal, refusal_of_second_syn, rules};
 use super::head::{TcpHead, untouched};
 use super::mapping::{Mappings, Outgoing};
@@ -154,6 +155,11 @@ impl<'a> Checker<'a> {
                 .into_iter()
                 .collect(),
         })
+    }
+
+    /// The ports that were drawn.
+    pub(super) fn draws(&mut self) -> Vec<Draw> {
+        self.mappings.take_draws()
     }
 
     /// Judges a packet.

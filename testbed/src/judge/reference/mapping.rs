@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use super::draws::{Draw, Draws, drawn_from};
 use super::duty::rules;
 use super::tracker::Tracking;
 use super::{NatView, Rule};
@@ -62,6 +63,7 @@ pub(super) struct Mappings {
     strangers: HashSet<(SocketAddrV4, SocketAddrV4)>,
     /// Flows that a host has begun.
     begun: HashMap<Ipv4Addr, u32>,
+    draws: Draws,
 }
 
 /// A connection from inside that went out.
@@ -127,6 +129,17 @@ impl Mappings {
             *self.towards.entry(remote).or_default() += 1;
             *self.begun.entry(*inside.ip()).or_default() += 1;
         }
+    }
+
+    /// A new connection from inside got a port.
+    pub(super) fn drew(&mut self, nat: &NatView<'_>, flow: &Outgoing) {
+        let taken = self.towards.get(&flow.remote).copied().unwrap_or_default();
+        self.draws.note(nat, flow, taken);
+    }
+
+    /// The ports that were drawn.
+    pub(super) fn take_draws(&mut self) -> Vec<Draw> {
+        std::mem::take(&mut self.draws.all)
     }
 
     /// A packet from outside went to the NAT itself.
@@ -234,7 +247,7 @@ impl Mappings {
             return self.reached_quota(nat, inside);
         }
         let Some(ports) = nat.ports_of(*inside.ip()) else { return true };
-        let room = ports.map_or_else(|| drawn_from(inside.port()), PortRange::size);
+        let room = ports.unwrap_or_else(|| drawn_from(inside.port())).size();
         let taken = match behavior.overloading {
             Overloading::On => self.towards.get(&remote).copied().unwrap_or_default() as usize,
             Overloading::Off => self.users.len(),
@@ -282,16 +295,6 @@ impl Mappings {
             Some((owner, time)) if at < time.perhaps => Admission::Perhaps(*owner),
             _ => Admission::No,
         }
-    }
-}
-
-/// How many ports the kernel draws from for a source port that it cannot keep (`nf_nat_l4proto_unique_tuple`): 1 to 511,
-/// 600 to 1023, or 1024 to 65535.
-fn drawn_from(port: u16) -> u32 {
-    match port {
-        0..512 => 511,
-        512..1024 => 424,
-        _ => 64_512,
     }
 }
 

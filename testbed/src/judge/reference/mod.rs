@@ -16,6 +16,7 @@
 //! clocks of both sides, and then some. What cannot be told is counted as *not judged*.
 
 mod checker;
+mod draws;
 mod duty;
 mod head;
 mod mapping;
@@ -32,6 +33,8 @@ use crate::model::address_plan::Network;
 use crate::model::behavior::{Behavior, Pool, PortRange};
 use crate::model::evidence::{CtChange, CtEvent, Evidence, Nanos, Tuple};
 use crate::model::topology::NodeName;
+
+pub use draws::Draw;
 
 use checker::Checker;
 use passage::Passages;
@@ -132,6 +135,8 @@ pub struct Findings {
     pub either: usize,
     /// Packets that could not be judged.
     pub not_judged: usize,
+    /// The ports that it drew by chance.
+    pub draws: Vec<Draw>,
     /// How close two packets may lie before their order at the NAT is uncertain.
     pub margin: Nanos,
 }
@@ -144,27 +149,32 @@ pub fn check(evidence: &Evidence, nat: &NatView<'_>) -> Findings {
     let margin = (MARGIN_FACTOR * passages.longest).max(LEAST_MARGIN);
     let mut checker = Checker::new(nat, evidence, &passages, margin);
     let mut findings = Findings { margin, ..Findings::default() };
+    let contradiction = check_all(&mut checker, (evidence, nat), &passages, &mut findings);
+    findings.contradictions.extend(contradiction.err());
+    findings.draws = checker.draws();
+    findings
+}
+
+/// Goes through all packets and ends of entries in their order, up to the first contradiction.
+fn check_all(
+    checker: &mut Checker<'_>,
+    (evidence, nat): (&Evidence, &NatView<'_>),
+    passages: &Passages,
+    findings: &mut Findings,
+) -> Result<(), Contradiction> {
     let ended = |event: &&CtEvent| event.node == *nat.node && event.change == CtChange::Destroy;
     let mut endings = evidence.conntrack.iter().filter(ended).peekable();
     for (index, passage) in passages.all.iter().enumerate() {
         while let Some(event) = endings.next_if(|event| event.at < passage.input.at) {
-            if let Err(contradiction) = checker.ended(event) {
-                findings.contradictions.push(contradiction);
-                return findings;
-            }
+            checker.ended(event)?;
         }
-        match checker.step(index) {
-            Ok(checker::Judged::Must) => findings.judged += 1,
-            Ok(checker::Judged::Either) => findings.either += 1,
-            Ok(checker::Judged::Not) => findings.not_judged += 1,
-            Err(contradiction) => {
-                findings.contradictions.push(contradiction);
-                return findings;
-            }
+        match checker.step(index)? {
+            checker::Judged::Must => findings.judged += 1,
+            checker::Judged::Either => findings.either += 1,
+            checker::Judged::Not => findings.not_judged += 1,
         }
     }
     let out_of_nothing = checker.out_of_nothing();
-    let endings = endings.filter_map(|event| checker.ended(event).err());
-    findings.contradictions.extend(endings.chain(out_of_nothing).next());
-    findings
+    endings.try_for_each(|event| checker.ended(event))?;
+    out_of_nothing.map_or(Ok(()), Err)
 }

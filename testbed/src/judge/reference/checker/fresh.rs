@@ -50,6 +50,7 @@ impl Checker<'_> {
         let reply = Tuple { source: remote, destination: external };
         self.take_over(index, reply, &tracked)?;
         self.open(index, reply, tracked);
+        self.mappings.drew(self.nat, &flow);
         self.mappings.learn(self.nat, &self.how, flow, passage.input.at);
         Ok(Judged::Must)
     }

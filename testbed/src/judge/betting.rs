@@ -1,0 +1,255 @@
+//! Whether the ports that a NAT draws are drawn by chance, over all trials of a run. Pure.
+//!
+//! One draw proves nothing, and a trial has few. So each NAT that declares random ports plays a game against sceptics with
+//! capital. Before each draw, a sceptic bets a share of the capital that the port falls into a set of its choice, at odds
+//! that are fair or worse for a NAT that draws as declared. So the capital is not expected to grow, and the chance that it
+//! ever reaches [`REFUTED`] times the stake is at most one in so many, whenever one looks (Ville's inequality). That is what
+//! makes it fit for trials, which end when a draw hits. The stake is spread over all starting points, so that a NAT which
+//! draws well for long and badly from then on is found out as well.
+
+use std::fmt;
+
+use crate::judge::reference::Draw;
+use crate::model::behavior::PortRange;
+
+/// The capital at which a NAT is refuted; a run calls an honest NAT a liar once in so many runs, at most.
+pub const REFUTED: f64 = 1e9;
+
+/// The kernel takes 16 random bits modulo the size of the pool (`nf_nat_l4proto_unique_tuple`).
+const OFFSETS: u32 = 1 << 16;
+
+/// What a sceptic bets on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Suspicion {
+    /// The port is one that the same inside endpoint had before.
+    SameEndpoint,
+    /// The port is one that somebody had before.
+    FewPorts,
+    /// The port is the next one.
+    Counting,
+    /// The port is even, or odd.
+    Parity(u16),
+    /// The port is not the highest, or not the lowest.
+    WithoutHighest,
+    WithoutLowest,
+}
+
+const SUSPICIONS: [Suspicion; 7] = [
+    Suspicion::SameEndpoint,
+    Suspicion::FewPorts,
+    Suspicion::Counting,
+    Suspicion::Parity(0),
+    Suspicion::Parity(1),
+    Suspicion::WithoutHighest,
+    Suspicion::WithoutLowest,
+];
+
+impl fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SameEndpoint => "that the same inside endpoint had had before",
+            Self::FewPorts => "that had been drawn before in the same trial",
+            Self::Counting => "right after the one before",
+            Self::Parity(0) => "that is even",
+            Self::Parity(_) => "that is odd",
+            Self::WithoutHighest => "below the highest of the pool",
+            Self::WithoutLowest => "above the lowest of the pool",
+        })
+    }
+}
+
+impl Suspicion {
+    /// The most likely that a NAT which draws as declared makes it come true, and whether it did. `None`: no bet.
+    fn of(self, draw: &Draw) -> Option<(f64, bool)> {
+        let PortRange { low, high } = draw.pool;
+        let size = u32::from(high) - u32::from(low) + 1;
+        // So often at most does an offset lead to a port. One that is taken leads to the next.
+        let most = OFFSETS.div_ceil(size);
+        let some = |ports: u32| f64::from((ports + draw.taken).saturating_mul(most)) / f64::from(OFFSETS);
+        let but_one = 1.0 - f64::from(OFFSETS / size) / f64::from(OFFSETS);
+        let (likely, came) = match self {
+            Self::SameEndpoint => (some(draw.of_same), draw.is_of_same),
+            Self::FewPorts => (some(draw.of_all), draw.is_of_all),
+            Self::Counting => (some(1), draw.before.and_then(|port| port.checked_add(1)) == Some(draw.port)),
+            Self::Parity(rest) => {
+                let with = |ports: u32| (ports + u32::from(low % 2 == rest)) / 2;
+                let offsets = OFFSETS / size * with(size) + with(OFFSETS % size);
+                let shifted = draw.taken.saturating_mul(most);
+                (f64::from(offsets + shifted) / f64::from(OFFSETS), draw.port % 2 == rest)
+            }
+            Self::WithoutHighest => (but_one, draw.port != high),
+            Self::WithoutLowest => (but_one, draw.port != low),
+        };
+        let of_ends = matches!(self, Self::WithoutHighest | Self::WithoutLowest);
+        let nothing = likely <= 0.0 || likely >= 1.0 || (of_ends && draw.taken > 0);
+        (!nothing).then_some((likely, came))
+    }
+
+    /// The share of the capital that is bet.
+    fn share(self) -> f64 {
+        match self {
+            Self::SameEndpoint | Self::FewPorts | Self::Counting => 0.02,
+            Self::Parity(_) => 0.5,
+            Self::WithoutHighest | Self::WithoutLowest => 1.0,
+        }
+    }
+}
+
+/// A sceptic's game.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Game {
+    capital: f64,
+    bets: u32,
+    won: u32,
+    /// How often it should have won at most.
+    expected: f64,
+}
+
+/// The games against one NAT.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Games {
+    each: [Game; SUSPICIONS.len()],
+}
+
+impl Games {
+    /// Plays on with the draws of a trial. The reason, once they can no longer be chance.
+    pub fn play(&mut self, draws: &[Draw]) -> Option<String> {
+        /// Beyond this nothing is added, so that capital stays a number.
+        const ENOUGH: f64 = 1e100;
+        let mut refuted = None;
+        for draw in draws {
+            for (game, suspicion) in self.each.iter_mut().zip(SUSPICIONS) {
+                let Some((likely, came)) = suspicion.of(draw) else { continue };
+                // All stakes together are 1: the sum of 1/n(n+1).
+                let stake = 1.0 / (f64::from(game.bets + 1) * f64::from(game.bets + 2));
+                let won = if came { suspicion.share() / likely } else { 0.0 };
+                game.capital = ((game.capital + stake) * (1.0 - suspicion.share() + won)).min(ENOUGH);
+                game.bets = game.bets.saturating_add(1);
+                game.won += u32::from(came);
+                game.expected += likely;
+            }
+            refuted = refuted.or_else(|| self.refuted());
+        }
+        refuted
+    }
+
+    fn refuted(&self) -> Option<String> {
+        let capital: f64 = self.each.iter().map(|game| game.capital).sum();
+        let (game, suspicion) =
+            self.each.iter().zip(SUSPICIONS).max_by(|a, b| a.0.capital.total_cmp(&b.0.capital))?;
+        (capital / SUSPICIONS.len() as f64 >= REFUTED).then(|| {
+            let Game { bets, won, expected, .. } = game;
+            format!(
+                "{won} of {bets} ports that it drew in this run were ports {suspicion}, and {expected:.3} were to be \
+                 expected; by chance a run shows this at most once in {REFUTED:.0e}"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    const POOL: PortRange = PortRange { low: 1024, high: 65_535 };
+
+    /// Trials of three connections from one inside endpoint, as `pick` draws their ports.
+    fn trials(count: usize, pool: PortRange, mut pick: impl FnMut(&[u16]) -> u16) -> (Games, Option<usize>) {
+        let mut games = Games::default();
+        let mut found = None;
+        for trial in 0..count {
+            let (mut before, mut draws) = (Vec::new(), Vec::new());
+            for _ in 0..3 {
+                let port = pick(&before);
+                let different = before.iter().collect::<HashSet<_>>().len() as u32;
+                let again = before.contains(&port);
+                draws.push(Draw {
+                    port,
+                    pool,
+                    taken: 0,
+                    of_same: different,
+                    is_of_same: again,
+                    of_all: different,
+                    is_of_all: again,
+                    before: before.last().copied(),
+                });
+                before.push(port);
+            }
+            if games.play(&draws).is_some() && found.is_none() {
+                found = Some(trial + 1);
+            }
+        }
+        (games, found)
+    }
+
+    /// As the kernel draws.
+    fn kernel(random: &mut ChaCha8Rng, pool: PortRange) -> u16 {
+        let size = u32::from(pool.high) - u32::from(pool.low) + 1;
+        pool.low + (random.random_range(0..OFFSETS) % size) as u16
+    }
+
+    #[test]
+    fn an_honest_nat_wins() {
+        for (seed, pool) in [(1, POOL), (2, PortRange { low: 40_000, high: 40_999 }), (3, PortRange { low: 1024, high: 1087 })] {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let (games, found) = trials(20_000, pool, |_| kernel(&mut random, pool));
+            assert_eq!(found, None, "{games:?}");
+        }
+    }
+
+    #[test]
+    fn the_odds_are_never_better_than_fair() {
+        // Over all offsets, no suspicion comes true more often than it says.
+        for pool in [POOL, PortRange { low: 40_000, high: 40_999 }, PortRange { low: 1025, high: 1087 }] {
+            let size = u32::from(pool.high) - u32::from(pool.low) + 1;
+            for suspicion in SUSPICIONS {
+                let (mut came, mut said) = (0, 0.0_f64);
+                for offset in 0..OFFSETS {
+                    let port = pool.low + (offset % size) as u16;
+                    let old = [pool.low, pool.high];
+                    let is_old = old.contains(&port);
+                    let draw = Draw {
+                        port,
+                        pool,
+                        taken: 0,
+                        of_same: 2,
+                        is_of_same: is_old,
+                        of_all: 2,
+                        is_of_all: is_old,
+                        before: Some(pool.low),
+                    };
+                    let (likely, did) = suspicion.of(&draw).expect("a bet");
+                    came += u32::from(did);
+                    said = likely;
+                }
+                let truth = f64::from(came) / f64::from(OFFSETS);
+                assert!(truth <= said + 1e-12, "{suspicion:?} on {pool}: {truth} > {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_does_not_draw_is_found_out() {
+        let random = || ChaCha8Rng::seed_from_u64(7);
+        let mut first = random();
+        let same = |before: &[u16]| match before {
+            [_, _] => before[0],
+            _ => kernel(&mut first, POOL),
+        };
+        assert!(trials(40, POOL, same).1.expect("refuted") <= 6);
+        let mut second = random();
+        assert!(trials(40, POOL, |_| kernel(&mut second, POOL) & !1).1.expect("refuted") <= 20);
+        let mut third = 5000;
+        assert!(trials(40, POOL, |_| (third += 1, third).1).1.expect("refuted") <= 6);
+        // The highest port of a thousand is missing: only thousands of draws show it.
+        let (mut fourth, pool) = (random(), PortRange { low: 40_000, high: 40_999 });
+        let without = PortRange { high: 40_998, ..pool };
+        let found = trials(12_000, pool, |_| kernel(&mut fourth, without)).1.expect("refuted");
+        assert!((6_000..9_000).contains(&found), "{found}");
+    }
+}
