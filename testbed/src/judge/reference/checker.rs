@@ -1,6 +1,7 @@
 //! The checker: one packet after another, what the NAT had to do with it against what it did.
 
 mod fresh;
+mod swap;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -53,6 +54,8 @@ struct Entry {
     possible: Vec<Option<Tracked>>,
     /// The packet before, and the states before that.
     before: Option<(usize, Way, Vec<Option<Tracked>>)>,
+    /// Packets that were looked at before their turn.
+    ahead: Vec<usize>,
     /// Whether it may be in more states than are kept.
     lost: bool,
 }
@@ -273,6 +276,10 @@ impl<'a> Checker<'a> {
         if self.entries[id].lost {
             return Ok(Judged::Not);
         }
+        if let Some(place) = self.entries[id].ahead.iter().position(|ahead| *ahead == index) {
+            self.entries[id].ahead.swap_remove(place);
+            return Ok(Judged::Either);
+        }
         let states = self.entries[id].at(at);
         let (mut kept, mut anew, mut broken) = (Vec::new(), false, None);
         for state in &states {
@@ -294,6 +301,9 @@ impl<'a> Checker<'a> {
             kept.extend(Tracked::begin(head, at, &self.how).map(Some));
             self.entries[id].since = at;
         }
+        if kept.is_empty() && self.after_the_next(index, head, (id, way)) {
+            return Ok(Judged::Either);
+        }
         if kept.is_empty() {
             // Its first packet may have come a moment later than this one.
             if self.entries[id].since + self.margin >= at && self.fresh(index, head).is_ok() {
@@ -312,23 +322,6 @@ impl<'a> Checker<'a> {
         entry.before = Some((index, way, before));
         self.learn(id, way, passage);
         Ok(if sure { Judged::Must } else { Judged::Either })
-    }
-
-    /// The states that there may be if this packet was handled before the one that came just before it, from the other
-    /// side.
-    fn swapped(&self, index: usize, head: &TcpHead, (id, way): (usize, Way)) -> Vec<Option<Tracked>> {
-        let passage = &self.passages.all[index];
-        let Some((earlier, earlier_way, states)) = &self.entries[id].before else { return Vec::new() };
-        let earlier = &self.passages.all[*earlier];
-        if *earlier_way == way || earlier.input.at + self.margin < passage.input.at {
-            return Vec::new();
-        }
-        let Some(earlier_head) = earlier.input.head.tcp() else { return Vec::new() };
-        let both = |state: &Option<Tracked>| {
-            let between = self.after(id, way, state.as_ref()?, passage, head).ok()??;
-            self.after(id, *earlier_way, between.as_ref()?, earlier, earlier_head).ok()?
-        };
-        states.iter().filter_map(both).collect()
     }
 
     /// The state after a packet, if the NAT did what it had to with it in that state. `Ok(None)` when the packet begins

@@ -11,6 +11,9 @@ use crate::model::packet::{IcmpMessage, TcpFlags};
 /// By how much a packet may be stamped after what came of it: a frame that is read late has the time of reading.
 const STAMPED_LATE: Nanos = 1_000_000;
 
+/// Copies that a link makes of a packet come so soon one after another.
+const TOGETHER: Nanos = 1_000_000;
+
 /// How long after a packet an answer to it may come.
 const ANSWERED_WITHIN: Nanos = 250_000_000;
 
@@ -76,7 +79,7 @@ impl Passages {
         passages
     }
 
-    /// Gives each output to the latest input that it can be; returns those that are nobody's.
+    /// Gives each output to the latest input that it can be, or to the first of several copies that came together; returns those that are nobody's.
     fn match_outputs(
         &mut self,
         evidence: &Evidence,
@@ -102,7 +105,12 @@ impl Passages {
                     let input = &evidence.frames[self.all[*index].input.frame];
                     untouched(input, &evidence.frames[output.frame]).is_ok()
                 };
-                let place = candidates.iter().rposition(same).or(candidates.len().checked_sub(1))?;
+                let latest = candidates.iter().rposition(same).or(candidates.len().checked_sub(1))?;
+                // Of copies that came together, the first goes first.
+                let at = |place: usize| self.all[candidates[place]].input.at;
+                let together = |place: &usize| at(*place) + TOGETHER >= at(latest);
+                let place =
+                    (0..latest).filter(|place| same(&candidates[*place])).find(together).unwrap_or(latest);
                 // A reset that the NAT made itself may have the numbers of one that it kept before.
                 let hops = self.all[candidates[place]].input.head.ttl.wrapping_sub(output.head.ttl);
                 let made = hops != 1 && output.head.tcp().is_some_and(TcpHead::is_reset);

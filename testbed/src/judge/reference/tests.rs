@@ -359,6 +359,19 @@ fn flags_that_do_not_go_together_are_invalid() {
 }
 
 #[test]
+fn a_copy_that_is_handled_after_the_answer_to_the_first_is_invalid() {
+    let answer = ("SA", 100, 901, 0);
+    let mut copies = Drawing::opened();
+    copies.now += 10 * MS;
+    copies.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    copies.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    copies.put(DOWN, Direction::Down, (REMOTE, HOST), SYN_BACK, 59);
+    copies.put(DOWN, Direction::Up, (HOST, REMOTE), answer, 64);
+    copies.put(UP, Direction::Up, (EXTERNAL, REMOTE), answer, 63);
+    assert_eq!(copies.says(&plain()), None);
+}
+
+#[test]
 fn an_answer_belongs_to_what_did_not_pass() {
     // A SYN that had no hop left and the SYN/ACK that came right after it have the same number.
     let mut drawing = Drawing::opened();

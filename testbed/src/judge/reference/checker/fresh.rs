@@ -192,6 +192,7 @@ impl Checker<'_> {
             since: passage.input.at,
             possible: vec![Some(tracked)],
             before: None,
+            ahead: Vec::new(),
             lost: false,
         });
         self.by_tuple.insert(original, (id, Way::Original));

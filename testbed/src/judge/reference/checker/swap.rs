@@ -1,0 +1,57 @@
+//! Two packets of a connection that came from both sides within the margin: either may have been handled first.
+
+use super::{Checker, unique};
+use crate::judge::reference::head::TcpHead;
+use crate::judge::reference::order::Way;
+use crate::judge::reference::tracker::Tracked;
+use crate::model::evidence::Tuple;
+
+impl Checker<'_> {
+    /// The states that there may be if this packet was handled before the one that came just before it, from the other
+    /// side.
+    pub(super) fn swapped(
+        &self,
+        index: usize,
+        head: &TcpHead,
+        (id, way): (usize, Way),
+    ) -> Vec<Option<Tracked>> {
+        let passage = &self.passages.all[index];
+        let Some((earlier, earlier_way, states)) = &self.entries[id].before else { return Vec::new() };
+        let earlier = &self.passages.all[*earlier];
+        if *earlier_way == way || earlier.input.at + self.margin < passage.input.at {
+            return Vec::new();
+        }
+        let Some(earlier_head) = earlier.input.head.tcp() else { return Vec::new() };
+        let both = |state: &Option<Tracked>| {
+            let between = self.after(id, way, state.as_ref()?, passage, head).ok()??;
+            self.after(id, *earlier_way, between.as_ref()?, earlier, earlier_head).ok()?
+        };
+        states.iter().filter_map(both).collect()
+    }
+
+    /// Whether what became of this packet fits if one that came after it, from the other side, was handled first. If so,
+    /// both are done.
+    pub(super) fn after_the_next(&mut self, index: usize, head: &TcpHead, (id, way): (usize, Way)) -> bool {
+        let passage = &self.passages.all[index];
+        let latest = passage.input.at + self.margin;
+        let later = (index + 1..).zip(&self.passages.all[index + 1..]);
+        let later = later.take_while(|(_, later)| later.input.at <= latest);
+        let of_other_way = |later: &Tuple| self.by_tuple.get(later) == Some(&(id, way.other()));
+        let states = self.entries[id].at(passage.input.at);
+        let found =
+            later.filter(|(_, later)| of_other_way(&later.input.head.tuple)).find_map(|(next, later)| {
+                let later_head = later.input.head.tcp()?;
+                let both = |state: &Option<Tracked>| {
+                    let between = self.after(id, way.other(), state.as_ref()?, later, later_head).ok()??;
+                    self.after(id, way, between.as_ref()?, passage, head).ok()?
+                };
+                let states = unique(states.iter().filter_map(both));
+                (!states.is_empty()).then_some((next, states))
+            });
+        let Some((next, states)) = found else { return false };
+        let entry = &mut self.entries[id];
+        (entry.possible, entry.before) = (states, None);
+        entry.ahead.push(next);
+        true
+    }
+}
