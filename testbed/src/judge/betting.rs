@@ -195,7 +195,11 @@ mod tests {
 
     #[test]
     fn an_honest_nat_wins() {
-        for (seed, pool) in [(1, POOL), (2, PortRange { low: 40_000, high: 40_999 }), (3, PortRange { low: 1024, high: 1087 })] {
+        for (seed, pool) in [
+            (1, POOL),
+            (2, PortRange { low: 40_000, high: 40_999 }),
+            (3, PortRange { low: 1024, high: 1087 }),
+        ] {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let (games, found) = trials(20_000, pool, |_| kernel(&mut random, pool));
             assert_eq!(found, None, "{games:?}");

@@ -206,6 +206,17 @@ pub enum Ending {
     Interrupted,
 }
 
+/// How many packets came to the NATs of a run, by what the reference NAT says of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PacketCount {
+    /// Those that the NAT had to handle in one way, and did.
+    pub judged: u64,
+    /// Those that it could handle in more than one way, and handled in one of them.
+    pub either: u64,
+    /// Those of which the reference cannot tell.
+    pub not_judged: u64,
+}
+
 /// One thing that a run tells.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -242,6 +253,8 @@ pub enum Event {
     CellFinished(CellResult),
     /// Something that the user should know and that changes no result.
     Warning(String),
+    /// How many packets at the NATs were held against the reference.
+    PacketsJudged(PacketCount),
     /// The run is over.
     RunFinished {
         /// How it ended.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::model::event::{Ending, Event, RunInfo};
 use crate::report::convert::millis;
 use crate::report::results::{
-    CellDoc, EndingDoc, KernelCell, PartDoc, ProofCell, PunchCell, Results, SCHEMA, Totals,
+    CellDoc, EndingDoc, KernelCell, PacketsDoc, PartDoc, ProofCell, PunchCell, Results, SCHEMA, Totals,
 };
 
 /// Gathers what a run tells.
@@ -35,6 +35,7 @@ impl Default for ResultsBuilder {
             took_ms: 0.0,
             totals: Totals::default(),
             warnings: Vec::new(),
+            packets: None,
             cells: Vec::new(),
         };
         Self { results, places: HashMap::new() }
@@ -52,6 +53,7 @@ impl ResultsBuilder {
             }
             Event::KernelChecked(check) => return self.finished(CellDoc::Kernel(KernelCell::from(check))),
             Event::Warning(text) => self.results.warnings.push(text.clone()),
+            Event::PacketsJudged(count) => self.results.packets = Some(PacketsDoc::from(*count)),
             Event::RunFinished { ending, took } => {
                 self.results.took_ms = millis(*took);
                 self.results.ending = match ending {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::report::results::{CellDoc, EndingDoc, PartDoc, Results, Totals};
+use crate::report::results::{CellDoc, EndingDoc, PacketsDoc, PartDoc, Results, Totals};
 
 /// One part and where it came from.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,7 @@ pub fn merge(parts: &[Source]) -> Result<Results, Vec<String>> {
         took_ms: all().map(|results| results.took_ms).fold(0.0, f64::max),
         totals: Totals::of(&cells),
         warnings: warnings.into_iter().cloned().collect(),
+        packets: all().filter_map(|results| results.packets).reduce(PacketsDoc::plus),
         cells,
         ..one.clone()
     })

@@ -50,6 +50,7 @@ impl Progress {
             Event::CellFinished(cell) => self.unexpected += usize::from(cell.verdict != Verdict::AsExpected),
             Event::Warning(text) => self.warn(text),
             Event::TrialKept { .. } => (),
+            Event::PacketsJudged(_) => (),
             Event::RunFinished { .. } => self.clear(),
         }
     }

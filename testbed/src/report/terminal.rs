@@ -278,7 +278,18 @@ fn totals(results: &Results, out: &mut impl Write) -> io::Result<()> {
         0 => "no cell was finished".to_owned(),
         all => format!("{all} cells: {named}"),
     };
-    writeln!(out, "\n{cells}{nats}; {:.1} s{ending}", results.took_ms / 1e3)
+    writeln!(out, "\n{cells}{nats}; {:.1} s{ending}", results.took_ms / 1e3)?;
+    let packets = results.packets.unwrap_or_default();
+    let all = packets.judged + packets.either + packets.not_judged;
+    if all == 0 {
+        return Ok(());
+    }
+    let share = |some: u64| some as f64 / all as f64 * 100.0;
+    let (either, not_judged) = (share(packets.either), share(packets.not_judged));
+    writeln!(
+        out,
+        "{all} packets at NATs judged: {either:.2} % could be handled either way, {not_judged:.2} % not judged"
+    )
 }
 
 /// Writes what to do where nothing says what to expect; `run` is the folder of the run.

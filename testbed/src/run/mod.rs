@@ -7,6 +7,7 @@ mod control;
 pub mod cost;
 pub mod environment;
 mod nat_views;
+mod nat_watch;
 mod neighbours;
 mod open_lab;
 mod ordering;

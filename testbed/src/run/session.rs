@@ -9,6 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
+use crate::judge::reference::Findings;
 use crate::judge::verdict::{FinishedCell, conclude};
 use crate::kernel::limits;
 use crate::lab::WireEngine;
@@ -22,6 +23,7 @@ use crate::run::capacity;
 use crate::run::control::control;
 use crate::run::cost;
 use crate::run::environment::environment;
+use crate::run::nat_watch::NatWatch;
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Demand, Queue, Task};
@@ -229,7 +231,7 @@ async fn make_controls(request: &RunRequest, pool: &LabPool, cells: &[PreparedCe
 #[derive(Debug)]
 enum Message {
     Started { cell: usize, number: u32 },
-    Finished { cell: usize, trial: Trial, artefacts: Option<Box<Artefacts>> },
+    Finished { cell: usize, trial: Trial, artefacts: Option<Box<Artefacts>>, findings: Vec<Findings> },
 }
 
 /// Runs all trials; returns when the last cell is told, or soon after the user wants to stop.
@@ -242,15 +244,17 @@ async fn play(
     let mut collector = Collector::new(shared, refused);
     collector.conclude_refused(tell);
     let mut jobs = shared.request.jobs;
-    loop {
+    let ending = loop {
         if play_round(&mut collector, jobs, &mut cancel, tell).await == Ending::Interrupted {
-            return Ending::Interrupted;
+            break Ending::Interrupted;
         }
         match collector.next_round(tell) {
             Some(next) => jobs = next,
-            None => return Ending::Complete,
+            None => break Ending::Complete,
         }
-    }
+    };
+    tell(Event::PacketsJudged(collector.watch.packets));
+    ending
 }
 
 /// Runs all trials that are in the queue, so many at a time.
@@ -303,11 +307,11 @@ async fn begin_trials(
 
 async fn work(shared: Arc<Shared>, task: Task, permit: TrialPermit, sender: UnboundedSender<Message>) {
     let Task { cell, number } = task;
-    let (trial, artefacts) =
+    let (trial, artefacts, findings) =
         run_trial(&shared.request, &shared.pool, &shared.cells[cell], number, &permit).await;
     shared.queue().done(cell);
     drop(permit);
-    let _ = sender.send(Message::Finished { cell, trial, artefacts: artefacts.map(Box::new) });
+    let _ = sender.send(Message::Finished { cell, trial, artefacts: artefacts.map(Box::new), findings });
 }
 
 impl Shared {
@@ -343,6 +347,7 @@ struct Collector<'a> {
     /// How often in a row such trials have been played again.
     again: u32,
     refused: Refused,
+    watch: NatWatch,
 }
 
 /// How often a trial that the machine was too slow for is played again before that is its outcome.
@@ -363,6 +368,7 @@ impl<'a> Collector<'a> {
             void: Vec::new(),
             again: 0,
             refused,
+            watch: NatWatch::default(),
         }
     }
 
@@ -370,23 +376,38 @@ impl<'a> Collector<'a> {
         while let Some(message) = receiver.recv().await {
             match message {
                 Message::Started { cell, number } => {
-                    tell(Event::TrialStarted { cell: self.id(cell), number })
+                    self.watch.start(Task { cell, number });
+                    tell(Event::TrialStarted { cell: self.id(cell), number });
                 }
-                Message::Finished { cell, trial, .. } if self.again < MOST_AGAIN && is_void(&trial) => {
-                    self.void.push(Task { cell, number: trial.number });
-                }
-                Message::Finished { cell, trial, artefacts } => {
-                    if let Some(artefacts) = artefacts {
-                        let number = trial.number;
-                        tell(Event::TrialKept { cell: self.id(cell), number, artefacts });
-                    }
-                    tell(Event::TrialFinished { cell: self.id(cell), trial: trial.clone() });
-                    self.trials[cell].push(trial);
-                    if self.trials[cell].len() == self.wanted[cell] as usize {
-                        self.conclude(cell, Finality::MayGoOn, tell);
-                    }
+                Message::Finished { cell, trial, artefacts, findings } => {
+                    self.watch.finish(Task { cell, number: trial.number }, findings);
+                    self.finish(cell, trial, artefacts, tell);
                 }
             }
+        }
+    }
+
+    /// A trial is done. Where a NAT is known by now not to draw its ports by chance, no trial with it counts.
+    fn finish(
+        &mut self,
+        cell: usize,
+        mut trial: Trial,
+        artefacts: Option<Box<Artefacts>>,
+        tell: &mut impl FnMut(Event),
+    ) {
+        if self.again < MOST_AGAIN && is_void(&trial) {
+            return self.void.push(Task { cell, number: trial.number });
+        }
+        if let Some(failure) = self.watch.refutes(&self.shared.cells[cell].setting) {
+            trial.outcome = Outcome::Error(failure);
+        }
+        if let Some(artefacts) = artefacts {
+            tell(Event::TrialKept { cell: self.id(cell), number: trial.number, artefacts });
+        }
+        tell(Event::TrialFinished { cell: self.id(cell), trial: trial.clone() });
+        self.trials[cell].push(trial);
+        if self.trials[cell].len() == self.wanted[cell] as usize {
+            self.conclude(cell, Finality::MayGoOn, tell);
         }
     }
 

@@ -133,7 +133,9 @@ impl Mappings {
 
     /// A new connection from inside got a port.
     pub(super) fn drew(&mut self, nat: &NatView<'_>, flow: &Outgoing) {
+        let strangers = self.strangers.iter().filter(|(_, remote)| *remote == flow.remote).count();
         let taken = self.towards.get(&flow.remote).copied().unwrap_or_default();
+        let taken = taken.saturating_add(u32::try_from(strangers).unwrap_or(u32::MAX));
         self.draws.note(nat, flow, taken);
     }
 

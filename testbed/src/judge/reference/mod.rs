@@ -127,6 +127,8 @@ pub struct Contradiction {
 /// What the reference says of one NAT in one trial.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
+    /// The name of its profile.
+    pub profile: String,
     /// Where it did not do what it had to.
     pub contradictions: Vec<Contradiction>,
     /// Packets that had to be handled so and were.
@@ -148,7 +150,7 @@ pub fn check(evidence: &Evidence, nat: &NatView<'_>) -> Findings {
     let passages = Passages::read(evidence, nat);
     let margin = (MARGIN_FACTOR * passages.longest).max(LEAST_MARGIN);
     let mut checker = Checker::new(nat, evidence, &passages, margin);
-    let mut findings = Findings { margin, ..Findings::default() };
+    let mut findings = Findings { profile: nat.profile.to_owned(), margin, ..Findings::default() };
     let contradiction = check_all(&mut checker, (evidence, nat), &passages, &mut findings);
     findings.contradictions.extend(contradiction.err());
     findings.draws = checker.draws();

@@ -14,6 +14,7 @@ mod services;
 
 use std::time::Duration;
 
+use crate::judge::reference::Findings;
 use crate::model::event::Artefacts;
 use crate::model::outcome::{Cause, Outcome, Trial};
 use crate::run::pool::{LabPool, PooledLab};
@@ -41,7 +42,7 @@ pub(super) async fn run_trial(
     prepared: &PreparedCell,
     number: u32,
     permit: &TrialPermit,
-) -> (Trial, Option<Artefacts>) {
+) -> (Trial, Option<Artefacts>, Vec<Findings>) {
     let seed = TrialSeed::new(request.seed, &prepared.cell.id, number);
     let setup = TrialSetup { request, prepared, seed: &seed, permit };
     let broken = |why: String| {
@@ -50,12 +51,12 @@ pub(super) async fn run_trial(
     };
     let pooled = match pool.take(&prepared.setting).await {
         Ok(pooled) => pooled,
-        Err(error) => return (broken(error.to_string()), None),
+        Err(error) => return (broken(error.to_string()), None, Vec::new()),
     };
     // A lab in which something went wrong is dropped.
     let record = match evidence::play(setup, &pooled.lab, pool).await {
         Ok(record) => record,
-        Err(error) => return (broken(error.to_string()), None),
+        Err(error) => return (broken(error.to_string()), None, Vec::new()),
     };
     let concluded = conclude(setup, (pool, &pooled), record, number).await;
     if !trouble::spoils_lab(prepared) {
@@ -70,7 +71,7 @@ async fn conclude(
     (pool, pooled): (&LabPool, &PooledLab<'_>),
     record: TrialRecord,
     number: u32,
-) -> (Trial, Option<Artefacts>) {
+) -> (Trial, Option<Artefacts>, Vec<Findings>) {
     let TrialRecord { evidence, peers, server, programs, took, fault } = record;
     let mut logs = Vec::new();
     for running in programs {
@@ -78,11 +79,12 @@ async fn conclude(
     }
     let known =
         TrialFacts { plan: pooled.lab.plan(), evidence: &evidence, logs: &logs, peers, server, fault };
-    let judgement = judging::judgement_of(setup, known);
+    let mut judgement = judging::judgement_of(setup, known);
+    let findings = std::mem::take(&mut judgement.reference);
     let outcome = judgement.outcome.clone();
     let kept = artefacts::are_kept(setup.request.keep, &outcome, number);
     let artefacts = kept.then(|| Artefacts::folder(&setup.prepared.cell.id, number));
     let trial = Trial { number, seed: setup.seed.number(), outcome, took, artefacts };
     let kept = kept.then(|| artefacts::collect((pool, pooled), setup.prepared, judgement, (logs, evidence)));
-    (trial, kept)
+    (trial, kept, findings)
 }
