@@ -221,6 +221,8 @@ pub enum NatAction {
     },
     /// Measure whether NATs behave as declared; needs root, or --rootless
     Prove(ProveArgs),
+    /// Measure what rules or a program do, and print the profile that declares it; needs root, or --rootless
+    Measure(MeasureArgs),
 }
 
 /// Which NATs are to be measured.
@@ -249,6 +251,36 @@ pub struct ProveArgs {
     /// Root, or a user namespace.
     #[command(flatten)]
     pub rights: RightsArgs,
+}
+
+/// `testbed nat measure`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit code: 0 every axis was told and the proof of the profile holds, 1 the proof found something \
+                        else, 2 the NAT could not be measured, 3 some axis could not be told or declared."
+)]
+pub struct MeasureArgs {
+    /// A file with rules for `nft -f`; $wan_address, $lan0_network and so on are defined in it
+    #[arg(required_unless_present_any = ["nat", "all", "command"], conflicts_with_all = ["nat", "all", "command"])]
+    pub rules: Option<PathBuf>,
+    /// NATs of the catalogue, whatever they declare
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "command"])]
+    pub nat: Vec<String>,
+    /// Every NAT of the catalogue
+    #[arg(long, conflicts_with = "command")]
+    pub all: bool,
+    /// What the profile is called [default: the name of the file, of the program, or of the NAT]
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub name: Option<String>,
+    /// NATs of one's own.
+    #[command(flatten)]
+    pub own: OwnNats,
+    /// Root, or a user namespace.
+    #[command(flatten)]
+    pub rights: RightsArgs,
+    /// A program that makes its node a NAT, after `--`
+    #[arg(last = true)]
+    pub command: Vec<String>,
 }
 
 /// `testbed fuzz-nat`.

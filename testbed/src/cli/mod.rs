@@ -11,6 +11,7 @@ pub mod filter;
 pub mod fuzz;
 pub mod kernel;
 pub mod list;
+pub mod measure;
 pub mod merge;
 pub mod nat;
 
@@ -49,6 +50,7 @@ pub fn run(args: Args) -> Result<ExitCode, CommandError> {
         Action::Nat(NatAction::List(own)) => nat::list(&own),
         Action::Nat(NatAction::Show { name, nats }) => nat::show(&name, &nats),
         Action::Nat(NatAction::Prove(args)) => prove::run(&args),
+        Action::Nat(NatAction::Measure(args)) => measure::run(&args),
         Action::FuzzNat(args) => fuzz::run(&args),
         Action::Conformance(args) => conformance::run(&args),
     }

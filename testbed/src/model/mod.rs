@@ -10,6 +10,7 @@ pub mod behavior;
 pub mod catalogue;
 pub mod cause;
 pub mod conditions;
+pub mod description;
 pub mod embedded;
 pub mod event;
 pub mod evidence;

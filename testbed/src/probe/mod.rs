@@ -1,7 +1,8 @@
-//! Measures NATs: the proof of what one declares, conformance to RFCs, the checks of the kernel's own NAT, and random
-//! packets that hold the reference against a real NAT. Knows nothing of trials.
+//! Measures NATs: the proof of what one declares, the description of what one does, conformance to RFCs, the checks of the
+//! kernel's own NAT, and random packets that hold the reference against a real NAT. Knows nothing of trials.
 
 pub mod conformance;
 pub mod fuzz;
 pub mod kernel_checks;
+pub mod measure;
 pub mod prove;

@@ -24,6 +24,7 @@ mod library;
 mod namespace;
 /// NATs: their rules and what these do.
 mod nat_conformance;
+mod nat_measure;
 mod nat_programs;
 mod nat_proof;
 mod nat_rules;

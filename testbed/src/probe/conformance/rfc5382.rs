@@ -229,7 +229,7 @@ fn simultaneous_open(prober: &mut Prober, _: &Behavior) -> Result<Observation> {
 }
 
 fn silence(prober: &mut Prober, declared: &Behavior) -> Result<Observation> {
-    let syn = Probe::syn(prober.remote(), unmapped_target(declared), prober.isn());
+    let syn = Probe::syn(prober.remote(), unmapped_target(declared.translation), prober.isn());
     let began = Instant::now();
     let first = prober.fate(Side::Outside, &syn)?;
     sleep(Duration::from_secs(3));
@@ -242,7 +242,7 @@ fn silence(prober: &mut Prober, declared: &Behavior) -> Result<Observation> {
 }
 
 fn late_answer(prober: &mut Prober, declared: &Behavior) -> Result<Observation> {
-    let syn = Probe::syn(prober.remote(), unmapped_target(declared), prober.isn());
+    let syn = Probe::syn(prober.remote(), unmapped_target(declared.translation), prober.isn());
     let first = prober.fate(Side::Outside, &syn)?;
     if first != Fate::Silence {
         return Ok(Observation::new(ConformanceVerdict::Fail, format!("{first:?} at once")));

@@ -15,11 +15,11 @@ use super::prober::{Flow, Prober};
 
 /// Refusals in a row that mean a limit. A hash NAT that never shares ports may refuse one now and then, as its pool
 /// fills: at two thirds, and with eight seeds to try, with probability 0.04, and eight in a row with 7e-12.
-const REFUSALS: usize = 8;
+pub(in crate::probe) const REFUSALS: usize = 8;
 
 /// Two among `n` random ports of a pool of `p` are the same with probability `1 - exp(-n^2 / 2p)`; this makes it miss
 /// by less than 1e-9.
-fn enough_to_collide(pool: u32) -> usize {
+pub(in crate::probe) fn enough_to_collide(pool: u32) -> usize {
     let n = (2.0 * f64::from(pool) * 1e9_f64.ln()).sqrt();
     // Also where the pool is no larger than a handful of ports, one more than there are must collide.
     n.ceil().min(f64::from(pool) + 1.0) as usize
@@ -120,7 +120,7 @@ fn open_until_refused(prober: &mut Prober, flows: &[Flow]) -> Result<Vec<Option<
 }
 
 /// Whether the last flows were all refused.
-fn is_refused(externals: &[Option<SocketAddrV4>]) -> bool {
+pub(in crate::probe) fn is_refused(externals: &[Option<SocketAddrV4>]) -> bool {
     externals.len() >= REFUSALS && externals.iter().rev().take(REFUSALS).all(Option::is_none)
 }
 

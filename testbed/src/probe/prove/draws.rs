@@ -75,11 +75,11 @@ fn is_told_by_draws(declared: &Behavior) -> bool {
 }
 
 /// A mapping that was made: by whom, and its port.
-type Draw = (SocketAddrV4, u16);
+pub(in crate::probe) type Draw = (SocketAddrV4, u16);
 
 /// Makes fresh mappings. A pool that is not shared is never more than a quarter full, so that what is taken does not
 /// change what is drawn; then everything is forgotten.
-fn draw(prober: &mut Prober, declared: &Behavior, count: usize) -> Result<Vec<Draw>> {
+pub(in crate::probe) fn draw(prober: &mut Prober, declared: &Behavior, count: usize) -> Result<Vec<Draw>> {
     let size = own_pool(declared, Side::Inside0).unwrap_or(KERNEL).size() as usize;
     let room = match declared.overloading {
         // A SYN whose port is taken is sent again only after a while.
@@ -117,7 +117,8 @@ fn flows(prober: &mut Prober, declared: &Behavior, count: usize) -> Vec<Flow> {
     flows
 }
 
-fn judge(declared: &Behavior, draws: &[Draw]) -> Finding {
+/// Holds fresh mappings against the allocation that is declared.
+pub(in crate::probe) fn judge(declared: &Behavior, draws: &[Draw]) -> Finding {
     let ports: Vec<u16> = draws.iter().map(|(_, port)| *port).collect();
     let range = own_pool(declared, Side::Inside0).unwrap_or(KERNEL);
     let found = match declared.allocation {

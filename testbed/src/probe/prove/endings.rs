@@ -20,14 +20,14 @@ pub(super) fn reset(prober: &mut Prober, declared: &Behavior) -> Result<Finding>
     let mut open = 0;
     let mut kept = 0;
     for _ in 0..TRIES {
-        prober.breathe(declared)?;
+        prober.breathe(declared.quota)?;
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let numbers = (0, flow.isn.wrapping_add(1));
         prober.bench.ask(Side::Outside, &Probe::ack((flow.remote, external), TcpFlags::RST, numbers))?;
         open += usize::from(matches!(prober.knock(flow.remote, external)?, Fate::Delivered { .. }));
 
-        prober.breathe(declared)?;
+        prober.breathe(declared.quota)?;
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let numbers = (0, flow.isn.wrapping_add(1));
@@ -68,7 +68,7 @@ pub(super) fn icmp_error(prober: &mut Prober, declared: &Behavior) -> Result<Fin
     let mut delivered = 0;
     let mut open = 0;
     for (kind, code) in ERRORS {
-        prober.breathe(declared)?;
+        prober.breathe(declared.quota)?;
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let syn = Probe::syn(external, flow.remote, flow.isn);

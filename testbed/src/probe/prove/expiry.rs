@@ -22,6 +22,7 @@ use super::finding::Finding;
 use super::frame::Probe;
 use super::lifetimes::{ProbeConnection, Step, WAYS, drive, is_reached};
 use super::prober::{Fate, Prober};
+use super::reading::Reading;
 
 /// Every timer of the NAT that is waited for.
 const TIMER: Duration = Duration::from_secs(3);
@@ -153,13 +154,22 @@ fn alive(prober: &mut Prober, waiting: &PendingCheck) -> Result<bool> {
 
 /// What comes of a SYN for which there is no mapping, and of its retransmissions, over more than six seconds.
 pub(in crate::probe) fn late_answer(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
-    /// When the SYN is sent: at once, well within the silence, and after it.
-    const TIMES: [Duration; 3] =
-        [Duration::ZERO, Duration::from_secs(3), SILENCE.saturating_add(Duration::from_millis(300))];
     if !matches!(declared.unsolicited_syn, UnsolicitedSyn::Drop | UnsolicitedSyn::IcmpAfterSixSeconds) {
         return Ok(Vec::new());
     }
-    let syn = Probe::syn(prober.remote(), unmapped_target(declared), prober.isn());
+    let answer = read_late_answer(prober, declared.translation)?;
+    Ok(vec![Finding::of(NatAxis::UnsolicitedSyn, declared, answer.to_string())])
+}
+
+/// What comes of such a SYN, whatever is declared: silence, or an answer after six seconds.
+pub(in crate::probe) fn read_late_answer(
+    prober: &mut Prober,
+    translation: Translation,
+) -> Result<Reading<UnsolicitedSyn>> {
+    /// When the SYN is sent: at once, well within the silence, and after it.
+    const TIMES: [Duration; 3] =
+        [Duration::ZERO, Duration::from_secs(3), SILENCE.saturating_add(Duration::from_millis(300))];
+    let syn = Probe::syn(prober.remote(), unmapped_target(translation), prober.isn());
     let started = Instant::now();
     let mut answers = Vec::new();
     for time in TIMES {
@@ -170,14 +180,13 @@ pub(in crate::probe) fn late_answer(prober: &mut Prober, declared: &Behavior) ->
         answers.push(prober.fate(Side::Outside, &syn)?);
     }
     let refused = Fate::Icmp(3, IcmpError::PortUnreachable.code());
-    let finding = match answers[..] {
-        [Fate::Silence, Fate::Silence, Fate::Silence] => UnsolicitedSyn::Drop.to_string(),
+    Ok(match answers[..] {
+        [Fate::Silence, Fate::Silence, Fate::Silence] => Reading::Value(UnsolicitedSyn::Drop),
         [Fate::Silence, Fate::Silence, late] if late == refused => {
-            UnsolicitedSyn::IcmpAfterSixSeconds.to_string()
+            Reading::Value(UnsolicitedSyn::IcmpAfterSixSeconds)
         }
-        _ => format!("at 0 s, 3 s and 6.3 s: {answers:?}"),
-    };
-    Ok(vec![Finding::of(NatAxis::UnsolicitedSyn, declared, finding)])
+        _ => Reading::Other(format!("at 0 s, 3 s and 6.3 s: {answers:?}")),
+    })
 }
 
 /// Waits until then; returns when it is.

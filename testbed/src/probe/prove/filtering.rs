@@ -14,7 +14,8 @@ use crate::model::packet::TcpFlags;
 use super::bench::{Side, WAN};
 use super::finding::Finding;
 use super::frame::Probe;
-use super::prober::{Fate, Prober};
+use super::prober::{Fate, Flow, Prober};
+use super::reading::Reading;
 
 /// A port that no mapping ever has: inside endpoints on the bench have ports from 1024 on, and so have mappings.
 const UNMAPPED: u16 = 999;
@@ -22,14 +23,20 @@ const UNMAPPED: u16 = 999;
 /// What a SYN did not come out of.
 const NO_WAY_OUT: &str = "a SYN did not get out";
 
-/// Role may send to an external endpoint (RFC 4787 section 5): a SYN from another port of the address that was sent to,
-/// then, to another mapping, a SYN from another address.
+/// Who may send to an external endpoint (RFC 4787 section 5).
 pub(in crate::probe) fn filtering(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+    let reading = read_filtering(prober)?;
+    Ok(Finding::of(NatAxis::Filtering, declared, reading.to_string()))
+}
+
+/// Who may send to an external endpoint, whatever is declared: a SYN from another port of the address that was sent to,
+/// then, to another mapping, a SYN from another address.
+pub(in crate::probe) fn read_filtering(prober: &mut Prober) -> Result<Reading<Filtering>> {
     let mut admitted = Vec::new();
     for stranger in [Stranger::OtherPort, Stranger::OtherAddress] {
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else {
-            return Ok(Finding::of(NatAxis::Filtering, declared, NO_WAY_OUT.to_owned()));
+            return Ok(Reading::Other(NO_WAY_OUT.to_owned()));
         };
         let source = match stranger {
             Stranger::OtherPort => SocketAddrV4::new(*flow.remote.ip(), flow.remote.port() + 1),
@@ -40,18 +47,16 @@ pub(in crate::probe) fn filtering(prober: &mut Prober, declared: &Behavior) -> R
             _ => None,
         };
         if came.is_some_and(|came| came != (source, flow.inside)) {
-            let observed = format!("a SYN from {source} to {external} arrives as {came:?}");
-            return Ok(Finding::of(NatAxis::Filtering, declared, observed));
+            return Ok(Reading::Other(format!("a SYN from {source} to {external} arrives as {came:?}")));
         }
         admitted.push(came.is_some());
     }
-    let observed = match admitted[..] {
-        [true, true] => Filtering::EndpointIndependent.to_string(),
-        [true, false] => Filtering::AddressDependent.to_string(),
-        [false, false] => Filtering::AddressAndPortDependent.to_string(),
-        _ => "other addresses are admitted, other ports are not".to_owned(),
-    };
-    Ok(Finding::of(NatAxis::Filtering, declared, observed))
+    Ok(match admitted[..] {
+        [true, true] => Reading::Value(Filtering::EndpointIndependent),
+        [true, false] => Reading::Value(Filtering::AddressDependent),
+        [false, false] => Reading::Value(Filtering::AddressAndPortDependent),
+        _ => Reading::Other("other addresses are admitted, other ports are not".to_owned()),
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -62,36 +67,47 @@ enum Stranger {
 
 /// The answer, at once, to a SYN for which there is no mapping (RFC 5382 REQ-4).
 pub(in crate::probe) fn unsolicited_syn(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
-    let target = match declared.translation {
-        Translation::Nat => SocketAddrV4::new(WAN, UNMAPPED),
-        Translation::Firewall | Translation::Router => SocketAddrV4::new(Side::Inside0.address(), UNMAPPED),
+    let observed = match read_unsolicited_syn(prober, declared.translation)? {
+        // That there is an answer later is for the full proof to see.
+        Reading::Value(UnsolicitedSyn::Drop)
+            if declared.unsolicited_syn == UnsolicitedSyn::IcmpAfterSixSeconds =>
+        {
+            declared.unsolicited_syn.to_string()
+        }
+        reading => reading.to_string(),
     };
+    Ok(Finding::of(NatAxis::UnsolicitedSyn, declared, observed))
+}
+
+/// The answer, at once, to a SYN for which there is no mapping, whatever is declared.
+pub(in crate::probe) fn read_unsolicited_syn(
+    prober: &mut Prober,
+    translation: Translation,
+) -> Result<Reading<UnsolicitedSyn>> {
+    let target = unmapped_target(translation);
     let stranger = prober.remote();
     prober.bench.new_entries()?;
     let fate = prober.knock(stranger, target)?;
     // What the NAT's own stack refuses is tracked for a moment; what a rule refuses never is.
     let by_stack = prober.bench.new_entries()?.contains(&(stranger, target));
-    let observed = match fate {
-        Fate::Reset if by_stack => UnsolicitedSyn::Kernel.to_string(),
-        Fate::Reset => UnsolicitedSyn::Reset.to_string(),
-        Fate::Icmp(3, code) => icmp(code).map_or(format!("ICMP 3/{code}"), |answer| answer.to_string()),
-        Fate::Icmp(kind, code) => format!("ICMP {kind}/{code}"),
-        Fate::Silence if declared.unsolicited_syn == UnsolicitedSyn::IcmpAfterSixSeconds => {
-            // That there is an answer later is for the full proof to see.
-            declared.unsolicited_syn.to_string()
+    Ok(match fate {
+        Fate::Reset if by_stack => Reading::Value(UnsolicitedSyn::Kernel),
+        Fate::Reset => Reading::Value(UnsolicitedSyn::Reset),
+        Fate::Icmp(3, code) => {
+            icmp(code).map_or_else(|| Reading::Other(format!("ICMP 3/{code}")), Reading::Value)
         }
-        Fate::Silence => UnsolicitedSyn::Drop.to_string(),
-        Fate::Delivered { .. } if declared.translation == Translation::Router => {
-            UnsolicitedSyn::Kernel.to_string()
+        Fate::Icmp(kind, code) => Reading::Other(format!("ICMP {kind}/{code}")),
+        Fate::Silence => Reading::Value(UnsolicitedSyn::Drop),
+        Fate::Delivered { .. } if translation == Translation::Router => {
+            Reading::Value(UnsolicitedSyn::Kernel)
         }
-        Fate::Delivered { destination, .. } => format!("it reaches {destination}"),
-    };
-    Ok(Finding::of(NatAxis::UnsolicitedSyn, declared, observed))
+        Fate::Delivered { destination, .. } => Reading::Other(format!("it reaches {destination}")),
+    })
 }
 
 /// An endpoint behind the NAT that no mapping leads to.
-pub(in crate::probe) fn unmapped_target(declared: &Behavior) -> SocketAddrV4 {
-    match declared.translation {
+pub(in crate::probe) fn unmapped_target(translation: Translation) -> SocketAddrV4 {
+    match translation {
         Translation::Nat => SocketAddrV4::new(WAN, UNMAPPED),
         Translation::Firewall | Translation::Router => SocketAddrV4::new(Side::Inside0.address(), UNMAPPED),
     }
@@ -107,17 +123,18 @@ pub(in crate::probe) fn icmp(code: u8) -> Option<UnsolicitedSyn> {
 
 /// What becomes of a SYN from the endpoint that a SYN went to (RFC 5382 REQ-2a).
 pub(in crate::probe) fn syn_after_syn(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+    let reading = read_syn_after_syn(prober)?;
+    Ok(Finding::of(NatAxis::SynAfterSyn, declared, reading.to_string()))
+}
+
+/// What becomes of a SYN from the endpoint that a SYN went to, whatever is declared.
+pub(in crate::probe) fn read_syn_after_syn(prober: &mut Prober) -> Result<Reading<SynAfterSyn>> {
     let (flow, external) = prober.open_fresh(Side::Inside0)?;
-    let observed = match external {
-        None => NO_WAY_OUT.to_owned(),
-        Some(external) => {
-            let fate = prober.knock(flow.remote, external)?;
-            let value =
-                SynAfterSyn::ALL.iter().find(|value| shows_syn_after_syn(**value, &fate, flow.inside));
-            value.map_or_else(|| undeclarable(&fate), SynAfterSyn::to_string)
-        }
-    };
-    Ok(Finding::of(NatAxis::SynAfterSyn, declared, observed))
+    let Some(external) = external else { return Ok(Reading::Other(NO_WAY_OUT.to_owned())) };
+    let fate = prober.knock(flow.remote, external)?;
+    let values = SynAfterSyn::ALL.iter().copied();
+    let value = values.into_iter().find(|value| shows_syn_after_syn(*value, &fate, flow.inside));
+    Ok(value.map_or_else(|| Reading::Other(undeclarable(&fate)), Reading::Value))
 }
 
 /// Whether this is what becomes of the second SYN, towards `inside`, at a NAT with this value.
@@ -143,6 +160,12 @@ fn undeclarable(fate: &Fate) -> String {
 
 /// What becomes of a SYN/ACK from inside that answers nothing.
 pub(in crate::probe) fn invalid_packets(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+    let reading = read_invalid_packets(prober)?;
+    Ok(Finding::of(NatAxis::InvalidPackets, declared, reading.to_string()))
+}
+
+/// What becomes of a SYN/ACK from inside that answers nothing, whatever is declared.
+pub(in crate::probe) fn read_invalid_packets(prober: &mut Prober) -> Result<Reading<InvalidPackets>> {
     let flow = prober.flow(Side::Inside0);
     let stray = Probe::ack((flow.inside, flow.remote), TcpFlags::SYN, (flow.isn, 1));
     let fate = prober.fate(Side::Inside0, &stray)?;
@@ -151,8 +174,7 @@ pub(in crate::probe) fn invalid_packets(prober: &mut Prober, declared: &Behavior
         InvalidPackets::Drop => matches!(fate, Fate::Silence),
     };
     let value = InvalidPackets::ALL.iter().find(shows);
-    let observed = value.map_or_else(|| undeclarable(&fate), InvalidPackets::to_string);
-    Ok(Finding::of(NatAxis::InvalidPackets, declared, observed))
+    Ok(value.map_or_else(|| Reading::Other(undeclarable(&fate)), |value| Reading::Value(*value)))
 }
 
 /// Whether inside hosts reach each other's external endpoints, and which source they see (RFC 5382 REQ-8).
@@ -160,23 +182,28 @@ pub(in crate::probe) fn hairpinning(prober: &mut Prober, declared: &Behavior) ->
     if declared.translation != Translation::Nat {
         return Ok(None);
     }
+    let reading = read_hairpinning(prober)?;
+    Ok(Some(Finding::of(NatAxis::Hairpinning, declared, reading.to_string())))
+}
+
+/// Whether inside hosts reach each other's external endpoints, whatever is declared.
+pub(in crate::probe) fn read_hairpinning(prober: &mut Prober) -> Result<Reading<Hairpinning>> {
     let (callee, external) = prober.open_fresh(Side::Inside1)?;
     let (caller, own) = prober.open_fresh(Side::Inside0)?;
     let (Some(external), Some(own)) = (external, own) else {
-        return Ok(Some(Finding::of(NatAxis::Hairpinning, declared, NO_WAY_OUT.to_owned())));
+        return Ok(Reading::Other(NO_WAY_OUT.to_owned()));
     };
     let syn = Probe::syn(caller.inside, external, prober.isn());
-    let observed = match prober.fate(Side::Inside0, &syn)? {
+    Ok(match prober.fate(Side::Inside0, &syn)? {
         Fate::Delivered { side: Side::Inside1, source, destination } if destination == callee.inside => {
             match source {
-                source if *source.ip() == *own.ip() => Hairpinning::On.to_string(),
-                source => format!("on, but the callee sees {source}"),
+                source if *source.ip() == *own.ip() => Reading::Value(Hairpinning::On),
+                source => Reading::Other(format!("on, but the callee sees {source}")),
             }
         }
-        Fate::Delivered { destination, .. } => format!("it reaches {destination}"),
-        Fate::Silence | Fate::Reset | Fate::Icmp(..) => Hairpinning::Off.to_string(),
-    };
-    Ok(Some(Finding::of(NatAxis::Hairpinning, declared, observed)))
+        Fate::Delivered { destination, .. } => Reading::Other(format!("it reaches {destination}")),
+        Fate::Silence | Fate::Reset | Fate::Icmp(..) => Reading::Value(Hairpinning::Off),
+    })
 }
 
 /// Whether two hosts with the same port, which both would keep, share an external endpoint towards different remotes
@@ -188,15 +215,20 @@ pub(in crate::probe) fn overloading(prober: &mut Prober, declared: &Behavior) ->
         return Ok(None);
     }
     let one = prober.flow(Side::Inside0);
+    let reading = read_shared_port(prober, one)?;
+    Ok(Some(Finding::of(NatAxis::Overloading, declared, reading.to_string())))
+}
+
+/// Whether a host on the other network that has the port of `one` shares its external endpoint.
+pub(in crate::probe) fn read_shared_port(prober: &mut Prober, one: Flow) -> Result<Reading<Overloading>> {
     let inside = SocketAddrV4::new(Side::Inside1.address(), one.inside.port());
     let remote = prober.remote();
     let other = prober.flow_between(Side::Inside1, inside, remote);
-    let observed = match (prober.open(&one)?, prober.open(&other)?) {
-        (Some(a), Some(b)) if a == b => Overloading::On.to_string(),
-        (Some(_), Some(_)) => Overloading::Off.to_string(),
-        _ => NO_WAY_OUT.to_owned(),
-    };
-    Ok(Some(Finding::of(NatAxis::Overloading, declared, observed)))
+    Ok(match (prober.open(&one)?, prober.open(&other)?) {
+        (Some(a), Some(b)) if a == b => Reading::Value(Overloading::On),
+        (Some(_), Some(_)) => Reading::Value(Overloading::Off),
+        _ => Reading::Other(NO_WAY_OUT.to_owned()),
+    })
 }
 
 /// What becomes of data far outside the window of a connection that stands.
@@ -208,19 +240,21 @@ pub(in crate::probe) fn strictness(prober: &mut Prober, declared: &Behavior) -> 
         // Nothing is translated and nothing dropped: whatever connection tracking thinks of it cannot be seen.
         return Ok(None);
     }
+    let reading = read_strictness(prober)?;
+    Ok(Some(Finding::of(NatAxis::Strictness, declared, reading.to_string())))
+}
+
+/// What becomes of data far outside the window of a connection that stands, whatever is declared.
+pub(in crate::probe) fn read_strictness(prober: &mut Prober) -> Result<Reading<Strictness>> {
+    const FAR: u32 = 1 << 29;
     let flow = prober.flow(Side::Inside0);
-    let observed = match prober.establish(&flow)? {
-        None => "a handshake did not get through".to_owned(),
-        Some((external, theirs)) => {
-            const FAR: u32 = 1 << 29;
-            let numbers = (theirs.wrapping_add(FAR), flow.isn.wrapping_add(1));
-            let data =
-                Probe { payload: b"data", ..Probe::ack((flow.remote, external), TcpFlags(0), numbers) };
-            match prober.fate(Side::Outside, &data)? {
-                Fate::Delivered { .. } => Strictness::Liberal.to_string(),
-                _ => Strictness::Strict.to_string(),
-            }
-        }
+    let Some((external, theirs)) = prober.establish(&flow)? else {
+        return Ok(Reading::Other("a handshake did not get through".to_owned()));
     };
-    Ok(Some(Finding::of(NatAxis::Strictness, declared, observed)))
+    let numbers = (theirs.wrapping_add(FAR), flow.isn.wrapping_add(1));
+    let data = Probe { payload: b"data", ..Probe::ack((flow.remote, external), TcpFlags(0), numbers) };
+    Ok(match prober.fate(Side::Outside, &data)? {
+        Fate::Delivered { .. } => Reading::Value(Strictness::Liberal),
+        _ => Reading::Value(Strictness::Strict),
+    })
 }

@@ -15,23 +15,42 @@ pub(super) fn port(
     inside: SocketAddrV4,
     remote: SocketAddrV4,
 ) -> Option<u16> {
-    let mut key = Vec::with_capacity(16);
-    let mut add = |endpoint: SocketAddrV4, with: HashedPart| {
-        key.extend(endpoint.ip().octets());
-        if with == HashedPart::AddressAndPort {
-            // A register is 32 bits wide; what is shorter is padded with zeros.
-            key.extend(endpoint.port().to_be_bytes());
-            key.extend([0, 0]);
+    HashKey::of(mapping, inside, remote).port(seed, pool)
+}
+
+/// What a hash NAT hashes of a flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::probe) struct HashKey {
+    words: Vec<u32>,
+}
+
+impl HashKey {
+    /// What a NAT with this mapping hashes.
+    pub(in crate::probe) fn of(mapping: Mapping, inside: SocketAddrV4, remote: SocketAddrV4) -> Self {
+        let mut key = Vec::with_capacity(16);
+        let mut add = |endpoint: SocketAddrV4, with: HashedPart| {
+            key.extend(endpoint.ip().octets());
+            if with == HashedPart::AddressAndPort {
+                // A register is 32 bits wide; what is shorter is padded with zeros.
+                key.extend(endpoint.port().to_be_bytes());
+                key.extend([0, 0]);
+            }
+        };
+        add(inside, HashedPart::AddressAndPort);
+        match mapping {
+            Mapping::EndpointIndependent => {}
+            Mapping::AddressDependent => add(remote, HashedPart::Address),
+            Mapping::AddressAndPortDependent => add(remote, HashedPart::AddressAndPort),
         }
-    };
-    add(inside, HashedPart::AddressAndPort);
-    match mapping {
-        Mapping::EndpointIndependent => {}
-        Mapping::AddressDependent => add(remote, HashedPart::Address),
-        Mapping::AddressAndPortDependent => add(remote, HashedPart::AddressAndPort),
+        let word = |w: &[u8]| u32::from_ne_bytes([w[0], w[1], w[2], w[3]]);
+        Self { words: key.chunks_exact(4).map(word).collect() }
     }
-    let position = (u64::from(jhash(&key, seed)) * u64::from(pool.size())) >> 32;
-    u16::try_from(u64::from(pool.low) + position).ok()
+
+    /// The port of `pool` that the hash with this seed comes to.
+    pub(in crate::probe) fn port(&self, seed: u32, pool: PortRange) -> Option<u16> {
+        let position = (u64::from(jhash(&self.words, seed)) * u64::from(pool.size())) >> 32;
+        u16::try_from(u64::from(pool.low) + position).ok()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,13 +59,13 @@ enum HashedPart {
     AddressAndPort,
 }
 
-/// The hash of `key`, whose length is a multiple of four.
-fn jhash(key: &[u8], seed: u32) -> u32 {
+/// The hash of a key, by its words.
+fn jhash(words: &[u32], seed: u32) -> u32 {
     const GOLDEN: u32 = 0xdead_beef;
-    let words: Vec<u32> = key.chunks_exact(4).map(|w| u32::from_ne_bytes([w[0], w[1], w[2], w[3]])).collect();
-    let start = GOLDEN.wrapping_add(u32::try_from(key.len()).unwrap_or(0)).wrapping_add(seed);
+    let bytes = u32::try_from(4 * words.len()).unwrap_or(0);
+    let start = GOLDEN.wrapping_add(bytes).wrapping_add(seed);
     let mut state = [start; 3];
-    let mut rest = words.as_slice();
+    let mut rest = words;
     while rest.len() > 3 {
         for (slot, word) in state.iter_mut().zip(rest) {
             *slot = slot.wrapping_add(*word);
@@ -98,8 +117,8 @@ mod tests {
     #[test]
     fn the_hash_agrees_with_the_published_vectors() {
         // `hashlittle` of lookup3.c, whose initial value is our seed: its own self-test prints these.
-        assert_eq!(jhash(b"", 0), 0xdead_beef);
-        assert_eq!(jhash(b"", 0xdead_beef), 0xbd5b_7dde);
+        assert_eq!(jhash(&[], 0), 0xdead_beef);
+        assert_eq!(jhash(&[], 0xdead_beef), 0xbd5b_7dde);
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub(in crate::probe) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Re
             "unacknowledged" | "max_retrans" => value.unwrap_or(default).min(established),
             _ => value.unwrap_or(default),
         };
-        prober.breathe(declared)?;
+        prober.breathe(declared.quota)?;
         let began = Instant::now();
         let Some(left) = lifetime_after(prober, steps)? else {
             missing.push(name);
@@ -104,7 +104,7 @@ pub(in crate::probe) fn is_reached(timer: &str, declared: &Behavior) -> bool {
 }
 
 /// The timer called `name`.
-fn timer<'a>(timeouts: &'a mut Timeouts, name: &str) -> &'a mut Option<Duration> {
+pub(in crate::probe) fn timer<'a>(timeouts: &'a mut Timeouts, name: &str) -> &'a mut Option<Duration> {
     match name {
         "syn_sent" => &mut timeouts.syn_sent,
         "syn_sent2" => &mut timeouts.syn_sent2,
@@ -122,7 +122,13 @@ fn timer<'a>(timeouts: &'a mut Timeouts, name: &str) -> &'a mut Option<Duration>
 
 /// How long an entry has left once its connection has made these steps.
 fn lifetime_after(prober: &mut Prober, steps: &[Step]) -> Result<Option<Duration>> {
-    let Some(ProbeConnection { flow, .. }) = drive(prober, steps)? else { return Ok(None) };
+    let Some(driven) = drive(prober, steps)? else { return Ok(None) };
+    left(prober, &driven)
+}
+
+/// How long the entry of a connection has left, rounded down to whole seconds; `None` if there is none.
+pub(in crate::probe) fn left(prober: &mut Prober, driven: &ProbeConnection) -> Result<Option<Duration>> {
+    let flow = &driven.flow;
     prober.bench.conntrack().lifetime(&Tuple { source: flow.inside, destination: flow.remote })
 }
 

@@ -12,6 +12,7 @@ use super::bench::{Side, WAN, site};
 use super::finding::Finding;
 use super::hash;
 use super::prober::{Fate, Flow, Prober};
+use super::reading::Reading;
 
 /// Inside endpoints that the mapping is measured with. With four, four random ports from a pool of 64 look
 /// endpoint-independent with probability 64^-12, and address-dependent with 64^-8 < 4e-15.
@@ -33,43 +34,35 @@ const GAP_CHANCE: f64 = 1e-10;
 
 /// Whether and how addresses are translated.
 pub(in crate::probe) fn translation(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
+    let reading = read_translation(prober)?;
+    Ok(Finding::of(NatAxis::Translation, declared, reading.to_string()))
+}
+
+/// Whether and how addresses are translated, whatever is declared.
+pub(in crate::probe) fn read_translation(prober: &mut Prober) -> Result<Reading<Translation>> {
     let (flow, external) = prober.open_fresh(Side::Inside0)?;
-    let observed = match external {
-        None => "nothing gets out".to_owned(),
-        Some(external) if *external.ip() == WAN => Translation::Nat.to_string(),
+    Ok(match external {
+        None => Reading::Other("nothing gets out".to_owned()),
+        Some(external) if *external.ip() == WAN => Reading::Value(Translation::Nat),
         Some(external) if external == flow.inside => {
             let stranger = prober.remote();
             let unused = prober.inside(Side::Inside0);
             match prober.knock(stranger, unused)? {
-                Fate::Delivered { .. } => Translation::Router.to_string(),
-                _ => Translation::Firewall.to_string(),
+                Fate::Delivered { .. } => Reading::Value(Translation::Router),
+                _ => Reading::Value(Translation::Firewall),
             }
         }
-        Some(external) => format!("{} -> {external}", flow.inside),
-    };
-    Ok(Finding::of(NatAxis::Translation, declared, observed))
+        Some(external) => Reading::Other(format!("{} -> {external}", flow.inside)),
+    })
 }
 
 /// When an external endpoint is used again (RFC 4787 section 4.1): the same inside endpoint sends to two ports of each
 /// of two addresses.
 pub(in crate::probe) fn mapping(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
-    let mut quartets = Vec::new();
-    for _ in 0..ENDPOINTS {
-        prober.breathe(declared)?;
-        let inside = prober.inside(Side::Inside0);
-        let (one, other) = (prober.remote(), prober.remote());
-        let port = |remote: SocketAddrV4| SocketAddrV4::new(*remote.ip(), remote.port() + 1);
-        let mut quartet = Vec::new();
-        for remote in [one, port(one), other, port(other)] {
-            let flow = prober.flow_between(Side::Inside0, inside, remote);
-            let Some(external) = prober.open(&flow)? else {
-                let observed = format!("no mapping: a SYN from {inside} to {remote} did not get out");
-                return Ok(Finding::of(NatAxis::Mapping, declared, observed));
-            };
-            quartet.push((remote, external));
-        }
-        quartets.push((inside, quartet));
-    }
+    let quartets = match quartets(prober, ENDPOINTS, declared.quota)? {
+        Reading::Value(quartets) => quartets,
+        Reading::Other(observed) => return Ok(Finding::of(NatAxis::Mapping, declared, observed)),
+    };
     let observed = classify(&quartets);
     let mut finding = Finding::of(NatAxis::Mapping, declared, observed.to_string());
     if !finding.agrees {
@@ -80,9 +73,37 @@ pub(in crate::probe) fn mapping(prober: &mut Prober, declared: &Behavior) -> Res
     Ok(finding)
 }
 
-type Quartet = (SocketAddrV4, Vec<(SocketAddrV4, SocketAddrV4)>);
+/// An inside endpoint with its external endpoints towards two ports of each of two addresses.
+pub(in crate::probe) type Quartet = (SocketAddrV4, Vec<(SocketAddrV4, SocketAddrV4)>);
 
-fn classify(quartets: &[Quartet]) -> Mapping {
+/// The external endpoints of `endpoints` inside endpoints, of whose host the NAT may allow only so many mappings.
+pub(in crate::probe) fn quartets(
+    prober: &mut Prober,
+    endpoints: usize,
+    quota: Option<u32>,
+) -> Result<Reading<Vec<Quartet>>> {
+    let mut quartets = Vec::new();
+    for _ in 0..endpoints {
+        prober.breathe(quota)?;
+        let inside = prober.inside(Side::Inside0);
+        let (one, other) = (prober.remote(), prober.remote());
+        let port = |remote: SocketAddrV4| SocketAddrV4::new(*remote.ip(), remote.port() + 1);
+        let mut quartet = Vec::new();
+        for remote in [one, port(one), other, port(other)] {
+            let flow = prober.flow_between(Side::Inside0, inside, remote);
+            let Some(external) = prober.open(&flow)? else {
+                let observed = format!("no mapping: a SYN from {inside} to {remote} did not get out");
+                return Ok(Reading::Other(observed));
+            };
+            quartet.push((remote, external));
+        }
+        quartets.push((inside, quartet));
+    }
+    Ok(Reading::Value(quartets))
+}
+
+/// When an external endpoint is used again, as all of these agree.
+pub(in crate::probe) fn classify(quartets: &[Quartet]) -> Mapping {
     let same = |a: usize, b: usize| quartets.iter().all(|(_, q)| q[a].1 == q[b].1);
     match (same(0, 1) && same(2, 3), same(0, 2)) {
         (true, true) => Mapping::EndpointIndependent,
@@ -134,7 +155,7 @@ fn open_in_turn(
     let at_once = declared.quota.and_then(|quota| usize::try_from(quota).ok()).unwrap_or(usize::MAX);
     let mut externals = Vec::with_capacity(flows.len());
     for part in flows.chunks(at_once.min(flows.len()).max(1)) {
-        prober.breathe(declared)?;
+        prober.breathe(declared.quota)?;
         externals.extend(prober.open_all(part)?);
     }
     Ok(externals)
@@ -175,7 +196,12 @@ fn describe_allocation(declared: &Behavior, opened: &[(Flow, SocketAddrV4)], rep
 
 /// Whether every port is the one that this hash gives, or where ports are not shared, the first of the next seeds'
 /// that was free.
-fn is_that_hash(declared: &Behavior, seed: u32, range: PortRange, opened: &[(Flow, SocketAddrV4)]) -> bool {
+pub(in crate::probe) fn is_that_hash(
+    declared: &Behavior,
+    seed: u32,
+    range: PortRange,
+    opened: &[(Flow, SocketAddrV4)],
+) -> bool {
     let tries = if declared.overloading == Overloading::Off { HASH_TRIES } else { 1 };
     let mut taken = BTreeSet::new();
     opened.iter().all(|(flow, external)| {
@@ -193,7 +219,7 @@ fn is_that_hash(declared: &Behavior, seed: u32, range: PortRange, opened: &[(Flo
 /// The distance between consecutive ports, if it is the same all along but for at most one jump back to the other end.
 ///
 /// Random ports from a pool of 64 do so with probability below 22 * 64^-21.
-fn common_step(ports: &[i32]) -> Option<i16> {
+pub(in crate::probe) fn common_step(ports: &[i32]) -> Option<i16> {
     let mut steps: BTreeMap<i32, usize> = BTreeMap::new();
     for pair in ports.windows(2) {
         *steps.entry(pair[1] - pair[0]).or_default() += 1;

@@ -13,10 +13,11 @@ pub(in crate::probe) mod expiry;
 pub(in crate::probe) mod filtering;
 pub(in crate::probe) mod finding;
 pub(in crate::probe) mod frame;
-mod hash;
+pub(in crate::probe) mod hash;
 pub(in crate::probe) mod lifetimes;
 pub(in crate::probe) mod mapping;
 pub(in crate::probe) mod prober;
+pub(in crate::probe) mod reading;
 
 use std::time::Instant;
 

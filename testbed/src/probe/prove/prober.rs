@@ -4,7 +4,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::kernel::error::{Error, Result};
-use crate::model::behavior::Behavior;
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 
 use super::bench::{ArrivedPacket, Bench, Side};
@@ -96,8 +95,8 @@ impl Prober {
     }
 
     /// Makes room for further mappings, where a host may have only so many at a time.
-    pub(in crate::probe) fn breathe(&mut self, declared: &Behavior) -> Result<()> {
-        if declared.quota.is_some() { self.bench.forget() } else { Ok(()) }
+    pub(in crate::probe) fn breathe(&mut self, quota: Option<u32>) -> Result<()> {
+        if quota.is_some() { self.bench.forget() } else { Ok(()) }
     }
 
     /// A remote endpoint whose address nothing has been sent to.

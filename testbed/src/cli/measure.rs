@@ -1,0 +1,112 @@
+//! `testbed nat measure`: what do these rules do, and what profile says so?
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use futures::StreamExt as _;
+use futures::stream;
+
+use crate::cli::args::MeasureArgs;
+use crate::cli::command_error::CommandError;
+use crate::cli::nats::profile;
+use crate::cli::output::print;
+use crate::lab;
+use crate::model::behavior::Behavior;
+use crate::model::catalogue::{Profile, Ruleset};
+use crate::model::description::profile_name;
+use crate::probe::measure::{MeasuredNat, measure};
+use crate::report::escape::harmless;
+
+/// NATs that are measured at the same time: most of it is waiting for timers.
+const AT_ONCE: usize = 12;
+
+/// `testbed nat measure`: exit code 0 when every axis was told and the proof of the profile holds, 1 when the proof found
+/// something else, 2 when a NAT could not be measured, 3 when some axis could not be told or declared.
+///
+/// # Errors
+/// When there is no such NAT or file, or nothing can be measured here.
+pub fn run(args: &MeasureArgs) -> Result<ExitCode, CommandError> {
+    let profiles = profiles(args)?;
+    let runtime = lab::setup(args.rights.into())?;
+    let mut codes = Vec::new();
+    runtime.block_on(async {
+        let measured = profiles.iter().map(|profile| async move { (profile, measure(profile).await) });
+        let mut measured = stream::iter(measured).buffered(AT_ONCE);
+        while let Some((profile, measured)) = measured.next().await {
+            codes.push(measured.as_ref().map_or(2, exit_code));
+            print(|out| match &measured {
+                Ok(measured) => write(measured, out),
+                Err(why) => {
+                    let why = why.to_string();
+                    writeln!(out, "# {}: could not be measured: {}\n", profile.name, harmless(&why))
+                }
+            })?;
+        }
+        Ok::<_, CommandError>(())
+    })?;
+    // The worst first: what could not be measured, what differs, what was left open.
+    let code = [2, 1, 3].into_iter().find(|code| codes.contains(code)).unwrap_or(0);
+    Ok(ExitCode::from(code))
+}
+
+/// What is to be measured.
+fn profiles(args: &MeasureArgs) -> Result<Vec<Profile>, CommandError> {
+    let named = |default: String| args.name.clone().unwrap_or(default);
+    if let Some(file) = &args.rules {
+        let stem = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+        let ruleset = Ruleset::File(file.to_string_lossy().into_owned());
+        return Ok(vec![of_rules(named(profile_name(&stem)), ruleset)]);
+    }
+    if let Some(program) = args.command.first() {
+        let stem = Path::new(program).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let ruleset = Ruleset::Command(args.command.clone());
+        return Ok(vec![of_rules(named(profile_name(&stem.unwrap_or_default())), ruleset)]);
+    }
+    let catalogue = args.own.catalogue()?;
+    if args.all {
+        return Ok(catalogue.profiles().cloned().collect());
+    }
+    let mut profiles = Vec::new();
+    for name in &args.nat {
+        let found = profile(&catalogue, name)?.clone();
+        profiles.push(Profile { name: named(found.name.clone()), ..found });
+    }
+    Ok(profiles)
+}
+
+/// A NAT of which only the rules are known.
+fn of_rules(name: String, ruleset: Ruleset) -> Profile {
+    let plain = Profile::generated(profile_name(&name), Behavior::port_preserving());
+    Profile { ruleset, folder: PathBuf::new(), ..plain }
+}
+
+fn exit_code(measured: &MeasuredNat) -> u8 {
+    let proof = &measured.proof;
+    match (proof.error.as_ref().or(proof.unsupported.as_ref()), proof.holds(), measured.is_complete()) {
+        (Some(_), ..) => 2,
+        // What cannot be declared is no surprise when the proof finds it.
+        (None, false, _) if measured.description.is_complete() => 1,
+        (None, true, true) => 0,
+        (None, ..) => 3,
+    }
+}
+
+fn write(measured: &MeasuredNat, out: &mut impl Write) -> io::Result<()> {
+    let MeasuredNat { description, proof, took } = measured;
+    writeln!(out, "# Measured and proved in {:.1} s.", took.as_secs_f64())?;
+    for (axis, why) in description.gaps() {
+        writeln!(out, "# Not in this profile: {axis}: {}", harmless(why))?;
+    }
+    match proof.error.as_ref().or(proof.unsupported.as_ref()) {
+        Some(why) => writeln!(out, "# The proof of this profile could not be made: {}", harmless(why))?,
+        None if proof.holds() => writeln!(out, "# The proof of this profile holds.")?,
+        None => writeln!(out, "# The proof of this profile does not hold:")?,
+    }
+    for row in proof.rows.iter().filter(|row| !row.agrees) {
+        let (axis, expected, observed) =
+            (harmless(&row.axis), harmless(&row.expected), harmless(&row.observed));
+        writeln!(out, "#   expected {axis}: {expected}\n#   observed {axis}: {observed}")?;
+    }
+    writeln!(out, "{}", description.text())
+}

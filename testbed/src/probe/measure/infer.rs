@@ -1,0 +1,236 @@
+//! From what was seen of a NAT to what it does: a behaviour, and how each axis of it is known. Pure.
+
+use crate::model::axis::NatAxis;
+use crate::model::behavior::{Behavior, InvalidPackets, Mapping, Overloading, Translation, UnsolicitedSyn};
+use crate::model::description::{DescribedAxis, Known, axes_of};
+use crate::probe::prove::mapping::{Quartet, classify};
+use crate::probe::prove::reading::Reading;
+
+use super::survey::{Answers, Survey, Translating};
+use super::{infer_ports, timers};
+
+/// A behaviour, and how each axis of it is known.
+pub(super) type Inferred = (Behavior, Vec<DescribedAxis>);
+
+/// What a NAT does that was seen so.
+pub(super) fn infer(survey: &Survey) -> Inferred {
+    let (translation, known) = translation(&survey.translation);
+    let mut inferred = Inference { behavior: of_kind(translation), axes: Vec::new() };
+    inferred.note(NatAxis::Translation, known);
+    if let Some(translating) = &survey.translating {
+        inferred.translating(translating);
+    }
+    if let Some(answers) = &survey.answers {
+        if translation == Translation::Nat {
+            infer_ports::infer(&answers.connections, &mut inferred);
+        }
+        inferred.answers(answers, survey);
+    }
+    inferred.finish()
+}
+
+/// The plainest NAT of a kind.
+fn of_kind(translation: Translation) -> Behavior {
+    match translation {
+        Translation::Nat => Behavior::port_preserving(),
+        Translation::Firewall => Behavior::firewall(),
+        Translation::Router => Behavior::router(),
+    }
+}
+
+fn translation(reading: &Reading<Translation>) -> (Translation, Known) {
+    match reading {
+        Reading::Value(Translation::Nat) => {
+            (Translation::Nat, measured("a SYN from inside comes out from the external address"))
+        }
+        Reading::Value(Translation::Firewall) => {
+            let by = "a SYN from inside comes out as it was, and one to an unused endpoint does not come in";
+            (Translation::Firewall, measured(by))
+        }
+        Reading::Value(Translation::Router) => {
+            (Translation::Router, measured("SYNs pass both ways as they were"))
+        }
+        Reading::Other(seen) => (Translation::Nat, Known::Undeclarable { seen: seen.clone() }),
+    }
+}
+
+/// A value that was measured by these means.
+pub(super) fn measured(by: impl Into<String>) -> Known {
+    Known::Measured { by: by.into() }
+}
+
+/// A behaviour in the making.
+#[derive(Debug)]
+pub(super) struct Inference {
+    pub(super) behavior: Behavior,
+    axes: Vec<DescribedAxis>,
+}
+
+impl Inference {
+    /// Says how the value of an axis is known.
+    pub(super) fn note(&mut self, axis: NatAxis, known: Known) {
+        self.axes.push(DescribedAxis { axis, known });
+    }
+
+    /// Takes over what was read off, or says what was seen in place of it.
+    fn take<T: Copy>(
+        &mut self,
+        axis: NatAxis,
+        reading: &Reading<T>,
+        by: &str,
+        set: impl FnOnce(&mut Behavior, T),
+    ) {
+        match reading {
+            Reading::Value(value) => {
+                set(&mut self.behavior, *value);
+                self.note(axis, measured(by));
+            }
+            Reading::Other(seen) => self.note(axis, Known::Undeclarable { seen: seen.clone() }),
+        }
+    }
+
+    fn translating(&mut self, seen: &Translating) {
+        match &seen.quartets {
+            Reading::Value(quartets) => {
+                self.behavior.mapping = classify(quartets);
+                self.note(NatAxis::Mapping, mapping(quartets, self.behavior.mapping));
+            }
+            Reading::Other(seen) => self.note(NatAxis::Mapping, Known::Untold { why: seen.clone() }),
+        }
+        let by = "a SYN from one host to the external endpoint of another";
+        self.take(NatAxis::Hairpinning, &seen.hairpinning, by, |b, value| b.hairpinning = value);
+    }
+
+    fn answers(&mut self, seen: &Answers, survey: &Survey) {
+        let by = "SYNs from another port and from another address";
+        self.take(NatAxis::Filtering, &seen.filtering, by, |b, value| b.filtering = value);
+        self.unsolicited_syn(seen, survey.tracked);
+        let by = "a SYN from the endpoint that a SYN went to";
+        self.take(NatAxis::SynAfterSyn, &seen.syn_after_syn, by, |b, value| b.syn_after_syn = value);
+        let by = "a SYN/ACK from inside that answers nothing";
+        self.take(NatAxis::InvalidPackets, &seen.invalid_packets, by, |b, value| b.invalid_packets = value);
+        self.strictness(seen);
+        self.timers(seen, survey.tracked);
+        self.quota(seen);
+    }
+
+    fn unsolicited_syn(&mut self, seen: &Answers, tracked: bool) {
+        let axis = NatAxis::UnsolicitedSyn;
+        let set = |b: &mut Behavior, value| b.unsolicited_syn = value;
+        match (&seen.unsolicited_syn, &seen.late_answer) {
+            (Reading::Value(UnsolicitedSyn::Drop), late) => {
+                self.take(axis, late, "the same SYN at 0 s, 3 s and 6.3 s", set);
+            }
+            (Reading::Value(UnsolicitedSyn::Reset), _) if !tracked => {
+                self.behavior.unsolicited_syn = UnsolicitedSyn::Reset;
+                let by = "a SYN that no mapping admits is reset; by a rule or by the NAT's own stack is not to be seen";
+                self.note(axis, measured(by));
+            }
+            (now, _) => self.take(axis, now, "a SYN that no mapping admits", set),
+        }
+    }
+
+    fn strictness(&mut self, seen: &Answers) {
+        let passes_anyway = self.behavior.translation == Translation::Firewall
+            && self.behavior.invalid_packets == InvalidPackets::Leak;
+        if passes_anyway {
+            let why = "nothing is translated and nothing dropped, so that no packet shows it".to_owned();
+            self.note(NatAxis::Strictness, Known::Untold { why });
+            return;
+        }
+        let by = "data 2^29 beyond the window of a connection that stands";
+        self.take(NatAxis::Strictness, &seen.strictness, by, |b, value| b.strictness = value);
+    }
+
+    fn timers(&mut self, seen: &Answers, tracked: bool) {
+        if !tracked {
+            let why = "connection tracking, which would say it, does not know the connections of this NAT"
+                .to_owned();
+            self.note(NatAxis::Timeouts, Known::Untold { why });
+            return;
+        }
+        let unseen = |(name, value): &(&'static str, Option<_>)| value.is_none().then_some(*name);
+        let unseen: Vec<&str> = seen.timers.iter().filter_map(unseen).collect();
+        self.behavior.timeouts = timers::declare(&seen.timers);
+        // A NAT whose reset ends the connection has no mapping in the state that begins with a second SYN.
+        let told =
+            unseen.iter().all(|name| *name == "syn_sent2" && self.behavior.syn_after_syn.ends_the_first());
+        let known = if told {
+            measured("a connection driven through all states; what the kernel says of each entry's time")
+        } else {
+            Known::Untold { why: format!("no mapping in the state {}", unseen.join(", ")) }
+        };
+        self.note(NatAxis::Timeouts, known);
+    }
+
+    fn quota(&mut self, seen: &Answers) {
+        let pool = infer_ports::exclusive_ports(&seen.connections, &self.behavior);
+        let (quota, known) = infer_ports::quota(&seen.connections, pool);
+        self.behavior.quota = quota;
+        self.note(NatAxis::Quota, known);
+    }
+
+    /// A behaviour that can be: where what was seen cannot be declared together, the axis that is to blame gets its default.
+    fn finish(mut self) -> Inferred {
+        let plain = of_kind(self.behavior.translation);
+        for _ in NatAxis::ALL {
+            let Err(impossible) = self.behavior.check() else { break };
+            let Some(axis) = impossible.axes.first().copied() else { break };
+            let seen = format!("{}, and {impossible}", self.behavior.value(axis));
+            let known = Known::Undeclarable { seen };
+            match self.axes.iter_mut().find(|described| described.axis == axis) {
+                Some(described) => described.known = known,
+                None => self.axes.push(DescribedAxis { axis, known }),
+            }
+            set_plain(&mut self.behavior, &plain, axis);
+        }
+        let wanted = axes_of(self.behavior.translation);
+        let untold = Known::Untold { why: "nothing came of the packets that would show it".to_owned() };
+        let axis = |axis: NatAxis| {
+            let known = self.axes.iter().find(|described| described.axis == axis);
+            DescribedAxis { axis, known: known.map_or_else(|| untold.clone(), |found| found.known.clone()) }
+        };
+        (self.behavior, wanted.into_iter().map(axis).collect())
+    }
+}
+
+/// Gives an axis the value that it has in `plain`.
+fn set_plain(behavior: &mut Behavior, plain: &Behavior, axis: NatAxis) {
+    match axis {
+        NatAxis::Translation => behavior.translation = plain.translation,
+        NatAxis::Mapping => behavior.mapping = plain.mapping,
+        NatAxis::Allocation => behavior.allocation = plain.allocation,
+        NatAxis::Pool => behavior.pool = plain.pool,
+        NatAxis::Filtering => behavior.filtering = plain.filtering,
+        NatAxis::UnsolicitedSyn => behavior.unsolicited_syn = plain.unsolicited_syn,
+        NatAxis::SynAfterSyn => behavior.syn_after_syn = plain.syn_after_syn,
+        NatAxis::InvalidPackets => behavior.invalid_packets = plain.invalid_packets,
+        NatAxis::Hairpinning => behavior.hairpinning = plain.hairpinning,
+        NatAxis::Overloading => {
+            behavior.overloading = match behavior.translation {
+                // What needs a port's one owner is the axis that tells.
+                Translation::Nat => Overloading::Off,
+                Translation::Firewall | Translation::Router => plain.overloading,
+            }
+        }
+        NatAxis::Strictness => behavior.strictness = plain.strictness,
+        NatAxis::Timeouts => behavior.timeouts = plain.timeouts,
+        NatAxis::Quota => behavior.quota = plain.quota,
+    }
+}
+
+/// How sure the mapping is: of chance alone, one endpoint may look like another kind.
+fn mapping(quartets: &[Quartet], all: Mapping) -> Known {
+    let of_one = |quartet: &Quartet| classify(std::slice::from_ref(quartet));
+    let others = quartets.iter().filter(|quartet| of_one(quartet) != all).count();
+    if others > 1 {
+        let counts = Mapping::ALL.iter().map(|mapping| {
+            let count = quartets.iter().filter(|quartet| of_one(quartet) == *mapping).count();
+            format!("{count} {mapping}")
+        });
+        let counts: Vec<String> = counts.collect();
+        let seen = format!("of {} inside endpoints, {}", quartets.len(), counts.join(", "));
+        return Known::Undeclarable { seen };
+    }
+    measured(format!("{} inside endpoints, each towards two ports of each of two addresses", quartets.len()))
+}

@@ -1,0 +1,208 @@
+//! From the mappings that a NAT made to its allocation, its pool, who shares it, and how many one host may have. Pure.
+
+use crate::model::axis::NatAxis;
+use crate::model::behavior::{Allocation, Behavior, Overloading, Pool, PortRange};
+use crate::model::description::Known;
+use crate::probe::prove::bulk::enough_to_collide;
+use crate::probe::prove::draws::{self, Draw};
+use crate::probe::prove::reading::Reading;
+
+use super::infer::{Inference, measured};
+use super::kind::{self, Kind};
+use super::pool::{Division, Ends, division};
+use super::ports::{Neighbour, PortsSeen};
+use super::seed::SeedSearch;
+
+/// Adds what these mappings show.
+pub(super) fn infer(seen: &PortsSeen, inferred: &mut Inference) {
+    if seen.first.is_empty() {
+        let why = "no mapping was made".to_owned();
+        for axis in [NatAxis::Allocation, NatAxis::Pool, NatAxis::Overloading] {
+            inferred.note(axis, Known::Untold { why: why.clone() });
+        }
+        return;
+    }
+    let (pool, known) = pool(seen);
+    inferred.behavior.pool = pool;
+    inferred.note(NatAxis::Pool, known);
+    let (overloading, known) = overloading(seen, pool);
+    inferred.behavior.overloading = overloading;
+    inferred.note(NatAxis::Overloading, known);
+    let (allocation, known) = allocation(seen, &inferred.behavior);
+    inferred.behavior.allocation = allocation;
+    inferred.note(NatAxis::Allocation, known);
+}
+
+fn allocation(seen: &PortsSeen, behavior: &Behavior) -> (Allocation, Known) {
+    let count = seen.first.len();
+    let kept = seen.own.iter().filter(|(inside, external)| inside == external).count();
+    match seen.kind() {
+        Kind::Kept => {
+            let by = format!("{count} inside ports from 2048 to 65535, each kept");
+            (Allocation::Preserving, measured(by))
+        }
+        Kind::Counted { step } => {
+            let draws: Vec<Draw> =
+                seen.first.iter().map(|(flow, external)| (flow.inside, external.port())).collect();
+            evenly(behavior, Allocation::Sequential { step }, &draws)
+        }
+        Kind::Drawn if seen.keeps_in_pool() => {
+            let by = format!("{kept} inside ports that lie in the pool, each kept");
+            (Allocation::Preserving, measured(by))
+        }
+        Kind::Drawn if 2 * kept > seen.own.len() => {
+            let seen = format!("{kept} of {} inside ports that lie in the pool are kept", seen.own.len());
+            (Allocation::Preserving, Known::Undeclarable { seen })
+        }
+        Kind::Drawn if seen.repeats => hash(seen),
+        Kind::Drawn => evenly(behavior, Allocation::Random, &seen.draws),
+    }
+}
+
+/// An allocation, if the draws are distributed as it would have them.
+fn evenly(behavior: &Behavior, allocation: Allocation, draws: &[Draw]) -> (Allocation, Known) {
+    let finding = draws::judge(&Behavior { allocation, ..*behavior }, draws);
+    let known = if finding.agrees {
+        measured(format!("{} mappings in a row, distributed as they would be", draws.len()))
+    } else {
+        Known::Undeclarable { seen: finding.observed }
+    };
+    (allocation, known)
+}
+
+fn hash(seen: &PortsSeen) -> (Allocation, Known) {
+    let again = "the same endpoints get the same ports again";
+    match seen.seed {
+        Some(SeedSearch::Found(seed)) => {
+            let by = format!("{again}, those of nftables' jhash with this seed");
+            (Allocation::Hash { seed }, measured(by))
+        }
+        Some(SeedSearch::Unfinished(last)) => {
+            let seen = format!("{again}, and no seed up to {last} of nftables' jhash explains them");
+            (Allocation::Random, Known::Undeclarable { seen })
+        }
+        Some(SeedSearch::None) | None => {
+            let seen = format!("{again}, and no seed of nftables' jhash explains them");
+            (Allocation::Random, Known::Undeclarable { seen })
+        }
+    }
+}
+
+/// The pool, and how hosts share it.
+fn pool(seen: &PortsSeen) -> (Pool, Known) {
+    let Some(ends) = seen.ends() else { return whole(seen) };
+    let (own, by) = match seen.kind() {
+        Kind::Counted { step } => {
+            let range = counted_range(ends, step);
+            if !seen.is_shared() && seen.limit.is_none() {
+                let seen = format!(
+                    "{} of a counter that did not come round in {} mappings",
+                    ends.seen,
+                    seen.first.len()
+                );
+                return (Pool::Range(range), Known::Undeclarable { seen });
+            }
+            (Pool::Range(range), format!("{}, once around", ends.seen))
+        }
+        _ => (ends.pool(), format!("{} mappings: {ends}", seen.draws.len())),
+    };
+    if seen.hosts.is_empty() {
+        return (own, measured(format!("{by}; other hosts get no mapping")));
+    }
+    match (division(ends, &seen.hosts), own) {
+        (Division::Shared, _) => (own, measured(format!("{by}; {} hosts share it", seen.hosts.len() + 1))),
+        (Division::Blocks, Pool::Range(own)) => blocks(own, seen, &by),
+        (Division::Blocks, own) => (own, Known::Undeclarable { seen: by }),
+        (Division::Other(hosts), own) => (own, Known::Undeclarable { seen: format!("{by}; {hosts}") }),
+    }
+}
+
+/// The range that a counter passes. Between two of its steps lie ports that it never takes, and so perhaps before the end.
+fn counted_range(ends: Ends, step: i16) -> PortRange {
+    let slack = step.unsigned_abs().saturating_sub(1);
+    let wide = ends.blurred(slack).range();
+    if step > 0 {
+        PortRange { high: wide.high, ..ends.seen }
+    } else {
+        PortRange { low: wide.low, ..ends.seen }
+    }
+}
+
+/// The pool where every port that was tried is kept.
+fn whole(seen: &PortsSeen) -> (Pool, Known) {
+    let lost: Vec<String> = seen
+        .edges
+        .iter()
+        .filter(|(inside, external)| inside != external)
+        .map(|(inside, external)| format!("{inside} becomes {external}"))
+        .collect();
+    if seen.edges.is_empty() || !lost.is_empty() {
+        let seen = format!("ports from 2048 on are kept, but {}", lost.join(", "));
+        return (Pool::Kernel, Known::Undeclarable { seen });
+    }
+    (Pool::Kernel, measured("1024 to 65535, both ends kept"))
+}
+
+/// Blocks of the size that the first host's has.
+fn blocks(own: PortRange, seen: &PortsSeen, by: &str) -> (Pool, Known) {
+    let hosts = seen.hosts.len() + 1;
+    let last = super::pool::block(own, hosts - 1).unwrap_or(own);
+    let size = u16::try_from(own.size()).unwrap_or(u16::MAX);
+    let range = PortRange { low: own.low, high: last.high };
+    let mut by = format!("{by} for one host; {hosts} hosts have a block each, one after the other");
+    if seen.all_hosts {
+        by += ", and there were no more hosts to ask";
+    }
+    (Pool::Blocks { range, size }, measured(by))
+}
+
+fn overloading(seen: &PortsSeen, pool: Pool) -> (Overloading, Known) {
+    let pairs = seen.pairs();
+    if kind::is_shared(&pairs) {
+        let by = format!("{} external ports of {} mappings", kind::distinct(&pairs), pairs.len());
+        return (Overloading::On, measured(by));
+    }
+    match &seen.shared_port {
+        Some(Reading::Value(value)) => return (*value, measured("two hosts with the same port")),
+        Some(Reading::Other(why)) => return (Overloading::Off, Known::Untold { why: why.clone() }),
+        None => {}
+    }
+    let size = pool.parts().into_iter().flatten().next().map_or(64_512, PortRange::size);
+    let around = matches!(seen.kind(), Kind::Counted { .. }) && seen.limit.is_some();
+    if around || pairs.len() >= enough_to_collide(size) {
+        let by = format!(
+            "no port twice in {} mappings, a wrong reading has a probability below 1e-9",
+            pairs.len()
+        );
+        return (Overloading::Off, measured(by));
+    }
+    let why = format!("no port came twice in {} mappings, which are too few for this pool", pairs.len());
+    (Overloading::Off, Known::Untold { why })
+}
+
+/// How many mappings a NAT that does not share ports has room for.
+pub(super) fn exclusive_ports(seen: &PortsSeen, behavior: &Behavior) -> Option<usize> {
+    let size = behavior.pool.parts().into_iter().flatten().next().map(PortRange::size)?;
+    (!seen.is_shared()).then_some(size as usize)
+}
+
+/// The limit for one host. A pool that is nearly used up is none: few ports are left to be drawn.
+pub(super) fn quota(seen: &PortsSeen, exclusive_ports: Option<usize>) -> (Option<u32>, Known) {
+    let opened = seen.first.len();
+    let quota = u32::try_from(opened).ok();
+    let used_up = exclusive_ports.is_some_and(|ports| 10 * opened >= 9 * ports);
+    match seen.limit {
+        None => (None, measured(format!("none in {opened} mappings of one host"))),
+        Some(_) if used_up => {
+            let by = format!("none: after {opened} mappings of one host the pool was used up");
+            (None, measured(by))
+        }
+        Some(Neighbour::Served) => {
+            (quota, measured("that many mappings of one host, and another host still got one"))
+        }
+        Some(Neighbour::Refused) => {
+            let seen = format!("{opened} mappings, for all hosts together");
+            (quota, Known::Undeclarable { seen })
+        }
+    }
+}

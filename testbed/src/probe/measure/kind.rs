@@ -1,0 +1,116 @@
+//! What kind of allocation some fresh mappings show, and how many of them are enough to tell. Pure.
+
+use std::collections::BTreeSet;
+
+use crate::probe::prove::bulk::enough_to_collide;
+use crate::probe::prove::mapping::common_step;
+
+/// A fresh mapping: the inside port, and the external one.
+pub(super) type Pair = (u16, u16);
+
+/// Mappings that the kind is told from. That random ports from a pool of 64 look like a counter has a probability below
+/// 22 * 64^-21.
+const TELLING: usize = 24;
+
+/// Mappings that are made at least, and by which a limit for one host is looked for.
+const LEAST: usize = 64;
+
+/// Mappings by which a limit for one host is looked for, where nothing else takes as many: with the kernel's own pool they
+/// also show whether ports are shared.
+const FOR_QUOTA: usize = 1_700;
+
+/// The longest walk of a counter: once around the largest pool that rules can write out, and a little more.
+const LONGEST_WALK: usize = 16_600;
+
+/// How the first mappings got their ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Each keeps its own.
+    Kept,
+    /// Each is a step from the one before.
+    Counted {
+        /// The step.
+        step: i16,
+    },
+    /// Neither: at random, by a hash, or kept where it lies in some pool.
+    Drawn,
+}
+
+/// The kind that these show, in the order in which they were made.
+pub(super) fn kind(pairs: &[Pair]) -> Kind {
+    if pairs.iter().all(|(inside, external)| inside == external) {
+        return Kind::Kept;
+    }
+    let ports: Vec<i32> = pairs.iter().take(TELLING).map(|(_, external)| i32::from(*external)).collect();
+    common_step(&ports).map_or(Kind::Drawn, |step| Kind::Counted { step })
+}
+
+/// Whether two of these have the same external port.
+pub(super) fn is_shared(pairs: &[Pair]) -> bool {
+    distinct(pairs) < pairs.len()
+}
+
+/// How many different external ports there are.
+pub(super) fn distinct(pairs: &[Pair]) -> usize {
+    pairs.iter().map(|(_, external)| external).collect::<BTreeSet<_>>().len()
+}
+
+/// Whether so many mappings tell how ports are chosen and whether they are shared.
+pub(super) fn is_enough(pairs: &[Pair]) -> bool {
+    if pairs.len() < LEAST {
+        return false;
+    }
+    match kind(pairs) {
+        Kind::Kept => pairs.len() >= FOR_QUOTA,
+        _ if is_shared(pairs) => pairs.len() >= FOR_QUOTA,
+        Kind::Counted { .. } => pairs.len() >= LONGEST_WALK,
+        // The ends of the pool are not known yet: an eighth more than what was seen.
+        Kind::Drawn => pairs.len() >= enough_to_collide(span(pairs) * 9 / 8),
+    }
+}
+
+/// How many ports there are from the lowest to the highest.
+fn span(pairs: &[Pair]) -> u32 {
+    let ports = || pairs.iter().map(|(_, external)| u32::from(*external));
+    ports().max().zip(ports().min()).map_or(0, |(high, low)| high - low + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn drawn(count: usize, low: u16, size: u16) -> Vec<Pair> {
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        (0..count)
+            .map(|_| (random.random_range(2_048..=u16::MAX), low + random.random_range(0..size)))
+            .collect()
+    }
+
+    fn counted(count: u16, step: u16) -> Vec<Pair> {
+        (0..count).map(|n| (60_000 - n * 7 % 50_000, 20_000 + n * step % 1_000)).collect()
+    }
+
+    #[test]
+    fn each_kind_is_told_from_the_others() {
+        let kept: Vec<Pair> = drawn(64, 1_024, 5_000).iter().map(|(inside, _)| (*inside, *inside)).collect();
+        assert_eq!(kind(&kept), Kind::Kept);
+        assert_eq!(kind(&counted(64, 3)), Kind::Counted { step: 3 });
+        for size in [64, 1_000, 60_000] {
+            assert_eq!(kind(&drawn(64, 1_024, size)), Kind::Drawn);
+        }
+    }
+
+    #[test]
+    fn mappings_are_made_until_sharing_would_have_shown() {
+        assert!(!is_enough(&drawn(63, 1_024, 60_000)));
+        assert!(!is_enough(&drawn(300, 1_024, 60_000)), "300 of 60,000 need not meet");
+        assert!(is_enough(&drawn(1_700, 1_024, 60_000)));
+        let exclusive: Vec<Pair> = (0..300).map(|n| (2_048 + n, 20_000 + n * 389 % 1_000)).collect();
+        assert!(!is_shared(&exclusive) && is_enough(&exclusive), "300 of 1,000 would have met");
+        assert!(!is_enough(&counted(900, 1)), "a counter goes once around");
+        assert!(is_enough(&counted(1_700, 1)));
+    }
+}

@@ -1,0 +1,308 @@
+//! Makes the mappings that show how external ports are chosen, from which pool, and who shares them.
+//!
+//! What is asked depends on what was seen before, as `kind` and `pool` judge it; nothing depends on a declaration.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::kernel::error::Result;
+use crate::model::behavior::{Allocation, Behavior, Mapping, Overloading, Pool, PortRange};
+use crate::probe::prove::bench::Side;
+use crate::probe::prove::bulk::{REFUSALS, is_refused};
+use crate::probe::prove::draws::{self, Draw};
+use crate::probe::prove::filtering::read_shared_port;
+use crate::probe::prove::prober::{Flow, Prober};
+use crate::probe::prove::reading::Reading;
+
+use super::kind::{self, Kind, Pair};
+use super::pool::{Ends, draws_for};
+use super::seed::{self, SeedSearch};
+
+/// Mappings between two looks at whether they are enough.
+const AT_A_TIME: usize = 64;
+
+/// Mappings that are made a second time after everything was forgotten: random ones from a pool of 64 ports repeat them all
+/// with probability 64^-8.
+const AGAIN: usize = 8;
+
+/// Hosts whose own port lies in the pool. That all of these keep it by chance has a probability of 64^-16.
+const OWN: usize = 16;
+
+/// Mappings of each host but the first: all of them lie in one half of a pool with probability 2^-32.
+const OF_EACH_HOST: usize = 32;
+
+/// Hosts on each inside network, from .2 on.
+const LAST_HOST: u8 = 254;
+
+/// Inside ports at the ends of what the kernel hands out by itself.
+const EDGES: [u16; 4] = [1_024, 1_025, 65_534, 65_535];
+
+/// What was seen of a NAT's ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PortsSeen {
+    /// Mappings of one host to a remote each, in order, from a NAT that remembered nothing; until enough or refused.
+    pub(super) first: Vec<(Flow, SocketAddrV4)>,
+    /// Whether the NAT stopped making mappings, and then whether another host still got one.
+    pub(super) limit: Option<Neighbour>,
+    /// Whether the first of them come out the same after everything was forgotten.
+    pub(super) repeats: bool,
+    /// Hosts whose own port lies among those that were handed out.
+    pub(super) own: Vec<Pair>,
+    /// Fresh mappings, as many as show the pool; of hosts that could not keep their port, where some can.
+    pub(super) draws: Vec<Draw>,
+    /// Whether two hosts with one port share an external endpoint, where hosts keep their ports.
+    pub(super) shared_port: Option<Reading<Overloading>>,
+    /// Inside ports at the ends of the kernel's pool, where hosts keep their ports.
+    pub(super) edges: Vec<Pair>,
+    /// The seed, where the same endpoints get the same ports again.
+    pub(super) seed: Option<SeedSearch>,
+    /// The ports of each further host, until one got none.
+    pub(super) hosts: Vec<Vec<u16>>,
+    /// Whether the last host that there is still got some.
+    pub(super) all_hosts: bool,
+}
+
+/// Whether another host gets a mapping when the first gets no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Neighbour {
+    /// It does.
+    Served,
+    /// It does not.
+    Refused,
+}
+
+impl PortsSeen {
+    /// The first mappings as pairs of ports.
+    pub(super) fn pairs(&self) -> Vec<Pair> {
+        pairs(&self.first)
+    }
+
+    /// How the first mappings got their ports.
+    pub(super) fn kind(&self) -> Kind {
+        kind::kind(&self.pairs())
+    }
+
+    /// Whether ports are kept where they lie in a pool.
+    pub(super) fn keeps_in_pool(&self) -> bool {
+        !self.own.is_empty() && self.own.iter().all(|(inside, external)| inside == external)
+    }
+
+    /// The most mappings that may be made before everything is forgotten.
+    pub(super) fn room(&self) -> Option<u32> {
+        self.limit.and_then(|_| u32::try_from(self.first.len()).ok())
+    }
+
+    /// Whether two inside endpoints had the same external port.
+    pub(super) fn is_shared(&self) -> bool {
+        kind::is_shared(&self.pairs()) || self.shared_port == Some(Reading::Value(Overloading::On))
+    }
+
+    /// The ends of the pool of the first host.
+    pub(super) fn ends(&self) -> Option<Ends> {
+        let ports: Vec<u16> = self.draws.iter().map(|(_, port)| *port).collect();
+        let walked: Vec<u16> = self.first.iter().map(|(_, external)| external.port()).collect();
+        match self.kind() {
+            Kind::Kept => None,
+            // Once around, or up to the end: every port of the pool has come.
+            Kind::Counted { .. } => Ends::of(&walked).map(|ends| Ends::exact(ends.seen)),
+            Kind::Drawn => Ends::of(if ports.is_empty() { &walked } else { &ports }),
+        }
+    }
+
+    /// What the NAT is taken to be while its pool is drawn from.
+    pub(super) fn presumed(&self, mapping: Mapping) -> Behavior {
+        let allocation = match (self.kind(), self.keeps_in_pool()) {
+            (Kind::Kept, _) | (Kind::Drawn, true) => Allocation::Preserving,
+            (Kind::Counted { step }, _) => Allocation::Sequential { step },
+            (Kind::Drawn, false) => Allocation::Random,
+        };
+        let overloading = if self.is_shared() { Overloading::On } else { Overloading::Off };
+        let pool = self.ends().map_or(Pool::Kernel, Ends::pool);
+        let quota = self.room();
+        Behavior { mapping, allocation, pool, overloading, quota, ..Behavior::port_preserving() }
+    }
+}
+
+fn pairs(opened: &[(Flow, SocketAddrV4)]) -> Vec<Pair> {
+    opened.iter().map(|(flow, external)| (flow.inside.port(), external.port())).collect()
+}
+
+/// Makes all mappings that a NAT with this mapping has to be asked for.
+pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen> {
+    let (first, refused) = open_many(prober)?;
+    let limit = if refused { Some(neighbour(prober)?) } else { None };
+    let mut seen = PortsSeen {
+        first,
+        limit,
+        repeats: false,
+        own: Vec::new(),
+        draws: Vec::new(),
+        shared_port: None,
+        edges: Vec::new(),
+        seed: None,
+        hosts: Vec::new(),
+        all_hosts: false,
+    };
+    if seen.first.len() < REFUSALS {
+        return Ok(seen);
+    }
+    let flows: Vec<Flow> = seen.first.iter().take(AGAIN).map(|(flow, _)| *flow).collect();
+    let again = open_spaced(prober, &flows, seen.room())?;
+    seen.repeats = again == seen.first[..flows.len()];
+    match seen.kind() {
+        Kind::Kept => {
+            seen.edges = pairs(&keep_edges(prober)?);
+            seen.shared_port = Some(shared_port(prober, None)?);
+        }
+        Kind::Counted { .. } => {}
+        Kind::Drawn => drawn(prober, mapping, &mut seen)?,
+    }
+    if let (Kind::Counted { .. } | Kind::Drawn, Some(ends)) = (seen.kind(), seen.ends()) {
+        hosts(prober, ends, &mut seen)?;
+    }
+    Ok(seen)
+}
+
+/// What is asked of a NAT whose ports come from a pool.
+fn drawn(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<()> {
+    let Some(ends) = seen.ends() else { return Ok(()) };
+    let flows = hosts_with_ports_in(prober, ends.seen);
+    seen.own = pairs(&open_spaced(prober, &flows, seen.room())?);
+    if seen.keeps_in_pool() {
+        seen.shared_port = Some(shared_port(prober, flows.first().copied())?);
+    }
+    let mut presumed = seen.presumed(mapping);
+    // The ends are wider than what was seen, so that the room for exclusive ports is that of a larger pool at most.
+    presumed.pool = Pool::Range(ends.seen);
+    let drawn = draws::draw(prober, &presumed, draws_for(ends.seen.size()))?;
+    let kept = |(inside, port): &Draw| seen.keeps_in_pool() && inside.port() == *port;
+    seen.draws = drawn.into_iter().filter(|draw| !kept(draw)).collect();
+    if let (true, false, Some(ends)) = (seen.repeats, seen.keeps_in_pool(), seen.ends()) {
+        let telling = &seen.first[..seen.first.len().min(OWN + AGAIN)];
+        seen.seed = Some(seed::search(&seen.presumed(mapping), ends.range(), telling));
+    }
+    Ok(())
+}
+
+/// Opens mappings of one host, each to a remote of its own, until they are enough or one after the other is refused.
+fn open_many(prober: &mut Prober) -> Result<(Vec<(Flow, SocketAddrV4)>, bool)> {
+    let mut opened: Vec<(Flow, SocketAddrV4)> = Vec::new();
+    let mut externals = Vec::new();
+    prober.bench.forget()?;
+    while !kind::is_enough(&pairs(&opened)) {
+        for _ in 0..AT_A_TIME / REFUSALS {
+            let flows: Vec<Flow> = (0..REFUSALS).map(|_| prober.flow(Side::Inside0)).collect();
+            let batch = prober.open_all(&flows)?;
+            opened
+                .extend(flows.iter().zip(&batch).filter_map(|(flow, external)| Some((*flow, (*external)?))));
+            externals.extend(batch);
+            if is_refused(&externals) {
+                return Ok((opened, true));
+            }
+        }
+    }
+    Ok((opened, false))
+}
+
+/// Whether a host on the other network gets a mapping now.
+fn neighbour(prober: &mut Prober) -> Result<Neighbour> {
+    let (_, external) = prober.open_fresh(Side::Inside1)?;
+    Ok(if external.is_some() { Neighbour::Served } else { Neighbour::Refused })
+}
+
+/// Opens the flows with a NAT that remembers nothing, no more at a time than there is room for.
+fn open_spaced(prober: &mut Prober, flows: &[Flow], room: Option<u32>) -> Result<Vec<(Flow, SocketAddrV4)>> {
+    let room = room.and_then(|room| usize::try_from(room).ok()).unwrap_or(usize::MAX);
+    let mut opened = Vec::with_capacity(flows.len());
+    for some in flows.chunks(room.clamp(1, AT_A_TIME)) {
+        prober.bench.forget()?;
+        let externals = prober.open_all(some)?;
+        opened.extend(some.iter().zip(externals).filter_map(|(flow, external)| Some((*flow, external?))));
+    }
+    prober.bench.forget()?;
+    Ok(opened)
+}
+
+/// Flows whose inside ports lie all over a range.
+fn hosts_with_ports_in(prober: &mut Prober, range: PortRange) -> Vec<Flow> {
+    let count = u32::try_from(OWN).unwrap_or(1).min(range.size());
+    let flow = |n: u32| {
+        let mut flow = prober.flow(Side::Inside0);
+        let offset = (2 * n + 1) * range.size() / (2 * count);
+        flow.inside.set_port(range.low + u16::try_from(offset).unwrap_or(0));
+        flow
+    };
+    (0..count).map(flow).collect()
+}
+
+/// Flows from the ports at the ends of the kernel's pool.
+fn keep_edges(prober: &mut Prober) -> Result<Vec<(Flow, SocketAddrV4)>> {
+    let flow = |port| {
+        let mut flow = prober.flow(Side::Inside0);
+        flow.inside.set_port(port);
+        flow
+    };
+    let flows: Vec<Flow> = EDGES.into_iter().map(flow).collect();
+    open_spaced(prober, &flows, Some(1))
+}
+
+/// Whether two hosts with the same port share an external endpoint: that of `flow`, or any.
+fn shared_port(prober: &mut Prober, flow: Option<Flow>) -> Result<Reading<Overloading>> {
+    prober.bench.forget()?;
+    let fresh = prober.flow(Side::Inside0);
+    let one = Flow { inside: flow.map_or(fresh.inside, |flow| flow.inside), ..fresh };
+    read_shared_port(prober, one)
+}
+
+/// The hosts behind the NAT, in the order in which blocks are handed out: the networks take turns.
+fn host(place: usize) -> Option<(Side, Ipv4Addr)> {
+    let side = [Side::Inside0, Side::Inside1][place % 2];
+    let last = 2 + u8::try_from(place / 2).ok().filter(|n| *n <= LAST_HOST - 2)?;
+    let [a, b, c, _] = side.address().octets();
+    Some((side, Ipv4Addr::new(a, b, c, last)))
+}
+
+/// Which ports other hosts get: three of them, and where those have blocks, all that there are.
+fn hosts(prober: &mut Prober, ends: Ends, seen: &mut PortsSeen) -> Result<()> {
+    const FEW: usize = 3;
+    for place in 1.. {
+        let Some((side, address)) = host(place) else {
+            seen.all_hosts = true;
+            return Ok(());
+        };
+        let count = if place <= FEW { OF_EACH_HOST } else { REFUSALS / 2 };
+        let ports = ports_of(prober, side, address, count, seen)?;
+        if ports.is_empty() {
+            return Ok(());
+        }
+        seen.hosts.push(ports);
+        let blocks = super::pool::division(ends, &seen.hosts) == super::pool::Division::Blocks;
+        if place >= FEW && !blocks {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The ports that a host gets which cannot keep its own.
+fn ports_of(
+    prober: &mut Prober,
+    side: Side,
+    address: Ipv4Addr,
+    count: usize,
+    seen: &PortsSeen,
+) -> Result<Vec<u16>> {
+    let flow = |prober: &mut Prober| {
+        let mut flow = prober.flow(side);
+        flow.inside.set_ip(address);
+        flow
+    };
+    // One host without a block is not asked for more: each refusal takes its time.
+    let one = flow(prober);
+    if open_spaced(prober, &[one], None)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let flows: Vec<Flow> = (0..count).map(|_| flow(prober)).collect();
+    let opened = open_spaced(prober, &flows, seen.room())?;
+    let kept = |(inside, external): &Pair| seen.keeps_in_pool() && inside == external;
+    Ok(pairs(&opened).into_iter().filter(|pair| !kept(pair)).map(|(_, external)| external).collect())
+}

@@ -1,0 +1,123 @@
+//! All that is asked of a NAT of which nothing is known, and what it answered. Nothing is concluded here.
+
+use crate::kernel::error::Result;
+use crate::lab::nat_rules::NatConfig;
+use crate::model::behavior::{
+    Filtering, Hairpinning, InvalidPackets, Mapping, Strictness, SynAfterSyn, Translation, UnsolicitedSyn,
+};
+use crate::probe::prove::bench::Bench;
+use crate::probe::prove::expiry::read_late_answer;
+use crate::probe::prove::filtering::{
+    read_filtering, read_hairpinning, read_invalid_packets, read_strictness, read_syn_after_syn,
+    read_unsolicited_syn,
+};
+use crate::probe::prove::in_thread;
+use crate::probe::prove::mapping::{Quartet, classify, quartets, read_translation};
+use crate::probe::prove::prober::Prober;
+use crate::probe::prove::reading::Reading;
+
+use super::ports::{self, PortsSeen};
+use super::timers::{self, TimersSeen};
+
+/// Inside endpoints that the mapping is read from. With eight, random ports from a pool of 8 look endpoint-independent with
+/// probability 8^-24.
+pub(super) const ENDPOINTS: usize = 8;
+
+/// Mappings at a time while the mapping is read: those of one endpoint.
+const QUARTET: u32 = 4;
+
+/// What was seen of a NAT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Survey {
+    pub(super) translation: Reading<Translation>,
+    /// Whether connection tracking knows the connections that pass.
+    pub(super) tracked: bool,
+    /// What more there is, unless nothing gets out or everything passes.
+    pub(super) answers: Option<Answers>,
+    /// What is seen of a NAT that translates.
+    pub(super) translating: Option<Translating>,
+}
+
+/// What was seen of whom a NAT lets in, and of how long it remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answers {
+    pub(super) filtering: Reading<Filtering>,
+    /// At once.
+    pub(super) unsolicited_syn: Reading<UnsolicitedSyn>,
+    /// After more than six seconds.
+    pub(super) late_answer: Reading<UnsolicitedSyn>,
+    pub(super) syn_after_syn: Reading<SynAfterSyn>,
+    pub(super) invalid_packets: Reading<InvalidPackets>,
+    pub(super) strictness: Reading<Strictness>,
+    pub(super) timers: TimersSeen,
+    /// How many mappings one host got before it got no more.
+    pub(super) connections: PortsSeen,
+}
+
+/// What was seen of a NAT's mappings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Translating {
+    pub(super) quartets: Reading<Vec<Quartet>>,
+    pub(super) hairpinning: Reading<Hairpinning>,
+}
+
+/// Surveys a NAT on benches of its own.
+pub(super) async fn survey(config: &NatConfig) -> Result<Survey> {
+    let on_bench = |config: NatConfig| in_thread(move || all(&mut Prober::new(Bench::build(&config)?)));
+    // What takes the NAT's own time is asked beside the rest.
+    let late = |config: NatConfig| in_thread(move || late(&mut Prober::new(Bench::build(&config)?)));
+    let (mut survey, late) =
+        futures::future::try_join(on_bench(config.clone()), late(config.clone())).await?;
+    if let (Some(answers), Some(late)) = (&mut survey.answers, late) {
+        answers.late_answer = late;
+    }
+    Ok(survey)
+}
+
+/// Asks once more if the processor dropped frames meanwhile, and leaves a NAT that remembers nothing.
+fn ask<T>(prober: &mut Prober, question: impl Fn(&mut Prober) -> Result<T>) -> Result<T> {
+    let answer = prober.surely(question, |_| false)?;
+    prober.bench.forget()?;
+    Ok(answer)
+}
+
+/// What comes of a SYN that nobody asked for, over more than six seconds; `None` where nothing gets out.
+fn late(prober: &mut Prober) -> Result<Option<Reading<UnsolicitedSyn>>> {
+    match ask(prober, read_translation)? {
+        Reading::Value(translation) => read_late_answer(prober, translation).map(Some),
+        Reading::Other(_) => Ok(None),
+    }
+}
+
+fn all(prober: &mut Prober) -> Result<Survey> {
+    let translation = ask(prober, read_translation)?;
+    let tracked = ask(prober, is_tracked)?;
+    let mut survey = Survey { translation, tracked, answers: None, translating: None };
+    let Reading::Value(translation @ (Translation::Nat | Translation::Firewall)) = survey.translation else {
+        return Ok(survey);
+    };
+    let mut mapping = Mapping::EndpointIndependent;
+    if translation == Translation::Nat {
+        let quartets = ask(prober, |prober| quartets(prober, ENDPOINTS, Some(QUARTET)))?;
+        mapping = quartets.value().map_or(mapping, |quartets| classify(quartets));
+        survey.translating = Some(Translating { quartets, hairpinning: ask(prober, read_hairpinning)? });
+    }
+    survey.answers = Some(Answers {
+        filtering: ask(prober, read_filtering)?,
+        unsolicited_syn: ask(prober, |prober| read_unsolicited_syn(prober, translation))?,
+        late_answer: Reading::Other("not waited for".to_owned()),
+        syn_after_syn: ask(prober, read_syn_after_syn)?,
+        invalid_packets: ask(prober, read_invalid_packets)?,
+        strictness: ask(prober, read_strictness)?,
+        timers: ask(prober, timers::survey)?,
+        connections: ask(prober, |prober| ports::survey(prober, mapping))?,
+    });
+    Ok(survey)
+}
+
+/// Whether connection tracking has an entry for a connection that passes.
+fn is_tracked(prober: &mut Prober) -> Result<bool> {
+    prober.bench.new_entries()?;
+    let (flow, external) = prober.open_fresh(crate::probe::prove::bench::Side::Inside0)?;
+    Ok(external.is_some() && prober.bench.new_entries()?.contains(&(flow.inside, flow.remote)))
+}
