@@ -8,8 +8,8 @@ use futures::StreamExt as _;
 use futures::stream;
 
 use crate::cli::args::MeasureArgs;
+use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
-use crate::cli::nats::profile;
 use crate::cli::output::print;
 use crate::lab;
 use crate::model::behavior::Behavior;

@@ -3,10 +3,12 @@
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Behavior, InvalidPackets, Mapping, Overloading, Translation, UnsolicitedSyn};
 use crate::model::description::{DescribedAxis, Known, axes_of};
+use crate::probe::prove::lifetimes::is_reached;
 use crate::probe::prove::mapping::{Quartet, classify};
 use crate::probe::prove::reading::Reading;
 
 use super::survey::{Answers, Survey, Translating};
+use super::timers::TimersSeen;
 use super::{infer_ports, timers};
 
 /// A behaviour, and how each axis of it is known.
@@ -150,12 +152,12 @@ impl Inference {
             return;
         }
         let unseen = |(name, value): &(&'static str, Option<_>)| value.is_none().then_some(*name);
-        let unseen: Vec<&str> = seen.timers.iter().filter_map(unseen).collect();
-        self.behavior.timeouts = timers::declare(&seen.timers);
         // A NAT whose reset ends the connection has no mapping in the state that begins with a second SYN.
-        let told =
-            unseen.iter().all(|name| *name == "syn_sent2" && self.behavior.syn_after_syn.ends_the_first());
-        let known = if told {
+        let reached = |(name, _): &&(&'static str, Option<_>)| is_reached(name, &self.behavior);
+        let timers: TimersSeen = seen.timers.iter().filter(reached).copied().collect();
+        let unseen: Vec<&str> = timers.iter().filter_map(unseen).collect();
+        self.behavior.timeouts = timers::declare(&timers);
+        let known = if unseen.is_empty() {
             measured("a connection driven through all states; what the kernel says of each entry's time")
         } else {
             Known::Untold { why: format!("no mapping in the state {}", unseen.join(", ")) }

@@ -10,7 +10,7 @@ use crate::probe::prove::reading::Reading;
 use super::infer::{Inference, measured};
 use super::kind::{self, Kind};
 use super::pool::{Division, Ends, division};
-use super::ports::{Neighbour, PortsSeen};
+use super::ports::{Neighbour, PortsSeen, pairs};
 use super::seed::SeedSearch;
 
 /// Adds what these mappings show.
@@ -42,8 +42,8 @@ fn allocation(seen: &PortsSeen, behavior: &Behavior) -> (Allocation, Known) {
             (Allocation::Preserving, measured(by))
         }
         Kind::Counted { step } => {
-            let draws: Vec<Draw> =
-                seen.first.iter().map(|(flow, external)| (flow.inside, external.port())).collect();
+            let first = || seen.first.iter().map(|(flow, external)| (flow.inside, external.port())).collect();
+            let draws: Vec<Draw> = if seen.draws.is_empty() { first() } else { seen.draws.clone() };
             evenly(behavior, Allocation::Sequential { step }, &draws)
         }
         Kind::Drawn if seen.keeps_in_pool() => {
@@ -94,12 +94,9 @@ fn pool(seen: &PortsSeen) -> (Pool, Known) {
     let (own, by) = match seen.kind() {
         Kind::Counted { step } => {
             let range = counted_range(ends, step);
-            if !seen.is_shared() && seen.limit.is_none() {
-                let seen = format!(
-                    "{} of a counter that did not come round in {} mappings",
-                    ends.seen,
-                    seen.first.len()
-                );
+            if !seen.came_round() {
+                let count = seen.first.len().max(seen.draws.len());
+                let seen = format!("{} of a counter that did not come round in {count} mappings", ends.seen);
                 return (Pool::Range(range), Known::Undeclarable { seen });
             }
             (Pool::Range(range), format!("{}, once around", ends.seen))
@@ -157,27 +154,43 @@ fn blocks(own: PortRange, seen: &PortsSeen, by: &str) -> (Pool, Known) {
 }
 
 fn overloading(seen: &PortsSeen, pool: Pool) -> (Overloading, Known) {
-    let pairs = seen.pairs();
-    if kind::is_shared(&pairs) {
-        let by = format!("{} external ports of {} mappings", kind::distinct(&pairs), pairs.len());
-        return (Overloading::On, measured(by));
+    for opened in [&seen.first, &seen.crowd] {
+        let pairs = pairs(opened);
+        if kind::is_shared(&pairs) {
+            let by = format!("{} external ports of {} mappings", kind::distinct(&pairs), pairs.len());
+            return (Overloading::On, measured(by));
+        }
     }
     match &seen.shared_port {
         Some(Reading::Value(value)) => return (*value, measured("two hosts with the same port")),
         Some(Reading::Other(why)) => return (Overloading::Off, Known::Untold { why: why.clone() }),
         None => {}
     }
-    let size = pool.parts().into_iter().flatten().next().map_or(64_512, PortRange::size);
-    let around = matches!(seen.kind(), Kind::Counted { .. }) && seen.limit.is_some();
-    if around || pairs.len() >= enough_to_collide(size) {
-        let by = format!(
-            "no port twice in {} mappings, a wrong reading has a probability below 1e-9",
-            pairs.len()
-        );
+    let used_up =
+        matches!(seen.kind(), Kind::Counted { .. }) && seen.limit.is_some() && seen.draws.is_empty();
+    if used_up || would_have_met(seen, pool) {
+        let by = "no port twice among mappings of which two would have met but for a probability below 1e-9";
         return (Overloading::Off, measured(by));
     }
-    let why = format!("no port came twice in {} mappings, which are too few for this pool", pairs.len());
+    let count = seen.first.len().max(seen.crowd.len());
+    let why = format!("no port came twice in {count} mappings, which are too few for this pool");
     (Overloading::Off, Known::Untold { why })
+}
+
+/// Whether two of the mappings that there were at the same time would have the same port if ports were shared.
+fn would_have_met(seen: &PortsSeen, pool: Pool) -> bool {
+    let size = pool.parts().into_iter().flatten().next().map_or(64_512, PortRange::size);
+    let most = seen.first.len().max(seen.crowd.len());
+    match (pool, seen.kind()) {
+        (Pool::Blocks { .. }, _) => {
+            // Only mappings of one host can meet; as many pairs of them as of a shared pool.
+            let each = seen.first.len() as f64;
+            let hosts = (seen.crowd.len() as f64 / each).max(1.0);
+            hosts * each * (each - 1.0) / (2.0 * f64::from(size)) > -(1e-9_f64.ln())
+        }
+        (_, Kind::Counted { .. }) => most > size as usize,
+        _ => most >= enough_to_collide(size),
+    }
 }
 
 /// How many mappings a NAT that does not share ports has room for.

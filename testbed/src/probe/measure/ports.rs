@@ -2,6 +2,7 @@
 //!
 //! What is asked depends on what was seen before, as `kind` and `pool` judge it; nothing depends on a declaration.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::kernel::error::Result;
@@ -30,6 +31,9 @@ const OWN: usize = 16;
 /// Mappings of each host but the first: all of them lie in one half of a pool with probability 2^-32.
 const OF_EACH_HOST: usize = 32;
 
+/// Mappings of a counter that limits its hosts: once around most pools, and once around the largest.
+const WALKS: [usize; 2] = [2_500, 17_000];
+
 /// Hosts on each inside network, from .2 on.
 const LAST_HOST: u8 = 254;
 
@@ -43,11 +47,14 @@ pub(super) struct PortsSeen {
     pub(super) first: Vec<(Flow, SocketAddrV4)>,
     /// Whether the NAT stopped making mappings, and then whether another host still got one.
     pub(super) limit: Option<Neighbour>,
+    /// Mappings of many hosts, none of which has more than it may, all at the same time: where the first is limited.
+    pub(super) crowd: Vec<(Flow, SocketAddrV4)>,
     /// Whether the first of them come out the same after everything was forgotten.
     pub(super) repeats: bool,
     /// Hosts whose own port lies among those that were handed out.
     pub(super) own: Vec<Pair>,
-    /// Fresh mappings, as many as show the pool; of hosts that could not keep their port, where some can.
+    /// Fresh mappings, as many as show the pool; of hosts that could not keep their port, where some can. Of a counter, only
+    /// where the first mappings do not go once around.
     pub(super) draws: Vec<Draw>,
     /// Whether two hosts with one port share an external endpoint, where hosts keep their ports.
     pub(super) shared_port: Option<Reading<Overloading>>,
@@ -93,7 +100,8 @@ impl PortsSeen {
 
     /// Whether two inside endpoints had the same external port.
     pub(super) fn is_shared(&self) -> bool {
-        kind::is_shared(&self.pairs()) || self.shared_port == Some(Reading::Value(Overloading::On))
+        [&self.first, &self.crowd].iter().any(|opened| kind::is_shared(&pairs(opened)))
+            || self.shared_port == Some(Reading::Value(Overloading::On))
     }
 
     /// The ends of the pool of the first host.
@@ -103,9 +111,18 @@ impl PortsSeen {
         match self.kind() {
             Kind::Kept => None,
             // Once around, or up to the end: every port of the pool has come.
-            Kind::Counted { .. } => Ends::of(&walked).map(|ends| Ends::exact(ends.seen)),
+            Kind::Counted { .. } => {
+                Ends::of(&[&walked[..], &ports[..]].concat()).map(|ends| Ends::exact(ends.seen))
+            }
             Kind::Drawn => Ends::of(if ports.is_empty() { &walked } else { &ports }),
         }
+    }
+
+    /// Whether a counter went once around, so that every port of its pool has come.
+    pub(super) fn came_round(&self) -> bool {
+        let drawn: BTreeSet<u16> = self.draws.iter().map(|(_, port)| *port).collect();
+        let used_up = self.limit.is_some() && self.draws.is_empty();
+        used_up || drawn.len() < self.draws.len() || kind::is_shared(&self.pairs())
     }
 
     /// What the NAT is taken to be while its pool is drawn from.
@@ -122,7 +139,8 @@ impl PortsSeen {
     }
 }
 
-fn pairs(opened: &[(Flow, SocketAddrV4)]) -> Vec<Pair> {
+/// Mappings as pairs of ports.
+pub(super) fn pairs(opened: &[(Flow, SocketAddrV4)]) -> Vec<Pair> {
     opened.iter().map(|(flow, external)| (flow.inside.port(), external.port())).collect()
 }
 
@@ -133,6 +151,7 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
     let mut seen = PortsSeen {
         first,
         limit,
+        crowd: Vec::new(),
         repeats: false,
         own: Vec::new(),
         draws: Vec::new(),
@@ -153,13 +172,58 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
             seen.edges = pairs(&keep_edges(prober)?);
             seen.shared_port = Some(shared_port(prober, None)?);
         }
-        Kind::Counted { .. } => {}
+        Kind::Counted { .. } => counted(prober, mapping, &mut seen)?,
         Kind::Drawn => drawn(prober, mapping, &mut seen)?,
     }
     if let (Kind::Counted { .. } | Kind::Drawn, Some(ends)) = (seen.kind(), seen.ends()) {
         hosts(prober, ends, &mut seen)?;
+        if let (Some(Neighbour::Served), Some(room)) = (seen.limit, seen.room()) {
+            seen.crowd = crowd(prober, room as usize)?;
+        }
     }
     Ok(seen)
+}
+
+/// What is asked of a NAT that counts. One that stopped may have used up its pool, or limit its hosts: in the second case it
+/// goes on where it was once everything is forgotten.
+fn counted(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<()> {
+    let last: BTreeSet<u16> = seen.first.iter().map(|(_, external)| external.port()).collect();
+    let (_, next) = prober.open_fresh(Side::Inside0)?;
+    if seen.limit.is_none() || next.is_none_or(|next| last.contains(&next.port())) {
+        return Ok(());
+    }
+    let presumed = seen.presumed(mapping);
+    for count in WALKS {
+        seen.draws = draws::draw(prober, &presumed, count)?;
+        if seen.came_round() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Mappings of one host after the other, at the same time, as many of each as it may have, until they are enough.
+fn crowd(prober: &mut Prober, room: usize) -> Result<Vec<(Flow, SocketAddrV4)>> {
+    let mut opened: Vec<(Flow, SocketAddrV4)> = Vec::new();
+    prober.bench.forget()?;
+    for place in 0.. {
+        let Some((side, address)) = host(place) else { break };
+        let flows: Vec<Flow> = (0..room).map(|_| flow_of(prober, side, address)).collect();
+        let externals = prober.open_all(&flows)?;
+        let before = opened.len();
+        opened.extend(flows.iter().zip(externals).filter_map(|(flow, external)| Some((*flow, external?))));
+        if opened.len() < before + room || kind::is_enough(&pairs(&opened)) {
+            break;
+        }
+    }
+    Ok(opened)
+}
+
+/// A flow of a host.
+fn flow_of(prober: &mut Prober, side: Side, address: Ipv4Addr) -> Flow {
+    let mut flow = prober.flow(side);
+    flow.inside.set_ip(address);
+    flow
 }
 
 /// What is asked of a NAT whose ports come from a pool.
@@ -291,17 +355,12 @@ fn ports_of(
     count: usize,
     seen: &PortsSeen,
 ) -> Result<Vec<u16>> {
-    let flow = |prober: &mut Prober| {
-        let mut flow = prober.flow(side);
-        flow.inside.set_ip(address);
-        flow
-    };
     // One host without a block is not asked for more: each refusal takes its time.
-    let one = flow(prober);
+    let one = flow_of(prober, side, address);
     if open_spaced(prober, &[one], None)?.is_empty() {
         return Ok(Vec::new());
     }
-    let flows: Vec<Flow> = (0..count).map(|_| flow(prober)).collect();
+    let flows: Vec<Flow> = (0..count).map(|_| flow_of(prober, side, address)).collect();
     let opened = open_spaced(prober, &flows, seen.room())?;
     let kept = |(inside, external): &Pair| seen.keeps_in_pool() && inside == external;
     Ok(pairs(&opened).into_iter().filter(|pair| !kept(pair)).map(|(_, external)| external).collect())
