@@ -166,9 +166,7 @@ fn overloading(seen: &PortsSeen, pool: Pool) -> (Overloading, Known) {
         Some(Reading::Other(why)) => return (Overloading::Off, Known::Untold { why: why.clone() }),
         None => {}
     }
-    let used_up =
-        matches!(seen.kind(), Kind::Counted { .. }) && seen.limit.is_some() && seen.draws.is_empty();
-    if used_up || would_have_met(seen, pool) {
+    if seen.is_used_up() || would_have_met(seen, pool) {
         let by = "no port twice among mappings of which two would have met but for a probability below 1e-9";
         return (Overloading::Off, measured(by));
     }
@@ -203,7 +201,7 @@ pub(super) fn exclusive_ports(seen: &PortsSeen, behavior: &Behavior) -> Option<u
 pub(super) fn quota(seen: &PortsSeen, exclusive_ports: Option<usize>) -> (Option<u32>, Known) {
     let opened = seen.first.len();
     let quota = u32::try_from(opened).ok();
-    let used_up = exclusive_ports.is_some_and(|ports| 10 * opened >= 9 * ports);
+    let used_up = seen.is_used_up() || exclusive_ports.is_some_and(|ports| 10 * opened >= 9 * ports);
     match seen.limit {
         None => (None, measured(format!("none in {opened} mappings of one host"))),
         Some(_) if used_up => {

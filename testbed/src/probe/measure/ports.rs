@@ -118,11 +118,15 @@ impl PortsSeen {
         }
     }
 
+    /// Whether a counter stopped because it had handed out its pool: it begins again there once everything is forgotten.
+    pub(super) fn is_used_up(&self) -> bool {
+        matches!(self.kind(), Kind::Counted { .. }) && self.limit.is_some() && self.draws.is_empty()
+    }
+
     /// Whether a counter went once around, so that every port of its pool has come.
     pub(super) fn came_round(&self) -> bool {
         let drawn: BTreeSet<u16> = self.draws.iter().map(|(_, port)| *port).collect();
-        let used_up = self.limit.is_some() && self.draws.is_empty();
-        used_up || drawn.len() < self.draws.len() || kind::is_shared(&self.pairs())
+        self.is_used_up() || drawn.len() < self.draws.len() || kind::is_shared(&self.pairs())
     }
 
     /// What the NAT is taken to be while its pool is drawn from.
