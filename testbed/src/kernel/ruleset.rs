@@ -1,16 +1,19 @@
-//! Rulesets as nft text: loaded, checked, listed and emptied in the namespace that this thread is in.
+//! Rulesets as nft text: loaded, checked and listed in the namespace that this thread is in, and their sets emptied.
 //!
 //! The text goes through libnftables in this process where the library is there, and through the `nft` program where it
 //! is not, or where a user wrote the rules; both give the same answers. What the text says is `lab::nat_rules`' business or the user's.
 
 mod library;
 mod program;
+mod set_flush;
 
 use std::fmt;
 use std::sync::OnceLock;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Inside;
+
+pub use set_flush::SetFlusher;
 
 /// Who reads nft text here.
 #[derive(Debug)]
@@ -146,18 +149,6 @@ impl Nft {
     pub fn dynamic_sets(&self, inside: &Inside, rules: Option<&str>) -> Result<Vec<DynamicSet>> {
         let devices = rules.map_or(Devices::ByIndex, Devices::of);
         self.run_with(inside, LIST, Mode::Apply, devices).map(|listing| find_dynamic_sets(&listing))
-    }
-
-    /// Empties `sets`, in one step.
-    ///
-    /// # Errors
-    /// When one of them is gone.
-    pub fn flush(&self, inside: &Inside, sets: &[DynamicSet]) -> Result<()> {
-        if sets.is_empty() {
-            return Ok(());
-        }
-        let text: String = sets.iter().map(|set| format!("flush {set}\n")).collect();
-        self.load(inside, &text)
     }
 
     fn run(&self, inside: &Inside, text: &str, mode: Mode) -> Result<String> {

@@ -100,9 +100,9 @@ fn make_wires(
 fn node(name: NodeName, plot: NodeNetns, init: &Arc<Init>) -> Result<Node> {
     let NodeNetns { namespace, sockets, nat } = plot;
     let nat = match nat {
-        Some(NatNetns { conntrack, events, state }) => {
+        Some(NatNetns { conntrack, events, sets, state }) => {
             let recorder = Recorder::start(name.clone(), events)?;
-            Some(Nat { conntrack, recorder, state, program: Mutex::default() })
+            Some(Nat { conntrack, recorder, sets, state, program: Mutex::default() })
         }
         None => None,
     };

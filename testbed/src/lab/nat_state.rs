@@ -83,16 +83,8 @@ impl NatState {
         Ok(())
     }
 
-    /// Whether the rules fill any.
-    pub(super) fn has_memory(&self) -> bool {
-        !self.memory.is_empty()
-    }
-
-    /// Empties them all.
-    ///
-    /// # Errors
-    /// When one is gone.
-    pub(super) fn forget(&self, inside: &Inside) -> Result<()> {
-        self.nft().flush(inside, &self.memory)
+    /// The sets and maps that the rules fill.
+    pub(super) fn memory(&self) -> &[DynamicSet] {
+        &self.memory
     }
 }

@@ -20,7 +20,7 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::link::{Device, LOOPBACK, Links};
 use crate::kernel::namespace::{Inside, Namespace, Work};
 use crate::kernel::packet_socket::PacketSocket;
-use crate::kernel::ruleset::{DynamicSet, needs_devices};
+use crate::kernel::ruleset::{DynamicSet, SetFlusher, needs_devices};
 use crate::kernel::sysctl::Tree;
 use crate::kernel::tcp_sockets::TcpSockets;
 use crate::lab::nat_rules::NatConfig;
@@ -59,6 +59,7 @@ pub(super) struct NodeNetns {
 pub(super) struct NatNetns {
     pub(super) conntrack: Conntrack,
     pub(super) events: Events,
+    pub(super) sets: SetFlusher,
     pub(super) state: NatState,
 }
 
@@ -181,7 +182,7 @@ impl Builder {
                 if let Some(config) = self.nats.get(name) {
                     state.set(&mut tree, &config.sysctls)?;
                 }
-                (None, Some(NatNetns { conntrack, events, state }))
+                (None, Some(NatNetns { conntrack, events, sets: SetFlusher::open(inside)?, state }))
             }
             NodeKind::Host | NodeKind::Router | NodeKind::Switch => (Some(TcpSockets::open(inside)?), None),
         };

@@ -10,7 +10,7 @@ use crate::kernel::conntrack::Conntrack;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::{Inside, Namespace};
 use crate::kernel::process::{Command, ConfinedInit, Init, NetworkSettings, Place, Process};
-use crate::kernel::ruleset::Nft;
+use crate::kernel::ruleset::{Nft, SetFlusher};
 use crate::kernel::sandbox::Sandbox;
 use crate::kernel::sysctl::Sysctl;
 use crate::kernel::tcp_sockets::TcpSockets;
@@ -43,6 +43,7 @@ pub struct Node {
 pub(super) struct Nat {
     pub(super) conntrack: Conntrack,
     pub(super) recorder: Recorder,
+    pub(super) sets: SetFlusher,
     /// What its rules and settings have left.
     pub(super) state: NatState,
     /// The user's program that makes the NAT, if there is one.
@@ -250,10 +251,7 @@ impl Node {
     pub fn forget(&self) -> Result<()> {
         let Some(nat) = &self.nat else { return Ok(()) };
         nat.conntrack.flush(&nat.recorder.take_known()).map_err(at(&self.name))?;
-        if !nat.state.has_memory() {
-            return Ok(());
-        }
-        self.enter(|inside| nat.state.forget(inside))?.map_err(at(&self.name))
+        nat.sets.flush(nat.state.memory()).map_err(at(&self.name))
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use testbed::kernel::Error;
 use testbed::kernel::link::{Device, Links};
 use testbed::kernel::namespace::{Inside, Namespace};
-use testbed::kernel::ruleset::Nft;
+use testbed::kernel::ruleset::{Nft, SetFlusher};
 
 use super::lab_is_possible;
 
@@ -94,8 +94,14 @@ fn dynamic_maps_are_found_and_emptied() {
             String::from_utf8_lossy(&output.stdout).into_owned()
         };
         assert!(contents().contains("10.0.0.2 . 5000"), "{nft:?}: {}", contents());
-        nft.flush(inside, &sets).expect("a map to empty");
+        let flusher = SetFlusher::open(inside).expect("a socket");
+        flusher.flush(&sets).expect("a map to empty");
         assert!(!contents().contains("elements"), "{nft:?}: {}", contents());
+        nft.load(inside, "flush ruleset\n").expect("no rules");
+        for _ in 0..2 {
+            let gone = flusher.flush(&[&sets[..], &sets[..]].concat()).expect_err("the map is gone");
+            assert_eq!(gone.errno(), Some(nix::errno::Errno::ENOENT), "{gone}");
+        }
     });
 }
 

@@ -26,10 +26,10 @@ use crate::kernel::backlog;
 use crate::kernel::conntrack::{Conntrack, Events};
 use crate::kernel::error::{Errno, Error, Result};
 use crate::kernel::link::{Device, Links};
-use crate::kernel::namespace::{Inside, Namespace};
+use crate::kernel::namespace::Namespace;
 use crate::kernel::packet_socket::{LARGEST_FRAME, OFFLOAD_HEADER, PacketSocket};
 use crate::kernel::processors;
-use crate::kernel::ruleset::{DynamicSet, Nft};
+use crate::kernel::ruleset::{DynamicSet, Nft, SetFlusher};
 use crate::kernel::sysctl::Sysctl;
 use crate::lab::nat_program::NatProgram;
 use crate::lab::nat_rules::{NatConfig, NatSite};
@@ -125,7 +125,7 @@ pub(in crate::probe) struct Bench {
     sockets: [PacketSocket; 3],
     conntrack: Conntrack,
     events: Events,
-    nft: &'static Nft,
+    sets: SetFlusher,
     dynamic: Vec<DynamicSet>,
     /// The user's program that makes the NAT, if there is one.
     program: Option<NatProgram>,
@@ -180,12 +180,12 @@ impl Bench {
             Ok::<_, Error>([open(Side::Outside)?, open(Side::Inside0)?, open(Side::Inside1)?])
         })??;
         let nft = Nft::of(config.source);
-        let (conntrack, events) = nat.enter(|inside| {
+        let (conntrack, events, sets) = nat.enter(|inside| {
             for (key, value) in &config.sysctls {
                 Sysctl::new(key.clone(), value).write(inside)?;
             }
             nft.load(inside, &config.ruleset)?;
-            Ok::<_, Error>((Conntrack::open(inside)?, Events::open(inside)?))
+            Ok::<_, Error>((Conntrack::open(inside)?, Events::open(inside)?, SetFlusher::open(inside)?))
         })??;
         let start = |command| runtime.block_on(NatProgram::start(command, &nat));
         let program = config.command.as_ref().map(start).transpose()?;
@@ -199,7 +199,7 @@ impl Bench {
             sockets,
             conntrack,
             events,
-            nft,
+            sets,
             dynamic,
             program,
             runtime,
@@ -345,10 +345,7 @@ impl Bench {
             return self.new_entries().map(drop);
         }
         self.conntrack.flush(&[])?;
-        let (nft, sets) = (self.nft, &self.dynamic);
-        if !sets.is_empty() {
-            self.nat.enter(|inside: &Inside| nft.flush(inside, sets))??;
-        }
+        self.sets.flush(&self.dynamic)?;
         self.new_entries().map(drop)
     }
 
