@@ -195,10 +195,15 @@ fn obey(message: &Received, buffers: &mut Buffers) {
 
 /// Ends everything else in this PID namespace.
 fn drain(Buffers { listed, heartbeat, .. }: &mut Buffers) {
-    // SAFETY: takes no pointers. From inside a PID namespace, -1 means everything in it but its init. A process that
-    // forks at this moment has the signal pending and is refused, so no child escapes.
-    unsafe { libc::kill(-1, libc::SIGKILL) };
-    reap_all(WaitMode::UntilOneEnds, listed);
+    reap_all(WaitMode::None, listed);
+    // Orphans become children of the init, so without a child nothing is left. To find the processes of one namespace, the
+    // kernel looks at each process of the machine.
+    if raw::ended(WaitMode::None) != Err(Errno::ECHILD) {
+        // SAFETY: takes no pointers. From inside a PID namespace, -1 means everything in it but its init. A process that
+        // forks at this moment has the signal pending and is refused, so no child escapes.
+        unsafe { libc::kill(-1, libc::SIGKILL) };
+        reap_all(WaitMode::UntilOneEnds, listed);
+    }
     let gap = u32::try_from(std::mem::take(&mut heartbeat.largest_gap) / 1000).unwrap_or(u32::MAX);
     tell(Reply::Drained { gap });
 }

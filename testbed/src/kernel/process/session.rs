@@ -103,6 +103,9 @@ struct Waiting {
     starts: VecDeque<oneshot::Sender<nix::Result<Started>>>,
     running: HashMap<i32, oneshot::Sender<Ended>>,
     drains: VecDeque<oneshot::Sender<Duration>>,
+    /// How many programs were asked for, and how many had been when all were ended last.
+    asked: u64,
+    ended: u64,
     /// Programs that somebody has stopped, and that have not ended.
     stopped: HashSet<i32>,
     confinements: VecDeque<oneshot::Sender<Option<Failure>>>,
@@ -163,7 +166,10 @@ impl Init {
         let (started, answer) = oneshot::channel();
         let mut started = Some(started);
         self.shared
-            .send(&message, &descriptors, |waiting| waiting.starts.extend(started.take()))
+            .send(&message, &descriptors, |waiting| {
+                waiting.starts.extend(started.take());
+                waiting.asked += 1;
+            })
             .await
             .map_err(|errno| Error::call(tried(), "sendmsg to the lab's init", errno))?;
         let (ours, mut report) = streams.keep_ours().map_err(|e| Error::io(tried(), "epoll_ctl", &e))?;
@@ -190,12 +196,22 @@ impl Init {
     pub async fn kill_all(&self) -> Result<Duration> {
         const TRIED: &str = "end the programs of a lab";
         let (drained, answer) = oneshot::channel();
-        let mut drained = Some(drained);
+        let (mut drained, mut asked) = (Some(drained), 0);
+        if self.shared.waiting().is_drained() {
+            return Ok(Duration::ZERO);
+        }
+        let note = |waiting: &mut Waiting| {
+            waiting.drains.extend(drained.take());
+            asked = waiting.asked;
+        };
         self.shared
-            .send(&InitRequest::Drain.encode(), &[], |waiting| waiting.drains.extend(drained.take()))
+            .send(&InitRequest::Drain.encode(), &[], note)
             .await
             .map_err(|errno| Error::call(TRIED, "sendmsg to the lab's init", errno))?;
-        answer.await.map_err(|_| gone(TRIED))
+        let gap = answer.await.map_err(|_| gone(TRIED))?;
+        let mut waiting = self.shared.waiting();
+        waiting.ended = waiting.ended.max(asked);
+        Ok(gap)
     }
 }
 
@@ -279,6 +295,11 @@ async fn read_replies(shared: Arc<Shared>) {
 }
 
 impl Waiting {
+    /// Whether nothing was started since all were ended last.
+    fn is_drained(&self) -> bool {
+        self.asked == self.ended && !self.gone
+    }
+
     /// Hands a reply to who waits for it. Whoever has stopped waiting does not want it any more.
     fn deliver(&mut self, reply: Reply) {
         match reply {
