@@ -42,6 +42,10 @@ const GROWTH: f64 = 1.25;
 /// Trials a processor to begin with.
 const FIRST: usize = 4;
 
+/// Trials a processor that work at most. What a trial takes of it shows some tenths of a second after it has begun: by then far too
+/// many could have.
+const MOST: usize = 16;
+
 /// Trials a processor, however busy it is: somebody else may keep it so.
 const LEAST: usize = 2;
 
@@ -107,10 +111,10 @@ pub(super) struct TrialPermit {
 }
 
 impl Throttle {
-    /// At most so many trials work at a time.
+    /// At most so many trials work at a time, and no more than the processors have time for.
     pub(super) fn new(most: usize) -> Arc<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let [least, allowed] = [LEAST, FIRST].map(|trials| most.min(processors * trials));
+        let [least, allowed, most] = [LEAST, FIRST, MOST].map(|trials| most.min(processors * trials));
         let limit = Limit { working: 0, allowed, least, most, cut: FIRST_CUT, growth: FIRST_GROWTH };
         let state = State { limit, running: BTreeMap::new(), permits: 0 };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
