@@ -64,3 +64,15 @@ programs_are_current() {
 
 # Whether the host lets an unprivileged user have namespaces.
 can_unshare() { unshare --user --map-root-user --net true 2>/dev/null; }
+
+# write_manual PROGRAMS FOLDER: the completions and manual pages of both programs, as they lie below a prefix.
+write_manual() {
+  local program man=$2/share/man/man1
+  mkdir -p "$man" "$2/share/bash-completion/completions" "$2/share/zsh/site-functions" "$2/share/fish/vendor_completions.d"
+  for program in testbed puncher; do
+    "$1/$program" man "$man"
+    "$1/$program" completions bash >"$2/share/bash-completion/completions/$program"
+    "$1/$program" completions zsh >"$2/share/zsh/site-functions/_$program"
+    "$1/$program" completions fish >"$2/share/fish/vendor_completions.d/$program.fish"
+  done
+}

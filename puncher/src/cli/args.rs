@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::rendezvous::RendezvousArgs;
 use puncher::{LowPorts, MethodName, Role};
@@ -39,6 +40,17 @@ pub(super) enum Command {
     Ticket(TicketArgs),
     /// Write a new key file
     Key(KeyArgs),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages of puncher and of each of its commands to a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder, which must exist
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -76,7 +88,7 @@ pub(super) struct ConnectArgs {
     /// Whether source ports below 1024 may be used: with them a NAT that draws its ports draws from a small pool
     #[arg(long, value_enum, default_value = "when-permitted")]
     pub(super) low_ports: LowPortsArg,
-    /// SynTtl that a SYN must live to have passed this side's own NATs; found out when it matters
+    /// Hops that a SYN must live to have passed this side's own NATs; found out when it matters
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(super) hops: Option<u8>,
     /// Believe what the rendezvous server says of the peer's external address even if no router on the peer's way confirms

@@ -2,6 +2,7 @@
 
 mod args;
 mod carry;
+mod manual;
 mod rendezvous;
 
 use std::io::{self, Write};
@@ -52,6 +53,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Probe(args) => runtime.block_on(probe(args)),
         Command::Ticket(args) => ticket(&args),
         Command::Key(args) => key(&args),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { folder } => manual::pages(&folder),
     };
     // A read of standard input cannot be ended; nothing waits for it.
     runtime.shutdown_background();

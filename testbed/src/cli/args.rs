@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::cli::filter::Filter;
 use crate::lab::Rights;
@@ -62,9 +63,20 @@ pub enum Action {
     Shell(ShellArgs),
     /// Bring up the lab of a cell and run a command in one of its nodes
     Exec(ExecArgs),
+    /// Print the completions of a shell; scripts/install puts them where shells look for them
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages of testbed and of each of its commands to a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder, which must exist
+        folder: PathBuf,
+    },
 }
 
-/// How the rights to build labs are had.
+/// Where the rights to build labs come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct RightsArgs {
     /// Run without root, in a user namespace
@@ -91,7 +103,7 @@ pub struct CheckArgs {
     pub rights: RightsArgs,
 }
 
-/// NATs of one's own.
+/// NATs of your own.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct OwnNats {
     /// A file like topologies/nats.toml with NATs of your own, beside those that come with testbed
@@ -113,7 +125,7 @@ pub struct Selection {
     /// The punching method, instead of those of the suite
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
-    /// NATs of one's own.
+    /// NATs of your own.
     #[command(flatten)]
     pub nats: OwnNats,
 }
@@ -215,7 +227,7 @@ pub enum NatAction {
     Show {
         /// Name of the NAT
         name: String,
-        /// NATs of one's own.
+        /// NATs of your own.
         #[command(flatten)]
         nats: OwnNats,
     },
@@ -234,7 +246,7 @@ pub struct WantedNats {
     /// Every NAT of the catalogue
     #[arg(long)]
     pub all: bool,
-    /// NATs of one's own.
+    /// NATs of your own.
     #[command(flatten)]
     pub own: OwnNats,
 }
@@ -401,7 +413,7 @@ pub struct ShellArgs {
     /// The node that the shell runs in
     #[arg(default_value = "peer-a")]
     pub node: String,
-    /// NATs of one's own.
+    /// NATs of your own.
     #[command(flatten)]
     pub nats: OwnNats,
     /// Root, or a user namespace.
@@ -421,7 +433,7 @@ pub struct ExecArgs {
     /// The command, after `--`
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
-    /// NATs of one's own.
+    /// NATs of your own.
     #[command(flatten)]
     pub nats: OwnNats,
     /// Root, or a user namespace.

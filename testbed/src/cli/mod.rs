@@ -11,6 +11,7 @@ pub mod filter;
 pub mod fuzz;
 pub mod kernel;
 pub mod list;
+pub mod manual;
 pub mod measure;
 pub mod merge;
 pub mod nat;
@@ -53,5 +54,7 @@ pub fn run(args: Args) -> Result<ExitCode, CommandError> {
         Action::Nat(NatAction::Measure(args)) => measure::run(&args),
         Action::FuzzNat(args) => fuzz::run(&args),
         Action::Conformance(args) => conformance::run(&args),
+        Action::Completions { shell } => manual::completions(shell),
+        Action::Man { folder } => manual::pages(&folder),
     }
 }

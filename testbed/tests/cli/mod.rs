@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 /// What is refused before anything runs.
 mod bad_input;
-/// Runs held against earlier ones.
+/// Runs compared with earlier ones.
 mod baseline;
 /// What CI systems run.
 mod ci;
@@ -15,6 +15,8 @@ mod explain;
 mod kernel;
 /// What the machine may lack.
 mod machine;
+/// Completions and manual pages.
+mod manual;
 /// NATs of the user.
 mod own_nats;
 /// The page of a run, in a browser.

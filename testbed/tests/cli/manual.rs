@@ -1,0 +1,42 @@
+//! Completions and manual pages: of every command that `--help` names.
+
+use super::{testbed, testbed_in};
+
+/// The commands that the help text lists.
+fn commands() -> Vec<String> {
+    let help = testbed(&["--help"]).stdout;
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = listed.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
+    let names: Vec<String> = names.filter(|name| *name != "help").map(str::to_owned).collect();
+    assert!(names.contains(&"run".to_owned()) && names.len() > 10, "{names:?}");
+    names
+}
+
+#[test]
+fn each_shell_completes_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let done = testbed(&["completions", shell]);
+        assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{shell}");
+        let missing: Vec<String> =
+            commands().into_iter().filter(|name| !done.stdout.contains(name.as_str())).collect();
+        assert!(missing.is_empty(), "{shell} completes no {missing:?}");
+    }
+    testbed(&["completions", "abacus"]).refused(2, "invalid value 'abacus'");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let done = testbed_in(folder.path(), &["man", "."]);
+    assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (0, "", ""));
+    for name in commands() {
+        let page = folder.path().join(format!("testbed-{name}.1"));
+        let text = std::fs::read_to_string(&page).unwrap_or_else(|why| panic!("{}: {why}", page.display()));
+        assert!(text.contains(".SH SYNOPSIS"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn manual_pages_go_only_where_a_folder_is() {
+    testbed(&["man", "nowhere"]).refused(2, "cannot write manual pages to \"nowhere\"");
+}
