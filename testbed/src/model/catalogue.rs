@@ -1,7 +1,7 @@
 //! Named NATs, from `topologies/nats.toml`: text in, checked profiles or clear problems out.
 //!
-//! Reads no file itself: whoever has the text parses it. A profile's own ruleset file stays a path here, and is read
-//! by whoever loads it.
+//! Reads no file itself: the caller passes the text. A profile's own ruleset file stays a path here, and is read
+//! by the code that loads it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::model::quantity::positive_duration;
 use crate::model::words::UnknownWord;
 
 /// The catalogue that comes with testbed.
-const EMBEDDED: &str = include_str!("../../../topologies/nats.toml");
+const EMBEDDED: &str = include_str!("../../topologies/nats.toml");
 /// What the embedded catalogue is called in messages.
 const EMBEDDED_PATH: &str = "topologies/nats.toml";
 /// Where a counter or a hash takes its ports from unless told otherwise: few enough to read, clear of ephemeral ports.

@@ -16,7 +16,7 @@ macro_rules! embedded {
         &[$(Embedded {
             name: $name,
             file: concat!("topologies/", $name, ".toml"),
-            text: include_str!(concat!("../../../topologies/", $name, ".toml")),
+            text: include_str!(concat!("../../topologies/", $name, ".toml")),
         }),+]
     };
 }
