@@ -40,7 +40,7 @@ pub struct Config {
     pub patience: Duration,
     /// Whether source ports below 1024 may help. Default: [`LowPorts::WhenPermitted`].
     pub low_ports: LowPorts,
-    /// SynTtl a SYN must live to have passed this side's own NATs. Default: `None`, found out when it matters. Range: from 1.
+    /// Hops a SYN must live to have passed this side's own NATs. Default: `None`, found out when it matters. Range: from 1.
     pub hops: Option<u8>,
     /// How far the server is believed about external addresses. Default: [`ServerTrust::Confirmed`].
     pub server_trust: ServerTrust,

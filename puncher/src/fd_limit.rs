@@ -52,7 +52,7 @@ impl Descriptors {
         Ok(self.within(usize::try_from(available).unwrap_or(usize::MAX)))
     }
 
-    /// Of so many descriptors probes and turnover get at most an eighth each, and connections the rest.
+    /// Of this many descriptors probes and turnover get at most an eighth each, and connections the rest.
     fn within(self, available: usize) -> Self {
         let eighth = (available / 8).max(1);
         let (turnover, probes) = (self.turnover.min(eighth), self.probes.min(eighth));

@@ -16,7 +16,7 @@ use crate::sync::lock;
 /// Accepted streams of strangers that may stand at once.
 pub(crate) const MOST_STRANGERS: usize = 256;
 
-/// A stream that has been up for this long without a word is not expected to say one: at least so long, and so many trips. A
+/// A stream that has been up for this long without a word is not expected to say one: at least so long, and this many trips. A
 /// hello takes one, and the other side's may have come up one later.
 const YOUNG: Duration = Duration::from_millis(500);
 const YOUNG_TRIPS: u32 = 4;

@@ -92,7 +92,7 @@ async fn low_port(client: &Client) -> Option<u16> {
     None
 }
 
-/// Connections from so many local ports, in the order in which their SYNs left.
+/// Connections from this many local ports, in the order in which their SYNs left.
 async fn sample(client: &Client, count: u16) -> Vec<ServerLink> {
     let measuring: JoinSet<_> = (0..count).map(|_| client.measure(0)).collect();
     let mut links: Vec<ServerLink> = measuring.join_all().await.into_iter().flatten().collect();

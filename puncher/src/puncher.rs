@@ -33,7 +33,7 @@ use crate::stream::PeerStream;
 use crate::text::printable;
 use crate::ticket::{self, Introduction, OwnTicket, SealedTicket};
 
-/// SynTtl behind one NAT: the NAT itself, and the router that drops the SYN.
+/// Hops behind one NAT: the NAT itself, and the router that drops the SYN.
 const USUAL_HOPS: u8 = 2;
 
 /// The time to the peer when nobody could measure it: only delays of redials follow from it.

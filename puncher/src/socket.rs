@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 pub enum SynTtl {
     /// To the peer.
     Full,
-    /// Through the own NATs only: it dies after so many hops, and the ICMP it causes is ignored.
+    /// Through the own NATs only: it dies after this many hops, and the ICMP it causes is ignored.
     Limited(u8),
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn dial(local: SocketAddrV4, remote: SocketAddrV4, ttl: SynTtl) -> io
     Ok(stream)
 }
 
-/// Sends a SYN that lives for so many hops and dies of the ICMP error, which [`icmp_error`] then tells.
+/// Sends a SYN that lives for this many hops and dies of the ICMP error, which [`icmp_error`] then tells.
 ///
 /// # Errors
 /// When the socket cannot be made or the kernel refuses at once.
@@ -135,7 +135,7 @@ fn connect(socket: Socket, remote: SocketAddrV4) -> io::Result<TcpStream> {
     TcpStream::from_std(socket.into())
 }
 
-/// The SYN lives for so many hops. The ICMP time-exceeded quotes it with a TTL of 1 or less, which IP_MINTTL refuses,
+/// The SYN lives for this many hops. The ICMP time-exceeded quotes it with a TTL of 1 or less, which IP_MINTTL refuses,
 /// so the socket stays in SYN_SENT with its initial sequence number (Linux, `tcp_v4_err`).
 fn limit_hops(socket: &Socket, hops: u8) -> io::Result<()> {
     socket.set_ttl_v4(hops.into())?;

@@ -42,7 +42,7 @@ pub struct Ticket {
     tolerance_ms: u64,
 }
 
-/// One's own ticket, with the private key that belongs to it. Its `Debug` form does not show that.
+/// Your own ticket, with the private key that belongs to it. Its `Debug` form does not show that.
 ///
 /// ```
 /// use std::time::Duration;

@@ -164,7 +164,7 @@ impl Server {
         Self::started(Running::start(&mut command))
     }
 
-    /// With a hard limit of so many open files.
+    /// With a hard limit of this many open files.
     pub(crate) fn start_within(files: u32, options: &[&str]) -> Self {
         let mut command = Command::new("prlimit");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -317,7 +317,7 @@ async fn who_says_nothing_is_ended() {
     );
 }
 
-/// Clients of so many networks, one each, that they could hold every place of a small server; each says this.
+/// Clients of this many networks, one each, that they could hold every place of a small server; each says this.
 fn from_everywhere(server: &Server, say_it: impl Fn(u32) -> Request) -> Vec<TcpStream> {
     let endpoint: SocketAddrV4 = server.endpoints[0].parse().expect("an endpoint");
     let connect = |number: u32| {

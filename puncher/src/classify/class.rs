@@ -107,9 +107,9 @@ pub struct NatClass {
     pub unsolicited_syn: Answer,
     /// Whether inside hosts reach each other by external endpoints (RFC 5382 REQ-8).
     pub hairpinning: Option<bool>,
-    /// NATs between here and the server: at least so many.
+    /// NATs between here and the server: at least this many.
     pub layers: u8,
-    /// SynTtl a SYN must live to have passed them all, if the routers say.
+    /// Hops that a SYN must live to have passed them all, if the routers say.
     pub hops: Option<u8>,
     /// Whether source ports below 1024 are mapped to ports below 1024, if that could be tried.
     pub keeps_low_ports: Option<bool>,
@@ -206,7 +206,7 @@ fn common_step(seen: &[Observation]) -> Option<i32> {
     (count * 2 >= seen.len() - 1).then_some(step)
 }
 
-/// Whether so many hits among the likelier ports come up in an even draw less than once in a thousand times.
+/// Whether this many hits among the likelier ports come up in an even draw less than once in a thousand times.
 fn is_biased(draws: usize, hits: usize) -> bool {
     let chance = LIKELIER.len() as f64 / f64::from(RANDOM_POOL);
     // The distribution is summed from the top by its recurrence, starting at no hits.

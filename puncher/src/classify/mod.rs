@@ -53,11 +53,11 @@ const ENOUGH_FOR_A_STEP: usize = 2;
 const ENOUGH_FOR_A_CLIMB: usize = 5;
 const LARGEST_CLIMB: i32 = 12;
 
-/// So many mappings that are close together come from a range: six of 64,512 lie within 4,096 by chance six times in a
+/// This many mappings that are close together come from a range: six of 64,512 lie within 4,096 by chance six times in a
 /// million.
 pub(crate) const ENOUGH_FOR_A_RANGE: usize = 6;
 
-/// Once a step is known, punching itself may have used so many mappings between two measurements.
+/// Once a step is known, punching itself may have used this many mappings between two measurements.
 const LARGEST_STRIDE: i32 = 1024;
 
 /// How the NAT allocates ports, from mappings in the order in which they were made; the port of the first is the one

@@ -31,7 +31,7 @@ fn network(address: Ipv4Addr) -> Option<u8> {
     }
 }
 
-/// What came back for a SYN of so many hops.
+/// What came back for a SYN of this many hops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProbeFate {
     /// It arrived, and was answered or not.

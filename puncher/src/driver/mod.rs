@@ -40,7 +40,7 @@ const AFTER_PEER_LEFT: Duration = Duration::from_millis(500);
 /// How long after the deadline a stream that is the peer's may still be agreed upon.
 pub(crate) const LAST_WORD: Duration = Duration::from_millis(300);
 
-/// So many SYNs leave together, then a pause: a queue on the way that holds a thousand packets has room for a spray. Linux
+/// This many SYNs leave together, then a pause: a queue on the way that holds a thousand packets has room for a spray. Linux
 /// drops what a processor's queue has no room for (`net.core.netdev_max_backlog`).
 const BURST: usize = 64;
 const PAUSE: Duration = Duration::from_millis(1);

@@ -14,7 +14,7 @@ use crate::method::Method;
 use crate::method::view::{Predictability, SideFacts, UNCONFIRMED_SYNS};
 use crate::trace::RouteTrace;
 
-/// A measurement older than this is made anew before the first round: others behind a NAT that counts have gone on.
+/// A measurement older than this is made again before the first round: others behind a NAT that counts have gone on.
 const STALE: Duration = Duration::from_millis(200);
 
 /// Mappings that are measured where few were likely to agree by chance.
@@ -59,7 +59,7 @@ pub(super) enum Fact {
 pub(crate) struct MeasuringRules {
     /// Whether source ports below 1024 may be used.
     pub(crate) low_ports: LowPorts,
-    /// SynTtl behind the own NATs, if they are not to be measured.
+    /// Hops behind the own NATs, if they are not to be measured.
     pub(crate) hops: Option<u8>,
 }
 
@@ -158,7 +158,7 @@ impl RoundPlanner {
         wanted
     }
 
-    /// How many mappings to measure: two in a row tell whether a NAT counts, even where its pool begins anew.
+    /// How many mappings to measure: two in a row tell whether a NAT counts, even where its pool begins again.
     fn mappings(&self, method: &dyn Method, now: Instant) -> usize {
         let next = self.round + 1;
         let later = if next > 1 { 2 } else { 0 };
@@ -189,7 +189,7 @@ impl RoundPlanner {
             && method.wants_fresh_port(self.round + 1)
     }
 
-    /// A NAT that draws from 64 ports gives the same one twice once in so many times, and seems to keep it.
+    /// A NAT that draws from 64 ports gives the same one twice once in this many times, and seems to keep it.
     fn is_to_be_seen_again(&self, method: &dyn Method) -> bool {
         !self.seen_again
             && method.wants_second_look(self.round + 1)

@@ -5,7 +5,7 @@
 //!
 //! 1. one external address for both: `private` and `hairpin`, once;
 //! 2. both ports predictable: `simultaneous-open` (`sequential` where a NAT counts); a refused dial becomes a hole that
-//!    cannot be refused on one side, and the next round is `low-ttl`; then `listen`; then again, measured anew;
+//!    cannot be refused on one side, and the next round is `low-ttl`; then `listen`; then again, measured again;
 //! 3. a NAT draws: `listen` (the other NAT may let any port in), then `low-port` (if measured to work), then `spray`.
 //!
 //! What an earlier method began goes on, so a later one never costs a chance. Nor does an earlier one: a few SYNs are left
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(choose(&here, &[Stage::Private]), Some(Stage::SimultaneousOpen));
     }
 
-    /// A NAT that draws from 64 ports gives the same one twice, or the next, once in so many times.
+    /// A NAT that draws from 64 ports gives the same one twice, or the next, once in this many times.
     #[test]
     fn what_looked_like_a_rule_leaves_enough_to_listen() {
         for looks in [&[1082, 1082][..], &[1042, 1043]] {

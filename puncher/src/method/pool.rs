@@ -53,7 +53,7 @@ impl Pool {
         }
     }
 
-    /// The chance that one draw is among the best so many guesses.
+    /// The chance that one draw is among the best this many guesses.
     #[must_use]
     pub(crate) fn coverage(self, guesses: u32) -> f64 {
         let even = |guesses: u32, chance: f64| f64::from(guesses) * chance;
@@ -67,7 +67,7 @@ impl Pool {
         }
     }
 
-    /// The best so many different guesses, likelier ones first, in random order otherwise.
+    /// The best this many different guesses, likelier ones first, in random order otherwise.
     pub(crate) fn guesses(self, count: u32, rng: &mut impl Rng) -> Vec<u16> {
         let (likelier, all) = match self {
             Self::Kernel => (LIKELIER.start..=LIKELIER.end - 1, LIKELIER.start..=u16::MAX),
@@ -99,7 +99,7 @@ impl Pool {
         }
     }
 
-    /// How many draws hit one of so many guesses but for a chance of `miss`.
+    /// How many draws hit one of this many guesses but for a chance of `miss`.
     #[must_use]
     pub(crate) fn draws_needed(self, guesses: u32, miss: f64) -> u32 {
         let coverage = self.coverage(guesses);

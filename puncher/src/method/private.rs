@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Conditions: private: the two internal addresses reach each other; hairpin: the common NAT hairpins (RFC 5382 REQ-8).
-//! On a LAN the trip is so short that SYNs hardly ever cross; so both also listen, and whoever comes first is accepted.
+//! On a LAN the trip is so short that SYNs hardly ever cross; so both also listen, and the first connection is accepted.
 //! A host with several internal addresses is dialled at each, first at the one that it uses towards the server, and listens
 //! on each.
 //! An internal address may be somebody else's in this network; the handshake finds out. Cost: one or two SYNs a side.
@@ -21,7 +21,7 @@ use crate::method::{Action, Dial, Method, MethodName, Outlook, RoundNote};
 use crate::predict::predict;
 use crate::socket::DialFailure;
 
-/// So many other addresses of a host are tried: a wired, a wireless and a private network, and one more.
+/// This many other addresses of a host are tried: a wired, a wireless and a private network, and one more.
 pub(crate) const MOST_ADDRESSES: usize = 4;
 
 /// Dials and listens.

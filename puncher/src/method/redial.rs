@@ -20,10 +20,10 @@ const LEAST: Duration = Duration::from_millis(2);
 /// The largest spread.
 const MOST: Duration = Duration::from_millis(50);
 
-/// So many redials come at once before any is delayed.
+/// This many redials come at once before any is delayed.
 const AT_ONCE: u32 = 4;
 
-/// Then, of so many, one is delayed on a long path.
+/// Then, of this many, one is delayed on a long path.
 const DELAYED: u32 = 4;
 
 /// On a path shorter than this, all are.

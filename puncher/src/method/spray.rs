@@ -295,7 +295,7 @@ fn filling(pool: Pool, syns: u32) -> u32 {
     }
 }
 
-/// The chance that one of so many draws, all different because they go to one endpoint, is a certain port.
+/// The chance that one of this many draws, all different because they go to one endpoint, is a certain port.
 fn hit(pool: Pool, draws: u32) -> f64 {
     match pool {
         Pool::Kernel => 1.0 - (1.0 - pool.coverage(1)).powf(f64::from(draws)),

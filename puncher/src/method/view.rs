@@ -28,7 +28,7 @@ pub struct SideFacts {
     pub refused: bool,
     /// SYNs it may still send.
     pub syns: u32,
-    /// SynTtl that its SYN must live to have passed its own NATs.
+    /// Hops that its SYN must live to have passed its own NATs.
     pub hops: u8,
     /// Whether it has found its external address confirmed by more than the word of the rendezvous server: by SYNs of few
     /// hops, or because it is its own.
@@ -138,7 +138,7 @@ impl RoundView {
         u16::try_from(number % u64::from(below.max(1))).expect("below a u16")
     }
 
-    /// So many trips, and never less than the least.
+    /// This many trips, and never less than the least.
     #[must_use]
     pub fn trips(&self, count: u32, least: Duration) -> Duration {
         (self.trip * count).max(least)

@@ -30,12 +30,12 @@ use crate::text::printable;
 const STRAGGLER: Duration = Duration::from_millis(500);
 const STRAGGLER_TRIPS: u32 = 6;
 
-/// A packet may be lost, and the kernel sends the next SYN only after a second: who has not answered within so many
+/// A packet may be lost, and the kernel sends the next SYN only after a second: who has not answered within this many
 /// round trips is dialled anew, and then waited for twice as long.
 const LATE: u32 = 8;
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 
-/// A server that lies about its endpoints has so many SYNs sent to others.
+/// A server that lies about its endpoints has this many SYNs sent to others.
 const MOST_ENDPOINTS: usize = 4;
 
 /// Why the rendezvous failed. Part of a [`ConnectError`](crate::ConnectError).
@@ -210,7 +210,7 @@ impl Client {
         })
     }
 
-    /// Those that come up, of so many endpoints and within such a time as even a server that lies may have.
+    /// Those that come up, of this many endpoints and within such a time as even a server that lies may have.
     fn connect_within_reason(
         &self,
         local: SocketAddrV4,

@@ -85,7 +85,7 @@ pub(super) struct Seat {
 pub(super) enum Vacancy {
     /// At once.
     Free,
-    /// Somebody has it, from whom it was taken over so many times before. It takes the key of that number.
+    /// Somebody has it, from whom it was taken over this many times before. It takes the key of that number.
     Taken {
         /// Counts from 0.
         times: u32,
@@ -97,7 +97,7 @@ pub(super) enum Vacancy {
 pub(super) enum Joined<H> {
     /// The side is taken, and this is to be delivered.
     In(Vec<Delivery<H>>),
-    /// Somebody else has it. It was taken over so many times before.
+    /// Somebody else has it. It was taken over this many times before.
     Taken {
         /// The number of the key that opens it now.
         times: u32,

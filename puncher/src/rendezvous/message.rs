@@ -1,6 +1,6 @@
 //! What peers and rendezvous server say to each other: frames of JSON, each preceded by its length.
 //!
-//! A frame is a 16-bit big-endian length and so many bytes of one JSON object, at most [`MAX_FRAME`]. Reading is
+//! A frame is a 16-bit big-endian length and this many bytes of one JSON object, at most [`MAX_FRAME`]. Reading is
 //! cancel-safe: a half frame stays in the reader until the rest comes.
 
 use std::io;

@@ -50,7 +50,7 @@ impl Digest {
     }
 }
 
-/// The key of one side of a meeting after it was taken over so many times.
+/// The key of one side of a meeting after it was taken over this many times.
 #[must_use]
 pub(crate) fn side_key(meeting: &Meeting, times: u32) -> Digest {
     let (label, role) = (meeting.label(), [meeting.role.byte()]);

@@ -118,7 +118,7 @@ fn compare(table: &mut Table, what: &str, arguments: &[&str], (rounds, figures):
 
 pub(crate) fn trials(table: &mut Table) {
     for jobs in ["1", "4", "16", "32", "64"] {
-        // So many that the start of a run does not matter.
+        // This many that the start of a run does not matter.
         let trials = match jobs {
             "1" => "20",
             "4" => "100",

@@ -284,7 +284,7 @@ pub struct MeasureArgs {
     /// What the profile is called [default: the name of the file, of the program, or of the NAT]
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub name: Option<String>,
-    /// NATs of one's own.
+    /// NATs of your own.
     #[command(flatten)]
     pub own: OwnNats,
     /// Root, or a user namespace.

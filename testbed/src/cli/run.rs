@@ -168,14 +168,14 @@ pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, CommandE
     })
 }
 
-/// How many trials run at the same time, unless told otherwise, where so many fit: so few only if this machine is to tell what
+/// How many trials run at the same time, unless told otherwise, where this many fit: so few only if this machine is to tell what
 /// limits it.
 pub(super) fn default_jobs(fitting: usize) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     fitting.clamp(processors * LEAST_JOBS, processors * MOST_JOBS)
 }
 
-/// A seed for whoever does not care: recorded in the results, so that the run can be repeated.
+/// A seed for those who do not care: recorded in the results, so that the run can be repeated.
 fn clock_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or_default()

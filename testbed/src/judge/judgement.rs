@@ -139,7 +139,7 @@ fn broken(case: &Case<'_>) -> Option<Diagnosis> {
         })
 }
 
-/// What the claims come to, held against the connections that the evidence shows.
+/// What the claims amount to, compared with the connections that the evidence shows.
 #[derive(Debug)]
 enum ClaimCheck<'a> {
     ByNone,

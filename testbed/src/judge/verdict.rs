@@ -46,7 +46,7 @@ pub struct Standard {
     pub false_alarms: f64,
 }
 
-/// How trials are held against theory.
+/// How trials are compared with theory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TestDesign {
     /// As many trials as were asked for, judged once.
@@ -74,7 +74,7 @@ impl Standard {
     }
 }
 
-/// What came of holding trials against theory.
+/// The result of comparing trials with theory.
 #[derive(Debug, Clone, PartialEq)]
 struct TheoryTest {
     verdict: Verdict,

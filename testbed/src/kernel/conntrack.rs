@@ -1,7 +1,7 @@
 //! Connection tracking of one namespace by netlink: events as they happen, a dump of what is there, a flush.
 //!
 //! Only TCP over IPv4 is reported. The NEW event of a flow is sent before the packet that made it leaves the NAT, so
-//! whoever has seen the packet can read the event.
+//! code that has seen the packet can read the event.
 
 use std::io;
 use std::net::{IpAddr, SocketAddrV4};
@@ -38,7 +38,7 @@ const EVENT_BUFFER: usize = 8 << 20;
 /// The largest batch that the kernel hands over at once.
 const RECEIVE_BUFFER: usize = 64 << 10;
 
-/// So many entries at most are named: 64 take 78 µs then and 146 µs without, four 14 and 119. Of more, the answers that
+/// This many entries at most are named: 64 take 78 µs then and 146 µs without, four 14 and 119. Of more, the answers that
 /// some are gone might not find room.
 const WORTH_NAMING: usize = 64;
 

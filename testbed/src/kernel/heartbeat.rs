@@ -20,7 +20,7 @@ pub const BEAT: Duration = Duration::from_millis(20);
 /// How many gaps are remembered: those of a minute, if every second beat is late.
 const REMEMBERED: usize = 1500;
 
-/// When somebody was last alive, and where there were gaps.
+/// When a thread was last alive, and where there were gaps.
 #[derive(Debug)]
 pub struct Heartbeat(Mutex<HeartbeatState>);
 
@@ -54,7 +54,7 @@ impl Heartbeat {
         self.0.lock().beat(monotonic());
     }
 
-    /// The longest time since `since` without a beat, the one until now among them.
+    /// The longest time since `since` without a beat, including the one up to now.
     #[must_use]
     pub fn largest_gap_since(&self, since: Nanos) -> Duration {
         Duration::from_nanos(self.0.lock().largest_gap(since, monotonic()))

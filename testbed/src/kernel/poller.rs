@@ -168,7 +168,7 @@ impl Poller {
 
     fn expired(&mut self) {
         let mut expirations = [0; 8];
-        // Nothing to read means that it was armed anew in the meantime.
+        // Nothing to read means that it was armed again in the meantime.
         let _ = nix::unistd::read(&self.timer, &mut expirations);
         self.armed = None;
     }

@@ -1,4 +1,4 @@
-//! How busy the machine's processors are, whoever keeps them so.
+//! How busy the machine's processors are, whatever the reason.
 
 use std::fs;
 

@@ -33,7 +33,7 @@ use crate::kernel::error::{Error, Result};
 const SYSTEM: [&str; 11] =
     ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "opt", "nix", "gnu"];
 
-/// Folders that each trial gets anew. What is named below them is put there each time.
+/// Folders that are new for each trial. What is named below them is put there each time.
 const FRESH: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// Folders that cannot be shown, as programs have others of that name.

@@ -1,6 +1,6 @@
 //! The network settings of a namespace: keys below `net.`, written the way sysctl(8) writes them.
 //!
-//! `/proc/sys/net` shows each thread its own namespace, so whoever reads or writes wants to be inside one.
+//! `/proc/sys/net` shows each thread its own namespace, so code that reads or writes must be inside one.
 
 use std::fs::{self, File};
 use std::io::Read as _;

@@ -25,7 +25,7 @@ impl TcpSocket {
     /// A socket in the namespace that this thread is in, bound to `local` if that is given. Others may share the address.
     ///
     /// # Errors
-    /// When there is no descriptor left, or the address is not to be had.
+    /// When there is no descriptor left, or the address is not available.
     pub fn open(_: &Inside, local: Option<SocketAddrV4>) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;

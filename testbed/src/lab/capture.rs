@@ -1,4 +1,4 @@
-//! Sees the links that have no wire, where somebody wants every link captured.
+//! Records the links that have no wire, where every link is to be captured.
 //!
 //! Wires see their own frames always. A bare link needs a packet socket of its own; that costs time for each frame, so it
 //! is opened only on request. It listens at the lower end, in the host or the inner NAT: the end towards the core lies in

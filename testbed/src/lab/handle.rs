@@ -20,14 +20,14 @@ use crate::model::conditions::LinkConditions;
 use crate::model::evidence::Evidence;
 use crate::model::topology::NodeName;
 
-/// A topology come alive.
+/// A topology that has been built.
 #[derive(Debug)]
 pub struct Lab {
     pub(super) plan: Arc<AddressPlan>,
     pub(super) nodes: BTreeMap<NodeName, Node>,
     pub(super) wires: BTreeMap<u16, Wire>,
     pub(super) init: Arc<Init>,
-    /// Ears on the links without a wire, if somebody wants them watched.
+    /// Recorders on the links without a wire, where they are to be watched.
     pub(super) taps: Option<Capture>,
 }
 

@@ -1,7 +1,7 @@
 //! A program that makes its node a NAT: started when the NAT is set, ended with it.
 //!
 //! A program that ends with exit code 0 has put its rules in place. One that prints a line `ready` stays: what it
-//! remembers is its own affair, so that it is started anew, in a node without rules, whenever the NAT is to remember
+//! remembers is its own affair, so that it is started again, in a node without rules, whenever the NAT is to remember
 //! nothing. Both live in a sandbox of their own, because what ends the programs of a trial must not end the NAT: they have
 //! rights in the network of their node and none elsewhere, and what they leave of it has to stay.
 

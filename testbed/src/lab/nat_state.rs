@@ -74,7 +74,7 @@ impl NatState {
         (self.source, self.memory) = (source, memory);
     }
 
-    /// Finds the sets and maps that the rules fill, whoever made them.
+    /// Finds the sets and maps that the rules fill, wherever they come from.
     ///
     /// # Errors
     /// When they cannot be read.

@@ -5,7 +5,7 @@
 //! All of it is made with a runtime of its own, so that neither blocking calls nor netlink replies get in
 //! the way of what runs already; with the runtime, every socket that was only needed for building goes away. Namespaces are
 //! made side by side, and rules are loaded while the nodes get their devices and addresses. Of those the kernel
-//! handles one request at a time whoever sends them, so there is nothing to be had from more threads.
+//! handles one request at a time whoever sends them, so more threads gain nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -212,7 +212,7 @@ impl Node {
         self.forget()
     }
 
-    /// Makes a NAT anew where it has another address: with other rules, or by its program.
+    /// Sets up a NAT again where it has another address: with other rules, or by its program.
     ///
     /// # Errors
     /// When nft refuses the rules, or the program fails.

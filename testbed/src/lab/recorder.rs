@@ -53,7 +53,7 @@ impl Recorder {
         Ok(Self { shared, task })
     }
 
-    /// Everything that has happened until now, and what was lost of it; begins anew.
+    /// Everything that has happened until now, and what was lost of it; then starts over.
     pub(super) fn take(&self) -> (Vec<CtEvent>, Vec<String>) {
         let mut log = self.shared.log();
         self.shared.read(&mut log);

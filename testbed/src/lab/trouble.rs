@@ -28,7 +28,7 @@ impl Lab {
         self.node(node)?.renew().await
     }
 
-    /// The provider gives a NAT another address, and the NAT makes its rules anew, as `rules` says for where it stands
+    /// The provider gives a NAT another address, and the NAT makes new rules, as `rules` says for where it stands
     /// then. The old address leads nowhere. Returns the new one.
     ///
     /// # Errors

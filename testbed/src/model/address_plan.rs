@@ -151,7 +151,7 @@ impl AddressPlan {
         self.nodes.get(node)?.devices.first()?.address.map(|a| a.address)
     }
 
-    /// The addresses of whoever is neither a peer nor a neighbour of one, and can be a server for both.
+    /// The addresses of hosts that are neither a peer nor a neighbour of one, and can serve both.
     #[must_use]
     pub fn servers(&self) -> Vec<Ipv4Addr> {
         let is_host = |plan: &NodePlan| plan.devices.first().is_some_and(|device| device.name == "eth0");
@@ -297,7 +297,7 @@ impl DevicePlan {
 /// The IP networks of a topology, in the order of the names of their members.
 ///
 /// # Errors
-/// When the topology's addresses have no room for so many.
+/// When the topology's addresses have no room for this many.
 fn segments(topology: &Topology, transparent: &BTreeSet<NodeName>) -> Result<Vec<Segment>, TopologyError> {
     let is_switch = |n: &NodeName| topology.nodes[n].kind == NodeKind::Switch;
     let mut by_attachment: BTreeMap<NodeName, (NodeName, Vec<NodeName>)> = BTreeMap::new();

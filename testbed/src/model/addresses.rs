@@ -130,7 +130,7 @@ impl From<AddressSet> for Addresses {
 }
 
 impl Addresses {
-    /// Ranges of one's own; where there are none for a use, those of [`AddressSet::Documentation`].
+    /// Ranges of your own; where there are none for a use, those of [`AddressSet::Documentation`].
     ///
     /// # Errors
     /// A sentence about ranges that overlap, or a rendezvous server inside one.

@@ -240,7 +240,7 @@ pub enum Event {
         /// The trial.
         trial: Trial,
     },
-    /// What is kept of a trial; comes before it is told as finished.
+    /// What is kept of a trial; comes before the trial is reported as finished.
     TrialKept {
         /// Id of the cell.
         cell: String,

@@ -135,7 +135,7 @@ pub struct CellResult {
     pub trip: Duration,
     /// What was seen; `None` when no trial passed or failed.
     pub observed: Option<Rate>,
-    /// What the trials could have shown; `None` where they were not held against theory.
+    /// What the trials could have shown; `None` where they were not compared with theory.
     pub sensitivity: Option<Sensitivity>,
     /// The judgement.
     pub verdict: Verdict,

@@ -102,7 +102,7 @@ fn competitors(topology: &Topology, way: &Way, cell: &Cell, trip: Duration) -> [
 /// A difference of probabilities that comes of rounding, and of what is left out beyond [`MANY`].
 const NOTHING: f64 = 1e-9;
 
-/// What theory says where neighbours make so many mappings on average, each side's number being a Poisson variable.
+/// What theory says where neighbours make this many mappings on average, each side's number being a Poisson variable.
 fn disturbed(input: &TheoryInput<'_>, means: [f64; 2]) -> Expectation {
     let quiet = theory::expect(input);
     if means == [0.0, 0.0] {

@@ -54,7 +54,7 @@ impl ShardIndex {
         }
     }
 
-    /// The positions of this share, of parts that take so long: the longest first, each to whoever has least so far.
+    /// The positions of this share, of parts that take this long: the longest first, each to the share that has least so far.
     #[must_use]
     pub fn of_times(self, times: &[Duration]) -> Vec<usize> {
         let mut order: Vec<usize> = (0..times.len()).collect();

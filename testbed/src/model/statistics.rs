@@ -1,6 +1,6 @@
 //! Exact tests for counts: is this rate another than that one, is this set of times another than that one? Pure.
 //!
-//! Whoever asks chooses the error rate; `judge::verdict` holds a rate against theory, `report::compare` one run against
+//! The caller chooses the error rate; `judge::verdict` compares a rate with theory, `report::compare` one run with
 //! another.
 
 mod binomial;
@@ -138,7 +138,7 @@ impl Draw {
         Self { population: before.tried + now.tried, marked: before.passed + now.passed, drawn: now.tried }
     }
 
-    /// The fewest marked ones that can be drawn, and the probabilities of so many, one more, and so on.
+    /// The fewest marked ones that can be drawn, and the probabilities of this many, one more, and so on.
     fn distribution(self) -> (u64, Vec<f64>) {
         let lowest = (self.marked + self.drawn).saturating_sub(self.population);
         let highest = self.marked.min(self.drawn);

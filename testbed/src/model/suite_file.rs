@@ -273,7 +273,7 @@ fn budget(checker: &mut Checker<'_>, keys: &CommonKeys<'_>) -> Option<Budget> {
     Some(Budget { syns: syns?, deadline: deadline?, low_ports })
 }
 
-/// The topology of that name, if it can be had.
+/// The topology of that name, if there is one.
 ///
 /// # Errors
 /// What is wrong with the topology's own file.

@@ -16,7 +16,7 @@ pub struct Topology {
     pub name: String,
     /// One sentence for people.
     pub summary: String,
-    /// All nodes by name, the core among them.
+    /// All nodes by name, including the core.
     pub nodes: BTreeMap<NodeName, NodeSpec>,
     /// Which addresses its networks have.
     pub addresses: Addresses,

@@ -1,5 +1,5 @@
 //! Measures NATs: the proof of what one declares, the description of what one does, conformance to RFCs, the checks of the
-//! kernel's own NAT, and random packets that hold the reference against a real NAT. Knows nothing of trials.
+//! kernel's own NAT, and random packets that compare the reference with a real NAT. Knows nothing of trials.
 
 pub mod conformance;
 pub mod fuzz;

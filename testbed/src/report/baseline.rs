@@ -1,7 +1,7 @@
 //! What a run found, as small text that people review: a line for each cell, sorted, without anything that differs from
 //! run to run of the same programs.
 //!
-//! [`compare`](crate::report::compare) holds one against another, however they came about: from such a file or straight
+//! [`compare`](crate::report::compare) compares two of them, wherever they come from: from such a file or straight
 //! from a run's results.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Holds what a run found against what another one found: which cells changed, and for what cause.
+//! Compares what two runs found: which cells changed, and for what cause.
 //!
 //! Two things can change in a cell: how often it passes, and how long that takes, in trips. Beside the tests of cells,
 //! one test over all like cells finds a change that none of them shows by itself. Each test is exact, and the error rate

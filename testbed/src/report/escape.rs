@@ -1,6 +1,6 @@
 //! Text from programs and files, made harmless for a terminal, for Markdown and for XML.
 //!
-//! A program under test may print anything, and its words end up in notes and details. An escape sequence among them
+//! A program under test may print anything, and its words end up in notes and details. An escape sequence in them
 //! could hide a line or rewrite one, so control characters are shown instead of obeyed.
 
 use std::borrow::Cow;

@@ -1,7 +1,7 @@
 //! What a run supports as expectations of later ones: `[[expect]]` entries for the cells of which theory says nothing.
 //!
 //! An entry names the rates that the trials leave possible. A later run is told apart from it only if it refutes each of
-//! them, so that the luck of this run is not held against that one.
+//! them, so that the chance of this run does not count against that one.
 
 use std::fmt::Write;
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::report::escape::harmless;
 use crate::report::results::{CellDoc, OutcomeDoc, Results, VerdictDoc};
 
-/// GitHub shows so many annotations of a level for a step, and drops the rest silently.
+/// GitHub shows this many annotations of a level for a step, and drops the rest silently.
 const SHOWN: usize = 10;
 
 /// All annotations, one a line; nothing when all is as expected.

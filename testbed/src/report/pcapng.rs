@@ -42,7 +42,7 @@ pub struct LinkName {
     pub description: String,
 }
 
-/// A capture in the making.
+/// A capture under construction.
 #[derive(Debug)]
 pub struct Pcapng {
     bytes: Vec<u8>,
@@ -66,7 +66,7 @@ impl Pcapng {
         Self { bytes, interfaces: heading.links.len(), unix_offset: heading.unix_offset }
     }
 
-    /// Adds a frame at the time it entered its link. What the link did to it is told behind the other comments.
+    /// Adds a frame at the time it entered its link. What the link did to it follows the other comments.
     ///
     /// # Errors
     /// The heading did not name its link.

@@ -182,7 +182,7 @@ fn against_a_baseline() -> String {
         vec![format!("{passed}/{tried}"), now.to_string(), size, fall, rise, sees.to_owned()]
     });
     table(
-        "**A cell against a baseline**, in a run of 121 cells. The size is that of so many trials at the worst true rate.",
+        "**A cell against a baseline**, in a run of 121 cells. The size is that of this many trials at the worst true rate.",
         &["before", "trials now", "size", "a fall to", "a rise to", "sees a total change"],
         rows,
     )

@@ -157,7 +157,7 @@ pub struct PunchCell {
     pub expected: Option<ExpectedDoc>,
     /// What was seen, if a trial passed or failed.
     pub observed: Option<RateDoc>,
-    /// What the trials could have shown, if they were held against theory.
+    /// What the trials could have shown, if they were compared with theory.
     pub sensitivity: Option<SensitivityDoc>,
     /// The judgement.
     pub verdict: VerdictDoc,

@@ -1,6 +1,6 @@
 //! The result of a run for people: tables with rates and times, then what is not as expected, then one line of totals.
 //!
-//! Colours are written as ANSI sequences; whoever hands in the writer decides whether they stay. Each colour has a mark
+//! Colours are written as ANSI sequences; the caller's writer decides whether they stay. Each colour has a mark
 //! beside it, so that nothing is lost without them.
 
 use std::io::{self, Write};
@@ -45,7 +45,7 @@ fn heading(results: &Results, out: &mut impl Write) -> io::Result<()> {
     )
 }
 
-/// What the kernel did in each check; whoever wants to know what was asked finds it in the other formats.
+/// What the kernel did in each check; the other formats say what was asked.
 fn kernel_checks(results: &Results, out: &mut impl Write) -> io::Result<()> {
     let width = results.kernel_checks().map(|check| length(&check.id)).max().unwrap_or(0);
     if width > 0 {

@@ -39,7 +39,7 @@ pub(super) fn patience(ready: &PreparedCell) -> Patience {
     }
 }
 
-/// How long all these cells take if so many trials run at a time, with processors to spare.
+/// How long all these cells take if this many trials run at a time, with processors to spare.
 ///
 /// # Errors
 /// As [`expected_time`].

@@ -54,7 +54,7 @@ async fn open(node: &Node, rate: f64, mut random: ChaCha8Rng) -> Result<()> {
     }
 }
 
-/// The wait until the next event of a Poisson process with so many a second.
+/// The wait until the next event of a Poisson process with this many a second.
 fn wait(random: &mut impl RngExt, rate: f64) -> Duration {
     // 1 - x is never 0.
     Duration::from_secs_f64(-(1.0 - random.random::<f64>()).ln() / rate)

@@ -54,7 +54,7 @@ pub(super) struct BuiltLab {
     pub(super) setting: LabSpec,
 }
 
-/// A lab of the pool in use. Unless it is given back, it is dropped and makes room for another: only whoever knows that the lab
+/// A lab of the pool in use. Unless it is given back, it is dropped and makes room for another: only code that knows that the lab
 /// is clean may give it to the next.
 #[derive(Debug)]
 pub(super) struct PooledLab<'a> {

@@ -68,7 +68,7 @@ struct Waiting {
 #[derive(Debug, Default)]
 struct Labs {
     in_use: usize,
-    /// The most that were ever in use: so many there are, unless some were given up.
+    /// The most that were ever in use: this many there are, unless some were given up.
     made: usize,
     /// The cells that use them and have trials left, by [`Patience`].
     cells: [BTreeSet<Rank>; 2],
@@ -168,7 +168,7 @@ impl Queue {
         self.left
     }
 
-    /// Changes what is known of the labs of a cell, and finds their places among the candidates anew.
+    /// Changes what is known of the labs of a cell, and finds their places among the candidates again.
     fn update(&mut self, cell: usize, change: impl FnOnce(&mut Labs)) {
         let Waiting { ref numbers, lab, patience, rank } = self.cells[cell];
         let labs = &mut self.labs[lab];

@@ -257,7 +257,7 @@ async fn play(
     ending
 }
 
-/// Runs all trials that are in the queue, so many at a time.
+/// Runs all trials that are in the queue, this many at a time.
 async fn play_round(
     collector: &mut Collector<'_>,
     jobs: usize,
@@ -282,7 +282,7 @@ async fn play_round(
     ending
 }
 
-/// Begins trials as long as there are any, so many at a time, and waits for the last.
+/// Begins trials as long as there are any, this many at a time, and waits for the last.
 async fn begin_trials(
     shared: Arc<Shared>,
     throttle: Arc<Throttle>,

@@ -111,7 +111,7 @@ pub(super) struct TrialPermit {
 }
 
 impl Throttle {
-    /// At most so many trials work at a time, and no more than the processors have time for.
+    /// At most this many trials work at a time, and no more than the processors have time for.
     pub(super) fn new(most: usize) -> Arc<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let [least, allowed, most] = [LEAST, FIRST, MOST].map(|trials| most.min(processors * trials));

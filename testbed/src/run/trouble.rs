@@ -60,7 +60,7 @@ pub(super) fn arm(lab: &Lab, ready: &PreparedCell, [a, b]: [&Vantage; 2]) -> Res
     Ok(Some(PendingTrouble { trouble, nat, link: a.link, held }))
 }
 
-/// Waits for the moment, strikes, and lets the SYNs go; ends only when it fails. `rules` makes the rules of a NAT anew
+/// Waits for the moment, strikes, and lets the SYNs go; ends only when it fails. `rules` makes the rules of a NAT again
 /// where it has another address.
 pub(super) async fn strike(
     armed: Option<PendingTrouble>,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::testbed_in;
 
-/// The results of a run of two cells, of which the first passed this often in 20 trials, after so many milliseconds.
+/// The results of a run of two cells, of which the first passed this often in 20 trials, after this many milliseconds.
 fn results(passed: usize, established_ms: f64) -> Value {
     let trial = |number: usize| match number <= passed {
         true => {

@@ -12,7 +12,7 @@ use crate::lab::lab_is_possible;
 const PAGE: &str = include_str!("../../../docs/nat-behaviour.md");
 
 /// A suite in which both of the page's NATs meet others.
-const SUITE: &str = "name = \"own\"\nsummary = \"NATs of one's own\"\ntopology = \"pair\"\ntrials = 3\n\n[axes]\n\
+const SUITE: &str = "name = \"own\"\nsummary = \"NATs of your own\"\ntopology = \"pair\"\ntrials = 3\n\n[axes]\n\
                      nat-a = [\"my-router\", \"my-script\", \"sequential\"]\nnat-b = [\"my-script\"]\n\
                      method = [\"bind-and-connect\"]\n\n[program]\njudge = \"exit\"\npeer = [\"/usr/bin/python3\", \
                      \"{suite_dir}/plain_puncher.py\", \"{local_ip}\", \"{local_port}\", \"{peer_ip}\", \"{peer_port}\", \

@@ -13,7 +13,7 @@ const SAMPLES: usize = 4;
 /// The largest distance between two mappings that may be a step.
 const LARGEST_STEP: i32 = 32;
 
-/// So many mappings that lie so close together show a range.
+/// This many mappings that lie so close together show a range.
 const ENOUGH_FOR_A_RANGE: usize = 6;
 const WIDEST_RANGE: u16 = 4096;
 
@@ -189,7 +189,7 @@ impl Knowledge {
         (self.seen.len() >= ENOUGH_FOR_A_RANGE && high - low <= WIDEST_RANGE).then_some((low, high))
     }
 
-    /// Where the mapping after so many others is expected.
+    /// Where the mapping after this many others is expected.
     pub(crate) fn predict(&self, skipped: u16, rng: &mut ChaCha8Rng) -> u16 {
         match self.taken() {
             Taken::Known(port) => port,

@@ -6,7 +6,7 @@ use crate::fd_limit::Descriptors;
 use crate::rendezvous::server::rate::Pace;
 use crate::rendezvous::server::shares::Places;
 
-/// A network (/24) may hold and do as much as so many addresses: several customers of one provider fit in, and a host with
+/// A network (/24) may hold and do as much as this many addresses: several customers of one provider fit in, and a host with
 /// a whole network does not get 256 times what others get.
 const ADDRESSES_PER_NETWORK: usize = 4;
 

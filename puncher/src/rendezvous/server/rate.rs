@@ -26,7 +26,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// As much for each of so many.
+    /// As much for each of this many.
     pub(super) fn times(self, many: u32) -> Self {
         Self { per_second: self.per_second.saturating_mul(many), burst: self.burst.saturating_mul(many) }
     }

@@ -37,7 +37,7 @@ pub(super) enum ClientRank {
     Member,
 }
 
-/// What a newcomer is told.
+/// The answer to a new client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// A place is free.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 pub(super) struct Unread {
     limit: Duration,
     written: u64,
-    /// So many bytes have to be acknowledged by then.
+    /// This many bytes have to be acknowledged by then.
     owed: Option<(u64, Instant)>,
 }
 
@@ -27,7 +27,7 @@ impl Unread {
         Self { limit, written: 0, owed: None }
     }
 
-    /// So many bytes were given to the kernel.
+    /// This many bytes were given to the kernel.
     pub(super) fn wrote(&mut self, bytes: usize, now: Instant) {
         self.written += bytes as u64;
         self.owed.get_or_insert((self.written, now + self.limit));
@@ -38,7 +38,7 @@ impl Unread {
         self.owed.map(|(_, due)| due)
     }
 
-    /// So many bytes of all that was written are still in the kernel's queue.
+    /// This many bytes of all that was written are still in the kernel's queue.
     ///
     /// # Errors
     /// When some have been there for too long.

@@ -1,6 +1,6 @@
 //! Why a trial failed: exactly one main cause, from evidence only, with the packets that prove it. Pure.
 //!
-//! Causes are tried in the order in which they hide each other: whoever never met the server could not start, a SYN
+//! Causes are tried in the order in which they hide each other: a peer that never met the server could not start, a SYN
 //! that its own NAT kept could not be refused by the other, and a NAT that has forgotten everything maps to other
 //! ports. Where both sides aimed right, what happened to that flow decides; else what was wrong with the aim.
 

@@ -325,7 +325,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The state after a packet, if the NAT did what it had to with it in that state. `Ok(None)` when the packet begins
-    /// anew.
+    /// again.
     fn after(
         &self,
         id: usize,

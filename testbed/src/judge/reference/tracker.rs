@@ -307,7 +307,7 @@ impl Tracked {
             && self.last.way != way
             && segment.acknowledgment == self.last.end;
         if answers_ignored_syn {
-            // The ends have begun anew, and the NAT follows.
+            // The ends have begun again, and the NAT follows.
             let window =
                 self.window.begun_anew(self.last.way, self.last.end, self.last.window, self.last.scale);
             let mut next = Self { window, ..self };
@@ -413,7 +413,7 @@ impl Tracked {
         }
     }
 
-    /// The packet counts: the state changes and the time begins anew.
+    /// The packet counts: the state changes and the time begins again.
     fn accept(&mut self, old: CtState, new: CtState, way: Way, head: &TcpHead, at: Nanos, how: &Tracking) {
         let index = Index::of(head.segment.flags);
         (self.last.index, self.last.way) = (index, way);

@@ -90,7 +90,7 @@ impl Window {
         Self { ends: [first, Endpoint { liberal: true, ..Endpoint::default() }] }
     }
 
-    /// Begun anew by a SYN that passed without counting. From then on the numbers of its sender are looked at; the other
+    /// Begun again by a SYN that passed without counting. From then on the numbers of its sender are looked at; the other
     /// end's are taken as they come if they were before: measured by `fuzz-nat` on Linux 6.18.
     pub(super) fn begun_anew(&self, way: Way, end: u32, window: u16, scale: Option<u8>) -> Self {
         let sender = Endpoint {
@@ -164,7 +164,7 @@ fn look(
     InWindow::Accept
 }
 
-/// Begins with an end that nothing was seen of, or that begins anew.
+/// Begins with an end that nothing was seen of, or that begins again.
 fn initialise(
     sender: &mut Endpoint,
     receiver: &mut Endpoint,

@@ -11,7 +11,7 @@ use crate::model::outcome::{Cause, Expectation, How, NoExpectation, Outcome, Suc
 use crate::model::statistics::{at_least, at_most};
 use crate::model::suite::{Cell, SectionRef};
 
-/// So many trials that passed, then so many that failed.
+/// This many trials that passed, then this many that failed.
 pub(super) fn trials(passed: u32, failed: u32) -> Vec<Trial> {
     let success = Success {
         method: "auto".to_owned(),

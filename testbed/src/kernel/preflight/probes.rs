@@ -31,7 +31,7 @@ use crate::kernel::user_namespace;
 /// Events of a burst of a thousand connections fit into this.
 const ENOUGH_ROOM: usize = 1 << 20;
 
-/// A lab of two peers and two NATs has some sixty descriptors, its programs' pipes among them.
+/// A lab of two peers and two NATs has some sixty descriptors, including its programs' pipes.
 const ENOUGH_DESCRIPTORS: u64 = 4096;
 
 /// The rules that every NAT is made of, one of each kind.

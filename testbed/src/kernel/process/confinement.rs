@@ -1,4 +1,4 @@
-//! Inside a node's init: its copy of a sandbox, made anew for each trial, and what a program gives up before it is executed.
+//! Inside a node's init: its copy of a sandbox, made new for each trial, and what a program gives up before it is executed.
 //!
 //! As all of an init, this makes plain system calls only, on memory that was there before; see the top of `process.rs`.
 //! The user database, locks and threads of the C library are not touched: its setresuid(2) would look for threads.
@@ -44,7 +44,7 @@ pub(super) fn enter(mounts: RawFd, entry: EnterRequest) -> Result<(), Failure> {
         made(Step::Mounts, libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0))?;
         made(Step::Mounts, libc::setns(mounts, libc::CLONE_NEWNS))?;
         made(Step::Mounts, libc::unshare(libc::CLONE_NEWNS))?;
-        // The keys of whoever started testbed are none of theirs. Kernels without keys have none to hide.
+        // The keys of the user who started testbed are not for them. Kernels without keys have none to hide.
         libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, null::<c_char>());
     }
     const QUIET: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;

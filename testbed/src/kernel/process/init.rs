@@ -71,7 +71,7 @@ impl InitHeartbeat {
         self.next = if now.saturating_sub(self.asked) < LONG { BEAT } else { SLOW_BEAT };
     }
 
-    /// Begins anew: while nothing ran there was no beat, and a program that starts may change this process' clocks.
+    /// Starts over: while nothing ran there was no beat, and a program that starts may change this process' clocks.
     fn begin(&mut self, now: u64) {
         (self.last, self.asked, self.next) = (now, now, BEAT);
     }

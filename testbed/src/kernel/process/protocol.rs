@@ -30,7 +30,7 @@ pub(super) enum InitRequest {
     Drain,
     /// Enter a sandbox, whose mount namespace comes along, before anything is started.
     Enter(EnterRequest),
-    /// Make anew what each trial gets anew; the key and paths follow as text.
+    /// Make what each trial gets new; the key and paths follow as text.
     Renew(RenewRequest),
 }
 
@@ -56,7 +56,7 @@ pub(super) const KEEP_USER: u32 = u32::MAX;
 /// What to know of a program before its text is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spawn {
-    /// How many arguments the text has, the name of the program among them.
+    /// How many arguments the text has, including the name of the program.
     pub(super) arguments: u32,
     /// How many environment variables follow them.
     pub(super) variables: u32,

@@ -244,7 +244,7 @@ pub(super) fn now() -> u64 {
     now.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec.cast_unsigned())
 }
 
-/// Waits until one of two descriptors can be read or has been hung up, or so many nanoseconds below a second have passed; says
+/// Waits until one of two descriptors can be read or has been hung up, or this many nanoseconds below a second have passed; says
 /// which can.
 pub(super) fn wait_readable(first: RawFd, second: RawFd, at_most: Option<u32>) -> (bool, bool) {
     let timeout = at_most.map(|nanos| libc::timespec { tv_sec: 0, tv_nsec: nanos.into() });

@@ -71,7 +71,7 @@ fn feed(text: &str, mode: Mode) -> io::Result<Answer> {
         let writer = thread::Builder::new().name("testbed-nft".into()).spawn_scoped(scope, write);
         let answer = listen(&mut nft, Instant::now() + LIMIT);
         if !matches!(answer, Ok(Answer { status: Some(_), .. })) {
-            // Without it, whoever writes would wait for ever.
+            // Without it, the writer would wait for ever.
             let _ = nft.kill();
             let _ = nft.wait();
         }

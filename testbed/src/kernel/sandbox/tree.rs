@@ -25,7 +25,7 @@ const HOST: &str = "/.host";
 /// Where named folders are before overlayfs takes them, whose options know no path with a colon or comma.
 const STASH: &str = "/.stash";
 
-/// Where things wait that belong below a folder which each trial gets anew.
+/// Where things wait that belong below a folder which is new for each trial.
 const LATE: &str = "/.late";
 
 /// The host's `/proc`, for as long as a copy needs it to mount one of its own.

@@ -34,7 +34,7 @@ impl DynamicObject {
     }
 }
 
-/// Whether packets between inside hosts are turned round.
+/// Whether packets between inside hosts are hairpinned.
 pub(super) const fn turns_round(behavior: &Behavior) -> bool {
     match behavior.hairpinning {
         Hairpinning::Off => false,

@@ -19,7 +19,7 @@ pub struct NatCommand {
     pub words: Vec<String>,
     /// Where it starts, and what a relative path to it counts from.
     pub folder: PathBuf,
-    /// What it is told of its surroundings: environment variables.
+    /// What it is given: environment variables.
     pub variables: Vec<(String, String)>,
     /// The settings that it must leave as they are.
     pub pinned: Vec<String>,
@@ -75,7 +75,7 @@ fn of_every_nat() -> impl Iterator<Item = String> {
     every.chain(others.map(str::to_owned))
 }
 
-/// What a program is told: the same as a ruleset file, and which devices there are.
+/// What a program is given: the same as a ruleset file, and which devices there are.
 fn variables(site: &NatSite) -> Vec<(String, String)> {
     let lans: Vec<&str> = site.lans.iter().map(|(device, _)| device.as_str()).collect();
     let mut variables = vec![

@@ -1,6 +1,6 @@
 //! Writes nft text: tables, sets and chains with a comment above each rule.
 
-/// A chain in the making.
+/// A chain under construction.
 #[derive(Debug)]
 pub(super) struct Chain {
     name: String,

@@ -64,7 +64,7 @@ impl Channel {
         self.last_entered
     }
 
-    /// Decides about the frame of so many bytes that entered last.
+    /// Decides about the frame of this many bytes that entered last.
     pub(super) fn admit(&mut self, bytes: u64) -> Admission {
         let draws = FaultDraws::draw(&mut self.draws);
         let Some(on_its_way) = self.take_turn(bytes) else {

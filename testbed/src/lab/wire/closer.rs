@@ -34,7 +34,7 @@ fn close(mut batch: Vec<PacketSocket>) {
     thread::scope(|scope| {
         while batch.len() > share {
             let part = batch.split_off(batch.len() - share);
-            // Where no thread can be had, the closure and with it the sockets are dropped here: slower, not wrong.
+            // Where no thread can be started, the closure and with it the sockets are dropped here: slower, not wrong.
             let _ = thread::Builder::new().spawn_scoped(scope, move || drop(part));
         }
         drop(batch);

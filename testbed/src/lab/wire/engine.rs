@@ -24,7 +24,7 @@ pub struct WireEngine {
     heart: Arc<Heartbeat>,
 }
 
-/// What a tap is told when it is made.
+/// The settings of a new tap.
 #[derive(Debug, Clone)]
 pub struct TapSpec {
     /// What to call it in messages: `link of "peer-a"`.

@@ -67,7 +67,7 @@ impl Handle {
 
 impl RequestSender {
     fn tell(&self, request: EngineRequest) {
-        // If the thread is gone there is nothing to tell; whoever asks finds out by getting no answer.
+        // If the thread is gone there is nothing to tell; a caller finds out by getting no answer.
         let _ = self.sender.send(request);
         self.waker.wake();
     }

@@ -26,7 +26,7 @@ impl Held {
         Self { place: Some(Place { engine, line, hold }), count }
     }
 
-    /// Waits until at least so many frames are held. Bound it in time: nobody promises that they come.
+    /// Waits until at least this many frames are held. Bound it in time: nobody promises that they come.
     ///
     /// # Errors
     /// The wire began a new epoch or is gone.

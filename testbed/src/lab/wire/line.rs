@@ -107,7 +107,7 @@ impl Line {
         self.down_until = moment;
     }
 
-    /// Forgets all frames, holds and watchers, and starts the draws of faults anew.
+    /// Drops all frames, holds and watchers, and restarts the draws of faults.
     pub(super) fn begin_epoch(&mut self, seed: u64) {
         self.epoch += 1;
         self.down_until = 0;
@@ -164,7 +164,7 @@ impl Line {
         self.log.note(frame, bytes)
     }
 
-    /// Puts a frame under way, or into the hands of whoever holds such frames.
+    /// Puts a frame under way, or into the hands of the hold that wants such frames.
     fn carry(
         &mut self,
         direction: Direction,

@@ -5,7 +5,7 @@
 //! doubled or overtaken as the link's conditions say, or held until somebody releases it.
 //!
 //! **One thread carries for all wires of a process** ([`WireEngine`]), as urgent as the kernel allows. It owns all
-//! state, so nothing is locked and nobody it could wait for is less urgent than itself; whoever wants something sends it a
+//! state, so nothing is locked and nobody it could wait for is less urgent than itself; other threads send it a
 //! closure and waits for the answer, some ten microseconds. [`Wire`], [`Tap`], [`Held`] and [`FrameSighting`] are the
 //! handles for that.
 //!

@@ -129,7 +129,7 @@ impl Junction {
     }
 }
 
-/// What a wire is told when it is made.
+/// The settings of a new wire.
 #[derive(Debug, Clone)]
 pub struct WireSpec {
     /// What to call it in messages: `wire of "nat-a"`.
@@ -201,7 +201,7 @@ impl Wire {
         self.station.with_line(|line| line.set_down_until(0))
     }
 
-    /// Begins anew: frames on their way and frames held go nowhere, the tap is empty, the link is up, and the draws of faults are
+    /// Starts over: frames on their way and frames held go nowhere, the tap is empty, the link is up, and the draws of faults are
     /// those of the seed. Conditions and tap limits stay. Take the frames first.
     ///
     /// # Errors
@@ -260,7 +260,7 @@ impl Wire {
     }
 }
 
-/// An ear on a link without a wire. It only records.
+/// A recorder on a link without a wire.
 #[derive(Debug)]
 pub struct Tap {
     station: Station,

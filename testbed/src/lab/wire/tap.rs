@@ -1,4 +1,4 @@
-//! What a wire saw of its frames, until somebody takes it.
+//! What a wire saw of its frames, until it is taken.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How many frames passed stations so far: read at any time by whoever wants to know whether something still happens there.
+//! How many frames passed stations so far: read at any time to see whether traffic still flows there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

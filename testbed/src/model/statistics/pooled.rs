@@ -1,6 +1,6 @@
 //! One test over many cells: do they pass as often as before, taken together?
 //!
-//! What passed is summed over the cells, and the sum is held against its exact distribution where each cell has, for
+//! What passed is summed over the cells, and the sum is compared with its exact distribution where each cell has, for
 //! itself, one rate before and now: a sum of independent hypergeometric draws, one a cell. Each cell is compared with
 //! itself only, so that cells of different rates with different numbers of trials cannot make a change out of nothing
 //! (Simpson's paradox), as they would if their trials were poured together.

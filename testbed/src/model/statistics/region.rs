@@ -54,13 +54,13 @@ impl fmt::Display for Rates {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RejectionRegion {
     tried: u64,
-    /// So many or fewer.
+    /// This many or fewer.
     few: Option<u64>,
-    /// So many or more.
+    /// This many or more.
     many: Option<u64>,
 }
 
-/// What a test of so many trials can see.
+/// What a test of this many trials can see.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sensitivity {
     /// Probability that the test calls a difference though there is none: its size, by summing its rejection region.
@@ -102,7 +102,7 @@ impl RejectionRegion {
         Self::new(tried, too_few, too_many)
     }
 
-    /// The region of the sequential test after so many trials: a bet against the one of `rates` that explains the trials
+    /// The region of the sequential test after this many trials: a bet against the one of `rates` that explains the trials
     /// best, and so wins least, has won what `alpha` is worth.
     #[must_use]
     pub fn sequential(tried: u64, rates: Rates, alpha: f64) -> Self {
@@ -115,7 +115,7 @@ impl RejectionRegion {
         )
     }
 
-    /// Whether so many passed trials are a difference.
+    /// Whether this many passed trials are a difference.
     #[must_use]
     pub fn rejects(self, passed: u64) -> bool {
         self.few.is_some_and(|few| passed <= few) || self.many.is_some_and(|many| passed >= many)

@@ -50,7 +50,7 @@ enum PortGuess {
     Observed,
     /// The internal one.
     Internal,
-    /// Whichever of these was seen to hold, or the next by the step that was seen, and so many further on at most.
+    /// Whichever of these was seen to hold, or the next by the step that was seen, and at most this many further on.
     Predicted {
         /// Mappings of other hosts that it still finds its way among.
         window: u32,
@@ -109,7 +109,7 @@ const WIDEST_WINDOW: u32 = 63;
 /// three seconds has room for.
 const FRESH_PORTS: u32 = 24;
 
-/// Spraying stops when it misses once in so many times, and the last free ports of a pool are found almost surely.
+/// Spraying stops when it misses once in this many times, and the last free ports of a pool are found almost surely.
 const ENOUGH: f64 = 1.0 - 1e-6;
 
 /// SYNs that `auto` spends before it sprays: listening and looking for a way from within.
@@ -129,7 +129,7 @@ pub(super) fn expect(input: &TheoryInput<'_>) -> Expectation {
     below_one_nat(input, low)
 }
 
-/// Both peers are behind one NAT: by way of their common network, or turned round by the NAT.
+/// Both peers are behind one NAT: by way of their common network, or by hairpinning.
 fn below_one_nat(input: &TheoryInput<'_>, low: LowPorts) -> Expectation {
     let within = input.a.is_empty() || input.b.is_empty();
     if within && input.method.tries_internal() {
@@ -339,7 +339,7 @@ impl Pair<'_> {
         self.guess([self.a.low.or(self.a.draws()), self.b.low.or(self.b.draws())], self.input.budget.syns)
     }
 
-    /// Guesses against draws from these pools, with so many SYNs a side.
+    /// Guesses against draws from these pools, with this many SYNs a side.
     fn guess(&self, pools: [Option<Draws>; 2], syns: u32) -> Expectation {
         let sides = [&self.a, &self.b];
         let (probability, because) = match pools {

@@ -12,11 +12,11 @@ use super::TheoryInput;
 use super::method::{Method, RedialingSide};
 use super::side::Side;
 
-/// A meeting in which a NAT draws is given up after so many trips, and never before [`LEAST_PATIENCE`].
+/// A meeting in which a NAT draws is given up after this many trips, and never before [`LEAST_PATIENCE`].
 const PATIENCE_TRIPS: u32 = 8;
 const LEAST_PATIENCE: Duration = Duration::from_millis(400);
 
-/// So many dials are made at once after a refusal. Of the later ones one in four waits, on a path of almost no delay each.
+/// This many dials are made at once after a refusal. Of the later ones one in four waits, on a path of almost no delay each.
 const AT_ONCE: u32 = 4;
 const SHORT_TRIP: Duration = Duration::from_millis(3);
 

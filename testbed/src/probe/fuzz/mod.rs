@@ -1,4 +1,4 @@
-//! Random but meaningful packets through a real NAT, held against the reference: either the reference is wrong, or a rule
+//! Random but meaningful packets through a real NAT, compared with the reference: either the reference is wrong, or a rule
 //! of the NAT's, or the kernel does something that nobody wrote down.
 //!
 //! A sequence is a list of [`Action`]s about a few flows between a few hosts and remotes. It is played on the bench, one
@@ -28,7 +28,7 @@ const LENGTH: usize = 40;
 /// How often a shorter sequence is played: what chance draws may differ from one time to the next.
 const AGAIN: usize = 2;
 
-/// What came of holding the reference against a NAT.
+/// The result of comparing the reference with a NAT.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FuzzReport {
     /// The NAT.

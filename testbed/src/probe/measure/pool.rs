@@ -21,7 +21,7 @@ const ENOUGH_OF_EACH: f64 = 5.0;
 /// How likely the pool goes on beyond the ends that are taken for it, if it goes on at all.
 const UNLIKELY: f64 = 1e-3;
 
-/// A pool of so many ports or more takes too many draws to show its ends.
+/// A pool of this many ports or more takes too many draws to show its ends.
 const LARGE: u32 = 1 << 14;
 
 /// The most draws from a large pool, and from another.

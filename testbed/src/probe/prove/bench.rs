@@ -14,7 +14,7 @@
 //! question led to is here, and what is not here was not sent. No time is waited for, and no load on the machine can
 //! turn an answer into silence.
 //!
-//! But for one: a processor drops frames while its queue is full, whoever filled it. The kernel counts them, so that what
+//! But for one: a processor drops frames while its queue is full, whatever filled it. The kernel counts them, so that what
 //! was asked meanwhile is asked again ([`Prober::surely`](super::prober::Prober::surely)).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -135,7 +135,7 @@ pub(in crate::probe) struct Bench {
     buffer: Vec<u8>,
     /// The last frames with data that arrived, whole.
     with_data: Vec<Vec<u8>>,
-    /// Everything that went over the cables, where somebody wants it.
+    /// Everything that went over the cables, where it is recorded.
     record: Option<Vec<RecordedFrame>>,
 }
 

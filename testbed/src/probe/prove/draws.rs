@@ -30,7 +30,7 @@ const MANY: usize = 24_000;
 /// Mappings for each port of the pool, with which no end of it is missed: exp(-24) = 4e-11.
 const FOR_EACH_PORT: usize = 24;
 
-/// A pool of so many ports or more shows neither its ends nor small holes within [`MANY`] mappings, only its distribution.
+/// A pool of this many ports or more shows neither its ends nor small holes within [`MANY`] mappings, only its distribution.
 const LARGE: usize = 1 << 14;
 
 /// Mappings of the full proof from a large pool: they show a share of the ports that is off by 5 % (Dvoretzky, Kiefer and

@@ -65,7 +65,7 @@ impl Subject {
         Self { name: name.into(), declared: *behavior, config: render(behavior, &site()) }
     }
 
-    /// A NAT of the catalogue, whoever made its rules.
+    /// A NAT of the catalogue, wherever its rules come from.
     ///
     /// # Errors
     /// When the user's ruleset file cannot be read.

@@ -1,5 +1,5 @@
 //! From all that happened to what is worth a line: exchanges with the rendezvous server become one line each, and what
-//! is alike and proves nothing is told once, with its number.
+//! is alike and proves nothing is shown once, with its number.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -10,10 +10,10 @@ use crate::report::ladder::journey::{Journey, undirected};
 use crate::report::ladder::tracking::{self, FlowEnds};
 use crate::report::ladder::{ENDS, Lane, Leg, LegEnd, Mark, Step, StepKind, Tone, millis, state};
 
-/// How many of a kind are told one by one.
+/// How many of a kind are shown one by one.
 const FEW: usize = 3;
 
-/// How many of a kind are told one by one where they belong to a flow that the judgement is about.
+/// How many of a kind are shown one by one where they belong to a flow that the judgement is about.
 const MANY: usize = 12;
 
 /// All that happened, not folded yet.
@@ -22,7 +22,7 @@ pub(super) struct UnfoldedLadder {
     pub(super) elsewhere: usize,
 }
 
-/// A step before it is known whether it is told by itself.
+/// A step before it is known whether it is shown by itself.
 struct UnfoldedStep {
     step: Step,
     key: Key,
@@ -38,7 +38,7 @@ enum Key {
     State(usize, &'static str, String),
 }
 
-/// What all packets are held against.
+/// What every packet is compared with.
 struct LadderContext<'a> {
     kept: &'a Artefacts,
     lanes: &'a [Lane],

@@ -1,7 +1,7 @@
 //! A ladder for a terminal: a column for each node, a line for each step.
 //!
-//! Colours are written as ANSI sequences; whoever hands in the writer decides whether they stay. Nothing is lost
-//! without them. Where the columns do not fit, each step is told in words.
+//! Colours are written as ANSI sequences; the caller's writer decides whether they stay. Nothing is lost
+//! without them. Where the columns do not fit, each step is written in words.
 
 use std::io::{self, Write};
 
@@ -25,7 +25,7 @@ const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 const MARK: Style = AnsiColor::Yellow.on_default().bold();
 
-/// Writes the ladder in so many columns.
+/// Writes the ladder in this many columns.
 ///
 /// # Errors
 /// What the writer says.

@@ -80,7 +80,7 @@ async fn spawn_with(node: &Node, command: &[String], given: &ProgramGrant) -> Re
     let (program, arguments) =
         command.split_first().ok_or_else(|| Error::other("start a program", "no command"))?;
     let mut request = Command::new(program).args(arguments).env_clear().limits(given.limits);
-    // A pipe, and not a device of the host's: whoever owns a device may change its permissions.
+    // A pipe, and not a device of the host's: the owner of a device may change its permissions.
     request = request.directory(ConfinedInit::FOLDER).env("HOME", ConfinedInit::HOME).stdin(Stdio::Pipe);
     for name in ["PATH", "RUST_LOG"] {
         if let Some(value) = std::env::var_os(name) {
@@ -126,7 +126,7 @@ impl Running {
         Ok(())
     }
 
-    /// How it ended, if it has. Ends are told in their order: whoever knows a later one gets to know this one.
+    /// How it ended, if it has. Ends are told in their order: knowing a later one implies knowing this one.
     pub(super) async fn ended_already(&mut self) -> Result<Option<ProgramEnd>> {
         self.wait_until(Instant::now()).await?;
         Ok(self.end)

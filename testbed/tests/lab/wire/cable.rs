@@ -180,7 +180,7 @@ pub(super) fn udp(frames: &[Frame], direction: Direction) -> Vec<&Frame> {
     frames.iter().filter(|frame| frame.direction == direction && is_udp(frame)).collect()
 }
 
-/// Sends so many numbered datagrams.
+/// Sends this many numbered datagrams.
 pub(super) fn send_numbers(socket: &UdpSocket, count: u32) {
     for number in 0..count {
         socket.send(&number.to_be_bytes()).expect("a way out");
