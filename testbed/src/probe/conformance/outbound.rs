@@ -60,6 +60,7 @@ fn measure(prober: &mut Prober, declared: &Behavior) -> Result<Observation> {
     let late = prober.fate(Side::Outside, &syn)?;
     let unanswered = |fate| matches!(fate, Fate::Silence | Fate::Delivered { .. });
     let passes = at_once == Fate::Silence && again == Some(external) && unanswered(late);
-    let seen = format!("{at_once:?} at once, out as {again:?}, after 6.3 s {late:?}");
+    let out = again.map_or_else(|| "not out".to_owned(), |endpoint| format!("out as {endpoint}"));
+    let seen = format!("{at_once} at once, {out}, after 6.3 s {late}");
     Ok(Observation::new(pass_if(passes), seen))
 }

@@ -222,7 +222,7 @@ fn simultaneous_open(prober: &mut Prober, _: &Behavior) -> Result<Observation> {
         };
         match prober.fate(side, &probe)? {
             Fate::Delivered { source, destination, .. } if (source, destination) == ends => {}
-            other => return Ok(Observation::new(ConformanceVerdict::Fail, format!("{what}: {other:?}"))),
+            other => return Ok(Observation::new(ConformanceVerdict::Fail, format!("{what}: {other}"))),
         }
     }
     Ok(Observation::new(ConformanceVerdict::Pass, "both SYNs, both SYN/ACKs and data got through"))
@@ -238,21 +238,21 @@ fn silence(prober: &mut Prober, declared: &Behavior) -> Result<Observation> {
         return Err(Error::other("watch a NAT be silent for 6 s", "machine too slow"));
     }
     let passes = (first, second) == (Fate::Silence, Fate::Silence);
-    Ok(Observation::new(pass_if(passes), format!("{first:?}, after 3 s {second:?}")))
+    Ok(Observation::new(pass_if(passes), format!("{first}, after 3 s {second}")))
 }
 
 fn late_answer(prober: &mut Prober, declared: &Behavior) -> Result<Observation> {
     let syn = Probe::syn(prober.remote(), unmapped_target(declared.translation), prober.isn());
     let first = prober.fate(Side::Outside, &syn)?;
     if first != Fate::Silence {
-        return Ok(Observation::new(ConformanceVerdict::Fail, format!("{first:?} at once")));
+        return Ok(Observation::new(ConformanceVerdict::Fail, format!("{first} at once")));
     }
     sleep(SILENCE + Duration::from_millis(300));
     Ok(match prober.fate(Side::Outside, &syn)? {
         Fate::Silence => Observation::not_applicable("silent for good: its policy, as REQ-4a allows"),
         late => {
             let passes = late == Fate::Icmp(3, IcmpError::PortUnreachable.code());
-            Observation::new(pass_if(passes), format!("{late:?} to the retransmission after 6.3 s"))
+            Observation::new(pass_if(passes), format!("{late} to the retransmission after 6.3 s"))
         }
     })
 }

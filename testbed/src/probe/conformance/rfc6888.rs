@@ -71,5 +71,5 @@ fn refusal(prober: &mut Prober, declared: &Behavior) -> Result<Observation> {
     }
     let flow = prober.flow(Side::Inside0);
     let fate = prober.fate(flow.side, &Probe::syn(flow.inside, flow.remote, flow.isn))?;
-    Ok(Observation::new(pass_if(fate == Fate::Icmp(3, 1)), format!("{fate:?}")))
+    Ok(Observation::new(pass_if(fate == Fate::Icmp(3, 1)), fate.to_string()))
 }

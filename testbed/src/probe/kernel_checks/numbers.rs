@@ -130,10 +130,16 @@ fn counted(prober: &mut Prober, connections: usize) -> Result<Vec<Option<u16>>> 
     (0..connections).map(|_| port_once(prober, remote)).collect()
 }
 
+/// Ports in order, `none` where a connection got none.
+fn in_words(ports: &[Option<u16>]) -> String {
+    let word = |port: &Option<u16>| port.map_or_else(|| "none".to_owned(), |port| port.to_string());
+    ports.iter().map(word).collect::<Vec<_>>().join(", ")
+}
+
 fn order_of_counter(prober: &mut Prober) -> Result<Observed> {
     let ports = counted(prober, 8)?;
     let in_order = ports.iter().zip(40_000..).all(|(port, expected)| *port == Some(expected));
-    Ok(Observed::new(if in_order { "in order" } else { "in no order" }, format!("{ports:?}")))
+    Ok(Observed::new(if in_order { "in order" } else { "in no order" }, in_words(&ports)))
 }
 
 fn counter_clash(prober: &mut Prober) -> Result<Observed> {
@@ -143,5 +149,5 @@ fn counter_clash(prober: &mut Prober) -> Result<Observed> {
         [Some(_), Some(_)] => "moved to another port",
         _ => "something else",
     };
-    Ok(Observed::new(word, format!("{ports:?}")))
+    Ok(Observed::new(word, in_words(&ports)))
 }

@@ -170,7 +170,8 @@ fn drawn_on_clash(
     let (least, most) = (drawn.iter().min().copied(), drawn.iter().max().copied());
     let inside = drawn.len() == times && drawn.iter().all(|port| (low..=high).contains(port));
     let word = if inside { format!("another port of {low}-{high}") } else { "something else".to_owned() };
-    Ok(Observed::new(word, format!("{} of {times} got another port, {least:?} to {most:?}", drawn.len())))
+    let range = least.zip(most).map(|(least, most)| format!(", {least} to {most}")).unwrap_or_default();
+    Ok(Observed::new(word, format!("{} of {times} got another port{range}", drawn.len())))
 }
 
 /// Whether an endpoint that has an external port gets it towards other remotes, too.
@@ -280,5 +281,5 @@ fn hairpin(prober: &mut Prober) -> Result<Observed> {
         Fate::Delivered { .. } => "delivered",
         Fate::Icmp(..) | Fate::Silence => "something else",
     };
-    Ok(Observed::new(word, format!("{fate:?}")))
+    Ok(Observed::new(word, fate.to_string()))
 }

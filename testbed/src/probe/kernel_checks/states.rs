@@ -161,6 +161,18 @@ enum HandshakeSegment {
     Ack,
 }
 
+impl HandshakeSegment {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Syn => "SYN",
+            Self::SynIn => "SYN from outside",
+            Self::SynAck => "SYN/ACK",
+            Self::SynAckIn => "SYN/ACK from outside",
+            Self::Ack => "ACK",
+        }
+    }
+}
+
 /// Both ends of a connection, and its numbers.
 #[derive(Debug, Clone, Copy)]
 struct ConnectionEnds {
@@ -207,12 +219,13 @@ fn opens(prober: &mut Prober, parts: &[HandshakeSegment]) -> Result<Observed> {
         // The first SYN is out.
         for part in &parts[1..] {
             let (side, probe) = ends.probe(*part);
-            through &= delivered(prober, &ends, side, &probe, || stuck = format!("stuck at {part:?}"))?;
+            through &=
+                delivered(prober, &ends, side, &probe, || stuck = format!("stuck at the {}", part.words()))?;
             let state = state_of(prober, &flow)?;
             by_state += usize::from(*part == HandshakeSegment::SynIn && state == Some(CtState::SynSent2));
         }
         for (side, probe) in ends.data() {
-            through &= delivered(prober, &ends, side, &probe, || stuck = "stuck at data".to_owned())?;
+            through &= delivered(prober, &ends, side, &probe, || stuck = "stuck at the data".to_owned())?;
         }
         passed += usize::from(through);
     }

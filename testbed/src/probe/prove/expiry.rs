@@ -185,7 +185,10 @@ pub(in crate::probe) fn read_late_answer(
         [Fate::Silence, Fate::Silence, late] if late == refused => {
             Reading::Value(UnsolicitedSyn::IcmpAfterSixSeconds)
         }
-        _ => Reading::Other(format!("at 0 s, 3 s and 6.3 s: {answers:?}")),
+        _ => {
+            let answers: Vec<String> = answers.iter().map(Fate::to_string).collect();
+            Reading::Other(format!("at 0 s, 3 s and 6.3 s: {}", answers.join(", ")))
+        }
     })
 }
 

@@ -46,8 +46,9 @@ pub(in crate::probe) fn read_filtering(prober: &mut Prober) -> Result<Reading<Fi
             Fate::Delivered { source: seen, destination, .. } => Some((seen, destination)),
             _ => None,
         };
-        if came.is_some_and(|came| came != (source, flow.inside)) {
-            return Ok(Reading::Other(format!("a SYN from {source} to {external} arrives as {came:?}")));
+        if let Some((from, to)) = came.filter(|came| *came != (source, flow.inside)) {
+            let observed = format!("a SYN from {source} to {external} arrives as one from {from} to {to}");
+            return Ok(Reading::Other(observed));
         }
         admitted.push(came.is_some());
     }

@@ -1,5 +1,6 @@
 //! The questions that a probe can ask a NAT, and the answers there are.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
@@ -52,6 +53,19 @@ pub(in crate::probe) enum Fate {
     Icmp(u8, u8),
     /// Nothing happened.
     Silence,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delivered { source, destination, .. } => {
+                write!(f, "delivered to {destination}, with the source {source}")
+            }
+            Self::Reset => f.write_str("a reset"),
+            Self::Icmp(kind, code) => write!(f, "ICMP {kind}/{code}"),
+            Self::Silence => f.write_str("silence"),
+        }
+    }
 }
 
 /// Asks questions on a bench, each with endpoints that no other has used.
