@@ -65,13 +65,30 @@ fn what_the_page_shows_is_shown_and_listed() {
     assert!(script.stdout.ends_with(&expected), "expected {expected}\nobserved {}", script.stdout);
     let router = testbed_in(folder.path(), &["nat", "show", "my-router", "--nats", "mine.toml"]);
     let expected = format!(
-        "\ndefine wan_address = 192.0.2.2\ndefine lan0_network = 10.0.0.0/24\n{}",
+        "\ndefine wan_address = 192.0.2.2; define lan0_network = 10.0.0.0/24; {}",
         shown("my-router.nft")
     );
     assert!(router.stdout.ends_with(&expected), "expected {expected}\nobserved {}", router.stdout);
     let list = testbed_in(folder.path(), &["nat", "list", "--nats", "mine.toml"]);
     assert!(list.stdout.contains("\nmy-router "), "{}", list.stdout);
     assert!(list.stdout.contains("\nport-preserving "), "{}", list.stdout);
+}
+
+#[test]
+fn nft_counts_the_lines_of_a_ruleset_as_its_user_does() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = with_more("[nat.bad]\nsummary = \"a slip of the pen\"\nruleset-file = \"bad.nft\"\n");
+    let rules = "# One comment.\n\ntable ip nat {\n  chain post {\n    type nat hook postrouting priority srcnat;\n    \
+                 oif \"wan\" snatt to $wan_address\n  }\n}\n";
+    write(folder.path(), "bad.nft", rules);
+    let done = testbed_in(folder.path(), &["nat", "prove", "bad", "--nats", "more.toml"]);
+    assert_eq!(done.code, 2, "{}{}", done.stdout, done.stderr);
+    for said in ["nft refused its ruleset at line 6: ", "\n  6 |     oif \"wan\" snatt to $wan_address\n"] {
+        assert!(done.stdout.contains(said), "{said}: {}", done.stdout);
+    }
+    assert!(!done.stdout.contains("\\n"), "{}", done.stdout);
 }
 
 #[test]

@@ -33,15 +33,16 @@ impl fmt::Display for NatCommand {
     }
 }
 
-/// A user's own ruleset, with the addresses of the site defined on top of it: `$wan_address`, and `$lan0_network` and
-/// so on for each device below.
+/// A user's own ruleset, with the addresses of the site defined in front of it: `$wan_address`, and `$lan0_network` and
+/// so on for each device below. All of that is on the ruleset's own first line, so that nft counts its lines as the user
+/// does.
 ///
 /// The sysctls are those that `behavior` claims.
 #[must_use]
 pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig {
-    let mut ruleset = format!("define wan_address = {}\n", site.wan);
+    let mut ruleset = format!("define wan_address = {}; ", site.wan);
     for (device, network) in &site.lans {
-        ruleset += &format!("define {device}_network = {}/{}\n", network.address, network.prefix);
+        ruleset += &format!("define {device}_network = {}/{}; ", network.address, network.prefix);
     }
     ruleset += text;
     NatConfig { ruleset, source: RulesSource::User, sysctls: sysctls::sysctls(behavior), command: None }

@@ -117,8 +117,8 @@ fn each_rule_stands_under_a_comment() {
 #[test]
 fn a_users_own_ruleset_gets_the_addresses() {
     let own = render_own("table ip nat { }\n", &Behavior::port_preserving(), &site());
-    let expected = "define wan_address = 192.0.2.2\ndefine lan0_network = 10.0.0.0/24\n\
-                    define lan1_network = 10.0.1.0/24\ntable ip nat { }\n";
+    let expected = "define wan_address = 192.0.2.2; define lan0_network = 10.0.0.0/24; \
+                    define lan1_network = 10.0.1.0/24; table ip nat { }\n";
     assert_eq!(own.ruleset, expected);
     assert!(own.sysctls.contains(&("net.ipv4.icmp_ratemask".to_owned(), "0".to_owned())));
 }
