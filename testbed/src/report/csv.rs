@@ -72,11 +72,36 @@ fn figures(cell: &PunchCell) -> [String; 21] {
     ]
 }
 
+/// What a spreadsheet would take for a formula becomes text by an apostrophe in front. A quantity such as `-5ms` is none.
+fn no_formula(field: &str) -> String {
+    let begins_one = field.starts_with(['=', '+', '-', '@']);
+    let is_quantity = field.chars().skip(1).all(|c| c.is_ascii_alphanumeric() || c == '.');
+    let signed = field.starts_with(['+', '-']);
+    if begins_one && !(signed && is_quantity) { format!("'{field}") } else { field.to_owned() }
+}
+
 /// One record; its fields are quoted where they must be.
 fn line(fields: impl Iterator<Item = String>) -> String {
     let quoted = fields.map(|field| {
-        let field = harmless(&field).into_owned();
-        if field.contains([',', '"']) { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
+        let field = no_formula(&harmless(&field));
+        let is_text = field.starts_with('\'');
+        if is_text || field.contains([',', '"']) {
+            format!("\"{}\"", field.replace('"', "\"\""))
+        } else {
+            field
+        }
     });
     quoted.collect::<Vec<_>>().join(",") + "\r\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line;
+
+    #[test]
+    fn no_field_is_a_formula() {
+        let fields = ["=1+1", "@x", "-cmd|' /C calc'!A0", "+A1*2", "-5ms", "+10", "-", "a=b", "1e-5", ""];
+        let text = line(fields.into_iter().map(str::to_owned));
+        assert_eq!(text, "\"'=1+1\",\"'@x\",\"'-cmd|' /C calc'!A0\",\"'+A1*2\",-5ms,+10,-,a=b,1e-5,\r\n");
+    }
 }
