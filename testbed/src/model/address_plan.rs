@@ -22,9 +22,9 @@ use crate::model::conditions::LinkConditions;
 use crate::model::topology::{NodeKind, NodeName, Topology, TopologyError};
 
 /// First endpoint of the rendezvous server.
-pub const RENDEZVOUS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 7000);
+pub const RENDEZVOUS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 31000);
 /// Second endpoint of the rendezvous server: another address and another port.
-pub const RENDEZVOUS_ALT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 2), 7001);
+pub const RENDEZVOUS_ALT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 2), 31001);
 
 /// The addresses of the harness' own server; programs know others where a suite chooses its addresses.
 const OWN_SERVER: [Ipv4Addr; 2] = [*RENDEZVOUS.ip(), *RENDEZVOUS_ALT.ip()];

@@ -12,6 +12,9 @@ use crate::model::topology::NodeName;
 /// Nanoseconds of the host's CLOCK_MONOTONIC.
 pub type Nanos = u64;
 
+/// Bytes of a frame that taps keep, unless told otherwise: all headers of a TCP segment.
+pub const SNAP_LENGTH: u32 = 128;
+
 /// Which way a frame crosses a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {

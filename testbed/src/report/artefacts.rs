@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use crate::model::event::{Artefacts, LinkRecord, NatRecord, ProgramLog};
-use crate::model::evidence::{CtChange, CtEvent, Nanos};
+use crate::model::evidence::{CtChange, CtEvent, Nanos, SNAP_LENGTH};
 use crate::report::ladder::Ladder;
 use crate::report::pcapng::{CaptureHeader, LinkName, Pcapng};
 
@@ -71,7 +71,12 @@ fn capture(title: &str, artefacts: &Artefacts) -> io::Result<Vec<u8>> {
     };
     let links: Vec<_> = artefacts.links.iter().map(name).collect();
     let comment = format!("{title}: {}", artefacts.judgement);
-    let heading = CaptureHeader { links: &links, comment: &comment, unix_offset: artefacts.unix_offset };
+    let heading = CaptureHeader {
+        links: &links,
+        comment: &comment,
+        unix_offset: artefacts.unix_offset,
+        snap_length: SNAP_LENGTH,
+    };
     let mut file = Pcapng::new(&heading);
     for (number, frame) in artefacts.evidence.frames.iter().enumerate() {
         let notes = artefacts.marks.iter().filter(|(of, _)| *of == number).map(|(_, note)| note.as_str());

@@ -31,6 +31,8 @@ pub struct CaptureHeader<'a> {
     pub links: &'a [LinkName],
     /// Nanoseconds from CLOCK_MONOTONIC to those since 1970.
     pub unix_offset: Nanos,
+    /// Bytes of a frame that are kept at most.
+    pub snap_length: u32,
 }
 
 /// How a link is called.
@@ -61,7 +63,7 @@ impl Pcapng {
     pub fn new(heading: &CaptureHeader<'_>) -> Self {
         let mut bytes = section_header(heading.comment);
         for link in heading.links {
-            bytes.extend(interface(link));
+            bytes.extend(interface(link, heading.snap_length));
         }
         Self { bytes, interfaces: heading.links.len(), unix_offset: heading.unix_offset }
     }
@@ -95,10 +97,10 @@ fn section_header(comment: &str) -> Vec<u8> {
     block.finish()
 }
 
-fn interface(link: &LinkName) -> Vec<u8> {
+fn interface(link: &LinkName, snap_length: u32) -> Vec<u8> {
     let mut block = Block::new(INTERFACE_DESCRIPTION);
-    // Two reserved bytes, and no limit on how much of a frame is kept.
-    block.u16(LINKTYPE_ETHERNET).u16(0).u32(0);
+    // Two bytes are reserved.
+    block.u16(LINKTYPE_ETHERNET).u16(0).u32(snap_length);
     block.option(IF_NAME, link.name.as_bytes()).option(IF_DESCRIPTION, link.description.as_bytes());
     block.option(IF_TSRESOL, &[NANOSECONDS]);
     block.finish()
@@ -201,7 +203,7 @@ mod tests {
     }
 
     fn heading(links: &[LinkName]) -> CaptureHeader<'_> {
-        CaptureHeader { comment: "a trial", links, unix_offset: 1_000_000_000_000_000_000 }
+        CaptureHeader { comment: "a trial", links, unix_offset: 1_000_000_000_000_000_000, snap_length: 128 }
     }
 
     /// Walks over the blocks by their first length and checks the second.
@@ -228,6 +230,7 @@ mod tests {
         let blocks = blocks(&bytes);
         let kinds: Vec<u32> = blocks.iter().map(|(kind, _)| *kind).collect();
         assert_eq!(kinds, [SECTION_HEADER, INTERFACE_DESCRIPTION, INTERFACE_DESCRIPTION, ENHANCED_PACKET]);
+        assert_eq!(blocks[1].1[4..8], 128_u32.to_le_bytes(), "the snap length");
         let packet = blocks[3].1;
         let time = 1_000_000_001_500_000_000_u64;
         let head = [1, (time >> 32) as u32, time as u32, 13, 60].map(u32::to_le_bytes).concat();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::lab::wire::traffic::FrameCount;
-use crate::model::evidence::{Fate, Frame, Nanos};
+use crate::model::evidence::{Fate, Frame, Nanos, SNAP_LENGTH};
 
 /// How much a tap keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct TapLimits {
 
 impl Default for TapLimits {
     fn default() -> Self {
-        Self { snap_length: 128, frames: 100_000 }
+        Self { snap_length: SNAP_LENGTH as usize, frames: 100_000 }
     }
 }
 

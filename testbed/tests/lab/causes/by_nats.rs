@@ -21,8 +21,8 @@ fn predicted_port_wrong() {
 /// b has a mapping at the port that a dials, opened towards the server, and dials a from another.
 #[test]
 fn filtered() {
-    let a = "dial server=7000; at 800; dial; at 1500; fail";
-    let b = "dial server=7000; at 800; dial from=1; at 1500; fail";
+    let a = "dial server=31000; at 800; dial; at 1500; fail";
+    let b = "dial server=31000; at 800; dial from=1; at 1500; fail";
     provoked(Cause::Filtered, ["port-preserving", "port-preserving"], [a, b], MET);
 }
 
@@ -74,8 +74,8 @@ fn ports_exhausted() {
 
 #[test]
 fn quota_reached() {
-    let a = "dial from=1 count=2 server=7000; at 800; dial; at 1500; fail";
-    let b = "dial server=7000; at 800; dial; at 1500; fail";
+    let a = "dial from=1 count=2 server=31000; at 800; dial; at 1500; fail";
+    let b = "dial server=31000; at 800; dial; at 1500; fail";
     provoked(Cause::QuotaReached, ["two-mappings", "port-preserving"], [a, b], MET);
 }
 

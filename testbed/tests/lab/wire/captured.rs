@@ -12,6 +12,7 @@ use testbed::lab::nat_rules::{NatSite, render};
 use testbed::lab::wire::WireEngine;
 use testbed::model::behavior::Behavior;
 use testbed::model::evidence::Direction;
+use testbed::model::evidence::SNAP_LENGTH;
 use testbed::model::packet::Packet;
 use testbed::model::topology::NodeName;
 use testbed::report::pcapng::{CaptureHeader, LinkName, Pcapng};
@@ -48,7 +49,12 @@ fn a_capture_reads_back_in_tshark() {
     let link = |number: u16| LinkName { name: format!("link-{number}"), description: "a wire".to_owned() };
     let links: Vec<LinkName> = (0..8).map(link).collect();
     let unix_offset = ClockPair::read().unix_offset();
-    let heading = CaptureHeader { comment: "a cell, a trial, its outcome", links: &links, unix_offset };
+    let heading = CaptureHeader {
+        comment: "a cell, a trial, its outcome",
+        links: &links,
+        unix_offset,
+        snap_length: SNAP_LENGTH,
+    };
     let mut capture = Pcapng::new(&heading);
     for frame in &frames {
         capture.add(frame, &["first", "second"]).expect("a known link");
@@ -87,7 +93,7 @@ async fn every_link_shows_a_connection_before_and_after_its_translation() {
     lab.set_nat(&nat, &render(&Behavior::port_preserving(), &site)).expect("good rules");
     lab.watch_every_link(&engine).expect("ears");
 
-    let rendezvous: SocketAddr = "203.0.113.1:7000".parse().expect("an endpoint");
+    let rendezvous: SocketAddr = "203.0.113.1:31000".parse().expect("an endpoint");
     let listener = lab.node("core").expect("the core").enter(|_| TcpListener::bind(rendezvous));
     let listener = listener.expect("the way in").expect("a port");
     let stream = lab.node("peer-a").expect("a peer").enter(|_| TcpStream::connect(rendezvous));
