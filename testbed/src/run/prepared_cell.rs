@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::judge::timeline::{Role, Vantage};
@@ -58,6 +59,8 @@ pub struct PreparedCell {
     pub trip: Duration,
     /// Where the two peers are, a first.
     pub peers: [Peer; 2],
+    /// Whether a trial that passed was already kept.
+    pub pass_kept: Arc<AtomicBool>,
 }
 
 /// Where a peer is.
@@ -147,6 +150,7 @@ impl PreparedCell {
             lateness: LATENESS_TOLERATED,
             trip: way.trip(topology, cell.delay()),
             part,
+            pass_kept: Arc::default(),
         };
         ready.lateness = ready.tolerated_lateness();
         Ok(ready)

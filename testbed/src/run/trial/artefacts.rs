@@ -1,6 +1,7 @@
 //! What is kept of a trial: for which trials, and how the lab looked.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::judge::judgement::Judgement;
 use crate::kernel::clock::ClockPair;
@@ -15,11 +16,11 @@ use crate::run::pool::{BuiltLab, LabPool};
 use crate::run::prepared_cell::PreparedCell;
 use crate::run::request::Keep;
 
-/// Whether the artefacts of a trial are kept.
-pub(super) fn are_kept(keep: Keep, outcome: &Outcome, number: u32) -> bool {
+/// Whether the artefacts of a trial are kept. `pass_kept` says whether one that passed already is, and is told of this one.
+pub(super) fn are_kept(keep: Keep, outcome: &Outcome, pass_kept: &AtomicBool) -> bool {
     match (keep, outcome) {
         (Keep::None, _) => false,
-        (Keep::Failed, Outcome::Passed(_)) => number == 1,
+        (Keep::Failed, Outcome::Passed(_)) => !pass_kept.swap(true, Ordering::Relaxed),
         (Keep::All | Keep::Failed, _) => true,
     }
 }
@@ -96,7 +97,7 @@ mod tests {
     use crate::model::outcome::{Cause, How, Success};
 
     #[test]
-    fn of_trials_that_passed_the_first_is_kept() {
+    fn of_trials_that_passed_the_first_to_do_so_is_kept() {
         let passed = Outcome::Passed(Success {
             method: "m".into(),
             how: How::SynsCrossed,
@@ -104,13 +105,14 @@ mod tests {
             authenticated: Duration::ZERO,
         });
         let failed = Outcome::Failed(Cause::ProgramHung.because("no SYN".to_owned()));
-        for (keep, first, second, failure) in [
-            (Keep::All, true, true, true),
-            (Keep::Failed, true, false, true),
-            (Keep::None, false, false, false),
-        ] {
-            let kept = [are_kept(keep, &passed, 1), are_kept(keep, &passed, 2), are_kept(keep, &failed, 2)];
-            assert_eq!(kept, [first, second, failure], "{keep:?}");
+        // Whatever its number: trial 1 may fail.
+        for (keep, expected) in
+            [(Keep::All, [true; 4]), (Keep::Failed, [true, true, false, true]), (Keep::None, [false; 4])]
+        {
+            let pass_kept = AtomicBool::new(false);
+            let kept =
+                [&failed, &passed, &passed, &failed].map(|outcome| are_kept(keep, outcome, &pass_kept));
+            assert_eq!(kept, expected, "{keep:?}");
         }
     }
 

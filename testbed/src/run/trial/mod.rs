@@ -82,7 +82,7 @@ async fn conclude(
     let mut judgement = judging::judgement_of(setup, known);
     let findings = std::mem::take(&mut judgement.reference);
     let outcome = judgement.outcome.clone();
-    let kept = artefacts::are_kept(setup.request.keep, &outcome, number);
+    let kept = artefacts::are_kept(setup.request.keep, &outcome, &setup.prepared.pass_kept);
     let artefacts = kept.then(|| Artefacts::folder(&setup.prepared.cell.id, number));
     let trial = Trial { number, seed: setup.seed.number(), outcome, took, artefacts };
     let kept = kept.then(|| artefacts::collect((pool, pooled), setup.prepared, judgement, (logs, evidence)));
