@@ -15,7 +15,8 @@ use testbed::model::topology::{NodeKind, NodeName};
 use testbed::model::{embedded, theory, topology_file};
 use testbed::report::ladder::{self, Ladder};
 use testbed::report::results::{Results, Totals};
-use testbed::report::{csv, escape, expect, html, junit, markdown, terminal};
+use testbed::report::view::{Detail, Screen};
+use testbed::report::{csv, escape, expect, html, junit, markdown, svg, terminal};
 
 /// A target's name and its body.
 pub type Body = (&'static str, fn(&[u8]));
@@ -119,13 +120,15 @@ fn reported(results: &Results) {
         markdown::text(results),
         csv::text(results),
         html::text(results, None),
+        svg::text(results),
         expect::text(results),
     ];
     for text in texts {
         assert!(!text.contains('\u{1b}'), "an escape sequence reached a report");
     }
     let mut shown = Vec::new();
-    terminal::write(results, Some(80), &mut shown).expect("a Vec takes everything");
+    terminal::write(results, Screen { width: 80, detail: Detail::Everything }, &mut shown)
+        .expect("a Vec takes everything");
 }
 
 /// A kept trial of an old run: what is read can be drawn, in a terminal of any width and on the page.

@@ -1,6 +1,5 @@
 //! The `testbed` command.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -9,7 +8,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use testbed::cli::{self, args::Args};
+use testbed::cli::{self, args::Args, output};
 use testbed::kernel::memory::SystemOrExit;
 
 #[global_allocator]
@@ -18,8 +17,7 @@ static ALLOCATOR: SystemOrExit = SystemOrExit;
 fn main() -> ExitCode {
     log_to_stderr();
     cli::run(Args::parse()).unwrap_or_else(|failure| {
-        // Nothing is left to be done when standard error is closed.
-        let _ = writeln!(anstream::stderr(), "{failure}");
+        output::print_error(&failure.to_string());
         ExitCode::from(failure.exit_code())
     })
 }

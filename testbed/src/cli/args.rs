@@ -4,17 +4,15 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::PossibleValue;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::cli::filter::Filter;
+pub use crate::cli::options::{Accepted, KeepArg, Verbosity};
 use crate::lab::Rights;
 use crate::model::quantity;
 use crate::model::shard::WantedShard;
-use crate::report::exit_status::UndecidedReason;
 use crate::report::format::Format;
-use crate::run::Keep;
 
 /// Builds real NATs out of the Linux kernel and tells the truth about TCP hole punching across them.
 #[derive(Debug, Parser)]
@@ -38,7 +36,7 @@ pub enum Action {
     /// Say what this machine can and cannot do, and how long a suite would take on it
     Check(CheckArgs),
     /// List the suites and topologies that come with testbed
-    List,
+    List(ListArgs),
     /// List, show and prove NATs
     #[command(subcommand)]
     Nat(NatAction),
@@ -103,6 +101,14 @@ pub struct CheckArgs {
     pub rights: RightsArgs,
 }
 
+/// `testbed list`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub struct ListArgs {
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// NATs of your own.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct OwnNats {
@@ -111,12 +117,14 @@ pub struct OwnNats {
     pub nats: Vec<PathBuf>,
 }
 
-/// Which cells of which suite.
+/// Which cells of which suites.
 #[derive(Debug, clap::Args)]
 pub struct Selection {
-    /// A suite that comes with testbed, or the path of a file
-    pub suite: String,
-    /// Only cells whose axis has one of these values: `nat-a=random`, `method=auto,spray`, `nat-b=hash-*`, `cell=GLOB`
+    /// Suites that come with testbed, or the paths of files; several are run one after another
+    #[arg(required = true, value_name = "SUITE")]
+    pub suites: Vec<String>,
+    /// Only cells whose axis has one of these values, or with `!=` none of them: `nat-a=random`, `method=auto,spray`,
+    /// `nat-b!=hash-*`, `cell=GLOB`
     #[arg(long, value_name = "AXIS=VALUES")]
     pub filter: Vec<Filter>,
     /// Trials in each cell, instead of what the suite says
@@ -160,51 +168,21 @@ pub struct RunArgs {
     /// Compare with what an earlier run found, and fail on a change; `baseline update` writes the file
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
+    /// Only the cells that were not as expected in that run: its folder, or its `results.json`
+    #[arg(long, value_name = "RUN")]
+    pub rerun: Option<PathBuf>,
+    /// Stop at the first cell that differs or is an error
+    #[arg(long)]
+    pub fail_fast: bool,
     /// What is accepted.
     #[command(flatten)]
     pub accepted: Accepted,
+    /// How much is told.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
     /// Root, or a user namespace.
     #[command(flatten)]
     pub rights: RightsArgs,
-}
-
-/// What does not make a command end with 3.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Accepted {
-    /// Accept what is not decided, instead of ending with exit code 3: undecided,no-expectation,blind
-    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
-    pub allow: Vec<UndecidedReason>,
-}
-
-impl ValueEnum for UndecidedReason {
-    fn value_variants<'a>() -> &'a [Self] {
-        Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()).help(self.summary()))
-    }
-}
-
-/// Which trials' artefacts are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
-pub enum KeepArg {
-    /// All.
-    All,
-    /// Those that did not pass, and the first of each cell that did.
-    Failed,
-    /// None.
-    None,
-}
-
-impl From<KeepArg> for Keep {
-    fn from(which: KeepArg) -> Self {
-        match which {
-            KeepArg::All => Self::All,
-            KeepArg::Failed => Self::Failed,
-            KeepArg::None => Self::None,
-        }
-    }
 }
 
 /// `testbed plan`.
@@ -331,6 +309,9 @@ pub struct ReportArgs {
     /// The format
     #[arg(long, value_name = "FORMAT", default_value = "terminal")]
     pub format: Format,
+    /// How much is told, by the format terminal.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
 }
 
 /// `testbed diff`.
@@ -368,6 +349,9 @@ pub struct MergeArgs {
     /// Compare with what an earlier run found, and fail on a change
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
+    /// How much is told.
+    #[command(flatten)]
+    pub verbosity: Verbosity,
     /// What is accepted.
     #[command(flatten)]
     pub accepted: Accepted,
@@ -439,16 +423,6 @@ pub struct ExecArgs {
     /// Root, or a user namespace.
     #[command(flatten)]
     pub rights: RightsArgs,
-}
-
-impl ValueEnum for Format {
-    fn value_variants<'a>() -> &'a [Self] {
-        Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.name()).help(self.summary()))
-    }
 }
 
 /// Reads a count.

@@ -13,6 +13,7 @@ use crate::report::compare::text;
 use crate::report::compare::{Comparison, Shortage};
 use crate::report::exit_status::ExitStatus;
 use crate::report::folder;
+use crate::report::plural::counted;
 use crate::report::recorder::RecordedRun;
 use crate::report::results::{EndingDoc, VerdictDoc};
 
@@ -138,7 +139,8 @@ pub fn update(args: &BaselineUpdateArgs) -> Result<ExitCode, CommandError> {
     let (cells, checks) = (found.cells.len(), found.checks.len());
     let shortage = Shortage::of(&found, &once);
     print(|out| {
-        writeln!(out, "{}: {cells} cells, {checks} checks", args.file.display())?;
+        let (cells, checks) = (counted(cells, "cell"), counted(checks, "check"));
+        writeln!(out, "{}: {cells}, {checks}", args.file.display())?;
         shortage.map_or(Ok(()), |shortage| writeln!(out, "{shortage}"))
     })
 }

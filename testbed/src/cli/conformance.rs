@@ -12,7 +12,7 @@ use crate::cli::output::print;
 use crate::cli::prove::subjects;
 use crate::lab;
 use crate::probe::conformance::{Conformance, conform};
-use crate::report::escape::harmless;
+use crate::report::escape::{harmless, harmless_lines};
 
 /// NATs that are measured at the same time: most of it is waiting for late answers.
 const AT_ONCE: usize = 24;
@@ -46,7 +46,7 @@ fn exit_code(result: &Conformance) -> u8 {
 
 fn write(result: &Conformance, out: &mut impl Write) -> io::Result<()> {
     if let Some(why) = &result.error {
-        return writeln!(out, "{}: could not be measured: {}", result.nat, harmless(why));
+        return writeln!(out, "{}: could not be measured: {}", result.nat, harmless_lines(why));
     }
     writeln!(out, "{} ({} ms)", result.nat, result.took.as_millis())?;
     for checked in &result.checks {

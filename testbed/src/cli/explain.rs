@@ -8,12 +8,14 @@ use std::process::ExitCode;
 use crate::cli::args::ExplainArgs;
 use crate::cli::cells;
 use crate::cli::command_error::CommandError;
-use crate::cli::output::{print, terminal_width};
+use crate::cli::output::{print, width};
 use crate::cli::report::run_folder;
 use crate::report::artefacts::{CAPTURE, LADDER};
+use crate::report::escape::harmless;
 use crate::report::kept;
 use crate::report::ladder::{Ladder, text};
 use crate::report::results::{OutcomeDoc, PunchCell, Results, TrialDoc};
+use crate::report::stderr_tail;
 use crate::report::{folder, terminal};
 
 /// The word that lists what can be explained, in the place of a cell.
@@ -41,9 +43,14 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
         ))
     })?;
     let ladder = read(&path.join(LADDER))?;
-    let width = terminal_width().map_or(text::USUAL_WIDTH, |columns| columns.min(MOST_COLUMNS));
+    let width = width().min(MOST_COLUMNS);
     print(|out| {
         text::write(&ladder, width, out)?;
+        for words in stderr_tail::of_trial(folder, trial) {
+            for line in &words.lines {
+                writeln!(out, "{} said: {}", harmless(&words.program), harmless(line))?;
+            }
+        }
         writeln!(out, "packets: {}", path.join(CAPTURE).display())
     })
 }

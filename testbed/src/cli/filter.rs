@@ -14,29 +14,50 @@ const CELL: &str = "cell";
 /// The name under which a filter finds the part of the suite that a cell belongs to.
 const PART: &str = "part";
 
-/// One `AXIS=VALUE,VALUE`; values may be globs with `*` and `?`.
+/// One `AXIS=VALUE,VALUE`, or with `!=` its contrary; values may be globs with `*` and `?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     key: String,
+    sense: Sense,
     values: Vec<String>,
 }
+
+/// Which cells a filter admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sense {
+    /// Those that have one of its values.
+    AnyOf,
+    /// Those that have none of them.
+    NoneOf,
+}
+
+/// What a filter looks like, for whoever typed something else.
+const FORM: &str = "expected AXIS=VALUE or AXIS!=VALUE, as in nat-a=random";
 
 impl FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (key, values) = text.split_once('=').ok_or("expected AXIS=VALUE, as in nat-a=random")?;
+        let (key, values) = text.split_once('=').ok_or(FORM)?;
+        let (key, sense) = match key.strip_suffix('!') {
+            Some(key) => (key, Sense::NoneOf),
+            None => (key, Sense::AnyOf),
+        };
         let values: Vec<String> = values.split(',').map(|value| value.trim().to_owned()).collect();
-        if key.is_empty() || values.iter().any(String::is_empty) {
-            return Err("expected AXIS=VALUE, as in nat-a=random".to_owned());
+        if key.trim().is_empty() || values.iter().any(String::is_empty) {
+            return Err(FORM.to_owned());
         }
-        Ok(Self { key: key.trim().to_owned(), values })
+        Ok(Self { key: key.trim().to_owned(), sense, values })
     }
 }
 
 impl std::fmt::Display for Filter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}={}", self.key, self.values.join(","))
+        let sign = match self.sense {
+            Sense::AnyOf => "=",
+            Sense::NoneOf => "!=",
+        };
+        write!(f, "{}{sign}{}", self.key, self.values.join(","))
     }
 }
 
@@ -48,7 +69,8 @@ impl Filter {
             PART => Some(cell.part.name.as_str()),
             _ => of_axis().map(|(_, v)| v.as_str()),
         };
-        value.is_some_and(|value| self.values.iter().any(|pattern| matches(pattern, value)))
+        let fits = value.is_some_and(|value| self.values.iter().any(|pattern| matches(pattern, value)));
+        fits == (self.sense == Sense::AnyOf)
     }
 }
 
@@ -68,6 +90,11 @@ pub fn select(suite: &Suite, filters: &[Filter]) -> Result<Vec<Cell>, CommandErr
         }
     }
     let all = suite.cells();
+    let idle = |filter: &&Filter| filter.sense == Sense::NoneOf && all.iter().all(|cell| filter.admits(cell));
+    if let Some(idle) = filters.iter().find(idle) {
+        let message = format!("cannot filter by {idle}: no cell of \"{}\" has that value", suite.name);
+        return Err(CommandError::with_help(message, known_values(suite, idle)));
+    }
     let left: Vec<Cell> = all.iter().filter(|cell| filters.iter().all(|f| f.admits(cell))).cloned().collect();
     if left.is_empty() { Err(nothing(suite, &all, filters)) } else { Ok(left) }
 }
@@ -81,15 +108,21 @@ fn nothing(suite: &Suite, all: &[Cell], filters: &[Filter]) -> CommandError {
             help: Some(format!("see the cells with: testbed plan {}", suite.name)),
         };
     };
-    let message = format!("nothing to run: no cell of \"{}\" has {empty}", suite.name);
-    let values = values(suite, &empty.key);
-    let help = if values.is_empty() {
-        format!("see the cells with: testbed plan {}", suite.name)
-    } else {
-        let listed = format!("the values of {} are {}", empty.key, values.join(", "));
-        suggestion(&empty.values[0], values.iter().copied(), listed)
+    let message = match empty.sense {
+        Sense::AnyOf => format!("nothing to run: no cell of \"{}\" has {empty}", suite.name),
+        Sense::NoneOf => format!("nothing to run: {empty} leaves out every cell of \"{}\"", suite.name),
     };
-    CommandError::NothingToRun { message, help: Some(help) }
+    CommandError::NothingToRun { message, help: Some(known_values(suite, empty)) }
+}
+
+/// Which values a filter could have named.
+fn known_values(suite: &Suite, filter: &Filter) -> String {
+    let values = values(suite, &filter.key);
+    if values.is_empty() {
+        return format!("see the cells with: testbed plan {}", suite.name);
+    }
+    let listed = format!("the values of {} are {}", filter.key, values.join(", "));
+    suggestion(&filter.values[0], values.iter().copied(), listed)
 }
 
 /// All values that an axis has in any part, or the names of the parts.
@@ -158,7 +191,9 @@ mod tests {
     fn a_filter_is_an_axis_and_values() {
         let filter: Filter = "nat-a=random, hash-*".parse().expect("a good filter");
         assert_eq!(filter.to_string(), "nat-a=random,hash-*");
-        for wrong in ["", "nat-a", "=x", "nat-a=", "nat-a=x,,y"] {
+        let filter: Filter = "nat-a!=random".parse().expect("a good filter");
+        assert_eq!(filter.to_string(), "nat-a!=random");
+        for wrong in ["", "nat-a", "=x", "nat-a=", "nat-a=x,,y", "!=x", "nat-a!="] {
             assert!(wrong.parse::<Filter>().is_err(), "{wrong}");
         }
     }

@@ -4,54 +4,72 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use tokio::runtime::Runtime;
+
 use crate::cli::args::{KernelsArgs, RunArgs};
-use crate::cli::baseline;
 use crate::cli::command_error::CommandError;
-use crate::cli::output::print;
-use crate::cli::run as suite;
-use crate::lab;
+use crate::cli::origin;
+use crate::cli::output::{charset, print};
 use crate::model::event::{Ending, Event, RunInfo};
 use crate::model::shard::Shard;
 use crate::probe::kernel_checks;
-use crate::report::recorder::Recorder;
+use crate::report::folder::Folder;
+use crate::report::progress::Progress;
+use crate::report::recorder::{RecordedRun, Recorder};
 use crate::report::{folder, kernels};
 use crate::run::environment::environment;
 
 /// The name under which `run` finds the checks.
 pub const SUITE: &str = "kernel";
 
+/// What they are, in one sentence.
+pub(super) const SUMMARY: &str = "what the kernel's own NAT does";
+
 /// Checks at the same time. Some fill thousands of ports; none waits.
 const AT_ONCE: usize = 2;
 
-/// `testbed run kernel`: exit codes as for any run.
+/// Refuses what checks without axes cannot take.
 ///
 /// # Errors
-/// When something is wrong with what was asked for, or nothing can be run here.
-pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
+/// Which option that is.
+pub(super) fn refuse_unfit(args: &RunArgs) -> Result<(), CommandError> {
     let unfit = [
         (args.shard.is_some(), "--shard"),
         (args.until_sure.is_some(), "--until-sure"),
+        (args.rerun.is_some(), "--rerun"),
         (args.selection.trials.is_some(), "--trials"),
         (args.selection.method.is_some(), "--method"),
         (!args.selection.filter.is_empty(), "--filter"),
     ];
-    if let Some((_, option)) = unfit.into_iter().find(|(given, _)| *given) {
-        let message = format!("cannot use {option} with the suite \"{SUITE}\": its checks have no axes");
-        return Err(CommandError::new(message));
+    match unfit.into_iter().find(|(given, _)| *given) {
+        Some((_, option)) => {
+            let message = format!("cannot use {option} with the suite \"{SUITE}\": its checks have no axes");
+            Err(CommandError::new(message))
+        }
+        None => Ok(()),
     }
-    let known = args.baseline.as_deref().map(|file| baseline::of_suite(file, SUITE)).transpose()?;
-    let runtime = lab::setup(args.rights.into())?;
-    let mut recorder = Recorder::new(suite::folder(args.out.as_deref(), SUITE)?);
+}
+
+/// Makes the checks and records what came of them.
+///
+/// # Errors
+/// When the run cannot be recorded.
+pub(super) fn record(folder: Folder, args: &RunArgs, runtime: &Runtime) -> Result<RecordedRun, CommandError> {
+    let progress = Progress::on_stderr(args.verbosity.detail(), charset());
+    let mut recorder = Recorder::new(folder, origin::of_run(None), progress);
     let began = Instant::now();
     let environment = environment(None);
     let kernel = environment.kernel.clone();
     let checks: Vec<_> = kernel_checks::checks().collect();
     recorder.event(&Event::RunStarted(RunInfo {
         suite: SUITE.to_owned(),
+        summary: SUMMARY.to_owned(),
         cells: Vec::new(),
         part: Shard::whole([]),
         trials: 1,
         trials_in_all: checks.len() as u64,
+        trial_times: Vec::new(),
+        nats: 0,
         jobs: AT_ONCE,
         seed: args.seed.unwrap_or_default(),
         environment,
@@ -60,7 +78,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
         recorder.event(&Event::KernelChecked(check));
     }));
     recorder.event(&Event::RunFinished { ending: Ending::Complete, took: began.elapsed() });
-    suite::conclude_with(&recorder.finish(), known, &args.accepted)
+    Ok(recorder.finish())
 }
 
 /// `testbed kernels`.

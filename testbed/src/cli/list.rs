@@ -3,57 +3,184 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use crate::cli::args::{CheckArgs, PlanArgs};
+use serde::Serialize;
+
+use crate::cli::args::{CheckArgs, ListArgs, PlanArgs};
 use crate::cli::command_error::CommandError;
 use crate::cli::kernel;
-use crate::cli::output::print;
+use crate::cli::output::{list_width, print, print_data};
 use crate::cli::run;
-use crate::cli::select;
-use crate::kernel::{preflight, user_namespace};
+use crate::cli::select::{self, Selected};
+use crate::kernel::{host, preflight, user_namespace};
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
 use crate::model::suite::Suite;
 use crate::model::{prediction, topology_file};
 use crate::probe::kernel_checks;
 use crate::report::machine;
-use crate::report::plan::Plan;
+use crate::report::plan::{KernelPlan, Plan, PlannedCheck};
+use crate::report::plural::counted;
 use crate::run::capacity::{self, Capacity};
 use crate::run::cost;
+
+/// What comes with testbed.
+#[derive(Debug, Serialize)]
+struct ListDoc {
+    suites: Vec<SuiteDoc>,
+    topologies: Vec<TopologyDoc>,
+}
+
+/// A suite, or the checks of the kernel, which have neither cells nor trials.
+#[derive(Debug, Serialize)]
+struct SuiteDoc {
+    name: String,
+    summary: String,
+    cells: usize,
+    trials: u64,
+    checks: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct TopologyDoc {
+    name: String,
+    summary: String,
+}
 
 /// `testbed list`.
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn list() -> Result<ExitCode, CommandError> {
+pub fn list(args: ListArgs) -> Result<ExitCode, CommandError> {
+    let listed = listed()?;
+    if args.json {
+        return print_data(|out| {
+            serde_json::to_writer_pretty(&mut *out, &listed)?;
+            writeln!(out)
+        });
+    }
+    print(|out| {
+        writeln!(out, "suites")?;
+        for suite in &listed.suites {
+            let SuiteDoc { name, summary, cells, trials, checks } = suite;
+            let size = match checks {
+                0 => format!("{}, {}", counted(*cells, "cell"), trials_of(*trials)),
+                checks => counted(*checks, "check"),
+            };
+            writeln!(out, "  {name:20} {summary} ({size})")?;
+        }
+        writeln!(out, "topologies")?;
+        let mut topologies = listed.topologies.iter();
+        topologies.try_for_each(|topology| writeln!(out, "  {:20} {}", topology.name, topology.summary))
+    })
+}
+
+fn trials_of(count: u64) -> String {
+    counted(usize::try_from(count).unwrap_or(usize::MAX), "trial")
+}
+
+fn listed() -> Result<ListDoc, CommandError> {
     let catalogue = Catalogue::embedded();
-    let mut lines = vec!["suites".to_owned()];
+    let mut suites = Vec::new();
     for embedded in SUITES {
         let suite = select::suite(embedded.name, &catalogue)?;
         let cells = suite.cells();
-        let trials: u64 = cells.iter().map(|cell| u64::from(suite.part(cell).trials)).sum();
-        let (name, summary) = (suite.name, suite.summary);
-        lines.push(format!("  {name:20} {summary} ({} cells, {trials} trials)", cells.len()));
+        let trials = cells.iter().map(|cell| u64::from(suite.part(cell).trials)).sum();
+        suites.push(SuiteDoc {
+            name: suite.name,
+            summary: suite.summary,
+            cells: cells.len(),
+            trials,
+            checks: 0,
+        });
     }
-    let checks = kernel_checks::checks().count();
-    lines.push(format!("  {:20} what the kernel's own NAT does ({checks} checks; no plan)", kernel::SUITE));
-    lines.push("topologies".to_owned());
+    suites.push(SuiteDoc {
+        name: kernel::SUITE.to_owned(),
+        summary: kernel::SUMMARY.to_owned(),
+        cells: 0,
+        trials: 0,
+        checks: kernel_checks::checks().count(),
+    });
+    let mut topologies = Vec::new();
     for embedded in TOPOLOGIES {
         let topology = topology_file::parse(embedded.file, embedded.text)?;
-        lines.push(format!("  {:20} {}", topology.name, topology.summary));
+        topologies.push(TopologyDoc { name: topology.name, summary: topology.summary });
     }
-    print(|out| lines.iter().try_for_each(|line| writeln!(out, "{line}")))
+    Ok(ListDoc { suites, topologies })
+}
+
+/// What one suite would run.
+enum Planned {
+    Suite(Selected),
+    Kernel(KernelPlan),
 }
 
 /// `testbed plan`.
 ///
 /// # Errors
-/// When the suite is wrong, no cell is left, or standard output cannot be written.
+/// When a suite is wrong, no cell is left, or standard output cannot be written.
 pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     let catalogue = args.selection.nats.catalogue()?;
-    let selected = select::select(&args.selection, &catalogue)?;
-    let expect = |cell| (cell, prediction::expect(&selected.suite, cell, &catalogue));
-    let plan = Plan { suite: &selected.suite, cells: selected.cells.iter().map(expect).collect() };
-    print(|out| if args.json { plan.write_json(out) } else { plan.write(out) })
+    let planned = |name: &String| match name.as_str() {
+        kernel::SUITE => Ok(Planned::Kernel(kernel_plan())),
+        name => select::select(name, &args.selection, &catalogue).map(Planned::Suite),
+    };
+    let planned = args.selection.suites.iter().map(planned).collect::<Result<Vec<_>, _>>()?;
+    if args.json {
+        let docs: Vec<serde_json::Value> = planned
+            .iter()
+            .map(|one| match one {
+                Planned::Suite(selected) => of_suite(selected, &catalogue).to_json(),
+                Planned::Kernel(plan) => plan.to_json(),
+            })
+            .collect();
+        return print_data(|out| {
+            match docs.as_slice() {
+                [one] => serde_json::to_writer_pretty(&mut *out, one)?,
+                several => serde_json::to_writer_pretty(&mut *out, several)?,
+            }
+            writeln!(out)
+        });
+    }
+    let width = list_width();
+    print(|out| {
+        for (number, one) in planned.iter().enumerate() {
+            if number > 0 {
+                writeln!(out)?;
+            }
+            match one {
+                Planned::Suite(selected) => of_suite(selected, &catalogue).write(width, out)?,
+                Planned::Kernel(plan) => plan.write(width, out)?,
+            }
+        }
+        Ok(())
+    })
+}
+
+fn of_suite<'a>(selected: &'a Selected, catalogue: &Catalogue) -> Plan<'a> {
+    let expect = |cell| (cell, prediction::expect(&selected.suite, cell, catalogue));
+    Plan { suite: &selected.suite, cells: selected.cells.iter().map(expect).collect() }
+}
+
+/// What the suite kernel asks of this machine's kernel.
+fn kernel_plan() -> KernelPlan {
+    let running = host::kernel_release();
+    let release = kernel_checks::release(&running);
+    let planned = |check: &kernel_checks::CheckSpec| {
+        let ((major, minor), expected) = check.expected_of(release);
+        PlannedCheck {
+            id: check.id.to_owned(),
+            asks: check.asks.to_owned(),
+            packets: check.packets.to_owned(),
+            expected: expected.to_owned(),
+            since: (major > 0).then(|| format!("{major}.{minor}")),
+        }
+    };
+    KernelPlan {
+        suite: kernel::SUITE.to_owned(),
+        summary: kernel::SUMMARY.to_owned(),
+        kernel: running,
+        checks: kernel_checks::checks().map(planned).collect(),
+    }
 }
 
 /// `testbed check`: exit code 0 when labs can be built, and a trial of the suite fits if one is named; else 2.
@@ -94,9 +221,11 @@ fn extent(suite: &Suite, catalogue: &Catalogue) -> Result<(String, bool), Comman
         .map_err(|why| CommandError::new(why.to_string()))?;
     let trials: u64 = cells.iter().map(|cell| u64::from(suite.part(cell).trials)).sum();
     let line = format!(
-        "the suite {name}: {} cells, {trials} trials; {fitting} trials fit at a time; about {} s with {at_a_time} at a \
-         time, longer where processors are busy",
-        cells.len(),
+        "the suite {name}: {}, {}; {} fit at a time; about {} s with {at_a_time} at a time, longer where \
+         processors are busy",
+        counted(cells.len(), "cell"),
+        trials_of(trials),
+        counted(fitting, "trial"),
         takes.as_secs().max(1)
     );
     Ok((line, true))

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 
 use crate::cli::args::Args;
 use crate::cli::command_error::CommandError;
-use crate::cli::output::print;
+use crate::cli::output::print_data;
 
 /// `testbed completions`.
 ///
@@ -18,7 +18,7 @@ use crate::cli::output::print;
 pub fn completions(shell: Shell) -> Result<ExitCode, CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "testbed", &mut script);
-    print(|out| out.write_all(&script))
+    print_data(|out| out.write_all(&script))
 }
 
 /// `testbed man`: one page for testbed and one for each of its commands, named as `man` wants it.

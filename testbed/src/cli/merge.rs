@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::cli::args::MergeArgs;
 use crate::cli::baseline;
 use crate::cli::command_error::CommandError;
-use crate::cli::run::conclude_with;
+use crate::cli::conclude::{conclude, exit_code};
 use crate::report::folder::{self, Folder};
 use crate::report::merge::{Source, merge};
 use crate::report::recorder::RecordedRun;
@@ -32,7 +32,7 @@ pub fn run(args: &MergeArgs) -> Result<ExitCode, CommandError> {
     args.parts.iter().try_for_each(|part| folder.take_artefacts(part)).map_err(unwritten)?;
     folder.finish(&results).map_err(unwritten)?;
     let recorded = RecordedRun { results, folder: args.out.clone(), trouble: None };
-    conclude_with(&recorded, known, &args.accepted)
+    exit_code(&[conclude(recorded, known, &args.accepted, args.verbosity.detail())?], &args.accepted)
 }
 
 fn cannot_write(out: &Path, why: &std::io::Error) -> CommandError {

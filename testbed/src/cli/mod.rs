@@ -5,6 +5,7 @@ pub mod baseline;
 pub mod catalogue;
 mod cells;
 pub mod command_error;
+mod conclude;
 pub mod conformance;
 pub mod explain;
 pub mod filter;
@@ -15,10 +16,12 @@ pub mod manual;
 pub mod measure;
 pub mod merge;
 pub mod nat;
-
-mod output;
+pub mod options;
+mod origin;
+pub mod output;
 pub mod prove;
 pub mod report;
+mod rerun;
 pub mod run;
 pub mod select;
 pub mod shard;
@@ -35,11 +38,10 @@ use crate::cli::command_error::CommandError;
 /// Why it could not be done; [`CommandError::exit_code`] says how to end.
 pub fn run(args: Args) -> Result<ExitCode, CommandError> {
     match args.command {
-        Action::Run(args) if args.selection.suite == kernel::SUITE => kernel::run(&args),
         Action::Run(args) => run::run(&args),
         Action::Kernels(args) => kernel::table(&args),
         Action::Check(args) => list::check(&args),
-        Action::List => list::list(),
+        Action::List(args) => list::list(args),
         Action::Plan(args) => list::plan(&args),
         Action::Report(args) => report::report(&args),
         Action::Diff(args) => baseline::diff(&args),

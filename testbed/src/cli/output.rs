@@ -1,24 +1,63 @@
-//! Standard output, and how wide the terminal on it is.
+//! Standard output and standard error: which characters and colours they take, and how wide the terminal is.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::cli::command_error::CommandError;
+use crate::report::charset::Charset;
+use crate::report::view::USUAL_WIDTH;
 
-/// Columns of the terminal on standard output, if there is one.
-pub(super) fn terminal_width() -> Option<usize> {
-    console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
+/// Columns of the terminal on standard output; without one what `COLUMNS` says, else [`USUAL_WIDTH`].
+pub(super) fn width() -> usize {
+    let terminal = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    let told = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|columns| *columns > 0);
+    terminal.or_else(told).unwrap_or(USUAL_WIDTH)
 }
 
-/// Lets `write` write to standard output, in colour where that is wanted. A reader that has seen enough is no error.
-pub(super) fn print(
-    write: impl FnOnce(&mut anstream::AutoStream<io::StdoutLock<'static>>) -> io::Result<()>,
+/// Columns for lists, of which each line is best whole: without a terminal there is no limit unless `COLUMNS` says one.
+pub(super) fn list_width() -> usize {
+    let is_limited = console::Term::stdout().is_term() || std::env::var_os("COLUMNS").is_some();
+    if is_limited { width() } else { usize::MAX }
+}
+
+/// The characters that people can read here.
+pub(super) fn charset() -> Charset {
+    Charset::from_environment(|name| std::env::var(name).ok())
+}
+
+/// Prints what `write` writes for people: in colour where that is wanted, in ASCII where nothing else can be shown. A
+/// reader that has seen enough is no error.
+pub(super) fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Result<ExitCode, CommandError> {
+    print_as(charset(), write)
+}
+
+/// Prints what `write` writes for programs, as it is.
+pub(super) fn print_data(
+    write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
 ) -> Result<ExitCode, CommandError> {
+    print_as(Charset::Unicode, write)
+}
+
+fn print_as(
+    charset: Charset,
+    write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+) -> Result<ExitCode, CommandError> {
+    let mut text = Vec::new();
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
-    match write(&mut out).and_then(|()| out.flush()) {
+    let written = write(&mut text).and_then(|()| {
+        out.write_all(charset.show(&String::from_utf8_lossy(&text)).as_bytes())?;
+        out.flush()
+    });
+    match written {
         Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
             Err(CommandError::new(format!("cannot write to standard output: {why}")))
         }
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Prints a line for people on standard error.
+pub fn print_error(text: &str) {
+    // Nothing is left to be done when standard error is closed.
+    let _ = writeln!(anstream::stderr(), "{}", charset().show(text));
 }

@@ -12,7 +12,7 @@ use crate::cli::output::print;
 use crate::lab;
 use crate::model::event::ProofResult;
 use crate::probe::prove::{Depth, Subject, prove};
-use crate::report::escape::harmless;
+use crate::report::escape::{harmless, harmless_lines};
 
 /// NATs that are proved at the same time: most of a full proof is waiting for timers.
 const AT_ONCE: usize = 24;
@@ -55,7 +55,7 @@ fn exit_code(proof: &ProofResult) -> u8 {
 fn write(proof: &ProofResult, out: &mut impl Write) -> io::Result<()> {
     let ms = proof.took.as_millis();
     match proof.error.as_ref().or(proof.unsupported.as_ref()) {
-        Some(why) => writeln!(out, "{}: could not be measured: {}", proof.nat, harmless(why))?,
+        Some(why) => writeln!(out, "{}: could not be measured: {}", proof.nat, harmless_lines(why))?,
         None if proof.holds() => writeln!(out, "{}: behaves as declared ({ms} ms)", proof.nat)?,
         None => writeln!(out, "{}: does not behave as declared ({ms} ms)", proof.nat)?,
     }

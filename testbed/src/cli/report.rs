@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use crate::cli::args::ReportArgs;
 use crate::cli::command_error::CommandError;
-use crate::cli::output::{print, terminal_width};
+use crate::cli::output::{print, print_data, width};
 use crate::report::folder;
-use crate::report::format::RunView;
+use crate::report::format::Format;
+use crate::report::view::RunView;
 
 /// `testbed report`.
 ///
@@ -15,8 +16,12 @@ use crate::report::format::RunView;
 /// When the run cannot be read, or standard output cannot be written.
 pub fn report(args: &ReportArgs) -> Result<ExitCode, CommandError> {
     let results = folder::read(&args.run).map_err(CommandError::new)?;
-    let shown = RunView { run: &args.run, folder: run_folder(&args.run), width: terminal_width() };
-    print(|out| args.format.write(&results, shown, out))
+    let (folder, detail) = (run_folder(&args.run), args.verbosity.detail());
+    let shown = RunView { run: &args.run, folder, width: width(), detail };
+    match args.format {
+        Format::Terminal => print(|out| args.format.write(&results, shown, out)),
+        _ => print_data(|out| args.format.write(&results, shown, out)),
+    }
 }
 
 /// The folder in which a run's artefacts lie, from the folder itself or its `results.json`.

@@ -1,25 +1,34 @@
-//! `testbed run`: everything checked, then the run, its folder and its table.
+//! `testbed run`: everything checked, then each suite run, recorded and shown.
 
-use std::io::Write;
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
-use crate::cli::args::{Accepted, RunArgs};
-use crate::cli::baseline::{self, SuiteCoverage};
+use crate::cli::args::RunArgs;
+use crate::cli::baseline::{self, KnownBaseline, SuiteCoverage};
 use crate::cli::command_error::CommandError;
-use crate::cli::output::{print, terminal_width};
+use crate::cli::conclude::{Conclusion, conclude, exit_code};
+use crate::cli::kernel;
+use crate::cli::origin::{self, Owner, Puncher};
+use crate::cli::output::charset;
 use crate::cli::select::{self, Selected};
-use crate::cli::shard;
+use crate::cli::{rerun, shard};
 use crate::lab;
+use crate::model::catalogue::Catalogue;
+use crate::model::event::Event;
+use crate::model::outcome::Verdict;
+use crate::model::shard::Shard;
 use crate::model::template;
-use crate::report::exit_status::{ExitStatus, UndecidedReason};
 use crate::report::folder::Folder;
+use crate::report::progress::Progress;
 use crate::report::recorder::{RecordedRun, Recorder};
-use crate::report::terminal;
+use crate::report::results::EndingDoc;
 use crate::run::capacity;
 use crate::run::{self, Cancel, RunRequest};
 
@@ -31,75 +40,177 @@ const RUNS: &str = "testbed-runs";
 const LEAST_JOBS: usize = 16;
 const MOST_JOBS: usize = 128;
 
+/// One suite, checked and ready to be run.
+#[derive(Debug)]
+struct Prepared {
+    name: String,
+    known: Option<KnownBaseline>,
+    what: RunKind,
+}
+
+/// What is run.
+#[derive(Debug)]
+enum RunKind {
+    /// Cells of a suite.
+    Suite(Box<(Selected, Shard, Puncher)>),
+    /// The checks of the kernel.
+    Kernel,
+}
+
 /// `testbed run`.
 ///
 /// # Errors
 /// When something is wrong with what was asked for, or nothing can be run here.
 pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     let catalogue = args.selection.nats.catalogue()?;
-    let selected = select::select(&args.selection, &catalogue)?;
-    let (selected, part) = shard::take(selected, args.shard, &catalogue)?;
-    let puncher = puncher(args.puncher.as_deref(), &selected)?;
-    let known =
-        args.baseline.as_deref().map(|file| baseline::of_suite(file, &selected.suite.name)).transpose()?;
+    refuse_what_needs_one_suite(args)?;
+    let prepare = |name: &String| prepare(name, args, &catalogue);
+    let prepared = args.selection.suites.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
+    refuse_same_folders(args, &prepared)?;
     // What needs rights is tried before anything is written.
     let runtime = lab::setup(args.rights.into())?;
-    capacity::require_one(&selected.suite).map_err(|why| CommandError::new(why.to_string()))?;
+    prepared.iter().try_for_each(require_room)?;
+    let detail = args.verbosity.detail();
+    let mut ended: Vec<Conclusion> = Vec::new();
+    for one in prepared {
+        let folder = folder(out(args, &one.name).as_deref(), &one.name)?;
+        let recorded = match one.what {
+            RunKind::Suite(suite) => record_suite(*suite, folder, args, (&catalogue, &runtime))?,
+            RunKind::Kernel => kernel::record(folder, args, &runtime)?,
+        };
+        let conclusion = conclude(recorded, one.known, &args.accepted, detail)?;
+        let stop = conclusion.results.ending == EndingDoc::Interrupted
+            || args.fail_fast && conclusion.status.is_red();
+        ended.push(conclusion);
+        if stop {
+            break;
+        }
+    }
+    exit_code(&ended, &args.accepted)
+}
+
+/// Whether at least one trial fits into what this process may have.
+fn require_room(prepared: &Prepared) -> Result<(), CommandError> {
+    match &prepared.what {
+        RunKind::Suite(suite) => {
+            capacity::require_one(&suite.0.suite).map_err(|why| CommandError::new(why.to_string()))
+        }
+        RunKind::Kernel => Ok(()),
+    }
+}
+
+/// A baseline, and a run to be run again, are of one suite.
+fn refuse_what_needs_one_suite(args: &RunArgs) -> Result<(), CommandError> {
+    let given = [(args.baseline.is_some(), "--baseline"), (args.rerun.is_some(), "--rerun")];
+    match given.into_iter().find(|(given, _)| *given && args.selection.suites.len() > 1) {
+        Some((_, option)) => {
+            let message = format!("cannot use {option} with several suites: its file is of one");
+            Err(CommandError::with_help(message, "run each suite by a command of its own"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Two suites of the same name cannot go to the same folder.
+fn refuse_same_folders(args: &RunArgs, prepared: &[Prepared]) -> Result<(), CommandError> {
+    let mut names = BTreeSet::new();
+    match prepared.iter().find(|one| !names.insert(&one.name)) {
+        Some(twice) if args.out.is_some() => Err(CommandError::new(format!(
+            "cannot record the suite \"{}\" twice in the folder that --out names",
+            twice.name
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Checks everything that can be checked of a suite before anything runs.
+fn prepare(name: &str, args: &RunArgs, catalogue: &Catalogue) -> Result<Prepared, CommandError> {
+    let known =
+        |suite: &str| args.baseline.as_deref().map(|file| baseline::of_suite(file, suite)).transpose();
+    if name == kernel::SUITE {
+        kernel::refuse_unfit(args)?;
+        let known = known(kernel::SUITE)?;
+        return Ok(Prepared { name: kernel::SUITE.to_owned(), known, what: RunKind::Kernel });
+    }
+    let selected = select::select(name, &args.selection, catalogue)?;
+    let selected = match args.rerun.as_deref() {
+        Some(run) => rerun::only_unexpected(selected, run)?,
+        None => selected,
+    };
+    let (selected, part) = shard::take(selected, args.shard, catalogue)?;
+    let puncher = puncher(args.puncher.as_deref(), &selected)?;
+    let name = selected.suite.name.clone();
+    let known = known(&name)?.map(|known| known.for_run_of(extent(args)));
+    Ok(Prepared { name, known, what: RunKind::Suite(Box::new((selected, part, puncher))) })
+}
+
+/// How much of the suite is asked for.
+fn extent(args: &RunArgs) -> SuiteCoverage {
+    let selection = &args.selection;
+    let whole = selection.filter.is_empty() && selection.method.is_none() && args.shard.is_none();
+    if whole && args.rerun.is_none() { SuiteCoverage::Whole } else { SuiteCoverage::Narrowed }
+}
+
+/// Where the run of a suite goes, if that was said: of several, each into a folder below.
+fn out(args: &RunArgs, suite: &str) -> Option<PathBuf> {
+    let several = args.selection.suites.len() > 1;
+    args.out.as_ref().map(|out| if several { out.join(suite) } else { out.clone() })
+}
+
+fn record_suite(
+    (selected, part, puncher): (Selected, Shard, Puncher),
+    folder: Folder,
+    args: &RunArgs,
+    (catalogue, runtime): (&Catalogue, &Runtime),
+) -> Result<RecordedRun, CommandError> {
     let fitting = capacity::capacity(&selected.suite)?.trials;
-    let folder = folder(args.out.as_deref(), &selected.suite.name)?;
+    let origin = origin::of_run(Some((&selected.suite, &puncher)));
+    let recorder = Recorder::new(folder, origin, Progress::on_stderr(args.verbosity.detail(), charset()));
     let request = RunRequest {
         suite: selected.suite,
         part,
         until_sure: args.until_sure.map(NonZeroU32::get),
         cells: selected.cells,
-        catalogue,
+        catalogue: catalogue.clone(),
         jobs: args.jobs.map_or(default_jobs(fitting), |jobs| jobs.get() as usize),
         seed: args.seed.unwrap_or_else(|| if args.shard.is_some() { 1 } else { clock_seed() }),
-        puncher,
+        puncher: puncher.path,
         keep: args.keep.into(),
     };
-    let recorded = record(request, folder, &runtime)?;
-    conclude_with(&recorded, known.map(|known| known.for_run_of(extent(args))), &args.accepted)
+    let policy = if args.fail_fast { StopPolicy::AtFirstRed } else { StopPolicy::AtTheEnd };
+    record(request, recorder, runtime, policy)
 }
 
-/// Prints the table, compares with what is known, and finds the exit code; the last lines say what is not decided and
-/// what to do about it.
-///
-/// # Errors
-/// When something cannot be written.
-pub(super) fn conclude_with(
-    recorded: &RecordedRun,
-    known: Option<baseline::KnownBaseline>,
-    accepted: &Accepted,
-) -> Result<ExitCode, CommandError> {
-    conclude(recorded)?;
-    let compared = known.map(|known| baseline::compare(recorded, known)).transpose()?;
-    let status = ExitStatus::of_run(&recorded.results, compared.as_ref());
-    print(|out| {
-        if status.has(UndecidedReason::NoExpectation) {
-            terminal::advice(&recorded.results, &recorded.folder, out)?;
-        }
-        status.explanation(&accepted.allow).map_or(Ok(()), |why| writeln!(out, "{why}"))
-    })?;
-    Ok(ExitCode::from(status.code(&accepted.allow)))
-}
-
-/// How much of the suite is asked for.
-fn extent(args: &RunArgs) -> SuiteCoverage {
-    let whole = args.selection.filter.is_empty() && args.selection.method.is_none() && args.shard.is_none();
-    if whole { SuiteCoverage::Whole } else { SuiteCoverage::Narrowed }
+/// How far a run goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StopPolicy {
+    AtTheEnd,
+    /// Until a cell differs or is an error.
+    AtFirstRed,
 }
 
 /// Runs, and records what happens until the end or until Ctrl-C.
-fn record(request: RunRequest, folder: Folder, runtime: &Runtime) -> Result<RecordedRun, CommandError> {
-    let mut recorder = Recorder::new(folder);
+fn record(
+    request: RunRequest,
+    mut recorder: Recorder,
+    runtime: &Runtime,
+    policy: StopPolicy,
+) -> Result<RecordedRun, CommandError> {
     let (stop, cancel) = Cancel::new();
+    let stop = Arc::new(stop);
     let run = runtime.block_on(async {
+        let wish = Arc::clone(&stop);
         tokio::spawn(async move {
             stop_signal().await;
-            let _ = stop.send(true);
+            let _ = wish.send(true);
         });
-        run::run(request, cancel, |event| recorder.event(&event)).await
+        run::run(request, cancel, |event| {
+            recorder.event(&event);
+            if policy == StopPolicy::AtFirstRed {
+                stop_at_red(&event, &stop, &mut recorder);
+            }
+        })
+        .await
     });
     let recorded = recorder.finish();
     run.map_err(|error| match error {
@@ -107,6 +218,16 @@ fn record(request: RunRequest, folder: Folder, runtime: &Runtime) -> Result<Reco
         other => CommandError::new(other.to_string()),
     })?;
     Ok(recorded)
+}
+
+/// Stops the run at its first cell that differs or is an error.
+fn stop_at_red(event: &Event, stop: &watch::Sender<bool>, recorder: &mut Recorder) {
+    let Event::CellFinished(cell) = event else { return };
+    if matches!(cell.verdict, Verdict::Differs | Verdict::Error) && !stop.send_replace(true) {
+        let id = &cell.cell.id;
+        let verdict = cell.verdict.name();
+        recorder.event(&Event::Warning(format!("--fail-fast ended the run at {id} ({verdict})")));
+    }
 }
 
 /// Waits for Ctrl-C, for the signal that service managers send, or for the end of the terminal.
@@ -120,41 +241,31 @@ async fn stop_signal() {
     futures::future::select_all(each).await;
 }
 
-/// Prints the table.
-fn conclude(recorded: &RecordedRun) -> Result<(), CommandError> {
-    print(|out| {
-        terminal::write(&recorded.results, terminal_width(), out)?;
-        terminal::hint(&recorded.results, &recorded.folder, out)
-    })?;
-    if let Some(why) = &recorded.trouble {
-        return Err(CommandError::new(format!("cannot write to \"{}\": {why}", recorded.folder.display())));
-    }
-    Ok(())
-}
-
 /// The puncher that was named, or the one beside this program, or the one in `PATH`.
-fn puncher(named: Option<&Path>, selected: &Selected) -> Result<PathBuf, CommandError> {
+fn puncher(named: Option<&Path>, selected: &Selected) -> Result<Puncher, CommandError> {
     let programs = selected.suite.parts.iter().map(|part| &part.program);
     let mut words = programs.flat_map(|program| program.commands().flatten());
     if !words.any(|word| template::uses(word, "puncher")) {
-        return Ok(named.unwrap_or(Path::new("puncher")).to_owned());
+        return Ok(Puncher { path: named.unwrap_or(Path::new("puncher")).to_owned(), owner: Owner::User });
     }
     if let Some(named) = named {
         let found = std::path::absolute(named).ok().filter(|path| path.is_file());
-        return found.ok_or_else(|| {
+        let found = found.ok_or_else(|| {
             let message = format!("cannot run the puncher \"{}\": there is no such file", named.display());
             CommandError::with_help(message, "--puncher takes the path of a program")
-        });
+        })?;
+        return Ok(Puncher { path: found, owner: Owner::User });
     }
     let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("puncher"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).map(|folder| folder.join("puncher"));
-    beside.into_iter().chain(in_path).find(|candidate| candidate.is_file()).ok_or_else(|| {
+    let found = beside.into_iter().chain(in_path).find(|candidate| candidate.is_file()).ok_or_else(|| {
         CommandError::with_help(
             "cannot find puncher beside testbed or in PATH",
             "cargo build --release builds both; --puncher PATH names another",
         )
-    })
+    })?;
+    Ok(Puncher { path: found, owner: Owner::Testbed })
 }
 
 pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, CommandError> {

@@ -23,12 +23,12 @@ pub struct Selected {
     pub cells: Vec<Cell>,
 }
 
-/// Reads the suite and picks its cells.
+/// Reads a suite and picks its cells.
 ///
 /// # Errors
 /// When there is no such suite, it is wrong, or no cell is left.
-pub fn select(selection: &Selection, catalogue: &Catalogue) -> Result<Selected, CommandError> {
-    let mut suite = suite(&selection.suite, catalogue)?;
+pub fn select(name: &str, selection: &Selection, catalogue: &Catalogue) -> Result<Selected, CommandError> {
+    let mut suite = suite(name, catalogue)?;
     if let Some(trials) = selection.trials {
         suite.change_sections(|part| part.trials = trials.get());
     }

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::args::{ExecArgs, OwnNats, RightsArgs, ShellArgs};
 use crate::cli::cells;
 use crate::cli::command_error::CommandError;
-use crate::cli::output::print;
+use crate::cli::output::{print, print_error};
 use crate::cli::select;
 use crate::kernel::process::{Command, Process, Stdio, Terminal};
 use crate::kernel::terminal::{Pty, Raw};
@@ -38,13 +38,12 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode, CommandError> {
     let wanted = ShellTarget { suite: &args.suite, cell: &args.cell, node: &args.node, nats: &args.nats };
     enter(wanted, args.rights, |cell, topology| {
         let nodes: Vec<&str> = topology.nodes.keys().map(NodeName::as_str).collect();
-        let _ = writeln!(
-            anstream::stderr(),
+        print_error(&format!(
             "the lab of {} stands: {}\nthis is {}; the lab is gone when its shell ends",
             cell.id,
             nodes.join(", "),
             args.node
-        );
+        ));
         interactive(&args.node)
     })
 }

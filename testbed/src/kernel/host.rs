@@ -3,7 +3,7 @@
 use std::fs;
 
 use nix::sys::utsname::uname;
-use nix::unistd::geteuid;
+use nix::unistd::{geteuid, gethostname};
 
 /// The rights of this process on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,12 @@ pub enum HostRights {
 #[must_use]
 pub fn kernel_release() -> String {
     uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The name of the host, as `hostname` prints it; empty where the kernel does not say.
+#[must_use]
+pub fn host_name() -> String {
+    gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Which rights this process has.

@@ -18,6 +18,8 @@ use crate::model::suite::Cell;
 pub struct RunInfo {
     /// Name of the suite.
     pub suite: String,
+    /// The suite in one sentence.
+    pub summary: String,
     /// The cells that will run, after the filter.
     pub cells: Vec<Cell>,
     /// Which part of the run these are.
@@ -26,6 +28,10 @@ pub struct RunInfo {
     pub trials: u32,
     /// Trials of all cells together.
     pub trials_in_all: u64,
+    /// How long one trial of each cell is expected to take, in the order of the cells; empty where nobody can say.
+    pub trial_times: Vec<Duration>,
+    /// NATs that are proved before the first trial.
+    pub nats: usize,
     /// Trials at the same time.
     pub jobs: usize,
     /// The seed of the run.
@@ -226,6 +232,13 @@ pub enum Event {
     NatProved(ProofResult),
     /// A check of the kernel was made.
     KernelChecked(KernelCheck),
+    /// A negative control was made, the last step before the first trial.
+    ControlMade {
+        /// Controls that were made so far.
+        made: usize,
+        /// All that are wanted.
+        of: usize,
+    },
     /// A trial begins.
     TrialStarted {
         /// Id of the cell.

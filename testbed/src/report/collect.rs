@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::model::event::{Ending, Event, RunInfo};
 use crate::report::convert::millis;
+use crate::report::origin::Origin;
 use crate::report::results::{
     CellDoc, EndingDoc, KernelCell, PacketsDoc, PartDoc, ProofCell, PunchCell, Results, SCHEMA, Totals,
 };
@@ -21,6 +22,8 @@ impl Default for ResultsBuilder {
         let results = Results {
             schema: SCHEMA,
             suite: String::new(),
+            summary: String::new(),
+            origin: Origin::default(),
             testbed: String::new(),
             kernel: String::new(),
             nft: String::new(),
@@ -43,6 +46,14 @@ impl Default for ResultsBuilder {
 }
 
 impl ResultsBuilder {
+    /// Gathers a run of this origin.
+    #[must_use]
+    pub fn of(origin: Origin) -> Self {
+        let mut builder = Self::default();
+        builder.results.origin = origin;
+        builder
+    }
+
     /// Takes an event, and hands back the cell that it finished, if it did.
     pub fn event(&mut self, event: &Event) -> Option<&CellDoc> {
         match event {
@@ -61,7 +72,10 @@ impl ResultsBuilder {
                     Ending::Interrupted => EndingDoc::Interrupted,
                 };
             }
-            Event::TrialStarted { .. } | Event::TrialKept { .. } | Event::TrialFinished { .. } => (),
+            Event::ControlMade { .. }
+            | Event::TrialStarted { .. }
+            | Event::TrialKept { .. }
+            | Event::TrialFinished { .. } => (),
         }
         None
     }
@@ -85,6 +99,7 @@ impl ResultsBuilder {
 
     fn start(&mut self, info: &RunInfo) {
         self.results.suite = info.suite.clone();
+        self.results.summary = info.summary.clone();
         self.results.seed = info.seed;
         self.results.part = PartDoc::from(info.part);
         self.results.trials_per_cell = info.trials;

@@ -5,18 +5,39 @@
 
 use std::borrow::Cow;
 
-/// The text on one line, with every control character written as `\n`, `\t` or `\u{1b}`.
+/// The text on one line, with ` / ` between its lines and every other control character written as `\u{1b}`.
+///
+/// Lines that only point at a column of the line above, as those of nft do, mean nothing there and are left out.
 #[must_use]
 pub fn harmless(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_harmful) {
         return Cow::Borrowed(text);
     }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if is_harmful(c) {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
+    let points = |line: &&str| line.contains('^') && line.chars().all(|c| "^ ~-".contains(c));
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !points(line));
+    Cow::Owned(lines.map(|line| shown(line).into_owned()).collect::<Vec<_>>().join(" / "))
+}
+
+/// The text with its lines, and every other control character written as `\u{1b}`.
+#[must_use]
+pub fn harmless_lines(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.lines().map(|line| shown(line.trim_end()).into_owned()).collect::<Vec<_>>().join("\n"))
+}
+
+/// One line, with every control character shown; a tab is a blank.
+fn shown(line: &str) -> Cow<'_, str> {
+    if !line.chars().any(is_harmful) {
+        return Cow::Borrowed(line);
+    }
+    let mut out = String::with_capacity(line.len() + 16);
+    for c in line.chars() {
+        match c {
+            '\t' => out.push(' '),
+            c if is_harmful(c) => out.extend(c.escape_default()),
+            c => out.push(c),
         }
     }
     Cow::Owned(out)
@@ -75,12 +96,15 @@ mod tests {
         for (text, expected) in [
             ("plain – ünïcode", "plain – ünïcode"),
             ("\u{1b}[2Jgone", "\\u{1b}[2Jgone"),
-            ("a\r\nb\tc", "a\\r\\nb\\tc"),
+            ("a\r\nb\tc", "a / b c"),
+            ("line 6: no\n  6 | oif snatt\n          ^^^^^\n", "line 6: no / 6 | oif snatt"),
+            ("a\rb", "a\\rb"),
             ("\u{9b}31m", "\\u{9b}31m"),
             ("x\u{202e}y", "x\\u{202e}y"),
             ("bell\u{7}", "bell\\u{7}"),
         ] {
             assert_eq!(harmless(text), expected);
         }
+        assert_eq!(harmless_lines("a\n  b\u{7}\r\n ^\n"), "a\n  b\\u{7}\n ^");
     }
 }

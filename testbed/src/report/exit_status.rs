@@ -99,6 +99,22 @@ impl ExitStatus {
         status
     }
 
+    /// Of this and another run or comparison together.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.broken |= other.broken;
+        self.changed |= other.changed;
+        self.empty &= other.empty;
+        other.gaps.iter().for_each(|(gap, cells)| self.note(*gap, *cells));
+        self
+    }
+
+    /// Whether something was an error, differs or changed.
+    #[must_use]
+    pub fn is_red(&self) -> bool {
+        self.broken || self.changed
+    }
+
     /// Whether there is such a gap.
     #[must_use]
     pub fn has(&self, gap: UndecidedReason) -> bool {

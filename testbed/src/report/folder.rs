@@ -8,8 +8,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::model::event::Artefacts;
-use crate::report::format::{Format, RESULTS, RunView};
+use crate::report::format::{Format, RESULTS};
 use crate::report::results::{CellDoc, Results, Totals};
+use crate::report::view::{Detail, RunView, USUAL_WIDTH};
 
 /// What is finished while the run goes on: the run on the first line, then a cell on each.
 const CELLS: &str = "cells.jsonl";
@@ -88,7 +89,8 @@ impl Folder {
     /// # Errors
     /// What the file system says; the finished cells then remain where they were noted.
     pub fn finish(self, results: &Results) -> io::Result<()> {
-        let shown = RunView { run: &self.path, folder: Some(&self.path), width: None };
+        let shown =
+            RunView { run: &self.path, folder: Some(&self.path), width: USUAL_WIDTH, detail: Detail::Usual };
         for (format, name) in Format::ALL.iter().filter_map(|format| Some((format, format.file()?))) {
             let mut text = Vec::new();
             format.write(results, shown, &mut text)?;
@@ -136,6 +138,10 @@ pub fn read(path: &Path) -> Result<Results, String> {
     let (whole, partial) =
         if path.is_dir() { (path.join(RESULTS), path.join(CELLS)) } else { (path.into(), path.into()) };
     let refuse = |file: &Path, why: String| format!("cannot read \"{}\": {why}", file.display());
+    // A pipe would be waited for, and a device has no end.
+    if whole.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(refuse(&whole, "it is not a regular file".to_owned()));
+    }
     match fs::read_to_string(&whole) {
         Ok(text) => Results::from_json(&text).map_err(|why| refuse(&whole, why)),
         Err(why) if why.kind() == io::ErrorKind::NotFound && partial.is_file() => {

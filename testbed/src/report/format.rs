@@ -1,11 +1,11 @@
 //! The formats that a run can be shown in: the one list of them, and which of them a run's folder has as files.
 
 use std::io;
-use std::path::Path;
 
 use crate::model::words::words;
 use crate::report::results::Results;
-use crate::report::{csv, expect, github, html, junit, markdown, terminal};
+use crate::report::view::{Detail, RunView, Screen};
+use crate::report::{csv, expect, github, html, junit, markdown, svg, terminal};
 
 /// The file in a run's folder that holds everything about the run.
 pub const RESULTS: &str = "results.json";
@@ -25,6 +25,8 @@ pub enum Format {
     Github,
     /// One page that needs nothing else.
     Html,
+    /// The matrix as a picture.
+    Svg,
     /// A line for each cell.
     Csv,
     /// Expectations for later runs of the suite.
@@ -38,20 +40,10 @@ words!(Format {
     Markdown => "markdown",
     Github => "github",
     Html => "html",
+    Svg => "svg",
     Csv => "csv",
     Expect => "expect",
 });
-
-/// Where the results come from, and where they go.
-#[derive(Debug, Clone, Copy)]
-pub struct RunView<'a> {
-    /// What was typed to name the run: its folder, or its `results.json`.
-    pub run: &'a Path,
-    /// The folder in which the run's artefacts lie, if there is one.
-    pub folder: Option<&'a Path>,
-    /// Columns of the terminal, if there is one.
-    pub width: Option<usize>,
-}
 
 impl Format {
     /// For `--help`: one sentence without a full stop.
@@ -64,6 +56,7 @@ impl Format {
             Self::Markdown => "For job summaries",
             Self::Github => "Annotations for GitHub Actions: a line for each cell that is not as expected",
             Self::Html => "One page that needs nothing else",
+            Self::Svg => "The matrix as a picture of its own, for READMEs",
             Self::Csv => "A line for each cell",
             Self::Expect => {
                 "The [[expect]] entries that the run supports, for cells of which theory says nothing"
@@ -78,8 +71,8 @@ impl Format {
             Self::Json => Some(RESULTS),
             Self::Junit => Some("junit.xml"),
             Self::Markdown => Some("summary.md"),
-            Self::Html => Some("report.html"),
-            Self::Terminal | Self::Github | Self::Csv | Self::Expect => None,
+            Self::Html => Some(html::PAGE),
+            Self::Terminal | Self::Github | Self::Svg | Self::Csv | Self::Expect => None,
         }
     }
 
@@ -90,15 +83,19 @@ impl Format {
     pub fn write(self, results: &Results, shown: RunView<'_>, out: &mut impl io::Write) -> io::Result<()> {
         let text = match self {
             Self::Terminal => {
-                terminal::write(results, shown.width, out)?;
-                terminal::hint(results, shown.run, out)?;
-                return terminal::advice(results, shown.run, out);
+                let screen = Screen { width: shown.width, detail: shown.detail };
+                terminal::write(results, screen, out)?;
+                if shown.detail != Detail::Brief {
+                    terminal::advice(results, shown.run, shown.width, out)?;
+                }
+                return terminal::next(results, shown, out);
             }
             Self::Json => results.to_json(),
             Self::Junit => junit::text(results),
             Self::Markdown => markdown::text(results),
             Self::Github => github::text(results),
             Self::Html => html::text(results, shown.folder),
+            Self::Svg => svg::text(results),
             Self::Csv => csv::text(results),
             Self::Expect => expect::text(results),
         };

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::report::escape::{harmless, markdown as escape};
 use crate::report::kernels;
+use crate::report::plural::counted;
 use crate::report::results::{CellDoc, EndingDoc, PunchCell, Results, VerdictDoc};
 use crate::report::sensitivity;
 use crate::report::table::{Table, tables};
@@ -49,7 +50,7 @@ fn totals(results: &Results) -> String {
     ];
     let named = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("**{n}** {what}"));
     let ending = if results.ending == EndingDoc::Interrupted { " The run was interrupted." } else { "" };
-    format!("{} cells: {}.{ending}", t.cells, named.collect::<Vec<_>>().join(", "))
+    format!("{}: {}.{ending}", counted(t.cells, "cell"), named.collect::<Vec<_>>().join(", "))
 }
 
 fn matrix(out: &mut String, table: &Table<'_>) {

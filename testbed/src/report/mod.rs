@@ -6,10 +6,12 @@
 
 pub mod artefacts;
 pub mod baseline;
+pub mod charset;
 pub mod collect;
 pub mod compare;
 mod convert;
 pub mod csv;
+pub mod deviation;
 pub mod escape;
 pub mod exit_status;
 pub mod expect;
@@ -21,18 +23,26 @@ pub mod junit;
 pub mod kept;
 pub mod kernels;
 pub mod ladder;
+mod lines;
 pub mod machine;
 pub mod markdown;
 pub mod merge;
+pub mod origin;
 pub mod pcapng;
 pub mod plan;
+pub mod plural;
+
 pub mod progress;
 pub mod recorder;
 pub mod results;
 pub mod sensitivity;
+pub mod stderr_tail;
+pub mod svg;
 pub mod table;
 pub mod terminal;
 pub mod totals;
+mod tracker;
+pub mod view;
 
 #[cfg(test)]
 mod power;

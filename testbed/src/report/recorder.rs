@@ -7,6 +7,7 @@ use crate::model::event::{Artefacts, Event};
 use crate::report::artefacts;
 use crate::report::collect::ResultsBuilder;
 use crate::report::folder::Folder;
+use crate::report::origin::Origin;
 use crate::report::progress::Progress;
 use crate::report::results::Results;
 
@@ -32,10 +33,10 @@ pub struct RecordedRun {
 }
 
 impl Recorder {
-    /// Records into this folder, and shows progress on standard error.
+    /// Records a run of this origin into this folder.
     #[must_use]
-    pub fn new(folder: Folder) -> Self {
-        Self { collector: ResultsBuilder::default(), folder, progress: Progress::on_stderr(), trouble: None }
+    pub fn new(folder: Folder, origin: Origin, progress: Progress) -> Self {
+        Self { collector: ResultsBuilder::of(origin), folder, progress, trouble: None }
     }
 
     /// Where the run is recorded.
@@ -61,7 +62,7 @@ impl Recorder {
     /// Writes everything that there is to be written.
     #[must_use]
     pub fn finish(self) -> RecordedRun {
-        let Self { collector, folder, progress, trouble } = self;
+        let Self { collector, folder, mut progress, trouble } = self;
         progress.clear();
         let (results, path) = (collector.results(), folder.path().to_owned());
         let written = folder.finish(&results);

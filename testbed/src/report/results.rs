@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::event::PacketCount;
 use crate::model::statistics::{Rates, Sensitivity};
-pub use crate::report::totals::{Totals, VerdictDoc};
+use crate::report::origin::Origin;
+pub use crate::report::totals::{PacketsDoc, Totals, VerdictDoc};
 
 /// Version of the schema.
 pub const SCHEMA: u32 = 2;
@@ -21,6 +21,12 @@ pub struct Results {
     pub schema: u32,
     /// Name of the suite.
     pub suite: String,
+    /// The suite in one sentence.
+    #[serde(default)]
+    pub summary: String,
+    /// Where the run came from.
+    #[serde(default)]
+    pub origin: Origin,
     /// Version of testbed.
     pub testbed: String,
     /// Release of the kernel.
@@ -54,36 +60,6 @@ pub struct Results {
     pub packets: Option<PacketsDoc>,
     /// Every finished cell: proofs first, then the cells of the suite in its order.
     pub cells: Vec<CellDoc>,
-}
-
-/// How many packets came to the NATs, by what the reference NAT says of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PacketsDoc {
-    /// Those that the NAT had to handle in one way, and did.
-    pub judged: u64,
-    /// Those that it could handle in more than one way, and handled in one of them.
-    pub either: u64,
-    /// Those of which the reference cannot tell.
-    pub not_judged: u64,
-}
-
-impl From<PacketCount> for PacketsDoc {
-    fn from(PacketCount { judged, either, not_judged }: PacketCount) -> Self {
-        Self { judged, either, not_judged }
-    }
-}
-
-impl PacketsDoc {
-    /// Both together.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            judged: self.judged + other.judged,
-            either: self.either + other.either,
-            not_judged: self.not_judged + other.not_judged,
-        }
-    }
 }
 
 /// A share of a run that is split over several machines, or all of it.

@@ -24,10 +24,13 @@ pub(super) fn events() -> Vec<Event> {
     ];
     let info = RunInfo {
         suite: "sample".to_owned(),
+        summary: "two NATs a side".to_owned(),
         cells: cells.iter().map(|result| result.cell.clone()).collect(),
         part: Shard::whole(cells.iter().map(|result| (&result.cell, 3))),
         trials: 3,
         trials_in_all: 12,
+        trial_times: vec![Duration::from_millis(100); 4],
+        nats: 2,
         jobs: 2,
         seed: 7,
         environment: Environment {
@@ -133,4 +136,50 @@ fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &st
         difference: (verdict == Verdict::Differs).then_some(Difference::Flaky),
         note: note.to_owned(),
     }
+}
+
+/// A run of so many NATs a side, in which each verdict occurs.
+pub(super) fn square(nats: usize) -> Results {
+    const NAMES: [&str; 22] = [
+        "port-preserving",
+        "sequential",
+        "random",
+        "none",
+        "firewall",
+        "random-range",
+        "eim-random",
+        "symmetric-preserving",
+        "hash-eim",
+        "hash-symmetric",
+        "port-block",
+        "full-cone",
+        "address-restricted",
+        "hairpin",
+        "reset",
+        "icmp",
+        "no-syn-after-syn",
+        "rfc5382",
+        "linux-default",
+        "openwrt",
+        "docker",
+        "cloud-gateway",
+    ];
+    let cells = (0..nats * nats).map(|at| {
+        let (passed, verdict, note) = match at % 29 {
+            7 => (2, Verdict::Differs, "2 of 3 passed where theory says 100 %"),
+            11 => (1, Verdict::Undecided, "3 trials are too few"),
+            20 => (1, Verdict::Error, "the lab broke"),
+            at if at % 5 == 0 => (0, Verdict::AsExpected, ""),
+            at if at % 13 == 0 => (1, Verdict::AsExpected, ""),
+            _ => (3, Verdict::AsExpected, ""),
+        };
+        cell(at, NAMES[at / nats], NAMES[at % nats], passed, verdict, note)
+    });
+    let mut collector = ResultsBuilder::default();
+    collector.event(&events()[0]);
+    cells.for_each(|cell| drop(collector.event(&Event::CellFinished(cell)).cloned()));
+    let mut results = collector.results();
+    // The collector knows the places of the cells of its first event only.
+    results.cells.sort_by_key(|cell| cell.as_punch().map(|cell| cell.index));
+    results
 }

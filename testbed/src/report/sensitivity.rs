@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::statistics::{Rates, Sensitivity};
 use crate::report::escape::harmless;
+use crate::report::plural::counted;
 use crate::report::results::Results;
 
 /// Lines that are written when there are many.
@@ -16,7 +17,7 @@ pub fn of_run(results: &Results) -> Vec<String> {
     lines(results.punches().filter_map(|cell| {
         let (expected, sensitivity) = (cell.expected.as_ref()?, Sensitivity::from(cell.sensitivity?));
         let tried = cell.passed + cell.failed;
-        Some(format!("of {tried} trials at {}: {sensitivity}", expected.rates()))
+        Some(format!("of {} at {}: {sensitivity}", counted(tried, "trial"), expected.rates()))
     }))
 }
 
@@ -30,10 +31,7 @@ pub fn lines(texts: impl Iterator<Item = String>) -> Vec<String> {
     let mut counts: Vec<(String, usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, cells)| std::cmp::Reverse(*cells));
     let hidden: usize = counts.iter().skip(LINES).map(|(_, cells)| cells).sum();
-    let line = |(text, cells): &(String, usize)| match cells {
-        1 => format!("1 cell {}", harmless(text)),
-        cells => format!("{cells} cells {}", harmless(text)),
-    };
+    let line = |(text, cells): &(String, usize)| format!("{} {}", counted(*cells, "cell"), harmless(text));
     let mut lines: Vec<String> = counts.iter().take(LINES).map(line).collect();
     if hidden > 0 {
         lines.push(format!("{hidden} other cells: see the sensitivity of each in results.json"));

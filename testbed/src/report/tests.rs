@@ -6,14 +6,17 @@ use std::path::Path;
 
 use crate::model::event::{Event, ProofResult};
 use crate::report::escape::HOSTILE;
-use crate::report::format::{Format, RunView};
+use crate::report::format::Format;
 use crate::report::results::{CellDoc, EndingDoc, Results, Totals, VerdictDoc};
 use crate::report::sample::{events, kernel_check, results};
+use crate::report::view::RunView;
+use crate::report::view::{Detail, Screen};
 use crate::report::{collect, csv, folder, github, html, junit, markdown, schema, terminal};
 
-fn on_terminal(results: &Results, width: Option<usize>) -> String {
+fn on_terminal(results: &Results, width: usize) -> String {
     let mut out = anstream::StripStream::new(Vec::new());
-    terminal::write(results, width, &mut out).expect("a vector takes everything");
+    terminal::write(results, Screen { width, detail: Detail::Usual }, &mut out)
+        .expect("a vector takes everything");
     String::from_utf8(out.into_inner()).expect("text")
 }
 
@@ -39,52 +42,10 @@ fn cells_come_in_the_order_of_the_suite_after_the_proofs() {
 }
 
 #[test]
-fn a_wide_terminal_gets_tables() {
-    let text = on_terminal(&results(), None);
-    assert_eq!(
-        text,
-        r#"sample  3 trials a cell, kernel 6.18, nft 1.0.6, seed 7
-
-method=auto
-  nat-a \ nat-b  even         odd
-  even           3/3 20.2 ms  2/3! 20.1 ms
-  odd            0/3?         0/3E
-
-  passed/trials, median time until both ends were established, ! differs, ? undecided, E error
-  the smallest changes that would have shown, nine times in ten:
-    1 cell of 3 trials at 100 %: a fall to 46.4 %
-
-error NAT "odd" does not behave as declared, so its cells were not run
-  expected mapping: endpoint-independent
-  observed mapping: address-dependent
-
-differs even/odd/auto
-  1 × predicted port wrong: SYNs went to 198.51.100.2:4000, mapped was :4001
-      cells/1/trial-3
-  2 of 3 passed where theory says 100 %
-
-error odd/odd/auto
-  \u{1b}[2J<b>&"|`x`
-
-undecided odd/even/auto
-  3 trials are too few
-
-4 cells: 1 as expected, 1 differs, 1 undecided, 1 error; 1 of 2 NATs proved; 1.5 s
-"#
-    );
-}
-
-#[test]
-fn a_narrow_terminal_gets_a_list() {
-    let text = on_terminal(&results(), Some(30));
-    assert!(text.contains("  even / odd\n    2/3! 20.1 ms\n"), "{text}");
-    assert!(!text.contains("nat-a \\ nat-b"), "{text}");
-}
-
-#[test]
 fn only_our_own_escape_sequences_reach_a_terminal() {
     let mut out = Vec::new();
-    terminal::write(&results(), None, &mut out).expect("a vector takes everything");
+    terminal::write(&results(), Screen { width: 80, detail: Detail::Usual }, &mut out)
+        .expect("a vector takes everything");
     let text = String::from_utf8(out).expect("text");
     assert!(text.contains("\u{1b}[") && !text.contains("\u{1b}[2J"), "{text:?}");
 }
@@ -135,15 +96,23 @@ fn csv_has_a_line_for_each_cell() {
 }
 
 #[test]
-fn the_page_shows_every_cell_and_runs_no_script() {
-    let text = html::text(&results(), None).replace("&#x2f;", "/");
-    for part in
-        ["2/3", "20.1 ms", "theory 100 %", "does not hold", "1 × predicted port wrong", "cells/1/trial-3/"]
-    {
-        assert!(text.contains(part), "{part}");
+fn the_page_shows_every_cell_and_runs_only_its_own_script() {
+    let text = html::text(&results(), None);
+    for part in [
+        "2/3",
+        "20.1 ms",
+        "theory 100 %",
+        "does not hold",
+        "1 × predicted port wrong",
+        "cells/1/trial-3/",
+        "id=\"cell-even/odd/auto\"",
+        "href=\"#cell-even/odd/auto\"",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
     }
     assert!(text.contains("\\u{1b}[2J&lt;b&gt;&amp;&quot;|`x`") && !text.contains("<b>&"));
-    for active in ["<script", "javascript:", "http:", "https:", "src=", "@import", "url("] {
+    assert_eq!(text.matches("<script").count(), 1);
+    for active in ["javascript:", "http:", "https:", "src=", "@import", "url(", "onload", "onclick"] {
         assert!(!text.contains(active), "{active}");
     }
 }
@@ -218,10 +187,10 @@ fn checks_of_the_kernel_are_in_every_format() {
     assert_eq!(schema::faults(schema::RESULTS, &value), [""; 0]);
     assert_eq!(Results::from_json(&results.to_json()), Ok(results.clone()));
     let note = "expected kept, observed lost (1 of 1)";
-    for text in [on_terminal(&results, None), markdown::text(&results), junit::text(&results)] {
+    for text in [on_terminal(&results, 80), markdown::text(&results), junit::text(&results)] {
         assert!(text.contains("kernel/bad") && text.contains("expected kept, observed lost"), "{text}");
     }
-    assert!(on_terminal(&results, None).contains(&format!("differs kernel/bad\n  {note}")), "{note}");
+    assert!(on_terminal(&results, 80).contains(&format!("differs kernel/bad\n  {note}")), "{note}");
 }
 
 #[test]
@@ -313,10 +282,13 @@ fn a_cell_without_expectation_has_a_word_of_its_own_in_every_format() {
     let value = serde_json::to_value(&results).expect("JSON");
     assert_eq!(schema::faults(schema::RESULTS, &value), [""; 0]);
     assert_eq!(Results::from_json(&results.to_json()), Ok(results.clone()));
-    let terminal = on_terminal(&results, None);
-    for said in
-        ["0/3*", "* no expectation", "1 no expectation", "no expectation odd/even/auto\n  theory does not"]
-    {
+    let terminal = on_terminal(&results, 80);
+    for said in [
+        "0/3*",
+        "* no expectation",
+        "1 no expectation",
+        "no expectation, 1 cell\n  odd/even/auto  0/3 passed\n    theory does not",
+    ] {
         assert!(terminal.contains(said), "{said}: {terminal}");
     }
     for (text, said) in [
@@ -330,7 +302,7 @@ fn a_cell_without_expectation_has_a_word_of_its_own_in_every_format() {
         assert!(text.contains(said), "{said}: {text}");
     }
     let mut advice = anstream::StripStream::new(Vec::new());
-    terminal::advice(&results, Path::new("run-1"), &mut advice).expect("a vector takes everything");
+    terminal::advice(&results, Path::new("run-1"), 80, &mut advice).expect("a vector takes everything");
     let advice = String::from_utf8(advice.into_inner()).expect("text");
     for said in
         ["1 cell has no expectation", "--baseline", "[[expect]]", "testbed report run-1 --format expect"]
@@ -352,7 +324,7 @@ fn a_nat_that_this_machine_cannot_have_is_skipped_and_not_an_error() {
     let results = collector.results();
     assert_eq!((results.totals.proofs, results.totals.proofs_failed), (2, 0));
     let said = "skipped NAT \"new\" cannot be made on this machine: nft refused its ruleset";
-    assert!(on_terminal(&results, None).contains(said), "{}", on_terminal(&results, None));
+    assert!(on_terminal(&results, 80).contains(said), "{}", on_terminal(&results, 80));
     let value = serde_json::to_value(&results).expect("JSON");
     assert_eq!(schema::faults(schema::RESULTS, &value), [""; 0]);
 }
@@ -372,11 +344,11 @@ fn no_more_annotations_are_written_than_are_shown() {
 #[test]
 fn every_format_names_every_cell_or_every_cell_that_is_wrong() {
     let results = without_expectation();
-    let shown = RunView { run: Path::new("run"), folder: None, width: None };
+    let shown = RunView { run: Path::new("run"), folder: None, width: 80, detail: Detail::Usual };
     for format in Format::ALL {
         let mut out = anstream::StripStream::new(Vec::new());
         format.write(&results, shown, &mut out).expect("a vector takes everything");
-        let text = String::from_utf8(out.into_inner()).expect("text").replace("&#x2f;", "/");
+        let text = String::from_utf8(out.into_inner()).expect("text");
         let names = text.contains("odd/even/auto") || text.contains("even/odd/auto");
         assert!(names, "{format}: {text}");
     }

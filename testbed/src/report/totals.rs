@@ -1,6 +1,8 @@
-//! The verdicts of cells as results tell them, and how many cells of a run came to which.
+//! The verdicts of cells as results tell them, how many cells of a run came to which, and how many packets were judged.
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::event::PacketCount;
 
 /// What is to be said of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,6 +33,16 @@ impl VerdictDoc {
             Self::NoExpectation => "no expectation",
             Self::Error => "error",
             Self::Skipped => "skipped",
+        }
+    }
+
+    /// For people, of so many cells: `1 differs`, `2 differ`.
+    #[must_use]
+    pub fn words_of(self, cells: usize) -> &'static str {
+        match self {
+            Self::Differs if cells != 1 => "differ",
+            Self::Error if cells != 1 => "errors",
+            _ => self.words(),
         }
     }
 }
@@ -84,5 +96,46 @@ impl Totals {
             VerdictDoc::Error => &mut self.error,
             VerdictDoc::Skipped => &mut self.skipped,
         } += 1;
+    }
+}
+
+/// How many packets came to the NATs, by what the reference NAT says of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PacketsDoc {
+    /// Those that the NAT had to handle in one way, and did.
+    pub judged: u64,
+    /// Those that it could handle in more than one way, and handled in one of them.
+    pub either: u64,
+    /// Those of which the reference cannot tell.
+    pub not_judged: u64,
+}
+
+impl From<PacketCount> for PacketsDoc {
+    fn from(PacketCount { judged, either, not_judged }: PacketCount) -> Self {
+        Self { judged, either, not_judged }
+    }
+}
+
+impl PacketsDoc {
+    /// For people; nothing where there were no packets.
+    #[must_use]
+    pub fn sentence(self) -> Option<String> {
+        let all = self.judged + self.either + self.not_judged;
+        let share = |some: u64| some as f64 / all as f64 * 100.0;
+        let (either, not_judged) = (share(self.either), share(self.not_judged));
+        (all > 0).then(|| {
+            format!("{all} packets at NATs judged: {either:.2} % could be handled either way, {not_judged:.2} % not judged")
+        })
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            judged: self.judged + other.judged,
+            either: self.either + other.either,
+            not_judged: self.not_judged + other.not_judged,
+        }
     }
 }

@@ -56,7 +56,7 @@ pub async fn run(
     let cells = request.cells.iter().map(ready).collect::<Result<Vec<_>, _>>()?;
     let engine =
         WireEngine::start().map_err(|e| crate::kernel::Error::other("start the wires", e.to_string()))?;
-    let started = Event::RunStarted(info(&request, &engine));
+    let started = Event::RunStarted(info(&request, &cells, &engine));
     let pool = LabPool::new(engine, &request)?;
     tell(started);
     crowded.map(Event::Warning).into_iter().for_each(&mut tell);
@@ -67,7 +67,7 @@ pub async fn run(
     refused.extend(short_of_room(&cells)?);
     let mut queue = Queue::new(&demands(&cells), request.jobs);
     tokio::select! {
-        () = make_controls(&request, &pool, &cells, &mut refused) => {}
+        () = make_controls(&request, (&pool, &cells), &mut refused, &mut tell) => {}
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     }
     refused.keys().for_each(|cell| queue.drop_cell(*cell));
@@ -81,13 +81,17 @@ fn finish(tell: &mut impl FnMut(Event), ending: Ending, began: Instant) -> Endin
     ending
 }
 
-fn info(request: &RunRequest, engine: &WireEngine) -> RunInfo {
+fn info(request: &RunRequest, cells: &[PreparedCell], engine: &WireEngine) -> RunInfo {
+    let nats: BTreeSet<&String> = cells.iter().flat_map(|cell| cell.setting.nats.values()).collect();
     RunInfo {
         suite: request.suite.name.clone(),
+        summary: request.suite.summary.clone(),
         cells: request.cells.clone(),
         part: request.part,
         trials: request.suite.trials_at_most(),
         trials_in_all: request.cells.iter().map(|cell| u64::from(request.suite.part(cell).trials)).sum(),
+        trial_times: cells.iter().map(cost::expected_time_of_one).collect(),
+        nats: nats.len(),
         jobs: request.jobs,
         seed: request.seed,
         environment: environment(Some(engine)),
@@ -213,14 +217,22 @@ fn why_not(proof: &ProofResult) -> NotRun {
 }
 
 /// Makes the negative control of each setting once.
-async fn make_controls(request: &RunRequest, pool: &LabPool, cells: &[PreparedCell], refused: &mut Refused) {
+async fn make_controls(
+    request: &RunRequest,
+    (pool, cells): (&LabPool, &[PreparedCell]),
+    refused: &mut Refused,
+    tell: &mut impl FnMut(Event),
+) {
     let mut by_setting: BTreeMap<&LabSpec, Vec<usize>> = BTreeMap::new();
     for (at, cell) in cells.iter().enumerate().filter(|(at, _)| !refused.contains_key(at)) {
         by_setting.entry(&cell.setting).or_default().push(at);
     }
     let one = |members: Vec<usize>| async move { (control(pool, &cells[members[0]]).await, members) };
-    let mut controls = stream::iter(by_setting.into_values().map(one)).buffer_unordered(at_once(request));
-    while let Some((wrong, members)) = controls.next().await {
+    let of = by_setting.len();
+    let controls = stream::iter(by_setting.into_values().map(one)).buffer_unordered(at_once(request));
+    let mut controls = controls.enumerate();
+    while let Some((before, (wrong, members))) = controls.next().await {
+        tell(Event::ControlMade { made: before + 1, of });
         if let Some(why) = wrong {
             refused.extend(members.into_iter().map(|at| (at, NotRun::Broken(why.clone()))));
         }

@@ -67,11 +67,15 @@ fn two_commands_lead_from_a_red_cell_to_the_packet() {
     let run = red_run();
     if !was_too_slow(run) {
         assert_eq!(run.code, 1, "{}", run.said);
-        for part in ["differs reset/reset/simultaneous-open/delay=40ms", " × reset by NAT: "] {
+        for part in [
+            "differ, 2 cells: reset by NAT\n",
+            "reset/reset/simultaneous-open/delay=40ms  0/10 passed, theory 100 %\n",
+            "\ncause   10 × reset by NAT: ",
+        ] {
             assert!(run.said.contains(part), "{part}\n{}", run.said);
         }
         assert!(
-            run.said.contains("testbed explain run reset/reset/simultaneous-open/delay=40ms"),
+            run.said.contains("explain testbed explain run reset/reset/simultaneous-open/delay=40ms\nreport  run/report.html\n"),
             "{}",
             run.said
         );
@@ -93,6 +97,24 @@ fn two_commands_lead_from_a_red_cell_to_the_packet() {
         }
     }
     assert!(text.lines().all(|line| line.chars().count() <= 100 || line.starts_with("packets: ")), "{text}");
+}
+
+#[test]
+fn only_what_was_not_as_expected_is_run_again_until_the_first_red_cell() {
+    if !lab_is_possible() || was_too_slow(red_run()) {
+        return;
+    }
+    let arguments = ["run", "once.toml", "--rerun", "run", "--fail-fast", "--quiet", "--out", "again"];
+    let done = testbed_in(red_run().path(), &arguments);
+    let text = fs::read_to_string(red_run().path().join("again/results.json")).expect("results");
+    let results: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let cells = results["cells"].as_array().expect("cells").iter().filter(|cell| cell["kind"] == "punch");
+    let ids: Vec<&str> = cells.filter_map(|cell| cell["id"].as_str()).collect();
+    assert!(!ids.is_empty() && ids.iter().all(|id| id.contains("/reset/")), "{ids:?}");
+    assert!(done.stderr.contains("--fail-fast ended the run at "), "{}", done.stderr);
+    assert!([1, 2].contains(&done.code), "{}{}", done.stdout, done.stderr);
+    let command = results["origin"]["command"].as_array().expect("the command");
+    assert!(command.iter().any(|word| word == "--fail-fast"), "{text}");
 }
 
 #[test]

@@ -29,6 +29,8 @@ mod programs;
 mod shards;
 /// Shells and commands in a lab.
 mod shell;
+/// Terminals of all sizes, and none.
+mod terminal;
 
 /// A finished program.
 pub(crate) struct Done {
@@ -46,7 +48,8 @@ pub(crate) fn testbed(arguments: &[&str]) -> Done {
 /// Runs testbed with these arguments in this folder.
 pub(crate) fn testbed_in(folder: &Path, arguments: &[&str]) -> Done {
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
-    let output = command.args(arguments).current_dir(folder).env("NO_COLOR", "1").output();
+    let output =
+        command.args(arguments).current_dir(folder).env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8").output();
     Done::from(output.expect("testbed starts"))
 }
 

@@ -26,6 +26,42 @@ fn a_plan_for_programs_is_json() {
 }
 
 #[test]
+fn filters_leave_out_what_they_deny() {
+    let plan = |filters: &[&str]| {
+        let filters: Vec<&str> = filters.iter().flat_map(|filter| ["--filter", filter]).collect();
+        testbed(&[&["plan", "classic"], filters.as_slice()].concat())
+    };
+    assert!(plan(&["nat-a!=random"]).stdout.ends_with("6 cells, 120 trials\n"));
+    assert!(plan(&["nat-a!=random,seq*", "nat-b=random"]).stdout.ends_with("1 cell, 20 trials\n"));
+    plan(&["nat-a!=*"]).refused(4, "nothing to run: nat-a!=* leaves out every cell of \"classic\"");
+    plan(&["nat-a!=randm"])
+        .refused(2, "cannot filter by nat-a!=randm: no cell of \"classic\" has that value");
+    plan(&["nat-a!=randm"]).refused(2, "help: did you mean \"random\"?");
+}
+
+#[test]
+fn several_suites_and_the_kernel_are_planned_together() {
+    let done = testbed(&["plan", "classic", "kernel"]);
+    assert_eq!((done.code, done.stderr.as_str()), (0, ""));
+    assert!(done.stdout.starts_with("classic  ") && done.stdout.contains("\nkernel  "), "{}", done.stdout);
+    assert!(done.stdout.ends_with(" checks\n"), "{}", done.stdout);
+    let both: serde_json::Value =
+        serde_json::from_str(&testbed(&["plan", "classic", "kernel", "--json"]).stdout).expect("JSON");
+    assert_eq!((both[0]["suite"].as_str(), both[1]["suite"].as_str()), (Some("classic"), Some("kernel")));
+    assert!(both[1]["checks"].as_array().is_some_and(|checks| checks.len() > 5));
+}
+
+#[test]
+fn lists_for_programs_are_json() {
+    let done = testbed(&["list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let suites = listed["suites"].as_array().expect("suites");
+    let classic = suites.iter().find(|suite| suite["name"] == "classic").expect("classic");
+    assert_eq!((classic["cells"].as_u64(), classic["trials"].as_u64()), (Some(9), Some(180)));
+    assert!(listed["topologies"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "pair")));
+}
+
+#[test]
 fn lists_name_what_comes_with_the_program() {
     let done = testbed(&["list"]);
     assert!(

@@ -33,29 +33,26 @@ pub(super) struct Point {
 
 /// Every value as a dot on a line from the smallest to the largest, and the median as a stroke.
 ///
-/// Dots that would hide each other are stacked.
+/// Dots that would hide each other are stacked. They are one path, because a page has thousands.
 pub(super) fn strip(values: &[f64]) -> Option<String> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (first, last) = (*sorted.first()?, *sorted.last()?);
     let scale = Scale::new(first, last, STRIP);
-    let mut out = open(STRIP, 70.0, "times");
-    let _ = write!(out, r#"<line class="axis" x1="{LEFT}" y1="50" x2="{}" y2="50"/>"#, STRIP - RIGHT);
+    let mut out = open(STRIP, 70.0, "times of all trials that passed");
+    let _ = write!(out, r#"<path class="axis" d="M{LEFT} 50H{}"/><path class="dots" d=""#, STRIP - RIGHT);
     let mut stack: (i64, u32) = (i64::MIN, 0);
     for value in &sorted {
-        let x = scale.x(*value);
-        let slot = (x / 5.0).round() as i64;
+        let slot = (scale.x(*value) / 5.0).round() as i64;
         stack = if stack.0 == slot { (slot, stack.1 + 1) } else { (slot, 0) };
-        let y = 45.0 - f64::from(stack.1.min(7)) * 5.0;
-        let _ = write!(out, r#"<circle class="dot" cx="{x:.1}" cy="{y:.1}" r="2.5"/>"#);
+        let _ = write!(out, "M{:.0} {}h0", scale.x(*value), 45 - stack.1.min(7) * 5);
     }
     let middle = scale.x((sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0);
-    let _ = write!(out, r#"<line class="median" x1="{middle:.1}" y1="4" x2="{middle:.1}" y2="54"/>"#);
+    let _ = write!(out, r#""/><path class="median" d="M{middle:.1} 4V54"/><g text-anchor="middle">"#);
     for tick in scale.ticks() {
-        let x = scale.x(tick);
-        let _ = write!(out, r#"<text x="{x:.1}" y="66" text-anchor="middle">{}</text>"#, number(tick));
+        let _ = write!(out, r#"<text x="{:.0}" y="66">{}</text>"#, scale.x(tick), number(tick));
     }
-    Some(out + "</svg>")
+    Some(out + "</g></svg>")
 }
 
 /// Rates with their intervals against a swept axis, with theory's line.
@@ -86,7 +83,7 @@ pub(super) fn times(points: &[Point]) -> Option<String> {
     if timed.len() < 3 || most <= 0.0 {
         return None;
     }
-    let (scale, levels) = (Scale::along(points), Scale { low: 0.0, high: most, width: CURVE });
+    let (scale, levels) = (Scale::along(points), Scale::new(0.0, most, CURVE));
     let y = |ms: f64| TOP + (1.0 - ms / most) * PLOT;
     let mut out = open(CURVE, HEIGHT, "time against the swept axis");
     for ms in levels.ticks() {
@@ -121,22 +118,37 @@ struct Scale {
     low: f64,
     high: f64,
     width: f64,
+    spacing: Spacing,
 }
+
+/// How values are spaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spacing {
+    Even,
+    /// Equal ratios are equally far apart.
+    Logarithmic,
+}
+
+/// Values that span more than this ratio are spaced logarithmically.
+const WIDE: f64 = 12.0;
 
 impl Scale {
     /// A scale over these values, with room around a single one.
     fn new(low: f64, high: f64, width: f64) -> Self {
         let room = if high > low { 0.0 } else { (low.abs() / 1e3).max(1.0) };
-        Self { low: low - room, high: high + room, width }
+        let wide = low > 0.0 && high / low > WIDE;
+        let spacing = if wide { Spacing::Logarithmic } else { Spacing::Even };
+        Self { low: low - room, high: high + room, width, spacing }
     }
 
     /// The scale of the swept axis.
     fn along(points: &[Point]) -> Self {
         let low = points.iter().map(|p| p.x).fold(f64::INFINITY, f64::min);
         let high = points.iter().map(|p| p.x).fold(f64::NEG_INFINITY, f64::max);
-        // An axis that begins near zero begins there.
-        let low = if (0.0..high / 2.0).contains(&low) { 0.0 } else { low };
-        Self::new(low, high, CURVE)
+        let scale = Self::new(low, high, CURVE);
+        // An evenly spaced axis that begins near zero begins there.
+        let begins_near_zero = (0.0..high / 2.0).contains(&low) && scale.spacing == Spacing::Even;
+        if begins_near_zero { Self { low: 0.0, ..scale } } else { scale }
     }
 
     /// The values below a curve.
@@ -148,11 +160,18 @@ impl Scale {
     }
 
     fn x(&self, value: f64) -> f64 {
-        LEFT + (value - self.low) / (self.high - self.low) * (self.width - LEFT - RIGHT)
+        let share = match self.spacing {
+            Spacing::Even => (value - self.low) / (self.high - self.low),
+            Spacing::Logarithmic => (value / self.low).ln() / (self.high / self.low).ln(),
+        };
+        LEFT + share * (self.width - LEFT - RIGHT)
     }
 
-    /// Round values, three to six of them.
+    /// Round values, two to eight of them.
     fn ticks(&self) -> Vec<f64> {
+        if self.spacing == Spacing::Logarithmic {
+            return self.powers();
+        }
         let rough = (self.high - self.low) / 4.0;
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|step| *step >= rough);
@@ -163,6 +182,15 @@ impl Scale {
             .take_while(|tick| *tick <= self.high + step * 1e-6)
             .take(8)
             .collect()
+    }
+    /// Powers of two or of ten, whichever are not too many.
+    fn powers(&self) -> Vec<f64> {
+        let of = |base: f64| -> Vec<f64> {
+            let (first, last) =
+                ((self.low.log(base) - 1e-9).ceil() as i32, (self.high.log(base) + 1e-9).floor() as i32);
+            (first..=last).map(|n| base.powi(n)).collect()
+        };
+        [2.0, 4.0, 10.0, 100.0].into_iter().map(of).find(|ticks| ticks.len() <= 8).unwrap_or_default()
     }
 }
 
@@ -184,6 +212,10 @@ mod tests {
             assert!((2..=8).contains(&ticks.len()), "{low}..{high}: {ticks:?}");
         }
         assert_eq!(Scale::new(-50.0, 50.0, CURVE).ticks(), [-50.0, 0.0, 50.0]);
+        assert_eq!(Scale::new(16.0, 512.0, CURVE).ticks(), [16.0, 32.0, 64.0, 128.0, 256.0, 512.0]);
+        assert_eq!(Scale::new(1.0, 1e6, CURVE).ticks(), [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6]);
+        let log = Scale::new(1.0, 100.0, CURVE);
+        assert!((log.x(10.0) - (log.x(1.0) + log.x(100.0)) / 2.0).abs() < 1e-9);
         assert_eq!((number(0.25), number(-0.0), number(20.0)), ("0.25".into(), "0".into(), "20".into()));
     }
 
@@ -191,7 +223,7 @@ mod tests {
     fn a_strip_has_a_dot_for_each_value() {
         assert_eq!(strip(&[]), None);
         let svg = strip(&[20.0, 20.1, 25.0]).expect("values");
-        assert_eq!((svg.matches("<circle").count(), svg.matches("class=\"median\"").count()), (3, 1));
+        assert_eq!((svg.matches("h0").count(), svg.matches("class=\"median\"").count()), (3, 1));
         assert!(strip(&[7.0]).is_some_and(|svg| !svg.contains("NaN")));
     }
     #[test]

@@ -10,9 +10,9 @@ use crate::report::kept;
 use crate::report::ladder::{Ladder, svg};
 use crate::report::results::{PunchCell, Results, TrialDoc, VerdictDoc};
 
-/// Ladders of one cell, and of the whole page.
+/// Ladders of one cell, and bytes of those of the whole page.
 const OF_CELL: usize = 3;
-const OF_PAGE: usize = 150;
+const OF_PAGE: usize = 1_200_000;
 
 /// Trials that are drawn, by cell and number.
 #[derive(Debug, Default)]
@@ -32,7 +32,12 @@ impl DrawnTrials {
             let text = fs::read_to_string(folder.join(LADDER)).ok()?;
             Some(((cell, trial.number), svg::text(&Ladder::from_json(&text).ok()?)))
         };
-        Self(chosen.filter_map(picture).take(OF_PAGE).collect())
+        let mut bytes = 0;
+        let fits = |(_, svg): &((String, u32), String)| {
+            bytes += svg.len();
+            bytes <= OF_PAGE
+        };
+        Self(chosen.filter_map(picture).take_while(fits).collect())
     }
 
     /// The picture of a trial, if there is one.

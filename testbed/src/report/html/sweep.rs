@@ -1,6 +1,6 @@
 //! Which axes of a run are swept, and the curves along them.
 
-use serde::Serialize;
+use maud::{Markup, PreEscaped, html};
 
 use crate::model::quantity;
 use crate::report::escape::harmless;
@@ -12,7 +12,6 @@ use crate::report::table::parts;
 const ENOUGH: usize = 3;
 
 /// All curves along one axis of a part.
-#[derive(Serialize)]
 pub(super) struct Sweep {
     /// The part, the axis and its unit: `loss: success against jitter, ms`.
     pub(super) title: String,
@@ -23,7 +22,6 @@ pub(super) struct Sweep {
 }
 
 /// A curve with what all its points have in common and others have not.
-#[derive(Serialize)]
 pub(super) struct Curve {
     /// Those values of the other axes.
     pub(super) title: String,
@@ -31,6 +29,31 @@ pub(super) struct Curve {
     pub(super) rates: String,
     /// How fast.
     pub(super) times: Option<String>,
+}
+
+/// The section of all curves.
+pub(super) fn section(sweeps: &[Sweep]) -> Markup {
+    html! {
+        section id="curves" {
+            h2 { "Curves" }
+            p.quiet {
+                "Success with exact 95 % intervals, theory as the dashed line; below it, where connections came about, the \
+                 median time until both ends were established, from the shortest to the 95th percentile."
+            }
+            @for sweep in sweeps {
+                h3 { (sweep.title) @if !sweep.common.is_empty() { " " span.quiet { (sweep.common) } } }
+                div.charts {
+                    @for curve in &sweep.curves {
+                        figure {
+                            @if !curve.title.is_empty() { figcaption { (curve.title) } }
+                            (PreEscaped(&curve.rates))
+                            @if let Some(times) = &curve.times { (PreEscaped(times)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The curves along each numeric axis of each part.

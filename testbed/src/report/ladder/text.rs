@@ -9,6 +9,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::report::escape::harmless;
 use crate::report::ladder::{Ladder, Leg, LegEnd, Step, StepKind, Tone};
+use crate::report::plural::counted;
 
 /// Columns where nobody says how many there are.
 pub const USUAL_WIDTH: usize = 100;
@@ -41,7 +42,8 @@ pub fn write(ladder: &Ladder, width: usize, out: &mut impl Write) -> io::Result<
         None => ladder.steps.iter().try_for_each(|step| in_words(ladder, step, width, out))?,
     }
     if ladder.elsewhere > 0 {
-        writeln!(out, "{DIM}{} packets of other hosts are only in the capture{DIM:#}", ladder.elsewhere)?;
+        let packets = counted(ladder.elsewhere, "packet");
+        writeln!(out, "{DIM}only in the capture: {packets} of other hosts{DIM:#}")?;
     }
     writeln!(out)?;
     paragraph(&ladder.judgement, "", BOLD, width, out)?;

@@ -1,0 +1,81 @@
+//! Options that several commands have, and the words that they take.
+
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
+use crate::report::exit_status::UndecidedReason;
+use crate::report::format::Format;
+use crate::report::view::Detail;
+use crate::run::Keep;
+
+/// How much is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub struct Verbosity {
+    /// Print the totals and what to look at next, and no progress
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Name every cell that is not as expected; during a run, print each cell as it finishes
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl Verbosity {
+    /// The same as one value.
+    #[must_use]
+    pub fn detail(self) -> Detail {
+        match (self.quiet, self.verbose) {
+            (true, _) => Detail::Brief,
+            (_, true) => Detail::Everything,
+            _ => Detail::Usual,
+        }
+    }
+}
+
+/// What does not make a command end with 3.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Accepted {
+    /// Accept what is not decided, instead of ending with exit code 3: undecided,no-expectation,blind
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    pub allow: Vec<UndecidedReason>,
+}
+
+impl ValueEnum for UndecidedReason {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.summary()))
+    }
+}
+
+/// Which trials' artefacts are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub enum KeepArg {
+    /// All.
+    All,
+    /// Those that did not pass, and the first of each cell that did.
+    Failed,
+    /// None.
+    None,
+}
+
+impl From<KeepArg> for Keep {
+    fn from(which: KeepArg) -> Self {
+        match which {
+            KeepArg::All => Self::All,
+            KeepArg::Failed => Self::Failed,
+            KeepArg::None => Self::None,
+        }
+    }
+}
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.summary()))
+    }
+}

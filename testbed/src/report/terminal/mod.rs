@@ -1,0 +1,191 @@
+//! The result of a run for people: the matrix, then what is not as expected, then the totals, and last what one needs
+//! next.
+//!
+//! Colours are written as ANSI sequences; whoever hands in the writer decides whether they stay. Each colour has a mark
+//! beside it, so that nothing is lost without them.
+
+mod matrix;
+mod next;
+mod palette;
+mod problems;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::report::escape::harmless;
+use crate::report::lines::{TIE, cut, length, wrapped, write_behind};
+use crate::report::origin::quoted;
+use crate::report::plural::counted;
+use crate::report::results::{EndingDoc, KernelCell, PacketsDoc, PunchCell, Results, VerdictDoc};
+use crate::report::sensitivity;
+use crate::report::table::tables;
+use crate::report::terminal::palette::{BOLD, DIM, mark, verdict_style};
+use crate::report::view::{Detail, RunView, Screen};
+
+/// Bytes of a part of the legend that is not broken.
+const LONGEST_TIED: usize = 24;
+
+/// Writes the result up to the totals.
+///
+/// # Errors
+/// What the writer says.
+pub fn write(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    if screen.detail == Detail::Brief {
+        return totals(results, screen, out);
+    }
+    heading(results, screen, out)?;
+    for table in tables(results) {
+        writeln!(out)?;
+        let figure = matrix::write(&table, screen.width, out)?;
+        let cells: Vec<&PunchCell> =
+            table.rows.iter().flat_map(|row| row.cells.iter().copied().flatten()).collect();
+        // A mark and its word stay together.
+        let tied = |part: &String| {
+            if part.len() > LONGEST_TIED { part.clone() } else { part.replace(' ', "\u{a0}") }
+        };
+        let legend: Vec<String> = figure.legend(&cells).iter().map(tied).collect();
+        dimmed(&legend.join(", "), screen, out)?;
+    }
+    kernel_checks(results, screen, out)?;
+    sensitivity_lines(results, screen, out)?;
+    problems::write(results, screen, out)?;
+    writeln!(out)?;
+    totals(results, screen, out)?;
+    packets(results, screen, out)
+}
+
+/// How many packets were held against the reference NAT.
+fn packets(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    match results.packets.and_then(PacketsDoc::sentence) {
+        Some(text) => wrapped(&text, "  ", screen.width).iter().try_for_each(|line| writeln!(out, "{line}")),
+        None => Ok(()),
+    }
+}
+
+/// Writes what one needs next: the worst cell, its cause, the command that explains it, and where the report is.
+///
+/// # Errors
+/// What the writer says.
+pub fn next(results: &Results, shown: RunView<'_>, out: &mut impl Write) -> io::Result<()> {
+    next::write(results, shown, out)
+}
+
+/// Text that is not the point, in lines.
+fn dimmed(text: &str, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    let lines = wrapped(text, "", screen.width.saturating_sub(2));
+    lines.iter().try_for_each(|line| writeln!(out, "  {DIM}{line}{DIM:#}"))
+}
+
+fn heading(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    let Results { suite, kernel, nft, seed, trials_per_cell, .. } = results;
+    let (suite, kernel, nft) = (harmless(suite), harmless(kernel), harmless(nft));
+    let trials = counted(*trials_per_cell as usize, "trial");
+    let text = format!("{suite}{TIE} {trials} a cell, kernel {kernel}, nft {nft}, seed {seed}");
+    for (number, line) in wrapped(&text, "  ", screen.width).iter().enumerate() {
+        match line.strip_prefix(suite.as_ref()) {
+            Some(rest) if number == 0 => writeln!(out, "{BOLD}{suite}{BOLD:#}{rest}")?,
+            _ => writeln!(out, "{line}")?,
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel did in each check; whoever wants to know what was asked finds it in the other formats.
+fn kernel_checks(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    let checks: Vec<&KernelCell> = results.kernel_checks().collect();
+    let Some(names) = checks.iter().map(|check| length(&check.id)).max() else { return Ok(()) };
+    writeln!(out)?;
+    for check in checks {
+        let style = verdict_style(check.verdict);
+        let (id, word) = (harmless(&check.id), harmless(&check.observed));
+        let word = if check.verdict == VerdictDoc::Error { "error".into() } else { word };
+        let mark = mark(check.verdict);
+        let used = 2 + names + 2 + length(&word) + length(mark) + 2;
+        let detail = cut(&harmless(&check.detail), screen.width.saturating_sub(used).max(8));
+        writeln!(out, "  {id:names$}  {style}{word}{mark}{style:#}  {DIM}{detail}{DIM:#}")?;
+    }
+    Ok(())
+}
+
+/// What the trials could have shown.
+fn sensitivity_lines(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    let lines = sensitivity::of_run(results);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    dimmed("the smallest changes that would have shown, nine times in ten:", screen, out)?;
+    for line in lines {
+        write!(out, "    {DIM}")?;
+        write_behind(4, &line, "      ", screen.width, out)?;
+        write!(out, "{DIM:#}")?;
+    }
+    Ok(())
+}
+
+fn totals(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    let t = results.totals;
+    let named = t.by_verdict().map(|(verdict, count)| {
+        let style = verdict_style(verdict);
+        format!("{style}{count} {}{style:#}", verdict.words_of(count))
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let nats = match (t.proofs, t.proofs_failed) {
+        (0, _) => String::new(),
+        (all, 0) => format!("; {} proved", counted(all, "NAT")),
+        (all, failed) => format!("; {} of {} proved", all - failed, counted(all, "NAT")),
+    };
+    let ending = if results.ending == EndingDoc::Interrupted { ", interrupted" } else { "" };
+    let what = if results.kernel_checks().next().is_some() { "check" } else { "cell" };
+    let cells = match t.cells {
+        0 => format!("no {what} was finished"),
+        all => format!("{}: {named}", counted(all, what)),
+    };
+    let suite = match screen.detail {
+        Detail::Brief => format!("{BOLD}{}{BOLD:#}{TIE} ", harmless(&results.suite)),
+        Detail::Usual | Detail::Everything => String::new(),
+    };
+    let text = format!("{suite}{cells}{nats}; {:.1}{TIE}s{ending}", results.took_ms / 1e3);
+    wrapped(&text, "  ", screen.width).iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+/// Writes what to do where nothing says what to expect; `run` is the folder of the run.
+///
+/// # Errors
+/// What the writer says.
+pub fn advice(results: &Results, run: &Path, width: usize, out: &mut impl Write) -> io::Result<()> {
+    let cells = match results.totals.no_expectation {
+        0 => return Ok(()),
+        1 => "1 cell has".to_owned(),
+        cells => format!("{cells} cells have"),
+    };
+    let text = format!(
+        "{cells} no expectation, because theory is silent there. Compare with an earlier run (--baseline FILE), or let \
+         the suite say what to expect ([[expect]]); the entries that this run supports:"
+    );
+    wrapped(&text, "", width).iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    writeln!(out, "  testbed report {} --format expect", quoted(&run.display().to_string()))
+}
+
+/// Writes which trials of each cell were kept, with the cause of each.
+///
+/// # Errors
+/// What the writer says.
+pub fn kept(results: &Results, out: &mut impl Write) -> io::Result<()> {
+    for cell in results.punches() {
+        let style = verdict_style(cell.verdict);
+        let (id, words) = (harmless(&cell.id), cell.verdict.words());
+        writeln!(out, "{id}  {}/{}  {style}{words}{style:#}", cell.passed, cell.trials)?;
+        for trial in cell.each.iter().filter(|trial| trial.artefacts.is_some()) {
+            let words: Vec<_> = [&trial.method, &trial.how, &trial.detail]
+                .into_iter()
+                .flatten()
+                .map(|w| harmless(w))
+                .collect();
+            writeln!(out, "  {DIM}trial {}{DIM:#} {}", trial.number, words.join(": "))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! What is not as expected, the worst last: cells with the same fault together.
+
+use std::io::{self, Write};
+
+use crate::report::deviation::{self, Deviation};
+use crate::report::escape::{harmless, harmless_lines};
+use crate::report::lines::{cut, length, write_behind};
+use crate::report::plural::counted;
+use crate::report::results::{KernelCell, OutcomeDoc, ProofCell, PunchCell, Results, VerdictDoc};
+use crate::report::terminal::palette::{DIM, verdict_style};
+use crate::report::view::{Detail, Screen};
+
+/// Cells of a group that are named, unless everything is wanted, and groups that are shown.
+const NAMED: usize = 5;
+const GROUPS: usize = 8;
+
+/// Writes all of it.
+///
+/// # Errors
+/// What the writer says.
+pub(super) fn write(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    let mut problems = deviation::of_run(results);
+    let hidden = match screen.detail {
+        Detail::Everything => 0,
+        Detail::Usual | Detail::Brief => problems.len().saturating_sub(GROUPS),
+    };
+    problems.truncate(problems.len() - hidden);
+    problems.reverse();
+    if hidden > 0 {
+        writeln!(out, "\n{DIM}{} more of less weight: -v shows them{DIM:#}", counted(hidden, "kind"))?;
+    }
+    for problem in &problems {
+        writeln!(out)?;
+        match problem {
+            Deviation::Proof(proof) => unproved(proof, screen, out)?,
+            Deviation::Kernel(check) => kernel_check(check, screen, out)?,
+            Deviation::Cells { verdict, cause, cells } => group((*verdict, cause), cells, screen, out)?,
+        }
+    }
+    Ok(())
+}
+
+/// A NAT that does something else than it declares: expected and observed one above the other.
+fn unproved(proof: &ProofCell, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    let style = verdict_style(proof.verdict);
+    let name = harmless(&proof.nat);
+    let agrees = proof.rows.iter().all(|row| row.agrees);
+    let said = match (proof.verdict, agrees) {
+        (VerdictDoc::Skipped, _) => {
+            format!("NAT \"{name}\" cannot be made on this machine: {}", harmless_lines(&proof.note))
+        }
+        (_, true) => format!("NAT \"{name}\" could not be proved: {}", harmless_lines(&proof.note)),
+        (_, false) => format!("NAT \"{name}\" does not behave as declared, so its cells were not run"),
+    };
+    let words = proof.verdict.words();
+    write!(out, "{style}{words}{style:#} ")?;
+    write_behind(words.len() + 1, &said, "  ", screen.width, out)?;
+    for row in proof.rows.iter().filter(|row| !row.agrees) {
+        writeln!(out, "  expected {}: {}", harmless(&row.axis), harmless(&row.expected))?;
+        writeln!(out, "  observed {}: {}", harmless(&row.axis), harmless(&row.observed))?;
+    }
+    Ok(())
+}
+
+fn kernel_check(check: &KernelCell, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    let style = verdict_style(check.verdict);
+    writeln!(out, "{style}{}{style:#} {}", check.verdict.words(), harmless(&check.id))?;
+    for text in [
+        harmless_lines(&check.note).into_owned(),
+        format!("asked: {}", harmless(&check.asks)),
+        format!("sent: {}", harmless(&check.packets)),
+    ] {
+        write!(out, "  ")?;
+        write_behind(2, &text, "    ", screen.width, out)?;
+    }
+    Ok(())
+}
+
+fn group(
+    (verdict, cause): (VerdictDoc, &str),
+    cells: &[&PunchCell],
+    screen: Screen,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let style = verdict_style(verdict);
+    let cause = if cause.is_empty() { String::new() } else { format!(": {}", harmless(cause)) };
+    let head = format!("{}, {}", verdict.words_of(cells.len()), counted(cells.len(), "cell"));
+    writeln!(out, "{style}{head}{style:#}{}", cut(&cause, screen.width.saturating_sub(head.len())))?;
+    let named = if screen.detail == Detail::Everything { cells.len() } else { NAMED };
+    for (number, cell) in cells.iter().take(named).enumerate() {
+        let id = harmless(&cell.id);
+        let expected = cell.expected.as_ref().map(|e| format!(", theory {}", e.rates())).unwrap_or_default();
+        let figure = format!("{}/{} passed{expected}", cell.passed, cell.trials);
+        // A name stays whole, so that it can be copied.
+        let gap = if 2 + length(&id) + 2 + length(&figure) > screen.width { "\n    " } else { "  " };
+        writeln!(out, "  {id}{gap}{DIM}{figure}{DIM:#}")?;
+        if number == 0 || screen.detail == Detail::Everything {
+            details(cell, screen, out)?;
+        }
+    }
+    match cells.len().saturating_sub(named) {
+        0 => Ok(()),
+        more => writeln!(out, "  {DIM}and {more} more: -v names them{DIM:#}"),
+    }
+}
+
+/// The note of a cell, the causes of its failures, and where to look.
+fn details(cell: &PunchCell, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    if !cell.note.is_empty() {
+        write!(out, "    ")?;
+        write_behind(4, &harmless_lines(&cell.note), "    ", screen.width, out)?;
+    }
+    if cell.verdict != VerdictDoc::Differs {
+        return Ok(());
+    }
+    for (cause, count) in &cell.causes {
+        let is_it =
+            |outcome, how: &Option<String>| outcome == OutcomeDoc::Failed && how.as_ref() == Some(cause);
+        let example = cell.each.iter().find(|trial| is_it(trial.outcome, &trial.how));
+        let detail = example.and_then(|trial| trial.detail.as_deref()).unwrap_or_default();
+        write!(out, "    ")?;
+        let text = format!("{count} × {}: {}", harmless(cause), harmless(detail));
+        write_behind(4, &text, "      ", screen.width, out)?;
+    }
+    Ok(())
+}

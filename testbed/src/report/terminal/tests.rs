@@ -1,0 +1,86 @@
+//! What a user sees, at each width.
+
+use super::*;
+use crate::report::charset::Charset;
+use crate::report::sample::{results, square};
+
+/// Widths of terminals: a narrow one, one beside an editor, a wide one, one over a whole screen.
+const WIDTHS: [usize; 4] = [40, 80, 120, 200];
+
+fn shown(results: &Results, width: usize, detail: Detail) -> String {
+    let mut out = anstream::StripStream::new(Vec::new());
+    write(results, Screen { width, detail }, &mut out).expect("a vector takes everything");
+    let view = RunView { run: Path::new("testbed-runs/sample-1"), folder: None, width, detail };
+    next(results, view, &mut out).expect("a vector takes everything");
+    String::from_utf8(out.into_inner()).expect("text")
+}
+
+/// The lines of the first matrix, without those above and below it.
+fn matrix_of(text: &str) -> String {
+    let lines = text.lines().skip_while(|line| !line.starts_with("  nat-a \\ nat-b"));
+    lines.take_while(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn every_line_fits_unless_it_is_one_long_word() {
+    for results in [results(), square(22), square(11), square(3)] {
+        for width in WIDTHS {
+            for line in shown(&results, width, Detail::Everything).lines() {
+                let words = line.split_whitespace().map(length);
+                let unbroken = words.clone().max().unwrap_or(0) + 10 > width;
+                let id = line.contains("/auto  ");
+                assert!(length(line) <= width || unbroken || id, "{width}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_result_is_told_from_the_matrix_to_what_one_needs_next() {
+    insta::assert_snapshot!(shown(&results(), 80, Detail::Usual));
+}
+
+#[test]
+fn quiet_is_the_totals_and_what_one_needs_next() {
+    insta::assert_snapshot!(shown(&results(), 80, Detail::Brief));
+}
+
+#[test]
+fn twenty_two_nats_a_side_fit_eighty_columns() {
+    insta::assert_snapshot!(matrix_of(&shown(&square(22), 80, Detail::Usual)));
+}
+
+#[test]
+fn twenty_two_nats_a_side_have_medians_on_wide_terminals() {
+    insta::assert_snapshot!(matrix_of(&shown(&square(22), 200, Detail::Usual)));
+}
+
+#[test]
+fn eleven_nats_a_side_have_rates_in_eighty_columns() {
+    insta::assert_snapshot!(matrix_of(&shown(&square(11), 80, Detail::Usual)));
+}
+
+#[test]
+fn a_table_that_is_too_wide_is_cut_into_blocks() {
+    let text = matrix_of(&shown(&square(22), 40, Detail::Usual));
+    assert_eq!(text.matches("nat-a").count(), 2, "{text}");
+}
+
+#[test]
+fn nothing_but_ascii_is_left_where_nothing_else_can_be_shown() {
+    let text = shown(&square(22), 80, Detail::Usual);
+    let plain = Charset::Ascii.show(&text);
+    assert!(plain.is_ascii(), "{plain}");
+    // `?` is also the sign of a cell that is undecided.
+    assert_eq!(plain.matches('?').count(), text.matches('?').count(), "{plain}");
+    let columns = |text: &str| text.lines().map(length).max();
+    assert_eq!(columns(&text), columns(&plain));
+}
+
+#[test]
+fn colours_are_only_where_they_mean_something() {
+    let mut out = Vec::new();
+    write(&results(), Screen { width: 80, detail: Detail::Usual }, &mut out).expect("a vector");
+    let text = String::from_utf8(out).expect("text");
+    assert!(text.contains("\u{1b}[1m\u{1b}[31m2/3! 20.1 ms\u{1b}[0m"), "{text:?}");
+}
