@@ -34,7 +34,7 @@ pub(super) enum Command {
     /// Once connected, standard input goes to the peer and what it sends to standard output, until both have ended;
     /// --json, --exec, --forward and --to do otherwise.
     Connect(Box<ConnectArgs>),
-    /// Tell what the local NAT does
+    /// Find out what the local NAT does
     Probe(ProbeArgs),
     /// Print a ticket, for a meeting without a rendezvous server; its private half is kept in a file
     Ticket(TicketArgs),
@@ -67,7 +67,7 @@ pub(super) struct ConnectArgs {
     /// A file with the secret both peers share: 64 hexadecimal digits
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: PathBuf,
-    /// A file with a token of the rendezvous server's, where not everybody may meet
+    /// A file with a token for the rendezvous server, where it asks for one
     #[arg(long, value_name = "FILE", requires = "rendezvous")]
     pub(super) token_file: Option<PathBuf>,
     /// The local endpoint to punch from
@@ -121,7 +121,7 @@ pub(super) struct ConnectArgs {
     #[arg(long, value_name = "LINE", requires = "ticket")]
     pub(super) peer_ticket: Option<String>,
 
-    /// Tell events as JSON lines on standard output; the connection is closed once it is won
+    /// Print events as JSON lines on standard output; the connection is closed once it is won
     #[arg(long)]
     pub(super) json: bool,
     /// Run this shell command with the connection as its standard input and output
@@ -166,7 +166,7 @@ pub(super) struct ProbeArgs {
     /// How long to wait for the answer to a SYN that may be dropped
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
     pub(super) wait: Duration,
-    /// Tell events as JSON lines on standard output
+    /// Print events as JSON lines on standard output
     #[arg(long)]
     pub(super) json: bool,
 }

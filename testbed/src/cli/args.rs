@@ -33,26 +33,26 @@ pub enum Action {
     Run(RunArgs),
     /// Show what a suite would run and what theory expects; needs no rights
     Plan(PlanArgs),
-    /// Say what this machine can and cannot do, and how long a suite would take on it
+    /// Show what this machine can and cannot do, and how long a suite would take on it
     Check(CheckArgs),
     /// List the suites and topologies that come with testbed
     List(ListArgs),
-    /// List, show and prove NATs
+    /// List, show, prove and measure NATs
     #[command(subcommand)]
     Nat(NatAction),
-    /// Hold the reference NAT against real ones by random packets; needs root, or --rootless
+    /// Compare the reference NAT with real NATs, by random packets; needs root, or --rootless
     FuzzNat(FuzzArgs),
     /// Measure NATs against RFC 5382, RFC 7857 and RFC 6888
     Conformance(ConformanceArgs),
     /// Show an old run again, in any format
     Report(ReportArgs),
-    /// Say what changed from one run to another: two kernels, two versions of a puncher
+    /// Show what changed between two runs: of two kernels, two versions of a puncher
     Diff(DiffArgs),
     /// Join the parts of a run that was split by --shard
     Merge(MergeArgs),
     /// Show what the NATs of several kernels do, from runs of the suite kernel, as a table
     Kernels(KernelsArgs),
-    /// Keep what a run found, for `run --baseline`
+    /// Store what a run found, for `run --baseline`
     #[command(subcommand)]
     Baseline(BaselineAction),
     /// Draw a kept trial of an old run, packet by packet, and say why it ended as it did
@@ -91,7 +91,7 @@ impl From<RightsArgs> for Rights {
 /// `testbed check`.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// Say also how many trials of this suite fit at a time, and how long it would take
+    /// Also show how many trials of this suite fit at a time, and how long it would take
     pub suite: Option<String>,
     /// Trials in each cell, instead of what the suite says
     #[arg(long, value_name = "N", value_parser = at_least_one, requires = "suite")]
@@ -150,10 +150,10 @@ pub struct RunArgs {
     /// Add trials to a cell until a sequential test is sure of it, but no more than N in all
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub until_sure: Option<NonZeroU32>,
-    /// Most trials at the same time; fewer run while the processors are busy [default: as many as fit, 16 to 128 a processor]
+    /// The most trials at a time; fewer run while the processors are busy [default: as many as fit, 16 to 128 a processor]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub jobs: Option<NonZeroU32>,
-    /// Fixes all randomness that is not the kernel's [default: the time, or 1 with --shard; it is recorded]
+    /// Seed of all randomness except the kernel's [default: the time, or 1 with --shard; it is recorded]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// An empty or new folder for the results [default: testbed-runs/SUITE-1, -2, …]
@@ -191,7 +191,7 @@ pub struct PlanArgs {
     /// Which cells.
     #[command(flatten)]
     pub selection: Selection,
-    /// For programs
+    /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -235,7 +235,7 @@ pub struct ProveArgs {
     /// Which NATs.
     #[command(flatten)]
     pub wanted: WantedNats,
-    /// Only what every run asks of its NATs, instead of everything
+    /// Only the quick proof that every run makes, not the full one
     #[arg(long)]
     pub quick: bool,
     /// Root, or a user namespace.
@@ -259,7 +259,7 @@ pub struct MeasureArgs {
     /// Every NAT of the catalogue
     #[arg(long, conflicts_with = "command")]
     pub all: bool,
-    /// What the profile is called [default: the name of the file, of the program, or of the NAT]
+    /// Name of the profile [default: the name of the file, of the program, or of the NAT]
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub name: Option<String>,
     /// NATs of your own.
@@ -279,10 +279,10 @@ pub struct FuzzArgs {
     /// Which NATs.
     #[command(flatten)]
     pub wanted: WantedNats,
-    /// Fixes the packets [default: the time]
+    /// Seed of the packets [default: the time]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// How long, for each NAT
+    /// How long to test each NAT
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = quantity::duration)]
     pub time: Duration,
     /// Root, or a user namespace.
@@ -321,7 +321,7 @@ pub struct DiffArgs {
     pub before: PathBuf,
     /// The newer run
     pub now: PathBuf,
-    /// As Markdown, for job summaries
+    /// Print Markdown, for job summaries
     #[arg(long)]
     pub markdown: bool,
     /// What is accepted.
@@ -360,7 +360,7 @@ pub struct MergeArgs {
 /// `testbed baseline`.
 #[derive(Debug, Subcommand)]
 pub enum BaselineAction {
-    /// Write what a run found into a file; cells that the run has not are forgotten
+    /// Write what a run found to a file; cells that are not in the run are dropped
     Update(BaselineUpdateArgs),
 }
 
@@ -381,7 +381,7 @@ pub struct BaselineUpdateArgs {
 pub struct ExplainArgs {
     /// The folder of the run, or its `results.json`
     pub run: PathBuf,
-    /// The name of a cell, or a part that only one has; `list` lists what was kept
+    /// The name of a cell, or a part of it that no other cell has; `list` lists what was kept
     pub cell: String,
     /// Number of the trial [default: the first kept that did not pass, else the first kept]
     pub trial: Option<u32>,
@@ -392,7 +392,7 @@ pub struct ExplainArgs {
 pub struct ShellArgs {
     /// A suite that comes with testbed, or the path of a file
     pub suite: String,
-    /// The name of a cell, or a part that only one has; `list` lists them
+    /// The name of a cell, or a part of it that no other cell has; `list` lists them
     pub cell: String,
     /// The node that the shell runs in
     #[arg(default_value = "peer-a")]
@@ -410,7 +410,7 @@ pub struct ShellArgs {
 pub struct ExecArgs {
     /// A suite that comes with testbed, or the path of a file
     pub suite: String,
-    /// The name of a cell, or a part that only one has
+    /// The name of a cell, or a part of it that no other cell has
     pub cell: String,
     /// The node that the command runs in
     pub node: String,
