@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# What people meet: the terminal, the report in a browser, the captures in Wireshark.
+# What people meet: the terminal, the report in a browser, the captures in Wireshark, the first build, the sizes, the pages and
+# what they say of commands.
 
-checks=(terminal page picture captures)
+checks=(terminal page picture captures build sizes links blocks)
 
 people=$root/scripts/accept.d/people
 # Pictures are kept for people to look at.
@@ -112,4 +113,38 @@ check_captures() {
   figure "… states this snap length" "$taken" "1 line" "taken == 1"
   taken=$(tshark -r "$file" -Y 'tcp.port == 31000 || tcp.port == 31001' -T fields -e _ws.col.Protocol 2>/dev/null | sort -u | grep -vc '^TCP$' || true)
   figure "… protocols that Wireshark takes the rendezvous for, beside TCP" "$taken" "0" "taken == 0"
+}
+
+# From an empty folder; the registry's cache stays.
+check_build() {
+  local before after processor
+  rm -rf "$work/target"
+  before=$(awk '{ print $1 + $2 + $3 + $4 }' <<<"$(cut -d' ' -f14-17 /proc/$$/stat)")
+  quiet env CARGO_TARGET_DIR="$work/target" cargo build --quiet --release --locked --manifest-path "$root/Cargo.toml" --package testbed --package puncher --bins
+  after=$(awk '{ print $1 + $2 + $3 + $4 }' <<<"$(cut -d' ' -f14-17 /proc/$$/stat)")
+  [ "$code" -eq 0 ] || cat "$work/output" >&2
+  processor=$(((after - before) / $(getconf CLK_TCK)))
+  figure "first build of both programs: exit code, in $seconds s and $processor s of processor time" "$code" "0" "code == 0"
+  rm -rf "$work/target"
+}
+
+check_sizes() {
+  local program size bound
+  for program in testbed:9 puncher:2.5; do
+    size=$(stat --format %s "$work/${program%:*}")
+    bound=$(awk -v m="${program#*:}" 'BEGIN { printf "%d", m * 1e6 }')
+    figure "size of ${program%:*}, bytes" "$size" "at most $bound" "size <= bound"
+  done
+}
+
+check_links() {
+  quiet "$root/scripts/pages" check
+  cat "$work/output"
+  figure "links and marks of the pages: exit code" "$code" "0" "code == 0"
+}
+
+check_blocks() {
+  quiet "$root/scripts/pages" run "$work"
+  cat "$work/output"
+  figure "commands of the pages: exit code" "$code" "0" "code == 0"
 }

@@ -45,7 +45,7 @@ pub enum Expected {
 /// What became of one SYN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SynFate {
-    /// Role sent it.
+    /// Who sent it.
     pub from: Role,
     /// When it was sent.
     pub sent: Nanos,

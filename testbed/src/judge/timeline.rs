@@ -15,9 +15,9 @@ use crate::model::topology::{NodeName, Topology};
 /// One of the two peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
-    /// Role a.
+    /// Peer a.
     A,
-    /// Role b.
+    /// Peer b.
     B,
 }
 
@@ -61,7 +61,7 @@ pub struct Vantage {
 /// A TCP segment, or an ICMP error about one, that left one side for the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentTrace {
-    /// Role sent it (the peer, or a NAT on its side).
+    /// Who sent it (the peer, or a NAT on its side).
     pub from: Role,
     /// When it entered the sender's vantage.
     pub sent: Nanos,
@@ -112,7 +112,7 @@ pub struct IcmpErrorTrace {
     pub to: Role,
     /// When it arrived at that side's vantage.
     pub arrived: Nanos,
-    /// Role sent it.
+    /// Who sent it.
     pub source: Ipv4Addr,
     /// ICMP type and code.
     pub code: (u8, u8),

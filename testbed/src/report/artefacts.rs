@@ -59,7 +59,7 @@ fn programs(programs: &[ProgramLog]) -> String {
     programs.iter().map(told).collect()
 }
 
-/// Role said nothing gets no file.
+/// A program that said nothing gets no file.
 fn said(folder: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     if text.is_empty() { Ok(()) } else { fs::write(folder.join(name), text) }
 }

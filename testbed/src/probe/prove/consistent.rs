@@ -48,7 +48,7 @@ struct History<'a> {
     behavior: &'a Behavior,
     site: &'a NatSite,
     opened: Vec<OpenedConnection>,
-    /// Role outside sent to which endpoint of the NAT that nobody inside had then.
+    /// Which remote endpoints sent to which endpoint of the NAT that no inside endpoint had then.
     held: Vec<(SocketAddrV4, SocketAddrV4)>,
 }
 
