@@ -289,8 +289,9 @@ impl<'a> Checker<'a> {
                 Some(Err(why)) => drop(broken.get_or_insert(why)),
             }
         }
-        let swapped = self.swapped(index, head, (id, way));
-        let sure = states.len() == 1 && swapped.iter().all(|state| kept.contains(state));
+        let (swapped, same) = self.swapped(index, head, (id, way));
+        // In whatever state and order, it had to be handled so.
+        let sure = same && broken.is_none() && !anew;
         kept.extend(swapped);
         if kept.is_empty() && anew {
             return self.renew(index, head, id);
@@ -301,13 +302,8 @@ impl<'a> Checker<'a> {
             kept.extend(Tracked::begin(head, at, &self.how).map(Some));
             self.entries[id].since = at;
         }
-        if kept.is_empty() && self.after_the_next(index, head, (id, way)) {
-            return Ok(Judged::Either);
-        }
         if kept.is_empty() {
-            // Its first packet may have come a moment later than this one.
-            if self.entries[id].since + self.margin >= at && self.fresh(index, head).is_ok() {
-                self.entries[id].lost = true;
+            if self.fits_another_order(index, head, (id, way)) {
                 return Ok(Judged::Either);
             }
             return Err(broken.unwrap_or((rules::KNOWN, "fits no state of its connection".to_owned())));

@@ -8,30 +8,56 @@ use crate::model::evidence::Tuple;
 
 impl Checker<'_> {
     /// The states that there may be if this packet was handled before the one that came just before it, from the other
-    /// side.
+    /// side; and whether the packet could then have been handled in one way only, which is how it was.
     pub(super) fn swapped(
         &self,
         index: usize,
         head: &TcpHead,
         (id, way): (usize, Way),
-    ) -> Vec<Option<Tracked>> {
+    ) -> (Vec<Option<Tracked>>, bool) {
         let passage = &self.passages.all[index];
-        let Some((earlier, earlier_way, states)) = &self.entries[id].before else { return Vec::new() };
+        let Some((earlier, earlier_way, states)) = &self.entries[id].before else {
+            return (Vec::new(), true);
+        };
         let earlier = &self.passages.all[*earlier];
         if *earlier_way == way || earlier.input.at + self.margin < passage.input.at {
-            return Vec::new();
+            return (Vec::new(), true);
         }
-        let Some(earlier_head) = earlier.input.head.tcp() else { return Vec::new() };
-        let both = |state: &Option<Tracked>| {
-            let between = self.after(id, way, state.as_ref()?, passage, head).ok()??;
-            self.after(id, *earlier_way, between.as_ref()?, earlier, earlier_head).ok()?
-        };
-        states.iter().filter_map(both).collect()
+        let Some(earlier_head) = earlier.input.head.tcp() else { return (Vec::new(), true) };
+        let mut same = true;
+        let mut swapped = Vec::new();
+        for state in states.iter().flatten() {
+            match self.after(id, way, state, passage, head) {
+                Ok(Some(Some(between))) => {
+                    let then = self.after(id, *earlier_way, &between, earlier, earlier_head);
+                    swapped.extend(then.ok().flatten());
+                }
+                Ok(Some(None) | None) | Err(_) => same = false,
+            }
+        }
+        (swapped, same)
+    }
+
+    /// Whether what became of this packet fits if it was handled after one that came a moment later, or before the first
+    /// packet of its connection.
+    pub(super) fn fits_another_order(
+        &mut self,
+        index: usize,
+        head: &TcpHead,
+        (id, way): (usize, Way),
+    ) -> bool {
+        if self.after_the_next(index, head, (id, way)) {
+            return true;
+        }
+        let near = self.entries[id].since + self.margin >= self.passages.all[index].input.at;
+        let before_the_first = near && self.fresh(index, head).is_ok();
+        self.entries[id].lost |= before_the_first;
+        before_the_first
     }
 
     /// Whether what became of this packet fits if one that came after it, from the other side, was handled first. If so,
     /// both are done.
-    pub(super) fn after_the_next(&mut self, index: usize, head: &TcpHead, (id, way): (usize, Way)) -> bool {
+    fn after_the_next(&mut self, index: usize, head: &TcpHead, (id, way): (usize, Way)) -> bool {
         let passage = &self.passages.all[index];
         let latest = passage.input.at + self.margin;
         let later = (index + 1..).zip(&self.passages.all[index + 1..]);
