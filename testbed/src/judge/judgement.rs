@@ -361,6 +361,44 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_on_which_nobody_spoke_was_not_refused() {
+        let stood = || {
+            StagedEvidence::met()
+                .recorded()
+                .packet(StagedPacket::new(A, 0.0, "S"))
+                .packet(StagedPacket::new(B, 0.0, "S"))
+                .packet(StagedPacket::new(A, 10.1, "SA").acknowledging(901))
+                .packet(StagedPacket::new(B, 10.1, "SA").acknowledging(101))
+                .packet(StagedPacket::new(A, 20.3, "A").data(101, 0).acknowledging(901))
+                .packet(StagedPacket::new(B, 20.3, "A").data(901, 0).acknowledging(101))
+        };
+        let closed = stood().packet(StagedPacket::new(A, 300.0, "FA").data(101, 0).acknowledging(901));
+        assert_eq!(cause(&closed, UnsolicitedSyn::Drop), Cause::NobodySpoke);
+        let said = stood()
+            .packet(StagedPacket::new(A, 30.0, "A").data(101, 20).acknowledging(901))
+            .packet(StagedPacket::new(B, 40.2, "A").data(901, 0).acknowledging(121));
+        let refused = said.packet(StagedPacket::new(B, 40.3, "FA").data(901, 0).acknowledging(121));
+        assert_eq!(cause(&refused, UnsolicitedSyn::Drop), Cause::AuthenticationRefused);
+    }
+
+    #[test]
+    fn an_answer_that_its_own_nat_takes_for_invalid_is_the_cause() {
+        let (early, late) = (StagedPacket::new(A, 0.0, "S"), StagedPacket::new(B, 50.0, "S"));
+        let answer =
+            |sequence| StagedPacket { sequence, ..StagedPacket::new(A, 60.1, "SA").acknowledging(901) };
+        let staged = |sequence| {
+            let syns = StagedEvidence::met().recorded().inside(early).packet(early).packet(late);
+            syns.inside(answer(sequence))
+        };
+        assert_eq!(cause(&staged(5000), UnsolicitedSyn::Drop), Cause::InvalidDropped);
+        assert_ne!(
+            cause(&staged(100), UnsolicitedSyn::Drop),
+            Cause::InvalidDropped,
+            "with the SYN's number it passes"
+        );
+    }
+
+    #[test]
     fn a_wrong_guess_is_named_with_both_ports() {
         let staged = StagedEvidence::met()
             .packet(StagedPacket::new(A, 0.0, "S").ports(4000, 5000))

@@ -119,6 +119,15 @@ impl StagedEvidence {
         self
     }
 
+    /// A packet on its way from the host to its NAT.
+    pub(crate) fn inside(mut self, draw: StagedPacket) -> Self {
+        const LINKS: [u16; 2] = [2, 3];
+        let source = SocketAddrV4::new(vantage(draw.from).internal, draw.source_port);
+        let (link, sent) = (LINKS[usize::from(draw.from == Role::B)], nanos(draw.at_ms));
+        self.push(link, Direction::Up, sent, sent, bytes(source, ends(draw).1, draw));
+        self
+    }
+
     /// The NATs' records of the usual flow.
     pub(crate) fn recorded(mut self) -> Self {
         for role in Role::BOTH {
@@ -186,6 +195,7 @@ fn bytes(source: SocketAddrV4, target: SocketAddrV4, draw: StagedPacket) -> Vec<
             'S' => tcp.syn(),
             'A' => tcp.ack(draw.acknowledgment),
             'R' => tcp.rst(),
+            'F' => tcp.fin(),
             other => panic!("no such flag: {other}"),
         };
     }

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use crate::model::address_plan::{AddressPlan, DISCARD};
 use crate::model::evidence::{CtEntry, CtEvent, Direction, Evidence, Fate, Frame, Nanos, Tuple};
-use crate::model::packet::{Packet, PacketKind, TcpFlags};
+use crate::model::packet::{Packet, PacketKind, Segment, TcpFlags};
 use crate::model::topology::{NodeName, Topology};
 
 /// One of the two peers.
@@ -304,6 +304,13 @@ impl SegmentTrace {
     pub fn is_syn_ack(&self) -> bool {
         let both = TcpFlags(TcpFlags::SYN.0 | TcpFlags::ACK.0);
         self.packet.tcp().is_some_and(|s| s.flags.contains(both)) && !self.is_reset()
+    }
+
+    /// Whether its sender ends the connection by it.
+    #[must_use]
+    pub fn ends_connection(&self) -> bool {
+        let ends = |s: &Segment| s.flags.contains(TcpFlags::FIN) || s.flags.contains(TcpFlags::RST);
+        self.packet.tcp().is_some_and(ends)
     }
 
     /// The acknowledgment number, if it carries one and is no reset.

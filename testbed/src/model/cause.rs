@@ -35,6 +35,8 @@ pub enum Cause {
     MappingDestroyed,
     /// A packet passed a NAT untranslated and could not be answered.
     InvalidUntranslated,
+    /// A host's answer belonged to no connection that its own NAT knew, and the NAT dropped it.
+    InvalidDropped,
     /// Two flows wanted the same tuple and the NAT dropped one.
     TupleClash,
     /// The NAT had no port left.
@@ -47,7 +49,9 @@ pub enum Cause {
     PeerNeverStarted,
     /// A peer did not reach the rendezvous server.
     NoRendezvous,
-    /// A connection stood, and its authentication was refused.
+    /// A connection stood, and neither side sent anything on it.
+    NobodySpoke,
+    /// A connection stood, and one side refused what the other had sent.
     AuthenticationRefused,
     /// The link lost what was needed.
     LostByLink,
@@ -103,12 +107,14 @@ words!(Cause {
     AddressUnreachable => "address unreachable",
     MappingDestroyed => "mapping destroyed",
     InvalidUntranslated => "invalid and untranslated",
+    InvalidDropped => "invalid and dropped",
     TupleClash => "tuple clash",
     PortsExhausted => "ports exhausted",
     QuotaReached => "quota reached",
     StartedTooLate => "started too late",
     PeerNeverStarted => "peer never started",
     NoRendezvous => "no rendezvous",
+    NobodySpoke => "nobody spoke",
     AuthenticationRefused => "authentication refused",
     LostByLink => "lost by link",
     NatRebooted => "NAT rebooted",
@@ -146,12 +152,14 @@ impl Cause {
             | Self::AddressUnreachable
             | Self::MappingDestroyed
             | Self::InvalidUntranslated
+            | Self::InvalidDropped
             | Self::TupleClash
             | Self::PortsExhausted
             | Self::QuotaReached
             | Self::StartedTooLate
             | Self::PeerNeverStarted
             | Self::NoRendezvous
+            | Self::NobodySpoke
             | Self::AuthenticationRefused
             | Self::LostByLink
             | Self::NatRebooted

@@ -21,6 +21,7 @@ impl FailureContext<'_> {
         let fates: Vec<&SynFate> = self.oracle.syns.iter().filter(|s| is_of(flow, s)).collect();
         refused_after_syn(&fates)
             .or_else(|| self.gone(flow, &fates))
+            .or_else(|| self.answer_kept(flow))
             .or_else(|| self.first_trouble(flow, &fates))
             .or_else(|| self.not_let_in(flow))
             .or_else(|| too_late(flow, &fates))
@@ -81,7 +82,7 @@ impl FailureContext<'_> {
     }
 
     /// The first frame of the flow's handshake that a link lost, or still had at the end.
-    fn first_lost(&self, flow: &Flow) -> Option<(Nanos, usize, String)> {
+    pub(super) fn first_lost(&self, flow: &Flow) -> Option<(Nanos, usize, String)> {
         let (index, frame, packet) = self.lost(flow).min_by_key(|(_, frame, _)| frame.entered)?;
         let flags = packet.tcp()?.flags;
         let what = match frame.fate {

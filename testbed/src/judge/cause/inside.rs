@@ -127,6 +127,16 @@ impl HostLink {
         self.outward().filter(|syn| !syn.to_server)
     }
 
+    /// The SYN/ACKs that the host sent, each with its frame.
+    pub(super) fn syn_acks<'a>(
+        &'a self,
+        evidence: &'a Evidence,
+    ) -> impl Iterator<Item = (usize, Packet)> + 'a {
+        const BOTH: u8 = TcpFlags::SYN.0 | TcpFlags::ACK.0;
+        let sent = self.sent.iter().filter(|(_, _, flags, _)| flags & BOTH == BOTH);
+        sent.filter_map(|(.., frame)| Some((*frame, Packet::of(&evidence.frames[*frame])?)))
+    }
+
     /// Whether a segment came to the host.
     pub(super) fn got(&self, segment: &Segment) -> bool {
         let wanted = (segment.sequence, segment.acknowledgment, segment.flags.0);

@@ -18,7 +18,7 @@ use crate::judge::cause::inside::HostLink;
 use crate::judge::cause::tracking::{EndedEntry, EntryEnd};
 use crate::judge::oracle::{Admission, Answer, OracleReport, SynFate};
 use crate::judge::program_output::Claim;
-use crate::judge::timeline::{Flow, Role, Timeline, Vantage};
+use crate::judge::timeline::{Flow, Role, SegmentTrace, Timeline, Vantage};
 use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, Failure};
 use crate::model::packet::TcpFlags;
@@ -171,19 +171,42 @@ impl<'a> FailureContext<'a> {
                     format!("the connection {} stood, and peer {} said nothing of it", flow.a, role.letter());
                 Diagnosis::new(Cause::ProgramHung, detail)
             }
-            None => {
-                let why = Role::BOTH.into_iter().find_map(|w| match self.case.said(w) {
-                    Claim::Failure(why) => Some(format!("peer {} says: {}", w.letter(), first_line(why))),
-                    _ => None,
-                });
-                let why = why.unwrap_or_else(|| "neither says why".to_owned());
-                Diagnosis::new(
-                    Cause::AuthenticationRefused,
-                    format!("the connection {} stood and was refused; {why}", flow.a),
-                )
-            }
+            None => self.given_up(flow),
         };
         Diagnosis { marks, ..found }
+    }
+
+    /// A connection stood, and both sides say that they failed: nobody spoke, one refused what the other had said, a link
+    /// lost what was said, or both waited until their time was up.
+    fn given_up(&self, flow: &Flow) -> Diagnosis {
+        let why = Role::BOTH.into_iter().find_map(|w| match self.case.said(w) {
+            Claim::Failure(why) => Some(format!("peer {} says: {}", w.letter(), first_line(why))),
+            _ => None,
+        });
+        let why = why.unwrap_or_else(|| "neither says why".to_owned());
+        if !flow.segments.iter().any(|segment| segment.payload() > 0) {
+            let detail =
+                format!("the connection {} stood, and neither side sent anything on it; {why}", flow.a);
+            return Diagnosis::new(Cause::NobodySpoke, detail);
+        }
+        let ends = |segment: &&SegmentTrace| segment.ends_connection();
+        let refusal = Role::BOTH.into_iter().find_map(|role| {
+            let heard = flow.delivered_payload(role.other())?;
+            flow.segments.iter().filter(|s| s.from == role && s.sent >= heard).find(ends)
+        });
+        if let Some(refusal) = refusal {
+            let (letter, detail) =
+                (refusal.from.letter(), format!("the connection {} stood and was refused", flow.a));
+            return Diagnosis::new(Cause::AuthenticationRefused, format!("{detail}; {why}"))
+                .mark(refusal.frame, format!("peer {letter} ends it"));
+        }
+        match self.first_lost(flow) {
+            Some((_, frame, what)) => flow::lost_frame(frame, &what),
+            None => {
+                let detail = format!("the connection {} stood, and nobody went on with it; {why}", flow.a);
+                Diagnosis::new(Cause::ProgramHung, detail)
+            }
+        }
     }
 
     /// A host that never sent anything to anybody.

@@ -8,10 +8,11 @@ use crate::judge::cause::flow::lost_frame;
 use crate::judge::cause::inside::InnerSyn;
 use crate::judge::cause::tracking::{self, pair};
 use crate::judge::cause::{Diagnosis, FailureContext};
-use crate::judge::timeline::Role;
+use crate::judge::timeline::{Flow, Role, SegmentTrace};
 use crate::model::behavior::{Behavior, Mapping, Pool};
-use crate::model::evidence::{CtChange, CtEntry, CtEvent, Frame, Nanos, Tuple};
+use crate::model::evidence::{CtChange, CtEntry, CtEvent, Fate, Frame, Nanos, Tuple};
 use crate::model::outcome::Cause;
+use crate::model::packet::Packet;
 use crate::model::topology::NodeName;
 
 impl FailureContext<'_> {
@@ -48,6 +49,38 @@ impl FailureContext<'_> {
         let many = if kept.len() > 1 { format!(", the first of {}", kept.len()) } else { String::new() };
         let detail = format!("{node} let {}'s SYN {}{many} not out: {why}", role.letter(), syn.tuple);
         Some(Diagnosis::new(cause, detail).mark(syn.frame, format!("never left {node}: {why}")))
+    }
+
+    /// A host answered the other's SYN with a number of its own choice, although it had sent a SYN there: its NAT tracks that
+    /// one, takes the answer for one of another connection, and drops it (`nf_conntrack_tcp_packet`).
+    pub(super) fn answer_kept(&self, flow: &Flow) -> Option<Diagnosis> {
+        Role::BOTH.into_iter().find_map(|role| {
+            let inside = self.inside(role);
+            let node = self.vantage(role).nats.first().filter(|_| inside.watched)?;
+            let number = |segment: &SegmentTrace| segment.packet.tcp().map(|tcp| tcp.sequence);
+            let own: BTreeSet<u32> = flow.syns(role).filter_map(number).collect();
+            let others: BTreeSet<u32> = flow.syns(role.other()).filter_map(number).collect();
+            let left: BTreeSet<u32> =
+                flow.segments.iter().filter(|s| s.from == role && s.is_syn_ack()).filter_map(number).collect();
+            let tracked = |syn: &&InnerSyn| self.sequence(syn.frame).is_some_and(|it| own.contains(&it));
+            let tuple = inside.syns.iter().find(tracked)?.tuple;
+            let (frame, packet) = inside.syn_acks(self.evidence).find(|(frame, packet)| {
+                let Some(tcp) = packet.tcp() else { return false };
+                let delivered = self.evidence.frames[*frame].fate == Fate::Delivered;
+                let answers = others.contains(&tcp.acknowledgment.wrapping_sub(1)) && packet.tuple() == tuple;
+                answers && delivered && !own.contains(&tcp.sequence) && !left.contains(&tcp.sequence)
+            })?;
+            let detail = format!(
+                "{node} let {}'s SYN ACK {} not out: its number is not that of the SYN that {node} had let out",
+                role.letter(),
+                packet.tuple()
+            );
+            Some(Diagnosis::new(Cause::InvalidDropped, detail).mark(frame, format!("never left {node}")))
+        })
+    }
+
+    fn sequence(&self, frame: usize) -> Option<u32> {
+        Some(Packet::of(&self.evidence.frames[frame])?.tcp()?.sequence)
     }
 
     /// Whether a link inside lost all of a side's SYNs to the other, or all that were aimed right, before its NAT had them.
