@@ -1,0 +1,88 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# The judge: an honest NAT is never called a liar, one that lies is called one, and the reference agrees with the kernel.
+
+checks=(honest fuzz refuted)
+
+# Every suite at its default trials: no packet that an honest NAT handled is held against it.
+check_honest() {
+  local suite run said bad=0 packets
+  for suite in classic matrix predictability order unsolicited cgn hairpin noise faults reach; do
+    run=$work/$suite
+    quiet "$testbed" run "$suite" --seed 1 --out "$run"
+    said=$(grep -c 'does not do what it declares' "$work/output" || true)
+    [ "$said" -eq 0 ] || grep 'does not do what it declares' "$work/output" >&2
+    bad=$((bad + said))
+    packets=$(query "$run" '"%d packets, %.2f %% either, %.2f %% not judged" % (lambda p: (sum(p.values()), *(100 * p[k] / max(1, sum(p.values())) for k in ("either", "not_judged"))))(r.get("packets") or dict(judged=0, either=0, not_judged=0))')
+    figure "$suite: contradictions ($packets, in $seconds s)" "$said" "0" "said == 0"
+  done
+  figure "all suites: contradictions" "$bad" "0" "bad == 0"
+}
+
+# Random packets through each NAT of the catalogue, as long as 20,000 take.
+check_fuzz() {
+  local nat seconds_each=20 packets wrong=0 few=0
+  for nat in $("$testbed" nat list | awk '/^[a-z]/ { print $1 }'); do
+    quiet "$testbed" fuzz-nat "$nat" --seed 1 --for "${seconds_each}s"
+    packets=$(sed -nE 's/.* ([0-9]+) packets judged.*/\1/p' "$work/output")
+    if [ "$code" -ne 0 ]; then
+      wrong=$((wrong + 1))
+      cat "$work/output" >&2
+    fi
+    [ "${packets:-0}" -ge 20000 ] || few=$((few + 1))
+    printf '        %s: %s packets\n' "$nat" "${packets:-0}"
+  done
+  figure "fuzz-nat: NATs with which the reference does not agree" "$wrong" "0" "wrong == 0"
+  figure "fuzz-nat: NATs with fewer than 20,000 packets" "$few" "0" "few == 0"
+}
+
+# A NAT that declares a new port for every connection and gives one endpoint the same port again: no packet shows it.
+check_refuted() {
+  local folder=$work/refuted said
+  mkdir -p "$folder"
+  cat >"$folder/keeps.nft" <<'NFT'
+table ip nat {
+  map known { type ipv4_addr . inet_service : inet_service; flags dynamic,timeout; size 65535; }
+  chain learn {
+    type filter hook postrouting priority 101
+    oifname "wan" ip daddr 203.0.113.0/24 ct direction original meta l4proto tcp add @known { ct original ip saddr . ct original proto-src timeout 100s : tcp sport }
+  }
+  chain post {
+    type nat hook postrouting priority srcnat
+    oifname "wan" ip daddr 198.51.100.0/24 meta l4proto tcp snat to 192.0.2.2 : ip saddr . tcp sport map @known
+    oifname "wan" meta l4proto tcp masquerade fully-random
+    oifname "wan" masquerade
+  }
+}
+table ip filter {
+  chain input {
+    type filter hook input priority filter
+    iifname "wan" meta l4proto tcp ct state new,invalid drop
+  }
+  chain forward {
+    type filter hook forward priority filter
+    ct state invalid drop
+  }
+}
+NFT
+  cat >"$folder/nats.toml" <<'TOML'
+[nat.keeps]
+summary = "says that it draws a port for every connection, and keeps the port towards the other peer"
+ruleset-file = "keeps.nft"
+mapping = "address-and-port-dependent"
+allocation = "random"
+TOML
+  cat >"$folder/suite.toml" <<'TOML'
+name = "keeps"
+summary = "one NAT that does not draw"
+topology = "pair"
+trials = 12
+[axes]
+nat-a = ["keeps"]
+nat-b = ["port-preserving"]
+method = ["simultaneous-open"]
+TOML
+  quiet "$testbed" run "$folder/suite.toml" --nats "$folder/nats.toml" --out "$folder/run"
+  said=$(grep -c 'NAT "keeps" in "nat-a" does not do what it declares (allocation' "$work/output" || true)
+  figure "a NAT that does not draw: exit code" "$code" "2" "code == 2"
+  figure "a NAT that does not draw: named with its axis" "$said" "1" "said == 1"
+}
