@@ -393,20 +393,15 @@ impl<'a> Collector<'a> {
                 }
                 Message::Finished { cell, trial, artefacts, findings } => {
                     self.watch.finish(Task { cell, number: trial.number }, findings);
-                    self.finish(cell, trial, artefacts, tell);
+                    self.finish(cell, (trial, artefacts), tell);
                 }
             }
         }
     }
 
     /// A trial is done. Where a NAT is known by now not to draw its ports by chance, no trial with it counts.
-    fn finish(
-        &mut self,
-        cell: usize,
-        mut trial: Trial,
-        artefacts: Option<Box<Artefacts>>,
-        tell: &mut impl FnMut(Event),
-    ) {
+    fn finish(&mut self, cell: usize, played: (Trial, Option<Box<Artefacts>>), tell: &mut impl FnMut(Event)) {
+        let (mut trial, artefacts) = played;
         if self.again < MOST_AGAIN && is_void(&trial) {
             return self.void.push(Task { cell, number: trial.number });
         }
