@@ -120,11 +120,6 @@ impl Queue {
         queue
     }
 
-    /// Says how many trials may be under way at a time from now on.
-    pub(super) fn set_most(&mut self, most: usize) {
-        self.most_patient = share_of(most);
-    }
-
     /// Adds trials of a cell behind its others.
     pub(super) fn add(&mut self, cell: usize, numbers: std::ops::RangeInclusive<u32>) {
         let before = self.cells[cell].numbers.len();
@@ -260,7 +255,7 @@ mod tests {
         assert_eq!(take_cells(&mut queue, 8), [1, 1, 1, 1, 1, 1, 0, 0]);
         queue.done(1);
         assert_eq!(take_cells(&mut queue, 2), [1, 0]);
-        queue.set_most(16);
+        (0..5).for_each(|_| queue.done(1));
         assert_eq!(take_cells(&mut queue, 3), [1, 1, 0], "there are no more that wait");
     }
 

@@ -269,18 +269,19 @@ async fn play(
     ending
 }
 
-/// Runs all trials that are in the queue, this many at a time.
+/// Runs all trials that are in the queue. At most `working` of them work at a time; others wait beside them, up to the number of
+/// trials that the run may have at a time.
 async fn play_round(
     collector: &mut Collector<'_>,
-    jobs: usize,
+    working: usize,
     cancel: &mut Cancel,
     tell: &mut impl FnMut(Event),
 ) -> Ending {
     let shared = collector.shared;
     let (sender, mut receiver) = unbounded_channel();
     let mut workers = JoinSet::new();
-    let throttle = Throttle::new(jobs);
-    workers.spawn(begin_trials(Arc::clone(shared), Arc::clone(&throttle), jobs, sender));
+    let throttle = Throttle::new(working);
+    workers.spawn(begin_trials(Arc::clone(shared), Arc::clone(&throttle), sender));
     let ending = tokio::select! {
         () = collector.receive(&mut receiver, tell) => Ending::Complete,
         never = throttle.watch() => match never {},
@@ -294,17 +295,11 @@ async fn play_round(
     ending
 }
 
-/// Begins trials as long as there are any, this many at a time, and waits for the last.
-async fn begin_trials(
-    shared: Arc<Shared>,
-    throttle: Arc<Throttle>,
-    jobs: usize,
-    sender: UnboundedSender<Message>,
-) {
+/// Begins trials as long as there are any and as the throttle lets them, and waits for the last.
+async fn begin_trials(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: UnboundedSender<Message>) {
     let mut under_way = JoinSet::new();
-    shared.queue().set_most(jobs);
     loop {
-        if under_way.len() >= jobs {
+        if under_way.len() >= shared.request.jobs {
             under_way.join_next().await;
         }
         let permit = throttle.permit().await;
@@ -365,7 +360,7 @@ struct Collector<'a> {
 /// How often a trial that the machine was too slow for is played again before that is its outcome.
 const MOST_AGAIN: u32 = 3;
 
-/// How many of them at a time: so few that each has the machine nearly to itself.
+/// How many of them work at a time: so few that each has the machine nearly to itself.
 const CALM_JOBS: usize = 2;
 
 impl<'a> Collector<'a> {
