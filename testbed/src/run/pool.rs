@@ -140,6 +140,17 @@ impl LabPool {
         None
     }
 
+    /// Drops the labs of that setting that nobody uses: each that stands costs memory, and makes it slower to build others.
+    pub(super) fn give_up(&self, setting: &LabSpec) {
+        let mut labs = self.idle_labs();
+        let (given_up, kept): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut labs.idle).into_iter().partition(|lab| &lab.setting == setting);
+        labs.made -= given_up.len();
+        labs.idle = kept;
+        drop(labs);
+        drop(given_up);
+    }
+
     async fn make(&self, setting: &LabSpec) -> Result<BuiltLab> {
         let topology = &self.topologies[setting.wiring];
         let nats = |plan: &_| nat_source::configs_in(&self.catalogue, plan, &setting.nats);

@@ -39,6 +39,15 @@ pub(super) enum Patience {
     Works,
 }
 
+/// Whether a lab that nobody uses has a use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FreeLab {
+    /// Trials are left that need such a one.
+    Wanted,
+    /// None is, unless trials are added.
+    Superfluous,
+}
+
 /// The trials that have not begun.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -145,10 +154,16 @@ impl Queue {
         Some(Task { cell, number })
     }
 
-    /// Hears that a trial of a cell is over.
-    pub(super) fn done(&mut self, cell: usize) {
+    /// Hears that a trial of a cell is over, and says whether another trial will want a lab as it had.
+    pub(super) fn done(&mut self, cell: usize) -> FreeLab {
         self.patient -= usize::from(self.cells[cell].patience == Patience::Waits);
         self.update(cell, |labs| labs.in_use -= 1);
+        let labs = &mut self.labs[self.cells[cell].lab];
+        if labs.cells.iter().any(|cells| !cells.is_empty()) {
+            return FreeLab::Wanted;
+        }
+        labs.made = labs.in_use;
+        FreeLab::Superfluous
     }
 
     /// Forgets the trials of a cell that have not begun.
@@ -221,7 +236,7 @@ mod tests {
             seen[task.cell].push(task.number);
             under_way.push_back(task.cell);
             if under_way.len() == 5 {
-                under_way.pop_front().into_iter().for_each(|cell| queue.done(cell));
+                under_way.pop_front().map(|cell| queue.done(cell));
             }
         }
         assert!(seen.iter().all(|numbers| numbers == &[1, 2, 3]), "{seen:?}");
@@ -248,6 +263,19 @@ mod tests {
     }
 
     #[test]
+    fn a_lab_is_wanted_as_long_as_trials_are_left_that_need_it() {
+        let mut demands = working(&[1, 1, 1]);
+        demands[2].lab = 0;
+        let mut queue = Queue::new(&demands, 8);
+        assert_eq!(take_cells(&mut queue, 2), [0, 1]);
+        assert_eq!([queue.done(0), queue.done(1)], [FreeLab::Wanted, FreeLab::Superfluous]);
+        assert_eq!(take_cells(&mut queue, 1), [2]);
+        assert_eq!(queue.done(2), FreeLab::Superfluous);
+        queue.add(0, 2..=2);
+        assert_eq!(take_cells(&mut queue, 1), [0]);
+    }
+
+    #[test]
     fn those_that_wait_come_first_and_leave_a_quarter_of_the_places() {
         let mut demands = working(&[9, 9]);
         demands[1].patience = Patience::Waits;
@@ -255,7 +283,9 @@ mod tests {
         assert_eq!(take_cells(&mut queue, 8), [1, 1, 1, 1, 1, 1, 0, 0]);
         queue.done(1);
         assert_eq!(take_cells(&mut queue, 2), [1, 0]);
-        (0..5).for_each(|_| queue.done(1));
+        for _ in 0..5 {
+            queue.done(1);
+        }
         assert_eq!(take_cells(&mut queue, 3), [1, 1, 0], "there are no more that wait");
     }
 

@@ -26,7 +26,7 @@ use crate::run::environment::environment;
 use crate::run::nat_watch::NatWatch;
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
-use crate::run::queue::{Demand, Queue, Task};
+use crate::run::queue::{Demand, FreeLab, Queue, Task};
 use crate::run::request::{Cancel, RunError, RunRequest};
 use crate::run::seed::TrialSeed;
 use crate::run::throttle::{Throttle, TrialPermit};
@@ -316,7 +316,10 @@ async fn work(shared: Arc<Shared>, task: Task, permit: TrialPermit, sender: Unbo
     let Task { cell, number } = task;
     let (trial, artefacts, findings) =
         run_trial(&shared.request, &shared.pool, &shared.cells[cell], number, &permit).await;
-    shared.queue().done(cell);
+    let free = shared.queue().done(cell);
+    if free == FreeLab::Superfluous {
+        shared.pool.give_up(&shared.cells[cell].setting);
+    }
     drop(permit);
     let _ = sender.send(Message::Finished { cell, trial, artefacts: artefacts.map(Box::new), findings });
 }
