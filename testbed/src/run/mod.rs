@@ -14,6 +14,7 @@ mod ordering;
 mod pool;
 mod prepared_cell;
 mod queue;
+mod replay;
 mod request;
 mod sandbox;
 pub mod seed;

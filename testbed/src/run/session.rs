@@ -14,7 +14,6 @@ use crate::judge::verdict::{FinishedCell, conclude};
 use crate::kernel::limits;
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
-use crate::model::cause::CauseKind;
 use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
 use crate::model::nat_class;
 use crate::model::outcome::{Outcome, Trial};
@@ -27,6 +26,7 @@ use crate::run::nat_watch::NatWatch;
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Demand, FreeLab, Queue, Task};
+use crate::run::replay::{MOST_AGAIN, calm_jobs, is_void};
 use crate::run::request::{Cancel, RunError, RunRequest};
 use crate::run::seed::TrialSeed;
 use crate::run::throttle::{Throttle, TrialPermit};
@@ -339,11 +339,6 @@ enum Finality {
     Final,
 }
 
-/// Whether a trial says nothing because the machine was too slow for it.
-fn is_void(trial: &Trial) -> bool {
-    matches!(&trial.outcome, Outcome::Error(failure) if failure.cause.kind() == CauseKind::Void)
-}
-
 /// Where the trials of all cells come together.
 struct Collector<'a> {
     shared: &'a Arc<Shared>,
@@ -359,12 +354,6 @@ struct Collector<'a> {
     refused: Refused,
     watch: NatWatch,
 }
-
-/// How often a trial that the machine was too slow for is played again before that is its outcome.
-const MOST_AGAIN: u32 = 3;
-
-/// How many of them work at a time: so few that each has the machine nearly to itself.
-const CALM_JOBS: usize = 2;
 
 impl<'a> Collector<'a> {
     fn new(shared: &'a Arc<Shared>, refused: Refused) -> Self {
@@ -458,7 +447,7 @@ impl<'a> Collector<'a> {
         }
         self.again += 1;
         let void = std::mem::take(&mut self.void);
-        let (count, calm) = (void.len(), CALM_JOBS.min(jobs));
+        let (count, calm) = (void.len(), calm_jobs(self.again).min(jobs));
         tell(Event::Warning(format!(
             "the machine was too slow for {count} trials: they are played again, {calm} at a time"
         )));
