@@ -11,7 +11,7 @@ use std::time::Duration;
 use statrs::distribution::{Beta, ContinuousCDF};
 
 use crate::model::outcome::{
-    CellResult, Difference, Expectation, NoExpectation, Outcome, Rate, Trial, Verdict,
+    CellResult, Difference, Expectation, NoExpectation, Outcome, Rate, Trial, Verdict, VoidTrial,
 };
 use crate::model::statistics::{Count, FALSE_ALARMS_PER_RUN, Rates, Sensitivity, percent};
 use crate::model::suite::Cell;
@@ -25,6 +25,8 @@ pub struct FinishedCell {
     pub trials: Vec<Trial>,
     /// The trials that were asked for; it has fewer when the run was interrupted.
     pub asked: u32,
+    /// Trials that were played and not counted.
+    pub void: Vec<VoidTrial>,
     /// The cells that it is like: those with the same class of NATs and the same method.
     pub group: String,
     /// What theory says, or why it says nothing.
@@ -86,12 +88,13 @@ struct TheoryTest {
 /// Makes the result of a cell from its trials.
 #[must_use]
 pub fn conclude(finished: FinishedCell, standard: Standard) -> CellResult {
-    let FinishedCell { cell, trials, asked, group, expected, trip, refused } = finished;
+    let FinishedCell { cell, trials, asked, void, group, expected, trip, refused } = finished;
     let silence = expected.as_ref().err().cloned();
     let mut result = CellResult {
         cell,
         trials,
         asked,
+        void,
         group,
         expected: expected.ok(),
         trip,

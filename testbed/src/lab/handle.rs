@@ -5,12 +5,11 @@ use std::net::Ipv4Addr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use futures::future::try_join_all;
 
 use crate::kernel::error::{Error, Result};
-use crate::kernel::process::Init;
+use crate::kernel::process::{Init, InitReport};
 use crate::lab::capture::{Capture, Links};
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::node::{Node, at};
@@ -198,15 +197,14 @@ impl Lab {
         Stations::new(self.wires.values(), self.taps.iter().flat_map(Capture::taps))
     }
 
-    /// Ends all programs of the lab and waits until the last is gone. Says for how long at most an init of the lab, which has
-    /// something to do every 20 ms, did nothing while programs ran: then this machine was paused.
+    /// Ends all programs of the lab and waits until the last is gone. Tells what its inits saw since the last time.
     ///
     /// # Errors
     /// When the init has died.
-    pub async fn kill_all(&self) -> Result<Duration> {
+    pub async fn kill_all(&self) -> Result<InitReport> {
         let own = self.init.kill_all().await?;
         let of_nodes = try_join_all(self.nodes.values().map(Node::end_confined)).await?;
-        Ok(of_nodes.into_iter().fold(own, Duration::max))
+        Ok(of_nodes.into_iter().fold(own, InitReport::and))
     }
 
     /// All that was seen since the last time it was asked, or since the reset.

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
 
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::kernel::conntrack::Conntrack;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::{Inside, Namespace};
-use crate::kernel::process::{Command, ConfinedInit, Init, NetworkSettings, Place, Process};
+use crate::kernel::process::{Command, ConfinedInit, Init, InitReport, NetworkSettings, Place, Process};
 use crate::kernel::ruleset::{Nft, SetFlusher};
 use crate::kernel::sandbox::Sandbox;
 use crate::kernel::sysctl::Sysctl;
@@ -109,10 +108,10 @@ impl Node {
     ///
     /// # Errors
     /// When their init is gone.
-    pub(super) async fn end_confined(&self) -> Result<Duration> {
+    pub(super) async fn end_confined(&self) -> Result<InitReport> {
         match self.confined.get() {
             Some(confined) => confined.kill_all().await.map_err(at(&self.name)),
-            None => Ok(Duration::ZERO),
+            None => Ok(InitReport::default()),
         }
     }
 

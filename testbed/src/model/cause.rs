@@ -67,7 +67,9 @@ pub enum Cause {
     ContractBroken,
     /// A program claimed a success of which there is no evidence. An error.
     ProgramLied,
-    /// A frame left the wire later than the cell tolerates. An error.
+    /// The programs' own processes had most of the processors, and something of the trial waited. An error.
+    OverloadByProgram,
+    /// The machine was too slow for the trial, for a reason that is not the programs'. An error if it stays so.
     MachineTooSlow,
     /// Evidence was lost, the lab does not do what it declares, or it could not be used. An error.
     LabError,
@@ -123,6 +125,7 @@ words!(Cause {
     ProgramCrashed => "program crashed",
     ContractBroken => "contract broken",
     ProgramLied => "program lied",
+    OverloadByProgram => "overload by program",
     MachineTooSlow => "machine too slow",
     LabError => "lab error",
 });
@@ -165,9 +168,11 @@ impl Cause {
             | Self::NatRebooted
             | Self::MappingExpired
             | Self::ProgramHung => CauseKind::Failure,
-            Self::ProgramCrashed | Self::ContractBroken | Self::ProgramLied | Self::LabError => {
-                CauseKind::Error
-            }
+            Self::ProgramCrashed
+            | Self::ContractBroken
+            | Self::ProgramLied
+            | Self::OverloadByProgram
+            | Self::LabError => CauseKind::Error,
             Self::MachineTooSlow => CauseKind::Void,
         }
     }

@@ -32,4 +32,5 @@ pub mod theory;
 pub mod topology;
 pub mod topology_builder;
 pub mod topology_file;
+pub mod trial_load;
 pub mod words;

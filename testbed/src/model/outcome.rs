@@ -7,6 +7,7 @@ pub use crate::model::cause::{Cause, Failure, How};
 pub use crate::model::expectation::{Expectation, NoExpectation};
 use crate::model::statistics::{Count, Sensitivity};
 use crate::model::suite::Cell;
+pub use crate::model::trial_load::{Ended, ProgramLoad, TrialLoad, VoidTrial};
 
 /// What came of one trial.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +46,8 @@ pub struct Trial {
     pub outcome: Outcome,
     /// Time from the start of the first program to the end of the last.
     pub took: Duration,
+    /// What its programs had of the machine.
+    pub load: TrialLoad,
     /// The folder of its artefacts below the run's, if they were kept.
     pub artefacts: Option<String>,
 }
@@ -127,6 +130,8 @@ pub struct CellResult {
     pub trials: Vec<Trial>,
     /// The trials that were asked for.
     pub asked: u32,
+    /// Trials that were played and not counted, in the order in which they ended.
+    pub void: Vec<VoidTrial>,
     /// The cells that it is like: those with the same class of NATs and the same method.
     pub group: String,
     /// What theory says; `None` for a method that theory does not know.

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::event::{Environment, KernelCheck, ProofResult, ProofRow};
-use crate::model::outcome::{CellResult, Difference, Expectation, Outcome, Quantiles, Rate, Trial, Verdict};
+use crate::model::outcome::{
+    CellResult, Difference, Ended, Expectation, Outcome, Quantiles, Rate, Trial, TrialLoad, Verdict,
+    VoidTrial,
+};
 use crate::model::shard::Shard;
 use crate::model::statistics::Sensitivity;
 use crate::model::suite::Cell;
 use crate::report::results::{
-    DifferenceDoc, ExpectedDoc, KernelCell, OutcomeDoc, PartDoc, ProofCell, ProofRowDoc, PunchCell,
-    QuantilesDoc, RateDoc, Results, SensitivityDoc, TrialDoc, VerdictDoc,
+    DifferenceDoc, EndedDoc, ExpectedDoc, KernelCell, LoadDoc, OutcomeDoc, PartDoc, ProofCell, ProofRowDoc,
+    PunchCell, QuantilesDoc, RateDoc, Results, SensitivityDoc, TrialDoc, VerdictDoc, VoidDoc,
 };
 
 /// A duration in milliseconds, to the microsecond.
@@ -162,7 +165,25 @@ impl From<&CellResult> for PunchCell {
             established_ms: result.established().map(QuantilesDoc::from),
             authenticated_ms: result.authenticated().map(QuantilesDoc::from),
             each: result.trials.iter().map(TrialDoc::from).collect(),
+            void: result.void.iter().map(VoidDoc::from).collect(),
         }
+    }
+}
+
+impl From<&VoidTrial> for VoidDoc {
+    fn from(VoidTrial { number, why, paused, ended, load }: &VoidTrial) -> Self {
+        let ended = match ended {
+            Ended::Connected => EndedDoc::Connected,
+            Ended::NotConnected => EndedDoc::NotConnected,
+        };
+        Self { number: *number, why: why.clone(), paused: *paused, ended, load: LoadDoc::from(load) }
+    }
+}
+
+impl From<&TrialLoad> for LoadDoc {
+    fn from(TrialLoad { used, gap, programs }: &TrialLoad) -> Self {
+        let waited = programs.iter().map(|program| (program.name.clone(), millis(program.waited)));
+        Self { used_ms: millis(*used), gap_ms: millis(*gap), waited_ms: waited.collect() }
     }
 }
 
@@ -184,6 +205,7 @@ impl From<&Trial> for TrialDoc {
             established_ms: None,
             authenticated_ms: None,
             took_ms: millis(trial.took),
+            load: LoadDoc::from(&trial.load),
             artefacts: trial.artefacts.clone(),
         };
         match &trial.outcome {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::model::words::words;
 use crate::report::compare::Comparison;
 use crate::report::results::{EndingDoc, Results, VerdictDoc};
+use crate::report::void::VoidSummary;
 
 /// Why something that was run is not decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,10 +68,11 @@ impl ExitStatus {
         let judged = |id: &str| comparison.is_some_and(|compared| compared.sees(id));
         let unknown = results.punches().filter(|cell| cell.verdict == VerdictDoc::NoExpectation);
         let compared = comparison.map(Self::of_comparison).unwrap_or_default();
+        let void_by_outcome = VoidSummary::of(results).is_some_and(|void| void.depends_on_outcome());
         // More shards than cells leave some without any, and that is no fault.
         let spare = results.part.of > 1 && totals.cells == 0;
         let mut status = Self {
-            broken: totals.error + totals.proofs_failed > 0 || compared.broken,
+            broken: totals.error + totals.proofs_failed > 0 || void_by_outcome || compared.broken,
             changed: totals.differs > 0 || compared.changed,
             empty: totals.cells == totals.skipped && !spare,
             gaps: compared.gaps,

@@ -8,6 +8,7 @@ use crate::report::plural::counted;
 use crate::report::results::{CellDoc, EndingDoc, PunchCell, Results, VerdictDoc};
 use crate::report::sensitivity;
 use crate::report::table::{Table, tables};
+use crate::report::void::VoidSummary;
 
 /// The whole page.
 #[must_use]
@@ -25,6 +26,10 @@ pub fn text(results: &Results) -> String {
         let _ = writeln!(out, "- {}", escape(&line));
     }
     unexpected(&mut out, results);
+    if let Some(void) = VoidSummary::of(results) {
+        let said = void.suspicion().map_or_else(|| void.sentence(), |why| format!("**error** {why}"));
+        let _ = writeln!(out, "\n{said}.");
+    }
     let _ = writeln!(
         out,
         "\nkernel {}, nft {}, testbed {}, {}, seed {}",

@@ -42,7 +42,9 @@ pub mod table;
 pub mod terminal;
 pub mod totals;
 mod tracker;
+pub mod trial_load;
 pub mod view;
+pub mod void;
 
 #[cfg(test)]
 mod power;

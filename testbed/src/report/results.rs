@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::statistics::{Rates, Sensitivity};
 use crate::report::origin::Origin;
 pub use crate::report::totals::{PacketsDoc, Totals, VerdictDoc};
+pub use crate::report::trial_load::{EndedDoc, LoadDoc, VoidDoc};
 
 /// Version of the schema.
 pub const SCHEMA: u32 = 2;
@@ -151,6 +152,9 @@ pub struct PunchCell {
     pub authenticated_ms: Option<QuantilesDoc>,
     /// Every trial, in order.
     pub each: Vec<TrialDoc>,
+    /// Those that were played and not counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub void: Vec<VoidDoc>,
 }
 
 /// Whether a NAT does what it declares.
@@ -304,6 +308,9 @@ pub struct TrialDoc {
     pub authenticated_ms: Option<f64>,
     /// From the start of the first program to the end of the last.
     pub took_ms: f64,
+    /// What its programs had of the machine.
+    #[serde(default)]
+    pub load: LoadDoc,
     /// Its folder below the run's, if it was kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artefacts: Option<String>,

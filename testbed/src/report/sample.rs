@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::model::event::{Ending, Environment, Event, KernelCheck, ProofResult, ProofRow, RunInfo};
 use crate::model::outcome::{
-    Cause, CellResult, Difference, Expectation, Failure, How, Outcome, Rate, Success, Trial, Verdict,
+    Cause, CellResult, Difference, Expectation, Failure, How, Outcome, Rate, Success, Trial, TrialLoad,
+    Verdict,
 };
 use crate::model::shard::Shard;
 use crate::model::statistics::Sensitivity;
@@ -116,6 +117,7 @@ fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &st
         seed: u64::from(number),
         outcome: outcome(number),
         took: Duration::from_millis(50),
+        load: TrialLoad::default(),
         artefacts: (number > passed).then(|| format!("cells/{index}/trial-{number}")),
     };
     let probability = f64::from(passed) / 3.0;
@@ -123,6 +125,7 @@ fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &st
         cell,
         trials: (1..=3).map(trial).collect(),
         asked: 3,
+        void: Vec::new(),
         group: "predictable + predictable, auto".to_owned(),
         expected: Some(Expectation::exactly(1.0, "both can be predicted")),
         trip: Duration::from_millis(10),

@@ -35,6 +35,7 @@ pub(super) struct LabPool {
     topologies: Vec<Topology>,
     catalogue: Catalogue,
     most: usize,
+    processors: usize,
     sandbox: Arc<Sandbox>,
     idle_labs: Mutex<IdleLabs>,
 }
@@ -96,14 +97,20 @@ impl LabPool {
         let (topologies, catalogue) = (wirings(suite), catalogue.clone());
         let sandbox = sandbox::of_run(request)?;
         let heart = Heartbeat::of_process().map_err(|why| Error::io("start the heartbeat", "clone", &why))?;
-        Ok(Self { engine, heart, topologies, catalogue, most: *jobs, sandbox, idle_labs: Mutex::default() })
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let idle_labs = Mutex::default();
+        Ok(Self { engine, heart, topologies, catalogue, most: *jobs, processors, sandbox, idle_labs })
     }
 
-    /// For how long at most this process, or the thread of the wires, did nothing since `since`, and which of them.
-    pub(super) fn largest_gap_since(&self, since: Nanos) -> (Duration, &'static str) {
-        let own = (self.heart.largest_gap_since(since), "testbed");
-        let of_wires = (self.engine.heart().largest_gap_since(since), "the thread of the wires");
-        own.max(of_wires)
+    /// For how long at most this process, and the thread of the wires, did nothing since `since`.
+    pub(super) fn largest_gaps_since(&self, since: Nanos) -> [(&'static str, Duration); 2] {
+        let own = ("testbed", self.heart.largest_gap_since(since));
+        [own, ("the thread of the wires", self.engine.heart().largest_gap_since(since))]
+    }
+
+    /// How many processors may be used.
+    pub(super) fn processors(&self) -> usize {
+        self.processors
     }
 
     /// What programs see.

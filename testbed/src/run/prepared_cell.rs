@@ -186,15 +186,26 @@ impl PreparedCell {
         conditions
     }
 
-    /// Where a refused SYN is answered, or SYNs are to cross, half a trip decides; elsewhere hardly anything does. That one
-    /// SYN comes before the other is exact however late both are: the second is held until the first has arrived.
+    /// How long a program may wait for a processor: where half a trip decides, a trip, after which two SYNs do not cross any
+    /// more.
+    #[must_use]
+    pub fn wait_tolerated(&self) -> Duration {
+        if self.is_decided_by_half_a_trip() { 2 * self.lateness } else { LATENESS_TOLERATED }
+    }
+
     fn tolerated_lateness(&self) -> Duration {
-        let answers = |nat: &Behavior| nat.unsolicited_syn != UnsolicitedSyn::Drop;
-        let crossing = self.cell.order() == Some(Order::Crossing);
-        if crossing || self.a.iter().chain(&self.b).chain(self.common.values()).any(answers) {
+        if self.is_decided_by_half_a_trip() {
             (self.trip / 2).max(Duration::from_millis(1))
         } else {
             LATENESS_TOLERATED
         }
+    }
+
+    /// Where a refused SYN is answered, or SYNs are to cross, half a trip decides; elsewhere hardly anything does. That one
+    /// SYN comes before the other is exact however late both are: the second is held until the first has arrived.
+    fn is_decided_by_half_a_trip(&self) -> bool {
+        let answers = |nat: &Behavior| nat.unsolicited_syn != UnsolicitedSyn::Drop;
+        let crossing = self.cell.order() == Some(Order::Crossing);
+        crossing || self.a.iter().chain(&self.b).chain(self.common.values()).any(answers)
     }
 }

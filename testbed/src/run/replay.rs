@@ -1,8 +1,5 @@
 //! Which trials are played again, how often, and with how many others at work. Pure.
 
-use crate::model::cause::CauseKind;
-use crate::model::outcome::{Outcome, Trial};
-
 /// How often a trial that the machine was too slow for is played again before that is its outcome.
 pub(super) const MOST_AGAIN: u32 = 3;
 
@@ -14,11 +11,6 @@ const CALM_JOBS: usize = 2;
 #[must_use]
 pub(super) fn calm_jobs(again: u32) -> usize {
     CALM_JOBS << MOST_AGAIN.saturating_sub(again)
-}
-
-/// Whether a trial says nothing because the machine was too slow for it.
-pub(super) fn is_void(trial: &Trial) -> bool {
-    matches!(&trial.outcome, Outcome::Error(failure) if failure.cause.kind() == CauseKind::Void)
 }
 
 #[cfg(test)]

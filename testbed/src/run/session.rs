@@ -14,9 +14,9 @@ use crate::judge::verdict::{FinishedCell, conclude};
 use crate::kernel::limits;
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
-use crate::model::event::{Artefacts, Ending, Event, ProofResult, RunInfo};
+use crate::model::event::{Ending, Event, ProofResult, RunInfo};
 use crate::model::nat_class;
-use crate::model::outcome::{Outcome, Trial};
+use crate::model::outcome::{Outcome, Trial, TrialLoad, VoidTrial};
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::capacity;
 use crate::run::control::control;
@@ -26,11 +26,11 @@ use crate::run::nat_watch::NatWatch;
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Demand, FreeLab, Queue, Task};
-use crate::run::replay::{MOST_AGAIN, calm_jobs, is_void};
+use crate::run::replay::{MOST_AGAIN, calm_jobs};
 use crate::run::request::{Cancel, RunError, RunRequest};
 use crate::run::seed::TrialSeed;
 use crate::run::throttle::{Throttle, TrialPermit};
-use crate::run::trial::run_trial;
+use crate::run::trial::{Played, run_trial};
 
 /// What all workers share.
 #[derive(Debug)]
@@ -137,6 +137,7 @@ impl NotRun {
             seed: TrialSeed::new(request.seed, cell, number).number(),
             outcome: Outcome::Skipped(why.clone()),
             took: Duration::ZERO,
+            load: TrialLoad::default(),
             artefacts: None,
         };
         (1..=asked).map(trial).collect()
@@ -243,7 +244,7 @@ async fn make_controls(
 #[derive(Debug)]
 enum Message {
     Started { cell: usize, number: u32 },
-    Finished { cell: usize, trial: Trial, artefacts: Option<Box<Artefacts>>, findings: Vec<Findings> },
+    Finished { cell: usize, played: Box<Played> },
 }
 
 /// Runs all trials; returns when the last cell is told, or soon after the user wants to stop.
@@ -287,10 +288,13 @@ async fn play_round(
         never = throttle.watch() => match never {},
         () = cancel.wanted() => Ending::Interrupted,
     };
-    if ending == Ending::Interrupted {
-        workers.shutdown().await;
-        collector.receive(&mut receiver, tell).await;
-        collector.conclude_unfinished(tell);
+    match ending {
+        Ending::Interrupted => {
+            workers.shutdown().await;
+            collector.receive(&mut receiver, tell).await;
+            collector.conclude_unfinished(tell);
+        }
+        Ending::Complete => {}
     }
     ending
 }
@@ -314,14 +318,13 @@ async fn begin_trials(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: Unbo
 
 async fn work(shared: Arc<Shared>, task: Task, permit: TrialPermit, sender: UnboundedSender<Message>) {
     let Task { cell, number } = task;
-    let (trial, artefacts, findings) =
-        run_trial(&shared.request, &shared.pool, &shared.cells[cell], number, &permit).await;
+    let played = run_trial(&shared.request, &shared.pool, &shared.cells[cell], number, &permit).await;
     let free = shared.queue().done(cell);
     if free == FreeLab::Superfluous {
         shared.pool.give_up(&shared.cells[cell].setting);
     }
     drop(permit);
-    let _ = sender.send(Message::Finished { cell, trial, artefacts: artefacts.map(Box::new), findings });
+    let _ = sender.send(Message::Finished { cell, played: Box::new(played) });
 }
 
 impl Shared {
@@ -347,8 +350,10 @@ struct Collector<'a> {
     wanted: Vec<u32>,
     /// Cells that need more trials.
     unsure: Vec<usize>,
-    /// Trials that the machine was too slow for.
+    /// Trials that do not count and are to be played again.
     void: Vec<Task>,
+    /// Those of each cell that were, and how they had ended.
+    voided: Vec<Vec<VoidTrial>>,
     /// How often in a row such trials have been played again.
     again: u32,
     refused: Refused,
@@ -365,6 +370,7 @@ impl<'a> Collector<'a> {
             wanted,
             unsure: Vec::new(),
             void: Vec::new(),
+            voided: vec![Vec::new(); cells],
             again: 0,
             refused,
             watch: NatWatch::default(),
@@ -378,24 +384,29 @@ impl<'a> Collector<'a> {
                     self.watch.start(Task { cell, number });
                     tell(Event::TrialStarted { cell: self.id(cell), number });
                 }
-                Message::Finished { cell, trial, artefacts, findings } => {
-                    self.watch.finish(Task { cell, number: trial.number }, findings);
-                    self.finish(cell, (trial, artefacts), tell);
+                Message::Finished { cell, mut played } => {
+                    let findings = std::mem::take(&mut played.findings);
+                    self.watch.finish(Task { cell, number: played.trial.number }, findings);
+                    self.finish(cell, *played, tell);
                 }
             }
         }
     }
 
     /// A trial is done. Where a NAT is known by now not to draw its ports by chance, no trial with it counts.
-    fn finish(&mut self, cell: usize, played: (Trial, Option<Box<Artefacts>>), tell: &mut impl FnMut(Event)) {
-        let (mut trial, artefacts) = played;
-        if self.again < MOST_AGAIN && is_void(&trial) {
-            return self.void.push(Task { cell, number: trial.number });
+    fn finish(&mut self, cell: usize, played: Played, tell: &mut impl FnMut(Event)) {
+        let Played { mut trial, void, artefacts, .. } = played;
+        if let Some(void) = void
+            && self.again < MOST_AGAIN
+        {
+            self.void.push(Task { cell, number: trial.number });
+            self.voided[cell].push(void);
+            return;
         }
         if let Some(failure) = self.watch.refutes(&self.shared.cells[cell].setting) {
             trial.outcome = Outcome::Error(failure);
         }
-        if let Some(artefacts) = artefacts {
+        if let Some(artefacts) = artefacts.map(Box::new) {
             tell(Event::TrialKept { cell: self.id(cell), number: trial.number, artefacts });
         }
         tell(Event::TrialFinished { cell: self.id(cell), trial: trial.clone() });
@@ -423,6 +434,7 @@ impl<'a> Collector<'a> {
             cell,
             trials,
             asked,
+            void: self.voided[at].clone(),
             group,
             expected,
             trip: ready.trip,

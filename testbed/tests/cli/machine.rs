@@ -166,7 +166,7 @@ fn a_puncher_that_is_not_there_is_refused_before_anything_is_written() {
     assert!(!folder.path().join("out").exists());
 }
 
-/// A suite whose peers say at once that there is no path.
+/// A suite whose peers send a packet and say at once that there is no path.
 const TALKATIVE: &str = r#"
 name = "talkative"
 summary = "both peers give up at once"
@@ -181,7 +181,7 @@ method = ["lie"]
 
 [program]
 judge = "exit"
-peer = ["/bin/sh", "-c", "exit 1"]
+peer = ["/bin/bash", "-c", "echo > /dev/udp/{peer_ip}/9; exit 1"]
 "#;
 
 #[test]
@@ -247,7 +247,13 @@ fn a_trial_in_which_the_machine_was_paused_is_played_again() {
     let again = "the machine was too slow for 1 trials: they are played again";
     assert!(done.stderr.contains(again) || done.stdout.contains(again), "{}{}", done.stdout, done.stderr);
     let text = std::fs::read_to_string(folder.path().join("out/results.json")).expect("results");
-    assert!(!text.contains("machine was paused"), "{text}");
+    let results: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let cell = results["cells"].as_array().expect("cells").iter().find(|cell| cell["kind"] == "punch");
+    let cell = cell.expect("a cell");
+    assert_eq!((&cell["trials"], &cell["each"][0]["outcome"]), (&1.into(), &"failed".into()), "{text}");
+    let void = &cell["void"][0];
+    assert_eq!((&void["number"], &void["paused"]), (&1.into(), &true.into()), "{text}");
+    assert!(void["why"].as_str().is_some_and(|why| why.starts_with("the machine was paused: ")), "{text}");
 }
 
 /// Runs, sends the signal after the first trial, and asserts that the results of this trial are written.

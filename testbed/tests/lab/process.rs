@@ -317,6 +317,21 @@ async fn it_is_known_how_long_a_program_waited_for_a_processor() {
     assert!(one < all, "one that slept waited {one:?}, those that worked {all:?}");
 }
 
+/// A program that is waited for, a daemon that outlives it, and one that is killed: all of them count.
+#[tokio::test]
+async fn it_is_known_for_how_long_all_programs_of_an_init_ran() {
+    let Some(ward) = Ward::new().await else { return };
+    let burn = "import time\nwhile time.process_time() < 0.2: pass";
+    let script =
+        format!("python3 -c '{burn}'; setsid python3 -c '{burn}' & wait; echo up; while :; do :; done");
+    let mut program = ward.spawn(&shell(&script)).await;
+    started(&mut program).await;
+    let seen = ward.init.kill_all().await.expect("an init");
+    assert!(seen.used >= Duration::from_millis(400), "{seen:?}");
+    let nothing = ward.init.kill_all().await.expect("an init");
+    assert!(nothing.used.is_zero(), "{nothing:?}");
+}
+
 /// A process that is no child of ours, and whose end we wait for.
 struct Watched(OwnedFd);
 

@@ -7,7 +7,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{FinishedCell, Standard, TestDesign, conclude};
-use crate::model::outcome::{Cause, Expectation, How, NoExpectation, Outcome, Success, Trial, Verdict};
+use crate::model::outcome::{
+    Cause, Expectation, How, NoExpectation, Outcome, Success, Trial, TrialLoad, Verdict,
+};
 use crate::model::statistics::{at_least, at_most};
 use crate::model::suite::{Cell, SectionRef};
 
@@ -27,6 +29,7 @@ pub(super) fn trials(passed: u32, failed: u32) -> Vec<Trial> {
             false => Outcome::Failed(Cause::Filtered.because("closed")),
         },
         took: Duration::from_millis(50),
+        load: TrialLoad::default(),
         artefacts: None,
     };
     (1..=passed + failed).map(trial).collect()
@@ -44,6 +47,7 @@ pub(super) fn cell(trials: Vec<Trial>) -> FinishedCell {
         cell: Cell { index: 0, part, values: BTreeMap::new(), id: "a/b/m".to_owned() },
         asked: u32::try_from(trials.len()).expect("few"),
         trials,
+        void: Vec::new(),
         group: String::new(),
         expected: Err(unknown()),
         trip: Duration::from_millis(10),

@@ -6,13 +6,12 @@
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::command::{Command, Identity};
 use super::protocol::{EnterRequest, InitRequest, KEEP_USER, RenewRequest};
-use super::session::{Init, Place, Process};
+use super::session::{Init, InitReport, Place, Process};
 use crate::kernel::error::Result;
 use crate::kernel::sandbox::Sandbox;
 use crate::kernel::users::User;
@@ -101,7 +100,7 @@ impl ConfinedInit {
     ///
     /// # Errors
     /// When the init itself is gone; then nothing is left either.
-    pub async fn kill_all(&self) -> Result<Duration> {
+    pub async fn kill_all(&self) -> Result<InitReport> {
         self.init.kill_all().await
     }
 

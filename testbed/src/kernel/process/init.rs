@@ -36,6 +36,8 @@ pub(super) struct Buffers {
     stack: Box<[u8]>,
     listed: Listed,
     heartbeat: InitHeartbeat,
+    /// For how many microseconds all that was reaped has run, since this was last told.
+    used: u64,
 }
 
 /// The heartbeat of an init, while a program runs under it.
@@ -109,6 +111,7 @@ impl Buffers {
             stack: vec![0; STACK].into_boxed_slice(),
             listed: Listed([(0, 0); 64]),
             heartbeat: InitHeartbeat::default(),
+            used: 0,
         }
     }
 }
@@ -133,7 +136,7 @@ pub(super) fn run(socket: RawFd, buffers: &mut Buffers) -> ! {
         if child_ended {
             raw::take_signals(ends);
             report_stopped();
-            reap_all(WaitMode::None, &mut buffers.listed);
+            reap_all(WaitMode::None, buffers);
         }
         if message_waits {
             match raw::receive(SOCKET, &mut buffers.message[..LONGEST]) {
@@ -156,10 +159,11 @@ fn report_stopped() {
 }
 
 /// Reports every child that has ended, until none is left or none has ended.
-fn reap_all(patience: WaitMode, listed: &mut Listed) {
+fn reap_all(patience: WaitMode, Buffers { listed, used, .. }: &mut Buffers) {
     while let Ok(Some(pid)) = raw::ended(patience) {
         let share = listed.take(pid).and_then(raw::share).unwrap_or_default();
-        let Ok(status) = raw::reap(pid) else { break };
+        let Ok((status, ran)) = raw::reap(pid) else { break };
+        *used = used.saturating_add(ran);
         tell(Reply::Exited { pid, status, share });
     }
 }
@@ -194,18 +198,19 @@ fn obey(message: &Received, buffers: &mut Buffers) {
 }
 
 /// Ends everything else in this PID namespace.
-fn drain(Buffers { listed, heartbeat, .. }: &mut Buffers) {
-    reap_all(WaitMode::None, listed);
+fn drain(buffers: &mut Buffers) {
+    reap_all(WaitMode::None, buffers);
     // Orphans become children of the init, so without a child nothing is left. To find the processes of one namespace, the
     // kernel looks at each process of the machine.
     if raw::ended(WaitMode::None) != Err(Errno::ECHILD) {
         // SAFETY: takes no pointers. From inside a PID namespace, -1 means everything in it but its init. A process that
         // forks at this moment has the signal pending and is refused, so no child escapes.
         unsafe { libc::kill(-1, libc::SIGKILL) };
-        reap_all(WaitMode::UntilOneEnds, listed);
+        reap_all(WaitMode::UntilOneEnds, buffers);
     }
-    let gap = u32::try_from(std::mem::take(&mut heartbeat.largest_gap) / 1000).unwrap_or(u32::MAX);
-    tell(Reply::Drained { gap });
+    let word = |us: u64| u32::try_from(us).unwrap_or(u32::MAX);
+    let gap = word(std::mem::take(&mut buffers.heartbeat.largest_gap) / 1000);
+    tell(Reply::Drained { gap, used: word(std::mem::take(&mut buffers.used)) });
 }
 
 /// What the process of a program has in hand before it is executed.

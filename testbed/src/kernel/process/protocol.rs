@@ -122,6 +122,8 @@ pub(super) enum Reply {
     Drained {
         /// The longest time, in microseconds, for which the init did nothing while programs ran.
         gap: u32,
+        /// For how many microseconds all that ended since the last time has run.
+        used: u32,
     },
     /// A sandbox was entered or renewed, or a step of it failed.
     Confined(Option<Failure>),
@@ -264,7 +266,7 @@ impl Reply {
             Self::Started(pid) => (3, pid, 0, none),
             Self::NotStarted(errno) => (4, errno as i32, 0, none),
             Self::Exited { pid, status, share } => (5, pid, status, share),
-            Self::Drained { gap } => (6, gap.cast_signed(), 0, none),
+            Self::Drained { gap, used } => (6, gap.cast_signed(), used.cast_signed(), none),
             Self::Stopped(pid) => (8, pid, 0, none),
             Self::Confined(None) => (7, -1, 0, none),
             Self::Confined(Some(Failure { step, errno })) => (7, step as i32, errno as i32, none),
@@ -283,7 +285,7 @@ impl Reply {
                 let share = Share { ran: word(bytes, 3), waited: word(bytes, 4) };
                 Some(Self::Exited { pid: first, status: second, share })
             }
-            6 => Some(Self::Drained { gap: first.cast_unsigned() }),
+            6 => Some(Self::Drained { gap: first.cast_unsigned(), used: second.cast_unsigned() }),
             8 => Some(Self::Stopped(first)),
             7 => {
                 let step = usize::try_from(first).ok().and_then(|step| Step::ALL.get(step));
@@ -344,7 +346,7 @@ mod tests {
             Reply::Started(2),
             Reply::NotStarted(Errno::EAGAIN),
             Reply::Exited { pid: 3, status: -1, share: Share { ran: 70_000, waited: u32::MAX } },
-            Reply::Drained { gap: u32::MAX },
+            Reply::Drained { gap: u32::MAX, used: 7 },
             Reply::Stopped(9),
             Reply::Confined(None),
             Reply::Confined(Some(Failure { step: Step::Proc, errno: Errno::EPERM })),

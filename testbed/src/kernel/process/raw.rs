@@ -299,14 +299,24 @@ pub(super) fn stopped() -> Option<libc::pid_t> {
     Some(pid).filter(|pid| *pid > 0)
 }
 
-/// Reaps a child that has ended: its status.
-pub(super) fn reap(child: libc::pid_t) -> nix::Result<libc::c_int> {
+/// Reaps a child that has ended: its status, and for how many microseconds it ran, with all its descendants that were waited
+/// for (getrusage(2)).
+pub(super) fn reap(child: libc::pid_t) -> nix::Result<(libc::c_int, u64)> {
     let mut status = 0;
+    // SAFETY: plain numbers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { zeroed() };
     loop {
-        // SAFETY: `status` outlives the call.
-        match Errno::result(unsafe { libc::waitpid(child, &raw mut status, 0) }) {
+        // SAFETY: `status` and `usage` outlive the call.
+        match Errno::result(unsafe { libc::wait4(child, &raw mut status, 0, &raw mut usage) }) {
             Err(Errno::EINTR) => {}
-            result => return result.map(|_| status),
+            result => {
+                let us = |time: libc::timeval| {
+                    let [seconds, rest] =
+                        [time.tv_sec, time.tv_usec].map(|part| u64::try_from(part).unwrap_or(0));
+                    seconds * 1_000_000 + rest
+                };
+                return result.map(|_| (status, us(usage.ru_utime) + us(usage.ru_stime)));
+            }
         }
     }
 }

@@ -90,6 +90,25 @@ pub struct Share {
     pub waited: Duration,
 }
 
+/// What an init saw while programs ran, since it was last asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InitReport {
+    /// For how long at most the init, which has something to do every 20 ms, did nothing: then this machine was paused, or had
+    /// no processor for it.
+    pub gap: Duration,
+    /// For how long programs ran, on all processors together, with all that they started. A process whose parent ignores the
+    /// end of its children is not counted (getrusage(2)).
+    pub used: Duration,
+}
+
+impl InitReport {
+    /// What two inits saw together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { gap: self.gap.max(other.gap), used: self.used + other.used }
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     socket: AsyncFd<OwnedFd>,
@@ -102,7 +121,7 @@ struct Waiting {
     birth: Option<oneshot::Sender<nix::Result<i32>>>,
     starts: VecDeque<oneshot::Sender<nix::Result<Started>>>,
     running: HashMap<i32, oneshot::Sender<Ended>>,
-    drains: VecDeque<oneshot::Sender<Duration>>,
+    drains: VecDeque<oneshot::Sender<InitReport>>,
     /// How many programs were asked for, and how many had been when all were ended last.
     asked: u64,
     ended: u64,
@@ -188,17 +207,17 @@ impl Init {
         Ok(Process { name: command.name(), pid, end: None, ended, init, stdin, stdout, stderr })
     }
 
-    /// Ends everything under this init, grandchildren and daemons too, and waits until nothing is left. Says for how long at
-    /// most the init, which has something to do every 20 ms, did nothing while programs ran: then this machine was paused.
+    /// Ends everything under this init, grandchildren and daemons too, and waits until nothing is left. Tells what the init saw
+    /// since the last time.
     ///
     /// # Errors
     /// When the init itself is gone; then nothing is left either.
-    pub async fn kill_all(&self) -> Result<Duration> {
+    pub async fn kill_all(&self) -> Result<InitReport> {
         const TRIED: &str = "end the programs of a lab";
         let (drained, answer) = oneshot::channel();
         let (mut drained, mut asked) = (Some(drained), 0);
         if self.shared.waiting().is_drained() {
-            return Ok(Duration::ZERO);
+            return Ok(InitReport::default());
         }
         let note = |waiting: &mut Waiting| {
             waiting.drains.extend(drained.take());
@@ -208,10 +227,10 @@ impl Init {
             .send(&InitRequest::Drain.encode(), &[], note)
             .await
             .map_err(|errno| Error::call(TRIED, "sendmsg to the lab's init", errno))?;
-        let gap = answer.await.map_err(|_| gone(TRIED))?;
+        let report = answer.await.map_err(|_| gone(TRIED))?;
         let mut waiting = self.shared.waiting();
         waiting.ended = waiting.ended.max(asked);
-        Ok(gap)
+        Ok(report)
     }
 }
 
@@ -321,9 +340,9 @@ impl Waiting {
             }
             Reply::Confined(failure) => drop(self.confinements.pop_front().map(|asked| asked.send(failure))),
             Reply::Stopped(pid) => drop(self.stopped.insert(pid)),
-            Reply::Drained { gap } => {
-                let gap = Duration::from_micros(gap.into());
-                let _ = self.drains.pop_front().map(|drain| drain.send(gap));
+            Reply::Drained { gap, used } => {
+                let [gap, used] = [gap, used].map(|us| Duration::from_micros(us.into()));
+                let _ = self.drains.pop_front().map(|drain| drain.send(InitReport { gap, used }));
             }
         }
     }

@@ -20,6 +20,7 @@ use crate::report::html::ladders::DrawnTrials;
 use crate::report::plural::counted;
 use crate::report::results::{EndingDoc, KernelCell, PacketsDoc, ProofCell, Results, VerdictDoc};
 use crate::report::table::tables;
+use crate::report::void::VoidSummary;
 
 /// The file in a run's folder that holds the page.
 pub const PAGE: &str = "report.html";
@@ -77,6 +78,8 @@ fn page(results: &Results, drawn: &DrawnTrials, run: Option<&Path>) -> Markup {
 fn header(results: &Results) -> Markup {
     let t = results.totals;
     let origin = &results.origin;
+    let void = VoidSummary::of(results).map(|void| void.suspicion().unwrap_or_else(|| void.sentence()));
+    let warnings: Vec<&String> = results.warnings.iter().chain(&void).collect();
     let what = if results.kernel_checks().next().is_some() { "check" } else { "cell" };
     html! {
         header {
@@ -110,10 +113,10 @@ fn header(results: &Results) -> Markup {
                     }
                 }
             }
-            @if !results.warnings.is_empty() {
+            @if !warnings.is_empty() {
                 div.warnings {
                     h2 { "Warnings" }
-                    ul { @for warning in &results.warnings { li { (harmless(warning)) } } }
+                    ul { @for warning in &warnings { li { (harmless(warning)) } } }
                 }
             }
         }

@@ -23,6 +23,7 @@ use crate::report::sensitivity;
 use crate::report::table::tables;
 use crate::report::terminal::palette::{BOLD, DIM, mark, verdict_style};
 use crate::report::view::{Detail, RunView, Screen};
+use crate::report::void::VoidSummary;
 
 /// Bytes of a part of the legend that is not broken.
 const LONGEST_TIED: usize = 24;
@@ -33,6 +34,7 @@ const LONGEST_TIED: usize = 24;
 /// What the writer says.
 pub fn write(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
     if screen.detail == Detail::Brief {
+        suspicion(results, screen, out)?;
         return totals(results, screen, out);
     }
     heading(results, screen, out)?;
@@ -51,9 +53,26 @@ pub fn write(results: &Results, screen: Screen, out: &mut impl Write) -> io::Res
     kernel_checks(results, screen, out)?;
     sensitivity_lines(results, screen, out)?;
     problems::write(results, screen, out)?;
+    void(results, screen, out)?;
     writeln!(out)?;
     totals(results, screen, out)?;
     packets(results, screen, out)
+}
+
+/// Trials that were played and not counted.
+fn void(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    let Some(void) = VoidSummary::of(results) else { return Ok(()) };
+    writeln!(out)?;
+    dimmed(&void.sentence(), screen, out)?;
+    suspicion(results, screen, out)
+}
+
+/// That it depends on how a trial ended whether it counts, if so.
+fn suspicion(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+    let Some(why) = VoidSummary::of(results).and_then(|void| void.suspicion()) else { return Ok(()) };
+    let style = verdict_style(VerdictDoc::Error);
+    writeln!(out, "{style}error{style:#}")?;
+    wrapped(&why, "", screen.width.saturating_sub(2)).iter().try_for_each(|line| writeln!(out, "  {line}"))
 }
 
 /// How many packets were held against the reference NAT.

@@ -1,6 +1,7 @@
 //! One trial played in a clean lab, and all that it left behind.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -9,16 +10,17 @@ use crate::judge::program_output::ProgramEnd;
 use crate::kernel::backlog;
 use crate::kernel::clock::monotonic;
 use crate::kernel::error::{Error, Result};
-use crate::kernel::heartbeat::BEAT;
+use crate::kernel::process::InitReport;
 use crate::lab::Lab;
 use crate::model::evidence::Evidence;
-use crate::model::outcome::{Cause, Failure};
+use crate::model::outcome::{Cause, Failure, TrialLoad};
 use crate::model::suite::{LowPorts, Program};
 use crate::model::topology::NodeName;
 use crate::run::neighbours::disturb;
 use crate::run::ordering::Ordering;
 use crate::run::pool::LabPool;
 use crate::run::trial::TrialSetup;
+use crate::run::trial::machine::Measured;
 use crate::run::trial::programs::{GRACE, Programs};
 use crate::run::trial::running::Running;
 use crate::run::trouble;
@@ -39,8 +41,9 @@ pub(super) struct TrialRecord {
     pub(super) server: Option<(String, ProgramEnd)>,
     /// The programs, peers first, for what they said.
     pub(super) programs: Vec<Running>,
-    pub(super) took: Duration,
-    /// Why nothing can be concluded from it, if so.
+    /// What the machine gave to it.
+    pub(super) measured: Measured,
+    /// Why nothing can be concluded from it, if so, though the machine was fast enough.
     pub(super) fault: Option<Failure>,
 }
 
@@ -78,16 +81,21 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     let evidence = lab.evidence()?;
     lab.check_nat_programs().await?;
     let server = programs.ended_server().await?;
-    let of_inits = (lab.kill_all().await?, "a process that starts programs");
-    let gap = pool.largest_gap_since(since).max(of_inits);
-    let paused = paused(gap, prepared.lateness);
-    let stopped = programs.stopped().await?;
-    let fault = match paused.or(stopped).or_else(|| broken(played)) {
-        None => programs.starvation(budget.deadline, dropped).await?.or(not_made(out_of_order)),
-        fault => fault,
-    };
+    let InitReport { gap, used } = lab.kill_all().await?;
+    let [own, of_wires] = pool.largest_gaps_since(since);
+    let gaps = [own, of_wires, ("a process that starts programs", gap)];
+    let largest = gaps.iter().map(|(_, gap)| *gap).max().unwrap_or_default();
+    let load = TrialLoad { used, gap: largest, programs: programs.loads().await? };
+    let (apart, dropped) = (programs.apart(), frames_dropped_since(dropped));
+    let measured = Measured { load, gaps, apart, dropped, took, processors: pool.processors() };
+    let fault = programs.stopped().await?.or_else(|| broken(played)).or(not_made(out_of_order));
     let peers = programs.peer_ends();
-    Ok(TrialRecord { evidence, peers, server, programs: programs.into_iter().collect(), took, fault })
+    Ok(TrialRecord { evidence, peers, server, programs: programs.into_iter().collect(), measured, fault })
+}
+
+/// How many frames the kernel had no room for since it had dropped so many; none where it does not tell.
+fn frames_dropped_since(before: io::Result<u64>) -> u64 {
+    backlog::dropped_by_all().ok().zip(before.ok()).map_or(0, |(now, before)| now.saturating_sub(before))
 }
 
 /// Makes the nodes ready for the programs of this trial: empty folders, the secret for the peers, and the low ports as the
@@ -117,14 +125,6 @@ fn nodes_of_servers(program: &Program) -> BTreeSet<NodeName> {
     services.chain(program.rendezvous.iter().map(|_| NodeName::core())).collect()
 }
 
-/// That this machine was paused for longer than the trial can bear. What is late by a beat or two is not.
-fn paused((gap, whose): (Duration, &str), bearable: Duration) -> Option<Failure> {
-    (gap > bearable + 2 * BEAT).then(|| {
-        let ms = gap.as_millis();
-        Cause::MachineTooSlow.because(format!("the machine was paused: {whose} did not run for {ms} ms"))
-    })
-}
-
 /// What kept the trial from being played to its end.
 fn broken(played: Result<()>) -> Option<Failure> {
     played.err().map(|error: Error| Cause::LabError.because(error.to_string()))
@@ -138,15 +138,6 @@ fn not_made(order: Option<String>) -> Option<Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pause_that_the_trial_can_bear_is_none() {
-        let ms = Duration::from_millis;
-        assert_eq!(paused((ms(60), "testbed"), ms(20)), None);
-        let failure = paused((ms(4000), "testbed"), ms(250)).expect("too long");
-        assert_eq!(failure.cause, Cause::MachineTooSlow);
-        assert_eq!(failure.detail, "the machine was paused: testbed did not run for 4000 ms");
-    }
 
     #[test]
     fn what_could_not_be_played_is_an_error_of_the_lab_that_says_why() {

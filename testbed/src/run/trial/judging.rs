@@ -4,13 +4,15 @@ use crate::judge::judgement::{Case, Judgement, Rendezvous, judge};
 use crate::judge::oracle::{CommonNat, DeclaredNats};
 use crate::judge::program_output::{self, Claim, ProgramEnd};
 use crate::model::address_plan::AddressPlan;
+use crate::model::cause::CauseKind;
 use crate::model::event::ProgramLog;
 use crate::model::evidence::Evidence;
-use crate::model::outcome::{Cause, Failure, Outcome};
+use crate::model::outcome::{Cause, Ended, Failure, Outcome};
 use crate::model::suite::ResultFormat;
 use crate::run::conntrack_check;
 use crate::run::nat_views::nat_views;
 use crate::run::trial::TrialSetup;
+use crate::run::trial::machine::{Bearable, Measured, Void};
 use crate::run::trouble;
 
 /// What is known of a trial when it is judged.
@@ -24,13 +26,24 @@ pub(super) struct TrialFacts<'a> {
     pub(super) peers: [ProgramEnd; 2],
     /// The rendezvous server or the service that ended before it was told to, and how.
     pub(super) server: Option<(String, ProgramEnd)>,
-    /// Why nothing can be concluded from the trial, if so.
+    /// Why nothing can be concluded from the trial, if so, though the machine was fast enough.
     pub(super) fault: Option<Failure>,
+    /// What the machine gave to the trial.
+    pub(super) machine: &'a Measured,
 }
 
-/// Judges a trial.
-pub(super) fn judgement_of(setup: TrialSetup<'_>, known: TrialFacts<'_>) -> Judgement {
-    let TrialFacts { plan, evidence, logs, peers, server, fault } = known;
+/// Why a trial does not count, and how it had ended.
+#[derive(Debug)]
+pub(super) struct Voided {
+    pub(super) why: String,
+    /// Whether the whole machine was paused.
+    pub(super) paused: bool,
+    pub(super) ended: Ended,
+}
+
+/// Judges a trial, and says whether it counts.
+pub(super) fn judgement_of(setup: TrialSetup<'_>, known: TrialFacts<'_>) -> (Judgement, Option<Voided>) {
+    let TrialFacts { plan, evidence, logs, peers, server, fault, machine } = known;
     let TrialSetup { request, prepared, .. } = setup;
     let said = claims(&prepared.part.program.claim, logs, peers);
     let mut judgement = by_evidence(setup, plan, evidence, &said);
@@ -50,10 +63,39 @@ pub(super) fn judgement_of(setup: TrialSetup<'_>, known: TrialFacts<'_>) -> Judg
         conntrack_check::contradiction(&request.catalogue, plan, &prepared.setting, evidence)
     };
     judgement.outcome = outweighed(judgement.outcome, || fault.or_else(tracked));
-    judgement
+    let (outcome, void) = weighed(judgement.outcome, machine, Bearable::of(prepared));
+    judgement.outcome = outcome;
+    let ended = if said.iter().all(|claim| matches!(claim, Claim::Success(_))) {
+        Ended::Connected
+    } else {
+        Ended::NotConnected
+    };
+    (judgement, void.map(|Void { why, paused }| Voided { why: why.detail, paused, ended }))
 }
 
-/// The outcome, or the fault that forbids any conclusion. A program that broke has done so however slow the machine was.
+/// The outcome where the trial counts. Whether it does hangs on what the machine did, and on no claim and no packet; but a
+/// program that broke has done so however slow the machine was, unless all of the machine was paused.
+fn weighed(outcome: Outcome, machine: &Measured, bearable: Bearable) -> (Outcome, Option<Void>) {
+    let void = machine.void(bearable);
+    let late = match &outcome {
+        Outcome::Error(failure) if failure.cause.kind() == CauseKind::Void => Some(failure.clone()),
+        Outcome::Error(Failure { cause: Cause::ProgramCrashed | Cause::ContractBroken, .. })
+            if void.as_ref().is_none_or(|void| !void.paused) =>
+        {
+            return (outcome, None);
+        }
+        _ => None,
+    };
+    if let Some(error) = machine.overload(bearable, late.as_ref().map(|late| late.detail.as_str())) {
+        return (Outcome::Error(error), None);
+    }
+    // Frames are late and evidence is lost by what the wire and the taps had of the machine.
+    let void = void.or(late.map(|why| Void { why, paused: machine.is_paused(bearable) }));
+    let outcome = void.as_ref().map_or(outcome, |void| Outcome::Error(void.why.clone()));
+    (outcome, void)
+}
+
+/// The outcome, or the fault that forbids any conclusion. A program that broke has done so whatever else was wrong.
 fn outweighed(outcome: Outcome, fault: impl FnOnce() -> Option<Failure>) -> Outcome {
     match outcome {
         broken @ Outcome::Error(_) => broken,
@@ -104,16 +146,54 @@ fn by_evidence(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::model::outcome::{ProgramLoad, TrialLoad};
 
     #[test]
     fn a_fault_outweighs_what_was_concluded_and_not_a_program_that_broke() {
-        let fault = || Some(Cause::MachineTooSlow.because("busy".to_owned()));
+        let fault = || Some(Cause::LabError.because("no order".to_owned()));
         let failed = Outcome::Failed(Cause::ProgramHung.because("no SYN".to_owned()));
         assert_eq!(outweighed(failed.clone(), || None), failed);
         assert_eq!(outweighed(failed, fault), Outcome::Error(fault().expect("a fault")));
         let broken = Outcome::Error(Cause::ProgramCrashed.because("signal 11".to_owned()));
         assert_eq!(outweighed(broken.clone(), fault), broken);
+    }
+
+    #[test]
+    fn whether_a_trial_counts_does_not_hang_on_its_outcome() {
+        let ms = Duration::from_millis;
+        let bearable = Bearable { lateness: ms(5), wait: ms(10), deadline: ms(2000) };
+        let late = Outcome::Error(Cause::MachineTooSlow.because("a frame was late"));
+        let crashed = Outcome::Error(Cause::ProgramCrashed.because("signal 11"));
+        let lied = Outcome::Error(Cause::ProgramLied.because("no evidence"));
+        let failed = Outcome::Failed(Cause::Filtered.because("closed"));
+        let measured = |waited: u64, used: u64, gap: u64| {
+            let program = ProgramLoad { name: "peer-a".to_owned(), ran: ms(1), waited: ms(waited) };
+            let load = TrialLoad { used: ms(used), gap: ms(gap), programs: vec![program] };
+            let gaps = ["testbed", "the thread of the wires", "an init"].map(|whose| (whose, ms(gap)));
+            Measured { load, gaps, took: ms(1000), processors: 2, ..Measured::default() }
+        };
+        let cause = |outcome: &Outcome, machine: &Measured| {
+            let (outcome, void) = weighed(outcome.clone(), machine, bearable);
+            let counts = void.is_none();
+            match outcome {
+                Outcome::Error(failure) => (counts, Some(failure.cause)),
+                _ => (counts, None),
+            }
+        };
+        let (quiet, slow, greedy, paused) =
+            (measured(1, 2, 20), measured(100, 2, 20), measured(900, 1800, 20), measured(1, 2, 4000));
+        assert_eq!(cause(&failed, &quiet), (true, None));
+        for outcome in [&failed, &lied, &late] {
+            assert_eq!(cause(outcome, &slow), (false, Some(Cause::MachineTooSlow)));
+            assert_eq!(cause(outcome, &greedy), (true, Some(Cause::OverloadByProgram)));
+            assert_eq!(cause(outcome, &paused), (false, Some(Cause::MachineTooSlow)));
+        }
+        assert_eq!(cause(&late, &quiet), (false, Some(Cause::MachineTooSlow)));
+        assert_eq!(cause(&crashed, &slow), (true, Some(Cause::ProgramCrashed)));
+        assert_eq!(cause(&crashed, &paused), (false, Some(Cause::MachineTooSlow)));
     }
 
     #[test]

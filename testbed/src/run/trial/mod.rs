@@ -2,11 +2,12 @@
 //!
 //! `placeholders` fills the command templates, `running`, `services` and `programs` start what they say
 //! and wait for it, `evidence`
-//! plays the trial, `judging` has it judged, and `artefacts` keeps what people want to look at.
+//! plays the trial, `judging` has it judged, `machine` says whether it counts, and `artefacts` keeps what people want to look at.
 
 mod artefacts;
 mod evidence;
 mod judging;
+mod machine;
 mod placeholders;
 mod programs;
 mod running;
@@ -16,14 +17,15 @@ use std::time::Duration;
 
 use crate::judge::reference::Findings;
 use crate::model::event::Artefacts;
-use crate::model::outcome::{Cause, Outcome, Trial};
+use crate::model::outcome::{Cause, Outcome, Trial, TrialLoad, VoidTrial};
 use crate::run::pool::{LabPool, PooledLab};
 use crate::run::prepared_cell::PreparedCell;
 use crate::run::request::RunRequest;
 use crate::run::seed::TrialSeed;
 use crate::run::throttle::TrialPermit;
 use crate::run::trial::evidence::TrialRecord;
-use crate::run::trial::judging::TrialFacts;
+use crate::run::trial::judging::{TrialFacts, Voided};
+use crate::run::trial::machine::Measured;
 use crate::run::trouble;
 
 /// What a trial is made of.
@@ -35,6 +37,18 @@ struct TrialSetup<'a> {
     permit: &'a TrialPermit,
 }
 
+/// A trial that was played.
+#[derive(Debug)]
+pub(super) struct Played {
+    pub(super) trial: Trial,
+    /// Why it does not count, if so. `trial` says then that it is an error.
+    pub(super) void: Option<VoidTrial>,
+    /// What is kept of it.
+    pub(super) artefacts: Option<Artefacts>,
+    /// What the reference says of each NAT.
+    pub(super) findings: Vec<Findings>,
+}
+
 /// Runs one trial of a cell in a lab of the pool, and tells its permit when it may only be waiting.
 pub(super) async fn run_trial(
     request: &RunRequest,
@@ -42,21 +56,23 @@ pub(super) async fn run_trial(
     prepared: &PreparedCell,
     number: u32,
     permit: &TrialPermit,
-) -> (Trial, Option<Artefacts>, Vec<Findings>) {
+) -> Played {
     let seed = TrialSeed::new(request.seed, &prepared.cell.id, number);
     let setup = TrialSetup { request, prepared, seed: &seed, permit };
     let broken = |why: String| {
         let outcome = Outcome::Error(Cause::LabError.because(why));
-        Trial { number, seed: seed.number(), outcome, took: Duration::ZERO, artefacts: None }
+        let (took, load) = (Duration::ZERO, TrialLoad::default());
+        let trial = Trial { number, seed: seed.number(), outcome, took, load, artefacts: None };
+        Played { trial, void: None, artefacts: None, findings: Vec::new() }
     };
     let pooled = match pool.take(&prepared.setting).await {
         Ok(pooled) => pooled,
-        Err(error) => return (broken(error.to_string()), None, Vec::new()),
+        Err(error) => return broken(error.to_string()),
     };
     // A lab in which something went wrong is dropped.
     let record = match evidence::play(setup, &pooled.lab, pool).await {
         Ok(record) => record,
-        Err(error) => return (broken(error.to_string()), None, Vec::new()),
+        Err(error) => return broken(error.to_string()),
     };
     let concluded = conclude(setup, (pool, &pooled), record, number).await;
     if !trouble::spoils_lab(prepared) {
@@ -71,20 +87,23 @@ async fn conclude(
     (pool, pooled): (&LabPool, &PooledLab<'_>),
     record: TrialRecord,
     number: u32,
-) -> (Trial, Option<Artefacts>, Vec<Findings>) {
-    let TrialRecord { evidence, peers, server, programs, took, fault } = record;
+) -> Played {
+    let TrialRecord { evidence, peers, server, programs, measured, fault } = record;
     let mut logs = Vec::new();
     for running in programs {
         logs.push(running.log().await);
     }
-    let known =
-        TrialFacts { plan: pooled.lab.plan(), evidence: &evidence, logs: &logs, peers, server, fault };
-    let mut judgement = judging::judgement_of(setup, known);
+    let (plan, machine) = (pooled.lab.plan(), &measured);
+    let known = TrialFacts { plan, evidence: &evidence, logs: &logs, peers, server, fault, machine };
+    let (mut judgement, void) = judging::judgement_of(setup, known);
     let findings = std::mem::take(&mut judgement.reference);
     let outcome = judgement.outcome.clone();
     let kept = artefacts::are_kept(setup.request.keep, &outcome, &setup.prepared.pass_kept);
     let artefacts = kept.then(|| Artefacts::folder(&setup.prepared.cell.id, number));
-    let trial = Trial { number, seed: setup.seed.number(), outcome, took, artefacts };
+    let Measured { took, load, .. } = measured;
+    let voided = |Voided { why, paused, ended }| VoidTrial { number, why, paused, ended, load: load.clone() };
+    let void = void.map(voided);
+    let trial = Trial { number, seed: setup.seed.number(), outcome, took, load, artefacts };
     let kept = kept.then(|| artefacts::collect((pool, pooled), setup.prepared, judgement, (logs, evidence)));
-    (trial, kept, findings)
+    Played { trial, void, artefacts: kept, findings }
 }

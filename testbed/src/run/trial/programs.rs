@@ -1,7 +1,6 @@
-//! The programs of a trial: started in order, waited for, and held against what the machine gave them.
+//! The programs of a trial: started in order and waited for.
 
 use std::future::{Future, pending};
-use std::io;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -9,11 +8,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::judge::program_output::ProgramEnd;
 use crate::judge::timeline::Role;
-use crate::kernel::backlog;
 use crate::kernel::error::Result;
 use crate::kernel::process::Share;
 use crate::lab::Lab;
-use crate::model::outcome::{Cause, Failure};
+use crate::model::outcome::{Cause, Failure, ProgramLoad};
 use crate::run::sandbox;
 use crate::run::trial::TrialSetup;
 use crate::run::trial::running::{self, Conversation, Running};
@@ -22,13 +20,6 @@ use crate::run::trial::{placeholders, services};
 /// How long after its deadline a program may still tell its result.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 
-/// The share of a peer's time that the other may be started late: a machine that takes longer tells nothing about NATs.
-const MOST_APART: u32 = 4;
-
-/// How long a program may have to wait for a processor in all, and how much longer for each time that it runs: one that
-/// sprays has work for a whole processor. What was measured is in docs/judging.md.
-const MOST_WAITED: Duration = Duration::from_millis(250);
-const WAITS_A_RUN: u32 = 4;
 
 /// The programs of a trial that were started.
 #[derive(Debug, Default)]
@@ -109,28 +100,19 @@ impl Programs {
         [0, 1].map(|at| self.peers.get(at).map_or(ProgramEnd::Killed, Running::end))
     }
 
-    /// What the machine had no time or no room for, once all programs have ended. `dropped` is the number of frames that the
-    /// kernel had dropped before.
-    pub(super) async fn starvation(
-        &mut self,
-        deadline: Duration,
-        dropped: io::Result<u64>,
-    ) -> Result<Option<Failure>> {
-        let mut why = late_start(self.apart, deadline);
+    /// What each program had of the processors, once all have ended, peers first.
+    pub(super) async fn loads(&mut self) -> Result<Vec<ProgramLoad>> {
+        let mut loads = Vec::new();
         for program in self.peers.iter_mut().chain(&mut self.servers) {
-            let share = program.share().await?;
-            why = why.or_else(|| waited_too_long(program.name(), share));
+            let Share { ran, waited } = program.share().await?;
+            loads.push(ProgramLoad { name: program.name().to_owned(), ran, waited });
         }
-        // The kernel does not tell of which trial these frames were.
-        let lost = backlog::dropped_by_all()
-            .ok()
-            .zip(dropped.ok())
-            .map_or(0, |(now, then)| now.saturating_sub(then));
-        let no_room = || {
-            (lost > 0)
-                .then(|| format!("the kernel had no room for {lost} frames (net.core.netdev_max_backlog)"))
-        };
-        Ok(why.or_else(no_room).map(|why| Cause::MachineTooSlow.because(why)))
+        Ok(loads)
+    }
+
+    /// How much later than the first peer the second one ran.
+    pub(super) fn apart(&self) -> Duration {
+        self.apart
     }
 
     /// A program that somebody has stopped, once all have ended. Nobody can tell who it was, so nothing can be concluded.
@@ -158,39 +140,9 @@ async fn wait_for(peers: &mut [Running], deadline: Instant) -> Result<()> {
     Ok(())
 }
 
-/// Whether peer b was started so late that peer a had been alone for too much of its time.
-fn late_start(apart: Duration, deadline: Duration) -> Option<String> {
-    (apart > deadline / MOST_APART)
-        .then(|| format!("peer b was started {:.1} s after peer a", apart.as_secs_f64()))
-}
-
-/// Whether a program had to wait for a processor for too long.
-fn waited_too_long(name: &str, Share { ran, waited }: Share) -> Option<String> {
-    let (waited_s, ran_s) = (waited.as_secs_f64(), ran.as_secs_f64());
-    (waited > MOST_WAITED + WAITS_A_RUN * ran)
-        .then(|| format!("{name} waited {waited_s:.2} s for a processor to run for {ran_s:.3} s"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_peer_that_is_started_after_a_quarter_of_the_time_is_too_late() {
-        let deadline = Duration::from_secs(2);
-        assert_eq!(late_start(Duration::from_millis(500), deadline), None);
-        let why = late_start(Duration::from_millis(600), deadline).expect("too late");
-        assert_eq!(why, "peer b was started 0.6 s after peer a");
-    }
-
-    #[test]
-    fn a_program_that_works_may_wait_longer() {
-        let ms = Duration::from_millis;
-        assert_eq!(waited_too_long("peer-a", Share { ran: ms(0), waited: ms(250) }), None);
-        assert_eq!(waited_too_long("peer-a", Share { ran: ms(500), waited: ms(2000) }), None);
-        let why = waited_too_long("peer-a", Share { ran: ms(10), waited: ms(300) }).expect("too long");
-        assert_eq!(why, "peer-a waited 0.30 s for a processor to run for 0.010 s");
-    }
 
     #[test]
     fn a_peer_that_was_not_started_counts_as_killed() {

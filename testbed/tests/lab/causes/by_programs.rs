@@ -24,7 +24,20 @@ fn started_too_late() {
 
 #[test]
 fn peer_never_started() {
-    provoked(Cause::PeerNeverStarted, PLAIN, ["dial; at 400; fail", "at 400; fail"], "");
+    provoked(Cause::PeerNeverStarted, PLAIN, ["dial; at 400; fail", "dial server=13; at 400; fail"], "");
+}
+
+/// A program that tells by its exit code alone, and sends nothing, may not even have run.
+#[test]
+fn a_program_that_ends_without_a_packet() {
+    if !lab_is_possible() {
+        return;
+    }
+    let kept = act(PLAIN, ["dial; at 400; fail", "at 400; fail"], "");
+    all_have(&kept, Cause::ProgramCrashed);
+    let said = |kept: &Kept| format!("{:?}", kept.trial.outcome);
+    let whole = "the program of peer b never started: it sent no packet and exited with code 1";
+    assert!(kept.iter().all(|kept| said(kept).contains(whole)), "{}", said(&kept[0]));
 }
 
 /// Both dial what the other might be called at home.
@@ -114,10 +127,29 @@ fn program_lied() {
     }
 }
 
+/// Somebody who keeps the first processor busy until this is dropped.
+struct Busy(std::process::Child);
+
+impl Busy {
+    fn start() -> Self {
+        let burn = "import os\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nwhile os.getppid() == %: pass";
+        let burn = burn.replace('%', &std::process::id().to_string());
+        Self(std::process::Command::new("python3").args(["-c", &burn]).spawn().expect("python3"))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Played again each time, and an error in the end: nothing is said of the NATs.
 #[test]
 fn a_program_without_a_processor() {
     if lab_is_possible() {
+        let _somebody = Busy::start();
         let starved = program("starved.py");
         let rest = format!(
             "deadline = \"1s\"\n[axes]\nmethod = [\"none\"]\n[program]\npeer = [\"/usr/bin/python3\", \"{starved}\"]\n"
