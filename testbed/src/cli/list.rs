@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -14,14 +15,14 @@ use crate::cli::select::{self, Selected};
 use crate::kernel::{host, preflight, user_namespace};
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
-use crate::model::suite::Suite;
+use crate::model::suite::{Section, Suite};
 use crate::model::{prediction, topology_file};
 use crate::probe::kernel_checks;
 use crate::report::machine;
 use crate::report::plan::{KernelPlan, Plan, PlannedCheck};
 use crate::report::plural::counted;
 use crate::run::capacity::{self, Capacity};
-use crate::run::cost;
+use crate::run::{cost, first_words};
 
 /// What comes with testbed.
 #[derive(Debug, Serialize)]
@@ -117,7 +118,7 @@ enum Planned {
 /// `testbed plan`.
 ///
 /// # Errors
-/// When a suite is wrong, no cell is left, or standard output cannot be written.
+/// When a suite is wrong, no cell is left, a program of the suite cannot be executed, or standard output cannot be written.
 pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     let catalogue = args.selection.nats.catalogue()?;
     let planned = |name: &String| match name.as_str() {
@@ -133,13 +134,14 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
                 Planned::Kernel(plan) => plan.to_json(),
             })
             .collect();
-        return print_data(|out| {
+        print_data(|out| {
             match docs.as_slice() {
                 [one] => serde_json::to_writer_pretty(&mut *out, one)?,
                 several => serde_json::to_writer_pretty(&mut *out, several)?,
             }
             writeln!(out)
-        });
+        })?;
+        return executable(&planned);
     }
     let width = list_width();
     print(|out| {
@@ -153,7 +155,21 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
             }
         }
         Ok(())
-    })
+    })?;
+    executable(&planned)
+}
+
+/// An error where a program of a suite cannot be executed.
+fn executable(planned: &[Planned]) -> Result<ExitCode, CommandError> {
+    let suites = planned.iter().filter_map(|one| match one {
+        Planned::Suite(selected) => Some(&selected.suite),
+        Planned::Kernel(_) => None,
+    });
+    let obstacle = |part: &Arc<Section>| first_words::obstacle(&part.program, None);
+    match suites.flat_map(|suite| &suite.parts).find_map(obstacle) {
+        Some(why) => Err(CommandError::new(why)),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 fn of_suite<'a>(selected: &'a Selected, catalogue: &Catalogue) -> Plan<'a> {

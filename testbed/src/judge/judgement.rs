@@ -130,13 +130,31 @@ fn broken(case: &Case<'_>) -> Option<Diagnosis> {
     Role::BOTH
         .into_iter()
         .find_map(|role| match case.said(role) {
-            Claim::Crashed(why) => Some((Cause::ProgramCrashed, role, why)),
-            Claim::Broken(why) => Some((Cause::ContractBroken, role, why)),
+            Claim::Crashed(why) => Some((Cause::ProgramCrashed, role, why.clone())),
+            Claim::Broken(why) => Some((Cause::ContractBroken, role, why.clone())),
+            // A program that only ends says by its packets whether it tried.
+            Claim::Silent(why) if !sent_anything(case, role) => {
+                Some((Cause::ProgramCrashed, role, format!("never started: it sent no packet and {why}")))
+            }
             _ => None,
         })
         .map(|(cause, role, why)| {
             Diagnosis::new(cause, format!("the program of peer {} {why}", role.letter()))
         })
+}
+
+/// Whether a host sent any packet, to whomever; outside its NATs only a SYN is surely its own.
+fn sent_anything(case: &Case<'_>, role: Role) -> bool {
+    let vantage = match role {
+        Role::A => case.a,
+        Role::B => case.b,
+    };
+    let opens = |packet: &Packet| packet.tcp().is_some_and(|segment| segment.flags.is_opening());
+    let mut packets = case.evidence.frames.iter().filter_map(Packet::of);
+    packets.any(|packet| {
+        let from = packet.source.ip();
+        *from == vantage.internal || *from == vantage.external && opens(&packet)
+    })
 }
 
 /// What the claims amount to, compared with the connections that the evidence shows.
@@ -419,6 +437,19 @@ mod tests {
             .packet(StagedPacket::new(B, 50.0, "S"));
         assert!(error(&staged, &lost(), &lost()).contains("though it drops what is unsolicited"));
         assert_eq!(cause(&staged, UnsolicitedSyn::Reset), Cause::ResetByNat);
+    }
+
+    #[test]
+    fn a_program_that_only_ends_must_have_sent_something() {
+        let silent = || Claim::Silent("exited with code 1".into());
+        let alone = StagedEvidence::default().packet(StagedPacket::new(A, 0.0, "S"));
+        let crashed = error(&alone, &silent(), &silent());
+        assert!(
+            crashed.contains("of peer b never started: it sent no packet and exited with code 1"),
+            "{crashed}"
+        );
+        // One that says so by the contract has run.
+        assert_eq!(cause(&alone, UnsolicitedSyn::Drop), Cause::PeerNeverStarted);
     }
 
     #[test]

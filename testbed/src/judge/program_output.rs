@@ -39,6 +39,8 @@ pub enum Claim {
     Success(SuccessClaim),
     /// It says that there was none, with its reason.
     Failure(String),
+    /// It claims none by how it ended or by what it did not print. Whether it tried, only its packets tell.
+    Silent(String),
     /// A signal ended it.
     Crashed(String),
     /// It broke the contract.
@@ -78,14 +80,15 @@ pub fn read(claim: &ResultFormat, stdout: &[u8], end: ProgramEnd) -> Claim {
         (_, ProgramEnd::Signalled(signal)) => Claim::Crashed(format!("was ended by signal {signal}")),
         (ResultFormat::Json, end) => read_json(stdout, end),
         (_, ProgramEnd::Killed) if !matches!(claim, ResultFormat::Stdout(_)) => Claim::Nothing,
-        (ResultFormat::Exit, ProgramEnd::Exited(0)) => Claim::Success(SuccessClaim::default()),
-        (ResultFormat::Exit, _) => Claim::Failure("exit code".to_owned()),
+        (ResultFormat::Exit, ProgramEnd::Exited(code)) => by_exit_code(code),
+        (ResultFormat::Exit, ProgramEnd::Killed) => Claim::Nothing,
         (ResultFormat::Stdout(text), end) => {
             let said = String::from_utf8_lossy(stdout).lines().any(|line| line.contains(text.as_str()));
             match (said, end) {
                 (true, _) => Claim::Success(SuccessClaim::default()),
                 (false, ProgramEnd::Killed) => Claim::Nothing,
-                (false, _) => Claim::Failure(format!("did not print \"{text}\"")),
+                (false, ProgramEnd::Exited(code @ (126 | 127))) => by_exit_code(code),
+                (false, _) => Claim::Silent(format!("did not print \"{text}\"")),
             }
         }
     }
@@ -101,7 +104,31 @@ pub fn claims_success(claim: &ResultFormat, line: &[u8]) -> bool {
     }
 }
 
-/// Adds to what is wrong with a program what it said last on standard error: the end of a traceback, or a complaint.
+/// What an exit code claims: 0 a connection, 1 that there was no path, and everything else that the program could not run.
+fn by_exit_code(code: i32) -> Claim {
+    match code {
+        0 => Claim::Success(SuccessClaim::default()),
+        1 => Claim::Silent("exited with code 1".to_owned()),
+        // What shells say of a program that is not there, or that they may not execute (POSIX, "Exit Status for Commands").
+        126 | 127 => {
+            Claim::Crashed(format!("exited with code {code}, as a shell does that cannot execute a program"))
+        }
+        _ => Claim::Crashed(format!("exited with code {code}, which says that it could not run")),
+    }
+}
+
+/// How interpreters begin when they tell of an exception that nobody caught.
+const TRACEBACKS: [&str; 3] =
+    ["Traceback (most recent call last):", "Exception in thread \"main\"", "panic: "];
+
+/// Whether standard error ends in an exception that nobody caught.
+fn has_traceback(stderr: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(stderr);
+    text.lines().any(|line| TRACEBACKS.iter().any(|begin| line.starts_with(begin)))
+}
+
+/// Adds to what is wrong with a program what it said last on standard error: the end of a traceback, or a complaint. A program
+/// that claims no connection, and gives no reason but a traceback, has crashed.
 #[must_use]
 pub fn with_last_words(claim: Claim, stderr: &[u8]) -> Claim {
     let mut lines = stderr.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
@@ -110,6 +137,10 @@ pub fn with_last_words(claim: Claim, stderr: &[u8]) -> Claim {
     match claim {
         Claim::Crashed(why) => Claim::Crashed(add(why)),
         Claim::Broken(why) => Claim::Broken(add(why)),
+        Claim::Silent(why) if has_traceback(stderr) => {
+            Claim::Crashed(add(format!("{why} after an exception that it did not catch")))
+        }
+        Claim::Silent(why) => Claim::Silent(add(why)),
         claim => claim,
     }
 }
@@ -268,13 +299,45 @@ mod tests {
             read(&ResultFormat::Exit, b"whatever", ProgramEnd::Exited(0)),
             Claim::Success(SuccessClaim::default())
         );
-        assert!(matches!(read(&ResultFormat::Exit, b"", ProgramEnd::Exited(7)), Claim::Failure(_)));
+        assert!(matches!(read(&ResultFormat::Exit, b"", ProgramEnd::Exited(1)), Claim::Silent(_)));
         assert_eq!(read(&ResultFormat::Exit, b"", ProgramEnd::Killed), Claim::Nothing);
         let text = ResultFormat::Stdout("connected".into());
         assert_eq!(
             read(&text, b"ok\nconnected to b\n", ProgramEnd::Killed),
             Claim::Success(SuccessClaim::default())
         );
-        assert!(matches!(read(&text, b"ok\n", ProgramEnd::Exited(0)), Claim::Failure(_)));
+        assert!(matches!(read(&text, b"ok\n", ProgramEnd::Exited(0)), Claim::Silent(_)));
+    }
+
+    #[test]
+    fn a_program_that_could_not_run_has_crashed_and_not_failed() {
+        for (code, why) in [
+            (2, "exited with code 2, which says that it could not run"),
+            (101, "exited with code 101, which says that it could not run"),
+            (127, "exited with code 127, as a shell does that cannot execute a program"),
+        ] {
+            let claim = read(&ResultFormat::Exit, b"", ProgramEnd::Exited(code));
+            assert_eq!(claim, Claim::Crashed(why.to_owned()));
+        }
+        let text = ResultFormat::Stdout("connected".into());
+        assert!(matches!(read(&text, b"", ProgramEnd::Exited(126)), Claim::Crashed(_)));
+        assert!(
+            matches!(read(&text, b"", ProgramEnd::Exited(3)), Claim::Silent(_)),
+            "its exit code says nothing"
+        );
+    }
+
+    #[test]
+    fn an_exception_that_nobody_caught_is_a_crash() {
+        let silent = || read(&ResultFormat::Exit, b"", ProgramEnd::Exited(1));
+        let traceback = b"Traceback (most recent call last):\n  File \"x\"\nModuleNotFoundError: no module\n";
+        let crashed = "exited with code 1 after an exception that it did not catch; its last words: \
+                       \"ModuleNotFoundError: no module\"";
+        assert_eq!(with_last_words(silent(), traceback), Claim::Crashed(crashed.to_owned()));
+        let no_path = Claim::Silent("exited with code 1; its last words: \"no path\"".to_owned());
+        assert_eq!(with_last_words(silent(), b"no path\n"), no_path);
+        // A result line says what it means, whatever is in its log.
+        let told = Claim::Failure("no path".to_owned());
+        assert_eq!(with_last_words(told.clone(), traceback), told);
     }
 }

@@ -4,6 +4,7 @@ pub mod backlog;
 pub mod clock;
 pub mod conntrack;
 pub mod error;
+pub mod executable;
 pub mod heartbeat;
 pub mod host;
 pub mod limits;

@@ -42,7 +42,7 @@ pub mod table;
 pub mod terminal;
 pub mod totals;
 mod tracker;
-pub mod trial_load;
+pub mod trial_docs;
 pub mod view;
 pub mod void;
 

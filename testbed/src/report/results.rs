@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::statistics::{Rates, Sensitivity};
 use crate::report::origin::Origin;
 pub use crate::report::totals::{PacketsDoc, Totals, VerdictDoc};
-pub use crate::report::trial_load::{EndedDoc, LoadDoc, VoidDoc};
+pub use crate::report::trial_docs::{EndedDoc, LoadDoc, OutcomeDoc, TrialDoc, VoidDoc};
 
 /// Version of the schema.
 pub const SCHEMA: u32 = 2;
@@ -281,55 +281,6 @@ pub enum DifferenceDoc {
     Better,
 }
 
-/// One trial.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrialDoc {
-    /// Its number in the cell, from 1.
-    pub number: u32,
-    /// Its seed.
-    pub seed: u64,
-    /// What came of it.
-    pub outcome: OutcomeDoc,
-    /// The method that won, of a trial that passed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// How a success came about, or the cause of a failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub how: Option<String>,
-    /// One sentence that proves the cause, or says what broke.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-    /// From the first punching SYN until both ends were established.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub established_ms: Option<f64>,
-    /// From the first punching SYN until each side had received payload.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub authenticated_ms: Option<f64>,
-    /// From the start of the first program to the end of the last.
-    pub took_ms: f64,
-    /// What its programs had of the machine.
-    #[serde(default)]
-    pub load: LoadDoc,
-    /// Its folder below the run's, if it was kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub artefacts: Option<String>,
-}
-
-/// What came of a trial.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutcomeDoc {
-    /// Both programs said so, and the evidence bears them out.
-    Passed,
-    /// There was no connection.
-    Failed,
-    /// The lab or a program broke.
-    Error,
-    /// This machine cannot run it.
-    Skipped,
-}
-
 impl Totals {
     /// Counts the verdicts.
     #[must_use]
@@ -465,18 +416,5 @@ impl ExpectedDoc {
     #[must_use]
     pub fn rates(&self) -> Rates {
         Rates { low: self.low.unwrap_or(self.probability), high: self.high.unwrap_or(self.probability) }
-    }
-}
-
-impl OutcomeDoc {
-    /// As it is written.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-            Self::Error => "error",
-            Self::Skipped => "skipped",
-        }
     }
 }

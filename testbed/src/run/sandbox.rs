@@ -57,7 +57,7 @@ fn show_words(shown: &mut ShownFiles, command: &[String], puncher: &Path) -> Res
 }
 
 /// A word of a command, as far as it is known before any trial; what is different each time is no path of the machine's.
-fn known_word(word: &str, puncher: &Path) -> Option<String> {
+pub(super) fn known_word(word: &str, puncher: &Path) -> Option<String> {
     let bound = template::bind(word, "puncher", &puncher.to_string_lossy()).ok()?;
     template::expand(&bound, &template::Values::new()).ok()
 }

@@ -1,34 +1,33 @@
 //! A whole run: NATs proved, controls made, trials run side by side, cells concluded as they finish.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
-use crate::judge::reference::Findings;
 use crate::judge::verdict::{FinishedCell, conclude};
-use crate::kernel::limits;
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
 use crate::model::event::{Ending, Event, ProofResult, RunInfo};
 use crate::model::nat_class;
-use crate::model::outcome::{Outcome, Trial, TrialLoad, VoidTrial};
+use crate::model::outcome::{Outcome, Trial, VoidTrial};
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::capacity;
 use crate::run::control::control;
 use crate::run::cost;
 use crate::run::environment::environment;
 use crate::run::nat_watch::NatWatch;
+use crate::run::not_run::{NotRun, Refused, short_of_room, why_not, without_program};
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Demand, FreeLab, Queue, Task};
 use crate::run::replay::{MOST_AGAIN, calm_jobs};
 use crate::run::request::{Cancel, RunError, RunRequest};
-use crate::run::seed::TrialSeed;
 use crate::run::throttle::{Throttle, TrialPermit};
 use crate::run::trial::{Played, run_trial};
 
@@ -64,6 +63,7 @@ pub async fn run(
         refused = prove_nats(&request, &cells, &mut tell) => refused,
         () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
     };
+    refused.extend(without_program(&cells, &request));
     refused.extend(short_of_room(&cells)?);
     let mut queue = Queue::new(&demands(&cells), request.jobs);
     tokio::select! {
@@ -116,42 +116,6 @@ fn demands(cells: &[PreparedCell]) -> Vec<Demand> {
     cells.iter().map(demand).collect()
 }
 
-/// Cells that cannot be run, by index, with the reason.
-type Refused = BTreeMap<usize, NotRun>;
-
-/// Why a cell is not run.
-#[derive(Debug, Clone)]
-enum NotRun {
-    /// Something is wrong with the lab: an error.
-    Broken(String),
-    /// This machine cannot have such a NAT: nothing is wrong.
-    Unsupported(String),
-}
-
-impl NotRun {
-    /// Trials that were not run, for cells that are skipped.
-    fn trials(&self, request: &RunRequest, cell: &str, asked: u32) -> Vec<Trial> {
-        let Self::Unsupported(why) = self else { return Vec::new() };
-        let trial = |number| Trial {
-            number,
-            seed: TrialSeed::new(request.seed, cell, number).number(),
-            outcome: Outcome::Skipped(why.clone()),
-            took: Duration::ZERO,
-            load: TrialLoad::default(),
-            artefacts: None,
-        };
-        (1..=asked).map(trial).collect()
-    }
-
-    /// The reason of an error.
-    fn error(self) -> Option<String> {
-        match self {
-            Self::Broken(why) => Some(why),
-            Self::Unsupported(_) => None,
-        }
-    }
-}
-
 /// How many proofs or controls are made at a time. They do not only wait, and with too many side by side an answer could be late.
 fn at_once(request: &RunRequest) -> usize {
     /// For each processor.
@@ -192,29 +156,6 @@ async fn prove_nats(request: &RunRequest, cells: &[PreparedCell], tell: &mut imp
         tell(Event::NatProved(proof));
     }
     refused
-}
-
-/// Cells whose programs may not have what their budget promises.
-fn short_of_room(cells: &[PreparedCell]) -> Result<Refused, RunError> {
-    let ceilings = limits::ceilings()?;
-    let short = |(at, cell)| Some((at, NotRun::Broken(capacity::shortage_of_programs(cell, &ceilings)?)));
-    Ok(cells.iter().enumerate().filter_map(short).collect())
-}
-
-/// The first difference between what a NAT declares and what it does.
-fn why_not(proof: &ProofResult) -> NotRun {
-    if let Some(why) = &proof.unsupported {
-        return NotRun::Unsupported(format!("this machine cannot have the NAT \"{}\": {why}", proof.nat));
-    }
-    let differs = proof.rows.iter().find(|row| !row.agrees);
-    NotRun::Broken(match (&proof.error, differs) {
-        (Some(error), _) => format!("NAT \"{}\" could not be proved: {error}", proof.nat),
-        (None, Some(row)) => format!(
-            "NAT \"{}\" does not behave as declared, so the cell was not run: expected {}: {}; observed: {}",
-            proof.nat, row.axis, row.expected, row.observed
-        ),
-        (None, None) => String::new(),
-    })
 }
 
 /// Makes the negative control of each setting once.
@@ -294,7 +235,7 @@ async fn play_round(
             collector.receive(&mut receiver, tell).await;
             collector.conclude_unfinished(tell);
         }
-        Ending::Complete => {}
+        Ending::Complete => drop(workers.join_all().await),
     }
     ending
 }
@@ -304,16 +245,23 @@ async fn begin_trials(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: Unbo
     let mut under_way = JoinSet::new();
     loop {
         if under_way.len() >= shared.request.jobs {
-            under_way.join_next().await;
+            under_way.join_next().await.map(played);
         }
         let permit = throttle.permit().await;
-        while under_way.try_join_next().is_some() {}
+        while under_way.try_join_next().map(played).is_some() {}
         // What is next is decided when there is room for it.
         let Some(task) = shared.queue().take() else { break };
         let _ = sender.send(Message::Started { cell: task.cell, number: task.number });
         under_way.spawn(work(Arc::clone(&shared), task, permit, sender.clone()));
     }
-    while under_way.join_next().await.is_some() {}
+    while under_way.join_next().await.map(played).is_some() {}
+}
+
+/// Goes on with a panic: the trial would be missing otherwise, and nobody would know.
+fn played(ended: Result<(), JoinError>) {
+    if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+        resume_unwind(panic);
+    }
 }
 
 async fn work(shared: Arc<Shared>, task: Task, permit: TrialPermit, sender: UnboundedSender<Message>) {

@@ -65,7 +65,9 @@ impl Ran {
         assert_eq!((&cell["verdict"], &cell["error"]), (&"error".into(), &3.into()), "{cell}");
         let note = cell["note"].as_str().expect("a note");
         assert!(note.contains(because), "expected {because}\nobserved {note}");
-        assert!(self.done.stdout.contains(because), "{}", self.done.stdout);
+        // A terminal breaks lines.
+        let said: Vec<&str> = self.done.stdout.split_whitespace().collect();
+        assert!(said.join(" ").contains(because), "{}", self.done.stdout);
         assert_eq!(self.done.code, 2, "{}", self.done.stderr);
     }
 
@@ -250,8 +252,46 @@ fn a_program_that_is_not_there() {
     if !lab_is_possible() {
         return;
     }
-    run("peer = [\"/nowhere/puncher\"]").is_an_error("/nowhere/puncher");
-    run("peer = [\"/etc/passwd\"]").is_an_error("/etc/passwd");
+    for (program, why) in [
+        ("/nowhere/puncher", "there is no such file"),
+        ("no-such-program-here", "no folder of PATH has it"),
+        ("/etc/passwd", "programs may not execute it (mode 644): chmod a+rx"),
+    ] {
+        let ran = run(&format!("peer = [\"{program}\"]"));
+        let cell = ran.cell();
+        assert_eq!((&cell["verdict"], &cell["trials"]), (&"error".into(), &0.into()), "{cell}");
+        let whole = format!("cannot execute the program \"{program}\": {why}");
+        assert_eq!(cell["note"], whole.as_str(), "{cell}");
+        let said: Vec<&str> = ran.done.stdout.split_whitespace().collect();
+        assert!(said.join(" ").contains(&whole), "{}", ran.done.stdout);
+        assert_eq!(ran.done.code, 2, "{}", ran.done.stderr);
+    }
+}
+
+#[test]
+fn a_plan_looks_for_the_programs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let suite = "name = \"one\"\nsummary = \"one cell\"\ntopology = \"pair\"\n\n[axes]\nnat-a = [\"port-preserving\"]\n\
+                 nat-b = [\"port-preserving\"]\nmethod = [\"theirs\"]\n\n[program]\npeer = [\"/nowhere/puncher\"]\n";
+    std::fs::write(folder.path().join("one.toml"), suite).expect("room on the disk");
+    let done = testbed_in(folder.path(), &["plan", "one.toml"]);
+    assert!(done.stdout.contains("20 trials"), "{}", done.stdout);
+    let whole = "testbed: cannot execute the program \"/nowhere/puncher\": there is no such file";
+    assert!(done.stderr.contains(whole) && done.code == 2, "{} {}", done.code, done.stderr);
+}
+
+#[test]
+fn a_program_that_could_not_run_is_no_failure() {
+    if !lab_is_possible() {
+        return;
+    }
+    let sh = |script: &str| format!("judge = \"exit\"\npeer = [\"/bin/sh\", \"-c\", \"{script}\"]");
+    run(&sh("no-such-program-here")).is_an_error("exited with code 127, as a shell does");
+    run(&sh("exit 3")).is_an_error("exited with code 3, which says that it could not run");
+    run(&sh("exit 1")).is_an_error("never started: it sent no packet and exited with code 1");
+    let broken = "judge = \"exit\"\npeer = [\"/usr/bin/python3\", \"-c\", \"import no_such_module\"]";
+    run(broken)
+        .is_an_error("after an exception that it did not catch; its last words: \"ModuleNotFoundError");
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(super) fn one_sided(case: &Case<'_>, finished: Role, flow: &Flow) -> Diagnos
         return Diagnosis { marks: [marks_of_success(flow), found.marks].concat(), ..found };
     }
     let found = match case.said(finished.other()) {
-        Claim::Failure(why) => {
+        Claim::Failure(why) | Claim::Silent(why) => {
             let why = first_line(why);
             let detail = format!("peer {done} holds the connection {}; peer {not} refused it: {why}", flow.a);
             Diagnosis::new(Cause::AuthenticationRefused, detail)
@@ -180,7 +180,9 @@ impl<'a> FailureContext<'a> {
     /// lost what was said, or both waited until their time was up.
     fn given_up(&self, flow: &Flow) -> Diagnosis {
         let why = Role::BOTH.into_iter().find_map(|w| match self.case.said(w) {
-            Claim::Failure(why) => Some(format!("peer {} says: {}", w.letter(), first_line(why))),
+            Claim::Failure(why) | Claim::Silent(why) => {
+                Some(format!("peer {} says: {}", w.letter(), first_line(why)))
+            }
             _ => None,
         });
         let why = why.unwrap_or_else(|| "neither says why".to_owned());

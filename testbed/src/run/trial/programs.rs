@@ -20,7 +20,6 @@ use crate::run::trial::{placeholders, services};
 /// How long after its deadline a program may still tell its result.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 
-
 /// The programs of a trial that were started.
 #[derive(Debug, Default)]
 pub(super) struct Programs {
