@@ -1,6 +1,10 @@
 //! What a process needs before it builds labs: rights, file descriptors, the process that starts programs, and nftables.
 //! Everything that builds labs begins here.
 
+use std::panic::{self, PanicHookInfo};
+use std::sync::{Arc, mpsc};
+use std::{io, thread};
+
 use tokio::runtime::{Builder, Runtime};
 
 use crate::kernel::error::{Errno, Error, Result};
@@ -43,8 +47,37 @@ pub enum Rights {
 /// When labs cannot be built here; [`Error::help`] says what would change that.
 pub fn setup(rights: Rights) -> Result<Runtime> {
     prepare(rights)?;
-    let runtime = Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|why| Error::io("start the async runtime", "clone", &why))
+    start_runtime(|| Builder::new_multi_thread().enable_all().build())
+}
+
+/// The name of the thread that starts the runtime.
+const STARTER: &str = "testbed-runtime";
+
+/// Starts a runtime, or says why that cannot be. A runtime that cannot start one of its threads panics and then waits for
+/// those that it has started, for ever. So another thread starts it, and is left alone if it panics.
+fn start_runtime(build: impl FnOnce() -> std::io::Result<Runtime> + Send + 'static) -> Result<Runtime> {
+    const TRIED: &str = "start the async runtime";
+    let (told, panicked) = mpsc::channel();
+    let built = told.clone();
+    let usual: Arc<dyn Fn(&PanicHookInfo<'_>) + Send + Sync> = Arc::from(panic::take_hook());
+    let hook = Arc::clone(&usual);
+    panic::set_hook(Box::new(move |info| match thread::current().name() {
+        // Whoever waited has given up: nobody is left to tell.
+        Some(STARTER) => drop(told.send(Err(io::Error::other(what(info))))),
+        _ => hook(info),
+    }));
+    let starter = thread::Builder::new().name(STARTER.to_owned()).spawn(move || drop(built.send(build())));
+    let started =
+        starter.and_then(|_| panicked.recv().unwrap_or_else(|_| Err(io::Error::other("it is gone"))));
+    panic::set_hook(Box::new(move |info| usual(info)));
+    started.map_err(|why| {
+        Error::io(TRIED, "clone", &why).with_help("the limits of processes and threads: ulimit -u, pids.max")
+    })
+}
+
+/// What a panic says.
+fn what(info: &PanicHookInfo<'_>) -> String {
+    info.payload_as_str().unwrap_or("it panicked").to_owned()
 }
 
 /// As [`setup`], for a process that has a tokio runtime of its own or needs none. It may be called again.
@@ -69,4 +102,35 @@ pub fn prepare(rights: Rights) -> Result<()> {
         Some(Errno::ENOENT) => refusal.with_help("install nftables: apt-get install nftables"),
         _ => refusal,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_whose_thread_cannot_start_is_an_error_and_no_hang() {
+        let error = start_runtime(|| {
+            // As tokio does: one thread runs already, and is waited for when the panic unwinds.
+            struct Waits(Option<thread::JoinHandle<()>>);
+            impl Drop for Waits {
+                fn drop(&mut self) {
+                    self.0.take().map(thread::JoinHandle::join);
+                }
+            }
+            let _runs = Waits(Some(thread::spawn(|| {
+                loop {
+                    thread::park();
+                }
+            })));
+            panic!("OS can't spawn worker thread: Resource temporarily unavailable");
+        });
+        let error = error.expect_err("no runtime").to_string();
+        assert!(
+            error.contains("cannot start the async runtime: clone: OS can't spawn worker thread"),
+            "{error}"
+        );
+        let runtime = start_runtime(|| Builder::new_multi_thread().enable_all().build()).expect("a runtime");
+        assert_eq!(runtime.block_on(async { 7 }), 7);
+    }
 }
