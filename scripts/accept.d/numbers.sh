@@ -1,11 +1,181 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# The numbers that verdicts rest on: what theory says, held against packets.
+# What verdicts rest on: theory held against packets, and no wrong verdict where the machine gives too little or stands still.
 
-checks=(monte_carlo)
+checks=(files processes memory stack addresses pauses load hidden redials monte_carlo)
 
 check_monte_carlo() {
   quiet cargo test --release --manifest-path "$root/Cargo.toml" --package testbed --test monte_carlo -- --include-ignored
   [ "$code" -eq 0 ] || cat "$work/output" >&2
   figure "theory against a Monte Carlo, all cells of full: exit code" "$code" "0" "code == 0"
   figure "… seconds, with building" "$seconds" "at most 1200" "${seconds%.*} <= 1200"
+}
+
+# A process that may not raise its limits again, even as root.
+meek=(setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource)
+
+# What a sweep has seen: runs, cells that differ, runs that hung, runs that ended with an error and did not say why.
+begin_sweep() { runs=0 differing=0 hangs=0 silent=0; }
+
+end_sweep() {
+  figure "$1: cells that differ, in $runs runs" "$differing" "0" "differing == 0"
+  figure "… runs that hung" "$hangs" "0" "hangs == 0"
+  figure "… errors without a reason" "$silent" "0" "silent == 0"
+}
+
+# limited COMMAND...: a run of `classic` below COMMAND, for the sweep. One that does not end within two minutes hangs.
+limited() {
+  local cells
+  rm -rf "$work/limited"
+  quiet timeout --signal=KILL 120 "$@" "$testbed" run classic --trials 3 --keep none --out "$work/limited"
+  runs=$((runs + 1))
+  case $code in
+    137) if [ "${seconds%.*}" -ge 119 ]; then hangs=$((hangs + 1)); else silent=$((silent + 1)); fi ;;
+    0 | 2 | 3 | 4) ;;
+    *) cat "$work/output" >&2 ;;
+  esac
+  if [ -f "$work/limited/results.json" ]; then
+    cells=$(query "$work/limited" "sum(c['verdict'] == 'differs' for c in $punches)")
+    differing=$((differing + cells))
+  fi
+  if [ "$code" -eq 2 ] && ! grep -qE 'cannot|limit|machine|error' "$work/output"; then
+    silent=$((silent + 1))
+  fi
+}
+
+check_files() {
+  local files
+  begin_sweep
+  for files in $(seq 60 72) $(seq 195 10 305) 20 25 30 35 40 45 50 55 80 100 120 140 160 180 350 400 450 500 600 700; do
+    limited prlimit --nofile="$files" "${meek[@]}"
+  done
+  end_sweep "limits of open files from 20 to 700"
+}
+
+# in_group CONTROLLER KEY VALUE COMMAND...: in a cgroup of this check's own, which goes away afterwards.
+in_group() {
+  local group=/sys/fs/cgroup/$1/testbed-accept-$$ kind=$1 key=$2 value=$3
+  [ -d "/sys/fs/cgroup/$kind" ] || group=/sys/fs/cgroup/testbed-accept-$$
+  mkdir -p "$group"
+  echo "$value" >"$group/$key" || return 1
+  shift 3
+  # shellcheck disable=SC2016 # That shell expands it.
+  limited sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"
+  for _ in $(seq 50); do
+    ! rmdir "$group" 2>/dev/null || break
+    sleep 0.1
+  done
+}
+
+check_processes() {
+  local most
+  begin_sweep
+  for most in 3 4 5 6 8 10 12 14 16 20 24 28 32 40 50 60 80 100 140 200; do
+    in_group pids pids.max "$most" env
+  done
+  end_sweep "pids.max from 3 to 200"
+}
+
+check_memory() {
+  local most key=memory.limit_in_bytes
+  [ -d /sys/fs/cgroup/memory ] || key=memory.max
+  begin_sweep
+  for most in 8 16 24 32 48 64 96 128 192 256; do
+    in_group memory "$key" "${most}M" env
+  done
+  end_sweep "memory from 8 to 256 MB"
+}
+
+check_stack() {
+  local most
+  begin_sweep
+  for most in 32 64 128 256 512 1024 2048 8192; do
+    limited prlimit --stack=$((most << 10)) "${meek[@]}"
+  done
+  end_sweep "stacks from 32 kB to 8 MB"
+}
+
+check_addresses() {
+  local most
+  begin_sweep
+  for most in 64 128 256 384 512 768 1024 1536 2048 4096; do
+    limited prlimit --as=$((most << 20)) "${meek[@]}"
+  done
+  end_sweep "addresses from 64 MB to 4 GB"
+}
+
+# Everything, the harness, one program, or the thread of the wires stands still for a while, ten times each.
+check_pauses() {
+  local what seconds_each said differing=0 hangs=0 unexplained=0 void=0 pauses=0
+  for what in all harness program wire; do
+    if [ "$what" = wire ] && [ ! -d /sys/fs/cgroup/freezer ]; then
+      say "the thread of the wires cannot be frozen alone here: that takes a freezer of cgroup v1"
+      continue
+    fi
+    for seconds_each in 0.2 1 4; do
+      said=$(python3 "$folder/pause.py" "$testbed" "$what" "$seconds_each" 10 "$work/pause-$what-$seconds_each")
+      say "pauses of $what for $seconds_each s: $said"
+      differing=$((differing + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["verdicts"].get("differs", 0))' "$said")))
+      hangs=$((hangs + $(python3 -c 'import json, sys; print(int(json.loads(sys.argv[1])["code"] is None))' "$said")))
+      unexplained=$((unexplained + $(python3 -c 'import json, sys; print(sum(not n for n in json.loads(sys.argv[1])["notes"]))' "$said")))
+      void=$((void + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["void"])' "$said")))
+      pauses=$((pauses + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["pauses"])' "$said")))
+    done
+  done
+  figure "cells that differ, in $pauses pauses with $void void trials" "$differing" "0" "differing == 0"
+  figure "… runs that hung" "$hangs" "0" "hangs == 0"
+  figure "… errors without a reason" "$unexplained" "0" "unexplained == 0"
+}
+
+# Eight busy loops, and the lowest priority.
+check_load() {
+  local loops=() loop
+  begin_sweep
+  for loop in 1 2 3 4 5 6 7 8; do
+    (while kill -0 $$ 2>/dev/null; do :; done) &
+    loops+=($!)
+  done
+  for _ in 1 2 3; do limited env; done
+  for _ in 1 2 3; do limited nice -n 19; done
+  kill "${loops[@]}"
+  wait "${loops[@]}" 2>/dev/null || true
+  end_sweep "eight busy loops, and nice 19 beside them"
+}
+
+# A program that fails on purpose, and one that makes the machine slow when it does: no run may be green, with 60 trials of which
+# one in five fails on purpose.
+check_hidden() {
+  local way
+  cp "$root/testbed/tests/programs/hiding.py" "$work"
+  for way in quiet burning; do
+    cat >"$work/hiding.toml" <<SUITE
+name = "hiding"
+summary = "a program that fails on purpose"
+topology = "pair"
+trials = 60
+deadline = "3s"
+[axes]
+nat-a = ["port-preserving"]
+nat-b = ["port-preserving"]
+method = ["simultaneous-open"]
+[program]
+peer = ["/usr/bin/python3", "{suite_dir}/hiding.py", "$way", "{role}", "{local_ip}", "{local_port}", "{peer_ip}", "{peer_port}", "{start_in_ms}", "{seed}"]
+judge = "exit"
+SUITE
+    rm -rf "$work/hiding"
+    quiet "$testbed" run "$work/hiding.toml" --seed 1 --out "$work/hiding"
+    say "$way: $(tail -n 3 "$work/output" | tr '\n' ' ')"
+    figure "a program that fails on purpose, $way: exit code" "$code" "1 or 2" "code == 1 || code == 2"
+  done
+}
+
+# The cells in which dialling again decides.
+check_redials() {
+  local differing undecided
+  rm -rf "$work/redials"
+  quiet "$testbed" run full --filter method=simultaneous-open --filter nat-a=cloud-gateway --filter nat-b=reset,address-restricted \
+    --trials 40 --out "$work/redials"
+  differing=$(query "$work/redials" "sum(c['verdict'] == 'differs' for c in $punches)")
+  undecided=$(query "$work/redials" "[(c['id'], str(c['passed']) + '/' + str(c['trials']), c['verdict']) for c in $punches]")
+  say "$undecided"
+  figure "cells whose redial term exceeds 1e-3, 40 trials each, that differ" "$differing" "0" "differing == 0"
 }
