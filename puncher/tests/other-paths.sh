@@ -11,45 +11,10 @@ set -euo pipefail
 
 : "${PUNCHER:?the program to try}"
 scenario=$1 method=$2
-mount -t tmpfs none /run
-mkdir -p /run/netns /run/files
-cd /run/files
+# shellcheck source=puncher/tests/namespaces.sh
+. "$(dirname "${BASH_SOURCE[0]}")/namespaces.sh"
 
-inside() { ip netns exec "$@"; }
-
-link() { # NODE DEVICE ADDRESS NODE DEVICE ADDRESS
-    ip -n "$1" link add "$2" type veth peer name "$5" netns "$4"
-    ip -n "$1" addr add "$3/24" dev "$2"
-    ip -n "$4" addr add "$6/24" dev "$5"
-    ip -n "$1" link set "$2" up
-    ip -n "$4" link set "$5" up
-}
-
-nat() { # NODE RULES...
-    local node=$1
-    shift
-    inside "$node" sysctl -qw net.ipv4.ip_forward=1
-    inside "$node" nft -f - <<RULES
-table ip nat {
-  chain out { type nat hook postrouting priority srcnat
-    $(printf '%s\n' "$@")
-  }
-  chain in { type filter hook input priority filter
-    iifname "wan" ct state new,invalid drop
-  }
-}
-RULES
-}
-
-nodes() {
-    local node
-    for node in "$@"; do
-        ip netns add "$node"
-        ip -n "$node" link set lo up
-    done
-}
-
-route() { ip -n "$1" route add default via "$2"; } # NODE GATEWAY
+nat() { nat_rules "$1" drop "${@:2}"; } # NODE RULE...
 
 case $scenario in
     double-nat)
@@ -101,9 +66,7 @@ case $scenario in
         exit 1
         ;;
 esac
-ip -n core addr add 203.0.113.1/32 dev lo
-ip -n core addr add 203.0.113.2/32 dev lo
-inside core sysctl -qw net.ipv4.ip_forward=1
+public_addresses
 
 "$PUNCHER" key key
 mkfifo listening
