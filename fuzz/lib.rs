@@ -1,6 +1,6 @@
 //! What the fuzz targets do with their bytes. The tests of the two packages include the same files.
 
-#[path = "bodies/puncher.rs"]
+#[path = "../puncher/tests/hostile/bodies.rs"]
 pub mod puncher;
 #[path = "bodies/testbed.rs"]
 pub mod testbed;

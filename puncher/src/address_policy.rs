@@ -7,6 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::config::SpecialAddresses;
+use crate::platform::{Host, System as _};
 
 /// What kind of address it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,8 +108,7 @@ impl AddressPolicy {
 
 /// The IPv4 addresses of this host's interfaces; none where the system does not tell.
 pub(crate) fn interface_addresses() -> Vec<Ipv4Addr> {
-    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())).collect()
+    Host::interface_addresses()
 }
 
 #[cfg(test)]

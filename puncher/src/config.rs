@@ -117,6 +117,14 @@ pub enum ConfigError {
     /// A deadline of nothing.
     #[error("a deadline of 0 s is over before it begins")]
     NoTime,
+    /// The system cannot do what the method does.
+    #[error("no method {method} here: {why}")]
+    MethodAbsent {
+        /// The method.
+        method: MethodName,
+        /// What is missing.
+        why: &'static str,
+    },
     /// The kernel counts keep-alive in seconds.
     #[error("a connection is kept alive every 1 s to 32767 s, not every {0:?}")]
     KeepAlive(Duration),
@@ -152,6 +160,9 @@ impl Config {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         // Linux: MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL.
         let kept = Duration::from_secs(1)..=Duration::from_secs(32_767);
+        if let Some(why) = self.method.absent_because() {
+            return Err(ConfigError::MethodAbsent { method: self.method, why });
+        }
         match self.keep_alive {
             _ if self.budget_syns == 0 => Err(ConfigError::NoBudget),
             _ if self.deadline.is_zero() => Err(ConfigError::NoTime),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use crate::platform::{Host, System as _};
 
 /// Descriptors that are no sockets of a punch or a client: standard streams, the runtime, listeners, the rendezvous
 /// connections, the application's own.
@@ -13,18 +13,8 @@ const OTHERS: u64 = 64;
 /// # Errors
 /// When the limit cannot be read.
 pub(crate) fn make_room(syns: u32) -> io::Result<u32> {
-    let limit = raise(u64::from(syns) + OTHERS)?;
+    let limit = Host::raise_open_files(u64::from(syns) + OTHERS)?;
     Ok(u32::try_from(limit.saturating_sub(OTHERS)).unwrap_or(syns).min(syns))
-}
-
-/// The limit of open files, after it was raised as far as it may be and is wanted.
-fn raise(wanted: u64) -> io::Result<u64> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    if soft >= wanted {
-        return Ok(soft);
-    }
-    let raised = wanted.min(hard);
-    Ok(if setrlimit(Resource::RLIMIT_NOFILE, raised, hard).is_ok() { raised } else { soft })
 }
 
 /// What a rendezvous server may use its descriptors for. All of them together fit into the limit of open files, so that
@@ -48,7 +38,7 @@ impl Descriptors {
         let wanted = [self.connections, self.turnover, self.probes]
             .iter()
             .fold(OTHERS, |sum, part| sum.saturating_add(u64::try_from(*part).unwrap_or(u64::MAX)));
-        let available = raise(wanted)?.saturating_sub(OTHERS);
+        let available = Host::raise_open_files(wanted)?.saturating_sub(OTHERS);
         Ok(self.within(usize::try_from(available).unwrap_or(usize::MAX)))
     }
 
@@ -68,9 +58,8 @@ mod tests {
     #[test]
     fn what_fits_is_left_alone_and_what_does_not_is_lowered() {
         assert_eq!(make_room(1).unwrap(), 1);
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         let fits = make_room(u32::MAX).unwrap();
-        assert!(u64::from(fits) <= hard);
+        assert!(u64::from(fits) <= Host::raise_open_files(u64::MAX).unwrap());
     }
 
     #[test]

@@ -39,7 +39,7 @@ use crate::sync::lock;
 const HELLO_BYTES: usize = OPENING_BYTES + 1;
 
 /// The version of what is said on a stream.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Bytes of a hash in BLAKE2s.
 const HASH_BYTES: usize = 32;

@@ -30,9 +30,12 @@ mod error;
 mod fault_injection;
 mod fd_limit;
 mod handshake;
+mod introducer;
 mod live_streams;
 mod meeting;
 mod method;
+mod own_channel;
+mod platform;
 mod predict;
 mod probe;
 mod puncher;
@@ -40,6 +43,7 @@ pub mod rendezvous;
 mod sealed;
 mod secret;
 mod session;
+mod signalling;
 mod socket;
 mod socket_set;
 mod stream;
@@ -58,7 +62,8 @@ pub use method::{MethodName, Outlook};
 pub use puncher::Puncher;
 pub use rendezvous::client::ClientError;
 pub use sealed::SealError;
-pub use secret::{Secret, SecretError, read_private};
+pub use secret::{Secret, SecretError, read_private, write_private};
+pub use signalling::{Breadth, Observed, Observer, Signalling, dial};
 pub use stream::PeerStream;
 pub use ticket::{OwnTicket, SealedTicket, Ticket, TicketError};
 
@@ -92,5 +97,5 @@ pub mod internals {
 
 /// The examples of the page about puncher, compiled with the tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/puncher.md")]
+#[doc = include_str!("../README.md")]
 mod page {}

@@ -17,16 +17,19 @@ use crate::driver::{DrivenStream, Driver, DriverSetup, LAST_WORD, MeasuringRules
 use crate::error::ConnectError;
 use crate::fd_limit;
 use crate::handshake::Agreement;
+use crate::introducer::Introducer;
 use crate::meeting::{Meeting, Role};
 use crate::method::Method;
 use crate::method::private::MOST_ADDRESSES;
 use crate::method::simultaneous_open::SimultaneousOpen;
 use crate::method::view::SideFacts;
+use crate::own_channel::{OwnChannel, OwnMeans};
 use crate::rendezvous::client::{Client, ClientError};
 use crate::rendezvous::message::Reply;
 use crate::sealed::{RelayChannel, SealError, Sealed, open_first, seal_first};
 use crate::secret::Secret;
 use crate::session::{EphemeralKey, PublicKey, Session};
+use crate::signalling::{Observer, Signalling};
 use crate::socket;
 use crate::socket_set::SocketSet;
 use crate::stream::PeerStream;
@@ -49,7 +52,7 @@ enum EndpointFrom {
 }
 
 /// The version of what two peers tell each other.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What a peer tells the other first, before there is a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -132,6 +135,22 @@ impl Puncher {
         attempt.conclude(result)
     }
 
+    /// Meets the peer by way of the application's own channel and servers, and punches. No rendezvous server takes part. The
+    /// peer is awaited as at a server; the deadline counts as there. `examples/own_channel.rs` is a whole program.
+    ///
+    /// # Errors
+    /// When there is no path, no peer, or the channel is lost, see [`ConnectError`].
+    pub async fn connect_through(
+        &mut self,
+        meeting: &Meeting,
+        channel: &mut impl Signalling,
+        observer: &impl Observer,
+    ) -> Result<Connection, ConnectError> {
+        let mut attempt = self.attempt(meeting.role);
+        let result = attempt.through(meeting, (channel, observer)).await;
+        attempt.conclude(result)
+    }
+
     /// Punches towards an endpoint that is known already, starting `start_in` from now; both NATs must keep ports. The
     /// deadline counts from the start. No keys were exchanged, so the handshake takes a trip more.
     ///
@@ -200,31 +219,56 @@ impl Attempt<'_> {
     }
 
     async fn at_rendezvous(&mut self, meeting: &Meeting) -> Result<Option<Connection>, ConnectError> {
-        let mut deadline = self.start + self.config.deadline;
+        let deadline = self.start + self.config.deadline;
         let Ok(client) = timeout_at(deadline, self.reach_server()).await else { return Ok(None) };
-        let mut client = client?;
+        self.meet(meeting, Introducer::Server(Box::new(client?)), deadline).await
+    }
+
+    async fn through(
+        &mut self,
+        meeting: &Meeting,
+        own: OwnMeans<'_>,
+    ) -> Result<Option<Connection>, ConnectError> {
+        let deadline = self.start + self.config.deadline;
+        let observed = OwnChannel::observed(self.config.bind, self.role, own);
+        let Ok(channel) = timeout_at(deadline, observed).await else { return Ok(None) };
+        let introducer = Introducer::Own(channel?);
+        self.tell_mappings(introducer.observations());
+        self.meet(meeting, introducer, deadline).await
+    }
+
+    /// Meets the peer, and punches.
+    async fn meet(
+        &mut self,
+        meeting: &Meeting,
+        mut introducer: Introducer<'_>,
+        mut deadline: Instant,
+    ) -> Result<Option<Connection>, ConnectError> {
         self.log.has_met = true;
         self.log.waiting_for = WaitingFor::Peer;
         let (key, patience) = (EphemeralKey::generate(), self.config.patience);
         let joined = Instant::now();
-        let hellos = self.exchange_hellos(meeting, &mut client, key.public());
+        let hellos = self.exchange_hellos(meeting, &mut introducer, key.public());
         let Ok(hellos) = timeout_at(joined + patience, hellos).await else { return Ok(None) };
         let (own, peer) = hellos?;
         // Waiting for the peer is not punching; what the server takes is.
-        let waited = joined.elapsed().saturating_sub(client.one_way() * 2);
+        let waited = joined.elapsed().saturating_sub(introducer.one_way() * 2);
         deadline += waited;
         let measured_at = Instant::now().checked_sub(waited).unwrap_or(joined);
         self.log.waiting_for = WaitingFor::Go;
-        let trip = Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us));
+        let trip = match &introducer {
+            Introducer::Server(_) => Duration::from_micros(own.one_way_us.saturating_add(peer.one_way_us)),
+            Introducer::Own(channel) => channel.one_way(),
+        };
         let session = Session::new(&meeting.secret, &meeting.label(), self.role, (key, peer.public));
         let agreed = session.shared_bytes("puncher 2 agreed numbers", &[]);
         let view = ViewBase { role: self.role, trip: trip.min(self.config.deadline), agreed };
-        let own = self.side(client.local(), client.observations());
+        let own = self.side(introducer.local(), introducer.observations());
         let mut method = self.config.method.build(self.config.seed);
         let relay = RelayChannel::new(&session);
         let agreement = Agreement::new(session, self.role, self.config.protection);
         let sockets = SocketSet::new(*own.local.ip(), own.addresses.clone(), agreement);
-        let mut setup = self.setup(Some((client, relay)), sockets, &mut *method, own, (view, deadline));
+        let mut setup = self.setup(Some((introducer, relay)), sockets, &mut *method, own, (view, deadline));
         setup.measured_at = measured_at;
         let driven = timeout_at(deadline + LAST_WORD, Driver::new(setup).run()).await;
         self.connection(driven.unwrap_or(Ok(None))?).await
@@ -239,16 +283,20 @@ impl Attempt<'_> {
             // One mapping says nothing of how the next is chosen.
             client.connect_to_the_rest().await.into_iter().for_each(|link| client.keep(link));
         }
-        for Observation { local, server, external } in client.observations() {
+        self.tell_mappings(client.observations());
+        Ok(client)
+    }
+
+    fn tell_mappings(&mut self, observations: Vec<Observation>) {
+        for Observation { local, server, external } in observations {
             (self.tell)(&Event::Mapped { local, external, server });
         }
-        Ok(client)
     }
 
     async fn exchange_hellos(
         &mut self,
         meeting: &Meeting,
-        client: &mut Client,
+        introducer: &mut Introducer<'_>,
         public: PublicKey,
     ) -> Result<(PeerHello, PeerHello), ConnectError> {
         let own = PeerHello {
@@ -256,11 +304,17 @@ impl Attempt<'_> {
             public,
             method: self.config.method.to_string(),
             protection: self.config.protection,
-            one_way_us: micros(client.one_way()),
+            one_way_us: micros(introducer.one_way()),
         };
         let hello = seal_first(meeting, &own);
-        client.join_with(meeting, hello.clone()).await?;
-        let peer: PeerHello = open_first(meeting, &first_sealed(client, meeting, hello).await?)?;
+        let sealed = match introducer {
+            Introducer::Server(client) => {
+                client.join_with(meeting, hello.clone()).await?;
+                first_sealed(client, meeting, hello).await?
+            }
+            Introducer::Own(channel) => channel.greet(hello).await?,
+        };
+        let peer: PeerHello = open_first(meeting, &sealed)?;
         if peer.version != own.version {
             return Err(SealError::Text.into());
         }
@@ -336,14 +390,14 @@ impl Attempt<'_> {
         }
     }
 
-    fn setup<'s>(
+    fn setup<'s, 'c>(
         &'s mut self,
-        server: Option<(Client, RelayChannel)>,
+        server: Option<(Introducer<'c>, RelayChannel)>,
         sockets: SocketSet,
         method: &'s mut dyn Method,
         own: SideFacts,
         (view, deadline): (ViewBase, Instant),
-    ) -> DriverSetup<'s> {
+    ) -> DriverSetup<'s, 'c> {
         let Config { low_ports, hops, start_delay, .. } = self.config;
         let rules = MeasuringRules { low_ports, hops };
         let policy = AddressPolicy::new(self.config.special_addresses);

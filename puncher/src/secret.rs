@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::platform::{Host, System as _};
 
 /// Bytes of a secret, a key and a seal.
 pub(crate) const KEY_BYTES: usize = 32;
@@ -113,13 +114,22 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let unread = |source| SecretError::Read { path: named(), source };
     let mut file = File::open(path).map_err(unread)?;
     let metadata = file.metadata().map_err(unread)?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if metadata.is_file() && mode & 0o077 != 0 {
+    if let Some(mode) = Host::mode_that_others_read(&metadata).filter(|_| metadata.is_file()) {
         return Err(SecretError::Exposed { path: named(), mode });
     }
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(unread)?;
     Ok(text)
+}
+
+/// Writes a new file that nobody but its owner may read.
+///
+/// # Errors
+/// When it exists, or cannot be written.
+pub fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = File::options();
+    Host::make_private(options.write(true).create_new(true));
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 /// Bytes from the system's random source; never from a seed, because they guard something.
@@ -134,6 +144,8 @@ pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! The keys of one session: each side makes a key pair for it, and what the two pairs and the shared secret make together
 //! guards the messages by way of the server and the streams.
 //!
-//! The protocol is `Noise_Kpsk0_25519_ChaChaPoly_BLAKE2s`, by `snow`: one message opens one direction of one channel. The
+//! The protocol is `Noise_Kpsk0_25519_AESGCM_BLAKE2s`, by `snow`: one message opens one direction of one channel. The
 //! pre-shared key is made of the shared secret, the meeting and both public keys. The prologue names the channel and who
 //! sends, so that nothing said in one place or direction counts in another.
 //!
@@ -10,6 +10,9 @@
 
 use std::fmt;
 
+use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::types::{Cipher, Dh, Hash, Random};
 use snow::{Builder, HandshakeState};
 use zeroize::Zeroizing;
 
@@ -17,7 +20,7 @@ use crate::config::Protection;
 use crate::meeting::Role;
 use crate::secret::Secret;
 
-const PATTERN: &str = "Noise_Kpsk0_25519_ChaChaPoly_BLAKE2s";
+const PATTERN: &str = "Noise_Kpsk0_25519_AESGCM_BLAKE2s";
 
 /// What the first message of a direction adds to its payload: a public key and a tag.
 pub(crate) const OPENING_BYTES: usize = 32 + TAG_BYTES;
@@ -154,7 +157,31 @@ impl Session {
 }
 
 fn builder<'b>() -> Builder<'b> {
-    Builder::new(PATTERN.parse().expect("a pattern that snow knows"))
+    Builder::with_resolver(PATTERN.parse().expect("a pattern that snow knows"), Box::new(Primitives))
+}
+
+/// Where the parts of the protocol come from: the cipher from ring, where the feature is on.
+struct Primitives;
+
+impl CryptoResolver for Primitives {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        DefaultResolver.resolve_rng()
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        DefaultResolver.resolve_dh(choice)
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        #[cfg(feature = "ring")]
+        return snow::resolvers::RingResolver.resolve_cipher(choice);
+        #[cfg(not(feature = "ring"))]
+        DefaultResolver.resolve_cipher(choice)
+    }
 }
 
 fn prologue(channel: Channel, sender: Role) -> Vec<u8> {

@@ -2,15 +2,17 @@
 //! the kernel says and not by what `connect` returned.
 //!
 //! All sockets of a port set both SO_REUSEADDR and SO_REUSEPORT before they bind, or the next one cannot (Linux,
-//! `inet_bind_conflict`). Nothing here retries; that is a method's decision.
+//! `inet_bind_conflict`). Nothing here retries; that is a method's decision. What differs between systems is in `platform`.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
+
+pub(crate) use crate::platform::{DialFailure, TIME_EXCEEDED, TcpState};
+use crate::platform::{Host, System as _};
 
 /// How far a SYN goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,50 +35,6 @@ impl SynTtl {
     }
 }
 
-/// Why a dial came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DialFailure {
-    /// A reset, or an ICMP port unreachable: the kernel reports both alike.
-    Reset,
-    /// Another ICMP error: unreachable or forbidden.
-    Unreachable,
-    /// The kernel gave up retransmitting.
-    TimedOut,
-    /// These two endpoints have a connection already.
-    InUse,
-    /// Somebody answered who is not the peer.
-    Stranger,
-    /// Something else, by its errno.
-    Other(i32),
-}
-
-impl std::fmt::Display for DialFailure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Reset => f.write_str("refused"),
-            Self::Unreachable => f.write_str("unreachable by ICMP"),
-            Self::TimedOut => f.write_str("unanswered"),
-            Self::InUse => f.write_str("already connected"),
-            Self::Stranger => f.write_str("answered by strangers"),
-            Self::Other(errno) => write!(f, "{}", io::Error::from_raw_os_error(*errno)),
-        }
-    }
-}
-
-impl From<&io::Error> for DialFailure {
-    fn from(error: &io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(libc::ECONNREFUSED | libc::ECONNRESET) => Self::Reset,
-            Some(libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EACCES | libc::ENOPROTOOPT) => {
-                Self::Unreachable
-            }
-            Some(libc::ETIMEDOUT) => Self::TimedOut,
-            Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE) => Self::InUse,
-            errno => Self::Other(errno.unwrap_or(0)),
-        }
-    }
-}
-
 /// A socket bound to a local endpoint that other sockets of this user may share.
 ///
 /// # Errors
@@ -84,18 +42,11 @@ impl From<&io::Error> for DialFailure {
 pub fn bind_shared(local: SocketAddrV4) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    Host::share_port(&socket)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     socket.bind(&local.into())?;
     Ok(socket)
-}
-
-/// Has the kernel acknowledge together with what is said next, for a conversation of one question and one answer at a
-/// time: fewer packets. Where no answer comes, it acknowledges a little later by itself.
-pub(crate) fn acknowledge_by_answers(stream: &TcpStream) {
-    // A kernel that does not know it acknowledges at once.
-    let _ = SockRef::from(stream).set_tcp_quickack(false);
 }
 
 /// Sends a SYN from a shared local endpoint and returns at once; [`settled`] tells what becomes of it.
@@ -104,114 +55,37 @@ pub(crate) fn acknowledge_by_answers(stream: &TcpStream) {
 /// When the socket cannot be made or the kernel refuses at once.
 pub(crate) fn dial(local: SocketAddrV4, remote: SocketAddrV4, ttl: SynTtl) -> io::Result<TcpStream> {
     let socket = bind_shared(local)?;
-    if let SynTtl::Limited(hops) = ttl {
-        limit_hops(&socket, hops)?;
+    // Where it cannot be, the SYN goes all the way: most NATs drop it unanswered.
+    let is_limited = Host::CANNOT_LIMIT_HOPS.is_none();
+    if let (SynTtl::Limited(hops), true) = (ttl, is_limited) {
+        Host::limit_hops(&socket, hops)?;
     }
     let stream = connect(socket, remote)?;
-    if let SynTtl::Limited(_) = ttl {
+    if let (SynTtl::Limited(_), true) = (ttl, is_limited) {
         // Retransmissions go all the way.
         SockRef::from(&stream).set_ttl_v4(64)?;
     }
     Ok(stream)
 }
 
-/// Sends a SYN that lives for this many hops and dies of the ICMP error, which [`icmp_error`] then tells.
+/// Sends a SYN that lives for so many hops and dies of the ICMP error, which `System::icmp_error` then tells.
 ///
 /// # Errors
 /// When the socket cannot be made or the kernel refuses at once.
 pub(crate) fn dial_hops(local: SocketAddrV4, remote: SocketAddrV4, hops: u8) -> io::Result<TcpStream> {
     let socket = bind_shared(local)?;
     socket.set_ttl_v4(hops.into())?;
-    keep_icmp_errors(&socket)?;
+    Host::keep_icmp_errors(&socket)?;
     connect(socket, remote)
 }
 
 fn connect(socket: Socket, remote: SocketAddrV4) -> io::Result<TcpStream> {
     match socket.connect(&remote.into()) {
         Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) if Host::is_connecting(&error) => {}
         Err(error) => return Err(error),
     }
     TcpStream::from_std(socket.into())
-}
-
-/// The SYN lives for this many hops. The ICMP time-exceeded quotes it with a TTL of 1 or less, which IP_MINTTL refuses,
-/// so the socket stays in SYN_SENT with its initial sequence number (Linux, `tcp_v4_err`).
-fn limit_hops(socket: &Socket, hops: u8) -> io::Result<()> {
-    socket.set_ttl_v4(hops.into())?;
-    set_min_ttl(socket.as_raw_fd(), hops.max(2))
-}
-
-fn set_min_ttl(fd: RawFd, ttl: u8) -> io::Result<()> {
-    set_ip_option(fd, libc::IP_MINTTL, ttl.into())
-}
-
-/// Has the kernel keep ICMP errors that come for this socket, for [`icmp_error`].
-///
-/// # Errors
-/// When the kernel refuses.
-pub(crate) fn keep_icmp_errors(socket: &impl AsRawFd) -> io::Result<()> {
-    set_ip_option(socket.as_raw_fd(), libc::IP_RECVERR, 1)
-}
-
-fn set_ip_option(fd: RawFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    // SAFETY: `value` is a live int of the length given, and the kernel only reads it.
-    let done = unsafe {
-        libc::setsockopt(fd, libc::IPPROTO_IP, option, (&raw const value).cast(), size_of_val(&value) as u32)
-    };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// ICMP: time to live exceeded (RFC 792).
-pub(crate) const TIME_EXCEEDED: u8 = 11;
-
-/// An ICMP error that came for a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct IcmpError {
-    /// The type, see RFC 792.
-    pub kind: u8,
-    /// Who sent it.
-    pub from: Ipv4Addr,
-}
-
-/// Room for one control message: `sock_extended_err` and the sender's address, with its header.
-#[repr(align(8))]
-struct Control([u8; 128]);
-
-/// The last ICMP error that was kept for this socket.
-#[must_use]
-pub(crate) fn icmp_error(stream: &TcpStream) -> Option<IcmpError> {
-    let (mut data, mut control) = ([0u8; 64], Control([0; 128]));
-    let mut part = libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() };
-    // SAFETY: a msghdr of zeros is a valid empty one.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.0.as_mut_ptr().cast();
-    // C libraries differ in the type of lengths.
-    message.msg_controllen = control.0.len() as _;
-    // SAFETY: `message` points to buffers that live as long as the call, with their lengths.
-    let got = unsafe { libc::recvmsg(stream.as_raw_fd(), &raw mut message, libc::MSG_ERRQUEUE) };
-    if got < 0 {
-        return None;
-    }
-    // SAFETY: `message` was filled by recvmsg; the macro stays within `msg_controllen`.
-    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message).as_ref() }?;
-    if (header.cmsg_level, header.cmsg_type) != (libc::IPPROTO_IP, libc::IP_RECVERR) {
-        return None;
-    }
-    let wanted = size_of::<libc::sock_extended_err>() + size_of::<libc::sockaddr_in>();
-    // SAFETY: only computes a length.
-    if header.cmsg_len < unsafe { libc::CMSG_LEN(wanted as u32) } as _ {
-        return None;
-    }
-    // SAFETY: the data is a sock_extended_err followed by a sockaddr_in: its length was checked above.
-    let (error, sender) = unsafe {
-        let error = libc::CMSG_DATA(header).cast::<libc::sock_extended_err>();
-        (error.read_unaligned(), error.add(1).cast::<libc::sockaddr_in>().read_unaligned())
-    };
-    let from = Ipv4Addr::from(u32::from_be(sender.sin_addr.s_addr));
-    (error.ee_origin == libc::SO_EE_ORIGIN_ICMP).then_some(IcmpError { kind: error.ee_type, from })
 }
 
 /// Waits until the socket is connected both ways, or cannot be.
@@ -226,7 +100,7 @@ pub(crate) async fn settled(stream: &TcpStream) -> Result<(), DialFailure> {
         if let Some(error) = stream.take_error().map_err(|error| DialFailure::from(&error))? {
             return Err(DialFailure::from(&error));
         }
-        match Watch::of(stream).state() {
+        match Host::state(stream) {
             Some(TcpState::Established | TcpState::CloseWait) => return Ok(()),
             Some(TcpState::SynSent | TcpState::SynReceived) => {}
             _ => return Err(DialFailure::Reset),
@@ -246,77 +120,6 @@ pub(crate) fn ends(stream: &TcpStream) -> io::Result<(SocketAddrV4, SocketAddrV4
     match (stream.local_addr()?, stream.peer_addr()?) {
         (SocketAddr::V4(local), SocketAddr::V4(remote)) => Ok((local, remote)),
         _ => Err(io::ErrorKind::Unsupported.into()),
-    }
-}
-
-/// The states of a TCP socket that matter here, numbered as in `include/net/tcp_states.h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TcpState {
-    /// Open both ways.
-    Established,
-    /// A SYN left, nothing came.
-    SynSent,
-    /// A SYN came, too; its answer is awaited.
-    SynReceived,
-    /// The other side has ended its half.
-    CloseWait,
-    /// Any other.
-    Closing,
-}
-
-/// Asks the kernel about a socket that stays open at least as long as this is used.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Watch(RawFd);
-
-/// Bytes of `struct tcp_info` up to and with `tcpi_min_rtt` (Linux 4.6 and later).
-const INFO_BYTES: usize = 152;
-
-/// Where in `struct tcp_info` the smallest round trip is, in microseconds.
-const MIN_RTT_AT: usize = 148;
-
-impl Watch {
-    /// Watches this socket.
-    #[must_use]
-    pub(crate) fn of(socket: &impl AsFd) -> Self {
-        Self(socket.as_fd().as_raw_fd())
-    }
-
-    /// Its state.
-    #[must_use]
-    pub(crate) fn state(self) -> Option<TcpState> {
-        Some(match self.info()?[0] {
-            1 => TcpState::Established,
-            2 => TcpState::SynSent,
-            3 => TcpState::SynReceived,
-            8 => TcpState::CloseWait,
-            _ => TcpState::Closing,
-        })
-    }
-
-    /// The smallest round trip seen on it: that of the handshake, unless a later one was shorter. The smoothed one would
-    /// contain delayed acknowledgements.
-    #[must_use]
-    pub(crate) fn min_round_trip(self) -> Option<Duration> {
-        let bytes = *self.info()?[MIN_RTT_AT..].first_chunk()?;
-        let micros = u32::from_ne_bytes(bytes);
-        // The kernel says all ones until it has measured.
-        (micros != u32::MAX && micros != 0).then(|| Duration::from_micros(micros.into()))
-    }
-
-    fn info(self) -> Option<[u8; INFO_BYTES]> {
-        let mut info = [0; INFO_BYTES];
-        let mut length = INFO_BYTES as libc::socklen_t;
-        // SAFETY: `info` has `length` bytes, the kernel writes no more, and any bytes are a valid [u8].
-        let done = unsafe {
-            libc::getsockopt(
-                self.0,
-                libc::IPPROTO_TCP,
-                libc::TCP_INFO,
-                info.as_mut_ptr().cast(),
-                &raw mut length,
-            )
-        };
-        (done == 0 && length as usize == INFO_BYTES).then_some(info)
     }
 }
 
@@ -362,8 +165,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = dial(ANY, v4(listener.local_addr()), SynTtl::Full).unwrap();
         assert_eq!(settled(&stream).await, Ok(()));
-        assert_eq!(Watch::of(&stream).state(), Some(TcpState::Established));
-        assert!(Watch::of(&stream).min_round_trip().is_some());
+        assert_eq!(Host::state(&stream), Some(TcpState::Established));
+        assert!(Host::min_round_trip(&stream).is_some());
         assert_eq!(ends(&stream).unwrap().1, v4(listener.local_addr()));
     }
 

@@ -233,7 +233,7 @@ async fn established(dialled: io::Result<TcpStream>) -> Result<TcpStream, DialFa
     let stream = dialled.map_err(|error| DialFailure::from(&error))?;
     if fault_injection::is(Fault::EarlyDrop) {
         let early = timeout(fault_injection::EARLY, socket::settled(&stream)).await;
-        early.unwrap_or(Err(DialFailure::Other(libc::ETIMEDOUT)))?;
+        early.unwrap_or(Err(DialFailure::TimedOut))?;
     } else {
         socket::settled(&stream).await?;
     }

@@ -20,7 +20,7 @@ use crate::secret::Secret;
 use crate::session::{EphemeralKey, PublicKey, Session};
 
 /// What every ticket of this version begins with.
-const PREFIX: &str = "puncher2.";
+const PREFIX: &str = "puncher3.";
 
 /// What tickets of any version begin with.
 const ANY_PREFIX: &str = "puncher";

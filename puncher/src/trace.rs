@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::classify::path::{ProbeFate, is_own_address};
+use crate::platform::{Host, System as _};
 use crate::socket::{self, DialFailure};
 
 /// RFC 863: a port that no mapping has and nothing listens on.
@@ -83,6 +84,7 @@ fn fates(
     wait: Duration,
 ) -> impl Future<Output = Vec<ProbeEnd>> + Send + 'static {
     let from = SocketAddrV4::new(*local.ip(), 0);
+    let most_hops = if Host::CANNOT_LIMIT_HOPS.is_some() { 0 } else { most_hops };
     let dials: Vec<_> = (1..=most_hops).map(|hops| (hops, socket::dial_hops(from, to, hops))).collect();
     async move {
         let mut ends = JoinSet::new();
@@ -100,7 +102,7 @@ async fn end(stream: Option<TcpStream>, wait: Duration) -> ProbeEnd {
     let Some(stream) = stream else { return ProbeEnd::NoWay };
     match timeout(wait, socket::settled(&stream)).await {
         Ok(Ok(())) => ProbeEnd::Arrived,
-        Ok(Err(refusal)) => match socket::icmp_error(&stream) {
+        Ok(Err(refusal)) => match Host::icmp_error(&stream) {
             Some(error) if error.kind == socket::TIME_EXCEEDED => ProbeEnd::Died(error.from),
             _ if refusal == DialFailure::Unreachable => ProbeEnd::NoWay,
             _ => ProbeEnd::Unknown,

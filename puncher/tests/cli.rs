@@ -101,6 +101,20 @@ fn a_server_that_is_not_there_is_no_path() {
     assert!(result["error"].as_str().expect("text").contains("cannot reach rendezvous server 127.0.0.1:9"));
 }
 
+/// RFC 6761 section 6.4: the name has no address anywhere.
+#[test]
+fn a_server_is_named_or_numbered_and_a_name_without_an_address_is_told() {
+    let key = Key::new();
+    let ended = connect(&key, &["--json", "--rendezvous", "nowhere.invalid:7000"]);
+    assert_eq!((ended.code(), &ended.result()["failure"]), (Some(1), &"server".into()), "{ended:?}");
+    assert!(ended.stderr.contains("cannot find rendezvous server \"nowhere.invalid:7000\""), "{ended:?}");
+    let ended = connect(&key, &["--rendezvous", "localhost:9"]);
+    assert!(ended.stderr.contains("cannot reach rendezvous server 127.0.0.1:9"), "{ended:?}");
+    for wrong in ["localhost", ":7000", "localhost:0", "localhost:x"] {
+        refused(&connect(&key, &["--rendezvous", wrong]), "expected HOST:PORT");
+    }
+}
+
 #[test]
 fn exit_codes_say_what_stood_in_the_way() {
     let key = Key::new();

@@ -1,10 +1,13 @@
 use std::net::{SocketAddrV4, TcpListener};
 
+use puncher::nat::Observation;
 use puncher::rendezvous::{Limits, Server};
 use puncher::{
-    Config, ConnectError, Connection, FailureKind, Meeting, PeerStream, Protection, Puncher, Role, Secret,
+    Breadth, Config, ConnectError, Connection, FailureKind, Meeting, Observed, Observer, PeerStream,
+    Protection, Puncher, Role, Secret, dial,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::mpsc::unbounded_channel;
 
 use crate::fixture::{LONG, address};
 
@@ -83,4 +86,90 @@ async fn a_peer_at_an_address_of_this_host_is_not_dialled_unasked() {
     let error = puncher.connect_to(&meeting, peer, std::time::Duration::ZERO).await;
     let error = error.expect_err("a loopback address");
     assert!(matches!(error, ConnectError::AddressRefused { .. }), "{error}");
+}
+
+/// Two of the application's own servers, which say nothing: without a NAT the peer knows its endpoint.
+struct OwnServers(Vec<SocketAddrV4>);
+
+impl OwnServers {
+    fn start() -> Self {
+        let endpoints = [(); 2].map(|()| {
+            let listener = TcpListener::bind((address(), 0)).expect("a port");
+            let std::net::SocketAddr::V4(endpoint) = listener.local_addr().expect("an endpoint") else {
+                unreachable!("bound to IPv4")
+            };
+            std::thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+            endpoint
+        });
+        Self(endpoints.to_vec())
+    }
+}
+
+impl Observer for OwnServers {
+    fn observe(
+        &self,
+        local: SocketAddrV4,
+        breadth: Breadth,
+    ) -> impl Future<Output = Vec<Observed>> + Send + 'static {
+        let count = if breadth == Breadth::One { 1 } else { self.0.len() };
+        let dials: Vec<_> = self.0[..count].iter().map(|server| (*server, dial(local, *server))).collect();
+        async move {
+            let mut seen = Vec::new();
+            for (server, dialled) in dials {
+                let stream = dialled.await.expect("the server accepts");
+                let std::net::SocketAddr::V4(local) = stream.local_addr().expect("an endpoint") else {
+                    unreachable!("bound to IPv4")
+                };
+                seen.push(Observed::new(Observation { local, server, external: local }, stream));
+            }
+            seen
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_peers_meet_through_the_applications_own_channel() {
+    let ((to_b, from_a), (to_a, from_b)) = (unbounded_channel(), unbounded_channel());
+    let (secret, servers) = (Secret::random(), OwnServers::start());
+    let connect = |role, mut channel| {
+        let (meeting, servers) = (Meeting { name: "m".into(), role, secret: secret.clone() }, &servers);
+        let mut puncher = Puncher::new(config(Vec::new(), Protection::Encrypted)).expect("it can work");
+        async move { puncher.connect_through(&meeting, &mut channel, servers).await }
+    };
+    let (a, b) = tokio::join!(connect(Role::A, (to_b, from_b)), connect(Role::B, (to_a, from_a)));
+    talk(a.expect("a connects").stream, b.expect("b connects").stream).await;
+}
+
+#[tokio::test]
+async fn a_channel_that_breaks_or_says_nonsense_is_named() {
+    let servers = OwnServers::start();
+    for nonsense in [None, Some(b"nonsense".to_vec()), Some(vec![b'['; 5000])] {
+        let ((to_b, _from_a), (to_a, from_b)) = (unbounded_channel(), unbounded_channel());
+        nonsense.into_iter().for_each(|said| to_a.send(said).expect("a listens"));
+        drop(to_a);
+        let mut puncher = Puncher::new(config(Vec::new(), Protection::Encrypted)).expect("it can work");
+        let meeting = Meeting { name: "m".into(), role: Role::A, secret: Secret::random() };
+        let error = puncher.connect_through(&meeting, &mut (to_b, from_b), &servers).await;
+        assert_eq!(error.expect_err("no peer").kind(), FailureKind::Server);
+    }
+}
+
+#[tokio::test]
+async fn servers_that_do_not_look_are_named() {
+    struct Blind;
+    impl Observer for Blind {
+        fn observe(
+            &self,
+            _: SocketAddrV4,
+            _: Breadth,
+        ) -> impl Future<Output = Vec<Observed>> + Send + 'static {
+            std::future::ready(Vec::new())
+        }
+    }
+    let (to_b, _from_a) = unbounded_channel();
+    let (_to_a, from_b) = unbounded_channel();
+    let mut puncher = Puncher::new(config(Vec::new(), Protection::Encrypted)).expect("it can work");
+    let meeting = Meeting { name: "m".into(), role: Role::A, secret: Secret::random() };
+    let error = puncher.connect_through(&meeting, &mut (to_b, from_b), &Blind).await.expect_err("no servers");
+    assert!(error.to_string().contains("no server told which endpoint it sees"), "{error}");
 }

@@ -101,6 +101,26 @@ fn each_end_may_go_on_when_the_other_has_ended() {
     assert!(b.stdout == sent && a.stdout == b"answer");
 }
 
+/// What was typed arrives although the one who types goes on thinking, and the peer has said all.
+#[test]
+fn nothing_waits_for_more_to_be_said() {
+    let (server, key) = (Server::start(&[]), Key::new());
+    let start =
+        |role: &str| Running::start(peer(role, &key, &at(&server, "tail", &[])).stdin(Stdio::piped()));
+    let (mut a, mut b) = (start("a"), start("b"));
+    b.write(b"");
+    let said: Vec<u8> = (0..3_000_000u32).map(|number| (number % 251) as u8).collect();
+    let copy = said.clone();
+    let typing = std::thread::spawn(move || {
+        a.keep_writing(&copy);
+        a
+    });
+    let mut heard = vec![0; said.len()];
+    b.stdout_ref().read_exact(&mut heard).expect("all of it arrives");
+    assert!(heard == said);
+    drop(typing.join().expect("a has written"));
+}
+
 #[test]
 fn a_command_gets_the_connection_and_its_exit_code_counts() {
     let (server, key) = (Server::start(&[]), Key::new());
@@ -330,15 +350,11 @@ fn silent_strangers_shut_no_listener() {
         let how = ["--json", "--meeting", "m", "--bind", &own.to_string(), "--peer", &peer.to_string()];
         Running::start(connect(role, &key, "20s").args(how))
     };
-    let b = start("b", &there, &here);
-    let listens = || {
-        (0..300).find_map(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-            TcpStream::connect(there).ok()
-        })
-    };
-    let mut strangers: Vec<_> = listens().into_iter().collect();
-    assert_eq!(strangers.len(), 1, "b listens");
+    let mut b = start("b", &there, &here);
+    // It listens before it dials for the first time, and says so.
+    let mut said = BufReader::new(b.stdout());
+    while crate::fixture::next_event(&mut said)["event"] != "attempt" {}
+    let mut strangers = vec![TcpStream::connect(there).expect("b listens")];
     strangers.extend((0..400).filter_map(|_| TcpStream::connect(there).ok()));
     assert!(strangers.len() > 300, "{} strangers came in", strangers.len());
     let a = start("a", &here, &there);

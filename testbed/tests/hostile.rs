@@ -3,7 +3,7 @@
 #[path = "../../fuzz/bodies/testbed.rs"]
 #[expect(unreachable_pub, reason = "the fuzz targets use the same file from outside")]
 mod bodies;
-#[path = "../../fuzz/bodies/havoc.rs"]
+#[path = "../../puncher/tests/hostile/havoc.rs"]
 mod havoc;
 
 /// Programs under test that try to do harm.

@@ -53,11 +53,21 @@ pub(super) enum Command {
     },
 }
 
+/// The name is looked up later.
+fn endpoint(text: &str) -> Result<String, String> {
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(1..)) => Ok(text.to_owned()),
+        _ => Err("expected HOST:PORT".into()),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(super) struct ConnectArgs {
-    /// Endpoints of one rendezvous server, in the order to use them
-    #[arg(long = "rendezvous", value_name = "IP:PORT", required_unless_present_any = ["peer", "ticket"])]
-    pub(super) rendezvous: Vec<SocketAddrV4>,
+    /// Endpoints of one rendezvous server, by address or name, in the order to use them
+    #[arg(long = "rendezvous", value_name = "HOST:PORT", value_parser = endpoint, required_unless_present_any = ["peer", "ticket"])]
+    pub(super) rendezvous: Vec<String>,
     /// The meeting's name: the same for both peers, another each time
     #[arg(long, required_unless_present = "ticket")]
     pub(super) meeting: Option<String>,
@@ -155,8 +165,8 @@ impl From<LowPortsArg> for LowPorts {
 #[derive(Debug, Args)]
 pub(super) struct ProbeArgs {
     /// Endpoints of one rendezvous server; it names its others itself
-    #[arg(long = "rendezvous", required = true, value_name = "IP:PORT")]
-    pub(super) rendezvous: Vec<SocketAddrV4>,
+    #[arg(long = "rendezvous", required = true, value_name = "HOST:PORT", value_parser = endpoint)]
+    pub(super) rendezvous: Vec<String>,
     /// The local endpoint to look from
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:0")]
     pub(super) bind: SocketAddrV4,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::time::timeout;
 
@@ -80,9 +80,28 @@ async fn join(left: impl AsyncRead + AsyncWrite, right: TcpStream) -> anyhow::Re
     Ok(())
 }
 
+/// Copies until the source ends. Whenever it has nothing to say what was written is flushed, so that nothing waits here for more.
 async fn half(mut from: impl AsyncBufRead + Unpin, mut to: impl AsyncWrite + Unpin) -> std::io::Result<()> {
-    copy_buf(&mut from, &mut to).await?;
-    to.shutdown().await
+    let mut is_flushed = true;
+    loop {
+        let part = tokio::select! {
+            biased;
+            part = from.fill_buf() => part?,
+            flushed = to.flush(), if !is_flushed => {
+                flushed?;
+                is_flushed = true;
+                continue;
+            }
+        };
+        if part.is_empty() {
+            // Standard output is not flushed by its shutdown.
+            to.flush().await?;
+            return to.shutdown().await;
+        }
+        let count = to.write(part).await?;
+        from.consume(count);
+        is_flushed = false;
+    }
 }
 
 /// The command's standard input and output are the connection; its exit code becomes this program's.

@@ -6,6 +6,7 @@ mod manual;
 mod rendezvous;
 
 use std::io::{self, Write};
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use args::{Command, ConnectArgs, KeyArgs, ProbeArgs, TicketArgs};
 use carry::ConnectionLost;
 
 use puncher::nat::{self, ProbeConfig};
+use puncher::rendezvous::resolve;
 use puncher::{
     Config, ConnectError, Connection, Event, FailureKind, Meeting, Outcome, OwnTicket, Puncher, Secret,
     ServerTrust, SpecialAddresses,
@@ -77,7 +79,11 @@ async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
 async fn connect_and_use(args: &ConnectArgs) -> anyhow::Result<ExitCode> {
     let secret = Secret::from_file(&args.key_file)?;
     let token = args.token_file.as_deref().map(Secret::from_file).transpose()?;
-    let mut config = config(args);
+    let servers = match resolve(&args.rendezvous).await {
+        Ok(servers) => servers,
+        Err(error) => return Ok(failed(&error.into(), args)),
+    };
+    let mut config = config(args, servers);
     config.token = token;
     let mut puncher = Puncher::new(config)?;
     let json = args.json;
@@ -109,8 +115,8 @@ async fn connect_and_use(args: &ConnectArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn config(args: &ConnectArgs) -> Config {
-    let mut config = Config::new(args.rendezvous.clone());
+fn config(args: &ConnectArgs, servers: Vec<SocketAddrV4>) -> Config {
+    let mut config = Config::new(servers);
     config.bind = args.bind;
     config.method = args.method;
     config.budget_syns = args.budget_syns;
@@ -155,9 +161,15 @@ fn meeting(args: &ConnectArgs, secret: Secret) -> anyhow::Result<Meeting> {
 }
 
 async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
-    let ProbeArgs { rendezvous, bind, samples, wait, .. } = args;
+    let ProbeArgs { rendezvous, bind, samples, wait, json } = args;
+    let rendezvous = match resolve(&rendezvous).await {
+        Ok(servers) => servers,
+        Err(error) => {
+            say(&error.to_string());
+            return Ok(ExitCode::from(NO_PATH));
+        }
+    };
     let config = ProbeConfig { rendezvous, bind, samples, wait };
-    let json = args.json;
     let evidence = nat::probe(&config, |event| {
         if json {
             tell(event);
@@ -194,11 +206,7 @@ fn key(args: &KeyArgs) -> anyhow::Result<ExitCode> {
 
 /// Writes a new file that nobody else may read.
 fn write_private(path: &Path, what: &str, text: &str) -> anyhow::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let named = || format!("cannot write {what} {}", path.display());
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).with_context(named)?;
-    file.write_all(text.as_bytes()).with_context(named)
+    puncher::write_private(path, text).with_context(|| format!("cannot write {what} {}", path.display()))
 }
 
 /// What stood in the way decides the exit code.

@@ -11,8 +11,8 @@ use crate::address_policy::AddressKind;
 use crate::classify::Observation;
 use crate::contract::Event;
 use crate::error::ConnectError;
+use crate::introducer::{Introducer, SeenMapping};
 use crate::method::pool;
-use crate::rendezvous::client::{Client, ServerLink};
 use crate::socket;
 use crate::trace::{self, RouteTrace};
 
@@ -24,7 +24,7 @@ const MOST_HOP_WAIT: Duration = Duration::from_secs(1);
 /// What a measurement brought: connections, which hold the mappings that were seen, or the routers on the way.
 #[derive(Debug)]
 pub(super) enum Measured {
-    Links(Measurement, Vec<ServerLink>),
+    Links(Measurement, Vec<SeenMapping>),
     Route(RouteTrace),
 }
 
@@ -32,35 +32,26 @@ type Measuring = std::pin::Pin<Box<dyn Future<Output = Measured> + Send>>;
 
 /// Begins a measurement; its SYNs leave now, in order. `None` when the system gives no port for it.
 fn begin(
-    client: &Client,
+    introducer: &Introducer<'_>,
     measurement: Measurement,
     address: Option<std::net::Ipv4Addr>,
 ) -> Option<Measuring> {
-    let links = move |links: Vec<ServerLink>| Measured::Links(measurement, links);
-    let one = |port: u16| -> Measuring {
-        let link = client.measure(port);
-        Box::pin(async move { links(link.await.into_iter().collect()) })
-    };
-    Some(match measurement {
+    let looking = match measurement {
         Measurement::Route => {
-            let wait = (client.one_way() * 4).clamp(LEAST_HOP_WAIT, MOST_HOP_WAIT);
-            let trace = trace::trace_route(client.local(), client.server(), address?, HOPS_LOOKED_AT, wait);
-            Box::pin(async move { Measured::Route(trace.await) })
+            let wait = (introducer.one_way() * 4).clamp(LEAST_HOP_WAIT, MOST_HOP_WAIT);
+            let (local, server) = (introducer.local(), introducer.server());
+            let trace = trace::trace_route(local, server, address?, HOPS_LOOKED_AT, wait);
+            return Some(Box::pin(async move { Measured::Route(trace.await) }));
         }
-        Measurement::RemainingEndpoints => {
-            let rest = client.connect_to_the_rest();
-            Box::pin(async move { links(rest.await) })
-        }
-        Measurement::LowPort => one(pool::low_source(&mut rand::rng())),
-        Measurement::FreshPort | Measurement::Mapping => one(0),
-        Measurement::FreshPortEverywhere | Measurement::SecondLook => {
-            let anew = client.connect_anew().ok()?;
-            Box::pin(async move { links(anew.await) })
-        }
-    })
+        Measurement::RemainingEndpoints => introducer.measure_the_rest(),
+        Measurement::LowPort => introducer.measure(pool::low_source(&mut rand::rng())),
+        Measurement::FreshPort | Measurement::Mapping => introducer.measure(0),
+        Measurement::FreshPortEverywhere | Measurement::SecondLook => introducer.measure_anew()?,
+    };
+    Some(Box::pin(async move { Measured::Links(measurement, looking.await) }))
 }
 
-impl Driver<'_> {
+impl Driver<'_, '_> {
     /// Measures what may have changed, then agrees upon the next round.
     pub(super) async fn prepare_round(&mut self) -> Result<(), ConnectError> {
         self.timers.next_round = None;
@@ -82,7 +73,8 @@ impl Driver<'_> {
                 *address == local || self.sending.policy.kind(*address) == AddressKind::Ordinary
             };
             let address = self.planner.own().address().filter(ordinary);
-            let begun = self.server.as_ref().and_then(|(client, _)| begin(client, measurement, address));
+            let begun =
+                self.server.as_ref().and_then(|(introducer, _)| begin(introducer, measurement, address));
             match begun {
                 Some(measuring) => {
                     self.measuring.spawn(measuring);
@@ -106,11 +98,11 @@ impl Driver<'_> {
         self.agree_when_measured().await;
     }
 
-    fn keep(&mut self, link: ServerLink) {
-        let Observation { local, server, external } = link.observation();
+    fn keep(&mut self, mapping: SeenMapping) {
+        let Observation { local, server, external } = mapping.observation();
         (self.tell)(&Event::Mapped { local, external, server });
-        if let Some((client, _)) = &mut self.server {
-            client.keep(link);
+        if let Some((introducer, _)) = &mut self.server {
+            introducer.keep(mapping);
         }
     }
 
@@ -120,9 +112,9 @@ impl Driver<'_> {
         }
         let unspoken = if self.planner.needs_unspoken_port() { self.hold_unspoken_port() } else { None };
         let (round, side) = self.planner.conclude(unspoken, Instant::now());
-        if let Some((client, relay)) = &mut self.server {
+        if let Some((introducer, relay)) = &mut self.server {
             let sealed = relay.seal(&Message::Confirm { round, side });
-            if client.relay_and_be_ready(sealed, round).await.is_err() {
+            if introducer.relay_and_be_ready(sealed, round).await.is_err() {
                 self.server = None;
             }
         }

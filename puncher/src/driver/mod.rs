@@ -22,9 +22,10 @@ use crate::classify::allocation;
 use crate::config::ServerTrust;
 use crate::contract::Event;
 use crate::error::ConnectError;
+use crate::introducer::Introducer;
 use crate::method::view::{RoundView, SideFacts};
 use crate::method::{Action, Dial, Method, Outlook, RoundNote};
-use crate::rendezvous::client::{Client, ClientError};
+use crate::rendezvous::client::ClientError;
 use crate::rendezvous::message::Reply;
 use crate::sealed::{RelayChannel, Sealed};
 use crate::socket::DialFailure;
@@ -56,9 +57,9 @@ enum Message {
 }
 
 /// What a driver starts from.
-pub(crate) struct DriverSetup<'a> {
-    /// `None` when the peers meet without a server.
-    pub(crate) server: Option<(Client, RelayChannel)>,
+pub(crate) struct DriverSetup<'a, 'c> {
+    /// `None` when nobody introduces the peers.
+    pub(crate) server: Option<(Introducer<'c>, RelayChannel)>,
     pub(crate) sockets: SocketSet,
     pub(crate) method: &'a mut dyn Method,
     pub(crate) own: SideFacts,
@@ -98,8 +99,8 @@ pub(crate) struct DrivenStream {
 }
 
 /// The sockets and connections of one punch.
-pub(crate) struct Driver<'a> {
-    server: Option<(Client, RelayChannel)>,
+pub(crate) struct Driver<'a, 'c> {
+    server: Option<(Introducer<'c>, RelayChannel)>,
     sockets: SocketSet,
     method: &'a mut dyn Method,
     planner: RoundPlanner,
@@ -127,38 +128,24 @@ enum Wakeup {
     Due(Due),
 }
 
-impl<'a> Driver<'a> {
-    pub(crate) fn new(setup: DriverSetup<'a>) -> Self {
-        let DriverSetup {
-            server,
-            sockets,
-            method,
-            own,
-            rules,
-            sending,
-            view,
-            start_delay,
-            measured_at,
-            deadline,
-            log,
-            tell,
-        } = setup;
+impl<'a, 'c> Driver<'a, 'c> {
+    pub(crate) fn new(setup: DriverSetup<'a, 'c>) -> Self {
         Self {
-            server,
-            sockets,
-            method,
-            planner: RoundPlanner::new(own, rules, measured_at),
-            timers: Timers::until(deadline),
-            end: deadline + LAST_WORD,
+            server: setup.server,
+            sockets: setup.sockets,
+            method: setup.method,
+            planner: RoundPlanner::new(setup.own, setup.rules, setup.measured_at),
+            timers: Timers::until(setup.deadline),
+            end: setup.deadline + LAST_WORD,
             measuring: JoinSet::new(),
             held: Vec::new(),
-            sending,
+            sending: setup.sending,
             peer_address: Ipv4Addr::UNSPECIFIED,
-            view,
+            view: setup.view,
             start: None,
-            start_delay,
-            log,
-            tell,
+            start_delay: setup.start_delay,
+            log: setup.log,
+            tell: setup.tell,
         }
     }
 
@@ -208,7 +195,7 @@ impl<'a> Driver<'a> {
         let due = timers.next();
         let server = async {
             match server {
-                Some((client, _)) => client.next().await,
+                Some((introducer, _)) => introducer.next().await,
                 None => std::future::pending().await,
             }
         };
@@ -231,9 +218,9 @@ impl<'a> Driver<'a> {
 
     /// Without the server no further round can be agreed; what was begun goes on.
     async fn send(&mut self, message: &Message) {
-        let Some((client, relay)) = &mut self.server else { return };
+        let Some((introducer, relay)) = &mut self.server else { return };
         let sealed = relay.seal(message);
-        if client.relay(sealed).await.is_err() {
+        if introducer.relay(sealed).await.is_err() {
             self.server = None;
         }
     }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::platform::{Host, System as _};
 use crate::predict::Prediction;
 use crate::socket::{DialFailure, SynTtl};
 use view::RoundView;
@@ -173,6 +174,12 @@ pub enum MethodName {
 impl MethodName {
     /// All methods.
     pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
+
+    /// Why this system cannot do it; `None` where it can.
+    #[must_use]
+    pub fn absent_because(self) -> Option<&'static str> {
+        if self == Self::LowTtl { Host::CANNOT_LIMIT_HOPS } else { None }
+    }
 
     /// As on the command line and in results.
     #[must_use]

@@ -18,6 +18,7 @@ use crate::address_policy::AddressPolicy;
 use crate::classify::Observation;
 use crate::config::SpecialAddresses;
 use crate::meeting::{Meeting, Role};
+use crate::platform::{Host, System as _};
 use crate::rendezvous::message::{Answer, FrameReader, Reply, Request, VERSION, frame, write_frame};
 use crate::rendezvous::proof::{self, Digest};
 use crate::sealed::Sealed;
@@ -50,6 +51,14 @@ pub enum ClientError {
         /// What happened there.
         why: String,
     },
+    /// The name of a server has no address.
+    #[error("cannot find rendezvous server \"{server}\": {why}")]
+    Unknown {
+        /// As it was given.
+        server: String,
+        /// What the system said.
+        why: String,
+    },
     /// The local endpoint cannot be bound.
     #[error("cannot bind {local}: {source}")]
     Bind {
@@ -67,6 +76,12 @@ pub enum ClientError {
     /// Something came that does not belong here.
     #[error("the rendezvous server said something unexpected: {0}")]
     Unexpected(String),
+    /// The application's own channel broke, see [`Signalling`](crate::Signalling).
+    #[error("lost the channel to the peer: {0}")]
+    Channel(io::Error),
+    /// None of the application's own servers told what it saw, see [`Observer`](crate::Observer).
+    #[error("no server told which endpoint it sees")]
+    Unobserved,
 }
 
 impl ClientError {
@@ -411,12 +426,13 @@ impl Dialled {
 
     async fn open(self, patience: watch::Receiver<Option<Duration>>) -> Result<ServerLink, String> {
         let Self { stream, server, at: dialled, .. } = self.settled(patience).await?;
+        let took = dialled.elapsed();
         let stream = stream.map_err(|error| error.to_string())?;
         let Ok(SocketAddr::V4(local)) = stream.local_addr() else {
             return Err("not connected over IPv4".into());
         };
-        let round_trip = socket::Watch::of(&stream).min_round_trip().unwrap_or_default();
-        socket::acknowledge_by_answers(&stream);
+        let round_trip = Host::min_round_trip(&stream).unwrap_or(took);
+        Host::acknowledge_by_answers(&stream);
         let (read, mut writer) = stream.into_split();
         write_frame(&mut writer, &Request::Hello).await.map_err(|error| error.to_string())?;
         let mut reader = FrameReader::new(read);

@@ -17,7 +17,9 @@
 pub(crate) mod client;
 mod lobby;
 pub(crate) mod message;
+mod name;
 pub(crate) mod proof;
 mod server;
 
+pub use name::resolve;
 pub use server::{DrainingServer, Limits, MetricsReader, Server, Setup, TokenError, Tokens};

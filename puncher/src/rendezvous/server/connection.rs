@@ -10,12 +10,13 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use crate::platform::{Host, System as _};
 use crate::rendezvous::message::{FrameReader, Reply, Request, VERSION, frame};
 use crate::rendezvous::proof::Digest;
 use crate::rendezvous::server::end::ConnectionEnd;
 use crate::rendezvous::server::mailbox::Letter;
 use crate::rendezvous::server::state::{ConnectionSlot, RequestContext, Shared};
-use crate::rendezvous::server::unread::{self, Unread};
+use crate::rendezvous::server::unread::Unread;
 use crate::rendezvous::server::unsolicited_probe::{self, ProbeSources};
 use crate::socket;
 
@@ -56,7 +57,7 @@ pub(super) async fn serve(client: Client, shared: Arc<Shared>) {
 
 /// Without waiting. A client that has not taken what it was sent before gets a reset, so that the kernel keeps nothing.
 fn say_why(stream: &TcpStream, why: ConnectionEnd) {
-    if unread::queued(stream) > 0 {
+    if Host::unacknowledged(stream) > 0 {
         socket::abort_on_close(stream);
     } else if why != ConnectionEnd::Left
         && let Ok(bytes) = frame(&Reply::Error { why: why.to_string() })
@@ -70,10 +71,9 @@ async fn converse(
     place: &ConnectionSlot,
     shared: &Shared,
 ) -> Result<(), ConnectionEnd> {
-    socket::acknowledge_by_answers(stream);
+    Host::acknowledge_by_answers(stream);
     let challenge = shared.tokens.as_ref().map(|_| Digest::random());
     let sources = sources(stream, shared);
-    let round_trip = socket::Watch::of(stream);
     let (read, write) = stream.split();
     let limit = shared.limits.write;
     let mut outgoing = Outgoing { stream: write, limit, unread: Unread::within(limit) };
@@ -90,7 +90,7 @@ async fn converse(
                     let reply = probe(place, sources, wait_ms).await;
                     outgoing.send(&reply).await?;
                 }
-                let one_way = round_trip.min_round_trip().unwrap_or_default() / 2;
+                let one_way = Host::min_round_trip(outgoing.stream.as_ref()).unwrap_or_default() / 2;
                 let pause = place.handle(request, RequestContext { bytes, one_way, challenge })?;
                 incoming.pause(pause);
                 if incoming.requests.is_multiple_of(TURN) {
@@ -183,7 +183,7 @@ impl Outgoing<'_> {
     }
 
     fn check(&mut self) -> Result<(), ConnectionEnd> {
-        let queued = unread::queued(self.stream.as_ref());
+        let queued = Host::unacknowledged(self.stream.as_ref());
         self.unread.check(queued, Instant::now()).map_err(|_| ConnectionEnd::Unread)
     }
 }

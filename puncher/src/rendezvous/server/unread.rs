@@ -3,7 +3,6 @@
 //! Everything written has to be acknowledged within a limit. A peer that does not read advertises no window, and the
 //! bytes stay in the queue of this host.
 
-use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -54,16 +53,6 @@ impl Unread {
     }
 }
 
-/// Bytes in the kernel's send queue that the peer has not acknowledged.
-pub(super) fn queued(socket: &impl AsFd) -> u64 {
-    let mut bytes: libc::c_int = 0;
-    // SIOCOUTQ, which Linux numbers like TIOCOUTQ (tcp(7)).
-    // SAFETY: the kernel writes one int to where the pointer shows.
-    let done = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    // A socket that is gone has no queue.
-    if done == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,15 +83,15 @@ mod tests {
         assert_eq!(unread.check(1, start + LIMIT), Err(TooLate));
     }
 
-    #[test]
-    fn the_kernel_tells_what_a_peer_has_not_read() {
-        use std::io::Write as _;
+    #[tokio::test]
+    async fn the_kernel_tells_what_a_peer_has_not_read() {
+        use crate::platform::{Host, System as _};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut writer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let writer = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let _reader = listener.accept().unwrap();
-        assert_eq!(queued(&writer), 0);
-        writer.set_nonblocking(true).unwrap();
-        while writer.write(&[0; 4096]).is_ok() {}
-        assert!(queued(&writer) > 0);
+        assert_eq!(Host::unacknowledged(&writer), 0);
+        writer.writable().await.unwrap();
+        while writer.try_write(&[0; 4096]).is_ok() {}
+        assert!(Host::unacknowledged(&writer) > 0);
     }
 }

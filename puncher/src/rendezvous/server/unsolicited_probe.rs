@@ -6,8 +6,10 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::time::timeout;
 
+use crate::platform::{Host, System as _};
 use crate::rendezvous::message::{Answer, Reply};
 use crate::socket::{self, DialFailure, SynTtl};
 
@@ -43,10 +45,10 @@ async fn from(address: Option<Ipv4Addr>, target: SocketAddrV4, wait: Duration) -
         Err(error) => return answer(DialFailure::from(&error), false),
     };
     // Without it a reset and an ICMP port unreachable look alike.
-    let kept = socket::keep_icmp_errors(&stream).is_ok();
+    let kept = Host::keep_icmp_errors(&SockRef::from(&stream)).is_ok();
     match timeout(wait, socket::settled(&stream)).await {
         Ok(Ok(())) => Answer::Accepted,
-        Ok(Err(refusal)) => answer(refusal, kept && socket::icmp_error(&stream).is_some()),
+        Ok(Err(refusal)) => answer(refusal, kept && Host::icmp_error(&stream).is_some()),
         Err(_) => Answer::Silence,
     }
 }

@@ -27,8 +27,10 @@ fn seeds_and_their_mutants_are_survived() {
 
 /// The files that a fuzzer would start from. What it found and was fixed lies among them.
 fn seeds(name: &str) -> Vec<Vec<u8>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut folders = vec![root.join("fuzz/seeds").join(name)];
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package.join("..");
+    let mut folders =
+        vec![package.join("tests/hostile/seeds").join(name), root.join("fuzz/seeds").join(name)];
     if ["suite", "nats", "topology"].contains(&name) {
         folders.push(root.join("topologies"));
     }
