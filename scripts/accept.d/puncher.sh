@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# The puncher gets through wherever it is possible: the table of reach, auto beside every method, and how long it takes.
+# The puncher gets through wherever it is possible: the table of reach, auto beside every method, and how long it takes. How much
+# encryption costs, whether an application can do without our server, and what strangers, servers and crowds may try.
 
-checks=(reach never auto timing)
+checks=(reach never auto timing throughput own_channel package hostile)
 
 trials=${TRIALS:-200}
 reach=$work/reach
@@ -93,4 +94,38 @@ check_timing() {
   figure "established, 20 ms a trip: the slowest median" "$established us" "<= 1.05 x two trips" "established <= 42000"
   figure "authenticated, 20 ms a trip: the slowest median" "$authenticated us" "<= 1.10 x three trips" \
     "authenticated <= 66000"
+}
+
+# lab SCENARIO VARIABLE EXAMPLE: a scenario of the puncher's own lab, with a program of its examples.
+lab() {
+  cargo build --quiet --release --manifest-path "$root/Cargo.toml" --package puncher --example "$3"
+  quiet env PUNCHER="$work/puncher" "$2=$target/release/examples/$3" unshare --net --mount --pid --fork --kill-child --mount-proc \
+    bash "$root/puncher/tests/two-nats.sh" "$1" preserving sequential
+}
+
+check_throughput() {
+  lab throughput THROUGHPUT throughput
+  figure "encrypted beside plain TCP, across two NATs" "$(grep -o 'plain.*' "$work/output" || tail -n 1 "$work/output")" \
+    "ratio >= 0.6" "code == 0"
+}
+
+check_own_channel() {
+  lab own-channel OWN_CHANNEL own_channel
+  figure "two peers that meet by the application's own channel and servers, exit code" "$code" "0" "code == 0"
+}
+
+# The package holds all that it needs: it builds and tests itself where it was unpacked.
+check_package() {
+  quiet cargo package --manifest-path "$root/Cargo.toml" --package puncher --allow-dirty --target-dir "$work/package"
+  figure "cargo package" "exit code $code" "0" "code == 0"
+  quiet env CARGO_TARGET_DIR="$target" cargo test --manifest-path "$(echo "$work"/package/package/puncher-*/Cargo.toml)" --quiet
+  figure "the tests of the package, run from it" "exit code $code, $(grep -c '^test result: ok' "$work/output") parts ok" "0" \
+    "code == 0"
+}
+
+# What a lying server, a stranger, a crowd and a broken path may try: the tests that the threat model names.
+check_hostile() {
+  quiet env TESTBED_REQUIRE_LAB=1 cargo test --quiet --manifest-path "$root/Cargo.toml" --package puncher --test tests
+  figure "tests of the threat model and of honest pairs among crowds" \
+    "$(sed -nE 's/^test result: [a-z]+\. ([0-9]+ passed; [0-9]+ failed).*/\1/ip' "$work/output" | head -n 1)" "0 failed" "code == 0"
 }
