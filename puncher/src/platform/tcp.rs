@@ -55,6 +55,7 @@ pub(crate) struct IcmpError {
 
 /// The states of a TCP socket that matter here, numbered as in `include/net/tcp_states.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux tells all of them"))]
 pub(crate) enum TcpState {
     /// Open both ways.
     Established,
