@@ -30,8 +30,11 @@ limited() {
   runs=$((runs + 1))
   case $code in
     137) if [ "${seconds%.*}" -ge 119 ]; then hangs=$((hangs + 1)); else silent=$((silent + 1)); fi ;;
-    0 | 2 | 3 | 4) ;;
-    *) cat "$work/output" >&2 ;;
+    0 | 1 | 2 | 3 | 4) ;;
+    *)
+      silent=$((silent + 1))
+      cat "$work/output" >&2
+      ;;
   esac
   if [ -f "$work/limited/results.json" ]; then
     cells=$(query "$work/limited" "sum(c['verdict'] == 'differs' for c in $punches)")
