@@ -6,7 +6,10 @@ use super::{testbed, testbed_in};
 fn commands() -> Vec<String> {
     let help = testbed(&["--help"]).stdout;
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let names = listed.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
+    // What goes on in a second line is indented further.
+    let first = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+    let lines = listed.take_while(|line| !line.is_empty()).filter(first);
+    let names = lines.filter_map(|line| line.split_whitespace().next());
     let names: Vec<String> = names.filter(|name| *name != "help").map(str::to_owned).collect();
     assert!(names.contains(&"run".to_owned()) && names.len() > 10, "{names:?}");
     names

@@ -18,10 +18,9 @@ const SUITE: &str = "name = \"own\"\nsummary = \"NATs of your own\"\ntopology = 
                      \"{suite_dir}/plain_puncher.py\", \"{local_ip}\", \"{local_port}\", \"{peer_ip}\", \"{peer_port}\", \
                      \"{start_in_ms}\"]\n";
 
-/// The block of code that follows the name of a file on the page.
+/// The block of code on the page that is this file.
 fn shown(file: &str) -> &'static str {
-    let (_, after) = PAGE.split_once(&format!("\n`{file}`\n\n```")).expect("the file is on the page");
-    let (_language, after) = after.split_once('\n').expect("a block");
+    let (_, after) = PAGE.split_once(&format!(" file={file}\n")).expect("the file is on the page");
     after.split_once("```").expect("the end of the block").0
 }
 
