@@ -4,6 +4,7 @@
 
 mod addresses;
 mod axes;
+mod command;
 mod expect;
 mod program;
 mod services;

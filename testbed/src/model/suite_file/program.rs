@@ -1,7 +1,6 @@
 //! `[program]` of a suite, and the commands of the puncher that comes with testbed.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,8 +9,9 @@ use toml::Value;
 
 use crate::model::problem::Checker;
 use crate::model::program::{AfterInput, DEFAULT_START, Program, Redial, ResultFormat, StandardInput};
+use crate::model::suite_file::command::{self, check_template};
 use crate::model::suite_file::services::{self, ServiceDoc};
-use crate::model::topology::{NodeKind, Topology};
+use crate::model::topology::Topology;
 use crate::model::{quantity, template};
 
 #[derive(Deserialize)]
@@ -50,7 +50,7 @@ pub fn own_puncher() -> Program {
 
 /// Reads `[program]`; addresses of nodes, and the nodes of services, are those of the topology.
 pub(super) fn read(checker: &mut Checker<'_>, doc: &ProgramDoc, topology: &Topology) -> Option<Program> {
-    let mut command = |key: &str, words| command_template(checker, key, words, topology);
+    let mut command = |key: &str, words| command::read(checker, key, words, topology);
     let rendezvous = doc.rendezvous.as_ref().map(|words| command("rendezvous", words));
     let peer = command("peer", &doc.peer);
     let services = services::read(checker, &doc.services, topology);
@@ -147,35 +147,6 @@ fn redial(checker: &mut Checker<'_>, word: &Spanned<String>) -> Option<Redial> {
     let text = word.get_ref();
     let unknown = |_| format!("unknown redial \"{text}\": there are {}", Redial::WORDS.join(", "));
     checker.keep(word.span(), text.parse().map_err(unknown))
-}
-
-pub(super) fn command_template(
-    checker: &mut Checker<'_>,
-    key: &str,
-    command: &Spanned<Vec<Spanned<String>>>,
-    topology: &Topology,
-) -> Vec<String> {
-    if command.get_ref().is_empty() {
-        checker.report(command.span(), format!("the command \"{key}\" is empty"));
-    }
-    for argument in command.get_ref() {
-        check_template(checker, argument.span(), argument.get_ref(), topology);
-    }
-    command.get_ref().iter().map(|argument| argument.get_ref().clone()).collect()
-}
-
-/// Reports what is wrong with a text that is filled in for each trial.
-fn check_template(checker: &mut Checker<'_>, span: Range<usize>, text: &str, topology: &Topology) {
-    checker.keep(span.clone(), template::check(text));
-    let has_address = |kind| kind != NodeKind::Switch;
-    for name in template::nodes_of(text) {
-        let found = topology.nodes.iter().find(|(node, _)| node.as_str() == name);
-        if !found.is_some_and(|(_, spec)| has_address(spec.kind)) {
-            let why =
-                format!("{{ip:{name}}}: the topology \"{}\" has no such node with an address", topology.name);
-            checker.report(span.clone(), why);
-        }
-    }
 }
 
 fn claim(checker: &mut Checker<'_>, judge: &Spanned<Value>) -> Option<ResultFormat> {

@@ -8,7 +8,7 @@ use toml::Value;
 
 use crate::model::problem::Checker;
 use crate::model::program::{Readiness, Service};
-use crate::model::suite_file::program::command_template;
+use crate::model::suite_file::command;
 use crate::model::topology::{NodeKind, NodeName, Topology};
 
 /// What logs call the rendezvous server and the peers.
@@ -36,7 +36,7 @@ pub(super) fn read(checker: &mut Checker<'_>, docs: &[ServiceDoc], topology: &To
             Some(node) => checked_node(checker, node, topology),
             None => Some(NodeName::core()),
         };
-        let command = command_template(checker, "command", &doc.command, topology);
+        let command = command::read(checker, "command", &doc.command, topology);
         let ready = readiness(checker, &doc.ready);
         if let (Some(name), Some(node), Some(ready)) = (name, node, ready) {
             services.push(Service { name, node, command, ready });
