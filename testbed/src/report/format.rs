@@ -5,7 +5,7 @@ use std::io;
 use crate::model::words::words;
 use crate::report::results::Results;
 use crate::report::view::{Detail, RunView, Screen};
-use crate::report::{csv, expect, github, html, junit, markdown, svg, terminal};
+use crate::report::{csv, expect, github, html, junit, ktap, markdown, svg, terminal};
 
 /// The file in a run's folder that holds everything about the run.
 pub const RESULTS: &str = "results.json";
@@ -19,6 +19,8 @@ pub enum Format {
     Json,
     /// For CI systems.
     Junit,
+    /// As the kernel's own tests.
+    Ktap,
     /// For job summaries.
     Markdown,
     /// Annotations for GitHub Actions.
@@ -37,6 +39,7 @@ words!(Format {
     Terminal => "terminal",
     Json => "json",
     Junit => "junit",
+    Ktap => "ktap",
     Markdown => "markdown",
     Github => "github",
     Html => "html",
@@ -53,6 +56,7 @@ impl Format {
             Self::Terminal => "Tables for people",
             Self::Json => "The whole of `results.json`",
             Self::Junit => "For CI systems",
+            Self::Ktap => "KTAP, as the kernel's own tests print it",
             Self::Markdown => "For job summaries",
             Self::Github => "Annotations for GitHub Actions: a line for each cell that is not as expected",
             Self::Html => "One page that needs nothing else",
@@ -72,7 +76,7 @@ impl Format {
             Self::Junit => Some("junit.xml"),
             Self::Markdown => Some("summary.md"),
             Self::Html => Some(html::PAGE),
-            Self::Terminal | Self::Github | Self::Svg | Self::Csv | Self::Expect => None,
+            Self::Terminal | Self::Ktap | Self::Github | Self::Svg | Self::Csv | Self::Expect => None,
         }
     }
 
@@ -92,6 +96,7 @@ impl Format {
             }
             Self::Json => results.to_json(),
             Self::Junit => junit::text(results),
+            Self::Ktap => ktap::text(results),
             Self::Markdown => markdown::text(results),
             Self::Github => github::text(results),
             Self::Html => html::text(results, shown.folder),

@@ -51,7 +51,7 @@ fn case(out: &mut String, suite: &str, cell: &CellDoc) {
 }
 
 /// The note, with the causes of failure.
-fn message(cell: &CellDoc) -> String {
+pub(super) fn message(cell: &CellDoc) -> String {
     let causes = match cell {
         CellDoc::Punch(cell) => cell.causes.iter().map(|(cause, n)| format!("{n} × {cause}")).collect(),
         CellDoc::Proof(_) | CellDoc::Kernel(_) => Vec::new(),
@@ -61,7 +61,7 @@ fn message(cell: &CellDoc) -> String {
 }
 
 /// A line for each trial that did not pass, or for each axis that does not agree.
-fn details(cell: &CellDoc) -> String {
+pub(super) fn details(cell: &CellDoc) -> String {
     let lines: Vec<String> = match cell {
         CellDoc::Punch(cell) => {
             let told =

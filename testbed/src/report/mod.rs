@@ -22,6 +22,7 @@ pub mod html;
 pub mod junit;
 pub mod kept;
 pub mod kernels;
+pub mod ktap;
 pub mod ladder;
 mod lines;
 pub mod machine;
