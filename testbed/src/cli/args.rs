@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use crate::cli::filter::Filter;
 pub use crate::cli::options::{Accepted, KeepArg, Verbosity};
 use crate::lab::Rights;
+use crate::model::catalogue::is_nat_device;
 use crate::model::quantity;
 use crate::model::shard::WantedShard;
 use crate::report::format::Format;
@@ -133,6 +134,12 @@ pub struct Selection {
     /// The punching method, instead of those of the suite
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
+    /// The NATs of the node nat-a, instead of those of the suite
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub nat_a: Vec<String>,
+    /// The NATs of the node nat-b, instead of those of the suite
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub nat_b: Vec<String>,
     /// NATs of your own.
     #[command(flatten)]
     pub nats: OwnNats,
@@ -250,9 +257,15 @@ pub struct ProveArgs {
                         else, 2 the NAT could not be measured, 3 some axis could not be told or declared."
 )]
 pub struct MeasureArgs {
-    /// A file with rules for `nft -f`; $wan_address, $lan0_network and so on are defined in it
+    /// A file with rules for `nft -f`, in which $wan_address, $lan0_network and so on are defined, or with what iptables-save printed
     #[arg(required_unless_present_any = ["nat", "all", "command"], conflicts_with_all = ["nat", "all", "command"])]
     pub rules: Option<PathBuf>,
+    /// What the rules call a device, and the NAT's own that stands for it: eth0=wan, docker0=lans (all below)
+    #[arg(long, value_name = "THEIRS=OURS", value_parser = foreign_name, requires = "rules")]
+    pub device: Vec<(String, String)>,
+    /// A network or address in the rules, and the device whose network it becomes: 172.17.0.0/16=lans
+    #[arg(long, value_name = "THEIRS=OURS", value_parser = foreign_name, requires = "rules")]
+    pub network: Vec<(String, String)>,
     /// NATs of the catalogue, whatever they declare
     #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "command"])]
     pub nat: Vec<String>,
@@ -423,6 +436,14 @@ pub struct ExecArgs {
     /// Root, or a user namespace.
     #[command(flatten)]
     pub rights: RightsArgs,
+}
+
+/// Reads what rules call something, and the device of a NAT that stands for it.
+fn foreign_name(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(theirs, ours)| !theirs.is_empty() && is_nat_device(ours));
+    let (theirs, ours) =
+        pair.ok_or("expected THEIRS=OURS, where OURS is wan, lan0, lan1 and so on, or lans")?;
+    Ok((theirs.to_owned(), ours.to_owned()))
 }
 
 /// Reads a count.

@@ -13,7 +13,7 @@ use crate::cli::command_error::CommandError;
 use crate::cli::output::print;
 use crate::lab;
 use crate::model::behavior::Behavior;
-use crate::model::catalogue::{Profile, Ruleset};
+use crate::model::catalogue::{ForeignNames, Profile, Ruleset};
 use crate::model::description::profile_name;
 use crate::probe::measure::{MeasuredNat, measure};
 use crate::report::escape::harmless;
@@ -56,7 +56,11 @@ fn profiles(args: &MeasureArgs) -> Result<Vec<Profile>, CommandError> {
     if let Some(file) = &args.rules {
         let stem = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
         let ruleset = Ruleset::File(file.to_string_lossy().into_owned());
-        return Ok(vec![of_rules(named(profile_name(&stem)), ruleset)]);
+        let foreign = ForeignNames {
+            devices: args.device.iter().cloned().collect(),
+            networks: args.network.iter().cloned().collect(),
+        };
+        return Ok(vec![Profile { foreign, ..of_rules(named(profile_name(&stem)), ruleset) }]);
     }
     if let Some(program) = args.command.first() {
         let stem = Path::new(program).file_stem().map(|stem| stem.to_string_lossy().into_owned());

@@ -16,6 +16,7 @@
 //! | `holders` | inside address | its mappings, for the quota |
 
 mod filter;
+pub(crate) mod foreign;
 mod memory;
 mod own;
 mod pool;

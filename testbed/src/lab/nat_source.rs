@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::error::{Error, Result};
+use crate::lab::nat_rules::foreign::{self, RulesFormat};
 use crate::lab::nat_rules::{NatConfig, NatSite, by_program, render, render_own};
 use crate::model::address_plan::AddressPlan;
 use crate::model::catalogue::{Catalogue, Profile, Ruleset};
@@ -26,7 +27,14 @@ pub fn config(profile: &Profile, site: &NatSite) -> Result<NatConfig> {
                     &e,
                 )
             })?;
-            Ok(render_own(&text, behavior, site))
+            let rules = foreign::adapt(&text, &profile.foreign, site);
+            match foreign::format(&rules) {
+                RulesFormat::Nft => Ok(render_own(&rules, behavior, site)),
+                RulesFormat::Iptables(variant) => {
+                    let words = foreign::restore_command(&rules, variant);
+                    Ok(by_program(&profile.name, &words, folder(profile)?, behavior, site))
+                }
+            }
         }
         Ruleset::Command(words) => Ok(by_program(&profile.name, words, folder(profile)?, behavior, site)),
     }

@@ -47,8 +47,21 @@ pub struct Profile {
     pub behavior: Behavior,
     /// Where its rules come from.
     pub ruleset: Ruleset,
+    /// What its ruleset file calls the devices and networks of a NAT.
+    pub foreign: ForeignNames,
     /// The folder of its catalogue, which its files and programs are looked for in; empty for the current one.
     pub folder: PathBuf,
+}
+
+/// What rules that were made for another machine call its devices and networks, each with the device of a NAT that stands for it:
+/// `wan`, `lan0` and so on, or `lans` for all of these. A network becomes that of the device, for `lans` the smallest one that holds
+/// them all, and for `wan` the NAT's address.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForeignNames {
+    /// Devices by the name that the rules use.
+    pub devices: BTreeMap<String, String>,
+    /// Networks and addresses as the rules write them.
+    pub networks: BTreeMap<String, String>,
 }
 
 /// Where the rules of a NAT come from.
@@ -73,6 +86,7 @@ impl Profile {
             source: String::new(),
             behavior,
             ruleset: Ruleset::Generated,
+            foreign: ForeignNames::default(),
             folder: PathBuf::new(),
         }
     }
@@ -179,6 +193,10 @@ struct RawProfile {
     quota: Option<u32>,
     ruleset_file: Option<Spanned<String>>,
     command: Option<Spanned<Vec<String>>>,
+    #[serde(default)]
+    devices: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    networks: BTreeMap<String, Spanned<String>>,
 }
 
 /// Timeouts as they are written: `"7440s"`, `"2h 4m"`.
@@ -218,6 +236,7 @@ impl Reader<'_> {
             source: written.source.clone(),
             behavior,
             ruleset: self.ruleset(written)?,
+            foreign: self.foreign(written)?,
             folder: self.folder.clone(),
         })
     }
@@ -367,6 +386,41 @@ impl Reader<'_> {
     }
 }
 
+impl Reader<'_> {
+    fn foreign(&mut self, raw: &RawProfile) -> Option<ForeignNames> {
+        let mut names = |written: &BTreeMap<String, Spanned<String>>| {
+            for device in written.values() {
+                self.check_device(device, raw);
+            }
+            written.iter().map(|(name, device)| (name.clone(), device.get_ref().clone())).collect()
+        };
+        Some(ForeignNames { devices: names(&raw.devices), networks: names(&raw.networks) })
+    }
+
+    fn check_device(&mut self, device: &Spanned<String>, raw: &RawProfile) {
+        if raw.ruleset_file.is_none() {
+            self.checker.report(device.span(), "devices and networks are those of a ruleset file".to_owned());
+        }
+        if !is_nat_device(device.get_ref()) {
+            let message = format!("a NAT has no device \"{}\"", device.get_ref());
+            self.checker.report_with_help(
+                device.span(),
+                message,
+                "its devices are wan, lan0, lan1 and so on, and lans is all below",
+            );
+        }
+    }
+}
+
+/// Whether a NAT may have a device of this name, or this stands for all of them downwards.
+#[must_use]
+pub fn is_nat_device(name: &str) -> bool {
+    let number = name.strip_prefix("lan");
+    name == "wan"
+        || name == "lans"
+        || number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,6 +473,12 @@ mod tests {
             ("block-size = 64", 3, "blocks have to be cut from a range\n  help: add a range"),
             ("[nat.x.timeouts]\nclose = \"ten\"", 4, "\"ten\" is not a duration such as"),
             ("quota = 0", 1, "NAT \"x\": quota 0 cannot be: "),
+            ("devices = { docker0 = \"lan0\" }", 3, "devices and networks are those of a ruleset file"),
+            (
+                "ruleset-file = \"x\"\ndevices = { docker0 = \"eth0\" }",
+                4,
+                "a NAT has no device \"eth0\"\n  help: its devices are wan, lan0",
+            ),
             ("command = []", 3, "a command has at least a program"),
         ];
         for (body, line, expected) in cases {

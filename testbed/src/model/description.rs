@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Pool, Translation};
-use crate::model::catalogue::Ruleset;
+use crate::model::catalogue::{ForeignNames, Ruleset};
 
 /// A measured NAT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Description {
     pub source: String,
     /// Where its rules come from.
     pub ruleset: Ruleset,
+    /// What they call the devices and networks of a NAT.
+    pub foreign: ForeignNames,
     /// What it does: as measured, or nearest to it; defaults where nothing could be told.
     pub behavior: Behavior,
     /// How each axis is known; those that mean nothing to its kind of translation are left out.
@@ -87,6 +89,12 @@ impl Description {
             Ruleset::Command(words) => {
                 let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
                 line(&mut text, "command", &format!("[{}]", words.join(", ")));
+            }
+        }
+        for (key, names) in [("devices", &self.foreign.devices), ("networks", &self.foreign.networks)] {
+            if !names.is_empty() {
+                let pairs = names.iter().map(|(name, ours)| format!("{} = {}", quoted(name), quoted(ours)));
+                line(&mut text, key, &format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", ")));
             }
         }
         // A table ends the keys before it, so that timers come last.
@@ -225,7 +233,14 @@ mod tests {
         let axes = axes_of(behavior.translation).into_iter();
         let axes = axes.map(|axis| DescribedAxis { axis, known: known.clone() }).collect();
         let (summary, source) = ("one \"sentence\"".to_owned(), "a test".to_owned());
-        Description { name: name.to_owned(), summary, source, ruleset, behavior, axes }
+        let foreign = match &ruleset {
+            Ruleset::File(_) => ForeignNames {
+                devices: [("docker0".to_owned(), "lan0".to_owned())].into(),
+                networks: [("172.17.0.0/16".to_owned(), "lan0".to_owned())].into(),
+            },
+            Ruleset::Generated | Ruleset::Command(_) => ForeignNames::default(),
+        };
+        Description { name: name.to_owned(), summary, source, ruleset, foreign, behavior, axes }
     }
 
     #[test]
@@ -244,9 +259,10 @@ mod tests {
     fn files_and_programs_are_named() {
         let command = Ruleset::Command(vec!["./nat.sh".to_owned(), "a b".to_owned()]);
         for ruleset in [Ruleset::File("rules.nft".to_owned()), command] {
-            let text = described("mine", Behavior::port_preserving(), ruleset.clone()).text();
-            let read = Catalogue::parse(&text, "measured.toml").expect("a good profile");
-            assert_eq!(read.get("mine").expect("it is there").ruleset, ruleset);
+            let described = described("mine", Behavior::port_preserving(), ruleset);
+            let read = Catalogue::parse(&described.text(), "measured.toml").expect("a good profile");
+            let read = read.get("mine").expect("it is there");
+            assert_eq!((&read.ruleset, &read.foreign), (&described.ruleset, &described.foreign));
         }
     }
 

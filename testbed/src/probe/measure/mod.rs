@@ -63,6 +63,7 @@ pub async fn measure(profile: &Profile) -> Result<MeasuredNat> {
         summary: format!("measured: {of}"),
         source: format!("testbed {} on Linux {release}", env!("CARGO_PKG_VERSION")),
         ruleset: profile.ruleset.clone(),
+        foreign: profile.foreign.clone(),
         behavior,
         axes,
     };
