@@ -176,6 +176,9 @@ pub(super) struct ProbeArgs {
     /// How long to wait for the answer to a SYN that may be dropped
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
     pub(super) wait: Duration,
+    /// Write what was found as a NAT file for testbed, named "mine" in it; the file must not exist
+    #[arg(long, value_name = "FILE")]
+    pub(super) nat: Option<PathBuf>,
     /// Print events as JSON lines on standard output
     #[arg(long)]
     pub(super) json: bool,

@@ -3,6 +3,7 @@
 mod args;
 mod carry;
 mod manual;
+mod nat_file;
 mod rendezvous;
 
 use std::io::{self, Write};
@@ -161,7 +162,7 @@ fn meeting(args: &ConnectArgs, secret: Secret) -> anyhow::Result<Meeting> {
 }
 
 async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
-    let ProbeArgs { rendezvous, bind, samples, wait, json } = args;
+    let ProbeArgs { rendezvous, bind, samples, wait, nat: file, json } = args;
     let rendezvous = match resolve(&rendezvous).await {
         Ok(servers) => servers,
         Err(error) => {
@@ -176,7 +177,14 @@ async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
         }
     });
     let class = match evidence.await {
-        Ok(evidence) => nat::classify(&evidence),
+        Ok(evidence) => {
+            let class = nat::classify(&evidence);
+            if let Some(path) = &file {
+                let text = nat_file::text(&class, &evidence.many_ports, wait);
+                write_new(path, "the NAT file", &text)?;
+            }
+            class
+        }
         Err(error) => {
             say(&error.to_string());
             return Ok(ExitCode::from(NO_PATH));
@@ -207,6 +215,13 @@ fn key(args: &KeyArgs) -> anyhow::Result<ExitCode> {
 /// Writes a new file that nobody else may read.
 fn write_private(path: &Path, what: &str, text: &str) -> anyhow::Result<()> {
     puncher::write_private(path, text).with_context(|| format!("cannot write {what} {}", path.display()))
+}
+
+/// Writes a file that must not exist, and that everybody may read.
+fn write_new(path: &Path, what: &str, text: &str) -> anyhow::Result<()> {
+    let named = || format!("cannot write {what} {}", path.display());
+    let mut file = std::fs::File::create_new(path).with_context(named)?;
+    file.write_all(text.as_bytes()).with_context(named)
 }
 
 /// What stood in the way decides the exit code.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::cli::args::Selection;
+use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
 use crate::cli::filter;
 use crate::model::catalogue::Catalogue;
@@ -34,6 +35,11 @@ pub fn select(name: &str, selection: &Selection, catalogue: &Catalogue) -> Resul
     }
     if let Some(method) = &selection.method {
         set_method(&mut suite, method)?;
+    }
+    for (node, names) in [("nat-a", &selection.nat_a), ("nat-b", &selection.nat_b)] {
+        if !names.is_empty() {
+            set_nats(&mut suite, node, names, catalogue)?;
+        }
     }
     let cells = filter::select(&suite, &selection.filter)?;
     Ok(Selected { suite, cells })
@@ -108,6 +114,31 @@ fn unknown_suite(name: &str) -> CommandError {
 
 fn names(all: &[Embedded]) -> String {
     all.iter().map(|embedded| embedded.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Replaces the NATs of a node by others.
+fn set_nats(
+    suite: &mut Suite,
+    node: &str,
+    names: &[String],
+    catalogue: &Catalogue,
+) -> Result<(), CommandError> {
+    for name in names {
+        profile(catalogue, name)?;
+    }
+    let mut found = false;
+    suite.change_sections(|part| {
+        let axes = part.axes.iter_mut();
+        for axis in axes.filter(|axis| matches!(axis.key, AxisKey::Nat(_)) && axis.key.to_string() == node) {
+            axis.values = names.to_vec();
+            found = true;
+        }
+    });
+    if found {
+        return Ok(());
+    }
+    let message = format!("the suite \"{}\" has no axis {node}", suite.name);
+    Err(CommandError::with_help(message, "show its axes with: testbed plan SUITE"))
 }
 
 /// Replaces the methods of the suite by one.

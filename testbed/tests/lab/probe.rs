@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testbed::kernel::process::{Command, Stdio};
 use testbed::lab::{Lab, WireEngine};
+use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
     Allocation, Behavior, Filtering, Hairpinning, Mapping, Pool, Translation, UnsolicitedSyn,
 };
@@ -73,9 +74,12 @@ async fn lab(profile: &Profile, engine: &WireEngine) -> Lab {
     Lab::new(&pair()).engine(engine).nat("nat-a", profile.behavior).build().await.expect("a lab")
 }
 
-/// What the probe says behind a NAT.
-async fn probe(profile: &Profile, engine: &WireEngine) -> Value {
+/// What the probe says behind a NAT, and the NAT file that it writes.
+async fn probe(profile: &Profile, engine: &WireEngine) -> (Value, String) {
     let lab = lab(profile, engine).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("mine.toml");
+    let named = file.to_string_lossy().into_owned();
     let mut server = Command::new(puncher()).arg("rendezvous").stdout(Stdio::Pipe);
     for endpoint in SERVERS {
         server = server.args(["--listen", endpoint]);
@@ -86,13 +90,46 @@ async fn probe(profile: &Profile, engine: &WireEngine) -> Value {
     BufReader::new(said).read_line(&mut listening).await.expect("a line");
     let command =
         Command::new(puncher()).args(["probe", "--json", "--wait", "1s", "--rendezvous", SERVERS[0]]);
+    let command = command.args(["--nat", &named]);
     let peer = lab.node("peer-a").expect("a peer");
     let output = peer.spawn(&command).await.expect("a probe").output();
     let output = tokio::time::timeout(LONG, output).await.expect("in time").expect("an end");
     let said = String::from_utf8_lossy(&output.stdout);
     let mut lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let class = lines.rfind(|line| line["event"] == "nat");
-    class.unwrap_or_else(|| panic!("{}: {output:?}", profile.name))
+    let class = class.unwrap_or_else(|| panic!("{}: {output:?}", profile.name));
+    (class, std::fs::read_to_string(&file).expect("a NAT file"))
+}
+
+/// What the NAT file says that is not so. Ports that were drawn show a part of their range; a hash looks like chance, and
+/// silence does not say for how long.
+fn lies(file: &str, declared: &Behavior) -> Vec<String> {
+    let catalogue = Catalogue::parse(file, "mine.toml").unwrap_or_else(|why| panic!("{why}\n{file}"));
+    let said = &catalogue.get("mine").expect("its only NAT").behavior;
+    let fits = |axis: NatAxis| match axis {
+        NatAxis::Allocation => match (declared.allocation, said.allocation) {
+            (Allocation::Hash { .. }, Allocation::Random) => true,
+            (declared, said) => declared == said,
+        },
+        NatAxis::Pool => match (declared.pool, said.pool) {
+            (Pool::Range(range) | Pool::Blocks { range, .. }, Pool::Range(said)) => {
+                range.contains(said.low) && range.contains(said.high)
+            }
+            (declared, said) => declared == said,
+        },
+        NatAxis::UnsolicitedSyn => match (declared.unsolicited_syn, said.unsolicited_syn) {
+            (UnsolicitedSyn::IcmpAfterSixSeconds, UnsolicitedSyn::Drop)
+            | (UnsolicitedSyn::Kernel, UnsolicitedSyn::Reset) => true,
+            (declared, said) => declared == said,
+        },
+        axis => declared.value(axis) == said.value(axis),
+    };
+    let key = |axis: NatAxis| axis.name().to_lowercase().replace(' ', "-");
+    let named = |axis: &NatAxis| file.lines().any(|line| line.starts_with(&format!("{} =", key(*axis))));
+    let wrong = NatAxis::ALL.iter().copied().filter(named).filter(|axis| !fits(*axis));
+    wrong
+        .map(|axis| format!("{axis}: declared {}, said {}", declared.value(axis), said.value(axis)))
+        .collect()
 }
 
 #[test]
@@ -108,7 +145,10 @@ fn a_probe_tells_of_every_nat_what_the_catalogue_declares() {
     let mut wrong = Vec::new();
     for some in profiles.chunks(AT_ONCE) {
         let probed = runtime.block_on(futures::future::join_all(some.iter().map(|p| probe(p, &engine))));
-        for (profile, class) in some.iter().zip(probed) {
+        for (profile, (class, file)) in some.iter().zip(probed) {
+            for lie in lies(&file, &profile.behavior) {
+                wrong.push(format!("{}: {lie}\n{file}", profile.name));
+            }
             let (told, declared) = (told(&class), declared(&profile.behavior));
             if told != declared {
                 wrong.push(format!("{}\n  told     {told}\n  declared {declared}\n  {class}", profile.name));
