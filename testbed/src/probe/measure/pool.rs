@@ -200,7 +200,7 @@ mod tests {
         let ends = Ends::of(&draws(4_096, KERNEL)).expect("draws");
         assert_eq!(ends.pool(), Pool::Kernel);
         let ends = Ends { seen: range(10_003, 10_996), slack: 20, of_each: 1.0 };
-        assert_eq!(ends.range(), range(10_000, 10_999));
+        assert_eq!(ends.range(), range(10_000, 11_000));
         // Written 30000-40000 by one, and 30000-39999 by another: as few draws do not tell, the wider one is taken.
         let ends = |of_each| Ends { seen: range(30_000, 39_999), slack: 9, of_each };
         assert_eq!([ends(1.0).range().high, ends(8.0).range().high], [40_000, 39_999]);
