@@ -14,12 +14,16 @@
 //! | `open` | inside endpoint (and remote address) | the same, for a firewall |
 //! | `held`, `seen` | both endpoints of an unsolicited SYN | that it came less than 6 s, or 60 s, ago |
 //! | `holders` | inside address | its mappings, for the quota |
+//!
+//! Those are TCP's. A NAT gives UDP ports in the same way, with sets of its own whose names end in `_udp`: both protocols have
+//! all ports to themselves.
 
 mod filter;
 pub(crate) mod foreign;
 mod memory;
 mod own;
 mod pool;
+mod protocol;
 mod sysctls;
 mod text;
 mod translate;
@@ -35,6 +39,7 @@ use crate::model::behavior::{Behavior, PortRange, Translation};
 use crate::model::topology::NodeName;
 
 pub use own::{NatCommand, by_program, render_own};
+use protocol::Protocol;
 
 /// Where a NAT stands: all that its rules need to know of its surroundings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,5 +115,5 @@ pub fn pool_of(behavior: &Behavior, site: &NatSite, address: Ipv4Addr) -> Option
 /// Whether a mapping is remembered apart from the connections that use it, and so outlives a reset.
 #[must_use]
 pub fn remembers_mappings(behavior: &Behavior) -> bool {
-    behavior.translation == Translation::Nat && memory::Memory::of(behavior).mapping
+    behavior.translation == Translation::Nat && memory::Memory::of(behavior, Protocol::Tcp).mapping
 }

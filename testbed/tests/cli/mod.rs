@@ -31,6 +31,8 @@ mod shards;
 mod shell;
 /// Terminals of all sizes, and none.
 mod terminal;
+/// What NATs do to UDP.
+mod udp;
 
 /// A finished program.
 pub(crate) struct Done {

@@ -6,7 +6,8 @@ use crate::model::behavior::{
     Behavior, Filtering, IcmpError, InvalidPackets, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
 };
 
-use super::memory::{DynamicObject, Lifetimes, declare};
+use super::memory::{DynamicObject, Lifetimes, UDP_LIFETIME_S, declare};
+use super::protocol::Protocol;
 use super::text::{Chain, table as write_table};
 
 /// A segment that opens a connection.
@@ -16,7 +17,8 @@ const SYN: &str = "tcp flags & (syn | ack) == syn";
 pub(super) fn table(behavior: &Behavior) -> String {
     let sets = objects(behavior).into_iter().map(|o| declaration(behavior, o));
     let sets: Vec<String> = timer_policy(&behavior.timeouts).into_iter().chain(sets).collect();
-    write_table("filter", &sets, &[timers(behavior), input(behavior), forward(behavior), learn(behavior)])
+    let [tcp, udp] = Protocol::ALL.map(|l4| learn(behavior, l4));
+    write_table("filter", &sets, &[timers(behavior), input(behavior), forward(behavior), tcp, udp])
 }
 
 /// The timers as an object of connection tracking, where one is asked for that no sysctl sets.
@@ -55,6 +57,7 @@ pub(super) fn objects(behavior: &Behavior) -> Vec<DynamicObject> {
     let open = firewall && behavior.filtering != Filtering::AddressAndPortDependent;
     let all = [
         (open, DynamicObject::new("set", "open")),
+        (open, DynamicObject::new("set", "open_udp")),
         (firewall && behavior.quota.is_some(), DynamicObject::new("set", "holders")),
         (late, DynamicObject::new("set", "held")),
         (late, DynamicObject::new("set", "seen")),
@@ -65,12 +68,12 @@ pub(super) fn objects(behavior: &Behavior) -> Vec<DynamicObject> {
 fn declaration(behavior: &Behavior, object: DynamicObject) -> String {
     const BOTH: &str = "ipv4_addr . inet_service . ipv4_addr . inet_service";
     let (comment, types, flags) = match (object.name, behavior.filtering) {
-        ("open", Filtering::AddressDependent) => (
+        ("open" | "open_udp", Filtering::AddressDependent) => (
             "Inside endpoints, and the remote addresses that they sent to.",
             "ipv4_addr . inet_service . ipv4_addr",
             "dynamic,timeout",
         ),
-        ("open", _) => {
+        ("open" | "open_udp", _) => {
             ("Inside endpoints that sent something.", "ipv4_addr . inet_service", "dynamic,timeout")
         }
         ("held", _) => ("Unsolicited SYNs of the last 6 s.", BOTH, "dynamic,timeout"),
@@ -86,6 +89,11 @@ fn input(behavior: &Behavior) -> Chain {
     if behavior.translation == Translation::Nat {
         // A SYN that hits the entry of a closed connection is invalid, not new.
         refuse(&mut chain, behavior.unsolicited_syn, "iifname \"wan\" meta l4proto tcp ct state new,invalid");
+        if behavior.unsolicited_syn != UnsolicitedSyn::Kernel {
+            chain
+                .note("No answer to an unsolicited UDP packet.")
+                .rule("iifname \"wan\" meta l4proto udp ct state new,invalid drop");
+        }
     }
     chain
 }
@@ -153,7 +161,9 @@ fn forward(behavior: &Behavior) -> Chain {
         }
     }
     if firewall {
-        admit(&mut chain, behavior.filtering);
+        for l4 in Protocol::ALL {
+            admit(&mut chain, behavior.filtering, l4);
+        }
         let condition = format!("iifname \"wan\" {SYN} ct state new,invalid");
         refuse(&mut chain, behavior.unsolicited_syn, &condition);
         chain.note("Nothing else begins outside.").rule("iifname \"wan\" ct state new drop");
@@ -173,25 +183,27 @@ fn forward(behavior: &Behavior) -> Chain {
 }
 
 /// What a firewall lets in.
-fn admit(chain: &mut Chain, filtering: Filtering) {
+fn admit(chain: &mut Chain, filtering: Filtering, l4: Protocol) {
+    let new = format!("iifname \"wan\" meta l4proto {l4} ct state new ip daddr . {l4} dport");
+    let set = l4.pick("@open", "@open_udp");
     match filtering {
         Filtering::AddressAndPortDependent => {}
         Filtering::AddressDependent => {
             chain
                 .note("Filtering: address-dependent. Whose address was sent to may answer from any port.")
-                .rule("iifname \"wan\" ct state new ip daddr . tcp dport . ip saddr @open accept");
+                .rule(format!("{new} . ip saddr {set} accept"));
         }
         Filtering::EndpointIndependent => {
             chain
                 .note("Filtering: endpoint-independent. Anyone may send to an endpoint that has sent.")
-                .rule("iifname \"wan\" ct state new ip daddr . tcp dport @open accept");
+                .rule(format!("{new} {set} accept"));
         }
     }
 }
 
 /// What a firewall remembers of who sent where.
-fn learn(behavior: &Behavior) -> Chain {
-    let mut chain = Chain::base("learn", "filter hook postrouting priority 101");
+fn learn(behavior: &Behavior, l4: Protocol) -> Chain {
+    let mut chain = Chain::base(l4.pick("learn", "learn_udp"), "filter hook postrouting priority 101");
     let remote = match behavior.filtering {
         _ if behavior.translation != Translation::Firewall => return chain,
         Filtering::AddressAndPortDependent => return chain,
@@ -199,8 +211,14 @@ fn learn(behavior: &Behavior) -> Chain {
         Filtering::EndpointIndependent => "",
     };
     let Lifetimes { standing, opening, threshold } = Lifetimes::of(&behavior.timeouts);
-    let inside = "oifname \"wan\" meta l4proto tcp ct direction original";
-    let key = format!("ip saddr . tcp sport{remote}");
+    let inside = format!("oifname \"wan\" meta l4proto {l4} ct direction original");
+    let key = format!("ip saddr . {l4} sport{remote}");
+    if l4 == Protocol::Udp {
+        chain
+            .note("Every packet from inside keeps the way open.")
+            .rule(format!("{inside} update @open_udp {{ {key} timeout {UDP_LIFETIME_S}s }}"));
+        return chain;
+    }
     chain
         .note("Every packet from inside keeps the way open, as long as its connection is tracked.")
         .rule(format!(

@@ -6,15 +6,23 @@
 
 use crate::model::behavior::{Allocation, Behavior, Filtering, Hairpinning, Mapping, Overloading, Timeouts};
 
+use super::protocol::Protocol;
 use super::text::Chain;
 
 /// The most that each set or map may hold: more than the proof draws at a time and than a budget allows. The kernel makes room for
 /// all of them at once: 0.25 MB that has to be zeroed, and 1 MB for 65,535.
 const SIZE: u32 = 24_576;
 
+/// The same for UDP, by which programs ask a few servers.
+const SIZE_UDP: u32 = 1_024;
+
 /// Pools up to this size are drawn from by a map where ports must not be shared, so that a port that is taken can be
 /// drawn again at once.
 const DRAWN_BY_MAP: u32 = 4_096;
+
+/// How long sets remember a UDP mapping that nobody uses, in seconds: the least of RFC 4787 REQ-5, and what connection tracking
+/// gives a flow with answers.
+pub(super) const UDP_LIFETIME_S: u64 = 120;
 
 /// The mark of a packet that was given a port which may be somebody else's.
 const FRESH: &str = "0x1";
@@ -46,6 +54,8 @@ pub(super) const fn turns_round(behavior: &Behavior) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Memory {
     behavior: Behavior,
+    /// Whose ports.
+    l4: Protocol,
     /// External ports by what the mapping depends on.
     pub(super) mapping: bool,
     /// Inside endpoints by external port.
@@ -64,7 +74,7 @@ pub(super) struct Memory {
 
 impl Memory {
     /// What a NAT that behaves so has to remember.
-    pub(super) fn of(behavior: &Behavior) -> Self {
+    pub(super) fn of(behavior: &Behavior, l4: Protocol) -> Self {
         let exclusive = match behavior.overloading {
             Overloading::Off => true,
             Overloading::On => false,
@@ -82,6 +92,7 @@ impl Memory {
         };
         Self {
             behavior: *behavior,
+            l4,
             mapping,
             owner: behavior.filtering != Filtering::AddressAndPortDependent || turns_round(behavior),
             taken: exclusive,
@@ -96,14 +107,15 @@ impl Memory {
     /// The named objects, in the order in which they are written.
     pub(super) fn objects(&self) -> Vec<DynamicObject> {
         let all = [
-            (self.mapping, DynamicObject::new("map", "mapping")),
-            (self.owner, DynamicObject::new("map", "owner")),
-            (self.taken, DynamicObject::new("set", "taken")),
-            (self.busy, DynamicObject::new("set", "busy")),
-            (self.admitted, DynamicObject::new("set", "admitted")),
-            (self.holders, DynamicObject::new("set", "holders")),
+            (self.mapping, "map", "mapping", "mapping_udp"),
+            (self.owner, "map", "owner", "owner_udp"),
+            (self.taken, "set", "taken", "taken_udp"),
+            (self.busy, "set", "busy", "busy_udp"),
+            (self.admitted, "set", "admitted", "admitted_udp"),
+            (self.holders, "set", "holders", "holders_udp"),
         ];
-        all.into_iter().filter(|(wanted, _)| *wanted).map(|(_, object)| object).collect()
+        let object = |(_, kind, tcp, udp)| DynamicObject::new(kind, self.l4.pick(tcp, udp));
+        all.into_iter().filter(|(wanted, ..)| *wanted).map(object).collect()
     }
 
     /// The declarations of the named objects.
@@ -113,7 +125,8 @@ impl Memory {
 
     fn declaration(&self, object: DynamicObject) -> String {
         let mapping = format!("{} : inet_service", self.key_types());
-        let (comment, types, flags) = match object.name {
+        let name = object.name.strip_suffix(self.l4.suffix()).unwrap_or(object.name);
+        let (comment, types, flags) = match name {
             "mapping" => ("The external port of a mapping.", mapping.as_str(), "dynamic,timeout"),
             "owner" => (
                 "The inside endpoint that an external port belongs to.",
@@ -133,12 +146,13 @@ impl Memory {
             ),
             _ => ("Inside hosts, and how many mappings each has.", "ipv4_addr", "dynamic"),
         };
-        declare(comment, object, types, flags)
+        let comment = format!("{comment}{}", self.l4.pick("", " UDP."));
+        declare(&comment, object, types, flags)
     }
 
     /// The key of `mapping` while the packet is still as it came from inside.
     pub(super) fn key(&self) -> String {
-        format!("ip saddr . tcp sport{}", self.remote_key())
+        format!("ip saddr . {} sport{}", self.l4, self.remote_key())
     }
 
     /// The part of the key that names the remote endpoint. A hairpinned packet's destination has been rewritten
@@ -149,7 +163,9 @@ impl Memory {
             (Mapping::EndpointIndependent, _) => "",
             (Mapping::AddressDependent, false) => " . ip daddr",
             (Mapping::AddressDependent, true) => " . ct original ip daddr",
-            (Mapping::AddressAndPortDependent, false) => " . ip daddr . tcp dport",
+            (Mapping::AddressAndPortDependent, false) => {
+                self.l4.pick(" . ip daddr . tcp dport", " . ip daddr . udp dport")
+            }
             (Mapping::AddressAndPortDependent, true) => " . ct original ip daddr . ct original proto-dst",
         }
     }
@@ -169,24 +185,36 @@ impl Memory {
         }
     }
 
-    /// The chains that learn, after translation.
+    /// The chains that learn after translation, of which the last is the one that packets enter.
     pub(super) fn learn(&self) -> Vec<Chain> {
-        let mut learn = Chain::base("learn", "filter hook postrouting priority 101");
+        let mut learn =
+            Chain::base(self.l4.pick("learn", "learn_udp"), "filter hook postrouting priority 101");
+        let remembers = match self.l4 {
+            Protocol::Tcp => self.remember_tcp(),
+            Protocol::Udp => self.remember_udp(),
+        };
+        if remembers.chains.iter().all(Chain::is_empty) {
+            return Vec::new();
+        }
+        let l4 = self.l4;
+        if self.taken {
+            learn
+                .note(format!("Overloading: off. A fresh port that somebody has is not used: the {} is dropped, and its", l4.pick("SYN", "packet")))
+                .note("retransmission draws again.")
+                .rule(format!("{}meta mark {FRESH} {l4} sport @{} drop", l4.pick("", "meta l4proto udp "), l4.pick("taken", "taken_udp")));
+        }
+        learn.append(&remembers.enter);
+        remembers.chains.into_iter().chain([learn]).collect()
+    }
+
+    fn remember_tcp(&self) -> Remembers {
         let timers = Lifetimes::of(&self.behavior.timeouts);
         let mut standing = Chain::regular("remember_standing");
         let mut opening = Chain::regular("remember_opening");
         self.remember(&mut standing, timers.standing);
         self.remember(&mut opening, timers.opening);
-        if standing.is_empty() {
-            return Vec::new();
-        }
-        if self.taken {
-            learn
-                .note("Overloading: off. A fresh port that somebody has is not used: the SYN is dropped, and its")
-                .note("retransmission draws again.")
-                .rule(format!("meta mark {FRESH} tcp sport @taken drop"));
-        }
-        learn
+        let mut enter = Chain::regular("");
+        enter
             .note("The header is translated by now. Every packet from inside prolongs its mapping, for as long as")
             .note("connection tracking would: the time of a connection that stands, or that of one that opens or closes.")
             .rule(format!(
@@ -194,30 +222,48 @@ impl Memory {
                 timers.threshold
             ))
             .rule("meta l4proto tcp ct direction original ct status snat goto remember_opening");
-        vec![standing, opening, learn]
+        Remembers { chains: vec![standing, opening], enter }
+    }
+
+    fn remember_udp(&self) -> Remembers {
+        let mut chain = Chain::regular("remember_udp");
+        self.remember(&mut chain, UDP_LIFETIME_S);
+        let mut enter = Chain::regular("");
+        enter
+            .note("Every packet from inside prolongs its mapping.")
+            .rule("meta l4proto udp ct direction original ct status snat goto remember_udp");
+        Remembers { chains: vec![chain], enter }
     }
 
     /// The rules that remember one packet, for `seconds`.
     fn remember(&self, chain: &mut Chain, seconds: u64) {
-        const TCP: &str = "meta l4proto tcp";
         const INSIDE: &str = "ct original ip saddr . ct original proto-src";
+        let (l4, end) = (self.l4, self.l4.suffix());
+        let when = format!("meta l4proto {l4}");
         if self.mapping {
             let key = format!("{INSIDE}{}", self.remote_key());
-            chain.rule(format!("{TCP} update @mapping {{ {key} timeout {seconds}s : tcp sport }}"));
+            chain.rule(format!("{when} update @mapping{end} {{ {key} timeout {seconds}s : {l4} sport }}"));
         }
         if self.owner {
-            chain.rule(format!("{TCP} update @owner {{ tcp sport timeout {seconds}s : {INSIDE} }}"));
+            chain.rule(format!("{when} update @owner{end} {{ {l4} sport timeout {seconds}s : {INSIDE} }}"));
         }
         if self.taken {
-            chain.rule(format!("{TCP} update @taken {{ tcp sport timeout {seconds}s }}"));
+            chain.rule(format!("{when} update @taken{end} {{ {l4} sport timeout {seconds}s }}"));
         }
         if self.busy {
-            chain.rule(format!("{TCP} update @busy {{ {INSIDE} timeout {seconds}s }}"));
+            chain.rule(format!("{when} update @busy{end} {{ {INSIDE} timeout {seconds}s }}"));
         }
         if self.admitted {
-            chain.rule(format!("{TCP} update @admitted {{ tcp sport . ip daddr timeout {seconds}s }}"));
+            chain
+                .rule(format!("{when} update @admitted{end} {{ {l4} sport . ip daddr timeout {seconds}s }}"));
         }
     }
+}
+
+/// The chains that remember a packet, and the rules that lead to them.
+struct Remembers {
+    chains: Vec<Chain>,
+    enter: Chain,
 }
 
 /// How long sets remember, so that they agree with connection tracking's own timers.
@@ -252,7 +298,8 @@ impl Lifetimes {
 /// The declaration of a set or map, with a comment.
 pub(super) fn declare(comment: &str, object: DynamicObject, types: &str, flags: &str) -> String {
     let DynamicObject { kind, name, .. } = object;
+    let size = if name.ends_with(Protocol::Udp.suffix()) { SIZE_UDP } else { SIZE };
     format!(
-        "    # {comment}\n    {kind} {name} {{\n        type {types}\n        flags {flags}\n        size {SIZE}\n    }}\n"
+        "    # {comment}\n    {kind} {name} {{\n        type {types}\n        flags {flags}\n        size {size}\n    }}\n"
     )
 }

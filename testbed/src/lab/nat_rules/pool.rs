@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use crate::model::behavior::{Allocation, Behavior, PortRange};
 
 use super::NatSite;
+use super::protocol::Protocol;
 
 /// One pool and those who draw from it.
 #[derive(Debug, Clone)]
@@ -29,8 +30,8 @@ impl PoolShare {
     }
 
     /// The name of the chain that writes the next port into the packet.
-    pub(super) fn chain(&self) -> String {
-        format!("next_port{}", self.suffix)
+    pub(super) fn chain(&self, l4: Protocol) -> String {
+        format!("next_port{}{}", l4.suffix(), self.suffix)
     }
 }
 

@@ -39,7 +39,7 @@ fn a_full_cone_with_hairpinning_remembers_its_mappings() {
     };
     insta::assert_snapshot!("full-cone-hairpin", rules(&behavior));
     let names: Vec<_> = dynamic_objects(&behavior).iter().map(|o| o.name).collect();
-    assert_eq!(names, ["mapping", "owner", "taken", "held", "seen"]);
+    assert_eq!(names, ["mapping", "owner", "taken", "mapping_udp", "owner_udp", "taken_udp", "held", "seen"]);
 }
 
 /// The sets and maps that traffic fills.
@@ -48,8 +48,8 @@ fn dynamic_objects(behavior: &Behavior) -> Vec<DynamicObject> {
         Translation::Router => Vec::new(),
         Translation::Firewall => filter::objects(behavior),
         Translation::Nat => {
-            let memory = memory::Memory::of(behavior);
-            memory.objects().into_iter().chain(filter::objects(behavior)).collect()
+            let memory = Protocol::ALL.map(|l4| memory::Memory::of(behavior, l4).objects());
+            memory.concat().into_iter().chain(filter::objects(behavior)).collect()
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::model::behavior::{Allocation, Behavior, Filtering, Hairpinning, Mappi
 use super::NatSite;
 use super::memory::{Memory, turns_round};
 use super::pool::{self, PoolShare};
+use super::protocol::Protocol;
 use super::text::{Chain, table as write_table};
 
 /// How often a port is drawn again when somebody has it, before the SYN is given up.
@@ -12,84 +13,103 @@ const TRIES: u32 = 8;
 
 /// Table `nat` of a NAT that behaves so.
 pub(super) fn table(behavior: &Behavior, site: &NatSite) -> String {
-    let writer = Writer { behavior, site, memory: Memory::of(behavior), parts: pool::parts(behavior, site) };
-    writer.table()
+    let parts = pool::parts(behavior, site);
+    let writers = Protocol::ALL.map(|l4| {
+        let (memory, parts) = (Memory::of(behavior, l4), parts.clone());
+        Writer { behavior, site, l4, memory, parts }
+    });
+    let [tcp, udp] = &writers;
+    let mut sets = Vec::new();
+    let mut prerouting = Chain::base("prerouting", "nat hook prerouting priority dstnat");
+    let mut postrouting = Chain::base("postrouting", "nat hook postrouting priority srcnat");
+    let mut chains = Vec::new();
+    for writer in writers.iter().filter(|writer| writer.is_needed()) {
+        sets.extend(writer.memory.declarations());
+        writer.prerouting(&mut prerouting);
+        chains.extend(writer.parts.iter().map(|part| writer.next_port(part)));
+        chains.extend(writer.outwards(&mut postrouting));
+    }
+    for part in tcp.parts.iter().filter(|part| tcp.uses_map(part)) {
+        let map = part.range.map(|range| pool::declaration(part, &pool::ports(behavior.allocation, range)));
+        sets.extend(map);
+    }
+    let others = if udp.is_needed() { "neither TCP nor UDP" } else { "not TCP" };
+    postrouting
+        .note(format!("What is {others} keeps its identifiers where it can."))
+        .rule("oifname \"wan\" masquerade");
+    chains.push(postrouting);
+    for writer in writers.iter().filter(|writer| writer.is_needed()) {
+        chains.extend(writer.memory.learn());
+    }
+    chains.insert(0, prerouting);
+    write_table("nat", &sets, &chains)
 }
 
+/// Writes the rules of one protocol.
 struct Writer<'a> {
     behavior: &'a Behavior,
     site: &'a NatSite,
+    l4: Protocol,
     memory: Memory,
     parts: Vec<PoolShare>,
 }
 
 impl Writer<'_> {
-    fn table(&self) -> String {
-        let mut sets = self.memory.declarations();
-        for part in &self.parts {
-            if let (true, Some(range)) = (self.uses_map(part), part.range) {
-                sets.push(pool::declaration(part, &pool::ports(self.behavior.allocation, range)));
-            }
-        }
-        let mut chains = vec![self.prerouting()];
-        chains.extend(self.parts.iter().map(|part| self.next_port(part)));
-        let translate = self.translate();
-        let simple = !turns_round(self.behavior) && translate.rules() == 1;
-        if simple {
-            chains.push(self.postrouting(&translate.under("oifname \"wan\"")));
-        } else {
-            let mut enter = Chain::regular("");
-            enter.rule("oifname \"wan\" meta l4proto tcp goto translate");
-            chains.push(translate);
-            chains.push(self.postrouting(&enter));
-        }
-        chains.extend(self.memory.learn());
-        write_table("nat", &sets, &chains)
+    /// Whether the protocol has rules of its own: where the kernel alone preserves ports, the last rule does for UDP.
+    fn is_needed(&self) -> bool {
+        let plain = self.memory.objects().is_empty() && self.parts.iter().all(|part| part.range.is_none());
+        self.l4 == Protocol::Tcp || !(plain && self.behavior.allocation == Allocation::Preserving)
     }
 
-    fn prerouting(&self) -> Chain {
-        let mut chain = Chain::base("prerouting", "nat hook prerouting priority dstnat");
-        let wan = self.site.wan;
+    fn prerouting(&self, chain: &mut Chain) {
+        let (wan, l4, end) = (self.site.wan, self.l4, self.l4.suffix());
         match self.behavior.filtering {
             Filtering::AddressAndPortDependent => {}
             Filtering::AddressDependent => {
                 chain
                     .note("Filtering: address-dependent. Whose address was sent to from a mapping may send to it.")
                     .rule(format!(
-                        "iifname \"wan\" ip daddr {wan} meta l4proto tcp tcp dport . ip saddr @admitted \
-                         dnat ip to tcp dport map @owner"
+                        "iifname \"wan\" ip daddr {wan} meta l4proto {l4} {l4} dport . ip saddr @admitted{end} \
+                         dnat ip to {l4} dport map @owner{end}"
                     ));
             }
             Filtering::EndpointIndependent => {
                 chain.note("Filtering: endpoint-independent. Anyone may send to a mapping.").rule(format!(
-                    "iifname \"wan\" ip daddr {wan} meta l4proto tcp dnat ip to tcp dport map @owner"
+                    "iifname \"wan\" ip daddr {wan} meta l4proto {l4} dnat ip to {l4} dport map @owner{end}"
                 ));
             }
         }
         if turns_round(self.behavior) {
             chain.note("Hairpinning: on. What the inside sends to a mapping goes to its owner.").rule(
-                format!("iifname \"lan*\" ip daddr {wan} meta l4proto tcp dnat ip to tcp dport map @owner"),
+                format!(
+                    "iifname \"lan*\" ip daddr {wan} meta l4proto {l4} dnat ip to {l4} dport map @owner{end}"
+                ),
             );
         }
-        chain
     }
 
-    /// `outwards` is what happens to TCP connections towards the outside.
-    fn postrouting(&self, outwards: &Chain) -> Chain {
-        let mut chain = Chain::base("postrouting", "nat hook postrouting priority srcnat");
-        chain.append(outwards);
-        if turns_round(self.behavior) {
-            chain
-                .note("Hairpinning: on. The destination sees the external endpoint of the source.")
-                .rule("iifname \"lan*\" oifname \"lan*\" ct status dnat meta l4proto tcp goto translate");
+    /// What happens to flows towards the outside: rules in `postrouting`, and the chain that they lead to, if there is one.
+    fn outwards(&self, postrouting: &mut Chain) -> Option<Chain> {
+        let (l4, end) = (self.l4, self.l4.suffix());
+        let translate = self.translate();
+        if !turns_round(self.behavior) && translate.rules() == 1 {
+            postrouting.append(&translate.under("oifname \"wan\""));
+            return None;
         }
-        chain.note("What is not TCP keeps its identifiers where it can.").rule("oifname \"wan\" masquerade");
-        chain
+        postrouting.rule(format!("oifname \"wan\" meta l4proto {l4} goto translate{end}"));
+        if turns_round(self.behavior) {
+            postrouting
+                .note("Hairpinning: on. The destination sees the external endpoint of the source.")
+                .rule(format!(
+                    "iifname \"lan*\" oifname \"lan*\" ct status dnat meta l4proto {l4} goto translate{end}"
+                ));
+        }
+        Some(translate)
     }
 
-    /// What every fresh TCP connection towards the outside goes through.
+    /// What every fresh flow towards the outside goes through.
     fn translate(&self) -> Chain {
-        let mut chain = Chain::regular("translate");
+        let mut chain = Chain::regular(self.l4.pick("translate", "translate_udp"));
         self.reuse(&mut chain);
         self.limit(&mut chain);
         self.memory.mark_fresh(&mut chain);
@@ -118,9 +138,11 @@ impl Writer<'_> {
                 }
             };
             chain.note(format!("Mapping: {mapping}. {what}")).rule(format!(
-                "meta l4proto tcp snat ip to {} : {} map @mapping",
+                "meta l4proto {} snat ip to {} : {} map @mapping{}",
+                self.l4,
                 self.site.wan,
-                self.memory.key()
+                self.memory.key(),
+                self.l4.suffix()
             ));
         }
     }
@@ -130,7 +152,7 @@ impl Writer<'_> {
         if let Some(quota) = self.behavior.quota {
             chain
                 .note(format!("Quota: {quota} mappings for each inside host."))
-                .rule(format!("add @holders {{ ip saddr ct count over {quota} }} drop"));
+                .rule(format!("add @holders{} {{ ip saddr ct count over {quota} }} drop", self.l4.suffix()));
         }
     }
 
@@ -166,7 +188,7 @@ impl Writer<'_> {
     ///
     /// The packet carries its candidate for a moment only: the last rule of `translate` makes it the translation.
     fn next_port(&self, part: &PoolShare) -> Chain {
-        let mut chain = Chain::regular(&part.chain());
+        let mut chain = Chain::regular(&part.chain(self.l4));
         let Some(size) = part.range.map(|r| pool::ports(self.behavior.allocation, r).len()) else {
             return chain;
         };
@@ -176,14 +198,14 @@ impl Writer<'_> {
                 Allocation::Preserving | Allocation::Random => format!("numgen random mod {size}"),
                 Allocation::Hash { .. } => return chain,
             };
-            chain.rule(format!("tcp sport set {draw} map {}", part.map()));
+            chain.rule(format!("{} sport set {draw} map {}", self.l4, part.map()));
         }
         chain
     }
 
     /// The rules that pick a fresh port from one pool.
     fn allocate(&self, chain: &mut Chain, part: &PoolShare) {
-        let when = format!("{}meta l4proto tcp", part.condition());
+        let when = format!("{}meta l4proto {}", part.condition(), self.l4);
         let size = part.range.map_or(0, |r| pool::ports(self.behavior.allocation, r).len());
         match self.behavior.allocation {
             Allocation::Preserving => self.preserve(chain, part, &when),
@@ -194,7 +216,7 @@ impl Writer<'_> {
                 chain.rule(format!("{when} {} : numgen inc mod {size} map {}", self.snat(), part.map()));
             }
             Allocation::Sequential { .. } | Allocation::Random => {
-                chain.rule(format!("{when} jump {}", part.chain()));
+                chain.rule(format!("{when} jump {}", part.chain(self.l4)));
                 self.skip_taken(chain, part, &when, TRIES - 1);
             }
             Allocation::Hash { seed } => self.hash(chain, part, &when, seed, size),
@@ -203,45 +225,48 @@ impl Writer<'_> {
 
     /// Replaces the candidate in the packet as long as somebody has it, and makes it the translation.
     fn skip_taken(&self, chain: &mut Chain, part: &PoolShare, when: &str, times: u32) {
+        let (l4, end) = (self.l4, self.l4.suffix());
         for _ in 0..times {
-            chain.rule(format!("{when} tcp sport @taken jump {}", part.chain()));
+            chain.rule(format!("{when} {l4} sport @taken{end} jump {}", part.chain(l4)));
         }
-        chain.rule(format!("{when} {} : tcp sport", self.snat()));
+        chain.rule(format!("{when} {} : {l4} sport", self.snat()));
     }
 
     fn preserve(&self, chain: &mut Chain, part: &PoolShare, when: &str) {
         if let (true, Some(range)) = (self.redraws(part), part.range) {
-            let draw = format!("jump {}", part.chain());
-            chain.rule(format!("{when} tcp sport != {range} {draw}"));
+            let draw = format!("jump {}", part.chain(self.l4));
+            chain.rule(format!("{when} {} sport != {range} {draw}", self.l4));
             self.skip_taken(chain, part, when, TRIES);
             return;
         }
         let elsewhere = self.by_kernel(part.range, PortSelection::Random);
+        let (l4, end) = (self.l4, self.l4.suffix());
         if self.memory.taken {
-            chain.rule(format!("{when} tcp sport @taken {elsewhere}"));
+            chain.rule(format!("{when} {l4} sport @taken{end} {elsewhere}"));
         }
         if self.memory.busy {
-            chain.rule(format!("{when} ip saddr . tcp sport @busy {elsewhere}"));
+            chain.rule(format!("{when} ip saddr . {l4} sport @busy{end} {elsewhere}"));
         }
         chain.rule(format!("{when} {}", self.by_kernel(part.range, PortSelection::Preserving)));
     }
 
     fn hash(&self, chain: &mut Chain, part: &PoolShare, when: &str, seed: u32, size: usize) {
         let remote = self.memory.remote_key();
+        let (l4, end) = (self.l4, self.l4.suffix());
         let hash = |sport: &str, seed: u32| {
             format!("jhash ip saddr . {sport}{remote} mod {size} seed {seed:#x} map {}", part.map())
         };
         if !self.memory.taken {
-            chain.rule(format!("{when} {} : {}", self.snat(), hash("tcp sport", seed)));
+            chain.rule(format!("{when} {} : {}", self.snat(), hash(&format!("{l4} sport"), seed)));
             return;
         }
         // The packet's own port is overwritten by the first candidate, so the hash is over the original one.
-        chain.rule(format!("{when} tcp sport set {}", hash("ct original proto-src", seed)));
+        chain.rule(format!("{when} {l4} sport set {}", hash("ct original proto-src", seed)));
         for n in 1..TRIES {
             let again = hash("ct original proto-src", seed.wrapping_add(n));
-            chain.rule(format!("{when} tcp sport @taken tcp sport set {again}"));
+            chain.rule(format!("{when} {l4} sport @taken{end} {l4} sport set {again}"));
         }
-        chain.rule(format!("{when} {} : tcp sport", self.snat()));
+        chain.rule(format!("{when} {} : {l4} sport", self.snat()));
     }
 
     fn snat(&self) -> String {

@@ -37,6 +37,7 @@ use crate::model::address_plan::{Mac, Network};
 use crate::model::packet::Packet;
 
 use super::frame::{Probe, QuotedIcmpError, is_arp_answer, who_has};
+use super::udp;
 
 /// How long the NAT may take to answer an ARP request before the bench counts as broken.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -228,6 +229,18 @@ impl Bench {
     ) -> Result<Vec<ArrivedPacket>> {
         let (nat, probe) = from.macs();
         self.put(from, &error.frame(probe, nat))?;
+        self.fence(from)
+    }
+
+    /// Sends a UDP datagram and returns all that it led to.
+    pub(in crate::probe) fn ask_udp(
+        &mut self,
+        from: Side,
+        source: SocketAddrV4,
+        destination: SocketAddrV4,
+    ) -> Result<Vec<ArrivedPacket>> {
+        let (nat, own) = from.macs();
+        self.put(from, &udp::datagram((source, destination), (own, nat)))?;
         self.fence(from)
     }
 

@@ -18,6 +18,7 @@ pub(in crate::probe) mod lifetimes;
 pub(in crate::probe) mod mapping;
 pub(in crate::probe) mod prober;
 pub(in crate::probe) mod reading;
+mod udp;
 
 use std::time::Instant;
 
@@ -25,6 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::kernel::error::{Error, Result};
+use crate::kernel::ruleset::RulesSource;
 use crate::lab::nat_rules::{NatConfig, NatSite, render};
 use crate::lab::nat_source;
 use crate::model::axis::NatAxis;
@@ -95,7 +97,7 @@ pub fn site() -> NatSite {
 pub async fn prove(subject: Subject, depth: Depth) -> ProofResult {
     let started = Instant::now();
     let measured = match depth {
-        Depth::Quick => on_bench(&subject, all_quick()).await,
+        Depth::Quick => on_bench(&subject, all_quick(&subject)).await,
         Depth::Full => full(&subject).await,
     };
     let mut result = ProofResult { nat: subject.name.clone(), ..ProofResult::default() };
@@ -117,7 +119,8 @@ fn is_unsupported(subject: &Subject, error: &Error) -> bool {
 /// known by then not to be what it declares.
 async fn full(subject: &Subject) -> Result<Vec<Finding>> {
     let (quick, many) =
-        futures::future::try_join(on_bench(subject, all_quick()), on_bench(subject, MANY.to_vec())).await?;
+        futures::future::try_join(on_bench(subject, all_quick(subject)), on_bench(subject, MANY.to_vec()))
+            .await?;
     let mut findings = [quick, many].concat();
     if findings.iter().all(|finding| finding.agrees) {
         let scaled = subject.scaled();
@@ -189,9 +192,10 @@ const fn quick(axis: NatAxis) -> Measurement {
 const ENDINGS: [Measurement; 2] =
     [|p, d| Ok(vec![endings::reset(p, d)?]), |p, d| Ok(vec![endings::icmp_error(p, d)?])];
 
-/// What every run asks.
-fn all_quick() -> Vec<Measurement> {
-    NatAxis::ALL.iter().map(|axis| quick(*axis)).chain(ENDINGS).collect()
+/// What every run asks. The rules of a user may be about TCP alone, which is what is judged.
+fn all_quick(subject: &Subject) -> Vec<Measurement> {
+    let udp: Option<Measurement> = (subject.config.source == RulesSource::Testbed).then_some(udp::like_tcp);
+    NatAxis::ALL.iter().map(|axis| quick(*axis)).chain(ENDINGS).chain(udp).collect()
 }
 
 /// What takes many packets.

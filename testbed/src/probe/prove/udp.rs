@@ -1,0 +1,168 @@
+//! Measures that a NAT gives UDP the same mapping, allocation and filtering as TCP: programs learn by the one what they use for
+//! the other.
+
+use std::net::SocketAddrV4;
+
+use etherparse::PacketBuilder;
+
+use crate::kernel::error::Result;
+use crate::kernel::packet_socket::OFFLOAD_HEADER;
+use crate::model::address_plan::Mac;
+use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Translation};
+use crate::model::packet::PacketKind;
+
+use super::bench::{ArrivedPacket, Side};
+use super::finding::Finding;
+use super::mapping::{common_step, own_pool};
+use super::prober::Prober;
+
+/// Mappings by which an allocation is told. Random ports of a pool of 64 have a common step once in 10^15 times.
+const MAPPINGS: usize = 12;
+
+/// What is sent to tell mappings apart. That random ports of a pool of 20 are all the same happens once in 10^9 times.
+const FLOWS: u16 = 8;
+
+/// Hops that a datagram may make.
+const TTL: u8 = 64;
+
+/// A UDP datagram as a carrier sends it.
+pub(in crate::probe) fn datagram(
+    (source, destination): (SocketAddrV4, SocketAddrV4),
+    (from, to): (Mac, Mac),
+) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(from, to)
+        .ipv4(source.ip().octets(), destination.ip().octets(), TTL)
+        .udp(source.port(), destination.port());
+    let mut bytes = vec![0; OFFLOAD_HEADER];
+    let written = builder.write(&mut bytes, b"probe");
+    debug_assert!(written.is_ok());
+    bytes
+}
+
+/// One row: all three, as far as they can be told.
+pub(in crate::probe) fn like_tcp(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+    let mapping = mapping(prober, declared)?;
+    prober.bench.forget()?;
+    let allocation = allocation(prober, declared)?;
+    prober.bench.forget()?;
+    let filtering = filtering(prober)?;
+    let filtered = match declared.translation {
+        Translation::Router => Filtering::EndpointIndependent,
+        Translation::Nat | Translation::Firewall => declared.filtering,
+    };
+    let expected = match declared.translation {
+        Translation::Nat => {
+            format!("{} mapping, {}, {filtered} filtering", declared.mapping, kind(declared.allocation))
+        }
+        Translation::Router | Translation::Firewall => {
+            format!("no mapping, preserving, {filtered} filtering")
+        }
+    };
+    let observed = format!("{mapping} mapping, {allocation}, {filtering} filtering");
+    Ok(vec![Finding::new("udp", expected, observed)])
+}
+
+/// An allocation without its numbers: a hash is random to whoever does not know it.
+fn kind(allocation: Allocation) -> String {
+    match allocation {
+        Allocation::Preserving => "preserving".to_owned(),
+        Allocation::Sequential { step } => format!("sequential, step {step}"),
+        Allocation::Random | Allocation::Hash { .. } => "random".to_owned(),
+    }
+}
+
+/// What the external endpoint of an inside endpoint depends on.
+fn mapping(prober: &mut Prober, declared: &Behavior) -> Result<String> {
+    let inside = prober.inside(Side::Inside0);
+    let first = prober.remote();
+    let flows = declared.quota.map_or(FLOWS, |quota| FLOWS.min(u16::try_from(quota).unwrap_or(FLOWS)));
+    let mut by_port = Vec::new();
+    for n in 0..flows {
+        by_port.push(send(prober, inside, SocketAddrV4::new(*first.ip(), first.port() + n))?);
+    }
+    prober.breathe(declared.quota)?;
+    let mut by_address = Vec::new();
+    for _ in 0..flows {
+        let other = prober.remote();
+        by_address.push(send(prober, inside, SocketAddrV4::new(*other.ip(), first.port()))?);
+    }
+    if by_port.iter().chain(&by_address).any(Option::is_none) {
+        return Ok("unknown".to_owned());
+    }
+    if by_port.iter().chain(&by_address).all(|external| *external == Some(inside)) && !translates(declared) {
+        return Ok("no".to_owned());
+    }
+    let same = |all: &[Option<SocketAddrV4>]| all.windows(2).all(|two| two[0] == two[1]);
+    Ok(match (same(&by_port), same(&by_address)) {
+        (true, true) => Mapping::EndpointIndependent.to_string(),
+        (true, false) => Mapping::AddressDependent.to_string(),
+        (false, false) => Mapping::AddressAndPortDependent.to_string(),
+        (false, true) => "port-dependent".to_owned(),
+    })
+}
+
+fn translates(declared: &Behavior) -> bool {
+    declared.translation == Translation::Nat
+}
+
+/// How fresh ports are chosen, by fresh inside endpoints whose own ports lie in their pool.
+fn allocation(prober: &mut Prober, declared: &Behavior) -> Result<String> {
+    let mut ports = Vec::new();
+    let mut kept = 0;
+    while ports.len() < MAPPINGS {
+        let (inside, remote) = (prober.inside(Side::Inside0), prober.remote());
+        if own_pool(declared, Side::Inside0).is_some_and(|range| !range.contains(inside.port()))
+            && declared.allocation == Allocation::Preserving
+        {
+            continue;
+        }
+        prober.breathe(declared.quota)?;
+        let Some(external) = send(prober, inside, remote)? else { return Ok("no way out".to_owned()) };
+        kept += usize::from(external.port() == inside.port());
+        ports.push(i32::from(external.port()));
+    }
+    Ok(match (kept == ports.len(), common_step(&ports)) {
+        (true, _) => "preserving".to_owned(),
+        (false, Some(step)) => format!("sequential, step {step}"),
+        (false, None) => "random".to_owned(),
+    })
+}
+
+/// Who may send to a mapping.
+fn filtering(prober: &mut Prober) -> Result<String> {
+    let mut admitted = Vec::new();
+    for other_address in [false, true] {
+        let (inside, remote) = (prober.inside(Side::Inside0), prober.remote());
+        let Some(external) = send(prober, inside, remote)? else { return Ok("unknown".to_owned()) };
+        let stranger = match other_address {
+            false => SocketAddrV4::new(*remote.ip(), remote.port() + 1),
+            true => SocketAddrV4::new(*prober.remote().ip(), remote.port()),
+        };
+        let seen = prober.bench.ask_udp(Side::Outside, stranger, external)?;
+        admitted.push(seen.iter().any(|seen| {
+            is_udp(seen, Side::Inside0) && (seen.packet.source, seen.packet.destination) == (stranger, inside)
+        }));
+    }
+    Ok(match admitted[..] {
+        [true, true] => Filtering::EndpointIndependent.to_string(),
+        [true, false] => Filtering::AddressDependent.to_string(),
+        [false, false] => Filtering::AddressAndPortDependent.to_string(),
+        _ => "port-dependent".to_owned(),
+    })
+}
+
+/// Sends a datagram from inside; the external endpoint that it gets. A fresh port that is taken is drawn again by the next one.
+fn send(prober: &mut Prober, inside: SocketAddrV4, remote: SocketAddrV4) -> Result<Option<SocketAddrV4>> {
+    for _ in 0..FLOWS {
+        let seen = prober.bench.ask_udp(Side::Inside0, inside, remote)?;
+        let out = seen.iter().find(|seen| is_udp(seen, Side::Outside) && seen.packet.destination == remote);
+        if let Some(out) = out {
+            return Ok(Some(out.packet.source));
+        }
+    }
+    Ok(None)
+}
+
+fn is_udp(seen: &ArrivedPacket, side: Side) -> bool {
+    seen.side == side && seen.packet.kind == PacketKind::Udp
+}
