@@ -1,4 +1,4 @@
-//! Which cell somebody means: its name, or a part of it that no other has.
+//! Which cell somebody means: its name, or a part of it that no other has. A part between slashes goes before any other.
 
 use crate::cli::command_error::CommandError;
 use crate::model::problem::suggestion;
@@ -20,7 +20,11 @@ pub(super) fn pick<'a, T>(
     if let Some(exact) = cells.iter().find(|cell| id(cell) == wanted) {
         return Ok(exact);
     }
-    let found: Vec<&T> = cells.iter().filter(|cell| id(cell).contains(wanted)).collect();
+    let whole = |cell: &&T| format!("/{}/", id(cell)).contains(&format!("/{wanted}/"));
+    let mut found: Vec<&T> = cells.iter().filter(whole).collect();
+    if found.is_empty() {
+        found = cells.iter().filter(|cell| id(cell).contains(wanted)).collect();
+    }
     match found.as_slice() {
         [only] => Ok(only),
         [] => {
@@ -35,5 +39,21 @@ pub(super) fn pick<'a, T>(
                 format!("\"{wanted}\" is part of {} names: {}{more}", several.len(), names.join(", "));
             Err(CommandError::with_help(message, help))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_parts_of_a_name_go_before_others() {
+        let cells = ["reset/reset/auto", "reset/reset-late/auto", "random/reset/auto"];
+        let pick = |wanted: &str| pick(&cells, |cell| cell, wanted, ("here", "")).copied().map_err(|_| ());
+        assert_eq!(pick("reset/reset"), Ok("reset/reset/auto"));
+        assert_eq!(pick("reset-late"), Ok("reset/reset-late/auto"));
+        assert_eq!(pick("rand"), Ok("random/reset/auto"));
+        assert_eq!(pick("auto"), Err(()), "all have it");
+        assert_eq!(pick("reset/reset/auto"), Ok("reset/reset/auto"));
     }
 }
