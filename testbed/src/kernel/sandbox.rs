@@ -13,9 +13,13 @@
 //! | `/tmp` | empty at the begin of each trial; `/tmp/home` is HOME, `/tmp/work` is where programs start |
 //! | `/run`, `/var` | empty |
 //!
+//! In place of the machine's system folders there may be those of another root file system, an unpacked image (`image.rs`).
+//!
 //! Named folders come through overlayfs: a read-only bind mount would let programs connect to UNIX sockets in there, and
 //! write to named pipes, while overlayfs shows them as dead ones.
 
+mod executable;
+pub mod image;
 mod mount_table;
 mod tree;
 
@@ -39,9 +43,13 @@ const FRESH: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 /// Folders that cannot be shown, as programs have others of that name.
 const TAKEN: [&str; 9] = ["/", "/tmp", "/proc", "/dev", "/sys", "/run", "/var", "/var/run", "/var/tmp"];
 
-/// What programs see besides the system's folders: files and folders of the host, by absolute path.
+/// What programs see besides the system's folders: files and folders of the host, by absolute path. The system's may be those
+/// of another root file system.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct ShownFiles(BTreeMap<PathBuf, Source>);
+pub struct ShownFiles {
+    named: BTreeMap<PathBuf, Source>,
+    root: Option<PathBuf>,
+}
 
 /// Where something that is shown comes from, and what may be done with it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,9 +71,31 @@ enum Access {
 pub struct Sandbox {
     namespace: OwnedFd,
     late: Vec<PathBuf>,
+    shown: ShownFiles,
+    /// Where the host has what programs see as the root.
+    root: PathBuf,
 }
 
 impl ShownFiles {
+    /// Shows what is in this folder as the root, in place of the machine's own system: an unpacked image.
+    ///
+    /// # Errors
+    /// When there is no such folder, or it looks like no root file system.
+    pub fn with_root(folder: &Path) -> Result<Self> {
+        let tried = || format!("take \"{}\" for a root file system", folder.display());
+        let real = fs::canonicalize(folder).map_err(|e| Error::io(tried(), "realpath", &e))?;
+        if !["usr", "bin", "lib"].iter().any(|name| real.join(name).is_dir()) {
+            let why = "it is no folder with usr, bin or lib in it";
+            let help = "docs/programs.md says how to unpack an image";
+            return Err(Error::other(tried(), why).with_help(help));
+        }
+        if real == Path::new("/") {
+            let why = "that is this machine's own: leave \"root\" out";
+            return Err(Error::other(tried(), why));
+        }
+        Ok(Self { root: Some(real), ..Self::default() })
+    }
+
     /// Shows a file or folder, read-only. Relative paths count from where this process is.
     ///
     /// # Errors
@@ -93,7 +123,7 @@ impl ShownFiles {
     fn insert(&mut self, path: &Path, real: &Path, access: Access) {
         for name in [path, real] {
             if access == Access::Write || !self.holds(name) {
-                self.0.insert(name.to_owned(), Source { real: real.to_owned(), access });
+                self.named.insert(name.to_owned(), Source { real: real.to_owned(), access });
             }
         }
     }
@@ -101,7 +131,8 @@ impl ShownFiles {
     /// Whether programs see this path of the host.
     #[must_use]
     pub fn holds(&self, path: &Path) -> bool {
-        is_of_the_system(path) || self.0.keys().any(|shown| path.starts_with(shown))
+        let of_the_system = self.root.is_none() && is_of_the_system(path);
+        of_the_system || self.named.keys().any(|shown| path.starts_with(shown))
     }
 }
 
@@ -162,7 +193,8 @@ impl Sandbox {
             made.map(|made| made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         let (namespace, late) = made.map_err(|e| Error::io("start a thread", "clone", &e))??;
-        Ok(Self { namespace, late })
+        let root = shown.root.clone().unwrap_or_else(|| PathBuf::from("/"));
+        Ok(Self { namespace, late, shown: shown.clone(), root })
     }
 
     /// The one that shows this: a new one, unless somebody has one already.
@@ -179,6 +211,16 @@ impl Sandbox {
         let sandbox = Arc::new(Self::new(shown)?);
         all.insert(shown.clone(), Arc::downgrade(&sandbox));
         Ok(sandbox)
+    }
+
+    /// Whether programs see this path of the host at its own place.
+    pub(crate) fn shows(&self, path: &Path) -> bool {
+        self.shown.holds(path)
+    }
+
+    /// The folder of the host that programs see as their root.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// What is to be put below a fresh folder each time: number n of these is to be seen at `/.late/n` until then.

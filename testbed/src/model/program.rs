@@ -26,6 +26,8 @@ pub struct Program {
     pub linger: Option<Duration>,
     /// What a peer reads on its standard input; `None` for an input that has ended.
     pub stdin: Option<StandardInput>,
+    /// A folder of the machine that all programs see as their root file system; `None` for the machine's own system.
+    pub root: Option<String>,
     /// Files and folders of the machine that programs may read, besides the system's and the suite's.
     pub files: Vec<String>,
     /// Folders of the machine that programs may write to.
@@ -94,6 +96,7 @@ impl Program {
             start: DEFAULT_START,
             linger: None,
             stdin: None,
+            root: None,
             files: Vec::new(),
             writable: Vec::new(),
             environment: Vec::new(),
@@ -112,7 +115,8 @@ impl Program {
         let commands = services.chain(self.rendezvous.iter_mut().flatten()).chain(&mut self.peer);
         let values = self.environment.iter_mut().map(|(_, value)| value);
         let input = self.stdin.iter_mut().map(|input| &mut input.text);
-        commands.chain(&mut self.files).chain(&mut self.writable).chain(values).chain(input)
+        let folders = self.root.iter_mut().chain(&mut self.files).chain(&mut self.writable);
+        commands.chain(folders).chain(values).chain(input)
     }
 }
 

@@ -36,7 +36,8 @@ pub(super) struct LabPool {
     catalogue: Catalogue,
     most: usize,
     processors: usize,
-    sandbox: Arc<Sandbox>,
+    /// What programs see, by part of the suite.
+    sandboxes: Vec<Arc<Sandbox>>,
     idle_labs: Mutex<IdleLabs>,
 }
 
@@ -95,11 +96,11 @@ impl LabPool {
     pub(super) fn new(engine: WireEngine, request: &RunRequest) -> Result<Self> {
         let RunRequest { suite, catalogue, jobs, .. } = request;
         let (topologies, catalogue) = (wirings(suite), catalogue.clone());
-        let sandbox = sandbox::of_run(request)?;
+        let sandboxes = sandbox::of_run(request)?;
         let heart = Heartbeat::of_process().map_err(|why| Error::io("start the heartbeat", "clone", &why))?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let idle_labs = Mutex::default();
-        Ok(Self { engine, heart, topologies, catalogue, most: *jobs, processors, sandbox, idle_labs })
+        Ok(Self { engine, heart, topologies, catalogue, most: *jobs, processors, sandboxes, idle_labs })
     }
 
     /// For how long at most this process, and the thread of the wires, did nothing since `since`.
@@ -113,9 +114,9 @@ impl LabPool {
         self.processors
     }
 
-    /// What programs see.
-    pub(super) fn sandbox(&self) -> &Arc<Sandbox> {
-        &self.sandbox
+    /// What programs see in a lab of that setting.
+    pub(super) fn sandbox(&self, setting: &LabSpec) -> &Arc<Sandbox> {
+        &self.sandboxes[setting.wiring]
     }
 
     /// A lab of that setting.

@@ -28,7 +28,7 @@ const LATENESS_TOLERATED: Duration = Duration::from_millis(250);
 /// Which lab a trial needs: two cells with equal settings can share one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LabSpec {
-    /// The first part of the suite that is wired so.
+    /// The first part of the suite that is wired so, with programs that see the same root.
     pub wiring: usize,
     /// The NATs that translate nothing.
     pub transparent: BTreeSet<NodeName>,
@@ -132,7 +132,9 @@ impl PreparedCell {
             path.iter().filter_map(|node| profiles.get(node)).map(|profile| profile.behavior).collect()
         };
         let transparent = profiles.iter().filter(|(_, p)| p.behavior.translation != Translation::Nat);
-        let wiring = suite.parts.iter().position(|other| other.topology == *topology);
+        let alike =
+            |other: &Arc<Section>| other.topology == *topology && other.program.root == part.program.root;
+        let wiring = suite.parts.iter().position(alike);
         let setting = LabSpec {
             wiring: wiring.unwrap_or(cell.part.number),
             transparent: transparent.map(|(node, _)| node.clone()).collect(),

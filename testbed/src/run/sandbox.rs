@@ -1,12 +1,12 @@
 //! What the programs of a run see of the machine: what the suite names, and nothing else of the user's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::kernel::error::Result;
 use crate::kernel::process::{Command, Limits};
-use crate::kernel::sandbox::{Sandbox, ShownFiles};
-use crate::model::suite::{Budget, Program};
+use crate::kernel::sandbox::{Sandbox, ShownFiles, image};
+use crate::model::suite::{Budget, Program, Section};
 use crate::model::template;
 use crate::run::request::RunRequest;
 
@@ -19,13 +19,24 @@ const LEAST_FILES_BESIDES: u32 = 64;
 /// Processes and threads of a program: some interpreters start a thread for each processor, wrappers start several programs.
 const PROCESSES: u32 = 512;
 
-/// The root folder of all programs of a run.
-pub(super) fn of_run(request: &RunRequest) -> Result<Arc<Sandbox>> {
-    let mut shown = ShownFiles::default();
+/// The root folders of the programs of a run, by part of its suite: one for all that use the machine's system, and one for each
+/// root of their own.
+pub(super) fn of_run(request: &RunRequest) -> Result<Vec<Arc<Sandbox>>> {
+    request.suite.parts.iter().map(|part| of_part(request, part.program.root.as_deref())).collect()
+}
+
+/// The one of all parts with the same root.
+fn of_part(request: &RunRequest, root: Option<&str>) -> Result<Arc<Sandbox>> {
+    let folder = root.and_then(|root| known_word(root, &request.puncher)).map(PathBuf::from);
+    let mut shown = match &folder {
+        Some(folder) => ShownFiles::with_root(folder)?,
+        None => ShownFiles::default(),
+    };
     if let Some(folder) = &request.suite.folder {
         shown.add(folder)?;
     }
-    for part in &request.suite.parts {
+    let same = |part: &&Arc<Section>| part.program.root.as_deref() == root;
+    for part in request.suite.parts.iter().filter(same) {
         let Program { files, writable, .. } = &part.program;
         for file in files.iter().filter_map(|file| known_word(file, &request.puncher)) {
             shown.add(Path::new(&file))?;
@@ -34,18 +45,21 @@ pub(super) fn of_run(request: &RunRequest) -> Result<Arc<Sandbox>> {
             shown.add_writable(Path::new(&folder))?;
         }
         for command in part.program.commands() {
-            show_words(&mut shown, command, &request.puncher)?;
+            show_words(&mut shown, command, &request.puncher, folder.as_deref())?;
         }
     }
     Sandbox::shared(&shown)
 }
 
-/// Shows the program, and whatever else a word of its command is the absolute path of.
-fn show_words(shown: &mut ShownFiles, command: &[String], puncher: &Path) -> Result<()> {
+/// Shows the program, and whatever else a word of its command is the absolute path of. What programs have in a root of their own
+/// is theirs.
+fn show_words(shown: &mut ShownFiles, command: &[String], puncher: &Path, root: Option<&Path>) -> Result<()> {
     let words = command.iter().filter_map(|word| known_word(word, puncher));
     for (at, word) in words.enumerate() {
         let path = Path::new(&word);
+        let is_in_root = |root: &Path| !word.contains('/') || image::resolve(root, path).is_some();
         let file = match at {
+            _ if root.is_some_and(is_in_root) => None,
             0 => Command::new(&word).path(),
             _ => Some(path.to_owned()).filter(|path| path.is_absolute() && (path.is_file() || path.is_dir())),
         };
@@ -72,6 +86,8 @@ pub(super) fn least_files(budget: &Budget) -> u32 {
 pub(super) struct ProgramGrant {
     pub(super) limits: Limits,
     pub(super) environment: Vec<(String, String)>,
+    /// The root file system of its own, if it has one.
+    pub(super) root: Option<PathBuf>,
 }
 
 /// What a program under test is given by its part of the suite.
@@ -80,6 +96,7 @@ pub(super) fn grant(budget: &Budget, program: &Program, puncher: &Path) -> Progr
     ProgramGrant {
         limits: limits(budget),
         environment: program.environment.iter().filter_map(known).collect(),
+        root: program.root.as_deref().and_then(|root| known_word(root, puncher)).map(PathBuf::from),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{Done, testbed_in};
-use crate::lab::lab_is_possible;
+use crate::lab::{lab_is_possible, possible};
 
 /// What a run said, and its results.
 struct Ran {
@@ -233,6 +233,56 @@ fn programs_see_the_addresses_that_the_suite_wants() {
         let own = run_suite(&keys, "");
         assert_eq!(own.cell()["passed"], 3, "{addresses}: {}\n{}", own.cell(), own.done.stdout);
     }
+}
+
+/// A root file system with nothing but a static program, a script, and a program for another machine.
+fn small_root() -> Option<tempfile::TempDir> {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).is_file());
+    let Some(busybox) = busybox else {
+        let _ = possible::<(), _>(Err("busybox is not installed"));
+        return None;
+    };
+    let root = tempfile::tempdir().expect("a folder");
+    let at = |path: &str| root.path().join(path);
+    std::fs::create_dir_all(at("usr/bin")).expect("room on the disk");
+    std::fs::create_dir_all(at("etc")).expect("room on the disk");
+    symlink("usr/bin", at("bin")).expect("a link");
+    std::fs::copy(busybox, at("usr/bin/busybox")).expect("room on the disk");
+    symlink("busybox", at("usr/bin/sh")).expect("a link");
+    std::fs::write(at("etc/issue"), "image\n").expect("room on the disk");
+    std::fs::write(at("usr/bin/script"), "#!/usr/bin/python3\n").expect("room on the disk");
+    let mut other = std::fs::read(at("usr/bin/busybox")).expect("a program");
+    other[18..20].copy_from_slice(&243_u16.to_le_bytes());
+    std::fs::write(at("usr/bin/other"), other).expect("room on the disk");
+    for path in [".", "usr", "usr/bin", "etc", "usr/bin/script", "usr/bin/other"] {
+        std::fs::set_permissions(at(path), std::fs::Permissions::from_mode(0o755)).expect("our own");
+    }
+    Some(root)
+}
+
+#[test]
+fn programs_may_have_a_root_file_system_of_their_own() {
+    if !lab_is_possible() {
+        return;
+    }
+    let Some(root) = small_root() else { return };
+    let with = |rest: &str| run(&format!("judge = \"exit\"\nroot = \"{}\"\n{rest}", root.path().display()));
+    let line = |line: &str| format!("peer = [\"sh\", \"-c\", '{line}']");
+    // It sees the image's files and none of the machine's, and `/tmp`, `/proc` and `/dev` as always.
+    let looks = "test $(busybox cat /etc/issue) = image && ! busybox test -e /etc/passwd && busybox test -d /proc/self && \
+                 busybox test -w /tmp/work && busybox test -c /dev/null";
+    with(&line(looks)).is_an_error("no evidence");
+    with("peer = [\"/usr/bin/script\"]").is_an_error("it needs /usr/bin/python3, and ");
+    with("peer = [\"/bin/other\"]").is_an_error("it is made for riscv, and this machine is ");
+    with("peer = [\"/bin/none\"]").is_an_error("has no /bin/none");
+    with("peer = [\"none\"]").is_an_error("has no such program in its PATH");
+    // A file of the machine's is seen at its own path, though the image has no such folder.
+    let folder = tempfile::tempdir_in("/var/lib").expect("a folder");
+    std::fs::write(folder.path().join("file"), "seen\n").expect("room on the disk");
+    let file = folder.path().join("file").display().to_string();
+    with(&format!("files = [\"{file}\"]\n{}", line(&format!("test $(busybox cat {file}) = seen"))))
+        .is_an_error("no evidence");
 }
 
 #[test]

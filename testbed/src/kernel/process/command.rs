@@ -182,6 +182,11 @@ impl Command {
         self.find_program(&folder).filter(|path| path.is_file())
     }
 
+    /// Where the program is said to be, as seen from a folder; `None` where `PATH` has none of its name.
+    pub(super) fn path_from(&self, folder: &Path) -> Option<PathBuf> {
+        self.find_program(folder)
+    }
+
     /// The message that asks an init to start it, as somebody else if it is confined.
     pub(super) fn encode(&self, identity: Option<Identity>) -> Result<Vec<u8>> {
         let tried = || format!("start \"{}\"", self.name());

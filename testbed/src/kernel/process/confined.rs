@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -12,8 +13,9 @@ use nix::errno::Errno;
 use super::command::{Command, Identity};
 use super::protocol::{EnterRequest, InitRequest, KEEP_USER, RenewRequest};
 use super::session::{Init, InitReport, Place, Process};
-use crate::kernel::error::Result;
+use crate::kernel::error::{Error, Result};
 use crate::kernel::sandbox::Sandbox;
+use crate::kernel::sandbox::image::{self, Shown};
 use crate::kernel::users::User;
 
 /// Whether programs may change the settings of their network, if their capabilities let them.
@@ -88,12 +90,28 @@ impl ConfinedInit {
         let identity = Identity(self.user.as_ref().map(User::number));
         let started = self.init.start_as(command, place, Some(identity)).await;
         started.map_err(|error| match error.errno() {
+            Some(Errno::ENOENT | Errno::EACCES | Errno::ENOEXEC) if self.why_not(command).is_some() => {
+                let tried = format!("start \"{}\"", command.name());
+                Error::other(tried, self.why_not(command).unwrap_or_default()).with_help(
+                    "docs/programs.md says what a program needs, and how to give it a root of its own",
+                )
+            }
             Some(Errno::ENOENT | Errno::EACCES) => error.with_help(
                 "programs see the system's folders, the suite's and what the suite names under \"files\", \
                  as a user who owns nothing",
             ),
             _ => error,
         })
+    }
+
+    /// Why a program cannot be executed in there, if its file tells.
+    fn why_not(&self, command: &Command) -> Option<String> {
+        let path = command.path_from(Path::new(Self::FOLDER))?;
+        let shown = match self.sandbox.shows(&path) {
+            true => Shown::AtItsOwnPath,
+            false => Shown::WithTheRoot,
+        };
+        image::why_not(self.sandbox.root(), &path, shown)
     }
 
     /// Ends everything under this init and waits until nothing is left; as [`Init::kill_all`].

@@ -57,8 +57,9 @@ pub(super) fn build(shown: &ShownFiles) -> Result<(OwnedFd, Vec<PathBuf>)> {
     let namespace = File::open(own).map_err(|e| Error::io(TRIED, format!("open {own}"), &e))?;
     call("mount(MS_PRIVATE)", change("/", MsFlags::MS_REC | MsFlags::MS_PRIVATE))?;
     take_the_root()?;
-    for folder in SYSTEM {
-        show_system(folder)?;
+    match &shown.root {
+        None => SYSTEM.into_iter().try_for_each(show_system)?,
+        Some(root) => show_image(root, shown)?,
     }
     for folder in ["/dev", "/proc", "/sys", "/run", "/var", "/tmp", STASH, LATE] {
         make_folder(Path::new(folder))?;
@@ -120,6 +121,76 @@ fn show_system(name: &str) -> Result<()> {
     }
 }
 
+/// Folders of an image that programs have others in the place of.
+const NOT_OF_AN_IMAGE: [&str; 5] = ["/dev", "/proc", "/sys", "/run", "/tmp"];
+
+/// Shows what is in a root file system, each folder of its top through overlayfs; in `/var` each of its folders.
+fn show_image(root: &Path, shown: &ShownFiles) -> Result<()> {
+    for folder in [STASH, "/var"] {
+        make_folder(Path::new(folder))?;
+    }
+    for name in names_in(&host(root))? {
+        let path = Path::new("/").join(&name);
+        match path.to_str() {
+            Some("/var") => {
+                for name in names_in(&host(root).join("var"))? {
+                    show_entry(root, &path.join(name), shown)?;
+                }
+            }
+            Some(taken) if NOT_OF_AN_IMAGE.contains(&taken) => {}
+            _ => show_entry(root, &path, shown)?,
+        }
+    }
+    Ok(())
+}
+
+fn names_in(folder: &Path) -> Result<Vec<std::ffi::OsString>> {
+    let failed = |e: io::Error| Error::io(TRIED, format!("readdir {}", folder.display()), &e);
+    let names = fs::read_dir(folder).map_err(failed)?.map(|entry| entry.map(|entry| entry.file_name()));
+    names.collect::<io::Result<_>>().map_err(failed)
+}
+
+/// Shows a folder, a link or a file of an image, unless programs have another in its place.
+fn show_entry(root: &Path, path: &Path, shown: &ShownFiles) -> Result<()> {
+    let from = host(root).join(path.strip_prefix("/").unwrap_or(path));
+    if LINKS.iter().any(|(link, _)| Path::new(link) == path) {
+        return Ok(());
+    }
+    match fs::symlink_metadata(&from) {
+        Ok(found) if found.is_symlink() => {
+            let target = fs::read_link(&from).and_then(|target| symlink(target, path));
+            target.map_err(|e| Error::io(TRIED, format!("symlink {}", path.display()), &e))
+        }
+        Ok(found) if found.is_dir() => {
+            make_folder(path)?;
+            let places = make_places(path, shown)?;
+            show_by_overlay(&from, path, &places).or_else(|_| bind(&from, path, MsFlags::MS_REC))
+        }
+        Ok(found) if found.is_file() => {
+            touch(path)?;
+            bind(&from, path, MsFlags::empty())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A folder with nothing but the places that named files and folders below `path` need: an image may not have them.
+fn make_places(path: &Path, shown: &ShownFiles) -> Result<PathBuf> {
+    let places = Path::new(STASH).join("places").join(path.strip_prefix("/").unwrap_or(path));
+    make_folder(&places)?;
+    for (named, Source { real, .. }) in &shown.named {
+        let Ok(below) = named.strip_prefix(path) else { continue };
+        let place = places.join(below);
+        if host(real).is_dir() {
+            make_folder(&place)?;
+        } else {
+            make_folder(place.parent().unwrap_or(&places))?;
+            touch(&place)?;
+        }
+    }
+    Ok(places)
+}
+
 fn make_devices() -> Result<()> {
     for device in DEVICES {
         let (from, to) = (host("/dev").join(device), Path::new("/dev").join(device));
@@ -145,7 +216,7 @@ struct FileIdentity {
 
 fn show_named(shown: &ShownFiles) -> Result<FileIdentity> {
     let mut named = FileIdentity::default();
-    for (path, Source { real, access }) in &shown.0 {
+    for (path, Source { real, access }) in &shown.named {
         let to = match FRESH.iter().any(|fresh| path.starts_with(fresh)) {
             true => {
                 named.late.push(path.clone());
@@ -167,21 +238,21 @@ fn show(real: &Path, to: &Path, access: Access) -> Result<()> {
         return bind(&from, to, MsFlags::empty());
     }
     make_folder(to)?;
-    if access == Access::Read && show_by_overlay(&from, to).is_ok() {
+    let nothing = Path::new(STASH).join("nothing");
+    make_folder(&nothing)?;
+    if access == Access::Read && show_by_overlay(&from, to, &nothing).is_ok() {
         return Ok(());
     }
     bind(&from, to, MsFlags::MS_REC)
 }
 
 /// Shows a folder through overlayfs, which has no way to the other end of a socket or pipe.
-fn show_by_overlay(from: &Path, to: &Path) -> Result<()> {
+fn show_by_overlay(from: &Path, to: &Path, first: &Path) -> Result<()> {
     let folder = Path::new(STASH).join("folder");
-    let nothing = Path::new(STASH).join("nothing");
     make_folder(&folder)?;
-    make_folder(&nothing)?;
     bind(from, &folder, MsFlags::empty())?;
     // The first one lends its permissions: a folder that is closed to others is open here, and what is in it as it was.
-    let options = format!("lowerdir={}:{}", nothing.display(), folder.display());
+    let options = format!("lowerdir={}:{}", first.display(), folder.display());
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let shown = mount(Some("overlay"), to, Some("overlay"), flags, Some(options.as_str()));
     call("umount", umount2(&folder, MntFlags::MNT_DETACH))?;

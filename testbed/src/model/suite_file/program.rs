@@ -24,6 +24,7 @@ pub(super) struct ProgramDoc {
     start: Option<Spanned<String>>,
     linger: Option<Spanned<String>>,
     stdin: Option<Spanned<Value>>,
+    root: Option<Spanned<String>>,
     #[serde(default)]
     services: Vec<ServiceDoc>,
     #[serde(default)]
@@ -66,6 +67,7 @@ pub(super) fn read(checker: &mut Checker<'_>, doc: &ProgramDoc, topology: &Topol
         start: start.unwrap_or(Some(DEFAULT_START))?,
         linger,
         stdin,
+        root: doc.root.as_ref().and_then(|root| paths(checker, std::slice::from_ref(root)).pop()),
         files: paths(checker, &doc.files),
         writable: paths(checker, &doc.writable),
         environment: environment(checker, &doc.env),

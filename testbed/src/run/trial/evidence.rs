@@ -109,11 +109,11 @@ async fn admit(TrialSetup { prepared, seed, .. }: TrialSetup<'_>, lab: &Lab, poo
     for vantage in prepared.vantages() {
         let node = lab.node(&vantage.peer)?;
         node.free_ports_from(first_port)?;
-        node.admit(pool.sandbox(), Some(&key)).await?;
+        node.admit(pool.sandbox(&prepared.setting), Some(&key)).await?;
     }
     for node in nodes_of_servers(&prepared.part.program) {
         if !prepared.vantages().iter().any(|vantage| vantage.peer == node) {
-            lab.node(&node)?.admit(pool.sandbox(), None).await?;
+            lab.node(&node)?.admit(pool.sandbox(&prepared.setting), None).await?;
         }
     }
     Ok(())
