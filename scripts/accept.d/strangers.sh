@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # Programs of strangers: none harms the machine, the run or another trial, as root and rootless.
 
-checks=(attacks poison nat_programs)
+checks=(attacks poison nat_programs udp languages programs)
 
 # The files that a program must never change: owner, mode, size, time and inode of each.
 system_files() {
@@ -55,4 +55,30 @@ check_nat_programs() {
   quiet env TESTBED_REQUIRE_LAB=1 cargo test --quiet --manifest-path "$root/Cargo.toml" -p testbed --test tests -- nat_programs own_nats
   [ "$code" -eq 0 ] || tail -n 30 "$work/output" >&2
   figure "NAT programs that multiply, kill, are never ready or change settings, in $seconds s: exit code of the tests" "$code" "0" "code == 0"
+}
+
+# coturn's natdiscovery finds by UDP what each NAT declares.
+check_udp() {
+  need turnutils_natdiscovery coturn
+  quiet env TESTBED_REQUIRE_LAB=1 cargo test --quiet --manifest-path "$root/Cargo.toml" -p testbed --test tests -- cli::udp
+  [ "$code" -eq 0 ] || tail -n 30 "$work/output" >&2
+  figure "natdiscovery finds what NATs declare, in $seconds s: exit code of the test" "$code" "0" "code == 0"
+}
+
+# What a stranger writes with nothing but the contract: the ten lines of the page, other ways to claim, a root of its own.
+check_languages() {
+  quiet env TESTBED_REQUIRE_LAB=1 cargo test --quiet --manifest-path "$root/Cargo.toml" -p testbed --test tests -- cli::programs
+  [ "$code" -eq 0 ] || tail -n 30 "$work/output" >&2
+  figure "programs in other languages, by exit code, text and JSON, in $seconds s: exit code of the tests" "$code" "0" "code == 0"
+}
+
+# The matrices of docs/programs.md are what scripts/programs prints again.
+check_programs() {
+  local name cells other which
+  for name in c python node libnice rndz; do
+    rm -rf "$work/$name"
+    quiet "$root/scripts/programs" "$name" --seed 1 --out "$work/$name"
+    read -r cells other which < <(python3 "$folder/programs.py" "$root/docs/programs.md" "$name" "$work/$name/results.json")
+    figure "$name, $cells cells in $seconds s: cells that are not as docs/programs.md has them${which:+ ($which)}" "$other" "0" "other == 0 && cells > 0"
+  done
 }
