@@ -147,7 +147,9 @@ fn prepare(name: &str, args: &RunArgs, catalogue: &Catalogue) -> Result<Prepared
 /// How much of the suite is asked for.
 fn extent(args: &RunArgs) -> SuiteCoverage {
     let selection = &args.selection;
-    let whole = selection.filter.is_empty() && selection.method.is_none() && args.shard.is_none();
+    let own_nats = !selection.nat_a.is_empty() || !selection.nat_b.is_empty();
+    let changed = !selection.filter.is_empty() || selection.method.is_some() || own_nats;
+    let whole = !changed && args.shard.is_none();
     if whole && args.rerun.is_none() { SuiteCoverage::Whole } else { SuiteCoverage::Narrowed }
 }
 
