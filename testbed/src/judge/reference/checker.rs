@@ -58,6 +58,8 @@ struct Entry {
     ahead: Vec<usize>,
     /// Whether it may be in more states than are kept.
     lost: bool,
+    /// Whether the NAT told that it gave it up.
+    given_up: bool,
 }
 
 impl Entry {
@@ -134,7 +136,9 @@ impl<'a> Checker<'a> {
         // What the NAT itself tells of its end, without a contradiction, leaves nothing that a later packet could use.
         let given_up = self.entries[id].reply == reply && self.entries[id].since + READ_LATE < event.at;
         let judged = self.ended_in_time(id, event);
-        self.entries[id].lost |= given_up && judged.is_ok();
+        if given_up && judged.is_ok() {
+            (self.entries[id].lost, self.entries[id].given_up) = (true, true);
+        }
         judged
     }
 
@@ -273,6 +277,9 @@ impl<'a> Checker<'a> {
     ) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let at = passage.input.at;
+        if way == Way::Original && self.begins_anew(id, passage, head) {
+            return self.renew(index, head, id);
+        }
         if self.entries[id].lost {
             return Ok(Judged::Not);
         }
@@ -376,6 +383,14 @@ impl<'a> Checker<'a> {
     fn refusal_of(&self, passage: &Passage) -> Answer {
         let first = self.refused.get(&passage.input.head.tuple).copied();
         refusal(self.nat, passage, first.unwrap_or(passage.input.at))
+    }
+
+    /// Whether a packet of a connection that the NAT gave up begins another one: a SYN does, and whatever got another
+    /// external endpoint.
+    fn begins_anew(&self, id: usize, passage: &Passage, head: &TcpHead) -> bool {
+        let elsewhere = |output: &Sighting| output.head.tuple != self.entries[id].outside(Way::Original);
+        let opens = head.segment.flags.is_opening() || passage.output.as_ref().is_some_and(elsewhere);
+        self.entries[id].given_up && opens
     }
 
     /// A connection whose entry is gone or over begins again.

@@ -6,7 +6,7 @@ use etherparse::PacketBuilder;
 
 use super::*;
 use crate::model::behavior::{Filtering, InvalidPackets, SynAfterSyn, UnsolicitedSyn};
-use crate::model::evidence::{Direction, Fate, Frame};
+use crate::model::evidence::{CtEntry, Direction, Fate, Frame};
 
 const MS: Nanos = 1_000_000;
 const OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -23,6 +23,7 @@ const OTHER_PORT: &str = "198.51.100.2:5001";
 #[derive(Default)]
 struct Drawing {
     frames: Vec<Frame>,
+    ended: Vec<CtEvent>,
     now: Nanos,
 }
 
@@ -110,6 +111,20 @@ impl Drawing {
         )
     }
 
+    /// The NAT tells that the usual connection's entry ended.
+    fn forgotten(mut self) -> Self {
+        let tuple = |source, destination| Tuple { source: end(source), destination: end(destination) };
+        let (original, reply) = (tuple(HOST, REMOTE), tuple(REMOTE, EXTERNAL));
+        self.ended.push(CtEvent {
+            node: NodeName::new("nat-a").expect("a good name"),
+            at: self.now,
+            change: CtChange::Destroy,
+            entry: CtEntry { original, reply, state: None, status: 0, id: 1 },
+        });
+        self.now += MS / 100;
+        self
+    }
+
     fn later(mut self, time: Nanos) -> Self {
         self.now += time;
         self
@@ -123,7 +138,8 @@ impl Drawing {
         let lan = Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
         let nat =
             NatView { node: &node, profile: "x", declared, outer: OUTER, up: UP, down: vec![(DOWN, lan)] };
-        let findings = check(&Evidence { frames: self.frames, ..Evidence::default() }, &nat);
+        let evidence = Evidence { frames: self.frames, conntrack: self.ended, ..Evidence::default() };
+        let findings = check(&evidence, &nat);
         findings.contradictions.first().map(|found| {
             assert!(found.sentence.contains("\"nat-a\""), "{}", found.sentence);
             assert!(!found.frames.is_empty(), "nothing proves it: {}", found.sentence);
@@ -348,6 +364,34 @@ fn a_connection_that_is_over_may_be_given_up_for_a_new_one_and_one_that_lives_ma
     assert_eq!(answered().out((HOST, REMOTE), None, ("FA", 101, 901, 0)).says(&draws), None);
     let both = answered().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("FA", 101, 901, 0));
     assert_eq!(both.says(&draws), Some("invalid-packets"));
+}
+
+#[test]
+fn a_connection_that_was_forgotten_begins_anew_with_another_port() {
+    let draws = Behavior {
+        mapping: crate::model::behavior::Mapping::AddressAndPortDependent,
+        allocation: crate::model::behavior::Allocation::Random,
+        ..plain()
+    };
+    let (again, next, reset) = ("S", 4_000_000, ("RA", 0, 4_000_001, 0));
+    let elsewhere = "192.0.2.2:33182";
+    let refused = || {
+        Drawing::opened().later(1_000 * MS).back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("RA", 0, 101, 0))
+    };
+    let dialled = |drawing: Drawing| {
+        drawing.out((HOST, REMOTE), Some((elsewhere, REMOTE)), (again, next, 0, 0)).back(
+            (REMOTE, elsewhere),
+            Some((REMOTE, HOST)),
+            reset,
+        )
+    };
+    assert_eq!(dialled(refused()).says(&draws), None, "the record was lost");
+    assert_eq!(dialled(refused().forgotten()).says(&draws), None, "the record came at once");
+    let closed = Drawing::stands().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("RA", 901, 101, 0));
+    assert_eq!(dialled(closed.later(9_990 * MS).forgotten()).says(&draws), None, "its time was nearly over");
+    // A connection that is begun anew is judged again.
+    let swallowed = refused().forgotten().out((HOST, REMOTE), None, (again, next, 0, 0));
+    assert_eq!(swallowed.says(&draws), Some("outward"));
 }
 
 #[test]

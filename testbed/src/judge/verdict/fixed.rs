@@ -18,11 +18,13 @@ pub(super) fn compare(count: Count, rates: Rates, alpha: f64) -> TheoryTest {
 }
 
 fn difference(count: Count, rates: Rates) -> String {
-    let how_likely = match tail(count, rates) {
-        0.0 => "never".to_owned(),
-        chance => format!("with probability {chance:.1e}"),
-    };
-    format!("{} where theory says {rates}; by chance that happens {how_likely}", seen(count))
+    let seen = seen(count);
+    match tail(count, rates) {
+        0.0 => format!("{seen} where theory says {rates}, which rules that out"),
+        chance => {
+            format!("{seen} where theory says {rates}; by chance that happens with probability {chance:.1e}")
+        }
+    }
 }
 
 fn too_few(count: Count, rates: Rates, region: RejectionRegion) -> String {

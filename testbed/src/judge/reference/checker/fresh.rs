@@ -194,6 +194,7 @@ impl Checker<'_> {
             before: None,
             ahead: Vec::new(),
             lost: false,
+            given_up: false,
         });
         self.by_tuple.insert(original, (id, Way::Original));
         self.by_tuple.insert(reply, (id, Way::Reply));
