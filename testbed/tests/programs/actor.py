@@ -13,6 +13,7 @@ A script is steps between semicolons:
   listen                 take connections on the own port
   close                  close all sockets
   talk                   wait for a connection and exchange a line over it
+  burn MS                keep all processors busy for so long
   pass, fail             exit with 0 or 1
   hang                   never exit
   crash                  end by a signal
@@ -28,6 +29,7 @@ import time
 IP_MINTTL = 21
 SERVER = "203.0.113.1"
 PATIENCE_S = 10.0
+BURNING = 40
 
 
 class Actor:
@@ -92,6 +94,22 @@ class Actor:
             sys.exit(1)
         sock.shutdown(socket.SHUT_WR)
         sock.recv(1)
+
+    @staticmethod
+    def burn(ms):
+        end = time.monotonic() + int(ms) / 1000
+        children = []
+        for _ in range(BURNING):
+            pid = os.fork()
+            if pid == 0:
+                break
+            children.append(pid)
+        while time.monotonic() < end:
+            pass
+        if pid == 0:
+            os._exit(0)
+        for child in children:
+            os.waitpid(child, 0)
 
     def act(self, step):
         verb, *words = step.split()

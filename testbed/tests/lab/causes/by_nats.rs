@@ -86,3 +86,12 @@ fn mapping_expired() {
     let b = "at 1900; dial; at 2500; fail";
     provoked(Cause::MappingExpired, ["short-lived", "port-preserving"], [a, b], "");
 }
+
+/// a gives up its SYN and listens at the same port; its NAT takes the answer to b's SYN, which has a number of its own,
+/// for a packet of another connection.
+#[test]
+fn invalid_dropped() {
+    let a = "dial; at 100; close; listen; at 900; fail";
+    let b = "at 400; dial; at 900; fail";
+    provoked(Cause::InvalidDropped, ["port-preserving", "port-preserving"], [a, b], "");
+}

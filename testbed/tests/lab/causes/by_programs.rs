@@ -103,6 +103,21 @@ fn authentication_refused() {
     provoked(Cause::AuthenticationRefused, PLAIN, ["dial; talk; fail"; 2], "");
 }
 
+/// Both hold the connection, and neither sends anything on it.
+#[test]
+fn nobody_spoke() {
+    provoked(Cause::NobodySpoke, PLAIN, ["dial; at 500; fail"; 2], "");
+}
+
+/// One of the programs keeps every processor busy, itself included: what it waits for is its own doing.
+#[test]
+fn overload_by_program() {
+    if lab_is_possible() {
+        let kept = act(PLAIN, ["dial; burn 2500; fail", "dial; at 2500; fail"], "");
+        all_have(&kept, Cause::OverloadByProgram);
+    }
+}
+
 #[test]
 fn lost_by_the_link() {
     provoked(Cause::LostByLink, PLAIN, ["dial; at 700; fail"; 2], "loss = [\"1\"]\n");
