@@ -77,7 +77,9 @@ fn start_runtime(build: impl FnOnce() -> std::io::Result<Runtime> + Send + 'stat
 
 /// What a panic says.
 fn what(info: &PanicHookInfo<'_>) -> String {
-    info.payload_as_str().unwrap_or("it panicked").to_owned()
+    let payload = info.payload();
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
 }
 
 /// As [`setup`], for a process that has a tokio runtime of its own or needs none. It may be called again.

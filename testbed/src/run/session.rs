@@ -244,8 +244,10 @@ async fn play_round(
 async fn begin_trials(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: UnboundedSender<Message>) {
     let mut under_way = JoinSet::new();
     loop {
-        if under_way.len() >= shared.request.jobs {
-            under_way.join_next().await.map(played);
+        if under_way.len() >= shared.request.jobs
+            && let Some(ended) = under_way.join_next().await
+        {
+            played(ended);
         }
         let permit = throttle.permit().await;
         while under_way.try_join_next().map(played).is_some() {}

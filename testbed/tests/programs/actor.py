@@ -76,7 +76,8 @@ class Actor:
     def talk(self):
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            readable, writable, _ = select.select(self.listeners, self.sockets, [], deadline - time.monotonic())
+            left = max(0, deadline - time.monotonic())
+            readable, writable, _ = select.select(self.listeners, self.sockets, [], left)
             for listener in readable:
                 self.sockets.append(listener.accept()[0])
             for sock in writable:

@@ -42,7 +42,7 @@ def punch(local, remote, end):
         dialler.bind(local)
         dialler.setblocking(False)
         dialler.connect_ex(remote)
-        _, writable, _ = select.select([], [dialler], [], end - time.monotonic())
+        _, writable, _ = select.select([], [dialler], [], max(0, end - time.monotonic()))
         if writable and dialler.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
             dialler.setblocking(True)
             dialler.settimeout(PATIENCE_S)
