@@ -7,9 +7,10 @@ use anstyle::Style;
 
 use crate::report::escape::harmless;
 use crate::report::lines::{TIE, cut, length, wrapped};
+use crate::report::plural::counted;
 use crate::report::results::{PunchCell, VerdictDoc};
 use crate::report::table::Table;
-use crate::report::terminal::palette::{BOLD, DIM, Share, glyph, mark, style};
+use crate::report::terminal::palette::{BOLD, DIM, Share, glyph, mark, style, tells_share};
 
 /// Columns of a row's name: fewer than the least are not worth cutting it for, more than the most waste a line.
 const LEAST_NAME: usize = 10;
@@ -74,9 +75,8 @@ impl Figure {
     pub(super) fn legend(self, cells: &[&PunchCell]) -> Vec<String> {
         let mut said: Vec<String> = Vec::new();
         if matches!(self, Self::Glyph | Self::GlyphAndTime) {
-            let seen = |share: &Share| {
-                cells.iter().any(|cell| cell.verdict == VerdictDoc::AsExpected && Share::of(cell) == *share)
-            };
+            let seen =
+                |share: &Share| cells.iter().any(|cell| tells_share(cell) && Share::of(cell) == *share);
             let shares = [Share::All, Share::Some, Share::None].into_iter().filter(seen);
             said.extend(shares.map(|share| format!("{} {}", share.glyph(), share.words())));
         }
@@ -97,8 +97,15 @@ impl Figure {
             VerdictDoc::Error,
             VerdictDoc::Skipped,
         ];
-        let seen = marks.into_iter().filter(|verdict| cells.iter().any(|cell| cell.verdict == *verdict));
-        said.extend(seen.map(|verdict| format!("{} {}", mark(verdict), verdict.words())));
+        let of = |verdict: VerdictDoc| cells.iter().filter(move |cell| cell.verdict == verdict);
+        for verdict in marks.into_iter().filter(|verdict| of(*verdict).next().is_some()) {
+            let words = verdict.words();
+            let by_share = matches!(self, Self::Glyph | Self::GlyphAndTime);
+            said.push(match of(verdict).filter(|cell| by_share && tells_share(cell)).count() {
+                0 => format!("{} {words}", mark(verdict)),
+                count => format!("{words} of {count} of {}", counted(cells.len(), "cell")),
+            });
+        }
         said
     }
 }

@@ -53,11 +53,18 @@ impl Share {
     }
 }
 
-/// One character for a cell: how many passed where that is as expected, the mark of the verdict elsewhere.
+/// One character for a cell: how many passed where that is as expected or nothing is expected, the mark of the verdict
+/// elsewhere.
 pub(super) fn glyph(cell: &PunchCell) -> &'static str {
+    if tells_share(cell) { Share::of(cell).glyph() } else { mark(cell.verdict) }
+}
+
+/// Whether the character of a cell tells how many of its trials passed.
+pub(super) fn tells_share(cell: &PunchCell) -> bool {
     match cell.verdict {
-        VerdictDoc::AsExpected => Share::of(cell).glyph(),
-        verdict => mark(verdict),
+        VerdictDoc::AsExpected => true,
+        VerdictDoc::NoExpectation => cell.trials > 0,
+        VerdictDoc::Differs | VerdictDoc::Undecided | VerdictDoc::Error | VerdictDoc::Skipped => false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::report::charset::Charset;
+use crate::report::results::{CellDoc, VerdictDoc};
 use crate::report::sample::{results, square};
 
 /// Widths of terminals: a narrow one, one beside an editor, a wide one, one over a whole screen.
@@ -58,6 +59,22 @@ fn twenty_two_nats_a_side_have_medians_on_wide_terminals() {
 #[test]
 fn eleven_nats_a_side_have_rates_in_eighty_columns() {
     insta::assert_snapshot!(matrix_of(&shown(&square(11), 80, Detail::Usual)));
+}
+
+/// A program of somebody else's: what it can do shows, although theory is silent.
+#[test]
+fn cells_without_an_expectation_show_what_passed() {
+    let mut results = square(22);
+    results.cells.iter_mut().for_each(|cell| {
+        if let CellDoc::Punch(cell) = cell {
+            cell.verdict = VerdictDoc::NoExpectation;
+        }
+    });
+    let text = matrix_of(&shown(&results, 80, Detail::Usual));
+    let count = |glyph: &str| text.matches(glyph).count();
+    assert!(count("●") > 300 && count("·") > 50 && count("◐") > 10, "{text}");
+    let legend = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(legend.contains("no expectation of 484 of 484 cells"), "{text}");
 }
 
 #[test]
