@@ -1,6 +1,6 @@
 //! Measures a NAT of which nothing is known, and says what is to be declared of it: the proof turned round.
 //!
-//! [`survey`](survey::survey) asks, on the bench of the proof and with its questions; [`infer`](infer::infer) concludes, without a socket or
+//! `survey` asks, on the bench of the proof and with its questions; `infer` concludes, without a socket or
 //! a clock. What comes out is then proved like any declaration, so that what the description leaves out shows.
 
 mod infer;
