@@ -8,13 +8,21 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use testbed::cli::command_error::CommandError;
 use testbed::cli::{self, args::Args, output};
+use testbed::kernel::limits;
 use testbed::kernel::memory::SystemOrExit;
 
 #[global_allocator]
 static ALLOCATOR: SystemOrExit = SystemOrExit;
 
 fn main() -> ExitCode {
+    // Before anything that may need more.
+    if let Err(error) = limits::ensure_stack() {
+        let failure = CommandError::new(error.to_string());
+        output::print_error(&failure.to_string());
+        return ExitCode::from(failure.exit_code());
+    }
     log_to_stderr();
     cli::run(Args::parse()).unwrap_or_else(|failure| {
         output::print_error(&failure.to_string());

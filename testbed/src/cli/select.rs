@@ -50,7 +50,8 @@ pub(super) fn suite(name: &str, catalogue: &Catalogue) -> Result<Suite, CommandE
     if is_path(name) {
         let folder = Path::new(name).parent().unwrap_or(Path::new(""));
         let mut suite = parse(name, &read(Path::new(name))?, folder, catalogue)?;
-        let folder = std::path::absolute(folder.join(".")).unwrap_or_else(|_| folder.to_owned());
+        // Without "..": programs see the folder by this name, and nothing of what lies above it.
+        let folder = std::fs::canonicalize(folder.join(".")).unwrap_or_else(|_| folder.to_owned());
         let mut names_folder = false;
         suite.change_sections(|part| names_folder |= bind_folder(&mut part.program, &folder));
         suite.folder = names_folder.then_some(folder);

@@ -181,7 +181,7 @@ fn claimed<'a>(case: &Case<'_>, all: &'a [Flow]) -> ClaimCheck<'a> {
     };
     let flows = Role::BOTH.map(|role| {
         let named = if role == Role::A { a } else { b };
-        named.map(|named| borne_out(case, role, named, &connected(role)))
+        named.map(|named| borne_out(case, role, named, &connected(role)).map_err(|lie| lie + &missing(all)))
     });
     match flows {
         [None, None] => ClaimCheck::ByNone,
@@ -219,6 +219,17 @@ fn borne_out<'a>(
     flow.ok_or_else(|| {
         format!("peer {letter} claims the connection {local} -> {remote}, of which there is no evidence")
     })
+}
+
+/// What a connection lacks that stood, to be the evidence of a success.
+fn missing(all: &[Flow]) -> String {
+    let stood = |flow: &&Flow| Role::BOTH.iter().all(|role| flow.established(*role).is_some());
+    let without_data = |flow: &Flow| {
+        let silent = Role::BOTH.into_iter().find(|role| flow.delivered_payload(*role).is_none())?;
+        let (connection, letter) = (flow.a, silent.letter());
+        Some(format!("; the connection {connection} stood, but no data of peer {letter} arrived on it"))
+    };
+    all.iter().filter(stood).find_map(without_data).unwrap_or_default()
 }
 
 /// The flow that side b's packets belong to, by their tuple at b's vantage.
@@ -390,6 +401,11 @@ mod tests {
                 .packet(StagedPacket::new(A, 20.3, "A").data(101, 0).acknowledging(901))
                 .packet(StagedPacket::new(B, 20.3, "A").data(901, 0).acknowledging(101))
         };
+        let half = stood()
+            .packet(StagedPacket::new(A, 30.0, "A").data(101, 20).acknowledging(901))
+            .packet(StagedPacket::new(B, 40.2, "A").data(901, 0).acknowledging(121));
+        let lie = error(&half, &won(A), &won(B));
+        assert!(lie.ends_with(" stood, but no data of peer b arrived on it"), "{lie}");
         let closed = stood().packet(StagedPacket::new(A, 300.0, "FA").data(101, 0).acknowledging(901));
         assert_eq!(cause(&closed, UnsolicitedSyn::Drop), Cause::NobodySpoke);
         let said = stood()

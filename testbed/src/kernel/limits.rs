@@ -87,6 +87,25 @@ pub fn raise_descriptor_limit() -> Result<u64> {
     Ok(hard)
 }
 
+/// The stack that the first thread needs, in bytes. A build without optimisation, which takes most, needs between 256 and
+/// 512 kB.
+const STACK: u64 = 1 << 20;
+
+/// Makes sure that the first thread has the stack that it needs. The kernel asks for the limit whenever a stack grows
+/// (`acct_stack_growth` in `mm/vma.c`), so that raising it helps at once.
+///
+/// # Errors
+/// When the limit is lower, and this process may not raise it.
+pub fn ensure_stack() -> Result<()> {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_STACK) else { return Ok(()) };
+    if soft >= STACK || setrlimit(Resource::RLIMIT_STACK, STACK, hard.max(STACK)).is_ok() {
+        return Ok(());
+    }
+    let tried = format!("have a stack of {} kB", STACK >> 10);
+    let why = format!("the limit of the stack (ulimit -Hs) is {} kB", hard >> 10);
+    Err(Error::other(tried, why))
+}
+
 /// The soft and the hard limit of open descriptors.
 fn files() -> Result<(u64, u64)> {
     getrlimit(Resource::RLIMIT_NOFILE)

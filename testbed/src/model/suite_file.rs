@@ -54,7 +54,7 @@ impl std::fmt::Debug for KnownNames<'_> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct SuiteDoc {
-    name: String,
+    name: Spanned<String>,
     summary: String,
     topology: Option<Spanned<String>>,
     trials: Option<Spanned<i64>>,
@@ -116,7 +116,9 @@ pub fn parse(file: &str, text: &str, known: &KnownNames<'_>) -> Result<Suite, Pr
         }
     };
     let parts: Option<Vec<_>> = parts.into_iter().map(|part| part.map(Arc::new)).collect();
-    let suite = parts.map(|parts| Suite { name: doc.name, summary: doc.summary, parts, folder: None });
+    check_suite_name(&mut checker, &doc.name);
+    let name = doc.name.into_inner();
+    let suite = parts.map(|parts| Suite { name, summary: doc.summary, parts, folder: None });
     checker.finish(suite)
 }
 
@@ -180,6 +182,16 @@ fn named_part(
     };
     let (name, summary) = (own.name.get_ref().clone(), own.summary.clone());
     Ok(part(checker, keys, known)?.map(|part| Section { name, summary, ..part }))
+}
+
+/// The folder of a run is called by the suite's name.
+fn check_suite_name(checker: &mut Checker<'_>, name: &Spanned<String>) {
+    let text = name.get_ref();
+    let leads_elsewhere = text.contains('/') || text.starts_with('.');
+    if text.is_empty() || leads_elsewhere || text.chars().any(char::is_control) {
+        let why = "a folder is called by it, so that it needs a letter, no \"/\", and no dot in front";
+        checker.report(name.span(), format!("bad name {text:?} of a suite: {why}"));
+    }
 }
 
 /// The names of parts begin the names of their cells.
@@ -252,7 +264,10 @@ fn part(
 
 fn at_least_one(checker: &mut Checker<'_>, key: &str, value: &Spanned<i64>) -> Option<u32> {
     let checked = u32::try_from(*value.get_ref()).ok().filter(|number| *number > 0);
-    let refuse = || format!("{key} must be at least 1, not {}", value.get_ref());
+    let refuse = || match *value.get_ref() {
+        number if number > 0 => format!("{key} must be at most {}, not {number}", u32::MAX),
+        number => format!("{key} must be at least 1, not {number}"),
+    };
     checker.keep(value.span(), checked.ok_or_else(refuse))
 }
 

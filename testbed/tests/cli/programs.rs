@@ -45,7 +45,9 @@ fn run_suite(keys: &str, tables: &str) -> Ran {
     );
     std::fs::write(folder.path().join("one.toml"), suite).expect("room on the disk");
     std::fs::write(folder.path().join("with-relay.toml"), WITH_RELAY).expect("room on the disk");
-    let done = testbed_in(folder.path(), &["run", "one.toml", "--out", "out"]);
+    // Programs do not see the folder that leads back to the suite's.
+    std::fs::create_dir(folder.path().join("elsewhere")).expect("room on the disk");
+    let done = testbed_in(folder.path(), &["run", "elsewhere/../one.toml", "--out", "out"]);
     let text = std::fs::read_to_string(folder.path().join("out/results.json"));
     let text = text.unwrap_or_else(|why| panic!("no results: {why}\n{}", done.stderr));
     Ran { done, results: serde_json::from_str(&text).expect("JSON") }
