@@ -32,7 +32,9 @@ pub(super) fn write(results: &Results, shown: RunView<'_>, out: &mut impl Write)
             let style = verdict_style(proof.verdict);
             lines.line("worst", &format!("{style}NAT {}{style:#}", harmless(&proof.nat)))?;
             lines.line("cause", &harmless_lines(&proof.note))?;
-            lines.line("explain", &format!("{BOLD}testbed nat prove {}{BOLD:#}", word(&proof.nat)))?;
+            let from = nats_file(results).map(|file| format!(" --nats {}", word(file))).unwrap_or_default();
+            let prove = format!("testbed nat prove {}{from}", word(&proof.nat));
+            lines.line("explain", &format!("{BOLD}{prove}{BOLD:#}"))?;
         }
         Some(Deviation::Kernel(check)) if is_red(check.verdict) => {
             let style = verdict_style(check.verdict);
@@ -46,6 +48,16 @@ pub(super) fn write(results: &Results, shown: RunView<'_>, out: &mut impl Write)
         Some(page) => lines.line("report", &page.display().to_string()),
         None => Ok(()),
     }
+}
+
+/// The file of the user's own NATs, as the run was told it.
+pub(super) fn nats_file(results: &Results) -> Option<&str> {
+    let command = &results.origin.command;
+    let after = |at: usize| command.get(at + 1).map(String::as_str);
+    command.iter().enumerate().find_map(|(at, argument)| match argument.strip_prefix("--nats")? {
+        "" => after(at),
+        value => value.strip_prefix('='),
+    })
 }
 
 fn is_red(verdict: VerdictDoc) -> bool {

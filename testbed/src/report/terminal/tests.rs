@@ -78,6 +78,20 @@ fn cells_without_an_expectation_show_what_passed() {
 }
 
 #[test]
+fn the_proof_of_a_nat_of_one_s_own_is_asked_for_with_its_file() {
+    for (words, expected) in [
+        (vec!["testbed", "run", "matrix", "--nats", "my own.toml"], Some("my own.toml")),
+        (vec!["testbed", "run", "matrix", "--nats=own.toml", "--nat-a", "home"], Some("own.toml")),
+        (vec!["testbed", "run", "matrix", "--nats"], None),
+        (vec!["testbed", "run", "matrix"], None),
+    ] {
+        let mut results = results();
+        results.origin.command = words.into_iter().map(str::to_owned).collect();
+        assert_eq!(super::next::nats_file(&results), expected);
+    }
+}
+
+#[test]
 fn a_table_that_is_too_wide_is_cut_into_blocks() {
     let text = matrix_of(&shown(&square(22), 40, Detail::Usual));
     assert_eq!(text.matches("nat-a").count(), 2, "{text}");
