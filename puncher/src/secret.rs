@@ -36,12 +36,12 @@ impl fmt::Debug for Secret {
 #[non_exhaustive]
 pub enum SecretError {
     /// The key file could not be read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {why}")]
     Read {
         /// The file.
         path: String,
         /// What the system said.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// Others than its owner may read the key file, so it may be no secret.
     #[error("others may read {path}, its mode is {mode:03o}\n  help: make it private with: chmod 600 {path}")]
@@ -111,7 +111,7 @@ impl Secret {
 /// When it cannot be read, or others may read it.
 pub fn read_private(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let named = || path.display().to_string();
-    let unread = |source| SecretError::Read { path: named(), source };
+    let unread = |why| SecretError::Read { path: named(), why };
     let mut file = File::open(path).map_err(unread)?;
     let metadata = file.metadata().map_err(unread)?;
     if let Some(mode) = Host::mode_that_others_read(&metadata).filter(|_| metadata.is_file()) {

@@ -212,7 +212,7 @@ fn services_run_beside_the_peers() {
     assert_eq!(ran.cell()["passed"], 3, "{}\n{}", ran.cell(), ran.done.stdout);
     let broken = service("stun", "relay", "command = [\"/bin/false\"]\nready = { udp = 3478 }");
     run_suite("topology = \"./with-relay.toml\"", &format!("[program]\n{}\n{broken}", shell("true")))
-        .is_an_error("it ended before it did open UDP port 3478");
+        .is_an_error("it ended and did not open UDP port 3478");
 }
 
 #[test]

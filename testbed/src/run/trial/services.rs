@@ -113,7 +113,7 @@ async fn until_ready(
     let running = Running::new(name, command, process, [stdout, stderr]);
     let wrong = match shown {
         Err(_) => Some(format!("it did not {} within {READY_DEADLINE:?}", sign.missing())),
-        Ok(false) => Some(format!("it ended before it did {}", sign.missing())),
+        Ok(false) => Some(format!("it ended and did not {}", sign.missing())),
         Ok(true) if matches!(sign, Sign::FirstLine) && !said.contains("\"listening\"") => {
             Some(format!("its first line was {said:?}, not that it listens"))
         }
