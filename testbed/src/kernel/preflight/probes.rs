@@ -218,7 +218,11 @@ fn pid_namespaces() -> Result<ProbeAnswer> {
         let namespace = Namespace::new()?;
         let place = Place { namespace: &namespace, clocks: None };
         let mut program = init.spawn(&"/bin/true".into(), place).await?;
-        program.wait().await.map(|status| ProbeAnswer::works(status.to_string()))
+        let status = program.wait().await?;
+        if status.success() {
+            return Ok(ProbeAnswer::works("yes"));
+        }
+        Err(Error::other("run /bin/true in a PID namespace", status.to_string()))
     })
 }
 
