@@ -11,6 +11,10 @@ use crate::run::sandbox::known_word;
 /// `puncher`, commands that begin with it are not looked at.
 #[must_use]
 pub fn obstacle(program: &Program, puncher: Option<&Path>) -> Option<String> {
+    // What such a folder holds is looked at when the program starts, by the rules that hold in there.
+    if program.root.is_some() {
+        return None;
+    }
     program.rendezvous.iter().chain([&program.peer]).find_map(|command| {
         let word = command.first()?;
         // What is different each time is not known yet.
@@ -67,6 +71,14 @@ mod tests {
             assert_eq!(of(word), Some(format!("{cannot} \"{word}\": {why}")));
         }
         assert!(of("./x").is_some_and(|why| why.contains("{suite_dir}/NAME")));
+    }
+
+    #[test]
+    fn programs_of_a_root_of_their_own_are_not_looked_for_on_this_machine() {
+        let own = suite_file::own_puncher();
+        let peer = vec!["/only/there".to_owned()];
+        let program = Program { peer, rendezvous: None, root: Some("/image".into()), ..own };
+        assert_eq!(obstacle(&program, None), None);
     }
 
     #[test]
