@@ -12,6 +12,7 @@ use crate::kernel::error::Result;
 use crate::kernel::process::Share;
 use crate::lab::Lab;
 use crate::model::outcome::{Cause, Failure, ProgramLoad};
+use crate::run::cost::has_neighbours;
 use crate::run::sandbox;
 use crate::run::trial::TrialSetup;
 use crate::run::trial::running::{self, Conversation, Running};
@@ -36,7 +37,10 @@ impl Programs {
     /// or their time is up.
     pub(super) async fn perform(&mut self, setup: TrialSetup<'_>, lab: &Lab) -> Result<()> {
         self.start(setup, lab).await?;
-        setup.permit.programs_run(lab.traffic());
+        // Who opens their connections has work to do, however few they are.
+        if !has_neighbours(setup.prepared) {
+            setup.permit.programs_run(lab.traffic());
+        }
         let part = &setup.prepared.part;
         let deadline = Instant::now() + part.budget.deadline + GRACE;
         let lingered = self.have_lingered(part.program.linger);
