@@ -17,6 +17,7 @@ use testbed::kernel::memory::SystemOrExit;
 static ALLOCATOR: SystemOrExit = SystemOrExit;
 
 fn main() -> ExitCode {
+    output::respect_dumb_terminals();
     // Before anything that may need more.
     if let Err(error) = limits::ensure_stack() {
         let failure = CommandError::new(error.to_string());

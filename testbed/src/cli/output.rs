@@ -7,6 +7,16 @@ use crate::cli::command_error::CommandError;
 use crate::report::charset::Charset;
 use crate::report::view::USUAL_WIDTH;
 
+/// Shows no colours on a terminal that says it has none, also within CI, where anstream takes every terminal for one that
+/// has. `CLICOLOR_FORCE` wins.
+pub fn respect_dumb_terminals() {
+    let is_dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
+    let is_forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    if is_dumb && !is_forced {
+        anstream::ColorChoice::Never.write_global();
+    }
+}
+
 /// Columns of the terminal on standard output; without one what `COLUMNS` says, else [`USUAL_WIDTH`].
 pub(super) fn width() -> usize {
     let terminal = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));

@@ -119,6 +119,7 @@ fn poor_terminals_get_neither_colours_nor_signs_they_cannot_show() {
         (&["LC_ALL=C.UTF-8", "TERM=xterm-256color"][..], true, false),
         (&["LC_ALL=C.UTF-8", "TERM=xterm-256color", "NO_COLOR=1"], false, false),
         (&["LC_ALL=C.UTF-8", "TERM=dumb"], false, true),
+        (&["LC_ALL=C.UTF-8", "TERM=dumb", "CI=true"], false, true),
         (&["LC_ALL=C", "TERM=xterm-256color"], true, true),
     ] {
         let tmux = Tmux::run((80, 24), variables, folder.path(), "report run");
