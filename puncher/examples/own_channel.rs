@@ -67,9 +67,8 @@ impl Observer for Servers {
         local: SocketAddrV4,
         breadth: Breadth,
     ) -> impl Future<Output = Vec<Observed>> + Send + 'static {
-        let count = if breadth == Breadth::One { 1 } else { self.0.len() };
         // The SYNs leave here, in order.
-        let dials: Vec<_> = self.0[..count].iter().map(|server| (*server, dial(local, *server))).collect();
+        let dials: Vec<_> = breadth.of(&self.0).iter().map(|to| (*to, dial(local, *to))).collect();
         async move {
             let mut seen = Vec::new();
             for (server, dialled) in dials {

@@ -64,16 +64,17 @@ impl AddressPolicy {
         }
     }
 
-    /// Why an endpoint that a server names as its own must not be dialled, if so; `named` is what the user calls the server.
-    pub(crate) fn refuses_server(&self, endpoint: SocketAddrV4, named: SocketAddrV4) -> Option<AddressKind> {
+    /// Whether an endpoint that a server names as its own may be dialled; `named` is what the user calls the server.
+    pub(crate) fn allows_server(&self, endpoint: SocketAddrV4, named: SocketAddrV4) -> bool {
         let kind = self.kind(*endpoint.ip());
         let allowed = match kind {
-            AddressKind::Ordinary => true,
-            AddressKind::Nobody => false,
+            // How soon this side goes on would tell a server elsewhere what answers in this network.
+            AddressKind::Ordinary => !is_private(*endpoint.ip()) || is_private(*named.ip()),
+            AddressKind::Nobody => return false,
             // A server that the user says is here may say so of its other endpoints.
-            special => special == self.kind(*named.ip()) || self.special == SpecialAddresses::Allow,
+            special => special == self.kind(*named.ip()),
         };
-        (!allowed || endpoint.port() == 0).then_some(kind)
+        (allowed || self.special == SpecialAddresses::Allow) && endpoint.port() != 0
     }
 
     /// Why an endpoint of the peer must not be dialled from this local address, if so; `told` is the peer's own word for
@@ -106,6 +107,11 @@ impl AddressPolicy {
     }
 }
 
+/// Whether only hosts of some network know this address: RFC 1918, and RFC 6598 for that of a carrier.
+fn is_private(address: Ipv4Addr) -> bool {
+    address.is_private() || matches!(address.octets(), [100, 64..=127, ..])
+}
+
 /// The IPv4 addresses of this host's interfaces; none where the system does not tell.
 pub(crate) fn interface_addresses() -> Vec<Ipv4Addr> {
     Host::interface_addresses()
@@ -129,7 +135,10 @@ mod tests {
     fn a_server_has_nobody_dial_this_host_or_nobody() {
         let cases = [
             ("203.0.113.2", "203.0.113.1", true),
-            ("192.168.1.9", "203.0.113.1", true),
+            ("192.168.1.9", "203.0.113.1", false),
+            ("100.64.0.9", "203.0.113.1", false),
+            ("192.168.1.9", "10.0.0.1", true),
+            ("203.0.113.2", "10.0.0.1", true),
             ("127.0.0.1", "203.0.113.1", false),
             ("192.168.1.2", "203.0.113.1", false),
             ("169.254.169.254", "203.0.113.1", false),
@@ -140,12 +149,15 @@ mod tests {
             ("169.254.1.1", "127.0.0.1", false),
         ];
         for (named, by, allowed) in cases {
-            let refused = policy(SpecialAddresses::Refuse).refuses_server(endpoint(named), endpoint(by));
-            assert_eq!(refused.is_none(), allowed, "{named} by {by}");
+            let policy = policy(SpecialAddresses::Refuse);
+            assert_eq!(policy.allows_server(endpoint(named), endpoint(by)), allowed, "{named} by {by}");
         }
-        let refused =
-            policy(SpecialAddresses::Allow).refuses_server(endpoint("224.0.0.1"), endpoint("1.1.1.1"));
-        assert_eq!(refused, Some(AddressKind::Nobody), "whatever the user allows");
+        let allowing = policy(SpecialAddresses::Allow);
+        assert!(allowing.allows_server(endpoint("192.168.1.9"), endpoint("1.1.1.1")));
+        assert!(
+            !allowing.allows_server(endpoint("224.0.0.1"), endpoint("1.1.1.1")),
+            "whatever the user allows"
+        );
     }
 
     #[test]

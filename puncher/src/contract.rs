@@ -25,6 +25,14 @@ pub enum Event {
     },
     /// A rendezvous server takes nobody new, and waits for those who are connected.
     Stopping,
+    /// A step begins that takes as long as somebody else makes it take.
+    Waiting {
+        /// What is awaited.
+        until: Awaited,
+        /// The longest that this side waits for it.
+        #[serde(rename = "at_most_ms", serialize_with = "whole_millis")]
+        at_most: Duration,
+    },
     /// What the local NAT does.
     Nat(NatClass),
     /// A rendezvous server's figures.
@@ -70,6 +78,19 @@ pub enum Event {
     },
     /// The last line.
     Result(Outcome),
+}
+
+/// What a side waits for. Part of [`Event::Waiting`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Awaited {
+    /// The rendezvous server answers, or the application's own servers do.
+    Server,
+    /// The peer comes to the meeting.
+    Peer,
+    /// The agreed start, where there is no server.
+    Start,
 }
 
 /// What a rendezvous server has to do, and has done since it started. [`rendezvous`](crate::rendezvous) has an example.
@@ -161,6 +182,10 @@ impl Outcome {
     }
 }
 
+fn whole_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// Milliseconds to the microsecond.
 fn millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match duration {
@@ -197,6 +222,10 @@ mod tests {
         assert_eq!(
             line(&Event::Predicted { peer, because: "port preserved".into() }),
             r#"{"event":"predicted","peer":"198.51.100.2:23901","because":"port preserved"}"#
+        );
+        assert_eq!(
+            line(&Event::Waiting { until: Awaited::Peer, at_most: Duration::from_secs(120) }),
+            r#"{"event":"waiting","until":"peer","at_most_ms":120000}"#
         );
     }
 }

@@ -55,7 +55,7 @@ mod trace;
 pub use attempt_log::{AttemptLog, FailureKind, Tally};
 pub use config::{Config, ConfigError, LowPorts, Protection, ServerTrust, SpecialAddresses};
 pub use connection::{Connection, Report};
-pub use contract::{Event, Metrics, Outcome};
+pub use contract::{Awaited, Event, Metrics, Outcome};
 pub use error::ConnectError;
 pub use meeting::{Meeting, Role};
 pub use method::{MethodName, Outlook};

@@ -47,18 +47,26 @@ pub struct ProbeConfig {
 /// How many source ports below 1024 are tried.
 const LOW_PORTS: usize = 3;
 
+/// How long the server may take to answer at first: three SYNs are sent within it (1 s and 3 s after the first), and a far
+/// server may take a second to answer each.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
 /// Most hops that are looked at.
 const MOST_HOPS: u8 = 8;
 
 /// Gathers, and tells each mapping as it is learnt.
 ///
 /// # Errors
-/// When the server cannot be reached.
+/// When the server cannot be reached, or says nothing within 5 s.
 pub async fn probe(config: &ProbeConfig, mut tell: impl FnMut(&Event)) -> Result<Evidence, ClientError> {
     // Each sample holds a connection; what the system does not allow is not sampled.
     let room = fd_limit::make_room(config.samples.into()).ok().and_then(|room| u16::try_from(room).ok());
     let samples = room.unwrap_or(config.samples);
-    let mut client = Client::connect(config.bind, &config.rendezvous).await?;
+    let connecting = Client::connect(config.bind, &config.rendezvous);
+    let mut client = timeout(FIRST_ANSWER, connecting).await.unwrap_or_else(|_| {
+        let why = format!("no answer within {FIRST_ANSWER:?}");
+        Err(ClientError::unreachable(&config.rendezvous, why))
+    })?;
     client.connect_to_the_rest().await.into_iter().for_each(|link| client.keep(link));
     let mut evidence = Evidence { one_port: client.observations(), ..Evidence::default() };
     let links = sample(&client, samples).await;

@@ -12,7 +12,7 @@ use crate::attempt_log::{AttemptLog, WaitingFor};
 use crate::classify::Observation;
 use crate::config::{Config, ConfigError, Protection};
 use crate::connection::{Connection, Report};
-use crate::contract::Event;
+use crate::contract::{Awaited, Event};
 use crate::driver::{DrivenStream, Driver, DriverSetup, LAST_WORD, MeasuringRules, SendingRules, ViewBase};
 use crate::error::ConnectError;
 use crate::fd_limit;
@@ -220,6 +220,7 @@ impl Attempt<'_> {
 
     async fn at_rendezvous(&mut self, meeting: &Meeting) -> Result<Option<Connection>, ConnectError> {
         let deadline = self.start + self.config.deadline;
+        self.tell_waiting(Awaited::Server, self.config.deadline);
         let Ok(client) = timeout_at(deadline, self.reach_server()).await else { return Ok(None) };
         self.meet(meeting, Introducer::Server(Box::new(client?)), deadline).await
     }
@@ -230,6 +231,7 @@ impl Attempt<'_> {
         own: OwnMeans<'_>,
     ) -> Result<Option<Connection>, ConnectError> {
         let deadline = self.start + self.config.deadline;
+        self.tell_waiting(Awaited::Server, self.config.deadline);
         let observed = OwnChannel::observed(self.config.bind, self.role, own);
         let Ok(channel) = timeout_at(deadline, observed).await else { return Ok(None) };
         let introducer = Introducer::Own(channel?);
@@ -248,6 +250,7 @@ impl Attempt<'_> {
         self.log.waiting_for = WaitingFor::Peer;
         let (key, patience) = (EphemeralKey::generate(), self.config.patience);
         let joined = Instant::now();
+        self.tell_waiting(Awaited::Peer, patience);
         let hellos = self.exchange_hellos(meeting, &mut introducer, key.public());
         let Ok(hellos) = timeout_at(joined + patience, hellos).await else { return Ok(None) };
         let (own, peer) = hellos?;
@@ -285,6 +288,10 @@ impl Attempt<'_> {
         }
         self.tell_mappings(client.observations());
         Ok(client)
+    }
+
+    fn tell_waiting(&mut self, until: Awaited, at_most: Duration) {
+        (self.tell)(&Event::Waiting { until, at_most });
     }
 
     fn tell_mappings(&mut self, observations: Vec<Observation>) {
@@ -348,6 +355,7 @@ impl Attempt<'_> {
         }
         self.log.waiting_for = WaitingFor::Go;
         let deadline = self.start + start_in + self.config.deadline;
+        self.tell_waiting(Awaited::Start, start_in);
         sleep(start_in + self.config.start_delay).await;
         let known = |endpoint| vec![Observation { local: endpoint, server: endpoint, external: endpoint }];
         let own = self.side(local, known(local));

@@ -54,6 +54,17 @@ pub enum Breadth {
     All,
 }
 
+impl Breadth {
+    /// Those of the servers that are to look.
+    #[must_use]
+    pub fn of<T>(self, servers: &[T]) -> &[T] {
+        match self {
+            Self::One => servers.get(..1).unwrap_or_default(),
+            Self::All => servers,
+        }
+    }
+}
+
 /// The application's own servers that tell where a connection comes from, for
 /// [`Puncher::connect_through`](crate::Puncher::connect_through): of its own making, or STUN over TCP (RFC 8489 section 6.2.2).
 pub trait Observer: Send + Sync {

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use crate::fixture::{Ended, Key, Running, puncher};
+use crate::fixture::{Ended, Key, Running, address, puncher};
 
 fn run(arguments: &[&str]) -> Ended {
     Running::start(puncher().args(arguments)).end()
@@ -156,4 +156,21 @@ fn tickets_that_are_none_are_refused() {
     refused(&run(&["ticket", "--external", "1.2.3.4:5", "--bind", "1.2.3.4:5", "--key-file", "k"]), "--keep");
     set_mode(Path::new(&file("own")), 0o640);
     refused(&connect("own", &foreign), "others may read");
+}
+
+/// Without a server nothing happens until the agreed start, so that is said at once.
+#[test]
+fn a_start_that_is_awaited_is_told() {
+    let (key, folder) = (Key::new(), tempfile::tempdir().expect("a folder"));
+    let mut ticket = puncher();
+    ticket.args(["ticket", "--external", "127.0.0.1:9", "--bind", "127.0.0.1:9", "--start-in", "1m"]);
+    ticket.arg("--keep").arg(folder.path().join("own")).arg("--key-file").arg(key.path());
+    let ended = Running::start(&mut ticket).end();
+    assert_eq!((ended.code(), ended.stderr.trim_end()), (Some(0), "puncher: this ticket starts in 1m"));
+    let bind = format!("{}:0", address());
+    let mut alone = crate::fixture::connect("a", &key, "100ms");
+    alone.args(["--meeting", "m", "--peer", &format!("{}:9", address()), "--bind", &bind]);
+    let ended = Running::start(alone.args(["--allow-special-addresses", "--start-in", "300ms"])).end();
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.starts_with("puncher: starting in 300ms\n"), "{ended:?}");
 }

@@ -6,7 +6,7 @@ use puncher::internals::bind_shared;
 use puncher::internals::{Reply, Request, VERSION, frame, take_frame};
 use serde::de::DeserializeOwned;
 
-use crate::fixture::{Key, LONG, Running, address, connect, read_to_end};
+use crate::fixture::{Key, LONG, Running, address, connect, puncher, read_to_end};
 
 /// A server that lies.
 struct Liar {
@@ -78,6 +78,23 @@ fn the_server_learns_neither_the_meetings_name_nor_the_key() {
     let (mut stream, mut buffer) = liar.welcome();
     let Request::Join { meeting, .. } = hear(&mut stream, &mut buffer) else { panic!("expected a join") };
     assert!(meeting != "m" && !key.text().contains(&meeting));
+}
+
+/// The kernel accepts for it. A person who waits is told for what, and for how long at most.
+#[test]
+fn a_server_that_says_nothing_is_given_up() {
+    let (silent, key) = (Liar::new(), Key::new());
+    let server = silent.endpoint().to_string();
+    let probe = Running::start(puncher().args(["probe", "--rendezvous", &server])).end();
+    assert_eq!(probe.code(), Some(3), "{probe:?}");
+    assert!(
+        probe.stderr.contains("measuring the NAT") && probe.stderr.contains("no answer within 5s"),
+        "{probe:?}"
+    );
+    let mut command = connect("a", &key, "500ms");
+    let connect = Running::start(command.args(["--meeting", "m", "--rendezvous", &server])).end();
+    assert_eq!(connect.code(), Some(3), "{connect:?}");
+    assert!(connect.stderr.contains("connecting to the rendezvous server, for at most 500ms"), "{connect:?}");
 }
 
 /// Whatever a terminal or a log would act upon is written out.

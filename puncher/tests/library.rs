@@ -1,4 +1,4 @@
-use std::net::{SocketAddrV4, TcpListener};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 
 use puncher::nat::Observation;
 use puncher::rendezvous::{Limits, Server};
@@ -78,9 +78,7 @@ async fn no_peer_talks_another_into_less_protection() {
 #[tokio::test]
 async fn a_peer_at_an_address_of_this_host_is_not_dialled_unasked() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let std::net::SocketAddr::V4(peer) = listener.local_addr().expect("an endpoint") else {
-        unreachable!("bound to IPv4")
-    };
+    let peer = v4(listener.local_addr());
     let mut puncher = Puncher::new(Config::new(Vec::new())).expect("it can work");
     let meeting = Meeting { name: "m".into(), role: Role::A, secret: Secret::random() };
     let error = puncher.connect_to(&meeting, peer, std::time::Duration::ZERO).await;
@@ -95,9 +93,7 @@ impl OwnServers {
     fn start() -> Self {
         let endpoints = [(); 2].map(|()| {
             let listener = TcpListener::bind((address(), 0)).expect("a port");
-            let std::net::SocketAddr::V4(endpoint) = listener.local_addr().expect("an endpoint") else {
-                unreachable!("bound to IPv4")
-            };
+            let endpoint = v4(listener.local_addr());
             std::thread::spawn(move || listener.incoming().collect::<Vec<_>>());
             endpoint
         });
@@ -111,19 +107,24 @@ impl Observer for OwnServers {
         local: SocketAddrV4,
         breadth: Breadth,
     ) -> impl Future<Output = Vec<Observed>> + Send + 'static {
-        let count = if breadth == Breadth::One { 1 } else { self.0.len() };
-        let dials: Vec<_> = self.0[..count].iter().map(|server| (*server, dial(local, *server))).collect();
+        let dials: Vec<_> = breadth.of(&self.0).iter().map(|server| dial(local, *server)).collect();
         async move {
             let mut seen = Vec::new();
-            for (server, dialled) in dials {
+            for dialled in dials {
                 let stream = dialled.await.expect("the server accepts");
-                let std::net::SocketAddr::V4(local) = stream.local_addr().expect("an endpoint") else {
-                    unreachable!("bound to IPv4")
-                };
-                seen.push(Observed::new(Observation { local, server, external: local }, stream));
+                let own = v4(stream.local_addr());
+                let observation = Observation { local: own, server: v4(stream.peer_addr()), external: own };
+                seen.push(Observed::new(observation, stream));
             }
             seen
         }
+    }
+}
+
+fn v4(address: std::io::Result<SocketAddr>) -> SocketAddrV4 {
+    match address.expect("an endpoint") {
+        SocketAddr::V4(endpoint) => endpoint,
+        SocketAddr::V6(_) => unreachable!("bound to IPv4"),
     }
 }
 

@@ -22,8 +22,8 @@ use carry::ConnectionLost;
 use puncher::nat::{self, ProbeConfig};
 use puncher::rendezvous::resolve;
 use puncher::{
-    Config, ConnectError, Connection, Event, FailureKind, Meeting, Outcome, OwnTicket, Puncher, Secret,
-    ServerTrust, SpecialAddresses,
+    Awaited, ClientError, Config, ConnectError, Connection, Event, FailureKind, Meeting, Outcome, OwnTicket,
+    Puncher, Secret, ServerTrust, SpecialAddresses,
 };
 
 /// Exit code when there is no path; with `--json` when there is no connection for any other reason either.
@@ -80,7 +80,7 @@ async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
 async fn connect_and_use(args: &ConnectArgs) -> anyhow::Result<ExitCode> {
     let secret = Secret::from_file(&args.key_file)?;
     let token = args.token_file.as_deref().map(Secret::from_file).transpose()?;
-    let servers = match resolve(&args.rendezvous).await {
+    let servers = match look_up(&args.rendezvous).await {
         Ok(servers) => servers,
         Err(error) => return Ok(failed(&error.into(), args)),
     };
@@ -88,15 +88,7 @@ async fn connect_and_use(args: &ConnectArgs) -> anyhow::Result<ExitCode> {
     config.token = token;
     let mut puncher = Puncher::new(config)?;
     let json = args.json;
-    puncher = puncher.on_event(move |event| match event {
-        _ if json => tell(event),
-        Event::Limited { budget_syns, wanted } => {
-            say(&format!(
-                "the limit of open files leaves {budget_syns} of {wanted} sockets, raise it with: ulimit -n"
-            ));
-        }
-        _ => {}
-    });
+    puncher = puncher.on_event(move |event| if json { tell(event) } else { progress(event) });
     match meet(args, &mut puncher, secret).await? {
         Ok(connection) => {
             if json {
@@ -114,6 +106,42 @@ async fn connect_and_use(args: &ConnectArgs) -> anyhow::Result<ExitCode> {
         }
         Err(error) => Ok(failed(&error, args)),
     }
+}
+
+/// Says whose address is looked up before it is: a resolver may take its time.
+async fn look_up(servers: &[String]) -> Result<Vec<SocketAddrV4>, ClientError> {
+    for name in servers.iter().filter(|server| server.parse::<SocketAddrV4>().is_err()) {
+        say(&format!("looking up {name}"));
+    }
+    resolve(servers).await
+}
+
+/// What a person at a terminal wants to know while nothing else happens.
+fn progress(event: &Event) {
+    match event {
+        Event::Limited { budget_syns, wanted } => {
+            say(&format!(
+                "the limit of open files leaves {budget_syns} of {wanted} sockets, raise it with: ulimit -n"
+            ));
+        }
+        Event::Waiting { at_most, .. } if at_most.is_zero() => {}
+        Event::Waiting { until, at_most } => {
+            let time = humantime::format_duration(rounded(*at_most));
+            match until {
+                Awaited::Server => say(&format!("connecting to the rendezvous server, for at most {time}")),
+                Awaited::Peer => say(&format!("waiting for the peer, for at most {time}")),
+                Awaited::Start => say(&format!("starting in {time}")),
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+}
+
+/// As exact as a reader wants it.
+fn rounded(duration: Duration) -> Duration {
+    let unit = if duration < Duration::from_secs(1) { 1 } else { 1000 };
+    Duration::from_millis(u64::try_from(duration.as_millis() / unit * unit).unwrap_or(u64::MAX))
 }
 
 fn config(args: &ConnectArgs, servers: Vec<SocketAddrV4>) -> Config {
@@ -163,33 +191,30 @@ fn meeting(args: &ConnectArgs, secret: Secret) -> anyhow::Result<Meeting> {
 
 async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
     let ProbeArgs { rendezvous, bind, samples, wait, nat: file, json } = args;
-    let rendezvous = match resolve(&rendezvous).await {
-        Ok(servers) => servers,
-        Err(error) => {
-            say(&error.to_string());
-            return Ok(ExitCode::from(NO_PATH));
+    let measured = async {
+        let config = ProbeConfig { rendezvous: look_up(&rendezvous).await?, bind, samples, wait };
+        if !json {
+            say("measuring the NAT: this takes some seconds");
         }
-    };
-    let config = ProbeConfig { rendezvous, bind, samples, wait };
-    let evidence = nat::probe(&config, |event| {
-        if json {
-            tell(event);
-        }
-    });
-    let class = match evidence.await {
-        Ok(evidence) => {
-            let class = nat::classify(&evidence);
-            if let Some(path) = &file {
-                let text = nat_file::text(&class, &evidence.many_ports, wait);
-                write_new(path, "the NAT file", &text)?;
+        let tell_json = |event: &Event| {
+            if json {
+                tell(event)
             }
-            class
-        }
+        };
+        nat::probe(&config, tell_json).await
+    };
+    let evidence = match measured.await {
+        Ok(evidence) => evidence,
+        Err(error @ ClientError::Bind { .. }) => return Err(error.into()),
         Err(error) => {
             say(&error.to_string());
-            return Ok(ExitCode::from(NO_PATH));
+            return Ok(ExitCode::from(NO_SERVER));
         }
     };
+    let class = nat::classify(&evidence);
+    if let Some(path) = &file {
+        write_new(path, "the NAT file", &nat_file::text(&class, &evidence.many_ports, wait))?;
+    }
     if json {
         tell(&Event::Nat(class));
     } else {
@@ -203,6 +228,7 @@ fn ticket(args: &TicketArgs) -> anyhow::Result<ExitCode> {
     let ticket = OwnTicket::new(args.external, args.bind, args.start_in, args.tolerance);
     write_private(&args.keep, "what is kept of the ticket", &ticket.to_text())?;
     writeln!(io::stdout(), "{}", ticket.seal(&secret)).context("cannot write the ticket")?;
+    say(&format!("this ticket starts in {}", humantime::format_duration(args.start_in)));
     Ok(ExitCode::SUCCESS)
 }
 

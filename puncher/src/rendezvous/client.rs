@@ -85,6 +85,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// None of these endpoints of a server answered.
+    pub(crate) fn unreachable(servers: &[SocketAddrV4], why: String) -> Self {
+        let nowhere = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
+        Self::Unreachable { server: servers.first().copied().unwrap_or(nowhere), why }
+    }
+
     /// Something came that does not belong here.
     pub(crate) fn unexpected(what: &impl std::fmt::Debug) -> Self {
         Self::Unexpected(printable(&format!("{what:?}")))
@@ -160,7 +166,7 @@ impl Client {
         let bound = holder.local_addr().map_err(bind)?.as_socket_ipv4().unwrap_or(local);
         let mut links = connect_all(bound, servers).await?.into_iter();
         let primary =
-            links.next().ok_or_else(|| unreachable_server(servers, "no endpoint was given".into()))?;
+            links.next().ok_or_else(|| ClientError::unreachable(servers, "no endpoint was given".into()))?;
         let local = primary.observation.local;
         let policy = AddressPolicy::new(SpecialAddresses::Refuse);
         Ok(Self { primary, others: links.collect(), local, policy, token: None })
@@ -232,7 +238,7 @@ impl Client {
         wanted: impl Fn(&SocketAddrV4) -> bool,
     ) -> impl Future<Output = Vec<ServerLink>> + Send + 'static {
         let named = self.server();
-        let allowed = |endpoint: &SocketAddrV4| self.policy.refuses_server(*endpoint, named).is_none();
+        let allowed = |endpoint: &SocketAddrV4| self.policy.allows_server(*endpoint, named);
         let servers = self.primary.endpoints.iter().copied().filter(allowed).filter(wanted);
         let servers: Vec<_> = servers.take(MOST_ENDPOINTS).collect();
         let within = straggler(self.primary.round_trip) * 2;
@@ -372,15 +378,10 @@ async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Ve
     if links.is_empty() {
         failures.sort();
         let why = failures.into_iter().next().map_or_else(|| "no endpoint was given".into(), |(_, why)| why);
-        return Err(unreachable_server(servers, why));
+        return Err(ClientError::unreachable(servers, why));
     }
     links.sort_by_key(|(place, _)| *place);
     Ok(links.into_iter().map(|(_, link)| link).collect())
-}
-
-fn unreachable_server(servers: &[SocketAddrV4], why: String) -> ClientError {
-    let nowhere = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
-    ClientError::Unreachable { server: servers.first().copied().unwrap_or(nowhere), why }
 }
 
 /// A connection that is being made.

@@ -80,7 +80,11 @@ async fn a_reader_that_waits_or_gives_up_never_leaves_the_writer_asleep() {
         let (mut from_b, mut to_b) = tokio::io::split(a);
         let question = bytes(3 * OUTGOING as u32);
         let answering = answer(b, question.len());
-        let writing = async { to_b.write_all(&question).await.unwrap() };
+        let writing = async {
+            to_b.write_all(&question).await.unwrap();
+            // The last part leaves even if nobody reads.
+            to_b.flush().await.unwrap();
+        };
         let reading = async {
             let mut heard = [0; 10];
             let read = from_b.read_exact(&mut heard);
