@@ -2,7 +2,7 @@
 # The puncher gets through wherever it is possible: the table of reach, auto beside every method, and how long it takes. How much
 # encryption costs, whether an application can do without our server, and what strangers, servers and crowds may try.
 
-checks=(reach never auto timing throughput own_channel package hostile)
+checks=(reach never auto timing throughput own_channel loads package hostile)
 
 trials=${TRIALS:-200}
 reach=$work/reach
@@ -112,6 +112,32 @@ check_throughput() {
 check_own_channel() {
   lab own-channel OWN_CHANNEL own_channel
   figure "two peers that meet by the application's own channel and servers, exit code" "$code" "0" "code == 0"
+}
+
+# Honest pairs, one after the other, while a server bears a load from other networks; and what the server takes for it.
+check_loads() {
+  local load
+  for load in joined full knocks unread halves churn flood babble; do
+    quiet timeout 120 unshare --net --pid --fork --kill-child --mount-proc bash -c 'ip link set lo up; exec "$@"' loads \
+      python3 "$root/scripts/accept.d/server_loads.py" "$work/puncher" "$load"
+    load_figures "$load"
+  done
+}
+
+# load_figures LOAD: memory is bounded by 12 MiB, 4 KiB a connection, and 32 MiB of messages that wait; the kernel's queues by what
+# it grants one send buffer (twice 16 KiB, and the packet that exceeds it).
+load_figures() {
+  local met=0 of=0 slowest=0 connections=0 memory=0 queued=0 later=0 descriptors=0 limit=0
+  read -r met of slowest connections memory queued later descriptors limit < <(tail -n 1 "$work/output" | tr -cd '0-9 ') || true
+  figure "server under load \"$1\": honest pairs that met" "$met of $of, the slowest in $slowest ms" "all, within 2000 ms" \
+    "of > 0 && met == of && slowest <= 2000"
+  local most_memory=$((12288 + 4 * connections)) most_queued=$((36864 * (connections + 100)))
+  case $1 in unread | flood | knocks) most_memory=$((most_memory + 32768)) ;; esac
+  figure "server under load \"$1\": memory for $connections connections" "$memory KiB" "<= $most_memory KiB" \
+    "of > 0 && memory <= most_memory"
+  figure "server under load \"$1\": bytes in the kernel's send queues" "$queued" "<= $most_queued" "queued <= most_queued"
+  [ "$1" != unread ] || figure "the same once nobody has read for 5 s" "$later" "0" "later == 0"
+  figure "server under load \"$1\": descriptors" "$descriptors" "<= $limit" "descriptors <= limit"
 }
 
 # The package holds all that it needs: it builds and tests itself where it was unpacked.
