@@ -42,7 +42,16 @@ pub enum Rendezvous {
     NotNeeded,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    /// Where the side of a peer is watched.
+    #[must_use]
+    pub fn vantage(&self, role: Role) -> &'a Vantage {
+        match role {
+            Role::A => self.a,
+            Role::B => self.b,
+        }
+    }
+
     /// What a peer said.
     #[must_use]
     pub fn said(&self, role: Role) -> &Claim {

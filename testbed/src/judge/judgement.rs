@@ -8,12 +8,13 @@ use std::time::Duration;
 
 pub use crate::judge::case::{Case, Rendezvous};
 use crate::judge::cause::{self, Diagnosis, Marks};
+use crate::judge::claim_check::{ClaimCheck, check_claims};
 use crate::judge::oracle::{Expected, OracleReport, replay};
-use crate::judge::program_output::{Claim, SuccessClaim};
+use crate::judge::program_output::Claim;
 use crate::judge::reference::{self, Findings};
 use crate::judge::timeline::{Flow, Role, Timeline};
 use crate::model::cause::CauseKind;
-use crate::model::evidence::{Evidence, Fate, Frame, Nanos, Tuple};
+use crate::model::evidence::{Evidence, Fate, Frame, Nanos};
 use crate::model::outcome::{Cause, Outcome, Success};
 use crate::model::packet::Packet;
 
@@ -63,7 +64,7 @@ fn outcome(
     {
         return error(undeclared(contradiction));
     }
-    match claimed(case, &timeline.flows) {
+    match check_claims(case, &timeline.flows) {
         ClaimCheck::Lie(why) => error(Diagnosis::new(Cause::ProgramLied, why)),
         ClaimCheck::ByBoth(flow, method) if oracle.expected == Expected::CannotConnect => {
             let what = format!("{} connected by {method}, and no SYN of either side could pass", flow.a);
@@ -145,102 +146,13 @@ fn broken(case: &Case<'_>) -> Option<Diagnosis> {
 
 /// Whether a host sent any packet, to whomever; outside its NATs only a SYN is surely its own.
 fn sent_anything(case: &Case<'_>, role: Role) -> bool {
-    let vantage = match role {
-        Role::A => case.a,
-        Role::B => case.b,
-    };
+    let vantage = case.vantage(role);
     let opens = |packet: &Packet| packet.tcp().is_some_and(|segment| segment.flags.is_opening());
     let mut packets = case.evidence.frames.iter().filter_map(Packet::of);
     packets.any(|packet| {
         let from = packet.source.ip();
         *from == vantage.internal || *from == vantage.external && opens(&packet)
     })
-}
-
-/// What the claims amount to, compared with the connections that the evidence shows.
-#[derive(Debug)]
-enum ClaimCheck<'a> {
-    ByNone,
-    ByOne(Role, &'a Flow),
-    ByBoth(&'a Flow, String),
-    Lie(String),
-}
-
-fn claimed<'a>(case: &Case<'_>, all: &'a [Flow]) -> ClaimCheck<'a> {
-    let claims = Role::BOTH.map(|role| match case.said(role) {
-        Claim::Success(named) => Some(named),
-        _ => None,
-    });
-    let [a, b] = claims;
-    let connected = |role: Role| -> Vec<&Flow> {
-        // Where one side claims nothing, what the other sent may not have reached it.
-        let both = a.is_some() && b.is_some();
-        all.iter()
-            .filter(|f| if both { f.carried_both_ways() } else { f.seems_to_have_carried(role) })
-            .collect()
-    };
-    let flows = Role::BOTH.map(|role| {
-        let named = if role == Role::A { a } else { b };
-        named.map(|named| borne_out(case, role, named, &connected(role)).map_err(|lie| lie + &missing(all)))
-    });
-    match flows {
-        [None, None] => ClaimCheck::ByNone,
-        [Some(Err(lie)), _] | [_, Some(Err(lie))] => ClaimCheck::Lie(lie),
-        [Some(Ok(flow)), None] => ClaimCheck::ByOne(Role::A, flow),
-        [None, Some(Ok(flow))] => ClaimCheck::ByOne(Role::B, flow),
-        [Some(Ok(a_flow)), Some(Ok(b_flow))] if a_flow == b_flow => {
-            let method = [a, b].into_iter().flatten().find_map(|n| n.method.clone());
-            ClaimCheck::ByBoth(a_flow, method.unwrap_or_else(|| case.method.to_owned()))
-        }
-        [Some(Ok(a_flow)), Some(Ok(b_flow))] => ClaimCheck::Lie(format!(
-            "the peers claim two different connections: a {}, b {}",
-            a_flow.a,
-            b_flow.a.reversed()
-        )),
-    }
-}
-
-/// The connection that a claim names, if the evidence shows it.
-fn borne_out<'a>(
-    case: &Case<'_>,
-    role: Role,
-    named: &SuccessClaim,
-    connected: &[&'a Flow],
-) -> Result<&'a Flow, String> {
-    let letter = role.letter();
-    let Some((local, remote)) = named.connection else {
-        let any = connected.first().copied();
-        return any.ok_or_else(|| format!("peer {letter} claims a success of which there is no evidence"));
-    };
-    let flow = outer(case, role, local, remote).into_iter().find_map(|tuple| match role {
-        Role::A => connected.iter().copied().find(|f| f.a == tuple),
-        Role::B => by_b(connected, tuple),
-    });
-    flow.ok_or_else(|| {
-        format!("peer {letter} claims the connection {local} -> {remote}, of which there is no evidence")
-    })
-}
-
-/// What a connection lacks that stood, to be the evidence of a success.
-fn missing(all: &[Flow]) -> String {
-    let stood = |flow: &&Flow| Role::BOTH.iter().all(|role| flow.established(*role).is_some());
-    let without_data = |flow: &Flow| {
-        let silent = Role::BOTH.into_iter().find(|role| flow.delivered_payload(*role).is_none())?;
-        let (connection, letter) = (flow.a, silent.letter());
-        Some(format!("; the connection {connection} stood, but no data of peer {letter} arrived on it"))
-    };
-    all.iter().filter(stood).find_map(without_data).unwrap_or_default()
-}
-
-/// The flow that side b's packets belong to, by their tuple at b's vantage.
-fn by_b<'a>(connected: &[&'a Flow], tuple: Tuple) -> Option<&'a Flow> {
-    connected.iter().copied().find(|f| f.segments.iter().any(|s| s.from == Role::B && s.tuple == tuple))
-}
-
-/// What the tuple of a peer's packets may be at its vantage.
-fn outer(case: &Case<'_>, role: Role, local: SocketAddrV4, remote: SocketAddrV4) -> Vec<Tuple> {
-    let vantage = if role == Role::A { case.a } else { case.b };
-    vantage.translate(&case.evidence.conntrack, Tuple { source: local, destination: remote })
 }
 
 fn success(flow: &Flow, timeline: &Timeline, method: String) -> Success {
@@ -257,15 +169,11 @@ fn success(flow: &Flow, timeline: &Timeline, method: String) -> Success {
     }
 }
 
-impl Role {
-    /// Both, a first.
-    pub const BOTH: [Self; 2] = [Self::A, Self::B];
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::judge::oracle::DeclaredNats;
+    use crate::judge::program_output::SuccessClaim;
     use crate::judge::staged::{StagedEvidence, StagedPacket, external, vantage};
     use crate::model::behavior::{Behavior, UnsolicitedSyn};
     use crate::model::outcome::How;

@@ -1,12 +1,13 @@
 //! Evidence in, outcome and verdict out. Pure: nothing here touches the machine, and every input is plain data.
 //!
 //! [`timeline`] puts the packets of a trial in order, [`oracle`] says what the NATs had to do with them,
-//! [`program_output`] reads what the programs claimed, [`judgement`] draws the conclusion for one trial, with `cause`
-//! as its reason, and [`verdict`] holds the trials of a cell against theory.
+//! [`program_output`] reads what the programs claimed, `claim_check` compares that with the packets, [`judgement`] draws the
+//! conclusion for one trial, with `cause` as its reason, and [`verdict`] holds the trials of a cell against theory.
 
 pub mod betting;
 pub mod case;
 mod cause;
+mod claim_check;
 pub mod judgement;
 pub mod oracle;
 pub mod program_output;

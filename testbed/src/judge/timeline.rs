@@ -22,6 +22,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// Both, a first.
+    pub const BOTH: [Self; 2] = [Self::A, Self::B];
+
     /// The other one.
     #[must_use]
     pub fn other(self) -> Self {

@@ -136,10 +136,10 @@ struct FailureContext<'a> {
 
 impl<'a> FailureContext<'a> {
     fn open(case: &'a Case<'a>, timeline: &'a Timeline, oracle: &'a OracleReport) -> Self {
-        let inside = Role::BOTH.map(|role| HostLink::read(case.evidence, vantage(case, role)));
+        let inside = Role::BOTH.map(|role| HostLink::read(case.evidence, case.vantage(role)));
         let endings = Role::BOTH.into_iter().flat_map(|role| {
             let declared = if role == Role::A { case.declared.a } else { case.declared.b };
-            tracking::endings(case.evidence, vantage(case, role), declared)
+            tracking::endings(case.evidence, case.vantage(role), declared)
         });
         Self { case, evidence: case.evidence, timeline, oracle, inside, endings: endings.collect() }
     }
@@ -149,7 +149,7 @@ impl<'a> FailureContext<'a> {
     }
 
     fn vantage(&self, role: Role) -> &'a Vantage {
-        vantage(self.case, role)
+        self.case.vantage(role)
     }
 
     /// A connection stood, and no side claimed it.
@@ -344,10 +344,6 @@ impl<'a> FailureContext<'a> {
             None => found,
         })
     }
-}
-
-fn vantage<'a>(case: &Case<'a>, role: Role) -> &'a Vantage {
-    if role == Role::A { case.a } else { case.b }
 }
 
 /// What a program says of itself may be long.
