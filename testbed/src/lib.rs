@@ -40,7 +40,7 @@ pub mod run;
 
 pub use kernel::error::{Errno, Error, Refusal, Result};
 pub use kernel::namespace::{Inside, Namespace};
-pub use kernel::process::{Capabilities, Command, Output, Process, Share, Signal, Stdio, Terminal};
+pub use kernel::process::{Capabilities, Command, CpuTime, Output, Process, Signal, Stdio, Terminal};
 pub use lab::wire::{FrameSighting, Held, ReleaseOrder, TapLimits, Wire, WireEngine, WireError};
 pub use lab::{Lab, LabBuilder, NatChoice, Node, Rights, Watch, prepare, setup};
 pub use model::address_plan::{AddressPlan, DevicePlan, LinkPlan, Mac, Network, NodePlan, RoutePlan};

@@ -10,7 +10,7 @@ use crate::cli::args::{KernelsArgs, RunArgs};
 use crate::cli::command_error::CommandError;
 use crate::cli::origin;
 use crate::cli::output::{charset, print};
-use crate::model::event::{Ending, Event, RunInfo};
+use crate::model::event::{Event, RunEnd, RunInfo};
 use crate::model::shard::Shard;
 use crate::probe::kernel_checks;
 use crate::report::folder::Folder;
@@ -77,7 +77,7 @@ pub(super) fn record(folder: Folder, args: &RunArgs, runtime: &Runtime) -> Resul
     runtime.block_on(kernel_checks::run(checks, &kernel, AT_ONCE, |check| {
         recorder.event(&Event::KernelChecked(check));
     }));
-    recorder.event(&Event::RunFinished { ending: Ending::Complete, took: began.elapsed() });
+    recorder.event(&Event::RunFinished { ending: RunEnd::Complete, took: began.elapsed() });
     Ok(recorder.finish())
 }
 

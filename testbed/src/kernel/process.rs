@@ -30,6 +30,6 @@ pub use nix::sys::signal::Signal;
 pub use command::{Capabilities, Command, Limits, Stdio, Terminal};
 pub use confined::{ConfinedInit, NetworkSettings};
 pub use nursery::prepare;
-pub use session::{Init, InitReport, Output, Place, Process, Share};
+pub use session::{CpuTime, Init, InitReport, Output, Place, Process};
 
 pub(crate) use nursery::is_running as nursery_is_running;

@@ -205,7 +205,7 @@ pub struct NatRecord {
 
 /// How a run came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ending {
+pub enum RunEnd {
     /// Every trial ran.
     Complete,
     /// The user stopped it: what was finished is reported.
@@ -271,7 +271,7 @@ pub enum Event {
     /// The run is over.
     RunFinished {
         /// How it ended.
-        ending: Ending,
+        ending: RunEnd,
         /// How long it took.
         took: Duration,
     },

@@ -7,7 +7,7 @@ pub use crate::model::cause::{Cause, Failure, How};
 pub use crate::model::expectation::{Expectation, NoExpectation};
 use crate::model::statistics::{Count, Sensitivity};
 use crate::model::suite::Cell;
-pub use crate::model::trial_load::{Ended, ProgramLoad, TrialLoad, VoidTrial};
+pub use crate::model::trial_load::{ClaimedEnd, ProgramLoad, TrialLoad, VoidTrial};
 
 /// What came of one trial.
 #[derive(Debug, Clone, PartialEq)]

@@ -22,7 +22,7 @@ pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Result<Expec
     // Any other name belongs to a foreign program, and theory has nothing to say of it.
     let method: Method = cell.method().parse().map_err(|_| silent("theory does not know this method"))?;
     let unknown = || silent("theory does not know what stands between the peers");
-    let way = Way::between(&part.topology, "peer-a", "peer-b").ok_or_else(unknown)?;
+    let way = NodePath::between(&part.topology, "peer-a", "peer-b").ok_or_else(unknown)?;
     let nats = |nodes: &[NodeName]| behaviors(&part.topology, cell, catalogue, nodes).ok_or_else(unknown);
     let input = TheoryInput {
         a: nats(&way.up)?,
@@ -88,7 +88,7 @@ const WORK_BETWEEN: Duration = Duration::from_millis(3);
 const MANY: u32 = 128;
 
 /// Mappings that neighbours are expected to make on each side between measurement and punch.
-fn competitors(topology: &Topology, way: &Way, cell: &Cell, trip: Duration) -> [f64; 2] {
+fn competitors(topology: &Topology, way: &NodePath, cell: &Cell, trip: Duration) -> [f64; 2] {
     let rate = cell.neighbours().unwrap_or_default();
     let between = trip.as_secs_f64() * TRIPS_BETWEEN + WORK_BETWEEN.as_secs_f64();
     [&way.up, &way.down].map(|side| {
@@ -141,7 +141,7 @@ fn poisson(mean: f64) -> Vec<f64> {
 
 /// The way from one node to another: up to the node that carries both, and down again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Way {
+pub struct NodePath {
     /// The nodes below the top on the way up, the start first.
     pub up: Vec<NodeName>,
     /// The node that carries both.
@@ -150,7 +150,7 @@ pub struct Way {
     pub down: Vec<NodeName>,
 }
 
-impl Way {
+impl NodePath {
     /// The way between two nodes; `None` if there is none.
     #[must_use]
     pub fn between(topology: &Topology, from: &str, to: &str) -> Option<Self> {
@@ -247,13 +247,13 @@ mod tests {
     #[test]
     fn a_trip_crosses_both_wires() {
         let pair = Topology::named("pair").expect("it is embedded");
-        let way = Way::between(&pair, "peer-a", "peer-b").expect("a way");
+        let way = NodePath::between(&pair, "peer-a", "peer-b").expect("a way");
         let names = |nodes: &[NodeName]| nodes.iter().map(NodeName::to_string).collect::<Vec<_>>().join(" ");
         assert_eq!((names(&way.up), names(&way.down)), ("peer-a nat-a".into(), "peer-b nat-b".into()));
         assert_eq!(way.top.as_str(), "core");
         assert_eq!(way.trip(&pair, None), Duration::from_millis(10));
         assert_eq!(way.trip(&pair, Some(Duration::from_millis(50))), Duration::from_millis(100));
-        assert_eq!(Way::between(&pair, "peer-a", "nobody"), None);
+        assert_eq!(NodePath::between(&pair, "peer-a", "nobody"), None);
     }
 
     #[test]

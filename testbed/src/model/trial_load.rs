@@ -35,14 +35,14 @@ pub struct VoidTrial {
     /// Whether the whole machine was paused, which no program can cause.
     pub paused: bool,
     /// How it had ended.
-    pub ended: Ended,
+    pub ended: ClaimedEnd,
     /// What its programs had of the machine.
     pub load: TrialLoad,
 }
 
 /// How a trial ended, by what the programs said, true or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ended {
+pub enum ClaimedEnd {
     /// Both claimed a connection.
     Connected,
     /// At least one did not.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::event::{Ending, Event, RunInfo};
+use crate::model::event::{Event, RunEnd, RunInfo};
 use crate::report::convert::millis;
 use crate::report::origin::Origin;
 use crate::report::results::{
@@ -68,8 +68,8 @@ impl ResultsBuilder {
             Event::RunFinished { ending, took } => {
                 self.results.took_ms = millis(*took);
                 self.results.ending = match ending {
-                    Ending::Complete => EndingDoc::Complete,
-                    Ending::Interrupted => EndingDoc::Interrupted,
+                    RunEnd::Complete => EndingDoc::Complete,
+                    RunEnd::Interrupted => EndingDoc::Interrupted,
                 };
             }
             Event::ControlMade { .. }

@@ -72,7 +72,7 @@ pub struct Change {
     /// The cell, or which cells.
     pub id: String,
     /// In which way.
-    pub kind: Kind,
+    pub kind: ChangeKind,
     /// What was: `20/20` or `2.1 trips`.
     pub before: String,
     /// What is.
@@ -85,7 +85,7 @@ pub struct Change {
 
 /// How a cell changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum ChangeKind {
     /// It passed, and never does any more.
     Broken,
     /// It always passed, and only sometimes does.
@@ -102,7 +102,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl ChangeKind {
     /// For people.
     #[must_use]
     pub fn words(self) -> &'static str {
@@ -239,7 +239,7 @@ fn pairs<'a, T>(
 
 fn of_check(id: &str, before: &str, now: &str) -> Change {
     let (before, now) = (before.to_owned(), now.to_owned());
-    Change { id: id.to_owned(), kind: Kind::Other, before, now, by_chance: None, cause: String::new() }
+    Change { id: id.to_owned(), kind: ChangeKind::Other, before, now, by_chance: None, cause: String::new() }
 }
 
 fn figure(count: Count) -> String {

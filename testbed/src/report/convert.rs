@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::event::{Environment, KernelCheck, ProofResult, ProofRow};
 use crate::model::outcome::{
-    CellResult, Difference, Ended, Expectation, Outcome, Quantiles, Rate, Trial, TrialLoad, Verdict,
+    CellResult, ClaimedEnd, Difference, Expectation, Outcome, Quantiles, Rate, Trial, TrialLoad, Verdict,
     VoidTrial,
 };
 use crate::model::shard::Shard;
@@ -173,8 +173,8 @@ impl From<&CellResult> for PunchCell {
 impl From<&VoidTrial> for VoidDoc {
     fn from(VoidTrial { number, why, paused, ended, load }: &VoidTrial) -> Self {
         let ended = match ended {
-            Ended::Connected => EndedDoc::Connected,
-            Ended::NotConnected => EndedDoc::NotConnected,
+            ClaimedEnd::Connected => EndedDoc::Connected,
+            ClaimedEnd::NotConnected => EndedDoc::NotConnected,
         };
         Self { number: *number, why: why.clone(), paused: *paused, ended, load: LoadDoc::from(load) }
     }

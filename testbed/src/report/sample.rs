@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::event::{Ending, Environment, Event, KernelCheck, ProofResult, ProofRow, RunInfo};
+use crate::model::event::{Environment, Event, KernelCheck, ProofResult, ProofRow, RunEnd, RunInfo};
 use crate::model::outcome::{
     Cause, CellResult, Difference, Expectation, Failure, How, Outcome, Rate, Success, Trial, TrialLoad,
     Verdict,
@@ -47,7 +47,7 @@ pub(super) fn events() -> Vec<Event> {
     events.extend([proof("even", true), proof("odd", false)].map(Event::NatProved));
     // They finish in another order than they stand in the suite.
     events.extend(cells.into_iter().rev().map(Event::CellFinished));
-    events.push(Event::RunFinished { ending: Ending::Complete, took: Duration::from_millis(1500) });
+    events.push(Event::RunFinished { ending: RunEnd::Complete, took: Duration::from_millis(1500) });
     events
 }
 

@@ -14,7 +14,7 @@ use crate::model::behavior::{Behavior, Translation, UnsolicitedSyn};
 use crate::model::catalogue::{Catalogue, Profile};
 use crate::model::conditions::LinkConditions;
 use crate::model::outcome::{Expectation, NoExpectation};
-use crate::model::prediction::{self, Way};
+use crate::model::prediction::{self, NodePath};
 use crate::model::suite::{Cell, Section, Suite};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 use crate::run::request::RunError;
@@ -104,7 +104,7 @@ fn host_of(topology: &Topology, role: Role) -> Result<NodeName, RunError> {
 /// The NATs from where the ways of both peers meet up to the core, with what they declare.
 fn above_both(
     topology: &Topology,
-    way: &Way,
+    way: &NodePath,
     profiles: &BTreeMap<NodeName, &Profile>,
 ) -> BTreeMap<NodeName, Behavior> {
     let path = topology.path_to_core(&way.top);
@@ -121,7 +121,7 @@ impl PreparedCell {
         let topology = &part.topology;
         let (from, to) = (host_of(topology, Role::A)?, host_of(topology, Role::B)?);
         let nowhere = || RunError::NoPeer { topology: topology.name.clone(), peer: PEERS[1] };
-        let way = Way::between(topology, from.as_str(), to.as_str()).ok_or_else(nowhere)?;
+        let way = NodePath::between(topology, from.as_str(), to.as_str()).ok_or_else(nowhere)?;
         let profile = |node: &NodeName| {
             let name = cell.nat(node).unwrap_or_default();
             catalogue.get(name).ok_or_else(|| RunError::UnknownNat(name.to_owned()))

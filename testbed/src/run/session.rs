@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::judge::verdict::{FinishedCell, conclude};
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
-use crate::model::event::{Ending, Event, ProofResult, RunInfo};
+use crate::model::event::{Event, ProofResult, RunEnd, RunInfo};
 use crate::model::nat_class;
 use crate::model::outcome::{Outcome, Trial, VoidTrial};
 use crate::probe::prove::{Depth, Subject, prove};
@@ -48,7 +48,7 @@ pub async fn run(
     mut request: RunRequest,
     mut cancel: Cancel,
     mut tell: impl FnMut(Event),
-) -> Result<Ending, RunError> {
+) -> Result<RunEnd, RunError> {
     let began = Instant::now();
     let crowded = capacity::fit(&mut request)?;
     let ready = |cell| PreparedCell::new(&request.suite, &request.catalogue, cell);
@@ -61,14 +61,14 @@ pub async fn run(
     crowded.map(Event::Warning).into_iter().for_each(&mut tell);
     let mut refused = tokio::select! {
         refused = prove_nats(&request, &cells, &mut tell) => refused,
-        () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
+        () = cancel.wanted() => return Ok(finish(&mut tell, RunEnd::Interrupted, began)),
     };
     refused.extend(without_program(&cells, &request));
     refused.extend(short_of_room(&cells)?);
     let mut queue = Queue::new(&demands(&cells), request.jobs);
     tokio::select! {
         () = make_controls(&request, (&pool, &cells), &mut refused, &mut tell) => {}
-        () = cancel.wanted() => return Ok(finish(&mut tell, Ending::Interrupted, began)),
+        () = cancel.wanted() => return Ok(finish(&mut tell, RunEnd::Interrupted, began)),
     }
     refused.keys().for_each(|cell| queue.drop_cell(*cell));
     let shared = Arc::new(Shared { request, cells, pool, queue: Mutex::new(queue) });
@@ -76,7 +76,7 @@ pub async fn run(
     Ok(finish(&mut tell, ending, began))
 }
 
-fn finish(tell: &mut impl FnMut(Event), ending: Ending, began: Instant) -> Ending {
+fn finish(tell: &mut impl FnMut(Event), ending: RunEnd, began: Instant) -> RunEnd {
     tell(Event::RunFinished { ending, took: began.elapsed() });
     ending
 }
@@ -194,17 +194,17 @@ async fn play(
     refused: Refused,
     mut cancel: Cancel,
     tell: &mut impl FnMut(Event),
-) -> Ending {
+) -> RunEnd {
     let mut collector = Collector::new(shared, refused);
     collector.conclude_refused(tell);
     let mut jobs = shared.request.jobs;
     let ending = loop {
-        if play_round(&mut collector, jobs, &mut cancel, tell).await == Ending::Interrupted {
-            break Ending::Interrupted;
+        if play_round(&mut collector, jobs, &mut cancel, tell).await == RunEnd::Interrupted {
+            break RunEnd::Interrupted;
         }
         match collector.next_round(tell) {
             Some(next) => jobs = next,
-            None => break Ending::Complete,
+            None => break RunEnd::Complete,
         }
     };
     tell(Event::PacketsJudged(collector.watch.packets));
@@ -218,24 +218,24 @@ async fn play_round(
     working: usize,
     cancel: &mut Cancel,
     tell: &mut impl FnMut(Event),
-) -> Ending {
+) -> RunEnd {
     let shared = collector.shared;
     let (sender, mut receiver) = unbounded_channel();
     let mut workers = JoinSet::new();
     let throttle = Throttle::new(working);
     workers.spawn(begin_trials(Arc::clone(shared), Arc::clone(&throttle), sender));
     let ending = tokio::select! {
-        () = collector.receive(&mut receiver, tell) => Ending::Complete,
+        () = collector.receive(&mut receiver, tell) => RunEnd::Complete,
         never = throttle.watch() => match never {},
-        () = cancel.wanted() => Ending::Interrupted,
+        () = cancel.wanted() => RunEnd::Interrupted,
     };
     match ending {
-        Ending::Interrupted => {
+        RunEnd::Interrupted => {
             workers.shutdown().await;
             collector.receive(&mut receiver, tell).await;
             collector.conclude_unfinished(tell);
         }
-        Ending::Complete => drop(workers.join_all().await),
+        RunEnd::Complete => drop(workers.join_all().await),
     }
     ending
 }

@@ -2,7 +2,7 @@
 
 use futures::StreamExt as _;
 use testbed::model::catalogue::Catalogue;
-use testbed::probe::conformance::{Conformance, ConformanceVerdict, Level, conform};
+use testbed::probe::conformance::{Conformance, ConformanceVerdict, RequirementLevel, conform};
 use testbed::probe::prove::Subject;
 
 use super::lab_is_possible;
@@ -38,7 +38,7 @@ fn a_bare_masquerade_fails_what_it_is_known_to_fail() {
     let failed: Vec<&str> = results[0]
         .checks
         .iter()
-        .filter(|c| c.verdict == ConformanceVerdict::Fail && c.check.level == Level::Must)
+        .filter(|c| c.verdict == ConformanceVerdict::Fail && c.check.level == RequirementLevel::Must)
         .map(|c| c.check.id)
         .collect();
     let known = [
@@ -58,7 +58,7 @@ fn the_profile_rfc5382_meets_every_must() {
         return;
     }
     let results = conform_all(Some("rfc5382"));
-    let musts = results[0].checks.iter().filter(|c| c.check.level == Level::Must);
+    let musts = results[0].checks.iter().filter(|c| c.check.level == RequirementLevel::Must);
     let failed: Vec<_> =
         musts.filter(|c| c.verdict == ConformanceVerdict::Fail).map(|c| (c.check.id, &c.observed)).collect();
     assert!(failed.is_empty(), "{failed:?}");

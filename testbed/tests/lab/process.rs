@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use testbed::kernel::namespace::Namespace;
-use testbed::kernel::process::{Capabilities, Command, Init, Place, Process, Share, Stdio, Terminal};
+use testbed::kernel::process::{Capabilities, Command, CpuTime, Init, Place, Process, Stdio, Terminal};
 use testbed::kernel::time_namespace::TimeNamespace;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -306,9 +306,9 @@ async fn it_is_known_how_long_a_program_waited_for_a_processor() {
     let both_ran = began.elapsed();
     ward.init.kill_all().await.expect("an init");
     let most = began.elapsed() + PATIENCE;
-    let [mut all, one] = [Duration::ZERO, asleep.share().await.expect("it has ended").waited];
+    let [mut all, one] = [Duration::ZERO, asleep.cpu_time().await.expect("it has ended").waited];
     for program in &mut programs {
-        let Share { ran, waited } = program.share().await.expect("it has ended");
+        let CpuTime { ran, waited } = program.cpu_time().await.expect("it has ended");
         assert!(!ran.is_zero() && ran < most, "{ran:?}");
         assert!(waited < most, "{waited:?}");
         all += waited;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use testbed::model::catalogue::Catalogue;
 use testbed::model::embedded;
-use testbed::model::event::{Ending, Event};
+use testbed::model::event::{Event, RunEnd};
 use testbed::model::outcome::{CellResult, Outcome, Trial, Verdict};
 use testbed::model::shard::Shard;
 use testbed::model::suite::Suite;
@@ -66,7 +66,7 @@ pub(crate) fn cells_of(suite: Suite, puncher: PathBuf) -> Vec<CellResult> {
             cells.push(cell);
         }
     }));
-    assert_eq!(ending.expect("a run"), Ending::Complete);
+    assert_eq!(ending.expect("a run"), RunEnd::Complete);
     cells
 }
 

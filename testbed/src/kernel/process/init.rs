@@ -161,10 +161,10 @@ fn report_stopped() {
 /// Reports every child that has ended, until none is left or none has ended.
 fn reap_all(patience: WaitMode, Buffers { listed, used, .. }: &mut Buffers) {
     while let Ok(Some(pid)) = raw::ended(patience) {
-        let share = listed.take(pid).and_then(raw::share).unwrap_or_default();
+        let cpu_time = listed.take(pid).and_then(raw::cpu_time).unwrap_or_default();
         let Ok((status, ran)) = raw::reap(pid) else { break };
         *used = used.saturating_add(ran);
-        tell(Reply::Exited { pid, status, share });
+        tell(Reply::Exited { pid, status, cpu_time });
     }
 }
 

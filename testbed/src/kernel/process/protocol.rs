@@ -89,7 +89,7 @@ pub(super) enum PassedFds {
 
 /// What the first thread of a program had of the processors, in microseconds; both are 0 where nobody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Share {
+pub(super) struct CpuTime {
     /// How long it ran.
     pub(super) ran: u32,
     /// How long it was ready to run and had none.
@@ -114,7 +114,7 @@ pub(super) enum Reply {
         /// As wait(2) tells it.
         status: i32,
         /// What it had of the processors.
-        share: Share,
+        cpu_time: CpuTime,
     },
     /// A program was stopped, by whomever.
     Stopped(i32),
@@ -259,19 +259,19 @@ impl InitRequest {
 
 impl Reply {
     pub(super) fn encode(self) -> [u8; REPLY] {
-        let none = Share::default();
-        let (kind, first, second, share) = match self {
+        let none = CpuTime::default();
+        let (kind, first, second, cpu_time) = match self {
             Self::Born(pid) => (1, pid, 0, none),
             Self::Stillborn(errno) => (2, errno as i32, 0, none),
             Self::Started(pid) => (3, pid, 0, none),
             Self::NotStarted(errno) => (4, errno as i32, 0, none),
-            Self::Exited { pid, status, share } => (5, pid, status, share),
+            Self::Exited { pid, status, cpu_time } => (5, pid, status, cpu_time),
             Self::Drained { gap, used } => (6, gap.cast_signed(), used.cast_signed(), none),
             Self::Stopped(pid) => (8, pid, 0, none),
             Self::Confined(None) => (7, -1, 0, none),
             Self::Confined(Some(Failure { step, errno })) => (7, step as i32, errno as i32, none),
         };
-        words(&[kind, first.cast_unsigned(), second.cast_unsigned(), share.ran, share.waited])
+        words(&[kind, first.cast_unsigned(), second.cast_unsigned(), cpu_time.ran, cpu_time.waited])
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -282,8 +282,8 @@ impl Reply {
             3 => Some(Self::Started(first)),
             4 => Some(Self::NotStarted(Errno::from_raw(first))),
             5 => {
-                let share = Share { ran: word(bytes, 3), waited: word(bytes, 4) };
-                Some(Self::Exited { pid: first, status: second, share })
+                let cpu_time = CpuTime { ran: word(bytes, 3), waited: word(bytes, 4) };
+                Some(Self::Exited { pid: first, status: second, cpu_time })
             }
             6 => Some(Self::Drained { gap: first.cast_unsigned(), used: second.cast_unsigned() }),
             8 => Some(Self::Stopped(first)),
@@ -345,7 +345,7 @@ mod tests {
             Reply::Stillborn(Errno::ENOSPC),
             Reply::Started(2),
             Reply::NotStarted(Errno::EAGAIN),
-            Reply::Exited { pid: 3, status: -1, share: Share { ran: 70_000, waited: u32::MAX } },
+            Reply::Exited { pid: 3, status: -1, cpu_time: CpuTime { ran: 70_000, waited: u32::MAX } },
             Reply::Drained { gap: u32::MAX, used: 7 },
             Reply::Stopped(9),
             Reply::Confined(None),

@@ -8,7 +8,7 @@ use std::ptr::{null, null_mut};
 
 use nix::errno::Errno;
 
-use super::protocol::{DESCRIPTORS, Share};
+use super::protocol::{CpuTime, DESCRIPTORS};
 
 /// The end of a process that has nothing to clean up.
 pub(super) fn exit(code: i32) -> ! {
@@ -331,7 +331,7 @@ pub(super) fn number_in_proc() -> Option<libc::pid_t> {
 
 /// What the first thread of a process had of the processors: the first two numbers of its `schedstat`
 /// (Documentation/scheduler/sched-stats.rst). Both are 0 where the kernel does not count.
-pub(super) fn share(in_proc: libc::pid_t) -> Option<Share> {
+pub(super) fn cpu_time(in_proc: libc::pid_t) -> Option<CpuTime> {
     let mut path = [0u8; 32];
     numbered(&mut path, b"/proc/", u32::try_from(in_proc).ok()?, b"/schedstat")?;
     // SAFETY: the path ends in a zero byte.
@@ -343,7 +343,7 @@ pub(super) fn share(in_proc: libc::pid_t) -> Option<Share> {
     let text = text.get(..usize::try_from(length).ok()?)?;
     let second = text.iter().position(|byte| *byte == b' ')? + 1;
     let us = |text| Some(u32::try_from(leading_number(text)? / 1000).unwrap_or(u32::MAX));
-    Some(Share { ran: us(text)?, waited: us(text.get(second..)?)? })
+    Some(CpuTime { ran: us(text)?, waited: us(text.get(second..)?)? })
 }
 
 /// Writes a path with a number in it, and the zero byte that ends it.

@@ -77,13 +77,13 @@ pub struct Output {
 #[derive(Debug, Clone, Copy)]
 struct Ended {
     status: ExitStatus,
-    share: Share,
+    cpu_time: CpuTime,
     was_stopped: bool,
 }
 
 /// What the first thread of a program had of the processors, as `/proc/PID/schedstat` tells; zero where the kernel does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Share {
+pub struct CpuTime {
     /// How long it ran.
     pub ran: Duration,
     /// How long it was ready to run and had no processor.
@@ -330,10 +330,10 @@ impl Waiting {
                 drop(self.starts.pop_front().map(|start| start.send(Ok((pid, receiver)))));
             }
             Reply::NotStarted(errno) => drop(self.starts.pop_front().map(|start| start.send(Err(errno)))),
-            Reply::Exited { pid, status, share: protocol::Share { ran, waited } } => {
+            Reply::Exited { pid, status, cpu_time: protocol::CpuTime { ran, waited } } => {
                 let [ran, waited] = [ran, waited].map(|us| Duration::from_micros(us.into()));
-                let (status, share) = (ExitStatus::from_raw(status), Share { ran, waited });
-                let end = Ended { status, share, was_stopped: self.stopped.remove(&pid) };
+                let (status, cpu_time) = (ExitStatus::from_raw(status), CpuTime { ran, waited });
+                let end = Ended { status, cpu_time, was_stopped: self.stopped.remove(&pid) };
                 // Orphans of programs are reaped, too; nobody waits for those.
                 let waiter = self.running.remove(&pid);
                 let _ = waiter.map(|waiter| waiter.send(end));
@@ -373,8 +373,8 @@ impl Process {
     ///
     /// # Errors
     /// When the lab is gone.
-    pub async fn share(&mut self) -> Result<Share> {
-        self.end().await.map(|end| end.share)
+    pub async fn cpu_time(&mut self) -> Result<CpuTime> {
+        self.end().await.map(|end| end.cpu_time)
     }
 
     /// Waits until it ends, and says whether somebody had stopped it in between (SIGSTOP).

@@ -19,7 +19,7 @@ use crate::probe::prove::{Subject, in_thread};
 
 /// How strongly an RFC asks for something (RFC 2119).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
+pub enum RequirementLevel {
     /// MUST or MUST NOT.
     Must,
     /// SHOULD, SHOULD NOT or RECOMMENDED.
@@ -43,7 +43,7 @@ pub struct ConformanceCheck {
     /// RFC and requirement: `RFC 5382 REQ-4`.
     pub id: &'static str,
     /// How strongly it is asked for.
-    pub level: Level,
+    pub level: RequirementLevel,
     /// What is asked, in the RFC's words.
     pub asks: &'static str,
     /// The packets that are sent.
@@ -96,7 +96,7 @@ impl fmt::Display for ConformanceVerdict {
     }
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for RequirementLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Must => "MUST",

@@ -9,14 +9,14 @@ use crate::probe::prove::bench::Side;
 use crate::probe::prove::frame::Probe;
 use crate::probe::prove::prober::{Fate, Prober};
 
-use super::{ConformanceCheck, ConformanceVerdict, Level, Observation, pass_if};
+use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, pass_if};
 
 /// More than the six seconds after which a NAT may answer.
 const BEYOND: Duration = Duration::from_millis(6_300);
 
 pub(super) const CHECK: ConformanceCheck = ConformanceCheck {
     id: "RFC 5382 REQ-4 (outbound SYN)",
-    level: Level::Must,
+    level: RequirementLevel::Must,
     asks: "if during this interval the NAT receives and translates an outbound SYN for the connection the NAT MUST \
            silently drop the original unsolicited inbound SYN packet",
     packets: "SYN in to a mapping that does not admit it, SYN out for the same connection, the SYN in again after 6.3 s",

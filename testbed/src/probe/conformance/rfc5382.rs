@@ -17,7 +17,7 @@ use crate::probe::prove::lifetimes::lifetime;
 use crate::probe::prove::mapping;
 use crate::probe::prove::prober::{Fate, Prober, fate};
 
-use super::{ConformanceCheck, ConformanceVerdict, Level, Observation, pass_if};
+use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, pass_if};
 
 /// REQ-5: 2 hours 4 minutes.
 const ESTABLISHED: Duration = Duration::from_secs(7440);
@@ -29,7 +29,7 @@ const SILENCE: Duration = Duration::from_secs(6);
 pub(super) const CHECKS: &[ConformanceCheck] = &[
     ConformanceCheck {
         id: "RFC 5382 REQ-1",
-        level: Level::Must,
+        level: RequirementLevel::Must,
         asks: "a NAT MUST have an \"Endpoint-Independent Mapping\" behavior for TCP",
         packets: "SYNs from one inside endpoint to two ports of each of two addresses",
         expect: |b| pass_if(b.mapping == Mapping::EndpointIndependent),
@@ -42,7 +42,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-2",
-        level: Level::Must,
+        level: RequirementLevel::Must,
         asks: "a NAT MUST support all valid sequences of TCP packets",
         packets: "SYN out, SYN/ACK in, ACK out, data out, ACK in, FIN out, ACK in, FIN in, ACK out",
         expect: |_| ConformanceVerdict::Pass,
@@ -50,7 +50,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-2a",
-        level: Level::Must,
+        level: RequirementLevel::Must,
         asks: "a NAT MUST handle the TCP simultaneous-open mode of connection initiation",
         packets: "SYN out, SYN in, SYN/ACK out, SYN/ACK in, data both ways",
         expect: |b| pass_if(b.syn_after_syn.passes()),
@@ -58,7 +58,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-3",
-        level: Level::Should,
+        level: RequirementLevel::Should,
         asks: "RECOMMENDED: \"Endpoint-Independent Filtering\" or \"Address-Dependent Filtering\"",
         packets: "SYN out; SYN in from another port of the same address, and from another address",
         expect: |b| pass_if(b.filtering != Filtering::AddressAndPortDependent),
@@ -71,7 +71,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-4",
-        level: Level::Must,
+        level: RequirementLevel::Must,
         asks: "a NAT MUST NOT respond to an unsolicited inbound SYN packet for at least 6 seconds",
         packets: "SYN in to a port without mapping, and its retransmission after 3 s",
         expect: |b| pass_if(is_silent(b)),
@@ -79,7 +79,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-4 (answer)",
-        level: Level::Should,
+        level: RequirementLevel::Should,
         asks: "otherwise, the NAT SHOULD send an ICMP Port Unreachable error, unless REQ-4a applies",
         packets: "SYN in to a port without mapping, and its retransmission after 6.3 s",
         expect: |b| match b.unsolicited_syn {
@@ -91,7 +91,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-5 (established)",
-        level: Level::Must,
+        level: RequirementLevel::Must,
         asks: "the \"established connection idle-timeout\" MUST NOT be less than 2 hours 4 minutes",
         packets: "connections driven to ESTABLISHED, FIN_WAIT and CLOSE_WAIT; their entries are read",
         expect: |b| shortest(b, &["established", "fin_wait", "close_wait"], ESTABLISHED),
@@ -99,7 +99,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-5 (transitory)",
-        level: Level::Must,
+        level: RequirementLevel::Must,
         asks: "the \"transitory connection idle-timeout\" MUST NOT be less than 4 minutes",
         packets: "connections driven to SYN_SENT, SYN_SENT2, SYN_RECV and LAST_ACK; their entries are read",
         expect: |b| shortest(b, &["syn_sent", "syn_sent2", "syn_recv", "last_ack"], TRANSITORY),
@@ -107,7 +107,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-6",
-        level: Level::Should,
+        level: RequirementLevel::Should,
         asks: "it is RECOMMENDED that all ALGs that affect TCP (except for FTP) be disabled by default",
         packets: "an established connection to port 5060 with a SIP request that names an inside address",
         expect: |_| ConformanceVerdict::Pass,
@@ -115,7 +115,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-7",
-        level: Level::Must,
+        level: RequirementLevel::Must,
         asks: "a NAT MUST NOT have a \"Port assignment\" behavior of \"Port overloading\" for TCP",
         packets: "SYNs from one port of two hosts, then from enough endpoints that ports would be shared",
         expect: |b| pass_if(b.overloading == Overloading::Off),
@@ -123,7 +123,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-8",
-        level: Level::Must,
+        level: RequirementLevel::Must,
         asks: "a NAT MUST support \"hairpinning\", of type \"External source IP address and port\"",
         packets: "SYN from one inside host to the external endpoint of another one's mapping",
         expect: |b| pass_if(b.hairpinning == Hairpinning::On),
@@ -134,7 +134,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-9",
-        level: Level::Should,
+        level: RequirementLevel::Should,
         asks: "it SHOULD translate ICMP Destination Unreachable (Type 3) messages",
         packets: "SYN out; ICMP type 3 codes 0, 1, 3, 4 and 13 in, each about a SYN of its own",
         expect: |_| ConformanceVerdict::Pass,
@@ -142,7 +142,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-10",
-        level: Level::Must,
+        level: RequirementLevel::Must,
         asks: "receipt of any sort of ICMP message MUST NOT terminate the NAT mapping or TCP connection",
         packets: "SYN out; ICMP types 3, 4, 11 and 12 in; SYN/ACK in",
         expect: |_| ConformanceVerdict::Pass,

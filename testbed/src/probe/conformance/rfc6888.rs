@@ -8,12 +8,12 @@ use crate::probe::prove::filtering;
 use crate::probe::prove::frame::Probe;
 use crate::probe::prove::prober::{Fate, Prober};
 
-use super::{ConformanceCheck, ConformanceVerdict, Level, Observation, pass_if};
+use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, pass_if};
 
 pub(super) const CHECKS: &[ConformanceCheck] = &[
     ConformanceCheck {
         id: "RFC 6888 REQ-4",
-        level: Level::Must,
+        level: RequirementLevel::Must,
         asks: "a CGN MUST support limiting the number of external ports that are assigned per subscriber",
         packets: "SYNs from more inside endpoints of one host than it may have mappings; one from another host",
         expect: |b| {
@@ -30,7 +30,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 6888 REQ-7",
-        level: Level::Should,
+        level: RequirementLevel::Should,
         asks: "it is RECOMMENDED that a CGN use an \"endpoint-independent filtering\" behavior",
         packets: "SYN out; SYN in from another port of the same address, and from another address",
         expect: |b| match (is_carrier_grade(b), b.filtering) {
@@ -47,7 +47,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 6888 REQ-11b",
-        level: Level::Should,
+        level: RequirementLevel::Should,
         asks: "it SHOULD send an ICMP Destination Unreachable message with code 1 (Host Unreachable) to the sender",
         packets: "SYNs from inside until the limit is reached, and one more",
         expect: |b| {

@@ -10,12 +10,12 @@ use crate::probe::prove::mapping;
 use crate::probe::prove::prober::{Fate, Prober};
 
 use super::rfc5382::{TRANSITORY, shortest};
-use super::{ConformanceCheck, ConformanceVerdict, Level, Observation, pass_if};
+use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, pass_if};
 
 pub(super) const CHECKS: &[ConformanceCheck] = &[
     ConformanceCheck {
         id: "RFC 7857 section 2.2 (translation)",
-        level: Level::Must,
+        level: RequirementLevel::Must,
         asks: "when the NAT receives a TCP RST matching an existing mapping, it MUST translate the packet",
         packets: "an established connection; RST in",
         expect: |_| ConformanceVerdict::Pass,
@@ -23,7 +23,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 7857 section 2.2 (session)",
-        level: Level::Should,
+        level: RequirementLevel::Should,
         asks: "the NAT SHOULD wait for 4 minutes before deleting the session",
         packets: "an established connection; RST in; its entry is read",
         expect: |b| shortest(b, &["close"], TRANSITORY),
@@ -37,7 +37,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
     },
     ConformanceCheck {
         id: "RFC 7857 section 9",
-        level: Level::Should,
+        level: RequirementLevel::Should,
         asks: "a NAPT that does not implement port preservation SHOULD obfuscate selection of the ephemeral port",
         packets: "SYNs from many inside endpoints",
         expect: |b| match b.allocation {

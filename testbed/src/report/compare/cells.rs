@@ -1,6 +1,6 @@
 //! The tests of one cell: of how often it passes and of how long that takes, and what they could have shown.
 
-use super::{CellPair, Change, ComparedCell, ErrorRateShares, Kind, TotalChange, figure, shift};
+use super::{CellPair, Change, ChangeKind, ComparedCell, ErrorRateShares, TotalChange, figure, shift};
 use crate::model::statistics::{
     Count, Rates, Sensitivity, changed_rates, not_larger, not_larger_size, same_rate, same_rate_size,
 };
@@ -27,7 +27,7 @@ pub(super) fn changes(pair: CellPair<'_>, shares: ErrorRateShares) -> Vec<Change
             cause: shift(&before.causes, &now.causes),
         });
     }
-    for (kind, earlier, later) in [(Kind::Slower, before, now), (Kind::Faster, now, before)] {
+    for (kind, earlier, later) in [(ChangeKind::Slower, before, now), (ChangeKind::Faster, now, before)] {
         let chance = 2.0 * not_larger(&tolerated(earlier, later), &later.trips);
         if chance < shares.time {
             changes.push(Change {
@@ -74,12 +74,12 @@ fn tolerated(earlier: &Record, later: &Record) -> Vec<f64> {
     earlier.trips.iter().map(|trips| trips + tolerated).collect()
 }
 
-fn of_rate(before: Count, now: Count) -> Kind {
+fn of_rate(before: Count, now: Count) -> ChangeKind {
     match (now.passed, before.passed == before.tried) {
-        (0, _) => Kind::Broken,
-        (_, true) => Kind::Flaky,
-        _ if now.rate() < before.rate() => Kind::Worse,
-        _ => Kind::Better,
+        (0, _) => ChangeKind::Broken,
+        (_, true) => ChangeKind::Flaky,
+        _ if now.rate() < before.rate() => ChangeKind::Worse,
+        _ => ChangeKind::Better,
     }
 }
 

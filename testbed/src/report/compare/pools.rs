@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{CellPair, Change, ErrorRateShares, Kind, figure, shift};
+use super::{CellPair, Change, ChangeKind, ErrorRateShares, figure, shift};
 use crate::model::statistics::{Count, PooledTest};
 use crate::report::baseline::Record;
 
@@ -36,7 +36,7 @@ impl<'a> Pool<'a> {
         let which = if self.group.is_empty() { String::new() } else { format!(" of {}", self.group) };
         (chance < shares.pool).then(|| Change {
             id: format!("{} cells{which}, together", self.cells.len()),
-            kind: if self.test.fell() { Kind::Worse } else { Kind::Better },
+            kind: if self.test.fell() { ChangeKind::Worse } else { ChangeKind::Better },
             before: figure(self.sum(|pair| pair.before)),
             now: figure(self.sum(|pair| pair.now)),
             by_chance: Some(chance),

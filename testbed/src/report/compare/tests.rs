@@ -24,7 +24,7 @@ fn run(cells: &[(&str, Record)]) -> Baseline {
     Baseline { suite: "s".to_owned(), kernel: "6".to_owned(), cells, checks: BTreeMap::new() }
 }
 
-fn kinds(before: Record, now: Record) -> Vec<Kind> {
+fn kinds(before: Record, now: Record) -> Vec<ChangeKind> {
     let compared = Comparison::new(&run(&[("a", before)]), &run(&[("a", now)]));
     compared.changes.iter().map(|change| change.kind).collect()
 }
@@ -38,13 +38,13 @@ fn what_did_not_change_is_not_told() {
 
 #[test]
 fn each_kind_of_change_is_told_from_the_others() {
-    assert_eq!(kinds(record(20, 0, 2.0), record(0, 20, 0.0)), [Kind::Broken]);
-    assert_eq!(kinds(record(200, 0, 2.0), record(150, 50, 2.0)), [Kind::Flaky]);
-    assert_eq!(kinds(record(150, 50, 2.0), record(60, 140, 2.0)), [Kind::Worse]);
-    assert_eq!(kinds(record(0, 20, 2.0), record(20, 0, 2.0)), [Kind::Better]);
-    assert_eq!(kinds(record(20, 0, 2.0), record(20, 0, 3.0)), [Kind::Slower]);
-    assert_eq!(kinds(record(20, 0, 3.0), record(20, 0, 2.0)), [Kind::Faster]);
-    assert_eq!(kinds(record(200, 0, 2.0), record(100, 100, 9.0)), [Kind::Flaky, Kind::Slower]);
+    assert_eq!(kinds(record(20, 0, 2.0), record(0, 20, 0.0)), [ChangeKind::Broken]);
+    assert_eq!(kinds(record(200, 0, 2.0), record(150, 50, 2.0)), [ChangeKind::Flaky]);
+    assert_eq!(kinds(record(150, 50, 2.0), record(60, 140, 2.0)), [ChangeKind::Worse]);
+    assert_eq!(kinds(record(0, 20, 2.0), record(20, 0, 2.0)), [ChangeKind::Better]);
+    assert_eq!(kinds(record(20, 0, 2.0), record(20, 0, 3.0)), [ChangeKind::Slower]);
+    assert_eq!(kinds(record(20, 0, 3.0), record(20, 0, 2.0)), [ChangeKind::Faster]);
+    assert_eq!(kinds(record(200, 0, 2.0), record(100, 100, 9.0)), [ChangeKind::Flaky, ChangeKind::Slower]);
 }
 
 #[test]
@@ -54,9 +54,9 @@ fn a_busy_machine_is_not_a_slower_program() {
         kinds(at(2.0), at(2.0 + ms / trip_ms))
     };
     assert_eq!(late(9.0, 10.0), []);
-    assert_eq!(late(11.0, 10.0), [Kind::Slower]);
+    assert_eq!(late(11.0, 10.0), [ChangeKind::Slower]);
     assert_eq!(late(49.0, 100.0), []);
-    assert_eq!(late(51.0, 100.0), [Kind::Slower]);
+    assert_eq!(late(51.0, 100.0), [ChangeKind::Slower]);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_check_that_sees_another_thing_changed() {
         ..Baseline::default()
     };
     let compared = Comparison::new(&seen("random"), &seen("first"));
-    assert_eq!(compared.changes[0].kind, Kind::Other);
+    assert_eq!(compared.changes[0].kind, ChangeKind::Other);
     assert_eq!(compared.kernels, Some(("random".to_owned(), "first".to_owned())));
     assert!(Comparison::new(&seen("first"), &seen("first")).is_unchanged());
 }
@@ -143,7 +143,7 @@ fn a_loss_that_no_cell_shows_is_seen_in_all_like_cells_together() {
     let compared = Comparison::new(&before, &now);
     let [change] = compared.together.as_slice() else { panic!("{:?}", compared.together) };
     assert_eq!((compared.changes.len(), compared.is_unchanged()), (0, false));
-    assert_eq!((change.id.as_str(), change.kind), ("40 cells of g, m, together", Kind::Worse));
+    assert_eq!((change.id.as_str(), change.kind), ("40 cells of g, m, together", ChangeKind::Worse));
     assert_eq!((change.before.as_str(), change.now.as_str()), ("1600/1600", "1520/1600"));
     assert_eq!(change.cause, "filtered 0 -> 80");
     let apart = |mut run: Baseline| {
@@ -172,7 +172,12 @@ fn a_program_that_always_fails_is_not_silently_unchanged_after_four_trials() {
     let (before, now) = (like(6, |_| record(4, 0, 2.0)), like(6, |_| record(0, 4, 0.0)));
     let compared = Comparison::new(&before, &now);
     assert_eq!(compared.blind().count(), 6);
-    assert_eq!(compared.together[0].kind, Kind::Worse, "together they show it: {:?}", compared.together);
+    assert_eq!(
+        compared.together[0].kind,
+        ChangeKind::Worse,
+        "together they show it: {:?}",
+        compared.together
+    );
     let one = Comparison::new(&like(1, |_| record(4, 0, 2.0)), &like(1, |_| record(0, 4, 0.0)));
     assert_eq!((one.blind().count(), one.is_unchanged()), (1, true));
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::report::compare::{Change, Comparison, Kind};
+use crate::report::compare::{Change, ChangeKind, Comparison};
 use crate::report::escape::harmless;
 use crate::report::escape::markdown as escape;
 use crate::report::sensitivity;
@@ -132,18 +132,18 @@ fn sensitivity_lines(comparison: &Comparison) -> Vec<String> {
     lines
 }
 
-/// Kind, id, figures and chance of a change.
+/// ChangeKind, id, figures and chance of a change.
 fn columns(change: &Change) -> [String; 4] {
     let chance = change.by_chance.map_or_else(String::new, |p| format!("by chance {p:.1e}"));
     let figures = format!("{} -> {}", harmless(&change.before), harmless(&change.now));
     [change.kind.words().to_owned(), harmless(&change.id).into_owned(), figures, chance]
 }
 
-fn style(kind: Kind) -> Style {
+fn style(kind: ChangeKind) -> Style {
     match kind {
-        Kind::Better | Kind::Faster => AnsiColor::Green.on_default(),
-        Kind::Broken | Kind::Flaky | Kind::Worse => AnsiColor::Red.on_default().bold(),
-        Kind::Slower | Kind::Other => AnsiColor::Yellow.on_default(),
+        ChangeKind::Better | ChangeKind::Faster => AnsiColor::Green.on_default(),
+        ChangeKind::Broken | ChangeKind::Flaky | ChangeKind::Worse => AnsiColor::Red.on_default().bold(),
+        ChangeKind::Slower | ChangeKind::Other => AnsiColor::Yellow.on_default(),
     }
 }
 
@@ -176,8 +176,8 @@ mod tests {
         Comparison {
             compared: 4,
             changes: vec![
-                change("even/odd", Kind::Broken, "20/20", "0/20", "filtered 0 -> 20"),
-                change("odd|odd", Kind::Slower, "2.1 trips", "3.1 trips", ""),
+                change("even/odd", ChangeKind::Broken, "20/20", "0/20", "filtered 0 -> 20"),
+                change("odd|odd", ChangeKind::Slower, "2.1 trips", "3.1 trips", ""),
             ],
             together: Vec::new(),
             missing: (1..=7).map(|n| format!("gone-{n}")).collect(),

@@ -7,12 +7,12 @@ use crate::model::address_plan::AddressPlan;
 use crate::model::cause::CauseKind;
 use crate::model::event::ProgramLog;
 use crate::model::evidence::Evidence;
-use crate::model::outcome::{Cause, Ended, Failure, Outcome};
+use crate::model::outcome::{Cause, ClaimedEnd, Failure, Outcome};
 use crate::model::suite::ResultFormat;
 use crate::run::conntrack_check;
 use crate::run::nat_views::nat_views;
 use crate::run::trial::TrialSetup;
-use crate::run::trial::machine::{Bearable, Measured, Void};
+use crate::run::trial::machine::{Measured, Tolerance, Void};
 use crate::run::trouble;
 
 /// What is known of a trial when it is judged.
@@ -38,7 +38,7 @@ pub(super) struct Voided {
     pub(super) why: String,
     /// Whether the whole machine was paused.
     pub(super) paused: bool,
-    pub(super) ended: Ended,
+    pub(super) ended: ClaimedEnd,
 }
 
 /// Judges a trial, and says whether it counts.
@@ -63,20 +63,20 @@ pub(super) fn judgement_of(setup: TrialSetup<'_>, known: TrialFacts<'_>) -> (Jud
         conntrack_check::contradiction(&request.catalogue, plan, &prepared.setting, evidence)
     };
     judgement.outcome = outweighed(judgement.outcome, || fault.or_else(tracked));
-    let (outcome, void) = weighed(judgement.outcome, machine, Bearable::of(prepared));
+    let (outcome, void) = weighed(judgement.outcome, machine, Tolerance::of(prepared));
     judgement.outcome = outcome;
     let ended = if said.iter().all(|claim| matches!(claim, Claim::Success(_))) {
-        Ended::Connected
+        ClaimedEnd::Connected
     } else {
-        Ended::NotConnected
+        ClaimedEnd::NotConnected
     };
     (judgement, void.map(|Void { why, paused }| Voided { why: why.detail, paused, ended }))
 }
 
 /// The outcome where the trial counts. Whether it does hangs on what the machine did, and on no claim and no packet; but a
 /// program that broke has done so however slow the machine was, unless all of the machine was paused.
-fn weighed(outcome: Outcome, machine: &Measured, bearable: Bearable) -> (Outcome, Option<Void>) {
-    let void = machine.void(bearable);
+fn weighed(outcome: Outcome, machine: &Measured, tolerance: Tolerance) -> (Outcome, Option<Void>) {
+    let void = machine.void(tolerance);
     let late = match &outcome {
         Outcome::Error(failure) if failure.cause.kind() == CauseKind::Void => Some(failure.clone()),
         Outcome::Error(Failure { cause: Cause::ProgramCrashed | Cause::ContractBroken, .. })
@@ -86,11 +86,11 @@ fn weighed(outcome: Outcome, machine: &Measured, bearable: Bearable) -> (Outcome
         }
         _ => None,
     };
-    if let Some(error) = machine.overload(bearable, late.as_ref().map(|late| late.detail.as_str())) {
+    if let Some(error) = machine.overload(tolerance, late.as_ref().map(|late| late.detail.as_str())) {
         return (Outcome::Error(error), None);
     }
     // Frames are late and evidence is lost by what the wire and the taps had of the machine.
-    let void = void.or(late.map(|why| Void { why, paused: machine.is_paused(bearable) }));
+    let void = void.or(late.map(|why| Void { why, paused: machine.is_paused(tolerance) }));
     let outcome = void.as_ref().map_or(outcome, |void| Outcome::Error(void.why.clone()));
     (outcome, void)
 }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn whether_a_trial_counts_does_not_hang_on_its_outcome() {
         let ms = Duration::from_millis;
-        let bearable = Bearable { lateness: ms(5), wait: ms(10), deadline: ms(2000) };
+        let tolerance = Tolerance { lateness: ms(5), wait: ms(10), deadline: ms(2000) };
         let late = Outcome::Error(Cause::MachineTooSlow.because("a frame was late"));
         let crashed = Outcome::Error(Cause::ProgramCrashed.because("signal 11"));
         let lied = Outcome::Error(Cause::ProgramLied.because("no evidence"));
@@ -176,7 +176,7 @@ mod tests {
             Measured { load, gaps, took: ms(1000), processors: 2, ..Measured::default() }
         };
         let cause = |outcome: &Outcome, machine: &Measured| {
-            let (outcome, void) = weighed(outcome.clone(), machine, bearable);
+            let (outcome, void) = weighed(outcome.clone(), machine, tolerance);
             let counts = void.is_none();
             match outcome {
                 Outcome::Error(failure) => (counts, Some(failure.cause)),

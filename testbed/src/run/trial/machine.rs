@@ -12,7 +12,7 @@ use crate::kernel::heartbeat::BEAT;
 use crate::model::outcome::{Cause, Failure, ProgramLoad, TrialLoad};
 use crate::run::prepared_cell::PreparedCell;
 
-/// How much longer than the cell bears a program may wait for the time that the trial's processes run: one that sprays has work
+/// How much longer than the cell tolerates a program may wait for the time that the trial's processes run: one that sprays has work
 /// for a whole processor. What was measured is in docs/judging.md.
 const WAITS_A_RUN: u32 = 4;
 
@@ -23,9 +23,9 @@ const MOST_APART: u32 = 4;
 const SHARE: f64 = 0.5;
 const LEAST_SHARE: Duration = Duration::from_millis(500);
 
-/// What a trial can bear.
+/// How much disturbance by the machine a trial tolerates.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bearable {
+pub(super) struct Tolerance {
     /// For how long a frame may be late.
     pub(super) lateness: Duration,
     /// For how long a program may be without a processor.
@@ -59,8 +59,8 @@ pub(super) struct Void {
     pub(super) paused: bool,
 }
 
-impl Bearable {
-    /// What a trial of the cell can bear.
+impl Tolerance {
+    /// What a trial of the cell tolerates.
     pub(super) fn of(prepared: &PreparedCell) -> Self {
         let deadline = prepared.part.budget.deadline;
         Self { lateness: prepared.lateness, wait: prepared.wait_tolerated(), deadline }
@@ -69,32 +69,32 @@ impl Bearable {
 
 impl Measured {
     /// Why the trial does not count, if the machine is to blame.
-    pub(super) fn void(&self, bearable: Bearable) -> Option<Void> {
+    pub(super) fn void(&self, tolerance: Tolerance) -> Option<Void> {
         let too_slow =
-            |why| Void { why: Cause::MachineTooSlow.because(why), paused: self.is_paused(bearable) };
-        let most = bearable.wait + WAITS_A_RUN * self.load.used;
+            |why| Void { why: Cause::MachineTooSlow.because(why), paused: self.is_paused(tolerance) };
+        let most = tolerance.wait + WAITS_A_RUN * self.load.used;
         let waiting = || self.load.programs.iter().find_map(|program| waited(program, most));
-        let late = || self.started_late(bearable.deadline / MOST_APART + self.load.used);
+        let late = || self.started_late(tolerance.deadline / MOST_APART + self.load.used);
         // The kernel does not tell of which trial these frames were.
         let no_room = || {
             let frames = self.dropped;
             (frames > 0)
                 .then(|| format!("the kernel had no room for {frames} frames (net.core.netdev_max_backlog)"))
         };
-        self.paused(bearable).or_else(late).or_else(waiting).or_else(no_room).map(too_slow)
+        self.paused(tolerance).or_else(late).or_else(waiting).or_else(no_room).map(too_slow)
     }
 
     /// The error that the trial's own processes had more than its share of the processors, if anything of the trial waited or
     /// was late meanwhile.
-    pub(super) fn overload(&self, bearable: Bearable, was_late: Option<&str>) -> Option<Failure> {
+    pub(super) fn overload(&self, tolerance: Tolerance, was_late: Option<&str>) -> Option<Failure> {
         let (used, took) = (self.load.used, self.took);
         let share = took.mul_f64(SHARE * self.processors as f64).max(LEAST_SHARE);
         if used <= share {
             return None;
         }
-        let own = |program: &ProgramLoad| waited(program, bearable.wait + WAITS_A_RUN * program.ran);
+        let own = |program: &ProgramLoad| waited(program, tolerance.wait + WAITS_A_RUN * program.ran);
         let waiting = || self.load.programs.iter().find_map(own);
-        let apart = || self.started_late(bearable.deadline / MOST_APART);
+        let apart = || self.started_late(tolerance.deadline / MOST_APART);
         let what = was_late.map(str::to_owned).or_else(waiting).or_else(apart)?;
         let (used, took) = (used.as_secs_f64(), took.as_secs_f64());
         let why = format!(
@@ -104,22 +104,22 @@ impl Measured {
         Some(Cause::OverloadByProgram.because(why))
     }
 
-    /// The largest gap, if it is longer than the trial can bear. What is late by a beat or two is not.
-    fn paused(&self, bearable: Bearable) -> Option<String> {
+    /// The largest gap, if it is longer than the trial tolerates. What is late by a beat or two is not.
+    fn paused(&self, tolerance: Tolerance) -> Option<String> {
         let (whose, gap) = self.gaps.into_iter().max_by_key(|(_, gap)| *gap)?;
         let ms = gap.as_millis();
-        (gap > self.longest_gap(bearable))
+        (gap > self.longest_gap(tolerance))
             .then(|| format!("the machine was paused: {whose} did not run for {ms} ms"))
     }
 
     /// Whether testbed and the thread of the wires, which is urgent, stood still for longer than that.
-    pub(super) fn is_paused(&self, bearable: Bearable) -> bool {
+    pub(super) fn is_paused(&self, tolerance: Tolerance) -> bool {
         let [(_, own), (_, of_wires), _] = self.gaps;
-        own.min(of_wires) > self.longest_gap(bearable)
+        own.min(of_wires) > self.longest_gap(tolerance)
     }
 
-    fn longest_gap(&self, bearable: Bearable) -> Duration {
-        bearable.lateness + 2 * BEAT + self.load.used
+    fn longest_gap(&self, tolerance: Tolerance) -> Duration {
+        tolerance.lateness + 2 * BEAT + self.load.used
     }
 
     fn started_late(&self, most: Duration) -> Option<String> {
@@ -139,7 +139,7 @@ fn waited(program: &ProgramLoad, most: Duration) -> Option<String> {
 mod tests {
     use super::*;
 
-    const BEARABLE: Bearable = Bearable {
+    const TOLERANCE: Tolerance = Tolerance {
         lateness: Duration::from_millis(5),
         wait: Duration::from_millis(10),
         deadline: Duration::from_secs(2),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn void_because(measured: &Measured) -> Option<String> {
-        measured.void(BEARABLE).map(|void| void.why.detail)
+        measured.void(TOLERANCE).map(|void| void.why.detail)
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
             (2000, 5, 1900, false),
         ] {
             let load = load(used, ran, waited);
-            assert_eq!(measured(&load).void(BEARABLE).is_some(), void, "{load:?}");
+            assert_eq!(measured(&load).void(TOLERANCE).is_some(), void, "{load:?}");
         }
         let load = load(5, 5, 31);
         let why = void_because(&measured(&load)).expect("void");
@@ -187,7 +187,7 @@ mod tests {
         let greedy = load(1900, 100, 900);
         let measured_greedy = measured(&greedy);
         assert_eq!(void_because(&measured_greedy), None);
-        let error = measured_greedy.overload(BEARABLE, None).expect("an error");
+        let error = measured_greedy.overload(TOLERANCE, None).expect("an error");
         assert_eq!(error.cause, Cause::OverloadByProgram);
         assert!(
             error.detail.starts_with("the processes of this trial ran for 1.90 s in 1.00 s on 2"),
@@ -198,10 +198,10 @@ mod tests {
             "{error}"
         );
         // As long as nothing waits, everybody may use what there is.
-        assert_eq!(measured(&load(1900, 1900, 5)).overload(BEARABLE, None), None);
-        assert!(measured(&load(1900, 1900, 5)).overload(BEARABLE, Some("a frame was late")).is_some());
+        assert_eq!(measured(&load(1900, 1900, 5)).overload(TOLERANCE, None), None);
+        assert!(measured(&load(1900, 1900, 5)).overload(TOLERANCE, Some("a frame was late")).is_some());
         // And who waits without having used much is not to blame.
-        assert_eq!(measured(&load(400, 5, 900)).overload(BEARABLE, Some("a frame was late")), None);
+        assert_eq!(measured(&load(400, 5, 900)).overload(TOLERANCE, Some("a frame was late")), None);
     }
 
     #[test]
@@ -211,18 +211,18 @@ mod tests {
             gaps: [("testbed", ms(own)), ("the thread of the wires", ms(wires)), ("an init", ms(init))],
             ..measured(&load)
         };
-        assert_eq!(with(45, 45, 45).void(BEARABLE), None);
-        let all = with(4000, 4001, 3999).void(BEARABLE).expect("void");
+        assert_eq!(with(45, 45, 45).void(TOLERANCE), None);
+        let all = with(4000, 4001, 3999).void(TOLERANCE).expect("void");
         assert_eq!(all.why.detail, "the machine was paused: the thread of the wires did not run for 4001 ms");
         assert!(all.paused);
-        assert!(!with(20, 21, 400).void(BEARABLE).expect("void").paused);
+        assert!(!with(20, 21, 400).void(TOLERANCE).expect("void").paused);
     }
 
     #[test]
     fn a_peer_that_is_started_after_a_quarter_of_the_time_is_too_late() {
         let load = load(100, 50, 0);
         let with = |apart| Measured { apart: ms(apart), ..measured(&load) };
-        assert_eq!(with(600).void(BEARABLE), None, "the first one may have kept it from starting");
+        assert_eq!(with(600).void(TOLERANCE), None, "the first one may have kept it from starting");
         let why = void_because(&with(601)).expect("too late");
         assert_eq!(why, "peer b was started 0.6 s after peer a");
     }

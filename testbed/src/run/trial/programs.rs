@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::judge::program_output::ProgramEnd;
 use crate::judge::timeline::Role;
 use crate::kernel::error::Result;
-use crate::kernel::process::Share;
+use crate::kernel::process::CpuTime;
 use crate::lab::Lab;
 use crate::model::outcome::{Cause, Failure, ProgramLoad};
 use crate::run::cost::has_neighbours;
@@ -107,7 +107,7 @@ impl Programs {
     pub(super) async fn loads(&mut self) -> Result<Vec<ProgramLoad>> {
         let mut loads = Vec::new();
         for program in self.peers.iter_mut().chain(&mut self.servers) {
-            let Share { ran, waited } = program.share().await?;
+            let CpuTime { ran, waited } = program.cpu_time().await?;
             loads.push(ProgramLoad { name: program.name().to_owned(), ran, waited });
         }
         Ok(loads)

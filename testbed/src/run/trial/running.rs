@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::judge::program_output::{self, ProgramEnd};
 use crate::kernel::error::{Error, Result};
-use crate::kernel::process::{Command, ConfinedInit, Process, Share, Stdio};
+use crate::kernel::process::{Command, ConfinedInit, CpuTime, Process, Stdio};
 use crate::kernel::sandbox::image;
 use crate::lab::Node;
 use crate::model::event::ProgramLog;
@@ -156,8 +156,8 @@ impl Running {
     }
 
     /// What it had of the processors, once it has ended.
-    pub(super) async fn share(&mut self) -> Result<Share> {
-        self.process.share().await
+    pub(super) async fn cpu_time(&mut self) -> Result<CpuTime> {
+        self.process.cpu_time().await
     }
 
     /// Whether somebody had stopped it, once it has ended.

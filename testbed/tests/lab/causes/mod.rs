@@ -17,7 +17,7 @@ use std::path::Path;
 use testbed::model::catalogue::Catalogue;
 use testbed::model::cause::Cause;
 use testbed::model::embedded;
-use testbed::model::event::{Artefacts, Ending, Event};
+use testbed::model::event::{Artefacts, Event, RunEnd};
 use testbed::model::outcome::{Outcome, Trial};
 use testbed::model::suite::Suite;
 use testbed::model::suite_file::{self, KnownNames};
@@ -123,7 +123,7 @@ fn all_trials(suite: Suite, catalogue: Catalogue) -> Vec<Kept> {
         Event::CellFinished(cell) => note = cell.note,
         _ => {}
     }));
-    assert_eq!(ending.expect("a run"), Ending::Complete);
+    assert_eq!(ending.expect("a run"), RunEnd::Complete);
     assert!(!kept.is_empty(), "no trial ran: {note}");
     kept
 }
