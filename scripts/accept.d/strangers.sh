@@ -5,8 +5,9 @@ checks=(attacks poison nat_programs udp languages programs)
 
 # The files that a program must never change: owner, mode, size, time and inode of each.
 system_files() {
-  find /etc /usr /root /var/lib -xdev \( -path "$root" -o -path /root/.cargo -o -path /root/.cache \) -prune -o \
-    -printf '%p %u:%g %m %s %T@ %i\n' 2>/dev/null | sort | sha256sum
+  local home=${HOME:-/root}
+  find /etc /usr "$home" /var/lib -xdev \( -path "$root" -o -path "$target" -o -path "${CARGO_HOME:-$home/.cargo}" -o \
+    -path "${XDG_CACHE_HOME:-$home/.cache}" \) -prune -o -printf '%p %u:%g %m %s %T@ %i\n' 2>/dev/null | sort | sha256sum
 }
 
 check_attacks() {
@@ -17,7 +18,7 @@ check_attacks() {
   [ "$code" -eq 0 ] || tail -n 30 "$work/output" >&2
   after=$(system_files)
   figure "$attacks attacks as root and rootless, in $seconds s: exit code of the tests" "$code" "0, at least 25 attacks" "code == 0 && attacks >= 25"
-  figure "files below /etc, /usr, /root, /var/lib afterwards" "$([ "$before" = "$after" ] && echo the same || echo changed)" "the same" \
+  figure "files below /etc, /usr, the home folder and /var/lib afterwards" "$([ "$before" = "$after" ] && echo the same || echo changed)" "the same" \
     "$([ "$before" = "$after" ] && echo 1 || echo 0)"
 }
 

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 
 use testbed::kernel::conntrack::{Conntrack, Events, Read};
 use testbed::kernel::link::{LOOPBACK, Links};
-use testbed::kernel::namespace::Namespace;
+use testbed::kernel::namespace::{Inside, Namespace};
 use testbed::kernel::ruleset::Nft;
 use testbed::model::evidence::{CtChange, CtEntry, CtState, Tuple};
 
@@ -33,6 +33,16 @@ fn namespace() -> (tokio::runtime::Runtime, Namespace) {
         .expect("the way in");
     runtime.block_on(links.set_up(LOOPBACK)).expect("the loopback device");
     (runtime, namespace)
+}
+
+/// Runs a test in such a namespace with a socket that reads its table of connections, where labs are possible.
+fn with_conntrack(test: impl FnOnce(&Inside, &Conntrack) + Send) {
+    if !lab_is_possible() {
+        return;
+    }
+    let (_runtime, namespace) = namespace();
+    let done = namespace.enter(|inside| test(inside, &Conntrack::open(inside).expect("a socket")));
+    done.expect("the way in");
 }
 
 /// One TCP connection from end to end; returns where it went.
@@ -73,105 +83,77 @@ fn a_connection_is_told_from_its_first_packet_on() {
 
 #[test]
 fn what_is_dumped_is_there_until_it_is_flushed() {
-    if !lab_is_possible() {
-        return;
-    }
-    let (_runtime, namespace) = namespace();
-    namespace
-        .enter(|inside| {
-            let conntrack = Conntrack::open(inside).expect("a socket");
-            let ends = connect_once();
-            let entries = conntrack.dump().expect("a dump");
-            let sources: Vec<_> = entries.iter().map(|e| SocketAddr::from(e.original.source)).collect();
-            assert_eq!(sources, [ends.0]);
-            conntrack.flush(&[]).expect("a flush");
-            assert_eq!(conntrack.dump().expect("a dump"), []);
-        })
-        .expect("the way in");
+    with_conntrack(|_, conntrack| {
+        let ends = connect_once();
+        let entries = conntrack.dump().expect("a dump");
+        let sources: Vec<_> = entries.iter().map(|e| SocketAddr::from(e.original.source)).collect();
+        assert_eq!(sources, [ends.0]);
+        conntrack.flush(&[]).expect("a flush");
+        assert_eq!(conntrack.dump().expect("a dump"), []);
+    });
 }
 
 #[test]
 fn an_entry_is_found_by_its_flow_and_tells_what_time_it_has_left() {
-    if !lab_is_possible() {
-        return;
-    }
-    let (_runtime, namespace) = namespace();
-    namespace
-        .enter(|inside| {
-            let conntrack = Conntrack::open(inside).expect("a socket");
-            connect_once();
-            let flow = conntrack.dump().expect("a dump")[0].original;
-            let left = conntrack.lifetime(&flow).expect("an answer").expect("an entry");
-            // The longest is five days, of a connection that stands (nf_conntrack_tcp_timeout_established).
-            assert!((1..=432_000).contains(&left.as_secs()), "{left:?}");
-            assert_eq!(
-                conntrack.lifetime(&flow.reversed()).expect("an answer"),
-                Some(left),
-                "a flow in its other direction"
-            );
-            let other = Tuple { destination: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), ..flow };
-            assert_eq!(conntrack.lifetime(&other).expect("an answer"), None);
-        })
-        .expect("the way in");
+    with_conntrack(|_, conntrack| {
+        connect_once();
+        let flow = conntrack.dump().expect("a dump")[0].original;
+        let left = conntrack.lifetime(&flow).expect("an answer").expect("an entry");
+        // The longest is five days, of a connection that stands (nf_conntrack_tcp_timeout_established).
+        assert!((1..=432_000).contains(&left.as_secs()), "{left:?}");
+        assert_eq!(
+            conntrack.lifetime(&flow.reversed()).expect("an answer"),
+            Some(left),
+            "a flow in its other direction"
+        );
+        let other = Tuple { destination: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), ..flow };
+        assert_eq!(conntrack.lifetime(&other).expect("an answer"), None);
+    });
 }
 
 #[test]
 fn what_is_known_is_forgotten_first_and_the_rest_as_well() {
-    if !lab_is_possible() {
-        return;
-    }
-    let (_runtime, namespace) = namespace();
-    namespace
-        .enter(|inside| {
-            let (conntrack, events) =
-                (Conntrack::open(inside).expect("a socket"), Events::open(inside).expect("a socket"));
-            for _ in 0..10 {
-                connect_once();
-            }
-            let mut known: Vec<_> = conntrack.dump().expect("a dump").iter().map(|e| e.original).collect();
-            assert_eq!(known.len(), 10);
-            known.sort_unstable();
-            let unknown = known.split_off(7);
-            // One that is gone is named as well.
-            let gone = Tuple { destination: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), ..known[0] };
-            known.insert(3, gone);
-            conntrack.flush(&known).expect("a flush");
-            assert_eq!(conntrack.dump().expect("a dump"), []);
-            let mut ended = Vec::new();
-            let read = events.read(|change, entry| {
-                ended.extend((change == CtChange::Destroy).then_some(entry.original));
-            });
-            assert_eq!(read.expect("events"), Read::Everything);
-            known.remove(3);
-            // The kernel would take them in the order of its table.
-            assert_eq!(ended[..7], known);
-            ended[7..].sort_unstable();
-            assert_eq!(ended[7..], unknown);
-            // More than are worth being named.
-            let many = vec![gone; 10_000];
+    with_conntrack(|inside, conntrack| {
+        let events = Events::open(inside).expect("a socket");
+        for _ in 0..10 {
             connect_once();
-            conntrack.flush(&many).expect("a flush");
-            assert_eq!(conntrack.dump().expect("a dump"), []);
-        })
-        .expect("the way in");
+        }
+        let mut known: Vec<_> = conntrack.dump().expect("a dump").iter().map(|e| e.original).collect();
+        assert_eq!(known.len(), 10);
+        known.sort_unstable();
+        let unknown = known.split_off(7);
+        // One that is gone is named as well.
+        let gone = Tuple { destination: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), ..known[0] };
+        known.insert(3, gone);
+        conntrack.flush(&known).expect("a flush");
+        assert_eq!(conntrack.dump().expect("a dump"), []);
+        let mut ended = Vec::new();
+        let read = events.read(|change, entry| {
+            ended.extend((change == CtChange::Destroy).then_some(entry.original));
+        });
+        assert_eq!(read.expect("events"), Read::Everything);
+        known.remove(3);
+        // The kernel would take them in the order of its table.
+        assert_eq!(ended[..7], known);
+        ended[7..].sort_unstable();
+        assert_eq!(ended[7..], unknown);
+        // More than are worth being named.
+        let many = vec![gone; 10_000];
+        connect_once();
+        conntrack.flush(&many).expect("a flush");
+        assert_eq!(conntrack.dump().expect("a dump"), []);
+    });
 }
 
 #[test]
 fn who_lost_the_right_to_forget_is_told_so() {
-    if !lab_is_possible() {
-        return;
-    }
-    let (_runtime, namespace) = namespace();
-    let errors = namespace
-        .enter(|inside| {
-            let conntrack = Conntrack::open(inside).expect("a socket");
-            connect_once();
-            let known: Vec<_> = conntrack.dump().expect("a dump").iter().map(|e| e.original).collect();
-            give_up_all_capabilities();
-            [&known[..], &[]].map(|known| conntrack.flush(known).expect_err("no right").errno())
-        })
-        .expect("the way in");
-    assert_eq!(errors, [Some(nix::errno::Errno::EPERM); 2]);
+    with_conntrack(|_, conntrack| {
+        connect_once();
+        let known: Vec<_> = conntrack.dump().expect("a dump").iter().map(|e| e.original).collect();
+        give_up_all_capabilities();
+        let errors = [&known[..], &[]].map(|known| conntrack.flush(known).expect_err("no right").errno());
+        assert_eq!(errors, [Some(nix::errno::Errno::EPERM); 2]);
+    });
 }
 
 /// Of this thread alone.

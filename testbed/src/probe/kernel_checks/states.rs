@@ -11,6 +11,8 @@ use crate::probe::prove::frame::{Probe, QuotedIcmpError};
 use crate::probe::prove::lifetimes::{Step, WAYS, drive_flow, timeouts};
 use crate::probe::prove::prober::{Fate, Flow, Prober};
 
+use HandshakeSegment::{Ack, Syn, SynAck, SynAckIn, SynIn};
+
 use super::ports::all_or_none;
 use super::rules::source;
 use super::{ALWAYS, CheckSpec, Observed};
@@ -25,17 +27,7 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         packets: "SYN out, SYN in, SYN/ACK out, SYN/ACK in, data out, data in",
         expected: &[(ALWAYS, "passes, by SYN_SENT2")],
         rules: || source("masquerade"),
-        measure: |p| {
-            opens(
-                p,
-                &[
-                    HandshakeSegment::Syn,
-                    HandshakeSegment::SynIn,
-                    HandshakeSegment::SynAck,
-                    HandshakeSegment::SynAckIn,
-                ],
-            )
-        },
+        measure: |p| opens(p, &[Syn, SynIn, SynAck, SynAckIn]),
     },
     CheckSpec {
         id: "simultaneous-open-answer-in-first",
@@ -43,17 +35,7 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         packets: "SYN out, SYN in, SYN/ACK in, SYN/ACK out, data out, data in",
         expected: &[(ALWAYS, "passes, by SYN_SENT2")],
         rules: || source("masquerade"),
-        measure: |p| {
-            opens(
-                p,
-                &[
-                    HandshakeSegment::Syn,
-                    HandshakeSegment::SynIn,
-                    HandshakeSegment::SynAckIn,
-                    HandshakeSegment::SynAck,
-                ],
-            )
-        },
+        measure: |p| opens(p, &[Syn, SynIn, SynAckIn, SynAck]),
     },
     CheckSpec {
         id: "simultaneous-open-syn-repeated",
@@ -61,19 +43,7 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         packets: "SYN out, SYN in, SYN out, SYN in, SYN/ACK out, SYN/ACK in, data out, data in",
         expected: &[(ALWAYS, "passes, by SYN_SENT2")],
         rules: || source("masquerade"),
-        measure: |p| {
-            opens(
-                p,
-                &[
-                    HandshakeSegment::Syn,
-                    HandshakeSegment::SynIn,
-                    HandshakeSegment::Syn,
-                    HandshakeSegment::SynIn,
-                    HandshakeSegment::SynAck,
-                    HandshakeSegment::SynAckIn,
-                ],
-            )
-        },
+        measure: |p| opens(p, &[Syn, SynIn, Syn, SynIn, SynAck, SynAckIn]),
     },
     CheckSpec {
         id: "simultaneous-open-answer-lost",
@@ -81,17 +51,7 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         packets: "SYN out, SYN in, SYN/ACK in, ACK out, data out, data in",
         expected: &[(ALWAYS, "passes, by SYN_SENT2")],
         rules: || source("masquerade"),
-        measure: |p| {
-            opens(
-                p,
-                &[
-                    HandshakeSegment::Syn,
-                    HandshakeSegment::SynIn,
-                    HandshakeSegment::SynAckIn,
-                    HandshakeSegment::Ack,
-                ],
-            )
-        },
+        measure: |p| opens(p, &[Syn, SynIn, SynAckIn, Ack]),
     },
     CheckSpec {
         id: "reset-of-half-open",
@@ -187,13 +147,11 @@ impl ConnectionEnds {
         let (out, back) = ((flow.inside, flow.remote), (flow.remote, external));
         let (our_next, their_next) = (flow.isn.wrapping_add(1), theirs.wrapping_add(1));
         match part {
-            HandshakeSegment::Syn => (flow.side, Probe::syn(flow.inside, flow.remote, flow.isn)),
-            HandshakeSegment::SynIn => (Side::Outside, Probe::syn(flow.remote, external, theirs)),
-            HandshakeSegment::SynAck => (flow.side, Probe::ack(out, TcpFlags::SYN, (flow.isn, their_next))),
-            HandshakeSegment::SynAckIn => {
-                (Side::Outside, Probe::ack(back, TcpFlags::SYN, (theirs, our_next)))
-            }
-            HandshakeSegment::Ack => (flow.side, Probe::ack(out, TcpFlags(0), (our_next, their_next))),
+            Syn => (flow.side, Probe::syn(flow.inside, flow.remote, flow.isn)),
+            SynIn => (Side::Outside, Probe::syn(flow.remote, external, theirs)),
+            SynAck => (flow.side, Probe::ack(out, TcpFlags::SYN, (flow.isn, their_next))),
+            SynAckIn => (Side::Outside, Probe::ack(back, TcpFlags::SYN, (theirs, our_next))),
+            Ack => (flow.side, Probe::ack(out, TcpFlags(0), (our_next, their_next))),
         }
     }
 
@@ -222,14 +180,14 @@ fn opens(prober: &mut Prober, parts: &[HandshakeSegment]) -> Result<Observed> {
             through &=
                 delivered(prober, &ends, side, &probe, || stuck = format!("stuck at the {}", part.words()))?;
             let state = state_of(prober, &flow)?;
-            by_state += usize::from(*part == HandshakeSegment::SynIn && state == Some(CtState::SynSent2));
+            by_state += usize::from(*part == SynIn && state == Some(CtState::SynSent2));
         }
         for (side, probe) in ends.data() {
             through &= delivered(prober, &ends, side, &probe, || stuck = "stuck at the data".to_owned())?;
         }
         passed += usize::from(through);
     }
-    let inward = parts.iter().filter(|part| **part == HandshakeSegment::SynIn).count();
+    let inward = parts.iter().filter(|part| **part == SynIn).count();
     let word = match (passed, by_state == inward * TRIES) {
         (TRIES, true) => "passes, by SYN_SENT2",
         (TRIES, false) => "passes, by another state",
