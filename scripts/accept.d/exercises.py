@@ -2,12 +2,13 @@
 """Tries the table of CONTRIBUTING.md: exercises.py COPY [EXERCISE...]
 
 COPY is a scratch copy of the repository, which is changed and mended again and again. Each exercise adds one member to
-a list of the code. Then
+a list of the code, or a file. Then
 
-- it must not compile;
-- what the compiler names is mended, by the compiler's own suggestion or by a mend that stands here, until it compiles;
-- the files that were named on the way are all in the row of the table, and each Rust file of the row is among them or
-  named by a test that fails; so is each other file of the row.
+- a member of a list of the code must not compile; what the compiler names is mended, by the compiler's own suggestion or
+  by a mend that stands here, until it compiles;
+- what the compiler cannot see (a check of the kernel, a topology, a NAT profile) compiles at once;
+- the files that the compiler names are all in the row of the table, and each other file of the row is named by a test
+  that fails.
 """
 
 import json
@@ -20,10 +21,11 @@ COPY = os.path.abspath(sys.argv[1])
 
 
 class Exercise:
-    def __init__(self, row, first, mends):
+    def __init__(self, row, first, mends, compiles=False):
         self.row = row  # how the row of CONTRIBUTING.md begins
-        self.first = first  # [(file, text, what stands there afterwards)]: what is added
+        self.first = first  # [(file, text, what stands there afterwards)]: what is added; a new file has no text
         self.mends = mends  # the same, for what the compiler has no suggestion for; each is used once its file is named
+        self.compiles = compiles  # whether only tests can see what is missing
 
 
 def after(file, anchor, text):
@@ -76,6 +78,32 @@ EXERCISES = {
             after("testbed/tests/lab/covering.rs", "        quota: QUOTAS[at(12)],\n", "        moon: false,\n"),
         ],
     ),
+    "profile": Exercise(
+        "a NAT profile",
+        [after("topologies/nats.toml", "", '[nat.moody]\nsummary = "a NAT that no suite uses"\n\n')],
+        [],
+        compiles=True,
+    ),
+    "check": Exercise(
+        "a check of the kernel",
+        [
+            after(
+                "testbed/src/probe/kernel_checks/states.rs",
+                "    CheckSpec {\n        id: \"reset-of-half-open\",\n",
+                '        asks: "the same again?",\n        packets: "RST in",\n        expected: &[(ALWAYS, "ended")],\n'
+                '        rules: || source("masquerade"),\n        measure: after_reset,\n    },\n'
+                '    CheckSpec {\n        id: "reset-again",\n',
+            )
+        ],
+        [],
+        compiles=True,
+    ),
+    "topology": Exercise(
+        "a topology or a suite",
+        [("topologies/quartet.toml", "", 'name = "quartet"\nsummary = "nobody"\n[node.core]\nkind = "router"\n')],
+        [("testbed/src/model/embedded.rs", '"pair"', '"pair", "quartet"')],
+        compiles=True,
+    ),
 }
 
 
@@ -95,7 +123,7 @@ def write(file, text):
 
 def edit(change):
     file, text, instead = change
-    found = read(file)
+    found = read(file) if os.path.exists(os.path.join(COPY, file)) else ""
     if text not in found:
         fail(f"{file} has changed: it lacks {text!r}")
     write(file, found.replace(text, instead, 1))
@@ -155,35 +183,42 @@ def apply(edits):
 
 
 def mend_until_it_compiles(exercise):
-    """The files that the compiler named on the way."""
+    """The files that the compiler named on the way, and the mends that are left."""
     named, mends = set(), list(exercise.mends)
     for attempt in range(12):
         errors = compile_errors()
-        if attempt == 0 and not errors:
-            fail("it compiles although nothing has decided what the new member means")
+        if attempt == 0 and bool(errors) == exercise.compiles:
+            said = "\n".join(text for text, _, _ in errors)
+            fail(said or "it compiles although nothing has decided what the new member means")
         if not errors:
-            return named
+            return named, mends
         here = set().union(*(files for _, files, _ in errors))
         named |= here
         edits = [edit for _, _, suggested in errors for edit in suggested]
         apply(edits)
-        due = [mend for mend in mends if mend[0] in here]
-        for mend in due:
-            edit(mend)
-        mends = [mend for mend in mends if mend not in due]
+        due, mends = split(mends, here)
         if not edits and not due:
             fail("nothing here mends this:\n" + "\n".join(text for text, _, _ in errors))
     fail("it does not compile after twelve mends")
 
 
+def split(mends, named):
+    """Makes the mends of files that were named, and returns these and the others."""
+    due = [mend for mend in mends if any(covers(path, mend[0]) for path in named)]
+    for mend in due:
+        edit(mend)
+    return due, [mend for mend in mends if mend not in due]
+
+
 def failing_tests():
-    """What the tests that need no lab say when they fail."""
+    """What those tests say that need no lab and fail."""
     text = ""
     for what in (["--workspace", "--lib"], ["--package", "testbed", "--test", "tests", "complete"]):
         done = subprocess.run(["cargo", "test", "--quiet", "--no-fail-fast", *what], cwd=COPY, capture_output=True, text=True, check=False)
         if "error: could not compile" in done.stderr:
             fail(f"the tests do not compile:\n{done.stderr}")
-        text += done.stdout + done.stderr
+        if done.returncode != 0:
+            text += done.stdout + done.stderr
     return text
 
 
@@ -192,19 +227,35 @@ def covers(path, file):
     return file == path or (path.endswith("/") and file.startswith(path))
 
 
+def named_by_tests(left, mends):
+    """Fails unless failing tests name all that is left of a row; a test may name one only once another is mended."""
+    while left:
+        said = failing_tests()
+        told = [path for path in left if path.rstrip("/") in said]
+        left = [path for path in left if path not in told]
+        due, mends = split(mends, told)
+        if left and not due:
+            return left
+    return []
+
+
 def practise(name):
     exercise = EXERCISES[name]
     row = row_of(exercise.row)
-    subprocess.run(["git", "checkout", "--quiet", "."], cwd=COPY, check=True)
+    for undo in (["checkout", "--quiet", "."], ["clean", "--quiet", "-fd"]):
+        subprocess.run(["git", *undo], cwd=COPY, check=True)
     for change in exercise.first:
         edit(change)
-    named = mend_until_it_compiles(exercise)
+    named, mends = mend_until_it_compiles(exercise)
     strange = sorted(file for file in named if not any(covers(path, file) for path in row))
     if strange:
         fail(f"{name}: the compiler names {strange}, which the row {exercise.row!r} lacks")
-    left = [path for path in row if not any(covers(path, file) for file in named)]
-    said = failing_tests() if left else ""
-    silent = [path for path in left if path.rstrip("/") not in said]
+    # What was changed to begin with needs no one to name it, unless the compiler has to.
+    begun = {change[0] for change in exercise.first} if exercise.compiles else set()
+    left = [path for path in row if not any(covers(path, file) for file in named | begun)]
+    if exercise.compiles and not left and not failing_tests():
+        fail(f"{name}: no test says what the new member lacks")
+    silent = named_by_tests(left, mends)
     if silent:
         fail(f"{name}: neither the compiler nor a failing test names {silent}")
     print(f"{name}: the compiler named {len(named)} files, failing tests {len(left)} more of the row")

@@ -37,7 +37,7 @@ check_exercises() {
   local copy=$target/exercises name
   rm -rf "$copy"
   git clone --quiet --no-hardlinks "$root" "$copy"
-  for name in value method cause format axis; do
+  for name in value method cause format axis profile check topology; do
     quiet env CARGO_TARGET_DIR="$target" python3 "$root/scripts/accept.d/exercises.py" "$copy" "$name"
     cat "$work/output" >&2
     figure "exercise \"$name\" in $seconds s: exit code" "$code" "0" "code == 0"
