@@ -143,6 +143,24 @@ fn every_file_of_topologies_is_built_in_and_documented() {
 }
 
 #[test]
+fn every_step_of_a_trial_that_the_documentation_names_is_there() {
+    const PAGE: &str = "docs/architecture.md";
+    let page = read(PAGE);
+    let (_, steps) = page.split_once("\n## Follow one trial\n").expect("the section");
+    let steps = steps.split("\n## ").next().unwrap_or_default();
+    // The first word of a step, and what stands in its parentheses.
+    let words = steps.lines().filter(|line| line.starts_with("  → ")).flat_map(str::split_whitespace);
+    let paths: Vec<&str> = words
+        .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()))
+        .filter(|word| word.contains('/'))
+        .collect();
+    assert!(paths.len() > 20, "{PAGE} names only {paths:?}");
+    let missing: Vec<_> =
+        paths.iter().filter(|path| !root().join("testbed/src").join(path).exists()).collect();
+    assert!(missing.is_empty(), "{PAGE} names what is not there: {missing:?}");
+}
+
+#[test]
 fn every_profile_is_used_by_a_suite() {
     let suites: String = SUITES.iter().map(|suite| suite.text).collect();
     let catalogue = Catalogue::embedded();
