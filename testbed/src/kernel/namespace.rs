@@ -114,6 +114,18 @@ impl Namespace {
         thread::scope(|scope| self.begin_work(scope, work)?.finish())
     }
 
+    /// Runs `work` inside each of these namespaces, one after the other in the same thread, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Namespace::enter`].
+    pub fn enter_each<'a, T: Send>(
+        namespaces: impl Iterator<Item = &'a Self> + Send,
+        mut work: impl FnMut(&Inside) -> T + Send,
+    ) -> Result<Vec<T>> {
+        let each = || namespaces.map(|namespace| namespace.join_it().map(|inside| work(&inside))).collect();
+        thread::scope(|scope| begin(scope, each)?.finish())
+    }
+
     /// Begins `work` in a thread of its own inside this namespace: other work may be under way beside it.
     ///
     /// # Errors
@@ -123,11 +135,14 @@ impl Namespace {
         scope: &'scope Scope<'scope, '_>,
         work: impl FnOnce(&Inside) -> T + Send + 'scope,
     ) -> Result<Work<'scope, T>> {
-        begin(scope, || {
-            setns(&self.fd, CloneFlags::CLONE_NEWNET)
-                .map_err(|e| Error::call("enter a network namespace", "setns(CLONE_NEWNET)", e))?;
-            Ok(work(&Inside { stays: PhantomData }))
-        })
+        begin(scope, || self.join_it().map(|inside| work(&inside)))
+    }
+
+    /// Takes this thread into the namespace. It must be one that was started for the purpose.
+    fn join_it(&self) -> Result<Inside> {
+        let joined = setns(&self.fd, CloneFlags::CLONE_NEWNET);
+        joined.map_err(|e| Error::call("enter a network namespace", "setns(CLONE_NEWNET)", e))?;
+        Ok(Inside { stays: PhantomData })
     }
 
     /// Where other tools find the namespace while this process lives: `nsenter --net=PATH`.

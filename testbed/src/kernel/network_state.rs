@@ -1,9 +1,10 @@
-//! What a network namespace is like: settings, devices, addresses and routes, to be compared with what it was.
+//! What a network namespace is like: settings, devices, addresses, routes and rules, to be compared with what it was.
 
 use std::fs;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Inside;
+use crate::kernel::ruleset::SetFlusher;
 use crate::kernel::sysctl::{Sysctl, Tree};
 
 /// A network namespace as it is at a moment.
@@ -13,6 +14,17 @@ pub struct NetworkState {
     devices: Vec<String>,
     /// Addresses and routes, a line each as the kernel prints them.
     routes: Vec<String>,
+    /// The number of the rules, if they are to stay as they are.
+    rules: Option<u32>,
+}
+
+/// Whether the rules of a namespace are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rules {
+    /// They are to stay as they are.
+    Fixed,
+    /// They may change.
+    Free,
 }
 
 impl NetworkState {
@@ -20,13 +32,18 @@ impl NetworkState {
     ///
     /// # Errors
     /// When a setting or a table cannot be read.
-    pub fn read<'a>(inside: &Inside, keys: impl Iterator<Item = &'a str>) -> Result<Self> {
+    pub fn read<'a>(inside: &Inside, keys: impl Iterator<Item = &'a str>, rules: Rules) -> Result<Self> {
         let mut tree = Tree::of(inside);
         let settings = keys.map(|key| tree.read(key)).collect::<Result<_>>()?;
         // Two lines of headings; then a device a line, its name before a colon and its counters behind it.
         let devices = table("dev")?;
         let name = |line: &String| line.split(':').next().unwrap_or_default().trim().to_owned();
-        Ok(Self { settings, devices: devices.iter().skip(2).map(name).collect(), routes: table("fib_trie")? })
+        let rules = match rules {
+            Rules::Fixed => Some(SetFlusher::open(inside)?.generation()?),
+            Rules::Free => None,
+        };
+        let devices = devices.iter().skip(2).map(name).collect();
+        Ok(Self { settings, devices, routes: table("fib_trie")?, rules })
     }
 
     /// The first thing that is another than it was: what it is, what it was, what it is now.
@@ -43,7 +60,10 @@ impl NetworkState {
                 before.devices.join(" ")
             ));
         }
-        (self.routes != before.routes).then(|| "its addresses or routes are others than before".to_owned())
+        if self.routes != before.routes {
+            return Some("its addresses or routes are others than before".to_owned());
+        }
+        (self.rules != before.rules).then(|| "its rules were changed".to_owned())
     }
 
     /// The first setting that is another than it was.
@@ -72,6 +92,7 @@ mod tests {
             settings: vec![Sysctl::new("net.ipv4.ip_default_ttl", ttl)],
             devices: devices.iter().map(|s| (*s).to_owned()).collect(),
             routes: routes.iter().map(|s| (*s).to_owned()).collect(),
+            rules: Some(1),
         };
         let before = state(64, &["lo", "wan"], &["192.0.2.2"]);
         assert_eq!(before.difference(&before.clone()), None);
@@ -79,5 +100,6 @@ mod tests {
         assert_eq!(said(state(2, &["lo"], &[])), "net.ipv4.ip_default_ttl is 2, and was 64");
         assert_eq!(said(state(64, &["lo"], &[])), "its devices are lo, and were lo wan");
         assert!(said(state(64, &["lo", "wan"], &[])).contains("routes"));
+        assert_eq!(said(NetworkState { rules: Some(2), ..before.clone() }), "its rules were changed");
     }
 }

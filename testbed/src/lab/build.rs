@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
 
 use futures::future::try_join;
-use tokio::sync::{Mutex, OnceCell};
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::packet_socket::PacketSocket;
@@ -102,10 +103,10 @@ fn node(name: NodeName, plot: NodeNetns, init: &Arc<Init>) -> Result<Node> {
     let nat = match nat {
         Some(NatNetns { conntrack, events, sets, state }) => {
             let recorder = Recorder::start(name.clone(), events)?;
-            Some(Nat { conntrack, recorder, sets, state, program: Mutex::default() })
+            Some(Nat { conntrack, recorder, sets, state, program: AsyncMutex::default() })
         }
         None => None,
     };
-    let (confined, first_free_port) = (OnceCell::new(), AtomicU16::new(0));
-    Ok(Node { name, namespace, init: Arc::clone(init), sockets, nat, confined, first_free_port })
+    let (confined, first_free_port, before) = (OnceCell::new(), AtomicU16::new(0), Mutex::default());
+    Ok(Node { name, namespace, init: Arc::clone(init), sockets, nat, confined, first_free_port, before })
 }

@@ -9,6 +9,7 @@ use std::thread;
 use futures::future::try_join_all;
 
 use crate::kernel::error::{Error, Result};
+use crate::kernel::namespace::Namespace;
 use crate::kernel::process::{Init, InitReport};
 use crate::lab::capture::{Capture, Links};
 use crate::lab::nat_rules::NatConfig;
@@ -205,6 +206,25 @@ impl Lab {
         let own = self.init.kill_all().await?;
         let of_nodes = try_join_all(self.nodes.values().map(Node::end_confined)).await?;
         Ok(of_nodes.into_iter().fold(own, InitReport::and))
+    }
+
+    /// What is another than before in a node that was made ready for programs under test, since then: a setting, a device, an
+    /// address, a route or a rule. All programs must have been ended.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    #[doc(hidden)]
+    pub fn changed_by_programs(&self) -> Result<Option<String>> {
+        let known = self.nodes.values().filter_map(|node| Some((node, node.before.lock().clone()?)));
+        let known: Vec<_> = known.collect();
+        let namespaces = known.iter().map(|(node, _)| node.namespace());
+        let now = Namespace::enter_each(namespaces, Node::state)?;
+        for ((node, before), now) in known.iter().zip(now) {
+            if let Some(what) = now.map_err(at(node.name()))?.difference(before) {
+                return Ok(Some(format!("node \"{}\": {what}", node.name())));
+            }
+        }
+        Ok(None)
     }
 
     /// All that was seen since the last time it was asked, or since the reset.

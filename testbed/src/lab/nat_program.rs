@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::kernel::conntrack::Conntrack;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Namespace;
-use crate::kernel::network_state::NetworkState;
+use crate::kernel::network_state::{NetworkState, Rules};
 use crate::kernel::process::{
     Capabilities, Command, ConfinedInit, Limits, NetworkSettings, Place, Process, Signal,
 };
@@ -75,7 +75,8 @@ impl NatProgram {
     pub(crate) async fn start(command: &NatCommand, namespace: &Namespace) -> Result<Self> {
         let sandbox = Sandbox::shared(&shown(command)?)?;
         let init = ConfinedInit::start(sandbox, NetworkSettings::Open).await?;
-        let declared = namespace.enter(|inside| NetworkState::read(inside, pinned(command)))??;
+        let declared =
+            namespace.enter(|inside| NetworkState::read(inside, pinned(command), Rules::Free))??;
         let (command, stderr) = (command.clone(), LastStderr::default());
         let mut program = Self { init, command, declared, made: None, running: None, stderr };
         program.start_again(namespace).await?;
@@ -122,7 +123,8 @@ impl NatProgram {
 
     /// Remembers what the node is like from now on.
     fn learn(&mut self, namespace: &Namespace) -> Result<()> {
-        let state = namespace.enter(|inside| NetworkState::read(inside, pinned(&self.command)))??;
+        let state =
+            namespace.enter(|inside| NetworkState::read(inside, pinned(&self.command), Rules::Free))??;
         if let Some(why) = state.setting_that_differs(&self.declared) {
             return Err(Error::other(
                 self.tried(),
@@ -156,7 +158,8 @@ impl NatProgram {
     /// When it has ended, with what it said on standard error, or changed its node.
     pub(crate) async fn check(&mut self, namespace: &Namespace) -> Result<()> {
         if let (Some(made), true) = (&self.made, self.stays()) {
-            let state = namespace.enter(|inside| NetworkState::read(inside, pinned(&self.command)))??;
+            let state = namespace
+                .enter(|inside| NetworkState::read(inside, pinned(&self.command), Rules::Free))??;
             if let Some(why) = state.difference(made) {
                 let tried = format!("keep the NAT \"{}\" as it was", self.command.nat);
                 return Err(Error::other(tried, format!("its program changed its node: {why}")));

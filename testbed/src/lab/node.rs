@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use tokio::sync::{Mutex, OnceCell};
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use crate::kernel::conntrack::Conntrack;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::{Inside, Namespace};
+use crate::kernel::network_state::{NetworkState, Rules};
 use crate::kernel::process::{Command, ConfinedInit, Init, InitReport, NetworkSettings, Place, Process};
 use crate::kernel::ruleset::{Nft, SetFlusher};
 use crate::kernel::sandbox::Sandbox;
@@ -18,7 +20,7 @@ use crate::lab::nat_program::NatProgram;
 use crate::lab::nat_rules::{NatCommand, NatConfig};
 use crate::lab::nat_state::NatState;
 use crate::lab::recorder::Recorder;
-use crate::lab::settings::FIRST_FREE_PORT;
+use crate::lab::settings::{FIRST_FREE_PORT, keys_to_keep};
 use crate::model::evidence::CtEntry;
 use crate::model::topology::NodeName;
 
@@ -35,6 +37,8 @@ pub struct Node {
     pub(super) confined: OnceCell<ConfinedInit>,
     /// The first port that everybody may bind.
     pub(super) first_free_port: AtomicU16,
+    /// What its network was like when it was made ready for programs under test.
+    pub(super) before: Mutex<Option<NetworkState>>,
 }
 
 /// What a node has in addition when it is a NAT.
@@ -46,7 +50,7 @@ pub(super) struct Nat {
     /// What its rules and settings have left.
     pub(super) state: NatState,
     /// The user's program that makes the NAT, if there is one.
-    pub(super) program: Mutex<Option<NatProgram>>,
+    pub(super) program: AsyncMutex<Option<NatProgram>>,
 }
 
 impl Node {
@@ -88,7 +92,17 @@ impl Node {
     pub async fn admit(&self, sandbox: &Arc<Sandbox>, key: Option<&str>) -> Result<()> {
         let start = || ConfinedInit::start(Arc::clone(sandbox), NetworkSettings::Fixed);
         let confined = self.confined.get_or_try_init(start).await.map_err(at(&self.name))?;
-        confined.renew(key).await.map_err(at(&self.name))
+        confined.renew(key).await.map_err(at(&self.name))?;
+        let mut before = self.before.lock();
+        if before.is_none() {
+            *before = Some(self.enter(Self::state)?.map_err(at(&self.name))?);
+        }
+        Ok(())
+    }
+
+    /// What no program under test may change of the node that this thread is in.
+    pub(super) fn state(inside: &Inside) -> Result<NetworkState> {
+        NetworkState::read(inside, keys_to_keep().iter().map(String::as_str), Rules::Fixed)
     }
 
     /// Starts a program under test, which can do no more than [`Node::admit`] and the command allow, and waits until it runs.
@@ -124,6 +138,7 @@ impl Node {
             let setting = Sysctl::new(FIRST_FREE_PORT, first);
             self.enter(|inside| setting.write(inside))?.map_err(at(&self.name))?;
             self.first_free_port.store(first, Ordering::Relaxed);
+            *self.before.lock() = None;
         }
         Ok(())
     }

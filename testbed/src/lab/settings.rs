@@ -2,6 +2,8 @@
 //!
 //! A new namespace takes some of its settings over from the host's, so whatever matters is set.
 
+use std::sync::LazyLock;
+
 use crate::kernel::sysctl::Sysctl;
 use crate::model::topology::NodeKind;
 
@@ -33,6 +35,39 @@ pub fn settings(kind: NodeKind) -> Vec<Sysctl> {
         ]);
     }
     all
+}
+
+/// What TCP between two hosts hangs on besides.
+const TCP: [&str; 20] = [
+    "net.ipv4.icmp_echo_ignore_all",
+    "net.ipv4.ip_default_ttl",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_no_pmtu_disc",
+    "net.ipv4.ip_nonlocal_bind",
+    "net.ipv4.tcp_abort_on_overflow",
+    "net.ipv4.tcp_congestion_control",
+    "net.ipv4.tcp_ecn",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_mtu_probing",
+    "net.ipv4.tcp_retries2",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_sack",
+    "net.ipv4.tcp_syn_retries",
+    "net.ipv4.tcp_synack_retries",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_timestamps",
+    "net.ipv4.tcp_tw_reuse",
+    "net.ipv4.tcp_window_scaling",
+    "net.ipv4.tcp_wmem",
+];
+
+/// The settings that a program in a node must not change.
+pub(super) fn keys_to_keep() -> &'static [String] {
+    static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let pinned = settings(NodeKind::Router).into_iter().map(|setting| setting.key);
+        pinned.chain(TCP.map(str::to_owned)).collect()
+    });
+    &KEYS
 }
 
 /// No device ever says a word of IPv6. `default` and not `all`: that one takes the longer the more namespaces there are.

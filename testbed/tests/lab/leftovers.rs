@@ -13,6 +13,8 @@ use netlink_sys::{Socket, SocketAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use testbed::kernel::link::{Device, Links};
 use testbed::kernel::namespace::Namespace;
+use testbed::kernel::process::Command;
+use testbed::kernel::sandbox::{Sandbox, ShownFiles};
 use testbed::lab::Lab;
 use testbed::lab::nat_rules::{NatSite, render};
 use testbed::model::behavior::Behavior;
@@ -196,4 +198,50 @@ async fn a_lab_changes_nothing_of_the_host() {
     drop(lab);
     assert_eq!(before, during);
     assert_eq!(before, host());
+}
+
+/// Of the kinds of change that there are, one each.
+const CHANGES: [(&str, &str); 4] = [
+    ("echo 2 > /proc/sys/net/ipv4/ip_default_ttl", "net.ipv4.ip_default_ttl is 2, and was 64"),
+    ("ip address add 10.9.9.9/32 dev lo", "its addresses or routes are others than before"),
+    ("ip link add mine type veth peer name yours", "its devices are"),
+    ("nft add table ip mine", "its rules were changed"),
+];
+
+#[tokio::test]
+async fn what_a_program_changes_of_its_node_is_noticed() {
+    if !lab_is_possible() {
+        return;
+    }
+    let sandbox = Sandbox::shared(&ShownFiles::default()).expect("a root folder");
+    for (change, said) in CHANGES {
+        let lab = lab_with_a_nat().await;
+        let peer = lab.node("peer-a").expect("a node");
+        peer.admit(&sandbox, None).await.expect("a node for programs");
+        for seed in 0..2 {
+            lab.reset(seed).await.expect("a reset");
+            peer.admit(&sandbox, None).await.expect("a node for programs");
+            assert_eq!(lab.changed_by_programs().expect("an answer"), None);
+        }
+        // No program under test has the rights for it, so one that is none does it.
+        let changed = peer.spawn(Command::new("/bin/sh").args(["-c", change])).await.expect("a shell");
+        assert!(changed.output().await.expect("an end").status.success(), "{change}");
+        let found = lab.changed_by_programs().expect("an answer").expect("a change");
+        assert!(found.starts_with("node \"peer-a\": ") && found.contains(said), "{change}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn ports_that_testbed_frees_are_no_change() {
+    if !lab_is_possible() {
+        return;
+    }
+    let sandbox = Sandbox::shared(&ShownFiles::default()).expect("a root folder");
+    let lab = lab().await;
+    let peer = lab.node("peer-a").expect("a node");
+    for first in [0, 1024] {
+        peer.free_ports_from(first).expect("a setting");
+        peer.admit(&sandbox, None).await.expect("a node for programs");
+        assert_eq!(lab.changed_by_programs().expect("an answer"), None, "from {first} on");
+    }
 }

@@ -1,4 +1,4 @@
-//! Empties sets and maps by netlink.
+//! Empties sets and maps by netlink, and asks how often rules were changed.
 //!
 //! nft would read all rules first, in a thread with a context of its own: a millisecond of processor time, and each trial empties
 //! the sets of each NAT. The kernel wants no more than the names.
@@ -20,6 +20,10 @@ const NFTABLES: u16 = 10;
 
 /// `NFT_MSG_DELSETELEM` of `nf_tables.h`: without elements it deletes all.
 const DELETE_ELEMENTS: u16 = NFTABLES << 8 | 14;
+
+/// `NFT_MSG_NEWGEN` and `NFT_MSG_GETGEN`, which it answers.
+const GENERATION: u16 = NFTABLES << 8 | 15;
+const ASK_GENERATION: u16 = NFTABLES << 8 | 16;
 
 /// `NFTA_SET_ELEM_LIST_TABLE` and `NFTA_SET_ELEM_LIST_SET`.
 const TABLE: u16 = 1;
@@ -80,6 +84,21 @@ impl SetFlusher {
         Ok(())
     }
 
+    /// The number of the rules in force. The kernel counts every change that somebody asks for, that of a set as well, but not what
+    /// packets do to sets (`nf_tables_commit` of `nf_tables_api.c`).
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn generation(&self) -> Result<u32> {
+        const TRIED: &str = "ask for the number of the rules in force";
+        self.socket
+            .send(&message(ASK_GENERATION, NLM_F_REQUEST, (0, 0), &[]), 0)
+            .map_err(|e| Error::io(TRIED, "send", &e))?;
+        let mut answer = Vec::with_capacity(8192);
+        self.socket.recv(&mut answer, libc::MSG_DONTWAIT).map_err(|e| Error::io(TRIED, "recv", &e))?;
+        generation(&answer).ok_or_else(|| Error::other(TRIED, "the kernel's answer has none"))
+    }
+
     /// The error, once the answers to other requests of the batch are out of the way of the next batch.
     fn refused(&self, code: i32) -> Error {
         let mut rest = Vec::with_capacity(8192);
@@ -133,6 +152,13 @@ fn message(kind: u16, flags: u16, (family, resource): (u8, u16), attributes: &[(
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     bytes[..4].copy_from_slice(&length.to_ne_bytes());
     bytes
+}
+
+/// The number in an answer: its first attribute, `NFTA_GEN_ID`.
+fn generation(answer: &[u8]) -> Option<u32> {
+    let kind = answer.get(4..6)?.try_into().ok()?;
+    let number = answer.get(HEADERS + 4..HEADERS + 8)?.try_into().ok()?;
+    (u16::from_ne_bytes(kind) == GENERATION).then(|| u32::from_be_bytes(number))
 }
 
 /// The error number of each answer, 0 for none.

@@ -116,8 +116,9 @@ fn paths(checker: &mut Checker<'_>, paths: &[Spanned<String>]) -> Vec<String> {
     for path in paths {
         let text = path.get_ref();
         keep_known(checker, path);
-        if !text.starts_with('/') && !text.starts_with("{suite_dir}") {
-            checker.report(path.span(), format!("\"{text}\" begins neither with / nor with {{suite_dir}}"));
+        if !["/", "{suite_dir}", "{puncher}"].iter().any(|begin| text.starts_with(begin)) {
+            let why = format!("\"{text}\" begins neither with /, nor with {{suite_dir}} or {{puncher}}");
+            checker.report(path.span(), why);
         }
     }
     paths.iter().map(|path| path.get_ref().clone()).collect()

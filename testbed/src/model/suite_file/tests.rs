@@ -198,6 +198,8 @@ fn what_a_program_is_given_is_read() {
         ready: Readiness::Udp(3478),
     };
     assert_eq!(services, &[stun]);
+    let files = "files = [\"/opt/x\", \"{suite_dir}/x\", \"{puncher}\"]\nwritable = [\"{suite_dir}\"]";
+    with_program(files).expect("good paths");
     let plain = with_program("judge = \"exit\"").expect("a good program");
     assert_eq!(plain.parts[0].program.start, Duration::from_millis(150));
 }
@@ -213,6 +215,10 @@ fn what_a_program_cannot_be_given_is_refused_with_its_line() {
         ("stdin = { text = \"x\", then = \"go\" }".to_owned(), "t.toml:17: stdin must be"),
         ("stdin = \"{rolle}\"".to_owned(), "unknown placeholder {rolle}: did you mean \"role\"?"),
         ("env = { A = \"{ip:core}\" }".to_owned(), "{ip:core} is known in a lab only"),
+        (
+            "files = [\"x\"]".to_owned(),
+            "t.toml:17: \"x\" begins neither with /, nor with {suite_dir} or {puncher}",
+        ),
         (service("ready = { sctp = 1 }"), "t.toml:20: ready must be"),
         (service("ready = { tcp = 70000 }"), "t.toml:20: ready must be"),
         (service(&format!("node = \"nat-a\"\n{ready}")), "\"nat-a\" is neither a host nor a router"),

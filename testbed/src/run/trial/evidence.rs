@@ -88,7 +88,10 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     let load = TrialLoad { used, gap: largest, programs: programs.loads().await? };
     let (apart, dropped) = (programs.apart(), frames_dropped_since(dropped));
     let measured = Measured { load, gaps, apart, dropped, took, processors: pool.processors() };
-    let fault = programs.stopped().await?.or_else(|| broken(played)).or(not_made(out_of_order));
+    // What the cell itself changes is no program's doing.
+    let changed = if trouble::spoils_lab(prepared) { None } else { lab.changed_by_programs()? };
+    let fault = programs.stopped().await?.or(changed.map(changed_by_program));
+    let fault = fault.or_else(|| broken(played)).or(not_made(out_of_order));
     let peers = programs.peer_ends();
     Ok(TrialRecord { evidence, peers, server, programs: programs.into_iter().collect(), measured, fault })
 }
@@ -128,6 +131,11 @@ fn nodes_of_servers(program: &Program) -> BTreeSet<NodeName> {
 /// What kept the trial from being played to its end.
 fn broken(played: Result<()>) -> Option<Failure> {
     played.err().map(|error: Error| Cause::LabError.because(error.to_string()))
+}
+
+/// That a program under test got past its sandbox.
+fn changed_by_program(what: String) -> Failure {
+    Cause::ContractBroken.because(format!("a program changed its node: {what}"))
 }
 
 /// That the order of the SYNs was not the one that the cell asks for.

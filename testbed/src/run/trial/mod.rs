@@ -74,8 +74,9 @@ pub(super) async fn run_trial(
         Ok(record) => record,
         Err(error) => return broken(error.to_string()),
     };
+    let usable = record.fault.is_none() && !trouble::spoils_lab(prepared);
     let concluded = conclude(setup, (pool, &pooled), record, number).await;
-    if !trouble::spoils_lab(prepared) {
+    if usable {
         pooled.give_back();
     }
     concluded
