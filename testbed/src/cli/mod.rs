@@ -7,6 +7,7 @@ mod cells;
 pub mod command_error;
 mod conclude;
 pub mod conformance;
+mod errand;
 pub mod explain;
 pub mod filter;
 pub mod fuzz;

@@ -1,26 +1,29 @@
 //! `testbed shell` and `testbed exec`: the lab of a cell, brought up and held as long as a program runs in one of its
-//! nodes.
+//! nodes. The lab that a shell holds is open to further ones of the same user.
 
-use std::io::{self, IsTerminal as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::fs;
+use std::hash::{Hash as _, Hasher as _};
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use fnv::FnvHasher;
+use tokio::task::JoinSet;
 
 use crate::cli::args::{ExecArgs, OwnNats, RightsArgs, ShellArgs};
 use crate::cli::cells;
 use crate::cli::command_error::CommandError;
+use crate::cli::errand::{Errand, Streams};
 use crate::cli::output::{print, print_error};
 use crate::cli::select;
-use crate::kernel::process::{Command, Process, Stdio, Terminal};
-use crate::kernel::terminal::{Pty, Raw};
+use crate::kernel::process::{Door, Line, Signal, Visitor, door_name, knock};
 use crate::lab::{self, Lab};
 use crate::model::problem::suggestion;
-use crate::model::suite::Cell;
-use crate::model::topology::{NodeName, Topology};
+use crate::model::suite::{Cell, Suite};
+use crate::model::topology::NodeName;
 use crate::run;
 
 /// The word that lists the cells, in the place of one.
@@ -31,21 +34,12 @@ const LIST: &str = "list";
 /// # Errors
 /// When there is no such cell or node, or the lab cannot be built here.
 pub fn shell(args: &ShellArgs) -> Result<ExitCode, CommandError> {
-    if args.cell == LIST {
-        let suite = select::suite(&args.suite, &args.nats.catalogue()?)?;
+    let ShellArgs { suite, cell, node, nats, rights } = args;
+    if cell == LIST {
+        let suite = select::suite(suite, &nats.catalogue()?)?;
         return print(|out| suite.cells().iter().try_for_each(|cell| writeln!(out, "{}", cell.id)));
     }
-    let wanted = ShellTarget { suite: &args.suite, cell: &args.cell, node: &args.node, nats: &args.nats };
-    enter(wanted, args.rights, |cell, topology| {
-        let nodes: Vec<&str> = topology.nodes.keys().map(NodeName::as_str).collect();
-        print_error(&format!(
-            "the lab of {} stands: {}\nthis is {}; the lab is gone when its shell ends",
-            cell.id,
-            nodes.join(", "),
-            args.node
-        ));
-        interactive(&args.node)
-    })
+    run_in_lab((suite, cell, nats), *rights, Sharing::Open, interactive(node))
 }
 
 /// `testbed exec`: ends with the exit code of the command.
@@ -53,117 +47,149 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode, CommandError> {
 /// # Errors
 /// When there is no such cell or node, the lab cannot be built here, or the command cannot be started.
 pub fn exec(args: &ExecArgs) -> Result<ExitCode, CommandError> {
-    let wanted = ShellTarget { suite: &args.suite, cell: &args.cell, node: &args.node, nats: &args.nats };
-    enter(wanted, args.rights, |_, _| Command::new(&args.command[0]).args(&args.command[1..]))
+    let ExecArgs { suite, cell, node, command, nats, rights } = args;
+    run_in_lab((suite, cell, nats), *rights, Sharing::Closed, Errand::new(node, command, &[]))
 }
 
 /// A shell whose prompt shows the node. It reads no start-up file: one could change the prompt.
-fn interactive(node: &str) -> Command {
-    let prompt = format!("[{node}] \\w \\$ ");
+fn interactive(node: &str) -> Errand {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     if Path::new("/bin/bash").exists() {
-        Command::new("/bin/bash").args(["--norc", "--noprofile", "-i"]).env("PS1", prompt)
+        let prompt = format!("[{node}] \\w \\$ ");
+        Errand::new(node, &words(&["/bin/bash", "--norc", "--noprofile", "-i"]), &[("PS1", prompt)])
     } else {
-        Command::new("/bin/sh").arg("-i").env("PS1", format!("[{node}] # ")).env("ENV", "")
+        let variables = [("PS1", format!("[{node}] # ")), ("ENV", String::new())];
+        Errand::new(node, &words(&["/bin/sh", "-i"]), &variables)
     }
 }
 
-/// Which node of which lab.
-#[derive(Debug, Clone, Copy)]
-struct ShellTarget<'a> {
-    suite: &'a str,
-    cell: &'a str,
-    node: &'a str,
-    nats: &'a OwnNats,
+/// Whether others may use a lab: those of commands are not, since two commands side by side must not meet by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    Open,
+    Closed,
 }
 
-/// Builds the lab and runs in it what `command` says once it stands.
-fn enter(
-    wanted: ShellTarget<'_>,
+/// Runs it in the lab of a cell: in the one that a shell holds, or else in a new one.
+fn run_in_lab(
+    (name, cell, nats): (&str, &str, &OwnNats),
     rights: RightsArgs,
-    command: impl FnOnce(&Cell, &Topology) -> Command,
+    sharing: Sharing,
+    errand: Errand,
 ) -> Result<ExitCode, CommandError> {
-    let ShellTarget { suite, cell, node, nats } = wanted;
     let catalogue = nats.catalogue()?;
-    let (name, suite) = (suite, select::suite(suite, &catalogue)?);
+    let suite = select::suite(name, &catalogue)?;
     let cells = suite.cells();
     let help = format!("list the cells with: testbed shell {name} {LIST}");
     let cell = cells::pick(&cells, |cell| cell.id.as_str(), cell, (&format!("\"{name}\""), &help))?;
-    let topology = &suite.part(cell).topology;
-    let names = || topology.nodes.keys().map(NodeName::as_str);
-    if !names().any(|known| known == node) {
-        let listed = format!("there are {}", names().collect::<Vec<_>>().join(", "));
-        let help = suggestion(node, names(), listed);
-        return Err(CommandError::with_help(
-            format!("the lab of \"{}\" has no node \"{node}\"", cell.id),
-            help,
-        ));
+    check_node(&suite, cell, &errand.node)?;
+    let door = door_name(&identity(name, cell, nats));
+    if let Some(code) = join(&door, cell, &errand)? {
+        return Ok(code);
     }
     lab::setup(rights.into())?.block_on(async {
         let lab = run::open_lab(&suite, &catalogue, cell).await.map_err(|why| match why {
             run::RunError::Kernel(error) => CommandError::from(error),
             other => CommandError::new(other.to_string()),
         })?;
-        let command = command(cell, topology);
-        let status = match io::stdin().is_terminal() {
-            true => on_a_terminal(&lab, node, command).await,
-            false => piped(&lab, node, command).await,
-        }?;
-        lab.kill_all().await?;
-        Ok(exit_code(status))
+        let lab = Arc::new(lab);
+        if sharing == Sharing::Open {
+            let nodes: Vec<&str> = lab.nodes().map(|node| node.name().as_str()).collect();
+            let (id, nodes, node) = (&cell.id, nodes.join(", "), &errand.node);
+            print_error(&format!(
+                "the lab of {id} stands: {nodes}\nthis is {node}; the lab is gone when its shell ends, and until then the \
+                 same command with another node opens a shell in there"
+            ));
+        }
+        let door = if sharing == Sharing::Open { Door::open(&door)? } else { None };
+        let guests = door.map(|door| tokio::spawn(let_in(door, Arc::clone(&lab))));
+        let streams = Streams::open(&errand)?;
+        let mut program = lab.node(&errand.node)?.spawn(errand.command(streams.theirs())).await?;
+        let end_all = async || {
+            // Guests are to hear that the lab ends, and not how their programs do.
+            if let Some(guests) = guests {
+                guests.abort();
+                let _ = guests.await;
+            }
+            Ok(lab.kill_all().await.map(drop)?)
+        };
+        streams.join(async { program.wait().await }, end_all).await.map(exit_code)
     })
 }
 
-/// Runs a program on a terminal of its own, which the user's is joined to meanwhile.
-async fn on_a_terminal(lab: &Lab, node: &str, command: Command) -> Result<ExitStatus, CommandError> {
-    let pty = Pty::open()?;
-    let command = command.stdin(pty.stdio()).stdout(pty.stdio()).stderr(pty.stdio());
-    let command = command.terminal(Terminal::Controlling);
-    let mut program = lab.node(node)?.spawn(&command).await?;
-    // It has the terminal now, and we must not keep it open.
-    drop(command);
-    let size = pty.window()?;
-    let raw = Raw::enter()?;
-    let printed = pty.carry()?;
-    let status = wait(&mut program, || size.follow()).await;
-    // Whatever it left behind holds the terminal open.
-    lab.kill_all().await?;
-    let _ = tokio::task::spawn_blocking(move || printed.join()).await;
-    drop(raw);
-    status
-}
-
-/// Runs a program on our own input and outputs.
-async fn piped(lab: &Lab, node: &str, command: Command) -> Result<ExitStatus, CommandError> {
-    let own = |fd: BorrowedFd<'_>| {
-        let copy = fd.try_clone_to_owned();
-        copy.map(|fd| Stdio::Descriptor(Arc::new(fd)))
-            .map_err(|why| CommandError::new(format!("cannot hand over an input or output: {why}")))
-    };
-    let command = command
-        .stdin(own(io::stdin().as_fd())?)
-        .stdout(own(io::stdout().as_fd())?)
-        .stderr(own(io::stderr().as_fd())?);
-    let mut program = lab.node(node)?.spawn(&command).await?;
-    wait(&mut program, || {}).await
-}
-
-/// Waits for the end of a program, or for somebody who wants us to end; meanwhile the window may change.
-async fn wait(program: &mut Process, resized: impl Fn()) -> Result<ExitStatus, CommandError> {
-    let listen =
-        |kind| signal(kind).map_err(|why| CommandError::new(format!("cannot wait for signals: {why}")));
-    let (mut window, mut terminate) =
-        (listen(SignalKind::window_change())?, listen(SignalKind::terminate())?);
-    let (mut interrupt, mut hangup) = (listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
-    loop {
-        let ended = |signal: SignalKind| Ok(ExitStatus::from_raw(signal.as_raw_value()));
-        tokio::select! {
-            status = program.wait() => return Ok(status?),
-            _ = window.recv() => resized(),
-            _ = terminate.recv() => return ended(SignalKind::terminate()),
-            _ = interrupt.recv() => return ended(SignalKind::interrupt()),
-            _ = hangup.recv() => return ended(SignalKind::hangup()),
-        }
+fn check_node(suite: &Suite, cell: &Cell, node: &str) -> Result<(), CommandError> {
+    let names = || suite.part(cell).topology.nodes.keys().map(NodeName::as_str);
+    if names().any(|known| known == node) {
+        return Ok(());
     }
+    let listed = format!("there are {}", names().collect::<Vec<_>>().join(", "));
+    let help = suggestion(node, names(), listed);
+    Err(CommandError::with_help(format!("the lab of \"{}\" has no node \"{node}\"", cell.id), help))
+}
+
+/// What tells the labs of a user apart: the suite, the cell and the NATs.
+fn identity(suite: &str, cell: &Cell, nats: &OwnNats) -> String {
+    let mut hasher = FnvHasher::default();
+    fs::canonicalize(suite).unwrap_or_else(|_| suite.into()).hash(&mut hasher);
+    cell.id.hash(&mut hasher);
+    nats.nats.iter().for_each(|file| fs::canonicalize(file).ok().hash(&mut hasher));
+    format!("lab-{:016x}", hasher.finish())
+}
+
+/// How something in somebody's lab has ended: what wait(2) says, or why it could not be started.
+type Answer = Result<i32, String>;
+
+/// Runs it in the lab that another process of this user holds, if one does.
+fn join(door: &str, cell: &Cell, errand: &Errand) -> Result<Option<ExitCode>, CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|why| CommandError::new(format!("cannot start the async runtime: {why}")))?;
+    runtime.block_on(async {
+        let streams = Streams::open(errand)?;
+        let message = serde_json::to_vec(errand).map_err(|why| CommandError::new(why.to_string()))?;
+        let theirs = streams.theirs();
+        let Some(line) = knock(door, &message, theirs.each_ref().map(|end| end.as_fd()))? else {
+            return Ok(None);
+        };
+        drop(theirs);
+        print_error(&format!("this is {} of the lab of {} that stands already", errand.node, cell.id));
+        let ended = async {
+            let answer = line.hear().await.and_then(|word| serde_json::from_slice::<Answer>(&word).ok());
+            let status = answer.unwrap_or_else(|| Err("the shell that held the lab has ended".to_owned()));
+            status.map(ExitStatus::from_raw).map_err(CommandError::new)
+        };
+        streams.join(ended, async || Ok(())).await.map(|status| Some(exit_code(status)))
+    })
+}
+
+/// Starts in the lab what others of this user want there.
+async fn let_in(door: Door, lab: Arc<Lab>) {
+    // They end with this task.
+    let mut guests = JoinSet::new();
+    while let Ok(Visitor { message, files, line }) = door.visitor().await {
+        let lab = Arc::clone(&lab);
+        guests.spawn(async move {
+            let answer = match serde_json::from_slice::<Errand>(&message) {
+                Ok(errand) => serve(&lab, &errand, files.map(Arc::new), &line).await,
+                Err(why) => Err(format!("another version of testbed holds the lab: {why}")),
+            };
+            line.say(&serde_json::to_vec(&answer).unwrap_or_default());
+        });
+    }
+}
+
+/// Runs it until it ends, or whoever wanted it has gone.
+async fn serve(lab: &Lab, errand: &Errand, streams: [Arc<OwnedFd>; 3], line: &Line) -> Answer {
+    let program = async { lab.node(&errand.node)?.spawn(errand.command(streams)).await };
+    let mut program = program.await.map_err(|why| why.to_string())?;
+    let status = tokio::select! {
+        status = program.wait() => status,
+        _ = line.hear() => {
+            let _ = program.signal(Signal::SIGHUP).await;
+            return Err("nobody waits for it".to_owned());
+        }
+    };
+    status.map(ExitStatus::into_raw).map_err(|why| why.to_string())
 }
 
 /// As shells tell how a program ended.

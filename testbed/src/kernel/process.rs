@@ -19,6 +19,7 @@
 mod command;
 mod confined;
 mod confinement;
+mod door;
 mod init;
 mod nursery;
 mod protocol;
@@ -29,6 +30,7 @@ pub use nix::sys::signal::Signal;
 
 pub use command::{Capabilities, Command, Limits, Stdio, Terminal};
 pub use confined::{ConfinedInit, NetworkSettings};
+pub use door::{Door, Line, Visitor, door_name, knock};
 pub use nursery::prepare;
 pub use session::{CpuTime, Init, InitReport, Output, Place, Process};
 

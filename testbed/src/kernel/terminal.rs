@@ -14,7 +14,6 @@ use nix::pty::openpty;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use crate::kernel::error::{Error, Result};
-use crate::kernel::process::Stdio;
 
 /// A pseudo terminal.
 #[derive(Debug)]
@@ -44,8 +43,8 @@ impl Pty {
 
     /// The end for the program.
     #[must_use]
-    pub fn stdio(&self) -> Stdio {
-        Stdio::Descriptor(Arc::clone(&self.slave))
+    pub fn end(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.slave)
     }
 
     /// What keeps its size equal to that of the user's terminal.

@@ -150,3 +150,74 @@ fn what_is_not_there_is_named_before_anything_is_built() {
     let listed = testbed(&["shell", "classic", "list"]);
     assert_eq!((listed.code, listed.stdout.lines().count()), (0, 9));
 }
+
+/// A suite of its own for a test: other tests may hold labs of those that come with testbed.
+fn own_suite(name: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!(
+        "name = \"{name}\"\nsummary = \"one cell\"\ntopology = \"pair\"\n[axes]\nnat-a = [\"port-preserving\"]\n\
+         nat-b = [\"random\"]\nmethod = [\"simultaneous-open\"]\n"
+    );
+    std::fs::write(folder.path().join("own.toml"), text).expect("room on the disk");
+    folder
+}
+
+#[test]
+fn a_second_shell_joins_the_lab_of_the_first_and_sees_what_happens_there() {
+    if !lab_is_possible() || !has_tool("script") {
+        return;
+    }
+    let folder = own_suite("joined");
+    let suite = folder.path().join("own.toml").display().to_string();
+    let line = |node: &str| format!("{} shell {suite} port-preserving {node}", env!("CARGO_BIN_EXE_testbed"));
+    let mut first = Typist::at(&line("peer-a"));
+    first.sees("the lab of port-preserving/random/simultaneous-open stands");
+    first.sees("[peer-a] ");
+    let mut second = Typist::at(&line("nat-a"));
+    second.sees("this is nat-a of the lab of port-preserving/random/simultaneous-open that stands already");
+    second.sees("[nat-a] ");
+    // What peer-a does is seen in nat-a: a mapping.
+    first.types("echo x > /dev/udp/203.0.113.1/9 && echo sent-$((1 + 1))\n");
+    first.sees("sent-2");
+    second.types("echo mappings-$(cat /proc/sys/net/netfilter/nf_conntrack_count)\n");
+    second.sees("mappings-1");
+    // A command joins as well, with its own streams and exit code.
+    let exec = testbed(&["exec", &suite, "port-preserving", "nat-b", "--", "sh", "-c", "ip -o -4 a; exit 3"]);
+    assert_eq!(exec.code, 3, "{}", exec.stderr);
+    assert!(
+        exec.stdout.contains("198.51.100.2/24") && exec.stderr.contains("that stands already"),
+        "{}",
+        exec.stdout
+    );
+    testbed(&["exec", &suite, "port-preserving", "nat-b", "--", "no-such-program"])
+        .refused(2, "no-such-program");
+    second.types("exit 4\n");
+    assert_eq!(second.ends(), Some(4));
+    // The lab goes with the first shell, and takes what others run in it along.
+    let mut third = Typist::at(&line("core"));
+    third.sees("[core] ");
+    first.types("exit 5\n");
+    assert_eq!(first.ends(), Some(5));
+    third.sees("the shell that held the lab has ended");
+    assert_eq!(third.ends(), Some(2));
+}
+
+#[test]
+fn commands_side_by_side_have_labs_of_their_own() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = own_suite("alone");
+    let suite = folder.path().join("own.toml").display().to_string();
+    let arguments = ["exec", &suite, "port-preserving", "peer-a", "--"];
+    let mut waits = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    let waits = waits.args(arguments).args(["sh", "-c", "echo up; read line"]);
+    let mut waits =
+        waits.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("testbed");
+    let mut up = [0; 3];
+    waits.stdout.take().expect("its output").read_exact(&mut up).expect("a line");
+    let other = testbed(&[&arguments[..], &["true"]].concat());
+    assert_eq!((other.code, other.stderr.as_str()), (0, ""));
+    drop(waits.stdin.take());
+    waits.wait().expect("an end");
+}
