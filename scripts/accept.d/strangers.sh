@@ -76,7 +76,7 @@ check_languages() {
 # The matrices of docs/programs.md are what scripts/programs prints again.
 check_programs() {
   local name cells other which
-  for name in c python node libnice rndz; do
+  for name in c python node libnice rndz libp2p punchhole; do
     rm -rf "$work/$name"
     quiet "$root/scripts/programs" "$name" --seed 1 --out "$work/$name"
     read -r cells other which < <(python3 "$folder/programs.py" "$root/docs/programs.md" "$name" "$work/$name/results.json")
