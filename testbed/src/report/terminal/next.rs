@@ -1,4 +1,5 @@
-//! The last lines of a run, which say what one needs next: the worst cell, its cause, the command that explains it.
+//! The last lines of a run, which say what one needs next: the worst error, the cell that differs most, the cause of each,
+//! and the command that explains it.
 
 use std::io::{self, Write};
 
@@ -24,29 +25,40 @@ pub(super) fn write(results: &Results, shown: RunView<'_>, out: &mut impl Write)
         writeln!(out)?;
     }
     let mut lines = Lines { width: shown.width, out };
-    match deviation::of_run(results).first() {
-        Some(Deviation::Cells { verdict, cells, .. }) if is_red(*verdict) => {
-            worst_cell(cells[0], shown, &mut lines)?;
+    let deviations = deviation::of_run(results);
+    // An error outranks a difference in the exit code, so the error comes first; a difference does not hide behind it.
+    for (label, verdict) in [("error", VerdictDoc::Error), ("worst", VerdictDoc::Differs)] {
+        if let Some(worst) = deviations.iter().find(|deviation| deviation.verdict() == verdict) {
+            tell(label, worst, (results, shown), &mut lines)?;
         }
-        Some(Deviation::Proof(proof)) if is_red(proof.verdict) => {
-            let style = verdict_style(proof.verdict);
-            lines.line("worst", &format!("{style}NAT {}{style:#}", harmless(&proof.nat)))?;
-            lines.line("cause", &harmless_lines(&proof.note))?;
-            let from = nats_file(results).map(|file| format!(" --nats {}", word(file))).unwrap_or_default();
-            let prove = format!("testbed nat prove {}{from}", word(&proof.nat));
-            lines.line("explain", &format!("{BOLD}{prove}{BOLD:#}"))?;
-        }
-        Some(Deviation::Kernel(check)) if is_red(check.verdict) => {
-            let style = verdict_style(check.verdict);
-            lines.line("worst", &format!("{style}{}{style:#}", harmless(&check.id)))?;
-            lines.line("cause", &harmless(&check.note))?;
-        }
-        _ => (),
     }
     let page = shown.folder.map(|folder| folder.join(html::PAGE));
     match page.filter(|page| page.is_file()) {
         Some(page) => lines.line("report", &page.display().to_string()),
         None => Ok(()),
+    }
+}
+
+fn tell(
+    label: &str,
+    deviation: &Deviation<'_>,
+    (results, shown): (&Results, RunView<'_>),
+    lines: &mut Lines<'_, impl Write>,
+) -> io::Result<()> {
+    let style = verdict_style(deviation.verdict());
+    match deviation {
+        Deviation::Cells { cells, .. } => cell(label, cells[0], shown, lines),
+        Deviation::Proof(proof) => {
+            lines.line(label, &format!("{style}NAT {}{style:#}", harmless(&proof.nat)))?;
+            lines.line("cause", &harmless_lines(&proof.note))?;
+            let from = nats_file(results).map(|file| format!(" --nats {}", word(file))).unwrap_or_default();
+            let prove = format!("testbed nat prove {}{from}", word(&proof.nat));
+            lines.line("explain", &format!("{BOLD}{prove}{BOLD:#}"))
+        }
+        Deviation::Kernel(check) => {
+            lines.line(label, &format!("{style}{}{style:#}", harmless(&check.id)))?;
+            lines.line("cause", &harmless(&check.note))
+        }
     }
 }
 
@@ -60,13 +72,14 @@ pub(super) fn nats_file(results: &Results) -> Option<&str> {
     })
 }
 
-fn is_red(verdict: VerdictDoc) -> bool {
-    matches!(verdict, VerdictDoc::Differs | VerdictDoc::Error)
-}
-
-fn worst_cell(cell: &PunchCell, shown: RunView<'_>, lines: &mut Lines<'_, impl Write>) -> io::Result<()> {
+fn cell(
+    label: &str,
+    cell: &PunchCell,
+    shown: RunView<'_>,
+    lines: &mut Lines<'_, impl Write>,
+) -> io::Result<()> {
     let style = verdict_style(cell.verdict);
-    lines.line("worst", &format!("{style}{}{style:#}", harmless(&cell.id)))?;
+    lines.line(label, &format!("{style}{}{style:#}", harmless(&cell.id)))?;
     let example = example(cell);
     let count = |trial: &TrialDoc| {
         let alike = |other: &&TrialDoc| other.outcome == trial.outcome && other.how == trial.how;

@@ -46,6 +46,23 @@ fn quiet_is_the_totals_and_what_one_needs_next() {
     insta::assert_snapshot!(shown(&results(), 80, Detail::Brief));
 }
 
+/// An error decides the exit code, so it must not hide behind a cell that differs.
+#[test]
+fn the_error_that_decides_the_exit_code_is_told_before_a_cell_that_differs() {
+    let mut results = results();
+    results.cells.retain(|cell| cell.as_punch().is_some());
+    let text = shown(&results, 80, Detail::Brief);
+    let at = |line: &str| text.find(line).unwrap_or_else(|| panic!("no {line:?} in:\n{text}"));
+    assert!(at("error   odd/odd/auto\n") < at("worst   even/odd/auto\n"), "{text}");
+    assert_eq!(text.matches("\ncause ").count(), 2, "{text}");
+    for (verdict, line) in [(VerdictDoc::Error, "error   "), (VerdictDoc::Differs, "worst   ")] {
+        let mut alone = results.clone();
+        alone.cells.retain(|cell| cell.as_punch().is_some_and(|cell| cell.verdict == verdict));
+        let text = shown(&alone, 80, Detail::Brief);
+        assert!(text.contains(line) && text.matches("\ncause ").count() == 1, "{text}");
+    }
+}
+
 #[test]
 fn twenty_two_nats_a_side_fit_eighty_columns() {
     insta::assert_snapshot!(matrix_of(&shown(&square(22), 80, Detail::Usual)));
