@@ -40,6 +40,9 @@ pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Result<Expec
     match unsettled(cell, &input) {
         // What cannot be does not come about because packets are lost or come late.
         Some(why) if expected.high > 0.0 => Err(silent(&why)),
+        _ if expected.low <= 0.0 && expected.high >= 1.0 => {
+            Err(silent(&format!("theory does not decide between 0 % and 100 %: {}", expected.because)))
+        }
         _ => Ok(expected),
     }
 }
@@ -259,20 +262,7 @@ mod tests {
     #[test]
     fn wires_that_lose_packets_leave_no_expectation_but_for_the_impossible() {
         let catalogue = Catalogue::embedded();
-        let said = |nat: &str, axis: &str| {
-            let text = format!(
-                "name = \"t\"\nsummary = \"s\"\ntopology = \"pair\"\ntrials = 1\n[axes]\nnat-a = [\"{nat}\"]\n\
-                 nat-b = [\"{nat}\"]\nmethod = [\"simultaneous-open\"]\n{axis}\n"
-            );
-            let nats: Vec<&str> = catalogue.profiles().map(|profile| profile.name.as_str()).collect();
-            let topology = |name: &str| {
-                let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
-                Ok((found.file.to_owned(), found.text.to_owned()))
-            };
-            let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology };
-            let suite = suite_file::parse("t.toml", &text, &known).expect("a good suite");
-            expect(&suite, &suite.cells()[0], &catalogue).map(|expected| expected.probability)
-        };
+        let said = |nat: &str, axis: &str| said_of(&catalogue, nat, axis);
         assert_eq!(said("port-preserving", "loss = [\"0\"]"), Ok(1.0));
         let lossy = said("port-preserving", "loss = [\"0.4\"]").expect_err("no expectation");
         assert!(lossy.because.contains("loses packets"), "{lossy:?}");
@@ -281,5 +271,30 @@ mod tests {
             assert_eq!(said("port-preserving", axis), Ok(1.0), "{axis}");
             said("reset", axis).expect_err("no expectation");
         }
+    }
+
+    #[test]
+    fn a_strangers_program_that_may_dial_in_lock_step_leaves_no_expectation() {
+        let catalogue = Catalogue::embedded();
+        let program = "[program]\njudge = \"exit\"\npeer = [\"/bin/true\"]\nredial = \"after-refusal\"";
+        let why = said_of(&catalogue, "reset", program).expect_err("no expectation").because;
+        assert!(why.contains("lock step"), "{why}");
+        assert_eq!(said_of(&catalogue, "port-preserving", program), Ok(1.0));
+    }
+
+    /// What theory says of a cell with the same NAT on both sides, in a suite that ends so.
+    fn said_of(catalogue: &Catalogue, nat: &str, rest: &str) -> Result<f64, NoExpectation> {
+        let text = format!(
+            "name = \"t\"\nsummary = \"s\"\ntopology = \"pair\"\ntrials = 1\n[axes]\nnat-a = [\"{nat}\"]\n\
+                 nat-b = [\"{nat}\"]\nmethod = [\"simultaneous-open\"]\n{rest}\n"
+        );
+        let nats: Vec<&str> = catalogue.profiles().map(|profile| profile.name.as_str()).collect();
+        let topology = |name: &str| {
+            let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
+            Ok((found.file.to_owned(), found.text.to_owned()))
+        };
+        let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology };
+        let suite = suite_file::parse("t.toml", &text, &known).expect("a good suite");
+        expect(&suite, &suite.cells()[0], catalogue).map(|expected| expected.probability)
     }
 }

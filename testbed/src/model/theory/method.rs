@@ -4,7 +4,7 @@
 
 use crate::model::behavior::{Behavior, Hairpinning, Translation};
 use crate::model::outcome::Expectation;
-use crate::model::suite::{LOCAL_PORTS, LowPorts};
+use crate::model::suite::{LOCAL_PORTS, LowPorts, Redial};
 use crate::model::words::words;
 
 use super::TheoryInput;
@@ -224,8 +224,26 @@ impl Pair<'_> {
         both.then(|| never("both NATs refuse a SYN from where a SYN went to, so neither SYN can pass"))
     }
 
-    /// One port a side, predicted; a window where a NAT counts.
+    /// One port a side, predicted.
     fn meet(&self) -> Expectation {
+        let expected = self.meet_in_time();
+        if !self.may_dial_in_lock_step() || expected.high <= 0.0 {
+            return expected;
+        }
+        let because = format!(
+            "{}, unless both programs dial again in lock step: each SYN comes when the other side's has just been refused",
+            expected.because
+        );
+        Expectation::between(expected.probability, [0.0, expected.high], because)
+    }
+
+    /// Whether both sides' dials are refused, and nobody knows the pace at which strangers' programs dial again. Ours pauses at random.
+    fn may_dial_in_lock_step(&self) -> bool {
+        self.input.redial == Some(Redial::AfterRefusal) && self.a.answers_dials() && self.b.answers_dials()
+    }
+
+    /// The same, where no dial is refused because of when it comes. A window where a NAT counts.
+    fn meet_in_time(&self) -> Expectation {
         if let Some(refused) = self.refused() {
             return refused;
         }

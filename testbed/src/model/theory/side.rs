@@ -118,15 +118,29 @@ impl<'a> Side<'a> {
         })
     }
 
-    /// Whether a SYN from an address that it has sent to, and from another port, is answered by a reset.
-    pub(super) fn resets_dials(&self) -> bool {
-        // From outside inwards; what passes all NATs comes to a host that expects nobody there.
+    /// What a NAT of it does with a SYN from an address that it has sent to, and from another port; `None` where none refuses it, and
+    /// it comes to a host that expects nobody there and resets it.
+    fn refusal_of_dials(&self) -> Option<UnsolicitedSyn> {
+        // From outside inwards.
         let refusing = self.nats.iter().rev().find(|nat| {
             nat.translation != Translation::Router && nat.filtering == Filtering::AddressAndPortDependent
         });
-        refusing.is_none_or(|nat| match nat.unsolicited_syn {
+        refusing.map(|nat| nat.unsolicited_syn)
+    }
+
+    /// Whether such a SYN is answered by a reset.
+    pub(super) fn resets_dials(&self) -> bool {
+        self.refusal_of_dials().is_none_or(|refusal| match refusal {
             UnsolicitedSyn::Reset | UnsolicitedSyn::Kernel => true,
             UnsolicitedSyn::Drop | UnsolicitedSyn::Icmp(_) | UnsolicitedSyn::IcmpAfterSixSeconds => false,
+        })
+    }
+
+    /// Whether such a SYN is answered at all, so that whoever sent it dials again.
+    pub(super) fn answers_dials(&self) -> bool {
+        self.refusal_of_dials().is_none_or(|refusal| match refusal {
+            UnsolicitedSyn::Reset | UnsolicitedSyn::Kernel | UnsolicitedSyn::Icmp(_) => true,
+            UnsolicitedSyn::Drop | UnsolicitedSyn::IcmpAfterSixSeconds => false,
         })
     }
 

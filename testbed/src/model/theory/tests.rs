@@ -228,6 +228,26 @@ fn nobody_knows_how_fast_a_strangers_program_dials_again() {
     assert!((low - 1.0 / 64.0).abs() < 1e-12 && high > 0.85, "{low} to {high}");
 }
 
+/// Two programs that paused for 100 ms after each refusal met in 10 of 20 trials, and in 1 of 20 where one began 30 ms later.
+#[test]
+fn two_strangers_that_dial_in_lock_step_may_never_meet() {
+    let resets = Behavior { unsolicited_syn: UnsolicitedSyn::Reset, ..kept() };
+    let icmp = Behavior { unsolicited_syn: UnsolicitedSyn::Icmp(IcmpError::PortUnreachable), ..kept() };
+    let cone = Behavior { filtering: Filtering::EndpointIndependent, ..kept() };
+    let with = |a, b, redial| ends(&TheoryInput { redial, ..input(a, b, Method::SimultaneousOpen) });
+    for (a, b) in [(&resets, &resets), (&resets, &icmp), (&cone, &resets)] {
+        assert_eq!(with(a, b, Some(Redial::AfterRefusal)), (0.0, 1.0));
+        // Our own pauses at random, and who never dials again is in no step.
+        assert_eq!((with(a, b, None), with(a, b, Some(Redial::None))), ((1.0, 1.0), (1.0, 1.0)));
+    }
+    // The SYN of the side that is not refused keeps its mapping, and the next dial of the other gets in.
+    let silent = kept();
+    assert_eq!(with(&resets, &silent, Some(Redial::AfterRefusal)), (1.0, 1.0));
+    let gateway = Behavior { unsolicited_syn: UnsolicitedSyn::Reset, ..block(64) };
+    let (low, high) = with(&gateway, &resets, Some(Redial::AfterRefusal));
+    assert!(low <= 0.0 && high > 0.5, "{low} to {high}");
+}
+
 #[test]
 fn a_drawn_port_is_the_internal_one_only_where_peers_punch_from_such_ports() {
     let range = PortRange { low: 40_000, high: 40_999 };
