@@ -1,38 +1,47 @@
-//! Whether a file can be executed, as far as one can tell without doing it (execve(2)).
+//! Whether a file can be executed, as far as one can tell without doing it: its permissions, and what its first bytes demand, a
+//! machine, a loader or an interpreter (elf(5), execve(2)). Where these are looked for is the sandbox's matter.
 //!
 //! What only the kernel knows, such as other formats that it was taught (binfmt_misc), is left to the attempt.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
 use crate::kernel::host::{self, HostRights};
 
-/// The kernel looks for the name of an interpreter in so many bytes (`BINPRM_BUF_SIZE`).
-const FIRST_LINE: usize = 256;
+/// What the kernel reads of a script's first line, and where the headers of a program are.
+const BEGIN: usize = 4096;
 
-/// `e_ident` of a 64-bit program whose bytes have the order of this machine (elf(5)).
-const ELF_64: [u8; 6] = [0x7f, b'E', b'L', b'F', 2, if cfg!(target_endian = "little") { 1 } else { 2 }];
-
-/// `p_type` of the program header that names the loader.
-const PT_INTERP: u32 = 3;
-
-/// Why a file cannot be executed by a program under test; `None` where nothing speaks against it.
-#[must_use]
-pub fn obstacle(path: &Path) -> Option<String> {
-    not_a_program(path).or_else(|| {
-        let interpreter = interpreter(path)?;
-        let interpreter = Path::new(&interpreter);
-        not_a_program(interpreter)
-            .map(|why| format!("it is to be executed by \"{}\": {why}", interpreter.display()))
-    })
+/// What a program demands of where it is executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// Another machine than this one.
+    Machine(String),
+    /// This file, its loader or the interpreter of a script.
+    Interpreter(PathBuf),
+    /// Nothing that can be told.
+    Nothing,
 }
 
-/// What a file lacks in itself.
-fn not_a_program(path: &Path) -> Option<String> {
+/// Names for `e_machine` of elf(5).
+const MACHINES: [(u16, &str); 8] = [
+    (3, "i386"),
+    (8, "mips"),
+    (20, "powerpc"),
+    (21, "powerpc64"),
+    (40, "arm"),
+    (62, "x86_64"),
+    (183, "aarch64"),
+    (243, "riscv"),
+];
+
+/// What a file lacks in itself, as a program under test sees it; `None` where nothing speaks against it.
+pub(super) fn obstacle(path: &Path) -> Option<String> {
     let found = match fs::metadata(path) {
         Ok(found) => found,
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
@@ -52,88 +61,133 @@ fn not_a_program(path: &Path) -> Option<String> {
     (!allowed).then(|| format!("programs may not execute it (mode {mode:o}): chmod a+rx"))
 }
 
-/// The program that executes a file: the one that its first line names, or its loader. `None` where it needs none, or its
-/// format is not known here.
-fn interpreter(path: &Path) -> Option<String> {
-    let mut file = File::open(path).ok()?;
-    let mut head = Vec::new();
-    file.by_ref().take(FIRST_LINE as u64).read_to_end(&mut head).ok()?;
-    if let Some(line) = head.strip_prefix(b"#!") {
-        let line = line.split(|byte| *byte == b'\n').next()?;
-        let line = String::from_utf8_lossy(line);
-        return line.split_whitespace().next().map(str::to_owned);
-    }
-    loader(&file, &head)
+/// Reads what a program demands.
+pub(super) fn demand(file: &Path) -> io::Result<Demand> {
+    let own = begin(Path::new("/proc/self/exe"))?;
+    Ok(demand_of(&begin(file)?, &own))
 }
 
-/// The loader that a 64-bit ELF program names (elf(5)).
-fn loader(file: &File, head: &[u8]) -> Option<String> {
-    head.strip_prefix(&ELF_64)?;
-    let half = |bytes: &[u8], at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    let word = |bytes: &[u8], at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let long = |bytes: &[u8], at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    // `e_phoff`, `e_phentsize`, `e_phnum`; then `p_type`, `p_offset`, `p_filesz` of each header.
-    let (start, size, count) = (long(head, 32)?, half(head, 54)?, half(head, 56)?);
-    for number in 0..count {
-        let mut header = [0; 56];
-        file.read_exact_at(&mut header, start.checked_add(u64::from(number) * u64::from(size))?).ok()?;
-        if word(&header, 0)? == PT_INTERP {
-            let mut name = vec![0; usize::try_from(long(&header, 32)?).ok().filter(|length| *length < 4096)?];
-            file.read_exact_at(&mut name, long(&header, 8)?).ok()?;
-            let name = name.split(|byte| *byte == 0).next()?;
-            return Some(String::from_utf8_lossy(name).into_owned());
+fn begin(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(BEGIN as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What a program demands where one that begins with `own` runs.
+fn demand_of(bytes: &[u8], own: &[u8]) -> Demand {
+    if let Some(line) = bytes.strip_prefix(b"#!") {
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
+        let path = line.split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();
+        return if path.is_empty() { Demand::Nothing } else { interpreter(path) };
+    }
+    let Some(machine) = machine(bytes) else { return Demand::Nothing };
+    if self::machine(own).is_some_and(|own| own != machine) {
+        let name = MACHINES.iter().find(|(number, _)| *number == machine).map(|(_, name)| (*name).to_owned());
+        return Demand::Machine(name.unwrap_or_else(|| format!("machine {machine} of ELF")));
+    }
+    loader(bytes).map_or(Demand::Nothing, interpreter)
+}
+
+fn interpreter(path: &[u8]) -> Demand {
+    Demand::Interpreter(PathBuf::from(OsStr::from_bytes(path)))
+}
+
+/// A number of an ELF file of this machine's byte order, which all of its programs have.
+fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+fn machine(bytes: &[u8]) -> Option<u16> {
+    bytes.starts_with(b"\x7fELF").then_some(())?;
+    // The order that the file itself says.
+    let machine = number(bytes, 18)?;
+    Some(if bytes.get(5) == Some(&2) { u16::from_be_bytes(machine) } else { u16::from_le_bytes(machine) })
+}
+
+/// The path in the program header PT_INTERP of a 64-bit program.
+fn loader(bytes: &[u8]) -> Option<&[u8]> {
+    const PT_INTERP: u32 = 3;
+    (bytes.get(4) == Some(&2)).then_some(())?;
+    let word = |at| number(bytes, at).map(u64::from_ne_bytes).and_then(|word| usize::try_from(word).ok());
+    let half = |at| number(bytes, at).map(u16::from_ne_bytes).map(usize::from);
+    let (headers, size, count) = (word(32)?, half(54)?, half(56)?);
+    for header in (0..count).map(|n| headers.checked_add(n.checked_mul(size)?)) {
+        let header = header?;
+        if number(bytes, header).map(u32::from_ne_bytes)? == PT_INTERP {
+            let (at, length) = (word(header.checked_add(8)?)?, word(header.checked_add(32)?)?);
+            let path = bytes.get(at..at.checked_add(length)?)?;
+            return path.split(|byte| *byte == 0).next();
         }
     }
     None
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    /// A file with this text and mode.
-    fn file(folder: &tempfile::TempDir, name: &str, text: &[u8], mode: u32) -> std::path::PathBuf {
-        let path = folder.path().join(name);
-        fs::write(&path, text).expect("room on the disk");
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("our file");
-        path
+    /// The begin of a 64-bit program for a machine, 0 for this one, with a loader.
+    pub(in crate::kernel) fn elf(machine: u16, loader: Option<&str>) -> Vec<u8> {
+        let own = begin(Path::new("/proc/self/exe")).expect("this program");
+        let mut bytes = own[..64].to_vec();
+        bytes[4] = 2;
+        if machine > 0 {
+            bytes[18..20].copy_from_slice(&machine.to_le_bytes());
+        }
+        bytes[32..40].copy_from_slice(&64_u64.to_ne_bytes());
+        bytes[54..56].copy_from_slice(&56_u16.to_ne_bytes());
+        bytes[56..58].copy_from_slice(&u16::from(loader.is_some()).to_ne_bytes());
+        if let Some(loader) = loader {
+            let mut header = [0_u8; 56];
+            header[..4].copy_from_slice(&3_u32.to_ne_bytes());
+            header[8..16].copy_from_slice(&120_u64.to_ne_bytes());
+            header[32..40].copy_from_slice(&(loader.len() as u64 + 1).to_ne_bytes());
+            bytes.extend(header);
+            bytes.extend(loader.bytes());
+            bytes.push(0);
+        }
+        bytes
     }
 
     #[test]
-    fn what_can_be_executed_has_no_obstacle() {
+    fn what_is_no_program_says_why() {
         let folder = tempfile::tempdir().expect("a folder");
-        assert_eq!(obstacle(Path::new("/bin/sh")), None);
-        assert_eq!(obstacle(&std::env::current_exe().expect("this test")), None);
-        assert_eq!(obstacle(&file(&folder, "script", b"#! /bin/sh -e\n", 0o755)), None);
-        assert_eq!(
-            obstacle(&file(&folder, "other", b"MZ\0", 0o755)),
-            None,
-            "the kernel may have been taught this"
-        );
+        let file = |name: &str, mode: u32| {
+            let path = folder.path().join(name);
+            fs::write(&path, "#!/bin/sh\n").expect("room on the disk");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("our file");
+            path
+        };
+        assert_eq!([obstacle(Path::new("/bin/sh")), obstacle(&file("script", 0o755))], [None, None]);
+        for (path, why) in [
+            (PathBuf::from("/nowhere/x"), "there is no such file"),
+            (folder.path().to_owned(), "it is a folder"),
+            (file("secret", 0o644), "programs may not execute it (mode 644): chmod a+rx"),
+        ] {
+            assert_eq!(obstacle(&path).as_deref(), Some(why));
+        }
     }
 
     #[test]
-    fn what_cannot_says_why() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let why = |path: &Path| obstacle(path).unwrap_or_default();
-        assert_eq!(why(Path::new("/nowhere/x")), "there is no such file");
-        assert_eq!(why(folder.path()), "it is a folder");
-        let secret = file(&folder, "secret", b"#!/bin/sh\n", 0o644);
-        assert_eq!(why(&secret), "programs may not execute it (mode 644): chmod a+rx");
-        let script = file(&folder, "script", b"#!/nowhere/python3\n", 0o755);
-        assert_eq!(why(&script), "it is to be executed by \"/nowhere/python3\": there is no such file");
+    fn scripts_and_programs_say_what_they_need() {
+        let own = elf(0, None);
+        let needs = |bytes: &[u8]| demand_of(bytes, &own);
+        let file = |path: &str| Demand::Interpreter(PathBuf::from(path));
+        assert_eq!(needs(b"#!/bin/sh -e\necho"), file("/bin/sh"));
+        assert_eq!(needs(b"#! /usr/bin/env node"), file("/usr/bin/env"));
+        assert_eq!(needs(b"#!\n"), Demand::Nothing);
+        assert_eq!(needs(&elf(0, Some("/lib/ld.so"))), file("/lib/ld.so"));
+        assert_eq!(needs(&elf(0, None)), Demand::Nothing);
+        assert_eq!(needs(&elf(9999, None)), Demand::Machine("machine 9999 of ELF".into()));
+        assert_eq!(needs(b"plain text"), Demand::Nothing);
     }
 
-    #[test]
-    fn a_program_with_the_loader_of_another_system_is_found() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let Some(own) = interpreter(Path::new("/bin/sh")) else { return };
-        let text = fs::read("/bin/sh").expect("a shell");
-        let at = text.windows(own.len()).position(|bytes| bytes == own.as_bytes()).expect("its loader");
-        let mut foreign = text;
-        foreign[at..at + 4].copy_from_slice(b"/xxx");
-        let foreign = file(&folder, "foreign", &foreign, 0o755);
-        let why = obstacle(&foreign).expect("an obstacle");
-        assert!(why.starts_with("it is to be executed by \"/xxx"), "{why}");
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_end(bytes: Vec<u8>) {
+            let own = elf(0, None);
+            let _ = demand_of(&bytes, &own);
+            let _ = demand_of(&[&own[..40], &bytes].concat(), &own);
+        }
     }
 }

@@ -18,7 +18,6 @@
 //! Named folders come through overlayfs: a read-only bind mount would let programs connect to UNIX sockets in there, and
 //! write to named pipes, while overlayfs shows them as dead ones.
 
-mod executable;
 pub mod image;
 mod mount_table;
 mod tree;

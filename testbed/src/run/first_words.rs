@@ -1,28 +1,31 @@
-//! Whether the programs of a suite can be executed, looked at before the first trial.
+//! Whether the programs of a suite can be executed, looked at before the first trial: those of the machine and those of a root of
+//! their own, peers, servers and services.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::kernel::executable;
 use crate::kernel::process::Command;
+use crate::kernel::sandbox::image::{self, Shown};
 use crate::model::suite::Program;
-use crate::run::sandbox::known_word;
+use crate::run::sandbox::{in_path_of_root, known_word};
 
 /// What keeps a program of a part from being executed, if anything: the first word of its command, and why. Without a
 /// `puncher`, commands that begin with it are not looked at.
 #[must_use]
 pub fn obstacle(program: &Program, puncher: Option<&Path>) -> Option<String> {
-    // What such a folder holds is looked at when the program starts, by the rules that hold in there.
-    if program.root.is_some() {
-        return None;
-    }
-    program.rendezvous.iter().chain([&program.peer]).find_map(|command| {
+    let puncher = puncher.unwrap_or(Path::new(MISSING));
+    let root = program.root.as_deref().and_then(|root| known_word(root, puncher)).map(PathBuf::from);
+    program.commands().find_map(|command| {
         let word = command.first()?;
         // What is different each time is not known yet.
-        let known = known_word(word, puncher.unwrap_or(Path::new(MISSING)))?;
+        let known = known_word(word, puncher)?;
         if known.contains(MISSING) {
             return None;
         }
-        not_found(&known).map(|why| format!("cannot execute the program \"{known}\": {why}"))
+        let why = match &root {
+            Some(root) => not_found_in(root, &known, program, puncher),
+            None => not_found(&known),
+        };
+        why.map(|why| format!("cannot execute the program \"{known}\": {why}"))
     })
 }
 
@@ -38,21 +41,47 @@ fn not_found(word: &str) -> Option<String> {
         );
     }
     match Command::new(word).path() {
-        Some(found) => executable::obstacle(&found),
-        None if word.contains('/') => executable::obstacle(path),
-        None => Some("no folder of PATH has it".to_owned()),
+        None if !word.contains('/') => Some("no folder of PATH has it".to_owned()),
+        found => image::obstacle(Path::new("/"), &found.unwrap_or(path.to_owned()), Shown::AtItsOwnPath),
     }
+}
+
+/// The same of a program whose root file system is a folder of the machine. What that has not, but the machine has, is shown to it.
+fn not_found_in(root: &Path, word: &str, program: &Program, puncher: &Path) -> Option<String> {
+    let path = if word.contains('/') {
+        PathBuf::from(word)
+    } else {
+        let known = |(name, value): &(String, String)| Some((name.clone(), known_word(value, puncher)?));
+        let environment: Vec<_> = program.environment.iter().filter_map(known).collect();
+        match in_path_of_root(root, word, &environment) {
+            Ok(path) => PathBuf::from(path),
+            Err(why) => return Some(why),
+        }
+    };
+    let shown = match image::resolve(root, &path).is_none() && path.is_file() {
+        true => Shown::AtItsOwnPath,
+        false => Shown::WithTheRoot,
+    };
+    image::obstacle(root, &path, shown)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::model::suite_file;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
-    /// What is said of a suite whose peers are started so.
+    use super::*;
+    use crate::model::program::{Readiness, Service};
+    use crate::model::suite_file;
+    use crate::model::topology::NodeName;
+
+    /// The programs of a suite without a server whose peers are started so.
+    fn program(peer: &str) -> Program {
+        Program { peer: vec![peer.to_owned()], rendezvous: None, ..suite_file::own_puncher() }
+    }
+
     fn of(peer: &str) -> Option<String> {
-        let program = Program { peer: vec![peer.to_owned()], rendezvous: None, ..suite_file::own_puncher() };
-        obstacle(&program, None)
+        obstacle(&program(peer), None)
     }
 
     #[test]
@@ -74,11 +103,51 @@ mod tests {
     }
 
     #[test]
-    fn programs_of_a_root_of_their_own_are_not_looked_for_on_this_machine() {
-        let own = suite_file::own_puncher();
-        let peer = vec!["/only/there".to_owned()];
-        let program = Program { peer, rendezvous: None, root: Some("/image".into()), ..own };
-        assert_eq!(obstacle(&program, None), None);
+    fn a_service_that_is_not_there_is_named() {
+        let service = Service {
+            name: "relay".to_owned(),
+            node: NodeName::core(),
+            command: vec!["/nowhere/relay".to_owned()],
+            ready: Readiness::Tcp(1),
+        };
+        let program = Program { services: vec![service], ..program("/bin/sh") };
+        assert!(obstacle(&program, None).is_some_and(|why| why.contains("\"/nowhere/relay\"")));
+    }
+
+    #[test]
+    fn programs_of_a_root_of_their_own_are_looked_for_in_there() {
+        let root = tempfile::tempdir().expect("a folder");
+        let add = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("room on the disk");
+            fs::write(&path, text).expect("room on the disk");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own");
+        };
+        add("usr/bin/there", "#!/usr/bin/runs\n");
+        add("usr/bin/runs", "");
+        add("usr/bin/script", "#!/usr/bin/python3\n");
+        add("opt/only", "");
+        let shown = root.path().join("usr/bin/script").display().to_string();
+        let why = |word: &str, path: Option<&str>| {
+            let environment = path.map(|path| ("PATH".to_owned(), path.to_owned())).into_iter().collect();
+            let own = Some(root.path().display().to_string());
+            obstacle(&Program { root: own, environment, ..program(word) }, None)
+        };
+        for word in ["/usr/bin/there", "there", "runs", "{role}"] {
+            assert_eq!(why(word, None), None, "{word}");
+        }
+        assert_eq!(why("only", Some("/bin:/opt")), None);
+        for (word, lacks) in [
+            ("/bin/sh", "it needs /lib"),
+            ("/usr/bin/none", "has no /usr/bin/none"),
+            ("only", "has no such program in its PATH"),
+            ("script", "it needs /usr/bin/python3, and"),
+            // A file of the machine's is shown at its own path; what it needs is not.
+            (shown.as_str(), "it needs /usr/bin/python3, and"),
+        ] {
+            let why = why(word, None).unwrap_or_default();
+            assert!(why.contains(lacks), "{word}: {why}");
+        }
     }
 
     #[test]

@@ -76,6 +76,24 @@ pub(super) fn known_word(word: &str, puncher: &Path) -> Option<String> {
     template::expand(&bound, &template::Values::new()).ok()
 }
 
+/// Where the programs of a root file system are, if the suite says no other `PATH`.
+pub(super) const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The path of a program that is called by its name alone, in a root file system of its own.
+///
+/// # Errors
+/// That no folder of its `PATH` has one of that name.
+pub(super) fn in_path_of_root(
+    root: &Path,
+    name: &str,
+    environment: &[(String, String)],
+) -> std::result::Result<String, String> {
+    let own = environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_str());
+    let mut places = own.unwrap_or(USUAL_PATH).split(':').map(|folder| format!("{folder}/{name}"));
+    let found = places.find(|place| image::resolve(root, Path::new(place)).is_some());
+    found.ok_or_else(|| format!("\"{}\" has no such program in its PATH", root.display()))
+}
+
 /// The descriptors that a program cannot do without: one for each SYN of its budget, and some for files and connections.
 pub(super) fn least_files(budget: &Budget) -> u32 {
     budget.syns.saturating_add(LEAST_FILES_BESIDES)

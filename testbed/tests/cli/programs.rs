@@ -63,8 +63,20 @@ impl Ran {
     /// Asserts that every trial was an error, and that its reason and the exit code say so.
     #[track_caller]
     fn is_an_error(&self, because: &str) {
+        self.is_an_error_after(3, because);
+    }
+
+    /// Asserts that the cell is an error for this reason, and that no trial was begun.
+    #[track_caller]
+    fn is_not_run(&self, because: &str) {
+        self.is_an_error_after(0, because);
+    }
+
+    #[track_caller]
+    fn is_an_error_after(&self, trials: u32, because: &str) {
         let cell = self.cell();
-        assert_eq!((&cell["verdict"], &cell["error"]), (&"error".into(), &3.into()), "{cell}");
+        let seen = (&cell["verdict"], &cell["error"], &cell["trials"]);
+        assert_eq!(seen, (&"error".into(), &trials.into(), &trials.into()), "{cell}");
         let note = cell["note"].as_str().expect("a note");
         assert!(note.contains(because), "expected {because}\nobserved {note}");
         // A terminal breaks lines.
@@ -275,10 +287,10 @@ fn programs_may_have_a_root_file_system_of_their_own() {
     let looks = "test $(busybox cat /etc/issue) = image && ! busybox test -e /etc/passwd && busybox test -d /proc/self && \
                  busybox test -w /tmp/work && busybox test -c /dev/null";
     with(&line(looks)).is_an_error("no evidence");
-    with("peer = [\"/usr/bin/script\"]").is_an_error("it needs /usr/bin/python3, and ");
-    with("peer = [\"/bin/other\"]").is_an_error("it is made for riscv, and this machine is ");
-    with("peer = [\"/bin/none\"]").is_an_error("has no /bin/none");
-    with("peer = [\"none\"]").is_an_error("has no such program in its PATH");
+    with("peer = [\"/usr/bin/script\"]").is_not_run("it needs /usr/bin/python3, and ");
+    with("peer = [\"/bin/other\"]").is_not_run("it is made for riscv, and this machine is ");
+    with("peer = [\"/bin/none\"]").is_not_run("has no /bin/none");
+    with("peer = [\"none\"]").is_not_run("has no such program in its PATH");
     // A file of the machine's is seen at its own path, though the image has no such folder.
     let folder = tempfile::tempdir_in("/var/lib").expect("a folder");
     std::fs::write(folder.path().join("file"), "seen\n").expect("room on the disk");
@@ -309,14 +321,8 @@ fn a_program_that_is_not_there() {
         ("no-such-program-here", "no folder of PATH has it"),
         ("/etc/passwd", "programs may not execute it (mode 644): chmod a+rx"),
     ] {
-        let ran = run(&format!("peer = [\"{program}\"]"));
-        let cell = ran.cell();
-        assert_eq!((&cell["verdict"], &cell["trials"]), (&"error".into(), &0.into()), "{cell}");
         let whole = format!("cannot execute the program \"{program}\": {why}");
-        assert_eq!(cell["note"], whole.as_str(), "{cell}");
-        let said: Vec<&str> = ran.done.stdout.split_whitespace().collect();
-        assert!(said.join(" ").contains(&whole), "{}", ran.done.stdout);
-        assert_eq!(ran.done.code, 2, "{}", ran.done.stderr);
+        run(&format!("peer = [\"{program}\"]")).is_not_run(&whole);
     }
 }
 
@@ -373,6 +379,19 @@ fn a_program_that_was_stopped_is_an_error_that_says_so() {
     // It stops itself; from outside nobody can tell who did it.
     run_until("700ms", "judge = \"exit\"\npeer = [\"/bin/sh\", \"-c\", \"kill -STOP $$\"]")
         .is_an_error("peer-a was stopped by a signal while the machine ran on");
+}
+
+/// The kernel tells the init of its children only; the shell between them waits as long as the one below it is stopped.
+#[test]
+fn a_program_whose_child_was_stopped_is_an_error_that_says_so() {
+    if !lab_is_possible() {
+        return;
+    }
+    let wrapper = r#"judge = "exit"
+peer = ["/bin/sh", "-c", "/bin/sh -c 'kill -STOP $$'; exit 1"]"#;
+    run_until("700ms", wrapper).is_an_error("peer-a was stopped by a signal while the machine ran on");
+    let session = wrapper.replace("/bin/sh -c '", "setsid --wait /bin/sh -c '");
+    run_until("700ms", &session).is_an_error("peer-a was stopped by a signal while the machine ran on");
 }
 
 #[test]

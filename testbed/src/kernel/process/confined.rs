@@ -111,7 +111,7 @@ impl ConfinedInit {
             true => Shown::AtItsOwnPath,
             false => Shown::WithTheRoot,
         };
-        image::why_not(self.sandbox.root(), &path, shown)
+        image::obstacle(self.sandbox.root(), &path, shown)
     }
 
     /// Ends everything under this init and waits until nothing is left; as [`Init::kill_all`].

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::executable::{self, Demand};
+use crate::kernel::executable::{self, Demand};
 
 /// Symbolic links that are followed at most (path_resolution(7)).
 const MOST_LINKS: usize = 40;
@@ -53,35 +53,42 @@ fn parts(path: &Path) -> Vec<PathBuf> {
     parts
 }
 
-/// Why the kernel cannot execute a program, as far as its first bytes tell. `root` is where it looks for what the program needs,
-/// and for the program itself unless that is a file of the machine's, shown at its own path.
+/// Why a program cannot be executed, as far as its file tells; `None` where nothing speaks against it. `root` is where the kernel
+/// looks for what the program needs, and for the program itself unless that is a file of the machine's, shown at its own path.
 #[must_use]
-pub fn why_not(root: &Path, program: &Path, shown: Shown) -> Option<String> {
-    let there = |path: &Path| match root == Path::new("/") {
-        true => "there is none on this machine".to_owned(),
-        false => format!("\"{}\" has no {}", root.display(), path.display()),
-    };
+pub fn obstacle(root: &Path, program: &Path, shown: Shown) -> Option<String> {
+    let is_machine = root == Path::new("/");
     let file = match shown {
         Shown::AtItsOwnPath => Some(program.to_owned()),
         Shown::WithTheRoot => resolve(root, program),
     };
-    let Some(file) = file else { return (root != Path::new("/")).then(|| there(program)) };
-    match executable::demand(&file) {
+    let Some(file) = file else {
+        return Some(match is_machine {
+            true => "there is no such file".to_owned(),
+            false => format!("\"{}\" has no {}", root.display(), program.display()),
+        });
+    };
+    executable::obstacle(&file).or_else(|| match executable::demand(&file) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
         Err(error) => Some(format!("it cannot be read: {error}")),
         Ok(Demand::Machine(machine)) => {
             Some(format!("it is made for {machine}, and this machine is {}", std::env::consts::ARCH))
         }
-        Ok(Demand::Interpreter(path)) if resolve(root, &path).is_none() => {
-            Some(format!("it needs {}, and {}", path.display(), there(&path)))
+        Ok(Demand::Interpreter(path)) => {
+            let why = match resolve(root, &path) {
+                Some(found) => executable::obstacle(&found)?,
+                None if is_machine => "there is none on this machine".to_owned(),
+                None => format!("\"{}\" has no {}", root.display(), path.display()),
+            };
+            Some(format!("it needs {}, and {why}", path.display()))
         }
-        Ok(Demand::Interpreter(_) | Demand::Nothing) => None,
-    }
+        Ok(Demand::Nothing) => None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 
@@ -106,22 +113,59 @@ mod tests {
     #[test]
     fn what_a_program_lacks_is_named() {
         let root = tempfile::tempdir().expect("a folder");
-        fs::write(root.path().join("script"), "#! /usr/bin/python3 -u\n").expect("room");
-        fs::write(root.path().join("other"), executable::tests::elf(183, None)).expect("room");
-        fs::write(root.path().join("dynamic"), executable::tests::elf(0, Some("/lib/ld.so"))).expect("room");
+        let add = |name: &str, bytes: &[u8], mode: u32| {
+            let path = root.path().join(name);
+            fs::write(&path, bytes).expect("room");
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("our file");
+        };
+        add("script", b"#! /usr/bin/python3 -u\n", 0o755);
+        add("other", &executable::tests::elf(183, None), 0o755);
+        add("dynamic", &executable::tests::elf(0, Some("/lib/ld.so")), 0o755);
+        add("secret", b"#!/nothing\n", 0o644);
+        add("by-secret", b"#!/secret\n", 0o755);
         let why = |name: &str| {
-            let found = why_not(root.path(), Path::new(name), Shown::WithTheRoot);
+            let found = obstacle(root.path(), Path::new(name), Shown::WithTheRoot);
             found.unwrap_or_else(|| panic!("{name} lacks nothing"))
         };
         assert!(why("/script").starts_with("it needs /usr/bin/python3, and \""), "{}", why("/script"));
         assert!(why("/dynamic").starts_with("it needs /lib/ld.so, and"), "{}", why("/dynamic"));
         assert!(why("/nothing").ends_with("has no /nothing"), "{}", why("/nothing"));
+        assert!(why("/secret").starts_with("programs may not execute it"), "{}", why("/secret"));
+        assert!(
+            why("/by-secret").starts_with("it needs /secret, and programs may not"),
+            "{}",
+            why("/by-secret")
+        );
         if std::env::consts::ARCH == "x86_64" {
             assert!(why("/other").starts_with("it is made for aarch64, and this"), "{}", why("/other"));
         }
-        let shell = Path::new("/bin/sh");
-        assert_eq!(why_not(Path::new("/"), shell, Shown::WithTheRoot), None);
-        let needs = why_not(root.path(), &root.path().join("script"), Shown::AtItsOwnPath);
+        let needs = obstacle(root.path(), &root.path().join("script"), Shown::AtItsOwnPath);
         assert_eq!(needs, Some(why("/script")), "what it needs is looked for in the root");
+    }
+
+    #[test]
+    fn what_the_machine_has_can_be_executed_and_what_it_lacks_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            fs::write(&path, bytes).expect("room");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our file");
+            path
+        };
+        let of = |path: &Path| obstacle(Path::new("/"), path, Shown::AtItsOwnPath);
+        assert_eq!(
+            [of(Path::new("/bin/sh")), of(&std::env::current_exe().expect("this test"))],
+            [None, None]
+        );
+        assert_eq!(of(&file("script", b"#! /bin/sh -e\n")), None);
+        assert_eq!(of(&file("other", b"MZ\0")), None, "the kernel may have been taught this");
+        assert_eq!(
+            obstacle(Path::new("/"), Path::new("/nowhere/x"), Shown::WithTheRoot),
+            of(Path::new("/nowhere/x"))
+        );
+        let nothing = "it needs /nowhere/python3, and there is none on this machine";
+        assert_eq!(of(&file("nothing", b"#!/nowhere/python3\n")).as_deref(), Some(nothing));
+        let foreign = executable::tests::elf(0, Some("/nowhere/ld.so"));
+        assert!(of(&file("foreign", &foreign)).is_some_and(|why| why.starts_with("it needs /nowhere/ld.so")));
     }
 }

@@ -1,7 +1,6 @@
 //! One program of a trial: started, read, and waited for.
 
 use std::future::{Future, pending};
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,12 +11,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::judge::program_output::{self, ProgramEnd};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::{Command, ConfinedInit, CpuTime, Process, Stdio};
-use crate::kernel::sandbox::image;
 use crate::lab::Node;
 use crate::model::event::ProgramLog;
 use crate::model::program::AfterInput;
 use crate::model::suite::ResultFormat;
-use crate::run::sandbox::ProgramGrant;
+use crate::run::sandbox::{ProgramGrant, USUAL_PATH, in_path_of_root};
 
 /// What is kept of each output of a program.
 const KEPT: usize = 1 << 20;
@@ -78,27 +76,14 @@ pub(super) async fn spawn(node: &Node, command: &[String], given: &ProgramGrant)
     Ok(process)
 }
 
-/// Where the programs of a root file system are, if the suite says no other `PATH`.
-const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// The path of a program that has a root of its own: a name alone is looked up there.
-fn in_its_root(program: &str, given: &ProgramGrant) -> Result<String> {
-    let Some(root) = given.root.as_deref().filter(|_| !program.contains('/')) else {
-        return Ok(program.to_owned());
-    };
-    let own = given.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.as_str());
-    let mut places = own.unwrap_or(USUAL_PATH).split(':').map(|folder| format!("{folder}/{program}"));
-    let found = places.find(|place| image::resolve(root, Path::new(place)).is_some());
-    found.ok_or_else(|| {
-        let why = format!("\"{}\" has no such program in its PATH", root.display());
-        Error::other(format!("start \"{program}\""), why)
-    })
-}
-
 async fn spawn_with(node: &Node, command: &[String], given: &ProgramGrant) -> Result<Process> {
     let (program, arguments) =
         command.split_first().ok_or_else(|| Error::other("start a program", "no command"))?;
-    let program = in_its_root(program, given)?;
+    let program = match given.root.as_deref().filter(|_| !program.contains('/')) {
+        Some(root) => in_path_of_root(root, program, &given.environment)
+            .map_err(|why| Error::other(format!("start \"{program}\""), why))?,
+        None => program.to_owned(),
+    };
     let mut request = Command::new(program).args(arguments).env_clear().limits(given.limits);
     // A pipe, and not a device of the host's: the owner of a device may change its permissions.
     request = request.directory(ConfinedInit::FOLDER).env("HOME", ConfinedInit::HOME).stdin(Stdio::Pipe);
