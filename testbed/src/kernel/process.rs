@@ -25,6 +25,7 @@ mod nursery;
 mod protocol;
 mod raw;
 mod session;
+mod stopped;
 
 pub use nix::sys::signal::Signal;
 

@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use super::confinement;
 use super::protocol::{DESCRIPTORS, Failure, InitRequest, LONGEST, PassedFds, REQUEST, Reply, Spawn, Step};
 use super::raw::{self, Received, WaitMode};
+use super::stopped::{self, ProcessTable};
 
 /// Where every init, and the nursery, has its socket.
 pub(super) const SOCKET: RawFd = 3;
@@ -38,6 +39,8 @@ pub(super) struct Buffers {
     heartbeat: InitHeartbeat,
     /// For how many microseconds all that was reaped has run, since this was last told.
     used: u64,
+    /// Where the children of its children can be seen: in a sandbox.
+    processes: Option<ProcessTable>,
 }
 
 /// The heartbeat of an init, while a program runs under it.
@@ -79,26 +82,51 @@ impl InitHeartbeat {
     }
 }
 
-/// The programs that run, by their number here and their number in `/proc`. A lab has few; of more than there is room
-/// for, nobody knows what they had of the processors.
-struct Listed([(libc::pid_t, libc::pid_t); 64]);
+/// The programs that run. A lab has few; of more than there is room for, nobody knows what they had of the processors.
+struct Listed {
+    programs: [ListedProgram; 64],
+    /// The one that was started last.
+    newest: libc::pid_t,
+}
+
+/// A program that runs; its number is 0 where there is none.
+#[derive(Clone, Copy, Default)]
+struct ListedProgram {
+    pid: libc::pid_t,
+    in_proc: libc::pid_t,
+    /// Whether it was told that something of it was stopped.
+    stopped: bool,
+}
 
 impl Listed {
     fn add(&mut self, pid: libc::pid_t, in_proc: libc::pid_t) {
-        if let Some(free) = self.0.iter_mut().find(|entry| entry.0 == 0) {
-            *free = (pid, in_proc);
+        if let Some(free) = self.programs.iter_mut().find(|program| program.pid == 0) {
+            *free = ListedProgram { pid, in_proc, stopped: false };
         }
     }
 
     /// Whether any program runs.
     fn is_used(&self) -> bool {
-        self.0.iter().any(|entry| entry.0 != 0)
+        self.programs.iter().any(|program| program.pid != 0)
+    }
+
+    /// Tells of each program of which a process is stopped. One that belongs to none of them may belong to any.
+    fn tell_stopped(&mut self) {
+        stopped::each(|session| {
+            let is_known = self.programs.iter().any(|program| program.pid == session);
+            let is_it =
+                |program: &&mut ListedProgram| program.pid != 0 && (!is_known || program.pid == session);
+            for program in self.programs.iter_mut().filter(is_it).filter(|program| !program.stopped) {
+                program.stopped = true;
+                tell(Reply::Stopped(program.pid));
+            }
+        });
     }
 
     /// The number in `/proc` of a program that is not to be listed any longer.
     fn take(&mut self, pid: libc::pid_t) -> Option<libc::pid_t> {
-        let entry = self.0.iter_mut().find(|entry| entry.0 == pid)?;
-        Some(std::mem::take(entry).1)
+        let program = self.programs.iter_mut().find(|program| program.pid == pid)?;
+        Some(std::mem::take(program).in_proc)
     }
 }
 
@@ -109,9 +137,10 @@ impl Buffers {
             message: vec![0; LONGEST + 1].into_boxed_slice(),
             strings: vec![null(); MOST_STRINGS + 2].into_boxed_slice(),
             stack: vec![0; STACK].into_boxed_slice(),
-            listed: Listed([(0, 0); 64]),
+            listed: Listed { programs: [ListedProgram::default(); 64], newest: 0 },
             heartbeat: InitHeartbeat::default(),
             used: 0,
+            processes: None,
         }
     }
 }
@@ -132,6 +161,7 @@ pub(super) fn run(socket: RawFd, buffers: &mut Buffers) -> ! {
             raw::wait_readable(SOCKET, ends, beats.then_some(buffers.heartbeat.next));
         if beats {
             buffers.heartbeat.beat(raw::now());
+            report_stopped_descendants(buffers);
         }
         if child_ended {
             raw::take_signals(ends);
@@ -155,6 +185,15 @@ pub(super) fn run(socket: RawFd, buffers: &mut Buffers) -> ! {
 fn report_stopped() {
     while let Some(pid) = raw::stopped() {
         tell(Reply::Stopped(pid));
+    }
+}
+
+/// Reports the programs of which a process is stopped that is no child of this one. A look at all processes is worth its time only
+/// where something was started after the last program.
+fn report_stopped_descendants(Buffers { listed, processes, .. }: &mut Buffers) {
+    let last = processes.as_ref().and_then(ProcessTable::last_started);
+    if last.is_some_and(|last| last != listed.newest) {
+        listed.tell_stopped();
     }
 }
 
@@ -187,7 +226,9 @@ fn obey(message: &Received, buffers: &mut Buffers) {
         }
         Some(InitRequest::Drain) => drain(buffers),
         Some(InitRequest::Enter(entry)) => {
-            tell(Reply::Confined(confinement::enter(message.descriptors[0], entry).err()));
+            let entered = confinement::enter(message.descriptors[0], entry);
+            buffers.processes = entered.ok().and_then(|()| ProcessTable::open());
+            tell(Reply::Confined(entered.err()));
         }
         Some(InitRequest::Renew(renewal)) => {
             tell(Reply::Confined(confinement::renew(renewal, &mut buffers.message[REQUEST..]).err()));
@@ -241,6 +282,7 @@ fn start(
     // `ChildSetup` that outlives them.
     let pid = unsafe { raw::fork_sharing_memory(stack, born, (&raw mut child).cast()) }?;
     child.in_proc.into_iter().for_each(|in_proc| listed.add(pid, in_proc));
+    listed.newest = pid;
     Ok(pid)
 }
 

@@ -334,16 +334,22 @@ pub(super) fn number_in_proc() -> Option<libc::pid_t> {
 pub(super) fn cpu_time(in_proc: libc::pid_t) -> Option<CpuTime> {
     let mut path = [0u8; 32];
     numbered(&mut path, b"/proc/", u32::try_from(in_proc).ok()?, b"/schedstat")?;
-    // SAFETY: the path ends in a zero byte.
-    let file = Errno::result(unsafe { libc::open(path.as_ptr().cast(), libc::O_RDONLY) }).ok()?;
     let mut text = [0u8; 64];
-    // SAFETY: the pointer is valid for the length beside it.
-    let length = unsafe { libc::read(file, text.as_mut_ptr().cast(), text.len()) };
-    close(file);
-    let text = text.get(..usize::try_from(length).ok()?)?;
+    let text = read_file(&path, &mut text)?;
     let second = text.iter().position(|byte| *byte == b' ')? + 1;
     let us = |text| Some(u32::try_from(leading_number(text)? / 1000).unwrap_or(u32::MAX));
     Some(CpuTime { ran: us(text)?, waited: us(text.get(second..)?)? })
+}
+
+/// Reads the beginning of a file, as far as `room` reaches; `path` ends in a zero byte.
+pub(super) fn read_file<'a>(path: &[u8], room: &'a mut [u8]) -> Option<&'a [u8]> {
+    path.contains(&0).then_some(())?;
+    // SAFETY: the path ends in a zero byte.
+    let file = Errno::result(unsafe { libc::open(path.as_ptr().cast(), libc::O_RDONLY) }).ok()?;
+    // SAFETY: the pointer is valid for the length beside it.
+    let length = unsafe { libc::read(file, room.as_mut_ptr().cast(), room.len()) };
+    close(file);
+    room.get(..usize::try_from(length).ok()?)
 }
 
 /// Writes a path with a number in it, and the zero byte that ends it.
@@ -363,7 +369,7 @@ pub(super) fn numbered(path: &mut [u8], before: &[u8], number: u32, after: &[u8]
 }
 
 /// The number that a text begins with.
-fn leading_number(text: &[u8]) -> Option<u64> {
+pub(super) fn leading_number(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
     let mut number = None;
     for digit in digits {
