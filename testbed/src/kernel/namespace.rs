@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -145,6 +145,18 @@ impl Namespace {
         Ok(Inside { stays: PhantomData })
     }
 
+    /// Begins `work` in a thread of its own inside this namespace, which goes on even when this is dropped.
+    ///
+    /// # Errors
+    /// When no descriptor is left, or the thread cannot be started.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inside) -> T + Send + 'static,
+    ) -> Result<JoinHandle<Result<T>>> {
+        let fd = self.fd.try_clone().map_err(|e| Error::io("enter a network namespace", "dup", &e))?;
+        builder().spawn(move || Self { fd }.join_it().map(|inside| work(&inside))).map_err(no_thread)
+    }
+
     /// Where other tools find the namespace while this process lives: `nsenter --net=PATH`.
     #[must_use]
     pub fn path(&self) -> String {
@@ -177,8 +189,15 @@ fn begin<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> Result<T> + Send + 'scope,
 ) -> Result<Work<'scope, T>> {
-    let thread = thread::Builder::new().name("testbed-ns".into()).spawn_scoped(scope, work);
-    thread.map(Work).map_err(|e| Error::io("start a thread", "clone", &e))
+    builder().spawn_scoped(scope, work).map(Work).map_err(no_thread)
+}
+
+fn builder() -> thread::Builder {
+    thread::Builder::new().name("testbed-ns".into())
+}
+
+fn no_thread(why: std::io::Error) -> Error {
+    Error::io("start a thread", "clone", &why)
 }
 
 #[cfg(test)]

@@ -34,17 +34,10 @@ pub(super) fn expected_time_of_one(ready: &PreparedCell) -> Duration {
 #[must_use]
 pub(super) fn patience(ready: &PreparedCell) -> Patience {
     match &ready.expected {
-        _ if has_neighbours(ready) => Patience::Works,
+        _ if ready.has_neighbours() => Patience::Works,
         Ok(expected) if expected.probability >= 0.5 => Patience::Works,
         _ => Patience::Waits,
     }
-}
-
-/// Whether neighbours of the peers open connections all the time: testbed itself opens them, and with too many such trials at
-/// a time they would come late and in bursts, which lets more ports be predicted than theory says.
-#[must_use]
-pub(super) fn has_neighbours(ready: &PreparedCell) -> bool {
-    ready.cell.neighbours().unwrap_or_default() > 0.0
 }
 
 /// How long all these cells take if this many trials run at a time, with processors to spare.

@@ -2,55 +2,126 @@
 //!
 //! Each sends real SYNs from fresh ports to a port of the core where nobody listens, as a Poisson process: the waits
 //! between them are drawn from the trial's seed. A NAT makes a mapping for each.
+//!
+//! Theory counts how many come between a peer's measurement and its punch. Connections that come late and in bursts let more ports
+//! be predicted than it says, so each host has an urgent thread of its own, and how late a connection was is measured.
 
-use std::io;
-use std::time::Duration;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use futures::future::join_all;
+use parking_lot::{Condvar, Mutex};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::kernel::error::{Error, Result};
+use crate::kernel::namespace::Inside;
+use crate::kernel::scheduling::make_urgent;
 use crate::kernel::tcp_socket::TcpSocket;
-use crate::lab::{Lab, Node};
+use crate::lab::Lab;
 use crate::model::address_plan::DISCARD;
 use crate::model::axis_value;
 use crate::run::prepared_cell::PreparedCell;
 use crate::run::seed::TrialSeed;
 
-/// Sockets that are opened at a time: entering a namespace costs more than a socket.
-const BATCH: usize = 32;
-
-/// Opens connections from all neighbours until it is dropped; for ever without any.
-///
-/// # Errors
-/// When a socket cannot be had.
-pub(super) async fn disturb(lab: &Lab, ready: &PreparedCell, seed: &TrialSeed) -> Result<()> {
-    let rate = ready.cell.neighbours().unwrap_or_default();
-    if rate > 0.0 {
-        let hosts = (0..).zip(axis_value::neighbours(&ready.part.topology));
-        let all = hosts.map(async |(number, host)| open(lab.node(host)?, rate, seed.neighbour(number)).await);
-        let ended: Result<Vec<()>> = join_all(all).await.into_iter().collect();
-        ended?;
-    }
-    std::future::pending().await
+/// The neighbours of a trial, until this is dropped or ended.
+#[derive(Debug)]
+pub(super) struct Neighbours {
+    stop: Arc<Stop>,
+    hosts: Vec<JoinHandle<Result<Duration>>>,
+    errors: UnboundedReceiver<Error>,
 }
 
-/// Opens connections from one host, `rate` a second.
-async fn open(node: &Node, rate: f64, mut random: ChaCha8Rng) -> Result<()> {
-    let mut sockets = Vec::new();
-    let mut due = Instant::now();
+/// The wish that they stop.
+#[derive(Debug, Default)]
+struct Stop {
+    wanted: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Neighbours {
+    /// Starts a thread for each neighbour of the cell, and none where they are to be silent.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(super) fn start(lab: &Lab, ready: &PreparedCell, seed: &TrialSeed) -> Result<Self> {
+        let (tell, errors) = unbounded_channel();
+        let mut neighbours = Self { stop: Arc::default(), hosts: Vec::new(), errors };
+        let rate = ready.cell.neighbours().unwrap_or_default();
+        let names = axis_value::neighbours(&ready.part.topology).into_iter().filter(|_| rate > 0.0);
+        for (number, name) in (0..).zip(names) {
+            let (stop, tell, random) = (Arc::clone(&neighbours.stop), tell.clone(), seed.neighbour(number));
+            let open = move |inside: &Inside| {
+                let opened = open_connections(inside, rate, random, &stop);
+                opened.map_err(|why| drop(tell.send(why))).unwrap_or_default()
+            };
+            neighbours.hosts.push(lab.node(name)?.namespace().spawn(open)?);
+        }
+        Ok(neighbours)
+    }
+
+    /// Waits until one of them cannot go on; for ever if all can.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(super) async fn fail(&mut self) -> Result<()> {
+        match self.errors.recv().await {
+            Some(error) => Err(error),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends them, and tells how much later than drawn a connection was opened at most.
+    ///
+    /// # Errors
+    /// When one of them could not enter its host.
+    pub(super) fn end(mut self) -> Result<Duration> {
+        self.stop.tell();
+        let latest =
+            self.hosts.drain(..).map(|host| host.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        latest.collect::<Result<Vec<_>>>().map(|latest| latest.into_iter().max().unwrap_or_default())
+    }
+}
+
+impl Drop for Neighbours {
+    fn drop(&mut self) {
+        self.stop.tell();
+    }
+}
+
+impl Stop {
+    fn tell(&self) {
+        *self.wanted.lock() = true;
+        self.told.notify_all();
+    }
+
+    /// Waits until then; whether it is wanted.
+    fn wait_until(&self, due: Instant) -> bool {
+        let mut wanted = self.wanted.lock();
+        while !*wanted {
+            if self.told.wait_until(&mut wanted, due).timed_out() {
+                break;
+            }
+        }
+        *wanted
+    }
+}
+
+/// Opens connections from one host, `rate` a second, and tells how late one was at most.
+fn open_connections(inside: &Inside, rate: f64, mut random: ChaCha8Rng, stop: &Stop) -> Result<Duration> {
+    make_urgent();
+    let (mut due, mut latest) = (Instant::now(), Duration::ZERO);
     loop {
         due += wait(&mut random, rate);
-        sleep_until(due).await;
-        if sockets.is_empty() {
-            sockets = batch(node)?;
+        if stop.wait_until(due) {
+            return Ok(latest);
         }
-        if let Some(socket) = sockets.pop() {
-            // That it is under way, or refused, is all that is wanted: the SYN has left, and closing sends nothing.
-            let _ = socket.begin_connecting(DISCARD);
-        }
+        // The SYN has left when this returns, and closing the socket sends nothing.
+        let opened = TcpSocket::open(inside, None).and_then(|socket| socket.begin_connecting(DISCARD));
+        opened.map_err(|why| Error::io("open a neighbour's connection", "connect", &why))?;
+        latest = latest.max(due.elapsed());
     }
 }
 
@@ -60,18 +131,22 @@ fn wait(random: &mut impl RngExt, rate: f64) -> Duration {
     Duration::from_secs_f64(-(1.0 - random.random::<f64>()).ln() / rate)
 }
 
-fn batch(node: &Node) -> Result<Vec<TcpSocket>> {
-    let tried = || format!("open sockets in \"{}\"", node.name());
-    let made = node
-        .enter(|inside| (0..BATCH).map(|_| TcpSocket::open(inside, None)).collect::<io::Result<Vec<_>>>())?;
-    made.map_err(|why| Error::io(tried(), "socket", &why))
-}
-
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
+
+    #[test]
+    fn who_waits_is_told_to_stop_and_goes_on_when_its_time_has_come() {
+        let stop = Stop::default();
+        assert!(!stop.wait_until(Instant::now()));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| stop.wait_until(Instant::now() + Duration::from_secs(60)));
+            stop.tell();
+            assert!(waits.join().expect("no panic"));
+        });
+    }
 
     /// Waits that are too regular, or too long in sum, would make counting NATs easier or harder than theory says.
     #[test]

@@ -257,7 +257,7 @@ async fn begin_trials(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: Unbo
         while under_way.try_join_next().map(played).is_some() {}
         // What is next is decided when there is room for it.
         let Some(task) = shared.queue().take() else { break };
-        if cost::has_neighbours(&shared.cells[task.cell]) {
+        if shared.cells[task.cell].has_neighbours() {
             permit.take_places(PLACES_WITH_NEIGHBOURS);
         }
         let _ = sender.send(Message::Started { cell: task.cell, number: task.number });

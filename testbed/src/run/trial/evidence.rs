@@ -16,7 +16,7 @@ use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, Failure, TrialLoad};
 use crate::model::suite::{LowPorts, Program};
 use crate::model::topology::NodeName;
-use crate::run::neighbours::disturb;
+use crate::run::neighbours::Neighbours;
 use crate::run::ordering::Ordering;
 use crate::run::pool::LabPool;
 use crate::run::trial::TrialSetup;
@@ -64,13 +64,15 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     let ordering = Ordering::arm(lab, order, prepared.vantages(), deadline)?;
     let trouble = trouble::arm(lab, prepared, prepared.vantages())?;
     let mut programs = Programs::default();
+    let mut neighbours = Neighbours::start(lab, prepared, seed)?;
     let rules = |nat: &_, site: &_| pool.rules_at(&prepared.setting, nat, site);
     let played = tokio::select! {
         ended = programs.perform(setup, lab) => ended,
         struck = trouble::strike(trouble, lab, rules) => struck,
-        disturbed = disturb(lab, prepared, seed) => disturbed,
+        failed = neighbours.fail() => failed,
     };
     let took = began.elapsed();
+    let neighbours_late = neighbours.end()?;
     setup.permit.programs_ended();
     let out_of_order = match ordering {
         Some(ordering) => ordering.fault().await,
@@ -87,10 +89,12 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     let largest = gaps.iter().map(|(_, gap)| *gap).max().unwrap_or_default();
     let load = TrialLoad { used, gap: largest, programs: programs.loads().await? };
     let (apart, dropped) = (programs.apart(), frames_dropped_since(dropped));
-    let measured = Measured { load, gaps, apart, dropped, took, processors: pool.processors() };
+    let processors = pool.processors();
+    let stopped = programs.stopped().await?;
+    let measured = Measured { load, gaps, apart, stopped, neighbours_late, dropped, took, processors };
     // What the cell itself changes is no program's doing.
     let changed = if trouble::spoils_lab(prepared) { None } else { lab.changed_by_programs()? };
-    let fault = programs.stopped().await?.or(changed.map(changed_by_program));
+    let fault = measured.stopped_alone().or(changed.map(changed_by_program));
     let fault = fault.or_else(|| broken(played)).or(not_made(out_of_order));
     let peers = programs.peer_ends();
     Ok(TrialRecord { evidence, peers, server, programs: programs.into_iter().collect(), measured, fault })

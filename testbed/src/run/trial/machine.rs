@@ -19,6 +19,9 @@ const WAITS_A_RUN: u32 = 4;
 /// The share of a peer's time that the other may be started late: a machine that takes longer tells nothing about NATs.
 const MOST_APART: u32 = 4;
 
+/// Beats in a row that are missed in a pause, and hardly ever on a machine that is only busy.
+const MISSED_BEATS: u32 = 3;
+
 /// A trial's share of all processors: half of them, while it lasts, but not less than some programs need to start.
 const SHARE: f64 = 0.5;
 const LEAST_SHARE: Duration = Duration::from_millis(500);
@@ -43,6 +46,10 @@ pub(super) struct Measured {
     pub(super) gaps: [(&'static str, Duration); 3],
     /// How much later than the first peer the second one ran.
     pub(super) apart: Duration,
+    /// A program that somebody has stopped by a signal.
+    pub(super) stopped: Option<String>,
+    /// How much later than drawn a neighbour's connection was opened, at most.
+    pub(super) neighbours_late: Duration,
     /// Frames that the kernel had no room for, of all trials.
     pub(super) dropped: u64,
     /// From the start of the first program to the end of the last.
@@ -81,7 +88,13 @@ impl Measured {
             (frames > 0)
                 .then(|| format!("the kernel had no room for {frames} frames (net.core.netdev_max_backlog)"))
         };
-        self.paused(tolerance).or_else(late).or_else(waiting).or_else(no_room).map(too_slow)
+        let neighbours = || self.neighbours_came_late(tolerance.lateness + self.load.used);
+        self.paused(tolerance)
+            .or_else(late)
+            .or_else(waiting)
+            .or_else(neighbours)
+            .or_else(no_room)
+            .map(too_slow)
     }
 
     /// The error that the trial's own processes had more than its share of the processors, if anything of the trial waited or
@@ -95,7 +108,8 @@ impl Measured {
         let own = |program: &ProgramLoad| waited(program, tolerance.wait + WAITS_A_RUN * program.ran);
         let waiting = || self.load.programs.iter().find_map(own);
         let apart = || self.started_late(tolerance.deadline / MOST_APART);
-        let what = was_late.map(str::to_owned).or_else(waiting).or_else(apart)?;
+        let neighbours = || self.neighbours_came_late(tolerance.lateness);
+        let what = was_late.map(str::to_owned).or_else(waiting).or_else(apart).or_else(neighbours)?;
         let (used, took) = (used.as_secs_f64(), took.as_secs_f64());
         let why = format!(
             "the processes of this trial ran for {used:.2} s in {took:.2} s on {} processors, which is more than half, and {what}",
@@ -104,18 +118,33 @@ impl Measured {
         Some(Cause::OverloadByProgram.because(why))
     }
 
-    /// The largest gap, if it is longer than the trial tolerates. What is late by a beat or two is not.
+    /// The error that a program was stopped while the machine ran on, if so: nobody can tell who did it.
+    pub(super) fn stopped_alone(&self) -> Option<Failure> {
+        let name = self.stopped.as_ref().filter(|_| !self.stood_still())?;
+        let why = format!("{name} was stopped by a signal while the machine ran on");
+        Some(Cause::ProgramCrashed.because(why))
+    }
+
+    /// Whether testbed and the thread of the wires, which is urgent, missed beats.
+    fn stood_still(&self) -> bool {
+        let [(_, own), (_, of_wires), _] = self.gaps;
+        own.min(of_wires) > MISSED_BEATS * BEAT
+    }
+
+    /// The largest gap, if it is longer than the trial can bear; any where a program was stopped along with the machine. What is
+    /// late by a beat or two is no pause.
     fn paused(&self, tolerance: Tolerance) -> Option<String> {
         let (whose, gap) = self.gaps.into_iter().max_by_key(|(_, gap)| *gap)?;
         let ms = gap.as_millis();
-        (gap > self.longest_gap(tolerance))
+        let with_a_program = self.stopped.is_some() && self.stood_still();
+        (gap > self.longest_gap(tolerance) || with_a_program)
             .then(|| format!("the machine was paused: {whose} did not run for {ms} ms"))
     }
 
     /// Whether testbed and the thread of the wires, which is urgent, stood still for longer than that.
     pub(super) fn is_paused(&self, tolerance: Tolerance) -> bool {
         let [(_, own), (_, of_wires), _] = self.gaps;
-        own.min(of_wires) > self.longest_gap(tolerance)
+        own.min(of_wires) > self.longest_gap(tolerance) || self.stopped.is_some() && self.stood_still()
     }
 
     fn longest_gap(&self, tolerance: Tolerance) -> Duration {
@@ -125,6 +154,12 @@ impl Measured {
     fn started_late(&self, most: Duration) -> Option<String> {
         (self.apart > most)
             .then(|| format!("peer b was started {:.1} s after peer a", self.apart.as_secs_f64()))
+    }
+
+    fn neighbours_came_late(&self, most: Duration) -> Option<String> {
+        let late = self.neighbours_late;
+        (late > most)
+            .then(|| format!("a neighbour's connection was opened {:.1} ms late", late.as_secs_f64() * 1e3))
     }
 }
 
@@ -157,7 +192,16 @@ mod tests {
     fn measured(load: &TrialLoad) -> Measured {
         let load = load.clone();
         let gaps = [("testbed", ms(20)), ("the thread of the wires", ms(20)), ("an init", ms(20))];
-        Measured { load, gaps, apart: ms(3), dropped: 0, took: ms(1000), processors: 2 }
+        Measured {
+            load,
+            gaps,
+            apart: ms(3),
+            stopped: None,
+            neighbours_late: ms(1),
+            dropped: 0,
+            took: ms(1000),
+            processors: 2,
+        }
     }
 
     fn void_because(measured: &Measured) -> Option<String> {
@@ -216,6 +260,34 @@ mod tests {
         assert_eq!(all.why.detail, "the machine was paused: the thread of the wires did not run for 4001 ms");
         assert!(all.paused);
         assert!(!with(20, 21, 400).void(TOLERANCE).expect("void").paused);
+    }
+
+    #[test]
+    fn a_program_that_is_stopped_with_the_machine_makes_a_trial_void_and_one_alone_is_an_error() {
+        let load = load(0, 0, 0);
+        let with = |gap| Measured {
+            gaps: [("testbed", ms(gap)), ("the thread of the wires", ms(gap)), ("an init", ms(20))],
+            stopped: Some("peer-a".to_owned()),
+            ..measured(&load)
+        };
+        let alone = with(25).stopped_alone().expect("an error");
+        assert_eq!(alone.detail, "peer-a was stopped by a signal while the machine ran on");
+        assert_eq!((with(25).void(TOLERANCE), with(200).stopped_alone()), (None, None));
+        let far = Tolerance { lateness: ms(250), ..TOLERANCE };
+        assert!(with(200).void(far).is_some_and(|void| void.paused), "the gap alone is bearable");
+        assert_eq!(Measured { stopped: None, ..with(200) }.void(far), None);
+    }
+
+    #[test]
+    fn neighbours_that_come_later_than_the_cell_bears_make_a_trial_void() {
+        let load = load(10, 5, 0);
+        let with = |late| Measured { neighbours_late: ms(late), ..measured(&load) };
+        assert_eq!(with(15).void(TOLERANCE), None, "the trial's own processes ran for 10 ms");
+        let why = void_because(&with(16)).expect("too late");
+        assert_eq!(why, "a neighbour's connection was opened 16.0 ms late");
+        let greedy = Measured { load: self::load(1900, 1900, 0), ..with(16) };
+        assert_eq!(void_because(&greedy), None);
+        assert!(greedy.overload(TOLERANCE, None).is_some_and(|why| why.detail.contains("a neighbour's")));
     }
 
     #[test]

@@ -11,15 +11,14 @@ use crate::judge::timeline::Role;
 use crate::kernel::error::Result;
 use crate::kernel::process::CpuTime;
 use crate::lab::Lab;
-use crate::model::outcome::{Cause, Failure, ProgramLoad};
-use crate::run::cost::has_neighbours;
+use crate::model::outcome::ProgramLoad;
 use crate::run::sandbox;
 use crate::run::trial::TrialSetup;
 use crate::run::trial::running::{self, Conversation, Running};
 use crate::run::trial::{placeholders, services};
 
 /// How long after its deadline a program may still tell its result.
-pub(super) const GRACE: Duration = Duration::from_millis(500);
+pub(in crate::run) const GRACE: Duration = Duration::from_millis(500);
 
 /// The programs of a trial that were started.
 #[derive(Debug, Default)]
@@ -38,7 +37,7 @@ impl Programs {
     pub(super) async fn perform(&mut self, setup: TrialSetup<'_>, lab: &Lab) -> Result<()> {
         self.start(setup, lab).await?;
         // Who opens their connections has work to do, however few they are.
-        if !has_neighbours(setup.prepared) {
+        if !setup.prepared.has_neighbours() {
             setup.permit.programs_run(lab.traffic());
         }
         let part = &setup.prepared.part;
@@ -118,12 +117,11 @@ impl Programs {
         self.apart
     }
 
-    /// A program that somebody has stopped, once all have ended. Nobody can tell who it was, so nothing can be concluded.
-    pub(super) async fn stopped(&mut self) -> Result<Option<Failure>> {
+    /// A program that somebody has stopped, once all have ended.
+    pub(super) async fn stopped(&mut self) -> Result<Option<String>> {
         for program in self.peers.iter_mut().chain(&mut self.servers) {
             if program.was_stopped().await? {
-                let why = format!("{} was stopped by a signal while the machine ran on", program.name());
-                return Ok(Some(Cause::ProgramCrashed.because(why)));
+                return Ok(Some(program.name().to_owned()));
             }
         }
         Ok(None)
