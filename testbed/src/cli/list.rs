@@ -15,7 +15,7 @@ use crate::cli::select::{self, Selected};
 use crate::kernel::{host, preflight, user_namespace};
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
-use crate::model::suite::{Section, Suite};
+use crate::model::suite::{Cell, Section, Suite};
 use crate::model::{prediction, topology_file};
 use crate::probe::kernel_checks;
 use crate::report::machine;
@@ -118,7 +118,8 @@ enum Planned {
 /// `testbed plan`.
 ///
 /// # Errors
-/// When a suite is wrong, no cell is left, a program of the suite cannot be executed, or standard output cannot be written.
+/// When a suite is wrong, no cell is left, a program of the suite cannot be executed, a NAT could not remember what a budget allows,
+/// or standard output cannot be written.
 pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     let catalogue = args.selection.nats.catalogue()?;
     let planned = |name: &String| match name.as_str() {
@@ -141,7 +142,7 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
             }
             writeln!(out)
         })?;
-        return executable(&planned);
+        return feasible(&planned, &catalogue);
     }
     let width = list_width();
     print(|out| {
@@ -156,17 +157,25 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
         }
         Ok(())
     })?;
-    executable(&planned)
+    feasible(&planned, &catalogue)
 }
 
-/// An error where a program of a suite cannot be executed.
-fn executable(planned: &[Planned]) -> Result<ExitCode, CommandError> {
+/// An error where a program of a suite cannot be executed, or a NAT could not remember what a budget allows.
+fn feasible(planned: &[Planned], catalogue: &Catalogue) -> Result<ExitCode, CommandError> {
     let suites = planned.iter().filter_map(|one| match one {
-        Planned::Suite(selected) => Some(&selected.suite),
+        Planned::Suite(selected) => Some(selected),
         Planned::Kernel(_) => None,
     });
-    let obstacle = |part: &Arc<Section>| first_words::obstacle(&part.program, None);
-    match suites.flat_map(|suite| &suite.parts).find_map(obstacle) {
+    let no_program = |part: &Arc<Section>| first_words::obstacle(&part.program, None);
+    let no_room = |suite: &Suite, cell: &Cell| {
+        let why = capacity::shortage_of_sets(suite.part(cell), cell, catalogue)?;
+        Some(format!("cannot run the cell {}: {why}", cell.id))
+    };
+    let mut obstacles = suites.filter_map(|Selected { suite, cells }| {
+        let program = suite.parts.iter().find_map(no_program);
+        program.or_else(|| cells.iter().find_map(|cell| no_room(suite, cell)))
+    });
+    match obstacles.next() {
         Some(why) => Err(CommandError::new(why)),
         None => Ok(ExitCode::SUCCESS),
     }

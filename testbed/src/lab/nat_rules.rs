@@ -38,6 +38,7 @@ use crate::model::address_plan::{AddressPlan, Network};
 use crate::model::behavior::{Behavior, PortRange, Translation};
 use crate::model::topology::NodeName;
 
+use memory::DynamicObject;
 pub use own::{NatCommand, by_program, render_own};
 use protocol::Protocol;
 
@@ -116,4 +117,25 @@ pub fn pool_of(behavior: &Behavior, site: &NatSite, address: Ipv4Addr) -> Option
 #[must_use]
 pub fn remembers_mappings(behavior: &Behavior) -> bool {
     behavior.translation == Translation::Nat && memory::Memory::of(behavior, Protocol::Tcp).mapping
+}
+
+/// The sets and maps that traffic fills.
+fn dynamic_objects(behavior: &Behavior) -> Vec<DynamicObject> {
+    match behavior.translation {
+        Translation::Router => Vec::new(),
+        Translation::Firewall => filter::objects(behavior),
+        Translation::Nat => {
+            let memory = Protocol::ALL.map(|l4| memory::Memory::of(behavior, l4).objects());
+            memory.concat().into_iter().chain(filter::objects(behavior)).collect()
+        }
+    }
+}
+
+/// How many mappings a NAT of such rules can have at a time; `None` where its rules remember none, and the kernel has room for more
+/// than there are ports.
+#[must_use]
+pub fn most_mappings(behavior: &Behavior) -> Option<u32> {
+    let of_each =
+        |object: &DynamicObject| !object.name.ends_with(Protocol::Udp.suffix()) && object.name != "holders";
+    dynamic_objects(behavior).iter().any(of_each).then_some(memory::SIZE)
 }

@@ -3,11 +3,15 @@
 
 use crate::kernel::error::Result;
 use crate::kernel::limits::{Ceiling, Ceilings, ceilings};
-use crate::model::suite::{Section, Suite};
-use crate::model::topology::{NodeKind, Topology};
+use crate::lab::nat_rules::most_mappings;
+use crate::model::axis_value;
+use crate::model::catalogue::Catalogue;
+use crate::model::suite::{Cell, Section, Suite};
+use crate::model::topology::{NodeKind, NodeName, Topology};
 use crate::run::prepared_cell::PreparedCell;
 use crate::run::request::{RunError, RunRequest};
 use crate::run::sandbox;
+use crate::run::trial::GRACE;
 
 /// What this process holds open besides labs: streams, results, the wires' engine, the runtime, and what it opens for moments.
 const FILES_BESIDES: u64 = 64;
@@ -103,6 +107,36 @@ pub(super) fn shortage_of_programs(prepared: &PreparedCell, ceilings: &Ceilings)
     })
 }
 
+/// Mappings that a program makes besides those of its budget: to its servers, and for what it measures there.
+const MAPPINGS_BESIDES: u32 = 256;
+
+/// Which NAT of a cell could not remember all that its budget allows, if any: the NAT, its limit and the need.
+#[must_use]
+pub fn shortage_of_sets(part: &Section, cell: &Cell, catalogue: &Catalogue) -> Option<String> {
+    let (topology, syns) = (&part.topology, part.budget_of(cell).syns);
+    let longest = part.program.start + part.budget.deadline + GRACE;
+    let of_neighbour = (cell.neighbours().unwrap_or_default() * longest.as_secs_f64()).ceil() as u32;
+    topology.of_kind(NodeKind::Nat).find_map(|nat| {
+        let name = cell.nat(nat)?;
+        let limit = most_mappings(&catalogue.get(name)?.behavior)?;
+        let below = |hosts: Vec<&NodeName>| -> u32 {
+            let is_below = |host: &&&NodeName| topology.nats_above(host).contains(nat);
+            u32::try_from(hosts.iter().filter(is_below).count()).unwrap_or(u32::MAX)
+        };
+        let (neighbours, hosts) = (below(axis_value::neighbours(topology)), below(topology.of_kind(NodeKind::Host).collect()));
+        let peers = hosts.saturating_sub(neighbours);
+        let need = peers
+            .saturating_mul(syns.saturating_add(MAPPINGS_BESIDES))
+            .saturating_add(neighbours.saturating_mul(of_neighbour));
+        (need > limit).then(|| {
+            format!(
+                "the NAT \"{name}\" ({nat}) can remember {limit} mappings, and a budget of {syns} SYNs, with what others open \
+                 behind it, needs {need}"
+            )
+        })
+    })
+}
+
 fn fits(ceilings: &Ceilings, suite: &Suite) -> Vec<Fit> {
     let most = |of: fn(&Section) -> u64| suite.parts.iter().map(|part| of(part)).max().unwrap_or(1).max(1);
     let fit = |ceiling: &Ceiling, each, besides| Fit { ceiling: ceiling.clone(), each, besides };
@@ -127,12 +161,13 @@ fn files_of_a_trial(topology: &Topology) -> u64 {
     5 * topology.nodes.len() as u64 + 16
 }
 
-/// The inits of the lab and of the nodes with programs, the programs themselves, and a thread for each node while the lab
-/// is built.
+/// The inits of the lab and of the nodes with programs, the programs themselves, a thread for each node while the lab is built,
+/// and one for each neighbour.
 fn processes_of_a_trial(part: &Section) -> u64 {
     let programs = 1 + part.program.commands().count() as u64;
     let nats = part.topology.of_kind(NodeKind::Nat).count() as u64;
-    1 + programs + nats + programs * (PROCESSES_OF_A_PROGRAM + processors())
+    let neighbours = axis_value::neighbours(&part.topology).len() as u64;
+    1 + programs + nats + neighbours + programs * (PROCESSES_OF_A_PROGRAM + processors())
 }
 
 #[cfg(test)]

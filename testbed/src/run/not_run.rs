@@ -58,10 +58,14 @@ pub(super) fn without_program(cells: &[PreparedCell], request: &RunRequest) -> R
     cells.iter().enumerate().filter_map(broken).collect()
 }
 
-/// Cells whose programs may not have what their budget promises.
-pub(super) fn short_of_room(cells: &[PreparedCell]) -> Result<Refused, RunError> {
+/// Cells whose programs may not have what their budget promises, or whose NATs could not remember what it allows.
+pub(super) fn short_of_room(cells: &[PreparedCell], request: &RunRequest) -> Result<Refused, RunError> {
     let ceilings = limits::ceilings()?;
-    let short = |(at, cell)| Some((at, NotRun::Broken(capacity::shortage_of_programs(cell, &ceilings)?)));
+    let why = |cell: &PreparedCell| {
+        capacity::shortage_of_programs(cell, &ceilings)
+            .or_else(|| capacity::shortage_of_sets(&cell.part, &cell.cell, &request.catalogue))
+    };
+    let short = |(at, cell)| Some((at, NotRun::Broken(why(cell)?)));
     Ok(cells.iter().enumerate().filter_map(short).collect())
 }
 

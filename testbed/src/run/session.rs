@@ -64,7 +64,7 @@ pub async fn run(
         () = cancel.wanted() => return Ok(finish(&mut tell, RunEnd::Interrupted, began)),
     };
     refused.extend(without_program(&cells, &request));
-    refused.extend(short_of_room(&cells)?);
+    refused.extend(short_of_room(&cells, &request)?);
     let mut queue = Queue::new(&demands(&cells), request.jobs);
     tokio::select! {
         () = make_controls(&request, (&pool, &cells), &mut refused, &mut tell) => {}

@@ -2,7 +2,7 @@
 
 use testbed::model::statistics::{FALSE_ALARMS_PER_RUN, Rates, RejectionRegion};
 
-use super::testbed;
+use super::{testbed, testbed_in};
 
 #[test]
 fn a_plan_names_every_cell_with_its_probability_and_reason() {
@@ -12,6 +12,26 @@ fn a_plan_names_every_cell_with_its_probability_and_reason() {
     let line = done.stdout.lines().find(|line| line.contains(predictable)).expect("its line");
     assert!(line.contains("100 %") && line.contains("both external ports can be predicted"), "{line}");
     assert!(done.stdout.ends_with("9 cells, 45 trials\n"), "{}", done.stdout);
+}
+
+/// Rules that remember mappings have room for fewer than a NAT has ports.
+#[test]
+fn a_plan_refuses_a_budget_that_a_nat_could_not_remember() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plan = |nat: &str, syns: u32| {
+        let suite = format!(
+            "name = \"one\"\nsummary = \"one cell\"\ntopology = \"pair\"\n\n[axes]\nnat-a = [\"{nat}\"]\n\
+             nat-b = [\"port-preserving\"]\nmethod = [\"spray\"]\nbudget-syns = [{syns}]\n"
+        );
+        std::fs::write(folder.path().join("one.toml"), suite).expect("room on the disk");
+        testbed_in(folder.path(), &["plan", "one.toml"])
+    };
+    plan("full-cone", 30_000).refused(
+        2,
+        "cannot run the cell full-cone/port-preserving/spray/budget-syns=30000: the NAT \"full-cone\" (nat-a) can remember 24576 \
+         mappings, and a budget of 30000 SYNs, with what others open behind it, needs 30256",
+    );
+    assert_eq!([plan("full-cone", 24_000).code, plan("random", 30_000).code], [0, 0]);
 }
 
 #[test]

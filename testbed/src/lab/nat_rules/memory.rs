@@ -9,9 +9,9 @@ use crate::model::behavior::{Allocation, Behavior, Filtering, Hairpinning, Mappi
 use super::protocol::Protocol;
 use super::text::Chain;
 
-/// The most that each set or map may hold: more than the proof draws at a time and than a budget allows. The kernel makes room for
-/// all of them at once: 0.25 MB that has to be zeroed, and 1 MB for 65,535.
-const SIZE: u32 = 24_576;
+/// The most that each set or map may hold: more than the proof draws at a time. The kernel makes room for all of them at once:
+/// 0.25 MB that has to be zeroed, and 1 MB for 65,535. A cell whose budget may need more is refused before it runs.
+pub(super) const SIZE: u32 = 24_576;
 
 /// The same for UDP, by which programs ask a few servers.
 const SIZE_UDP: u32 = 1_024;

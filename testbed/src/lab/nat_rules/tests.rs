@@ -1,4 +1,3 @@
-use super::memory::DynamicObject;
 use super::*;
 use crate::model::behavior::{
     Allocation, Filtering, Hairpinning, Mapping, Overloading, Pool, PortRange, UnsolicitedSyn,
@@ -42,16 +41,14 @@ fn a_full_cone_with_hairpinning_remembers_its_mappings() {
     assert_eq!(names, ["mapping", "owner", "taken", "mapping_udp", "owner_udp", "taken_udp", "held", "seen"]);
 }
 
-/// The sets and maps that traffic fills.
-fn dynamic_objects(behavior: &Behavior) -> Vec<DynamicObject> {
-    match behavior.translation {
-        Translation::Router => Vec::new(),
-        Translation::Firewall => filter::objects(behavior),
-        Translation::Nat => {
-            let memory = Protocol::ALL.map(|l4| memory::Memory::of(behavior, l4).objects());
-            memory.concat().into_iter().chain(filter::objects(behavior)).collect()
-        }
-    }
+#[test]
+fn only_rules_that_remember_something_bound_the_number_of_mappings() {
+    let kernel_alone = Behavior { mapping: Mapping::AddressAndPortDependent, ..Behavior::port_preserving() };
+    let random = Behavior { allocation: Allocation::Random, ..kernel_alone };
+    let cone = Behavior { filtering: Filtering::EndpointIndependent, ..Behavior::port_preserving() };
+    let router = Behavior { translation: Translation::Router, ..cone };
+    let most = [random, router, cone].map(|behavior| most_mappings(&behavior));
+    assert_eq!(most, [None, None, Some(memory::SIZE)]);
 }
 
 #[test]

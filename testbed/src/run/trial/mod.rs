@@ -28,6 +28,8 @@ use crate::run::trial::judging::{TrialFacts, Voided};
 use crate::run::trial::machine::Measured;
 use crate::run::trouble;
 
+pub(super) use programs::GRACE;
+
 /// What a trial is made of.
 #[derive(Debug, Clone, Copy)]
 struct TrialSetup<'a> {
