@@ -19,6 +19,7 @@ use crate::cli::origin::{self, Owner, Puncher};
 use crate::cli::output::charset;
 use crate::cli::select::{self, Selected};
 use crate::cli::{rerun, shard};
+use crate::kernel::limits;
 use crate::lab;
 use crate::model::catalogue::Catalogue;
 use crate::model::event::Event;
@@ -67,9 +68,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
     let prepare = |name: &String| prepare(name, args, &catalogue);
     let prepared = args.selection.suites.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
     refuse_same_folders(args, &prepared)?;
+    // Where there is hardly room for anything, setting up would fail first, and not say at which limit.
+    limits::raise_descriptor_limit()?;
+    prepared.iter().try_for_each(require_room)?;
     // What needs rights is tried before anything is written.
     let runtime = lab::setup(args.rights.into())?;
-    prepared.iter().try_for_each(require_room)?;
     let detail = args.verbosity.detail();
     let mut ended: Vec<Conclusion> = Vec::new();
     for one in prepared {
