@@ -13,36 +13,44 @@ check_monte_carlo() {
 # A process that may not raise its limits again, even as root.
 meek=(setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource)
 
-# What a sweep has seen: runs, cells that differ, runs that hung, runs that ended with an error and did not say why.
-begin_sweep() { runs=0 differing=0 hangs=0 silent=0; }
+# What a sweep has seen: runs, cells that differ, runs that hung, runs that ended with an error and did not say why; and the reasons.
+begin_sweep() {
+  runs=0 differing=0 hangs=0 silent=0
+  : >"$work/reasons"
+}
 
 end_sweep() {
   figure "$1: cells that differ, in $runs runs" "$differing" "0" "differing == 0"
   figure "… runs that hung" "$hangs" "0" "hangs == 0"
   figure "… errors without a reason" "$silent" "0" "silent == 0"
+  say "the reasons, with their numbers:"
+  sed -E 's/[0-9]+/N/g' "$work/reasons" | cut -c 1-160 | sort | uniq -c | sort -rn | head -n 12 >&2
 }
 
-# limited COMMAND...: a run of `classic` below COMMAND, for the sweep. One that does not end within two minutes hangs.
+# limited COMMAND...: a run of `classic` below COMMAND, for the sweep. One that does not end within two minutes hangs. An error has
+# a reason if the run said one of all, or each cell that is an error has its own.
 limited() {
-  local cells
+  local cells said
   rm -rf "$work/limited"
   quiet timeout --signal=KILL 120 "$@" "$testbed" run classic --trials 3 --keep none --out "$work/limited"
   runs=$((runs + 1))
-  case $code in
-    137) if [ "${seconds%.*}" -ge 119 ]; then hangs=$((hangs + 1)); else silent=$((silent + 1)); fi ;;
-    0 | 1 | 2 | 3 | 4) ;;
-    *)
-      silent=$((silent + 1))
-      cat "$work/output" >&2
-      ;;
-  esac
+  said=$(grep -E '^(testbed|error|fatal|runtime)[: ]|error while loading|annot' "$work/output" || true)
   if [ -f "$work/limited/results.json" ]; then
     cells=$(query "$work/limited" "sum(c['verdict'] == 'differs' for c in $punches)")
     differing=$((differing + cells))
-  fi
-  if [ "$code" -eq 2 ] && ! grep -qE 'cannot|limit|machine|error' "$work/output"; then
+    query "$work/limited" "'\n'.join(c['note'] for c in $punches if c['verdict'] == 'error')" | sed '/^$/d' >>"$work/reasons"
+    cells=$(query "$work/limited" "sum(c['verdict'] == 'error' and not c['note'] for c in $punches)")
+    silent=$((silent + cells))
+  elif [ "$code" -ne 0 ] && [ -z "$said" ] && [ "$code" -ne 137 ]; then
     silent=$((silent + 1))
+    cat "$work/output" >&2
   fi
+  [ -f "$work/limited/results.json" ] || printf '%s\n' "${said:-killed: exit code $code}" >>"$work/reasons"
+  case $code in
+    137) if [ "${seconds%.*}" -ge 119 ]; then hangs=$((hangs + 1)); fi ;;
+    0 | 1 | 2 | 3 | 4) ;;
+    *) [ -n "$said" ] || silent=$((silent + 1)) ;;
+  esac
 }
 
 check_files() {
@@ -52,6 +60,18 @@ check_files() {
     limited prlimit --nofile="$files" "${meek[@]}"
   done
   end_sweep "limits of open files from 20 to 700"
+}
+
+# has_groups CONTROLLER KEY: whether a cgroup with this limit can be had here.
+has_groups() {
+  local group=/sys/fs/cgroup/$1/testbed-accept-$$ found=1
+  [ -d "/sys/fs/cgroup/$1" ] || group=/sys/fs/cgroup/testbed-accept-$$
+  if mkdir "$group" 2>/dev/null; then
+    if [ -e "$group/$2" ]; then found=0; fi
+    rmdir "$group"
+  fi
+  [ "$found" -eq 0 ] || figure "cgroups with $2" "none can be had here" "needed" "0"
+  return "$found"
 }
 
 # in_group CONTROLLER KEY VALUE COMMAND...: in a cgroup of this check's own, which goes away afterwards.
@@ -71,6 +91,7 @@ in_group() {
 
 check_processes() {
   local most
+  has_groups pids pids.max || return 0
   begin_sweep
   for most in 3 4 5 6 8 10 12 14 16 20 24 28 32 40 50 60 80 100 140 200; do
     in_group pids pids.max "$most" env
@@ -81,6 +102,7 @@ check_processes() {
 check_memory() {
   local most key=memory.limit_in_bytes
   [ -d /sys/fs/cgroup/memory ] || key=memory.max
+  has_groups memory "$key" || return 0
   begin_sweep
   for most in 8 16 24 32 48 64 96 128 192 256; do
     in_group memory "$key" "${most}M" env
@@ -108,7 +130,7 @@ check_addresses() {
 
 # Everything, the harness, one program, or the thread of the wires stands still for a while, ten times each.
 check_pauses() {
-  local what seconds_each said differing=0 hangs=0 unexplained=0 void=0 pauses=0
+  local what seconds_each said differing=0 hangs=0 unexplained=0 void=0 pauses=0 kinds=0
   for what in all harness program wire; do
     if [ "$what" = wire ] && [ ! -d /sys/fs/cgroup/freezer ]; then
       say "the thread of the wires cannot be frozen alone here: that takes a freezer of cgroup v1"
@@ -117,13 +139,15 @@ check_pauses() {
     for seconds_each in 0.2 1 4; do
       said=$(python3 "$folder/pause.py" "$testbed" "$what" "$seconds_each" 10 "$work/pause-$what-$seconds_each")
       say "pauses of $what for $seconds_each s: $said"
+      kinds=$((kinds + 1))
       differing=$((differing + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["verdicts"].get("differs", 0))' "$said")))
-      hangs=$((hangs + $(python3 -c 'import json, sys; print(int(json.loads(sys.argv[1])["code"] is None))' "$said")))
+      hangs=$((hangs + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["codes"].count(None))' "$said")))
       unexplained=$((unexplained + $(python3 -c 'import json, sys; print(sum(not n for n in json.loads(sys.argv[1])["notes"]))' "$said")))
       void=$((void + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["void"])' "$said")))
       pauses=$((pauses + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["pauses"])' "$said")))
     done
   done
+  figure "pauses" "$pauses" "$((10 * kinds))" "pauses == 10 * kinds"
   figure "cells that differ, in $pauses pauses with $void void trials" "$differing" "0" "differing == 0"
   figure "… runs that hung" "$hangs" "0" "hangs == 0"
   figure "… errors without a reason" "$unexplained" "0" "unexplained == 0"
@@ -171,14 +195,33 @@ SUITE
   done
 }
 
-# The cells in which dialling again decides.
+# The NATs on side nat-a, or nat-b, of the cells of `full` in which dialling again decides: the interval of theory is wider than 1e-3.
+redialing() {
+  # shellcheck disable=SC2016 # Python expands it.
+  "$testbed" plan full --json | python3 -c '
+import json, sys
+side, other, drawing = sys.argv[1:]
+cells = [cell for cell in json.load(sys.stdin)["cells"] if "each refusal is followed" in (cell["expected"] or {}).get("because", "")]
+cells = [cell for cell in cells if cell["expected"]["high"] - cell["expected"]["low"] > 1e-3]
+print(",".join(sorted({cell["axes"][side] for cell in cells if cell["axes"][other] in drawing.split(",")})))' "$@"
+}
+
+# The cells whose redial term exceeds 1e-3: a side draws from few ports, and the other resets its dials.
 check_redials() {
-  local differing undecided
-  rm -rf "$work/redials"
-  quiet "$testbed" run full --filter method=simultaneous-open --filter nat-a=cloud-gateway --filter nat-b=reset,address-restricted \
-    --trials 40 --out "$work/redials"
-  differing=$(query "$work/redials" "sum(c['verdict'] == 'differs' for c in $punches)")
-  undecided=$(query "$work/redials" "[(c['id'], str(c['passed']) + '/' + str(c['trials']), c['verdict']) for c in $punches]")
-  say "$undecided"
-  figure "cells whose redial term exceeds 1e-3, 40 trials each, that differ" "$differing" "0" "differing == 0"
+  local drawing=cloud-gateway,random-range methods=simultaneous-open,observed-port,sequential others cells=0 differing=0 errors=0 side
+  for side in a b; do
+    case $side in
+      a) others=$(redialing nat-b nat-a $drawing) filters=(--filter "nat-a=$drawing" --filter "nat-b=$others") ;;
+      b) others=$(redialing nat-a nat-b $drawing) filters=(--filter "nat-a=$others" --filter "nat-b=$drawing") ;;
+    esac
+    rm -rf "$work/redials"
+    quiet "$testbed" run full --filter "method=$methods" "${filters[@]}" --trials 40 --keep none --out "$work/redials"
+    cells=$((cells + $(query "$work/redials" "len($punches)")))
+    differing=$((differing + $(query "$work/redials" "sum(c['verdict'] == 'differs' for c in $punches)")))
+    errors=$((errors + $(query "$work/redials" "sum(c['verdict'] == 'error' for c in $punches)")))
+    say "$(query "$work/redials" "'\n'.join(f\"{c['id']}: {c['passed']} of {c['trials']}, {c['verdict']}\" for c in $punches)")"
+  done
+  figure "cells whose redial term exceeds 1e-3" "$cells" "at least 60" "cells >= 60"
+  figure "… that differ, with 40 trials each" "$differing" "0" "differing == 0"
+  figure "… that are errors" "$errors" "0" "errors == 0"
 }

@@ -1,7 +1,8 @@
 """Runs a suite and pauses something of it at random moments: pause.py TESTBED WHAT SECONDS TIMES OUT
 
-WHAT is all, harness, program or wire. Prints one line of JSON: the exit code (null if the run hung and was killed), how many
-pauses there were, how many cells came to which verdict, how many trials were void, and the notes of cells that differ or broke.
+WHAT is all, harness, program or wire. Runs are made until there were so many pauses. Prints one line of JSON: the exit codes (null
+for a run that hung and was killed), how many pauses there were, how many cells came to which verdict, how many trials were void, and
+the notes of cells that differ or broke.
 """
 
 import collections
@@ -18,12 +19,19 @@ HANGS_AFTER_S = 240
 FREEZER = "/sys/fs/cgroup/freezer"
 
 
+def threads(pid):
+    """The threads of a process; none if it has ended."""
+    with contextlib.suppress(OSError):
+        return [int(tid) for tid in os.listdir(f"/proc/{pid}/task")]
+    return []
+
+
 def tasks_of(pid, name):
     """The threads of a process that are called NAME."""
-    for tid in os.listdir(f"/proc/{pid}/task"):
+    for tid in threads(pid):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{tid}/comm", encoding="utf-8") as comm:
             if comm.read().strip() == name:
-                yield int(tid)
+                yield tid
 
 
 def descendants(pid):
@@ -72,15 +80,18 @@ def frozen(tids):
 
     try:
         for tid in tids:
-            write(f"{folder}/tasks", tid)
+            with contextlib.suppress(OSError):
+                write(f"{folder}/tasks", tid)
         write(f"{folder}/freezer.state", "FROZEN")
         yield
     finally:
         write(f"{folder}/freezer.state", "THAWED")
-        for tid in tids:
-            with contextlib.suppress(OSError):
-                write(f"{FREEZER}/tasks", tid)
         for _ in range(100):
+            # What they have started meanwhile is in there, too.
+            with contextlib.suppress(OSError), open(f"{folder}/tasks", encoding="utf-8") as tasks:
+                for tid in tasks.read().split():
+                    with contextlib.suppress(OSError):
+                        write(f"{FREEZER}/tasks", tid)
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
                 break
@@ -90,7 +101,10 @@ def frozen(tids):
 def pause(what, pid):
     """What stops, as a context; `None` where there is nothing to stop at the moment."""
     if what == "all":
-        return stopped(descendants(pid))
+        # As an engine for containers does; a freezer of version 1 takes threads.
+        freezes = os.path.isdir(FREEZER) and random.random() < 0.5
+        everything = descendants(pid)
+        return frozen([tid for one in everything for tid in threads(one)]) if freezes else stopped(everything)
     if what == "harness":
         return stopped([pid])
     if what == "wire":
@@ -99,21 +113,19 @@ def pause(what, pid):
     return stopped([random.choice(programs)]) if programs else None
 
 
-def main():
-    testbed, what, seconds, times, out = sys.argv[1:]
-    seconds, times = float(seconds), int(times)
-    random.seed(f"{what} {seconds}")
+def play(testbed, what, seconds, pauses, out):
+    """One run with at most so many pauses. Returns its exit code, the number of pauses, and its cells."""
     command = [testbed, "run", "classic", "--trials", "40", "--jobs", "8", "--seed", "1", "--keep", "none", "--out", out]
     with open(out + ".log", "w", encoding="utf-8") as log:
         run = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    began, pauses = time.monotonic(), 0
-    while run.poll() is None and pauses < times:
+    began, made = time.monotonic(), 0
+    while run.poll() is None and made < pauses:
         time.sleep(random.uniform(0.2, 0.8))
         context = pause(what, run.pid) if run.poll() is None else None
         if context:
             with context:
                 time.sleep(seconds)
-            pauses += 1
+            made += 1
     try:
         code = run.wait(HANGS_AFTER_S - (time.monotonic() - began))
     except subprocess.TimeoutExpired:
@@ -122,9 +134,21 @@ def main():
     cells = []
     with contextlib.suppress(OSError), open(out + "/results.json", encoding="utf-8") as results:
         cells = [cell for cell in json.load(results)["cells"] if cell["kind"] == "punch"]
+    return code, made, cells
+
+
+def main():
+    testbed, what, seconds, times, out = sys.argv[1:]
+    random.seed(f"{what} {seconds}")
+    codes, pauses, cells = [], 0, []
+    while pauses < int(times) and len(codes) < int(times):
+        code, made, of_run = play(testbed, what, float(seconds), int(times) - pauses, f"{out}-{len(codes)}")
+        codes.append(code)
+        pauses += made
+        cells += of_run
     wrong = {"differs", "error"}
     print(json.dumps({
-        "code": code,
+        "codes": codes,
         "pauses": pauses,
         "verdicts": collections.Counter(cell["verdict"] for cell in cells),
         "void": sum(len(cell.get("void", [])) for cell in cells),
