@@ -1,13 +1,21 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # What verdicts rest on: theory held against packets, and no wrong verdict where the machine gives too little or stands still.
 
-checks=(files processes memory stack addresses pauses load hidden redials monte_carlo)
+checks=(files processes memory stack addresses pauses load hidden redials tests monte_carlo)
 
 check_monte_carlo() {
   quiet cargo test --release --manifest-path "$root/Cargo.toml" --package testbed --test monte_carlo -- --include-ignored
   [ "$code" -eq 0 ] || cat "$work/output" >&2
   figure "theory against a Monte Carlo, all cells of full: exit code" "$code" "0" "code == 0"
   figure "… seconds, with building" "$seconds" "at most 1200" "${seconds%.*} <= 1200"
+}
+
+# The tables of docs/judging.md against the tests that they describe, and 1,000 simulated runs at an error rate of 1e-2.
+check_tests() {
+  quiet cargo test --release --manifest-path "$root/Cargo.toml" --package testbed --lib -- report::power judge::verdict::simulated
+  [ "$code" -eq 0 ] || cat "$work/output" >&2
+  figure "power curves, sizes and simulated runs: exit code" "$code" "0" "code == 0"
+  figure "… tests that ran" "$(grep -c '^test .* ok$' "$work/output")" "3" "$(grep -c '^test .* ok$' "$work/output") == 3"
 }
 
 # A process that may not raise its limits again, even as root.

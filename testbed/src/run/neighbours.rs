@@ -136,6 +136,7 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
+    use crate::kernel::namespace::Namespace;
 
     #[test]
     fn who_waits_is_told_to_stop_and_goes_on_when_its_time_has_come() {
@@ -146,6 +147,20 @@ mod tests {
             stop.tell();
             assert!(waits.join().expect("no panic"));
         });
+    }
+
+    #[test]
+    #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+    fn a_connection_that_cannot_be_opened_is_an_error_that_says_why() {
+        let Ok(without_a_route) = Namespace::new() else {
+            assert!(std::env::var_os("TESTBED_REQUIRE_LAB").is_none(), "no namespace can be made");
+            eprintln!("SKIPPED: no namespace can be made");
+            return;
+        };
+        let random = ChaCha8Rng::seed_from_u64(1);
+        let open = |inside: &Inside| open_connections(inside, 1000.0, random, &Stop::default());
+        let why = without_a_route.enter(open).flatten().expect_err("no route leads out").to_string();
+        assert!(why.contains("open a neighbour's connection") && why.contains("ENETUNREACH"), "{why}");
     }
 
     /// Waits that are too regular, or too long in sum, would make counting NATs easier or harder than theory says.
