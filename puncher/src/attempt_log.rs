@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::classify::Allocation;
 use crate::method::Outlook;
+use crate::text::counted;
 
 /// With this chance a method has the budget that it needs.
 const NEARLY_CERTAIN: f64 = 0.99;
@@ -118,8 +119,7 @@ impl AttemptLog {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let syns = |count: u32| if count == 1 { "SYN" } else { "SYNs" };
-        write!(f, "{} {} sent", self.total(), syns(self.total()))?;
+        write!(f, "{} sent", counted(self.total() as usize, "SYN"))?;
         if self.syns.len() > 1 {
             let each: Vec<_> = self.syns.iter().map(|(by, count)| format!("{by} {count}")).collect();
             write!(f, " ({})", each.join(", "))?;
@@ -151,7 +151,7 @@ impl fmt::Display for AttemptLog {
                 write!(f, ", a chance of {probability:.2e}")?;
             }
         }
-        write!(f, "\n  {} in {} rounds", self.tally, self.rounds)
+        write!(f, "\n  {} in {}", self.tally, counted(self.rounds as usize, "round"))
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
         tried.tally.count("refused");
         assert_eq!(
             tried.to_string(),
-            "\n  predicted 203.0.113.9:41822 (sequential: +1 seen in 2 mappings)\n  1 SYN sent, 1 refused in 1 rounds"
+            "\n  predicted 203.0.113.9:41822 (sequential: +1 seen in 2 mappings)\n  1 SYN sent, 1 refused in 1 round"
         );
     }
 

@@ -30,6 +30,8 @@ mod error;
 mod fault_injection;
 mod fd_limit;
 mod handshake;
+#[doc(hidden)]
+pub mod internals;
 mod introducer;
 mod live_streams;
 mod meeting;
@@ -73,26 +75,6 @@ pub mod nat {
     pub use crate::classify::{Allocation, Observation};
     pub use crate::probe::{ProbeConfig, probe};
     pub use crate::rendezvous::message::Answer;
-}
-
-/// For the tests and fuzz targets of this crate only: what they feed with bytes of their own. Nothing here is stable.
-#[doc(hidden)]
-pub mod internals {
-    pub use crate::handshake::{Agreement, HandshakeError};
-    pub use crate::method::view::UNCONFIRMED_SYNS;
-    pub use crate::rendezvous::client::Client;
-    pub use crate::rendezvous::message::{Reply, Request, VERSION, frame, take_frame};
-    pub use crate::sealed::Sealed;
-    pub use crate::socket::bind_shared;
-
-    /// An agreement upon streams with a peer that nobody is.
-    #[must_use]
-    pub fn lonely_agreement(role: crate::Role) -> Agreement {
-        use crate::session::{EphemeralKey, Session};
-        let keys = (EphemeralKey::generate(), EphemeralKey::generate().public());
-        let session = Session::new(&crate::Secret::random(), "m", role, keys);
-        Agreement::new(session, role, crate::Protection::Encrypted)
-    }
 }
 
 /// The examples of the page about puncher, compiled with the tests.

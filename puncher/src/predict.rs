@@ -6,6 +6,7 @@ use rand::{Rng, RngExt};
 
 use crate::classify::{Allocation, ENOUGH_FOR_A_RANGE, Observation, allocation};
 use crate::fault_injection::{self, Fault};
+use crate::text::counted;
 
 /// Ports a NAT of the Linux kernel draws from when it draws at random: 1024 to 65535 (`nf_nat_l4proto_unique_tuple`).
 pub(crate) const RANDOM_POOL: u32 = 64_512;
@@ -31,21 +32,21 @@ pub struct Prediction {
 /// `skipped` others. `None` when there are no observations.
 pub(crate) fn predict(observations: &[Observation], skipped: u16, rng: &mut impl Rng) -> Option<Prediction> {
     let (first, last) = (observations.first()?, observations.last()?);
-    let count = observations.len();
+    let seen = counted(observations.len(), "mapping");
     let kept = first.external.port();
     let (port, probability, because) = match allocation(observations)? {
         Allocation::None => (kept, 1.0, "no NAT: the external endpoint is its own".to_owned()),
-        Allocation::Preserving => (kept, 1.0, format!("port preserved in {count} mappings")),
-        Allocation::Observed => (kept, 1.0, format!("the same external port in {count} mappings")),
+        Allocation::Preserving => (kept, 1.0, format!("port preserved in {seen}")),
+        Allocation::Observed => (kept, 1.0, format!("the same external port in {seen}")),
         Allocation::Sequential { step } => {
             let last = last.external.port();
             let ahead = i32::from(skipped) + if fault_injection::is(Fault::WrongDelta) { 2 } else { 1 };
             let port = next_port(last, step.saturating_mul(ahead));
-            (port, 1.0, format!("sequential: {step:+} seen in {count} mappings, the last was {last}"))
+            (port, 1.0, format!("sequential: {step:+} seen in {seen}, the last was {last}"))
         }
         Allocation::Random | Allocation::KeptOnce => {
             let (ports, probability) = likely_ports(observations);
-            let because = format!("random: no rule in {count} mappings, a guess at the likelier ports");
+            let because = format!("random: no rule in {seen}, a guess at the likelier ports");
             (rng.random_range(ports), probability, because)
         }
     };

@@ -12,6 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::config::Protection;
+use crate::meeting::Role;
+use crate::secret::Secret;
+use crate::session::{Channel, EphemeralKey, OPENING_BYTES, Session};
 use encrypted::Encrypted;
 
 /// What the handshake leaves for the stream.
@@ -20,6 +23,33 @@ pub(crate) struct StreamKeys {
     pub(crate) send: TransportState,
     pub(crate) receive: TransportState,
     pub(crate) binding: [u8; 32],
+}
+
+/// Keys of the two ends of a stream, as a handshake leaves them.
+pub(crate) fn key_pair() -> (StreamKeys, StreamKeys) {
+    let (key_a, key_b, secret) = (EphemeralKey::generate(), EphemeralKey::generate(), Secret::random());
+    let (public_a, public_b) = (key_a.public(), key_b.public());
+    let a = Session::new(&secret, "m", Role::A, (key_a, public_b));
+    let b = Session::new(&secret, "m", Role::B, (key_b, public_a));
+    let ((send_a, receive_b), (send_b, receive_a)) = (direction(&a, &b), direction(&b, &a));
+    let keys = |send, receive| StreamKeys { send, receive, binding: [0; 32] };
+    (keys(send_a, receive_a), keys(send_b, receive_b))
+}
+
+fn direction(from: &Session, to: &Session) -> (TransportState, TransportState) {
+    const OPENS: &str = "the keys belong together";
+    let channel = Channel::Stream(Protection::Encrypted);
+    let (mut send, mut receive) = (from.sender(channel), to.receiver(channel));
+    let mut message = [0; OPENING_BYTES];
+    send.write_message(&[], &mut message).expect(OPENS);
+    receive.read_message(&message, &mut []).expect(OPENS);
+    (send.into_transport_mode().expect(OPENS), receive.into_transport_mode().expect(OPENS))
+}
+
+/// The two ends of an encrypted stream over another, with keys that nobody else has.
+pub(crate) fn encrypted_ends<S>(left: S, right: S) -> (Encrypted<S>, Encrypted<S>) {
+    let (a, b) = key_pair();
+    (Encrypted::new(left, a), Encrypted::new(right, b))
 }
 
 /// A stream to the peer, from [`Connection`](crate::Connection).

@@ -20,6 +20,11 @@ pub(crate) fn printable(text: &str) -> String {
     shown
 }
 
+/// A number and the noun that goes with it, in the plural unless it is one.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -36,7 +36,7 @@ const KEY_MESSAGES: u64 = if cfg!(test) { 3 } else { 1 << 17 };
 const INCOMING: usize = 2 * (HEAD_BYTES + 65_535);
 
 #[derive(Debug)]
-pub(super) struct Encrypted<S> {
+pub(crate) struct Encrypted<S> {
     stream: S,
     send: TransportState,
     receive: TransportState,

@@ -2,29 +2,11 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
-use crate::config::Protection;
-use crate::session::tests::pair;
-use crate::session::{Channel, Session};
-
-/// Keys of two ends, as a handshake leaves them.
-fn keys() -> (StreamKeys, StreamKeys) {
-    let (a, b) = pair();
-    let direction = |from: &Session, to: &Session| {
-        let channel = Channel::Stream(Protection::Encrypted);
-        let (mut send, mut receive) = (from.sender(channel), to.receiver(channel));
-        let mut message = [0; 64];
-        let length = send.write_message(&[], &mut message).unwrap();
-        receive.read_message(&message[..length], &mut [0; 64]).unwrap();
-        (send.into_transport_mode().unwrap(), receive.into_transport_mode().unwrap())
-    };
-    let ((send_a, receive_b), (send_b, receive_a)) = (direction(&a, &b), direction(&b, &a));
-    let keys = |send, receive| StreamKeys { send, receive, binding: [0; 32] };
-    (keys(send_a, receive_a), keys(send_b, receive_b))
-}
+use crate::stream::{encrypted_ends, key_pair as keys};
 
 fn ends(buffer: usize) -> (Encrypted<DuplexStream>, Encrypted<DuplexStream>) {
-    let ((left, right), (a, b)) = (duplex(buffer), keys());
-    (Encrypted::new(left, a), Encrypted::new(right, b))
+    let (left, right) = duplex(buffer);
+    encrypted_ends(left, right)
 }
 
 fn bytes(count: u32) -> Vec<u8> {
