@@ -1,17 +1,21 @@
 //! For the tests and fuzz targets of this crate only: what they feed with bytes of their own. Nothing here is stable.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::classify::Observation;
-use crate::config::Protection;
+use crate::config::{Config, Protection, ServerTrust};
 use crate::meeting::{Meeting, Role};
+use crate::method::view::{RoundView, SideFacts};
+use crate::method::{Action, MethodName, RoundNote};
 use crate::own_channel::OwnChannel;
 use crate::secret::Secret;
 use crate::session::{EphemeralKey, Session};
 use crate::signalling::{Breadth, Observed, Observer};
+use crate::socket::DialFailure;
 use crate::stream;
 
 pub use crate::handshake::{Agreement, HandshakeError};
@@ -42,6 +46,61 @@ pub fn encrypted_ends<S: AsyncRead + AsyncWrite + Unpin>(
     right: S,
 ) -> (impl AsyncRead + AsyncWrite + Unpin, impl AsyncRead + AsyncWrite + Unpin) {
     stream::encrypted_ends(left, right)
+}
+
+/// What every method makes of a peer that says this of itself, in each role and in some rounds: the most SYNs that one of them asks
+/// for at a time. `None` when a peer could not have said it.
+///
+/// # Panics
+/// When a method does.
+pub fn most_dials(card: &[u8]) -> Option<usize> {
+    let peer: SideFacts = serde_json::from_slice(card).ok()?;
+    let mut most = 0;
+    for external in [[5000, 5000], [20_000, 20_001], [36_424, 13_999]] {
+        for (method, role) in
+            MethodName::ALL.iter().flat_map(|method| [(*method, Role::A), (*method, Role::B)])
+        {
+            let mut method = method.build(1);
+            for round in 1..=3 {
+                let (own, peer) = (own_side(external), peer.clone());
+                let trip = Duration::from_millis(20);
+                let mut view = RoundView { round, role, own, peer, trip, agreed: [7; 32] };
+                view.limit_unconfirmed_syns(ServerTrust::Full);
+                let mut actions = method.begin(&view);
+                actions.extend(method.told(RoundNote::Open));
+                let dials: Vec<_> = actions.iter().filter_map(Action::dial).collect();
+                most = most.max(dials.len());
+                for dial in dials.into_iter().take(3) {
+                    most = most.max(method.refused(dial, DialFailure::Reset).len());
+                }
+            }
+        }
+    }
+    Some(most)
+}
+
+/// A side behind a NAT that gave these two ports, with the budget that is usual.
+fn own_side(external: [u16; 2]) -> SideFacts {
+    let local = SocketAddrV4::new(Ipv4Addr::new(10, 0, 1, 2), 5000);
+    let seen = |(place, port)| Observation {
+        local: SocketAddrV4::new(
+            *local.ip(),
+            local.port() + if external[0] == external[1] { 0 } else { place },
+        ),
+        server: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 7000),
+        external: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 2), port),
+    };
+    SideFacts {
+        local,
+        addresses: Vec::new(),
+        observations: (0..).zip(external).map(seen).collect(),
+        low: None,
+        kept_once: false,
+        refused: false,
+        syns: Config::new(Vec::new()).budget_syns,
+        hops: 2,
+        address_confirmed: true,
+    }
 }
 
 /// Whoever is asked sees the endpoint itself.

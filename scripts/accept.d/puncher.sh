@@ -43,7 +43,7 @@ check_reach() {
   at_least competing 995 "sequential ports on both sides, others open connections meanwhile"
   all_of answers "NATs that answer, starts apart"
   local part
-  for part in same-nat lan same-cgn layers; do
+  for part in same-nat lan same-cgn layers far-server far-and-lossy; do
     at_least_theory "$part"
   done
 }
@@ -142,9 +142,16 @@ load_figures() {
 
 # The package holds all that it needs: it builds and tests itself where it was unpacked.
 check_package() {
-  quiet cargo package --manifest-path "$root/Cargo.toml" --package puncher --allow-dirty --target-dir "$work/package"
-  figure "cargo package" "exit code $code" "0" "code == 0"
-  quiet env CARGO_TARGET_DIR="$target" cargo test --manifest-path "$(echo "$work"/package/package/puncher-*/Cargo.toml)" --quiet
+  rm -rf "$target"/package/puncher-*
+  quiet cargo package --manifest-path "$root/Cargo.toml" --package puncher --allow-dirty --target-dir "$target"
+  figure "cargo package, which builds what it has packed, exit code" "$code" "0" "code == 0"
+  local warnings
+  warnings=$(grep -c '^warning' "$work/output" || true)
+  figure "its warnings: metadata that is missing, files that are not packed" "$warnings" "0" "warnings == 0"
+  # Without the folder above it, which is a workspace.
+  mkdir "$work/package"
+  tar -C "$work/package" --strip-components 1 -xf "$target"/package/puncher-*.crate
+  quiet env CARGO_TARGET_DIR="$target" TESTBED_REQUIRE_LAB=1 cargo test --manifest-path "$work/package/Cargo.toml" --quiet
   figure "the tests of the package, run from it" "exit code $code, $(grep -c '^test result: ok' "$work/output") parts ok" "0" \
     "code == 0"
 }

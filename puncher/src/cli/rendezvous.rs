@@ -16,14 +16,14 @@ use puncher::rendezvous::{Limits, Server, Setup, Tokens};
 
 #[derive(Debug, Args)]
 pub(super) struct RendezvousArgs {
-    /// Where to listen; two endpoints that differ in address and port let peers learn their mapping
+    /// An endpoint to listen on; peers need two that differ in address and port to measure their mapping
     #[arg(long = "listen", required = true, value_name = "IP:PORT")]
     listen: Vec<SocketAddrV4>,
-    /// What peers are told instead, one for each --listen and in their order: the public address where a 1:1 NAT is in
-    /// front of this host, or where it listens on 0.0.0.0
+    /// The endpoint that peers are told instead, one for each --listen and in the same order: for a host behind a 1:1 NAT, or
+    /// one that listens on 0.0.0.0
     #[arg(long, value_name = "IP[:PORT]", value_parser = advertised)]
     advertise: Vec<SocketAddrV4>,
-    /// Who may meet here: one token a line, 64 hexadecimal digits as written by "puncher key"; everybody may without it
+    /// A file with the tokens of those who may meet here, one a line, as "puncher key" writes them; by default everybody may
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     #[command(
@@ -31,7 +31,7 @@ pub(super) struct RendezvousArgs {
         next_help_heading = "Limits; a network (/24) may have four times what one address may"
     )]
     limits: LimitArgs,
-    /// What to log on standard error: error, warn, info, debug or trace
+    /// The level of the log on standard error: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "warn", env = "PUNCHER_LOG")]
     log: Level,
 }
@@ -65,10 +65,10 @@ struct LimitArgs {
     /// Unsolicited probes at once, in all
     #[arg(long, value_name = "N", default_value_t = Limits::default().probes)]
     max_probes: usize,
-    /// How long one connection may last
+    /// The longest time a connection may last
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
     lifetime: Duration,
-    /// How long meetings under way have left when the server is stopped
+    /// The time that meetings under way have left when the server is stopped
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     grace: Duration,
 }

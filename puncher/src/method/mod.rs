@@ -96,6 +96,16 @@ pub enum Action {
     GiveUpIn(Duration),
 }
 
+impl Action {
+    /// The SYN that is to be sent, if it is one.
+    pub(crate) fn dial(&self) -> Option<Dial> {
+        match self {
+            Self::Dial(dial) => Some(*dial),
+            _ => None,
+        }
+    }
+}
+
 /// A way to punch, for one meeting.
 pub trait Method: std::fmt::Debug + Send {
     /// What to do at the agreed start of a round.
@@ -241,11 +251,7 @@ pub(crate) mod tests {
 
     /// The SYNs among these actions.
     pub(crate) fn dials(actions: &[Action]) -> Vec<Dial> {
-        let dial = |action: &Action| match action {
-            Action::Dial(dial) => Some(*dial),
-            _ => None,
-        };
-        actions.iter().filter_map(dial).collect()
+        actions.iter().filter_map(Action::dial).collect()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use puncher::internals::{Reply, Request, encrypted_ends, frame, hear_from_channel, take_frame};
+use puncher::internals::{Reply, Request, encrypted_ends, frame, hear_from_channel, most_dials, take_frame};
 use puncher::internals::{lonely_agreement, lonely_agreement_in_band};
 use puncher::{OwnTicket, Role, SealedTicket, Secret};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, duplex};
@@ -13,11 +13,12 @@ use tokio::runtime::Runtime;
 pub type Body = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Body; 5] = [
+pub const ALL: [Body; 6] = [
     ("rendezvous", rendezvous),
     ("handshake", handshake),
     ("stream", stream),
     ("channel", channel),
+    ("card", card),
     ("ticket", ticket),
 ];
 
@@ -111,6 +112,13 @@ pub fn channel(data: &[u8]) {
         let heard = runtime().block_on(hear_from_channel(role, messages.clone()));
         // Role a is told itself when both are ready.
         assert!(heard <= count, "{heard} of {count} messages");
+    }
+}
+
+/// What a peer with the secret says of itself. No method asks for more than it has, and the few that redial or listen.
+pub fn card(data: &[u8]) {
+    if let Some(most) = most_dials(data) {
+        assert!(most <= 1280 + 64, "{most} SYNs at a time");
     }
 }
 
