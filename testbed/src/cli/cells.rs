@@ -1,4 +1,5 @@
-//! Which cell somebody means: its name, or a part of it that no other has. A part between slashes goes before any other.
+//! Finds the cell that an argument names: by its whole name, or by a part that no other cell has. A part between slashes takes
+//! precedence over any other.
 
 use crate::cli::command_error::CommandError;
 use crate::model::problem::suggestion;

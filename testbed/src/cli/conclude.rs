@@ -1,4 +1,4 @@
-//! How a run ends: the table, the comparison with what is known, the exit code, and last what one needs next.
+//! How a run ends: the table, the comparison with the baseline, the exit code, and last the commands to go on with.
 
 use std::io::Write;
 use std::process::ExitCode;

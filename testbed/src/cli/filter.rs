@@ -1,6 +1,6 @@
 //! `--filter`: which cells of a suite are run.
 //!
-//! Filters are all to be met; of the values of one filter any will do.
+//! A cell must match every filter. It matches a filter if it has any one of its values.
 
 use std::str::FromStr;
 
@@ -31,7 +31,7 @@ enum Sense {
     NoneOf,
 }
 
-/// What a filter looks like, for whoever typed something else.
+/// What a filter looks like, for messages about one that cannot be read.
 const FORM: &str = "expected AXIS=VALUE or AXIS!=VALUE, as in nat-a=random";
 
 impl FromStr for Filter {

@@ -1,7 +1,7 @@
-//! Heartbeats: who does something every 20 ms notices when it could not.
+//! Heartbeats: a thread that acts every 20 ms notices when it could not run.
 //!
-//! A machine that is paused, by a hypervisor, a freezer or suspension, does not know of it. Its clocks go on, so the time
-//! between two beats tells.
+//! A machine does not notice when a hypervisor, a freezer or suspension pauses it. Its clocks go on, so a long time between two
+//! beats shows the pause.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,6 +1,6 @@
-//! What this process, and the programs that it starts, may have of the machine: descriptors, processes and memory.
+//! How many descriptors and processes and how much memory this process and the programs that it starts may have.
 //!
-//! Limits are read and, where this process may, raised; nothing of the machine is changed.
+//! Limits are read, and raised where this process may raise its own. Nothing else of the machine is changed.
 
 mod cgroup;
 

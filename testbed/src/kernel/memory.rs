@@ -1,4 +1,4 @@
-//! What happens when there is no memory left.
+//! What testbed does when there is no memory left.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 

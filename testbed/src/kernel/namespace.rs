@@ -1,8 +1,8 @@
 //! Network namespaces as file descriptors, and the user namespace of `--rootless`.
 //!
 //! # The rule of entering
-//! A network namespace belongs to a *thread*, and a thread of the async runtime must never change its own. So whoever
-//! needs to be inside enters through [`Namespace::enter`]: a thread is started for the purpose, joins the namespace,
+//! A network namespace belongs to a *thread*, and a thread of the async runtime must never change its own. So code
+//! that needs to be inside enters through [`Namespace::enter`]: a thread is started for the purpose, joins the namespace,
 //! does the work and ends. Sockets made in there belong to the namespace for good and may be used from anywhere.
 //! What acts on "the namespace of this thread" takes an [`Inside`], which only such a thread can have: by type, nothing
 //! of the sort can happen in the host's own namespace.

@@ -6,8 +6,8 @@
 //! directions.
 //!
 //! Opening is quick only if the socket has no protocol until it is bound (0.015 ms against 16 ms of RCU). Closing
-//! always costs an RCU grace period, also when the process ends: hence the carrier of a whole namespace, and whoever
-//! minds the wait closes elsewhere.
+//! always costs an RCU grace period, also when the process ends: hence the carrier of a whole namespace. Code that
+//! cannot wait closes sockets in another thread.
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,4 @@
-//! Terminals: a pseudo terminal for a program that shall have one of its own, and the user's own made raw meanwhile.
+//! Terminals: a pseudo terminal for a program that needs its own, while the user's terminal is in raw mode.
 //!
 //! A shell in a lab lives in another session than the user's terminal, so it cannot control that one. It gets a pseudo
 //! terminal, and this process carries what is typed and printed between the two. What Ctrl-C, Ctrl-Z and job control

@@ -1,6 +1,6 @@
 //! Users for programs: a number that nobody else on this machine has, for as long as somebody needs it.
 //!
-//! Limits on processes and rights to signals go by user, so that two programs must never share one.
+//! Limits on processes and rights to signals are per user, so two programs must never share one.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Builds a lab: the ground first, then what lives on it: wires, programs' init, and taps for what NATs do.
+//! Builds a lab: namespaces, links and addresses first, then the wires, the programs' init, and taps on what the NATs do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

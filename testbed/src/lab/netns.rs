@@ -1,11 +1,11 @@
-//! The ground that a lab stands on: namespaces, devices and addresses, as the address plan says.
+//! The network of a lab: namespaces, devices and addresses, as the address plan says.
 //!
 //! A link with a wire is two veth pairs, whose inner ends lie without addresses in a namespace that holds nothing else.
 //!
-//! All of it is made with a runtime of its own, so that neither blocking calls nor netlink replies get in
-//! the way of what runs already; with the runtime, every socket that was only needed for building goes away. Namespaces are
-//! made side by side, and rules are loaded while the nodes get their devices and addresses. Of those the kernel
-//! handles one request at a time whoever sends them, so more threads gain nothing.
+//! The network is made with a runtime of its own, so that neither blocking calls nor netlink replies delay other work.
+//! When that runtime ends, every socket that only building needed is closed. Namespaces are made side by side, and rules are
+//! loaded while the nodes get their devices and addresses. The kernel handles one request for a device or an address at a time,
+//! so more threads gain nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ struct Shared {
     log: Mutex<Log>,
 }
 
-/// What was read and not yet taken, and what is there by all that was read.
+/// The events that were read and not yet taken, and the entries that exist according to all events.
 #[derive(Debug, Default)]
 struct Log {
     events: Vec<CtEvent>,

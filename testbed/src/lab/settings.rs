@@ -20,7 +20,7 @@ pub fn settings(kind: NodeKind) -> Vec<Sysctl> {
         Sysctl::new("net.ipv4.tcp_orphan_retries", 1),
         // Who answers by ICMP answers always: the limiter would make it silent at random.
         Sysctl::new("net.ipv4.icmp_ratemask", 0),
-        // No trial shall profit from what an earlier one learnt of a path.
+        // A trial must not use what an earlier one learnt of a path.
         Sysctl::new("net.ipv4.tcp_no_metrics_save", 1),
         Sysctl::new(FIRST_FREE_PORT, 0),
         Sysctl::new("net.ipv4.conf.all.rp_filter", 0),

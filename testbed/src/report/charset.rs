@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// What a terminal, or whoever reads the output, can show.
+/// The characters that a terminal, or another reader of the output, can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Charset {
     /// Everything.

@@ -1,4 +1,4 @@
-//! Where the artefacts of a trial lie, taken from results that somebody else may have written.
+//! Where the artefacts of a trial lie, read from results that may come from a stranger.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Takes the events of a run to everybody who wants them: the folder, the progress, the final result.
+//! Hands each event of a run to the folder, the progress display and the final result.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub struct Recorder {
 /// A run that is over.
 #[derive(Debug)]
 pub struct RecordedRun {
-    /// What came of it.
+    /// Its results.
     pub results: Results,
     /// Where it lies.
     pub folder: PathBuf,

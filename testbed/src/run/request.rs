@@ -1,4 +1,4 @@
-//! What a run is asked to do, and why it may be unable to.
+//! What a run is asked to do, and the errors that keep it from beginning.
 
 use std::path::PathBuf;
 

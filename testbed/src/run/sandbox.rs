@@ -1,4 +1,4 @@
-//! What the programs of a run see of the machine: what the suite names, and nothing else of the user's.
+//! What the programs of a run see of the machine: the files that the suite names, and nothing else of the user's.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

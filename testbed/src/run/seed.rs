@@ -1,7 +1,7 @@
 //! Where our randomness comes from: one number for the run, and from it one for every cell, trial and role. Pure.
 //!
-//! The same `--seed` gives the same cells, seeds, ports and expectations. The kernel's own randomness (the ports of
-//! random NATs, initial sequence numbers) is not ours and differs each time.
+//! The same `--seed` gives the same cells, seeds, ports and expectations. testbed does not
+//! control the kernel's random numbers (the ports of random NATs, initial sequence numbers): they differ each time.
 
 use std::hash::Hasher as _;
 

@@ -1,11 +1,11 @@
 //! How many trials work at a time: as many as asked for, and fewer while the processors have little left to give.
 //!
-//! A program that waits for a processor starts late and gives up early, and then a trial says something of the machine
-//! and nothing of the NATs. So few trials that spray work at a time, and many that send a packet now and then.
+//! A program that waits for a processor starts late and gives up early. Its trial then measures the machine and not the NATs.
+//! So only few trials that spray work at a time, and many that send a packet now and then.
 //!
-//! A trial whose programs run and that sends hardly any packets only *waits*, mostly for its deadline: it takes no place of those
-//! that work. That holds only if it was so while the processors had something left: programs that compute without sending would
-//! be taken for ones that wait otherwise, and ever more of them would begin.
+//! A trial whose programs run and send hardly any packets only *waits*, mostly for its deadline. Such a trial takes none of the
+//! places of trials that work. A trial is taken for a waiting one only while the processors had time left. Otherwise programs
+//! that compute without sending would pass for programs that wait, and ever more of them would begin.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -42,15 +42,15 @@ const GROWTH: f64 = 1.25;
 /// Trials a processor to begin with.
 const FIRST: usize = 4;
 
-/// Trials a processor that work at most. What a trial takes of it shows some tenths of a second after it has begun: by then far too
-/// many could have.
+/// Trials a processor that work at most. What a trial takes of it shows some tenths of a second after it has begun: by then
+/// far too many could have.
 const MOST: usize = 16;
 
 /// Trials a processor, however busy it is: somebody else may keep it so.
 const LEAST: usize = 2;
 
-/// Frames in a sample with which a trial may still only wait, each counted on every link that it passes: retransmitted SYNs, or the
-/// measurements before another try, which take a few hundredths of a processor. Who sprays sends thousands.
+/// Frames in a sample with which a trial may still only wait, each counted on every link that it passes: retransmitted SYNs,
+/// or the measurements before another try, which take a few hundredths of a processor. Who sprays sends thousands.
 const FEW_FRAMES: u64 = 256;
 
 /// Samples in a row with so few frames until a trial is taken to wait: what is between two steps of a program is shorter.

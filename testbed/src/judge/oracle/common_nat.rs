@@ -1,4 +1,4 @@
-//! NATs above both peers: what one sends to the other's outer endpoint has to be turned round there (hairpinning).
+//! NATs above both peers: a packet from one peer to the other's outer endpoint has to turn back there (hairpinning).
 //!
 //! Such a NAT is on no link that only one side uses. What it did is told by the peers' own links, on which a SYN left
 //! and arrived or did not, and by the mappings that the NAT tracked.

@@ -1,4 +1,4 @@
-//! The two ways of a connection, and the order of sequence numbers.
+//! The two directions of a connection, and the order of sequence numbers.
 
 /// Which end of a connection sent a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

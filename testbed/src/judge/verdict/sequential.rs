@@ -1,8 +1,8 @@
 //! The verdict while trials are added until one is sure: a test that may be looked at after every trial.
 //!
-//! A fixed test that is repeated finds something in the end, whatever is true. This one bets against theory at fair
-//! odds ([`wager`]), and theory is refuted when the bet has won what the error rate is worth, whenever that is. It is
-//! confirmed when the rates that the trials leave possible all lie near to what it says.
+//! A fixed test that is repeated after each trial refutes theory in the end, even if theory is right. This test bets against
+//! theory at fair odds ([`wager`]). Theory is refuted as soon as the bet has multiplied its stake by the inverse of the error
+//! rate. Theory is confirmed when all rates that the trials leave possible lie near the expected one.
 
 use crate::judge::verdict::{TheoryTest, seen};
 use crate::model::outcome::Verdict;

@@ -1,4 +1,4 @@
-//! Runs that nobody made: trials drawn at a known rate, to count how often a test is wrong.
+//! Simulated runs: trials drawn at a known rate, to count how often a test is wrong.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

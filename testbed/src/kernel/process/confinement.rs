@@ -40,7 +40,7 @@ pub(super) fn enter(mounts: RawFd, entry: EnterRequest) -> Result<(), Failure> {
     // SAFETY: none of these takes pointers but the last, which is asked for nothing but a new keyring by a null one.
     unsafe {
         libc::umask(0o022);
-        // Nobody shall look into this process, nor into one that shares its memory until it is executed.
+        // No other process may look into this one, nor into one that shares its memory until it is executed.
         made(Step::Mounts, libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0))?;
         made(Step::Mounts, libc::setns(mounts, libc::CLONE_NEWNS))?;
         made(Step::Mounts, libc::unshare(libc::CLONE_NEWNS))?;

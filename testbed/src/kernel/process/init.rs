@@ -174,7 +174,7 @@ pub(super) fn run(socket: RawFd, buffers: &mut Buffers) -> ! {
                     obey(&message, buffers);
                     buffers.heartbeat.begin(raw::now());
                 }
-                // The other side is gone, and so shall be everything here.
+                // The other side is gone, so everything here must end, too.
                 _ => raw::exit(0),
             }
         }

@@ -94,7 +94,7 @@ fn run(socket: RawFd, buffers: &mut Buffers) -> ! {
     }
 }
 
-/// Leaves the terminal's session and the current directory: neither Ctrl-C nor an unmount shall meet us.
+/// Leaves the terminal's session and the current directory, so that Ctrl-C does not end the nursery and it keeps no folder busy.
 fn leave_the_terminal() -> nix::Result<()> {
     // SAFETY: the first takes no pointers, the path of the second ends in a zero byte.
     let results = unsafe { [libc::setsid(), libc::chdir(c"/".as_ptr())] };

@@ -62,7 +62,7 @@ pub(super) struct Spawn {
     pub(super) variables: u32,
     /// A bit for each capability that the program may have.
     pub(super) capabilities: u64,
-    /// Not 0: standard input is a terminal that the program shall control.
+    /// Not 0: standard input is a terminal that becomes the program's controlling terminal.
     pub(super) terminal: u32,
     /// Not 0: the program has given up what it could do to the machine. The words below count only then.
     pub(super) confined: u32,

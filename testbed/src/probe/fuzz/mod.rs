@@ -1,5 +1,5 @@
-//! Random but meaningful packets through a real NAT, compared with the reference: either the reference is wrong, or a rule
-//! of the NAT's, or the kernel does something that nobody wrote down.
+//! Random but meaningful packets through a real NAT, compared with the reference. Where they disagree the reference is wrong, or
+//! a rule of the NAT is, or the kernel does something that is documented nowhere.
 //!
 //! A sequence is a list of `Action`s about a few flows between a few hosts and remotes. It is played on the bench, one
 //! packet after another, and what went over the cables becomes evidence as in a trial. The first disagreement is shrunk:

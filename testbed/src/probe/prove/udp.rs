@@ -62,7 +62,7 @@ pub(in crate::probe) fn like_tcp(prober: &mut Prober, declared: &Behavior) -> Re
     Ok(vec![Finding::new("udp", expected, observed)])
 }
 
-/// An allocation without its numbers: a hash is random to whoever does not know it.
+/// An allocation without its numbers: a hash looks random to anyone who does not know it.
 fn kind(allocation: Allocation) -> String {
     match allocation {
         Allocation::Preserving => "preserving".to_owned(),

@@ -1,7 +1,7 @@
-//! The result of a run for people: the matrix, then what is not as expected, then the totals, and last what one needs
-//! next.
+//! The result of a run for people: the matrix, then what is not as expected, then the totals, and last the commands to go
+//! on with.
 //!
-//! Colours are written as ANSI sequences; whoever hands in the writer decides whether they stay. Each colour has a mark
+//! Colours are written as ANSI sequences; the caller's writer decides whether they stay. Each colour has a mark
 //! beside it, so that nothing is lost without them.
 
 mod matrix;
@@ -111,7 +111,7 @@ fn heading(results: &Results, screen: Screen, out: &mut impl Write) -> io::Resul
     Ok(())
 }
 
-/// What the kernel did in each check; whoever wants to know what was asked finds it in the other formats.
+/// What the kernel did in each check. The other formats also say what was asked.
 fn kernel_checks(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
     let checks: Vec<&KernelCell> = results.kernel_checks().collect();
     let Some(names) = checks.iter().map(|check| length(&check.id)).max() else { return Ok(()) };

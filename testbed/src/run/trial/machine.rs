@@ -1,10 +1,11 @@
 //! Whether a trial counts: what the machine could not give to it, less what the trial's own processes took. Pure.
 //!
 //! A trial that does not count is played again. That must not depend on how it ended, or a program could hide its failures
-//! behind a machine that it makes slow itself. So only waiting that the trial's own processes cannot have caused makes it void:
-//! what waits for a processor waits while others run, and the trial's own processes are others for no longer than they ran. On a
-//! machine that is busy anyway, who wants more waits longer; so what is borne grows with what the processes had. The rest counts
-//! against the program: the outcome stands, or is an error where they had most of the processors.
+//! behind a machine that it makes slow itself. So a trial is void only if its programs waited longer than its own processes
+//! can have made them wait. A program waits for a processor while other processes run, and the trial's own processes are
+//! among these for no longer than they ran. On a machine that is busy anyway a program that needs more time also waits
+//! longer, so the tolerated wait grows with the time that the processes had. Any other waiting counts against the program:
+//! the outcome stands, or it is an error if the trial's processes had most of the processors.
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::kernel::heartbeat::BEAT;
 use crate::model::outcome::{Cause, Failure, ProgramLoad, TrialLoad};
 use crate::run::prepared_cell::PreparedCell;
 
-/// How much longer than the cell tolerates a program may wait for the time that the trial's processes run: one that sprays has work
-/// for a whole processor. What was measured is in docs/judging.md.
+/// How much longer than the cell tolerates a program may wait for the time that the trial's processes run: one that sprays
+/// has work for a whole processor. What was measured is in docs/judging.md.
 const WAITS_A_RUN: u32 = 4;
 
 /// The share of a peer's time that the other may be started late: a machine that takes longer tells nothing about NATs.

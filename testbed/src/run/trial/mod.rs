@@ -1,8 +1,8 @@
 //! One trial: a clean lab, the programs of the cell, what they and the kernel say, the judgement.
 //!
-//! `placeholders` fills the command templates, `running`, `services` and `programs` start what they say
-//! and wait for it, `evidence`
-//! plays the trial, `judging` has it judged, `machine` says whether it counts, and `artefacts` keeps what people want to look at.
+//! `placeholders` fills the command templates; `running`, `services` and `programs` start the programs and wait for them;
+//! `evidence` plays the trial, `judging` has it judged, `machine` says whether it counts, and `artefacts` keeps what people want
+//! to look at.
 
 mod artefacts;
 mod evidence;
