@@ -91,6 +91,14 @@ fn a_circle_is_found() {
         ("lab::c::inner", "use crate::lab::a::A; use crate::lab::c::E;"),
     ]);
     assert_eq!(circles_of(&round), ["lab::a -> lab::b -> lab::c -> lab::a"]);
+    let by_parent = modules(&[
+        ("lab::a", "use super::b::{B, C};"),
+        ("lab::b", ""),
+        ("lab::b::inner", "use super::{D, other::E};\nuse super::super::a::A;"),
+        ("lab::b::other", "use super::inner::F;"),
+    ]);
+    let circles = ["lab::a -> lab::b -> lab::a", "lab::b::inner -> lab::b::other -> lab::b::inner"];
+    assert_eq!(circles_of(&by_parent), circles);
     let straight = modules(&[
         ("lab::a", "use crate::lab::b::B;\n// crate::lab::c is only named here"),
         ("lab::b", "use crate::lab::c::C;"),
@@ -107,7 +115,7 @@ fn a_private_type_name_is_not_that_of_a_module_it_uses() {
         let types: BTreeMap<&String, Vec<String>> =
             files.iter().map(|(name, text)| (name, private_types(without_tests(text)))).collect();
         for (name, text) in &files {
-            for used in used_modules(text, &files) {
+            for used in used_modules(name, text, &files) {
                 let both = types[name].iter().filter(|own| types[&used].contains(*own));
                 twice.extend(both.map(|both| format!("{both}: in {name} and in {used}, which it uses")));
             }
@@ -143,7 +151,7 @@ fn module_of(file: &Path) -> String {
 fn circles_of(files: &BTreeMap<String, String>) -> Vec<String> {
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, text) in files {
-        for used in used_modules(text, files) {
+        for used in used_modules(name, text, files) {
             if let Some((from, to)) = siblings(name, &used) {
                 uses.entry(from).or_default().insert(to);
             }
@@ -179,12 +187,22 @@ fn siblings(from: &str, to: &str) -> Option<(String, String)> {
     prefix(&from).zip(prefix(&to))
 }
 
-/// The modules of `files` that a text uses by their path from the crate, apart from its tests.
-fn used_modules(text: &str, files: &BTreeMap<String, String>) -> BTreeSet<String> {
+/// The modules of `files` that the module `name` uses by their path from the crate or from its parent, apart from its tests.
+fn used_modules(name: &str, text: &str, files: &BTreeMap<String, String>) -> BTreeSet<String> {
     let code: Vec<&str> = code_lines(without_tests(text)).map(|(_, code)| code).collect();
     let code = code.join("\n");
-    let paths = code.split("crate::").skip(1).flat_map(|after| expand(after).0);
-    paths.filter_map(|path| module_in(&path, files)).collect()
+    let from_crate = code.split("crate::").skip(1).flat_map(|after| expand(after).0);
+    let mut used: BTreeSet<_> = from_crate.filter_map(|path| module_in(&path, files)).collect();
+    let mut from = name;
+    for after in code.split("super::").skip(1) {
+        let above = from.rsplit_once("::").map_or("", |(above, _)| above);
+        // Nothing stands between the words of `super::super::`.
+        from = if after.is_empty() { above } else { name };
+        let paths = expand(after).0.into_iter().map(|path| format!("{above}::{path}"));
+        // What is no module of the parent's is an item of the parent itself.
+        used.extend(paths.filter_map(|path| module_in(&path, files)).filter(|used| used != above));
+    }
+    used
 }
 
 /// The module that a path leads into: the longest beginning that is one.

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddrV4;
 
 use super::NatView;
-use super::mapping::Outgoing;
 use crate::model::behavior::{Allocation, Mapping, Overloading, PortRange, Translation};
 
 /// A port that a NAT drew for a connection, and what it had drawn before in the same trial.
@@ -37,19 +36,20 @@ pub(super) struct Draws {
 }
 
 impl Draws {
-    /// Notes a new connection, where the NAT declares that each gets a port by chance and nothing but chance decides.
-    pub(super) fn note(&mut self, nat: &NatView<'_>, flow: &Outgoing, taken: u32) {
+    /// Notes the port of a new connection from `inside`, where the NAT declares that each gets a port by chance and nothing but
+    /// chance decides.
+    pub(super) fn note(&mut self, nat: &NatView<'_>, (inside, port): (SocketAddrV4, u16), taken: u32) {
         let behavior = nat.declared;
         let by_chance = behavior.translation == Translation::Nat
             && behavior.mapping == Mapping::AddressAndPortDependent
             && behavior.allocation == Allocation::Random
             && behavior.overloading == Overloading::On;
-        let Some(ports) = nat.ports_of(*flow.inside.ip()).filter(|_| by_chance) else { return };
-        let (port, of_same) = (flow.external.port(), self.of_inside.entry(flow.inside).or_default());
+        let Some(ports) = nat.ports_of(*inside.ip()).filter(|_| by_chance) else { return };
+        let of_same = self.of_inside.entry(inside).or_default();
         let count = |ports: &HashSet<u16>| u32::try_from(ports.len()).unwrap_or(u32::MAX);
         self.all.push(Draw {
             port,
-            pool: ports.unwrap_or_else(|| drawn_from(flow.inside.port())),
+            pool: ports.unwrap_or_else(|| drawn_from(inside.port())),
             taken,
             of_same: count(of_same),
             is_of_same: of_same.contains(&port),

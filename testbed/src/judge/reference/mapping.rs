@@ -136,7 +136,7 @@ impl Mappings {
         let strangers = self.strangers.iter().filter(|(_, remote)| *remote == flow.remote).count();
         let taken = self.towards.get(&flow.remote).copied().unwrap_or_default();
         let taken = taken.saturating_add(u32::try_from(strangers).unwrap_or(u32::MAX));
-        self.draws.note(nat, flow, taken);
+        self.draws.note(nat, (flow.inside, flow.external.port()), taken);
     }
 
     /// The ports that were drawn.

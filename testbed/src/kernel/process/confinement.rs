@@ -9,7 +9,6 @@ use std::ptr::null;
 
 use nix::errno::Errno;
 
-use super::init::drop_capabilities;
 use super::protocol::{EnterRequest, Failure, KEEP_USER, RenewRequest, Spawn, Step};
 use super::raw;
 
@@ -195,7 +194,7 @@ fn unmount(point: &CStr) {
 /// never get any right again but those that it was given.
 pub(super) fn give_up(spawn: &Spawn) -> Result<(), Failure> {
     limit(spawn)?;
-    drop_capabilities(spawn.capabilities).map_err(failed(Step::Capabilities))?;
+    raw::drop_capabilities(spawn.capabilities).map_err(failed(Step::Capabilities))?;
     if spawn.user != KEEP_USER {
         // SAFETY: takes no pointers.
         made(Step::User, unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) })?;

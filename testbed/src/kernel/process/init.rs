@@ -322,7 +322,7 @@ fn become_program(child: &mut ChildSetup<'_>) -> Result<std::convert::Infallible
         }
     }
     match spawn.confined {
-        0 => drop_capabilities(spawn.capabilities)
+        0 => raw::drop_capabilities(spawn.capabilities)
             .map_err(|errno| Failure { step: Step::Capabilities, errno })?,
         _ => confinement::give_up(&spawn)?,
     }
@@ -363,21 +363,6 @@ fn collect_strings(spawn: Spawn, message: &[u8], strings: &mut [*const c_char]) 
         *list.get_mut(count)? = null();
     }
     Some(SpawnText { program, directory, arguments: first.as_ptr(), variables: second.as_ptr() })
-}
-
-/// Takes every capability that has no bit in `keep` from what this process can ever have.
-pub(super) fn drop_capabilities(keep: u64) -> nix::Result<()> {
-    for capability in (0..64).filter(|c| keep & (1 << c) == 0) {
-        // SAFETY: takes no pointers.
-        match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
-            // Beyond the last capability that this kernel knows.
-            Err(Errno::EINVAL) => break,
-            // That takes CAP_SETPCAP, which a container may lack.
-            Err(Errno::EPERM) => return raw::give_up_capabilities(keep),
-            result => result.map(drop)?,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -378,6 +378,21 @@ pub(super) fn leading_number(text: &[u8]) -> Option<u64> {
     number
 }
 
+/// Takes every capability that has no bit in `keep` from what this process can ever have.
+pub(super) fn drop_capabilities(keep: u64) -> nix::Result<()> {
+    for capability in (0..64).filter(|c| keep & (1 << c) == 0) {
+        // SAFETY: takes no pointers.
+        match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
+            // Beyond the last capability that this kernel knows.
+            Err(Errno::EINVAL) => break,
+            // That takes CAP_SETPCAP, which a container may lack.
+            Err(Errno::EPERM) => return give_up_capabilities(keep),
+            result => result.map(drop)?,
+        }
+    }
+    Ok(())
+}
+
 /// Gives up every capability that has no bit in `keep`, and getting any by executing a program: under `no_new_privs` root
 /// gets no more than it had (`security/commoncap.c`, `cap_bprm_creds_from_file`). What it takes away is in no set of this
 /// process; that set-user-ID programs do not work is the price.

@@ -4,6 +4,7 @@
 
 pub mod birthday;
 mod method;
+mod pair;
 mod redial;
 mod side;
 
@@ -47,7 +48,7 @@ pub struct TheoryInput<'a> {
 /// Probability and reason.
 #[must_use]
 pub fn expect(input: &TheoryInput<'_>) -> Expectation {
-    method::expect(input)
+    pair::expect(input)
 }
 
 /// How many ports a new mapping is drawn from, for source ports from 1024 up.

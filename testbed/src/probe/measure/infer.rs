@@ -7,6 +7,7 @@ use crate::probe::prove::lifetimes::is_reached;
 use crate::probe::prove::mapping::{Quartet, classify};
 use crate::probe::prove::reading::Reading;
 
+use super::inference::{Inference, measured};
 use super::survey::{Answers, Survey, Translating};
 use super::timers::TimersSeen;
 use super::{infer_ports, timers};
@@ -56,41 +57,7 @@ fn translation(reading: &Reading<Translation>) -> (Translation, Known) {
     }
 }
 
-/// A value that was measured by these means.
-pub(super) fn measured(by: impl Into<String>) -> Known {
-    Known::Measured { by: by.into() }
-}
-
-/// A behaviour in the making.
-#[derive(Debug)]
-pub(super) struct Inference {
-    pub(super) behavior: Behavior,
-    axes: Vec<DescribedAxis>,
-}
-
 impl Inference {
-    /// Says how the value of an axis is known.
-    pub(super) fn note(&mut self, axis: NatAxis, known: Known) {
-        self.axes.push(DescribedAxis { axis, known });
-    }
-
-    /// Takes over what was read off, or says what was seen in place of it.
-    fn take<T: Copy>(
-        &mut self,
-        axis: NatAxis,
-        reading: &Reading<T>,
-        by: &str,
-        set: impl FnOnce(&mut Behavior, T),
-    ) {
-        match reading {
-            Reading::Value(value) => {
-                set(&mut self.behavior, *value);
-                self.note(axis, measured(by));
-            }
-            Reading::Other(seen) => self.note(axis, Known::Undeclarable { seen: seen.clone() }),
-        }
-    }
-
     fn translating(&mut self, seen: &Translating) {
         match &seen.quartets {
             Reading::Value(quartets) => {

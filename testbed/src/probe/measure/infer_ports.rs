@@ -7,7 +7,7 @@ use crate::probe::prove::bulk::enough_to_collide;
 use crate::probe::prove::draws::{self, Draw};
 use crate::probe::prove::reading::Reading;
 
-use super::infer::{Inference, measured};
+use super::inference::{Inference, measured};
 use super::kind::{self, Kind};
 use super::pool::{Division, Ends, division};
 use super::ports::{Neighbour, PortsSeen, pairs};

@@ -5,6 +5,7 @@
 
 mod infer;
 mod infer_ports;
+mod inference;
 mod kind;
 mod pool;
 mod ports;

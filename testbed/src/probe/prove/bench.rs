@@ -36,8 +36,7 @@ use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::model::address_plan::{Mac, Network};
 use crate::model::packet::Packet;
 
-use super::frame::{Probe, QuotedIcmpError, is_arp_answer, who_has};
-use super::udp;
+use super::frame::{Probe, QuotedIcmpError, datagram, is_arp_answer, who_has};
 
 /// How long the NAT may take to answer an ARP request before the bench counts as broken.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -240,7 +239,7 @@ impl Bench {
         destination: SocketAddrV4,
     ) -> Result<Vec<ArrivedPacket>> {
         let (nat, own) = from.macs();
-        self.put(from, &udp::datagram((source, destination), (own, nat)))?;
+        self.put(from, &datagram((source, destination), (own, nat)))?;
         self.fence(from)
     }
 

@@ -115,6 +115,20 @@ pub(in crate::probe) fn is_arp_answer(frame: &[u8]) -> bool {
     frame.get(12..14) == Some(&[0x08, 0x06]) && frame.get(20..22) == Some(&[0, 2])
 }
 
+/// A UDP datagram as a carrier sends it.
+pub(in crate::probe) fn datagram(
+    (source, destination): (SocketAddrV4, SocketAddrV4),
+    (from, to): (Mac, Mac),
+) -> Vec<u8> {
+    let builder = PacketBuilder::ethernet2(from, to)
+        .ipv4(source.ip().octets(), destination.ip().octets(), TTL)
+        .udp(source.port(), destination.port());
+    let mut bytes = vec![0; OFFLOAD_HEADER];
+    let written = builder.write(&mut bytes, b"probe");
+    debug_assert!(written.is_ok());
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,11 +3,7 @@
 
 use std::net::SocketAddrV4;
 
-use etherparse::PacketBuilder;
-
 use crate::kernel::error::Result;
-use crate::kernel::packet_socket::OFFLOAD_HEADER;
-use crate::model::address_plan::Mac;
 use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Translation};
 use crate::model::packet::PacketKind;
 
@@ -21,23 +17,6 @@ const MAPPINGS: usize = 12;
 
 /// What is sent to tell mappings apart. That random ports of a pool of 20 are all the same happens once in 10^9 times.
 const FLOWS: u16 = 8;
-
-/// Hops that a datagram may make.
-const TTL: u8 = 64;
-
-/// A UDP datagram as a carrier sends it.
-pub(in crate::probe) fn datagram(
-    (source, destination): (SocketAddrV4, SocketAddrV4),
-    (from, to): (Mac, Mac),
-) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2(from, to)
-        .ipv4(source.ip().octets(), destination.ip().octets(), TTL)
-        .udp(source.port(), destination.port());
-    let mut bytes = vec![0; OFFLOAD_HEADER];
-    let written = builder.write(&mut bytes, b"probe");
-    debug_assert!(written.is_ok());
-    bytes
-}
 
 /// One row: all three, as far as they can be told.
 pub(in crate::probe) fn like_tcp(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {

@@ -1,4 +1,4 @@
-//! The last lines of a run, which say what one needs next: the worst error, the cell that differs most, the cause of each,
+//! The last lines of a run: the worst error, the cell that differs most, the cause of each,
 //! and the command that explains it.
 
 use std::io::{self, Write};
