@@ -105,7 +105,7 @@ pub struct CheckArgs {
 /// `testbed list`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct ListArgs {
-    /// For programs
+    /// Print JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -208,7 +208,7 @@ pub struct PlanArgs {
 pub enum NatAction {
     /// List the NATs of the catalogue
     List(OwnNats),
-    /// Print the rules, or the program, and the settings that a NAT is made of
+    /// Print the rules and settings of a NAT, or the program that makes it
     Show {
         /// Name of the NAT
         name: String,
@@ -253,8 +253,8 @@ pub struct ProveArgs {
 /// `testbed nat measure`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code: 0 every axis was told and the proof of the profile holds, 1 the proof found something \
-                        else, 2 the NAT could not be measured, 3 some axis could not be told or declared."
+    after_help = "Exit code: 0 every axis was determined and the proof of the profile holds, 1 the proof found something \
+                        else, 2 the NAT could not be measured, 3 some axis could not be determined or declared."
 )]
 pub struct MeasureArgs {
     /// A file with rules for `nft -f`, in which $wan_address, $lan0_network and so on are defined, or with what iptables-save printed
@@ -266,7 +266,7 @@ pub struct MeasureArgs {
     /// A network or address in the rules, and the device whose network it becomes: 172.17.0.0/16=lans
     #[arg(long, value_name = "THEIRS=OURS", value_parser = foreign_name, requires = "rules")]
     pub network: Vec<(String, String)>,
-    /// NATs of the catalogue, whatever they declare
+    /// Measure these NATs of the catalogue, whatever they declare
     #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "command"])]
     pub nat: Vec<String>,
     /// Every NAT of the catalogue
@@ -382,7 +382,7 @@ pub enum BaselineAction {
 pub struct BaselineUpdateArgs {
     /// The folder of the run, or its `results.json`
     pub run: PathBuf,
-    /// The file
+    /// The file to write
     pub file: PathBuf,
     /// Add the run's trials to those of the file: more trials show smaller changes
     #[arg(long)]

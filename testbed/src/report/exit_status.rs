@@ -39,9 +39,9 @@ impl UndecidedReason {
     pub const fn summary(self) -> &'static str {
         match self {
             Self::Undecided => "Cells with too few trials to tell",
-            Self::NoExpectation => "Cells of which theory says nothing, without a baseline",
+            Self::NoExpectation => "Cells about which theory says nothing, without a baseline",
             Self::Interrupted => "A run that was stopped before its end",
-            Self::Blind => "Cells of which the comparison could not have shown even a total change",
+            Self::Blind => "Cells in which the comparison could not have shown even a total change",
             Self::Skipped => "Cells that this machine cannot run",
         }
     }

@@ -91,7 +91,7 @@ async fn every_link_shows_a_connection_before_and_after_its_translation() {
     let nat = NodeName::new("nat-a").expect("a good name");
     let site = NatSite::of(lab.plan(), &nat).expect("a NAT");
     lab.set_nat(&nat, &render(&Behavior::port_preserving(), &site)).expect("good rules");
-    lab.watch_every_link(&engine).expect("ears");
+    lab.watch_every_link(&engine).expect("taps");
 
     let rendezvous: SocketAddr = "203.0.113.1:31000".parse().expect("an endpoint");
     let listener = lab.node("core").expect("the core").enter(|_| TcpListener::bind(rendezvous));
