@@ -13,6 +13,7 @@ use testbed::model::catalogue::Catalogue;
 use testbed::model::topology::{NodeName, Topology};
 use tokio::runtime::Runtime;
 
+use crate::runs;
 use crate::table::Table;
 
 /// Labs that are built of each kind.
@@ -99,6 +100,7 @@ pub(crate) fn build(table: &mut Table) {
     let by_batch = table.add_times("the same by ip -batch, sysctl and nft -f: build", &batch);
     table.add("single commands against ours", "times", vec![by_commands / ours]);
     table.add("batches against ours", "times", vec![by_batch / ours]);
+    runs::labs_in_turns(table);
 }
 
 /// Whether the kernel has nothing to take apart: a namespace then takes as long as at the beginning.

@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use testbed::kernel::processors::Ticks;
-use testbed::report::results::Results;
 
 use crate::table::Table;
 
 /// The cells of `classic` that connect.
 const PREDICTABLE: [&str; 4] =
     ["--filter", "nat-a=port-preserving,sequential", "--filter", "nat-b=port-preserving,sequential"];
+
+/// Turns in which two builds are compared where a few percent matter.
+const TURNS: usize = 10;
 
 pub(crate) fn program(variable: &str, otherwise: &str) -> PathBuf {
     std::env::var_os(variable).map_or_else(|| PathBuf::from(otherwise), PathBuf::from)
@@ -37,6 +39,16 @@ impl Build {
         let folder = PathBuf::from(std::env::var_os("AGAINST")?);
         let [testbed, puncher] = ["testbed", "puncher"].map(|program| folder.join(program));
         Some(Self { name: ", the other build", testbed, puncher: Some(puncher) })
+    }
+
+    /// How long it takes to build the lab of a cell, to run a command in it that does nothing, and to end.
+    fn exec(&self) -> Duration {
+        let mut command = Command::new(&self.testbed);
+        command.args(["exec", "classic", "sequential/sequential/simultaneous-open", "peer-a", "--", "true"]);
+        let start = Instant::now();
+        let status = command.status().expect("testbed");
+        assert!(status.success(), "exec: {status}");
+        start.elapsed()
     }
 
     /// A run, as a user would make it; nothing of it is kept. Returns the text of its results.
@@ -102,18 +114,34 @@ fn compare(table: &mut Table, what: &str, arguments: &[&str], (rounds, figures):
         }
     }
     for (figure, unit, read) in figures {
-        let medians: Vec<f64> = builds
-            .iter()
-            .zip(&costs)
-            .map(|(build, costs)| {
-                let name = format!("{what}{figure}{}", build.name);
-                table.add(name, unit, costs.iter().map(read).collect())
-            })
-            .collect();
-        if let [ours, other] = medians[..] {
-            table.add(format!("{what}{figure}, against the other build"), "times", vec![ours / other]);
+        for (build, costs) in builds.iter().zip(&costs) {
+            let name = format!("{what}{figure}{}", build.name);
+            table.add(name, unit, costs.iter().map(read).collect());
+        }
+        if let [ours, other] = &costs[..] {
+            let ratios = ours.iter().zip(other).map(|(ours, other)| read(ours) / read(other)).collect();
+            table.add(format!("{what}{figure}, against the other build"), "times", ratios);
         }
     }
+}
+
+/// Measures both builds in turns, if there is another one, and adds the ratio of each figure.
+fn in_turns<const N: usize>(table: &mut Table, what: [&str; N], measure: impl Fn(&Build) -> [f64; N]) {
+    let Some(other) = Build::other() else { return };
+    let ours = Build::ours();
+    let mut ratios: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    for _ in 0..TURNS {
+        let figures = measure(&ours).into_iter().zip(measure(&other));
+        ratios.iter_mut().zip(figures).for_each(|(ratios, (ours, other))| ratios.push(ours / other));
+    }
+    for (what, ratios) in what.into_iter().zip(ratios) {
+        table.add(format!("{what}, against the other build"), "times", ratios);
+    }
+}
+
+/// Labs as both builds make them, each of which has a library of its own.
+pub(crate) fn labs_in_turns(table: &mut Table) {
+    in_turns(table, ["a lab built for testbed exec"], |build| [build.exec().as_secs_f64()]);
 }
 
 pub(crate) fn trials(table: &mut Table) {
@@ -126,8 +154,10 @@ pub(crate) fn trials(table: &mut Table) {
         };
         let mut arguments = vec!["classic", "--trials", trials, "--jobs", jobs];
         arguments.extend(PREDICTABLE);
-        let figures: &[CostFigure] = if jobs == "32" { &[RATE, BUSY] } else { &[RATE] };
-        compare(table, &format!("trials with {jobs} at a time, 10 ms trip"), &arguments, (3, figures));
+        let usual = jobs == "32";
+        let figures: &[CostFigure] = if usual { &[RATE, BUSY] } else { &[RATE] };
+        let rounds = if usual && Build::other().is_some() { TURNS } else { 3 };
+        compare(table, &format!("trials with {jobs} at a time, 10 ms trip"), &arguments, (rounds, figures));
     }
 }
 
@@ -139,33 +169,40 @@ pub(crate) fn matrix(table: &mut Table) {
     }
 }
 
-/// The results of a run of this build.
-fn run(arguments: &[&str]) -> Results {
-    Results::from_json(&Build::ours().run(arguments)).expect("results")
-}
-
 pub(crate) fn timing(table: &mut Table) {
     for delay_ms in [0_u32, 5, 10, 20, 80] {
         let trip = 2 * delay_ms;
-        let suite = std::env::temp_dir().join(format!("bench-{}.toml", std::process::id()));
-        let text = format!(
-            "name = \"timing\"\nsummary = \"two NATs that keep ports\"\ntopology = \"pair\"\ntrials = 60\n\
-             [axes]\nnat-a = [\"port-preserving\"]\nnat-b = [\"port-preserving\", \"sequential\"]\n\
-             method = [\"auto\"]\ndelay = [\"{delay_ms}ms\"]\n"
-        );
-        std::fs::write(&suite, text).expect("a temporary file");
-        let results = run(&[suite.to_str().expect("a path in plain letters"), "--jobs", "4"]);
-        let _ = std::fs::remove_file(&suite);
-        for (what, trips, pick) in [("established", 2, 0), ("authenticated", 3, 1)] {
-            let times = results.punches().flat_map(|cell| &cell.each).filter_map(|trial| {
-                let times = [trial.established_ms, trial.authenticated_ms];
-                times[pick]
-            });
-            let median = table.add(format!("{what}, {trip} ms trip"), "ms", times.collect());
+        let times = connection_times(&Build::ours(), delay_ms);
+        for ((what, trips), times) in [("established", 2), ("authenticated", 3)].into_iter().zip(times) {
+            let median = table.add(format!("{what}, {trip} ms trip"), "ms", times);
             if trip > 0 {
                 let share = median / f64::from(trips * trip);
                 table.add(format!("{what}, {trip} ms trip, against {trips} trips"), "times", vec![share]);
             }
         }
     }
+    in_turns(table, ["established, 20 ms trip", "authenticated, 20 ms trip"], |build| {
+        connection_times(build, 10).map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        })
+    });
+}
+
+/// How long each connection of a run took until it was established, and until it was authenticated, in milliseconds.
+fn connection_times(build: &Build, delay_ms: u32) -> [Vec<f64>; 2] {
+    let suite = std::env::temp_dir().join(format!("bench-{}.toml", std::process::id()));
+    let text = format!(
+        "name = \"timing\"\nsummary = \"two NATs that keep ports\"\ntopology = \"pair\"\ntrials = 60\n\
+         [axes]\nnat-a = [\"port-preserving\"]\nnat-b = [\"port-preserving\", \"sequential\"]\n\
+         method = [\"auto\"]\ndelay = [\"{delay_ms}ms\"]\n"
+    );
+    std::fs::write(&suite, text).expect("a temporary file");
+    let results = build.run(&[suite.to_str().expect("a path in plain letters"), "--jobs", "4"]);
+    let _ = std::fs::remove_file(&suite);
+    let results: serde_json::Value = serde_json::from_str(&results).expect("JSON");
+    let cells = results["cells"].as_array().expect("cells").iter();
+    let trials: Vec<_> = cells.filter_map(|cell| cell["each"].as_array()).flatten().collect();
+    ["established_ms", "authenticated_ms"]
+        .map(|time| trials.iter().filter_map(|trial| trial[time].as_f64()).collect())
 }
