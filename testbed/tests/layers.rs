@@ -198,7 +198,8 @@ fn used_modules(name: &str, text: &str, files: &BTreeMap<String, String>) -> BTr
         let above = from.rsplit_once("::").map_or("", |(above, _)| above);
         // Nothing stands between the words of `super::super::`.
         from = if after.is_empty() { above } else { name };
-        let paths = expand(after).0.into_iter().map(|path| format!("{above}::{path}"));
+        let paths = expand(after).0;
+        let paths = paths.iter().map(|path| format!("{above}::{}", path.trim_start_matches("::")));
         // What is no module of the parent's is an item of the parent itself.
         used.extend(paths.filter_map(|path| module_in(&path, files)).filter(|used| used != above));
     }
