@@ -1,6 +1,9 @@
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::fixture::{Ended, Key, Running, Server, address, connect, puncher};
 
@@ -135,7 +138,7 @@ fn a_command_gets_the_connection_and_its_exit_code_counts() {
 #[test]
 fn a_port_is_forwarded_to_a_service() {
     let (server, key) = (Server::start(&[]), Key::new());
-    let service = std::net::TcpListener::bind((address(), 0)).expect("a service");
+    let service = TcpListener::bind((address(), 0)).expect("a service");
     let to = service.local_addr().expect("an endpoint").to_string();
     let local = format!("{}:0", address());
     let mut a = Running::start(&mut peer("a", &key, &at(&server, "forward", &["--forward", &local])));
@@ -163,8 +166,7 @@ fn tickets_make_a_meeting_without_a_server() {
     let key = Key::new();
     let kept = tempfile::tempdir().expect("a folder");
     let ticket = |name: &str| {
-        let port =
-            std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
+        let port = TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
         let ended = Running::start(
             puncher()
                 .args([
@@ -209,17 +211,21 @@ fn tickets_make_a_meeting_without_a_server() {
     assert_eq!(a.result()["method"], "preserved-port");
 }
 
+/// An endpoint that is free.
+fn endpoint() -> SocketAddr {
+    TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint")
+}
+
+/// A peer that knows where the other is.
+fn known(role: &str, key: &Key, (own, peer): (SocketAddr, SocketAddr)) -> Running {
+    let how = ["--json", "--meeting", "m", "--bind", &own.to_string(), "--peer", &peer.to_string()];
+    Running::start(connect(role, key, "20s").args(how))
+}
+
 #[test]
 fn a_known_endpoint_needs_no_server() {
-    let key = Key::new();
-    let port =
-        || std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
-    let (here, there) = (port().to_string(), port().to_string());
-    let start = |role: &str, own: &str, peer: &str| {
-        let how = ["--json", "--meeting", "m", "--start-in", "50ms", "--bind", own, "--peer", peer];
-        Running::start(connect(role, &key, "20s").args(how))
-    };
-    let (a, b) = (start("a", &here, &there), start("b", &there, &here));
+    let (key, here, there) = (Key::new(), endpoint(), endpoint());
+    let (a, b) = (known("a", &key, (here, there)), known("b", &key, (there, here)));
     let (a, b) = (a.end(), b.end());
     assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
 }
@@ -289,8 +295,7 @@ fn events_end_when_the_connection_is_won_even_if_the_peer_goes_on() {
 #[test]
 fn another_secret_is_named() {
     let keys = [Key::new(), Key::new()];
-    let port =
-        || std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
+    let port = || TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
     let (here, there) = (port().to_string(), port().to_string());
     let start = |role: &str, key: &Key, own: &str, peer: &str| {
         let how = ["--json", "--meeting", "m", "--bind", own, "--peer", peer];
@@ -339,26 +344,58 @@ fn a_budget_that_does_not_fit_is_lowered_with_a_word() {
     );
 }
 
-/// Strangers who connect to both peers and say nothing, more than may stand: neither is shut by them.
-#[test]
-fn silent_strangers_shut_no_listener() {
-    let key = Key::new();
-    let own =
-        || std::net::TcpListener::bind((address(), 0)).expect("a port").local_addr().expect("an endpoint");
-    let (here, there) = (own(), own());
-    let start = |role: &str, own: &std::net::SocketAddr, peer: &std::net::SocketAddr| {
-        let how = ["--json", "--meeting", "m", "--bind", &own.to_string(), "--peer", &peer.to_string()];
-        Running::start(connect(role, &key, "20s").args(how))
-    };
-    let mut b = start("b", &there, &here);
-    // It listens before it dials for the first time, and says so.
+/// A peer, once it listens: it does so before it dials for the first time, and says so.
+fn listening(key: &Key, (own, peer): (SocketAddr, SocketAddr)) -> Running {
+    let mut b = known("b", key, (own, peer));
     let mut said = BufReader::new(b.stdout());
     while crate::fixture::next_event(&mut said)["event"] != "attempt" {}
+    b
+}
+
+/// Strangers who connect and say nothing, more than may stand.
+#[test]
+fn silent_strangers_shut_no_listener() {
+    let (key, here, there) = (Key::new(), endpoint(), endpoint());
+    let b = listening(&key, (there, here));
     let mut strangers = vec![TcpStream::connect(there).expect("b listens")];
     strangers.extend((0..400).filter_map(|_| TcpStream::connect(there).ok()));
     assert!(strangers.len() > 300, "{} strangers came in", strangers.len());
-    let a = start("a", &here, &there);
+    let a = known("a", &key, (here, there));
     let (a, b) = (a.end(), b.end());
     assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
     drop(strangers);
+}
+
+/// Strangers who connect without end. Every other one talks nonsense.
+#[test]
+fn a_flood_of_strangers_keeps_no_peer_out() {
+    let (key, here, there) = (Key::new(), endpoint(), endpoint());
+    let b = listening(&key, (there, here));
+    let stop = AtomicBool::new(false);
+    let flood = || {
+        let (mut strangers, mut count) = (VecDeque::new(), 0);
+        while !stop.load(Ordering::Relaxed) {
+            let Ok(mut stranger) = TcpStream::connect_timeout(&there, Duration::from_millis(100)) else {
+                continue;
+            };
+            if count % 2 == 0 {
+                // Whoever was turned away meanwhile is not heard.
+                let _ = stranger.write_all(&[7; 113]);
+            }
+            count += 1;
+            strangers.push_back(stranger);
+            if strangers.len() > 300 {
+                strangers.pop_front();
+            }
+        }
+        count
+    };
+    std::thread::scope(|threads| {
+        let floods = [threads.spawn(flood), threads.spawn(flood)];
+        let a = known("a", &key, (here, there));
+        let (a, b) = (a.end(), b.end());
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!((a.code(), b.code()), (Some(0), Some(0)), "{a:?} {b:?}");
+        assert!(floods.map(|flood| flood.join().expect("it ends")).iter().all(|count| *count > 0));
+    });
 }
