@@ -1,6 +1,6 @@
 //! The methods that theory knows, and what each does: which port it aims at, and whether it dials again.
 //!
-//! A method is known by what its documentation says it does, never by what a program tells of itself. [`super::pair`] has the
+//! A method is known by what its documentation says it does, never by what a program tells of itself. `pair` has the
 //! chance of each.
 
 use crate::model::words::words;
