@@ -107,6 +107,10 @@ EXERCISES = {
 }
 
 
+# The tests that need no lab; those that look at the files of the repository come first.
+TESTS = (["--package", "testbed", "--test", "tests", "complete"], ["--workspace", "--lib"])
+
+
 def fail(message):
     sys.exit(f"exercises: {message}")
 
@@ -210,16 +214,12 @@ def split(mends, named):
     return due, [mend for mend in mends if mend not in due]
 
 
-def failing_tests():
-    """What those tests say that need no lab and fail."""
-    text = ""
-    for what in (["--workspace", "--lib"], ["--package", "testbed", "--test", "tests", "complete"]):
-        done = subprocess.run(["cargo", "test", "--quiet", "--no-fail-fast", *what], cwd=COPY, capture_output=True, text=True, check=False)
-        if "error: could not compile" in done.stderr:
-            fail(f"the tests do not compile:\n{done.stderr}")
-        if done.returncode != 0:
-            text += done.stdout + done.stderr
-    return text
+def failing_tests(what):
+    """What these tests say that fail; nothing if none does."""
+    done = subprocess.run(["cargo", "test", "--quiet", "--no-fail-fast", *what], cwd=COPY, capture_output=True, text=True, check=False)
+    if "error: could not compile" in done.stderr:
+        fail(f"the tests do not compile:\n{done.stderr}")
+    return done.stdout + done.stderr if done.returncode != 0 else ""
 
 
 def covers(path, file):
@@ -228,15 +228,16 @@ def covers(path, file):
 
 
 def named_by_tests(left, mends):
-    """Fails unless failing tests name all that is left of a row; a test may name one only once another is mended."""
-    while left:
-        said = failing_tests()
-        told = [path for path in left if path.rstrip("/") in said]
-        left = [path for path in left if path not in told]
-        due, mends = split(mends, told)
-        if left and not due:
-            return left
-    return []
+    """What of a row no failing test names; a test may name a file only once another is mended."""
+    for what in TESTS:
+        while left:
+            said = failing_tests(what)
+            told = [path for path in left if path.rstrip("/") in said]
+            left = [path for path in left if path not in told]
+            due, mends = split(mends, told)
+            if not due:
+                break
+    return left
 
 
 def practise(name):
@@ -253,7 +254,7 @@ def practise(name):
     # What was changed to begin with needs no one to name it, unless the compiler has to.
     begun = {change[0] for change in exercise.first} if exercise.compiles else set()
     left = [path for path in row if not any(covers(path, file) for file in named | begun)]
-    if exercise.compiles and not left and not failing_tests():
+    if exercise.compiles and not left and not any(map(failing_tests, TESTS)):
         fail(f"{name}: no test says what the new member lacks")
     silent = named_by_tests(left, mends)
     if silent:
