@@ -78,7 +78,7 @@ fn tested(path: &Path, puncher: &Puncher) -> TestedProgram {
 fn digest(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut File::open(path)?, &mut hasher)?;
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(hasher.finalize()))
 }
 
 /// What the puncher that comes with testbed says to `--version`.

@@ -112,7 +112,7 @@ async fn admit(TrialSetup { prepared, seed, .. }: TrialSetup<'_>, lab: &Lab, poo
         LowPorts::Allowed => 0,
         LowPorts::Forbidden => FIRST_USUAL_PORT,
     };
-    let key: String = seed.key().iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    let key = hex::encode(seed.key()) + "\n";
     for vantage in prepared.vantages() {
         let node = lab.node(&vantage.peer)?;
         node.free_ports_from(first_port)?;
