@@ -12,12 +12,14 @@ use crate::cli::kernel;
 use crate::cli::output::{list_width, print, print_data};
 use crate::cli::run;
 use crate::cli::select::{self, Selected};
+use crate::kernel::preflight::{Finding, State};
 use crate::kernel::{host, preflight, user_namespace};
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
 use crate::model::suite::{Cell, Section, Suite};
 use crate::model::{prediction, topology_file};
 use crate::probe::kernel_checks;
+use crate::probe::support::{self, MissingRule};
 use crate::report::machine;
 use crate::report::plan::{KernelPlan, Plan, PlannedCheck};
 use crate::report::plural::counted;
@@ -218,7 +220,10 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, CommandError> {
     if args.rights.rootless {
         user_namespace::enter_user_namespace()?;
     }
-    let findings = preflight::look();
+    let mut findings = preflight::look();
+    if preflight::is_sufficient(&findings) {
+        findings.push(nats_of_this_kernel(&catalogue)?);
+    }
     print(|out| machine::write(&findings, out))?;
     let mut fits = true;
     if let Some(mut suite) = suite {
@@ -231,6 +236,26 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, CommandError> {
     }
     let sufficient = fits && preflight::is_sufficient(&findings);
     Ok(if sufficient { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// How many NATs of the catalogue this kernel has the code for, and which rules the others miss.
+fn nats_of_this_kernel(catalogue: &Catalogue) -> Result<Finding, CommandError> {
+    let missing = support::missing_rules(catalogue)?;
+    let all = catalogue.profiles().count();
+    let absent: usize = missing.iter().map(|rule| rule.nats.len()).sum();
+    let lacks = missing.iter().map(|MissingRule { rule, nats }| format!("; no {}: {rule}", nats.join(", ")));
+    let (state, seen) = match absent {
+        0 => (State::Works, format!("all {all} of the catalogue")),
+        _ => (State::Absent, format!("{} of {all}{}", all - absent, lacks.collect::<String>())),
+    };
+    Ok(Finding {
+        what: "NATs",
+        state,
+        seen,
+        how: "their rules are checked by the kernel",
+        needed_for: "cells with these NATs, which are skipped without",
+        help: None,
+    })
 }
 
 /// How many trials of a suite fit at a time and how long it takes, as a line, and whether any fits.

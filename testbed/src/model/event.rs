@@ -112,6 +112,8 @@ pub struct KernelCheck {
     pub detail: String,
     /// Why nothing could be measured, if so.
     pub error: Option<String>,
+    /// What this kernel lacks that the check needs, if so.
+    pub unsupported: Option<String>,
     /// How long it took.
     pub took: Duration,
 }

@@ -6,3 +6,4 @@ pub mod fuzz;
 pub mod kernel_checks;
 pub mod measure;
 pub mod prove;
+pub mod support;

@@ -109,10 +109,11 @@ impl From<&ProofResult> for ProofCell {
 impl From<&KernelCheck> for KernelCell {
     fn from(check: &KernelCheck) -> Self {
         let as_expected = check.observed == check.expected;
-        let (verdict, note) = match &check.error {
-            Some(why) => (VerdictDoc::Error, why.clone()),
-            None if as_expected => (VerdictDoc::AsExpected, String::new()),
-            None => {
+        let (verdict, note) = match (&check.error, &check.unsupported) {
+            (Some(why), _) => (VerdictDoc::Error, why.clone()),
+            (None, Some(why)) => (VerdictDoc::Skipped, format!("this kernel cannot make the check: {why}")),
+            (None, None) if as_expected => (VerdictDoc::AsExpected, String::new()),
+            (None, None) => {
                 let KernelCheck { expected, observed, detail, .. } = check;
                 (VerdictDoc::Differs, format!("expected {expected}, observed {observed} ({detail})"))
             }

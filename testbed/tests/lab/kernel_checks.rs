@@ -17,6 +17,10 @@ fn this_kernel_does_what_its_release_is_known_to_do() {
     assert_eq!(seen.len(), checks().count());
     for check in &seen {
         assert_eq!(check.error, None, "{}", check.id);
+        if let Some(lacks) = &check.unsupported {
+            assert!(check.id.starts_with("flowtable"), "every test needs what {} needs: {lacks}", check.id);
+            continue;
+        }
         // Distributions take over changes of later releases, so that the number alone does not tell.
         let known =
             checks().any(|c| c.id == check.id && c.expected.iter().any(|(_, w)| *w == check.observed));

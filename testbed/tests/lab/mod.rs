@@ -55,11 +55,15 @@ pub(crate) fn lab_is_possible() -> bool {
 pub(crate) fn possible<T, E: std::fmt::Display>(needed: Result<T, E>) -> bool {
     let Err(error) = needed else { return true };
     assert!(std::env::var_os("TESTBED_REQUIRE_LAB").is_none_or(|v| v != "1"), "no lab here: {error}");
-    // Past the capture of the test harness, which would swallow it.
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {error}");
+    skipped(&error.to_string());
     false
+}
+
+/// Says loudly that this test could not show what it is for, past the capture of the test harness, which would swallow it.
+pub(crate) fn skipped(why: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
 }
 
 /// Waits until a descriptor has something to say, but not longer than this; whether it has.
@@ -80,9 +84,7 @@ pub(crate) fn is_readable_within(descriptor: &impl AsFd, patience: Duration) -> 
 pub(crate) fn has_tool(name: &str) -> bool {
     let found = std::process::Command::new(name).arg("--version").output().is_ok();
     if !found {
-        let thread = std::thread::current();
-        let test = thread.name().unwrap_or("a test").to_owned();
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {name} is not installed");
+        skipped(&format!("{name} is not installed"));
     }
     found
 }

@@ -436,8 +436,8 @@ impl Tracked {
         let answered = self.seen_reply;
         self.seen_reply |= way == Way::Reply;
         if !answered && index == Index::Syn && old == CtState::SynSent {
-            // Kernels from 6.3 on do not renew the time of an unanswered SYN for another SYN, from either side
-            // (commit e15d4cdf27cb, "do not renew entry stuck in tcp SYN_SENT state"); earlier ones do.
+            // Kernels from 5.14 on, and 5.10 as Debian has it, do not renew the time of an unanswered SYN for another SYN,
+            // from either side (commit e15d4cdf27cb, "do not renew entry stuck in tcp SYN_SENT state"); earlier ones do.
             self.gone_from = self.gone_from.max(until);
             return;
         }

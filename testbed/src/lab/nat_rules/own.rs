@@ -27,9 +27,14 @@ pub struct NatCommand {
     pub writable: Vec<PathBuf>,
 }
 
+/// Its first line: a script may be long.
 impl fmt::Display for NatCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words.join(" "))
+        let words = self.words.join(" ");
+        match words.split_once('\n') {
+            Some((first, _)) => write!(f, "{first} …"),
+            None => f.write_str(&words),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! table of first releases, as a kernel's history is. Every check has a bench and a ruleset of its own; nothing of the
 //! catalogue is used, so that a NAT profile that changes moves nothing here.
 
+mod entries;
 mod numbers;
 mod ports;
 mod rules;
@@ -27,7 +28,7 @@ pub type Release = (u32, u32);
 const ALWAYS: Release = (0, 0);
 
 /// What is seen, and why that is known.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Observed {
     /// One of a few words.
     word: String,
@@ -52,13 +53,13 @@ pub struct CheckSpec {
     pub packets: &'static str,
     /// What kernels do, each from this release on; the oldest first.
     pub expected: &'static [(Release, &'static str)],
-    rules: fn() -> String,
+    rules: fn() -> NatConfig,
     measure: fn(&mut Prober) -> Result<Observed>,
 }
 
 /// Every check, in the order in which they are told.
 pub fn checks() -> impl Iterator<Item = &'static CheckSpec> {
-    ports::CHECKS.iter().chain(numbers::CHECKS).chain(states::CHECKS)
+    ports::CHECKS.iter().chain(numbers::CHECKS).chain(states::CHECKS).chain(entries::CHECKS)
 }
 
 impl CheckSpec {
@@ -96,13 +97,13 @@ async fn make(check: &'static CheckSpec, release: Release) -> KernelCheck {
     let began = Instant::now();
     let (first, expected) = check.expected_of(release);
     let measured = in_thread(move || {
-        let config =
-            NatConfig { ruleset: (check.rules)(), sysctls: rules::sysctls(), ..NatConfig::default() };
-        Prober::new(Bench::build(&config)?).surely(check.measure, |sight| sight.word == expected)
+        Prober::new(Bench::build(&(check.rules)())?).surely(check.measure, |sight| sight.word == expected)
     });
-    let (sight, error) = match measured.await {
-        Ok(sight) => (sight, None),
-        Err(error) => (Observed::new("", ""), Some(error.to_string())),
+    let (sight, error, unsupported) = match measured.await {
+        Ok(sight) => (sight, None, None),
+        // The rules are our own, so that what they name is there.
+        Err(error) if error.may_be_unsupported() => (Observed::default(), None, Some(error.to_string())),
+        Err(error) => (Observed::default(), Some(error.to_string()), None),
     };
     KernelCheck {
         id: check.id.to_owned(),
@@ -113,6 +114,7 @@ async fn make(check: &'static CheckSpec, release: Release) -> KernelCheck {
         observed: sight.word,
         detail: sight.detail,
         error,
+        unsupported,
         took: began.elapsed(),
     }
 }

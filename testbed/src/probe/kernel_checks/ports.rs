@@ -7,7 +7,7 @@ use crate::kernel::error::Result;
 use crate::model::packet::TcpFlags;
 use crate::probe::prove::bench::{Side, WAN};
 use crate::probe::prove::frame::Probe;
-use crate::probe::prove::lifetimes::{Step, WAYS, drive_flow};
+use crate::probe::prove::lifetimes::{drive_flow, way_to};
 use crate::probe::prove::prober::{Fate, Flow, Prober};
 
 use super::rules::{destination, source};
@@ -76,6 +76,22 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         packets: "SYNs from one inside endpoint to 10 remotes",
         expected: &[(ALWAYS, "new each time")],
         rules: || source("masquerade fully-random"),
+        measure: reused,
+    },
+    CheckSpec {
+        id: "mapping-reused-persistent",
+        asks: "does the flag persistent keep a port of a range for the same inside endpoint?",
+        packets: "SYNs from one inside endpoint outside of the range to 10 remotes",
+        expected: &[(ALWAYS, "reused")],
+        rules: || source("masquerade to :40000-40999 persistent"),
+        measure: reused,
+    },
+    CheckSpec {
+        id: "mapping-reused-fully-random-persistent",
+        asks: "… and beside the flag fully-random?",
+        packets: "SYNs from one inside endpoint to 10 remotes",
+        expected: &[(ALWAYS, "new each time")],
+        rules: || source("masquerade fully-random,persistent"),
         measure: reused,
     },
     CheckSpec {
@@ -221,8 +237,7 @@ fn overloading(prober: &mut Prober) -> Result<Observed> {
 /// sequence numbers are ahead of the old ones' by `ahead`.
 fn eviction(prober: &mut Prober, ahead: u32) -> Result<Observed> {
     const PORTS: usize = 8;
-    let close =
-        WAYS.iter().find(|(timer, _)| *timer == "time_wait").map_or(&[] as &[Step], |(_, steps)| *steps);
+    let close = way_to("time_wait");
     let remote = prober.remote();
     let mut flows = Vec::new();
     for _ in 0..PORTS {

@@ -4,11 +4,11 @@ use std::net::SocketAddrV4;
 
 use crate::kernel::error::Result;
 use crate::model::behavior::{Behavior, Timeouts};
-use crate::model::evidence::CtState;
+use crate::model::evidence::{CtEntry, CtState};
 use crate::model::packet::TcpFlags;
 use crate::probe::prove::bench::Side;
 use crate::probe::prove::frame::{Probe, QuotedIcmpError};
-use crate::probe::prove::lifetimes::{Step, WAYS, drive_flow, timeouts};
+use crate::probe::prove::lifetimes::{drive_flow, timeouts, way_to};
 use crate::probe::prove::prober::{Fate, Flow, Prober};
 
 use HandshakeSegment::{Ack, Syn, SynAck, SynAckIn, SynIn};
@@ -16,6 +16,10 @@ use HandshakeSegment::{Ack, Syn, SynAck, SynAckIn, SynIn};
 use super::ports::all_or_none;
 use super::rules::source;
 use super::{ALWAYS, CheckSpec, Observed};
+
+/// How far a new connection's sequence number lies ahead of the old one's, or behind.
+const AHEAD: u32 = 0x0100_0000;
+const BEHIND: u32 = 0_u32.wrapping_sub(AHEAD);
 
 /// Tries of what either always happens or never does.
 const TRIES: usize = 5;
@@ -75,7 +79,7 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         packets: "a connection opened and closed; SYN out from the same endpoints, numbered 2^24 ahead",
         expected: &[(ALWAYS, "passes")],
         rules: || source("masquerade"),
-        measure: |p| again(p, 0x0100_0000),
+        measure: |p| again(p, "time_wait", AHEAD),
     },
     CheckSpec {
         id: "isn-behind-in-time-wait",
@@ -83,7 +87,39 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         packets: "a connection opened and closed; SYN out from the same endpoints, numbered 2^24 behind",
         expected: &[(ALWAYS, "passes")],
         rules: || source("masquerade"),
-        measure: |p| again(p, 0_u32.wrapping_sub(0x0100_0000)),
+        measure: |p| again(p, "time_wait", BEHIND),
+    },
+    CheckSpec {
+        id: "isn-ahead-in-fin-wait",
+        asks: "may the same endpoints begin again in FIN_WAIT, with a sequence number ahead?",
+        packets: "a connection opened, FIN out; SYN out from the same endpoints, numbered 2^24 ahead",
+        expected: &[(ALWAYS, "passes")],
+        rules: || source("masquerade"),
+        measure: |p| again(p, "fin_wait", AHEAD),
+    },
+    CheckSpec {
+        id: "isn-ahead-in-close-wait",
+        asks: "may the same endpoints begin again in CLOSE_WAIT, with a sequence number ahead?",
+        packets: "a connection opened, FIN out, ACK in; SYN out from the same endpoints, numbered 2^24 ahead",
+        expected: &[(ALWAYS, "passes")],
+        rules: || source("masquerade"),
+        measure: |p| again(p, "close_wait", AHEAD),
+    },
+    CheckSpec {
+        id: "isn-ahead-in-last-ack",
+        asks: "may the same endpoints begin again in LAST_ACK, with a sequence number ahead?",
+        packets: "a connection opened, FIN out, ACK in, FIN in; SYN out from the same endpoints, numbered 2^24 ahead",
+        expected: &[(ALWAYS, "passes")],
+        rules: || source("masquerade"),
+        measure: |p| again(p, "last_ack", AHEAD),
+    },
+    CheckSpec {
+        id: "isn-ahead-in-close",
+        asks: "may the same endpoints begin again in CLOSE, with a sequence number ahead?",
+        packets: "a connection opened, RST in; SYN out from the same endpoints, numbered 2^24 ahead",
+        expected: &[(ALWAYS, "passes")],
+        rules: || source("masquerade"),
+        measure: |p| again(p, "close", AHEAD),
     },
     CheckSpec {
         id: "invalid-untranslated",
@@ -179,7 +215,7 @@ fn opens(prober: &mut Prober, parts: &[HandshakeSegment]) -> Result<Observed> {
             let (side, probe) = ends.probe(*part);
             through &=
                 delivered(prober, &ends, side, &probe, || stuck = format!("stuck at the {}", part.words()))?;
-            let state = state_of(prober, &flow)?;
+            let state = entry_of(prober, &flow)?.and_then(|entry| entry.state);
             by_state += usize::from(*part == SynIn && state == Some(CtState::SynSent2));
         }
         for (side, probe) in ends.data() {
@@ -219,12 +255,10 @@ fn delivered(
     Ok(through)
 }
 
-/// The state of a connection's entry.
-fn state_of(prober: &Prober, flow: &Flow) -> Result<Option<CtState>> {
-    let entries = prober.bench.conntrack().dump()?;
-    let ours =
-        entries.iter().find(|e| (e.original.source, e.original.destination) == (flow.inside, flow.remote));
-    Ok(ours.and_then(|entry| entry.state))
+/// A connection's entry.
+pub(super) fn entry_of(prober: &Prober, flow: &Flow) -> Result<Option<CtEntry>> {
+    let is_it = |e: &CtEntry| (e.original.source, e.original.destination) == (flow.inside, flow.remote);
+    Ok(prober.bench.conntrack().dump()?.into_iter().find(is_it))
 }
 
 fn after_reset(prober: &mut Prober) -> Result<Observed> {
@@ -255,14 +289,13 @@ fn after_icmp(prober: &mut Prober) -> Result<Observed> {
     Ok(all_or_none(stays, TRIES, "stays", "ended"))
 }
 
-/// The same endpoints again, after the connection was closed by both.
-fn again(prober: &mut Prober, ahead: u32) -> Result<Observed> {
-    let close =
-        WAYS.iter().find(|(timer, _)| *timer == "time_wait").map_or(&[] as &[Step], |(_, steps)| *steps);
+/// The same endpoints again, while the entry of their last connection is in `state`.
+fn again(prober: &mut Prober, state: &str, ahead: u32) -> Result<Observed> {
+    let steps = way_to(state);
     let mut passed = 0;
     for _ in 0..TRIES {
         let flow = prober.flow(Side::Inside0);
-        let Some(driven) = drive_flow(prober, flow, close)? else { continue };
+        let Some(driven) = drive_flow(prober, flow, steps)? else { continue };
         let syn = Probe::syn(flow.inside, flow.remote, flow.isn.wrapping_add(ahead));
         let fate = prober.fate(flow.side, &syn)?;
         passed += usize::from(matches!(fate, Fate::Delivered { source, .. } if source == driven.external));

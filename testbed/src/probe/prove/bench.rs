@@ -377,6 +377,16 @@ impl Bench {
         std::mem::take(&mut self.with_data)
     }
 
+    /// Takes the external address from the NAT, for good: nothing can be asked from outside afterwards.
+    pub(in crate::probe) fn remove_external_address(&self) -> Result<()> {
+        let links = self.nat.enter(|inside| {
+            let _context = self.runtime.enter();
+            Links::open(inside)
+        })??;
+        let device = Side::Outside.device_index();
+        self.runtime.block_on(links.remove_address(device, WAN, 24))
+    }
+
     /// Connection tracking of the NAT.
     pub(in crate::probe) fn conntrack(&self) -> &Conntrack {
         &self.conntrack

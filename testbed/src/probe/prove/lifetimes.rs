@@ -36,7 +36,7 @@ pub(in crate::probe) enum Step {
 pub(in crate::probe) const WAYS: [(&str, &[Step]); 11] = [
     ("syn_sent", &[Step::Syn]),
     // The first SYN from the other side leaves what the time of SYN_SENT has left: the kernel renews no unanswered SYN's
-    // time for another SYN (6.3, commit e15d4cdf27cb). The second one begins the time of SYN_SENT2.
+    // time for another SYN (5.14, commit e15d4cdf27cb; the check `syn-sent-renewed`). The second one begins the time of SYN_SENT2.
     ("syn_sent2", &[Step::Syn, Step::SynIn, Step::SynIn]),
     ("syn_recv", &[Step::Syn, Step::SynAck]),
     ("established", &[Step::Syn, Step::SynAck, Step::Ack]),
@@ -134,10 +134,14 @@ pub(in crate::probe) fn left(prober: &mut Prober, driven: &ProbeConnection) -> R
 
 /// How long the mapping of a fresh connection has left in the state of the timer called `name`.
 pub(in crate::probe) fn lifetime(prober: &mut Prober, name: &str) -> Result<Option<Duration>> {
-    match WAYS.iter().find(|(timer, _)| *timer == name) {
-        Some((_, steps)) => lifetime_after(prober, steps),
-        None => Ok(None),
-    }
+    lifetime_after(prober, way_to(name))
+}
+
+/// The steps that lead to the state of the timer called `name`, one of [`WAYS`].
+pub(in crate::probe) fn way_to(name: &str) -> &'static [Step] {
+    let way = WAYS.iter().find(|(timer, _)| *timer == name);
+    debug_assert!(way.is_some(), "no timer {name}");
+    way.map_or(&[], |(_, steps)| *steps)
 }
 
 /// A connection somewhere on its way.
