@@ -90,9 +90,10 @@ case $scenario in
         # counts, and wants a build with optimisation.
         : "${THROUGHPUT:?the program of examples/throughput.rs}"
         half() { inside "$1" "$THROUGHPUT" "$1" key "${MEBIBYTES:-1024}" 203.0.113.1:7000 203.0.113.2:7001; }
-        half b > /dev/null &
+        half b > figures-b &
         half a | tee figures
         wait $!
+        sed 's/^/the reader: /' figures-b
         awk '{ exit !($NF >= 0.6) }' figures || fail "the encrypted stream is slower than 0.6 of plain TCP"
         ;;
     own-channel)

@@ -26,14 +26,14 @@ const CHUNK: usize = 32 * 1024;
 
 /// What is encrypted before the stream below is asked to take it: some messages in one system call, so that the kernel cuts
 /// packets of full size.
-const OUTGOING: usize = 4 * (HEAD_BYTES + CHUNK + TAG_BYTES);
+const OUTGOING: usize = 8 * (HEAD_BYTES + CHUNK + TAG_BYTES);
 
 /// Messages under one key, then the next is made of it (Noise, section 11.3). Of full length they are 4 GiB; what AES-GCM can
 /// protect under one key is far more (NIST SP 800-38D, appendix B).
 const KEY_MESSAGES: u64 = if cfg!(test) { 3 } else { 1 << 17 };
 
-/// Room for the longest message that may come, and the beginning of the next.
-const INCOMING: usize = 2 * (HEAD_BYTES + 65_535);
+/// Room for the longest messages that may come, several of them for one system call.
+const INCOMING: usize = 4 * (HEAD_BYTES + 65_535);
 
 #[derive(Debug)]
 pub(crate) struct Encrypted<S> {
