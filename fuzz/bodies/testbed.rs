@@ -116,7 +116,7 @@ pub fn results(data: &[u8]) {
 
 fn reported(results: &Results) {
     let texts = [
-        junit::text(results),
+        junit::text(results, None),
         markdown::text(results),
         csv::text(results),
         html::text(results, None),

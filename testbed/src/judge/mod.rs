@@ -9,6 +9,7 @@ pub mod case;
 mod cause;
 mod claim_check;
 pub mod judgement;
+mod last_words;
 pub mod oracle;
 pub mod program_output;
 pub mod reference;

@@ -6,6 +6,7 @@ use std::net::SocketAddrV4;
 
 use serde::Deserialize;
 
+use crate::judge::last_words::{self, LastWords};
 use crate::model::suite::ResultFormat;
 
 /// Longest line that a program may print.
@@ -117,27 +118,17 @@ fn by_exit_code(code: i32) -> Claim {
     }
 }
 
-/// How interpreters begin when they tell of an exception that nobody caught.
-const TRACEBACKS: [&str; 3] =
-    ["Traceback (most recent call last):", "Exception in thread \"main\"", "panic: "];
-
-/// Whether standard error ends in an exception that nobody caught.
-fn has_traceback(stderr: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(stderr);
-    text.lines().any(|line| TRACEBACKS.iter().any(|begin| line.starts_with(begin)))
-}
-
 /// Adds to what is wrong with a program what it said last on standard error: the end of a traceback, or a complaint. A program
 /// that claims no connection, and gives no reason but a traceback, has crashed.
 #[must_use]
 pub fn with_last_words(claim: Claim, stderr: &[u8]) -> Claim {
-    let mut lines = stderr.rsplit(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let Some(last) = lines.find(|line| !line.is_empty()) else { return claim };
-    let add = |why| format!("{why}; its last words: \"{}\"", quoted(last));
+    let text = String::from_utf8_lossy(stderr);
+    let Some(LastWords { line, uncaught }) = last_words::of(&text) else { return claim };
+    let add = |why| format!("{why}; its last words: \"{}\"", quoted(line.as_bytes()));
     match claim {
         Claim::Crashed(why) => Claim::Crashed(add(why)),
         Claim::Broken(why) => Claim::Broken(add(why)),
-        Claim::Silent(why) if has_traceback(stderr) => {
+        Claim::Silent(why) if uncaught => {
             Claim::Crashed(add(format!("{why} after an exception that it did not catch")))
         }
         Claim::Silent(why) => Claim::Silent(add(why)),

@@ -95,7 +95,7 @@ impl Format {
                 return terminal::next(results, shown, out);
             }
             Self::Json => results.to_json(),
-            Self::Junit => junit::text(results),
+            Self::Junit => junit::text(results, shown.folder),
             Self::Ktap => ktap::text(results),
             Self::Markdown => markdown::text(results),
             Self::Github => github::text(results),

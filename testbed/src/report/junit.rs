@@ -4,13 +4,15 @@
 //! the reason: nothing was found to be wrong, and nothing to be right.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use crate::report::escape::{harmless, xml_lines as escape};
 use crate::report::results::{CellDoc, Results, VerdictDoc};
+use crate::report::stderr_tail;
 
-/// The whole document.
+/// The whole document, with what programs said in the artefacts below `run`.
 #[must_use]
-pub fn text(results: &Results) -> String {
+pub fn text(results: &Results, run: Option<&Path>) -> String {
     let count = |wanted| results.cells.iter().filter(|cell| cell.verdict() == wanted).count();
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"testbed\">\n");
     let _ = writeln!(
@@ -24,12 +26,12 @@ pub fn text(results: &Results) -> String {
         results.took_ms / 1e3,
     );
     for cell in &results.cells {
-        case(&mut out, &results.suite, cell);
+        case(&mut out, &results.suite, cell, run);
     }
     out + "  </testsuite>\n</testsuites>\n"
 }
 
-fn case(out: &mut String, suite: &str, cell: &CellDoc) {
+fn case(out: &mut String, suite: &str, cell: &CellDoc, run: Option<&Path>) {
     let (kind, took_ms) = match cell {
         CellDoc::Punch(cell) => ("punch", cell.each.iter().map(|trial| trial.took_ms).sum::<f64>()),
         CellDoc::Proof(proof) => ("proof", proof.took_ms),
@@ -40,14 +42,33 @@ fn case(out: &mut String, suite: &str, cell: &CellDoc) {
     let message = escape(&message(cell));
     let body = match cell.verdict() {
         VerdictDoc::AsExpected => String::new(),
-        VerdictDoc::Differs => format!("<failure message=\"{message}\">{}</failure>", escape(&details(cell))),
-        VerdictDoc::Error => format!("<error message=\"{message}\">{}</error>", escape(&details(cell))),
+        VerdictDoc::Differs => {
+            format!("<failure message=\"{message}\">{}</failure>{}", escape(&details(cell)), said(cell, run))
+        }
+        VerdictDoc::Error => {
+            format!("<error message=\"{message}\">{}</error>{}", escape(&details(cell)), said(cell, run))
+        }
         VerdictDoc::Skipped => format!("<skipped message=\"{message}\"/>"),
         verdict @ (VerdictDoc::Undecided | VerdictDoc::NoExpectation) => {
             format!("<skipped message=\"{}: {message}\"/>", verdict.words())
         }
     };
     let _ = if body.is_empty() { writeln!(out, "/>") } else { writeln!(out, ">{body}</testcase>") };
+}
+
+/// What the programs said last on standard error, in the first trial of which that was kept.
+fn said(cell: &CellDoc, run: Option<&Path>) -> String {
+    let (CellDoc::Punch(cell), Some(run)) = (cell, run) else { return String::new() };
+    let tails = cell.each.iter().map(|trial| stderr_tail::of_trial(run, trial));
+    let tails = tails.into_iter().find(|tails| !tails.is_empty()).unwrap_or_default();
+    let lines =
+        tails.iter().flat_map(|tail| tail.lines.iter().map(move |line| format!("{}: {line}", tail.program)));
+    let lines: Vec<String> = lines.map(|line| harmless(&line).into_owned()).collect();
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!("<system-err>{}</system-err>", escape(&lines.join("\n")))
+    }
 }
 
 /// The note, with the causes of failure.
@@ -77,4 +98,26 @@ pub(super) fn details(cell: &CellDoc) -> String {
         CellDoc::Kernel(check) => vec![format!("{} Sent: {}", check.asks, check.packets)],
     };
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample::results;
+
+    #[test]
+    fn what_a_program_said_stands_beside_its_error_with_its_line_breaks() {
+        let run = tempfile::tempdir().expect("a folder");
+        let results = results();
+        let wrong =
+            results.punches().filter(|cell| matches!(cell.verdict, VerdictDoc::Differs | VerdictDoc::Error));
+        let kept = wrong.flat_map(|cell| &cell.each).find_map(|trial| trial.artefacts.as_deref());
+        let folder = run.path().join(kept.expect("a kept trial"));
+        std::fs::create_dir_all(&folder).expect("room on the disk");
+        std::fs::write(folder.join("peer-a.stderr"), "  raise X\nX: <no>\n").expect("room on the disk");
+        let text = text(&results, Some(run.path()));
+        let said = "<system-err>peer-a:   raise X\npeer-a: X: &lt;no&gt;</system-err></testcase>";
+        assert!(text.contains(said), "{text}");
+        assert!(!super::text(&results, None).contains("system-err"));
+    }
 }

@@ -52,7 +52,7 @@ fn only_our_own_escape_sequences_reach_a_terminal() {
 
 #[test]
 fn junit_has_a_case_for_each_cell() {
-    let text = junit::text(&results());
+    let text = junit::text(&results(), None);
     assert!(
         text.contains(
             r#"<testsuite name="sample" tests="6" failures="1" errors="2" skipped="1" time="1.500">"#
@@ -187,7 +187,7 @@ fn checks_of_the_kernel_are_in_every_format() {
     assert_eq!(schema::faults(schema::RESULTS, &value), [""; 0]);
     assert_eq!(Results::from_json(&results.to_json()), Ok(results.clone()));
     let note = "expected kept, observed lost (1 of 1)";
-    for text in [on_terminal(&results, 80), markdown::text(&results), junit::text(&results)] {
+    for text in [on_terminal(&results, 80), markdown::text(&results), junit::text(&results, None)] {
         assert!(text.contains("kernel/bad") && text.contains("expected kept, observed lost"), "{text}");
     }
     assert!(on_terminal(&results, 80).contains(&format!("differs kernel/bad\n  {note}")), "{note}");
@@ -293,7 +293,7 @@ fn a_cell_without_expectation_has_a_word_of_its_own_in_every_format() {
     }
     for (text, said) in [
         (markdown::text(&results), "**1** without expectation"),
-        (junit::text(&results), "<skipped message=\"no expectation: theory does not know this method"),
+        (junit::text(&results, None), "<skipped message=\"no expectation: theory does not know this method"),
         (github::text(&results), "::warning title=odd/even/auto no expectation::"),
         (csv::text(&results), ",no expectation,"),
         (html::text(&results, None), "no expectation"),
