@@ -161,19 +161,25 @@ check_pauses() {
   figure "… errors without a reason" "$unexplained" "0" "unexplained == 0"
 }
 
-# Eight busy loops, and the lowest priority.
-check_load() {
-  local loops=() loop
-  begin_sweep
-  for loop in 1 2 3 4 5 6 7 8; do
+# loops NUMBER COMMAND...: COMMAND beside so many busy loops.
+loops() {
+  local busy=() number=$1
+  shift
+  for _ in $(seq "$number"); do
     (while kill -0 $$ 2>/dev/null; do :; done) &
-    loops+=($!)
+    busy+=($!)
   done
-  for _ in 1 2 3; do limited env; done
-  for _ in 1 2 3; do limited nice -n 19; done
-  kill "${loops[@]}"
-  wait "${loops[@]}" 2>/dev/null || true
-  end_sweep "eight busy loops, and nice 19 beside them"
+  "$@"
+  kill "${busy[@]}"
+  wait "${busy[@]}" 2>/dev/null || true
+}
+
+# Eight busy loops; and the lowest priority, with a busy loop of an ordinary one on each processor.
+check_load() {
+  begin_sweep
+  for _ in 1 2 3; do loops 8 limited env; done
+  for _ in 1 2 3; do loops "$(nproc)" limited nice -n 19; done
+  end_sweep "eight busy loops, and nice 19 beside one a processor"
 }
 
 # A program that fails on purpose, and one that makes the machine slow when it does: no run may be green, with 60 trials of which
