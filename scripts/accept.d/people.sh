@@ -2,7 +2,7 @@
 # What people meet: the terminal, the report in a browser, the captures in Wireshark, the first build, the sizes, the pages and
 # what they say of commands.
 
-checks=(terminal page picture captures build sizes links blocks)
+checks=(terminal page picture captures build sizes links words blocks)
 
 people=$root/scripts/accept.d/people
 # Pictures are kept for people to look at.
@@ -115,16 +115,27 @@ check_captures() {
   figure "… protocols that Wireshark takes the rendezvous for, beside TCP" "$taken" "0" "taken == 0"
 }
 
-# From an empty folder; the registry's cache stays.
+# From an empty folder; the registry's cache stays. BEFORE=COMMIT builds that one, too, for comparison.
 check_build() {
+  local folder
+  if [ -n "${BEFORE:-}" ]; then
+    folder=$work/before
+    git -C "$root" archive --prefix=before/ "$BEFORE" | tar -x -C "$work"
+    first_build "$BEFORE" "$folder"
+  fi
+  first_build "this build" "$root"
+}
+
+# first_build NAME FOLDER: builds both programs of the sources in FOLDER, and says how long that took.
+first_build() {
   local before after processor
   rm -rf "$work/target"
   before=$(awk '{ print $1 + $2 + $3 + $4 }' <<<"$(cut -d' ' -f14-17 /proc/$$/stat)")
-  quiet env CARGO_TARGET_DIR="$work/target" cargo build --quiet --release --locked --manifest-path "$root/Cargo.toml" --package testbed --package puncher --bins
+  quiet env CARGO_TARGET_DIR="$work/target" cargo build --quiet --release --locked --manifest-path "$2/Cargo.toml" --package testbed --package puncher --bins
   after=$(awk '{ print $1 + $2 + $3 + $4 }' <<<"$(cut -d' ' -f14-17 /proc/$$/stat)")
   [ "$code" -eq 0 ] || cat "$work/output" >&2
   processor=$(((after - before) / $(getconf CLK_TCK)))
-  figure "first build of both programs: exit code, in $seconds s and $processor s of processor time" "$code" "0" "code == 0"
+  figure "first build of both programs, $1: exit code, in $seconds s and $processor s of processor time" "$code" "0" "code == 0"
   rm -rf "$work/target"
 }
 
@@ -141,6 +152,16 @@ check_links() {
   quiet "$root/scripts/pages" check
   cat "$work/output"
   figure "links and marks of the pages: exit code" "$code" "0" "code == 0"
+}
+
+# The pages' own words are looked at with their links; here are those of --help, as the manual pages have them.
+check_words() {
+  mkdir -p "$work/man"
+  "$testbed" man "$work/man"
+  "$work/puncher" man "$work/man"
+  quiet "$root/scripts/pages" words "$work"/man/*
+  cat "$work/output"
+  figure "awkward words in the manual pages: exit code" "$code" "0" "code == 0"
 }
 
 check_blocks() {
