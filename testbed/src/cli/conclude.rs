@@ -34,8 +34,11 @@ pub(super) fn conclude(
 ) -> Result<Conclusion, CommandError> {
     let width = width();
     print(|out| terminal::write(&recorded.results, Screen { width, detail }, out))?;
-    if let Some(why) = &recorded.trouble {
-        return Err(CommandError::new(format!("cannot write to \"{}\": {why}", recorded.folder.display())));
+    let folder = recorded.folder.as_path();
+    let shown = RunView { run: folder, folder: Some(folder), width, detail };
+    if let Some((message, help)) = recorded.losses.told(&folder.display().to_string()) {
+        print(|out| terminal::next(&recorded.results, shown, out))?;
+        return Err(CommandError::with_help(message, help));
     }
     let compared = known.map(|known| baseline::compare(&recorded, known)).transpose()?;
     let status = ExitStatus::of_run(&recorded.results, compared.as_ref());
@@ -46,8 +49,7 @@ pub(super) fn conclude(
         if let Some(why) = status.explanation(&accepted.allow) {
             writeln!(out, "{why}")?;
         }
-        let folder = recorded.folder.as_path();
-        terminal::next(&recorded.results, RunView { run: folder, folder: Some(folder), width, detail }, out)
+        terminal::next(&recorded.results, shown, out)
     })?;
     Ok(Conclusion { status, results: recorded.results })
 }

@@ -11,10 +11,12 @@ use crate::cli::command_error::CommandError;
 use crate::cli::output::{print, width};
 use crate::cli::report::run_folder;
 use crate::report::artefacts::{CAPTURE, LADDER};
-use crate::report::escape::harmless;
+use crate::report::escape::{harmless, harmless_lines};
 use crate::report::kept;
 use crate::report::ladder::{Ladder, text};
-use crate::report::results::{OutcomeDoc, PunchCell, Results, TrialDoc};
+use crate::report::origin::quoted;
+use crate::report::plural::counted;
+use crate::report::results::{EndingDoc, OutcomeDoc, PunchCell, Results, TrialDoc};
 use crate::report::stderr_tail;
 use crate::report::{folder, terminal};
 
@@ -35,7 +37,7 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
         return print(|out| terminal::kept(&results, out));
     }
     let cell = find(&results, &args.cell, &args.run)?;
-    let trial = trial(cell, args.trial, &args.run)?;
+    let trial = trial(&results, cell, args)?;
     let path = kept::inside(folder, trial.artefacts.as_deref().unwrap_or_default()).ok_or_else(|| {
         CommandError::new(format!(
             "trial {} of \"{}\" names a folder outside of the run",
@@ -63,28 +65,62 @@ fn read(path: &PathBuf) -> Result<Ladder, CommandError> {
 
 /// The cell that is meant.
 fn find<'a>(results: &'a Results, wanted: &str, run: &Path) -> Result<&'a PunchCell, CommandError> {
-    let help = format!("list the cells with: testbed explain {} {LIST}", run.display());
+    let help = list_command(run);
     let cells: Vec<&PunchCell> = results.punches().collect();
-    let place = format!("\"{}\"", run.display());
+    let place = match results.ending {
+        EndingDoc::Complete => format!("\"{}\"", run.display()),
+        EndingDoc::Interrupted => format!("\"{}\", which was interrupted,", run.display()),
+    };
     cells::pick(&cells, |cell| cell.id.as_str(), wanted, (&place, &help)).copied()
 }
 
+fn list_command(run: &Path) -> String {
+    format!("list the cells with: testbed explain {} {LIST}", quoted(&run.display().to_string()))
+}
+
 /// The trial of that number, or the one that is most worth a look: the first that did not pass, else the first.
-fn trial<'a>(cell: &'a PunchCell, wanted: Option<u32>, run: &Path) -> Result<&'a TrialDoc, CommandError> {
+fn trial<'a>(
+    results: &Results,
+    cell: &'a PunchCell,
+    args: &ExplainArgs,
+) -> Result<&'a TrialDoc, CommandError> {
     let kept: Vec<&TrialDoc> = cell.each.iter().filter(|trial| trial.artefacts.is_some()).collect();
-    let help = "keep more with: testbed run SUITE --keep all";
-    if kept.is_empty() {
-        let message = format!("nothing was kept of \"{}\" in \"{}\"", cell.id, run.display());
-        return Err(CommandError::with_help(message, help));
-    }
-    let Some(wanted) = wanted else {
-        let bad = kept.iter().find(|trial| trial.outcome != OutcomeDoc::Passed);
-        return Ok(bad.unwrap_or(&kept[0]));
+    let found = match args.trial {
+        Some(wanted) => kept.iter().find(|trial| trial.number == wanted),
+        None => kept.iter().find(|trial| trial.outcome != OutcomeDoc::Passed).or(kept.first()),
     };
-    kept.iter().find(|trial| trial.number == wanted).copied().ok_or_else(|| {
-        let numbers: Vec<String> = kept.iter().map(|trial| trial.number.to_string()).collect();
-        let message =
-            format!("trial {wanted} of \"{}\" was not kept; these were: {}", cell.id, numbers.join(", "));
-        CommandError::with_help(message, help)
+    found.copied().ok_or_else(|| {
+        let again = results.origin.command_that_keeps(&cell.id);
+        let again = again.unwrap_or_else(|| "testbed run SUITE --keep all".to_owned());
+        let help = match cell.each.is_empty() {
+            true => list_command(&args.run),
+            false => format!("run the cell again and keep its trials: {again}"),
+        };
+        CommandError::with_help(why_not(cell, args.trial, &kept), help)
     })
+}
+
+/// Why a trial of a cell cannot be explained, and which can.
+fn why_not(cell: &PunchCell, wanted: Option<u32>, kept: &[&TrialDoc]) -> String {
+    let id = harmless(&cell.id);
+    if cell.each.is_empty() {
+        let why =
+            if cell.note.is_empty() { String::new() } else { format!(": {}", harmless_lines(&cell.note)) };
+        return format!("no trial of \"{id}\" was run{why}");
+    }
+    let numbers: Vec<String> = kept.iter().map(|trial| trial.number.to_string()).collect();
+    let that_were = match numbers.as_slice() {
+        [] => "; no trial of this cell was".to_owned(),
+        [one] => format!("; trial {one} was"),
+        several => format!("; these were: {}", several.join(", ")),
+    };
+    match wanted.map(|wanted| (wanted, cell.each.iter().find(|trial| trial.number == wanted))) {
+        None => format!("no trial of \"{id}\" was kept"),
+        Some((wanted, None)) => {
+            format!("\"{id}\" has no trial {wanted}: it has {}", counted(cell.each.len(), "trial"))
+        }
+        Some((wanted, Some(trial))) => {
+            format!("trial {wanted} of \"{id}\" ({}) was not kept{that_were}", trial.outcome.name())
+        }
+    }
 }

@@ -1,22 +1,25 @@
 //! The commands that only print: `list`, `plan`, `check`.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::cli::args::{CheckArgs, ListArgs, PlanArgs};
+use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
-use crate::cli::kernel;
 use crate::cli::output::{list_width, print, print_data};
 use crate::cli::run;
 use crate::cli::select::{self, Selected};
+use crate::cli::{kernel, nat};
 use crate::kernel::preflight::{Finding, State};
 use crate::kernel::{host, preflight, user_namespace};
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
-use crate::model::suite::{Cell, Section, Suite};
+use crate::model::suite::{AxisKey, Cell, Section, Suite};
 use crate::model::{prediction, topology_file};
 use crate::probe::kernel_checks;
 use crate::probe::support::{self, MissingRule};
@@ -24,7 +27,7 @@ use crate::report::machine;
 use crate::report::plan::{KernelPlan, Plan, PlannedCheck};
 use crate::report::plural::counted;
 use crate::run::capacity::{self, Capacity};
-use crate::run::{cost, first_words};
+use crate::run::{cost, first_words, scripts};
 
 /// What comes with testbed.
 #[derive(Debug, Serialize)]
@@ -162,25 +165,36 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     feasible(&planned, &catalogue)
 }
 
-/// An error where a program of a suite cannot be executed, or a NAT could not remember what a budget allows.
+/// An error where a program of a suite cannot be executed, a NAT of its cells has no rules, or could not remember what a budget
+/// allows.
 fn feasible(planned: &[Planned], catalogue: &Catalogue) -> Result<ExitCode, CommandError> {
-    let suites = planned.iter().filter_map(|one| match one {
-        Planned::Suite(selected) => Some(selected),
-        Planned::Kernel(_) => None,
-    });
-    let no_program = |part: &Arc<Section>| first_words::obstacle(&part.program, None);
+    let suites = || {
+        planned.iter().filter_map(|one| match one {
+            Planned::Suite(selected) => Some(selected),
+            Planned::Kernel(_) => None,
+        })
+    };
+    let no_program = |part: &Arc<Section>, folder: Option<&Path>| {
+        first_words::obstacle(&part.program, None).or_else(|| scripts::obstacle(&part.program, folder))
+    };
     let no_room = |suite: &Suite, cell: &Cell| {
         let why = capacity::shortage_of_sets(suite.part(cell), cell, catalogue)?;
         Some(format!("cannot run the cell {}: {why}", cell.id))
     };
-    let mut obstacles = suites.filter_map(|Selected { suite, cells }| {
-        let program = suite.parts.iter().find_map(no_program);
+    let mut obstacles = suites().filter_map(|Selected { suite, cells }| {
+        let program = suite.parts.iter().find_map(|part| no_program(part, suite.folder.as_deref()));
         program.or_else(|| cells.iter().find_map(|cell| no_room(suite, cell)))
     });
-    match obstacles.next() {
-        Some(why) => Err(CommandError::new(why)),
-        None => Ok(ExitCode::SUCCESS),
+    if let Some(why) = obstacles.next() {
+        return Err(CommandError::new(why));
     }
+    let values = suites().flat_map(|selected| &selected.cells).flat_map(|cell| &cell.values);
+    let names = values.filter(|(key, _)| matches!(key, AxisKey::Nat(_))).map(|(_, name)| name);
+    names
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .try_for_each(|name| nat::config(profile(catalogue, name)?).map(drop))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn of_suite<'a>(selected: &'a Selected, catalogue: &Catalogue) -> Plan<'a> {

@@ -10,7 +10,7 @@ use futures::stream;
 use crate::cli::args::MeasureArgs;
 use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
-use crate::cli::output::print;
+use crate::cli::output::{print, print_error};
 use crate::lab;
 use crate::model::behavior::Behavior;
 use crate::model::catalogue::{ForeignNames, Profile, Ruleset};
@@ -35,13 +35,13 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CommandError> {
         let mut measured = stream::iter(measured).buffered(AT_ONCE);
         while let Some((profile, measured)) = measured.next().await {
             codes.push(measured.as_ref().map_or(2, exit_code));
-            print(|out| match &measured {
-                Ok(measured) => write(measured, out),
+            match &measured {
+                Ok(measured) => print(|out| write(measured, out)).map(drop)?,
                 Err(why) => {
                     let why = why.to_string();
-                    writeln!(out, "# {}: could not be measured: {}\n", profile.name, harmless(&why))
+                    print_error(&format!("testbed: cannot measure \"{}\": {}", profile.name, harmless(&why)));
                 }
-            })?;
+            }
         }
         Ok::<_, CommandError>(())
     })?;

@@ -8,6 +8,7 @@ use crate::cli::baseline;
 use crate::cli::command_error::CommandError;
 use crate::cli::conclude::{conclude, exit_code};
 use crate::report::folder::{self, Folder};
+use crate::report::losses::Losses;
 use crate::report::merge::{Source, merge};
 use crate::report::recorder::RecordedRun;
 
@@ -30,8 +31,9 @@ pub fn run(args: &MergeArgs) -> Result<ExitCode, CommandError> {
     let unwritten = |why: std::io::Error| cannot_write(&args.out, &why);
     let folder = Folder::create(&args.out).map_err(unwritten)?;
     args.parts.iter().try_for_each(|part| folder.take_artefacts(part)).map_err(unwritten)?;
-    folder.finish(&results).map_err(unwritten)?;
-    let recorded = RecordedRun { results, folder: args.out.clone(), trouble: None };
+    let mut losses = Losses::default();
+    folder.finish(&results, &mut losses);
+    let recorded = RecordedRun { results, folder: args.out.clone(), losses };
     exit_code(&[conclude(recorded, known, &args.accepted, args.verbosity.detail())?], &args.accepted)
 }
 

@@ -37,8 +37,16 @@ pub fn list(own: &OwnNats) -> Result<ExitCode, CommandError> {
 pub fn show(name: &str, own: &OwnNats) -> Result<ExitCode, CommandError> {
     let catalogue = own.catalogue()?;
     let profile = profile(&catalogue, name)?;
-    let config = nat_source::config(profile, &site(&profile.behavior)?)?;
+    let config = config(profile)?;
     print(|out| write(profile, &config, out))
+}
+
+/// What makes nat-a of the topology `pair` this NAT.
+///
+/// # Errors
+/// When its ruleset file cannot be read.
+pub(super) fn config(profile: &Profile) -> Result<NatConfig, CommandError> {
+    Ok(nat_source::config(profile, &site(&profile.behavior)?)?)
 }
 
 /// Where nat-a of the topology `pair` stands if it behaves so.

@@ -14,7 +14,8 @@ pub struct Verbosity {
     /// Print the totals and what to look at next, and no progress
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Name every cell that is not as expected; during a run, print each cell as it finishes
+    /// Name every cell that is not as expected, and say what the trials would have shown; during a run, print each cell as it
+    /// finishes
     #[arg(short, long)]
     pub verbose: bool,
 }

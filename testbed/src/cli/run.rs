@@ -254,12 +254,7 @@ fn puncher(named: Option<&Path>, selected: &Selected) -> Result<Puncher, Command
         return Ok(Puncher { path: named.unwrap_or(Path::new("puncher")).to_owned(), owner: Owner::User });
     }
     if let Some(named) = named {
-        let found = std::path::absolute(named).ok().filter(|path| path.is_file());
-        let found = found.ok_or_else(|| {
-            let message = format!("cannot run the puncher \"{}\": there is no such file", named.display());
-            CommandError::with_help(message, "--puncher takes the path of a program")
-        })?;
-        return Ok(Puncher { path: found, owner: Owner::User });
+        return Ok(Puncher { path: named_puncher(named)?, owner: Owner::User });
     }
     let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("puncher"));
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -271,6 +266,25 @@ fn puncher(named: Option<&Path>, selected: &Selected) -> Result<Puncher, Command
         )
     })?;
     Ok(Puncher { path: found, owner: Owner::Testbed })
+}
+
+/// The program that was named, as programs are started: whatever folder they start in.
+fn named_puncher(named: &Path) -> Result<PathBuf, CommandError> {
+    let refuse = |why: &str, help: String| {
+        CommandError::with_help(format!("cannot run the puncher \"{}\": {why}", named.display()), help)
+    };
+    if named.is_dir() {
+        let inside = named.join("puncher");
+        let help = match inside.is_file() {
+            true => format!("--puncher takes the program itself: --puncher {}", inside.display()),
+            false => "--puncher takes the path of a program".to_owned(),
+        };
+        return Err(refuse("it is a folder", help));
+    }
+    match std::path::absolute(named).ok().filter(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => Err(refuse("there is no such file", "--puncher takes the path of a program".to_owned())),
+    }
 }
 
 pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, CommandError> {

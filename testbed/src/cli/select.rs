@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cli::args::Selection;
 use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
-use crate::cli::filter;
+use crate::cli::{filter, kernel};
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{self, Embedded, SUITES, TOPOLOGIES};
 use crate::model::problem::suggestion;
@@ -108,8 +108,9 @@ fn read(path: &Path) -> Result<String, CommandError> {
 }
 
 fn unknown_suite(name: &str) -> CommandError {
-    let listed = format!("there are {}, and the path of a file", names(SUITES));
-    let help = suggestion(name, SUITES.iter().map(|suite| suite.name), listed);
+    let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).chain([kernel::SUITE]).collect();
+    let listed = format!("there are {}, and the path of a file", known.join(", "));
+    let help = suggestion(name, known.iter().copied(), listed);
     CommandError::with_help(format!("unknown suite \"{name}\""), help)
 }
 

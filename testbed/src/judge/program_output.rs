@@ -7,6 +7,7 @@ use std::net::SocketAddrV4;
 use serde::Deserialize;
 
 use crate::judge::last_words::{self, LastWords};
+use crate::model::plain_words::of_json_line;
 use crate::model::suite::ResultFormat;
 
 /// Longest line that a program may print.
@@ -177,7 +178,8 @@ fn read_json(stdout: &[u8], end: ProgramEnd) -> Claim {
             Err(_) if end == ProgramEnd::Killed && !stdout.ends_with(b"\n") => {}
             Err(error) => {
                 return Claim::Broken(format!(
-                    "printed a line {number} that is not of the contract: {error}: \"{}\"",
+                    "printed a line {number} that is not of the contract: {}: \"{}\"",
+                    of_json_line(&error),
                     quoted(line)
                 ));
             }

@@ -286,8 +286,8 @@ mod tests {
     #[test]
     fn percentages_do_not_round_to_certainty() {
         assert_eq!(percent(1.0), "100 %");
-        assert_eq!(percent(0.999_9), "1 - 1.0e-4");
+        assert_eq!(percent(0.999_9), "99.990 %");
         assert_eq!(percent(0.983), "98.3 %");
-        assert_eq!(percent(1.6e-5), "1.6e-5");
+        assert_eq!(percent(1.6e-5), "0.0016 %");
     }
 }

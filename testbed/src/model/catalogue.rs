@@ -457,7 +457,7 @@ mod tests {
     #[test]
     fn problems_name_their_line_and_the_way_out() {
         let cases = [
-            ("maping = \"x\"", 3, "unknown field \"maping\"\n  help: did you mean \"mapping\"? known are: "),
+            ("maping = \"x\"", 3, "unknown key \"maping\"\n  help: did you mean \"mapping\"? known are: "),
             (
                 "mapping = \"endpoint-independant\"",
                 3,

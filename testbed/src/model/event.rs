@@ -266,6 +266,13 @@ pub enum Event {
     },
     /// All trials of a cell are done.
     CellFinished(CellResult),
+    /// The machine was too slow for some trials, which are played again. The results say so of each of them.
+    TrialsRepeated {
+        /// How many.
+        count: usize,
+        /// How many of them run at the same time.
+        at_a_time: usize,
+    },
     /// Something that the user should know and that changes no result.
     Warning(String),
     /// How many packets at the NATs were held against the reference.

@@ -19,6 +19,7 @@ pub mod feasibility;
 pub mod nat_class;
 pub mod outcome;
 pub mod packet;
+pub mod plain_words;
 pub mod prediction;
 pub mod problem;
 pub mod program;

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::model::plain_words::plain_words;
+
 /// One thing that is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -94,7 +96,7 @@ impl<'a> Checker<'a> {
     pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, Problems> {
         toml::from_str(self.text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            let (message, help) = explain(error.message());
+            let (message, help) = plain_words(error.message());
             Problems(vec![self.problem(start, message, help)])
         })
     }
@@ -122,29 +124,33 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// The TOML reader's message in our words, with the key that was probably meant.
-fn explain(message: &str) -> (String, Option<String>) {
-    let message = message.trim_end().replace('\n', ", ");
-    let Some(unknown) = message.strip_prefix("unknown field ") else {
-        return (message.replace('`', "\""), None);
-    };
-    let mut quoted = unknown.split('`').skip(1).step_by(2);
-    let key = quoted.next().unwrap_or_default();
-    let known: Vec<&str> = quoted.collect();
-    let help = suggestion(key, known.iter().copied(), format!("known are: {}", known.join(", ")));
-    (format!("unknown field \"{key}\""), Some(help))
-}
-
-/// Which of `known` the user most likely meant by `word`, if any is near.
+/// Which of `known` the user most likely meant by `word`: the same in other letters, a typing error, or a name of which it is
+/// a part.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = 1 + word.chars().count() / 4;
+    let typed = word.to_lowercase();
+    let near = 1 + typed.chars().count() / 4;
     // Few mistype the first letter.
-    let begins_otherwise = |candidate: &str| candidate.chars().next() != word.chars().next();
-    let measured = known
-        .into_iter()
-        .map(|candidate| (strsim::levenshtein(word, candidate), begins_otherwise(candidate), candidate));
-    measured.filter(|(distance, ..)| *distance <= near).min().map(|(.., candidate)| candidate)
+    let begins_otherwise = |candidate: &str| candidate.chars().next() != typed.chars().next();
+    let known: Vec<(String, &str)> = known.into_iter().map(|name| (name.to_lowercase(), name)).collect();
+    let measured = known.iter().map(|(lower, name)| {
+        (strsim::levenshtein(&typed, lower), begins_otherwise(lower), lower.len(), *name)
+    });
+    let mistyped = measured.filter(|(distance, ..)| *distance <= near).min().map(|(.., name)| name);
+    mistyped.or_else(|| shortened(&typed, &known))
+}
+
+/// Shorter words are part of too many names.
+const SHORTEST_PART: usize = 3;
+
+/// The shortest name that begins with `typed`, or else one that has it as a word.
+fn shortened<'a>(typed: &str, known: &[(String, &'a str)]) -> Option<&'a str> {
+    if typed.chars().count() < SHORTEST_PART {
+        return None;
+    }
+    let is_word = |name: &str| name.split(['-', '_', '/']).any(|part| part.starts_with(typed));
+    let found = known.iter().filter(|(lower, _)| lower.starts_with(typed) || is_word(lower));
+    found.min_by_key(|(lower, _)| (!lower.starts_with(typed), lower.len())).map(|(_, name)| *name)
 }
 
 /// `did you mean "x"? ` when something is near, then `otherwise`.
@@ -165,12 +171,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typing_error_is_near_and_another_word_is_not() {
+    fn a_typing_error_and_a_short_name_are_near_and_another_word_is_not() {
         let known = ["port-preserving", "sequential", "random"];
         for (word, expected) in [
             ("port-preservin", Some("port-preserving")),
             ("sequental", Some("sequential")),
             ("radnom", Some("random")),
+            ("Random", Some("random")),
+            ("SEQUENTIAL", Some("sequential")),
+            ("port", Some("port-preserving")),
+            ("preserving", Some("port-preserving")),
+            ("seq", Some("sequential")),
+            ("se", None),
             ("full-cone", None),
             ("", None),
         ] {

@@ -184,14 +184,20 @@ pub fn percent_between((low, high): (f64, f64)) -> String {
     if low >= high { percent(low) } else { format!("{} to {}", percent(low), percent(high)) }
 }
 
-/// A probability as a percentage that never rounds to a lie: `100 %` and `0 %` are exact.
+/// A probability as a percentage that never rounds to a lie: `100 %` and `0 %` are exact, and what is near them has two
+/// digits of the difference, down to a millionth.
 #[must_use]
 pub fn percent(p: f64) -> String {
+    const LEAST: f64 = 1e-6;
+    // Decimals that show two digits of a share.
+    let decimals = |share: f64| (1.0 - ((share * 100.0).log10() + 1e-9).floor()).max(1.0) as usize;
     match p {
         p if p >= 1.0 => "100 %".to_owned(),
         p if p <= 0.0 => "0 %".to_owned(),
-        p if p < 0.001 => format!("{p:.1e}"),
-        p if p > 0.999 => format!("1 - {:.1e}", 1.0 - p),
+        p if p < LEAST => "< 0.0001 %".to_owned(),
+        p if 1.0 - p < LEAST => "> 99.9999 %".to_owned(),
+        p if p < 0.001 => format!("{:.1$} %", p * 100.0, decimals(p)),
+        p if p > 0.999 => format!("{:.1$} %", p * 100.0, decimals(1.0 - p)),
         p => format!("{:.1} %", p * 100.0),
     }
 }
@@ -202,6 +208,24 @@ mod tests {
 
     fn count(passed: u64, tried: u64) -> Count {
         Count { passed, tried }
+    }
+
+    #[test]
+    fn percentages_never_say_always_or_never_where_it_is_not() {
+        for (p, said) in [
+            (1.0, "100 %"),
+            (0.0, "0 %"),
+            (0.5, "50.0 %"),
+            (0.0123, "1.2 %"),
+            (0.001, "0.1 %"),
+            (3.1e-5, "0.0031 %"),
+            (0.99995, "99.9950 %"),
+            (0.9997, "99.970 %"),
+            (1e-9, "< 0.0001 %"),
+            (1.0 - 1e-9, "> 99.9999 %"),
+        ] {
+            assert_eq!(percent(p), said);
+        }
     }
 
     /// The lady tasting tea: 4 of 4 against 0 of 4 has one chance in 70 on either side.

@@ -218,15 +218,15 @@ wire-down = { delay = "2ms" }
     #[test]
     fn each_problem_is_named_with_its_line() {
         for (from, to, expected) in [
-            ("kind = \"nat\"", "kind = \"nta\"", "t.toml:7: unknown variant \"nta\""),
+            ("kind = \"nat\"", "kind = \"nta\"", "t.toml:7: unknown value \"nta\""),
             ("up = \"core\"", "up = \"cor\"", "hangs on \"cor\", which does not exist"),
             ("0.1", "1.5", "t.toml:9: \"1.5\" is not a probability"),
             ("5ms", "5 meters", "t.toml:9: \"5 meters\" is not a duration"),
             ("wire-down", "wire", "t.toml:13: a link has either a wire or"),
             ("wire-down = { delay = \"2ms\" }", "", "t.toml:13: wire-up and wire-down come together"),
             ("peer-a", "Peer_A", "t.toml:10: \"Peer_A\": a node name is made of"),
-            ("loss", "los", "t.toml:9: unknown field \"los\""),
-            ("summary = \"s\"\n", "", "missing field \"summary\""),
+            ("loss", "los", "t.toml:9: unknown key \"los\""),
+            ("summary = \"s\"\n", "", "the key \"summary\" is missing"),
         ] {
             let problems = parse("t.toml", &GOOD.replacen(from, to, 1)).expect_err(expected).to_string();
             assert!(problems.contains(expected), "expected {expected}\nobserved {problems}");

@@ -311,11 +311,11 @@ mod tests {
         };
         for (from, to, said) in [
             ("schema = 2", "schema = 9", "b.toml:3: it has schema 9, and this testbed reads 1 to 2"),
-            ("suite = ", "suit = ", "b.toml:4: unknown field \"suit\""),
+            ("suite = ", "suit = ", "b.toml:4: unknown key \"suit\""),
             ("2*3", "2*x", "b.toml:8: \"2*x\" is no time in trips, as in 2.1*18"),
             ("2*3", "2*4", "b.toml:8: 4 times are named, and 3 trials passed"),
             ("passed = 3", "passed = -3", "b.toml:8: "),
-            ("failed = 0", "failed = 0, lost = 1", "b.toml:8: unknown field \"lost\""),
+            ("failed = 0", "failed = 0, lost = 1", "b.toml:8: unknown key \"lost\""),
             ("[cells]", "[cells", "b.toml:7: "),
         ] {
             let message = spoiled(from, to);

@@ -75,6 +75,7 @@ impl ResultsBuilder {
             Event::ControlMade { .. }
             | Event::TrialStarted { .. }
             | Event::TrialKept { .. }
+            | Event::TrialsRepeated { .. }
             | Event::TrialFinished { .. } => (),
         }
         None

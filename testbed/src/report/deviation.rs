@@ -8,7 +8,12 @@ use crate::report::results::{KernelCell, OutcomeDoc, ProofCell, PunchCell, Resul
 #[derive(Debug, Clone, PartialEq)]
 pub enum Deviation<'a> {
     /// A NAT that does not behave as declared, or that this machine cannot have.
-    Proof(&'a ProofCell),
+    Proof {
+        /// What was measured.
+        proof: &'a ProofCell,
+        /// The cells that were not run for it.
+        cells: Vec<&'a PunchCell>,
+    },
     /// A check of the kernel.
     Kernel(&'a KernelCell),
     /// Cells with the same verdict for the same reason, the worst first; at least one.
@@ -27,7 +32,7 @@ impl Deviation<'_> {
     #[must_use]
     pub fn verdict(&self) -> VerdictDoc {
         match self {
-            Self::Proof(proof) => proof.verdict,
+            Self::Proof { proof, .. } => proof.verdict,
             Self::Kernel(check) => check.verdict,
             Self::Cells { verdict, .. } => *verdict,
         }
@@ -39,16 +44,31 @@ impl Deviation<'_> {
 pub fn of_run(results: &Results) -> Vec<Deviation<'_>> {
     let wrong = |verdict| verdict != VerdictDoc::AsExpected;
     let mut problems: Vec<Deviation<'_>> = Vec::new();
-    problems.extend(results.proofs().filter(|proof| wrong(proof.verdict)).map(Deviation::Proof));
+    let unproved: Vec<&ProofCell> = results.proofs().filter(|proof| wrong(proof.verdict)).collect();
+    problems
+        .extend(unproved.iter().map(|proof| Deviation::Proof { proof, cells: not_run_for(proof, results) }));
     problems.extend(results.kernel_checks().filter(|check| wrong(check.verdict)).map(Deviation::Kernel));
-    problems.extend(groups(results));
+    problems.extend(groups(results, &unproved));
     problems.sort_by_key(|problem| weight(problem.verdict()));
     problems
 }
 
-fn groups(results: &Results) -> Vec<Deviation<'_>> {
+/// The cells that were not run because this NAT is not what it declares, or cannot be.
+fn not_run_for<'a>(proof: &ProofCell, results: &'a Results) -> Vec<&'a PunchCell> {
+    results.punches().filter(|cell| is_not_run_for(proof, cell)).collect()
+}
+
+fn is_not_run_for(proof: &ProofCell, cell: &PunchCell) -> bool {
+    let names_it = cell.axes.values().any(|value| *value == proof.nat);
+    names_it && cell.verdict == proof.verdict && cell.trials == cell.skipped
+}
+
+/// Cells with the same fault, without those that their NAT's proof explains.
+fn groups<'a>(results: &'a Results, unproved: &[&ProofCell]) -> Vec<Deviation<'a>> {
     let mut groups: Vec<(VerdictDoc, String, Vec<&PunchCell>)> = Vec::new();
-    for cell in results.punches().filter(|cell| cell.verdict != VerdictDoc::AsExpected) {
+    let explained = |cell: &PunchCell| unproved.iter().any(|proof| is_not_run_for(proof, cell));
+    let wrong = |cell: &&PunchCell| cell.verdict != VerdictDoc::AsExpected && !explained(cell);
+    for cell in results.punches().filter(wrong) {
         let cause = main_cause(cell);
         match groups.iter_mut().find(|(verdict, known, _)| *verdict == cell.verdict && *known == cause) {
             Some((_, _, cells)) => cells.push(cell),
@@ -76,14 +96,15 @@ pub fn weight(verdict: VerdictDoc) -> u8 {
     }
 }
 
-/// How far what was seen is from what was expected, from 0 to 1.
+/// How far what was seen is from what was expected, or from always where nothing is, from 0 to 1.
 fn gap(cell: &PunchCell) -> f64 {
     match (&cell.observed, &cell.expected) {
         (Some(seen), Some(expected)) => {
             let rates = expected.rates();
             (rates.low - seen.probability).max(seen.probability - rates.high).max(0.0)
         }
-        _ => 0.0,
+        (Some(seen), None) => 1.0 - seen.probability,
+        (None, _) => 0.0,
     }
 }
 
@@ -104,10 +125,10 @@ pub fn main_cause(cell: &PunchCell) -> String {
         counts.into_iter().min_by_key(|(_, count)| Reverse(*count)).map(|(how, _)| how.clone())
     };
     match cell.verdict {
-        VerdictDoc::Differs => of_outcome(OutcomeDoc::Failed).unwrap_or_default(),
+        VerdictDoc::Differs | VerdictDoc::NoExpectation => of_outcome(OutcomeDoc::Failed).unwrap_or_default(),
         // A cell that was not run has no trial to say why.
         VerdictDoc::Error => of_outcome(OutcomeDoc::Error).unwrap_or_else(|| cell.note.clone()),
         VerdictDoc::Skipped => cell.note.clone(),
-        VerdictDoc::AsExpected | VerdictDoc::Undecided | VerdictDoc::NoExpectation => String::new(),
+        VerdictDoc::AsExpected | VerdictDoc::Undecided => String::new(),
     }
 }

@@ -8,12 +8,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::model::event::Artefacts;
+use crate::model::plain_words::of_json_line;
 use crate::report::format::{Format, RESULTS};
+use crate::report::losses::Losses;
 use crate::report::results::{CellDoc, Results, Totals};
 use crate::report::view::{Detail, RunView, USUAL_WIDTH};
 
 /// What is finished while the run goes on: the run on the first line, then a cell on each.
-const CELLS: &str = "cells.jsonl";
+pub const CELLS: &str = "cells.jsonl";
 
 /// The folder of a run that goes on.
 #[derive(Debug)]
@@ -84,34 +86,53 @@ impl Folder {
         if kept.is_dir() { copy(&kept, &self.path.join(Artefacts::FOLDER)) } else { Ok(()) }
     }
 
-    /// Writes everything, and takes away what was only for the meantime.
+    /// Writes every file that can be written, and takes away what was only for the meantime; what cannot is noted.
     ///
-    /// # Errors
-    /// What the file system says; the finished cells then remain where they were noted.
-    pub fn finish(self, results: &Results) -> io::Result<()> {
+    /// Without `results.json`, the finished cells remain where they were noted.
+    pub fn finish(self, results: &Results, losses: &mut Losses) {
         let shown =
             RunView { run: &self.path, folder: Some(&self.path), width: USUAL_WIDTH, detail: Detail::Usual };
-        for (format, name) in Format::ALL.iter().filter_map(|format| Some((format, format.file()?))) {
+        let mut files: Vec<_> =
+            Format::ALL.iter().filter_map(|format| Some((format, format.file()?))).collect();
+        // What all others can be made from comes first.
+        files.sort_by_key(|(_, name)| *name != RESULTS);
+        for (format, name) in files {
             let mut text = Vec::new();
-            format.write(results, shown, &mut text)?;
-            self.replace(name, &text)?;
+            let written = format.write(results, shown, &mut text).and_then(|()| self.replace(name, &text));
+            match written {
+                Ok(()) if name == RESULTS => {
+                    // Only a file too many is left.
+                    let _ = fs::remove_file(self.path.join(CELLS));
+                }
+                Ok(()) => (),
+                Err(why) => losses.file(name, why),
+            }
         }
-        fs::remove_file(self.path.join(CELLS))
     }
 
     fn append(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
-        self.cells.write_all(&line)
+        let before = self.cells.metadata()?.len();
+        self.cells.write_all(&line).inspect_err(|_| {
+            // Half a line would spoil the next one.
+            let _ = self.cells.set_len(before);
+        })
     }
 
     /// Writes a file that is there as a whole or not at all.
     fn replace(&self, name: &str, text: &[u8]) -> io::Result<()> {
         let unfinished = self.path.join(format!(".{name}.unfinished"));
-        let mut file = File::create(&unfinished)?;
-        file.write_all(text)?;
-        file.sync_all()?;
-        fs::rename(unfinished, self.path.join(name))
+        let write = || {
+            let mut file = File::create(&unfinished)?;
+            file.write_all(text)?;
+            file.sync_all()?;
+            fs::rename(&unfinished, self.path.join(name))
+        };
+        write().inspect_err(|_| {
+            // Where the disk is full its room is needed.
+            let _ = fs::remove_file(&unfinished);
+        })
     }
 }
 
@@ -157,8 +178,9 @@ fn recover(text: &str) -> Result<Results, String> {
     let complete = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = complete.lines();
     let mut results = Results::from_json(lines.next().unwrap_or_default())?;
-    for line in lines {
-        results.cells.push(serde_json::from_str(line).map_err(|why| why.to_string())?);
+    for (number, line) in lines.enumerate() {
+        let refuse = |why| format!("line {}: {}", number + 2, of_json_line(&why));
+        results.cells.push(serde_json::from_str(line).map_err(refuse)?);
     }
     results.totals = Totals::of(&results.cells);
     Ok(results)

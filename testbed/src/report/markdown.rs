@@ -18,7 +18,7 @@ pub fn text(results: &Results) -> String {
         matrix(&mut out, &table);
     }
     out.push_str(&kernels::table(&[results]));
-    let could_have_shown = sensitivity::of_run(results);
+    let could_have_shown = sensitivity::of_run(results, sensitivity::MANY);
     if !could_have_shown.is_empty() {
         out.push_str("\nThe smallest changes that would have shown, nine times in ten:\n\n");
     }

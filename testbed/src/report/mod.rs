@@ -25,6 +25,7 @@ pub mod kernels;
 pub mod ktap;
 pub mod ladder;
 mod lines;
+pub mod losses;
 pub mod machine;
 pub mod markdown;
 pub mod merge;
@@ -32,7 +33,6 @@ pub mod origin;
 pub mod pcapng;
 pub mod plan;
 pub mod plural;
-
 pub mod progress;
 pub mod recorder;
 pub mod results;

@@ -35,7 +35,29 @@ impl Origin {
     pub fn command_line(&self) -> String {
         self.command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
     }
+
+    /// The command that runs one cell of the run again and keeps everything; `None` where the run was no `testbed run`.
+    #[must_use]
+    pub fn command_that_keeps(&self, cell: &str) -> Option<String> {
+        let arguments = self.command.get(2..).filter(|_| self.command[1] == "run")?;
+        let mut words = vec!["testbed".to_owned(), "run".to_owned()];
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let (option, value) =
+                argument.split_once('=').map_or((argument.as_str(), None), |(o, v)| (o, Some(v)));
+            if !NARROWING.contains(&option) {
+                words.push(quoted(argument));
+            } else if value.is_none() {
+                arguments.next();
+            }
+        }
+        words.extend(["--filter".to_owned(), quoted(&format!("cell={cell}")), "--keep all".to_owned()]);
+        Some(words.join(" "))
+    }
 }
+
+/// Options that say which part of a run is made and where it goes; each has a value.
+const NARROWING: [&str; 5] = ["--out", "--keep", "--rerun", "--shard", "--baseline"];
 
 impl TestedProgram {
     /// For people: the version where it is known, else the first digits of the digest.
@@ -69,6 +91,20 @@ mod tests {
         let command = ["testbed", "run", "a b", "--filter", "nat-a!=x*", "it's", ""].map(str::to_owned);
         let origin = Origin { command: command.to_vec(), ..Origin::default() };
         assert_eq!(origin.command_line(), r"testbed run 'a b' --filter 'nat-a!=x*' 'it'\''s' ''");
+    }
+
+    #[test]
+    fn a_cell_is_run_again_as_it_was_and_kept() {
+        let words =
+            "/opt/testbed run once.toml --out run --keep=none --nats own.toml --seed 7 --rerun old -q";
+        let command = words.split(' ').map(str::to_owned).collect();
+        let origin = Origin { command, ..Origin::default() };
+        assert_eq!(
+            origin.command_that_keeps("a/b").as_deref(),
+            Some("testbed run once.toml --nats own.toml --seed 7 -q --filter cell=a/b --keep all")
+        );
+        let merged = Origin { command: vec!["testbed".to_owned(), "merge".to_owned()], ..Origin::default() };
+        assert_eq!((merged.command_that_keeps("a"), Origin::default().command_that_keeps("a")), (None, None));
     }
 
     #[test]

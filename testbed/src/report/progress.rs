@@ -13,6 +13,7 @@ use crate::model::event::Event;
 use crate::model::outcome::Outcome;
 use crate::report::charset::Charset;
 use crate::report::escape::harmless;
+use crate::report::plural::counted;
 use crate::report::results::{PunchCell, VerdictDoc};
 use crate::report::tracker::Tracker;
 use crate::report::view::{Detail, USUAL_WIDTH};
@@ -75,6 +76,10 @@ impl Progress {
             }
             Event::CellFinished(cell) if self.detail == Detail::Everything => {
                 self.cell(&PunchCell::from(cell));
+            }
+            Event::TrialsRepeated { count, at_a_time } if self.detail != Detail::Brief => {
+                let trials = counted(*count, "trial");
+                self.warn(&format!("the machine was too slow for {trials}: repeated, {at_a_time} at a time"));
             }
             Event::Warning(text) => self.warn(text),
             Event::RunFinished { .. } => self.clear(),

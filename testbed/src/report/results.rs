@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::plain_words::of_json;
 use crate::model::statistics::{Rates, Sensitivity};
 use crate::report::origin::Origin;
 pub use crate::report::totals::{PacketsDoc, Totals, VerdictDoc};
@@ -368,7 +369,7 @@ impl Results {
     /// # Errors
     /// What is wrong with the text, that another schema is needed, or which of its counts contradict each other.
     pub fn from_json(text: &str) -> Result<Self, String> {
-        let version: serde_json::Value = serde_json::from_str(text).map_err(|why| why.to_string())?;
+        let version: serde_json::Value = serde_json::from_str(text).map_err(|why| of_json(&why))?;
         match version.get("schema").and_then(serde_json::Value::as_u64) {
             Some(schema) if schema == u64::from(SCHEMA) => (),
             Some(other) => {
@@ -379,7 +380,7 @@ impl Results {
             }
             None => return Err("it names no schema".to_owned()),
         }
-        let results: Self = serde_json::from_str(text).map_err(|why| why.to_string())?;
+        let results: Self = serde_json::from_str(text).map_err(|why| of_json(&why))?;
         match results.contradiction() {
             Some(what) => Err(what),
             None => Ok(results),

@@ -7,34 +7,36 @@ use crate::report::escape::harmless;
 use crate::report::plural::counted;
 use crate::report::results::Results;
 
-/// Lines that are written when there are many.
-const LINES: usize = 6;
+/// Kinds of cells that are told of where all are wanted, and where few are.
+pub const MANY: usize = 6;
+pub const FEW: usize = 1;
 
-/// What the cells of a run could have shown against theory, a line for each kind: `98 cells of 20 trials at 100 %: a fall
-/// to 89.1 %`.
+/// What the cells of a run could have shown against theory, a line for each kind: `a fall to 89.1 % from 100 % with 20 trials
+/// (98 cells)`.
 #[must_use]
-pub fn of_run(results: &Results) -> Vec<String> {
-    lines(results.punches().filter_map(|cell| {
+pub fn of_run(results: &Results, most: usize) -> Vec<String> {
+    let texts = results.punches().filter_map(|cell| {
         let (expected, sensitivity) = (cell.expected.as_ref()?, Sensitivity::from(cell.sensitivity?));
         let tried = cell.passed + cell.failed;
-        Some(format!("of {} at {}: {sensitivity}", counted(tried, "trial"), expected.rates()))
-    }))
+        Some(format!("{sensitivity} from {} with {}", expected.rates(), counted(tried, "trial")))
+    });
+    lines(texts, most)
 }
 
-/// Each text once with how many cells it is of.
+/// Each text once with how many cells it is of; of many texts so many.
 #[must_use]
-pub fn lines(texts: impl Iterator<Item = String>) -> Vec<String> {
+pub fn lines(texts: impl Iterator<Item = String>, most: usize) -> Vec<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for text in texts {
         *counts.entry(text).or_default() += 1;
     }
     let mut counts: Vec<(String, usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, cells)| std::cmp::Reverse(*cells));
-    let hidden: usize = counts.iter().skip(LINES).map(|(_, cells)| cells).sum();
-    let line = |(text, cells): &(String, usize)| format!("{} {}", counted(*cells, "cell"), harmless(text));
-    let mut lines: Vec<String> = counts.iter().take(LINES).map(line).collect();
+    let hidden: usize = counts.iter().skip(most).map(|(_, cells)| cells).sum();
+    let line = |(text, cells): &(String, usize)| format!("{} ({})", harmless(text), counted(*cells, "cell"));
+    let mut lines: Vec<String> = counts.iter().take(most).map(line).collect();
     if hidden > 0 {
-        lines.push(format!("{hidden} other cells: see the sensitivity of each in results.json"));
+        lines.push(format!("{}: see the sensitivity of each in results.json", counted(hidden, "other cell")));
     }
     lines
 }
@@ -52,8 +54,8 @@ mod tests {
     #[test]
     fn cells_of_which_the_same_is_said_are_counted() {
         let texts = ["b", "a", "b", "c", "d", "e", "f", "g", "h"].map(str::to_owned);
-        let lines = lines(texts.into_iter());
-        assert_eq!(lines[..2], ["2 cells b", "1 cell a"]);
+        let lines = lines(texts.into_iter(), MANY);
+        assert_eq!(lines[..2], ["b (2 cells)", "a (1 cell)"]);
         assert_eq!(
             lines.last().map(String::as_str),
             Some("2 other cells: see the sensitivity of each in results.json")

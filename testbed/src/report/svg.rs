@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::report::escape::xml as escape;
 use crate::report::plural::counted;
 use crate::report::results::{PunchCell, Results, VerdictDoc};
-use crate::report::table::{Table, tables};
+use crate::report::table::{Table, dense_figure, tables};
 
 /// Places, in pixels.
 const MARGIN: f64 = 16.0;
@@ -19,8 +19,6 @@ const WIDE: f64 = 920.0;
 const CHARACTER: f64 = 6.9;
 /// Heads are tilted by 55 degrees.
 const TILT: (f64, f64) = (0.574, 0.819);
-/// More columns than this are narrow, with a sign each.
-const ROOMY: usize = 7;
 
 const STYLE: &str = "\
 text{font:12px system-ui,'DejaVu Sans',sans-serif;fill:#1c1e21}.title{font-size:17px;font-weight:600}\
@@ -98,7 +96,7 @@ impl<'a> Drawing<'a> {
         };
         let names = longest(&mut table.rows.iter().map(|row| row.name)) + 10.0;
         let heads = longest(&mut table.columns.iter().copied());
-        let column = if table.columns.len() > ROOMY { 27.0 } else { 54.0 };
+        let column = if table.is_dense() { 27.0 } else { 54.0 };
         Self { table, names, heads, column }
     }
 
@@ -147,9 +145,9 @@ impl<'a> Drawing<'a> {
         let rate = cell.observed.map_or(0.0, |seen| seen.probability);
         let said =
             format!("{}: {} of {} passed, {}", cell.id, cell.passed, cell.trials, cell.verdict.words());
-        let figure = match self.table.columns.len() > ROOMY {
-            true => sign(cell),
-            false => format!("{}/{}{}", cell.passed, cell.trials, mark(cell.verdict)),
+        let figure = match self.table.is_dense() {
+            true => dense_figure(cell),
+            false => format!("{}/{}{}", cell.passed, cell.trials, cell.verdict.mark()),
         };
         let _ = write!(out, "<g><title>{}</title>", escape(&said));
         key(out, (x, y, self.column), rate, cell.verdict, &figure);
@@ -165,41 +163,12 @@ fn key(out: &mut String, (x, y, width): (f64, f64, f64), rate: f64, verdict: Ver
     if rate > 0.0 {
         let _ = write!(out, r#"<rect class="good" fill-opacity="{rate:.2}" {place}/>"#);
     }
-    let class = match verdict {
-        VerdictDoc::AsExpected => "",
-        VerdictDoc::Differs => "differs",
-        VerdictDoc::Undecided => "undecided",
-        VerdictDoc::NoExpectation => "no_expectation",
-        VerdictDoc::Error => "error",
-        VerdictDoc::Skipped => "skipped",
-    };
-    if !class.is_empty() {
+    if verdict != VerdictDoc::AsExpected {
+        let class = verdict.class();
         let _ = write!(out, r#"<rect class="{class}" fill="none" stroke-width="2" {place}/>"#);
     }
     let (middle, base) = (x + width / 2.0, y + 16.0);
     let _ = write!(out, r#"<text class="mid" x="{middle:.1}" y="{base:.1}">{}</text>"#, escape(sign));
-}
-
-/// A cell in at most three characters.
-fn sign(cell: &PunchCell) -> String {
-    let share = match (cell.passed * 100).checked_div(cell.trials) {
-        None => return mark(cell.verdict).to_owned(),
-        Some(100) => "●".to_owned(),
-        Some(0) if cell.passed == 0 => "·".to_owned(),
-        Some(percent) => percent.to_string(),
-    };
-    if cell.verdict == VerdictDoc::AsExpected { share } else { mark(cell.verdict).to_owned() }
-}
-
-fn mark(verdict: VerdictDoc) -> &'static str {
-    match verdict {
-        VerdictDoc::AsExpected => "",
-        VerdictDoc::Differs => "!",
-        VerdictDoc::Undecided => "?",
-        VerdictDoc::NoExpectation => "*",
-        VerdictDoc::Error => "E",
-        VerdictDoc::Skipped => "–",
-    }
 }
 
 fn legend(out: &mut String, results: &Results, y: f64) {
@@ -214,7 +183,7 @@ fn legend(out: &mut String, results: &Results, y: f64) {
     entry(0.0, VerdictDoc::AsExpected, "·", "none");
     for (verdict, _) in results.totals.by_verdict().filter(|(verdict, _)| *verdict != VerdictDoc::AsExpected)
     {
-        entry(0.0, verdict, mark(verdict), verdict.words());
+        entry(0.0, verdict, verdict.mark(), verdict.words());
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Only the layout is decided here; terminal, Markdown and HTML draw it.
 
-use crate::report::results::{PunchCell, Results};
+use crate::report::results::{PunchCell, Results, VerdictDoc};
 
 /// One table.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,34 @@ pub struct Row<'a> {
     pub name: &'a str,
     /// A cell for each column; `None` where the filter left it out or the run did not come so far.
     pub cells: Vec<Option<&'a PunchCell>>,
+}
+
+/// More columns than this make a dense table, with a figure of few characters a cell.
+pub const ROOMY: usize = 7;
+
+impl Table<'_> {
+    /// Whether there is no room for more than a few characters a cell.
+    #[must_use]
+    pub fn is_dense(&self) -> bool {
+        self.columns.len() > ROOMY
+    }
+}
+
+/// A cell in at most four characters: how much passed, with the mark of the verdict.
+#[must_use]
+pub fn dense_figure(cell: &PunchCell) -> String {
+    let mark = cell.verdict.mark();
+    if matches!(cell.verdict, VerdictDoc::Skipped | VerdictDoc::Error) {
+        return mark.to_owned();
+    }
+    let share = match ((cell.passed * 100).checked_div(cell.trials), cell.passed) {
+        (None, _) => String::new(),
+        (Some(100), _) => "●".to_owned(),
+        (Some(0), 0) => "·".to_owned(),
+        (Some(0), _) => "<1".to_owned(),
+        (Some(percent), _) => percent.to_string(),
+    };
+    share + mark
 }
 
 /// All tables of a run.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::event::PacketCount;
+use crate::model::statistics::percent;
 
 /// What is to be said of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,6 +32,32 @@ impl VerdictDoc {
             Self::Differs => "differs",
             Self::Undecided => "undecided",
             Self::NoExpectation => "no expectation",
+            Self::Error => "error",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    /// Its mark beside a figure, so that nothing is lost without colours; as expected has none.
+    #[must_use]
+    pub fn mark(self) -> &'static str {
+        match self {
+            Self::AsExpected => "",
+            Self::Differs => "!",
+            Self::Undecided => "?",
+            Self::NoExpectation => "*",
+            Self::Error => "E",
+            Self::Skipped => "-",
+        }
+    }
+
+    /// Its class in the style sheets of the page and of the picture.
+    #[must_use]
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::AsExpected => "as_expected",
+            Self::Differs => "differs",
+            Self::Undecided => "undecided",
+            Self::NoExpectation => "no_expectation",
             Self::Error => "error",
             Self::Skipped => "skipped",
         }
@@ -122,10 +149,12 @@ impl PacketsDoc {
     #[must_use]
     pub fn sentence(self) -> Option<String> {
         let all = self.judged + self.either + self.not_judged;
-        let share = |some: u64| some as f64 / all as f64 * 100.0;
+        let share = |some: u64| percent(some as f64 / all as f64);
         let (either, not_judged) = (share(self.either), share(self.not_judged));
         (all > 0).then(|| {
-            format!("{all} packets at NATs judged: {either:.2} % could be handled either way, {not_judged:.2} % not judged")
+            format!(
+                "{all} packets at NATs judged: {either} could be handled either way, {not_judged} not judged"
+            )
         })
     }
 

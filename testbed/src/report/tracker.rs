@@ -76,6 +76,7 @@ impl Tracker {
             }
             Event::CellFinished(cell) => self.verdicts.count(VerdictDoc::from(cell.verdict)),
             Event::TrialKept { .. }
+            | Event::TrialsRepeated { .. }
             | Event::PacketsJudged(_)
             | Event::Warning(_)
             | Event::RunFinished { .. } => (),

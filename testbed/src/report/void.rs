@@ -51,9 +51,12 @@ impl VoidSummary {
     #[must_use]
     pub fn sentence(&self) -> String {
         let Count { passed, tried } = self.void;
-        let trials = if tried == 1 { "1 trial was".to_owned() } else { format!("{tried} trials were") };
+        let (trials, them) = match tried {
+            1 => ("1 trial was".to_owned(), "it"),
+            several => (format!("{several} trials were"), "them"),
+        };
         format!(
-            "the machine was too slow for some trials: {trials} played again, of which {passed} had connected and {} had not",
+            "{trials} repeated because the machine was too slow for {them}: {passed} had connected, {} had not",
             tried - passed
         )
     }
@@ -127,8 +130,9 @@ mod tests {
         // Those that would have failed anyway.
         let fair = VoidSummary::of(&with((1, 20), (0, 4), false)).expect("void trials");
         assert_eq!((fair.depends_on_outcome(), fair.suspicion()), (false, None));
-        assert!(
-            fair.sentence().ends_with("4 trials were played again, of which 0 had connected and 4 had not")
+        assert_eq!(
+            fair.sentence(),
+            "4 trials were repeated because the machine was too slow for them: 0 had connected, 4 had not"
         );
     }
 

@@ -19,6 +19,7 @@ mod queue;
 mod replay;
 mod request;
 mod sandbox;
+pub mod scripts;
 pub mod seed;
 mod session;
 mod throttle;

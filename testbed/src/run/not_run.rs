@@ -9,7 +9,7 @@ use crate::model::outcome::{Outcome, Trial, TrialLoad};
 use crate::run::prepared_cell::PreparedCell;
 use crate::run::request::{RunError, RunRequest};
 use crate::run::seed::TrialSeed;
-use crate::run::{capacity, first_words};
+use crate::run::{capacity, first_words, scripts};
 
 /// Cells that cannot be run, by index, with the reason.
 pub(super) type Refused = BTreeMap<usize, NotRun>;
@@ -51,7 +51,12 @@ impl NotRun {
 pub(super) fn without_program(cells: &[PreparedCell], request: &RunRequest) -> Refused {
     let mut of_parts = BTreeMap::new();
     let mut obstacle = |cell: &PreparedCell| {
-        let found = || first_words::obstacle(&cell.part.program, Some(&request.puncher));
+        let folder = request.suite.folder.as_deref();
+        let program = &cell.part.program;
+        let found = || {
+            let first = first_words::obstacle(program, Some(&request.puncher));
+            first.or_else(|| scripts::obstacle(program, folder))
+        };
         of_parts.entry(cell.cell.part.number).or_insert_with(found).clone()
     };
     let broken = |(at, cell)| Some((at, NotRun::Broken(obstacle(cell)?)));

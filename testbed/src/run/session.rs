@@ -416,10 +416,8 @@ impl<'a> Collector<'a> {
         }
         self.again += 1;
         let void = std::mem::take(&mut self.void);
-        let (count, calm) = (void.len(), calm_jobs(self.again).min(jobs));
-        tell(Event::Warning(format!(
-            "the machine was too slow for {count} trials: they are played again, {calm} at a time"
-        )));
+        let calm = calm_jobs(self.again).min(jobs);
+        tell(Event::TrialsRepeated { count: void.len(), at_a_time: calm });
         let mut queue = self.shared.queue();
         void.into_iter().for_each(|task| queue.add(task.cell, task.number..=task.number));
         Some(calm)

@@ -48,7 +48,7 @@ fn a_suite_with_an_unknown_method() {
 
 #[test]
 fn a_suite_with_an_unknown_key() {
-    plan_of(&SUITE.replace("summary", "sumary")).refused(2, "testbed: mine.toml:2: unknown field \"sumary\"");
+    plan_of(&SUITE.replace("summary", "sumary")).refused(2, "testbed: mine.toml:2: unknown key \"sumary\"");
     plan_of(&SUITE.replace("nat-a", "nat-c")).refused(2, "testbed: mine.toml:6: unknown axis \"nat-c\"");
 }
 

@@ -146,8 +146,36 @@ fn what_is_not_there_is_named() {
     explain(&["nothing"]).refused(2, "help: list the cells with: testbed explain run list");
     explain(&["simultaneous"]).refused(2, "\"simultaneous\" is part of 2 names");
     explain(&["reset/reset", "77"])
-        .refused(2, "trial 77 of \"reset/reset/simultaneous-open/delay=40ms\" was not kept");
+        .refused(2, "\"reset/reset/simultaneous-open/delay=40ms\" has no trial 77: it has 10 trials");
     explain(&["reset/reset", "x"]).refused(2, "invalid value 'x'");
+}
+
+#[test]
+fn a_trial_that_was_not_kept_says_how_to_keep_it() {
+    if !lab_is_possible() {
+        return;
+    }
+    let forget = |results: String| {
+        let mut results: serde_json::Value = serde_json::from_str(&results).expect("JSON");
+        for cell in results["cells"].as_array_mut().expect("cells") {
+            // Of one cell a trial remains.
+            let spared = usize::from(cell["id"].as_str().is_some_and(|id| id.starts_with("reset/")));
+            let trials = cell.get_mut("each").and_then(|each| each.as_array_mut());
+            for trial in trials.into_iter().flatten().skip(spared) {
+                trial["artefacts"] = serde_json::Value::Null;
+            }
+        }
+        results.to_string()
+    };
+    let folder = with_ladder(None, forget);
+    let explain = |arguments: &[&str]| testbed_in(folder.path(), &[&["explain", "."], arguments].concat());
+    explain(&["port-preserving/reset"])
+        .refused(2, "no trial of \"port-preserving/reset/simultaneous-open/delay=40ms\" was kept");
+    explain(&["port-preserving/reset"]).refused(
+        2,
+        "help: run the cell again and keep its trials: testbed run once.toml --filter cell=port-preserving/reset/simultaneous-open/delay=40ms --keep all",
+    );
+    explain(&["reset/reset", "2"]).refused(2, " was not kept; trial 1 was");
 }
 
 /// Copies the results of the run beside a ladder of our own.
@@ -178,7 +206,7 @@ fn damaged_files_are_refused_and_none_outside_of_the_run_is_read() {
     let explain = |folder: &TempDir| testbed_in(folder.path(), &["explain", ".", "reset/reset"]);
     for (ladder, why) in [
         (None, "No such file"),
-        (Some("{"), "EOF while parsing"),
+        (Some("{"), "line 1: the text ends in the middle"),
         (
             Some(
                 r#"{"schema":9,"title":"","judgement":"","theory":null,"lanes":[],"steps":[],"elsewhere":0}"#,

@@ -244,7 +244,7 @@ fn a_trial_in_which_the_machine_was_paused_is_played_again() {
     wait_until("time goes on", || paused.elapsed() > Duration::from_millis(800));
     send(&child, nix::sys::signal::Signal::SIGCONT);
     let done = Done::from(child.wait_with_output().expect("it ends"));
-    let again = "the machine was too slow for 1 trials: they are played again";
+    let again = "the machine was too slow for 1 trial: repeated";
     assert!(done.stderr.contains(again) || done.stdout.contains(again), "{}{}", done.stdout, done.stderr);
     let text = std::fs::read_to_string(folder.path().join("out/results.json")).expect("results");
     let results: serde_json::Value = serde_json::from_str(&text).expect("JSON");

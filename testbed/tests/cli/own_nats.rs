@@ -197,7 +197,7 @@ fn a_program_that_makes_no_nat_is_an_error_that_says_why() {
         ("fails", "on standard error: so sorry"),
         ("refused", "syntax error"),
         ("missing", "by its command \"./nowhere.sh\": "),
-        ("missing", "No such file or directory"),
+        ("missing", "there is no such file"),
         ("hangs", "it has neither ended nor printed a line \"ready\" after 5s; on standard error: wait"),
         ("leaves", "the program ended with exit status: 0; on standard error: bye"),
     ] {

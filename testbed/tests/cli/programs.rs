@@ -367,7 +367,7 @@ fn a_program_that_prints_garbage() {
     }
     run("peer = [\"/bin/echo\", \"\\u001b[2J nonsense\"]")
         .is_an_error("printed a line 1 that is not of the contract");
-    run("peer = [\"/bin/echo\", '{{\"event\":\"result\"}}']").is_an_error("missing field");
+    run("peer = [\"/bin/echo\", '{{\"event\":\"result\"}}']").is_an_error("the key \"ok\" is missing");
     run("peer = [\"/bin/true\"]").is_an_error("result");
 }
 

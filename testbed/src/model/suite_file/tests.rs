@@ -116,11 +116,11 @@ fn each_problem_is_named_with_its_line() {
         ("trials = 5", "trials = 5000000000", "t.toml:4: trials must be at most 4294967295, not 5000000000"),
         ("name = \"t\"", "name = \"../t\"", "t.toml:1: bad name \"../t\" of a suite"),
         ("name = \"t\"", "name = \"\"", "t.toml:1: bad name \"\" of a suite"),
-        ("trials = 5", "trials = \"5\"", "t.toml:4: invalid type: string \"5\""),
+        ("trials = 5", "trials = \"5\"", "t.toml:4: expected a whole number, found the string \"5\""),
         ("2s", "0s", "t.toml:5: \"0s\" must be longer than nothing"),
         ("loss = [0, 0.25]", "budget-syns = [0]", "t.toml:13: \"0\" is not a number of SYNs, at least 1"),
         ("budget-syns = 64", "budget-syns = -1", "t.toml:6: budget-syns must be at least 1, not -1"),
-        ("deadline", "dedline", "t.toml:5: unknown field \"dedline\""),
+        ("deadline", "dedline", "t.toml:5: unknown key \"dedline\""),
         ("\"pair\"", "\"pear\"", "t.toml:3: unknown topology \"pear\""),
         ("nat-a = [\"port-preserving\"]\n", "", "t.toml:8: no axis \"nat-a\""),
         ("\"sequential\", \"random\"", "", "t.toml:9: the axis \"nat-b\" has no value"),
@@ -130,7 +130,7 @@ fn each_problem_is_named_with_its_line() {
             "t.toml:9: the axis \"nat-b\" has the value \"random\" twice",
         ),
         ("[axes]", "[axes", "t.toml:8: "),
-        ("name = \"t\"\n", "", "missing field \"name\""),
+        ("name = \"t\"\n", "", "the key \"name\" is missing"),
     ] {
         refused(&GOOD.replacen(from, to, 1), expected);
     }

@@ -74,7 +74,7 @@ impl Inference {
         let by = "SYNs from another port and from another address";
         self.take(NatAxis::Filtering, &seen.filtering, by, |b, value| b.filtering = value);
         self.unsolicited_syn(seen, survey.tracked);
-        let by = "a SYN from the endpoint that a SYN went to";
+        let by = "a SYN from an endpoint that the inside had sent a SYN to";
         self.take(NatAxis::SynAfterSyn, &seen.syn_after_syn, by, |b, value| b.syn_after_syn = value);
         let by = "a SYN/ACK from inside that answers nothing";
         self.take(NatAxis::InvalidPackets, &seen.invalid_packets, by, |b, value| b.invalid_packets = value);
@@ -92,10 +92,10 @@ impl Inference {
             }
             (Reading::Value(UnsolicitedSyn::Reset), _) if !tracked => {
                 self.behavior.unsolicited_syn = UnsolicitedSyn::Reset;
-                let by = "a SYN that no mapping admits is reset; by a rule or by the NAT's own stack is not to be seen";
+                let by = "a SYN that no mapping lets in is reset; whether by a rule or by the NAT's own stack cannot be seen";
                 self.note(axis, measured(by));
             }
-            (now, _) => self.take(axis, now, "a SYN that no mapping admits", set),
+            (now, _) => self.take(axis, now, "a SYN that no mapping lets in", set),
         }
     }
 
@@ -107,7 +107,7 @@ impl Inference {
             self.note(NatAxis::Strictness, Known::Untold { why });
             return;
         }
-        let by = "data 2^29 beyond the window of a connection that stands";
+        let by = "data 2^29 bytes beyond the window of an established connection";
         self.take(NatAxis::Strictness, &seen.strictness, by, |b, value| b.strictness = value);
     }
 
@@ -125,7 +125,7 @@ impl Inference {
         let unseen: Vec<&str> = timers.iter().filter_map(unseen).collect();
         self.behavior.timeouts = timers::declare(&timers);
         let known = if unseen.is_empty() {
-            measured("a connection driven through all states; what the kernel says of each entry's time")
+            measured("one connection through every TCP state, with the kernel's own timer for each")
         } else {
             Known::Untold { why: format!("no mapping in the state {}", unseen.join(", ")) }
         };
@@ -201,5 +201,5 @@ fn mapping(quartets: &[Quartet], all: Mapping) -> Known {
         let seen = format!("of {} inside endpoints, {}", quartets.len(), counts.join(", "));
         return Known::Undeclarable { seen };
     }
-    measured(format!("{} inside endpoints, each towards two ports of each of two addresses", quartets.len()))
+    measured(format!("{} inside endpoints, each to two ports on each of two addresses", quartets.len()))
 }

@@ -63,7 +63,7 @@ fn allocation(seen: &PortsSeen, behavior: &Behavior) -> (Allocation, Known) {
 fn evenly(behavior: &Behavior, allocation: Allocation, draws: &[Draw]) -> (Allocation, Known) {
     let finding = draws::judge(&Behavior { allocation, ..*behavior }, draws);
     let known = if finding.agrees {
-        measured(format!("{} mappings in a row, distributed as they would be", draws.len()))
+        measured(format!("{} consecutive mappings, spread as this allocation spreads them", draws.len()))
     } else {
         Known::Undeclarable { seen: finding.observed }
     };
@@ -107,7 +107,7 @@ fn pool(seen: &PortsSeen) -> (Pool, Known) {
         return (own, measured(format!("{by}; other hosts get no mapping")));
     }
     match (division(ends, &seen.hosts), own) {
-        (Division::Shared, _) => (own, measured(format!("{by}; {} hosts share it", seen.hosts.len() + 1))),
+        (Division::Shared, _) => (own, measured(format!("{by}; {} hosts share them", seen.hosts.len() + 1))),
         (Division::Blocks, Pool::Range(own)) => blocks(own, seen, &by),
         (Division::Blocks, own) => (own, Known::Undeclarable { seen: by }),
         (Division::Other(hosts), own) => (own, Known::Undeclarable { seen: format!("{by}; {hosts}") }),
@@ -157,7 +157,7 @@ fn overloading(seen: &PortsSeen, pool: Pool) -> (Overloading, Known) {
     for opened in [&seen.first, &seen.crowd] {
         let pairs = pairs(opened);
         if kind::is_shared(&pairs) {
-            let by = format!("{} external ports of {} mappings", kind::distinct(&pairs), pairs.len());
+            let by = format!("{} mappings used {} external ports", pairs.len(), kind::distinct(&pairs));
             return (Overloading::On, measured(by));
         }
     }
@@ -203,7 +203,7 @@ pub(super) fn quota(seen: &PortsSeen, exclusive_ports: Option<usize>) -> (Option
     let quota = u32::try_from(opened).ok();
     let used_up = seen.is_used_up() || exclusive_ports.is_some_and(|ports| 10 * opened >= 9 * ports);
     match seen.limit {
-        None => (None, measured(format!("none in {opened} mappings of one host"))),
+        None => (None, measured(format!("{opened} mappings of one host met no limit"))),
         Some(_) if used_up => {
             let by = format!("none: after {opened} mappings of one host the pool was used up");
             (None, measured(by))

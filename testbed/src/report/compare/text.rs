@@ -8,10 +8,14 @@ use anstyle::{AnsiColor, Style};
 use crate::report::compare::{Change, ChangeKind, Comparison};
 use crate::report::escape::harmless;
 use crate::report::escape::markdown as escape;
+use crate::report::plural::counted;
 use crate::report::sensitivity;
 
 /// Ids that are named when there are many.
 const NAMED: usize = 5;
+
+/// Kinds of cells of which is said what they could have shown.
+const KINDS: usize = 2;
 
 /// Writes the comparison to a terminal; `with` says what was compared with.
 ///
@@ -111,12 +115,18 @@ fn remarks(comparison: &Comparison) -> Vec<String> {
     told.chain(sensitivity_lines(comparison)).collect()
 }
 
-/// What the cells of a comparison could have shown: `98 cells with 20/20 before and 20 trials now: a fall to 38.1 %`.
+/// What the cells of a comparison could have shown: `a fall to 38.1 % from 20/20 with 20 trials now (98 cells)`.
 fn could_have_shown(compared: &Comparison) -> Vec<String> {
-    sensitivity::lines(compared.cells.iter().map(|cell| {
+    let texts = compared.cells.iter().map(|cell| {
         let (before, tried, sensitivity) = (cell.before, cell.tried, cell.sensitivity);
-        format!("with {}/{} before and {tried} trials now: {sensitivity}", before.passed, before.tried)
-    }))
+        format!(
+            "{sensitivity} from {}/{} with {} now",
+            before.passed,
+            before.tried,
+            counted(usize::try_from(tried).unwrap_or(usize::MAX), "trial")
+        )
+    });
+    sensitivity::lines(texts, KINDS)
 }
 
 /// What could have been seen, and how often something is seen that is not there.
@@ -209,8 +219,8 @@ mod tests {
           1 new: fresh
           1 blind: with too few trials to show even a total change: few
           the smallest changes that would have shown, nine times in ten:
-          2 cells with 20/20 before and 20 trials now: a fall to 38.1 %
-          1 cell with 2/2 before and 2 trials now: no change
+          a fall to 38.1 % from 20/20 with 20 trials now (2 cells)
+          no change from 2/2 with 2 trials now (1 cell)
           probability of a false alarm in any of these tests, computed: 2.5e-7
         4 cells compared: 2 changed, 7 missing, 1 blind
         ");
@@ -234,8 +244,8 @@ mod tests {
         - 1 new: fresh
         - 1 blind: with too few trials to show even a total change: few
         - the smallest changes that would have shown, nine times in ten:
-        - 2 cells with 20/20 before and 20 trials now: a fall to 38.1 %
-        - 1 cell with 2/2 before and 2 trials now: no change
+        - a fall to 38.1 % from 20/20 with 20 trials now (2 cells)
+        - no change from 2/2 with 2 trials now (1 cell)
         - probability of a false alarm in any of these tests, computed: 2.5e-7
         ");
     }

@@ -8,7 +8,7 @@ use crate::report::deviation::Deviation;
 use crate::report::escape::{harmless, harmless_lines};
 use crate::report::html::cells::{self, SequenceDiagram};
 use crate::report::html::ladders::DrawnTrials;
-use crate::report::html::{anchor, class, link_to};
+use crate::report::html::{anchor, link_to};
 use crate::report::plural::counted;
 use crate::report::results::{KernelCell, OutcomeDoc, ProofCell, PunchCell, TrialDoc, VerdictDoc};
 use crate::report::stderr_tail;
@@ -28,7 +28,7 @@ pub(super) fn section(problems: &[Deviation<'_>], drawn: &DrawnTrials, run: Opti
             h2 { "Needs attention" }
             @for problem in problems.iter().take(SHOWN) {
                 @match problem {
-                    Deviation::Proof(proof) => (of_nat(proof)),
+                    Deviation::Proof { proof, cells } => (of_nat(proof, cells)),
                     Deviation::Kernel(check) => (of_kernel(check)),
                     Deviation::Cells { verdict, cause, cells } => (of_cells(*verdict, cause, cells, (drawn, run))),
                 }
@@ -38,27 +38,45 @@ pub(super) fn section(problems: &[Deviation<'_>], drawn: &DrawnTrials, run: Opti
     }
 }
 
-fn of_nat(proof: &ProofCell) -> Markup {
+fn of_nat(proof: &ProofCell, cells: &[&PunchCell]) -> Markup {
     let wrong = proof.rows.iter().filter(|row| !row.agrees);
     html! {
-        article class={ "problem " (class(proof.verdict)) } {
+        article class={ "problem " (proof.verdict.class()) } {
             h3 {
-                span class={ "badge " (class(proof.verdict)) } { (proof.verdict.words()) } " NAT "
+                span class={ "badge " (proof.verdict.class()) } { (proof.verdict.words()) } " NAT "
                 a href={ "#nat-" (anchor(&proof.nat)) } { (harmless(&proof.nat)) }
             }
-            @if !proof.note.is_empty() { p.lines { (harmless_lines(&proof.note)) } }
+            @if wrong.clone().next().is_none() { p.lines { (harmless_lines(&proof.note)) } }
             dl { @for row in wrong {
                 dt { "expected " (harmless(&row.axis)) } dd { (harmless(&row.expected)) }
                 dt { "observed" } dd { (harmless(&row.observed)) }
             } }
+            (linked(cells, &format!("{} not run", counted(cells.len(), "cell"))))
+        }
+    }
+}
+
+/// Links to cells, as something that opens; nothing where there are none.
+fn linked(cells: &[&PunchCell], title: &str) -> Markup {
+    html! {
+        @if !cells.is_empty() {
+            details.others open[cells.len() <= FEW] {
+                summary { (title) }
+                p {
+                    @for cell in cells.iter().take(LINKED) {
+                        a href=(link_to(&cell.id)) { (harmless(&cell.id)) } " "
+                    }
+                    @if cells.len() > LINKED { span.quiet { "and " (cells.len() - LINKED) " more" } }
+                }
+            }
         }
     }
 }
 
 fn of_kernel(check: &KernelCell) -> Markup {
     html! {
-        article class={ "problem " (class(check.verdict)) } {
-            h3 { span class={ "badge " (class(check.verdict)) } { (check.verdict.words()) } " " (harmless(&check.id)) }
+        article class={ "problem " (check.verdict.class()) } {
+            h3 { span class={ "badge " (check.verdict.class()) } { (check.verdict.words()) } " " (harmless(&check.id)) }
             p.lines { (harmless_lines(&check.note)) }
             dl {
                 dt { "asked" } dd { (harmless(&check.asks)) }
@@ -79,9 +97,9 @@ fn of_cells(
     let said = run.zip(trial).map(|(run, trial)| stderr_tail::of_trial(run, trial)).unwrap_or_default();
     let others = &cells[1..];
     html! {
-        article class={ "problem " (class(verdict)) } {
+        article class={ "problem " (verdict.class()) } {
             h3 {
-                span class={ "badge " (class(verdict)) } { (cells.len()) " " (verdict.words_of(cells.len())) } " "
+                span class={ "badge " (verdict.class()) } { (cells.len()) " " (verdict.words_of(cells.len())) } " "
                 @if cause.is_empty() { a href=(link_to(&example.id)) { (harmless(&example.id)) } }
                 @else { (harmless(cause)) }
             }
@@ -99,17 +117,7 @@ fn of_cells(
             @if let Some(picture) = trial.and_then(|trial| SequenceDiagram::of(example, trial, drawn)) {
                 (cells::ladder(&picture, cells::Fold::Open))
             }
-            @if !others.is_empty() {
-                details.others open[others.len() <= FEW] {
-                    summary { (counted(others.len(), "more cell")) " of this kind" }
-                    p {
-                        @for cell in others.iter().take(LINKED) {
-                            a href=(link_to(&cell.id)) { (harmless(&cell.id)) } " "
-                        }
-                        @if others.len() > LINKED { span.quiet { "and " (others.len() - LINKED) " more" } }
-                    }
-                }
-            }
+            (linked(others, &format!("{} of this kind", counted(others.len(), "more cell"))))
         }
     }
 }
@@ -120,13 +128,14 @@ fn sentence(cell: &PunchCell) -> String {
     let note = harmless_lines(&cell.note);
     match note.is_empty() || note.contains(&count) {
         true => note.into_owned(),
-        false => format!("{count} passed. {note}"),
+        false => format!("{count} passed; {note}"),
     }
 }
 
 /// The trial that shows best what went wrong: one that can be drawn, errors before failures.
 fn example_trial<'a>(cell: &'a PunchCell, drawn: &DrawnTrials) -> Option<&'a TrialDoc> {
-    let is_red = matches!(cell.verdict, VerdictDoc::Differs | VerdictDoc::Error);
-    let bad = cell.each.iter().filter(|trial| is_red && trial.outcome != OutcomeDoc::Passed);
+    let has_cause =
+        matches!(cell.verdict, VerdictDoc::Differs | VerdictDoc::Error | VerdictDoc::NoExpectation);
+    let bad = cell.each.iter().filter(|trial| has_cause && trial.outcome != OutcomeDoc::Passed);
     bad.min_by_key(|trial| (cells::outcome_weight(trial.outcome), drawn.of(&cell.id, trial.number).is_none()))
 }

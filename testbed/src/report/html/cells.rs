@@ -10,7 +10,7 @@ use crate::report::artefacts::CAPTURE;
 use crate::report::deviation::{main_cause, weight};
 use crate::report::escape::{harmless, harmless_lines};
 use crate::report::html::ladders::DrawnTrials;
-use crate::report::html::{anchor, chart, class};
+use crate::report::html::{anchor, chart};
 use crate::report::kept::is_inside;
 use crate::report::plural::counted;
 use crate::report::results::{
@@ -64,7 +64,7 @@ fn one(cell: &PunchCell, drawn: &DrawnTrials, run: Option<&Path>) -> Markup {
             data-time=(format!("{:.1}", cell.established_ms.map_or(0.0, |q| q.median)))
             data-worst=(weight(cell.verdict)) {
             summary {
-                span class={ "badge " (class(cell.verdict)) } { (cell.verdict.words()) } " "
+                span class={ "badge " (cell.verdict.class()) } { (cell.verdict.words()) } " "
                 (harmless(&cell.id)) " " span.quiet { (cell.passed) "/" (cell.trials) }
             }
             div.body id={ "cell-" (anchor(&cell.id)) } { (body(cell, drawn, run)) }

@@ -3,12 +3,9 @@
 use maud::{Markup, html};
 
 use crate::report::escape::harmless;
-use crate::report::html::{class, link_to};
+use crate::report::html::link_to;
 use crate::report::results::{PunchCell, VerdictDoc};
-use crate::report::table::{Row, Table};
-
-/// More columns than this make a dense table.
-const ROOMY: usize = 7;
+use crate::report::table::{Row, Table, dense_figure};
 
 /// What the colours, frames and marks mean, of all verdicts that occur.
 pub(super) fn legend(tables: &[Table<'_>]) -> Markup {
@@ -27,7 +24,7 @@ pub(super) fn legend(tables: &[Table<'_>]) -> Markup {
             span { span.key style="--rate:.5" { "50" } " half of them, in %" }
             span { span.key style="--rate:0" { "·" } " none" }
             @for verdict in seen {
-                span { span class={ "key " (class(verdict)) } style="--rate:0" { (mark(verdict)) } " " (verdict.words()) }
+                span { span class={ "key " (verdict.class()) } style="--rate:0" { (verdict.mark()) } " " (verdict.words()) }
             }
         }
     }
@@ -35,7 +32,7 @@ pub(super) fn legend(tables: &[Table<'_>]) -> Markup {
 
 /// One table.
 pub(super) fn table(table: &Table<'_>) -> Markup {
-    let dense = table.columns.len() > ROOMY;
+    let dense = table.is_dense();
     let longest = table.columns.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let title =
         if table.title.is_empty() { "all cells".to_owned() } else { harmless(&table.title).into_owned() };
@@ -85,7 +82,7 @@ fn entry(cell: &PunchCell, (row, column): (&str, &str), dense: bool) -> Markup {
     let roomy_time = cell.established_ms.filter(|_| !dense);
     let roomy_theory = cell.expected.as_ref().filter(|_| !dense);
     html! {
-        td class=(class(cell.verdict)) style={ "--rate:" (short(rate)) } {
+        td class=(cell.verdict.class()) style={ "--rate:" (short(rate)) } {
             a href=(link_to(&cell.id)) aria-label=(said) title=(said) {
                 b { (if dense { dense_figure(cell) } else { format!("{}/{}", cell.passed, cell.trials) }) }
                 @if !dense && cell.verdict != VerdictDoc::AsExpected { span { strong { (cell.verdict.words()) } } }
@@ -93,32 +90,6 @@ fn entry(cell: &PunchCell, (row, column): (&str, &str), dense: bool) -> Markup {
                 @if let Some(expected) = roomy_theory { span.quiet { "theory " (expected.rates().to_string()) } }
             }
         }
-    }
-}
-
-/// At most four characters: how much passed, with the mark of the verdict.
-fn dense_figure(cell: &PunchCell) -> String {
-    if cell.trials == 0 || matches!(cell.verdict, VerdictDoc::Skipped | VerdictDoc::Error) {
-        return mark(cell.verdict).to_owned();
-    }
-    let share = match (cell.passed * 100 / cell.trials, cell.passed) {
-        (100, _) => "●".to_owned(),
-        (0, 0) => "·".to_owned(),
-        (0, _) => "<1".to_owned(),
-        (percent, _) => percent.to_string(),
-    };
-    format!("{share}{}", mark(cell.verdict))
-}
-
-/// The mark of a verdict, beside its colour.
-pub(super) fn mark(verdict: VerdictDoc) -> &'static str {
-    match verdict {
-        VerdictDoc::AsExpected => "",
-        VerdictDoc::Differs => "!",
-        VerdictDoc::Undecided => "?",
-        VerdictDoc::NoExpectation => "*",
-        VerdictDoc::Error => "E",
-        VerdictDoc::Skipped => "–",
     }
 }
 

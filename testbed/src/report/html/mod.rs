@@ -88,13 +88,13 @@ fn header(results: &Results) -> Markup {
             p.totals {
                 strong { (counted(t.cells, what)) }
                 @for (verdict, count) in t.by_verdict() {
-                    " " span class={ "badge " (class(verdict)) } { (count) " " (verdict.words_of(count)) }
+                    " " span class={ "badge " (verdict.class()) } { (count) " " (verdict.words_of(count)) }
                 }
                 @if results.ending == EndingDoc::Interrupted { " " span.badge.error { "interrupted" } }
             }
             div.share aria-hidden="true" {
                 @for (verdict, count) in t.by_verdict() {
-                    i class=(class(verdict)) style={ "flex-grow:" (count) } {}
+                    i class=(verdict.class()) style={ "flex-grow:" (count) } {}
                 }
             }
             dl.origin {
@@ -133,9 +133,9 @@ fn started(rfc3339: &str) -> Markup {
 fn kernel(results: &Results) -> Markup {
     let row = |check: &KernelCell| {
         html! {
-            tr class=(class(check.verdict)) {
+            tr class=(check.verdict.class()) {
                 th scope="row" { (harmless(&check.id)) }
-                td { span class={ "badge " (class(check.verdict)) } { (check.verdict.words()) } }
+                td { span class={ "badge " (check.verdict.class()) } { (check.verdict.words()) } }
                 td { (harmless(&check.observed)) }
                 td { (harmless(&check.expected)) @if let Some(since) = &check.since { " (since " (harmless(since)) ")" } }
                 td { (harmless(&check.asks)) " " span.quiet { (harmless(&check.detail)) } }
@@ -177,7 +177,7 @@ fn nat(proof: &ProofCell) -> Markup {
     };
     html! {
         details open[!holds] {
-            summary { span class={ "badge " (class(proof.verdict)) } { (words) } " " (harmless(&proof.nat)) }
+            summary { span class={ "badge " (proof.verdict.class()) } { (words) } " " (harmless(&proof.nat)) }
             div.body id={ "nat-" (anchor(&proof.nat)) } {
                 @if !proof.note.is_empty() { p.note.lines { (harmless_lines(&proof.note)) } }
                 @if !proof.rows.is_empty() {
@@ -228,18 +228,6 @@ fn about(results: &Results) -> Markup {
                 dt { "everything" } dd { a href="results.json" { "results.json" } ", the same for programs" }
             }
         }
-    }
-}
-
-/// The class of a verdict in the style sheet.
-fn class(verdict: VerdictDoc) -> &'static str {
-    match verdict {
-        VerdictDoc::AsExpected => "as_expected",
-        VerdictDoc::Differs => "differs",
-        VerdictDoc::Undecided => "undecided",
-        VerdictDoc::NoExpectation => "no_expectation",
-        VerdictDoc::Error => "error",
-        VerdictDoc::Skipped => "skipped",
     }
 }
 

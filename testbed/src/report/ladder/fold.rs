@@ -13,9 +13,6 @@ use crate::report::ladder::{ENDS, Lane, Leg, LegEnd, Mark, Step, StepKind, Tone,
 /// How many of a kind are shown one by one.
 const FEW: usize = 3;
 
-/// How many of a kind are shown one by one where they belong to a flow that the judgement is about.
-const MANY: usize = 12;
-
 /// All that happened, not folded yet.
 pub(super) struct UnfoldedLadder {
     told: Vec<UnfoldedStep>,
@@ -168,19 +165,17 @@ pub(super) fn fold(unfolded: UnfoldedLadder) -> Vec<Step> {
             steps.push(step);
         }
     }
-    for ((_, matters), alike) in kinds {
-        steps.extend(shortened(alike, if matters { MANY } else { FEW }));
-    }
+    steps.extend(kinds.into_values().flat_map(shortened));
     steps.sort_by(|a, b| a.at_ms.total_cmp(&b.at_ms));
     steps
 }
 
 /// The first few one by one, and the rest as one; a fold that would save only a line or two is none.
-fn shortened(mut alike: Vec<Step>, few: usize) -> Vec<Step> {
-    if alike.len() <= few + 2 {
+fn shortened(mut alike: Vec<Step>) -> Vec<Step> {
+    if alike.len() <= FEW + 2 {
         return alike;
     }
-    let rest = alike.split_off(few);
+    let rest = alike.split_off(FEW);
     let last = rest.last().map(|step| step.until_ms.unwrap_or(step.at_ms));
     let count = rest.len();
     if let Some(mut first) = rest.into_iter().next() {

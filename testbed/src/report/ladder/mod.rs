@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::event::Artefacts;
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
+use crate::model::plain_words::of_json;
 use crate::model::statistics::percent_between;
 use crate::report::ladder::fold::{UnfoldedLadder, fold};
 use crate::report::ladder::journey::{Journey, journeys};
@@ -184,7 +185,7 @@ impl Ladder {
     /// # Errors
     /// What is wrong with the text.
     pub fn from_json(text: &str) -> Result<Self, String> {
-        let ladder: Self = serde_json::from_str(text).map_err(|why| why.to_string())?;
+        let ladder: Self = serde_json::from_str(text).map_err(|why| of_json(&why))?;
         if ladder.schema != SCHEMA {
             return Err(format!("it has schema {}, and this testbed reads schema {SCHEMA}", ladder.schema));
         }

@@ -10,7 +10,7 @@ use crate::report::lines::{TIE, cut, length, wrapped};
 use crate::report::plural::counted;
 use crate::report::results::{PunchCell, VerdictDoc};
 use crate::report::table::Table;
-use crate::report::terminal::palette::{BOLD, DIM, Share, glyph, mark, style, tells_share};
+use crate::report::terminal::palette::{BOLD, DIM, Share, glyph, style, tells_share};
 
 /// Columns of a row's name: fewer than the least are not worth cutting it for, more than the most waste a line.
 const LEAST_NAME: usize = 10;
@@ -53,10 +53,10 @@ impl Figure {
         match (cell.verdict, cell.trials) {
             (VerdictDoc::Skipped, _) | (_, 0) if self != Self::Counts => return glyph(cell).to_owned(),
             (VerdictDoc::Skipped, _) => return "- skipped".to_owned(),
-            (_, 0) => return format!("{} not run", mark(cell.verdict)),
+            (_, 0) => return format!("{} not run", cell.verdict.mark()),
             _ => (),
         }
-        let mark = mark(cell.verdict);
+        let mark = cell.verdict.mark();
         let time = |text: fn(f64) -> String| cell.established_ms.map_or_else(String::new, |q| text(q.median));
         match self {
             Self::Counts => {
@@ -102,7 +102,7 @@ impl Figure {
             let words = verdict.words();
             let by_share = matches!(self, Self::Glyph | Self::GlyphAndTime);
             said.push(match of(verdict).filter(|cell| by_share && tells_share(cell)).count() {
-                0 => format!("{} {words}", mark(verdict)),
+                0 => format!("{} {words}", verdict.mark()),
                 count => format!("{words} of {count} of {}", counted(cells.len(), "cell")),
             });
         }

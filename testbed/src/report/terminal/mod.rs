@@ -15,13 +15,13 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::report::escape::harmless;
-use crate::report::lines::{TIE, cut, length, wrapped, write_behind};
+use crate::report::lines::{TIE, cut, length, wrapped};
 use crate::report::origin::quoted;
 use crate::report::plural::counted;
 use crate::report::results::{EndingDoc, KernelCell, PacketsDoc, PunchCell, Results, VerdictDoc};
 use crate::report::sensitivity;
 use crate::report::table::tables;
-use crate::report::terminal::palette::{BOLD, DIM, mark, verdict_style};
+use crate::report::terminal::palette::{BOLD, DIM, verdict_style};
 use crate::report::view::{Detail, RunView, Screen};
 use crate::report::void::VoidSummary;
 
@@ -120,7 +120,7 @@ fn kernel_checks(results: &Results, screen: Screen, out: &mut impl Write) -> io:
         let style = verdict_style(check.verdict);
         let (id, word) = (harmless(&check.id), harmless(&check.observed));
         let word = if check.verdict == VerdictDoc::Error { "error".into() } else { word };
-        let mark = mark(check.verdict);
+        let mark = check.verdict.mark();
         let used = 2 + names + 2 + length(&word) + length(mark) + 2;
         let detail = cut(&harmless(&check.detail), screen.width.saturating_sub(used).max(8));
         writeln!(out, "  {id:names$}  {style}{word}{mark}{style:#}  {DIM}{detail}{DIM:#}")?;
@@ -128,20 +128,15 @@ fn kernel_checks(results: &Results, screen: Screen, out: &mut impl Write) -> io:
     Ok(())
 }
 
-/// What the trials could have shown.
+/// What the trials could have shown: of most cells, or of all kinds.
 fn sensitivity_lines(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
-    let lines = sensitivity::of_run(results);
-    if lines.is_empty() {
-        return Ok(());
-    }
+    let is_whole = screen.detail == Detail::Everything;
+    let lines = sensitivity::of_run(results, if is_whole { sensitivity::MANY } else { sensitivity::FEW });
+    let Some((first, others)) = lines.split_first() else { return Ok(()) };
     writeln!(out)?;
-    dimmed("the smallest changes that would have shown, nine times in ten:", screen, out)?;
-    for line in lines {
-        write!(out, "    {DIM}")?;
-        write_behind(4, &line, "      ", screen.width, out)?;
-        write!(out, "{DIM:#}")?;
-    }
-    Ok(())
+    let more = if others.is_empty() || is_whole { "" } else { "; -v: other cells" };
+    dimmed(&format!("would have shown, nine times in ten: {first}{more}"), screen, out)?;
+    others.iter().filter(|_| is_whole).try_for_each(|line| dimmed(line, screen, out))
 }
 
 fn totals(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {

@@ -27,10 +27,15 @@ pub(super) fn write(results: &Results, shown: RunView<'_>, out: &mut impl Write)
     let mut lines = Lines { width: shown.width, out };
     let deviations = deviation::of_run(results);
     // An error outranks a difference in the exit code, so the error comes first; a difference does not hide behind it.
+    let mut told = false;
     for (label, verdict) in [("error", VerdictDoc::Error), ("worst", VerdictDoc::Differs)] {
         if let Some(worst) = deviations.iter().find(|deviation| deviation.verdict() == verdict) {
             tell(label, worst, (results, shown), &mut lines)?;
+            told = true;
         }
+    }
+    if let Some(lost) = deviations.iter().find(|deviation| !told && is_lost(deviation)) {
+        tell("worst", lost, (results, shown), &mut lines)?;
     }
     let page = shown.folder.map(|folder| folder.join(html::PAGE));
     match page.filter(|page| page.is_file()) {
@@ -48,7 +53,7 @@ fn tell(
     let style = verdict_style(deviation.verdict());
     match deviation {
         Deviation::Cells { cells, .. } => cell(label, cells[0], shown, lines),
-        Deviation::Proof(proof) => {
+        Deviation::Proof { proof, .. } => {
             lines.line(label, &format!("{style}NAT {}{style:#}", harmless(&proof.nat)))?;
             lines.line("cause", &harmless_lines(&proof.note))?;
             let from = nats_file(results).map(|file| format!(" --nats {}", word(file))).unwrap_or_default();
@@ -70,6 +75,11 @@ pub(super) fn nats_file(results: &Results) -> Option<&str> {
         "" => after(at),
         value => value.strip_prefix('='),
     })
+}
+
+/// Whether nobody said what to expect, and trials failed: that is what the author of a program looks for.
+fn is_lost(deviation: &Deviation<'_>) -> bool {
+    matches!(deviation, Deviation::Cells { verdict: VerdictDoc::NoExpectation, cells, .. } if cells[0].failed > 0)
 }
 
 fn cell(

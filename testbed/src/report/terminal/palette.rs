@@ -7,18 +7,6 @@ use crate::report::results::{PunchCell, VerdictDoc};
 pub(super) const BOLD: Style = Style::new().bold();
 pub(super) const DIM: Style = Style::new().dimmed();
 
-/// The mark of a verdict beside a figure; as expected has none.
-pub(super) fn mark(verdict: VerdictDoc) -> &'static str {
-    match verdict {
-        VerdictDoc::AsExpected => "",
-        VerdictDoc::Differs => "!",
-        VerdictDoc::Undecided => "?",
-        VerdictDoc::NoExpectation => "*",
-        VerdictDoc::Error => "E",
-        VerdictDoc::Skipped => "-",
-    }
-}
-
 /// How many trials of a cell passed, as one character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Share {
@@ -56,7 +44,7 @@ impl Share {
 /// One character for a cell: how many passed where that is as expected or nothing is expected, the mark of the verdict
 /// elsewhere.
 pub(super) fn glyph(cell: &PunchCell) -> &'static str {
-    if tells_share(cell) { Share::of(cell).glyph() } else { mark(cell.verdict) }
+    if tells_share(cell) { Share::of(cell).glyph() } else { cell.verdict.mark() }
 }
 
 /// Whether the character of a cell tells how many of its trials passed.

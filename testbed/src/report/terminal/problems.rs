@@ -32,7 +32,7 @@ pub(super) fn write(results: &Results, screen: Screen, out: &mut impl Write) -> 
     for problem in &problems {
         writeln!(out)?;
         match problem {
-            Deviation::Proof(proof) => unproved(proof, screen, out)?,
+            Deviation::Proof { proof, cells } => unproved(proof, cells.len(), screen, out)?,
             Deviation::Kernel(check) => kernel_check(check, screen, out)?,
             Deviation::Cells { verdict, cause, cells } => group((*verdict, cause), cells, screen, out)?,
         }
@@ -41,7 +41,7 @@ pub(super) fn write(results: &Results, screen: Screen, out: &mut impl Write) -> 
 }
 
 /// A NAT that does something else than it declares: expected and observed one above the other.
-fn unproved(proof: &ProofCell, screen: Screen, out: &mut impl Write) -> io::Result<()> {
+fn unproved(proof: &ProofCell, cells: usize, screen: Screen, out: &mut impl Write) -> io::Result<()> {
     let style = verdict_style(proof.verdict);
     let name = harmless(&proof.nat);
     let agrees = proof.rows.iter().all(|row| row.agrees);
@@ -50,14 +50,21 @@ fn unproved(proof: &ProofCell, screen: Screen, out: &mut impl Write) -> io::Resu
             format!("NAT \"{name}\" cannot be made on this machine: {}", harmless_lines(&proof.note))
         }
         (_, true) => format!("NAT \"{name}\" could not be proved: {}", harmless_lines(&proof.note)),
-        (_, false) => format!("NAT \"{name}\" does not behave as declared, so its cells were not run"),
+        (_, false) => format!("NAT \"{name}\" does not behave as declared"),
+    };
+    let said = match cells {
+        0 => said,
+        cells => format!("{said}; not run: {}", counted(cells, "cell")),
     };
     let words = proof.verdict.words();
     write!(out, "{style}{words}{style:#} ")?;
     write_behind(words.len() + 1, &said, "  ", screen.width, out)?;
     for row in proof.rows.iter().filter(|row| !row.agrees) {
-        writeln!(out, "  expected {}: {}", harmless(&row.axis), harmless(&row.expected))?;
-        writeln!(out, "  observed {}: {}", harmless(&row.axis), harmless(&row.observed))?;
+        for (word, value) in [("expected", &row.expected), ("observed", &row.observed)] {
+            write!(out, "  ")?;
+            let text = format!("{word} {}: {}", harmless(&row.axis), harmless(value));
+            write_behind(2, &text, "    ", screen.width, out)?;
+        }
     }
     Ok(())
 }
@@ -110,7 +117,7 @@ fn details(cell: &PunchCell, screen: Screen, out: &mut impl Write) -> io::Result
         write!(out, "    ")?;
         write_behind(4, &harmless_lines(&cell.note), "    ", screen.width, out)?;
     }
-    if cell.verdict != VerdictDoc::Differs {
+    if !matches!(cell.verdict, VerdictDoc::Differs | VerdictDoc::NoExpectation) {
         return Ok(());
     }
     for (cause, count) in &cell.causes {

@@ -1,0 +1,175 @@
+//! What of a run could not be written to its folder: told at the end, with what is left.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use crate::report::folder::CELLS;
+use crate::report::format::RESULTS;
+use crate::report::plural::counted;
+use crate::report::results::{CellDoc, Results};
+
+/// What could not be written, and the first reason.
+#[derive(Debug, Default)]
+pub struct Losses {
+    why: Option<io::Error>,
+    /// Trials of which nothing could be kept, by cell and number.
+    trials: BTreeSet<(String, u32)>,
+    /// Finished cells that could not be noted while the run went on.
+    cells: usize,
+    /// Files of the run's folder.
+    files: Vec<&'static str>,
+}
+
+impl Losses {
+    /// Whether everything was written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.why.is_none()
+    }
+
+    /// What the file system said first.
+    #[must_use]
+    pub fn why(&self) -> Option<&io::Error> {
+        self.why.as_ref()
+    }
+
+    /// Nothing was kept of this trial.
+    pub(super) fn trial(&mut self, cell: &str, number: u32, why: io::Error) {
+        self.trials.insert((cell.to_owned(), number));
+        self.why.get_or_insert(why);
+    }
+
+    /// A finished cell was not noted.
+    pub(super) fn cell(&mut self, why: io::Error) {
+        self.cells += 1;
+        self.why.get_or_insert(why);
+    }
+
+    /// This file was not written.
+    pub(super) fn file(&mut self, name: &'static str, why: io::Error) {
+        self.files.push(name);
+        self.why.get_or_insert(why);
+    }
+
+    /// Takes the folders of these trials out of results, so that nothing is looked for that is not there.
+    pub(super) fn forget(&self, results: &mut Results) {
+        let punches = results.cells.iter_mut().filter_map(|cell| match cell {
+            CellDoc::Punch(cell) => Some(cell),
+            CellDoc::Proof(_) | CellDoc::Kernel(_) => None,
+        });
+        for cell in punches {
+            for trial in &mut cell.each {
+                if self.trials.contains(&(cell.id.clone(), trial.number)) {
+                    trial.artefacts = None;
+                }
+            }
+        }
+    }
+
+    /// What is lost and why, and what is left; nothing where nothing is lost.
+    #[must_use]
+    pub fn told(&self, folder: &str) -> Option<(String, String)> {
+        let why = self.why.as_ref()?;
+        let has_results = !self.files.contains(&RESULTS);
+        let mut lost = Vec::new();
+        if !self.trials.is_empty() {
+            lost.push(format!("the packets and logs of {}", counted(self.trials.len(), "trial")));
+        }
+        // `results.json` has all of them.
+        if self.cells > 0 && !has_results {
+            lost.push(counted(self.cells, "finished cell"));
+        }
+        lost.extend(self.files.iter().map(|name| (*name).to_owned()));
+        let lost = if lost.is_empty() { "nothing in the end".to_owned() } else { lost.join(", ") };
+        let help = match (has_results, self.files.is_empty()) {
+            (true, true) => format!("everything else is in \"{folder}\""),
+            (true, false) => format!(
+                "the results are in \"{folder}/{RESULTS}\"; make the other files elsewhere: testbed report {folder} --format html"
+            ),
+            (false, _) => format!(
+                "the other finished cells are in \"{folder}/{CELLS}\"; show them with: testbed report {folder}"
+            ),
+        };
+        Some((format!("cannot write to \"{folder}\": {why}; lost: {lost}"), help))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::event::Event;
+    use crate::report::charset::Charset;
+    use crate::report::folder::Folder;
+    use crate::report::origin::Origin;
+    use crate::report::progress::Progress;
+    use crate::report::recorder::{RecordedRun, Recorder};
+    use crate::report::sample::events;
+    use crate::report::view::Detail;
+    use std::fs;
+    use std::path::Path;
+
+    /// The sample, recorded into a folder that somebody spoils before its end.
+    fn recorded(spoil: impl Fn(&Path)) -> (tempfile::TempDir, RecordedRun) {
+        let parent = tempfile::tempdir().expect("a folder");
+        let path = parent.path().join("run");
+        let folder = Folder::create(&path).expect("room on the disk");
+        let progress = Progress::on_stderr(Detail::Brief, Charset::Ascii);
+        let mut recorder = Recorder::new(folder, Origin::default(), progress);
+        for event in events() {
+            if matches!(event, Event::RunFinished { .. }) {
+                spoil(&path);
+            }
+            recorder.event(&event);
+        }
+        (parent, recorder.finish())
+    }
+
+    #[test]
+    fn a_run_that_was_written_has_lost_nothing() {
+        let (_parent, run) = recorded(|_| ());
+        assert!(run.losses.is_empty());
+        assert_eq!(run.losses.told("run"), None);
+        assert!(!run.folder.join(CELLS).exists());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named_and_the_others_are_there() {
+        let (_parent, run) = recorded(|path| fs::create_dir(path.join("report.html")).expect("a folder"));
+        let (message, help) = run.losses.told("run").expect("a loss");
+        assert!(message.ends_with("; lost: report.html"), "{message}");
+        assert!(help.contains("run/results.json"), "{help}");
+        assert!(run.folder.join(RESULTS).is_file() && run.folder.join("summary.md").is_file());
+        assert!(!run.folder.join(".report.html.unfinished").exists());
+    }
+
+    #[test]
+    fn without_results_the_finished_cells_remain() {
+        let (_parent, run) = recorded(|path| fs::create_dir(path.join(RESULTS)).expect("a folder"));
+        let (message, help) = run.losses.told("run").expect("a loss");
+        assert!(message.ends_with("; lost: results.json"), "{message}");
+        assert!(help.contains("run/cells.jsonl") && run.folder.join(CELLS).is_file(), "{help}");
+    }
+
+    #[test]
+    fn a_trial_that_was_not_kept_is_not_named_by_the_results() {
+        let mut results = crate::report::sample::results();
+        let mut losses = Losses::default();
+        let mut all = Vec::new();
+        for cell in results.punches() {
+            all.extend(cell.each.iter().map(|trial| (cell.id.clone(), trial.number)));
+        }
+        for (cell, number) in &all {
+            losses.trial(cell, *number, io::Error::from(io::ErrorKind::StorageFull));
+        }
+        if let Some(CellDoc::Punch(cell)) = results.cells.iter_mut().find(|cell| cell.as_punch().is_some()) {
+            cell.each[0].artefacts = Some("cells/x/trial-1".to_owned());
+        }
+        losses.forget(&mut results);
+        assert!(results.punches().flat_map(|cell| &cell.each).all(|trial| trial.artefacts.is_none()));
+        let (message, _) = losses.told("run").expect("a loss");
+        assert!(
+            message.contains(&format!("lost: the packets and logs of {} trials", all.len())),
+            "{message}"
+        );
+    }
+}
