@@ -26,6 +26,7 @@ pub mod program;
 pub mod quantity;
 pub mod shard;
 pub mod statistics;
+pub mod suggestion;
 pub mod suite;
 pub mod suite_file;
 pub mod template;

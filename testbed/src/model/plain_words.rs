@@ -1,6 +1,6 @@
 //! What a reader of TOML or JSON says of a value that does not fit, in words that a person who wrote the file knows.
 
-use crate::model::problem::suggestion;
+use crate::model::suggestion::suggestion;
 
 /// The reader's message in plain words, and what may have been meant. What is not known here is left as it is.
 #[must_use]

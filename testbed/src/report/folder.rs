@@ -9,13 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::model::event::Artefacts;
 use crate::model::plain_words::of_json_line;
-use crate::report::format::{Format, RESULTS};
+use crate::report::format::{CELLS, Format, RESULTS};
 use crate::report::losses::Losses;
 use crate::report::results::{CellDoc, Results, Totals};
 use crate::report::view::{Detail, RunView, USUAL_WIDTH};
-
-/// What is finished while the run goes on: the run on the first line, then a cell on each.
-pub const CELLS: &str = "cells.jsonl";
 
 /// The folder of a run that goes on.
 #[derive(Debug)]

@@ -10,6 +10,9 @@ use crate::report::{csv, expect, github, html, junit, ktap, markdown, svg, termi
 /// The file in a run's folder that holds everything about the run.
 pub const RESULTS: &str = "results.json";
 
+/// The file that holds what is finished while the run goes on: the run on the first line, then a cell on each.
+pub const CELLS: &str = "cells.jsonl";
+
 /// What a run can be shown as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use crate::report::folder::CELLS;
-use crate::report::format::RESULTS;
+use crate::report::format::{CELLS, RESULTS};
 use crate::report::plural::counted;
 use crate::report::results::{CellDoc, Results};
 
@@ -97,58 +96,6 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::event::Event;
-    use crate::report::charset::Charset;
-    use crate::report::folder::Folder;
-    use crate::report::origin::Origin;
-    use crate::report::progress::Progress;
-    use crate::report::recorder::{RecordedRun, Recorder};
-    use crate::report::sample::events;
-    use crate::report::view::Detail;
-    use std::fs;
-    use std::path::Path;
-
-    /// The sample, recorded into a folder that somebody spoils before its end.
-    fn recorded(spoil: impl Fn(&Path)) -> (tempfile::TempDir, RecordedRun) {
-        let parent = tempfile::tempdir().expect("a folder");
-        let path = parent.path().join("run");
-        let folder = Folder::create(&path).expect("room on the disk");
-        let progress = Progress::on_stderr(Detail::Brief, Charset::Ascii);
-        let mut recorder = Recorder::new(folder, Origin::default(), progress);
-        for event in events() {
-            if matches!(event, Event::RunFinished { .. }) {
-                spoil(&path);
-            }
-            recorder.event(&event);
-        }
-        (parent, recorder.finish())
-    }
-
-    #[test]
-    fn a_run_that_was_written_has_lost_nothing() {
-        let (_parent, run) = recorded(|_| ());
-        assert!(run.losses.is_empty());
-        assert_eq!(run.losses.told("run"), None);
-        assert!(!run.folder.join(CELLS).exists());
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_written_is_named_and_the_others_are_there() {
-        let (_parent, run) = recorded(|path| fs::create_dir(path.join("report.html")).expect("a folder"));
-        let (message, help) = run.losses.told("run").expect("a loss");
-        assert!(message.ends_with("; lost: report.html"), "{message}");
-        assert!(help.contains("run/results.json"), "{help}");
-        assert!(run.folder.join(RESULTS).is_file() && run.folder.join("summary.md").is_file());
-        assert!(!run.folder.join(".report.html.unfinished").exists());
-    }
-
-    #[test]
-    fn without_results_the_finished_cells_remain() {
-        let (_parent, run) = recorded(|path| fs::create_dir(path.join(RESULTS)).expect("a folder"));
-        let (message, help) = run.losses.told("run").expect("a loss");
-        assert!(message.ends_with("; lost: results.json"), "{message}");
-        assert!(help.contains("run/cells.jsonl") && run.folder.join(CELLS).is_file(), "{help}");
-    }
 
     #[test]
     fn a_trial_that_was_not_kept_is_not_named_by_the_results() {
