@@ -181,6 +181,7 @@ fn record_suite(
         seed: args.seed.unwrap_or_else(|| if args.shard.is_some() { 1 } else { clock_seed() }),
         puncher: puncher.path,
         keep: args.keep.into(),
+        mutation: None,
     };
     let policy = if args.fail_fast { StopPolicy::AtFirstRed } else { StopPolicy::AtTheEnd };
     record(request, recorder, runtime, policy)

@@ -18,6 +18,9 @@ pub const REFUTED: f64 = 1e9;
 /// The kernel takes 16 random bits modulo the size of the pool (`nf_nat_l4proto_unique_tuple`).
 const OFFSETS: u32 = 1 << 16;
 
+/// How close to the port before a port is suspicious: a pool that is much smaller than declared gives none but such.
+const NEAR: u16 = 512;
+
 /// What a sceptic bets on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Suspicion {
@@ -25,8 +28,12 @@ enum Suspicion {
     SameEndpoint,
     /// The port is one that somebody had before.
     FewPorts,
+    /// The port is the inside endpoint's own.
+    Kept,
     /// The port is the next one.
     Counting,
+    /// The port is within [`NEAR`] of the one drawn before, in whatever trial.
+    Near,
     /// The port is even, or odd.
     Parity(u16),
     /// The port is not the highest, or not the lowest.
@@ -34,10 +41,12 @@ enum Suspicion {
     WithoutLowest,
 }
 
-const SUSPICIONS: [Suspicion; 7] = [
+const SUSPICIONS: [Suspicion; 9] = [
     Suspicion::SameEndpoint,
     Suspicion::FewPorts,
+    Suspicion::Kept,
     Suspicion::Counting,
+    Suspicion::Near,
     Suspicion::Parity(0),
     Suspicion::Parity(1),
     Suspicion::WithoutHighest,
@@ -49,7 +58,9 @@ impl fmt::Display for Suspicion {
         f.write_str(match self {
             Self::SameEndpoint => "that the same inside endpoint had had before",
             Self::FewPorts => "that had been drawn before in the same trial",
+            Self::Kept => "that the inside endpoint has itself",
             Self::Counting => "right after the one before",
+            Self::Near => "near the one before",
             Self::Parity(0) => "that is even",
             Self::Parity(_) => "that is odd",
             Self::WithoutHighest => "below the highest of the pool",
@@ -59,8 +70,9 @@ impl fmt::Display for Suspicion {
 }
 
 impl Suspicion {
-    /// The most likely that a NAT which draws as declared makes it come true, and whether it did. `None`: no bet.
-    fn of(self, draw: &Draw) -> Option<(f64, bool)> {
+    /// The most likely that a NAT which draws as declared makes it come true, and whether it did; `last` is the port drawn before
+    /// in the run. `None`: no bet.
+    fn of(self, draw: &Draw, last: Option<u16>) -> Option<(f64, bool)> {
         let PortRange { low, high } = draw.pool;
         let size = u32::from(high) - u32::from(low) + 1;
         // So often at most does an offset lead to a port. One that is taken leads to the next.
@@ -70,7 +82,9 @@ impl Suspicion {
         let (likely, came) = match self {
             Self::SameEndpoint => (some(draw.of_same), draw.is_of_same),
             Self::FewPorts => (some(draw.of_all), draw.is_of_all),
+            Self::Kept => (some(1), draw.is_own),
             Self::Counting => (some(1), draw.before.and_then(|port| port.checked_add(1)) == Some(draw.port)),
+            Self::Near => (some(2 * u32::from(NEAR) + 1), draw.port.abs_diff(last?) <= NEAR),
             Self::Parity(rest) => {
                 let with = |ports: u32| (ports + u32::from(low % 2 == rest)) / 2;
                 let offsets = OFFSETS / size * with(size) + with(OFFSETS % size);
@@ -89,7 +103,7 @@ impl Suspicion {
     fn share(self) -> f64 {
         match self {
             Self::SameEndpoint | Self::FewPorts | Self::Counting => 0.02,
-            Self::Parity(_) => 0.5,
+            Self::Kept | Self::Near | Self::Parity(_) => 0.5,
             Self::WithoutHighest | Self::WithoutLowest => 1.0,
         }
     }
@@ -109,6 +123,7 @@ struct Game {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Games {
     each: [Game; SUSPICIONS.len()],
+    last: Option<u16>,
 }
 
 impl Games {
@@ -119,7 +134,7 @@ impl Games {
         let mut refuted = None;
         for draw in draws {
             for (game, suspicion) in self.each.iter_mut().zip(SUSPICIONS) {
-                let Some((likely, came)) = suspicion.of(draw) else { continue };
+                let Some((likely, came)) = suspicion.of(draw, self.last) else { continue };
                 // All stakes together are 1: the sum of 1/n(n+1).
                 let stake = 1.0 / (f64::from(game.bets + 1) * f64::from(game.bets + 2));
                 let won = if came { suspicion.share() / likely } else { 0.0 };
@@ -128,6 +143,7 @@ impl Games {
                 game.won += u32::from(came);
                 game.expected += likely;
             }
+            self.last = Some(draw.port);
             refuted = refuted.or_else(|| self.refuted());
         }
         refuted
@@ -174,6 +190,7 @@ mod tests {
                     taken: 0,
                     of_same: different,
                     is_of_same: again,
+                    is_own: false,
                     of_all: different,
                     is_of_all: again,
                     before: before.last().copied(),
@@ -223,11 +240,13 @@ mod tests {
                         taken: 0,
                         of_same: 2,
                         is_of_same: is_old,
+                        is_own: port == pool.high,
                         of_all: 2,
                         is_of_all: is_old,
                         before: Some(pool.low),
                     };
-                    let (likely, did) = suspicion.of(&draw).expect("a bet");
+                    // In a small pool all ports are near each other.
+                    let Some((likely, did)) = suspicion.of(&draw, Some(pool.low)) else { continue };
                     came += u32::from(did);
                     said = likely;
                 }
@@ -255,5 +274,26 @@ mod tests {
         let without = PortRange { high: 40_998, ..pool };
         let found = trials(12_000, pool, |_| kernel(&mut fourth, without)).1.expect("refuted");
         assert!((6_000..9_000).contains(&found), "{found}");
+        // All ports come from a small part of the pool.
+        let mut fifth = random();
+        assert!(trials(40, POOL, |_| kernel(&mut fifth, pool)).1.expect("refuted") <= 6);
+    }
+
+    #[test]
+    fn who_keeps_the_inside_port_is_found_out_at_once() {
+        let draw = |port| Draw {
+            port,
+            pool: POOL,
+            taken: 0,
+            of_same: 0,
+            is_of_same: false,
+            is_own: true,
+            of_all: 0,
+            is_of_all: false,
+            before: None,
+        };
+        let mut games = Games::default();
+        let found = [4_000, 17_000, 9_000, 12_000].map(|port| games.play(&[draw(port)]).is_some());
+        assert_eq!(found, [false, false, true, true]);
     }
 }

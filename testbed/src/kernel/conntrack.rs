@@ -3,6 +3,8 @@
 //! Only TCP over IPv4 is reported. The NEW event of a flow is sent before the packet that made it leaves the NAT, so
 //! code that has seen the packet can read the event.
 
+mod counters;
+
 use std::io;
 use std::net::{IpAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};

@@ -103,7 +103,8 @@ fn node(name: NodeName, plot: NodeNetns, init: &Arc<Init>) -> Result<Node> {
     let nat = match nat {
         Some(NatNetns { conntrack, events, sets, state }) => {
             let recorder = Recorder::start(name.clone(), events)?;
-            Some(Nat { conntrack, recorder, sets, state, program: AsyncMutex::default() })
+            let (counted, program) = (Mutex::default(), AsyncMutex::default());
+            Some(Nat { conntrack, counted, recorder, sets, state, program })
         }
         None => None,
     };

@@ -17,7 +17,7 @@ use crate::lab::node::{Node, at};
 use crate::lab::wire::{Stations, TapLimits, Traffic, Wire, WireEngine, WireError};
 use crate::model::address_plan::AddressPlan;
 use crate::model::conditions::LinkConditions;
-use crate::model::evidence::Evidence;
+use crate::model::evidence::{CtCounters, Evidence};
 use crate::model::topology::NodeName;
 
 /// A topology that has been built.
@@ -242,6 +242,10 @@ impl Lab {
                 let (events, lost) = nat.recorder.take();
                 evidence.conntrack.extend(events);
                 evidence.lost.extend(lost);
+                let counted = nat.take_counted().map_err(at(&node.name))?;
+                if counted != CtCounters::default() {
+                    evidence.counters.push((node.name.clone(), counted));
+                }
             }
         }
         evidence.frames.sort_by_key(|f| f.entered);

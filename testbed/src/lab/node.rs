@@ -21,7 +21,7 @@ use crate::lab::nat_rules::{NatCommand, NatConfig};
 use crate::lab::nat_state::NatState;
 use crate::lab::recorder::Recorder;
 use crate::lab::settings::{FIRST_FREE_PORT, keys_to_keep};
-use crate::model::evidence::CtEntry;
+use crate::model::evidence::{CtCounters, CtEntry};
 use crate::model::topology::NodeName;
 
 /// A node of a lab.
@@ -45,12 +45,26 @@ pub struct Node {
 #[derive(Debug)]
 pub(super) struct Nat {
     pub(super) conntrack: Conntrack,
+    /// What it had counted when the evidence was taken last.
+    pub(super) counted: Mutex<CtCounters>,
     pub(super) recorder: Recorder,
     pub(super) sets: SetFlusher,
     /// What its rules and settings have left.
     pub(super) state: NatState,
     /// The user's program that makes the NAT, if there is one.
     pub(super) program: AsyncMutex<Option<NatProgram>>,
+}
+
+impl Nat {
+    /// What its connection tracking counted of its own failures since this was last asked.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(super) fn take_counted(&self) -> Result<CtCounters> {
+        let now = self.conntrack.counters()?;
+        let before = std::mem::replace(&mut *self.counted.lock(), now);
+        Ok(now.since(before))
+    }
 }
 
 impl Node {

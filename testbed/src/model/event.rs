@@ -2,12 +2,14 @@
 //!
 //! `run` hands these to one callback and never formats; `report` turns them into text and never runs anything.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher as _;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use fnv::FnvHasher;
 
+use crate::model::doubt::Doubt;
 use crate::model::evidence::{Evidence, Nanos};
 use crate::model::outcome::{CellResult, Expectation, Trial};
 use crate::model::shard::Shard;
@@ -215,14 +217,14 @@ pub enum RunEnd {
 }
 
 /// How many packets came to the NATs of a run, by what the reference NAT says of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PacketCount {
     /// Those that the NAT had to handle in one way, and did.
     pub judged: u64,
-    /// Those that it could handle in more than one way, and handled in one of them.
-    pub either: u64,
-    /// Those of which the reference cannot tell.
-    pub not_judged: u64,
+    /// Those that it could handle in more than one way, and handled in one of them, by the reason.
+    pub either: BTreeMap<Doubt, u64>,
+    /// Those of which the reference cannot tell, by the reason.
+    pub not_judged: BTreeMap<Doubt, u64>,
 }
 
 /// One thing that a run tells.

@@ -164,6 +164,50 @@ pub struct CtEvent {
     pub entry: CtEntry,
 }
 
+/// What the connection tracking of one node counted of its own failures (`struct ip_conntrack_stat`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CtCounters {
+    /// New entries that another one was in the way of: their first packet is dropped.
+    pub insert_failed: u32,
+    /// Packets that were dropped because no entry could be made for them.
+    pub drop: u32,
+    /// Entries without data both ways that were given up for new ones, because the table was full.
+    pub early_drop: u32,
+    /// New entries that were dropped because too many others have the same place in the table.
+    pub chain_too_long: u32,
+}
+
+impl CtCounters {
+    /// What was counted since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            insert_failed: self.insert_failed.wrapping_sub(before.insert_failed),
+            drop: self.drop.wrapping_sub(before.drop),
+            early_drop: self.early_drop.wrapping_sub(before.early_drop),
+            chain_too_long: self.chain_too_long.wrapping_sub(before.chain_too_long),
+        }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            insert_failed: self.insert_failed.saturating_add(other.insert_failed),
+            drop: self.drop.saturating_add(other.drop),
+            early_drop: self.early_drop.saturating_add(other.early_drop),
+            chain_too_long: self.chain_too_long.saturating_add(other.chain_too_long),
+        }
+    }
+
+    /// How many first packets of connections this explains that went nowhere. One packet may be counted as a failed insertion and as
+    /// a drop.
+    #[must_use]
+    pub fn lost_openings(self) -> u32 {
+        self.insert_failed.max(self.drop).saturating_add(self.chain_too_long)
+    }
+}
+
 /// Everything seen of one trial.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
@@ -171,6 +215,8 @@ pub struct Evidence {
     pub frames: Vec<Frame>,
     /// Events of all NATs, in the order of `at`.
     pub conntrack: Vec<CtEvent>,
+    /// The NATs whose connection tracking counted failures of its own, and how many.
+    pub counters: Vec<(NodeName, CtCounters)>,
     /// What was lost: one sentence for each buffer that overflowed. Not empty means that nothing can be concluded.
     pub lost: Vec<String>,
     /// Whoever is there for both sides, besides the harness' own server: a rendezvous server, a relay. What goes to and from
@@ -179,6 +225,13 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// What the connection tracking of a node counted of its own failures.
+    #[must_use]
+    pub fn counted(&self, node: &NodeName) -> CtCounters {
+        let of_node = self.counters.iter().filter(|(counting, _)| counting == node);
+        of_node.fold(CtCounters::default(), |all, (_, counted)| all.and(*counted))
+    }
+
     /// Whether an address is that of a server, and not of one of the sides.
     #[must_use]
     pub fn is_server(&self, address: Ipv4Addr) -> bool {

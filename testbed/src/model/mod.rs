@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod cause;
 pub mod conditions;
 pub mod description;
+pub mod doubt;
 pub mod embedded;
 pub mod event;
 pub mod evidence;

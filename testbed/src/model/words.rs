@@ -59,6 +59,7 @@ mod tests {
         UnsolicitedSyn,
     };
     use crate::model::cause::Cause;
+    use crate::model::doubt::Doubt;
     use crate::model::theory::Method;
 
     fn read_back<T>(all: &[T], words: &[&str])
@@ -90,5 +91,6 @@ mod tests {
         read_back(Trouble::ALL, Trouble::WORDS);
         read_back(Method::ALL, Method::WORDS);
         read_back(Cause::ALL, Cause::WORDS);
+        read_back(Doubt::ALL, Doubt::WORDS);
     }
 }

@@ -64,7 +64,7 @@ impl ResultsBuilder {
             }
             Event::KernelChecked(check) => return self.finished(CellDoc::Kernel(KernelCell::from(check))),
             Event::Warning(text) => self.results.warnings.push(text.clone()),
-            Event::PacketsJudged(count) => self.results.packets = Some(PacketsDoc::from(*count)),
+            Event::PacketsJudged(count) => self.results.packets = Some(PacketsDoc::from(count)),
             Event::RunFinished { ending, took } => {
                 self.results.took_ms = millis(*took);
                 self.results.ending = match ending {

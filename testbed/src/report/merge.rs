@@ -40,7 +40,7 @@ pub fn merge(parts: &[Source]) -> Result<Results, Vec<String>> {
         took_ms: all().map(|results| results.took_ms).fold(0.0, f64::max),
         totals: Totals::of(&cells),
         warnings: warnings.into_iter().cloned().collect(),
-        packets: all().filter_map(|results| results.packets).reduce(PacketsDoc::plus),
+        packets: all().filter_map(|results| results.packets.clone()).reduce(PacketsDoc::plus),
         cells,
         ..one.clone()
     })

@@ -1,7 +1,10 @@
 //! The verdicts of cells as results tell them, how many cells of a run came to which, and how many packets were judged.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::model::doubt::Doubt;
 use crate::model::event::PacketCount;
 use crate::model::statistics::percent;
 
@@ -127,7 +130,7 @@ impl Totals {
 }
 
 /// How many packets came to the NATs, by what the reference NAT says of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PacketsDoc {
     /// Those that the NAT had to handle in one way, and did.
@@ -136,18 +139,33 @@ pub struct PacketsDoc {
     pub either: u64,
     /// Those of which the reference cannot tell.
     pub not_judged: u64,
+    /// Those that it could handle in more than one way, by the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub either_by_reason: BTreeMap<String, u64>,
+    /// Those of which the reference cannot tell, by the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub not_judged_by_reason: BTreeMap<String, u64>,
 }
 
-impl From<PacketCount> for PacketsDoc {
-    fn from(PacketCount { judged, either, not_judged }: PacketCount) -> Self {
-        Self { judged, either, not_judged }
+impl From<&PacketCount> for PacketsDoc {
+    fn from(PacketCount { judged, either, not_judged }: &PacketCount) -> Self {
+        let named = |counts: &BTreeMap<Doubt, u64>| {
+            counts.iter().map(|(doubt, count)| (doubt.to_string(), *count)).collect()
+        };
+        Self {
+            judged: *judged,
+            either: either.values().sum(),
+            not_judged: not_judged.values().sum(),
+            either_by_reason: named(either),
+            not_judged_by_reason: named(not_judged),
+        }
     }
 }
 
 impl PacketsDoc {
     /// For people; nothing where there were no packets.
     #[must_use]
-    pub fn sentence(self) -> Option<String> {
+    pub fn sentence(&self) -> Option<String> {
         let all = self.judged + self.either + self.not_judged;
         let share = |some: u64| percent(some as f64 / all as f64);
         let (either, not_judged) = (share(self.either), share(self.not_judged));
@@ -161,10 +179,16 @@ impl PacketsDoc {
     /// Both together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
+        let both = |mut own: BTreeMap<String, u64>, other: BTreeMap<String, u64>| {
+            other.into_iter().for_each(|(reason, count)| *own.entry(reason).or_default() += count);
+            own
+        };
         Self {
             judged: self.judged + other.judged,
             either: self.either + other.either,
             not_judged: self.not_judged + other.not_judged,
+            either_by_reason: both(self.either_by_reason, other.either_by_reason),
+            not_judged_by_reason: both(self.not_judged_by_reason, other.not_judged_by_reason),
         }
     }
 }

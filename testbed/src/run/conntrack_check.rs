@@ -20,7 +20,10 @@ pub(super) fn contradiction(
         let (declared, site) = (&catalogue.get(profile)?.behavior, NatSite::of(plan, node)?);
         let entries = translated(evidence, node, &site);
         let why = consistent(declared, &site, &entries).err()?;
-        let detail = format!("NAT \"{profile}\" in \"{node}\" does not do what it declares: {why}");
+        let (axis, why) = why.split_once(": ").unwrap_or(("mapping", &why));
+        let detail = format!(
+            "NAT \"{profile}\" in \"{node}\" does not do what it declares ({axis}; conntrack): {why}"
+        );
         Some(Cause::LabError.because(detail))
     };
     setting.nats.iter().find_map(wrong)

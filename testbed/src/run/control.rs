@@ -19,8 +19,10 @@ use crate::lab::{Lab, Node};
 use crate::model::address_plan::RENDEZVOUS;
 use crate::model::behavior::{Behavior, Hairpinning, Translation};
 use crate::model::theory::admits_stranger;
+use crate::run::lab_probe;
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::PreparedCell;
+use crate::run::request::RunRequest;
 
 /// The port that the control listens behind.
 const INSIDE_PORT: u16 = 3_999;
@@ -28,13 +30,17 @@ const INSIDE_PORT: u16 = 3_999;
 /// How long beyond a handshake of two round trips silence is taken for a refusal.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Runs the control of a setting; `Some` says what was wrong.
-pub(super) async fn control(pool: &LabPool, ready: &PreparedCell) -> Option<String> {
+/// Runs the control of a setting, and proves its NATs in their lab; `Some` says what was wrong.
+pub(super) async fn control(pool: &LabPool, request: &RunRequest, ready: &PreparedCell) -> Option<String> {
     let pooled = match pool.take(&ready.setting).await {
         Ok(pooled) => pooled,
         Err(error) => return Some(error.to_string()),
     };
-    match check_both(&pooled.lab, ready).await {
+    let found = match check_both(&pooled.lab, ready).await {
+        Ok(None) => lab_probe::probe(&pooled.lab, request, ready).await,
+        found => found,
+    };
+    match found {
         Ok(wrong) => {
             pooled.give_back();
             wrong

@@ -7,6 +7,7 @@ mod control;
 pub mod cost;
 pub mod environment;
 pub mod first_words;
+mod lab_probe;
 mod nat_views;
 mod nat_watch;
 mod neighbours;
@@ -28,5 +29,5 @@ mod trouble;
 
 pub use open_lab::open_lab;
 pub use prepared_cell::PreparedCell;
-pub use request::{Cancel, Keep, RunError, RunRequest};
+pub use request::{Cancel, Keep, Mutation, RunError, RunRequest};
 pub use session::run;

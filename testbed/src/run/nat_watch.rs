@@ -34,8 +34,12 @@ impl NatWatch {
         for of_nat in &findings {
             let count = |packets: usize| u64::try_from(packets).unwrap_or(u64::MAX);
             self.packets.judged += count(of_nat.judged);
-            self.packets.either += count(of_nat.either);
-            self.packets.not_judged += count(of_nat.not_judged);
+            for (all, these) in [
+                (&mut self.packets.either, &of_nat.either),
+                (&mut self.packets.not_judged, &of_nat.not_judged),
+            ] {
+                these.iter().for_each(|(doubt, packets)| *all.entry(*doubt).or_default() += count(*packets));
+            }
         }
         if let Some((_, found)) =
             self.started.iter_mut().find(|(other, found)| *other == task && found.is_none())
@@ -82,6 +86,7 @@ mod tests {
             taken: 0,
             of_same,
             is_of_same: before == Some(port),
+            is_own: false,
             of_all: of_same,
             is_of_all: before == Some(port),
             before,

@@ -3,9 +3,9 @@
 //! A lab keeps the NATs that it was built with. To load other rules into it takes two to three times as long as a new lab with
 //! these rules, because the kernel first has to release those that are there.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -22,7 +22,7 @@ use crate::model::evidence::Nanos;
 use crate::model::suite::Suite;
 use crate::model::topology::{NodeName, Topology};
 use crate::run::prepared_cell::LabSpec;
-use crate::run::request::RunRequest;
+use crate::run::request::{Mutation, RunRequest};
 use crate::run::sandbox;
 
 /// The labs of a run.
@@ -39,6 +39,8 @@ pub(super) struct LabPool {
     /// What programs see, by part of the suite.
     sandboxes: Vec<Arc<Sandbox>>,
     idle_labs: Mutex<IdleLabs>,
+    /// The NAT that has the rules of another one from now on.
+    mutation: OnceLock<Mutation>,
 }
 
 /// The labs that nobody uses, and how many there are in all.
@@ -99,8 +101,22 @@ impl LabPool {
         let sandboxes = sandbox::of_run(request)?;
         let heart = Heartbeat::of_process().map_err(|why| Error::io("start the heartbeat", "clone", &why))?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let idle_labs = Mutex::default();
-        Ok(Self { engine, heart, topologies, catalogue, most: *jobs, processors, sandboxes, idle_labs })
+        let (idle_labs, mutation, most) = (Mutex::default(), OnceLock::new(), *jobs);
+        Ok(Self { engine, heart, topologies, catalogue, most, processors, sandboxes, idle_labs, mutation })
+    }
+
+    /// From now on a NAT has the rules of another one, in every lab.
+    pub(super) fn mutate(&self, mutation: Mutation) {
+        let mut labs = self.idle_labs();
+        labs.made -= labs.idle.len();
+        labs.idle.clear();
+        let _ = self.mutation.set(mutation);
+    }
+
+    /// The profile whose rules a NAT has.
+    fn rules_of<'a>(&'a self, node: &NodeName, profile: &'a str) -> &'a str {
+        let mutated = self.mutation.get().filter(|mutation| mutation.node == *node);
+        mutated.map_or(profile, |mutation| &mutation.rules_of)
     }
 
     /// For how long at most this process, and the thread of the wires, did nothing since `since`.
@@ -161,7 +177,10 @@ impl LabPool {
 
     async fn make(&self, setting: &LabSpec) -> Result<BuiltLab> {
         let topology = &self.topologies[setting.wiring];
-        let nats = |plan: &_| nat_source::configs_in(&self.catalogue, plan, &setting.nats);
+        let rules =
+            |(node, profile): (&NodeName, &String)| (node.clone(), self.rules_of(node, profile).to_owned());
+        let profiles: BTreeMap<_, _> = setting.nats.iter().map(rules).collect();
+        let nats = |plan: &_| nat_source::configs_in(&self.catalogue, plan, &profiles);
         let mut lab = Lab::build_with_nats(topology, &setting.transparent, nats, &self.engine).await?;
         // What a NAT keeps for itself is seen only inside of it, and a cause must not depend on what is kept.
         lab.watch_every_link(&self.engine)?;
@@ -170,12 +189,13 @@ impl LabPool {
 
     /// The rules and settings of a NAT in a lab.
     pub(super) fn config(&self, plan: &AddressPlan, node: &NodeName, profile: &str) -> Result<NatConfig> {
-        nat_source::config_in(&self.catalogue, plan, node, profile)
+        nat_source::config_in(&self.catalogue, plan, node, self.rules_of(node, profile))
     }
 
     /// The rules and settings of the NAT that `setting` has in the place of a node, where it stands at `site`.
     pub(super) fn rules_at(&self, setting: &LabSpec, node: &NodeName, site: &NatSite) -> Result<NatConfig> {
-        let profile = setting.nats.get(node).and_then(|name| self.catalogue.get(name));
+        let named = setting.nats.get(node).map(|name| self.rules_of(node, name));
+        let profile = named.and_then(|name| self.catalogue.get(name));
         let missing = || Error::other(format!("make \"{node}\" a NAT"), "the cell has none there");
         nat_source::config(profile.ok_or_else(missing)?, site)
     }

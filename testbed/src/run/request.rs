@@ -9,6 +9,7 @@ use crate::kernel;
 use crate::model::catalogue::Catalogue;
 use crate::model::shard::Shard;
 use crate::model::suite::{Cell, Suite};
+use crate::model::topology::NodeName;
 
 /// A run to be made.
 #[derive(Debug, Clone)]
@@ -31,6 +32,18 @@ pub struct RunRequest {
     pub puncher: PathBuf,
     /// Which trials' artefacts are handed out.
     pub keep: Keep,
+    /// A NAT that gets the rules of another one once all NATs are proved and all controls made: it is not what it was proved to
+    /// be. For tests of the judge; a run of a user's has none.
+    pub mutation: Option<Mutation>,
+}
+
+/// A NAT with the rules of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mutation {
+    /// Its node.
+    pub node: NodeName,
+    /// The profile whose rules it gets.
+    pub rules_of: String,
 }
 
 impl RunRequest {

@@ -71,6 +71,7 @@ pub async fn run(
         () = cancel.wanted() => return Ok(finish(&mut tell, RunEnd::Interrupted, began)),
     }
     refused.keys().for_each(|cell| queue.drop_cell(*cell));
+    request.mutation.clone().into_iter().for_each(|mutation| pool.mutate(mutation));
     let shared = Arc::new(Shared { request, cells, pool, queue: Mutex::new(queue) });
     let ending = play(&shared, refused, cancel, &mut tell).await;
     Ok(finish(&mut tell, ending, began))
@@ -169,7 +170,8 @@ async fn make_controls(
     for (at, cell) in cells.iter().enumerate().filter(|(at, _)| !refused.contains_key(at)) {
         by_setting.entry(&cell.setting).or_default().push(at);
     }
-    let one = |members: Vec<usize>| async move { (control(pool, &cells[members[0]]).await, members) };
+    let one =
+        |members: Vec<usize>| async move { (control(pool, request, &cells[members[0]]).await, members) };
     let of = by_setting.len();
     let controls = stream::iter(by_setting.into_values().map(one)).buffer_unordered(at_once(request));
     let mut controls = controls.enumerate();
@@ -207,7 +209,7 @@ async fn play(
             None => break RunEnd::Complete,
         }
     };
-    tell(Event::PacketsJudged(collector.watch.packets));
+    tell(Event::PacketsJudged(std::mem::take(&mut collector.watch.packets)));
     ending
 }
 

@@ -81,6 +81,35 @@ fn a_connection_is_told_from_its_first_packet_on() {
     assert!(events.iter().all(|(_, entry)| entry.id == first.id && entry.id != 0), "one entry, one id");
 }
 
+/// Two connections that get the same external endpoint towards the same server: the second SYN finds its place taken.
+#[test]
+fn an_entry_that_another_one_is_in_the_way_of_is_counted() {
+    if !lab_is_possible() {
+        return;
+    }
+    let (_runtime, namespace) = namespace();
+    namespace
+        .enter(|inside| {
+            let conntrack = Conntrack::open(inside).expect("a socket");
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+            let server = listener.local_addr().expect("bound");
+            let rules = format!(
+                "table ip n {{ chain c {{ type nat hook postrouting priority srcnat; tcp dport {} \
+                 ct direction original snat to 127.0.0.1:5000; }}; }}",
+                server.port()
+            );
+            Nft::get().load(inside, &rules).expect("good rules");
+            let before = conntrack.counters().expect("counters");
+            let _first = TcpStream::connect(server).expect("a connection");
+            assert_eq!(conntrack.counters().expect("counters").since(before).lost_openings(), 0);
+            let refused = TcpStream::connect_timeout(&server, std::time::Duration::from_millis(300));
+            assert!(refused.is_err(), "{refused:?}");
+            let counted = conntrack.counters().expect("counters").since(before);
+            assert!(counted.insert_failed >= 1 && counted.lost_openings() >= 1, "{counted:?}");
+        })
+        .expect("the way in");
+}
+
 #[test]
 fn what_is_dumped_is_there_until_it_is_flushed() {
     with_conntrack(|_, conntrack| {

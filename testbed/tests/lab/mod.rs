@@ -18,9 +18,12 @@ mod conntrack;
 mod covering;
 /// What the kernel does of itself.
 mod kernel_checks;
+/// NATs that are not what they were proved to be, or no longer.
+mod late_liars;
 mod leftovers;
 /// testbed as others use it.
 mod library;
+mod mutated;
 mod namespace;
 /// NATs: their rules and what these do.
 mod nat_conformance;

@@ -51,6 +51,7 @@ pub(crate) fn request(suite: Suite, puncher: PathBuf) -> RunRequest {
         seed: 1,
         puncher,
         keep: Keep::None,
+        mutation: None,
     }
 }
 

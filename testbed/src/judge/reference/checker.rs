@@ -1,5 +1,6 @@
 //! The checker: one packet after another, what the NAT had to do with it against what it did.
 
+mod counted;
 mod fresh;
 mod swap;
 
@@ -16,7 +17,8 @@ use super::tracker::{Tracked, Tracking, Verdict};
 use super::{Contradiction, MOST_STATES, NatView, Rule};
 use crate::judge::reference::head::HeadKind;
 use crate::model::behavior::{InvalidPackets, Translation};
-use crate::model::evidence::{CtEntry, CtEvent, Evidence, Frame, Nanos, Tuple};
+use crate::model::doubt::Doubt;
+use crate::model::evidence::{CtCounters, CtEntry, CtEvent, Evidence, Frame, Nanos, Tuple};
 
 /// How far a timer of the kernel's may be off: it counts in ticks, at 100 Hz the coarsest.
 const TICKS: Nanos = 20_000_000;
@@ -33,9 +35,9 @@ pub(super) enum Judged {
     /// It had to be handled so.
     Must,
     /// It could be handled in more than one way.
-    Either,
+    Either(Doubt),
     /// The reference does not know.
-    Not,
+    Not(Doubt),
 }
 
 /// A rule that was broken, and how.
@@ -48,8 +50,11 @@ struct Entry {
     original: Tuple,
     /// The other end's.
     reply: Tuple,
-    /// When it came up.
+    /// The packet that opened it, and when that came.
+    opener: usize,
     since: Nanos,
+    /// When the NAT surely had dealt with that packet.
+    stood_by: Nanos,
     /// The states that it may be in; `None` when it may be gone.
     possible: Vec<Option<Tracked>>,
     /// The packet before, and the states before that.
@@ -106,6 +111,8 @@ pub(super) struct Checker<'a> {
     mappings: Mappings,
     /// When an unsolicited SYN came first.
     refused: HashMap<Tuple, Nanos>,
+    /// What the NAT's connection tracking counted of its own failures, less what was explained by that.
+    counted: CtCounters,
 }
 
 impl<'a> Checker<'a> {
@@ -125,6 +132,7 @@ impl<'a> Checker<'a> {
             by_tuple: HashMap::new(),
             mappings: Mappings::default(),
             refused: HashMap::new(),
+            counted: evidence.counted(nat.node),
         }
     }
 
@@ -135,7 +143,7 @@ impl<'a> Checker<'a> {
         let Some((id, Way::Original)) = self.by_tuple.get(&original).copied() else { return Ok(()) };
         // What the NAT itself tells of its end, without a contradiction, leaves nothing that a later packet could use.
         let given_up = self.entries[id].reply == reply && self.entries[id].since + READ_LATE < event.at;
-        let judged = self.ended_in_time(id, event);
+        let judged = self.ended_in_time(id, event).or_else(|broken| self.evicted(id).ok_or(broken));
         if given_up && judged.is_ok() {
             (self.entries[id].lost, self.entries[id].given_up) = (true, true);
         }
@@ -150,17 +158,15 @@ impl<'a> Checker<'a> {
         if entry.lost || entry.reply != reply || !alive || entry.since + READ_LATE >= event.at {
             return Ok(());
         }
-        let last = entry.before.as_ref().map(|(index, ..)| &self.passages.all[*index].input);
+        let last = entry.before.as_ref().map_or(entry.opener, |(index, ..)| *index);
+        let last = &self.passages.all[last].input;
         let lived = Duration::from_nanos(event.at.saturating_sub(entry.since)).as_secs_f64();
         let what =
             format!("the connection {original} was forgotten {lived:.1} s after it began, before its time");
         Err(Contradiction {
             rule: rules::TIMERS,
             sentence: self.sentence(rules::TIMERS, &what),
-            frames: last
-                .map(|last| (last.frame, "the last packet of the connection".to_owned()))
-                .into_iter()
-                .collect(),
+            frames: vec![(last.frame, "the last packet of the connection".to_owned())],
         })
     }
 
@@ -174,7 +180,7 @@ impl<'a> Checker<'a> {
         let passage = &self.passages.all[index];
         // What came last may not have left yet when the evidence was taken.
         if passage.output.is_none() && passage.input.at + self.margin >= self.passages.ended {
-            return Ok(Judged::Not);
+            return Ok(Judged::Not(Doubt::End));
         }
         let judged = self.unchanged(passage).and_then(|()| match passage.input.head.kind {
             _ if self.nat.declared.translation == Translation::Router => self.route(passage),
@@ -215,7 +221,8 @@ impl<'a> Checker<'a> {
 
     fn route(&self, passage: &Passage) -> Result<Judged, BrokenRule> {
         if self.nat.is_own(*passage.input.head.tuple.destination.ip()) {
-            return Ok(Judged::Not);
+            let kept = RequiredAction::Keep(Answer::Anything).done(passage);
+            return kept.map(|()| Judged::Must).map_err(|why| (rules::ROUTER, why));
         }
         let duty = self.forwarded(passage, passage.input.head.tuple);
         duty.done(passage).map_err(|why| (rules::ROUTER, why))?;
@@ -233,13 +240,15 @@ impl<'a> Checker<'a> {
 
     /// An ICMP error about a connection goes to the end that it is about (RFC 5508, REQ-4).
     fn icmp(&self, passage: &Passage) -> Result<Judged, BrokenRule> {
-        let HeadKind::Icmp(message) = &passage.input.head.kind else { return Ok(Judged::Not) };
-        let Some(quoted) = message.about else { return Ok(Judged::Not) };
+        let HeadKind::Icmp(message) = &passage.input.head.kind else {
+            return Ok(Judged::Not(Doubt::Icmp));
+        };
+        let Some(quoted) = message.about else { return Ok(Judged::Not(Doubt::Icmp)) };
         // What goes to an inside address as it stands is routed, and no NAT's business.
         let to_nat = self.nat.is_own(*passage.input.head.tuple.destination.ip());
         if self.nat.declared.translation == Translation::Nat && passage.input.side == Side::Outside && !to_nat
         {
-            return Ok(Judged::Not);
+            return Ok(Judged::Not(Doubt::Routed));
         }
         let Some((id, _)) = self.by_tuple.get(&quoted.tuple.reversed()) else {
             return match (&passage.output, self.nat.declared.translation) {
@@ -251,9 +260,9 @@ impl<'a> Checker<'a> {
         };
         let entry = &self.entries[*id];
         let states = entry.at(passage.input.at);
-        let near = entry.since + self.margin >= passage.input.at;
+        let near = entry.stood_by >= passage.input.at;
         if entry.lost || near || states.iter().any(Option::is_none) || passage.input.head.ttl <= 1 {
-            return Ok(Judged::Not);
+            return Ok(Judged::Not(Doubt::Icmp));
         }
         match &passage.output {
             Some(_) => Ok(Judged::Must),
@@ -281,11 +290,11 @@ impl<'a> Checker<'a> {
             return self.renew(index, head, id);
         }
         if self.entries[id].lost {
-            return Ok(Judged::Not);
+            return Ok(Judged::Not(Doubt::Lost));
         }
         if let Some(place) = self.entries[id].ahead.iter().position(|ahead| *ahead == index) {
             self.entries[id].ahead.swap_remove(place);
-            return Ok(Judged::Either);
+            return Ok(Judged::Either(Doubt::Order));
         }
         let states = self.entries[id].at(at);
         let (mut kept, mut anew, mut broken) = (Vec::new(), false, None);
@@ -307,11 +316,16 @@ impl<'a> Checker<'a> {
         let as_before = passage.output.is_some_and(|o| o.head.tuple == self.entries[id].outside(way));
         if anew && as_before && way == Way::Original {
             kept.extend(Tracked::begin(head, at, &self.how).map(Some));
-            self.entries[id].since = at;
+            let entry = &mut self.entries[id];
+            (entry.opener, entry.since, entry.stood_by) = (index, at, passage.handled_by(self.margin));
         }
         if kept.is_empty() {
             if self.fits_another_order(index, head, (id, way)) {
-                return Ok(Judged::Either);
+                return Ok(Judged::Either(Doubt::Order));
+            }
+            if self.evicted(id).is_some() {
+                self.entries[id].lost = true;
+                return Ok(Judged::Not(Doubt::Counted));
             }
             return Err(broken.unwrap_or((rules::KNOWN, "fits no state of its connection".to_owned())));
         }
@@ -324,7 +338,11 @@ impl<'a> Checker<'a> {
         let before = std::mem::replace(&mut entry.possible, kept);
         entry.before = Some((index, way, before));
         self.learn(id, way, passage);
-        Ok(if sure { Judged::Must } else { Judged::Either })
+        Ok(match (sure, anew) {
+            (true, _) => Judged::Must,
+            (false, true) => Judged::Either(Doubt::Expiry),
+            (false, false) => Judged::Either(Doubt::Order),
+        })
     }
 
     /// The state after a packet, if the NAT did what it had to with it in that state. `Ok(None)` when the packet begins
@@ -414,8 +432,13 @@ impl<'a> Checker<'a> {
                 remote: entry.original.destination,
                 external: entry.reply.destination,
             };
-            self.mappings.learn(self.nat, &self.how, flow, passage.input.at);
+            self.mappings.learn(self.nat, &self.how, flow, self.times(passage));
         }
+    }
+
+    /// When a packet came, and when the NAT surely had dealt with it.
+    fn times(&self, passage: &Passage) -> (Nanos, Nanos) {
+        (passage.input.at, passage.handled_by(self.margin))
     }
 
     fn contradiction(&self, (rule, why): BrokenRule, passage: &Passage) -> Contradiction {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddrV4;
 
 use super::NatView;
-use crate::model::behavior::{Allocation, Mapping, Overloading, PortRange, Translation};
+use crate::model::behavior::PortRange;
 
 /// A port that a NAT drew for a connection, and what it had drawn before in the same trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Draw {
     pub of_same: u32,
     /// Whether this is one of them.
     pub is_of_same: bool,
+    /// Whether it is the port of the inside endpoint itself.
+    pub is_own: bool,
     /// How many different ports all inside endpoints had had.
     pub of_all: u32,
     /// Whether this is one of them.
@@ -36,15 +38,9 @@ pub(super) struct Draws {
 }
 
 impl Draws {
-    /// Notes the port of a new connection from `inside`, where the NAT declares that each gets a port by chance and nothing but
-    /// chance decides.
+    /// Notes the port of a connection from `inside` that had to get one by chance, where nothing but chance decides.
     pub(super) fn note(&mut self, nat: &NatView<'_>, (inside, port): (SocketAddrV4, u16), taken: u32) {
-        let behavior = nat.declared;
-        let by_chance = behavior.translation == Translation::Nat
-            && behavior.mapping == Mapping::AddressAndPortDependent
-            && behavior.allocation == Allocation::Random
-            && behavior.overloading == Overloading::On;
-        let Some(ports) = nat.ports_of(*inside.ip()).filter(|_| by_chance) else { return };
+        let Some(ports) = nat.ports_of(*inside.ip()) else { return };
         let of_same = self.of_inside.entry(inside).or_default();
         let count = |ports: &HashSet<u16>| u32::try_from(ports.len()).unwrap_or(u32::MAX);
         self.all.push(Draw {
@@ -53,6 +49,7 @@ impl Draws {
             taken,
             of_same: count(of_same),
             is_of_same: of_same.contains(&port),
+            is_own: port == inside.port(),
             of_all: count(&self.seen),
             is_of_all: self.seen.contains(&port),
             before: self.all.last().map(|draw| draw.port),

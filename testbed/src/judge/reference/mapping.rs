@@ -15,6 +15,7 @@ use crate::model::evidence::{CtState, Nanos};
 /// Something that is remembered for a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ExpiringEntry {
+    /// From when on it surely is.
     since: Nanos,
     /// Until when it surely is.
     surely: Nanos,
@@ -98,8 +99,15 @@ impl Mappings {
         (inside, depends)
     }
 
-    /// Every packet from inside prolongs what is remembered: for as long as its connection may be idle.
-    pub(super) fn learn(&mut self, nat: &NatView<'_>, how: &Tracking, flow: Outgoing, at: Nanos) {
+    /// Every packet from inside prolongs what is remembered, for as long as its connection may be idle: from when it came, and
+    /// surely from when the NAT had dealt with it.
+    pub(super) fn learn(
+        &mut self,
+        nat: &NatView<'_>,
+        how: &Tracking,
+        flow: Outgoing,
+        (at, handled_by): (Nanos, Nanos),
+    ) {
         let Outgoing { inside, remote, external } = flow;
         let (opening, standing) =
             (how.timers.of_state(CtState::SynSent), how.timers.of_state(CtState::Established));
@@ -111,16 +119,16 @@ impl Mappings {
         let held = self.mapping.entry(Self::key(nat, inside, remote)).or_default();
         match held.iter_mut().find(|held| held.external == external) {
             Some(held) => held.time = until(held.time.since),
-            None => held.push(LiveMapping { external, time: until(at) }),
+            None => held.push(LiveMapping { external, time: until(handled_by) }),
         }
-        let owner = self.owners.entry(external).or_insert((inside, until(at)));
+        let owner = self.owners.entry(external).or_insert((inside, until(handled_by)));
         if owner.1.perhaps < at {
-            *owner = (inside, until(at));
+            *owner = (inside, until(handled_by));
         }
         if owner.0 == inside {
             owner.1 = until(owner.1.since);
         }
-        let admitted = self.admitted.entry((external, *remote.ip())).or_insert(until(at));
+        let admitted = self.admitted.entry((external, *remote.ip())).or_insert(until(handled_by));
         *admitted = until(admitted.since);
         self.users.entry(external).or_default().insert(inside);
         self.of_host.entry(*inside.ip()).or_default().insert(external);
@@ -133,10 +141,31 @@ impl Mappings {
 
     /// A new connection from inside got a port.
     pub(super) fn drew(&mut self, nat: &NatView<'_>, flow: &Outgoing) {
-        let strangers = self.strangers.iter().filter(|(_, remote)| *remote == flow.remote).count();
-        let taken = self.towards.get(&flow.remote).copied().unwrap_or_default();
-        let taken = taken.saturating_add(u32::try_from(strangers).unwrap_or(u32::MAX));
-        self.draws.note(nat, (flow.inside, flow.external.port()), taken);
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let strangers = count(self.strangers.iter().filter(|(_, remote)| *remote == flow.remote).count());
+        let taken = match nat.declared.overloading {
+            Overloading::On => self.towards.get(&flow.remote).copied().unwrap_or_default(),
+            Overloading::Off => count(self.users.len()),
+        };
+        if self.is_drawn(nat, flow) {
+            self.draws.note(nat, (flow.inside, flow.external.port()), taken.saturating_add(strangers));
+        }
+    }
+
+    /// Whether a new connection had to get a port by chance: each does, or the first of a mapping, or each after the first that
+    /// keeps its port.
+    fn is_drawn(&self, nat: &NatView<'_>, flow: &Outgoing) -> bool {
+        let Behavior { translation, mapping, allocation, .. } = nat.declared;
+        let known = || self.mapping.contains_key(&Self::key(nat, flow.inside, flow.remote));
+        *translation == Translation::Nat
+            && match (allocation, mapping) {
+                (Allocation::Random, Mapping::AddressAndPortDependent) => true,
+                (Allocation::Random, _) => !known(),
+                (Allocation::Preserving, Mapping::AddressAndPortDependent) => {
+                    self.started.contains(&flow.inside) && !known()
+                }
+                _ => false,
+            }
     }
 
     /// The ports that were drawn.
@@ -273,7 +302,7 @@ impl Mappings {
         nat: &NatView<'_>,
         remote: SocketAddrV4,
         external: SocketAddrV4,
-        (at, margin): (Nanos, Nanos),
+        at: Nanos,
     ) -> Admission {
         let Some((owner, time)) = self.owners.get(&external) else { return Admission::No };
         let known = match nat.declared.filtering {
@@ -282,18 +311,16 @@ impl Mappings {
             Filtering::AddressDependent => self.admitted.get(&(external, *remote.ip())),
         };
         match known {
-            Some(known) if at > known.since + margin && at < known.surely.min(time.surely) => {
-                Admission::Yes(*owner)
-            }
+            Some(known) if at > known.since && at < known.surely.min(time.surely) => Admission::Yes(*owner),
             Some(known) if at < known.perhaps.min(time.perhaps) => Admission::Perhaps(*owner),
             _ => Admission::No,
         }
     }
 
     /// Who has an external endpoint, for what is turned round (RFC 5382, REQ-8).
-    pub(super) fn owner(&self, external: SocketAddrV4, (at, margin): (Nanos, Nanos)) -> Admission {
+    pub(super) fn owner(&self, external: SocketAddrV4, at: Nanos) -> Admission {
         match self.owners.get(&external) {
-            Some((owner, time)) if at > time.since + margin && at < time.surely => Admission::Yes(*owner),
+            Some((owner, time)) if at > time.since && at < time.surely => Admission::Yes(*owner),
             Some((owner, time)) if at < time.perhaps => Admission::Perhaps(*owner),
             _ => Admission::No,
         }

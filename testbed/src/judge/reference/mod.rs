@@ -27,10 +27,12 @@ mod tests;
 mod tracker;
 mod window;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::model::address_plan::Network;
 use crate::model::behavior::{Behavior, Pool, PortRange};
+use crate::model::doubt::Doubt;
 use crate::model::evidence::{CtChange, CtEvent, Evidence, Nanos, Tuple};
 use crate::model::topology::NodeName;
 
@@ -133,10 +135,10 @@ pub struct Findings {
     pub contradictions: Vec<Contradiction>,
     /// Packets that had to be handled so and were.
     pub judged: usize,
-    /// Packets with which it could do either.
-    pub either: usize,
-    /// Packets that could not be judged.
-    pub not_judged: usize,
+    /// Packets with which it could do either, by the reason.
+    pub either: BTreeMap<Doubt, usize>,
+    /// Packets that could not be judged, by the reason.
+    pub not_judged: BTreeMap<Doubt, usize>,
     /// The ports that it drew by chance.
     pub draws: Vec<Draw>,
     /// How close two packets may lie before their order at the NAT is uncertain.
@@ -172,8 +174,8 @@ fn check_all(
         }
         match checker.step(index)? {
             checker::Judged::Must => findings.judged += 1,
-            checker::Judged::Either => findings.either += 1,
-            checker::Judged::Not => findings.not_judged += 1,
+            checker::Judged::Either(doubt) => *findings.either.entry(doubt).or_default() += 1,
+            checker::Judged::Not(doubt) => *findings.not_judged.entry(doubt).or_default() += 1,
         }
     }
     let out_of_nothing = checker.out_of_nothing();

@@ -11,6 +11,10 @@ use crate::model::packet::{IcmpMessage, TcpFlags};
 /// By how much a packet may be stamped after what came of it: a frame that is read late has the time of reading.
 const STAMPED_LATE: Nanos = 1_000_000;
 
+/// By how much the stamps of a wire and a tap may differ: their clocks are compared to a microsecond, in each round of the thread
+/// that reads them.
+const CLOCKS_APART: Nanos = 20_000;
+
 /// Copies that a link makes of a packet come so soon one after another.
 const TOGETHER: Nanos = 1_000_000;
 
@@ -42,6 +46,19 @@ pub(super) struct Passage {
     pub(super) output: Option<Sighting>,
     /// What the NAT itself sent because of it.
     pub(super) answers: Vec<Sighting>,
+}
+
+impl Passage {
+    /// When the NAT surely had dealt with it: something of it had come out by then, or the margin was over. To be compared with
+    /// what comes from the other side. What a host sends and gets is stamped by one tap, so that its answer to a packet is known to
+    /// come later, however soon it comes.
+    pub(super) fn handled_by(&self, margin: Nanos) -> Nanos {
+        match (self.output, self.answers.first()) {
+            (Some(output), _) if output.side == Side::Inside => output.at,
+            (Some(seen), _) | (None, Some(&seen)) => seen.at.max(self.input.at) + CLOCKS_APART,
+            (None, None) => self.input.at + margin,
+        }
+    }
 }
 
 /// All that happened at a NAT.

@@ -6,7 +6,7 @@ use etherparse::PacketBuilder;
 
 use super::*;
 use crate::model::behavior::{Filtering, InvalidPackets, SynAfterSyn, UnsolicitedSyn};
-use crate::model::evidence::{CtEntry, Direction, Fate, Frame};
+use crate::model::evidence::{CtCounters, CtEntry, Direction, Fate, Frame};
 
 const MS: Nanos = 1_000_000;
 const OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -24,6 +24,7 @@ const OTHER_PORT: &str = "198.51.100.2:5001";
 struct Drawing {
     frames: Vec<Frame>,
     ended: Vec<CtEvent>,
+    counted: CtCounters,
     now: Nanos,
 }
 
@@ -125,26 +126,36 @@ impl Drawing {
         self
     }
 
+    /// The NAT's connection tracking counted failures of its own.
+    fn counted(mut self, counted: CtCounters) -> Self {
+        self.counted = counted;
+        self
+    }
+
     fn later(mut self, time: Nanos) -> Self {
         self.now += time;
         self
     }
 
     /// What the reference says: the axis of the first contradiction.
-    fn says(mut self, declared: &Behavior) -> Option<&'static str> {
+    fn says(self, declared: &Behavior) -> Option<&'static str> {
+        self.findings(declared).contradictions.first().map(|found| {
+            assert!(found.sentence.contains("\"nat-a\""), "{}", found.sentence);
+            assert!(!found.frames.is_empty(), "nothing proves it: {}", found.sentence);
+            found.rule.axis
+        })
+    }
+
+    fn findings(mut self, declared: &Behavior) -> Findings {
         self.now += 100 * MS;
         self.put(7, Direction::Up, (HOST, REMOTE), SYN, 64);
         let node = NodeName::new("nat-a").expect("a good name");
         let lan = Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
         let nat =
             NatView { node: &node, profile: "x", declared, outer: OUTER, up: UP, down: vec![(DOWN, lan)] };
-        let evidence = Evidence { frames: self.frames, conntrack: self.ended, ..Evidence::default() };
-        let findings = check(&evidence, &nat);
-        findings.contradictions.first().map(|found| {
-            assert!(found.sentence.contains("\"nat-a\""), "{}", found.sentence);
-            assert!(!found.frames.is_empty(), "nothing proves it: {}", found.sentence);
-            found.rule.axis
-        })
+        let counters = vec![(node.clone(), self.counted)];
+        let (frames, conntrack) = (self.frames, self.ended);
+        check(&Evidence { frames, conntrack, counters, ..Evidence::default() }, &nat)
     }
 }
 
@@ -293,6 +304,50 @@ fn two_packets_within_the_margin_may_come_in_either_order() {
     late.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
     late.put(UP, Direction::Up, (EXTERNAL, REMOTE), SYN, 63);
     assert_eq!(late.says(&plain()), None);
+}
+
+#[test]
+fn two_packets_of_which_one_was_done_before_the_other_came_have_one_order() {
+    // The margin is 0.5 ms at least; the host's SYN had left 0.01 ms after it came, and the other one came 0.1 ms later.
+    let both = |gap: Nanos| {
+        let mut drawing = Drawing::default();
+        drawing.put(DOWN, Direction::Up, (HOST, REMOTE), SYN, 64);
+        drawing.put(UP, Direction::Up, (EXTERNAL, REMOTE), SYN, 63);
+        drawing.now += gap;
+        drawing
+    };
+    let mut swallowed = both(MS / 10);
+    swallowed.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    assert_eq!(swallowed.says(&plain()), Some("connection"));
+    let mut passed = both(MS / 10);
+    passed.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    passed.put(DOWN, Direction::Down, (REMOTE, HOST), SYN_BACK, 59);
+    let findings = passed.findings(&plain());
+    assert_eq!((findings.judged, findings.either.len()), (2, 0), "{findings:?}");
+    let mut at_once = both(0);
+    at_once.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    assert_eq!(at_once.says(&plain()), None, "the clocks of both sides do not agree so closely");
+}
+
+#[test]
+fn what_connection_tracking_counts_of_its_own_failures_is_not_held_against_the_nat() {
+    let swallowed = || Drawing::default().out((HOST, REMOTE), None, SYN);
+    assert_eq!(swallowed().says(&plain()), Some("outward"));
+    let failed = |insert_failed| CtCounters { insert_failed, drop: insert_failed, ..CtCounters::default() };
+    let findings = swallowed().counted(failed(1)).findings(&plain());
+    assert_eq!(findings.contradictions, []);
+    assert_eq!(findings.not_judged.into_iter().collect::<Vec<_>>(), [(Doubt::Counted, 1)]);
+    // It explains as many packets as it counted, and no more.
+    let twice = || swallowed().out(("10.0.0.2:4001", REMOTE), None, SYN);
+    assert_eq!(twice().counted(failed(1)).says(&plain()), Some("outward"));
+    assert_eq!(twice().counted(failed(2)).says(&plain()), None);
+    // An entry that gave way in a full table: only one that no data confirmed does.
+    let early = CtCounters { early_drop: 1, ..CtCounters::default() };
+    let opened = || Drawing::opened().later(1_000 * MS).forgotten();
+    assert_eq!(opened().says(&plain()), Some("timeouts"));
+    assert_eq!(opened().counted(early).says(&plain()), None);
+    let stands = || Drawing::stands().later(1_000 * MS).forgotten();
+    assert_eq!(stands().counted(early).says(&plain()), Some("timeouts"));
 }
 
 #[test]

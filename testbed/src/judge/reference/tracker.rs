@@ -455,6 +455,11 @@ impl Tracked {
 }
 
 impl Tracked {
+    /// Whether data confirmed the connection both ways: then it does not make room for another one (`IPS_ASSURED_BIT`).
+    pub(super) fn is_assured(&self) -> bool {
+        self.assured
+    }
+
     /// Whether a new connection may have its external endpoint towards the same remote one (`nf_nat_used_tuple_harder`,
     /// from Linux 6.5 on): it is in TIME_WAIT or CLOSE, or waits for the end of a simultaneous open, which the kernel's
     /// numbering of states puts behind them; and the number of the new SYN is ahead of all that it sent.

@@ -69,8 +69,8 @@ pub async fn fuzz(subject: Subject, seed: u64, time: Duration) -> Result<FuzzRep
             let Some(played) = surely(&mut prober, &subject, &actions)? else { continue };
             report.sequences += 1;
             report.judged += played.findings.judged as u64;
-            report.either += played.findings.either as u64;
-            report.not_judged += played.findings.not_judged as u64;
+            report.either += played.findings.either.values().sum::<usize>() as u64;
+            report.not_judged += played.findings.not_judged.values().sum::<usize>() as u64;
             if !played.findings.contradictions.is_empty() {
                 report.disagreement = shrink(&mut prober, &subject, actions, played)?;
                 break;

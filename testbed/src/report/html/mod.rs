@@ -224,7 +224,7 @@ fn about(results: &Results) -> Markup {
                     dt { "SHA-256" }
                     dd { code { (harmless(&program.sha256)) } " " (harmless(&program.path)) }
                 }
-                @if let Some(packets) = results.packets.and_then(PacketsDoc::sentence) { dt { "packets" } dd { (packets) } }
+                @if let Some(packets) = results.packets.as_ref().and_then(PacketsDoc::sentence) { dt { "packets" } dd { (packets) } }
                 dt { "everything" } dd { a href="results.json" { "results.json" } ", the same for programs" }
             }
         }

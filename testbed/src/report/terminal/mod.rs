@@ -77,7 +77,7 @@ fn suspicion(results: &Results, screen: Screen, out: &mut impl Write) -> io::Res
 
 /// How many packets were held against the reference NAT.
 fn packets(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
-    match results.packets.and_then(PacketsDoc::sentence) {
+    match results.packets.as_ref().and_then(PacketsDoc::sentence) {
         Some(text) => wrapped(&text, "  ", screen.width).iter().try_for_each(|line| writeln!(out, "{line}")),
         None => Ok(()),
     }

@@ -78,14 +78,18 @@ pub(crate) fn suite(nats: [&str; 2], trials: u32, rest: &str) -> (Suite, Catalog
         nats[1],
         rest.split_once("[axes]").map_or(rest, |(_, after)| after),
     );
+    (suite_over(&catalogue, &text), catalogue)
+}
+
+/// A suite over the NATs of a catalogue and the topologies that come with testbed.
+pub(crate) fn suite_over(catalogue: &Catalogue, text: &str) -> Suite {
     let names: Vec<&str> = catalogue.profiles().map(|p| p.name.as_str()).collect();
     let topology = |name: &str| {
         let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
         Ok((found.file.to_owned(), found.text.to_owned()))
     };
     let known = KnownNames { nats: &names, methods: METHODS, topology: &topology };
-    let suite = suite_file::parse("one.toml", &text, &known).unwrap_or_else(|p| panic!("{p:?}\n{text}"));
-    (suite, catalogue)
+    suite_file::parse("one.toml", text, &known).unwrap_or_else(|p| panic!("{p:?}\n{text}"))
 }
 
 /// How often a cell is run, if the machine was too slow for all of its trials.

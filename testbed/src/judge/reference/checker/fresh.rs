@@ -8,6 +8,7 @@ use crate::judge::reference::order::Way;
 use crate::judge::reference::passage::Side;
 use crate::judge::reference::tracker::Tracked;
 use crate::model::behavior::{Filtering, Hairpinning, Translation};
+use crate::model::doubt::Doubt;
 use crate::model::evidence::Tuple;
 
 impl Checker<'_> {
@@ -17,7 +18,7 @@ impl Checker<'_> {
         match passage.input.side {
             Side::Outside => self.sent_in(index, head),
             Side::Inside if self.nat.is_own(*destination.ip()) => self.sent_to_nat(index, head),
-            Side::Inside if self.nat.is_below(*destination.ip()) => Ok(Judged::Not),
+            Side::Inside if self.nat.is_below(*destination.ip()) => Ok(Judged::Not(Doubt::Routed)),
             Side::Inside => self.sent_out(index, head),
         }
     }
@@ -35,7 +36,8 @@ impl Checker<'_> {
         }
         let Some(output) = &passage.output else {
             return match self.mappings.may_vanish(self.nat, inside, remote) && passage.answers.is_empty() {
-                true => Ok(Judged::Either),
+                true => Ok(Judged::Either(Doubt::Room)),
+                false if passage.answers.is_empty() && self.not_inserted() => Ok(Judged::Not(Doubt::Counted)),
                 false => {
                     Err((rules::OUTWARD, format!("had to go out and {}", what_became(&passage.answers))))
                 }
@@ -51,7 +53,7 @@ impl Checker<'_> {
         self.take_over(index, reply, &tracked)?;
         self.open(index, reply, tracked);
         self.mappings.drew(self.nat, &flow);
-        self.mappings.learn(self.nat, &self.how, flow, passage.input.at);
+        self.mappings.learn(self.nat, &self.how, flow, self.times(passage));
         Ok(Judged::Must)
     }
 
@@ -61,7 +63,7 @@ impl Checker<'_> {
         let Tuple { source: inside, destination } = passage.input.head.tuple;
         let at = passage.input.at;
         let turns = self.nat.declared.hairpinning == Hairpinning::On && *destination.ip() == self.nat.outer;
-        let owner = if turns { self.mappings.owner(destination, (at, self.margin)) } else { Admission::No };
+        let owner = if turns { self.mappings.owner(destination, at) } else { Admission::No };
         let tracked = Tracked::begin(head, at, &self.how);
         let (Some(output), Some(tracked)) = (&passage.output, tracked) else {
             return match (owner, tracked, &passage.output) {
@@ -71,11 +73,16 @@ impl Checker<'_> {
                 (Admission::Yes(owner), Some(_), None) if passage.input.head.ttl > 1 => {
                     let crowded = self.mappings.may_vanish(self.nat, inside, destination);
                     if crowded {
-                        return Ok(Judged::Either);
+                        return Ok(Judged::Either(Doubt::Room));
+                    }
+                    if self.not_inserted() {
+                        return Ok(Judged::Not(Doubt::Counted));
                     }
                     Err((rules::HAIRPINNING, format!("had to be turned round to {owner} and vanished")))
                 }
-                _ => Ok(Judged::Either),
+                (Admission::Perhaps(_), Some(_), None) => Ok(Judged::Either(Doubt::Admission)),
+                // It went no further, and what the NAT's own stack answers is nothing that it declares.
+                _ => Ok(Judged::Must),
             };
         };
         let (Admission::Yes(owner) | Admission::Perhaps(owner)) = owner else {
@@ -92,7 +99,7 @@ impl Checker<'_> {
         let reply = Tuple { source: owner, destination: flow.external };
         self.take_over(index, reply, &tracked)?;
         self.open(index, reply, tracked);
-        self.mappings.learn(self.nat, &self.how, flow, at);
+        self.mappings.learn(self.nat, &self.how, flow, self.times(passage));
         Ok(Judged::Must)
     }
 
@@ -102,27 +109,39 @@ impl Checker<'_> {
         let at = passage.input.at;
         let firewall = self.nat.declared.translation == Translation::Firewall;
         let own = self.nat.is_own(*destination.ip());
-        if own == firewall {
-            return Ok(Judged::Not);
+        if own && firewall {
+            // What its own stack answers is nothing that it declares.
+            let kept = RequiredAction::Keep(Answer::Anything).done(passage);
+            return kept.map(|()| Judged::Must).map_err(|why| (rules::FILTERING, why));
+        }
+        if !own && !firewall {
+            return Ok(Judged::Not(Doubt::Routed));
         }
         let Some(tracked) = Tracked::begin(head, at, &self.how) else {
             self.of_invalid(passage, head).done(passage).map_err(|why| (rules::INVALID, why))?;
             return Ok(Judged::Must);
         };
-        let admission = self.mappings.admits(self.nat, remote, destination, (at, self.margin));
+        let admission = self.mappings.admits(self.nat, remote, destination, at);
         match (admission, &passage.output) {
             // Two packets that open the same connection from both sides at once: one of them is lost (insert_failed).
-            (Admission::Yes(_), None) if self.opened_soon(index) => Ok(Judged::Either),
+            (Admission::Yes(_), None) if self.opened_soon(index) => Ok(Judged::Either(Doubt::Admission)),
+            (Admission::Yes(_), None) if passage.answers.is_empty() && self.not_inserted() => {
+                Ok(Judged::Not(Doubt::Counted))
+            }
             (Admission::Yes(owner), _) | (Admission::Perhaps(owner), Some(_)) => {
                 let tuple = Tuple { source: remote, destination: owner };
                 self.forwarded(passage, tuple).done(passage).map_err(|why| (rules::FILTERING, why))?;
                 if passage.output.is_some() {
                     self.open(index, Tuple { source: owner, destination: remote }, tracked);
                 }
-                Ok(if admission == Admission::Yes(owner) { Judged::Must } else { Judged::Either })
+                Ok(if admission == Admission::Yes(owner) {
+                    Judged::Must
+                } else {
+                    Judged::Either(Doubt::Admission)
+                })
             }
-            (Admission::Perhaps(_), None) => Ok(Judged::Either),
-            (Admission::No, Some(_)) if self.opened_soon(index) => Ok(Judged::Either),
+            (Admission::Perhaps(_), None) => Ok(Judged::Either(Doubt::Admission)),
+            (Admission::No, Some(_)) if self.opened_soon(index) => Ok(Judged::Either(Doubt::Admission)),
             (Admission::No, Some(output)) => {
                 let why = format!(
                     "had to be kept, by {} filtering, and passed as {}",
@@ -154,8 +173,9 @@ impl Checker<'_> {
     fn opened_soon(&self, index: usize) -> bool {
         let passage = &self.passages.all[index];
         let remote = passage.input.head.tuple.source;
+        let latest = passage.handled_by(self.margin);
         let later = self.passages.all[index..].iter().map(|passage| &passage.input);
-        let mut soon = later.take_while(|input| input.at <= passage.input.at + self.margin);
+        let mut soon = later.take_while(|input| input.at <= latest);
         soon.any(|input| input.side == Side::Inside && input.head.tuple.destination == remote)
     }
 
@@ -168,9 +188,10 @@ impl Checker<'_> {
         if entry.original == input.head.tuple {
             return Ok(());
         }
-        let last = entry.before.as_ref().map_or(entry.since, |(last, ..)| self.passages.all[*last].input.at);
+        let handled_by = |index: usize| self.passages.all[index].handled_by(self.margin);
+        let last = entry.before.as_ref().map_or(entry.stood_by, |(last, ..)| handled_by(*last));
         let lives = |state: &Option<Tracked>| state.is_some_and(|tracked| !tracked.gives_way_to(new));
-        if !entry.lost && last + self.margin < input.at && entry.at(input.at).iter().all(lives) {
+        if !entry.lost && last < input.at && entry.at(input.at).iter().all(lives) {
             let (taken, inside) = (reply.reversed(), entry.original.source);
             return Err((rules::TAKEN, format!("went out as {taken}, which {inside} has at that time")));
         }
@@ -189,7 +210,9 @@ impl Checker<'_> {
         self.entries.push(Entry {
             original,
             reply,
+            opener: index,
             since: passage.input.at,
+            stood_by: passage.handled_by(self.margin),
             possible: vec![Some(tracked)],
             before: None,
             ahead: Vec::new(),

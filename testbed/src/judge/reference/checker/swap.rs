@@ -20,7 +20,7 @@ impl Checker<'_> {
             return (Vec::new(), true);
         };
         let earlier = &self.passages.all[*earlier];
-        if *earlier_way == way || earlier.input.at + self.margin < passage.input.at {
+        if *earlier_way == way || earlier.handled_by(self.margin) < passage.input.at {
             return (Vec::new(), true);
         }
         let Some(earlier_head) = earlier.input.head.tcp() else { return (Vec::new(), true) };
@@ -49,7 +49,7 @@ impl Checker<'_> {
         if self.after_the_next(index, head, (id, way)) {
             return true;
         }
-        let near = self.entries[id].since + self.margin >= self.passages.all[index].input.at;
+        let near = self.entries[id].stood_by >= self.passages.all[index].input.at;
         let before_the_first = near && self.fresh(index, head).is_ok();
         self.entries[id].lost |= before_the_first;
         before_the_first
@@ -59,7 +59,7 @@ impl Checker<'_> {
     /// both are done.
     fn after_the_next(&mut self, index: usize, head: &TcpHead, (id, way): (usize, Way)) -> bool {
         let passage = &self.passages.all[index];
-        let latest = passage.input.at + self.margin;
+        let latest = passage.handled_by(self.margin);
         let later = (index + 1..).zip(&self.passages.all[index + 1..]);
         let later = later.take_while(|(_, later)| later.input.at <= latest);
         let of_other_way = |later: &Tuple| self.by_tuple.get(later) == Some(&(id, way.other()));

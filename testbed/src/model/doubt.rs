@@ -1,0 +1,38 @@
+//! Why the reference NAT could not ask for one thing only: the names of its doubts.
+
+use crate::model::words::words;
+
+/// Why a packet is *either* or *not judged*.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Doubt {
+    /// It and another packet of its connection reached the NAT from both sides within the margin.
+    Order,
+    /// Its connection or mapping may have ended just then.
+    Expiry,
+    /// The mapping that would let it in was made within the margin.
+    Admission,
+    /// The NAT may have had no port for it, or the one that a rule named was taken.
+    Room,
+    /// The NAT's connection tracking counted a failure of its own, which explains what became of it.
+    Counted,
+    /// Its connection may be in more states than are kept, or its NAT told that it gave the connection up.
+    Lost,
+    /// It went from one network below the NAT to another, or to a private address from outside.
+    Routed,
+    /// It is an ICMP message about nothing that the NAT tracks, or about a connection that may be gone.
+    Icmp,
+    /// It came so late that what became of it may not have been seen.
+    End,
+}
+
+words!(Doubt {
+    Order => "order",
+    Expiry => "expiry",
+    Admission => "admission",
+    Room => "room",
+    Counted => "counted",
+    Lost => "lost",
+    Routed => "routed",
+    Icmp => "icmp",
+    End => "end",
+});

@@ -1,0 +1,141 @@
+//! The proof in the lab: the same packets that a trial sends, from the peers' own addresses and ports, read by the reference NAT.
+//!
+//! On the bench of a proof a NAT meets other addresses than in a lab, and could behave there as declared and here not. So, once
+//! for each pair of NATs, wiring and address plan of a run, the peers of a lab knock at each other by sockets of testbed's own,
+//! from both sides in turn: where nothing expects it (unsolicited SYN), where a SYN has gone out (SYN after SYN), from another port
+//! (filtering), and from one inside endpoint to several remote ones (mapping).
+//! What each NAT made of each packet is judged as in a trial. One contradiction, and no trial of the pair is run.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::judge::reference;
+use crate::judge::timeline::Role;
+use crate::kernel::error::{Error, Result};
+use crate::kernel::tcp_socket::TcpSocket;
+use crate::lab::Lab;
+use crate::model::address_plan::RENDEZVOUS;
+use crate::model::evidence::{Direction, Evidence};
+use crate::model::suite::LowPorts;
+use crate::run::nat_views::nat_views;
+use crate::run::prepared_cell::PreparedCell;
+use crate::run::request::RunRequest;
+use crate::run::seed::TrialSeed;
+
+/// How much longer than its trips a packet and the answer to it may take.
+const SETTLE: Duration = Duration::from_millis(30);
+
+/// A source port of the pool that a method with low ports guesses in.
+const LOW_PORT: u16 = 700;
+
+/// Probes both sides; `Some` says what a NAT did that it had not to do.
+///
+/// # Errors
+/// When a socket cannot be had, or the lab is broken.
+pub(super) async fn probe(
+    lab: &Lab,
+    request: &RunRequest,
+    prepared: &PreparedCell,
+) -> Result<Option<String>> {
+    let low = (prepared.part.budget.low_ports == LowPorts::Allowed).then_some(LOW_PORT);
+    let seed = TrialSeed::new(request.seed, &prepared.cell.id, 0);
+    let ports = |role| seed.local_port(role);
+    for role in Role::BOTH {
+        let usual = Exchange { lab, prepared, first: role, ports: [ports(role), ports(role.other())] };
+        let privileged = low.map(|low| Exchange { ports: [low, low], ..usual });
+        for exchange in [Some(usual), privileged].into_iter().flatten() {
+            if let Some(wrong) = exchange.judged(request).await? {
+                return Ok(Some(format!("proof in the lab: {wrong}")));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What the two peers send to each other, one of them first.
+#[derive(Debug, Clone, Copy)]
+struct Exchange<'a> {
+    lab: &'a Lab,
+    prepared: &'a PreparedCell,
+    first: Role,
+    /// The local port of the side that begins, and the other's.
+    ports: [u16; 2],
+}
+
+impl Exchange<'_> {
+    /// The first contradiction of a NAT.
+    async fn judged(self, request: &RunRequest) -> Result<Option<String>> {
+        let Self { lab, prepared, .. } = self;
+        lab.reset(0).await?;
+        lab.set_conditions(|_, planned| planned)?;
+        let evidence = self.play().await?;
+        if let Some(lost) = evidence.lost.first() {
+            return Err(Error::other("prove the NATs in their lab", format!("evidence was lost: {lost}")));
+        }
+        let nats = nat_views(&request.catalogue, lab.plan(), &prepared.setting, None);
+        let mut found = nats.iter().flat_map(|nat| reference::check(&evidence, nat).contradictions);
+        Ok(found.next().map(|contradiction| contradiction.sentence))
+    }
+
+    async fn play(self) -> Result<Evidence> {
+        let Self { prepared, first, ports: [port, other_port], .. } = self;
+        let (own, other) = (prepared.peer(first), prepared.peer(first.other()));
+        let target = SocketAddrV4::new(other.public, other_port);
+        // The sockets live to the end: what ends one sends a reset.
+        let mut sockets = vec![self.knock(first, port, target)?];
+        let mut evidence = self.seen().await?;
+        let door = external(&evidence, SocketAddrV4::new(own.public, port), target);
+        // From the endpoint that was knocked at, as far as its NAT gives it out; then from others.
+        sockets.push(self.knock(first.other(), other_port, door)?);
+        extend(&mut evidence, self.seen().await?);
+        let further = other_port.saturating_add(1);
+        sockets.push(self.knock(first.other(), further, door)?);
+        sockets.push(self.knock(
+            first.other(),
+            further,
+            SocketAddrV4::new(own.public, port.saturating_add(2)),
+        )?);
+        extend(&mut evidence, self.seen().await?);
+        for remote in [SocketAddrV4::new(other.public, further), RENDEZVOUS] {
+            sockets.push(self.knock(first, port, remote)?);
+        }
+        extend(&mut evidence, self.seen().await?);
+        drop(sockets);
+        extend(&mut evidence, self.seen().await?);
+        Ok(evidence)
+    }
+
+    /// Sends a SYN from a port of a peer.
+    fn knock(self, role: Role, port: u16, remote: SocketAddrV4) -> Result<TcpSocket> {
+        let vantage = &self.prepared.peer(role).vantage;
+        let local = SocketAddrV4::new(vantage.internal, port);
+        let sent = self.lab.node(&vantage.peer)?.enter(|inside| {
+            let socket = TcpSocket::open(inside, Some(local))?;
+            socket.begin_connecting(remote).map(|()| socket)
+        })?;
+        sent.map_err(|e| Error::io(format!("knock at {remote} from {local}"), "connect", &e))
+    }
+
+    /// What was seen until all that was sent has arrived, and been answered.
+    async fn seen(self) -> Result<Evidence> {
+        sleep(2 * self.prepared.trip + SETTLE).await;
+        self.lab.evidence()
+    }
+}
+
+/// The external endpoint of who sent a SYN to `target`; `usual` if none came out.
+fn external(evidence: &Evidence, usual: SocketAddrV4, target: SocketAddrV4) -> SocketAddrV4 {
+    let mut packets = evidence.packets().filter(|(frame, _)| frame.direction == Direction::Up);
+    let found = packets.find(|(_, packet)| packet.destination == target && packet.source.ip() == usual.ip());
+    found.map_or(usual, |(_, packet)| packet.source)
+}
+
+/// Goes on with what was seen later.
+fn extend(evidence: &mut Evidence, later: Evidence) {
+    evidence.frames.extend(later.frames);
+    evidence.conntrack.extend(later.conntrack);
+    evidence.counters.extend(later.counters);
+    evidence.lost.extend(later.lost);
+}
