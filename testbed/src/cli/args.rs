@@ -398,6 +398,9 @@ pub struct ExplainArgs {
     pub cell: String,
     /// Number of the trial [default: the first kept that did not pass, else the first kept]
     pub trial: Option<u32>,
+    /// Print it as JSON, for programs: the trial, its ladder, what its programs said, and where its packets are
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `testbed shell`.

@@ -1,14 +1,16 @@
 //! `testbed explain`: a kept trial of an old run as a sequence diagram, with its cause.
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use serde::Serialize;
 
 use crate::cli::args::ExplainArgs;
 use crate::cli::cells;
 use crate::cli::command_error::CommandError;
-use crate::cli::output::{print, width};
+use crate::cli::output::{print, print_data, width};
 use crate::cli::report::run_folder;
 use crate::report::artefacts::{CAPTURE, LADDER};
 use crate::report::escape::{harmless, harmless_lines};
@@ -17,7 +19,7 @@ use crate::report::ladder::{Ladder, text};
 use crate::report::origin::quoted;
 use crate::report::plural::counted;
 use crate::report::results::{EndingDoc, OutcomeDoc, PunchCell, Results, TrialDoc};
-use crate::report::stderr_tail;
+use crate::report::stderr_tail::{self, StderrTail};
 use crate::report::{folder, terminal};
 
 /// The word that lists what can be explained, in the place of a cell.
@@ -45,6 +47,13 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
         ))
     })?;
     let ladder = read(&path.join(LADDER))?;
+    let capture = path.join(CAPTURE);
+    if args.json {
+        let said = stderr_tail::of_trial(folder, trial);
+        return print_data(|out| {
+            Explanation { cell: &cell.id, trial, ladder: &ladder, said, capture: &capture }.write(out)
+        });
+    }
     let width = width().min(MOST_COLUMNS);
     print(|out| {
         text::write(&ladder, width, out)?;
@@ -53,8 +62,30 @@ pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
                 writeln!(out, "{} said: {}", harmless(&words.program), harmless(line))?;
             }
         }
-        writeln!(out, "packets: {}", path.join(CAPTURE).display())
+        writeln!(out, "packets: {}", capture.display())
     })
+}
+
+/// A trial, for programs.
+#[derive(Debug, Serialize)]
+struct Explanation<'a> {
+    /// The name of its cell.
+    cell: &'a str,
+    /// What `results.json` says of it.
+    trial: &'a TrialDoc,
+    /// What happened at each node, in the form of `ladder.json`.
+    ladder: &'a Ladder,
+    /// What its programs last wrote to standard error.
+    said: Vec<StderrTail>,
+    /// Where its packets are.
+    capture: &'a Path,
+}
+
+impl Explanation<'_> {
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut *out, self)?;
+        writeln!(out)
+    }
 }
 
 fn read(path: &PathBuf) -> Result<Ladder, CommandError> {

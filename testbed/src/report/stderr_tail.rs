@@ -16,7 +16,7 @@ const LONGEST: usize = 240;
 const ENDING: &str = ".stderr";
 
 /// The last lines of one program.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct StderrTail {
     /// Who said them: `peer-a`.
     pub program: String,

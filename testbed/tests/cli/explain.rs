@@ -100,6 +100,28 @@ fn two_commands_lead_from_a_red_cell_to_the_packet() {
 }
 
 #[test]
+fn programs_read_the_same_as_json() {
+    if !lab_is_possible() || was_too_slow(red_run()) {
+        return;
+    }
+    let explained = testbed_in(red_run().path(), &["explain", "run", "reset/reset", "--json"]);
+    assert_eq!((explained.code, explained.stderr.as_str()), (0, ""));
+    let told: serde_json::Value = serde_json::from_str(&explained.stdout).expect("JSON");
+    assert_eq!(told["cell"], "reset/reset/simultaneous-open/delay=40ms");
+    assert_eq!(told["trial"]["outcome"], "failed");
+    let capture = told["capture"].as_str().expect("a path");
+    assert!(red_run().path().join(capture).exists(), "{capture}");
+    // Both sides of each NAT: the SYN has its ports on each link from peer to peer.
+    let lanes = told["ladder"]["lanes"].as_array().expect("lanes").len();
+    let steps = told["ladder"]["steps"].as_array().expect("steps");
+    let whole =
+        |step: &&serde_json::Value| step["what"]["legs"].as_array().is_some_and(|legs| legs.len() >= 3);
+    assert!(lanes >= 4 && steps.iter().any(|step| whole(&step)), "{told:#}");
+    let marked = steps.iter().flat_map(|step| step["marks"].as_array().expect("marks"));
+    assert!(marked.count() > 0, "{told:#}");
+}
+
+#[test]
 fn only_what_was_not_as_expected_is_run_again_until_the_first_red_cell() {
     if !lab_is_possible() || was_too_slow(red_run()) {
         return;
