@@ -12,6 +12,7 @@ use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
 use crate::cli::output::{print, print_error};
 use crate::lab;
+use crate::lab::nat_rules::foreign;
 use crate::model::behavior::Behavior;
 use crate::model::catalogue::{ForeignNames, Profile, Ruleset};
 use crate::model::description::profile_name;
@@ -28,6 +29,7 @@ const AT_ONCE: usize = 12;
 /// When there is no such NAT or file, or nothing can be measured here.
 pub fn run(args: &MeasureArgs) -> Result<ExitCode, CommandError> {
     let profiles = profiles(args)?;
+    profiles.iter().filter_map(foreign_devices).for_each(|hint| print_error(&hint));
     let runtime = lab::setup(args.rights.into())?;
     let mut codes = Vec::new();
     runtime.block_on(async {
@@ -77,6 +79,23 @@ fn profiles(args: &MeasureArgs) -> Result<Vec<Profile>, CommandError> {
         profiles.push(Profile { name: named(found.name.clone()), ..found });
     }
     Ok(profiles)
+}
+
+/// What is to be said of rules that name devices which a NAT of testbed does not have: they do nothing here.
+fn foreign_devices(profile: &Profile) -> Option<String> {
+    let Ruleset::File(file) = &profile.ruleset else { return None };
+    let rules = std::fs::read_to_string(Path::new(&profile.folder).join(file)).ok()?;
+    let unknown = foreign::unknown_devices(&rules);
+    let unknown: Vec<&String> =
+        unknown.iter().filter(|name| !profile.foreign.devices.contains_key(*name)).collect();
+    let first = harmless(unknown.first()?);
+    let all: Vec<String> = unknown.iter().map(|name| format!("\"{}\"", harmless(name))).collect();
+    Some(format!(
+        "testbed: {}: the rules name {}, which this NAT does not have: rules for them do nothing here\n  \
+         help: a NAT's devices are wan, lan0 and lan1; say which is meant, as with --device {first}=wan",
+        harmless(file),
+        all.join(", ")
+    ))
 }
 
 /// A NAT of which only the rules are known.

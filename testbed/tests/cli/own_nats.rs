@@ -206,6 +206,30 @@ fn a_program_that_makes_no_nat_is_an_error_that_says_why() {
 }
 
 #[test]
+fn what_cannot_be_measured_is_said_on_standard_error_with_the_devices_that_are_not_there() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = with_more("");
+    std::fs::write(
+        folder.path().join("there.nft"),
+        "table ip nat { chain c { oifname \"eth0\" masquerad } }\n",
+    )
+    .expect("it is ours");
+    let done = testbed_in(folder.path(), &["nat", "measure", "there.nft"]);
+    assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{}", done.stderr);
+    for part in [
+        "testbed: there.nft: the rules name \"eth0\", which this NAT does not have",
+        "help: a NAT's devices are wan, lan0 and lan1; say which is meant, as with --device eth0=wan",
+        "testbed: cannot measure \"there\": ",
+    ] {
+        assert!(done.stderr.contains(part), "{part}\n{}", done.stderr);
+    }
+    let done = testbed_in(folder.path(), &["nat", "measure", "there.nft", "--device", "eth0=wan"]);
+    assert!(!done.stderr.contains("does not have"), "{}", done.stderr);
+}
+
+#[test]
 fn what_is_wrong_in_a_file_is_said_with_its_line() {
     testbed(&["nat", "prove", "--nats", "nowhere.toml"])
         .refused(2, "testbed: cannot read the NATs of \"nowhere.toml\": No such file");

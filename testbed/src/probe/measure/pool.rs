@@ -14,10 +14,6 @@ const MISSED: f64 = 5e-10;
 /// The values that 16 random bits have.
 const BITS: u32 = 65_536;
 
-/// Draws of the least likely port, on average, with which an end that was not seen is less likely than one that was: of two
-/// equally round ends, the nearer one is then taken, and else the wider one, which no further draw refutes.
-const ENOUGH_OF_EACH: f64 = 5.0;
-
 /// How likely the pool goes on beyond the ends that are taken for it, if it goes on at all.
 const UNLIKELY: f64 = 1e-3;
 
@@ -80,20 +76,18 @@ impl Ends {
         if self.may_be(KERNEL) { Pool::Kernel } else { Pool::Range(self.range()) }
     }
 
-    /// The range with the roundest ends that it may well have.
+    /// The range with the roundest ends that it may well have. Of two that are equally round the wider one is taken: no further
+    /// draw refutes it, as the draws of a proof could refute the nearer one, and a port that so many draws may miss is not missed
+    /// by the fewer ones of a proof.
     pub(super) fn range(self) -> PortRange {
         let Self { seen, slack, of_each } = self;
         let likely = (-UNLIKELY.ln() / of_each).min(f64::from(slack)).ceil() as u16;
         let lows = seen.low.saturating_sub(likely).max(1)..=seen.low;
         let highs = seen.high..=seen.high.saturating_add(likely);
-        // The last of ports that are as round as each other is the one that is taken.
+        // The last of ports that are as round as each other is the one that is taken: the one furthest from what was seen.
         let low = |port: &u16| roundness(u32::from(*port));
         let high = |port: &u16| roundness(u32::from(*port)).max(roundness(u32::from(*port) + 1));
-        let (low, high) = if of_each >= ENOUGH_OF_EACH {
-            (lows.max_by_key(low), highs.rev().max_by_key(high))
-        } else {
-            (lows.rev().max_by_key(low), highs.max_by_key(high))
-        };
+        let (low, high) = (lows.rev().max_by_key(low), highs.max_by_key(high));
         PortRange { low: low.unwrap_or(seen.low), high: high.unwrap_or(seen.high) }
     }
 }
@@ -196,14 +190,15 @@ mod tests {
     fn fewer_draws_leave_room_and_round_ends_are_taken() {
         let ends = Ends::of(&draws(24_000, range(1_024, 5_119))).expect("draws");
         assert!(ends.slack > 0 && ends.slack < 8, "{ends}");
-        assert_eq!(ends.pool(), Pool::Range(range(1_024, 5_119)));
+        assert_eq!(ends.pool(), Pool::Range(range(1_024, 5_120)));
         let ends = Ends::of(&draws(4_096, KERNEL)).expect("draws");
         assert_eq!(ends.pool(), Pool::Kernel);
         let ends = Ends { seen: range(10_003, 10_996), slack: 20, of_each: 1.0 };
         assert_eq!(ends.range(), range(10_000, 11_000));
-        // Written 30000-40000 by one, and 30000-39999 by another: as few draws do not tell, the wider one is taken.
+        // Written 30000-40000 by one, and 30000-39999 by another: as long as draws do not tell, the wider one is taken.
         let ends = |of_each| Ends { seen: range(30_000, 39_999), slack: 9, of_each };
-        assert_eq!([ends(1.0).range().high, ends(8.0).range().high], [40_000, 39_999]);
+        assert_eq!([1.0, 8.0].map(|of_each| ends(of_each).range().high), [40_000; 2]);
+        assert_eq!(Ends::exact(range(30_000, 39_999)).range().high, 39_999);
     }
 
     #[test]
