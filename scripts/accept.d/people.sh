@@ -45,7 +45,7 @@ check_terminal() {
     seen=$(sed 's/\x1b\[[0-9;]*m//g' "$work/transcript" | grep -c '^ *22 none  ' || true)
     figure "22 NATs a side in $columns columns: rows of the last NAT" "$seen" "1" "seen == 1"
     seen=$(sed 's/\x1b\[[0-9;]*m//g' "$work/transcript" | tail -n "$rows" | grep -cE '^(worst|cause)  ' || true)
-    figure "… on the last screen: the worst cell and its cause" "$seen" "2" "seen == 2"
+    figure "… on the last screen: the worst cell and causes" "$seen" "2 lines or more" "seen >= 2"
   done
   LC_ALL=C.UTF-8 COLUMNS=80 "$testbed" report "$work/large" >"$work/output"
   seen=$(widest "$work/output")
