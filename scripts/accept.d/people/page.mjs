@@ -15,6 +15,8 @@ const browser = await puppeteer.launch({
   executablePath: chromium,
   headless: true,
   args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+  // axe-core looks at 1,452 cells, which takes minutes on a busy machine.
+  protocolTimeout: 600_000,
 });
 
 /** A fresh page of that width, as somebody who prefers `scheme` opens it. */
