@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -42,14 +44,10 @@ impl Tmux {
         let own = tempfile::tempdir().expect("a folder");
         let tmux = Self { socket: own.path().join("socket"), _folder: own };
         let program = env!("CARGO_BIN_EXE_testbed");
-        let line = format!("{} '{program}' {arguments}; echo \"ended: $?\"", variables.join(" "));
+        let line = format!("{} '{program}' {arguments}; echo \"ended: $?\"; sleep 600", variables.join(" "));
         let (columns, rows) = (size.0.to_string(), size.1.to_string());
         let mut command = tmux.command();
         command.args(["-f", "/dev/null", "start-server", ";", "set", "-g", "history-limit", "9000", ";"]);
-        // The pane stays, without a line that says so, and its end wakes who waits for it once all was read that it printed.
-        command.args(["set", "-g", "remain-on-exit", "on", ";"]);
-        command.args(["set", "-g", "remain-on-exit-format", "", ";"]);
-        command.args(["set-hook", "-g", "pane-died", "wait-for -S ended", ";"]);
         command.args(["new-session", "-d", "-x", &columns, "-y", &rows, "-c"]).arg(folder).arg(line);
         let done = command.env("SHELL", "/bin/sh").output().expect("tmux starts");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -62,15 +60,19 @@ impl Tmux {
         command
     }
 
-    /// All that was shown, once the program has ended; `-e` among the options keeps colours.
+    /// All that was shown, once the program has ended; `-e` among the options keeps colours. tmux is asked again and again: its
+    /// hook for the end of a program is lost at times when the machine is busy.
     fn transcript(self, options: &[&str]) -> String {
-        let mut wait = Command::new("timeout");
-        wait.args(["60", "tmux", "-S"]).arg(&self.socket).args(["wait-for", "ended"]);
-        let in_time = wait.status().expect("timeout starts").success();
-        let shown = self.command().args(["capture-pane", "-p", "-S", "-"]).args(options).output();
-        let text = String::from_utf8(shown.expect("tmux starts").stdout).expect("text");
-        assert!(in_time && text.contains("ended: "), "testbed did not end: {text}");
-        text
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let shown = self.command().args(["capture-pane", "-p", "-S", "-"]).args(options).output();
+            let text = String::from_utf8(shown.expect("tmux starts").stdout).expect("text");
+            if text.contains("ended: ") {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "testbed did not end: {text}");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
