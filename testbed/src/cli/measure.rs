@@ -11,8 +11,8 @@ use crate::cli::args::MeasureArgs;
 use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
 use crate::cli::output::{print, print_error};
+use crate::cli::rule_devices::unknown_devices;
 use crate::lab;
-use crate::lab::nat_rules::foreign;
 use crate::model::behavior::Behavior;
 use crate::model::catalogue::{ForeignNames, Profile, Ruleset};
 use crate::model::description::profile_name;
@@ -85,7 +85,7 @@ fn profiles(args: &MeasureArgs) -> Result<Vec<Profile>, CommandError> {
 fn foreign_devices(profile: &Profile) -> Option<String> {
     let Ruleset::File(file) = &profile.ruleset else { return None };
     let rules = std::fs::read_to_string(Path::new(&profile.folder).join(file)).ok()?;
-    let unknown = foreign::unknown_devices(&rules);
+    let unknown = unknown_devices(&rules);
     let unknown: Vec<&String> =
         unknown.iter().filter(|name| !profile.foreign.devices.contains_key(*name)).collect();
     let first = harmless(unknown.first()?);

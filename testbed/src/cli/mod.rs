@@ -23,6 +23,7 @@ pub mod output;
 pub mod prove;
 pub mod report;
 mod rerun;
+mod rule_devices;
 pub mod run;
 pub mod select;
 pub mod shard;

@@ -3,6 +3,8 @@
 //!
 //! `MUTATED_RULES` names the NATs whose rules are loaded, `MUTATED_TRIALS` says how many trials each cell has.
 
+#![expect(clippy::print_stdout, reason = "what is found of each pair is what scripts/accept shows")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use testbed::model::axis::NatAxis;
