@@ -92,11 +92,8 @@ impl Exchange<'_> {
         extend(&mut evidence, self.seen().await?);
         let further = other_port.saturating_add(1);
         sockets.push(self.knock(first.other(), further, door)?);
-        sockets.push(self.knock(
-            first.other(),
-            further,
-            SocketAddrV4::new(own.public, port.saturating_add(2)),
-        )?);
+        let elsewhere = SocketAddrV4::new(own.public, another_port(port, door.port()));
+        sockets.push(self.knock(first.other(), further, elsewhere)?);
         extend(&mut evidence, self.seen().await?);
         for remote in [SocketAddrV4::new(other.public, further), RENDEZVOUS] {
             sockets.push(self.knock(first, port, remote)?);
@@ -125,6 +122,12 @@ impl Exchange<'_> {
     }
 }
 
+/// A port near `port` that is not `taken`: a NAT may draw any, and two sockets cannot have the same endpoints.
+fn another_port(port: u16, taken: u16) -> u16 {
+    let near = port.saturating_add(2);
+    if near == taken { port.saturating_add(1) } else { near }
+}
+
 /// The external endpoint of who sent a SYN to `target`; `usual` if none came out.
 fn external(evidence: &Evidence, usual: SocketAddrV4, target: SocketAddrV4) -> SocketAddrV4 {
     let mut packets = evidence.packets().filter(|(frame, _)| frame.direction == Direction::Up);
@@ -138,4 +141,15 @@ fn extend(evidence: &mut Evidence, later: Evidence) {
     evidence.conntrack.extend(later.conntrack);
     evidence.counters.extend(later.counters);
     evidence.lost.extend(later.lost);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_knocks_have_the_same_endpoints() {
+        assert_eq!(another_port(700, 5000), 702);
+        assert_eq!(another_port(700, 702), 701);
+    }
 }
