@@ -99,13 +99,13 @@ TOML
 check_mutated() {
   local limit=${MUTATED_SECONDS:-900} pairs caught
   (cd "$root" && cargo test --release --workspace --no-run)
-  local tests=(cargo test --release -p testbed --test tests -- --ignored --nocapture --test-threads=1)
+  local tests=(cargo test --release -p testbed --test tests -- --include-ignored --nocapture --test-threads=1)
   quiet timeout "$limit" env -C "$root" "${tests[@]}" a_nat_with_the_rules_of_another_is_found_out
   grep -E '^(error|not seen|no axis|DIFFERS|SLIP|   )' "$work/output" || true
   caught=$(sed -nE 's/^([0-9]+) of [0-9]+ pairs are errors.*/\1/p' "$work/output")
   pairs=$(sed -nE 's/^[0-9]+ of ([0-9]+) pairs are errors.*/\1/p' "$work/output")
   figure "mutated: exit code of the test (124: more than $limit s), in $seconds s" "$code" "0" "code == 0"
-  figure "mutated: pairs that are errors and name the axis" "${caught:-0} of ${pairs:-0}" "all but those listed above" "${pairs:-0} > 0"
+  figure "mutated: pairs that are errors and name the axis" "${caught:-0} of ${pairs:-0}" "all but the 16 that no packet of these trials shows" "${pairs:-0} > 0 && ${pairs:-0} - ${caught:-0} <= 16"
   quiet timeout "$limit" env -C "$root" "${tests[@]}" a_proof_of_a_nat_with_the_rules_of_another_fails
   grep -E 'pairs are refused|refused by $' "$work/output" || true
   figure "mutated: exit code of the proofs" "$code" "0" "code == 0"

@@ -29,7 +29,7 @@ use crate::model::template;
 use crate::report::folder::Folder;
 use crate::report::progress::Progress;
 use crate::report::recorder::{RecordedRun, Recorder};
-use crate::report::results::EndingDoc;
+use crate::report::results::{EndingDoc, VerdictDoc};
 use crate::run::capacity;
 use crate::run::{self, Cancel, RunRequest};
 
@@ -231,7 +231,7 @@ fn stop_at_red(event: &Event, stop: &watch::Sender<bool>, recorder: &mut Recorde
     let Event::CellFinished(cell) = event else { return };
     if matches!(cell.verdict, Verdict::Differs | Verdict::Error) && !stop.send_replace(true) {
         let id = &cell.cell.id;
-        let verdict = cell.verdict.name();
+        let verdict = VerdictDoc::from(cell.verdict).words();
         recorder.event(&Event::Warning(format!("--fail-fast ended the run at {id} ({verdict})")));
     }
 }

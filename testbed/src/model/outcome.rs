@@ -69,21 +69,6 @@ pub enum Verdict {
     Skipped,
 }
 
-impl Verdict {
-    /// The name in `results.json`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::AsExpected => "as_expected",
-            Self::Differs => "differs",
-            Self::Undecided => "undecided",
-            Self::NoExpectation => "no_expectation",
-            Self::Error => "error",
-            Self::Skipped => "skipped",
-        }
-    }
-}
-
 /// In which way a cell contradicts theory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Difference {

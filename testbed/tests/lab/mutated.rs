@@ -167,7 +167,6 @@ fn a_nat_with_the_rules_of_another_is_found_out() {
 }
 
 #[test]
-#[ignore = "hundreds of proofs; scripts/accept judge mutated runs it"]
 fn a_proof_of_a_nat_with_the_rules_of_another_fails() {
     if !lab_is_possible() {
         return;
