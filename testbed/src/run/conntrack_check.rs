@@ -6,7 +6,7 @@ use crate::model::catalogue::Catalogue;
 use crate::model::evidence::{CtChange, CtEntry, Evidence};
 use crate::model::outcome::{Cause, Failure};
 use crate::model::topology::NodeName;
-use crate::probe::prove::consistent;
+use crate::probe::prove::{Inconsistency, consistent};
 use crate::run::prepared_cell::LabSpec;
 
 /// The first mapping that a NAT would not have made if it behaved as it declares.
@@ -19,8 +19,7 @@ pub(super) fn contradiction(
     let wrong = |(node, profile): (&NodeName, &String)| {
         let (declared, site) = (&catalogue.get(profile)?.behavior, NatSite::of(plan, node)?);
         let entries = translated(evidence, node, &site);
-        let why = consistent(declared, &site, &entries).err()?;
-        let (axis, why) = why.split_once(": ").unwrap_or(("mapping", &why));
+        let Inconsistency { axis, why } = consistent(declared, &site, &entries).err()?;
         let detail = format!(
             "NAT \"{profile}\" in \"{node}\" does not do what it declares ({axis}; conntrack): {why}"
         );

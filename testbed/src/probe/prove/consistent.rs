@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::lab::nat_rules::{NatSite, pool_of, remembers_mappings};
+use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Overloading, PortRange, Translation};
 use crate::model::evidence::CtEntry;
 
@@ -15,11 +16,24 @@ use super::hash;
 /// Coincidences less likely than this count as a difference.
 const CHANCE: f64 = 1e-10;
 
+/// What a NAT that behaves as declared would not have done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inconsistency {
+    /// The axis of the declaration.
+    pub axis: NatAxis,
+    /// The endpoints that do not fit it.
+    pub why: String,
+}
+
+fn inconsistent(axis: NatAxis, why: String) -> Inconsistency {
+    Inconsistency { axis, why }
+}
+
 /// Whether these entries, in the order in which they came up in one trial, are what a NAT that behaves so would make.
 ///
 /// # Errors
-/// A sentence fragment: the axis, and the endpoints that do not fit it.
-pub fn consistent(behavior: &Behavior, site: &NatSite, entries: &[CtEntry]) -> Result<(), String> {
+/// The first axis that they do not fit.
+pub fn consistent(behavior: &Behavior, site: &NatSite, entries: &[CtEntry]) -> Result<(), Inconsistency> {
     if behavior.translation == Translation::Router {
         return Ok(());
     }
@@ -62,14 +76,14 @@ fn held(site: &NatSite, entries: &[CtEntry]) -> Vec<(SocketAddrV4, SocketAddrV4)
 }
 
 impl History<'_> {
-    fn outgoing(&mut self, entry: &CtEntry) -> Result<(), String> {
+    fn outgoing(&mut self, entry: &CtEntry) -> Result<(), Inconsistency> {
         let (inside, remote) = (entry.original.source, entry.original.destination);
         let external = entry.reply.destination;
         let known = self.known(inside, remote);
         let opened = OpenedConnection { inside, remote, external, fresh: !known.contains(&external) };
         if self.behavior.translation == Translation::Firewall {
             if external != inside {
-                return Err(format!("translation: {inside} went out as {external}"));
+                return Err(inconsistent(NatAxis::Translation, format!("{inside} went out as {external}")));
             }
         } else if *remote.ip() == self.site.wan && *external.ip() != self.site.wan {
             // Not hairpinned: the connection is one to the NAT itself, and nothing is translated.
@@ -98,28 +112,37 @@ impl History<'_> {
         self.opened.iter().rev().filter(|o| o.inside == inside && depends(o)).map(|o| o.external).collect()
     }
 
-    fn check_address(&self, opened: &OpenedConnection) -> Result<(), String> {
+    fn check_address(&self, opened: &OpenedConnection) -> Result<(), Inconsistency> {
         let OpenedConnection { inside, external, .. } = opened;
         if *external.ip() != self.site.wan {
-            return Err(format!("translation: {inside} went out as {external}, not from {}", self.site.wan));
+            return Err(inconsistent(
+                NatAxis::Translation,
+                format!("{inside} went out as {external}, not from {}", self.site.wan),
+            ));
         }
         let range = pool_of(self.behavior, self.site, *inside.ip()).unwrap_or(kernel_pool(inside.port()));
         if !range.contains(external.port()) {
-            return Err(format!("ports: {inside} went out as {external}, outside {range}"));
+            return Err(inconsistent(
+                NatAxis::Pool,
+                format!("{inside} went out as {external}, outside {range}"),
+            ));
         }
         Ok(())
     }
 
-    fn check_reuse(&self, opened: &OpenedConnection, known: &[SocketAddrV4]) -> Result<(), String> {
+    fn check_reuse(&self, opened: &OpenedConnection, known: &[SocketAddrV4]) -> Result<(), Inconsistency> {
         let Some(last) = known.first().filter(|_| opened.fresh) else { return Ok(()) };
         // Without memory of its own, the kernel looks at one mapping, and leaves it if somebody else has its tuple.
         if !remembers_mappings(self.behavior) && known.iter().any(|known| self.clash(*known, opened)) {
             return Ok(());
         }
         let OpenedConnection { inside, remote, external, .. } = opened;
-        Err(format!(
-            "mapping: {inside} went out as {external} towards {remote}, and as {last} before; declared is {}",
-            self.behavior.mapping
+        Err(inconsistent(
+            NatAxis::Mapping,
+            format!(
+                "{inside} went out as {external} towards {remote}, and as {last} before; declared is {}",
+                self.behavior.mapping
+            ),
         ))
     }
 
@@ -131,18 +154,18 @@ impl History<'_> {
         self.opened.iter().any(same) || self.held.contains(&(opened.remote, external))
     }
 
-    fn check_sharing(&self, opened: &OpenedConnection) -> Result<(), String> {
+    fn check_sharing(&self, opened: &OpenedConnection) -> Result<(), Inconsistency> {
         let other = self.opened.iter().find(|o| o.external == opened.external && o.inside != opened.inside);
         match (self.behavior.overloading, other) {
-            (Overloading::Off, Some(other)) => Err(format!(
-                "overloading: {} and {} both went out as {}",
-                other.inside, opened.inside, opened.external
+            (Overloading::Off, Some(other)) => Err(inconsistent(
+                NatAxis::Overloading,
+                format!("{} and {} both went out as {}", other.inside, opened.inside, opened.external),
             )),
             _ => Ok(()),
         }
     }
 
-    fn check_preserved(&self, opened: &OpenedConnection) -> Result<(), String> {
+    fn check_preserved(&self, opened: &OpenedConnection) -> Result<(), Inconsistency> {
         let OpenedConnection { inside, external, .. } = *opened;
         let first = !self.opened.iter().any(|o| o.inside == inside);
         let own = SocketAddrV4::new(*external.ip(), inside.port());
@@ -155,12 +178,15 @@ impl History<'_> {
             Overloading::Off => self.opened.iter().any(|o| o.external == own && o.inside != inside),
         };
         if keeps && !taken && external != own {
-            return Err(format!("allocation: {inside} went out as {external}, though its own port was free"));
+            return Err(inconsistent(
+                NatAxis::Allocation,
+                format!("{inside} went out as {external}, though its own port was free"),
+            ));
         }
         Ok(())
     }
 
-    fn check_hash(&self, opened: &OpenedConnection) -> Result<(), String> {
+    fn check_hash(&self, opened: &OpenedConnection) -> Result<(), Inconsistency> {
         let OpenedConnection { inside, remote, external, .. } = *opened;
         let (Allocation::Hash { seed }, Overloading::On) =
             (self.behavior.allocation, self.behavior.overloading)
@@ -169,15 +195,16 @@ impl History<'_> {
         };
         let Some(range) = pool_of(self.behavior, self.site, *inside.ip()) else { return Ok(()) };
         match hash::port(self.behavior.mapping, seed, range, inside, remote) {
-            Some(port) if port != external.port() => Err(format!(
-                "allocation: {inside} went out as {external} towards {remote}; its hash is {port}"
+            Some(port) if port != external.port() => Err(inconsistent(
+                NatAxis::Allocation,
+                format!("{inside} went out as {external} towards {remote}; its hash is {port}"),
             )),
             _ => Ok(()),
         }
     }
 
     /// An entry that somebody outside opened.
-    fn incoming(&self, entry: &CtEntry) -> Result<(), String> {
+    fn incoming(&self, entry: &CtEntry) -> Result<(), Inconsistency> {
         let (stranger, target) = (entry.original.source, entry.original.destination);
         let to = entry.reply.source;
         let inside = self.site.lans.iter().any(|(_, lan)| lan.contains(*to.ip()));
@@ -193,15 +220,15 @@ impl History<'_> {
         let door = self.opened.iter().filter(|o| o.external == target && o.inside == to).find(admits);
         match door {
             Some(_) => Ok(()),
-            None => Err(format!(
-                "filtering: {stranger} reached {to} through {target}; declared is {}",
-                self.behavior.filtering
+            None => Err(inconsistent(
+                NatAxis::Filtering,
+                format!("{stranger} reached {to} through {target}; declared is {}", self.behavior.filtering),
             )),
         }
     }
 
     /// What only several fresh mappings together show.
-    fn draws(&self) -> Result<(), String> {
+    fn draws(&self) -> Result<(), Inconsistency> {
         if self.behavior.translation == Translation::Firewall {
             return Ok(());
         }
@@ -213,7 +240,7 @@ impl History<'_> {
     }
 
     /// The fresh ports of each host follow each other without a gap, in whatever order two processors finished them.
-    fn check_counter(&self, step: i16) -> Result<(), String> {
+    fn check_counter(&self, step: i16) -> Result<(), Inconsistency> {
         let mut by_pool: BTreeMap<(u16, u16), Vec<u16>> = BTreeMap::new();
         for opened in self.opened.iter().filter(|o| o.fresh) {
             let Some(range) = pool_of(self.behavior, self.site, *opened.inside.ip()) else { continue };
@@ -223,9 +250,9 @@ impl History<'_> {
             let range = PortRange { low, high };
             if !is_one_run(&ports, range, step) {
                 let seen: Vec<String> = ports.iter().take(8).map(ToString::to_string).collect();
-                return Err(format!(
-                    "allocation: ports {} do not follow a step of {step:+}",
-                    seen.join(", ")
+                return Err(inconsistent(
+                    NatAxis::Allocation,
+                    format!("ports {} do not follow a step of {step:+}", seen.join(", ")),
                 ));
             }
         }
@@ -233,7 +260,7 @@ impl History<'_> {
     }
 
     /// Fresh random ports are neither all the host's own nor all the same.
-    fn check_chance(&self) -> Result<(), String> {
+    fn check_chance(&self) -> Result<(), Inconsistency> {
         let fresh: Vec<&OpenedConnection> = self.opened.iter().filter(|o| o.fresh).collect();
         let unlikely = |draws: usize, inside: Ipv4Addr| {
             let size = pool_of(self.behavior, self.site, inside).map_or(32_256, PortRange::size);
@@ -242,7 +269,10 @@ impl History<'_> {
         let Some(first) = fresh.first() else { return Ok(()) };
         let own = fresh.iter().all(|o| o.external.port() == o.inside.port());
         if own && unlikely(fresh.len(), *first.inside.ip()) {
-            return Err(format!("allocation: all {} mappings keep the inside port", fresh.len()));
+            return Err(inconsistent(
+                NatAxis::Allocation,
+                format!("all {} mappings keep the inside port", fresh.len()),
+            ));
         }
         for opened in &fresh {
             let same = fresh.iter().filter(|o| o.inside == opened.inside);
@@ -250,7 +280,10 @@ impl History<'_> {
             let count = same.count();
             if ports.len() == 1 && unlikely(count - 1, *opened.inside.ip()) {
                 let OpenedConnection { inside, external, .. } = opened;
-                return Err(format!("mapping: {inside} went out as {external} every time of {count}"));
+                return Err(inconsistent(
+                    NatAxis::Mapping,
+                    format!("{inside} went out as {external} every time of {count}"),
+                ));
             }
         }
         Ok(())
@@ -323,7 +356,8 @@ mod tests {
     }
 
     fn verdict(behavior: &Behavior, entries: &[CtEntry]) -> String {
-        consistent(behavior, &site(), entries).map_or_else(|why| why, |()| "fits".to_owned())
+        consistent(behavior, &site(), entries)
+            .map_or_else(|found| format!("{}: {}", found.axis, found.why), |()| "fits".to_owned())
     }
 
     fn symmetric(allocation: Allocation) -> Behavior {

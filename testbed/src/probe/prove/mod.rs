@@ -34,7 +34,7 @@ use crate::model::behavior::Behavior;
 use crate::model::catalogue::Profile;
 use crate::model::event::ProofResult;
 
-pub use consistent::consistent;
+pub use consistent::{Inconsistency, consistent};
 
 use bench::Bench;
 use finding::Finding;
