@@ -16,10 +16,10 @@ use tokio::task::JoinSet;
 use crate::cli::args::{ExecArgs, OwnNats, RightsArgs, ShellArgs};
 use crate::cli::cells;
 use crate::cli::command_error::CommandError;
-use crate::cli::errand::{Errand, Streams};
+use crate::cli::node_command::{NodeCommand, Streams};
 use crate::cli::output::{print, print_error};
 use crate::cli::select;
-use crate::kernel::process::{Door, Line, Signal, Visitor, door_name, knock};
+use crate::kernel::process::{Signal, UserConnection, UserListener, UserRequest, send_request, socket_name};
 use crate::lab::{self, Lab};
 use crate::model::problem::suggestion;
 use crate::model::suite::{Cell, Suite};
@@ -48,18 +48,18 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode, CommandError> {
 /// When there is no such cell or node, the lab cannot be built here, or the command cannot be started.
 pub fn exec(args: &ExecArgs) -> Result<ExitCode, CommandError> {
     let ExecArgs { suite, cell, node, command, nats, rights } = args;
-    run_in_lab((suite, cell, nats), *rights, Sharing::Closed, Errand::new(node, command, &[]))
+    run_in_lab((suite, cell, nats), *rights, Sharing::Closed, NodeCommand::new(node, command, &[]))
 }
 
 /// A shell whose prompt shows the node. It reads no start-up file: one could change the prompt.
-fn interactive(node: &str) -> Errand {
+fn interactive(node: &str) -> NodeCommand {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     if Path::new("/bin/bash").exists() {
         let prompt = format!("[{node}] \\w \\$ ");
-        Errand::new(node, &words(&["/bin/bash", "--norc", "--noprofile", "-i"]), &[("PS1", prompt)])
+        NodeCommand::new(node, &words(&["/bin/bash", "--norc", "--noprofile", "-i"]), &[("PS1", prompt)])
     } else {
         let variables = [("PS1", format!("[{node}] # ")), ("ENV", String::new())];
-        Errand::new(node, &words(&["/bin/sh", "-i"]), &variables)
+        NodeCommand::new(node, &words(&["/bin/sh", "-i"]), &variables)
     }
 }
 
@@ -75,16 +75,16 @@ fn run_in_lab(
     (name, cell, nats): (&str, &str, &OwnNats),
     rights: RightsArgs,
     sharing: Sharing,
-    errand: Errand,
+    command: NodeCommand,
 ) -> Result<ExitCode, CommandError> {
     let catalogue = nats.catalogue()?;
     let suite = select::suite(name, &catalogue)?;
     let cells = suite.cells();
     let help = format!("list the cells with: testbed shell {name} {LIST}");
     let cell = cells::pick(&cells, |cell| cell.id.as_str(), cell, (&format!("\"{name}\""), &help))?;
-    check_node(&suite, cell, &errand.node)?;
-    let door = door_name(&identity(name, cell, nats));
-    if let Some(code) = join(&door, cell, &errand)? {
+    check_node(&suite, cell, &command.node)?;
+    let socket = socket_name(&identity(name, cell, nats));
+    if let Some(code) = join(&socket, cell, &command)? {
         return Ok(code);
     }
     lab::setup(rights.into())?.block_on(async {
@@ -95,21 +95,21 @@ fn run_in_lab(
         let lab = Arc::new(lab);
         if sharing == Sharing::Open {
             let nodes: Vec<&str> = lab.nodes().map(|node| node.name().as_str()).collect();
-            let (id, nodes, node) = (&cell.id, nodes.join(", "), &errand.node);
+            let (id, nodes, node) = (&cell.id, nodes.join(", "), &command.node);
             print_error(&format!(
                 "the lab of {id} stands: {nodes}\nthis is {node}; the lab is gone when its shell ends, and until then the \
                  same command with another node opens a shell in there"
             ));
         }
-        let door = if sharing == Sharing::Open { Door::open(&door)? } else { None };
-        let guests = door.map(|door| tokio::spawn(let_in(door, Arc::clone(&lab))));
-        let streams = Streams::open(&errand)?;
-        let mut program = lab.node(&errand.node)?.spawn(errand.command(streams.theirs())).await?;
+        let listener = if sharing == Sharing::Open { UserListener::open(&socket)? } else { None };
+        let requests = listener.map(|listener| tokio::spawn(serve_requests(listener, Arc::clone(&lab))));
+        let streams = Streams::open(&command)?;
+        let mut program = lab.node(&command.node)?.spawn(command.with_streams(streams.theirs())).await?;
         let end_all = async || {
-            // Guests are to hear that the lab ends, and not how their programs do.
-            if let Some(guests) = guests {
-                guests.abort();
-                let _ = guests.await;
+            // Who joined is to be told that the lab ends, and not how the programs there do.
+            if let Some(requests) = requests {
+                requests.abort();
+                let _ = requests.await;
             }
             Ok(lab.kill_all().await.map(drop)?)
         };
@@ -140,21 +140,23 @@ fn identity(suite: &str, cell: &Cell, nats: &OwnNats) -> String {
 type Answer = Result<i32, String>;
 
 /// Runs it in the lab that another process of this user holds, if one does.
-fn join(door: &str, cell: &Cell, errand: &Errand) -> Result<Option<ExitCode>, CommandError> {
+fn join(socket: &str, cell: &Cell, command: &NodeCommand) -> Result<Option<ExitCode>, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|why| CommandError::new(format!("cannot start the async runtime: {why}")))?;
     runtime.block_on(async {
-        let streams = Streams::open(errand)?;
-        let message = serde_json::to_vec(errand).map_err(|why| CommandError::new(why.to_string()))?;
+        let streams = Streams::open(command)?;
+        let message = serde_json::to_vec(command).map_err(|why| CommandError::new(why.to_string()))?;
         let theirs = streams.theirs();
-        let Some(line) = knock(door, &message, theirs.each_ref().map(|end| end.as_fd()))? else {
+        let Some(connection) = send_request(socket, &message, theirs.each_ref().map(|end| end.as_fd()))?
+        else {
             return Ok(None);
         };
         drop(theirs);
-        print_error(&format!("this is {} of the lab of {} that stands already", errand.node, cell.id));
+        print_error(&format!("this is {} of the lab of {} that stands already", command.node, cell.id));
         let ended = async {
-            let answer = line.hear().await.and_then(|word| serde_json::from_slice::<Answer>(&word).ok());
+            let answer =
+                connection.receive().await.and_then(|word| serde_json::from_slice::<Answer>(&word).ok());
             let status = answer.unwrap_or_else(|| Err("the shell that held the lab has ended".to_owned()));
             status.map(ExitStatus::from_raw).map_err(CommandError::new)
         };
@@ -163,28 +165,33 @@ fn join(door: &str, cell: &Cell, errand: &Errand) -> Result<Option<ExitCode>, Co
 }
 
 /// Starts in the lab what others of this user want there.
-async fn let_in(door: Door, lab: Arc<Lab>) {
+async fn serve_requests(listener: UserListener, lab: Arc<Lab>) {
     // They end with this task.
-    let mut guests = JoinSet::new();
-    while let Ok(Visitor { message, files, line }) = door.visitor().await {
+    let mut served = JoinSet::new();
+    while let Ok(UserRequest { message, files, connection }) = listener.request().await {
         let lab = Arc::clone(&lab);
-        guests.spawn(async move {
-            let answer = match serde_json::from_slice::<Errand>(&message) {
-                Ok(errand) => serve(&lab, &errand, files.map(Arc::new), &line).await,
+        served.spawn(async move {
+            let answer = match serde_json::from_slice::<NodeCommand>(&message) {
+                Ok(command) => serve(&lab, &command, files.map(Arc::new), &connection).await,
                 Err(why) => Err(format!("another version of testbed holds the lab: {why}")),
             };
-            line.say(&serde_json::to_vec(&answer).unwrap_or_default());
+            connection.send(&serde_json::to_vec(&answer).unwrap_or_default());
         });
     }
 }
 
 /// Runs it until it ends, or whoever wanted it has gone.
-async fn serve(lab: &Lab, errand: &Errand, streams: [Arc<OwnedFd>; 3], line: &Line) -> Answer {
-    let program = async { lab.node(&errand.node)?.spawn(errand.command(streams)).await };
+async fn serve(
+    lab: &Lab,
+    command: &NodeCommand,
+    streams: [Arc<OwnedFd>; 3],
+    connection: &UserConnection,
+) -> Answer {
+    let program = async { lab.node(&command.node)?.spawn(command.with_streams(streams)).await };
     let mut program = program.await.map_err(|why| why.to_string())?;
     let status = tokio::select! {
         status = program.wait() => status,
-        _ = line.hear() => {
+        _ = connection.receive() => {
             let _ = program.signal(Signal::SIGHUP).await;
             return Err("nobody waits for it".to_owned());
         }

@@ -19,20 +19,20 @@
 mod command;
 mod confined;
 mod confinement;
-mod door;
 mod init;
 mod nursery;
 mod protocol;
 mod raw;
 mod session;
 mod stopped;
+mod user_socket;
 
 pub use nix::sys::signal::Signal;
 
 pub use command::{Capabilities, Command, Limits, Stdio, Terminal};
 pub use confined::{ConfinedInit, NetworkSettings};
-pub use door::{Door, Line, Visitor, door_name, knock};
 pub use nursery::prepare;
 pub use session::{CpuTime, Init, InitReport, Output, Place, Process};
+pub use user_socket::{UserConnection, UserListener, UserRequest, send_request, socket_name};
 
 pub(crate) use nursery::is_running as nursery_is_running;

@@ -1,5 +1,5 @@
-//! A door of this process for others of the same user on this machine: who knocks hands over a message and three descriptors, and
-//! then both can talk.
+//! A socket on which this process takes requests of others of the same user on this machine: each is a message and three
+//! descriptors, and the connection stays for answers.
 //!
 //! It is a socket with an abstract name (unix(7)): no file, and gone with the process.
 
@@ -27,33 +27,33 @@ const FILES: usize = 3;
 
 const FLAGS: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
 
-/// Where others may knock.
+/// Where others may connect.
 #[derive(Debug)]
-pub struct Door(AsyncFd<OwnedFd>);
+pub struct UserListener(AsyncFd<OwnedFd>);
 
-/// Somebody who has knocked.
+/// What somebody who has connected wants.
 #[derive(Debug)]
-pub struct Visitor {
+pub struct UserRequest {
     /// What they want.
     pub message: Vec<u8>,
     /// What they handed over.
     pub files: [OwnedFd; FILES],
-    /// The way back to them.
-    pub line: Line,
+    /// The connection to them.
+    pub connection: UserConnection,
 }
 
-/// The way between a visitor and whose door it is.
+/// A connection between two processes of a user.
 #[derive(Debug)]
-pub struct Line(AsyncFd<OwnedFd>);
+pub struct UserConnection(AsyncFd<OwnedFd>);
 
-/// The name of a door for something, of this user's: the same for all of them until one enters a user namespace.
+/// The name of a socket for something, of this user's: the same for all of them until one enters a user namespace.
 #[must_use]
-pub fn door_name(of: &str) -> String {
+pub fn socket_name(of: &str) -> String {
     format!("testbed-{}-{of}", geteuid())
 }
 
-impl Door {
-    /// Opens a door of that name, within a runtime; `None` where somebody has one already.
+impl UserListener {
+    /// Listens under that name, within a runtime; `None` where somebody has one already.
     ///
     /// # Errors
     /// When the kernel has no socket for it.
@@ -67,29 +67,29 @@ impl Door {
         Ok(Some(Self(watched(socket)?)))
     }
 
-    /// Waits for the next visitor. Other users are turned away.
+    /// Waits for the next request. Other users are turned away.
     ///
     /// # Errors
     /// When the kernel has no more descriptors.
-    pub async fn visitor(&self) -> Result<Visitor> {
+    pub async fn request(&self) -> Result<UserRequest> {
         loop {
-            let accept = |door: &OwnedFd| Ok(accept4(door.as_raw_fd(), FLAGS)?);
+            let accept = |listener: &OwnedFd| Ok(accept4(listener.as_raw_fd(), FLAGS)?);
             let came = self.0.async_io(Interest::READABLE, accept).await;
             let came = came.map_err(|why| Error::io(TRIED, "accept", &why))?;
             // SAFETY: it is new, and nobody else has it.
             let socket = unsafe { OwnedFd::from_raw_fd(came) };
             if is_of_this_user(&socket)?
-                && let Some(visitor) = Visitor::listen_to(watched(socket)?).await
+                && let Some(request) = UserRequest::receive(watched(socket)?).await
             {
-                return Ok(visitor);
+                return Ok(request);
             }
         }
     }
 }
 
-impl Visitor {
-    /// Hears what somebody wants; `None` when they went, or brought too little.
-    async fn listen_to(socket: AsyncFd<OwnedFd>) -> Option<Self> {
+impl UserRequest {
+    /// Receives it; `None` when they have gone, or handed over too little.
+    async fn receive(socket: AsyncFd<OwnedFd>) -> Option<Self> {
         let mut message = vec![0; LONGEST];
         let receive = |socket: &OwnedFd| Ok(raw::receive(socket.as_raw_fd(), &mut message)?);
         let received = socket.async_io(Interest::READABLE, receive).await.ok()?;
@@ -98,31 +98,35 @@ impl Visitor {
         // SAFETY: the kernel has just made them for this process, and nobody else knows them.
         let files = came.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) });
         let files = files.collect::<Vec<_>>().try_into().ok()?;
-        Some(Self { message, files, line: Line(socket) })
+        Some(Self { message, files, connection: UserConnection(socket) })
     }
 }
 
-impl Line {
-    /// Says something. The other side may have gone.
-    pub fn say(&self, word: &[u8]) {
+impl UserConnection {
+    /// Sends something. The other side may have gone.
+    pub fn send(&self, word: &[u8]) {
         let _ = send(self.0.as_raw_fd(), word, MsgFlags::MSG_NOSIGNAL);
     }
 
-    /// Waits for what the other side says; `None` when it has gone.
-    pub async fn hear(&self) -> Option<Vec<u8>> {
+    /// Waits for what the other side sends; `None` when it has gone.
+    pub async fn receive(&self) -> Option<Vec<u8>> {
         let mut word = vec![0; LONGEST];
-        let hear = |socket: &OwnedFd| Ok(recv(socket.as_raw_fd(), &mut word, MsgFlags::empty())?);
-        let length = self.0.async_io(Interest::READABLE, hear).await.ok()?;
+        let receive = |socket: &OwnedFd| Ok(recv(socket.as_raw_fd(), &mut word, MsgFlags::empty())?);
+        let length = self.0.async_io(Interest::READABLE, receive).await.ok()?;
         word.truncate(length);
         (length > 0).then_some(word)
     }
 }
 
-/// Knocks at the door of that name, within a runtime; `None` where this user has none.
+/// Connects to the listener of that name, within a runtime, and hands over a request; `None` where this user has none.
 ///
 /// # Errors
 /// When the message is too long, or the kernel has no socket for it.
-pub fn knock(name: &str, message: &[u8], files: [BorrowedFd<'_>; FILES]) -> Result<Option<Line>> {
+pub fn send_request(
+    name: &str,
+    message: &[u8],
+    files: [BorrowedFd<'_>; FILES],
+) -> Result<Option<UserConnection>> {
     let socket = endpoint()?;
     if connect(socket.as_raw_fd(), &address(name)?).is_err() || !is_of_this_user(&socket)? {
         return Ok(None);
@@ -132,7 +136,7 @@ pub fn knock(name: &str, message: &[u8], files: [BorrowedFd<'_>; FILES]) -> Resu
     }
     raw::send(socket.as_raw_fd(), message, &[], &files.map(|file| file.as_raw_fd()))
         .map_err(failed("sendmsg"))?;
-    Ok(Some(Line(watched(socket)?)))
+    Ok(Some(UserConnection(watched(socket)?)))
 }
 
 const TRIED: &str = "share a lab with another testbed";
@@ -168,24 +172,25 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_visitor_hands_over_and_both_talk() {
-        let name = door_name(&format!("test-{}", std::process::id()));
+    async fn a_request_hands_over_descriptors_and_is_answered() {
+        let name = socket_name(&format!("test-{}", std::process::id()));
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         let files = || [writer.as_fd(), writer.as_fd(), writer.as_fd()];
-        assert!(knock(&name, b"hello", files()).expect("a socket").is_none(), "there is no door yet");
-        let door = Door::open(&name).expect("a socket").expect("the first one");
-        assert!(Door::open(&name).expect("a socket").is_none(), "the name is taken");
-        let guest = knock(&name, b"hello", files()).expect("a socket").expect("a door");
-        let Visitor { message, files: [first, ..], line } = door.visitor().await.expect("a visitor");
+        assert!(send_request(&name, b"hello", files()).expect("a socket").is_none(), "nobody listens yet");
+        let listener = UserListener::open(&name).expect("a socket").expect("the first one");
+        assert!(UserListener::open(&name).expect("a socket").is_none(), "the name is taken");
+        let other = send_request(&name, b"hello", files()).expect("a socket").expect("a listener");
+        let UserRequest { message, files: [first, ..], connection } =
+            listener.request().await.expect("a request");
         drop(writer);
         assert_eq!(message, b"hello");
         File::from(first).write_all(b"through").expect("our pipe");
         let mut through = [0; 7];
         reader.read_exact(&mut through).expect("our pipe");
         assert_eq!(&through, b"through");
-        line.say(b"done");
-        assert_eq!(guest.hear().await.as_deref(), Some(&b"done"[..]));
-        drop(guest);
-        assert_eq!(line.hear().await, None);
+        connection.send(b"done");
+        assert_eq!(other.receive().await.as_deref(), Some(&b"done"[..]));
+        drop(other);
+        assert_eq!(connection.receive().await, None);
     }
 }

@@ -1,4 +1,4 @@
-//! A program that somebody wants to run in a node of a lab: its words and surroundings, and its streams, which may be a terminal.
+//! A command that a user runs in a node of a lab: its words and surroundings, and its streams, which may be a terminal.
 
 use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -16,7 +16,7 @@ use crate::kernel::terminal::{Pty, Raw, Window};
 
 /// What is to run, and where: all that another process has to know to start it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Errand {
+pub(super) struct NodeCommand {
     pub(super) node: String,
     words: Vec<String>,
     variables: Vec<(String, String)>,
@@ -24,7 +24,7 @@ pub(super) struct Errand {
     terminal: bool,
 }
 
-impl Errand {
+impl NodeCommand {
     /// The program, its arguments, and variables besides those of this process.
     pub(super) fn new(node: &str, words: &[String], more: &[(&str, String)]) -> Self {
         let own = std::env::vars_os();
@@ -40,7 +40,7 @@ impl Errand {
     }
 
     /// The same with these as its standard streams.
-    pub(super) fn command(&self, streams: [Arc<OwnedFd>; 3]) -> Command {
+    pub(super) fn with_streams(&self, streams: [Arc<OwnedFd>; 3]) -> Command {
         let (program, arguments) = self.words.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
         let command = Command::new(program).args(arguments).env_clear().directory(&self.folder);
         let command = self.variables.iter().fold(command, |command, (name, value)| command.env(name, value));
@@ -59,9 +59,9 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// A terminal of its own for an errand that has one, else this process' own streams.
-    pub(super) fn open(errand: &Errand) -> Result<Self, CommandError> {
-        if errand.terminal {
+    /// A terminal of its own for an command that has one, else this process' own streams.
+    pub(super) fn open(command: &NodeCommand) -> Result<Self, CommandError> {
+        if command.terminal {
             let pty = Pty::open()?;
             return Ok(Self { theirs: [(); 3].map(|()| pty.end()), pty: Some(pty) });
         }
