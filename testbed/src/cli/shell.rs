@@ -97,8 +97,8 @@ fn run_in_lab(
             let nodes: Vec<&str> = lab.nodes().map(|node| node.name().as_str()).collect();
             let (id, nodes, node) = (&cell.id, nodes.join(", "), &command.node);
             print_error(&format!(
-                "the lab of {id} stands: {nodes}\nthis is {node}; the lab is gone when its shell ends, and until then the \
-                 same command with another node opens a shell in there"
+                "the lab of {id} is up: {nodes}\nthis shell runs in {node}, and the lab ends with it; until then, the same \
+                 command with another node opens a shell in this lab"
             ));
         }
         let listener = if sharing == Sharing::Open { UserListener::open(&socket)? } else { None };
@@ -153,7 +153,10 @@ fn join(socket: &str, cell: &Cell, command: &NodeCommand) -> Result<Option<ExitC
             return Ok(None);
         };
         drop(theirs);
-        print_error(&format!("this is {} of the lab of {} that stands already", command.node, cell.id));
+        print_error(&format!(
+            "joined the lab of {}, which another shell holds: this is {}",
+            cell.id, command.node
+        ));
         let ended = async {
             let answer =
                 connection.receive().await.and_then(|word| serde_json::from_slice::<Answer>(&word).ok());
@@ -193,7 +196,7 @@ async fn serve(
         status = program.wait() => status,
         _ = connection.receive() => {
             let _ = program.signal(Signal::SIGHUP).await;
-            return Err("nobody waits for it".to_owned());
+            return Err("whoever started it has gone".to_owned());
         }
     };
     status.map(ExitStatus::into_raw).map_err(|why| why.to_string())

@@ -103,7 +103,7 @@ fn a_shell_has_its_node_its_job_control_and_its_end() {
     }
     let pipe = Pipe::new();
     let mut typist = Typist::at(&format!("{} shell classic {CELL} nat-b", env!("CARGO_BIN_EXE_testbed")));
-    typist.sees("this is nat-b");
+    typist.sees("this shell runs in nat-b");
     typist.sees("[nat-b] ");
     typist.types("ip -br -4 addr show wan\n");
     typist.sees("198.51.100.2/24");
@@ -171,10 +171,10 @@ fn a_second_shell_joins_the_lab_of_the_first_and_sees_what_happens_there() {
     let suite = folder.path().join("own.toml").display().to_string();
     let line = |node: &str| format!("{} shell {suite} port-preserving {node}", env!("CARGO_BIN_EXE_testbed"));
     let mut first = Typist::at(&line("peer-a"));
-    first.sees("the lab of port-preserving/random/simultaneous-open stands");
+    first.sees("the lab of port-preserving/random/simultaneous-open is up");
     first.sees("[peer-a] ");
     let mut second = Typist::at(&line("nat-a"));
-    second.sees("this is nat-a of the lab of port-preserving/random/simultaneous-open that stands already");
+    second.sees("joined the lab of port-preserving/random/simultaneous-open, which another shell holds: this is nat-a");
     second.sees("[nat-a] ");
     // What peer-a does is seen in nat-a: a mapping.
     first.types("echo x > /dev/udp/203.0.113.1/9 && echo sent-$((1 + 1))\n");
@@ -185,7 +185,7 @@ fn a_second_shell_joins_the_lab_of_the_first_and_sees_what_happens_there() {
     let exec = testbed(&["exec", &suite, "port-preserving", "nat-b", "--", "sh", "-c", "ip -o -4 a; exit 3"]);
     assert_eq!(exec.code, 3, "{}", exec.stderr);
     assert!(
-        exec.stdout.contains("198.51.100.2/24") && exec.stderr.contains("that stands already"),
+        exec.stdout.contains("198.51.100.2/24") && exec.stderr.contains("which another shell holds"),
         "{}",
         exec.stdout
     );
