@@ -242,10 +242,6 @@ async fn play_round(
     ending
 }
 
-/// How many other trials one is worth in which testbed opens neighbours' connections: with 32 such trials at a time on two
-/// processors the connections came late and in bursts, with eight they did not.
-const PLACES_WITH_NEIGHBOURS: usize = 4;
-
 /// Begins trials as long as there are any and as the throttle lets them, and waits for the last.
 async fn begin_trials(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: UnboundedSender<Message>) {
     let mut under_way = JoinSet::new();
@@ -255,13 +251,10 @@ async fn begin_trials(shared: Arc<Shared>, throttle: Arc<Throttle>, sender: Unbo
         {
             played(ended);
         }
-        let mut permit = throttle.permit().await;
+        let permit = throttle.permit().await;
         while under_way.try_join_next().map(played).is_some() {}
         // What is next is decided when there is room for it.
         let Some(task) = shared.queue().take() else { break };
-        if shared.cells[task.cell].has_neighbours() {
-            permit.take_places(PLACES_WITH_NEIGHBOURS);
-        }
         let _ = sender.send(Message::Started { cell: task.cell, number: task.number });
         under_way.spawn(work(Arc::clone(&shared), task, permit, sender.clone()));
     }

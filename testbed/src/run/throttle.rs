@@ -108,8 +108,6 @@ enum ProcessorLoad {
 pub(super) struct TrialPermit {
     throttle: Arc<Throttle>,
     number: u64,
-    /// Places beside its own that it takes.
-    beside: usize,
 }
 
 impl Throttle {
@@ -127,7 +125,7 @@ impl Throttle {
         loop {
             let begun = self.state().begin();
             match begun {
-                Some(number) => return TrialPermit { throttle: Arc::clone(self), number, beside: 0 },
+                Some(number) => return TrialPermit { throttle: Arc::clone(self), number },
                 None => self.changed.notified().await,
             }
         }
@@ -156,13 +154,6 @@ impl Throttle {
 }
 
 impl TrialPermit {
-    /// Takes the places of this many trials from now on, for one that is that much work.
-    pub(super) fn take_places(&mut self, places: usize) {
-        let more = places.saturating_sub(1 + self.beside);
-        self.beside += more;
-        self.throttle.state().limit.working += more;
-    }
-
     /// Says that the programs of the trial run and send their packets here: from now on it may be that they only wait.
     pub(super) fn programs_run(&self, traffic: Traffic) {
         let programs = RunningPrograms { frames: traffic.frames(), traffic, calm: 0, waits: false };
@@ -178,7 +169,6 @@ impl TrialPermit {
 impl Drop for TrialPermit {
     fn drop(&mut self) {
         let mut state = self.throttle.state();
-        state.limit.working -= self.beside;
         state.end(self.number);
         drop(state);
         self.throttle.changed.notify_one();

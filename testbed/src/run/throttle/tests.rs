@@ -78,14 +78,3 @@ async fn a_trial_that_waits_may_end_at_any_time() {
     let state = throttle.state();
     assert_eq!((state.limit.working, state.running.len()), (0, 0));
 }
-
-#[tokio::test]
-async fn a_trial_that_is_more_work_takes_the_places_of_several() {
-    let throttle = Throttle::new(64);
-    let mut permit = throttle.permit().await;
-    permit.take_places(4);
-    permit.take_places(4);
-    assert_eq!(throttle.state().limit.working, 4);
-    drop(permit);
-    assert_eq!(throttle.state().limit.working, 0);
-}
