@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address_policy::{ServerTrust, SpecialAddresses};
 use crate::method::MethodName;
 use crate::secret::Secret;
 
@@ -66,28 +67,6 @@ pub enum LowPorts {
     WhenPermitted,
     /// Never.
     Never,
-}
-
-/// How far the rendezvous server is believed when it says what the peer's external address is. With a false one it could
-/// have this side send SYNs to a stranger. The peer decides for itself, and is not told. See [`Config::server_trust`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ServerTrust {
-    /// As far as the peer has found it confirmed by the routers on its way; else at most 64 SYNs go there.
-    #[default]
-    Confirmed,
-    /// Wholly: the server is one's own.
-    Full,
-}
-
-/// Whether SYNs may go to loopback and link-local addresses and to this host's own, if the peer or the server names them:
-/// with false ones they could find out what listens there. See [`Config::special_addresses`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SpecialAddresses {
-    /// Only to a loopback or link-local address that the peer itself says it has, while this side has one of that kind, too.
-    #[default]
-    Refuse,
-    /// To all of them, for two peers on one host.
-    Allow,
 }
 
 /// What protects the stream once it is won. See [`Config::protection`]. Neither the peer nor the server can have this side

@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::unbounded_channel;
 
+use crate::address_policy::ServerTrust;
 use crate::classify::Observation;
-use crate::config::{Config, Protection, ServerTrust};
+use crate::config::{Config, Protection};
 use crate::meeting::{Meeting, Role};
 use crate::method::view::{RoundView, SideFacts};
 use crate::method::{Action, MethodName, RoundNote};

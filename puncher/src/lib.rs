@@ -54,10 +54,11 @@ mod text;
 mod ticket;
 mod trace;
 
+pub use address_policy::{ServerTrust, SpecialAddresses};
 pub use attempt_log::{AttemptLog, FailureKind, Tally};
-pub use config::{Config, ConfigError, LowPorts, Protection, ServerTrust, SpecialAddresses};
+pub use config::{Config, ConfigError, LowPorts, Protection};
 pub use connection::{Connection, Report};
-pub use contract::{Awaited, Event, Metrics, Outcome};
+pub use contract::{Awaited, Event, Outcome};
 pub use error::ConnectError;
 pub use meeting::{Meeting, Role};
 pub use method::{MethodName, Outlook};
@@ -71,10 +72,10 @@ pub use ticket::{OwnTicket, SealedTicket, Ticket, TicketError};
 
 /// What the local NAT does: [`probe`](nat::probe) observes it, [`classify`](nat::classify) tells what it amounts to.
 pub mod nat {
+    pub use crate::classify::Answer;
     pub use crate::classify::class::{Evidence, Filtering, Mapping, NatClass, PortAllocation, classify};
     pub use crate::classify::{Allocation, Observation};
     pub use crate::probe::{ProbeConfig, probe};
-    pub use crate::rendezvous::message::Answer;
 }
 
 /// The examples of the page about puncher, compiled with the tests.

@@ -4,18 +4,9 @@ use std::net::SocketAddrV4;
 
 use rand::{Rng, RngExt};
 
-use crate::classify::{Allocation, ENOUGH_FOR_A_RANGE, Observation, allocation};
+use crate::classify::{Allocation, ENOUGH_FOR_A_RANGE, LIKELIER, LIKELIER_CHANCE, Observation, allocation};
 use crate::fault_injection::{self, Fault};
 use crate::text::counted;
-
-/// Ports a NAT of the Linux kernel draws from when it draws at random: 1024 to 65535 (`nf_nat_l4proto_unique_tuple`).
-pub(crate) const RANDOM_POOL: u32 = 64_512;
-
-/// It draws `1024 + u16 % 64512`, so the first 1,024 of them come up twice as often.
-pub(crate) const LIKELIER: std::ops::Range<u16> = 1024..2048;
-
-/// The chance of each of those.
-pub(crate) const LIKELIER_CHANCE: f64 = 2.0 / 65_536.0;
 
 /// Where the peer's SYN will come from.
 #[derive(Debug, Clone, PartialEq)]

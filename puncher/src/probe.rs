@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::address_policy::AddressKind;
+use crate::classify::Answer;
 use crate::classify::class::Evidence;
 use crate::contract::Event;
 use crate::fd_limit;
 use crate::method::pool;
 use crate::rendezvous::client::{Client, ClientError, ServerLink};
-use crate::rendezvous::message::Answer;
 use crate::socket::{self, DialFailure, SynTtl};
 use crate::trace;
 

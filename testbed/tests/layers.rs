@@ -75,6 +75,7 @@ fn modules_side_by_side_do_not_use_each_other_in_a_circle() {
         let files = modules_of(layer);
         circles.extend(circles_of(&files));
     }
+    circles.extend(circles_of(&modules_of_puncher()));
     assert!(circles.is_empty(), "{}", circles.join("\n"));
 }
 
@@ -126,8 +127,24 @@ fn a_private_type_name_is_not_that_of_a_module_it_uses() {
 
 /// The modules of a layer with their text, without those that only tests have.
 fn modules_of(layer: &str) -> BTreeMap<String, String> {
+    modules_among(&files_of(layer), &source_of("testbed"))
+}
+
+/// The same of all modules of the other crate.
+fn modules_of_puncher() -> BTreeMap<String, String> {
+    let source = source_of("puncher");
+    let modules = modules_among(&files_below(&source), &source);
+    assert!(
+        modules.contains_key("rendezvous::server"),
+        "only {} modules of puncher were found",
+        modules.len()
+    );
+    modules
+}
+
+fn modules_among(files: &[PathBuf], source: &Path) -> BTreeMap<String, String> {
     let all: BTreeMap<String, String> =
-        files_of(layer).iter().map(|file| (module_of(file), read(file))).collect();
+        files.iter().map(|file| (module_of(file, source), read(file))).collect();
     let for_tests = |name: &str| {
         let (parent, own) = name.rsplit_once("::").unwrap_or(("", name));
         let declared = format!("mod {own};");
@@ -139,8 +156,7 @@ fn modules_of(layer: &str) -> BTreeMap<String, String> {
 }
 
 /// `lab::wire::core` for `src/lab/wire/core.rs`.
-fn module_of(file: &Path) -> String {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+fn module_of(file: &Path, source: &Path) -> String {
     let path = file.strip_prefix(source).expect("a source file").with_extension("");
     let mut words: Vec<_> = path.iter().map(|word| word.to_string_lossy()).collect();
     words.pop_if(|word| word == "mod");
@@ -323,9 +339,21 @@ fn read(file: &Path) -> String {
 
 /// All files of a layer: `src/LAYER.rs` and what lies below `src/LAYER`.
 fn files_of(layer: &str) -> Vec<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let source = source_of("testbed");
+    let mut files = files_below(&source.join(layer));
+    let file = source.join(format!("{layer}.rs"));
+    files.extend(file.is_file().then_some(file));
+    files
+}
+
+/// The folder with the source files of a crate.
+fn source_of(package: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(package).join("src")
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let mut folders = vec![source.join(layer)];
+    let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.expect("a readable folder").path();
@@ -336,7 +364,5 @@ fn files_of(layer: &str) -> Vec<PathBuf> {
             }
         }
     }
-    let file = source.join(format!("{layer}.rs"));
-    files.extend(file.is_file().then_some(file));
     files
 }

@@ -10,9 +10,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use super::path::{hops, layers};
-use super::{Observation, step};
-use crate::predict::{LIKELIER, RANDOM_POOL};
-use crate::rendezvous::message::Answer;
+use super::{Answer, LIKELIER, Observation, RANDOM_POOL, step};
 
 /// All that a probe observed. [`ProbeConfig`](crate::nat::ProbeConfig) has an example.
 #[derive(Debug, Clone, Default)]

@@ -42,6 +42,33 @@ pub enum Allocation {
     Random,
 }
 
+/// What became of a SYN nobody asked for. Part of a [`NatClass`](crate::nat::NatClass).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It was let in and accepted.
+    Accepted,
+    /// A reset.
+    Reset,
+    /// An ICMP error that the kernel reports as a refusal: port unreachable.
+    IcmpPort,
+    /// Another ICMP error.
+    Icmp,
+    /// Nothing came.
+    Silence,
+    /// The server has no such address to send from.
+    Untried,
+}
+
+/// Ports a NAT of the Linux kernel draws from when it draws at random: 1024 to 65535 (`nf_nat_l4proto_unique_tuple`).
+pub(crate) const RANDOM_POOL: u32 = 64_512;
+
+/// It draws `1024 + u16 % 64512`, so the first 1,024 of them come up twice as often.
+pub(crate) const LIKELIER: std::ops::Range<u16> = 1024..2048;
+
+/// The chance of each of those.
+pub(crate) const LIKELIER_CHANCE: f64 = 2.0 / 65_536.0;
+
 /// The largest distance between two mappings that counts as a rule rather than chance: a step, and some mappings of
 /// other hosts in between. Two of the 64,512 ports are this close by chance once in a thousand times.
 const LARGEST_DISTANCE: i32 = 32;

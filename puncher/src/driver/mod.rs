@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::address_policy::AddressPolicy;
+use crate::address_policy::ServerTrust;
 use crate::attempt_log::AttemptLog;
 use crate::classify::allocation;
-use crate::config::ServerTrust;
 use crate::contract::Event;
 use crate::error::ConnectError;
 use crate::introducer::Introducer;

@@ -3,8 +3,8 @@
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 
-use crate::classify::Observation;
-use crate::predict::{LIKELIER, LIKELIER_CHANCE, RANDOM_POOL, range};
+use crate::classify::{LIKELIER, LIKELIER_CHANCE, Observation, RANDOM_POOL};
+use crate::predict::range;
 
 /// Linux maps source ports 512 to 1023 into these when it draws at random without a range
 /// (`nf_nat_l4proto_unique_tuple`).

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address_policy::ServerTrust;
 use crate::classify::{Allocation, Observation, allocation};
-use crate::config::ServerTrust;
 use crate::meeting::Role;
 use crate::socket::SynTtl;
 

@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::address_policy::AddressPolicy;
-use crate::classify::Observation;
-use crate::config::SpecialAddresses;
+use crate::address_policy::SpecialAddresses;
+use crate::classify::{Answer, Observation};
 use crate::meeting::{Meeting, Role};
 use crate::platform::{Host, System as _};
-use crate::rendezvous::message::{Answer, FrameReader, Reply, Request, VERSION, frame, write_frame};
+use crate::rendezvous::message::{FrameReader, Reply, Request, VERSION, frame, write_frame};
 use crate::rendezvous::proof::{self, Digest};
 use crate::sealed::Sealed;
 use crate::secret::Secret;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use crate::classify::Answer;
 use crate::meeting::Role;
 use crate::rendezvous::proof::{Digest, TokenProof};
 use crate::sealed::Sealed;
@@ -69,24 +70,6 @@ pub enum Request {
         /// How long to wait for an answer, in milliseconds; the server bounds it.
         wait_ms: u32,
     },
-}
-
-/// What became of a SYN nobody asked for. Part of a [`NatClass`](crate::nat::NatClass).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer {
-    /// It was let in and accepted.
-    Accepted,
-    /// A reset.
-    Reset,
-    /// An ICMP error that the kernel reports as a refusal: port unreachable.
-    IcmpPort,
-    /// Another ICMP error.
-    Icmp,
-    /// Nothing came.
-    Silence,
-    /// The server has no such address to send from.
-    Untried,
 }
 
 /// From the server to a peer.

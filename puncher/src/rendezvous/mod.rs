@@ -19,7 +19,7 @@ mod lobby;
 pub(crate) mod message;
 mod name;
 pub(crate) mod proof;
-mod server;
+pub(crate) mod server;
 
 pub use name::resolve;
-pub use server::{DrainingServer, Limits, MetricsReader, Server, Setup, TokenError, Tokens};
+pub use server::{DrainingServer, Limits, Metrics, MetricsReader, Server, Setup, TokenError, Tokens};

@@ -8,6 +8,7 @@ mod connection;
 mod end;
 mod limits;
 mod mailbox;
+mod metrics;
 mod network;
 mod quota;
 mod rate;
@@ -28,9 +29,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::contract::Metrics;
 use connection::Client;
 pub use limits::Limits;
+pub use metrics::Metrics;
 use state::Shared;
 pub use tokens::{TokenError, Tokens};
 

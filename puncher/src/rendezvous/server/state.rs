@@ -11,13 +11,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::contract::Metrics;
 use crate::rendezvous::lobby::{ConnectionId, Delivery, Joined, Lobby, Seat, Vacancy};
 use crate::rendezvous::message::{Reply, Request};
 use crate::rendezvous::proof::{Digest, TokenProof};
 use crate::rendezvous::server::end::ConnectionEnd;
 use crate::rendezvous::server::limits::{Limits, paces};
 use crate::rendezvous::server::mailbox::{Letter, Mailbox};
+use crate::rendezvous::server::metrics::Metrics;
 use crate::rendezvous::server::quota::{Pool, QuotaHold};
 use crate::rendezvous::server::rate::Rates;
 use crate::rendezvous::server::shares::{ClientRank, Members, Shares, Verdict};

@@ -9,8 +9,9 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::time::timeout;
 
+use crate::classify::Answer;
 use crate::platform::{Host, System as _};
-use crate::rendezvous::message::{Answer, Reply};
+use crate::rendezvous::message::Reply;
 use crate::socket::{self, DialFailure, SynTtl};
 
 /// Longest wait: RFC 5382 REQ-4 lets a NAT answer after 6 s.
