@@ -426,16 +426,24 @@ mod tests {
 
     #[test]
     fn a_late_side_is_told_from_a_crossing() {
-        let staged = StagedEvidence::met()
-            .recorded()
-            .packet(StagedPacket::new(A, 0.0, "S"))
-            .packet(StagedPacket::new(B, 50.0, "S"))
-            .packet(StagedPacket::new(A, 60.1, "SA").acknowledging(901))
-            .packet(StagedPacket::new(B, 70.2, "A").data(901, 0).acknowledging(101))
-            .with_data(80.3);
-        match outcome(&staged, &won(A), &won(B), UnsolicitedSyn::Drop) {
-            Outcome::Passed(success) => assert_eq!(success.how, How::BLate),
+        let how = |staged: StagedEvidence| match outcome(&staged, &won(A), &won(B), UnsolicitedSyn::Drop) {
+            Outcome::Passed(success) => success.how,
             other => panic!("{other:?}"),
+        };
+        let next = |role| if role == A { 101 } else { 901 };
+        for (early, late, expected) in [(A, B, How::BLate), (B, A, How::ALate)] {
+            let syns = |second_at| {
+                let staged = StagedEvidence::met().recorded().packet(StagedPacket::new(early, 0.0, "S"));
+                staged.packet(StagedPacket::new(late, second_at, "S"))
+            };
+            let alone = syns(50.0)
+                .packet(StagedPacket::new(early, 60.1, "SA").acknowledging(next(late)))
+                .packet(StagedPacket::new(late, 70.2, "A").data(next(late), 0).acknowledging(next(early)));
+            assert_eq!(how(alone.with_data(80.3)), expected);
+            let met = syns(9.0)
+                .packet(StagedPacket::new(late, 10.1, "SA").acknowledging(next(early)))
+                .packet(StagedPacket::new(early, 19.1, "SA").acknowledging(next(late)));
+            assert_eq!(how(met.with_data(29.3)), How::SynsCrossed, "{early:?} first");
         }
     }
 

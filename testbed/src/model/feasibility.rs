@@ -215,12 +215,21 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::behavior::{IcmpError, Timeouts};
+    use crate::model::behavior::{IcmpError, Strictness, Timeouts};
 
     fn refused(change: impl FnOnce(&mut Behavior)) -> String {
         let mut behavior = Behavior::port_preserving();
         change(&mut behavior);
         behavior.check().expect_err("an impossible combination").to_string()
+    }
+
+    /// Gives a behaviour a value on one axis.
+    type Change = fn(&mut Behavior);
+
+    fn to_blame(plain: Behavior, change: Change) -> Vec<NatAxis> {
+        let mut behavior = plain;
+        change(&mut behavior);
+        behavior.check().expect_err("an impossible combination").axes
     }
 
     const TEN: PortRange = PortRange { low: 20_000, high: 20_009 };
@@ -257,10 +266,34 @@ mod tests {
 
     #[test]
     fn what_translates_nothing_has_no_port_axes() {
-        let text = refused(|b| (b.translation, b.overloading) = (Translation::Firewall, Overloading::On));
-        assert!(text.starts_with("overloading on with translation firewall"), "{text}");
-        let text = refused(|b| *b = Behavior { quota: Some(9), ..Behavior::router() });
-        assert!(text.starts_with("quota 9 with translation router"), "{text}");
+        let changes: [(NatAxis, Change); 5] = [
+            (NatAxis::Mapping, |b| b.mapping = Mapping::AddressDependent),
+            (NatAxis::Allocation, |b| b.allocation = Allocation::Random),
+            (NatAxis::Pool, |b| b.pool = Pool::Range(TEN)),
+            (NatAxis::Hairpinning, |b| b.hairpinning = Hairpinning::On),
+            (NatAxis::Overloading, |b| b.overloading = Overloading::On),
+        ];
+        for plain in [Behavior::firewall(), Behavior::router()] {
+            for (axis, change) in changes {
+                assert_eq!(to_blame(plain, change), [axis, NatAxis::Translation]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_router_keeps_no_state() {
+        let changes: [(NatAxis, Change); 7] = [
+            (NatAxis::Filtering, |b| b.filtering = Filtering::AddressDependent),
+            (NatAxis::UnsolicitedSyn, |b| b.unsolicited_syn = UnsolicitedSyn::Drop),
+            (NatAxis::SynAfterSyn, |b| b.syn_after_syn = SynAfterSyn::Drop),
+            (NatAxis::InvalidPackets, |b| b.invalid_packets = InvalidPackets::Drop),
+            (NatAxis::Strictness, |b| b.strictness = Strictness::Liberal),
+            (NatAxis::Timeouts, |b| b.timeouts.close = Some(Duration::from_secs(10))),
+            (NatAxis::Quota, |b| b.quota = Some(9)),
+        ];
+        for (axis, change) in changes {
+            assert_eq!(to_blame(Behavior::router(), change), [axis, NatAxis::Translation]);
+        }
     }
 
     #[test]

@@ -127,9 +127,14 @@ mod tests {
 
     #[test]
     fn releases_are_read_from_whatever_is_behind_them() {
-        for (text, expected) in
-            [("6.18.44-fc", (6, 18)), ("5.10.0-34-cloud-amd64", (5, 10)), ("7.3", (7, 3)), ("x", (0, 0))]
-        {
+        for (text, expected) in [
+            ("6.18.44-fc", (6, 18)),
+            ("5.10.0-34-cloud-amd64", (5, 10)),
+            ("6.19-rc3", (6, 19)),
+            ("6.1+", (6, 1)),
+            ("7.3", (7, 3)),
+            ("x", (0, 0)),
+        ] {
             assert_eq!(release(text), expected, "{text}");
         }
     }

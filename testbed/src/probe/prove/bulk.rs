@@ -183,5 +183,13 @@ mod tests {
         let limited: Vec<_> = (0..100).map(|n| endpoint.filter(|_| n < 30)).collect();
         assert_eq!(judge_quota(&behavior, &limited).observed, "30");
         assert!(judge_quota(&behavior, &vec![endpoint; 100]).agrees);
+        let one_in_eight: Vec<_> = (1..=96).map(|n| endpoint.filter(|_| n % REFUSALS != 0)).collect();
+        assert!(judge_quota(&behavior, &one_in_eight).agrees, "a refusal now and then is no limit");
+        let exclusive = |high| {
+            let pool = Pool::Range(PortRange { low: 20_000, high });
+            Behavior { pool, overloading: Overloading::Off, ..behavior }
+        };
+        assert!(judge_quota(&exclusive(20_029), &limited).agrees, "all 30 ports are taken");
+        assert_eq!(judge_quota(&exclusive(20_030), &limited).observed, "30", "one port is left");
     }
 }

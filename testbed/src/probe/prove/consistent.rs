@@ -415,10 +415,13 @@ mod tests {
         assert_eq!(verdict(&nat, &run(&[20_005, 20_007, 20_006])), "fits");
         assert_eq!(verdict(&nat, &run(&[20_098, 20_099, 20_000])), "fits");
         assert!(verdict(&nat, &run(&[20_005, 20_007])).starts_with("allocation: ports 20005, 20007"));
+        let twice = verdict(&nat, &run(&[20_005, 20_005]));
+        assert!(twice.starts_with("allocation: "), "a counter does not stand still: {twice}");
         assert!(verdict(&nat, &run(&[30_000])).starts_with("ports: "));
         let down = symmetric(Allocation::Sequential { step: -2 });
         assert_eq!(verdict(&down, &run(&[20_099, 20_097])), "fits");
         assert!(verdict(&down, &run(&[20_099, 20_098])).starts_with("allocation: "));
+        assert!(verdict(&down, &run(&[20_099, 20_096])).starts_with("allocation: "));
     }
 
     #[test]
