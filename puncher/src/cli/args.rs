@@ -42,7 +42,7 @@ pub(super) enum Command {
     Ticket(TicketArgs),
     /// Write a new key file
     Key(KeyArgs),
-    /// Print the completions of a shell
+    /// Print completions for a shell
     Completions {
         /// The shell
         shell: Shell,
@@ -79,7 +79,7 @@ pub(super) struct ConnectArgs {
     /// A file with the secret both peers share: 64 hexadecimal digits
     #[arg(long, value_name = "FILE")]
     pub(super) key_file: PathBuf,
-    /// A file with a token for the rendezvous server, where it asks for one
+    /// A file with a token for the rendezvous server, if it asks for one
     #[arg(long, value_name = "FILE", requires = "rendezvous")]
     pub(super) token_file: Option<PathBuf>,
     /// The local endpoint to punch from

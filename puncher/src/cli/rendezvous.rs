@@ -23,7 +23,7 @@ pub(super) struct RendezvousArgs {
     /// one that listens on 0.0.0.0
     #[arg(long, value_name = "IP[:PORT]", value_parser = advertised)]
     advertise: Vec<SocketAddrV4>,
-    /// A file with the tokens of those who may meet here, one a line, as "puncher key" writes them; by default everybody may
+    /// A file with the tokens of those who may meet here, one a line, as "puncher key" writes them; by default everybody may meet
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     #[command(
@@ -140,7 +140,7 @@ fn log_to_stderr(level: Level) {
     tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_target(false).init();
 }
 
-/// Ready at the so-manieth signal to end: the first is a request, the second an order.
+/// Ready at the n-th signal to end: the first is a request, the second an order.
 fn stopped(times: u32) -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -15,7 +15,7 @@ use crate::model::quantity;
 use crate::model::shard::WantedShard;
 use crate::report::format::Format;
 
-/// Builds real NATs out of the Linux kernel and tells the truth about TCP hole punching across them.
+/// Builds real NATs from the Linux kernel and measures TCP hole punching across them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Exit code: 0 all as expected, 1 some cell differs from theory or changed, \
@@ -32,7 +32,7 @@ pub struct Args {
 pub enum Action {
     /// Run a suite; needs root, or --rootless
     Run(RunArgs),
-    /// Show what a suite would run and what theory expects; needs no rights
+    /// Show what a suite would run and what theory expects; works without root
     Plan(PlanArgs),
     /// Show what this machine can and cannot do, and how long a suite would take on it
     Check(CheckArgs),
@@ -47,11 +47,11 @@ pub enum Action {
     Conformance(ConformanceArgs),
     /// Show an old run again, in any format
     Report(ReportArgs),
-    /// Show what changed between two runs: of two kernels, two versions of a puncher
+    /// Show what changed between two runs, such as those of two kernels or two versions of a puncher
     Diff(DiffArgs),
     /// Join the parts of a run that was split by --shard
     Merge(MergeArgs),
-    /// Show what the NATs of several kernels do, from runs of the suite kernel, as a table
+    /// Show as a table what the NATs of several kernels do, from runs of the suite kernel
     Kernels(KernelsArgs),
     /// Store what a run found, for `run --baseline`
     #[command(subcommand)]
@@ -62,7 +62,7 @@ pub enum Action {
     Shell(ShellArgs),
     /// Bring up the lab of a cell and run a command in one of its nodes
     Exec(ExecArgs),
-    /// Print the completions of a shell; scripts/install puts them where shells look for them
+    /// Print completions for a shell; scripts/install puts them where the shell looks for them
     Completions {
         /// The shell
         shell: Shell,
@@ -92,7 +92,7 @@ impl From<RightsArgs> for Rights {
 /// `testbed check`.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// Also show how many trials of this suite fit at a time, and how long it would take
+    /// Also show how many trials of this suite fit at a time, and how long the suite would take
     pub suite: Option<String>,
     /// Trials in each cell, instead of what the suite says
     #[arg(long, value_name = "N", value_parser = at_least_one, requires = "suite")]
@@ -151,7 +151,7 @@ pub struct RunArgs {
     /// Which cells.
     #[command(flatten)]
     pub selection: Selection,
-    /// Only this share of the cells, split evenly by expected time: 2/8; auto and auto/8 ask Slurm and Kubernetes
+    /// Only this share of the cells, split evenly by expected time: 2/8; auto and auto/8 take it from Slurm or Kubernetes
     #[arg(long, value_name = "N/M")]
     pub shard: Option<WantedShard>,
     /// Add trials to a cell until a sequential test is sure of it, but no more than N in all
@@ -166,7 +166,7 @@ pub struct RunArgs {
     /// An empty or new folder for the results [default: testbed-runs/SUITE-1, -2, …]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// The trials whose packets, rules and logs are kept: all, those that did not pass and one that did, or none
+    /// Keep packets, rules and logs of all trials, of those that did not pass and one that did, or of none
     #[arg(long, value_name = "WHICH", default_value = "failed")]
     pub keep: KeepArg,
     /// The program to test in place of the puncher that comes with testbed
@@ -257,10 +257,10 @@ pub struct ProveArgs {
                         else, 2 the NAT could not be measured, 3 some axis could not be determined or declared."
 )]
 pub struct MeasureArgs {
-    /// A file with rules for `nft -f`, in which $wan_address, $lan0_network and so on are defined, or with what iptables-save printed
+    /// A file with rules for `nft -f`, which may use $wan_address, $lan0_network and so on, or with the output of iptables-save
     #[arg(required_unless_present_any = ["nat", "all", "command"], conflicts_with_all = ["nat", "all", "command"])]
     pub rules: Option<PathBuf>,
-    /// What the rules call a device, and the NAT's own that stands for it: eth0=wan, docker0=lans (all below)
+    /// The name of a device in the rules, and the NAT's device that takes its place: eth0=wan, docker0=lans (all LAN devices)
     #[arg(long, value_name = "THEIRS=OURS", value_parser = foreign_name, requires = "rules")]
     pub device: Vec<(String, String)>,
     /// A network or address in the rules, and the device whose network it becomes: 172.17.0.0/16=lans
@@ -398,7 +398,7 @@ pub struct ExplainArgs {
     pub cell: String,
     /// Number of the trial [default: the first kept that did not pass, else the first kept]
     pub trial: Option<u32>,
-    /// Print it as JSON, for programs: the trial, its ladder, what its programs said, and where its packets are
+    /// Print JSON, for programs: the trial, its ladder, what its programs said, and where its packets are
     #[arg(long)]
     pub json: bool,
 }
@@ -408,7 +408,7 @@ pub struct ExplainArgs {
 pub struct ShellArgs {
     /// A suite that comes with testbed, or the path of a file
     pub suite: String,
-    /// The name of a cell, or a part of it that no other cell has; `list` lists them
+    /// The name of a cell, or a part of it that no other cell has; `list` lists the cells
     pub cell: String,
     /// The node that the shell runs in
     #[arg(default_value = "peer-a")]

@@ -11,7 +11,7 @@ use crate::run::Keep;
 /// How much is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct Verbosity {
-    /// Print the totals and what to look at next, and no progress
+    /// Print only the totals and what to look at next, without progress
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Name every cell that is not as expected, and say what the trials would have shown; during a run, print each cell as it
