@@ -138,7 +138,7 @@ check_addresses() {
 
 # Everything, the harness, one program, or the thread of the wires stands still for a while, ten times each.
 check_pauses() {
-  local what seconds_each said differing=0 hangs=0 unexplained=0 void=0 pauses=0 kinds=0
+  local what seconds_each said differing=0 hangs=0 unexplained=0 blamed=0 void=0 pauses=0 kinds=0
   for what in all harness program wire; do
     if [ "$what" = wire ] && [ ! -d /sys/fs/cgroup/freezer ]; then
       say "the thread of the wires cannot be frozen alone here: that takes a freezer of cgroup v1"
@@ -151,6 +151,7 @@ check_pauses() {
       differing=$((differing + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["verdicts"].get("differs", 0))' "$said")))
       hangs=$((hangs + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["codes"].count(None))' "$said")))
       unexplained=$((unexplained + $(python3 -c 'import json, sys; print(sum(not n for n in json.loads(sys.argv[1])["notes"]))' "$said")))
+      blamed=$((blamed + $(grep -o 'does not do what it declares' <<<"$said" | wc -l)))
       void=$((void + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["void"])' "$said")))
       pauses=$((pauses + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["pauses"])' "$said")))
     done
@@ -159,6 +160,7 @@ check_pauses() {
   figure "cells that differ, in $pauses pauses with $void void trials" "$differing" "0" "differing == 0"
   figure "… runs that hung" "$hangs" "0" "hangs == 0"
   figure "… errors without a reason" "$unexplained" "0" "unexplained == 0"
+  figure "… errors that blame a NAT" "$blamed" "0" "blamed == 0"
 }
 
 # loops NUMBER COMMAND...: COMMAND beside so many busy loops.

@@ -74,9 +74,10 @@ async function keyboard() {
   await page.keyboard.press("Tab");
   await page.keyboard.type("differs");
   tell("search-and-filter", (await shown()) <= searched ? 1 : 0);
+  const becomes = (condition, ...given) =>
+    page.waitForFunction(condition, { timeout: 30_000 }, ...given).then(() => 1, () => 0);
   await page.evaluate(() => document.querySelector(".filters").reset());
-  await new Promise((done) => setTimeout(done, 100));
-  tell("cleared", (await shown()) === all ? 1 : 0);
+  tell("cleared", await becomes((all) => document.querySelectorAll(".cells > details:not([hidden])").length === all, all));
   await page.evaluate(() => document.querySelector(".filters select[name=verdict]").focus());
   // The verdicts are in alphabetical order behind "any".
   await page.keyboard.press("ArrowDown");
@@ -86,20 +87,24 @@ async function keyboard() {
     return cells.length > 0 && cells.every((cell) => cell.dataset.verdict === "differs");
   });
   tell("filtered", red ? 1 : 0);
-  await page.evaluate(() => document.querySelector(".matrix td a").focus());
+  // From here on by way of a cell that the filter hides.
+  await page.evaluate(() => {
+    const hidden = (link) => document.getElementById(decodeURIComponent(link.hash.slice(1)))?.closest("details").hidden;
+    const below = (link) => link.closest("tr").nextElementSibling?.cells[link.closest("td").cellIndex]?.querySelector("a");
+    [...document.querySelectorAll(".matrix td a")].find((link) => below(link) && hidden(below(link))).focus();
+  });
   const before = await page.evaluate(() => document.activeElement.hash);
   await page.keyboard.press("ArrowDown");
   const after = await page.evaluate(() => document.activeElement.hash);
   tell("arrows", after && after !== before ? 1 : 0);
   await page.keyboard.press("Enter");
-  await new Promise((done) => setTimeout(done, 200));
-  const opened = await page.evaluate(() => {
+  const opened = await becomes(() => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    const cell = target.closest("details");
-    const { top } = target.getBoundingClientRect();
-    return cell.open && !cell.hidden && top > -50 && top < innerHeight;
+    const cell = target?.closest("details");
+    const { top } = target?.getBoundingClientRect() ?? {};
+    return cell && cell.open && !cell.hidden && top > -50 && top < innerHeight;
   });
-  tell("link-opens-cell", opened ? 1 : 0);
+  tell("link-opens-cell", opened);
   await page.close();
 }
 

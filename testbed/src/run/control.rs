@@ -13,7 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::judge::timeline::Role;
+use crate::kernel::clock::monotonic;
 use crate::kernel::error::{Error, Result};
+use crate::kernel::heartbeat::BEAT;
 use crate::kernel::tcp_socket::TcpSocket;
 use crate::lab::{Lab, Node};
 use crate::model::address_plan::RENDEZVOUS;
@@ -22,6 +24,7 @@ use crate::model::theory::admits_stranger;
 use crate::run::lab_probe;
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::PreparedCell;
+use crate::run::replay::MOST_AGAIN;
 use crate::run::request::RunRequest;
 
 /// The port that the control listens behind.
@@ -30,8 +33,40 @@ const INSIDE_PORT: u16 = 3_999;
 /// How long beyond a handshake of two round trips silence is taken for a refusal.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// For how long the machine may stand still during a control: less than an answer may be late.
+const LONGEST_GAP: Duration = BEAT.saturating_mul(2);
+
+/// Whose pause it was, and how long it was.
+type Gap = (&'static str, Duration);
+
 /// Runs the control of a setting, and proves its NATs in their lab; `Some` says what was wrong.
 pub(super) async fn control(pool: &LabPool, request: &RunRequest, ready: &PreparedCell) -> Option<String> {
+    let attempt = async || {
+        let since = monotonic();
+        let wrong = control_once(pool, request, ready).await;
+        let [own, of_wires] = pool.largest_gaps_since(since);
+        (wrong, if of_wires.1 > own.1 { of_wires } else { own })
+    };
+    undisturbed(attempt).await
+}
+
+/// What was wrong. What goes wrong while the machine stands still says nothing about NATs, so then it is tried again.
+async fn undisturbed(attempt: impl AsyncFn() -> (Option<String>, Gap)) -> Option<String> {
+    let mut paused = String::new();
+    for _ in 0..=MOST_AGAIN {
+        let (wrong, (whose, gap)) = attempt().await;
+        let wrong = wrong?;
+        if gap <= LONGEST_GAP {
+            return Some(wrong);
+        }
+        let ms = gap.as_millis();
+        paused =
+            format!("the control could not be made: the machine was paused: {whose} did not run for {ms} ms");
+    }
+    Some(paused)
+}
+
+async fn control_once(pool: &LabPool, request: &RunRequest, ready: &PreparedCell) -> Option<String> {
     let pooled = match pool.take(&ready.setting).await {
         Ok(pooled) => pooled,
         Err(error) => return Some(error.to_string()),
@@ -119,4 +154,37 @@ async fn connect(
 ) -> io::Result<TcpStream> {
     let socket = socket(node, local).map_err(io::Error::other)?;
     socket.connect(remote, patience).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// What comes of attempts with these pauses, in ms, of which each but the `right` one finds something wrong; and how many
+    /// were made.
+    async fn outcome(pauses: &[u64], right: Option<usize>) -> (Option<String>, usize) {
+        let made = Cell::new(0);
+        let attempt = async || {
+            let at = made.replace(made.get() + 1);
+            let wrong = (right != Some(at)).then(|| format!("wrong {at}"));
+            (wrong, ("testbed", Duration::from_millis(pauses[at])))
+        };
+        (undisturbed(attempt).await, made.get())
+    }
+
+    #[tokio::test]
+    async fn a_control_is_made_again_if_the_machine_stood_still_and_only_then() {
+        assert_eq!(outcome(&[0], Some(0)).await, (None, 1));
+        assert_eq!(outcome(&[25], None).await, (Some("wrong 0".to_owned()), 1), "a beat is no pause");
+        assert_eq!(outcome(&[900, 25], None).await, (Some("wrong 1".to_owned()), 2));
+        assert_eq!(
+            outcome(&[900, 900], Some(1)).await,
+            (None, 2),
+            "what is right in spite of a pause is right"
+        );
+        let why = "the control could not be made: the machine was paused: testbed did not run for 904 ms";
+        assert_eq!(outcome(&[901, 902, 903, 904], None).await, (Some(why.to_owned()), 4));
+    }
 }

@@ -11,7 +11,11 @@
     const target = location.hash.length > 1 ? byHash(location.hash) : null;
     if (!target) return;
     const cell = target.closest("details");
-    if (cell && cell.hidden && form) form.reset();
+    if (cell && cell.hidden && form) {
+      form.reset();
+      // Shows it now: what is hidden cannot be scrolled to.
+      form.dispatchEvent(new Event("input"));
+    }
     for (let at = cell; at; at = at.parentElement.closest("details")) at.open = true;
     target.scrollIntoView();
   };
