@@ -35,12 +35,35 @@ end_sweep() {
   sed -E 's/[0-9]+/N/g' "$work/reasons" | cut -c 1-160 | sort | uniq -c | sort -rn | head -n 12 >&2
 }
 
-# limited COMMAND...: a run of `classic` below COMMAND, for the sweep. One that does not end within two minutes hangs. An error has
-# a reason if the run said one of all, or each cell that is an error has its own.
+# ends_or_hangs COMMAND...: runs it as `quiet` does, and kills it with `hung` set once it has told of no progress for two minutes.
+# A run tells of its progress every ten seconds.
+ends_or_hangs() {
+  local last='' now changed=$SECONDS watcher
+  hung=0
+  : >"$work/output"
+  setsid "$@" >"$work/output" 2>&1 &
+  watcher=$!
+  code=0
+  while kill -0 "$watcher" 2>/dev/null; do
+    now=$(tail -n 1 "$work/output" | sed -E 's/, ([0-9]+ min )?[0-9]+ s left//')
+    if [ "$now" != "$last" ]; then
+      last=$now changed=$SECONDS
+    elif ((SECONDS - changed >= 120)); then
+      hung=1
+      kill -KILL -- "-$watcher"
+      break
+    fi
+    sleep 0.2
+  done
+  wait "$watcher" 2>/dev/null || code=$?
+}
+
+# limited COMMAND...: a run of `classic` below COMMAND, for the sweep. An error has a reason if the run said one of all, or each cell
+# that is an error has its own.
 limited() {
   local cells said
   rm -rf "$work/limited"
-  quiet timeout --signal=KILL 120 "$@" "$testbed" run classic --trials 3 --keep none --out "$work/limited"
+  ends_or_hangs "$@" "$testbed" run classic --trials 3 --keep none --out "$work/limited"
   runs=$((runs + 1))
   said=$(grep -E '^(testbed|error|fatal|runtime)[: ]|error while loading|annot' "$work/output" || true)
   if [ -f "$work/limited/results.json" ]; then
@@ -54,8 +77,9 @@ limited() {
     cat "$work/output" >&2
   fi
   [ -f "$work/limited/results.json" ] || printf '%s\n' "${said:-killed: exit code $code}" >>"$work/reasons"
+  hangs=$((hangs + hung))
   case $code in
-    137) if [ "${seconds%.*}" -ge 119 ]; then hangs=$((hangs + 1)); fi ;;
+    137) ;;
     0 | 1 | 2 | 3 | 4) ;;
     *) [ -n "$said" ] || silent=$((silent + 1)) ;;
   esac
