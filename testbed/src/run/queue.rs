@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// One trial to be run: the index of its cell in the run, and its number from 1.
@@ -67,10 +68,45 @@ type Rank = (Reverse<Duration>, usize);
 /// What is left of a cell.
 #[derive(Debug)]
 struct Waiting {
-    numbers: VecDeque<u32>,
+    numbers: Numbers,
     lab: usize,
     patience: Patience,
     rank: Rank,
+}
+
+/// Numbers of trials, in the order in which they come: ranges, because there may be millions.
+#[derive(Debug, Default)]
+struct Numbers(VecDeque<RangeInclusive<u32>>);
+
+impl Numbers {
+    fn up_to(last: u32) -> Self {
+        let mut numbers = Self::default();
+        numbers.add(1..=last);
+        numbers
+    }
+
+    fn add(&mut self, numbers: RangeInclusive<u32>) {
+        if !numbers.is_empty() {
+            self.0.push_back(numbers);
+        }
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        let first = self.0.front_mut()?;
+        let number = first.next();
+        if first.is_empty() {
+            self.0.pop_front();
+        }
+        number
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(|range| (range.end() - range.start()) as usize + 1).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// The labs of one kind.
@@ -112,7 +148,7 @@ impl Queue {
     pub(super) fn new(demands: &[Demand], most: usize) -> Self {
         let count = demands.iter().map(|demand| demand.lab + 1).max().unwrap_or(0);
         let cell = |(at, demand): (usize, &Demand)| Waiting {
-            numbers: (1..=demand.trials).collect(),
+            numbers: Numbers::up_to(demand.trials),
             lab: demand.lab,
             patience: demand.patience,
             rank: (Reverse(demand.expected), at),
@@ -130,9 +166,9 @@ impl Queue {
     }
 
     /// Adds trials of a cell behind its others.
-    pub(super) fn add(&mut self, cell: usize, numbers: std::ops::RangeInclusive<u32>) {
+    pub(super) fn add(&mut self, cell: usize, numbers: RangeInclusive<u32>) {
         let before = self.cells[cell].numbers.len();
-        self.cells[cell].numbers.extend(numbers);
+        self.cells[cell].numbers.add(numbers);
         self.left += self.cells[cell].numbers.len() - before;
         self.update(cell, |_| ());
     }
@@ -144,7 +180,7 @@ impl Queue {
         let patient = if room { waits.first() } else { None };
         let cell = patient.or_else(|| works.first())?;
         let found = &mut self.cells[cell];
-        let number = found.numbers.pop_front()?;
+        let number = found.numbers.take()?;
         self.patient += usize::from(found.patience == Patience::Waits);
         self.left -= 1;
         self.update(cell, |labs| {
@@ -310,6 +346,16 @@ mod tests {
         assert_eq!(queue.len(), 4);
         let tasks: Vec<_> = std::iter::from_fn(|| queue.take()).map(|t| (t.cell, t.number)).collect();
         assert_eq!(tasks, [(0, 1), (1, 1), (0, 2), (0, 3)], "the one with fewer trials under way first");
+    }
+
+    #[test]
+    fn trials_that_have_not_begun_take_no_room() {
+        let mut queue = Queue::new(&working(&[u32::MAX; 100]), 4);
+        assert_eq!(queue.len(), 100 * u32::MAX as usize);
+        queue.add(7, 3..=3);
+        queue.drop_cell(0);
+        let ranges = queue.cells.iter().map(|cell| cell.numbers.0.len()).sum::<usize>();
+        assert_eq!((queue.len(), ranges), (99 * u32::MAX as usize + 1, 100));
     }
 
     #[test]
