@@ -45,10 +45,12 @@ fn push(out: &mut String, c: char) {
         '◐' => '~',
         '·' => '.',
         '…' => '~',
-        '–' | '─' | '‐' | '‑' => '-',
+        '–' | '─' | '╌' | '‐' | '‑' => '-',
         '━' => '=',
-        '│' => '|',
+        '│' | '┃' => '|',
         '╰' => '`',
+        // What else lines are drawn with: corners, branches and crossings.
+        '\u{2500}'..='\u{257f}' => '+',
         '→' | '▶' | '►' | '›' => '>',
         '←' | '◀' | '◄' | '‹' => '<',
         '✗' | '×' => 'x',
@@ -58,6 +60,7 @@ fn push(out: &mut String, c: char) {
         '’' | '‘' => '\'',
         '“' | '”' => '"',
         '\u{a0}' | '\u{202f}' => ' ',
+        '⇄' => return out.push_str("<>"),
         '≤' => return out.push_str("<="),
         '≥' => return out.push_str(">="),
         _ => '?',
@@ -88,6 +91,11 @@ mod tests {
         ] {
             assert_eq!(of(variables), expected, "{variables:?}");
         }
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(Charset::Ascii.show("─│├┤┼┬┴╮╯╭┌┐└┘╋╰"), "-|+++++++++++++`");
     }
 
     #[test]
