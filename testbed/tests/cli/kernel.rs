@@ -30,3 +30,25 @@ fn options_that_mean_nothing_there_are_refused() {
     testbed(&["run", "kernel", "--trials", "3"])
         .refused(2, "testbed: cannot use --trials with the suite \"kernel\": its checks have no axes");
 }
+
+#[test]
+fn a_kernel_that_is_none_is_refused_before_anything_is_installed() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/kernels");
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("bash");
+        // Without any tool beside those of the system's own folders, and without a toolchain.
+        command.arg(script).args(arguments).current_dir(folder.path()).env("PATH", "/usr/bin:/bin");
+        super::Done::from(command.output().expect("bash"))
+    };
+    for (arguments, message) in [
+        (&["--image"][..], "kernels: --image needs a value; "),
+        (&["-o", ""], "kernels: -o needs a value; "),
+        (&["--image", "/etc/passwd"], "kernels: \"/etc/passwd\" is no kernel image: --image takes a bzImage"),
+        (&["--image", "/tmp"], "kernels: \"/tmp\" is no kernel image: it is not a regular file"),
+        (&["--image", "/nope"], "kernels: cannot find the image \"/nope\""),
+    ] {
+        run(arguments).refused(2, message);
+    }
+    assert!(!folder.path().join("kernel-runs").exists());
+}
