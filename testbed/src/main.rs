@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -25,10 +25,17 @@ fn main() -> ExitCode {
         return ExitCode::from(failure.exit_code());
     }
     log_to_stderr();
-    cli::run(Args::parse()).unwrap_or_else(|failure| {
+    cli::run(parse()).unwrap_or_else(|failure| {
         output::print_error(&failure.to_string());
         ExitCode::from(failure.exit_code())
     })
+}
+
+/// Reads what was typed; of a screen without columns nothing can be said, so help is as wide as without one.
+fn parse() -> Args {
+    let command = Args::command();
+    let command = if output::has_columns() { command } else { command.term_width(output::HELP_WIDTH) };
+    Args::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 /// Logs what goes wrong out of sight; `RUST_LOG=testbed=debug` shows more. The variable holds targets and levels.

@@ -13,6 +13,7 @@ use crate::lab::Rights;
 use crate::model::catalogue::is_nat_device;
 use crate::model::quantity;
 use crate::model::shard::WantedShard;
+use crate::model::suite::MOST_TRIALS;
 use crate::report::format::Format;
 
 /// Builds real NATs from the Linux kernel and measures TCP hole punching across them.
@@ -95,7 +96,7 @@ pub struct CheckArgs {
     /// Also show how many trials of this suite fit at a time, and how long the suite would take
     pub suite: Option<String>,
     /// Trials in each cell, instead of what the suite says
-    #[arg(long, value_name = "N", value_parser = at_least_one, requires = "suite")]
+    #[arg(long, value_name = "N", value_parser = trials, requires = "suite")]
     pub trials: Option<NonZeroU32>,
     /// Root, or a user namespace.
     #[command(flatten)]
@@ -129,7 +130,7 @@ pub struct Selection {
     #[arg(long, value_name = "AXIS=VALUES")]
     pub filter: Vec<Filter>,
     /// Trials in each cell, instead of what the suite says
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = trials)]
     pub trials: Option<NonZeroU32>,
     /// The punching method, instead of those of the suite
     #[arg(long, value_name = "NAME")]
@@ -155,13 +156,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "N/M")]
     pub shard: Option<WantedShard>,
     /// Add trials to a cell until a sequential test is sure of it, but no more than N in all
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = trials)]
     pub until_sure: Option<NonZeroU32>,
     /// The most trials at a time; fewer run while the processors are busy [default: as many as fit, 16 to 128 a processor]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub jobs: Option<NonZeroU32>,
     /// Seed of all randomness except the kernel's [default: the time, or 1 with --shard; it is recorded]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<u64>,
     /// An empty or new folder for the results [default: testbed-runs/SUITE-1, -2, …]
     #[arg(long, value_name = "DIR")]
@@ -253,6 +254,8 @@ pub struct ProveArgs {
 /// `testbed nat measure`.
 #[derive(Debug, clap::Args)]
 #[command(
+    override_usage = "testbed nat measure [OPTIONS] <RULES>\n       testbed nat measure [OPTIONS] -- <COMMAND>...\n       \
+                      testbed nat measure [OPTIONS] --nat <NAME>",
     after_help = "Exit code: 0 every axis was determined and the proof of the profile holds, 1 the proof found something \
                         else, 2 the NAT could not be measured, 3 some axis could not be determined or declared."
 )]
@@ -293,10 +296,10 @@ pub struct FuzzArgs {
     #[command(flatten)]
     pub wanted: WantedNats,
     /// Seed of the packets [default: the time]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<u64>,
     /// How long to test each NAT
-    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = quantity::duration)]
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = how_long)]
     pub time: Duration,
     /// Root, or a user namespace.
     #[command(flatten)]
@@ -397,6 +400,7 @@ pub struct ExplainArgs {
     /// The name of a cell, or a part of it that no other cell has; `list` lists what was kept
     pub cell: String,
     /// Number of the trial [default: the first kept that did not pass, else the first kept]
+    #[arg(value_parser = trial_number)]
     pub trial: Option<u32>,
     /// Print JSON, for programs: the trial, its ladder, what its programs said, and where its packets are
     #[arg(long)]
@@ -449,8 +453,41 @@ fn foreign_name(text: &str) -> Result<(String, String), String> {
     Ok((theirs.to_owned(), ours.to_owned()))
 }
 
-/// Reads a count.
-fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
-    let number: u32 = text.parse().map_err(|_| "expected a whole number".to_owned())?;
-    NonZeroU32::new(number).ok_or_else(|| "must be at least 1".to_owned())
+/// Reads how many trials a cell is to have.
+fn trials(text: &str) -> Result<NonZeroU32, String> {
+    count(text, MOST_TRIALS)
 }
+
+/// Reads how many of something there are to be.
+fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
+    count(text, u32::MAX)
+}
+
+fn count(text: &str, most: u32) -> Result<NonZeroU32, String> {
+    match quantity::whole_number(text)? {
+        0 => Err("must be at least 1".to_owned()),
+        number if number > u64::from(most) => Err(format!("must be at most {most}")),
+        number => {
+            let number = u32::try_from(number).ok().and_then(NonZeroU32::new);
+            number.ok_or_else(|| format!("must be at most {most}"))
+        }
+    }
+}
+
+/// Reads a seed.
+fn seed(text: &str) -> Result<u64, String> {
+    quantity::whole_number(text)
+}
+
+/// Reads the number of a trial.
+fn trial_number(text: &str) -> Result<u32, String> {
+    at_least_one(text).map(NonZeroU32::get)
+}
+
+/// Reads how long something is to be done.
+fn how_long(text: &str) -> Result<Duration, String> {
+    quantity::positive_duration(text).and_then(|time| quantity::at_most(time, text, A_WEEK))
+}
+
+/// The longest that a command is told to go on.
+const A_WEEK: Duration = Duration::from_secs(7 * 24 * 3600);

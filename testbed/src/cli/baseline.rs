@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use crate::cli::args::{BaselineUpdateArgs, DiffArgs};
 use crate::cli::command_error::CommandError;
 use crate::cli::output::print;
+use crate::kernel::user_file;
 use crate::report::baseline::Baseline;
 use crate::report::compare::text;
 use crate::report::compare::{Comparison, Shortage};
@@ -75,7 +76,10 @@ pub fn compare(recorded: &RecordedRun, known: KnownBaseline) -> Result<Compariso
     }
     let compared = Comparison::new(&baseline, &now);
     let with = file.display().to_string();
-    print(|out| text::write(&compared, &with, out))?;
+    print(|out| {
+        writeln!(out)?;
+        text::write(&compared, &with, out)
+    })?;
     write(&recorded.folder.join(COMPARISON), &text::markdown(&compared, &with))?;
     Ok(compared)
 }
@@ -155,7 +159,7 @@ fn run_or_baseline(path: &Path) -> Result<Baseline, CommandError> {
 
 fn read(file: &Path) -> Result<Baseline, CommandError> {
     let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|why| {
+    let text = user_file::read(file).map_err(|why| {
         let message = format!("cannot read the baseline \"{name}\": {why}");
         CommandError::with_help(message, "testbed baseline update RUN FILE writes one")
     })?;
@@ -163,6 +167,7 @@ fn read(file: &Path) -> Result<Baseline, CommandError> {
 }
 
 fn write(file: &Path, text: &str) -> Result<(), CommandError> {
-    fs::write(file, text)
-        .map_err(|why| CommandError::new(format!("cannot write \"{}\": {why}", file.display())))
+    fs::write(file, text).map_err(|why| {
+        CommandError::new(format!("cannot write \"{}\": {}", file.display(), user_file::words(&why)))
+    })
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::cli::args::{OwnNats, WantedNats};
 use crate::cli::command_error::CommandError;
+use crate::kernel::user_file;
 use crate::model::catalogue::{Catalogue, Profile};
 
 impl OwnNats {
@@ -50,7 +51,7 @@ pub(super) fn profile<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Pr
 }
 
 fn read(file: &Path) -> Result<Catalogue, CommandError> {
-    let text = std::fs::read_to_string(file)
+    let text = user_file::read(file)
         .map_err(|why| CommandError::new(format!("cannot read the NATs of \"{}\": {why}", file.display())))?;
     Ok(Catalogue::parse(&text, &file.to_string_lossy())?)
 }

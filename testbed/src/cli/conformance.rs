@@ -8,6 +8,7 @@ use futures::stream;
 
 use crate::cli::args::ConformanceArgs;
 use crate::cli::command_error::CommandError;
+use crate::cli::interrupt;
 use crate::cli::output::print;
 use crate::cli::prove::subjects;
 use crate::lab;
@@ -18,23 +19,24 @@ use crate::report::escape::{harmless, harmless_lines};
 const AT_ONCE: usize = 24;
 
 /// `testbed conformance`: exit code 0 when every NAT passes and fails what its declaration says, 1 when one surprises,
-/// 2 when one could not be measured.
+/// 2 when one could not be measured, 3 when it was interrupted before any of these.
 ///
 /// # Errors
 /// When there is no such NAT, or nothing can be measured here.
 pub fn run(args: &ConformanceArgs) -> Result<ExitCode, CommandError> {
     let subjects = subjects(&args.wanted)?;
     let runtime = lab::setup(args.rights.into())?;
-    let mut code = 0;
-    runtime.block_on(async {
+    let mut codes = Vec::new();
+    let all = async {
         let mut results = stream::iter(subjects.into_iter().map(conform)).buffered(AT_ONCE);
         while let Some(result) = results.next().await {
-            code = code.max(exit_code(&result));
+            codes.push(exit_code(&result));
             print(|out| write(&result, out))?;
         }
         Ok::<_, CommandError>(())
-    })?;
-    Ok(ExitCode::from(code))
+    };
+    let whole = runtime.block_on(interrupt::unless_wanted(all)).transpose()?;
+    Ok(interrupt::exit_code(&codes, whole))
 }
 
 fn exit_code(result: &Conformance) -> u8 {

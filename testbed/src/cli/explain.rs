@@ -1,8 +1,7 @@
 //! `testbed explain`: a kept trial of an old run as a sequence diagram, with its cause.
 
-use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -12,6 +11,7 @@ use crate::cli::cells;
 use crate::cli::command_error::CommandError;
 use crate::cli::output::{print, print_data, width};
 use crate::cli::report::run_folder;
+use crate::kernel::user_file;
 use crate::report::artefacts::{CAPTURE, LADDER};
 use crate::report::escape::{harmless, harmless_lines};
 use crate::report::kept;
@@ -88,10 +88,9 @@ impl Explanation<'_> {
     }
 }
 
-fn read(path: &PathBuf) -> Result<Ladder, CommandError> {
+fn read(path: &Path) -> Result<Ladder, CommandError> {
     let refuse = |why: String| CommandError::new(format!("cannot read \"{}\": {why}", path.display()));
-    let text = fs::read_to_string(path).map_err(|why| refuse(why.to_string()))?;
-    Ladder::from_json(&text).map_err(refuse)
+    user_file::read(path).and_then(|text| Ladder::from_json(&text)).map_err(refuse)
 }
 
 /// The cell that is meant.

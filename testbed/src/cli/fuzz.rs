@@ -2,16 +2,19 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cli::args::FuzzArgs;
 use crate::cli::command_error::CommandError;
 use crate::cli::output::print;
-use crate::cli::prove;
+use crate::cli::{interrupt, prove};
 use crate::lab;
 use crate::probe::fuzz::{Disagreement, FuzzReport, fuzz};
 
-/// `testbed fuzz-nat`: exit code 0 when the reference agrees with every NAT, 1 when it does not with one.
+/// `testbed fuzz-nat`: exit code 0 when the reference agrees with every NAT, 1 when it does not with one, 3 when it was
+/// interrupted before, 4 when no sequence could be played.
 ///
 /// # Errors
 /// When there is no such NAT, or nothing can be measured here.
@@ -20,15 +23,30 @@ pub fn run(args: &FuzzArgs) -> Result<ExitCode, CommandError> {
     let runtime = lab::setup(args.rights.into())?;
     let time = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
     let seed = args.seed.unwrap_or_else(time);
-    let mut code = ExitCode::SUCCESS;
+    let stop = Arc::new(AtomicBool::new(false));
+    let wish = Arc::clone(&stop);
+    runtime.spawn(async move {
+        interrupt::wanted().await;
+        wish.store(true, Ordering::Relaxed);
+    });
+    let mut codes = Vec::new();
     for subject in subjects {
-        let report = runtime.block_on(fuzz(subject, seed, args.time))?;
-        if report.disagreement.is_some() {
-            code = ExitCode::from(1);
-        }
+        let report = runtime.block_on(fuzz(subject, seed, args.time, Arc::clone(&stop)))?;
+        let interrupted = stop.load(Ordering::Relaxed);
+        codes.push(match (&report.disagreement, interrupted, report.sequences) {
+            (Some(_), ..) => 1,
+            (None, true, _) => interrupt::CODE,
+            (None, false, 0) => 4,
+            (None, false, _) => 0,
+        });
         print(|out| write(&report, seed, out))?;
+        if interrupted {
+            interrupt::tell();
+            break;
+        }
     }
-    Ok(code)
+    let code = [1, interrupt::CODE, 4].into_iter().find(|code| codes.contains(code)).unwrap_or(0);
+    Ok(ExitCode::from(code))
 }
 
 fn write(report: &FuzzReport, seed: u64, out: &mut impl Write) -> io::Result<()> {

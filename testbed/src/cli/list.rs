@@ -238,7 +238,7 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, CommandError> {
     if preflight::is_sufficient(&findings) {
         findings.push(nats_of_this_kernel(&catalogue)?);
     }
-    print(|out| machine::write(&findings, out))?;
+    print(|out| machine::write(&findings, list_width(), out))?;
     let mut fits = true;
     if let Some(mut suite) = suite {
         if let Some(trials) = args.trials {

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use crate::cli::args::Args;
 use crate::cli::command_error::CommandError;
 use crate::cli::output::print_data;
+use crate::kernel::user_file;
 
 /// `testbed completions`.
 ///
@@ -27,7 +28,11 @@ pub fn completions(shell: Shell) -> Result<ExitCode, CommandError> {
 /// When a page cannot be written.
 pub fn pages(folder: &Path) -> Result<ExitCode, CommandError> {
     clap_mangen::generate_to(Args::command(), folder).map_err(|why| {
-        CommandError::new(format!("cannot write manual pages to \"{}\": {why}", folder.display()))
+        CommandError::new(format!(
+            "cannot write manual pages to \"{}\": {}",
+            folder.display(),
+            user_file::words(&why)
+        ))
     })?;
     Ok(ExitCode::SUCCESS)
 }

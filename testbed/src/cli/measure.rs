@@ -10,14 +10,16 @@ use futures::stream;
 use crate::cli::args::MeasureArgs;
 use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
+use crate::cli::interrupt;
 use crate::cli::output::{print, print_error};
 use crate::cli::rule_devices::unknown_devices;
+use crate::kernel::user_file;
 use crate::lab;
 use crate::model::behavior::Behavior;
 use crate::model::catalogue::{ForeignNames, Profile, Ruleset};
 use crate::model::description::profile_name;
 use crate::probe::measure::{MeasuredNat, measure};
-use crate::report::escape::harmless;
+use crate::report::escape::{harmless, harmless_lines};
 
 /// NATs that are measured at the same time: most of it is waiting for timers.
 const AT_ONCE: usize = 12;
@@ -32,7 +34,7 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CommandError> {
     profiles.iter().filter_map(foreign_devices).for_each(|hint| print_error(&hint));
     let runtime = lab::setup(args.rights.into())?;
     let mut codes = Vec::new();
-    runtime.block_on(async {
+    let all = async {
         let measured = profiles.iter().map(|profile| async move { (profile, measure(profile).await) });
         let mut measured = stream::iter(measured).buffered(AT_ONCE);
         while let Some((profile, measured)) = measured.next().await {
@@ -41,15 +43,18 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CommandError> {
                 Ok(measured) => print(|out| write(measured, out)).map(drop)?,
                 Err(why) => {
                     let why = why.to_string();
-                    print_error(&format!("testbed: cannot measure \"{}\": {}", profile.name, harmless(&why)));
+                    print_error(&format!(
+                        "testbed: cannot measure \"{}\": {}",
+                        profile.name,
+                        harmless_lines(&why)
+                    ));
                 }
             }
         }
         Ok::<_, CommandError>(())
-    })?;
-    // The worst first: what could not be measured, what differs, what was left open.
-    let code = [2, 1, 3].into_iter().find(|code| codes.contains(code)).unwrap_or(0);
-    Ok(ExitCode::from(code))
+    };
+    let whole = runtime.block_on(interrupt::unless_wanted(all)).transpose()?;
+    Ok(interrupt::exit_code(&codes, whole))
 }
 
 /// What is to be measured.
@@ -84,7 +89,7 @@ fn profiles(args: &MeasureArgs) -> Result<Vec<Profile>, CommandError> {
 /// What is to be said of rules that name devices which a NAT of testbed does not have: they do nothing here.
 fn foreign_devices(profile: &Profile) -> Option<String> {
     let Ruleset::File(file) = &profile.ruleset else { return None };
-    let rules = std::fs::read_to_string(Path::new(&profile.folder).join(file)).ok()?;
+    let rules = user_file::read(&Path::new(&profile.folder).join(file)).ok()?;
     let unknown = unknown_devices(&rules);
     let unknown: Vec<&String> =
         unknown.iter().filter(|name| !profile.foreign.devices.contains_key(*name)).collect();

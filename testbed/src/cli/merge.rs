@@ -7,6 +7,7 @@ use crate::cli::args::MergeArgs;
 use crate::cli::baseline;
 use crate::cli::command_error::CommandError;
 use crate::cli::conclude::{conclude, exit_code};
+use crate::kernel::user_file;
 use crate::report::folder::{self, Folder};
 use crate::report::losses::Losses;
 use crate::report::merge::{Source, merge};
@@ -38,6 +39,6 @@ pub fn run(args: &MergeArgs) -> Result<ExitCode, CommandError> {
 }
 
 fn cannot_write(out: &Path, why: &std::io::Error) -> CommandError {
-    let message = format!("cannot record the run in \"{}\": {why}", out.display());
+    let message = format!("cannot record the run in \"{}\": {}", out.display(), user_file::words(why));
     CommandError::with_help(message, "--out names a folder that is empty or does not exist yet")
 }

@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod explain;
 pub mod filter;
 pub mod fuzz;
+mod interrupt;
 pub mod kernel;
 pub mod list;
 pub mod manual;

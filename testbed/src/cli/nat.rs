@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::cli::args::OwnNats;
 use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
-use crate::cli::output::print;
+use crate::cli::output::{list_width, print};
 use crate::lab::nat_rules::{NatCommand, NatConfig, NatSite};
 use crate::lab::nat_source;
 use crate::model::address_plan::AddressPlan;
@@ -14,6 +14,7 @@ use crate::model::behavior::{Behavior, Translation};
 use crate::model::catalogue::Profile;
 use crate::model::theory;
 use crate::model::topology::{NodeName, Topology};
+use crate::report::lines;
 
 /// `testbed nat list`.
 ///
@@ -22,10 +23,12 @@ use crate::model::topology::{NodeName, Topology};
 pub fn list(own: &OwnNats) -> Result<ExitCode, CommandError> {
     let catalogue = own.catalogue()?;
     let width = catalogue.profiles().map(|profile| profile.name.len()).max().unwrap_or(0);
+    let screen = list_width();
     print(|out| {
         catalogue.profiles().try_for_each(|profile| {
-            writeln!(out, "{:width$}  {}", profile.name, profile.summary)?;
-            writeln!(out, "{:width$}    {}", "", theory::describe(&profile.behavior))
+            let Profile { name, summary, behavior, .. } = profile;
+            lines::columns(name, (width, summary), screen, out)?;
+            lines::columns("", (width + 2, &theory::describe(behavior)), screen, out)
         })
     })
 }

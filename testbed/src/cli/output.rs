@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::cli::command_error::CommandError;
+use crate::kernel::user_file;
 use crate::report::charset::Charset;
 use crate::report::view::USUAL_WIDTH;
 
@@ -15,6 +16,15 @@ pub fn respect_dumb_terminals() {
     if is_dumb && !is_forced {
         anstream::ColorChoice::Never.write_global();
     }
+}
+
+/// Columns of help where nothing says how many there are.
+pub const HELP_WIDTH: usize = 100;
+
+/// Whether what `COLUMNS` says, if it says anything, can be the width of a screen.
+#[must_use]
+pub fn has_columns() -> bool {
+    std::env::var("COLUMNS").map_or(true, |columns| columns.parse().is_ok_and(|columns: usize| columns > 0))
 }
 
 /// Columns of the terminal on standard output; without one what `COLUMNS` says, else [`USUAL_WIDTH`].
@@ -60,7 +70,7 @@ fn print_as(
     });
     match written {
         Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CommandError::new(format!("cannot write to standard output: {why}")))
+            Err(CommandError::new(format!("cannot write to standard output: {}", user_file::words(&why))))
         }
         _ => Ok(ExitCode::SUCCESS),
     }

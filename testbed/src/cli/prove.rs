@@ -8,6 +8,7 @@ use futures::stream;
 
 use crate::cli::args::{ProveArgs, WantedNats};
 use crate::cli::command_error::CommandError;
+use crate::cli::interrupt;
 use crate::cli::output::print;
 use crate::lab;
 use crate::model::event::ProofResult;
@@ -18,7 +19,7 @@ use crate::report::escape::{harmless, harmless_lines};
 const AT_ONCE: usize = 24;
 
 /// `testbed nat prove`: exit code 0 when every NAT does what it declares, 1 when one does something else, 2 when one
-/// could not be measured.
+/// could not be measured, 3 when it was interrupted before any of these.
 ///
 /// # Errors
 /// When there is no such NAT, or nothing can be measured here.
@@ -26,17 +27,18 @@ pub fn run(args: &ProveArgs) -> Result<ExitCode, CommandError> {
     let subjects = subjects(&args.wanted)?;
     let runtime = lab::setup(args.rights.into())?;
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
-    let mut code = 0;
-    runtime.block_on(async {
+    let mut codes = Vec::new();
+    let all = async {
         let mut proofs =
             stream::iter(subjects.into_iter().map(|subject| prove(subject, depth))).buffered(AT_ONCE);
         while let Some(proof) = proofs.next().await {
-            code = code.max(exit_code(&proof));
+            codes.push(exit_code(&proof));
             print(|out| write(&proof, out))?;
         }
         Ok::<_, CommandError>(())
-    })?;
-    Ok(ExitCode::from(code))
+    };
+    let whole = runtime.block_on(interrupt::unless_wanted(all)).transpose()?;
+    Ok(interrupt::exit_code(&codes, whole))
 }
 
 /// What is to be measured.

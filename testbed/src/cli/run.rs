@@ -18,8 +18,8 @@ use crate::cli::kernel;
 use crate::cli::origin::{self, Owner, Puncher};
 use crate::cli::output::charset;
 use crate::cli::select::{self, Selected};
-use crate::cli::{rerun, shard};
-use crate::kernel::limits;
+use crate::cli::{interrupt, rerun, shard};
+use crate::kernel::{limits, user_file};
 use crate::lab;
 use crate::model::catalogue::Catalogue;
 use crate::model::event::Event;
@@ -207,7 +207,7 @@ fn record(
     let run = runtime.block_on(async {
         let wish = Arc::clone(&stop);
         tokio::spawn(async move {
-            stop_signal().await;
+            interrupt::wanted().await;
             let _ = wish.send(true);
         });
         run::run(request, cancel, |event| {
@@ -218,12 +218,16 @@ fn record(
         })
         .await
     });
-    let recorded = recorder.finish();
-    run.map_err(|error| match error {
-        run::RunError::Kernel(error) => CommandError::from(error),
-        other => CommandError::new(other.to_string()),
-    })?;
-    Ok(recorded)
+    let error = match run {
+        Ok(_) => return Ok(recorder.finish()),
+        Err(run::RunError::Kernel(error)) => CommandError::from(error),
+        Err(other) => CommandError::new(other.to_string()),
+    };
+    match recorder.has_begun() {
+        true => drop(recorder.finish()),
+        false => recorder.discard(),
+    }
+    Err(error)
 }
 
 /// Stops the run at its first cell that differs or is an error.
@@ -234,17 +238,6 @@ fn stop_at_red(event: &Event, stop: &watch::Sender<bool>, recorder: &mut Recorde
         let verdict = VerdictDoc::from(cell.verdict).words();
         recorder.event(&Event::Warning(format!("--fail-fast ended the run at {id} ({verdict})")));
     }
-}
-
-/// Waits for Ctrl-C, for the signal that service managers send, or for the end of the terminal.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let Ok(mut signals) = kinds.into_iter().map(signal).collect::<Result<Vec<_>, _>>() else {
-        return std::future::pending().await;
-    };
-    let each = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-    futures::future::select_all(each).await;
 }
 
 /// The puncher that was named, or the one beside this program, or the one in `PATH`.
@@ -294,7 +287,7 @@ pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, CommandE
         None => (Folder::create_numbered(Path::new(RUNS), suite), Path::new(RUNS)),
     };
     made.map_err(|why| {
-        let message = format!("cannot record the run in \"{}\": {why}", path.display());
+        let message = format!("cannot record the run in \"{}\": {}", path.display(), user_file::words(&why));
         CommandError::with_help(message, "--out names a folder that is empty or does not exist yet")
     })
 }

@@ -1,18 +1,18 @@
 //! From the words of the command line to a checked suite and its cells.
 
-use std::fs;
 use std::path::Path;
 
 use crate::cli::args::Selection;
 use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
 use crate::cli::{filter, kernel};
+use crate::kernel::user_file;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{self, Embedded, SUITES, TOPOLOGIES};
 use crate::model::problem::suggestion;
 use crate::model::suite::{Axis, AxisKey, Cell, Program, Suite};
-use crate::model::suite_file::{self, KnownNames};
-use crate::model::template;
+use crate::model::suite_file::{self, KnownNames, PathKind};
+use crate::model::template::{self, Values};
 use crate::model::theory::METHODS;
 
 /// A suite with what the command line changed, and the cells that are left.
@@ -48,23 +48,45 @@ pub fn select(name: &str, selection: &Selection, catalogue: &Catalogue) -> Resul
 /// The suite of that name, or in that file.
 pub(super) fn suite(name: &str, catalogue: &Catalogue) -> Result<Suite, CommandError> {
     if is_path(name) {
+        let text = read(Path::new(name))?;
         let folder = Path::new(name).parent().unwrap_or(Path::new(""));
-        let mut suite = parse(name, &read(Path::new(name))?, folder, catalogue)?;
         // Without "..": programs see the folder by this name, and nothing of what lies above it.
-        let folder = std::fs::canonicalize(folder.join(".")).unwrap_or_else(|_| folder.to_owned());
+        let real = std::fs::canonicalize(folder.join(".")).unwrap_or_else(|_| folder.to_owned());
+        let mut suite = parse(name, &text, (folder, &real), catalogue)?;
+        let folder = real;
         let mut names_folder = false;
         suite.change_sections(|part| names_folder |= bind_folder(&mut part.program, &folder));
         suite.folder = names_folder.then_some(folder);
         return Ok(suite);
     }
     let found = embedded::find(SUITES, name).ok_or_else(|| unknown_suite(name))?;
-    parse(found.file, found.text, Path::new(""), catalogue)
+    parse(found.file, found.text, (Path::new(""), Path::new("")), catalogue)
 }
 
-fn parse(file: &str, text: &str, folder: &Path, catalogue: &Catalogue) -> Result<Suite, CommandError> {
+/// Reads a suite whose folder is called so, as its user does and really.
+fn parse(
+    file: &str,
+    text: &str,
+    (folder, real): (&Path, &Path),
+    catalogue: &Catalogue,
+) -> Result<Suite, CommandError> {
     let nats: Vec<&str> = catalogue.profiles().map(|profile| profile.name.as_str()).collect();
     let topology = |name: &str| topology(name, folder);
-    Ok(suite_file::parse(file, text, &KnownNames { nats: &nats, methods: METHODS, topology: &topology })?)
+    let path = |text: &str, kind| can_be_shown(text, kind, real);
+    let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology, path: &path };
+    Ok(suite_file::parse(file, text, &known)?)
+}
+
+/// Whether a path of this machine, which a suite in that folder names, can be shown to programs.
+fn can_be_shown(text: &str, kind: PathKind, folder: &Path) -> Result<(), String> {
+    let values = Values::from([("suite_dir".to_owned(), folder.to_string_lossy().into_owned())]);
+    // Which puncher that is, is known when something is run.
+    let Ok(path) = template::expand(text, &values) else { return Ok(()) };
+    match std::fs::metadata(&path) {
+        Err(why) => Err(format!("cannot show \"{path}\" to programs: {}", user_file::words(&why))),
+        Ok(found) if kind == PathKind::Folder && !found.is_dir() => Err(format!("\"{path}\" is no folder")),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Replaces `{suite_dir}`: programs are started elsewhere, so it must be absolute. Returns whether there was any.
@@ -84,7 +106,7 @@ fn bind_folder(program: &mut Program, folder: &Path) -> bool {
 fn topology(name: &str, folder: &Path) -> Result<(String, String), String> {
     if is_path(name) {
         let path = folder.join(name);
-        let text = fs::read_to_string(&path);
+        let text = user_file::read(&path);
         return text
             .map(|text| (path.display().to_string(), text))
             .map_err(|why| format!("cannot read the topology \"{}\": {why}", path.display()));
@@ -103,14 +125,18 @@ fn is_path(name: &str) -> bool {
 }
 
 fn read(path: &Path) -> Result<String, CommandError> {
-    fs::read_to_string(path)
+    user_file::read(path)
         .map_err(|why| CommandError::new(format!("cannot read the suite \"{}\": {why}", path.display())))
 }
 
 fn unknown_suite(name: &str) -> CommandError {
     let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).chain([kernel::SUITE]).collect();
     let listed = format!("there are {}, and the path of a file", known.join(", "));
-    let help = suggestion(name, known.iter().copied(), listed);
+    let file = format!("{name}.toml");
+    let help = match Path::new(&file).is_file() {
+        true => format!("did you mean the file \"{file}\"? {listed}"),
+        false => suggestion(name, known.iter().copied(), listed),
+    };
     CommandError::with_help(format!("unknown suite \"{name}\""), help)
 }
 

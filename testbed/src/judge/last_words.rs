@@ -21,8 +21,21 @@ pub(super) struct LastWords<'a> {
 pub(super) fn of(stderr: &str) -> Option<LastWords<'_>> {
     let lines: Vec<&str> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
     let message = exception(&lines);
-    let line = message.or(lines.last().copied())?.trim();
+    let line = message.or_else(|| complaint(&lines))?.trim();
     Some(LastWords { line, uncaught: message.is_some() })
+}
+
+/// What a program adds to a complaint about its command line: where to read more, and how it is called.
+const HINTS: [&str; 4] = ["For more information", "Try '", "Try `", "Usage: "];
+
+/// The last line that tells something. Before a hint where to read more stands what is wrong, often marked as an error.
+fn complaint<'a>(lines: &[&'a str]) -> Option<&'a str> {
+    let is_hint = |line: &&&str| HINTS.iter().any(|hint| line.trim().starts_with(hint));
+    let hints = lines.iter().rev().take_while(is_hint).count();
+    let told = &lines[..lines.len() - hints];
+    let marked = || told.iter().rfind(|line| line.starts_with("error: ")).copied();
+    let found = if hints > 0 { marked().or(told.last().copied()) } else { None };
+    found.or(lines.last().copied())
 }
 
 /// The line that names the exception. Its message may go on in lines that follow, and a stack may come before or after it.
@@ -60,6 +73,28 @@ mod tests {
             ),
         ] {
             assert_eq!(of(stderr), Some(LastWords { line, uncaught: true }), "{stderr}");
+        }
+    }
+
+    #[test]
+    fn a_hint_where_to_read_more_is_not_what_is_wrong() {
+        for (stderr, line) in [
+            (
+                "error: invalid value '1y' for '--deadline <TIME>': too long\n\nFor more information, try '--help'.\n",
+                "error: invalid value '1y' for '--deadline <TIME>': too long",
+            ),
+            (
+                "error: unexpected argument '--x' found\n\n  tip: a similar one exists\n\nUsage: p [OPTIONS]\n\nFor more information, try '--help'.\n",
+                "error: unexpected argument '--x' found",
+            ),
+            (
+                "p: unrecognized option '--x'\nTry 'p --help' for more information.\n",
+                "p: unrecognized option '--x'",
+            ),
+            ("usage: p [-h]\np: error: unrecognized arguments\n", "p: error: unrecognized arguments"),
+            ("For more information, try '--help'.\n", "For more information, try '--help'."),
+        ] {
+            assert_eq!(of(stderr), Some(LastWords { line, uncaught: false }), "{stderr}");
         }
     }
 

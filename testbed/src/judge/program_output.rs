@@ -161,10 +161,7 @@ fn read_json(stdout: &[u8], end: ProgramEnd) -> Claim {
     for (number, line) in stdout.split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty()) {
         let number = number + 1;
         if line.len() > LONGEST_LINE {
-            return Claim::Broken(format!(
-                "printed a line {number} of {} bytes; 64 KiB are allowed",
-                line.len()
-            ));
+            return Claim::Broken(format!("printed a line of more than 64 KiB (line {number})"));
         }
         if result.is_some() {
             return Claim::Broken(format!("printed line {number} after its result line"));
@@ -177,9 +174,12 @@ fn read_json(stdout: &[u8], end: ProgramEnd) -> Claim {
             // A program that was cut off in the middle of a line did not print garbage.
             Err(_) if end == ProgramEnd::Killed && !stdout.ends_with(b"\n") => {}
             Err(error) => {
+                let why = match line.trim_ascii_start().first() {
+                    Some(b'{') => of_json_line(&error),
+                    _ => "it is no JSON object".to_owned(),
+                };
                 return Claim::Broken(format!(
-                    "printed a line {number} that is not of the contract: {}: \"{}\"",
-                    of_json_line(&error),
+                    "printed a line that is not of the contract (line {number}): {why}: \"{}\"",
                     quoted(line)
                 ));
             }
@@ -262,8 +262,22 @@ mod tests {
         let lost = r#"{"event":"result","ok":false,"error":"no path"}"#;
         let cases: &[(&str, ProgramEnd, &str)] = &[
             ("", ProgramEnd::Exited(0), "exited with code 0 without a result line"),
+            (
+                "[[[[\n",
+                ProgramEnd::Exited(0),
+                "printed a line that is not of the contract (line 1): it is no JSON object",
+            ),
+            (
+                "\n{\"event\":1}\n",
+                ProgramEnd::Exited(0),
+                "printed a line that is not of the contract (line 2): expected a string, found the number 1",
+            ),
             ("", ProgramEnd::Signalled(11), "was ended by signal 11"),
-            ("hello\n", ProgramEnd::Exited(0), "printed a line 1 that is not of the contract"),
+            (
+                "hello\n",
+                ProgramEnd::Exited(0),
+                "printed a line that is not of the contract (line 1): it is no JSON object: \"hello\"",
+            ),
             (&format!("{WON}\n"), ProgramEnd::Exited(3), "said ok=true and exited with code 3"),
             (&format!("{lost}\n"), ProgramEnd::Exited(0), "said ok=false and exited with code 0"),
             (&format!("{lost}\n"), ProgramEnd::Exited(2), "could not run: no path"),
@@ -271,7 +285,7 @@ mod tests {
             (
                 &"x".repeat(LONGEST_LINE + 1),
                 ProgramEnd::Exited(0),
-                "printed a line 1 of 65537 bytes; 64 KiB are allowed",
+                "printed a line of more than 64 KiB (line 1)",
             ),
         ];
         for (text, end, expected) in cases {

@@ -28,6 +28,7 @@ pub mod tcp_socket;
 pub mod tcp_sockets;
 pub mod terminal;
 pub mod time_namespace;
+pub mod user_file;
 pub mod user_namespace;
 pub(crate) mod users;
 

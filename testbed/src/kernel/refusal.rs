@@ -17,6 +17,16 @@ pub struct Refusal {
     pub said: String,
 }
 
+/// A line without the definitions of a NAT's addresses that `lab::nat_rules` puts before a user's text, on its first line.
+fn without_definitions(line: &str) -> &str {
+    let definition = || {
+        let (name, rest) = line.strip_prefix("define ")?.split_once(" = ")?;
+        let ours = name == "wan_address" || name.starts_with("lan") && name.ends_with("_network");
+        rest.split_once("; ").filter(|_| ours).map(|(_, rest)| rest)
+    };
+    definition().map_or(line, without_definitions)
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(line) = self.line else {
@@ -46,13 +56,18 @@ impl Refusal {
         });
         let said = said.trim_end().to_owned();
         match located {
-            Some((number, columns, message)) => Self {
-                line: Some(number),
-                columns,
-                message,
-                source_line: text.lines().nth(number.wrapping_sub(1)).unwrap_or_default().to_owned(),
-                said,
-            },
+            Some((number, columns, message)) => {
+                let line = text.lines().nth(number.wrapping_sub(1)).unwrap_or_default();
+                let own = line.len() - without_definitions(line).len();
+                let moved = |(from, to): (usize, usize)| (from.checked_sub(own), to.checked_sub(own));
+                Self {
+                    line: Some(number),
+                    columns: columns.map(moved).and_then(|(from, to)| Some((from?, to?))),
+                    message,
+                    source_line: line[own..].to_owned(),
+                    said,
+                }
+            }
             None => {
                 let first = said.lines().next().unwrap_or("nothing was said");
                 let message = first.strip_prefix("Error: ").unwrap_or(first).to_owned();
@@ -100,6 +115,18 @@ mod tests {
         let refusal = Refusal::parse(said, &format!("flush ruleset\n{TEXT}")).moved_up(1);
         assert_eq!(refusal.line, Some(2));
         assert_eq!(refusal.source_line, " chain post {");
+    }
+
+    #[test]
+    fn definitions_put_before_the_text_are_not_shown() {
+        let text = "define wan_address = 192.0.2.2; define lan0_network = 10.0.0.0/24; tabel ip nat {}\n";
+        let column = text.find("tabel").expect("it is there") + 1;
+        let refusal = Refusal::parse(&format!("/dev/stdin:1:{column}-{}: Error: no", column + 4), text);
+        insta::assert_snapshot!(refusal, @r#"
+        nft refused its ruleset at line 1: no
+          1 | tabel ip nat {}
+              ^^^^^
+        "#);
     }
 
     /// What nft says to `queue num 1` and to `synproxy` where the kernel is built without them.

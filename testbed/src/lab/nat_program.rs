@@ -39,6 +39,9 @@ const READY: &str = "ready";
 /// What is kept of what a program says on standard error, in bytes: the end of it.
 const KEPT: usize = 2_000;
 
+/// How many lines of it are told.
+const TOLD: usize = 5;
+
 /// What the program may do, as bits of capabilities(7): change the network of its node, open packet sockets and low ports, and
 /// load BPF programs.
 const RIGHTS: u64 = 1 << 10 | 1 << 12 | 1 << 13 | 1 << 39;
@@ -173,6 +176,18 @@ impl NatProgram {
         Err(Error::other(tried, format!("the program ended with {status}{words}")))
     }
 
+    /// Leaves a program that stays alone for so long.
+    ///
+    /// # Errors
+    /// As [`NatProgram::check`], as soon as it ends.
+    pub(crate) async fn outlives(&mut self, time: Duration, namespace: &Namespace) -> Result<()> {
+        if let Some((process, _)) = &mut self.running {
+            // How it ended, if it did, is told by the check.
+            let _ = timeout(time, process.wait()).await;
+        }
+        self.check(namespace).await
+    }
+
     async fn gave_up(&self, why: String, mut listening: JoinHandle<()>) -> Error {
         let words = Self::last_words(&self.init, &mut listening, &self.stderr).await;
         Error::other(self.tried(), format!("{why}{words}"))
@@ -194,8 +209,17 @@ impl NatProgram {
         let stderr = stderr.lock();
         match String::from_utf8_lossy(&stderr).trim() {
             "" => "; it said nothing on standard error".to_owned(),
-            words => format!("; on standard error: {words}"),
+            words => format!("; on standard error: {}", end_of(words)),
         }
+    }
+}
+
+/// The last lines of a text.
+fn end_of(words: &str) -> String {
+    let lines: Vec<&str> = words.lines().collect();
+    match lines.len().checked_sub(TOLD) {
+        Some(1..) => format!("…\n{}", lines[lines.len() - TOLD..].join("\n")),
+        _ => words.to_owned(),
     }
 }
 
@@ -270,5 +294,16 @@ async fn keep_end(output: Option<pipe::Receiver>, kept: LastStderr) {
         kept.extend_from_slice(&buffer[..length]);
         let surplus = kept.len().saturating_sub(KEPT);
         kept.drain(..surplus);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_lines_the_last_are_told() {
+        assert_eq!(end_of("1\n2\n3\n4\n5"), "1\n2\n3\n4\n5");
+        assert_eq!(end_of("1\n2\n3\n4\n5\n6\n7"), "…\n3\n4\n5\n6\n7");
     }
 }

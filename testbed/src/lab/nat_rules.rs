@@ -32,7 +32,9 @@ mod translate;
 mod tests;
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
+use crate::kernel::error::Error;
 use crate::kernel::ruleset::RulesSource;
 use crate::model::address_plan::{AddressPlan, Network};
 use crate::model::behavior::{Behavior, PortRange, Translation};
@@ -62,6 +64,19 @@ pub struct NatConfig {
     pub sysctls: Vec<(String, String)>,
     /// A program of the user's that does the rest, if there is one.
     pub command: Option<NatCommand>,
+    /// The file that the rules come from, if a user wrote one.
+    pub file: Option<PathBuf>,
+}
+
+impl NatConfig {
+    /// Says in which file the rules are that nft refused.
+    pub(crate) fn at_file(&self) -> impl Fn(Error) -> Error {
+        let file = self.file.as_ref().map(|file| file.display().to_string());
+        move |error| match &file {
+            Some(file) => error.at(file),
+            None => error,
+        }
+    }
 }
 
 impl NatSite {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::error::{Error, Result};
+use crate::kernel::user_file;
 use crate::lab::nat_rules::foreign::{self, RulesFormat};
 use crate::lab::nat_rules::{NatConfig, NatSite, by_program, render, render_own};
 use crate::model::address_plan::AddressPlan;
@@ -20,16 +21,13 @@ pub fn config(profile: &Profile, site: &NatSite) -> Result<NatConfig> {
         Ruleset::Generated => Ok(render(behavior, site)),
         Ruleset::File(file) => {
             let path = Path::new(&profile.folder).join(file);
-            let text = std::fs::read_to_string(&path).map_err(|e| {
-                Error::io(
-                    format!("make the NAT \"{}\"", profile.name),
-                    format!("read {}", path.display()),
-                    &e,
-                )
+            let text = user_file::read(&path).map_err(|why| {
+                let tried = format!("make the NAT \"{}\"", profile.name);
+                Error::other(tried, format!("read {}: {why}", path.display()))
             })?;
             let rules = foreign::adapt(&text, &profile.foreign, site);
             match foreign::format(&rules) {
-                RulesFormat::Nft => Ok(render_own(&rules, behavior, site)),
+                RulesFormat::Nft => Ok(NatConfig { file: Some(path), ..render_own(&rules, behavior, site) }),
                 RulesFormat::Iptables(variant) => {
                     let words = foreign::restore_command(&rules, variant);
                     Ok(by_program(&profile.name, &words, folder(profile)?, behavior, site))

@@ -91,11 +91,11 @@ pub fn check(key: &AxisKey, text: &str) -> Result<(), String> {
     match key {
         AxisKey::Nat(_) | AxisKey::Method => Ok(()),
         AxisKey::Skew => quantity::offset(text).map(drop),
-        AxisKey::Delay => quantity::duration(text).map(drop),
+        AxisKey::Delay => quantity::delay(text).map(drop),
         AxisKey::Loss => quantity::probability(text).map(drop),
         AxisKey::Order => order(text).map(drop),
         AxisKey::Neighbours => rate(text).map(drop),
-        AxisKey::Jitter => quantity::duration(text).map(drop),
+        AxisKey::Jitter => quantity::delay(text).map(drop),
         AxisKey::Duplication | AxisKey::Reordering => quantity::probability(text).map(drop),
         AxisKey::Mtu => mtu(text).map(drop),
         AxisKey::Trouble => trouble(text).map(drop),

@@ -13,7 +13,7 @@ use serde_spanned::Spanned;
 
 use crate::model::behavior::{Allocation, Behavior, Pool, PortRange, Timeouts, Translation};
 use crate::model::problem::{Checker, Problems, nearest, suggestion};
-use crate::model::quantity::positive_duration;
+use crate::model::quantity;
 use crate::model::words::UnknownWord;
 
 /// The catalogue that comes with testbed.
@@ -352,7 +352,7 @@ impl Reader<'_> {
     fn timeouts(&mut self, raw: &RawTimeouts) -> Timeouts {
         let mut time = |written: &Option<Spanned<String>>| -> Option<Duration> {
             let word = written.as_ref()?;
-            self.checker.keep(word.span(), positive_duration(word.get_ref()))
+            self.checker.keep(word.span(), quantity::timeout(word.get_ref()))
         };
         Timeouts {
             syn_sent: time(&raw.syn_sent),
@@ -370,19 +370,21 @@ impl Reader<'_> {
     }
 
     fn ruleset(&mut self, raw: &RawProfile) -> Option<Ruleset> {
-        match (&raw.ruleset_file, &raw.command) {
-            (None, None) => Some(Ruleset::Generated),
-            (Some(file), None) => Some(Ruleset::File(file.get_ref().clone())),
-            (None, Some(command)) if command.get_ref().is_empty() => {
-                self.checker.report(command.span(), "a command has at least a program");
-                None
-            }
-            (None, Some(command)) => Some(Ruleset::Command(command.get_ref().clone())),
-            (Some(_), Some(command)) => {
-                self.checker.report(command.span(), "a NAT has a ruleset file or a command, not both");
-                None
-            }
-        }
+        let (span, wrong) = match (&raw.ruleset_file, &raw.command) {
+            (None, None) => return Some(Ruleset::Generated),
+            (Some(file), None) if file.get_ref().is_empty() => (file.span(), "ruleset-file names no file"),
+            (Some(file), None) => return Some(Ruleset::File(file.get_ref().clone())),
+            (Some(_), Some(command)) => (command.span(), "a NAT has a ruleset file or a command, not both"),
+            (None, Some(command)) => match command.get_ref().as_slice() {
+                [] => (command.span(), "a command has at least a program"),
+                words if words.iter().any(|word| word.contains('\0')) => {
+                    (command.span(), "an argument of the command has a NUL character")
+                }
+                words => return Some(Ruleset::Command(words.to_vec())),
+            },
+        };
+        self.checker.report(span, wrong);
+        None
     }
 }
 
@@ -473,6 +475,8 @@ mod tests {
             ("block-size = 64", 3, "blocks have to be cut from a range\n  help: add a range"),
             ("[nat.x.timeouts]\nclose = \"ten\"", 4, "\"ten\" is not a duration such as"),
             ("quota = 0", 1, "NAT \"x\": quota 0 cannot be: "),
+            ("ruleset-file = \"\"", 3, "ruleset-file names no file"),
+            ("command = [\"x\\u0000\"]", 3, "an argument of the command has a NUL character"),
             ("devices = { docker0 = \"lan0\" }", 3, "devices and networks are those of a ruleset file"),
             (
                 "ruleset-file = \"x\"\ndevices = { docker0 = \"eth0\" }",

@@ -110,7 +110,8 @@ impl Description {
     fn axis(&self, text: &mut String, described: &DescribedAxis) {
         let axis = described.axis;
         let comment = match &described.known {
-            Known::Measured { by } => format!("{axis}: {by}"),
+            Known::Measured { by } if self.has_keys(axis) => format!("{axis}: {by}"),
+            Known::Measured { by } => format!("{axis}: {by}; that is the default and needs no key"),
             Known::Undeclarable { seen } => {
                 format!("{axis}: {seen}; no value says so, this one is the nearest")
             }
@@ -130,6 +131,11 @@ impl Description {
         for (key, value) in self.behavior.keys(axis) {
             line(text, key, &value);
         }
+    }
+
+    /// Whether a profile names the axis, rather than leave it at its default.
+    fn has_keys(&self, axis: NatAxis) -> bool {
+        !self.behavior.keys(axis).is_empty() || axis == NatAxis::Timeouts && !self.timers().is_empty()
     }
 
     /// The timers that are not the kernel's own, as a table; nothing if there are none.

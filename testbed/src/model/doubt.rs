@@ -36,3 +36,21 @@ words!(Doubt {
     Icmp => "icmp",
     End => "end",
 });
+
+impl Doubt {
+    /// What it says of such packets, as it fits behind "because".
+    #[must_use]
+    pub const fn because(self) -> &'static str {
+        match self {
+            Self::Order => "their order at the NAT could not be told",
+            Self::Expiry => "their mapping may have ended just then",
+            Self::Admission => "the mapping that lets them in was made just then",
+            Self::Room => "the NAT may have had no port for them",
+            Self::Counted => "connection tracking counted a failure of its own",
+            Self::Lost => "the state of their connection was no longer known",
+            Self::Routed => "they went between networks that the NAT only routes",
+            Self::Icmp => "they are ICMP messages about no connection that is known",
+            Self::End => "they came at the end of the trial",
+        }
+    }
+}

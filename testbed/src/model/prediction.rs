@@ -293,7 +293,7 @@ mod tests {
             let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
             Ok((found.file.to_owned(), found.text.to_owned()))
         };
-        let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology };
+        let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology, path: &|_, _| Ok(()) };
         let suite = suite_file::parse("t.toml", &text, &known).expect("a good suite");
         expect(&suite, &suite.cells()[0], catalogue).map(|expected| expected.probability)
     }

@@ -90,6 +90,12 @@ impl<'a> Checker<'a> {
         self.found.is_empty()
     }
 
+    /// How many problems were found so far.
+    #[must_use]
+    pub fn found(&self) -> usize {
+        self.found.len()
+    }
+
     /// Reads the text as TOML of this shape.
     ///
     /// # Errors

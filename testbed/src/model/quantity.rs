@@ -32,13 +32,78 @@ impl Offset {
     }
 }
 
+/// The longest time that a frame may be delayed: no link is that slow.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+
+/// The longest that something in a trial may take.
+const LONGEST_TIME: Duration = Duration::from_secs(3600);
+
+/// The longest that a NAT may remember a mapping; the kernel counts the time in ticks, in 31 bits.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(2_000_000);
+
 /// Reads a duration: `5ms`, `3s`, `1m 30s`.
 ///
 /// # Errors
 /// A sentence that names the text.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|why| format!("\"{text}\" is not a duration such as \"5ms\": {why}"))
+    let refuse = |why: &str| format!("\"{text}\" is not a duration such as \"5ms\" or \"1m 30s\"{why}");
+    if text.trim_start().starts_with('-') {
+        return Err(refuse(": it is negative"));
+    }
+    humantime::parse_duration(text).map_err(|why| match why {
+        humantime::DurationError::NumberOverflow => format!("\"{text}\" is too long"),
+        humantime::DurationError::UnknownUnit { unit, .. } if unit.is_empty() => refuse(": it has no unit"),
+        humantime::DurationError::UnknownUnit { unit, .. } => {
+            refuse(&format!(": \"{unit}\" is no unit of time"))
+        }
+        _ => refuse(""),
+    })
+}
+
+/// The duration that a text gave, if it is no longer than this.
+///
+/// # Errors
+/// A sentence that names the text.
+pub fn at_most(given: Duration, text: &str, most: Duration) -> Result<Duration, String> {
+    match given <= most {
+        true => Ok(given),
+        false => Err(format!("\"{text}\" is too long: at most {}", humantime::format_duration(most))),
+    }
+}
+
+/// Reads how long a frame is delayed.
+///
+/// # Errors
+/// A sentence that names the text.
+pub fn delay(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|delay| at_most(delay, text, LONGEST_DELAY))
+}
+
+/// Reads how long something in a trial takes.
+///
+/// # Errors
+/// A sentence that names the text.
+pub fn time_of_trial(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|time| at_most(time, text, LONGEST_TIME))
+}
+
+/// Reads how long a NAT remembers a mapping.
+///
+/// # Errors
+/// A sentence that names the text.
+pub fn timeout(text: &str) -> Result<Duration, String> {
+    positive_duration(text).and_then(|time| at_most(time, text, LONGEST_TIMEOUT))
+}
+
+/// Reads a number that has no sign and no fraction.
+///
+/// # Errors
+/// A sentence that says which numbers there are.
+pub fn whole_number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => format!("must be at most {}", u64::MAX),
+        false => "expected a whole number".to_owned(),
+    })
 }
 
 /// Reads a duration that must not be zero.
@@ -61,7 +126,7 @@ pub fn offset(text: &str) -> Result<Offset, String> {
         Some(rest) => (Sign::Earlier, rest),
         None => (Sign::Later, text.strip_prefix('+').unwrap_or(text)),
     };
-    Ok(Offset { sign, by: duration(rest)? })
+    Ok(Offset { sign, by: time_of_trial(rest)? })
 }
 
 /// Reads a probability: a number from 0 to 1.
@@ -105,6 +170,38 @@ mod tests {
         assert_eq!(offset("0ms"), Ok(Offset::default()));
         for wrong in ["", "-", "5", "--5ms", "5 parsecs"] {
             assert!(offset(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_have_a_unit_and_an_end() {
+        let form = "is not a duration such as \"5ms\" or \"1m 30s\"";
+        for (wrong, why) in [
+            ("-3s", format!("\"-3s\" {form}: it is negative")),
+            ("5", format!("\"5\" {form}: it has no unit")),
+            ("5 parsecs", format!("\"5 parsecs\" {form}: \"parsecs\" is no unit of time")),
+            ("ten", format!("\"ten\" {form}")),
+            ("", format!("\"\" {form}")),
+            ("99999999999999999999y", "\"99999999999999999999y\" is too long".to_owned()),
+        ] {
+            assert_eq!(duration(wrong), Err(why));
+        }
+        assert_eq!(delay("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(delay("1000h"), Err("\"1000h\" is too long: at most 1m".to_owned()));
+        assert_eq!(time_of_trial("1000years"), Err("\"1000years\" is too long: at most 1h".to_owned()));
+        assert!(offset("-2h").is_err() && timeout("5days").is_ok() && timeout("30days").is_err());
+    }
+
+    #[test]
+    fn whole_numbers_are_read() {
+        assert_eq!(whole_number("7"), Ok(7));
+        for (wrong, why) in [
+            ("x", "expected a whole number"),
+            ("-1", "expected a whole number"),
+            ("", "expected a whole number"),
+            ("99999999999999999999", "must be at most 18446744073709551615"),
+        ] {
+            assert_eq!(whole_number(wrong), Err(why.to_owned()));
         }
     }
 

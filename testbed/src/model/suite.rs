@@ -13,6 +13,9 @@ use crate::model::topology::{NodeName, Topology};
 
 pub use crate::model::program::{Program, Redial, ResultFormat};
 
+/// The most trials that a cell may have: more would take a machine hours, and show no smaller change that matters.
+pub const MOST_TRIALS: u32 = 1_000_000;
+
 /// A checked suite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Suite {

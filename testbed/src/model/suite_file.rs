@@ -11,6 +11,7 @@ mod services;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_spanned::Spanned;
@@ -18,7 +19,7 @@ use toml::Value;
 
 use crate::model::addresses::Addresses;
 use crate::model::problem::{Checker, Problems};
-use crate::model::suite::{Budget, LowPorts, Program, Section, Suite};
+use crate::model::suite::{Budget, LowPorts, MOST_TRIALS, Program, Section, Suite};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 use crate::model::{quantity, topology_file};
 
@@ -31,6 +32,12 @@ pub use program::own_puncher;
 /// Trials a cell where the suite does not say.
 const DEFAULT_TRIALS: u32 = 20;
 
+/// The most cells of a part: all of them are kept in memory.
+const MOST_CELLS: usize = 100_000;
+
+/// The longest name of a suite in bytes: folders and the files of a run are called by it.
+const LONGEST_NAME: usize = 100;
+
 /// What a suite may refer to.
 #[derive(Clone, Copy)]
 pub struct KnownNames<'a> {
@@ -40,6 +47,20 @@ pub struct KnownNames<'a> {
     pub methods: &'a [&'a str],
     /// The file of a topology, as its name and its text, or a sentence that says why there is none.
     pub topology: &'a FindFile<'a>,
+    /// What keeps a path of the machine from being shown to programs, if anything.
+    pub path: &'a LookAtPath<'a>,
+}
+
+/// Looks at a path of the machine as a suite writes it, perhaps with placeholders, which has to be a folder or may be a file.
+pub type LookAtPath<'a> = dyn Fn(&str, PathKind) -> Result<(), String> + 'a;
+
+/// What a path of the machine has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    /// Anything that is there.
+    Any,
+    /// A folder.
+    Folder,
 }
 
 /// Finds a file by the name that a suite gives it.
@@ -119,6 +140,10 @@ pub fn parse(file: &str, text: &str, known: &KnownNames<'_>) -> Result<Suite, Pr
     check_suite_name(&mut checker, &doc.name);
     let name = doc.name.into_inner();
     let suite = parts.map(|parts| Suite { name, summary: doc.summary, parts, folder: None });
+    if let (Some(suite), true) = (&suite, checker.is_clean()) {
+        let of_parts = doc.part.iter().flatten().map(|part| part.expect.as_slice());
+        expect::check_cells(&mut checker, (&doc.expect, of_parts), suite);
+    }
     checker.finish(suite)
 }
 
@@ -192,6 +217,10 @@ fn check_suite_name(checker: &mut Checker<'_>, name: &Spanned<String>) {
         let why = "a folder is called by it, so that it needs a letter, no \"/\", and no dot in front";
         checker.report(name.span(), format!("bad name {text:?} of a suite: {why}"));
     }
+    if text.len() > LONGEST_NAME {
+        let why = format!("the name of a suite has at most {LONGEST_NAME} bytes, not {}", text.len());
+        checker.report(name.span(), why);
+    }
 }
 
 /// The names of parts begin the names of their cells.
@@ -221,7 +250,7 @@ fn part(
     known: &KnownNames<'_>,
 ) -> Result<Option<Section>, Problems> {
     let methods = if keys.program.is_none() { Some(known.methods) } else { None };
-    let trials = keys.trials.map_or(Some(DEFAULT_TRIALS), |v| at_least_one(checker, "trials", v));
+    let trials = keys.trials.map_or(Some(DEFAULT_TRIALS), |v| count(checker, "trials", v, MOST_TRIALS));
     let budget = budget(checker, &keys);
     let addresses = match keys.addresses {
         Some(value) => addresses::read(checker, value),
@@ -237,7 +266,7 @@ fn part(
     Ok((|| {
         let topology = Topology { addresses: addresses?, ..topology? };
         let program = match keys.program {
-            Some(own) => program::read(checker, own.get_ref(), &topology),
+            Some(own) => program::read(checker, own.get_ref(), &topology, known.path),
             None => Some(own_puncher()),
         };
         if let (Some(doc), Some(program), Some(budget)) = (keys.program, &program, &budget)
@@ -251,6 +280,11 @@ fn part(
         }
         let names = Names { nats: known.nats, methods, topology: &topology, groups: keys.groups };
         let axes = axes::read(checker, keys.axes, &names);
+        let cells = axes.iter().fold(1_usize, |cells, axis| cells.saturating_mul(axis.values.len()));
+        if cells > MOST_CELLS {
+            let why = format!("these axes make {cells} cells, and at most {MOST_CELLS} can be run");
+            checker.report(keys.axes.span(), why);
+        }
         let unordered = match keys.unordered {
             Some(pair) => Some(axes::unordered(checker, pair, &axes)?),
             None => None,
@@ -262,10 +296,10 @@ fn part(
     })())
 }
 
-fn at_least_one(checker: &mut Checker<'_>, key: &str, value: &Spanned<i64>) -> Option<u32> {
-    let checked = u32::try_from(*value.get_ref()).ok().filter(|number| *number > 0);
+fn count(checker: &mut Checker<'_>, key: &str, value: &Spanned<i64>, most: u32) -> Option<u32> {
+    let checked = u32::try_from(*value.get_ref()).ok().filter(|number| (1..=most).contains(number));
     let refuse = || match *value.get_ref() {
-        number if number > 0 => format!("{key} must be at most {}, not {number}", u32::MAX),
+        number if number > 0 => format!("{key} must be at most {most}, not {number}"),
         number => format!("{key} must be at least 1, not {number}"),
     };
     checker.keep(value.span(), checked.ok_or_else(refuse))
@@ -274,11 +308,11 @@ fn at_least_one(checker: &mut Checker<'_>, key: &str, value: &Spanned<i64>) -> O
 fn budget(checker: &mut Checker<'_>, keys: &CommonKeys<'_>) -> Option<Budget> {
     let default = Budget::default();
     let syns = match keys.budget_syns {
-        Some(value) => at_least_one(checker, "budget-syns", value),
+        Some(value) => count(checker, "budget-syns", value, u32::MAX),
         None => Some(default.syns),
     };
     let deadline = match keys.deadline {
-        Some(value) => checker.keep(value.span(), quantity::positive_duration(value.get_ref())),
+        Some(value) => checker.keep(value.span(), deadline(value.get_ref())),
         None => Some(default.deadline),
     };
     let low_ports = match keys.low_ports {
@@ -287,6 +321,10 @@ fn budget(checker: &mut Checker<'_>, keys: &CommonKeys<'_>) -> Option<Budget> {
         None => default.low_ports,
     };
     Some(Budget { syns: syns?, deadline: deadline?, low_ports })
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    quantity::positive_duration(text).and_then(|_| quantity::time_of_trial(text))
 }
 
 /// The topology of that name, if there is one.

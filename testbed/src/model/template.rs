@@ -35,6 +35,20 @@ pub const PLACEHOLDERS: [&str; 25] = [
     "suite_dir",
 ];
 
+/// Those that differ from peer to peer: what serves both has no value for them.
+pub const OF_A_PEER: [&str; 10] = [
+    "role",
+    "peer_role",
+    "local_ip",
+    "local_port",
+    "seed",
+    "peer_ip",
+    "peer_port",
+    "start_in_ms",
+    "start_delay",
+    "start_delay_ms",
+];
+
 /// What begins the name of a placeholder that stands for the address of a node: `{ip:relay}`.
 pub const ADDRESS_OF: &str = "ip:";
 
@@ -170,6 +184,7 @@ mod tests {
         assert!(why.contains("{seed} has no value"), "{why}");
         assert_eq!(check("{seed}"), Ok(()));
         assert_eq!(bind("{{a}}{suite_dir}/{seed}", "suite_dir", "/x{y").as_deref(), Ok("{{a}}/x{{y/{seed}"));
+        assert!(OF_A_PEER.iter().all(|name| PLACEHOLDERS.contains(name)));
         assert!(uses("x{seed}", "seed") && !uses("{{seed}}", "seed"));
         assert_eq!(nodes_of("{ip:relay}/{seed}/{ip:core}"), ["relay", "core"]);
     }

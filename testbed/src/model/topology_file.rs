@@ -148,8 +148,8 @@ fn link_conditions(checker: &mut Checker<'_>, node: &NodeDoc) -> Option<Option<L
 
 /// The checked form of a wire; `None` when a problem was noted.
 fn conditions(checker: &mut Checker<'_>, wire: &WireDoc) -> Option<Conditions> {
-    let delay = optional(checker, wire.delay.as_ref(), |text| quantity::duration(text));
-    let jitter = optional(checker, wire.jitter.as_ref(), |text| quantity::duration(text));
+    let delay = optional(checker, wire.delay.as_ref(), |text| quantity::delay(text));
+    let jitter = optional(checker, wire.jitter.as_ref(), |text| quantity::delay(text));
     let loss = optional(checker, wire.loss.as_ref(), probability);
     let duplication = optional(checker, wire.duplication.as_ref(), probability);
     let reordering = optional(checker, wire.reordering.as_ref(), probability);

@@ -19,9 +19,7 @@ const LEFT_OUT: f64 = 0.005;
 #[must_use]
 pub fn text(results: &Results) -> String {
     let mut out = format!("# What a run of the suite {} supports.\n", quoted(&results.suite));
-    let unknown: Vec<&PunchCell> =
-        results.punches().filter(|cell| cell.verdict == VerdictDoc::NoExpectation).collect();
-    let alpha = FALSE_ALARMS_PER_RUN / results.part.cells.max(1) as f64;
+    let (unknown, alpha) = (unknown(results), alpha(results));
     if unknown.is_empty() {
         out.push_str("# Every cell that was run has an expectation.\n");
     }
@@ -35,6 +33,23 @@ pub fn text(results: &Results) -> String {
         }
     }
     out
+}
+
+/// Whether there is an entry at all.
+#[must_use]
+pub fn supports_any(results: &Results) -> bool {
+    let alpha = alpha(results);
+    unknown(results).into_iter().any(|cell| supported(cell, alpha).is_ok())
+}
+
+/// The cells of which theory says nothing.
+fn unknown(results: &Results) -> Vec<&PunchCell> {
+    results.punches().filter(|cell| cell.verdict == VerdictDoc::NoExpectation).collect()
+}
+
+/// The error rate of the test of each cell.
+fn alpha(results: &Results) -> f64 {
+    FALSE_ALARMS_PER_RUN / results.part.cells.max(1) as f64
 }
 
 /// The rates that the trials of a cell support, or why they support none.

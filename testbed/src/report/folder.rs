@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::kernel::user_file;
 use crate::model::event::Artefacts;
 use crate::model::plain_words::of_json_line;
 use crate::report::format::{CELLS, Format, RESULTS};
@@ -19,6 +20,8 @@ use crate::report::view::{Detail, RunView, USUAL_WIDTH};
 pub struct Folder {
     path: PathBuf,
     cells: File,
+    /// What is known of the run before its first cell, until it is noted.
+    heading: Vec<u8>,
 }
 
 impl Folder {
@@ -32,7 +35,7 @@ impl Folder {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it already holds files"));
         }
         let cells = OpenOptions::new().append(true).create_new(true).open(path.join(CELLS))?;
-        Ok(Self { path: path.to_owned(), cells })
+        Ok(Self { path: path.to_owned(), cells, heading: Vec::new() })
     }
 
     /// Makes a new folder `NAME-1`, `NAME-2`, … below `parent`, whichever is free first.
@@ -52,6 +55,12 @@ impl Folder {
         unreachable!("the numbers do not end")
     }
 
+    /// Takes it away, as long as nothing but notes of a run is in it.
+    pub(super) fn discard(self) {
+        let _ = fs::remove_file(self.path.join(CELLS));
+        let _ = fs::remove_dir(&self.path);
+    }
+
     /// Where it lies.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -63,7 +72,8 @@ impl Folder {
     /// # Errors
     /// What the file system says.
     pub fn started(&mut self, results: &Results) -> io::Result<()> {
-        self.append(&Results { cells: Vec::new(), ..results.clone() })
+        self.heading = line(&Results { cells: Vec::new(), ..results.clone() })?;
+        self.note(&[])
     }
 
     /// Notes a finished cell.
@@ -71,7 +81,8 @@ impl Folder {
     /// # Errors
     /// What the file system says.
     pub fn cell(&mut self, cell: &CellDoc) -> io::Result<()> {
-        self.append(cell)
+        let line = line(cell)?;
+        self.note(&line)
     }
 
     /// Copies what another run kept of its trials; their folders are named after their cells.
@@ -84,9 +95,14 @@ impl Folder {
     }
 
     /// Writes every file that can be written, and takes away what was only for the meantime; what cannot is noted.
-    ///
-    /// Without `results.json`, the finished cells remain where they were noted.
     pub fn finish(self, results: &Results, losses: &mut Losses) {
+        self.write(results).iter().for_each(|(name, why)| losses.file(name, why));
+    }
+
+    /// Writes every file that can be written, and returns the others. Without `results.json`, the finished cells remain where
+    /// they were noted.
+    pub(super) fn write(&self, results: &Results) -> Vec<(&'static str, io::Error)> {
+        let mut unwritten = Vec::new();
         let shown =
             RunView { run: &self.path, folder: Some(&self.path), width: USUAL_WIDTH, detail: Detail::Usual };
         let mut files: Vec<_> =
@@ -102,19 +118,22 @@ impl Folder {
                     let _ = fs::remove_file(self.path.join(CELLS));
                 }
                 Ok(()) => (),
-                Err(why) => losses.file(name, why),
+                Err(why) => unwritten.push((name, why)),
             }
         }
+        unwritten
     }
 
-    fn append(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
-        let mut line = serde_json::to_vec(value)?;
-        line.push(b'\n');
+    /// Appends a line; before the first, what is known of the run, without which no line can be read.
+    fn note(&mut self, line: &[u8]) -> io::Result<()> {
         let before = self.cells.metadata()?.len();
-        self.cells.write_all(&line).inspect_err(|_| {
+        let text = [self.heading.as_slice(), line].concat();
+        self.cells.write_all(&text).inspect_err(|_| {
             // Half a line would spoil the next one.
             let _ = self.cells.set_len(before);
-        })
+        })?;
+        self.heading.clear();
+        Ok(())
     }
 
     /// Writes a file that is there as a whole or not at all.
@@ -131,6 +150,12 @@ impl Folder {
             let _ = fs::remove_file(&unfinished);
         })
     }
+}
+
+fn line(value: &impl serde::Serialize) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// Copies a folder with all that is in it.
@@ -156,18 +181,12 @@ pub fn read(path: &Path) -> Result<Results, String> {
     let (whole, partial) =
         if path.is_dir() { (path.join(RESULTS), path.join(CELLS)) } else { (path.into(), path.into()) };
     let refuse = |file: &Path, why: String| format!("cannot read \"{}\": {why}", file.display());
-    // A pipe would be waited for, and a device has no end.
-    if whole.metadata().is_ok_and(|found| !found.is_file()) {
-        return Err(refuse(&whole, "it is not a regular file".to_owned()));
+    if !whole.exists() && partial.is_file() {
+        return user_file::read(&partial)
+            .and_then(|text| recover(&text))
+            .map_err(|why| refuse(&partial, why));
     }
-    match fs::read_to_string(&whole) {
-        Ok(text) => Results::from_json(&text).map_err(|why| refuse(&whole, why)),
-        Err(why) if why.kind() == io::ErrorKind::NotFound && partial.is_file() => {
-            let text = fs::read_to_string(&partial).map_err(|why| refuse(&partial, why.to_string()))?;
-            recover(&text).map_err(|why| refuse(&partial, why))
-        }
-        Err(why) => Err(refuse(&whole, why.to_string())),
-    }
+    user_file::read(&whole).and_then(|text| Results::from_json(&text)).map_err(|why| refuse(&whole, why))
 }
 
 /// What an unfinished run left behind; a last line that was cut off is not counted.

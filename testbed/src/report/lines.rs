@@ -58,6 +58,37 @@ pub(super) fn write_behind(
     wrapped_behind(taken, text, indent, width).iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
+/// Writes a name and, behind that column and a gap, a text that may take several lines; where the text has too little room
+/// there, below the name.
+///
+/// # Errors
+/// What the writer says.
+pub(crate) fn columns(
+    name: &str,
+    (column, text): (usize, &str),
+    width: usize,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let gap = 2;
+    let taken = column + gap;
+    if taken + LEAST_TEXT <= width {
+        let pad = column.saturating_sub(length(name)) + gap;
+        write!(out, "{name}{:pad$}", "")?;
+        return write_behind(taken, text, &" ".repeat(taken), width, out);
+    }
+    if !name.is_empty() {
+        writeln!(out, "{name}")?;
+    }
+    write!(out, "{BELOW}")?;
+    write_behind(BELOW.len(), text, BELOW, width, out)
+}
+
+/// Columns that a text needs beside a name.
+const LEAST_TEXT: usize = 30;
+
+/// What stands before a text that is below its name.
+const BELOW: &str = "    ";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +101,19 @@ mod tests {
         assert_eq!(wrapped("one 2\u{a0}s", "", 6), ["one", "2 s"]);
         assert_eq!(wrapped("a b\n  c d\n  ^", "> ", 3), ["a b", ">   c d", ">   ^"]);
         assert_eq!(wrapped_behind(4, "one two", "", 8), ["one", "two"]);
+    }
+
+    #[test]
+    fn a_text_goes_below_its_name_where_there_is_no_room_beside_it() {
+        let at = |width| {
+            let mut out = Vec::new();
+            columns("name", (6, "one two three four five six seven eight"), width, &mut out)
+                .expect("a vector");
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(at(usize::MAX), "name    one two three four five six seven eight\n");
+        assert_eq!(at(40), "name    one two three four five six\n        seven eight\n");
+        assert_eq!(at(20), "name\n    one two three\n    four five six\n    seven eight\n");
     }
 
     #[test]

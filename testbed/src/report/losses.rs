@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use crate::kernel::user_file;
 use crate::report::format::{CELLS, RESULTS};
 use crate::report::plural::counted;
 use crate::report::results::{CellDoc, Results};
@@ -10,13 +11,15 @@ use crate::report::results::{CellDoc, Results};
 /// What could not be written, and the first reason.
 #[derive(Debug, Default)]
 pub struct Losses {
-    why: Option<io::Error>,
+    why: Option<String>,
     /// Trials of which nothing could be kept, by cell and number.
     trials: BTreeSet<(String, u32)>,
     /// Finished cells that could not be noted while the run went on.
     cells: usize,
     /// Files of the run's folder.
     files: Vec<&'static str>,
+    /// Whether finished cells were noted while the run went on.
+    has_notes: bool,
 }
 
 impl Losses {
@@ -28,26 +31,36 @@ impl Losses {
 
     /// What the file system said first.
     #[must_use]
-    pub fn why(&self) -> Option<&io::Error> {
-        self.why.as_ref()
+    pub fn why(&self) -> Option<&str> {
+        self.why.as_deref()
     }
 
     /// Nothing was kept of this trial.
-    pub(super) fn trial(&mut self, cell: &str, number: u32, why: io::Error) {
+    pub(super) fn trial(&mut self, cell: &str, number: u32, why: &io::Error) {
         self.trials.insert((cell.to_owned(), number));
-        self.why.get_or_insert(why);
+        self.because(why);
     }
 
-    /// A finished cell was not noted.
-    pub(super) fn cell(&mut self, why: io::Error) {
-        self.cells += 1;
-        self.why.get_or_insert(why);
+    /// A finished cell was noted, or not. The proof of a NAT is none of those that somebody would miss.
+    pub(super) fn cell(&mut self, cell: &CellDoc, noted: io::Result<()>) {
+        let is_proof = matches!(cell, CellDoc::Proof(_));
+        match noted {
+            Ok(()) => self.has_notes |= !is_proof,
+            Err(why) => {
+                self.cells += usize::from(!is_proof);
+                self.because(&why);
+            }
+        }
     }
 
     /// This file was not written.
-    pub(super) fn file(&mut self, name: &'static str, why: io::Error) {
+    pub(super) fn file(&mut self, name: &'static str, why: &io::Error) {
         self.files.push(name);
-        self.why.get_or_insert(why);
+        self.because(why);
+    }
+
+    fn because(&mut self, why: &io::Error) {
+        self.why.get_or_insert_with(|| user_file::words(why));
     }
 
     /// Takes the folders of these trials out of results, so that nothing is looked for that is not there.
@@ -85,6 +98,9 @@ impl Losses {
             (true, false) => format!(
                 "the results are in \"{folder}/{RESULTS}\"; make the other files elsewhere: testbed report {folder} --format html"
             ),
+            (false, _) if !self.has_notes => {
+                "nothing is kept of this run: run it again where there is room, with --out; --keep none needs the least".to_owned()
+            }
             (false, _) => format!(
                 "the other finished cells are in \"{folder}/{CELLS}\"; show them with: testbed report {folder}"
             ),
@@ -97,6 +113,25 @@ impl Losses {
 mod tests {
     use super::*;
 
+    fn help_of(losses: &Losses) -> String {
+        losses.told("run").expect("a loss").1
+    }
+
+    #[test]
+    fn no_file_is_named_that_is_not_there() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let mut losses = Losses::default();
+        let cells = crate::report::sample::results().cells;
+        let proof = cells.iter().find(|cell| cell.as_punch().is_none()).expect("a proof");
+        let punch = cells.iter().find(|cell| cell.as_punch().is_some()).expect("a cell");
+        losses.cell(proof, Ok(()));
+        losses.cell(punch, Err(full()));
+        losses.file(RESULTS, &full());
+        assert!(help_of(&losses).starts_with("nothing is kept of this run"), "{}", help_of(&losses));
+        losses.cell(punch, Ok(()));
+        assert!(help_of(&losses).contains("run/cells.jsonl"), "{}", help_of(&losses));
+    }
+
     #[test]
     fn a_trial_that_was_not_kept_is_not_named_by_the_results() {
         let mut results = crate::report::sample::results();
@@ -106,7 +141,7 @@ mod tests {
             all.extend(cell.each.iter().map(|trial| (cell.id.clone(), trial.number)));
         }
         for (cell, number) in &all {
-            losses.trial(cell, *number, io::Error::from(io::ErrorKind::StorageFull));
+            losses.trial(cell, *number, &io::Error::from(io::ErrorKind::StorageFull));
         }
         if let Some(CellDoc::Punch(cell)) = results.cells.iter_mut().find(|cell| cell.as_punch().is_some()) {
             cell.each[0].artefacts = Some("cells/x/trial-1".to_owned());
@@ -114,6 +149,7 @@ mod tests {
         losses.forget(&mut results);
         assert!(results.punches().flat_map(|cell| &cell.each).all(|trial| trial.artefacts.is_none()));
         let (message, _) = losses.told("run").expect("a loss");
+        assert!(help_of(&losses).contains("everything else is in"));
         assert!(
             message.contains(&format!("lost: the packets and logs of {} trials", all.len())),
             "{message}"

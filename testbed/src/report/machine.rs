@@ -6,22 +6,25 @@ use anstyle::{AnsiColor, Style};
 
 use crate::kernel::preflight::{Finding, State, is_sufficient};
 use crate::report::escape::harmless;
+use crate::report::lines;
 
-/// Writes a line for each finding, the help below it, and the conclusion last.
+/// Writes each finding, the help below it, and the conclusion last, in so many columns.
 ///
 /// # Errors
 /// What the writer says.
-pub fn write(findings: &[Finding], out: &mut impl Write) -> io::Result<()> {
+pub fn write(findings: &[Finding], columns: usize, out: &mut impl Write) -> io::Result<()> {
     let width = findings.iter().map(|finding| finding.what.chars().count()).max().unwrap_or(0);
     for finding in findings {
         let style = style(finding.state);
         let state = finding.state.to_string();
-        writeln!(out, "{style}{state:9}{style:#}  {:width$}  {}", finding.what, harmless(&finding.seen))?;
+        let what = format!("{style}{state:9}{style:#}  {:width$}", finding.what);
+        let column = 11 + width;
+        lines::columns(&what, (column, &harmless(&finding.seen)), columns, out)?;
         if finding.state != State::Works {
-            writeln!(out, "           {:width$}  needed for {}", "", finding.needed_for)?;
+            lines::columns("", (column, &format!("needed for {}", finding.needed_for)), columns, out)?;
         }
         if let Some(help) = &finding.help {
-            writeln!(out, "           {:width$}  help: {}", "", harmless(help))?;
+            lines::columns("", (column, &format!("help: {}", harmless(help))), columns, out)?;
         }
     }
     match is_sufficient(findings) {

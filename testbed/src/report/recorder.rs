@@ -1,13 +1,11 @@
 //! Hands each event of a run to the folder, the progress display and the final result.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::model::event::{Artefacts, Event};
-use crate::report::artefacts;
+use crate::model::event::Event;
 use crate::report::collect::ResultsBuilder;
 use crate::report::folder::Folder;
+use crate::report::kept_trials::{KeptTrials, is_full};
 use crate::report::losses::Losses;
 use crate::report::origin::Origin;
 use crate::report::progress::Progress;
@@ -18,7 +16,9 @@ use crate::report::results::Results;
 pub struct Recorder {
     collector: ResultsBuilder,
     folder: Folder,
+    trials: KeptTrials,
     progress: Progress,
+    has_begun: bool,
     /// What could not be written. The run goes on: what it finds is still shown.
     losses: Losses,
 }
@@ -38,7 +38,9 @@ impl Recorder {
     /// Records a run of this origin into this folder.
     #[must_use]
     pub fn new(folder: Folder, origin: Origin, progress: Progress) -> Self {
-        Self { collector: ResultsBuilder::of(origin), folder, progress, losses: Losses::default() }
+        let trials = KeptTrials::below(folder.path().to_owned());
+        let (collector, losses) = (ResultsBuilder::of(origin), Losses::default());
+        Self { collector, folder, trials, progress, has_begun: false, losses }
     }
 
     /// Where the run is recorded.
@@ -50,22 +52,22 @@ impl Recorder {
     /// Takes an event.
     pub fn event(&mut self, event: &Event) {
         self.progress.event(event);
+        self.has_begun = true;
         let was_complete = self.losses.is_empty();
         match self.collector.event(event) {
             Some(cell) => {
-                if let Err(why) = self.folder.cell(cell) {
-                    self.losses.cell(why);
-                }
+                let note = || self.folder.cell(cell);
+                let noted = self.trials.after_making_room(&mut self.losses, note);
+                self.losses.cell(cell, noted);
             }
             None if let Event::TrialKept { cell, number, artefacts } = event => {
-                if let Err(why) = self.keep(cell, *number, artefacts) {
-                    self.losses.trial(cell, *number, why);
+                if let Err(why) = self.trials.write(cell, *number, artefacts) {
+                    self.losses.trial(cell, *number, &why);
                 }
             }
             None if matches!(event, Event::RunStarted(_)) => {
-                if let Err(why) = self.folder.started(&self.collector.results()) {
-                    self.losses.cell(why);
-                }
+                // What cannot be noted yet is noted with the first cell.
+                let _ = self.folder.started(&self.collector.results());
             }
             None => (),
         }
@@ -75,28 +77,41 @@ impl Recorder {
         }
     }
 
+    /// Whether the run has begun, so that there is something to record.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Takes the folder away again, of a run that could not begin.
+    pub fn discard(self) {
+        self.folder.discard();
+    }
+
     /// Writes everything that there is to be written.
     #[must_use]
     pub fn finish(self) -> RecordedRun {
-        let Self { collector, folder, mut progress, mut losses } = self;
+        let Self { collector, folder, mut trials, mut progress, mut losses, .. } = self;
         progress.clear();
         let (mut results, path) = (collector.results(), folder.path().to_owned());
-        losses.forget(&mut results);
-        folder.finish(&results, &mut losses);
+        let unwritten = loop {
+            losses.forget(&mut results);
+            let unwritten = folder.write(&results);
+            let full = unwritten.iter().map(|(_, why)| why).find(|why| is_full(why));
+            // The files name the trials that are kept, so that all are written again without those that gave way.
+            if !full.is_some_and(|why| trials.give_way(&mut losses, why)) {
+                break unwritten;
+            }
+        };
+        unwritten.iter().for_each(|(name, why)| losses.file(name, why));
         RecordedRun { results, folder: path, losses }
-    }
-
-    fn keep(&self, cell: &str, number: u32, kept: &Artefacts) -> io::Result<()> {
-        let folder = self.folder.path().join(Artefacts::folder(cell, number));
-        artefacts::write(&folder, &format!("{cell}, trial {number}"), kept).inspect_err(|_| {
-            // Half of a trial misleads, and where the disk is full its room is needed.
-            let _ = fs::remove_dir_all(&folder);
-        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::report::charset::Charset;
     use crate::report::format::{CELLS, RESULTS};
@@ -125,6 +140,17 @@ mod tests {
         assert!(run.losses.is_empty());
         assert_eq!(run.losses.told("run"), None);
         assert!(!run.folder.join(CELLS).exists());
+    }
+
+    #[test]
+    fn a_run_that_could_not_begin_leaves_no_folder() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = Folder::create(&parent.path().join("run")).expect("room on the disk");
+        let recorder =
+            Recorder::new(folder, Origin::default(), Progress::on_stderr(Detail::Brief, Charset::Ascii));
+        assert!(!recorder.has_begun());
+        recorder.discard();
+        assert!(!parent.path().join("run").exists());
     }
 
     #[test]

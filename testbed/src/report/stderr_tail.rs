@@ -31,9 +31,20 @@ pub fn of_trial(run: &Path, trial: &TrialDoc) -> Vec<StderrTail> {
     let Some(folder) = folder.filter(|_| trial.outcome != OutcomeDoc::Passed) else { return Vec::new() };
     let Ok(entries) = folder.read_dir() else { return Vec::new() };
     let mut said: Vec<StderrTail> = entries.flatten().filter_map(|entry| of_log(&entry.path())).collect();
+    said.retain(|words| has_to_do_with(&words.program, trial));
     said.sort_by(|a, b| a.program.cmp(&b.program));
     said
 }
+
+/// Whether a program has to do with how a trial ended: a peer has, and a service where it is named as the reason.
+fn has_to_do_with(program: &str, trial: &TrialDoc) -> bool {
+    let names = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains(program));
+    PEERS.contains(&program)
+        || trial.outcome == OutcomeDoc::Error && (names(&trial.how) || names(&trial.detail))
+}
+
+/// How the programs under test are called.
+const PEERS: [&str; 2] = ["peer-a", "peer-b"];
 
 fn of_log(path: &Path) -> Option<StderrTail> {
     let program = path.file_name()?.to_str()?.strip_suffix(ENDING)?.to_owned();
@@ -75,6 +86,7 @@ mod tests {
         std::fs::write(folder.join("peer-a.stderr"), "one\ntwo\n\nthree\nthread 'main' panicked\n")
             .expect("a file");
         std::fs::write(folder.join("peer-b.stderr"), "\n\n").expect("a file");
+        std::fs::write(folder.join("rendezvous.stderr"), "WARN nothing to do with it\n").expect("a file");
         std::fs::write(folder.join("peer-b.stdout"), "not this").expect("a file");
         let lines = ["two", "three", "thread 'main' panicked"].map(str::to_owned).to_vec();
         assert_eq!(of_trial(run.path(), trial), [StderrTail { program: "peer-a".to_owned(), lines }]);

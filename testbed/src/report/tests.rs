@@ -304,14 +304,23 @@ fn a_cell_without_expectation_has_a_word_of_its_own_in_every_format() {
     ] {
         assert!(text.contains(said), "{said}: {text}");
     }
-    let mut advice = anstream::StripStream::new(Vec::new());
-    terminal::advice(&results, Path::new("run-1"), 80, &mut advice).expect("a vector takes everything");
-    let advice = String::from_utf8(advice.into_inner()).expect("text");
-    for said in
-        ["1 cell has no expectation", "--baseline", "[[expect]]", "testbed report run-1 --format expect"]
-    {
-        assert!(advice.contains(said), "{said}: {advice}");
+    let advice = |results: &Results| {
+        let mut advice = anstream::StripStream::new(Vec::new());
+        terminal::advice(results, Path::new("run-1"), 80, &mut advice).expect("a vector takes everything");
+        String::from_utf8(advice.into_inner()).expect("text")
+    };
+    let few = advice(&results);
+    for said in ["1 cell has no expectation", "--baseline", "[[expect]]", "too few trials to support"] {
+        assert!(few.contains(said) && !few.contains("--format expect"), "{said}: {few}");
     }
+    let mut enough = results.clone();
+    let cells = enough.cells.iter_mut().filter_map(|cell| match cell {
+        CellDoc::Punch(cell) => Some(cell),
+        _ => None,
+    });
+    cells.for_each(|cell| (cell.asked, cell.trials, cell.passed, cell.failed) = (60, 60, 60, 0));
+    let enough = advice(&enough);
+    assert!(enough.contains("testbed report run-1 --format expect"), "{enough}");
 }
 
 #[test]

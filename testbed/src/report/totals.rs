@@ -169,9 +169,12 @@ impl PacketsDoc {
         let all = self.judged + self.either + self.not_judged;
         let share = |some: u64| percent(some as f64 / all as f64);
         let (either, not_judged) = (share(self.either), share(self.not_judged));
+        let most = self.not_judged_by_reason.iter().max_by_key(|(_, count)| **count);
+        let why = most.and_then(|(reason, _)| reason.parse::<Doubt>().ok());
+        let why = why.map(|doubt| format!(", mostly because {}", doubt.because())).unwrap_or_default();
         (all > 0).then(|| {
             format!(
-                "{all} packets at NATs judged: {either} could be handled either way, {not_judged} not judged"
+                "{all} packets at NATs judged: {either} could be handled either way, {not_judged} not judged{why}"
             )
         })
     }

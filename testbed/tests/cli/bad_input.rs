@@ -75,6 +75,65 @@ fn no_trials() {
 }
 
 #[test]
+fn more_trials_than_anybody_can_mean() {
+    plan_of(&format!("trials = 4000000000\n{SUITE}"))
+        .refused(2, "testbed: mine.toml:1: trials must be at most 1000000, not 4000000000");
+    for option in ["--trials", "--until-sure"] {
+        let most = format!("invalid value '4294967295' for '{option} <N>': must be at most 1000000");
+        testbed(&["run", "classic", option, "4294967295"]).refused(2, &most);
+    }
+    testbed(&["run", "classic", "--seed", "x"])
+        .refused(2, "invalid value 'x' for '--seed <N>': expected a whole number");
+    testbed(&["fuzz-nat", "random", "--for", "0s"]).refused(2, "\"0s\" must be longer than nothing");
+    testbed(&["explain", "run", "cell", "abc"])
+        .refused(2, "invalid value 'abc' for '[TRIAL]': expected a whole number");
+}
+
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("fifo");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    std::fs::write(folder.path().join("mine.toml"), SUITE.replace("\"pair\"", "\"./fifo\"")).expect("room");
+    let own = "[nat.mine]\nsummary = \"\"\nruleset-file = \"fifo\"\n";
+    std::fs::write(folder.path().join("nats.toml"), own).expect("room");
+    for arguments in [
+        &["run", "./fifo"][..],
+        &["run", "classic", "--nats", "fifo", "--nat-a", "x"],
+        &["run", "classic", "--baseline", "fifo"],
+        &["run", "classic", "--rerun", "fifo"],
+        &["plan", "mine.toml"],
+        &["nat", "show", "mine", "--nats", "nats.toml"],
+        &["baseline", "update", "fifo", "fifo"],
+        &["diff", "fifo", "fifo"],
+        &["report", "fifo"],
+    ] {
+        testbed_in(folder.path(), arguments).refused(2, "it is not a regular file");
+    }
+}
+
+#[test]
+fn a_suite_in_this_folder_is_found_by_its_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("once.toml"), SUITE).expect("room on the disk");
+    testbed_in(folder.path(), &["run", "once"])
+        .refused(2, "unknown suite \"once\"\n  help: did you mean the file \"once.toml\"? there are ");
+}
+
+#[test]
+fn a_path_that_programs_cannot_be_shown_is_refused_with_its_line() {
+    for key in ["files = [\"/nope\"]", "writable = [\"{suite_dir}/nope\"]", "root = \"/nope\""] {
+        let done = plan_of(&format!("{SUITE}[program]\npeer = [\"/bin/true\"]\n{key}\n"));
+        done.refused(2, "testbed: mine.toml:11: cannot show \"/");
+        assert!(
+            done.stderr.contains("nope\" to programs: No such file or directory (ENOENT)"),
+            "{}",
+            done.stderr
+        );
+    }
+}
+
+#[test]
 fn every_problem_of_a_file_at_once() {
     let text = SUITE.replace("port-preserving", "cone").replace("[axes]", "trials = 0\n[axes]");
     let done = plan_of(&text);

@@ -79,6 +79,53 @@ fn a_run_without_nftables_says_how_to_get_it_and_writes_nothing() {
     assert!(!folder.path().join("out").exists());
 }
 
+/// Puts a small file system of its own over a folder, for the program and those that it starts.
+fn with_small_disk(command: &mut Command, folder: &Path, size: &str) {
+    let (folder, size) = (folder.to_owned(), format!("size={size}"));
+    let mount = move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+        let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
+        nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?;
+        let none = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("tmpfs"), &folder, Some("tmpfs"), none, Some(size.as_str()))?;
+        Ok::<(), io::Error>(())
+    };
+    // SAFETY: between fork and exec only system calls are made, on memory that was allocated before.
+    unsafe { command.pre_exec(mount) };
+}
+
+#[test]
+fn on_a_full_disk_the_packets_give_way_to_the_results() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |size: &str| {
+        let small = folder.path().join("small");
+        std::fs::create_dir_all(&small).expect("room on the disk");
+        let mut command = Command::new("/bin/sh");
+        let script = "\"$0\" run classic --nat-a port-preserving --nat-b port-preserving --trials 40 --keep all \
+                      --puncher /bin/false --out small/r; echo \"code $?\"; \"$0\" report small/r --format csv; \
+                      ls small/r; du -s small/r/cells";
+        command.current_dir(folder.path()).args(["-c", script, env!("CARGO_BIN_EXE_testbed")]);
+        with_small_disk(&mut command, &small, size);
+        finished(&mut command)
+    };
+    let done = run("400k");
+    let lost = done.stderr.split("; lost: ").nth(1).unwrap_or_default();
+    assert!(
+        lost.starts_with("the packets and logs of ") && !lost.contains("results.json"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.stderr.contains("No space left on device (ENOSPC)"), "{}", done.stderr);
+    assert!(done.stdout.contains("code 2\n") && done.stdout.contains("results.json\n"), "{}", done.stdout);
+    assert!(done.stdout.contains("port-preserving/port-preserving/"), "{}", done.stdout);
+    // Without room for anything nothing is promised.
+    let done = run("4k");
+    assert!(done.stderr.contains("nothing is kept of this run"), "{}", done.stderr);
+}
+
 #[test]
 fn without_memory_the_command_says_so() {
     const LIMIT: u64 = 400 << 20;
@@ -192,6 +239,37 @@ fn ctrl_c_ends_a_run_and_what_is_known_is_written() {
 #[test]
 fn the_end_of_the_terminal_ends_a_run_and_what_is_known_is_written() {
     ends_with_results(nix::sys::signal::Signal::SIGHUP);
+}
+
+/// Whether a process is ready for a signal: it has said what is to be done when it comes (proc(5)).
+fn catches(child: &Child, signal: nix::sys::signal::Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let mask =
+        status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 << (signal as i32 - 1) != 0)
+}
+
+#[test]
+fn ctrl_c_ends_a_measurement_and_what_was_counted_is_told() {
+    if !lab_is_possible() {
+        return;
+    }
+    for (arguments, told) in [
+        (&["fuzz-nat", "random", "--for", "60s", "--seed", "7"][..], "not judged, seed 7\n"),
+        (&["nat", "prove", "random"], ""),
+        (&["nat", "measure", "--nat", "random"], ""),
+        (&["conformance", "random"], ""),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+        let command = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("testbed starts");
+        wait_until("it is not ready", || catches(&child, nix::sys::signal::Signal::SIGINT));
+        send(&child, nix::sys::signal::Signal::SIGINT);
+        let done = Done::from(child.wait_with_output().expect("it ends"));
+        assert_eq!(done.code, 3, "{arguments:?}: {}{}", done.stdout, done.stderr);
+        assert!(done.stderr.contains("testbed: interrupted: "), "{arguments:?}: {}", done.stderr);
+        assert!(done.stdout.contains(told), "{arguments:?}: {}", done.stdout);
+    }
 }
 
 /// Runs this suite one trial at a time.

@@ -205,6 +205,35 @@ fn a_program_that_makes_no_nat_is_an_error_that_says_why() {
     }
 }
 
+/// As routers they are what they declare, while they live: only their deaths are wrong.
+#[test]
+fn a_program_that_ends_by_itself_is_an_error_however_short_each_measurement_is() {
+    if !lab_is_possible() {
+        return;
+    }
+    let dies = |name: &str, after: &str| {
+        format!(
+            "[nat.{name}]\nsummary = \"\"\ntranslation = \"router\"\n\
+             command = [\"sh\", \"-c\", \"echo ready; sleep {after}; exit 1\"]\n"
+        )
+    };
+    let folder = with_more(&(dies("soon", "0.3") + &dies("later", "2")));
+    let because = "up: the program ended with exit status: 1";
+    for arguments in [
+        &["nat", "prove", "--nats", "more.toml"][..],
+        &["nat", "prove", "soon", "--quick", "--nats", "more.toml"],
+        &["conformance", "soon", "--nats", "more.toml"],
+    ] {
+        let done = testbed_in(folder.path(), arguments);
+        let errors = done.stdout.matches(because).count();
+        let nats = if arguments.contains(&"soon") { 1 } else { 2 };
+        assert_eq!((done.code, errors), (2, nats), "{arguments:?}: {}{}", done.stdout, done.stderr);
+    }
+    let measure = ["nat", "measure", "--", "sh", "-c", "echo ready; sleep 2; exit 1"];
+    let done = testbed_in(folder.path(), &measure);
+    assert!(done.code == 2 && done.stderr.contains(because), "{}{}", done.stdout, done.stderr);
+}
+
 #[test]
 fn what_cannot_be_measured_is_said_on_standard_error_with_the_devices_that_are_not_there() {
     if !lab_is_possible() {
@@ -219,6 +248,8 @@ fn what_cannot_be_measured_is_said_on_standard_error_with_the_devices_that_are_n
     let done = testbed_in(folder.path(), &["nat", "measure", "there.nft"]);
     assert_eq!((done.code, done.stdout.as_str()), (2, ""), "{}", done.stderr);
     for part in [
+        "testbed: cannot measure \"there\": there.nft: nft refused its ruleset at line 1: ",
+        "  1 | table ip nat { chain c {",
         "testbed: there.nft: the rules name \"eth0\", which this NAT does not have",
         "help: a NAT's devices are wan, lan0 and lan1; say which is meant, as with --device eth0=wan",
         "testbed: cannot measure \"there\": ",

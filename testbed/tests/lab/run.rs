@@ -35,7 +35,7 @@ pub(crate) fn parsed(file: &str, text: &str) -> Suite {
         let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
         Ok((found.file.to_owned(), found.text.to_owned()))
     };
-    let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology };
+    let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology, path: &|_, _| Ok(()) };
     suite_file::parse(file, text, &known).expect("a good suite")
 }
 

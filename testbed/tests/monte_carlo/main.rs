@@ -43,7 +43,7 @@ fn suite(catalogue: &Catalogue) -> Suite {
         let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
         Ok((found.file.to_owned(), found.text.to_owned()))
     };
-    let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology };
+    let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology, path: &|_, _| Ok(()) };
     suite_file::parse(file.file, file.text, &known).unwrap_or_else(|why| panic!("{why}"))
 }
 

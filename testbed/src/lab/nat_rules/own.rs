@@ -50,7 +50,12 @@ pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig 
         ruleset += &format!("define {device}_network = {}/{}; ", network.address, network.prefix);
     }
     ruleset += text;
-    NatConfig { ruleset, source: RulesSource::User, sysctls: sysctls::sysctls(behavior), command: None }
+    NatConfig {
+        ruleset,
+        source: RulesSource::User,
+        sysctls: sysctls::sysctls(behavior),
+        ..NatConfig::default()
+    }
 }
 
 /// A NAT that a program makes, which starts in a node without rules, with the sysctls that `behavior` claims.

@@ -78,7 +78,7 @@ impl fmt::Display for Sensitivity {
             (Some(fall), Some(rise)) => write!(f, "a fall to {fall} or a rise to {rise}"),
             (Some(fall), None) => write!(f, "a fall to {fall}"),
             (None, Some(rise)) => write!(f, "a rise to {rise}"),
-            (None, None) => f.write_str("no change"),
+            (None, None) => f.write_str("not even a total change"),
         }
     }
 }

@@ -36,7 +36,10 @@ fn own(table: &Table) -> Result<Addresses, String> {
         Some(value) => {
             let list =
                 value.as_array().map(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
-            list.flatten().filter(|list| !list.is_empty()).ok_or(format!("{key} is a list of texts"))
+            match list.flatten() {
+                Some(list) if list.is_empty() => Err(format!("{key} has no value")),
+                list => list.ok_or_else(|| format!("{key} must be a list of strings")),
+            }
         }
     };
     let ranges = |key| texts(key)?.into_iter().map(Block::parse).collect::<Result<Vec<_>, _>>();

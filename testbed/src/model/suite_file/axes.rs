@@ -101,6 +101,11 @@ fn members(
         return names.nats.iter().filter(|value| new(value)).map(|value| (*value).to_owned()).collect();
     }
     let found = names.groups.iter().find(|(name, _)| name.get_ref() == group);
+    if let Some((name, members)) = found
+        && members.is_empty()
+    {
+        checker.report(name.span(), format!("the group \"{group}\" is empty"));
+    }
     let Some((_, found)) = found else {
         let known = || names.groups.keys().map(|name| name.get_ref().as_str()).chain([ALL]);
         let listed = format!("there are {}", known().collect::<Vec<_>>().join(", "));
@@ -136,6 +141,11 @@ pub(super) fn unordered(
 
 fn as_text(checker: &mut Checker<'_>, key: &AxisKey, value: &Spanned<Value>) -> Option<String> {
     match value.get_ref() {
+        Value::String(text) if text.contains(char::is_control) => {
+            let message = format!("the value {text:?} of the axis \"{key}\" has a control character");
+            checker.report(value.span(), message);
+            None
+        }
         Value::String(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),
         Value::Float(number) => Some(number.to_string()),

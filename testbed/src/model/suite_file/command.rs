@@ -20,8 +20,30 @@ pub(super) fn read(
     }
     for argument in command.get_ref() {
         check_template(checker, argument.span(), argument.get_ref(), topology);
+        if argument.get_ref().contains('\0') {
+            checker.report(
+                argument.span(),
+                format!("the argument {:?} has a NUL character", argument.get_ref()),
+            );
+        }
     }
     command.get_ref().iter().map(|argument| argument.get_ref().clone()).collect()
+}
+
+/// Reports placeholders that only peers have values for: the command is of a program that serves both.
+pub(super) fn refuse_placeholders_of_a_peer(
+    checker: &mut Checker<'_>,
+    command: &Spanned<Vec<Spanned<String>>>,
+) {
+    for argument in command.get_ref() {
+        let used = |name: &&&str| template::uses(argument.get_ref(), name);
+        if let Some(name) = template::OF_A_PEER.iter().find(used) {
+            let why = format!(
+                "{{{name}}} is another one for each peer: only the command \"peer\" and stdin have it"
+            );
+            checker.report(argument.span(), why);
+        }
+    }
 }
 
 /// Reports what is wrong with a text that is filled in for each trial.

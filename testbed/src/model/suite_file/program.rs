@@ -11,6 +11,7 @@ use crate::model::problem::Checker;
 use crate::model::program::{AfterInput, DEFAULT_START, Program, Redial, ResultFormat, StandardInput};
 use crate::model::suite_file::command::{self, check_template};
 use crate::model::suite_file::services::{self, ServiceDoc};
+use crate::model::suite_file::{LookAtPath, PathKind};
 use crate::model::topology::Topology;
 use crate::model::{quantity, template};
 
@@ -50,14 +51,22 @@ pub fn own_puncher() -> Program {
 }
 
 /// Reads `[program]`; addresses of nodes, and the nodes of services, are those of the topology.
-pub(super) fn read(checker: &mut Checker<'_>, doc: &ProgramDoc, topology: &Topology) -> Option<Program> {
-    let mut command = |key: &str, words| command::read(checker, key, words, topology);
-    let rendezvous = doc.rendezvous.as_ref().map(|words| command("rendezvous", words));
-    let peer = command("peer", &doc.peer);
+pub(super) fn read(
+    checker: &mut Checker<'_>,
+    doc: &ProgramDoc,
+    topology: &Topology,
+    look: &LookAtPath<'_>,
+) -> Option<Program> {
+    let rendezvous = doc.rendezvous.as_ref().map(|words| {
+        command::refuse_placeholders_of_a_peer(checker, words);
+        command::read(checker, "rendezvous", words, topology)
+    });
+    let peer = command::read(checker, "peer", &doc.peer, topology);
     let services = services::read(checker, &doc.services, topology);
     let claim = doc.judge.as_ref().map_or(Some(ResultFormat::Json), |judge| claim(checker, judge))?;
     let redial = doc.redial.as_ref().map(|word| redial(checker, word));
-    let start = doc.start.as_ref().map(|text| checker.keep(text.span(), quantity::duration(text.get_ref())));
+    let start =
+        doc.start.as_ref().map(|text| checker.keep(text.span(), quantity::time_of_trial(text.get_ref())));
     let linger = doc.linger.as_ref().and_then(|text| linger(checker, text, &claim));
     let stdin = doc.stdin.as_ref().and_then(|value| standard_input(checker, value, topology));
     Some(Program {
@@ -67,9 +76,13 @@ pub(super) fn read(checker: &mut Checker<'_>, doc: &ProgramDoc, topology: &Topol
         start: start.unwrap_or(Some(DEFAULT_START))?,
         linger,
         stdin,
-        root: doc.root.as_ref().and_then(|root| paths(checker, std::slice::from_ref(root)).pop()),
-        files: paths(checker, &doc.files),
-        writable: paths(checker, &doc.writable),
+        root: doc
+            .root
+            .iter()
+            .flat_map(|root| paths(checker, std::slice::from_ref(root), (look, PathKind::Folder)))
+            .next(),
+        files: paths(checker, &doc.files, (look, PathKind::Any)),
+        writable: paths(checker, &doc.writable, (look, PathKind::Folder)),
         environment: environment(checker, &doc.env),
         ..Program::new(peer, claim)
     })
@@ -83,7 +96,7 @@ fn linger(checker: &mut Checker<'_>, text: &Spanned<String>, claim: &ResultForma
         checker.report(text.span(), why);
         return None;
     }
-    checker.keep(text.span(), quantity::duration(text.get_ref()))
+    checker.keep(text.span(), quantity::time_of_trial(text.get_ref()))
 }
 
 /// `"text"`, or `{ text = "text", then = "wait" }`.
@@ -112,13 +125,19 @@ fn standard_input(
 const OF_THE_RUN: [&str; 2] = ["puncher", "suite_dir"];
 
 /// Paths of the machine.
-fn paths(checker: &mut Checker<'_>, paths: &[Spanned<String>]) -> Vec<String> {
+fn paths(
+    checker: &mut Checker<'_>,
+    paths: &[Spanned<String>],
+    (look, kind): (&LookAtPath<'_>, PathKind),
+) -> Vec<String> {
     for path in paths {
         let text = path.get_ref();
         keep_known(checker, path);
         if !["/", "{suite_dir}", "{puncher}"].iter().any(|begin| text.starts_with(begin)) {
             let why = format!("\"{text}\" begins neither with /, nor with {{suite_dir}} or {{puncher}}");
             checker.report(path.span(), why);
+        } else if template::check(text).is_ok() {
+            checker.keep(path.span(), look(text, kind));
         }
     }
     paths.iter().map(|path| path.get_ref().clone()).collect()
@@ -127,8 +146,11 @@ fn paths(checker: &mut Checker<'_>, paths: &[Spanned<String>]) -> Vec<String> {
 fn environment(checker: &mut Checker<'_>, env: &BTreeMap<String, Spanned<String>>) -> Vec<(String, String)> {
     for (name, value) in env {
         keep_known(checker, value);
-        if name.is_empty() || name.contains(['=', '\0']) || value.get_ref().contains('\0') {
-            checker.report(value.span(), format!("\"{name}\" is no environment variable"));
+        if name.is_empty() || name.contains(['=', '\0']) {
+            checker.report(value.span(), format!("{name:?} cannot be the name of an environment variable"));
+        }
+        if value.get_ref().contains('\0') {
+            checker.report(value.span(), format!("the value of {name:?} has a NUL character"));
         }
     }
     env.iter().map(|(name, value)| (name.clone(), value.get_ref().clone())).collect()

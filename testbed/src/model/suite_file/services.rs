@@ -37,6 +37,7 @@ pub(super) fn read(checker: &mut Checker<'_>, docs: &[ServiceDoc], topology: &To
             None => Some(NodeName::core()),
         };
         let command = command::read(checker, "command", &doc.command, topology);
+        command::refuse_placeholders_of_a_peer(checker, &doc.command);
         let ready = readiness(checker, &doc.ready);
         if let (Some(name), Some(node), Some(ready)) = (name, node, ready) {
             services.push(Service { name, node, command, ready });
@@ -51,7 +52,9 @@ fn checked_name(checker: &mut Checker<'_>, name: &Spanned<String>) -> Option<Str
     let checked = match NodeName::new(text) {
         Ok(_) if TAKEN.contains(&text.as_str()) => Err(format!("\"{text}\" is the name of something else")),
         Ok(_) => Ok(text.clone()),
-        Err(why) => Err(format!("\"{text}\": the same holds for a service: {why}")),
+        Err(_) => Err(format!(
+            "bad name {text:?} of a service: it is made of lower-case letters, digits and dashes, and begins with a letter"
+        )),
     };
     checker.keep(name.span(), checked)
 }

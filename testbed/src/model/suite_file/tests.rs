@@ -34,7 +34,8 @@ fn parse_with(text: &str, nats: &[&str], methods: &[&str]) -> Result<Suite, Prob
         Some(found) => Ok((found.file.to_owned(), found.text.to_owned())),
         None => Err(format!("unknown topology \"{name}\"")),
     };
-    parse("t.toml", text, &KnownNames { nats, methods, topology: &topology })
+    let path = |path: &str, _| if path == "/nope" { Err(format!("there is no {path}")) } else { Ok(()) };
+    parse("t.toml", text, &KnownNames { nats, methods, topology: &topology, path: &path })
 }
 
 #[test]
@@ -113,8 +114,22 @@ fn each_problem_is_named_with_its_line() {
         ("0.25", "2", "t.toml:13: \"2\" is not a probability"),
         ("0.25", "true", "t.toml:13: a value of the axis \"loss\" is text or a number, not boolean"),
         ("trials = 5", "trials = 0", "t.toml:4: trials must be at least 1, not 0"),
-        ("trials = 5", "trials = 5000000000", "t.toml:4: trials must be at most 4294967295, not 5000000000"),
+        ("trials = 5", "trials = 5000000000", "t.toml:4: trials must be at most 1000000, not 5000000000"),
         ("name = \"t\"", "name = \"../t\"", "t.toml:1: bad name \"../t\" of a suite"),
+        ("2s", "1000years", "t.toml:5: \"1000years\" is too long: at most 1h"),
+        ("\"-50ms\"", "\"-2h\"", "t.toml:12: \"2h\" is too long: at most 1h"),
+        ("loss = [0, 0.25]", "delay = [\"1000h\"]", "t.toml:13: \"1000h\" is too long: at most 1m"),
+        ("loss = [0, 0.25]", "jitter = [\"1000h\"]", "t.toml:13: \"1000h\" is too long: at most 1m"),
+        (
+            "\"simultaneous-open\"",
+            "\"a\\u0000b\"",
+            "t.toml:11: the value \"a\\0b\" of the axis \"method\" has a control character",
+        ),
+        (
+            "[axes]\nnat-b = [\"sequential\", \"random\"]",
+            "[groups]\ng = []\n[axes]\nnat-b = [\"@g\"]",
+            "t.toml:9: the group \"g\" is empty",
+        ),
         ("name = \"t\"", "name = \"\"", "t.toml:1: bad name \"\" of a suite"),
         ("trials = 5", "trials = \"5\"", "t.toml:4: expected a whole number, found the string \"5\""),
         ("2s", "0s", "t.toml:5: \"0s\" must be longer than nothing"),
@@ -134,6 +149,62 @@ fn each_problem_is_named_with_its_line() {
     ] {
         refused(&GOOD.replacen(from, to, 1), expected);
     }
+}
+
+#[test]
+fn a_name_that_no_folder_can_have_and_cells_that_no_memory_can_hold_are_refused() {
+    let long = format!("name = \"{}\"", "n".repeat(101));
+    refused(
+        &GOOD.replacen("name = \"t\"", &long, 1),
+        "t.toml:1: the name of a suite has at most 100 bytes, not 101",
+    );
+    let many: Vec<String> = (0..500).map(|number| (f64::from(number) / 1e3).to_string()).collect();
+    let many = many.join(", ");
+    let axes = format!("loss = [{many}]\nduplication = [{many}]");
+    refused(
+        &GOOD.replacen("loss = [0, 0.25]", &axes, 1),
+        "t.toml:8: these axes make 1000000 cells, and at most 100000 can be run",
+    );
+}
+
+#[test]
+fn what_is_expected_is_expected_of_cells_that_there_are() {
+    let expect = |cells: &str, probability: &str| {
+        format!("{GOOD}\n[[expect]]\nwhere = {{ {cells} }}\nprobability = {probability}\nbecause = \"b\"\n")
+    };
+    for (cells, probability) in [
+        ("nat-b = \"random\"", "1"),
+        ("nat-b = [\"random\", \"sequential\"], loss = 0.25", "[0.1, 0.2]"),
+        ("skew = \"-50ms\"", "0.5"),
+        ("", "0.5"),
+    ] {
+        let suite = parse_here(&expect(cells, probability)).unwrap_or_else(|why| panic!("{cells}: {why}"));
+        assert!(suite.cells().iter().any(|cell| suite.part(cell).recorded[0].fits(cell)), "{cells}");
+    }
+    let form = "t.toml:17: probability must be a number, or the lowest and the highest: [0.2, 0.4], not";
+    for (cells, probability, expected) in [
+        (
+            "nat-b = \"rando\"",
+            "1",
+            "t.toml:16: no cell has nat-b = \"rando\"\n  help: did you mean \"random\"? there are sequential, random",
+        ),
+        ("nat-b = [\"random\", \"nope\"]", "1", "t.toml:16: no cell has nat-b = \"nope\"\n  help: "),
+        ("delay = \"5ms\"", "1", "t.toml:16: no cell that this is about has an axis \"delay\""),
+        ("nat-c = \"random\"", "1", "t.toml:16: unknown axis \"nat-c\""),
+        ("nat-b = true", "1", "t.toml:16: nat-b must be a value of that axis, or a list of some, not true"),
+        ("nat-b = \"random\"", "[0.1]", form),
+        ("nat-b = \"random\"", "\"often\"", form),
+        ("nat-b = \"random\"", "[0.4, 0.2]", "t.toml:17: 0.4 is above 0.2"),
+        ("nat-b = \"random\"", "1.5", "t.toml:17: a probability is a number from 0 to 1, not 1.5"),
+    ] {
+        refused(&expect(cells, probability), expected);
+    }
+    let pair = "unordered = [\"nat-a\", \"nat-b\"]";
+    let nats = "nat-a = [\"sequential\", \"random\"]\nnat-b = [\"sequential\", \"random\"]";
+    let text = expect("nat-a = \"random\", nat-b = \"sequential\"", "1");
+    let text = text.replace("trials = 5", pair).replace("nat-a = [\"port-preserving\"]\n", "");
+    let text = text.replace("nat-b = [\"sequential\", \"random\"]", nats);
+    refused(&text, "no cell has all of these values");
 }
 
 #[test]
@@ -219,6 +290,23 @@ fn what_a_program_cannot_be_given_is_refused_with_its_line() {
             "files = [\"x\"]".to_owned(),
             "t.toml:17: \"x\" begins neither with /, nor with {suite_dir} or {puncher}",
         ),
+        ("files = [\"/nope\"]".to_owned(), "t.toml:17: there is no /nope"),
+        ("writable = [\"/nope\"]".to_owned(), "t.toml:17: there is no /nope"),
+        ("root = \"/nope\"".to_owned(), "t.toml:17: there is no /nope"),
+        ("start = \"1000years\"".to_owned(), "t.toml:17: \"1000years\" is too long"),
+        ("linger = \"1000years\"".to_owned(), "t.toml:17: \"1000years\" is too long"),
+        ("env = { A = \"x\\u0000\" }".to_owned(), "t.toml:17: the value of \"A\" has a NUL character"),
+        ("env = { \"A=\" = \"x\" }".to_owned(), "\"A=\" cannot be the name of an environment variable"),
+        ("rendezvous = [\"s\", \"{role}\"]".to_owned(), "t.toml:17: {role} is another one for each peer"),
+        ("rendezvous = [\"s\\u0000\"]".to_owned(), "t.toml:17: the argument \"s\\0\" has a NUL character"),
+        (
+            service(ready).replace("[\"s\"]", "[\"{peer_ip}\"]"),
+            "t.toml:19: {peer_ip} is another one for each",
+        ),
+        (
+            service(ready).replace("stun", "../x"),
+            "t.toml:18: bad name \"../x\" of a service: it is made of lower-case letters, digits and dashes",
+        ),
         (service("ready = { sctp = 1 }"), "t.toml:20: ready must be"),
         (service("ready = { tcp = 70000 }"), "t.toml:20: ready must be"),
         (service(&format!("node = \"nat-a\"\n{ready}")), "\"nat-a\" is neither a host nor a router"),
@@ -245,7 +333,8 @@ fn a_suite_chooses_its_addresses() {
         ("\"publik\"", "t.toml:4: unknown addresses \"publik\": there are \"documentation\""),
         ("{ publik = [] }", "t.toml:4: unknown addresses \"publik\""),
         ("{ public = [\"5.6.0.0\"] }", "\"5.6.0.0\" is not a range"),
-        ("{ public = [] }", "public is a list of texts"),
+        ("{ public = [] }", "public has no value"),
+        ("{ public = 4 }", "public must be a list of strings"),
         ("{ rendezvous = [\"5.6.0.1\"] }", "the rendezvous server has two addresses"),
         ("{ public = [\"10.0.0.0/8\"] }", "overlap"),
         ("4", "addresses are a name or a table"),

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::error::Result;
 use crate::model::behavior::{Behavior, Translation};
-use crate::probe::prove::bench::Bench;
+use crate::probe::prove::Subject;
+use crate::probe::prove::benches::{LONG_WATCH, on_bench, while_it_stays};
 use crate::probe::prove::prober::Prober;
-use crate::probe::prove::{Subject, in_thread};
 
 /// How strongly an RFC asks for something (RFC 2119).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,12 +135,11 @@ pub fn checks() -> impl Iterator<Item = &'static ConformanceCheck> {
 /// Measures a NAT against every requirement.
 pub async fn conform(subject: Subject) -> Conformance {
     let began = Instant::now();
-    let (config, declared) = (subject.config.clone(), subject.declared);
-    let measured = in_thread(move || {
-        let mut prober = Prober::new(Bench::build(&config)?);
-        checks().map(|check| measure(&mut prober, &declared, check)).collect::<Result<Vec<_>>>()
+    let declared = subject.declared;
+    let measured = on_bench(&subject.config, move |prober| {
+        checks().map(|check| measure(prober, &declared, check)).collect::<Result<Vec<_>>>()
     });
-    let (checks, error) = match measured.await {
+    let (checks, error) = match while_it_stays(&subject.config, LONG_WATCH, measured).await {
         Ok(checks) => (checks, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };

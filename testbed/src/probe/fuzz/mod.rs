@@ -8,6 +8,8 @@
 mod action;
 mod play;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng as _;
@@ -15,9 +17,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::judge::reference::Contradiction;
 use crate::kernel::error::Result;
-use crate::probe::prove::bench::Bench;
+use crate::probe::prove::Subject;
+use crate::probe::prove::benches::{on_bench, while_it_stays};
 use crate::probe::prove::prober::Prober;
-use crate::probe::prove::{Subject, in_thread};
 
 use action::Action;
 use play::{PlayedSequence, play};
@@ -27,6 +29,9 @@ const LENGTH: usize = 40;
 
 /// How often a shorter sequence is played: what chance draws may differ from one time to the next.
 const AGAIN: usize = 2;
+
+/// How long the program of a NAT is left alone meanwhile.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// The result of comparing the reference with a NAT.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,31 +59,32 @@ pub struct Disagreement {
     pub contradiction: Contradiction,
 }
 
-/// Plays random sequences for a time, or until the reference and the NAT do not agree.
+/// Plays random sequences for a time, or until the reference and the NAT do not agree, or until it is to `stop`.
 ///
 /// # Errors
 /// When the bench cannot be built, or the kernel refuses.
-pub async fn fuzz(subject: Subject, seed: u64, time: Duration) -> Result<FuzzReport> {
-    in_thread(move || {
-        let mut prober = Prober::new(Bench::build(&subject.config)?);
+pub async fn fuzz(subject: Subject, seed: u64, time: Duration, stop: Arc<AtomicBool>) -> Result<FuzzReport> {
+    let config = subject.config.clone();
+    let played = on_bench(&config, move |prober| {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut report = FuzzReport { nat: subject.name.clone(), ..FuzzReport::default() };
         let until = Instant::now() + time;
-        while Instant::now() < until {
+        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
             let actions: Vec<Action> = (0..LENGTH).map(|_| Action::random(&mut random)).collect();
-            let Some(played) = surely(&mut prober, &subject, &actions)? else { continue };
+            let Some(played) = surely(prober, &subject, &actions)? else { continue };
             report.sequences += 1;
             report.judged += played.findings.judged as u64;
             report.either += played.findings.either.values().sum::<usize>() as u64;
             report.not_judged += played.findings.not_judged.values().sum::<usize>() as u64;
             if !played.findings.contradictions.is_empty() {
-                report.disagreement = shrink(&mut prober, &subject, actions, played)?;
+                report.disagreement = shrink(prober, &subject, actions, played)?;
                 break;
             }
         }
         Ok(report)
-    })
-    .await
+    });
+    // A watch that outlives the time would keep the command from ending when it is to stop.
+    while_it_stays(&config, time.min(WATCH), played).await
 }
 
 /// Plays a sequence; nothing when the processor dropped frames meanwhile.

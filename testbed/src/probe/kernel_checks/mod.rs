@@ -17,8 +17,7 @@ use futures::{StreamExt as _, stream};
 use crate::kernel::error::Result;
 use crate::lab::nat_rules::NatConfig;
 use crate::model::event::KernelCheck;
-use crate::probe::prove::bench::Bench;
-use crate::probe::prove::in_thread;
+use crate::probe::prove::benches::on_bench;
 use crate::probe::prove::prober::Prober;
 
 /// A release: major and minor number.
@@ -96,9 +95,9 @@ pub async fn run(
 async fn make(check: &'static CheckSpec, release: Release) -> KernelCheck {
     let began = Instant::now();
     let (first, expected) = check.expected_of(release);
-    let measured = in_thread(move || {
-        Prober::new(Bench::build(&(check.rules)())?).surely(check.measure, |sight| sight.word == expected)
-    });
+    let rules = (check.rules)();
+    let measured =
+        on_bench(&rules, move |prober| prober.surely(check.measure, |sight| sight.word == expected));
     let (sight, error, unsupported) = match measured.await {
         Ok(sight) => (sight, None, None),
         // The rules are our own, so that what they name is there.

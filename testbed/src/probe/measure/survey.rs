@@ -5,13 +5,12 @@ use crate::lab::nat_rules::NatConfig;
 use crate::model::behavior::{
     Filtering, Hairpinning, InvalidPackets, Mapping, Strictness, SynAfterSyn, Translation, UnsolicitedSyn,
 };
-use crate::probe::prove::bench::Bench;
+use crate::probe::prove::benches::{LONG_WATCH, on_bench, while_it_stays};
 use crate::probe::prove::expiry::read_late_answer;
 use crate::probe::prove::filtering::{
     read_filtering, read_hairpinning, read_invalid_packets, read_strictness, read_syn_after_syn,
     read_unsolicited_syn,
 };
-use crate::probe::prove::in_thread;
 use crate::probe::prove::mapping::{Quartet, classify, quartets, read_translation};
 use crate::probe::prove::prober::Prober;
 use crate::probe::prove::reading::Reading;
@@ -63,11 +62,9 @@ pub(super) struct Translating {
 
 /// Surveys a NAT on benches of its own.
 pub(super) async fn survey(config: &NatConfig) -> Result<Survey> {
-    let on_bench = |config: NatConfig| in_thread(move || all(&mut Prober::new(Bench::build(&config)?)));
     // What takes the NAT's own time is asked beside the rest.
-    let late = |config: NatConfig| in_thread(move || late(&mut Prober::new(Bench::build(&config)?)));
-    let (mut survey, late) =
-        futures::future::try_join(on_bench(config.clone()), late(config.clone())).await?;
+    let both = futures::future::try_join(on_bench(config, all), on_bench(config, late));
+    let (mut survey, late) = while_it_stays(config, LONG_WATCH, both).await?;
     if let (Some(answers), Some(late)) = (&mut survey.answers, late) {
         answers.late_answer = late;
     }

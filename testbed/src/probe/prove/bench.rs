@@ -184,7 +184,7 @@ impl Bench {
             for (key, value) in &config.sysctls {
                 Sysctl::new(key.clone(), value).write(inside)?;
             }
-            nft.load(inside, &config.ruleset)?;
+            nft.load(inside, &config.ruleset).map_err(config.at_file())?;
             Ok::<_, Error>((Conntrack::open(inside)?, Events::open(inside)?, SetFlusher::open(inside)?))
         })??;
         let start = |command| runtime.block_on(NatProgram::start(command, &nat));
@@ -348,6 +348,17 @@ impl Bench {
     pub(in crate::probe) fn dropped(&self) -> Result<u64> {
         let read = |e| Error::io("count the frames that were dropped", backlog::READ, &e);
         backlog::dropped(self.processor).map_err(read)
+    }
+
+    /// Leaves the NAT alone for so long, or until its program ends; a NAT without a program that stays is not waited for.
+    ///
+    /// # Errors
+    /// When its program has ended by itself, or changed its node.
+    pub(in crate::probe) fn leave_alone(&mut self, time: Duration) -> Result<()> {
+        match &mut self.program {
+            Some(program) => self.runtime.block_on(program.outlives(time, &self.nat)),
+            None => Ok(()),
+        }
     }
 
     /// Forgets all connections and mappings, as between two trials.

@@ -5,6 +5,7 @@
 //! measured with, and how likely a false alarm is, stands in `docs/nat-behaviour.md`.
 
 pub(in crate::probe) mod bench;
+pub(in crate::probe) mod benches;
 pub(in crate::probe) mod bulk;
 mod consistent;
 pub(in crate::probe) mod draws;
@@ -22,9 +23,6 @@ mod udp;
 
 use std::time::Instant;
 
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
-
 use crate::kernel::error::{Error, Result};
 use crate::kernel::ruleset::RulesSource;
 use crate::lab::nat_rules::{NatConfig, NatSite, render};
@@ -36,7 +34,7 @@ use crate::model::event::ProofResult;
 
 pub use consistent::{Inconsistency, consistent};
 
-use bench::Bench;
+use benches::{LONG_WATCH, SHORT_WATCH, on_bench, while_it_stays};
 use finding::Finding;
 use prober::Prober;
 
@@ -96,9 +94,10 @@ pub fn site() -> NatSite {
 /// Builds the NAT and measures it. What could not be measured is the `error` of the result.
 pub async fn prove(subject: Subject, depth: Depth) -> ProofResult {
     let started = Instant::now();
+    let config = &subject.config;
     let measured = match depth {
-        Depth::Quick => on_bench(&subject, all_quick(&subject)).await,
-        Depth::Full => full(&subject).await,
+        Depth::Quick => while_it_stays(config, SHORT_WATCH, measured(&subject, all_quick(&subject))).await,
+        Depth::Full => while_it_stays(config, LONG_WATCH, full(&subject)).await,
     };
     let mut result = ProofResult { nat: subject.name.clone(), ..ProofResult::default() };
     match measured {
@@ -119,13 +118,13 @@ fn is_unsupported(subject: &Subject, error: &Error) -> bool {
 /// known by then not to be what it declares.
 async fn full(subject: &Subject) -> Result<Vec<Finding>> {
     let (quick, many) =
-        futures::future::try_join(on_bench(subject, all_quick(subject)), on_bench(subject, MANY.to_vec()))
+        futures::future::try_join(measured(subject, all_quick(subject)), measured(subject, MANY.to_vec()))
             .await?;
     let mut findings = [quick, many].concat();
     if findings.iter().all(|finding| finding.agrees) {
         let scaled = subject.scaled();
         let (late, timers) =
-            futures::future::try_join(on_bench(subject, LATE.to_vec()), on_bench(&scaled, TIMERS.to_vec()))
+            futures::future::try_join(measured(subject, LATE.to_vec()), measured(&scaled, TIMERS.to_vec()))
                 .await?;
         findings.extend(late);
         findings.extend(timers);
@@ -134,10 +133,9 @@ async fn full(subject: &Subject) -> Result<Vec<Finding>> {
 }
 
 /// Makes the measurements on a bench of their own.
-async fn on_bench(subject: &Subject, measurements: Vec<Measurement>) -> Result<Vec<Finding>> {
-    let (config, declared) = (subject.config.clone(), subject.declared);
-    in_thread(move || {
-        let mut prober = Prober::new(Bench::build(&config)?);
+async fn measured(subject: &Subject, measurements: Vec<Measurement>) -> Result<Vec<Finding>> {
+    let declared = subject.declared;
+    on_bench(&subject.config, move |prober| {
         let mut findings = Vec::new();
         for measurement in measurements {
             let agree = |found: &Vec<Finding>| found.iter().all(|finding| finding.agrees);
@@ -148,21 +146,6 @@ async fn on_bench(subject: &Subject, measurements: Vec<Measurement>) -> Result<V
         Ok(findings)
     })
     .await
-}
-
-/// Runs `work` in a thread that ends with it, because a bench ties its thread to one processor.
-pub(in crate::probe) async fn in_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let runtime = Handle::current();
-    let (done, result) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("testbed-proof".to_owned()).spawn(move || {
-        let _context = runtime.enter();
-        // Nobody listens any more when the run was stopped.
-        let _ = done.send(work());
-    });
-    thread.map_err(|e| Error::io("start a thread", "clone", &e))?;
-    result.await.unwrap_or_else(|_| Err(Error::other("prove a NAT", "the probe panicked")))
 }
 
 /// One measurement: no, one or several rows.

@@ -23,7 +23,7 @@ const KINDS: usize = 2;
 /// What the writer says.
 pub fn write(comparison: &Comparison, with: &str, out: &mut impl Write) -> io::Result<()> {
     let bold = Style::new().bold();
-    writeln!(out, "\n{bold}compared with {}{bold:#}", harmless(with))?;
+    writeln!(out, "{bold}compared with {}{bold:#}", harmless(with))?;
     if let Some((before, now)) = &comparison.kernels {
         writeln!(out, "  kernel {} -> {}", harmless(before), harmless(now))?;
     }
@@ -134,10 +134,13 @@ fn sensitivity_lines(comparison: &Comparison) -> Vec<String> {
     let mut lines = could_have_shown(comparison);
     if !lines.is_empty() {
         lines.insert(0, "the smallest changes that would have shown, nine times in ten:".to_owned());
-        lines.push(format!(
-            "probability of a false alarm in any of these tests, computed: {:.1e}",
-            comparison.false_alarms
-        ));
+        // Without any test that can show something there is no false alarm either.
+        if comparison.false_alarms > 0.0 {
+            lines.push(format!(
+                "probability of a false alarm in any of these tests, computed: {:.1e}",
+                comparison.false_alarms
+            ));
+        }
     }
     lines
 }
@@ -220,7 +223,7 @@ mod tests {
           1 blind: with too few trials to show even a total change: few
           the smallest changes that would have shown, nine times in ten:
           a fall to 38.1 % from 20/20 with 20 trials now (2 cells)
-          no change from 2/2 with 2 trials now (1 cell)
+          not even a total change from 2/2 with 2 trials now (1 cell)
           probability of a false alarm in any of these tests, computed: 2.5e-7
         4 cells compared: 2 changed, 7 missing, 1 blind
         ");
@@ -245,7 +248,7 @@ mod tests {
         - 1 blind: with too few trials to show even a total change: few
         - the smallest changes that would have shown, nine times in ten:
         - a fall to 38.1 % from 20/20 with 20 trials now (2 cells)
-        - no change from 2/2 with 2 trials now (1 cell)
+        - not even a total change from 2/2 with 2 trials now (1 cell)
         - probability of a false alarm in any of these tests, computed: 2.5e-7
         ");
     }

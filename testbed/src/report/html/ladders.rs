@@ -2,9 +2,9 @@
 //! of a size that a phone can hold.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
+use crate::kernel::user_file;
 use crate::report::artefacts::LADDER;
 use crate::report::kept;
 use crate::report::ladder::{Ladder, svg};
@@ -29,7 +29,7 @@ impl DrawnTrials {
             cells.iter().flat_map(|cell| chosen(cell).into_iter().map(|trial| (cell.id.clone(), trial)));
         let picture = |(cell, trial): (String, &TrialDoc)| {
             let folder = kept::inside(run, trial.artefacts.as_deref()?)?;
-            let text = fs::read_to_string(folder.join(LADDER)).ok()?;
+            let text = user_file::read(&folder.join(LADDER)).ok()?;
             Some(((cell, trial.number), svg::text(&Ladder::from_json(&text).ok()?)))
         };
         let mut bytes = 0;

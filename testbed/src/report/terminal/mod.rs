@@ -15,6 +15,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::report::escape::harmless;
+use crate::report::expect;
 use crate::report::lines::{TIE, cut, length, wrapped};
 use crate::report::origin::quoted;
 use crate::report::plural::counted;
@@ -175,11 +176,20 @@ pub fn advice(results: &Results, run: &Path, width: usize, out: &mut impl Write)
         1 => "1 cell has".to_owned(),
         cells => format!("{cells} cells have"),
     };
+    let supports = expect::supports_any(results);
+    let entries = if supports {
+        "; the entries that this run supports:"
+    } else {
+        ". This run has too few trials to support an entry"
+    };
     let text = format!(
         "{cells} no expectation, because theory is silent there. Compare with an earlier run (--baseline FILE), or let \
-         the suite say what to expect ([[expect]]); the entries that this run supports:"
+         the suite say what to expect ([[expect]]){entries}"
     );
     wrapped(&text, "", width).iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    if !supports {
+        return Ok(());
+    }
     writeln!(out, "  testbed report {} --format expect", quoted(&run.display().to_string()))
 }
 

@@ -88,7 +88,7 @@ pub(crate) fn suite_over(catalogue: &Catalogue, text: &str) -> Suite {
         let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
         Ok((found.file.to_owned(), found.text.to_owned()))
     };
-    let known = KnownNames { nats: &names, methods: METHODS, topology: &topology };
+    let known = KnownNames { nats: &names, methods: METHODS, topology: &topology, path: &|_, _| Ok(()) };
     suite_file::parse("one.toml", text, &known).unwrap_or_else(|p| panic!("{p:?}\n{text}"))
 }
 
