@@ -175,7 +175,7 @@ check_pauses() {
       differing=$((differing + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["verdicts"].get("differs", 0))' "$said")))
       hangs=$((hangs + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["codes"].count(None))' "$said")))
       unexplained=$((unexplained + $(python3 -c 'import json, sys; print(sum(not n for n in json.loads(sys.argv[1])["notes"]))' "$said")))
-      blamed=$((blamed + $(grep -o 'does not do what it declares' <<<"$said" | wc -l)))
+      blamed=$((blamed + $(python3 -c 'import sys; print(sys.argv[1].count("does not do what it declares"))' "$said")))
       void=$((void + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["void"])' "$said")))
       pauses=$((pauses + $(python3 -c 'import json, sys; print(json.loads(sys.argv[1])["pauses"])' "$said")))
     done

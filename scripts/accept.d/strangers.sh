@@ -22,7 +22,8 @@ check_attacks() {
     "$([ "$before" = "$after" ] && echo 1 || echo 0)"
 }
 
-# A program that writes its node's settings, beside one that does not: the writes are refused, and the other is as if alone.
+# A program that writes its node's settings, beside one that does not: the writes are refused, and the other is as if alone. What
+# is kept of a trial has the command's text, so that text must not hold the word that a success prints.
 check_poison() {
   local way suite passed
   cat >"$work/poison.toml" <<'SUITE'
@@ -34,7 +35,7 @@ trials = 10
 name = "poisoner"
 axes = { nat-a = ["port-preserving"], nat-b = ["port-preserving"], method = ["spray"] }
 [part.program]
-peer = ["/bin/sh", "-c", "for key in ip_default_ttl tcp_syn_retries; do echo 1 > /proc/sys/net/ipv4/$key && echo poisoned > /dev/stderr; done; exit 1"]
+peer = ["/bin/sh", "-c", "for key in ip_default_ttl tcp_syn_retries; do echo 1 > /proc/sys/net/ipv4/$key && echo poi''soned > /dev/stderr; done; exit 1"]
 judge = "exit"
 [[part]]
 name = "victim"
@@ -46,7 +47,7 @@ SUITE
     # shellcheck disable=SC2086 # No argument, or one.
     quiet "$testbed" run "$work/poison.toml" --seed 1 --jobs 2 --keep all $way --out "$work/poison"
     passed=$(query "$work/poison" "[c['passed'] for c in $punches if 'victim' in c['id']][0]")
-    suite=$(grep -rl poisoned "$work/poison/cells" | wc -l)
+    suite=$({ grep -rl poisoned "$work/poison/cells" || true; } | wc -l)
     figure "settings that a program wrote ${way:-as root}" "$suite" "0" "suite == 0"
     figure "trials of the program beside it that passed ${way:-as root}" "$passed" "10" "passed == 10"
   done
