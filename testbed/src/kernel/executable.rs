@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use crate::kernel::host::{self, HostRights};
+use crate::kernel::user_file;
 
 /// What the kernel reads of a script's first line, and where the headers of a program are.
 const BEGIN: usize = 4096;
@@ -47,10 +48,14 @@ pub(super) fn obstacle(path: &Path) -> Option<String> {
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
             return Some("there is no such file".to_owned());
         }
-        Err(why) => return Some(why.to_string()),
+        Err(why) => return Some(user_file::words(&why)),
     };
     if found.is_dir() {
         return Some("it is a folder".to_owned());
+    }
+    // Reading from a pipe would wait for who writes to it.
+    if !found.is_file() {
+        return Some("it is not a regular file".to_owned());
     }
     // Programs of a run that root starts belong to users who own nothing.
     let allowed = match host::rights() {
@@ -161,6 +166,7 @@ pub(super) mod tests {
         assert_eq!([obstacle(Path::new("/bin/sh")), obstacle(&file("script", 0o755))], [None, None]);
         for (path, why) in [
             (PathBuf::from("/nowhere/x"), "there is no such file"),
+            (PathBuf::from("/dev/null"), "it is not a regular file"),
             (folder.path().to_owned(), "it is a folder"),
             (file("secret", 0o644), "programs may not execute it (mode 644): chmod a+rx"),
         ] {

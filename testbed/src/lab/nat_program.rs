@@ -209,13 +209,13 @@ impl NatProgram {
         let stderr = stderr.lock();
         match String::from_utf8_lossy(&stderr).trim() {
             "" => "; it said nothing on standard error".to_owned(),
-            words => format!("; on standard error: {}", end_of(words)),
+            words => format!("; on standard error: {}", last_lines(words)),
         }
     }
 }
 
-/// The last lines of a text.
-fn end_of(words: &str) -> String {
+/// The last lines of what a program said.
+pub(crate) fn last_lines(words: &str) -> String {
     let lines: Vec<&str> = words.lines().collect();
     match lines.len().checked_sub(TOLD) {
         Some(1..) => format!("…\n{}", lines[lines.len() - TOLD..].join("\n")),
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn of_many_lines_the_last_are_told() {
-        assert_eq!(end_of("1\n2\n3\n4\n5"), "1\n2\n3\n4\n5");
-        assert_eq!(end_of("1\n2\n3\n4\n5\n6\n7"), "…\n3\n4\n5\n6\n7");
+        assert_eq!(last_lines("1\n2\n3\n4\n5"), "1\n2\n3\n4\n5");
+        assert_eq!(last_lines("1\n2\n3\n4\n5\n6\n7"), "…\n3\n4\n5\n6\n7");
     }
 }

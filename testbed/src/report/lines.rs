@@ -77,7 +77,7 @@ pub(crate) fn columns(
         return write_behind(taken, text, &" ".repeat(taken), width, out);
     }
     if !name.is_empty() {
-        writeln!(out, "{name}")?;
+        writeln!(out, "{}", name.trim_end())?;
     }
     write!(out, "{BELOW}")?;
     write_behind(BELOW.len(), text, BELOW, width, out)

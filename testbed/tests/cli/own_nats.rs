@@ -88,6 +88,10 @@ fn nft_counts_the_lines_of_a_ruleset_as_its_user_does() {
         assert!(done.stdout.contains(said), "{said}: {}", done.stdout);
     }
     assert!(!done.stdout.contains("\\n"), "{}", done.stdout);
+    let run = ["run", "classic", "--nats", "more.toml", "--nat-a", "bad", "--out", "bad"];
+    let done = testbed_in(folder.path(), &run);
+    let said = "NAT \"bad\" could not be proved; not run: 3 cells: bad.nft: nft refused";
+    assert!(done.code == 2 && done.stdout.contains(said), "{}{}", done.stdout, done.stderr);
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Log {
     /// Notes that the kernel refused a frame on its way in or out.
     pub(super) fn refused(&mut self, why: &std::io::Error) {
         self.refused += 1;
-        self.refusal.get_or_insert_with(|| why.to_string());
+        self.refusal.get_or_insert_with(|| crate::kernel::user_file::words(why));
     }
 
     fn record(&mut self, record: Option<RecordId>) -> Option<&mut Frame> {
@@ -234,7 +234,7 @@ mod tests {
                 "wire of \"nat-a\": 7 frames found the receive buffer full and are gone",
                 "wire of \"nat-a\": 2 frames beyond the first 1 were not recorded",
                 "wire of \"nat-a\": the kernel refused 1 frames, the first with: \
-                 No buffer space available (os error 105)",
+                 No buffer space available (ENOBUFS)",
             ]
         );
         log.note(frame(9), b"");

@@ -23,6 +23,9 @@ const BEFORE_SPRAYING: u32 = 4;
 /// What a method that theory knows is expected to do.
 pub(super) fn expect(input: &TheoryInput<'_>) -> Expectation {
     let late = std::time::Duration::from_secs_f64(input.skew_ms.abs() / 1000.0);
+    if 3 * input.trip >= input.budget.deadline {
+        return never("the way is so long that the deadline has passed before the two have met");
+    }
     if late + 3 * input.trip >= input.budget.deadline {
         return never("one side begins so late that the other has given up");
     }

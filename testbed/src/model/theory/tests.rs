@@ -175,6 +175,10 @@ fn who_begins_when_the_other_has_given_up_never_meets() {
     let nat = kept();
     let late = TheoryInput { skew_ms: 2_990.0, ..input(&nat, &nat, Method::Auto) };
     close(probability(&late), 0.0, f64::EPSILON);
+    assert!(expect(&late).because.contains("begins so late"), "{}", expect(&late).because);
+    let far = TheoryInput { trip: Duration::from_secs(1), ..input(&nat, &nat, Method::Auto) };
+    close(probability(&far), 0.0, f64::EPSILON);
+    assert!(expect(&far).because.contains("the way is so long"), "{}", expect(&far).because);
 }
 
 #[test]

@@ -45,16 +45,16 @@ fn unproved(proof: &ProofCell, cells: usize, screen: Screen, out: &mut impl Writ
     let style = verdict_style(proof.verdict);
     let name = harmless(&proof.nat);
     let agrees = proof.rows.iter().all(|row| row.agrees);
-    let said = match (proof.verdict, agrees) {
-        (VerdictDoc::Skipped, _) => {
-            format!("NAT \"{name}\" cannot be made on this machine: {}", harmless_lines(&proof.note))
-        }
-        (_, true) => format!("NAT \"{name}\" could not be proved: {}", harmless_lines(&proof.note)),
-        (_, false) => format!("NAT \"{name}\" does not behave as declared"),
+    let not_run = match cells {
+        0 => String::new(),
+        cells => format!("; not run: {}", counted(cells, "cell")),
     };
-    let said = match cells {
-        0 => said,
-        cells => format!("{said}; not run: {}", counted(cells, "cell")),
+    // The note comes last: it may go on in lines that point at columns.
+    let note = harmless_lines(&proof.note);
+    let said = match (proof.verdict, agrees) {
+        (VerdictDoc::Skipped, _) => format!("NAT \"{name}\" cannot be made on this machine{not_run}: {note}"),
+        (_, true) => format!("NAT \"{name}\" could not be proved{not_run}: {note}"),
+        (_, false) => format!("NAT \"{name}\" does not behave as declared{not_run}"),
     };
     let words = proof.verdict.words();
     write!(out, "{style}{words}{style:#} ")?;
