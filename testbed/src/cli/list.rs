@@ -23,11 +23,14 @@ use crate::model::suite::{AxisKey, Cell, Section, Suite};
 use crate::model::{prediction, topology_file};
 use crate::probe::kernel_checks;
 use crate::probe::support::{self, MissingRule};
-use crate::report::machine;
 use crate::report::plan::{KernelPlan, Plan, PlannedCheck};
 use crate::report::plural::counted;
+use crate::report::{lines, machine};
 use crate::run::capacity::{self, Capacity};
 use crate::run::{cost, first_words, scripts};
+
+/// Columns of the names in a list.
+const NAMES: usize = 21;
 
 /// What comes with testbed.
 #[derive(Debug, Serialize)]
@@ -64,6 +67,7 @@ pub fn list(args: ListArgs) -> Result<ExitCode, CommandError> {
             writeln!(out)
         });
     }
+    let width = list_width();
     print(|out| {
         writeln!(out, "suites")?;
         for suite in &listed.suites {
@@ -72,11 +76,12 @@ pub fn list(args: ListArgs) -> Result<ExitCode, CommandError> {
                 0 => format!("{}, {}", counted(*cells, "cell"), trials_of(*trials)),
                 checks => counted(*checks, "check"),
             };
-            writeln!(out, "  {name:20} {summary} ({size})")?;
+            lines::columns(&format!("  {name}"), (NAMES, &format!("{summary} ({size})")), width, out)?;
         }
         writeln!(out, "topologies")?;
-        let mut topologies = listed.topologies.iter();
-        topologies.try_for_each(|topology| writeln!(out, "  {:20} {}", topology.name, topology.summary))
+        listed.topologies.iter().try_for_each(|TopologyDoc { name, summary }| {
+            lines::columns(&format!("  {name}"), (NAMES, summary), width, out)
+        })
     })
 }
 

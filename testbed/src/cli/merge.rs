@@ -9,9 +9,8 @@ use crate::cli::command_error::CommandError;
 use crate::cli::conclude::{conclude, exit_code};
 use crate::kernel::user_file;
 use crate::report::folder::{self, Folder};
-use crate::report::losses::Losses;
 use crate::report::merge::{Source, merge};
-use crate::report::recorder::RecordedRun;
+use crate::report::recorder::record_merged;
 
 /// `testbed merge`: the exit code is that of the whole run.
 ///
@@ -31,10 +30,7 @@ pub fn run(args: &MergeArgs) -> Result<ExitCode, CommandError> {
     let known = args.baseline.as_deref().map(|file| baseline::of_suite(file, &results.suite)).transpose()?;
     let unwritten = |why: std::io::Error| cannot_write(&args.out, &why);
     let folder = Folder::create(&args.out).map_err(unwritten)?;
-    args.parts.iter().try_for_each(|part| folder.take_artefacts(part)).map_err(unwritten)?;
-    let mut losses = Losses::default();
-    folder.finish(&results, &mut losses);
-    let recorded = RecordedRun { results, folder: args.out.clone(), losses };
+    let recorded = record_merged(&folder, results, &args.parts);
     exit_code(&[conclude(recorded, known, &args.accepted, args.verbosity.detail())?], &args.accepted)
 }
 

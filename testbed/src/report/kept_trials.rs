@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use crate::model::event::Artefacts;
 use crate::report::artefacts;
 use crate::report::losses::Losses;
+use crate::report::results::{PunchCell, Results};
 
 /// The trials that are kept below the folder of a run.
 #[derive(Debug)]
@@ -28,6 +29,15 @@ impl KeptTrials {
     /// None yet, below this folder.
     pub(super) fn below(run: PathBuf) -> Self {
         Self { run, written: Vec::new(), gave_way: false }
+    }
+
+    /// Those that results name, below this folder.
+    pub(super) fn of(results: &Results, run: PathBuf) -> Self {
+        let of_cell = |cell: &PunchCell| {
+            let kept = cell.each.iter().filter(|trial| trial.artefacts.is_some());
+            kept.map(|trial| (cell.id.clone(), trial.number)).collect::<Vec<_>>()
+        };
+        Self { written: results.punches().flat_map(of_cell).collect(), ..Self::below(run) }
     }
 
     /// Writes what is kept of a trial, all of it or nothing.

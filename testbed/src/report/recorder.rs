@@ -91,21 +91,36 @@ impl Recorder {
     /// Writes everything that there is to be written.
     #[must_use]
     pub fn finish(self) -> RecordedRun {
-        let Self { collector, folder, mut trials, mut progress, mut losses, .. } = self;
+        let Self { collector, folder, trials, mut progress, losses, .. } = self;
         progress.clear();
-        let (mut results, path) = (collector.results(), folder.path().to_owned());
-        let unwritten = loop {
-            losses.forget(&mut results);
-            let unwritten = folder.write(&results);
-            let full = unwritten.iter().map(|(_, why)| why).find(|why| is_full(why));
-            // The files name the trials that are kept, so that all are written again without those that gave way.
-            if !full.is_some_and(|why| trials.give_way(&mut losses, why)) {
-                break unwritten;
-            }
-        };
-        unwritten.iter().for_each(|(name, why)| losses.file(name, why));
-        RecordedRun { results, folder: path, losses }
+        write(&folder, collector.results(), trials, losses)
     }
+}
+
+/// Records the whole of a run whose parts lie in these folders, with the trials that they kept: all of those or none.
+#[must_use]
+pub fn record_merged(folder: &Folder, results: Results, parts: &[PathBuf]) -> RecordedRun {
+    let mut trials = KeptTrials::of(&results, folder.path().to_owned());
+    let mut losses = Losses::default();
+    if let Err(why) = parts.iter().try_for_each(|part| folder.take_artefacts(part)) {
+        while trials.give_way(&mut losses, &why) {}
+    }
+    write(folder, results, trials, losses)
+}
+
+/// Writes the files of a run. While there is no room for them, trials give way.
+fn write(folder: &Folder, mut results: Results, mut trials: KeptTrials, mut losses: Losses) -> RecordedRun {
+    let unwritten = loop {
+        losses.forget(&mut results);
+        let unwritten = folder.write(&results);
+        let full = unwritten.iter().map(|(_, why)| why).find(|why| is_full(why));
+        // The files name the trials that are kept, so that all are written again without those that gave way.
+        if !full.is_some_and(|why| trials.give_way(&mut losses, why)) {
+            break unwritten;
+        }
+    };
+    unwritten.iter().for_each(|(name, why)| losses.file(name, why));
+    RecordedRun { results, folder: folder.path().to_owned(), losses }
 }
 
 #[cfg(test)]
@@ -140,6 +155,27 @@ mod tests {
         assert!(run.losses.is_empty());
         assert_eq!(run.losses.told("run"), None);
         assert!(!run.folder.join(CELLS).exists());
+    }
+
+    #[test]
+    fn parts_whose_trials_cannot_be_copied_are_merged_without_them() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let (part, whole) = (parent.path().join("part"), parent.path().join("whole"));
+        fs::create_dir_all(part.join("cells/x/trial-1")).expect("room on the disk");
+        let folder = Folder::create(&whole).expect("room on the disk");
+        let results = crate::report::sample::results();
+        let kept = |results: &Results| {
+            results.punches().flat_map(|cell| &cell.each).filter(|trial| trial.artefacts.is_some()).count()
+        };
+        assert!(kept(&results) > 0);
+        let merged = record_merged(&folder, results.clone(), std::slice::from_ref(&part));
+        assert!(merged.losses.is_empty() && kept(&merged.results) == kept(&results));
+        fs::remove_dir_all(whole.join("cells")).expect("it is there");
+        fs::write(whole.join("cells"), "in the way").expect("room on the disk");
+        let merged = record_merged(&folder, results, &[part]);
+        let (message, _) = merged.losses.told("whole").expect("a loss");
+        assert!(message.contains("the packets and logs of ") && whole.join(RESULTS).is_file(), "{message}");
+        assert_eq!(kept(&merged.results), 0);
     }
 
     #[test]
