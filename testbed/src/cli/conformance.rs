@@ -11,7 +11,6 @@ use crate::cli::command_error::CommandError;
 use crate::cli::interrupt;
 use crate::cli::output::print;
 use crate::cli::prove::subjects;
-use crate::lab;
 use crate::probe::conformance::{Conformance, conform};
 use crate::report::escape::{harmless, harmless_lines};
 
@@ -25,7 +24,7 @@ const AT_ONCE: usize = 24;
 /// When there is no such NAT, or nothing can be measured here.
 pub fn run(args: &ConformanceArgs) -> Result<ExitCode, CommandError> {
     let subjects = subjects(&args.wanted)?;
-    let runtime = lab::setup(args.rights.into())?;
+    let runtime = interrupt::runtime(args.rights.into())?;
     let mut codes = Vec::new();
     let all = async {
         let mut results = stream::iter(subjects.into_iter().map(conform)).buffered(AT_ONCE);

@@ -10,7 +10,6 @@ use crate::cli::args::FuzzArgs;
 use crate::cli::command_error::CommandError;
 use crate::cli::output::print;
 use crate::cli::{interrupt, prove};
-use crate::lab;
 use crate::probe::fuzz::{Disagreement, FuzzReport, fuzz};
 
 /// `testbed fuzz-nat`: exit code 0 when the reference agrees with every NAT, 1 when it does not with one, 3 when it was
@@ -20,7 +19,7 @@ use crate::probe::fuzz::{Disagreement, FuzzReport, fuzz};
 /// When there is no such NAT, or nothing can be measured here.
 pub fn run(args: &FuzzArgs) -> Result<ExitCode, CommandError> {
     let subjects = prove::subjects(&args.wanted)?;
-    let runtime = lab::setup(args.rights.into())?;
+    let runtime = interrupt::runtime(args.rights.into())?;
     let time = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
     let seed = args.seed.unwrap_or_else(time);
     let stop = Arc::new(AtomicBool::new(false));

@@ -1,11 +1,21 @@
 //! Ctrl-C, and the other signals by which a command is told to stop.
 
 use std::future::{Future, pending};
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::command_error::CommandError;
 use crate::cli::output::print_error;
+use crate::lab::{self, Rights};
+
+/// A runtime for measurements that may be given up before they end. It is never shut down: the threads of those measurements
+/// would panic, and the end of this process ends them.
+pub(super) fn runtime(rights: Rights) -> Result<ManuallyDrop<Runtime>, CommandError> {
+    Ok(ManuallyDrop::new(lab::setup(rights)?))
+}
 
 /// The exit code of a command that was interrupted before it found anything wrong.
 pub(super) const CODE: u8 = 3;

@@ -14,7 +14,6 @@ use crate::cli::interrupt;
 use crate::cli::output::{print, print_error};
 use crate::cli::rule_devices::unknown_devices;
 use crate::kernel::user_file;
-use crate::lab;
 use crate::model::behavior::Behavior;
 use crate::model::catalogue::{ForeignNames, Profile, Ruleset};
 use crate::model::description::profile_name;
@@ -32,7 +31,7 @@ const AT_ONCE: usize = 12;
 pub fn run(args: &MeasureArgs) -> Result<ExitCode, CommandError> {
     let profiles = profiles(args)?;
     profiles.iter().filter_map(foreign_devices).for_each(|hint| print_error(&hint));
-    let runtime = lab::setup(args.rights.into())?;
+    let runtime = interrupt::runtime(args.rights.into())?;
     let mut codes = Vec::new();
     let all = async {
         let measured = profiles.iter().map(|profile| async move { (profile, measure(profile).await) });

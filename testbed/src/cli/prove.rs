@@ -10,7 +10,6 @@ use crate::cli::args::{ProveArgs, WantedNats};
 use crate::cli::command_error::CommandError;
 use crate::cli::interrupt;
 use crate::cli::output::print;
-use crate::lab;
 use crate::model::event::ProofResult;
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::report::escape::{harmless, harmless_lines};
@@ -25,7 +24,7 @@ const AT_ONCE: usize = 24;
 /// When there is no such NAT, or nothing can be measured here.
 pub fn run(args: &ProveArgs) -> Result<ExitCode, CommandError> {
     let subjects = subjects(&args.wanted)?;
-    let runtime = lab::setup(args.rights.into())?;
+    let runtime = interrupt::runtime(args.rights.into())?;
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
     let mut codes = Vec::new();
     let all = async {

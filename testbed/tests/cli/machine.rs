@@ -268,6 +268,7 @@ fn ctrl_c_ends_a_measurement_and_what_was_counted_is_told() {
         let done = Done::from(child.wait_with_output().expect("it ends"));
         assert_eq!(done.code, 3, "{arguments:?}: {}{}", done.stdout, done.stderr);
         assert!(done.stderr.contains("testbed: interrupted: "), "{arguments:?}: {}", done.stderr);
+        assert!(!done.stderr.contains("panicked"), "{arguments:?}: {}", done.stderr);
         assert!(done.stdout.contains(told), "{arguments:?}: {}", done.stdout);
     }
 }

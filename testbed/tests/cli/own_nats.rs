@@ -232,7 +232,11 @@ fn a_program_that_ends_by_itself_is_an_error_however_short_each_measurement_is()
         let errors = done.stdout.matches(because).count();
         let nats = if arguments.contains(&"soon") { 1 } else { 2 };
         assert_eq!((done.code, errors), (2, nats), "{arguments:?}: {}{}", done.stdout, done.stderr);
+        assert!(!done.stderr.contains("panicked"), "{arguments:?}: {}", done.stderr);
     }
+    let done = testbed_in(folder.path(), &["fuzz-nat", "soon", "--nats", "more.toml", "--for", "5s"]);
+    assert!(done.code == 2 && done.stderr.contains(because), "{}{}", done.stdout, done.stderr);
+    assert!(!done.stderr.contains("panicked"), "{}", done.stderr);
     let measure = ["nat", "measure", "--", "sh", "-c", "echo ready; sleep 2; exit 1"];
     let done = testbed_in(folder.path(), &measure);
     assert!(done.code == 2 && done.stderr.contains(because), "{}{}", done.stdout, done.stderr);
