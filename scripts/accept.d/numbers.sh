@@ -41,8 +41,11 @@ ends_or_hangs() {
   local last='' now changed=$SECONDS watcher
   hung=0
   : >"$work/output"
-  setsid "$@" >"$work/output" 2>&1 &
+  # A process group of its own, and no session: the kernel weighs sessions against each other, whatever their niceness is.
+  set -m
+  "$@" >"$work/output" 2>&1 &
   watcher=$!
+  set +m
   code=0
   while kill -0 "$watcher" 2>/dev/null; do
     now=$(tail -n 1 "$work/output" | sed -E 's/, ([0-9]+ min )?[0-9]+ s left//')
