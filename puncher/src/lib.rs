@@ -37,6 +37,7 @@ mod live_streams;
 mod meeting;
 mod method;
 mod own_channel;
+mod pattern;
 mod platform;
 mod predict;
 mod probe;

@@ -6,6 +6,7 @@ use rand::{Rng, RngExt};
 
 use crate::classify::{Allocation, ENOUGH_FOR_A_RANGE, LIKELIER, LIKELIER_CHANCE, Observation, allocation};
 use crate::fault_injection::{self, Fault};
+use crate::pattern::Pattern;
 use crate::text::counted;
 
 /// Where the peer's SYN will come from.
@@ -36,19 +37,26 @@ pub(crate) fn predict(observations: &[Observation], skipped: u16, rng: &mut impl
             (port, 1.0, format!("sequential: {step:+} seen in {seen}, the last was {last}"))
         }
         Allocation::Random | Allocation::KeptOnce => {
-            let (ports, probability) = likely_ports(observations);
+            let (port, probability) = likely_port(observations, rng);
             let because = format!("random: no rule in {seen}, a guess at the likelier ports");
-            (rng.random_range(ports), probability, because)
+            (port, probability, because)
         }
     };
     Some(Prediction { endpoint: SocketAddrV4::new(*last.external.ip(), port), probability, because })
 }
 
-/// The ports to guess among, and the chance of each: those between mappings that are close together, else the kernel's.
-fn likely_ports(observations: &[Observation]) -> (std::ops::RangeInclusive<u16>, f64) {
-    match range(observations) {
-        Some((low, high)) => (low..=high, 1.0 / (f64::from(high - low) + 1.0)),
-        None => (LIKELIER.start..=LIKELIER.end - 1, LIKELIER_CHANCE),
+/// A guess, and the chance of it: at a port between mappings that are close together, at one with the bits that all have in common, else
+/// at one of the kernel's.
+fn likely_port(observations: &[Observation], rng: &mut impl Rng) -> (u16, f64) {
+    if let Some((low, high)) = range(observations) {
+        return (rng.random_range(low..=high), 1.0 / (f64::from(high - low) + 1.0));
+    }
+    match Pattern::of(observations.iter().map(|seen| seen.external.port())) {
+        Some(pattern) => {
+            let size = pattern.size();
+            (pattern.nth(rng.random_range(0..size)), 1.0 / f64::from(size))
+        }
+        None => (rng.random_range(LIKELIER), LIKELIER_CHANCE),
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::path::{hops, layers};
 use super::{Answer, LIKELIER, Observation, RANDOM_POOL, step};
+use crate::pattern::Pattern;
 
 /// All that a probe observed. [`ProbeConfig`](crate::nat::ProbeConfig) has an example.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +72,16 @@ pub enum PortAllocation {
         low: u16,
         /// Highest seen.
         high: u16,
+    },
+    /// No rule, from a share of the ports as MAP-E and MAP-T give it to a subscriber: those whose bits after the first `offset` are this
+    /// port-set identifier (RFC 7597 section 5.1).
+    Share {
+        /// The identifier.
+        psid: u16,
+        /// Its bits.
+        length: u8,
+        /// The bits before it, of which at least one is set.
+        offset: u8,
     },
     /// Too few observations.
     Unknown,
@@ -168,6 +179,9 @@ const ENOUGH: usize = 4;
 /// Fewest that show a range: of 64,512 ports, sixteen lie within a quarter once in a hundred million times.
 const ENOUGH_FOR_A_RANGE: usize = 16;
 
+/// Fewest that show a share: the bits beside the identifier are then alike by chance once in 250,000 times.
+const ENOUGH_FOR_A_SHARE: usize = 20;
+
 fn choice(seen: &[Observation]) -> PortAllocation {
     if seen.len() < ENOUGH {
         return PortAllocation::Unknown;
@@ -186,10 +200,21 @@ fn choice(seen: &[Observation]) -> PortAllocation {
         {
             PortAllocation::Range { low, high }
         }
-        _ => PortAllocation::Random {
+        _ => share(seen).unwrap_or_else(|| PortAllocation::Random {
             biased: is_biased(seen.len(), ports().filter(|port| LIKELIER.contains(port)).count()),
-        },
+        }),
     }
+}
+
+/// The share that these ports come from, if they do. Bits before those that are fixed exclude the ports below 1024 as long as there are
+/// six of them at most: a NAT whose ports have lower bits in common has no share, but a rule of its own.
+fn share(seen: &[Observation]) -> Option<PortAllocation> {
+    const OFFSETS: std::ops::RangeInclusive<u8> = 1..=6;
+    if seen.len() < ENOUGH_FOR_A_SHARE {
+        return None;
+    }
+    let (psid, length, offset) = Pattern::of(seen.iter().map(|seen| seen.external.port()))?.share();
+    OFFSETS.contains(&offset).then_some(PortAllocation::Share { psid, length, offset })
 }
 
 /// The step that most pairs of neighbours have in common, when it is small.
@@ -268,6 +293,9 @@ impl fmt::Display for PortAllocation {
             Self::Random { biased: true } => f.write_str("random, the lowest ports more often"),
             Self::Random { biased: false } => f.write_str("random"),
             Self::Range { low, high } => write!(f, "random, seen from {low} to {high}"),
+            Self::Share { psid, length, offset } => {
+                write!(f, "random, from the share of PSID {psid} of {length} bits after {offset}")
+            }
             Self::Unknown => f.write_str("unknown"),
         }
     }
@@ -337,6 +365,17 @@ mod tests {
         assert_eq!(choice(&many(&drawn[..3])), PortAllocation::Unknown);
         let block: Vec<_> = (0..20u16).map(|n| (40_000 + 7 * n, 10_000 + (n * 677) % 1000)).collect();
         assert!(matches!(choice(&many(&block)), PortAllocation::Range { low: 10_000.., high: ..=10_999 }));
+    }
+
+    #[test]
+    fn a_share_is_told_from_its_identifier() {
+        let port = |n: u16| (1 + n * 4 % 15) << 12 | 73 << 4 | (n * 7 % 16);
+        let drawn: Vec<_> = (0..24u16).map(|n| (40_000 + 7 * n, port(n))).collect();
+        let share = PortAllocation::Share { psid: 73, length: 8, offset: 4 };
+        assert_eq!(choice(&many(&drawn)), share);
+        assert_eq!(choice(&many(&drawn[..19])), PortAllocation::Random { biased: false }, "too few");
+        let odd: Vec<_> = (0..40u16).map(|n| (40_000 + 7 * n, (2_000 + n * 1_571) | 1)).collect();
+        assert_eq!(choice(&many(&odd)), PortAllocation::Random { biased: false });
     }
 
     #[test]

@@ -134,6 +134,14 @@ fn allocation(file: &mut NatFile, class: &NatClass, sampled: &[Observation]) {
             file.comment("ports: the lowest and the highest that were seen; the range may be wider. More --samples show more.");
             file.key("ports", &format!("{low}-{high}"));
         }
+        PortAllocation::Share { psid, length, offset } => {
+            file.comment(&format!("allocation: {seen}, no rule; a hash would look the same"));
+            file.key("allocation", "random");
+            file.comment(
+                "ports: the bits that all have in common, as a carrier that runs MAP gives them (RFC 7597)",
+            );
+            file.line(format_args!("ports = {{ psid = {psid}, length = {length}, offset = {offset} }}"));
+        }
         PortAllocation::Unknown => file.unseen("allocation: too few ports were seen"),
     }
 }

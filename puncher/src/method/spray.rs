@@ -172,11 +172,12 @@ fn guesses_and_draws(pool: Pool, guesses: u32, draws: u32) -> (u32, u32) {
         Pool::Kernel => FIRST_GUESSES,
         // As many of each as of the other: the fewest in all.
         Pool::Low => (f64::from(pool.size()) * -MISS.ln()).sqrt().ceil() as u32,
-        Pool::Range { .. } => pool.size(),
+        Pool::Range { .. } | Pool::Pattern(_) => pool.size(),
     };
     let mut wanted = wanted.min(guesses);
-    // Where a range begins and ends is not known for sure: part of the guesses may lie beside it.
-    let surely = if matches!(pool, Pool::Range { .. }) { wanted / 4 } else { wanted };
+    // Where a range begins and ends is not known for sure: part of the guesses may lie beside it. And a pattern may be larger: then
+    // the guesses are a part of it.
+    let surely = if matches!(pool, Pool::Range { .. } | Pool::Pattern(_)) { wanted / 4 } else { wanted };
     let needed = pool.draws_needed(surely.max(1), MISS);
     if needed > draws {
         wanted = guesses.min(pool.size());
@@ -291,14 +292,15 @@ impl Planner<'_> {
 fn filling(pool: Pool, syns: u32) -> u32 {
     match pool {
         Pool::Low => ((f64::from(pool.size()) * FILL).ceil() as u32).min(LOW_SOURCES.len() as u32).min(syns),
-        Pool::Kernel | Pool::Range { .. } => syns,
+        Pool::Kernel | Pool::Range { .. } | Pool::Pattern(_) => syns,
     }
 }
 
 /// The chance that one of this many draws, all different because they go to one endpoint, is a certain port.
 fn hit(pool: Pool, draws: u32) -> f64 {
     match pool {
-        Pool::Kernel => 1.0 - (1.0 - pool.coverage(1)).powf(f64::from(draws)),
+        // Of a pattern, parts may be used up while others are not.
+        Pool::Kernel | Pool::Pattern(_) => 1.0 - (1.0 - pool.coverage(1)).powf(f64::from(draws)),
         Pool::Low | Pool::Range { .. } => pool.coverage(draws),
     }
 }
