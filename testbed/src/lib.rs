@@ -55,6 +55,7 @@ pub use model::evidence::{
 };
 pub use model::feasibility::Impossible;
 pub use model::packet::{IcmpMessage, Packet, PacketKind, QuotedSegment, Segment, TcpFlags};
+pub use model::port_set::{MapShare, PortSet};
 pub use model::problem::{Problem, Problems};
 pub use model::topology::{NodeKind, NodeName, NodeSpec, Topology, TopologyError, Uplink};
 pub use model::topology_builder::TopologyBuilder;

@@ -11,12 +11,16 @@ use std::fmt;
 
 use crate::judge::reference::Draw;
 use crate::model::behavior::PortRange;
+use crate::model::port_set::PortSet;
 
 /// The capital at which a NAT is refuted; a run calls an honest NAT a liar once in so many runs, at most.
 pub const REFUTED: f64 = 1e9;
 
 /// The kernel takes 16 random bits modulo the size of the pool (`nf_nat_l4proto_unique_tuple`).
 const OFFSETS: u32 = 1 << 16;
+
+/// One of several ranges is drawn by 32 random bits (`nft_ng_random`): by this much at most, one comes more often than its size says.
+const BY_32_BITS: f64 = 1e-4;
 
 /// How close to the port before a port is suspicious: a pool that is much smaller than declared gives none but such.
 const NEAR: u16 = 512;
@@ -73,26 +77,20 @@ impl Suspicion {
     /// The most likely that a NAT which draws as declared makes it come true, and whether it did; `last` is the port drawn before
     /// in the run. `None`: no bet.
     fn of(self, draw: &Draw, last: Option<u16>) -> Option<(f64, bool)> {
-        let PortRange { low, high } = draw.pool;
-        let size = u32::from(high) - u32::from(low) + 1;
-        // So often at most does an offset lead to a port. One that is taken leads to the next.
-        let most = OFFSETS.div_ceil(size);
-        let some = |ports: u32| f64::from((ports + draw.taken).saturating_mul(most)) / f64::from(OFFSETS);
-        let but_one = 1.0 - f64::from(OFFSETS / size) / f64::from(OFFSETS);
+        let odds = Odds::of(draw);
+        let [low, high] = [draw.pool.low(), draw.pool.high()];
         let (likely, came) = match self {
-            Self::SameEndpoint => (some(draw.of_same), draw.is_of_same),
-            Self::FewPorts => (some(draw.of_all), draw.is_of_all),
-            Self::Kept => (some(1), draw.is_own),
-            Self::Counting => (some(1), draw.before.and_then(|port| port.checked_add(1)) == Some(draw.port)),
-            Self::Near => (some(2 * u32::from(NEAR) + 1), draw.port.abs_diff(last?) <= NEAR),
-            Self::Parity(rest) => {
-                let with = |ports: u32| (ports + u32::from(low % 2 == rest)) / 2;
-                let offsets = OFFSETS / size * with(size) + with(OFFSETS % size);
-                let shifted = draw.taken.saturating_mul(most);
-                (f64::from(offsets + shifted) / f64::from(OFFSETS), draw.port % 2 == rest)
+            Self::SameEndpoint => (odds.some(draw.of_same), draw.is_of_same),
+            Self::FewPorts => (odds.some(draw.of_all), draw.is_of_all),
+            Self::Kept => (odds.some(1), draw.is_own),
+            Self::Counting => {
+                let next = draw.before.and_then(|port| port.checked_add(1));
+                (odds.some(1), next == Some(draw.port))
             }
-            Self::WithoutHighest => (but_one, draw.port != high),
-            Self::WithoutLowest => (but_one, draw.port != low),
+            Self::Near => (odds.some(2 * u32::from(NEAR) + 1), draw.port.abs_diff(last?) <= NEAR),
+            Self::Parity(rest) => (odds.parity(rest), draw.port % 2 == rest),
+            Self::WithoutHighest => (1.0 - odds.least(high), draw.port != high),
+            Self::WithoutLowest => (1.0 - odds.least(low), draw.port != low),
         };
         let of_ends = matches!(self, Self::WithoutHighest | Self::WithoutLowest);
         let nothing = likely <= 0.0 || likely >= 1.0 || (of_ends && draw.taken > 0);
@@ -106,6 +104,60 @@ impl Suspicion {
             Self::Kept | Self::Near | Self::Parity(_) => 0.5,
             Self::WithoutHighest | Self::WithoutLowest => 1.0,
         }
+    }
+}
+
+/// How likely ports are that a NAT draws as declared: first one of its ranges by its size, then an offset into it by 16 random bits.
+struct Odds<'a> {
+    pool: &'a PortSet,
+    taken: u32,
+}
+
+impl<'a> Odds<'a> {
+    fn of(draw: &'a Draw) -> Self {
+        Self { pool: &draw.pool, taken: draw.taken }
+    }
+
+    /// What a probability is at most where only a part of the pool is left: a range that is used up gives no port at all.
+    fn of_what_is_left(&self, probability: f64) -> f64 {
+        if self.pool.as_range().is_some() {
+            return probability;
+        }
+        let left = 1.0 - f64::from(self.taken) / f64::from(self.pool.size());
+        if left > 0.0 { probability * (1.0 + BY_32_BITS) / left } else { 1.0 }
+    }
+
+    /// The likelihood of the likeliest port: so often at most does an offset lead to it.
+    fn most(&self) -> f64 {
+        let of_range = |size: u32| f64::from(size) * f64::from(OFFSETS.div_ceil(size));
+        let sizes = self.pool.ranges().iter().map(|range| range.size());
+        sizes.map(of_range).fold(0.0, f64::max) / f64::from(self.pool.size()) / f64::from(OFFSETS)
+    }
+
+    /// The most that so many ports can have together. An offset to one that is taken leads to the next.
+    fn some(&self, ports: u32) -> f64 {
+        self.of_what_is_left(f64::from(ports.saturating_add(self.taken)) * self.most())
+    }
+
+    /// The least that a port at an end of the pool has.
+    fn least(&self, port: u16) -> f64 {
+        let range = self.pool.ranges().iter().find(|range| range.contains(port));
+        let size = range.map_or(1, |range| range.size());
+        let of_range = f64::from(OFFSETS / size) / f64::from(OFFSETS);
+        let exactly = of_range * f64::from(size) / f64::from(self.pool.size());
+        if self.pool.as_range().is_some() { exactly } else { exactly * (1.0 - BY_32_BITS) }
+    }
+
+    /// The most that the ports have which leave this rest when halved.
+    fn parity(&self, rest: u16) -> f64 {
+        let of_range = |range: &PortRange| {
+            let size = range.size();
+            let with = |ports: u32| (ports + u32::from(range.low % 2 == rest)) / 2;
+            let offsets = OFFSETS / size * with(size) + with(OFFSETS % size);
+            f64::from(offsets) / f64::from(OFFSETS) * f64::from(size) / f64::from(self.pool.size())
+        };
+        let even: f64 = self.pool.ranges().iter().map(of_range).sum();
+        self.of_what_is_left(even + f64::from(self.taken) * self.most())
     }
 }
 
@@ -171,12 +223,17 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::model::port_set::MapShare;
 
     const POOL: PortRange = PortRange { low: 1024, high: 65_535 };
 
     /// Trials of three connections from one inside endpoint, as `pick` draws their ports.
-    fn trials(count: usize, pool: PortRange, mut pick: impl FnMut(&[u16]) -> u16) -> (Games, Option<usize>) {
-        let mut games = Games::default();
+    fn trials(
+        count: usize,
+        pool: impl Into<PortSet>,
+        mut pick: impl FnMut(&[u16]) -> u16,
+    ) -> (Games, Option<usize>) {
+        let (mut games, pool) = (Games::default(), pool.into());
         let mut found = None;
         for trial in 0..count {
             let (mut before, mut draws) = (Vec::new(), Vec::new());
@@ -223,36 +280,69 @@ mod tests {
         }
     }
 
+    /// Fifteen ranges of 16 ports.
+    fn islands() -> PortSet {
+        MapShare { psid: 73, length: 8, offset: 4 }.ports().expect("a good share")
+    }
+
+    /// As the rules for several ranges draw: a range first.
+    fn from_islands(random: &mut ChaCha8Rng) -> u16 {
+        let ranges = islands();
+        let range = ranges.ranges()[random.random_range(0..ranges.ranges().len())];
+        kernel(random, range)
+    }
+
+    #[test]
+    fn several_ranges_are_drawn_from_evenly_or_not() {
+        let mut random = ChaCha8Rng::seed_from_u64(4);
+        let (games, found) = trials(20_000, islands(), |_| from_islands(&mut random));
+        assert_eq!(found, None, "{games:?}");
+        let mut even = ChaCha8Rng::seed_from_u64(5);
+        assert!(trials(80, islands(), |_| from_islands(&mut even) & !1).1.expect("refuted") <= 40);
+    }
+
     #[test]
     fn the_odds_are_never_better_than_fair() {
-        // Over all offsets, no suspicion comes true more often than it says.
-        for pool in [POOL, PortRange { low: 40_000, high: 40_999 }, PortRange { low: 1025, high: 1087 }] {
-            let size = u32::from(pool.high) - u32::from(pool.low) + 1;
+        // Over all ranges and offsets, no suspicion comes true more often than it says.
+        let one = |low, high| PortSet::from(PortRange { low, high });
+        let uneven = [PortRange { low: 5, high: 104 }, PortRange { low: 40_000, high: 61_000 }];
+        let uneven = PortSet::of(&uneven).expect("a good set");
+        for pool in [POOL.into(), one(40_000, 40_999), one(1025, 1087), islands(), uneven] {
             for suspicion in SUSPICIONS {
-                let (mut came, mut said) = (0, 0.0_f64);
-                for offset in 0..OFFSETS {
-                    let port = pool.low + (offset % size) as u16;
-                    let old = [pool.low, pool.high];
-                    let is_old = old.contains(&port);
-                    let draw = Draw {
-                        port,
-                        pool,
-                        taken: 0,
-                        of_same: 2,
-                        is_of_same: is_old,
-                        is_own: port == pool.high,
-                        of_all: 2,
-                        is_of_all: is_old,
-                        before: Some(pool.low),
-                    };
-                    // In a small pool all ports are near each other.
-                    let Some((likely, did)) = suspicion.of(&draw, Some(pool.low)) else { continue };
-                    came += u32::from(did);
-                    said = likely;
+                let (mut truth, mut said) = (0.0, 0.0_f64);
+                for range in pool.ranges() {
+                    let mut came = 0;
+                    for offset in 0..OFFSETS {
+                        let port = range.low + (offset % range.size()) as u16;
+                        // In a small pool all ports are near each other.
+                        let Some((likely, did)) = suspicion.of(&draw_of_two(pool, port), Some(pool.low()))
+                        else {
+                            continue;
+                        };
+                        came += u32::from(did);
+                        said = likely;
+                    }
+                    let share = f64::from(range.size()) / f64::from(pool.size());
+                    truth += share * f64::from(came) / f64::from(OFFSETS);
                 }
-                let truth = f64::from(came) / f64::from(OFFSETS);
                 assert!(truth <= said + 1e-12, "{suspicion:?} on {pool}: {truth} > {said}");
             }
+        }
+    }
+
+    /// A draw after those of the ports at both ends of the pool.
+    fn draw_of_two(pool: PortSet, port: u16) -> Draw {
+        let is_old = [pool.low(), pool.high()].contains(&port);
+        Draw {
+            port,
+            pool,
+            taken: 0,
+            of_same: 2,
+            is_of_same: is_old,
+            is_own: port == pool.high(),
+            of_all: 2,
+            is_of_all: is_old,
+            before: Some(pool.low()),
         }
     }
 
@@ -283,7 +373,7 @@ mod tests {
     fn who_keeps_the_inside_port_is_found_out_at_once() {
         let draw = |port| Draw {
             port,
-            pool: POOL,
+            pool: POOL.into(),
             taken: 0,
             of_same: 0,
             is_of_same: false,

@@ -40,7 +40,7 @@ pub struct NatChoice(Choice);
 #[derive(Debug, Clone)]
 enum Choice {
     Named(String),
-    Behaving(Behavior),
+    Behaving(Box<Behavior>),
     Profile(Box<Profile>),
 }
 
@@ -52,7 +52,7 @@ impl From<&str> for NatChoice {
 
 impl From<Behavior> for NatChoice {
     fn from(behavior: Behavior) -> Self {
-        Self(Choice::Behaving(behavior))
+        Self(Choice::Behaving(Box::new(behavior)))
     }
 }
 
@@ -144,7 +144,7 @@ impl LabBuilder {
                     catalogue().get(nat).cloned().ok_or_else(|| unknown(catalogue(), nat))?
                 }
                 Choice::Profile(profile) => Profile::clone(profile),
-                Choice::Behaving(behavior) => Profile::generated(node.clone(), *behavior),
+                Choice::Behaving(behavior) => Profile::generated(node.clone(), **behavior),
             };
             profile.behavior.check().map_err(|why| refuse(why.to_string()))?;
             Ok((name.clone(), profile))

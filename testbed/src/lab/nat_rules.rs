@@ -37,7 +37,8 @@ use std::path::PathBuf;
 use crate::kernel::error::Error;
 use crate::kernel::ruleset::RulesSource;
 use crate::model::address_plan::{AddressPlan, Network};
-use crate::model::behavior::{Behavior, PortRange, Translation};
+use crate::model::behavior::{Behavior, Translation};
+use crate::model::port_set::PortSet;
 use crate::model::topology::NodeName;
 
 use memory::DynamicObject;
@@ -122,10 +123,10 @@ pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
 /// The ports that the host at `address` gets; `None` where the kernel picks from its own pool, and for a host that has
 /// no block.
 #[must_use]
-pub fn pool_of(behavior: &Behavior, site: &NatSite, address: Ipv4Addr) -> Option<PortRange> {
+pub fn pool_of(behavior: &Behavior, site: &NatSite, address: Ipv4Addr) -> Option<PortSet> {
     let parts = pool::parts(behavior, site);
     let own = parts.into_iter().find(|part| part.subscriber.is_none_or(|subscriber| subscriber == address));
-    own.and_then(|part| part.range)
+    own.and_then(|part| part.ports)
 }
 
 /// Whether a mapping is remembered apart from the connections that use it, and so outlives a reset.

@@ -153,6 +153,7 @@ impl fmt::Display for Pool {
         match self {
             Self::Kernel => f.write_str("kernel"),
             Self::Range(range) => write!(f, "{range}"),
+            Self::Ranges(ports) => write!(f, "{ports}"),
             Self::Blocks { range, size } => write!(f, "{range} in blocks of {size}"),
         }
     }

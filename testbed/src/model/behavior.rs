@@ -3,8 +3,11 @@
 //! A NAT is a point in this space. Terms are those of RFC 4787 (mapping, filtering), RFC 5382 (TCP) and
 //! RFC 7857 (updates). How a point becomes nftables rules is `lab::nat_rules`; named points are `model::catalogue`.
 
-use std::fmt;
 use std::time::Duration;
+
+use crate::model::port_set::PortSet;
+
+pub use crate::model::port_set::PortRange;
 
 /// Everything a NAT is declared to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,6 +88,8 @@ pub enum Pool {
     Kernel,
     /// One range for all inside hosts.
     Range(PortRange),
+    /// Several ranges for all inside hosts, with gaps between them (RFC 7597, section 5.1).
+    Ranges(PortSet),
     /// One block for each inside host, cut from the range in order (RFC 7422).
     Blocks {
         /// The range that the blocks are cut from.
@@ -92,35 +97,6 @@ pub enum Pool {
         /// Ports in a block.
         size: u16,
     },
-}
-
-/// An inclusive range of ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PortRange {
-    /// First port, at least 1.
-    pub low: u16,
-    /// Last port, at least `low`.
-    pub high: u16,
-}
-
-impl PortRange {
-    /// How many ports the range holds.
-    #[must_use]
-    pub fn size(self) -> u32 {
-        u32::from(self.high) - u32::from(self.low) + 1
-    }
-
-    /// Whether `port` lies in the range.
-    #[must_use]
-    pub fn contains(self, port: u16) -> bool {
-        (self.low..=self.high).contains(&port)
-    }
-}
-
-impl fmt::Display for PortRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.low, self.high)
-    }
 }
 
 /// Who may send to an external endpoint.

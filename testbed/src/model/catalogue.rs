@@ -3,6 +3,8 @@
 //! Reads no file itself: the caller passes the text. A profile's own ruleset file stays a path here, and is read
 //! by the code that loads it.
 
+mod ports;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,17 +13,17 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
-use crate::model::behavior::{Allocation, Behavior, Pool, PortRange, Timeouts, Translation};
+use crate::model::behavior::{Allocation, Behavior, Timeouts, Translation};
 use crate::model::problem::{Checker, Problems, nearest, suggestion};
 use crate::model::quantity;
 use crate::model::words::UnknownWord;
+
+use ports::RawPorts;
 
 /// The catalogue that comes with testbed.
 const EMBEDDED: &str = include_str!("../../topologies/nats.toml");
 /// What the embedded catalogue is called in messages.
 const EMBEDDED_PATH: &str = "topologies/nats.toml";
-/// Where a counter or a hash takes its ports from unless told otherwise: few enough to read, clear of ephemeral ports.
-const DEFAULT_MAP_RANGE: PortRange = PortRange { low: 20_000, high: 20_999 };
 /// The seed of a hash unless told otherwise.
 const DEFAULT_SEED: u32 = 0x5eed;
 
@@ -180,7 +182,7 @@ struct RawProfile {
     allocation: Option<Spanned<String>>,
     step: Option<Spanned<i16>>,
     seed: Option<Spanned<u32>>,
-    ports: Option<Spanned<String>>,
+    ports: Option<Spanned<RawPorts>>,
     block_size: Option<Spanned<u16>>,
     filtering: Option<Spanned<String>>,
     unsolicited_syn: Option<Spanned<String>>,
@@ -325,28 +327,6 @@ impl Reader<'_> {
             self.checker.report(seed.span(), format!("a seed means nothing to allocation {allocation}"));
         }
         Some(allocation)
-    }
-
-    fn pool(&mut self, raw: &RawProfile, allocation: Allocation) -> Option<Pool> {
-        let by_map = matches!(allocation, Allocation::Sequential { .. } | Allocation::Hash { .. });
-        let range: Option<PortRange> = match &raw.ports {
-            None if by_map => Some(DEFAULT_MAP_RANGE),
-            None => None,
-            Some(word) if word.get_ref() == "kernel" => None,
-            Some(word) => {
-                Some(word.get_ref().parse().map_err(|e| self.unknown_word(word, "ports", &e)).ok()?)
-            }
-        };
-        match (range, &raw.block_size) {
-            (None, None) => Some(Pool::Kernel),
-            (Some(range), None) => Some(Pool::Range(range)),
-            (Some(range), Some(size)) => Some(Pool::Blocks { range, size: *size.get_ref() }),
-            (None, Some(size)) => {
-                let help = "add a range, such as ports = \"1024-65535\"";
-                self.checker.report_with_help(size.span(), "blocks have to be cut from a range", help);
-                None
-            }
-        }
     }
 
     fn timeouts(&mut self, raw: &RawTimeouts) -> Timeouts {

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Pool, Translation};
 use crate::model::catalogue::{ForeignNames, Ruleset};
+use crate::model::port_set::{MapShare, PortSet};
 
 /// A measured NAT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,6 +181,7 @@ impl Behavior {
             NatAxis::Pool => match self.pool {
                 Pool::Kernel => vec![("ports", quoted("kernel"))],
                 Pool::Range(range) => vec![("ports", quoted(&range.to_string()))],
+                Pool::Ranges(ports) => vec![("ports", ranges(ports))],
                 Pool::Blocks { range, size } => {
                     vec![("ports", quoted(&range.to_string())), ("block-size", size.to_string())]
                 }
@@ -222,6 +224,19 @@ pub fn profile_name(text: &str) -> String {
 fn line(text: &mut String, key: &str, value: &str) {
     // Writing to a string does not fail.
     let _ = writeln!(text, "{key} = {value}");
+}
+
+/// Ranges of ports as TOML: the numbers of a share of MAP, or a list.
+fn ranges(ports: PortSet) -> String {
+    match MapShare::of(ports) {
+        Some(MapShare { psid, length, offset }) => {
+            format!("{{ psid = {psid}, length = {length}, offset = {offset} }}")
+        }
+        None => {
+            let ranges: Vec<String> = ports.ranges().iter().map(|range| quoted(&range.to_string())).collect();
+            format!("[{}]", ranges.join(", "))
+        }
+    }
 }
 
 /// A string of TOML.

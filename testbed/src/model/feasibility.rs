@@ -8,10 +8,14 @@ use crate::model::behavior::{
     Allocation, Behavior, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Pool, PortRange,
     SynAfterSyn, Translation, UnsolicitedSyn,
 };
+use crate::model::port_set::PortSet;
 
 /// The most ports that a pool written as an nft map may hold: beyond it, a ruleset takes longer to load than a lab to
 /// build, and the batch no longer fits the socket buffer of an unprivileged process.
 pub const LARGEST_MAP: u32 = 16_384;
+
+/// The most ranges that a pool may have which the kernel draws from: each takes a rule.
+pub const MOST_RANGES: usize = 1_024;
 
 /// A combination that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,20 +170,31 @@ impl Behavior {
     fn check_pool(&self) -> Result<(), Impossible> {
         let by_map = matches!(self.allocation, Allocation::Sequential { .. } | Allocation::Hash { .. });
         let axes = [NatAxis::Allocation, NatAxis::Pool];
-        let (range, part) = match self.pool {
+        let (size, part) = match self.pool {
             Pool::Kernel if by_map => {
                 let why = "the kernel's own pool is drawn from by the kernel alone; give a range";
                 return Err(self.impossible(&axes, why));
             }
             Pool::Kernel => return Ok(()),
-            Pool::Range(range) => (range, range.size()),
-            Pool::Blocks { range, size } => (range, u32::from(size)),
+            Pool::Ranges(_) if self.allocation == Allocation::Preserving => {
+                let why = "rules for a NAT that keeps ports within several ranges are not made here";
+                return Err(self.impossible(&axes, why));
+            }
+            Pool::Ranges(ports) if !by_map && ports.ranges().len() > MOST_RANGES => {
+                let why = format!("each range takes a rule, and there are more than {MOST_RANGES}");
+                return Err(self.impossible(&axes, &why));
+            }
+            Pool::Ranges(ports) => (ports.size(), ports.size()),
+            Pool::Range(range) if range.low == 0 || range.high < range.low => (0, 0),
+            Pool::Range(range) => (range.size(), range.size()),
+            Pool::Blocks { range, .. } if range.low == 0 || range.high < range.low => (0, 0),
+            Pool::Blocks { range, size } => (range.size(), u32::from(size)),
         };
-        if part == 0 || part > range.size() || range.low == 0 || range.high < range.low {
+        if part == 0 || part > size {
             let why = "a block has at least one port and fits into the range";
             return Err(self.impossible(&[NatAxis::Pool], why));
         }
-        if by_map && range.size() > LARGEST_MAP {
+        if by_map && size > LARGEST_MAP {
             let why = format!("its ports are written out in the ruleset, at most {LARGEST_MAP} of them");
             return Err(self.impossible(&axes, &why));
         }
@@ -196,15 +211,16 @@ impl Behavior {
 impl Pool {
     /// The parts that ports are drawn from: one for all, or one for each subscriber; `None` is the kernel's own pool.
     #[must_use]
-    pub fn parts(self) -> Vec<Option<PortRange>> {
+    pub fn parts(self) -> Vec<Option<PortSet>> {
         match self {
             Self::Kernel => vec![None],
-            Self::Range(range) => vec![Some(range)],
+            Self::Range(range) => vec![Some(range.into())],
+            Self::Ranges(ports) => vec![Some(ports)],
             Self::Blocks { range, size } => {
                 let block = |n: u32| {
                     let low = u32::from(range.low) + n * u32::from(size);
                     let port = |p: u32| u16::try_from(p).unwrap_or(u16::MAX);
-                    Some(PortRange { low: port(low), high: port(low + u32::from(size) - 1) })
+                    Some(PortRange { low: port(low), high: port(low + u32::from(size) - 1) }.into())
                 };
                 (0..range.size() / u32::from(size.max(1))).map(block).collect()
             }
@@ -233,6 +249,23 @@ mod tests {
     }
 
     const TEN: PortRange = PortRange { low: 20_000, high: 20_009 };
+
+    #[test]
+    fn several_ranges_are_drawn_from_or_counted_through() {
+        let ranges = |count: u16| -> Pool {
+            let ranges: Vec<PortRange> =
+                (0..count).map(|n| PortRange { low: 10 * n + 1, high: 10 * n + 2 }).collect();
+            Pool::Ranges(PortSet::of(&ranges).expect("a good set"))
+        };
+        let possible = |pool, allocation| {
+            Behavior { pool, allocation, ..Behavior::port_preserving() }.check().map_err(|why| why.why)
+        };
+        assert_eq!(possible(ranges(2), Allocation::Random), Ok(()));
+        assert_eq!(possible(ranges(1_025), Allocation::Hash { seed: 1 }), Ok(()));
+        assert!(possible(ranges(1_025), Allocation::Random).is_err_and(|why| why.contains("takes a rule")));
+        assert!(possible(ranges(2), Allocation::Preserving).is_err_and(|why| why.contains("several ranges")));
+        assert!(possible(ranges(2), Allocation::Sequential { step: 4 }).is_err());
+    }
 
     #[test]
     fn what_can_be_is_accepted() {

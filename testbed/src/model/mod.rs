@@ -21,6 +21,7 @@ pub mod nat_class;
 pub mod outcome;
 pub mod packet;
 pub mod plain_words;
+pub mod port_set;
 pub mod prediction;
 pub mod problem;
 pub mod program;

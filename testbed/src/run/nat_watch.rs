@@ -79,7 +79,7 @@ mod tests {
     use crate::model::topology::NodeName;
 
     fn findings(ports: [u16; 2]) -> Vec<Findings> {
-        let pool = PortRange { low: 1024, high: u16::MAX };
+        let pool = PortRange { low: 1024, high: u16::MAX }.into();
         let draw = |port, of_same, before: Option<u16>| Draw {
             port,
             pool,

@@ -9,6 +9,7 @@ use testbed::model::behavior::{
     Allocation, Behavior, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Pool, PortRange,
     Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
 };
+use testbed::model::port_set::MapShare;
 
 const RANGE: PortRange = PortRange { low: 20_000, high: 20_999 };
 
@@ -20,12 +21,16 @@ const ALLOCATIONS: [Allocation; 5] = [
     Allocation::Hash { seed: 7 },
 ];
 
-const POOLS: [Pool; 4] = [
-    Pool::Kernel,
-    Pool::Range(RANGE),
-    Pool::Range(PortRange { low: 30_000, high: 40_000 }),
-    Pool::Blocks { range: RANGE, size: 100 },
-];
+fn pools() -> [Pool; 5] {
+    let islands = MapShare { psid: 73, length: 8, offset: 4 };
+    [
+        Pool::Kernel,
+        Pool::Range(RANGE),
+        Pool::Range(PortRange { low: 30_000, high: 40_000 }),
+        Pool::Ranges(islands.ports().expect("a good share")),
+        Pool::Blocks { range: RANGE, size: 100 },
+    ]
+}
 
 const QUOTAS: [Option<u32>; 2] = [None, Some(16)];
 
@@ -49,7 +54,7 @@ fn sizes() -> Point {
         Translation::ALL.len(),
         Mapping::ALL.len(),
         ALLOCATIONS.len(),
-        POOLS.len(),
+        pools().len(),
         Filtering::ALL.len(),
         UnsolicitedSyn::ALL.len(),
         SynAfterSyn::ALL.len(),
@@ -69,7 +74,7 @@ fn behavior(point: &Point) -> Behavior {
         translation: Translation::ALL[at(0)],
         mapping: Mapping::ALL[at(1)],
         allocation: ALLOCATIONS[at(2)],
-        pool: POOLS[at(3)],
+        pool: pools()[at(3)],
         filtering: Filtering::ALL[at(4)],
         unsolicited_syn: UnsolicitedSyn::ALL[at(5)],
         syn_after_syn: SynAfterSyn::ALL[at(6)],

@@ -12,6 +12,7 @@ use testbed::model::behavior::{
 };
 use testbed::model::catalogue::Catalogue;
 use testbed::model::event::ProofResult;
+use testbed::model::port_set::{MapShare, PortSet};
 use testbed::probe::prove::{Depth, Subject, prove, site};
 
 use super::covering::covering_sample;
@@ -69,6 +70,11 @@ fn every_two_behaviours_that_go_together_do_what_they_declare() {
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// The ports of a subscriber of MAP: 15 ranges of 16 ports.
+fn islands() -> PortSet {
+    MapShare { psid: 73, length: 8, offset: 4 }.ports().expect("a good share")
+}
+
 /// NATs that together show every axis.
 fn honest() -> Vec<Behavior> {
     let preserving = Behavior::port_preserving();
@@ -86,6 +92,7 @@ fn honest() -> Vec<Behavior> {
         Behavior { allocation: Allocation::Sequential { step: 1 }, pool: Pool::Range(range), ..random },
         Behavior { allocation: Allocation::Hash { seed: 1 }, pool: Pool::Range(range), ..random },
         Behavior { pool: Pool::Blocks { range, size: 250 }, ..random },
+        Behavior { mapping: Mapping::AddressAndPortDependent, pool: Pool::Ranges(islands()), ..random },
         cone,
         Behavior { mapping: Mapping::AddressDependent, filtering: Filtering::AddressDependent, ..cone },
         Behavior { unsolicited_syn: UnsolicitedSyn::IcmpAfterSixSeconds, quota: Some(40), ..cone },
@@ -157,8 +164,9 @@ const ALLOCATIONS: [Allocation; 7] = [
     Allocation::Hash { seed: 2 },
 ];
 
-fn pools() -> [Pool; 6] {
+fn pools() -> [Pool; 9] {
     let range = |low, high| PortRange { low, high };
+    let islands = islands();
     [
         Pool::Kernel,
         Pool::Range(range(20_000, 20_999)),
@@ -166,6 +174,9 @@ fn pools() -> [Pool; 6] {
         Pool::Range(range(19_500, 20_999)),
         Pool::Blocks { range: range(20_000, 20_999), size: 250 },
         Pool::Blocks { range: range(20_000, 20_999), size: 125 },
+        Pool::Ranges(islands),
+        Pool::Range(range(islands.low(), islands.high())),
+        Pool::Ranges(PortSet::of(&islands.ranges()[1..]).expect("some are left")),
     ]
 }
 
@@ -238,4 +249,47 @@ fn a_lie_about_translation_is_caught_and_named() {
     for result in prove_all(subjects, Depth::Quick) {
         assert!(names(&result, NatAxis::Translation), "{}", table(&result));
     }
+}
+
+#[test]
+fn each_bound_of_several_ranges_is_found() {
+    if !lab_is_possible() {
+        return;
+    }
+    let islands = islands();
+    let honest = Behavior {
+        mapping: Mapping::AddressAndPortDependent,
+        allocation: Allocation::Random,
+        pool: Pool::Ranges(islands),
+        ..Behavior::port_preserving()
+    };
+    let ranges = islands.ranges().to_vec();
+    let with = |changed: Vec<PortRange>| PortSet::of(&changed).expect("a good set");
+    // One port more or less at each end of each range, a range more or less, and what lies between them.
+    let mut declared = Vec::new();
+    for (n, range) in ranges.iter().enumerate() {
+        let PortRange { low, high } = *range;
+        for (low, high) in [(low - 1, high), (low + 1, high), (low, high - 1), (low, high + 1)] {
+            let mut changed = ranges.clone();
+            changed[n] = PortRange { low, high };
+            declared.push(Pool::Ranges(with(changed)));
+        }
+        let mut fewer = ranges.clone();
+        fewer.remove(n);
+        declared.push(Pool::Ranges(with(fewer)));
+    }
+    let first = PortRange { low: 1_168, high: 1_183 };
+    declared.push(Pool::Ranges(with([&[first], &ranges[..]].concat())));
+    declared.push(Pool::Range(PortRange { low: islands.low(), high: islands.high() }));
+    let subject = |pool: Pool| Subject {
+        name: pool.to_string(),
+        declared: Behavior { pool, ..honest },
+        config: render(&honest, &site()),
+    };
+    for result in prove_all(declared.into_iter().map(subject).collect(), Depth::Full) {
+        let named = names(&result, NatAxis::Pool) || names(&result, NatAxis::Allocation);
+        assert!(named, "{}", table(&result));
+    }
+    let result = &prove_all(vec![Subject::generated("islands", &honest)], Depth::Full)[0];
+    assert!(result.holds(), "{}", table(result));
 }

@@ -40,6 +40,7 @@ fn declared(nat: &Behavior) -> Value {
             _ if !translates => "preserving",
             Allocation::Sequential { .. } => "sequential",
             Allocation::Random if nat.pool == Pool::Kernel => "random",
+            Allocation::Random if matches!(nat.pool, Pool::Ranges(_)) => "share",
             Allocation::Random | Allocation::Hash { .. } => "range",
         },
         "filtering": match nat.filtering {

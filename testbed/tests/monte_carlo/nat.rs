@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use testbed::model::behavior::{
-    Allocation, Behavior, Filtering, Mapping, Overloading, Pool, PortRange, SynAfterSyn, Translation,
-    UnsolicitedSyn,
+    Allocation, Behavior, Filtering, Mapping, Overloading, SynAfterSyn, Translation, UnsolicitedSyn,
 };
+use testbed::model::port_set::PortSet;
 
 use crate::net::{Address, Endpoint, Kind, Packet};
 
@@ -145,9 +145,9 @@ impl Nat {
                 Allocation::Preserving if !self.has_mapping(internal) => return internal,
                 Allocation::Preserving | Allocation::Random | Allocation::Hash { .. } => self.draw(rng),
                 Allocation::Sequential { step } => {
-                    let range = self.range().expect("a counter has a range");
+                    let ports = self.ports().expect("a counter has ports");
                     self.next = self.next.wrapping_add_signed(i32::from(step));
-                    range.low + (self.next % range.size()) as u16
+                    ports.nth(self.next % ports.size()).expect("a port of the pool")
                 }
             };
             // A hash gives what it gives; others look for a free one.
@@ -167,18 +167,14 @@ impl Nat {
     }
 
     /// The first host's ports; `None` for the kernel's own.
-    fn range(&self) -> Option<PortRange> {
-        match self.behavior.pool {
-            Pool::Kernel => None,
-            Pool::Range(range) => Some(range),
-            Pool::Blocks { range, size } => Some(PortRange { low: range.low, high: range.low + (size - 1) }),
-        }
+    fn ports(&self) -> Option<PortSet> {
+        self.behavior.pool.parts().into_iter().next().flatten()
     }
 
     fn draw(&self, rng: &mut ChaCha8Rng) -> u16 {
-        match self.range() {
+        match self.ports() {
             None => 1024 + rng.random::<u16>() % 64_512,
-            Some(range) => rng.random_range(range.low..=range.high),
+            Some(ports) => ports.nth(rng.random_range(0..ports.size())).expect("a port of the pool"),
         }
     }
 

@@ -127,6 +127,10 @@ impl FailureContext<'_> {
                 let inside = |e: &&CtEntry| range.contains(e.reply.destination.port());
                 (ports(&mut live.iter().filter(inside)), range.size() as usize)
             }
+            Pool::Ranges(all) => {
+                let inside = |e: &&CtEntry| all.contains(e.reply.destination.port());
+                (ports(&mut live.iter().filter(inside)), all.size() as usize)
+            }
             Pool::Blocks { size, .. } => (ports(&mut of_host.iter().copied()), usize::from(size)),
         };
         if used >= room {

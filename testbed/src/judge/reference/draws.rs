@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 
 use super::NatView;
 use crate::model::behavior::PortRange;
+use crate::model::port_set::PortSet;
 
 /// A port that a NAT drew for a connection, and what it had drawn before in the same trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub struct Draw {
     /// The port.
     pub port: u16,
     /// What it was drawn from.
-    pub pool: PortRange,
+    pub pool: PortSet,
     /// How many ports were taken towards the same remote endpoint, so that they could not be drawn.
     pub taken: u32,
     /// How many different ports the same inside endpoint had had.
@@ -61,10 +62,11 @@ impl Draws {
 
 /// The ports that the kernel draws from for a source port that it cannot or may not keep
 /// (`nf_nat_l4proto_unique_tuple`).
-pub(super) fn drawn_from(port: u16) -> PortRange {
-    match port {
+pub(super) fn drawn_from(port: u16) -> PortSet {
+    let range = match port {
         0..512 => PortRange { low: 1, high: 511 },
         512..1024 => PortRange { low: 600, high: 1023 },
         _ => PortRange { low: 1024, high: u16::MAX },
-    }
+    };
+    range.into()
 }

@@ -11,6 +11,7 @@ use super::tracker::Tracking;
 use super::{NatView, Rule};
 use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Overloading, PortRange, Translation};
 use crate::model::evidence::{CtState, Nanos};
+use crate::model::port_set::PortSet;
 
 /// Something that is remembered for a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,15 +205,15 @@ impl Mappings {
         let Some(ports) = nat.ports_of(*inside.ip()) else {
             return Err((rules::PORTS, format!("{inside} has no block of ports and went out as {external}")));
         };
-        let range = ports.unwrap_or_else(|| kernel_ports(inside.port()));
-        if !range.contains(external.port()) {
-            return Err((rules::PORTS, format!("{inside} went out as {external}, outside {range}")));
+        let ports = ports.unwrap_or_else(|| kernel_ports(inside.port()));
+        if !ports.contains(external.port()) {
+            return Err((rules::PORTS, format!("{inside} went out as {external}, outside {ports}")));
         }
         let held = self.mapping.get(&Self::key(nat, inside, flow.remote)).map_or(&[][..], Vec::as_slice);
         if held.iter().any(|held| held.external == external) {
             return Ok(());
         }
-        self.fresh(nat, flow, held, at, range)
+        self.fresh(nat, flow, held, at, ports)
     }
 
     /// A connection got an external endpoint that its inside one did not have before.
@@ -222,7 +223,7 @@ impl Mappings {
         flow: Outgoing,
         held: &[LiveMapping],
         at: Nanos,
-        range: PortRange,
+        ports: PortSet,
     ) -> Result<(), (Rule, String)> {
         let Outgoing { inside, remote, external } = flow;
         let behavior = nat.declared;
@@ -240,7 +241,7 @@ impl Mappings {
         }
         let own = SocketAddrV4::new(nat.outer, inside.port());
         let keeps = behavior.allocation == Allocation::Preserving
-            && range.contains(inside.port())
+            && ports.contains(inside.port())
             && (!self.started.contains(&inside)
                 || (!remembers(behavior) && held.iter().all(|h| h.external == own)));
         let free = match behavior.overloading {
@@ -278,7 +279,9 @@ impl Mappings {
             return self.reached_quota(nat, inside);
         }
         let Some(ports) = nat.ports_of(*inside.ip()) else { return true };
-        let room = ports.unwrap_or_else(|| drawn_from(inside.port())).size();
+        let ports = ports.unwrap_or_else(|| drawn_from(inside.port()));
+        // A range is drawn first, and what another has room for does not help.
+        let room = ports.ranges().iter().map(|range| range.size()).min().unwrap_or(0);
         let taken = match behavior.overloading {
             Overloading::On => self.towards.get(&remote).copied().unwrap_or_default() as usize,
             Overloading::Off => self.users.len(),
@@ -328,10 +331,11 @@ impl Mappings {
 }
 
 /// The ports that the kernel may give for a source port: those that it draws from, and its own (`nf_nat_l4proto_unique_tuple`).
-fn kernel_ports(port: u16) -> PortRange {
-    match port {
+fn kernel_ports(port: u16) -> PortSet {
+    let range = match port {
         0..512 => PortRange { low: 1, high: 511 },
         512..1024 => PortRange { low: 512, high: 1023 },
         _ => PortRange { low: 1024, high: u16::MAX },
-    }
+    };
+    range.into()
 }

@@ -34,6 +34,7 @@ use crate::model::address_plan::Network;
 use crate::model::behavior::{Behavior, Pool, PortRange};
 use crate::model::doubt::Doubt;
 use crate::model::evidence::{CtChange, CtEvent, Evidence, Nanos, Tuple};
+use crate::model::port_set::PortSet;
 use crate::model::topology::NodeName;
 
 pub use draws::Draw;
@@ -87,13 +88,14 @@ impl NatView<'_> {
         self.down.iter().any(|(_, lan)| both(lan))
     }
 
-    /// The ports that an inside host may get: a range of its own, everything, or nothing at all (RFC 7422, section 2;
+    /// The ports that an inside host may get: some of its own, everything, or nothing at all (RFC 7422, section 2;
     /// RFC 6888, section 4). Blocks go to the addresses .2, .3, … of each network below, the networks taking turns.
-    fn ports_of(&self, inside: Ipv4Addr) -> Option<Option<PortRange>> {
+    fn ports_of(&self, inside: Ipv4Addr) -> Option<Option<PortSet>> {
         let Pool::Blocks { range, size } = self.declared.pool else {
             return Some(match self.declared.pool {
-                Pool::Range(range) => Some(range),
-                _ => None,
+                Pool::Range(range) => Some(range.into()),
+                Pool::Ranges(ports) => Some(ports),
+                Pool::Kernel | Pool::Blocks { .. } => None,
             });
         };
         let (place, (_, lan)) = self.down.iter().enumerate().find(|(_, (_, lan))| lan.contains(inside))?;
@@ -102,7 +104,7 @@ impl NatView<'_> {
         let low = u32::from(range.low) + block.checked_mul(u32::from(size))?;
         let high = low + u32::from(size) - 1;
         let port = |number: u32| u16::try_from(number).ok().filter(|port| range.contains(*port));
-        Some(Some(PortRange { low: port(low)?, high: port(high)? }))
+        Some(Some(PortRange { low: port(low)?, high: port(high)? }.into()))
     }
 }
 

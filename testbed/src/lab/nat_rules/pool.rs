@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::model::behavior::{Allocation, Behavior, PortRange};
+use crate::model::behavior::{Allocation, Behavior};
+use crate::model::port_set::PortSet;
 
 use super::NatSite;
 use super::protocol::Protocol;
@@ -13,7 +14,7 @@ pub(super) struct PoolShare {
     /// The subscriber, where each has a block.
     pub(super) subscriber: Option<Ipv4Addr>,
     /// Its ports; `None` is the kernel's own pool.
-    pub(super) range: Option<PortRange>,
+    pub(super) ports: Option<PortSet>,
     /// What the names of its map and chain end in: nothing, or `_3`.
     pub(super) suffix: String,
 }
@@ -38,34 +39,38 @@ impl PoolShare {
 /// All pools of a NAT. Blocks go to the addresses .2, .3, … of each network below, as many as there are, the networks
 /// taking turns; an address beyond the last block gets no mapping.
 pub(super) fn parts(behavior: &Behavior, site: &NatSite) -> Vec<PoolShare> {
-    let ranges = behavior.pool.parts();
+    let sets = behavior.pool.parts();
     if !matches!(behavior.pool, crate::model::behavior::Pool::Blocks { .. }) {
-        let part = |range| PoolShare { subscriber: None, range, suffix: String::new() };
-        return ranges.into_iter().map(part).collect();
+        let part = |ports| PoolShare { subscriber: None, ports, suffix: String::new() };
+        return sets.into_iter().map(part).collect();
     }
     let lans = site.lans.len().max(1);
-    let part = |(index, range): (usize, Option<PortRange>)| {
+    let part = |(index, ports): (usize, Option<PortSet>)| {
         let lan = &site.lans.get(index % lans)?.1;
         let host = u32::try_from(index / lans).ok()? + 2;
         let address = Ipv4Addr::from(u32::from(lan.base().address) + host);
         lan.contains(address).then(|| PoolShare {
             subscriber: Some(address),
-            range,
+            ports,
             suffix: format!("_{index}"),
         })
     };
-    ranges.into_iter().enumerate().filter_map(part).collect()
+    sets.into_iter().enumerate().filter_map(part).collect()
 }
 
 /// The ports of a pool in the order in which positions 0, 1, 2, … stand for them.
-pub(super) fn ports(allocation: Allocation, range: PortRange) -> Vec<u16> {
+pub(super) fn ports(allocation: Allocation, set: PortSet) -> Vec<u16> {
     let step = match allocation {
-        Allocation::Sequential { step } => i32::from(step),
+        Allocation::Sequential { step } => step,
         _ => 1,
     };
-    let start = i32::from(if step > 0 { range.low } else { range.high });
-    let port = |n: i32| u16::try_from(start + n * step).ok().filter(|p| range.contains(*p));
-    (0..).map_while(port).collect()
+    let each = usize::from(step.unsigned_abs()).max(1);
+    let all: Vec<u16> = set.ports().collect();
+    if step > 0 {
+        all.into_iter().step_by(each).collect()
+    } else {
+        all.into_iter().rev().step_by(each).collect()
+    }
 }
 
 /// The declaration of the map from positions to ports.

@@ -3,6 +3,7 @@ use crate::model::behavior::{
     Allocation, Filtering, Hairpinning, Mapping, Overloading, Pool, PortRange, UnsolicitedSyn,
 };
 use crate::model::catalogue::Catalogue;
+use crate::model::port_set::PortSet;
 
 fn site() -> NatSite {
     let network = |n| Network { address: Ipv4Addr::new(10, 0, n, 0), prefix: 24 };
@@ -62,7 +63,7 @@ fn every_dynamic_object_is_declared_and_no_other() {
 
 #[test]
 fn counters_go_through_the_pool_step_by_step() {
-    let range = PortRange { low: 20_000, high: 20_009 };
+    let range = PortSet::from(PortRange { low: 20_000, high: 20_009 });
     let ports = |step| pool::ports(Allocation::Sequential { step }, range);
     assert_eq!(ports(3), [20_000, 20_003, 20_006, 20_009]);
     assert_eq!(ports(-4), [20_009, 20_005, 20_001]);
@@ -71,10 +72,42 @@ fn counters_go_through_the_pool_step_by_step() {
 
 #[test]
 fn the_end_of_the_port_space_is_the_end_of_the_pool() {
-    let range = PortRange { low: 65_530, high: 65_535 };
+    let range = PortSet::from(PortRange { low: 65_530, high: 65_535 });
     assert_eq!(pool::ports(Allocation::Sequential { step: 4 }, range), [65_530, 65_534]);
-    let range = PortRange { low: 1, high: 6 };
+    let range = PortRange { low: 1, high: 6 }.into();
     assert_eq!(pool::ports(Allocation::Sequential { step: -4 }, range), [6, 2]);
+}
+
+#[test]
+fn a_counter_goes_from_one_range_to_the_next() {
+    let set = ranges(&[(10, 12), (20, 21)]);
+    assert_eq!(pool::ports(Allocation::Sequential { step: 2 }, set), [10, 12, 21]);
+    assert_eq!(pool::ports(Allocation::Sequential { step: -1 }, set), [21, 20, 12, 11, 10]);
+}
+
+fn ranges(ends: &[(u16, u16)]) -> PortSet {
+    let ranges: Vec<PortRange> =
+        ends.iter().map(|(low, high)| PortRange { low: *low, high: *high }).collect();
+    PortSet::of(&ranges).expect("a good set")
+}
+
+#[test]
+fn of_several_ranges_each_takes_its_share_of_what_is_left() {
+    let behavior = Behavior {
+        mapping: Mapping::AddressAndPortDependent,
+        allocation: Allocation::Random,
+        pool: Pool::Ranges(ranges(&[(2_000, 2_015), (3_000, 3_007), (4_000, 4_015)])),
+        ..Behavior::port_preserving()
+    };
+    let text = rules(&behavior);
+    for (share, range) in [
+        ("numgen random mod 40 < 16 ", "2000-2015"),
+        ("numgen random mod 24 < 8 ", "3000-3007"),
+        ("", "4000-4015"),
+    ] {
+        let rule = format!("meta l4proto tcp {share}masquerade to :{range} fully-random");
+        assert!(text.contains(&rule), "{rule} in {text}");
+    }
 }
 
 #[test]

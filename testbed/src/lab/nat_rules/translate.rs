@@ -1,6 +1,7 @@
 //! Table `nat`: which external endpoint an inside endpoint gets, and who is let in through it.
 
 use crate::model::behavior::{Allocation, Behavior, Filtering, Hairpinning, Mapping, PortRange};
+use crate::model::port_set::PortSet;
 
 use super::NatSite;
 use super::memory::{Memory, turns_round};
@@ -30,7 +31,7 @@ pub(super) fn table(behavior: &Behavior, site: &NatSite) -> String {
         chains.extend(writer.outwards(&mut postrouting));
     }
     for part in tcp.parts.iter().filter(|part| tcp.uses_map(part)) {
-        let map = part.range.map(|range| pool::declaration(part, &pool::ports(behavior.allocation, range)));
+        let map = part.ports.map(|set| pool::declaration(part, &pool::ports(behavior.allocation, set)));
         sets.extend(map);
     }
     let others = if udp.is_needed() { "neither TCP nor UDP" } else { "not TCP" };
@@ -57,7 +58,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Whether the protocol has rules of its own: where the kernel alone preserves ports, the last rule does for UDP.
     fn is_needed(&self) -> bool {
-        let plain = self.memory.objects().is_empty() && self.parts.iter().all(|part| part.range.is_none());
+        let plain = self.memory.objects().is_empty() && self.parts.iter().all(|part| part.ports.is_none());
         self.l4 == Protocol::Tcp || !(plain && self.behavior.allocation == Allocation::Preserving)
     }
 
@@ -181,7 +182,7 @@ impl Writer<'_> {
 
     /// Whether a random port that is taken can be drawn again at once.
     fn redraws(&self, part: &PoolShare) -> bool {
-        self.memory.redraws && part.range.is_some()
+        self.memory.redraws && part.ports.is_some()
     }
 
     /// The chain that writes the next candidate into the packet, for pools in which taken ports are skipped.
@@ -189,7 +190,7 @@ impl Writer<'_> {
     /// The packet carries its candidate for a moment only: the last rule of `translate` makes it the translation.
     fn next_port(&self, part: &PoolShare) -> Chain {
         let mut chain = Chain::regular(&part.chain(self.l4));
-        let Some(size) = part.range.map(|r| pool::ports(self.behavior.allocation, r).len()) else {
+        let Some(size) = part.ports.map(|set| pool::ports(self.behavior.allocation, set).len()) else {
             return chain;
         };
         if self.memory.taken && self.uses_map(part) {
@@ -206,11 +207,11 @@ impl Writer<'_> {
     /// The rules that pick a fresh port from one pool.
     fn allocate(&self, chain: &mut Chain, part: &PoolShare) {
         let when = format!("{}meta l4proto {}", part.condition(), self.l4);
-        let size = part.range.map_or(0, |r| pool::ports(self.behavior.allocation, r).len());
+        let size = part.ports.map_or(0, |set| pool::ports(self.behavior.allocation, set).len());
         match self.behavior.allocation {
             Allocation::Preserving => self.preserve(chain, part, &when),
             Allocation::Random if !self.redraws(part) => {
-                chain.rule(format!("{when} {}", self.by_kernel(part.range, PortSelection::Random)));
+                self.draw(chain, part.ports, &when);
             }
             Allocation::Sequential { .. } if !self.memory.taken => {
                 chain.rule(format!("{when} {} : numgen inc mod {size} map {}", self.snat(), part.map()));
@@ -233,13 +234,14 @@ impl Writer<'_> {
     }
 
     fn preserve(&self, chain: &mut Chain, part: &PoolShare, when: &str) {
-        if let (true, Some(range)) = (self.redraws(part), part.range) {
+        let range = part.ports.and_then(PortSet::as_range);
+        if let (true, Some(range)) = (self.redraws(part), range) {
             let draw = format!("jump {}", part.chain(self.l4));
             chain.rule(format!("{when} {} sport != {range} {draw}", self.l4));
             self.skip_taken(chain, part, when, TRIES);
             return;
         }
-        let elsewhere = self.by_kernel(part.range, PortSelection::Random);
+        let elsewhere = self.by_kernel(range, PortSelection::Random);
         let (l4, end) = (self.l4, self.l4.suffix());
         if self.memory.taken {
             chain.rule(format!("{when} {l4} sport @taken{end} {elsewhere}"));
@@ -247,7 +249,7 @@ impl Writer<'_> {
         if self.memory.busy {
             chain.rule(format!("{when} ip saddr . {l4} sport @busy{end} {elsewhere}"));
         }
-        chain.rule(format!("{when} {}", self.by_kernel(part.range, PortSelection::Preserving)));
+        chain.rule(format!("{when} {}", self.by_kernel(range, PortSelection::Preserving)));
     }
 
     fn hash(&self, chain: &mut Chain, part: &PoolShare, when: &str, seed: u32, size: usize) {
@@ -271,6 +273,25 @@ impl Writer<'_> {
 
     fn snat(&self) -> String {
         format!("snat ip to {}", self.site.wan)
+    }
+
+    /// The rules by which the kernel draws from these ports. Of several ranges, one is drawn first: each rule takes its share of what
+    /// the rules before it have left, so that all ports are equally likely.
+    fn draw(&self, chain: &mut Chain, ports: Option<PortSet>, when: &str) {
+        let Some(ports) = ports else {
+            chain.rule(format!("{when} {}", self.by_kernel(None, PortSelection::Random)));
+            return;
+        };
+        let mut left = ports.size();
+        for range in ports.ranges() {
+            let statement = self.by_kernel(Some(*range), PortSelection::Random);
+            let share = match range.size() {
+                all if all == left => String::new(),
+                size => format!("numgen random mod {left} < {size} "),
+            };
+            chain.rule(format!("{when} {share}{statement}"));
+            left -= range.size();
+        }
     }
 
     /// The statement that lets the kernel pick a port.

@@ -3,6 +3,9 @@
 //! Side P sends from one port to N guessed ports of side R; side R opens M mappings towards P, whose ports its NAT
 //! draws. One guess that equals one draw is a connection.
 
+use crate::model::port_set::PortSet;
+use crate::model::statistics::at_least;
+
 /// The ports that a NAT draws from, and how often each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Draws {
@@ -19,6 +22,9 @@ pub enum Draws {
         /// Ports in the pool, at least 1.
         ports: u32,
     },
+    /// One of several ranges by its size, then one of the ports that it has left towards the remote endpoint: where it has none, the
+    /// draw comes to nothing.
+    Ranges(PortSet),
 }
 
 /// The widest pool that a few draws show the bounds of, as `docs/puncher.md` says.
@@ -30,6 +36,7 @@ impl Draws {
     pub fn ports(self) -> u32 {
         match self {
             Self::Even { ports } | Self::Hashed { ports } => ports,
+            Self::Ranges(ports) => ports.size(),
             Self::Kernel => 64_512,
         }
     }
@@ -39,7 +46,7 @@ impl Draws {
     #[must_use]
     pub fn looks_kept(self) -> f64 {
         match self {
-            Self::Even { ports } | Self::Hashed { ports } => 1.0 / f64::from(ports),
+            Self::Even { .. } | Self::Hashed { .. } | Self::Ranges(_) => 1.0 / f64::from(self.ports()),
             // 1,024 ports come twice in 65,536 times, the others once.
             Self::Kernel => (1024.0 * 4.0 + (64_512.0 - 1024.0)) / (65_536.0 * 65_536.0),
         }
@@ -57,6 +64,8 @@ impl Draws {
     pub fn may_be_missed(self) -> bool {
         match self {
             Self::Even { ports } | Self::Hashed { ports } => ports > WIDEST_RANGE,
+            // The gaps between them are wider.
+            Self::Ranges(_) => true,
             Self::Kernel => false,
         }
     }
@@ -66,7 +75,9 @@ impl Draws {
     pub fn covered(self, guesses: u32) -> f64 {
         let guesses = guesses.min(self.ports());
         match self {
-            Self::Even { ports } | Self::Hashed { ports } => f64::from(guesses) / f64::from(ports),
+            Self::Even { .. } | Self::Hashed { .. } | Self::Ranges(_) => {
+                f64::from(guesses) / f64::from(self.ports())
+            }
             Self::Kernel => (f64::from(guesses) + f64::from(guesses.min(1024))) / 65_536.0,
         }
     }
@@ -76,7 +87,8 @@ impl Draws {
 ///
 /// The kernel never draws a port twice towards the same remote endpoint, so its draws are without replacement: for an
 /// even pool of D ports the result is 1 - C(D-N, M) / C(D, M). For the kernel's own pool the likeliest ports are
-/// guessed first.
+/// guessed first. Of several ranges some may be used up while others are not, so that M draws give fewer than M ports: their mean is
+/// taken, which is exact for one guess.
 #[must_use]
 pub fn one_side_guesses(draws: Draws, guesses: u32, draws_made: u32) -> f64 {
     let ports = draws.ports();
@@ -87,14 +99,43 @@ pub fn one_side_guesses(draws: Draws, guesses: u32, draws_made: u32) -> f64 {
     let mean = if outside > 0.0 { (1.0 - guessed) / outside } else { guessed };
     let taken = |made: u32| match draws {
         Draws::Hashed { .. } => 0.0,
-        Draws::Even { .. } | Draws::Kernel => mean * f64::from(made),
+        Draws::Even { .. } | Draws::Kernel | Draws::Ranges(_) => mean * f64::from(made),
     };
-    let draws_made = if matches!(draws, Draws::Hashed { .. }) { draws_made } else { draws_made.min(ports) };
+    let different = match draws {
+        Draws::Hashed { .. } => f64::from(draws_made),
+        Draws::Even { .. } | Draws::Kernel => f64::from(draws_made.min(ports)),
+        Draws::Ranges(ranges) => different_ports(ranges, draws_made),
+    };
     let miss = |made: u32| {
         let left = 1.0 - taken(made);
         if left <= guessed { 0.0 } else { 1.0 - guessed / left }
     };
-    1.0 - (0..draws_made).map(miss).product::<f64>()
+    let whole = different.floor() as u32;
+    let rest = different - different.floor();
+    // A part of a draw takes a part of what one more would.
+    let part = 1.0 - rest * (1.0 - miss(whole));
+    1.0 - (0..whole).map(miss).product::<f64>() * part
+}
+
+/// How many different ports so many draws give, on average, if no range gives more than it has.
+fn different_ports(ranges: PortSet, draws_made: u32) -> f64 {
+    let all = f64::from(ranges.size());
+    // The mean of the smaller of two numbers is the sum of the probabilities that the first reaches 1, 2, … up to the second.
+    let of_range = |size: u32| -> f64 {
+        let reaches = |ports: u32| at_least(draws_made.into(), f64::from(size) / all, ports.into());
+        (1..=size.min(draws_made)).map(reaches).sum()
+    };
+    let mut known: Vec<(u32, f64)> = Vec::new();
+    let mut sum = 0.0;
+    for size in ranges.ranges().iter().map(|range| range.size()) {
+        let same = known.iter().find(|(other, _)| *other == size).map(|(_, ports)| *ports);
+        let ports = same.unwrap_or_else(|| of_range(size));
+        if same.is_none() {
+            known.push((size, ports));
+        }
+        sum += ports;
+    }
+    sum
 }
 
 /// Probability that two sides that both draw meet. Both have agreed upon one port of each: each side draws towards the
@@ -107,6 +148,8 @@ pub fn both_sides_draw(a: Draws, b: Draws, syns_a: u32, syns_b: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::behavior::PortRange;
+    use crate::model::port_set::MapShare;
 
     const KERNEL_EVEN: Draws = Draws::Even { ports: 64_512 };
 
@@ -162,5 +205,29 @@ mod tests {
         let small = Draws::Even { ports: 424 };
         close(both_sides_draw(small, small, 424, 424), 1.0, 1e-9);
         close(both_sides_draw(small, small, 212, 212), 0.25, 1e-9);
+    }
+
+    #[test]
+    fn a_range_that_is_used_up_gives_no_more() {
+        let islands = MapShare { psid: 73, length: 8, offset: 4 }.ports().expect("a good share");
+        let draws = Draws::Ranges(islands);
+        close(different_ports(islands, 1), 1.0, 1e-12);
+        close(different_ports(islands, 20), 20.0, 1e-9);
+        // 15 times the mean of the smaller of 16 and a binomial number of 240 draws.
+        assert!((200.0..225.0).contains(&different_ports(islands, 240)));
+        close(different_ports(islands, 1_280), 240.0, 1e-6);
+        close(one_side_guesses(draws, 1, 1), 1.0 / 240.0, 1e-12);
+        close(one_side_guesses(draws, 1, 240), different_ports(islands, 240) / 240.0, 1e-9);
+        close(one_side_guesses(draws, 8, 8), one_side_guesses(Draws::Even { ports: 240 }, 8, 8), 1e-6);
+        close(one_side_guesses(draws, 240, 1), 1.0, 1e-12);
+    }
+
+    #[test]
+    fn ranges_of_different_sizes_share_the_draws_by_their_size() {
+        let ranges = [PortRange { low: 2_000, high: 2_009 }, PortRange { low: 3_000, high: 3_989 }];
+        let ranges = PortSet::of(&ranges).expect("a good set");
+        // Ten draws of a thousand: the small one gets a tenth of a draw.
+        close(different_ports(ranges, 10), 10.0, 1e-6);
+        close(different_ports(ranges, 100_000), 1_000.0, 1e-6);
     }
 }

@@ -59,6 +59,7 @@ pub fn ports(nat: &Behavior) -> u32 {
     match nat.pool {
         Pool::Kernel => 65_536 - 1024,
         Pool::Range(range) => range.size(),
+        Pool::Ranges(ports) => ports.size(),
         Pool::Blocks { size, .. } => u32::from(size),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Pool, Translation, UnsolicitedSyn};
+use crate::model::behavior::{
+    Allocation, Behavior, Filtering, Mapping, Overloading, Pool, Translation, UnsolicitedSyn,
+};
 use crate::model::suite::LowPorts;
 
 use super::birthday::Draws;
@@ -73,7 +75,7 @@ impl<'a> Side<'a> {
         let chance = |nat: &Behavior| match nat.pool {
             // The kernel draws the ports of [`LOCAL_PORTS`] once in 65,536 times each.
             Pool::Kernel => 1.0 / 65_536.0,
-            Pool::Range(_) | Pool::Blocks { .. } => 1.0 / f64::from(ports(nat)),
+            Pool::Range(_) | Pool::Ranges(_) | Pool::Blocks { .. } => 1.0 / f64::from(ports(nat)),
         };
         self.changing().map(chance).product()
     }
@@ -91,6 +93,9 @@ impl<'a> Side<'a> {
         self.changing().any(|nat| match nat.pool {
             Pool::Kernel => false,
             Pool::Range(range) => beside(range.low.into(), range.high.into()),
+            Pool::Ranges(ports) => {
+                ports.ranges().iter().all(|range| beside(range.low.into(), range.high.into()))
+            }
             // Peers are among the first hosts behind their NAT, and blocks are given in the order of the hosts.
             Pool::Blocks { range, size } => {
                 let end = u32::from(range.low) + FIRST_HOSTS * u32::from(size);
@@ -104,7 +109,7 @@ impl<'a> Side<'a> {
         self.changing().all(|nat| match nat.pool {
             Pool::Kernel => true,
             Pool::Range(range) => range.low <= local.start && range.high >= local.end - 1,
-            Pool::Blocks { .. } => false,
+            Pool::Ranges(_) | Pool::Blocks { .. } => false,
         })
     }
 
@@ -191,7 +196,7 @@ fn behind(nat: &Behavior, inside: PortKnowledge) -> PortKnowledge {
         }
         Allocation::Sequential { .. } => PortKnowledge::Counted,
         Allocation::Random if nat.pool == Pool::Kernel => PortKnowledge::Drawn(Draws::Kernel),
-        Allocation::Random => PortKnowledge::Drawn(Draws::Even { ports: ports(nat) }),
+        Allocation::Random => PortKnowledge::Drawn(drawn_from(nat)),
         Allocation::Hash { .. } => PortKnowledge::Drawn(Draws::Hashed { ports: ports(nat) }),
     };
     // An endpoint-independent mapping can be observed, whatever its allocation, as long as the inside stays the same.
@@ -199,6 +204,14 @@ fn behind(nat: &Behavior, inside: PortKnowledge) -> PortKnowledge {
         PortKnowledge::Known
     } else {
         own
+    }
+}
+
+/// How a NAT draws from ports of its own. One that shares none draws from all its ranges at once, and again what is taken.
+fn drawn_from(nat: &Behavior) -> Draws {
+    match (nat.pool, nat.overloading) {
+        (Pool::Ranges(ranges), Overloading::On) => Draws::Ranges(ranges),
+        _ => Draws::Even { ports: ports(nat) },
     }
 }
 

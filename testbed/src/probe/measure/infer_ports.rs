@@ -3,8 +3,10 @@
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Overloading, Pool, PortRange};
 use crate::model::description::Known;
+use crate::model::port_set::PortSet;
 use crate::probe::prove::bulk::enough_to_collide;
-use crate::probe::prove::draws::{self, Draw};
+use crate::probe::prove::distribution::Draw;
+use crate::probe::prove::draws;
 use crate::probe::prove::reading::Reading;
 
 use super::inference::{Inference, measured};
@@ -61,11 +63,12 @@ fn allocation(seen: &PortsSeen, behavior: &Behavior) -> (Allocation, Known) {
 
 /// An allocation, if the draws are distributed as it would have them.
 fn evenly(behavior: &Behavior, allocation: Allocation, draws: &[Draw]) -> (Allocation, Known) {
-    let finding = draws::judge(&Behavior { allocation, ..*behavior }, draws);
-    let known = if finding.agrees {
-        measured(format!("{} consecutive mappings, spread as this allocation spreads them", draws.len()))
-    } else {
-        Known::Undeclarable { seen: finding.observed }
+    let findings = draws::judge(&Behavior { allocation, ..*behavior }, draws);
+    let known = match findings.into_iter().find(|finding| !finding.agrees) {
+        Some(differs) => Known::Undeclarable { seen: differs.observed },
+        None => {
+            measured(format!("{} consecutive mappings, spread as this allocation spreads them", draws.len()))
+        }
     };
     (allocation, known)
 }
@@ -91,6 +94,9 @@ fn hash(seen: &PortsSeen) -> (Allocation, Known) {
 /// The pool, and how hosts share it.
 fn pool(seen: &PortsSeen) -> (Pool, Known) {
     let Some(ends) = seen.ends() else { return whole(seen) };
+    if let Some(ports) = seen.several() {
+        return several(ports, seen);
+    }
     let (own, by) = match seen.kind() {
         Kind::Counted { step } => {
             let range = counted_range(ends, step);
@@ -112,6 +118,21 @@ fn pool(seen: &PortsSeen) -> (Pool, Known) {
         (Division::Blocks, own) => (own, Known::Undeclarable { seen: by }),
         (Division::Other(hosts), own) => (own, Known::Undeclarable { seen: format!("{by}; {hosts}") }),
     }
+}
+
+/// A pool of several ranges.
+fn several(ports: PortSet, seen: &PortsSeen) -> (Pool, Known) {
+    let count = seen.draws.len();
+    let [ranges, size] = [ports.ranges().len(), ports.size() as usize];
+    let by = format!(
+        "{count} mappings: {ranges} ranges, {size} ports, each of which came {} times on average",
+        count / size
+    );
+    let known = match seen.hosts.iter().flatten().find(|port| !ports.contains(**port)) {
+        Some(port) => Known::Undeclarable { seen: format!("{by}; another host has port {port}") },
+        None => measured(format!("{by}; {} hosts share them", seen.hosts.len() + 1)),
+    };
+    (Pool::Ranges(ports), known)
 }
 
 /// The range that a counter passes. Between two of its steps lie ports that it never takes, and so perhaps before the end.
@@ -177,7 +198,7 @@ fn overloading(seen: &PortsSeen, pool: Pool) -> (Overloading, Known) {
 
 /// Whether two of the mappings that there were at the same time would have the same port if ports were shared.
 fn would_have_met(seen: &PortsSeen, pool: Pool) -> bool {
-    let size = pool.parts().into_iter().flatten().next().map_or(64_512, PortRange::size);
+    let size = pool.parts().into_iter().flatten().next().map_or(64_512, PortSet::size);
     let most = seen.first.len().max(seen.crowd.len());
     match (pool, seen.kind()) {
         (Pool::Blocks { .. }, _) => {
@@ -193,7 +214,7 @@ fn would_have_met(seen: &PortsSeen, pool: Pool) -> bool {
 
 /// How many mappings a NAT that does not share ports has room for.
 pub(super) fn exclusive_ports(seen: &PortsSeen, behavior: &Behavior) -> Option<usize> {
-    let size = behavior.pool.parts().into_iter().flatten().next().map(PortRange::size)?;
+    let size = behavior.pool.parts().into_iter().flatten().next().map(PortSet::size)?;
     (!seen.is_shared()).then_some(size as usize)
 }
 

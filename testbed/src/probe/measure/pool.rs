@@ -4,9 +4,12 @@
 //! ports that were seen. The bounds are such that they miss an end with a probability below 1e-9, also where the kernel draws
 //! the last ports of a pool half as often as the first (`nf_nat_l4proto_unique_tuple` takes the remainder of 16 bits).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::model::behavior::{Pool, PortRange};
+use crate::model::feasibility::MOST_RANGES;
+use crate::model::port_set::PortSet;
 
 /// How likely one end of the pool lies beyond its bounds.
 const MISSED: f64 = 5e-10;
@@ -113,6 +116,38 @@ pub(super) fn draws_for(size: u32) -> usize {
     (needed.ceil() as usize + 1).min(MOST[usize::from(size < LARGE)])
 }
 
+/// How often each port must have come, on average, before a pool with gaps is looked at more closely.
+const OFTEN: usize = 8;
+
+/// The several ranges that these ports are, if they have been drawn so often that none of the pool can have been missed.
+pub(super) fn several(ports: &[u16]) -> Option<PortSet> {
+    let set = with_gaps(ports)?;
+    (ports.len() >= needed(set.size())).then_some(set)
+}
+
+/// How many draws show the pool that these came from: all of its ports where it has gaps, if that does not take too many, and else
+/// both ends.
+pub(super) fn enough_draws(ports: &[u16]) -> usize {
+    let of_gaps = with_gaps(ports).map(|set| needed(set.size())).filter(|needed| *needed <= MOST[1]);
+    let of_ends = || Ends::of(ports).map_or(0, |ends| draws_for(ends.seen.size()));
+    of_gaps.unwrap_or_else(of_ends)
+}
+
+/// The ranges that these ports are, if they are several, and each port came often.
+fn with_gaps(ports: &[u16]) -> Option<PortSet> {
+    let seen: BTreeSet<u16> = ports.iter().copied().collect();
+    let each: Vec<PortRange> = seen.iter().map(|port| PortRange { low: *port, high: *port }).collect();
+    let set = PortSet::of(&each)?;
+    let several = (2..=MOST_RANGES).contains(&set.ranges().len());
+    (several && ports.len() >= OFTEN * seen.len()).then_some(set)
+}
+
+/// How many draws miss no port of a pool of so many, but for a probability below 1e-9. A tenth more, because some may be less likely.
+fn needed(size: u32) -> usize {
+    let size = f64::from(size);
+    (1.1 * size * (size.ln() - MISSED.ln())).ceil() as usize
+}
+
 /// How round a number is to people: the largest power of ten or of two that divides it.
 fn roundness(number: u32) -> u32 {
     let tens = (0..5).rev().map(|n| 10_u32.pow(n)).find(|power| number.is_multiple_of(*power)).unwrap_or(1);
@@ -168,6 +203,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::model::port_set::MapShare;
 
     fn range(low: u16, high: u16) -> PortRange {
         PortRange { low, high }
@@ -199,6 +235,24 @@ mod tests {
         let ends = |of_each| Ends { seen: range(30_000, 39_999), slack: 9, of_each };
         assert_eq!([1.0, 8.0].map(|of_each| ends(of_each).range().high), [40_000; 2]);
         assert_eq!(Ends::exact(range(30_000, 39_999)).range().high, 39_999);
+    }
+
+    #[test]
+    fn several_ranges_are_seen_once_there_are_draws_enough() {
+        let islands = MapShare { psid: 73, length: 8, offset: 4 }.ports().expect("a good share");
+        let mut random = ChaCha8Rng::seed_from_u64(9);
+        let mut draw = || islands.nth(random.random_range(0..240)).expect("a port");
+        let ports: Vec<u16> = (0..needed(240)).map(|_| draw()).collect();
+        assert_eq!(several(&ports), Some(islands));
+        assert_eq!(several(&ports[..needed(240) - 1]), None, "not sure yet");
+        assert_eq!(enough_draws(&ports[..2_000]), needed(240));
+        assert_eq!(enough_draws(&ports[..1_000]), 24_000, "gaps may be chance");
+        let whole = draws(draws_for(1_000), range(40_000, 40_999));
+        assert_eq!((several(&whole), enough_draws(&whole)), (None, whole.len()));
+        // The first draws may not reach the ends.
+        assert!(enough_draws(&draws(1_000, range(40_000, 40_985))) < enough_draws(&whole));
+        let wide = draws(24_000, range(20_000, 29_999));
+        assert_eq!((several(&wide), enough_draws(&wide)), (None, MOST[1]), "gaps by chance");
     }
 
     #[test]

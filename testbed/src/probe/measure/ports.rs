@@ -7,15 +7,17 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::kernel::error::Result;
 use crate::model::behavior::{Allocation, Behavior, Mapping, Overloading, Pool, PortRange};
+use crate::model::port_set::PortSet;
 use crate::probe::prove::bench::Side;
 use crate::probe::prove::bulk::{REFUSALS, is_refused};
-use crate::probe::prove::draws::{self, Draw};
+use crate::probe::prove::distribution::Draw;
+use crate::probe::prove::draws;
 use crate::probe::prove::filtering::read_shared_port;
 use crate::probe::prove::prober::{Flow, Prober};
 use crate::probe::prove::reading::Reading;
 
 use super::kind::{self, Kind, Pair};
-use super::pool::{Ends, draws_for};
+use super::pool::{self, Ends};
 use super::seed::{self, SeedSearch};
 
 /// Mappings between two looks at whether they are enough.
@@ -118,6 +120,12 @@ impl PortsSeen {
         }
     }
 
+    /// The ports of the first host, where they are several ranges and every one of them was seen.
+    pub(super) fn several(&self) -> Option<PortSet> {
+        let ports: Vec<u16> = self.draws.iter().map(|(_, port)| *port).collect();
+        if self.kind() == Kind::Drawn && !self.keeps_in_pool() { pool::several(&ports) } else { None }
+    }
+
     /// Whether a counter stopped because it had handed out its pool: it begins again there once everything is forgotten.
     pub(super) fn is_used_up(&self) -> bool {
         matches!(self.kind(), Kind::Counted { .. }) && self.limit.is_some() && self.draws.is_empty()
@@ -127,6 +135,19 @@ impl PortsSeen {
     pub(super) fn came_round(&self) -> bool {
         let drawn: BTreeSet<u16> = self.draws.iter().map(|(_, port)| *port).collect();
         self.is_used_up() || drawn.len() < self.draws.len() || kind::is_shared(&self.pairs())
+    }
+
+    /// What the pool is taken to be while it is drawn from, so that ports that are not shared are not used up. The ends that were
+    /// seen; of a NAT that stopped at far fewer ports, these.
+    fn room_to_draw_from(&self, ends: Ends) -> Pool {
+        let each = self.first.iter().map(|(_, external)| external.port());
+        let each: BTreeSet<PortRange> = each.map(|port| PortRange { low: port, high: port }).collect();
+        let seen = PortSet::of(&each.iter().copied().collect::<Vec<_>>());
+        let used_up = self.limit.is_some() && !self.is_shared();
+        match seen.filter(|seen| used_up && 2 * seen.size() < ends.seen.size()) {
+            Some(seen) => Pool::Ranges(seen),
+            None => Pool::Range(ends.seen),
+        }
     }
 
     /// What the NAT is taken to be while its pool is drawn from.
@@ -239,16 +260,34 @@ fn drawn(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<
         seen.shared_port = Some(shared_port(prober, flows.first().copied())?);
     }
     let mut presumed = seen.presumed(mapping);
-    // The ends are wider than what was seen, so that the room for exclusive ports is that of a larger pool at most.
-    presumed.pool = Pool::Range(ends.seen);
-    let drawn = draws::draw(prober, &presumed, draws_for(ends.seen.size()))?;
-    let kept = |(inside, port): &Draw| seen.keeps_in_pool() && inside.port() == *port;
-    seen.draws = drawn.into_iter().filter(|draw| !kept(draw)).collect();
+    presumed.pool = seen.room_to_draw_from(ends);
+    seen.draws = draw_pool(prober, &presumed, seen.keeps_in_pool())?;
     if let (true, false, Some(ends)) = (seen.repeats, seen.keeps_in_pool(), seen.ends()) {
         let telling = &seen.first[..seen.first.len().min(OWN + AGAIN)];
-        seen.seed = Some(seed::search(&seen.presumed(mapping), ends.range(), telling));
+        let own = seen.several().unwrap_or_else(|| ends.range().into());
+        seen.seed = Some(seed::search(&seen.presumed(mapping), own, telling));
     }
     Ok(())
+}
+
+/// Mappings, as many as show the pool. What the first of them show of it decides how many more it takes. Of hosts that keep their
+/// port, nothing is learnt.
+fn draw_pool(prober: &mut Prober, presumed: &Behavior, keeps: bool) -> Result<Vec<Draw>> {
+    let size = presumed.pool.parts().into_iter().flatten().next().map_or(0, PortSet::size);
+    let mut wanted = pool::draws_for(size);
+    let mut drawn: Vec<Draw> = Vec::new();
+    while drawn.len() < wanted {
+        let asked = wanted - drawn.len();
+        let some = draws::draw(prober, presumed, asked)?;
+        let few = 2 * some.len() < asked;
+        drawn.extend(some.into_iter().filter(|(inside, port)| !(keeps && inside.port() == *port)));
+        if few {
+            break;
+        }
+        let ports: Vec<u16> = drawn.iter().map(|(_, port)| *port).collect();
+        wanted = pool::enough_draws(&ports);
+    }
+    Ok(drawn)
 }
 
 /// Opens mappings of one host, each to a remote of its own, until they are enough or one after the other is refused.
@@ -343,7 +382,7 @@ fn hosts(prober: &mut Prober, ends: Ends, seen: &mut PortsSeen) -> Result<()> {
             return Ok(());
         }
         seen.hosts.push(ports);
-        let blocks = super::pool::division(ends, &seen.hosts) == super::pool::Division::Blocks;
+        let blocks = pool::division(ends, &seen.hosts) == pool::Division::Blocks;
         if place >= FEW && !blocks {
             return Ok(());
         }

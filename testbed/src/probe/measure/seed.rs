@@ -3,7 +3,8 @@
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
-use crate::model::behavior::{Allocation, Behavior, PortRange};
+use crate::model::behavior::{Allocation, Behavior};
+use crate::model::port_set::PortSet;
 use crate::probe::prove::hash::HashKey;
 use crate::probe::prove::mapping::is_that_hash;
 use crate::probe::prove::prober::Flow;
@@ -27,16 +28,16 @@ pub(super) enum SeedSearch {
 
 /// The seed of a NAT that behaves as `presumed` but for its seed, from mappings that it made in this order, having
 /// remembered nothing before.
-pub(super) fn search(presumed: &Behavior, range: PortRange, opened: &[(Flow, SocketAddrV4)]) -> SeedSearch {
+pub(super) fn search(presumed: &Behavior, pool: PortSet, opened: &[(Flow, SocketAddrV4)]) -> SeedSearch {
     let Some((flow, external)) = opened.first() else { return SeedSearch::None };
     // Nothing is taken yet, so that the first mapping has the first candidate of its hash.
     let key = HashKey::of(presumed.mapping, flow.inside, flow.remote);
     let explains = |seed: u32| {
-        key.port(seed, range) == Some(external.port())
+        key.port(seed, pool) == Some(external.port())
             && is_that_hash(
                 &Behavior { allocation: Allocation::Hash { seed }, ..*presumed },
                 seed,
-                range,
+                pool,
                 opened,
             )
     };
@@ -55,12 +56,12 @@ pub(super) fn search(presumed: &Behavior, range: PortRange, opened: &[(Flow, Soc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::behavior::{Mapping, Overloading};
+    use crate::model::behavior::{Mapping, Overloading, PortRange};
     use crate::probe::prove::bench::Side;
 
     #[test]
     fn the_seed_is_found_by_what_it_makes() {
-        let range = PortRange { low: 20_000, high: 20_999 };
+        let range = PortSet::from(PortRange { low: 20_000, high: 20_999 });
         let presumed = Behavior {
             mapping: Mapping::AddressAndPortDependent,
             overloading: Overloading::On,

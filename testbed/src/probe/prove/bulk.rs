@@ -6,7 +6,8 @@ use std::net::SocketAddrV4;
 
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Allocation, Behavior, Overloading, Pool, PortRange, Translation};
+use crate::model::behavior::{Allocation, Behavior, Overloading, Pool, Translation};
+use crate::model::port_set::PortSet;
 
 use super::bench::Side;
 use super::finding::Finding;
@@ -41,8 +42,8 @@ pub(in crate::probe) fn bulk(prober: &mut Prober, declared: &Behavior) -> Result
     if declared.translation == Translation::Router || declared.quota.is_some() {
         return Ok(Vec::new());
     }
-    let range = own_pool(declared, Side::Inside0);
-    let wanted = enough(declared, range.map_or(64_512, |range| range.size()));
+    let own = own_pool(declared, Side::Inside0);
+    let wanted = enough(declared, own.map_or(64_512, PortSet::size));
     let flows = bulk_flows(prober, declared, wanted);
     let externals = open_until_refused(prober, &flows)?;
     let opened: Vec<(Flow, SocketAddrV4)> =
@@ -53,9 +54,9 @@ pub(in crate::probe) fn bulk(prober: &mut Prober, declared: &Behavior) -> Result
     let telling = declared.allocation != Allocation::Preserving || declared.pool != Pool::Kernel;
     if declared.translation == Translation::Nat && telling {
         findings.push(judge_sharing(declared, &opened));
-        findings.push(match (declared.allocation, range) {
-            (Allocation::Sequential { step }, Some(range)) => judge_round(declared, range, step, &ports),
-            _ => judge_pool(declared, range, &ports, drawn_at_random(declared)),
+        findings.push(match (declared.allocation, own) {
+            (Allocation::Sequential { step }, Some(own)) => judge_round(declared, own, step, &ports),
+            _ => judge_pool(declared, own, &ports, drawn_at_random(declared)),
         });
     }
     Ok(findings)
@@ -92,11 +93,12 @@ fn judge_sharing(declared: &Behavior, opened: &[(Flow, SocketAddrV4)]) -> Findin
 }
 
 /// Whether a counter that went once around passed every port of its pool, and no other.
-fn judge_round(declared: &Behavior, range: PortRange, step: i16, ports: &[u16]) -> Finding {
-    let step = usize::from(step.unsigned_abs());
-    let expected: BTreeSet<u16> = match declared.allocation {
-        Allocation::Sequential { step: 1.. } => (range.low..=range.high).step_by(step).collect(),
-        _ => (range.low..=range.high).rev().step_by(step).collect(),
+fn judge_round(declared: &Behavior, own: PortSet, step: i16, ports: &[u16]) -> Finding {
+    let each = usize::from(step.unsigned_abs()).max(1);
+    let all: Vec<u16> = own.ports().collect();
+    let expected: BTreeSet<u16> = match step {
+        1.. => all.into_iter().step_by(each).collect(),
+        _ => all.into_iter().rev().step_by(each).collect(),
     };
     let seen: BTreeSet<u16> = ports.iter().copied().collect();
     let observed = match (seen == expected, seen.first(), seen.last()) {
@@ -127,7 +129,7 @@ pub(in crate::probe) fn is_refused(externals: &[Option<SocketAddrV4>]) -> bool {
 /// Whether mappings stop at some number, though the pool has room.
 fn judge_quota(declared: &Behavior, externals: &[Option<SocketAddrV4>]) -> Finding {
     let opened = externals.iter().flatten().count();
-    let pool = own_pool(declared, Side::Inside0).map_or(usize::MAX, |range| range.size() as usize);
+    let pool = own_pool(declared, Side::Inside0).map_or(usize::MAX, |own| own.size() as usize);
     let exhausted = declared.overloading == Overloading::Off && opened >= pool;
     let observed = match is_refused(externals) && !exhausted {
         true => opened.to_string(),
@@ -154,6 +156,7 @@ pub(in crate::probe) fn quota(prober: &mut Prober, declared: &Behavior) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::behavior::PortRange;
 
     #[test]
     fn enough_random_ports_collide_all_but_surely() {

@@ -3,13 +3,14 @@
 //! Takes the NEW events of one NAT, in order, and says what in them the declared behaviour would not have done. What
 //! random draws do by chance counts only where it would happen less than once in 10^10 trials.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::lab::nat_rules::{NatSite, pool_of, remembers_mappings};
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Overloading, PortRange, Translation};
 use crate::model::evidence::CtEntry;
+use crate::model::port_set::PortSet;
 
 use super::hash;
 
@@ -120,11 +121,12 @@ impl History<'_> {
                 format!("{inside} went out as {external}, not from {}", self.site.wan),
             ));
         }
-        let range = pool_of(self.behavior, self.site, *inside.ip()).unwrap_or(kernel_pool(inside.port()));
-        if !range.contains(external.port()) {
+        let own = pool_of(self.behavior, self.site, *inside.ip());
+        let ports = own.unwrap_or_else(|| kernel_pool(inside.port()).into());
+        if !ports.contains(external.port()) {
             return Err(inconsistent(
                 NatAxis::Pool,
-                format!("{inside} went out as {external}, outside {range}"),
+                format!("{inside} went out as {external}, outside {ports}"),
             ));
         }
         Ok(())
@@ -169,10 +171,10 @@ impl History<'_> {
         let OpenedConnection { inside, external, .. } = *opened;
         let first = !self.opened.iter().any(|o| o.inside == inside);
         let own = SocketAddrV4::new(*external.ip(), inside.port());
-        let range = pool_of(self.behavior, self.site, *inside.ip());
+        let ports = pool_of(self.behavior, self.site, *inside.ip());
         let keeps = self.behavior.allocation == Allocation::Preserving
             && first
-            && range.is_none_or(|range| range.contains(inside.port()));
+            && ports.is_none_or(|ports| ports.contains(inside.port()));
         let taken = match self.behavior.overloading {
             Overloading::On => self.clash(own, opened),
             Overloading::Off => self.opened.iter().any(|o| o.external == own && o.inside != inside),
@@ -193,8 +195,8 @@ impl History<'_> {
         else {
             return Ok(());
         };
-        let Some(range) = pool_of(self.behavior, self.site, *inside.ip()) else { return Ok(()) };
-        match hash::port(self.behavior.mapping, seed, range, inside, remote) {
+        let Some(ports) = pool_of(self.behavior, self.site, *inside.ip()) else { return Ok(()) };
+        match hash::port(self.behavior.mapping, seed, ports, inside, remote) {
             Some(port) if port != external.port() => Err(inconsistent(
                 NatAxis::Allocation,
                 format!("{inside} went out as {external} towards {remote}; its hash is {port}"),
@@ -241,14 +243,17 @@ impl History<'_> {
 
     /// The fresh ports of each host follow each other without a gap, in whatever order two processors finished them.
     fn check_counter(&self, step: i16) -> Result<(), Inconsistency> {
-        let mut by_pool: BTreeMap<(u16, u16), Vec<u16>> = BTreeMap::new();
+        let mut by_pool: Vec<(PortSet, Vec<u16>)> = Vec::new();
         for opened in self.opened.iter().filter(|o| o.fresh) {
-            let Some(range) = pool_of(self.behavior, self.site, *opened.inside.ip()) else { continue };
-            by_pool.entry((range.low, range.high)).or_default().push(opened.external.port());
+            let Some(pool) = pool_of(self.behavior, self.site, *opened.inside.ip()) else { continue };
+            let port = opened.external.port();
+            match by_pool.iter_mut().find(|(other, _)| *other == pool) {
+                Some((_, ports)) => ports.push(port),
+                None => by_pool.push((pool, vec![port])),
+            }
         }
-        for ((low, high), ports) in by_pool {
-            let range = PortRange { low, high };
-            if !is_one_run(&ports, range, step) {
+        for (pool, ports) in by_pool {
+            if !is_one_run(&ports, pool, step) {
                 let seen: Vec<String> = ports.iter().take(8).map(ToString::to_string).collect();
                 return Err(inconsistent(
                     NatAxis::Allocation,
@@ -263,7 +268,7 @@ impl History<'_> {
     fn check_chance(&self) -> Result<(), Inconsistency> {
         let fresh: Vec<&OpenedConnection> = self.opened.iter().filter(|o| o.fresh).collect();
         let unlikely = |draws: usize, inside: Ipv4Addr| {
-            let size = pool_of(self.behavior, self.site, inside).map_or(32_256, PortRange::size);
+            let size = pool_of(self.behavior, self.site, inside).map_or(32_256, PortSet::size);
             f64::from(size).recip().powi(i32::try_from(draws).unwrap_or(i32::MAX)) < CHANCE
         };
         let Some(first) = fresh.first() else { return Ok(()) };
@@ -301,13 +306,13 @@ fn kernel_pool(port: u16) -> PortRange {
 
 /// Whether these ports are a run of consecutive positions of a counter, which may wrap; more than go once around
 /// always are.
-fn is_one_run(ports: &[u16], range: PortRange, step: i16) -> bool {
-    let positions = range.size().div_ceil(u32::from(step.unsigned_abs()).max(1));
+fn is_one_run(ports: &[u16], pool: PortSet, step: i16) -> bool {
+    let each = u32::from(step.unsigned_abs()).max(1);
+    let positions = pool.size().div_ceil(each);
     let position = |port: &u16| {
-        let from = if step > 0 { port.checked_sub(range.low) } else { range.high.checked_sub(*port) };
-        from.map(u32::from)
-            .filter(|d| d % u32::from(step.unsigned_abs()) == 0)
-            .map(|d| d / u32::from(step.unsigned_abs()))
+        let from_low = pool.position(*port)?;
+        let from = if step > 0 { from_low } else { pool.size() - 1 - from_low };
+        from.is_multiple_of(each).then_some(from / each)
     };
     let Some(all) = ports.iter().map(position).collect::<Option<BTreeSet<u32>>>() else { return false };
     if ports.len() >= positions as usize {

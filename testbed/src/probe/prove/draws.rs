@@ -1,25 +1,15 @@
-//! Holds the ports that a NAT draws against the distribution that it declares.
-//!
-//! Each test has a false-alarm rate of at most [`RATE`], all residues and all differences together counting as one test.
-//! None assumes more than it must: the kernel reduces 16 random bits to the size of its pool by a remainder
-//! (`nf_nat_l4proto_unique_tuple`), so that the first ports of a pool are drawn more often, up to twice as often.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddrV4;
-
-use statrs::distribution::{Binomial, DiscreteCDF as _};
+//! Makes mappings, as many as show how a NAT draws or counts its ports. Whether they are drawn as declared, `distribution` says.
 
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Mapping, Overloading, PortRange, Translation};
+use crate::model::port_set::PortSet;
 
 use super::bench::Side;
+use super::distribution::{Distribution, Draw, OF_ONE};
 use super::finding::Finding;
 use super::mapping::own_pool;
 use super::prober::{Flow, Prober};
-
-/// How often a test calls an honest NAT a liar.
-const RATE: f64 = 1e-9;
 
 /// Mappings of the quick proof. A counter that jumps once in 40 mappings is missed by it with probability 0.8 %.
 const FEW: usize = 192;
@@ -27,27 +17,21 @@ const FEW: usize = 192;
 /// Mappings of the full proof, at most: a port at an end of a pool of a thousand is then missed with probability 4e-11.
 const MANY: usize = 24_000;
 
-/// Mappings for each port of the pool, with which no end of it is missed: exp(-24) = 4e-11.
-const FOR_EACH_PORT: usize = 24;
+/// Mappings for each port of the pool, with which no port of up to a thousand is missed: each with a probability of exp(-28) = 7e-13.
+const FOR_EACH_PORT: usize = 28;
 
 /// A pool of this many ports or more shows neither its ends nor small holes within [`MANY`] mappings, only its distribution.
 const LARGE: usize = 1 << 14;
 
 /// Mappings of the full proof from a large pool: they show a share of the ports that is off by 5 % (Dvoretzky, Kiefer and
-/// Wolfowitz: `sqrt(ln(2 / RATE) / 2n)`).
+/// Wolfowitz: `sqrt(ln(2e9) / 2n)`).
 const FROM_LARGE: usize = 4_096;
 
 /// Mappings that are made before a look at how many of them were refused.
 const AT_A_TIME: usize = 32;
 
-/// Mappings of one inside endpoint, where each connection has its own.
-const OF_ONE: usize = 4;
-
 /// What the kernel draws from by itself.
 const KERNEL: PortRange = PortRange { low: 1024, high: u16::MAX };
-
-/// The values that the kernel's 16 random bits have.
-const BITS: u32 = 65_536;
 
 /// What every run asks: 192 ports.
 pub(in crate::probe) fn few(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
@@ -55,18 +39,23 @@ pub(in crate::probe) fn few(prober: &mut Prober, declared: &Behavior) -> Result<
         return Ok(Vec::new());
     }
     let draws = draw(prober, declared, FEW)?;
-    Ok(vec![judge(declared, &draws)])
+    Ok(judge(declared, &draws).to_vec())
 }
 
 /// What the full proof asks: as many as show both ends of the pool.
 pub(in crate::probe) fn many(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
-    let size = own_pool(declared, Side::Inside0).unwrap_or(KERNEL).size() as usize;
+    let size = pool_of_one(declared).size() as usize;
     if declared.allocation != Allocation::Random || !is_told_by_draws(declared) {
         return Ok(Vec::new());
     }
     let count = if size >= LARGE { FROM_LARGE } else { (FOR_EACH_PORT * size).clamp(FEW, MANY) };
     let draws = draw(prober, declared, count)?;
-    Ok(vec![judge(declared, &draws)])
+    Ok(judge(declared, &draws).to_vec())
+}
+
+/// What the first host's ports come from.
+fn pool_of_one(declared: &Behavior) -> PortSet {
+    own_pool(declared, Side::Inside0).unwrap_or_else(|| KERNEL.into())
 }
 
 fn is_told_by_draws(declared: &Behavior) -> bool {
@@ -74,13 +63,10 @@ fn is_told_by_draws(declared: &Behavior) -> bool {
         && matches!(declared.allocation, Allocation::Random | Allocation::Sequential { .. })
 }
 
-/// A mapping that was made: by whom, and its port.
-pub(in crate::probe) type Draw = (SocketAddrV4, u16);
-
 /// Makes fresh mappings. A pool that is not shared is never more than a quarter full, so that what is taken does not
 /// change what is drawn; then everything is forgotten.
 pub(in crate::probe) fn draw(prober: &mut Prober, declared: &Behavior, count: usize) -> Result<Vec<Draw>> {
-    let size = own_pool(declared, Side::Inside0).unwrap_or(KERNEL).size() as usize;
+    let size = pool_of_one(declared).size() as usize;
     let room = match declared.overloading {
         // A SYN whose port is taken is sent again only after a while.
         Overloading::Off => (size / 64).max(64).min(size / 4),
@@ -117,243 +103,46 @@ fn flows(prober: &mut Prober, declared: &Behavior, count: usize) -> Vec<Flow> {
     flows
 }
 
-/// Holds fresh mappings against the allocation that is declared.
-pub(in crate::probe) fn judge(declared: &Behavior, draws: &[Draw]) -> Finding {
+/// Holds fresh mappings against the allocation and the pool that are declared: a row for each.
+pub(in crate::probe) fn judge(declared: &Behavior, draws: &[Draw]) -> [Finding; 2] {
     let ports: Vec<u16> = draws.iter().map(|(_, port)| *port).collect();
-    let range = own_pool(declared, Side::Inside0).unwrap_or(KERNEL);
-    let found = match declared.allocation {
-        Allocation::Sequential { step } => counter(&ports, range, step),
-        _ => Pool::of(range).find(declared, draws, &ports),
+    let pool = pool_of_one(declared);
+    let (allocation, of_pool) = match declared.allocation {
+        Allocation::Sequential { step } => (counter(&ports, pool, step), None),
+        _ => {
+            let drawn = Distribution::of(pool);
+            (drawn.wrong_draws(declared, draws), drawn.wrong_ports(draws))
+        }
     };
-    let value = declared.value(NatAxis::Allocation);
-    let observed = found.map_or_else(|| value.clone(), |what| format!("{what} ({} mappings)", ports.len()));
-    Finding::new(NatAxis::Allocation.name(), value, observed)
+    [(NatAxis::Allocation, allocation), (NatAxis::Pool, of_pool)].map(|(axis, wrong)| {
+        let value = declared.value(axis);
+        let seen = |what: String| format!("{what} ({} mappings)", ports.len());
+        Finding::new(axis.name(), value.clone(), wrong.map_or(value, seen))
+    })
 }
 
-/// Where a counter did not go on by its step, or from the end of its range to the start.
-fn counter(ports: &[u16], range: PortRange, step: i16) -> Option<String> {
-    let step = i32::from(step);
-    let start = i32::from(if step > 0 { range.low } else { range.high });
-    let broken = ports.windows(2).find(|pair| {
-        let (one, next) = (i32::from(pair[0]), i32::from(pair[1]));
-        let over = !(i32::from(range.low)..=i32::from(range.high)).contains(&(one + step));
-        next != if over { start } else { one + step }
-    })?;
+/// Where a counter did not go on by its step, or from the end of its pool to the start.
+fn counter(ports: &[u16], pool: PortSet, step: i16) -> Option<String> {
+    let last = i64::from(pool.size()) - 1;
+    let start = if step > 0 { 0 } else { last };
+    let next = |port: u16| {
+        let next = i64::from(pool.position(port)?) + i64::from(step);
+        pool.nth(u32::try_from(if (0..=last).contains(&next) { next } else { start }).ok()?)
+    };
+    let broken = ports.windows(2).find(|pair| next(pair[0]) != Some(pair[1]))?;
     Some(format!("after port {} came {}, not a step of {step:+}", broken[0], broken[1]))
-}
-
-/// A pool that ports are drawn from at random.
-#[derive(Debug, Clone, Copy)]
-struct Pool {
-    range: PortRange,
-}
-
-impl Pool {
-    fn of(range: PortRange) -> Self {
-        Self { range }
-    }
-
-    /// How many of the kernel's 65,536 values are the first `ports` of the pool.
-    fn values(self, ports: u32) -> u32 {
-        let (each, more) = (BITS / self.range.size(), BITS % self.range.size());
-        ports * each + ports.min(more)
-    }
-
-    /// The probability of the likeliest port.
-    fn likeliest(self) -> f64 {
-        f64::from(self.values(1)) / f64::from(BITS)
-    }
-
-    /// What is wrong with the draws.
-    fn find(self, declared: &Behavior, draws: &[Draw], ports: &[u16]) -> Option<String> {
-        self.outside(ports)
-            .or_else(|| self.too_few(declared, ports))
-            .or_else(|| self.residue(ports))
-            .or_else(|| self.difference(ports))
-            .or_else(|| self.repeated(draws))
-            .or_else(|| self.uneven(ports))
-            .or_else(|| self.empty_end(ports))
-    }
-
-    fn outside(self, ports: &[u16]) -> Option<String> {
-        let port = ports.iter().find(|port| !self.range.contains(**port))?;
-        Some(format!("port {port} lies outside {}", self.range))
-    }
-
-    /// Too few distinct ports: the exact occupancy distribution if all ports were as likely as the likeliest, which has
-    /// fewer distinct ones than the true one.
-    fn too_few(self, declared: &Behavior, ports: &[u16]) -> Option<String> {
-        if ports.len() > FEW || declared.overloading == Overloading::Off {
-            return None;
-        }
-        let distinct = ports.iter().collect::<BTreeSet<_>>().len();
-        let chance = at_most_distinct(ports.len(), distinct, self.likeliest());
-        (chance < RATE).then(|| format!("only {distinct} different ports"))
-    }
-
-    /// A remainder modulo 2 to 16 that comes too often or too rarely.
-    fn residue(self, ports: &[u16]) -> Option<String> {
-        const MODULI: std::ops::RangeInclusive<u16> = 2..=16;
-        /// All remainders, and both tails of each.
-        const TESTS: f64 = 2.0 * 135.0;
-        MODULI.flat_map(|modulus| (0..modulus).map(move |rest| (modulus, rest))).find_map(
-            |(modulus, rest)| {
-                let seen = ports.iter().filter(|port| **port % modulus == rest).count();
-                let [least, most] = self.share(modulus, rest);
-                let unlikely = tail_at_least(ports.len(), seen, most) < RATE / TESTS
-                    || tail_at_most(ports.len(), seen, least) < RATE / TESTS;
-                unlikely.then(|| format!("{seen} ports are {rest} modulo {modulus}"))
-            },
-        )
-    }
-
-    /// The least and the most that a remainder has of all draws: even, or with the kernel's bias.
-    fn share(self, modulus: u16, rest: u16) -> [f64; 2] {
-        // The first ports of the pool are those of one value more (see `values`).
-        let (each, more) = (BITS / self.range.size(), BITS % self.range.size());
-        let count = self.congruent(self.range.size(), modulus, rest);
-        let values = each * count + self.congruent(more, modulus, rest);
-        let even = f64::from(count) / f64::from(self.range.size());
-        let biased = f64::from(values) / f64::from(BITS);
-        [even.min(biased), even.max(biased)]
-    }
-
-    /// How many of the first `ports` of the pool leave `rest`.
-    fn congruent(self, ports: u32, modulus: u16, rest: u16) -> u32 {
-        let first = u32::from((modulus + rest - self.range.low % modulus) % modulus);
-        ports.saturating_sub(first).div_ceil(u32::from(modulus))
-    }
-
-    /// One distance from each port to the next that comes too often.
-    fn difference(self, ports: &[u16]) -> Option<String> {
-        let mut seen: BTreeMap<i32, usize> = BTreeMap::new();
-        for pair in ports.windows(2) {
-            *seen.entry(i32::from(pair[1]) - i32::from(pair[0])).or_default() += 1;
-        }
-        let (step, times) = seen.into_iter().max_by_key(|(_, times)| *times)?;
-        let all = 2.0 * f64::from(self.range.size());
-        let chance = all * tail_at_least(ports.len() - 1, times, self.likeliest());
-        (chance < RATE).then(|| format!("{times} ports lie {step:+} from the one before"))
-    }
-
-    /// Ports that an inside endpoint gets again for another connection.
-    fn repeated(self, draws: &[Draw]) -> Option<String> {
-        let mut had: BTreeMap<SocketAddrV4, Vec<u16>> = BTreeMap::new();
-        let mut again = 0;
-        for (inside, port) in draws {
-            let had = had.entry(*inside).or_default();
-            again += usize::from(had.contains(port));
-            had.push(*port);
-        }
-        let each = (self.likeliest() * (OF_ONE - 1) as f64).min(1.0);
-        let chance = tail_at_least(draws.len(), again, each);
-        (chance < RATE).then(|| format!("{again} times an endpoint got a port that it had already"))
-    }
-
-    /// Too far from the declared distribution anywhere (Dvoretzky, Kiefer, Wolfowitz; Massart 1990).
-    fn uneven(self, ports: &[u16]) -> Option<String> {
-        let n = ports.len() as f64;
-        let bound = ((2.0 / RATE).ln() / (2.0 * n)).sqrt();
-        let mut sorted = ports.to_vec();
-        sorted.sort_unstable();
-        sorted
-            .chunk_by(PartialEq::eq)
-            .scan(0, |before, same| {
-                Some((
-                    *before,
-                    {
-                        *before += same.len();
-                        *before
-                    },
-                    same[0],
-                ))
-            })
-            .find_map(|(before, until, port)| {
-                let place = u32::from(port - self.range.low);
-                let off = |expected: [f64; 2], seen: usize| {
-                    let seen = seen as f64 / n;
-                    expected.iter().map(|e| (e - seen).abs()).fold(f64::INFINITY, f64::min)
-                };
-                let below = |ports: u32| {
-                    [
-                        f64::from(ports) / f64::from(self.range.size()),
-                        f64::from(self.values(ports)) / f64::from(BITS),
-                    ]
-                };
-                let far = off(below(place + 1), until).max(off(below(place), before));
-                (far > bound)
-                    .then(|| format!("{until} of them are {port} or less, which is too far from even"))
-            })
-    }
-
-    /// Ports at an end of the pool that never come.
-    fn empty_end(self, ports: &[u16]) -> Option<String> {
-        let (low, high) = (*ports.iter().min()?, *ports.iter().max()?);
-        let least = f64::from(BITS / self.range.size()) / f64::from(BITS);
-        let missing =
-            |gap: u16| (1.0 - least * f64::from(gap)).powi(i32::try_from(ports.len()).unwrap_or(i32::MAX));
-        let empty = missing(low - self.range.low).min(missing(self.range.high - high)) < RATE / 2.0;
-        empty.then(|| format!("all ports lie within {low}-{high} of {}", self.range))
-    }
-}
-
-/// The probability of at most `distinct` different ports among `draws`, when a draw repeats one of `k` with `k` times
-/// `each`.
-fn at_most_distinct(draws: usize, distinct: usize, each: f64) -> f64 {
-    let mut chance = vec![0.0; draws + 1];
-    chance[0] = 1.0;
-    for _ in 0..draws {
-        for k in (0..=draws).rev() {
-            let repeat = (each * k as f64).min(1.0);
-            let from_fewer =
-                if k == 0 { 0.0 } else { chance[k - 1] * (1.0 - (each * (k - 1) as f64).min(1.0)) };
-            chance[k] = chance[k] * repeat + from_fewer;
-        }
-    }
-    chance[..=distinct].iter().sum()
-}
-
-/// The probability that at least `seen` of `n` come, each with probability `p`.
-fn tail_at_least(n: usize, seen: usize, p: f64) -> f64 {
-    match (seen.checked_sub(1), Binomial::new(p.clamp(0.0, 1.0), n as u64)) {
-        (Some(below), Ok(binomial)) => binomial.sf(below as u64),
-        _ => 1.0,
-    }
-}
-
-/// The probability that at most `seen` of `n` come.
-fn tail_at_most(n: usize, seen: usize, p: f64) -> f64 {
-    Binomial::new(p.clamp(0.0, 1.0), n as u64).map_or(1.0, |binomial| binomial.cdf(seen as u64))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddrV4;
+
     use rand::{RngExt as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-
-    #[test]
-    fn the_ports_of_a_remainder_are_counted() {
-        for (low, high) in [(1024, 65_535), (20_000, 20_999), (1_001, 1_016)] {
-            let pool = Pool::of(PortRange { low, high });
-            for modulus in 2..=16 {
-                for rest in 0..modulus {
-                    for ports in [0, 1, 7, pool.range.size() - 1, pool.range.size()] {
-                        let all =
-                            (u32::from(low)..u32::from(low) + ports).map(|port| port % u32::from(modulus));
-                        let counted = all.filter(|port| *port == u32::from(rest)).count();
-                        assert_eq!(
-                            pool.congruent(ports, modulus, rest) as usize,
-                            counted,
-                            "{low} {modulus} {rest}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-    use crate::model::behavior;
+    use crate::model::behavior::{self, PortRange};
+    use crate::model::port_set::MapShare;
 
     const RANGE: PortRange = PortRange { low: 40_000, high: 40_999 };
 
@@ -366,10 +155,27 @@ mod tests {
         }
     }
 
+    /// What differs, or else the allocation.
+    fn what_is_wrong(declared: &Behavior, draws: &[Draw]) -> String {
+        let findings = judge(declared, draws);
+        let wrong = findings.iter().filter(|finding| !finding.agrees).map(|finding| finding.observed.clone());
+        let wrong: Vec<String> = wrong.collect();
+        if wrong.is_empty() { findings[0].observed.clone() } else { wrong.join("; ") }
+    }
+
+    /// What is said of draws from a pool of several ranges.
+    fn said_of(pool: PortSet, ports: impl IntoIterator<Item = u16>) -> String {
+        let declared = Behavior { pool: behavior::Pool::Ranges(pool), ..declared(Allocation::Random) };
+        what_is_wrong(&declared, &mappings(ports))
+    }
+
+    fn mappings(ports: impl IntoIterator<Item = u16>) -> Vec<Draw> {
+        let inside = |n: u16| SocketAddrV4::new([10, 0, 0, 2].into(), 2_000 + n % 40_000 / 4);
+        (0..).map(inside).zip(ports).collect()
+    }
+
     fn said(allocation: Allocation, ports: impl IntoIterator<Item = u16>) -> String {
-        let inside = |n: u16| SocketAddrV4::new([10, 0, 0, 2].into(), 2_000 + n / 4);
-        let draws: Vec<Draw> = (0..).map(inside).zip(ports).collect();
-        judge(&declared(allocation), &draws).observed
+        what_is_wrong(&declared(allocation), &mappings(ports))
     }
 
     #[test]
@@ -431,11 +237,58 @@ mod tests {
         assert!(said(Allocation::Random, short).contains("within 40000-40998"));
     }
 
+    /// Draws as the kernel and our rules make them.
+    fn drawn(random: &mut ChaCha8Rng, pool: PortSet, count: usize) -> Vec<u16> {
+        let mut draw = || pool.nth(random.random_range(0..pool.size())).expect("a port");
+        (0..count).map(|_| draw()).collect()
+    }
+
     #[test]
-    fn occupancy_is_exact() {
-        // Two draws from ten: the same with probability 1/10. Three from two: both come with probability 3/4.
-        assert!((at_most_distinct(2, 1, 0.1) - 0.1).abs() < 1e-12);
-        assert!((at_most_distinct(3, 1, 0.5) - 0.25).abs() < 1e-12);
-        assert!((at_most_distinct(5, 5, 0.01) - 1.0).abs() < 1e-12);
+    fn of_several_ranges_each_bound_is_found() {
+        let share = MapShare { psid: 73, length: 8, offset: 4 };
+        let islands = share.ports().expect("a good share");
+        let mut random = ChaCha8Rng::seed_from_u64(11);
+        let (few, many) =
+            (drawn(&mut random, islands, FEW), drawn(&mut random, islands, FOR_EACH_PORT * 240));
+        assert_eq!(said_of(islands, few.iter().copied()), "random");
+        assert_eq!(said_of(islands, many.iter().copied()), "random");
+        // Any one port less than declared, at the ends of the ranges and within, or one range less.
+        for missing in islands.ranges().iter().flat_map(|range| [range.low, range.low + 7, range.high]) {
+            let ports = many.iter().copied().filter(|port| *port != missing);
+            let said = said_of(islands, ports);
+            assert!(
+                said.contains("never came") || said.contains("all ports lie within"),
+                "{missing}: {said}"
+            );
+        }
+        for range in islands.ranges() {
+            let ports = many.iter().copied().filter(|port| !range.contains(*port));
+            assert_ne!(said_of(islands, ports), "random", "{range}");
+        }
+        // One more than declared.
+        let fewer = PortSet::of(&islands.ranges()[1..]).expect("some are left");
+        assert!(said_of(fewer, many.iter().copied()).contains("lies outside"));
+        // All that lies between them as well.
+        let whole = PortSet::from(PortRange { low: islands.low(), high: islands.high() });
+        assert!(said_of(whole, few.iter().copied()).contains("different ports"));
+    }
+
+    #[test]
+    fn a_counter_steps_from_one_range_to_the_next() {
+        let islands = MapShare { psid: 73, length: 8, offset: 4 }.ports().expect("a good share");
+        let all: Vec<u16> = islands.ports().collect();
+        assert_eq!(counter(&all, islands, 1), None);
+        assert_eq!(counter(&[5_279, 9_360], islands, 1), None);
+        assert_eq!(counter(&[62_623, 5_264], islands, 1), None);
+        assert!(counter(&[5_279, 5_280], islands, 1).is_some());
+    }
+
+    #[test]
+    fn many_seeds_of_several_ranges_are_never_refused() {
+        let islands = MapShare { psid: 21, length: 6, offset: 6 }.ports().expect("a good share");
+        for seed in 0..500 {
+            let ports = drawn(&mut ChaCha8Rng::seed_from_u64(seed), islands, FEW);
+            assert_eq!(said_of(islands, ports), "random", "seed {seed}");
+        }
     }
 }

@@ -5,13 +5,14 @@
 
 use std::net::SocketAddrV4;
 
-use crate::model::behavior::{Mapping, PortRange};
+use crate::model::behavior::Mapping;
+use crate::model::port_set::PortSet;
 
 /// The external port that a hash NAT gives to a flow.
 pub(super) fn port(
     mapping: Mapping,
     seed: u32,
-    pool: PortRange,
+    pool: PortSet,
     inside: SocketAddrV4,
     remote: SocketAddrV4,
 ) -> Option<u16> {
@@ -47,9 +48,9 @@ impl HashKey {
     }
 
     /// The port of `pool` that the hash with this seed comes to.
-    pub(in crate::probe) fn port(&self, seed: u32, pool: PortRange) -> Option<u16> {
+    pub(in crate::probe) fn port(&self, seed: u32, pool: PortSet) -> Option<u16> {
         let position = (u64::from(jhash(&self.words, seed)) * u64::from(pool.size())) >> 32;
-        u16::try_from(u64::from(pool.low) + position).ok()
+        pool.nth(u32::try_from(position).ok()?)
     }
 }
 
@@ -113,6 +114,7 @@ fn finish([a, b, c]: &mut [u32; 3]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::behavior::PortRange;
 
     #[test]
     fn the_hash_agrees_with_the_published_vectors() {
@@ -123,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_port_lies_in_the_pool() {
-        let pool = PortRange { low: 20_000, high: 20_009 };
+        let pool = PortSet::from(PortRange { low: 20_000, high: 20_009 });
         let endpoint = |port| SocketAddrV4::new([10, 0, 0, 2].into(), port);
         for local in 1..500 {
             let port =

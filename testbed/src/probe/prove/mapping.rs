@@ -7,6 +7,7 @@ use crate::kernel::error::Result;
 use crate::lab::nat_rules::pool_of;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Mapping, Overloading, Pool, PortRange, Translation};
+use crate::model::port_set::PortSet;
 
 use super::bench::{Side, WAN, site};
 use super::finding::Finding;
@@ -117,8 +118,8 @@ pub(in crate::probe) fn allocation(prober: &mut Prober, declared: &Behavior) -> 
     let mut flows = Vec::new();
     for _ in 0..MAPPINGS {
         let mut flow = prober.flow(Side::Inside0);
-        if let (Allocation::Preserving, Some(range)) = (declared.allocation, own_pool(declared, flow.side)) {
-            flow.inside.set_port(spread(range, flows.len()));
+        if let (Allocation::Preserving, Some(own)) = (declared.allocation, own_pool(declared, flow.side)) {
+            flow.inside.set_port(spread(own, flows.len()));
         }
         flows.push(flow);
     }
@@ -152,26 +153,31 @@ fn open_in_turn(
     declared: &Behavior,
     flows: &[Flow],
 ) -> Result<Vec<Option<SocketAddrV4>>> {
-    let at_once = declared.quota.and_then(|quota| usize::try_from(quota).ok()).unwrap_or(usize::MAX);
     let mut externals = Vec::with_capacity(flows.len());
-    for part in flows.chunks(at_once.min(flows.len()).max(1)) {
+    for part in flows.chunks(at_once(declared)) {
         prober.breathe(declared.quota)?;
         externals.extend(prober.open_all(part)?);
     }
     Ok(externals)
 }
 
-/// The n-th of a few ports all over a range, none beside another where there is room.
-fn spread(range: PortRange, n: usize) -> u16 {
-    let step = (range.size() / u32::try_from(MAPPINGS).unwrap_or(1)).max(1);
-    let offset = step.saturating_mul(u32::try_from(n).unwrap_or(0)) % range.size();
-    // Alternating by one keeps the distances unequal, so that what is preserved does not look sequential.
-    let shifted = (offset + u32::from(n % 2 == 1) * u32::from(step > 2)) % range.size();
-    range.low + u16::try_from(shifted).unwrap_or(0)
+/// How many mappings a quota allows at a time.
+fn at_once(declared: &Behavior) -> usize {
+    declared.quota.and_then(|quota| usize::try_from(quota).ok()).unwrap_or(usize::MAX).max(1)
 }
 
-/// The range that this host's ports come from, where one is declared.
-pub(in crate::probe) fn own_pool(declared: &Behavior, side: Side) -> Option<PortRange> {
+/// The n-th of a few ports all over a range, none beside another where there is room.
+fn spread(pool: PortSet, n: usize) -> u16 {
+    let size = pool.size();
+    let step = (size / u32::try_from(MAPPINGS).unwrap_or(1)).max(1);
+    let offset = step.saturating_mul(u32::try_from(n).unwrap_or(0)) % size;
+    // Alternating by one keeps the distances unequal, so that what is preserved does not look sequential.
+    let shifted = (offset + u32::from(n % 2 == 1) * u32::from(step > 2)) % size;
+    pool.nth(shifted).unwrap_or(pool.low())
+}
+
+/// The ports that this host's come from, where they are declared.
+pub(in crate::probe) fn own_pool(declared: &Behavior, side: Side) -> Option<PortSet> {
     pool_of(declared, &site(), side.address())
 }
 
@@ -179,15 +185,16 @@ fn describe_allocation(declared: &Behavior, opened: &[(Flow, SocketAddrV4)], rep
     if opened.iter().all(|(flow, external)| flow.inside.port() == external.port()) {
         return Allocation::Preserving.to_string();
     }
-    let ports: Vec<i32> = opened.iter().map(|(_, external)| i32::from(external.port())).collect();
-    if let Some(step) = common_step(&ports) {
+    let ports: Vec<u16> = opened.iter().map(|(_, external)| external.port()).collect();
+    if let Some(step) = common_step(&in_a_row(own_pool(declared, Side::Inside0), &ports)) {
         return Allocation::Sequential { step }.to_string();
     }
     if !repeats {
         return Allocation::Random.to_string();
     }
-    if let (Allocation::Hash { seed }, Some(range)) = (declared.allocation, own_pool(declared, Side::Inside0))
-        && is_that_hash(declared, seed, range, opened)
+    if let (Allocation::Hash { seed }, Some(own)) = (declared.allocation, own_pool(declared, Side::Inside0))
+        // What one turn has taken is free again in the next.
+        && opened.chunks(at_once(declared)).all(|turn| is_that_hash(declared, seed, own, turn))
     {
         return declared.allocation.to_string();
     }
@@ -199,14 +206,14 @@ fn describe_allocation(declared: &Behavior, opened: &[(Flow, SocketAddrV4)], rep
 pub(in crate::probe) fn is_that_hash(
     declared: &Behavior,
     seed: u32,
-    range: PortRange,
+    pool: PortSet,
     opened: &[(Flow, SocketAddrV4)],
 ) -> bool {
     let tries = if declared.overloading == Overloading::Off { HASH_TRIES } else { 1 };
     let mut taken = BTreeSet::new();
     opened.iter().all(|(flow, external)| {
         let port =
-            |n: u32| hash::port(declared.mapping, seed.wrapping_add(n), range, flow.inside, flow.remote);
+            |n: u32| hash::port(declared.mapping, seed.wrapping_add(n), pool, flow.inside, flow.remote);
         let candidates: Vec<u16> = (0..tries).filter_map(port).collect();
         let free = candidates.iter().find(|port| !taken.contains(*port)).copied();
         if tries > 1 {
@@ -214,6 +221,16 @@ pub(in crate::probe) fn is_that_hash(
         }
         free == Some(external.port())
     })
+}
+
+/// The ports as if the ranges that they come from followed each other without a gap: for a counter, the end of one is beside the begin
+/// of the next. As they are, if one of them comes from elsewhere.
+pub(super) fn in_a_row(pool: Option<PortSet>, ports: &[u16]) -> Vec<i32> {
+    let several = pool.filter(|pool| pool.as_range().is_none());
+    let position =
+        |port: &u16| several.and_then(|pool| pool.position(*port)).and_then(|at| i32::try_from(at).ok());
+    let positions: Option<Vec<i32>> = ports.iter().map(position).collect();
+    positions.unwrap_or_else(|| ports.iter().map(|port| i32::from(*port)).collect())
 }
 
 /// The distance between consecutive ports, if it is the same all along but for at most one jump back to the other end.
@@ -245,8 +262,7 @@ fn draw_elsewhere(prober: &mut Prober, declared: &Behavior) -> Result<Vec<u16>> 
     let mut flows = Vec::new();
     while flows.len() < MAPPINGS {
         let flow = prober.flow(Side::Inside0);
-        let inside_pool =
-            own_pool(declared, flow.side).is_some_and(|range| range.contains(flow.inside.port()));
+        let inside_pool = own_pool(declared, flow.side).is_some_and(|own| own.contains(flow.inside.port()));
         if !inside_pool {
             flows.push(flow);
         }
@@ -260,7 +276,7 @@ fn draw_elsewhere(prober: &mut Prober, declared: &Behavior) -> Result<Vec<u16>> 
 pub(in crate::probe) fn drawn_at_random(declared: &Behavior) -> Draws {
     match (declared.allocation, declared.pool) {
         (Allocation::Random | Allocation::Hash { .. }, _) => Draws::Random,
-        (Allocation::Preserving, Pool::Range(_) | Pool::Blocks { .. }) => Draws::Random,
+        (Allocation::Preserving, Pool::Range(_) | Pool::Ranges(_) | Pool::Blocks { .. }) => Draws::Random,
         _ => Draws::Otherwise,
     }
 }
@@ -277,24 +293,27 @@ pub(in crate::probe) enum Draws {
 /// Holds the ports that were seen against the pool that they should come from.
 pub(in crate::probe) fn judge_pool(
     declared: &Behavior,
-    range: Option<PortRange>,
+    pool: Option<PortSet>,
     ports: &[u16],
     draws: Draws,
 ) -> Finding {
     /// What the kernel uses for source ports from 1024 on.
     const KERNEL: PortRange = PortRange { low: 1024, high: u16::MAX };
-    let range = range.unwrap_or(KERNEL);
+    let pool = pool.unwrap_or_else(|| KERNEL.into());
     let (Some(low), Some(high)) = (ports.iter().min().copied(), ports.iter().max().copied()) else {
         return Finding::of(NatAxis::Pool, declared, "no mapping to tell from".to_owned());
     };
-    let share = |ports: u32| f64::from(ports) / f64::from(range.size());
+    let share = |ports: u32| f64::from(ports) / f64::from(pool.size());
     let n = f64::from(u32::try_from(ports.len()).unwrap_or(u32::MAX));
-    let too_empty = |gap: u16| draws == Draws::Random && (1.0 - share(u32::from(gap))).powf(n) < GAP_CHANCE;
-    let outside = ports.iter().filter(|port| !range.contains(**port)).count();
-    let agrees = outside == 0 && !too_empty(low - range.low) && !too_empty(range.high - high);
-    let observed = match agrees {
-        true => declared.pool.to_string(),
-        false => format!("{low}-{high}, by {} mappings", ports.len()),
+    let too_empty = |gap: u32| draws == Draws::Random && (1.0 - share(gap)).powf(n) < GAP_CHANCE;
+    let outside = ports.iter().find(|port| !pool.contains(**port));
+    let ends = pool.position(low).zip(pool.position(high));
+    let agrees = outside.is_none()
+        && ends.is_some_and(|(low, high)| !too_empty(low) && !too_empty(pool.size() - 1 - high));
+    let observed = match (agrees, outside, pool.as_range()) {
+        (true, ..) => declared.pool.to_string(),
+        (false, Some(port), None) => format!("port {port} beside them, by {} mappings", ports.len()),
+        (false, ..) => format!("{low}-{high}, by {} mappings", ports.len()),
     };
     Finding { agrees, ..Finding::of(NatAxis::Pool, declared, observed) }
 }
@@ -317,7 +336,7 @@ mod tests {
     fn ports_beside_the_pool_and_empty_ends_are_found() {
         let range = PortRange { low: 1_000, high: 1_999 };
         let declared = Behavior { pool: Pool::Range(range), ..Behavior::port_preserving() };
-        let agrees = |ports: &[u16]| judge_pool(&declared, Some(range), ports, Draws::Random).agrees;
+        let agrees = |ports: &[u16]| judge_pool(&declared, Some(range.into()), ports, Draws::Random).agrees;
         let even: Vec<u16> = (0..100).map(|n| 1_000 + n * 10).collect();
         assert!(agrees(&even));
         assert!(!agrees(&[&even[..], &[2_000]].concat()));
@@ -330,7 +349,7 @@ mod tests {
     #[test]
     fn spread_ports_stay_in_the_range_and_keep_their_distance() {
         let range = PortRange { low: 20_000, high: 20_099 };
-        let ports: Vec<i32> = (0..MAPPINGS).map(|n| i32::from(spread(range, n))).collect();
+        let ports: Vec<i32> = (0..MAPPINGS).map(|n| i32::from(spread(range.into(), n))).collect();
         assert!(ports.iter().all(|p| (20_000..=20_099).contains(p)));
         assert_eq!(common_step(&ports), None);
     }

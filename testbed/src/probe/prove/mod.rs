@@ -8,6 +8,7 @@ pub(in crate::probe) mod bench;
 pub(in crate::probe) mod benches;
 pub(in crate::probe) mod bulk;
 mod consistent;
+pub(in crate::probe) mod distribution;
 pub(in crate::probe) mod draws;
 mod endings;
 pub(in crate::probe) mod expiry;

@@ -9,7 +9,7 @@ use crate::model::packet::PacketKind;
 
 use super::bench::{ArrivedPacket, Side};
 use super::finding::Finding;
-use super::mapping::{common_step, own_pool};
+use super::mapping::{common_step, in_a_row, own_pool};
 use super::prober::Prober;
 
 /// Mappings by which an allocation is told. Random ports of a pool of 64 have a common step once in 10^15 times.
@@ -90,7 +90,7 @@ fn allocation(prober: &mut Prober, declared: &Behavior) -> Result<String> {
     let mut kept = 0;
     while ports.len() < MAPPINGS {
         let (inside, remote) = (prober.inside(Side::Inside0), prober.remote());
-        if own_pool(declared, Side::Inside0).is_some_and(|range| !range.contains(inside.port()))
+        if own_pool(declared, Side::Inside0).is_some_and(|own| !own.contains(inside.port()))
             && declared.allocation == Allocation::Preserving
         {
             continue;
@@ -98,9 +98,9 @@ fn allocation(prober: &mut Prober, declared: &Behavior) -> Result<String> {
         prober.breathe(declared.quota)?;
         let Some(external) = send(prober, inside, remote)? else { return Ok("no way out".to_owned()) };
         kept += usize::from(external.port() == inside.port());
-        ports.push(i32::from(external.port()));
+        ports.push(external.port());
     }
-    Ok(match (kept == ports.len(), common_step(&ports)) {
+    Ok(match (kept == ports.len(), common_step(&in_a_row(own_pool(declared, Side::Inside0), &ports))) {
         (true, _) => "preserving".to_owned(),
         (false, Some(step)) => format!("sequential, step {step}"),
         (false, None) => "random".to_owned(),

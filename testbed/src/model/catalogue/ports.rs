@@ -1,0 +1,201 @@
+//! The key `ports`: a word, a range, a list of ranges, or the numbers of a share of MAP.
+
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_spanned::Spanned;
+
+use super::{RawProfile, Reader};
+use crate::model::behavior::{Allocation, Pool, PortRange};
+use crate::model::port_set::{MapShare, PortSet};
+
+/// Where a counter or a hash takes its ports from unless told otherwise: few enough to read, clear of ephemeral ports.
+const DEFAULT_MAP_RANGE: PortRange = PortRange { low: 20_000, high: 20_999 };
+
+/// The offset of a port-set identifier unless told otherwise (RFC 7597, section 5.1).
+const DEFAULT_OFFSET: u32 = 6;
+
+/// Ports as they are written.
+#[derive(Debug)]
+pub(super) enum RawPorts {
+    /// `"kernel"`, or a range.
+    Word(String),
+    /// Ranges.
+    List(Vec<String>),
+    /// The numbers that a carrier gives to a subscriber.
+    Share(RawShare),
+}
+
+/// A share as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawShare {
+    psid: u16,
+    length: u32,
+    #[serde(default = "default_offset")]
+    offset: u32,
+}
+
+fn default_offset() -> u32 {
+    DEFAULT_OFFSET
+}
+
+impl<'de> Deserialize<'de> for RawPorts {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(PortsVisitor)
+    }
+}
+
+/// Takes each of the ways in which ports are written. By hand, so that an unknown key and a wrong type are named.
+struct PortsVisitor;
+
+impl<'de> Visitor<'de> for PortsVisitor {
+    type Value = RawPorts;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"kernel\", a range \"LOW-HIGH\", a list of ranges, or { psid, length, offset }")
+    }
+
+    fn visit_str<E>(self, word: &str) -> Result<RawPorts, E> {
+        Ok(RawPorts::Word(word.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<RawPorts, A::Error> {
+        let mut ranges = Vec::new();
+        while let Some(range) = list.next_element()? {
+            ranges.push(range);
+        }
+        Ok(RawPorts::List(ranges))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawPorts, A::Error> {
+        RawShare::deserialize(MapAccessDeserializer::new(map)).map(RawPorts::Share)
+    }
+}
+
+impl Reader<'_> {
+    /// The pool of a profile.
+    pub(super) fn pool(&mut self, raw: &RawProfile, allocation: Allocation) -> Option<Pool> {
+        let by_map = matches!(allocation, Allocation::Sequential { .. } | Allocation::Hash { .. });
+        let ports: Option<PortSet> = match &raw.ports {
+            None if by_map => Some(DEFAULT_MAP_RANGE.into()),
+            None => None,
+            Some(written) => match written.get_ref() {
+                RawPorts::Word(word) if word == "kernel" => None,
+                _ => Some(self.ports(written)?),
+            },
+        };
+        match (ports, ports.map(PortSet::as_range), &raw.block_size) {
+            (Some(_), Some(Some(range)), None) => Some(Pool::Range(range)),
+            (Some(_), Some(Some(range)), Some(size)) => Some(Pool::Blocks { range, size: *size.get_ref() }),
+            (Some(ports), _, None) => Some(Pool::Ranges(ports)),
+            (None, _, None) => Some(Pool::Kernel),
+            (ports, _, Some(size)) => {
+                let what = if ports.is_some() {
+                    "blocks are cut from one range"
+                } else {
+                    "blocks have to be cut from a range"
+                };
+                let help = "add a range, such as ports = \"1024-65535\"";
+                self.checker.report_with_help(size.span(), what, help);
+                None
+            }
+        }
+    }
+
+    /// The ports that are written, other than the kernel's.
+    fn ports(&mut self, written: &Spanned<RawPorts>) -> Option<PortSet> {
+        match written.get_ref() {
+            RawPorts::Word(word) => Some(self.range(written, word)?.into()),
+            RawPorts::List(words) if words.is_empty() => {
+                let help = "known are: kernel, LOW-HIGH with 1 <= LOW <= HIGH <= 65535, or a list of ranges";
+                self.checker.report_with_help(written.span(), "unknown ports []", help);
+                None
+            }
+            RawPorts::List(words) => {
+                let ranges: Vec<PortRange> =
+                    words.iter().map(|word| self.range(written, word)).collect::<Option<_>>()?;
+                let ports = PortSet::of(&ranges);
+                if ports.is_none() {
+                    self.checker.report(written.span(), "two of the ranges of ports have a port in common");
+                }
+                ports
+            }
+            RawPorts::Share(share) => self.share(written, share),
+        }
+    }
+
+    fn range(&mut self, written: &Spanned<RawPorts>, word: &str) -> Option<PortRange> {
+        let word = Spanned::new(written.span(), word.to_owned());
+        word.get_ref().parse().map_err(|e| self.unknown_word(&word, "ports", &e)).ok()
+    }
+
+    fn share(&mut self, written: &Spanned<RawPorts>, raw: &RawShare) -> Option<PortSet> {
+        let RawShare { psid, length, offset } = *raw;
+        let ports = MapShare { psid, length, offset }.ports();
+        if ports.is_none() {
+            let bits = u64::from(length) + u64::from(offset);
+            let what = match bits {
+                ..=16 => format!("a PSID of {length} bits is at most {}", (1_u32 << length) - 1),
+                _ => format!("a port has 16 bits, and these are {bits}"),
+            };
+            self.checker.report(written.span(), what);
+        }
+        ports
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::catalogue::Catalogue;
+
+    fn read(ports: &str) -> Result<Pool, String> {
+        let text = format!("[nat.x]\nsummary = \"a test\"\n{ports}\nallocation = \"random\"\n");
+        let catalogue = Catalogue::parse(&text, "nats.toml").map_err(|why| why.to_string())?;
+        Ok(catalogue.get("x").expect("it is there").behavior.pool)
+    }
+
+    #[test]
+    fn ports_are_a_word_a_range_several_or_a_share() {
+        let range = |low, high| PortRange { low, high };
+        let several = |ranges: &[PortRange]| Pool::Ranges(PortSet::of(ranges).expect("a good set"));
+        let share = MapShare { psid: 52, length: 8, offset: 6 }.ports().expect("a good share");
+        for (text, expected) in [
+            ("", Pool::Kernel),
+            ("ports = \"kernel\"", Pool::Kernel),
+            ("ports = \"5-9\"", Pool::Range(range(5, 9))),
+            ("ports = [\"5-9\"]", Pool::Range(range(5, 9))),
+            ("ports = [\"20-29\", \"5-9\"]", several(&[range(5, 9), range(20, 29)])),
+            ("ports = [\"5-9\", \"10-12\"]", Pool::Range(range(5, 12))),
+            ("ports = { psid = 52, length = 8 }", Pool::Ranges(share)),
+            ("ports = { psid = 3, length = 2, offset = 0 }", Pool::Range(range(49_152, 65_535))),
+            ("ports = [\"5-9\"]\nblock-size = 2", Pool::Blocks { range: range(5, 9), size: 2 }),
+        ] {
+            assert_eq!(read(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn problems_of_ports_name_their_line() {
+        let cases = [
+            ("ports = [\"5-9\", \"9-12\"]", 3, "two of the ranges of ports have a port in common"),
+            ("ports = []", 3, "unknown ports []\n  help: known are: kernel, LOW-HIGH"),
+            (
+                "ports = 7",
+                3,
+                "expected \"kernel\", a range \"LOW-HIGH\", a list of ranges, or { psid, length, offset }, found the number 7",
+            ),
+            ("ports = { psid = 256, length = 8 }", 3, "a PSID of 8 bits is at most 255"),
+            ("ports = { psid = 1, length = 8, offset = 9 }", 3, "a port has 16 bits, and these are 17"),
+            ("ports = { psid = 1, bits = 8 }", 3, "unknown key \"bits\""),
+            ("ports = [\"5-9\", \"20-29\"]\nblock-size = 2", 4, "blocks are cut from one range"),
+        ];
+        for (body, line, expected) in cases {
+            let text = read(body).expect_err("bad ports");
+            assert!(text.starts_with(&format!("nats.toml:{line}: {expected}")), "{body}: {text}");
+        }
+    }
+}
