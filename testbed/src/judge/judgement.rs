@@ -84,12 +84,11 @@ fn undeclared(what: &str) -> Diagnosis {
 
 /// Neither peer claims success: a failure, unless the packets say that there had to be a connection.
 fn without_claim(case: &Case<'_>, timeline: &Timeline, oracle: &OracleReport) -> (Outcome, Marks) {
-    let established = |f: &&Flow| Role::BOTH.iter().all(|w| f.established(*w).is_some());
-    let stood = timeline.flows.iter().find(established);
+    let stood = cause::stood(case, timeline);
     let excused =
         || cause::is_shaken(case, timeline, oracle) || cause::answers_were_lost(case, timeline, oracle);
     let found = match (stood, oracle.expected) {
-        // Where the reference has looked at every NAT and found nothing, a program gave up while the connection formed.
+        // Where the reference has looked at every NAT and found nothing, a host or its program is why there is none.
         (None, Expected::MustConnect) if case.nats.is_empty() && !excused() => Diagnosis::new(
             Cause::LabError,
             "a SYN was let in and answered, and yet no connection came of it: see the packets",
@@ -338,6 +337,48 @@ mod tests {
             Cause::InvalidDropped,
             "with the SYN's number it passes"
         );
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_is_no_nat_s_doing() {
+        // b's SYN finds a listener; a second one, which comes through like the first, finds silence; a's own was refused.
+        let knock = |port, at_ms| StagedPacket::new(B, at_ms, "S").ports(port, 4000);
+        let staged = |answer: &'static str| {
+            let answer = StagedPacket::new(A, 20.1, answer).ports(4000, 5001).acknowledging(901);
+            let reset = StagedPacket::new(B, 11.0, "RA").ports(5000, 4000).acknowledging(101).ttl(64);
+            StagedEvidence::met()
+                .inside(StagedPacket::new(A, 0.0, "S"))
+                .packet(StagedPacket::new(A, 0.0, "S"))
+                .packet(reset)
+                .reaches(knock(5001, 20.0))
+                .inside(answer)
+                .packet(knock(5002, 30.0))
+                .reaches(knock(5002, 40.0))
+                .packet(knock(5002, 1_030.0))
+        };
+        let judged = |staged: &StagedEvidence| outcome(staged, &lost(), &lost(), UnsolicitedSyn::Reset);
+        let Outcome::Error(failure) = judged(&staged("SA")) else { panic!("an error") };
+        assert_eq!(failure.cause, Cause::HostSilent, "{failure}");
+        // Where nothing was answered there, the socket may have been told to ignore it.
+        let Outcome::Failed(failure) = judged(&staged("RA")) else { panic!("a failure") };
+        assert_eq!(failure.cause, Cause::ProgramHung, "{failure}");
+    }
+
+    #[test]
+    fn a_connection_stands_when_its_segments_came_to_the_hosts() {
+        let crossing = || {
+            StagedEvidence::met()
+                .recorded()
+                .inside(StagedPacket::new(A, 0.0, "S"))
+                .packet(StagedPacket::new(A, 0.0, "S"))
+                .packet(StagedPacket::new(B, 0.0, "S"))
+                .packet(StagedPacket::new(A, 10.1, "SA").acknowledging(901))
+                .packet(StagedPacket::new(B, 10.1, "SA").acknowledging(101))
+        };
+        let came = crossing().reaches(StagedPacket::new(B, 20.1, "SA").acknowledging(101));
+        assert_eq!(cause(&came, UnsolicitedSyn::Drop), Cause::NobodySpoke);
+        // On the wire before a's NAT is not at a's host.
+        assert!(error(&crossing(), &lost(), &lost()).contains("no connection came of it"));
     }
 
     #[test]

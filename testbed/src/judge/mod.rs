@@ -1,13 +1,15 @@
 //! Evidence in, outcome and verdict out. Pure: nothing here touches the machine, and every input is plain data.
 //!
 //! [`timeline`] puts the packets of a trial in order, [`oracle`] says what the NATs had to do with them,
-//! [`program_output`] reads what the programs claimed, `claim_check` compares that with the packets, [`judgement`] draws the
+//! `host` says what the
+//! hosts had to answer, [`program_output`] reads what the programs claimed, `claim_check` compares that with the packets, [`judgement`] draws the
 //! conclusion for one trial, with `cause` as its reason, and [`verdict`] holds the trials of a cell against theory.
 
 pub mod betting;
 pub mod case;
 mod cause;
 mod claim_check;
+mod host;
 pub mod judgement;
 mod last_words;
 pub mod oracle;

@@ -12,6 +12,9 @@ use crate::model::topology::NodeName;
 
 const TRIP: Nanos = 10_000_000;
 
+/// Between the hosts and their NATs.
+const HOST_LINKS: [u16; 2] = [2, 3];
+
 /// Draws evidence, one packet at a time; times are in milliseconds.
 #[derive(Debug, Default)]
 pub(crate) struct StagedEvidence {
@@ -83,6 +86,7 @@ pub(crate) fn vantage(role: Role) -> Vantage {
         transparent: Default::default(),
         external: external(role),
         link,
+        host_link: HOST_LINKS[usize::from(role == Role::B)],
     }
 }
 
@@ -121,10 +125,18 @@ impl StagedEvidence {
 
     /// A packet on its way from the host to its NAT.
     pub(crate) fn inside(mut self, draw: StagedPacket) -> Self {
-        const LINKS: [u16; 2] = [2, 3];
         let source = SocketAddrV4::new(vantage(draw.from).internal, draw.source_port);
-        let (link, sent) = (LINKS[usize::from(draw.from == Role::B)], nanos(draw.at_ms));
+        let (link, sent) = (vantage(draw.from).host_link, nanos(draw.at_ms));
         self.push(link, Direction::Up, sent, sent, bytes(source, ends(draw).1, draw));
+        self
+    }
+
+    /// A packet that comes to the other side's host, behind its NAT.
+    pub(crate) fn reaches(mut self, draw: StagedPacket) -> Self {
+        let to = vantage(draw.from.other());
+        let target = SocketAddrV4::new(to.internal, draw.target_port);
+        let at = nanos(draw.at_ms);
+        self.push(to.host_link, Direction::Down, at, at, bytes(ends(draw).0, target, draw));
         self
     }
 

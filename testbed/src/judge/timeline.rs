@@ -59,6 +59,8 @@ pub struct Vantage {
     pub external: Ipv4Addr,
     /// The link that is watched.
     pub link: u16,
+    /// The host's own link, which is the same where no NAT is in between.
+    pub host_link: u16,
 }
 
 /// A TCP segment, or an ICMP error about one, that left one side for the other.
@@ -143,6 +145,7 @@ impl Vantage {
             external: plan.address(nats.iter().rfind(|nat| !transparent.contains(nat)).unwrap_or(peer))?,
             transparent: transparent.clone(),
             link: plan.uplink(below_common.last()?)?,
+            host_link: plan.uplink(peer)?,
             nats,
         })
     }
@@ -351,6 +354,11 @@ impl Flow {
     /// When a side's end became established: when the other side's acknowledgment of its SYN arrived.
     #[must_use]
     pub fn established(&self, role: Role) -> Option<Nanos> {
+        self.establishing(role).filter_map(|s| s.arrived).min()
+    }
+
+    /// The segments of the other side that establish the end of `role`: those that acknowledge its SYN.
+    pub fn establishing(&self, role: Role) -> impl Iterator<Item = &SegmentTrace> {
         let synchronised: Vec<u32> = self
             .segments
             .iter()
@@ -359,10 +367,10 @@ impl Flow {
             .filter(|s| s.flags.contains(TcpFlags::SYN) && !s.flags.contains(TcpFlags::RST))
             .map(|s| s.sequence.wrapping_add(1))
             .collect();
-        let theirs = self.segments.iter().filter(|s| s.from == role.other());
-        let answers = theirs
-            .filter(|s| s.acknowledges().is_some_and(|ack| synchronised.contains(&ack) || s.payload() > 0));
-        answers.filter_map(|s| s.arrived).min()
+        let theirs = self.segments.iter().filter(move |s| s.from == role.other());
+        theirs.filter(move |s| {
+            s.acknowledges().is_some_and(|ack| synchronised.contains(&ack) || s.payload() > 0)
+        })
     }
 
     /// When the first payload from `role` arrived at the other side, if its receipt was acknowledged.

@@ -61,6 +61,8 @@ pub enum Cause {
     MappingExpired,
     /// A program did nothing with what it had until the time was up.
     ProgramHung,
+    /// A host left unanswered what it had to answer: its program's doing, or the machine's. An error.
+    HostSilent,
     /// A program was ended by a signal. An error.
     ProgramCrashed,
     /// A program broke the contract. An error.
@@ -122,6 +124,7 @@ words!(Cause {
     NatRebooted => "NAT rebooted",
     MappingExpired => "mapping expired",
     ProgramHung => "program hung",
+    HostSilent => "host silent",
     ProgramCrashed => "program crashed",
     ContractBroken => "contract broken",
     ProgramLied => "program lied",
@@ -168,7 +171,8 @@ impl Cause {
             | Self::NatRebooted
             | Self::MappingExpired
             | Self::ProgramHung => CauseKind::Failure,
-            Self::ProgramCrashed
+            Self::HostSilent
+            | Self::ProgramCrashed
             | Self::ContractBroken
             | Self::ProgramLied
             | Self::OverloadByProgram

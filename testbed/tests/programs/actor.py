@@ -10,7 +10,8 @@ A script is steps between semicolons:
                          own and the peer's port, count=N dials from as many ports, minttl=N has the host ignore what
                          has fewer hops left, server=PORT dials the core instead,
                          private=1 a host of a private network that is not there
-  listen                 take connections on the own port
+  listen [backlog=N]     take connections on the own port, and let N + 1 wait that nobody takes
+  fill                   let a connection of the own host wait there
   close                  close all sockets
   talk                   wait for a connection and exchange a line over it
   burn MS                keep all processors busy for so long
@@ -63,10 +64,13 @@ class Actor:
             sock.connect_ex(remote)
             self.sockets.append(sock)
 
-    def listen(self):
+    def listen(self, backlog="backlog=100"):
         sock = self.bound(0)
-        sock.listen()
+        sock.listen(int(backlog.partition("=")[2]))
         self.listeners.append(sock)
+
+    def fill(self):
+        self.sockets.append(socket.create_connection(self.local, PATIENCE_S))
 
     def close(self):
         for sock in self.sockets + self.listeners:

@@ -75,10 +75,10 @@ impl HostLink {
         vantage: &Vantage,
     ) {
         let identity = (segment.sequence, segment.acknowledgment, segment.flags.0, index);
-        let own = *packet.source.ip() == vantage.internal;
+        let of_host = frame.link == vantage.host_link;
         let lost = matches!(frame.fate, Fate::Lost | Fate::InFlight);
         match frame.direction {
-            Direction::Up if own => {
+            Direction::Up if of_host && *packet.source.ip() == vantage.internal => {
                 self.watched = true;
                 self.sent.push(identity);
                 if segment.flags.is_opening() && !known.contains_key(&segment.sequence) {
@@ -104,9 +104,11 @@ impl HostLink {
                     self.syns[*place].lost = lost;
                 }
             }
-            Direction::Down if *packet.destination.ip() == vantage.internal => {
+            Direction::Down if of_host && *packet.destination.ip() == vantage.internal => {
                 self.watched = true;
-                self.got.push(identity);
+                if !lost {
+                    self.got.push(identity);
+                }
             }
             _ => {}
         }

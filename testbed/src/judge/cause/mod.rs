@@ -16,6 +16,7 @@ mod tracking;
 use crate::judge::case::{Case, Rendezvous};
 use crate::judge::cause::inside::HostLink;
 use crate::judge::cause::tracking::{EndedEntry, EntryEnd};
+use crate::judge::host::{self, Silence};
 use crate::judge::oracle::{Admission, Answer, OracleReport, SynFate};
 use crate::judge::program_output::Claim;
 use crate::judge::timeline::{Flow, Role, SegmentTrace, Timeline, Vantage};
@@ -87,6 +88,7 @@ pub(super) fn find(
     stood
         .map(|flow| context.unused_connection(flow))
         .or_else(|| context.never_seen())
+        .or_else(|| context.left_unanswered())
         .or_else(|| context.kept_by_own_nat())
         .or_else(|| context.no_rendezvous())
         .or_else(|| context.never_started())
@@ -101,6 +103,20 @@ pub(super) fn find(
             // Whoever sees this has found a hole in the list of causes.
             Diagnosis::new(Cause::LabError, "the evidence shows no reason why there was no connection")
         })
+}
+
+/// The first connection that stood: what establishes each end came to its host.
+#[must_use]
+pub(super) fn stood<'t>(case: &Case<'_>, timeline: &'t Timeline) -> Option<&'t Flow> {
+    let hosts = Role::BOTH.map(|role| (role, HostLink::read(case.evidence, case.vantage(role))));
+    let came = |host: &HostLink, segment: &SegmentTrace| {
+        let at_host = || segment.packet.tcp().is_some_and(|tcp| host.got(tcp));
+        segment.arrived.is_some() && (!host.watched || at_host())
+    };
+    let stands = |flow: &&Flow| {
+        hosts.iter().all(|(role, host)| flow.establishing(*role).any(|segment| came(host, segment)))
+    };
+    timeline.flows.iter().find(stands)
 }
 
 /// Whether a NAT restarted or changed its address, so that what was let in before need not have become a connection.
@@ -226,6 +242,35 @@ impl<'a> FailureContext<'a> {
             Some(frame) => found.mark(frame, format!("peer {} did start", missing.other().letter())),
             None => found,
         })
+    }
+
+    /// A host did not answer what had come to it: whatever NATs did to other packets, that was the way to a connection.
+    fn left_unanswered(&self) -> Option<Diagnosis> {
+        let of_both = Role::BOTH.into_iter().flat_map(|role| {
+            let silences = host::silences(self.evidence, self.vantage(role));
+            silences.into_iter().map(move |silence| (role, silence))
+        });
+        let mut of_both: Vec<(Role, Silence)> = of_both.collect();
+        // Silence that a socket may ask for counts only where a connection hung on the answer.
+        of_both.retain(|(_, silence)| silence.opens || !silence.by_min_ttl);
+        let (role, silence) = of_both.into_iter().min_by_key(|(_, silence)| silence.by_min_ttl)?;
+        let Silence { frame, tuple, flags, due, by_min_ttl, .. } = silence;
+        let letter = role.letter();
+        let (cause, why) = if by_min_ttl {
+            (Cause::ProgramHung, "its socket may ignore what has so few hops left (IP_MINTTL)")
+        } else {
+            (
+                Cause::HostSilent,
+                "a listener there had answered a SYN with no more hops left, so that its queue is full, its program filters what comes, or the machine failed",
+            )
+        };
+        let detail = format!(
+            "the {flags} {tuple} came to the host of peer {letter}, which had to answer by {due} and did not: {why}"
+        );
+        Some(
+            Diagnosis::new(cause, detail)
+                .mark(frame, format!("came to the host of peer {letter}, which did not answer")),
+        )
     }
 
     fn was_seen(&self, role: Role) -> bool {

@@ -148,6 +148,21 @@ fn program_hung() {
     provoked(Cause::ProgramHung, PLAIN, ["dial; talk; pass", "dial; hang"], "");
 }
 
+/// a's listener answers a SYN, and then its queue is full, of a connection from a's own host.
+#[test]
+fn host_silent() {
+    let a = "listen backlog=0; dial server=13; at 700; fill; at 2700; fail";
+    let b = "at 400; dial from=1; close; at 1000; dial; at 2700; fail";
+    provoked(Cause::HostSilent, ["full-cone", "port-preserving"], [a, b], "");
+}
+
+/// a's socket ignores whatever comes, as its program wants it.
+#[test]
+fn a_host_whose_program_ignores_what_comes() {
+    let scripts = ["dial minttl=255; at 1900; fail", "at 100; dial; at 1900; fail"];
+    provoked(Cause::ProgramHung, PLAIN, scripts, "");
+}
+
 #[test]
 fn program_crashed() {
     if lab_is_possible() {
