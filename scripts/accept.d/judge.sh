@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # The judge: an honest NAT is never called a liar, one that lies is called one, and the reference agrees with the kernel.
 
-checks=(honest fuzz refuted mutated)
+checks=(honest fuzz negated refuted mutated causes)
 
 # Every suite at its default trials: no packet that an honest NAT handled is held against it, and nearly every packet is judged.
 check_honest() {
@@ -41,6 +41,43 @@ check_fuzz() {
   done
   figure "fuzz-nat: NATs with which the reference does not agree" "$wrong" "0" "wrong == 0"
   figure "fuzz-nat: NATs with fewer than 20,000 packets" "$few" "0" "few == 0"
+}
+
+# run_tests SECONDS NAME...: the tests of these names in a release build, those that are ignored too; what they print goes to `$work/output`.
+run_tests() {
+  local limit=$1
+  shift
+  (cd "$root" && cargo test --release --workspace --no-run)
+  quiet timeout "$limit" env -C "$root" cargo test --release -p testbed --test tests -- --include-ignored --nocapture --test-threads=1 "$@"
+}
+
+# Every rule of the reference, turned round: the kernel contradicts it within a minute of random packets.
+check_negated() {
+  local found tried
+  run_tests 1800 a_rule_that_is_turned_round_is_contradicted_by_the_kernel
+  grep 'NOT FOUND' "$work/output" >&2 || true
+  found=$(sed -nE 's/^([0-9]+) of [0-9]+ opposites are contradicted.*/\1/p' "$work/output")
+  tried=$(sed -nE 's/^[0-9]+ of ([0-9]+) opposites are contradicted.*/\1/p' "$work/output")
+  sed -nE 's/^found  (.*): ([0-9.]+) s, .*/\2 s  \1/p' "$work/output" | sort -rn | head -n 5 | sed 's/^/        the slowest: /'
+  figure "rules turned round that the kernel contradicts within 60 s, in $seconds s" "${found:-0} of ${tried:-0}" ">= 150, all" "${tried:-0} >= 150 && ${found:-0} == ${tried:-0}"
+}
+
+# Every cause, provoked twenty times by programs, NATs, links and machines that do one thing wrong, and what it was named.
+check_causes() {
+  local cause named provoked wrong=0 seldom=0
+  export CAUSES_REPEATS=20 TESTBED_REQUIRE_LAB=1
+  run_tests 2400 causes::by_nats causes::by_programs causes::by_strangers causes::staged
+  unset CAUSES_REPEATS TESTBED_REQUIRE_LAB
+  [ "$code" -eq 0 ] || grep -E 'panicked|assertion|FAILED' "$work/output" >&2 || true
+  while read -r cause; do
+    read -r named provoked < <(awk -v of="cause $cause: " 'index($0, of) { split(substr($0, index($0, of) + length(of)), n, " "); named += n[1]; provoked += n[3] } END { print named + 0, provoked + 0 }' "$work/output")
+    printf '        %-24s %s of %s\n' "$cause" "$named" "$provoked"
+    wrong=$((wrong + provoked - named))
+    [ "$provoked" -ge 20 ] || seldom=$((seldom + 1))
+  done < <(sed -n '/^words!(Cause {/,/^});/s/.*=> "\(.*\)",/\1/p' "$root/testbed/src/model/cause.rs")
+  figure "causes: exit code of the tests, in $seconds s" "$code" "0" "code == 0"
+  figure "causes: trials that got another one than was provoked" "$wrong" "0" "wrong == 0"
+  figure "causes: provoked less than 20 times" "$seldom" "0" "seldom == 0"
 }
 
 # A NAT that declares a new port for every connection and gives one endpoint the same port again: no packet shows it.

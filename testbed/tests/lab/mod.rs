@@ -31,6 +31,8 @@ mod nat_measure;
 mod nat_programs;
 mod nat_proof;
 mod nat_rules;
+/// The rules of the reference NAT, turned round one by one.
+mod negated;
 mod pair;
 mod ruleset;
 /// Whole runs.

@@ -8,17 +8,20 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::draws::Draw;
-use super::duty::{Answer, RequiredAction, TIME_EXCEEDED, refusal, refusal_of_second_syn, rules};
+use super::duty::{Answer, RequiredAction, TIME_EXCEEDED, refusal, refusal_of_second_syn};
 use super::head::{TcpHead, untouched};
 use super::mapping::{Mappings, Outgoing};
 use super::order::Way;
 use super::passage::{Passage, Passages, Side, Sighting};
-use super::tracker::{Tracked, Tracking, Verdict};
+use super::rules::{BrokenRule, Rulebook, keeps, named as rules};
+use super::tracker::{Tracked, Verdict};
+use super::tracking::Tracking;
 use super::{Contradiction, MOST_STATES, NatView, Rule};
 use crate::judge::reference::head::HeadKind;
 use crate::model::behavior::{InvalidPackets, Translation};
 use crate::model::doubt::Doubt;
 use crate::model::evidence::{CtCounters, CtEntry, CtEvent, Evidence, Frame, Nanos, Tuple};
+use crate::model::packet::IcmpMessage;
 
 /// How far a timer of the kernel's may be off: it counts in ticks, at 100 Hz the coarsest.
 const TICKS: Nanos = 20_000_000;
@@ -39,9 +42,6 @@ pub(super) enum Judged {
     /// The reference does not know.
     Not(Doubt),
 }
-
-/// A rule that was broken, and how.
-type BrokenRule = (Rule, String);
 
 /// A connection in the table.
 #[derive(Debug)]
@@ -105,6 +105,7 @@ pub(super) struct Checker<'a> {
     frames: &'a [Frame],
     passages: &'a Passages,
     margin: Nanos,
+    rules: Rulebook,
     how: Tracking,
     entries: Vec<Entry>,
     by_tuple: HashMap<Tuple, (usize, Way)>,
@@ -119,18 +120,19 @@ impl<'a> Checker<'a> {
     pub(super) fn new(
         nat: &'a NatView<'a>,
         evidence: &'a Evidence,
-        passages: &'a Passages,
-        margin: Nanos,
+        (passages, margin): (&'a Passages, Nanos),
+        rules: Rulebook,
     ) -> Self {
         Self {
             nat,
             frames: &evidence.frames,
             passages,
             margin,
-            how: Tracking::of(nat.declared),
+            rules,
+            how: Tracking::of(nat.declared, rules),
             entries: Vec::new(),
             by_tuple: HashMap::new(),
-            mappings: Mappings::default(),
+            mappings: Mappings::by(rules),
             refused: HashMap::new(),
             counted: evidence.counted(nat.node),
         }
@@ -155,7 +157,7 @@ impl<'a> Checker<'a> {
         let entry = &self.entries[id];
         let alive = entry.at(event.at).iter().all(Option::is_some);
         // The event may be read late, and be one of an entry that this one has replaced.
-        if entry.lost || entry.reply != reply || !alive || entry.since + READ_LATE >= event.at {
+        if entry.lost || entry.reply != reply || entry.since + READ_LATE >= event.at {
             return Ok(());
         }
         let last = entry.before.as_ref().map_or(entry.opener, |(index, ..)| *index);
@@ -163,9 +165,10 @@ impl<'a> Checker<'a> {
         let lived = Duration::from_nanos(event.at.saturating_sub(entry.since)).as_secs_f64();
         let what =
             format!("the connection {original} was forgotten {lived:.1} s after it began, before its time");
-        Err(Contradiction {
-            rule: rules::TIMERS,
-            sentence: self.sentence(rules::TIMERS, &what),
+        let held = self.rules.hold(rules::TIMERS, if alive { Err(what) } else { Ok(()) });
+        held.map_err(|(rule, what)| Contradiction {
+            rule,
+            sentence: self.sentence(rule, &what),
             frames: vec![(last.frame, "the last packet of the connection".to_owned())],
         })
     }
@@ -191,13 +194,14 @@ impl<'a> Checker<'a> {
     }
 
     /// What came out although nothing had gone in.
-    pub(super) fn out_of_nothing(&self) -> Option<Contradiction> {
-        let sent = self.passages.from_nothing.first()?;
-        let what = format!("{} came out of it, and nothing had gone in", name(sent));
-        Some(Contradiction {
-            rule: rules::NOTHING,
-            sentence: self.sentence(rules::NOTHING, &what),
-            frames: vec![(sent.frame, "came from nowhere".to_owned())],
+    pub(super) fn out_of_nothing(&self) -> Result<(), Contradiction> {
+        let sent = self.passages.from_nothing.first();
+        let came = |sent| Err(format!("{} came out of it, and nothing had gone in", name(sent)));
+        let held = self.rules.hold(rules::NOTHING, sent.map_or(Ok(()), came));
+        held.map_err(|(rule, what)| Contradiction {
+            rule,
+            sentence: self.sentence(rule, &what),
+            frames: sent.map(|sent| (sent.frame, "came from nowhere".to_owned())).into_iter().collect(),
         })
     }
 
@@ -205,27 +209,29 @@ impl<'a> Checker<'a> {
     fn unchanged(&self, passage: &Passage) -> Result<(), BrokenRule> {
         let Some(output) = &passage.output else { return Ok(()) };
         let (before, after) = (passage.input.head.ttl, output.head.ttl);
-        if before != after.wrapping_add(1) {
-            return Err((rules::HOPS, format!("came with a TTL of {before} and left with {after}")));
-        }
+        let one_less = || format!("came with a TTL of {before} and left with {after}");
+        self.rules.hold(rules::HOPS, keeps(before == after.wrapping_add(1), one_less))?;
         let took = output.at.saturating_sub(passage.input.at);
-        if took > LONGEST_WAY {
-            return Err((rules::LATE, format!("took {} ms through it", took / 1_000_000)));
-        }
+        let in_time = || format!("took {} ms through it", took / 1_000_000);
+        self.rules.hold(rules::LATE, keeps(took <= LONGEST_WAY, in_time))?;
         if passage.input.head.tcp().is_none() {
             return Ok(());
         }
-        untouched(&self.frames[passage.input.frame], &self.frames[output.frame])
-            .map_err(|what| (rules::UNCHANGED, format!("{what} changed on the way")))
+        let same = untouched(&self.frames[passage.input.frame], &self.frames[output.frame]);
+        self.rules.hold(rules::UNCHANGED, same.map_err(|what| format!("{what} changed on the way")))
     }
 
     fn route(&self, passage: &Passage) -> Result<Judged, BrokenRule> {
+        // What is said of a datagram has nothing by which it is known again on the other side.
+        if matches!(passage.input.head.kind, HeadKind::Icmp(IcmpMessage { about: None, .. })) {
+            return Ok(Judged::Not(Doubt::Icmp));
+        }
         if self.nat.is_own(*passage.input.head.tuple.destination.ip()) {
             let kept = RequiredAction::Keep(Answer::Anything).done(passage);
-            return kept.map(|()| Judged::Must).map_err(|why| (rules::ROUTER, why));
+            return self.rules.hold(rules::ROUTER, kept).map(|()| Judged::Must);
         }
         let duty = self.forwarded(passage, passage.input.head.tuple);
-        duty.done(passage).map_err(|why| (rules::ROUTER, why))?;
+        self.rules.hold(rules::ROUTER, duty.done(passage))?;
         Ok(Judged::Must)
     }
 
@@ -251,12 +257,9 @@ impl<'a> Checker<'a> {
             return Ok(Judged::Not(Doubt::Routed));
         }
         let Some((id, _)) = self.by_tuple.get(&quoted.tuple.reversed()) else {
-            return match (&passage.output, self.nat.declared.translation) {
-                (Some(_), Translation::Nat) => {
-                    Err((rules::ICMP, "is about no connection of it and passed".to_owned()))
-                }
-                _ => Ok(Judged::Must),
-            };
+            let kept = passage.output.is_none() || self.nat.declared.translation != Translation::Nat;
+            let what = || "is about no connection of it and passed".to_owned();
+            return self.rules.hold(rules::ICMP, keeps(kept, what)).map(|()| Judged::Must);
         };
         let entry = &self.entries[*id];
         let states = entry.at(passage.input.at);
@@ -264,10 +267,8 @@ impl<'a> Checker<'a> {
         if entry.lost || near || states.iter().any(Option::is_none) || passage.input.head.ttl <= 1 {
             return Ok(Judged::Not(Doubt::Icmp));
         }
-        match &passage.output {
-            Some(_) => Ok(Judged::Must),
-            None => Err((rules::ICMP, "had to pass to the end that it is about, and vanished".to_owned())),
-        }
+        let what = || "had to pass to the end that it is about, and vanished".to_owned();
+        self.rules.hold(rules::ICMP, keeps(passage.output.is_some(), what)).map(|()| Judged::Must)
     }
 
     fn tcp(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
@@ -290,6 +291,8 @@ impl<'a> Checker<'a> {
             return self.renew(index, head, id);
         }
         if self.entries[id].lost {
+            // What passes although the connection was given up has begun it anew, and not all of that was looked at.
+            self.entries[id].given_up &= passage.output.is_none();
             return Ok(Judged::Not(Doubt::Lost));
         }
         if let Some(place) = self.entries[id].ahead.iter().position(|ahead| *ahead == index) {
@@ -362,7 +365,7 @@ impl<'a> Checker<'a> {
             Verdict::PassAndForget => self.known(passage, way, tuple, None),
             Verdict::Invalid(next) => (rules::INVALID, self.of_invalid(passage, head), Some(next)),
         };
-        duty.done(passage).map_err(|why| (rule, why))?;
+        self.rules.hold(rule, duty.done(passage))?;
         Ok(Some(next))
     }
 
@@ -461,7 +464,7 @@ impl<'a> Checker<'a> {
     }
 
     fn sentence(&self, rule: Rule, what: &str) -> String {
-        let (profile, node, Rule { axis, source }) = (self.nat.profile, self.nat.node, rule);
+        let (profile, node, Rule { axis, source, .. }) = (self.nat.profile, self.nat.node, rule);
         format!("NAT \"{profile}\" in \"{node}\" does not do what it declares ({axis}; {source}): {what}")
     }
 }

@@ -1,7 +1,7 @@
 //! What a NAT has to do with a packet, and whether it did.
 
+use super::NatView;
 use super::passage::{Passage, Sighting};
-use super::{NatView, Rule};
 use crate::judge::reference::head::HeadKind;
 use crate::model::behavior::{SynAfterSyn, UnsolicitedSyn};
 use crate::model::evidence::{Nanos, Tuple};
@@ -129,54 +129,4 @@ pub(super) fn refusal_of_second_syn(declared: SynAfterSyn) -> Option<Answer> {
         SynAfterSyn::Drop => Some(Answer::Silence),
         SynAfterSyn::Reset => Some(Answer::Reset),
     }
-}
-
-/// The rules, by what they say.
-pub(super) mod rules {
-    use super::Rule;
-
-    pub(crate) const HOPS: Rule =
-        Rule { axis: "hops", source: "RFC 791, section 3.2: every router takes one off" };
-    pub(crate) const UNCHANGED: Rule = Rule {
-        axis: "rewriting",
-        source: "RFC 3022, section 2.2: only addresses, ports and checksums change",
-    };
-    pub(crate) const LATE: Rule =
-        Rule { axis: "delay", source: "RFC 791, section 1.2: a packet is forwarded when it comes" };
-    pub(crate) const ROUTER: Rule =
-        Rule { axis: "translation", source: "RFC 1812, section 5.2.1: a router forwards everything" };
-    pub(crate) const KNOWN: Rule = Rule {
-        axis: "connection",
-        source: "RFC 5382, REQ-1 and REQ-5: a connection keeps its mapping while it lives; nf_conntrack_in",
-    };
-    pub(crate) const SYN_AFTER_SYN: Rule =
-        Rule { axis: "syn-after-syn", source: "RFC 5382, REQ-2a: simultaneous open" };
-    pub(crate) const TIMERS: Rule =
-        Rule { axis: "timeouts", source: "RFC 5382, REQ-5; nf_conntrack_tcp_packet: timeouts" };
-    pub(crate) const INVALID: Rule =
-        Rule { axis: "invalid-packets", source: "nf_conntrack_tcp_packet: out of state or window" };
-    pub(crate) const MAPPING: Rule =
-        Rule { axis: "mapping", source: "RFC 4787, REQ-1; RFC 5382, REQ-1; find_appropriate_src" };
-    pub(crate) const ADDRESS: Rule =
-        Rule { axis: "translation", source: "RFC 4787, REQ-2: addresses are paired" };
-    pub(crate) const PORTS: Rule =
-        Rule { axis: "ports", source: "RFC 7422, section 2; nf_nat_l4proto_unique_tuple" };
-    pub(crate) const ALLOCATION: Rule =
-        Rule { axis: "allocation", source: "RFC 4787, section 4.2.1; get_unique_tuple" };
-    pub(crate) const TAKEN: Rule = Rule {
-        axis: "overloading",
-        source: "RFC 5382, REQ-1: connections can be told apart; nf_nat_used_tuple_harder",
-    };
-    pub(crate) const OUTWARD: Rule = Rule {
-        axis: "outward",
-        source: "RFC 5382, REQ-2: a NAT supports all valid packet flows from inside",
-    };
-    pub(crate) const FILTERING: Rule =
-        Rule { axis: "filtering", source: "RFC 4787, section 5; RFC 5382, REQ-3" };
-    pub(crate) const UNSOLICITED: Rule = Rule { axis: "unsolicited-syn", source: "RFC 5382, REQ-4" };
-    pub(crate) const HAIRPINNING: Rule = Rule { axis: "hairpinning", source: "RFC 5382, REQ-8" };
-    pub(crate) const ICMP: Rule =
-        Rule { axis: "icmp", source: "RFC 5508, REQ-3 to REQ-5; nf_conntrack_inet_error" };
-    pub(crate) const NOTHING: Rule =
-        Rule { axis: "own packets", source: "RFC 5382, REQ-2: a NAT sends nothing of its own" };
 }

@@ -5,10 +5,10 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use super::NatView;
 use super::draws::{Draw, Draws, drawn_from};
-use super::duty::rules;
-use super::tracker::Tracking;
-use super::{NatView, Rule};
+use super::rules::{BrokenRule, Rulebook, keeps, named as rules};
+use super::tracking::Tracking;
 use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Overloading, PortRange, Translation};
 use crate::model::evidence::{CtState, Nanos};
 use crate::model::port_set::PortSet;
@@ -66,6 +66,7 @@ pub(super) struct Mappings {
     /// Flows that a host has begun.
     begun: HashMap<Ipv4Addr, u32>,
     draws: Draws,
+    rules: Rulebook,
 }
 
 /// A connection from inside that went out.
@@ -91,6 +92,11 @@ fn remembers(behavior: &Behavior) -> bool {
 }
 
 impl Mappings {
+    /// Nothing yet, by these rules.
+    pub(super) fn by(rules: Rulebook) -> Self {
+        Self { rules, ..Self::default() }
+    }
+
     fn key(nat: &NatView<'_>, inside: SocketAddrV4, remote: SocketAddrV4) -> (SocketAddrV4, Remote) {
         let depends = match nat.declared.mapping {
             Mapping::EndpointIndependent => (None, None),
@@ -183,35 +189,24 @@ impl Mappings {
     ///
     /// # Errors
     /// The rule that it breaks, and how.
-    pub(super) fn may_go_out(
-        &self,
-        nat: &NatView<'_>,
-        flow: Outgoing,
-        at: Nanos,
-    ) -> Result<(), (Rule, String)> {
+    pub(super) fn may_go_out(&self, nat: &NatView<'_>, flow: Outgoing, at: Nanos) -> Result<(), BrokenRule> {
         let Outgoing { inside, external, .. } = flow;
         if nat.declared.translation == Translation::Firewall {
-            let kept = external == inside;
-            return if kept {
-                Ok(())
-            } else {
-                Err((rules::ADDRESS, format!("{inside} went out as {external}")))
-            };
+            let what = || format!("{inside} went out as {external}");
+            return self.rules.hold(rules::ADDRESS, keeps(external == inside, what));
         }
-        if *external.ip() != nat.outer {
-            let what = format!("{inside} went out as {external} and had to go out from {}", nat.outer);
-            return Err((rules::ADDRESS, what));
-        }
+        let what = || format!("{inside} went out as {external} and had to go out from {}", nat.outer);
+        self.rules.hold(rules::ADDRESS, keeps(*external.ip() == nat.outer, what))?;
         let Some(ports) = nat.ports_of(*inside.ip()) else {
-            return Err((rules::PORTS, format!("{inside} has no block of ports and went out as {external}")));
+            let what = format!("{inside} has no block of ports and went out as {external}");
+            return self.rules.hold(rules::PORTS, Err(what));
         };
         let ports = ports.unwrap_or_else(|| kernel_ports(inside.port()));
-        if !ports.contains(external.port()) {
-            return Err((rules::PORTS, format!("{inside} went out as {external}, outside {ports}")));
-        }
+        let what = || format!("{inside} went out as {external}, outside {ports}");
+        self.rules.hold(rules::PORTS, keeps(ports.contains(external.port()), what))?;
         let held = self.mapping.get(&Self::key(nat, inside, flow.remote)).map_or(&[][..], Vec::as_slice);
         if held.iter().any(|held| held.external == external) {
-            return Ok(());
+            return self.rules.hold(rules::MAPPING, Ok(()));
         }
         self.fresh(nat, flow, held, at, ports)
     }
@@ -224,7 +219,7 @@ impl Mappings {
         held: &[LiveMapping],
         at: Nanos,
         ports: PortSet,
-    ) -> Result<(), (Rule, String)> {
+    ) -> Result<(), BrokenRule> {
         let Outgoing { inside, remote, external } = flow;
         let behavior = nat.declared;
         let repeats = behavior.mapping != Mapping::AddressAndPortDependent || remembers(behavior);
@@ -237,10 +232,10 @@ impl Mappings {
                 "{inside} went out as {external} towards {remote} and had to go out as {}",
                 known.external
             );
-            return Err((rules::MAPPING, what));
+            return self.rules.hold(rules::MAPPING, Err(what));
         }
         let own = SocketAddrV4::new(nat.outer, inside.port());
-        let keeps = behavior.allocation == Allocation::Preserving
+        let preserves = behavior.allocation == Allocation::Preserving
             && ports.contains(inside.port())
             && (!self.started.contains(&inside)
                 || (!remembers(behavior) && held.iter().all(|h| h.external == own)));
@@ -250,17 +245,15 @@ impl Mappings {
                 self.users.get(&own).is_none_or(|users| users.iter().all(|user| *user == inside))
             }
         };
-        if keeps && free && external != own {
+        if preserves && free {
             let rule = if self.started.contains(&inside) { rules::MAPPING } else { rules::ALLOCATION };
-            return Err((
-                rule,
-                format!("{inside} went out as {external} towards {remote}, though {own} was free"),
-            ));
+            let what = || format!("{inside} went out as {external} towards {remote}, though {own} was free");
+            self.rules.hold(rule, keeps(external == own, what))?;
         }
         let others = self.users.get(&external).is_some_and(|users| users.iter().any(|user| *user != inside));
-        if behavior.overloading == Overloading::Off && others {
-            let rule = Rule { axis: "overloading", source: "RFC 5382, REQ-7" };
-            return Err((rule, format!("{inside} went out as {external}, which is another endpoint's")));
+        if behavior.overloading == Overloading::Off {
+            let what = || format!("{inside} went out as {external}, which is another endpoint's");
+            self.rules.hold(rules::OVERLOADING, keeps(!others, what))?;
         }
         Ok(())
     }

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `checker` | what becomes of a packet: of a known connection, a new one from inside, one from outside |
 //! | `mapping` | which external endpoint a connection gets, and who may come in through it |
-//! | `tracker`, `window` | what a NAT knows of a TCP connection: states, timers, sequence numbers |
+//! | `rules` | every rule by its name and source, and how one is turned round |
+//! | `tracker`, `tracking`, `table`, `window` | what a NAT knows of a TCP connection: states, timers, sequence numbers |
 //! | `passage`, `head` | how the two sides of a NAT are put together, and what must not change on the way |
 //!
 //! What chance decides, such as the port drawn, is read from what came out. Two packets that reached the NAT from both
@@ -22,9 +23,12 @@ mod head;
 mod mapping;
 mod order;
 mod passage;
+mod rules;
+mod table;
 #[cfg(test)]
 mod tests;
 mod tracker;
+mod tracking;
 mod window;
 
 use std::collections::BTreeMap;
@@ -38,6 +42,7 @@ use crate::model::port_set::PortSet;
 use crate::model::topology::NodeName;
 
 pub use draws::Draw;
+pub use rules::{Decision, Negation, Rule, Rulebook};
 
 use checker::Checker;
 use passage::Passages;
@@ -108,15 +113,6 @@ impl NatView<'_> {
     }
 }
 
-/// A rule of the reference, and where it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rule {
-    /// The axis that it belongs to.
-    pub axis: &'static str,
-    /// The section of an RFC, or the function of the kernel.
-    pub source: &'static str,
-}
-
 /// A packet with which a NAT did something else than it had to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contradiction {
@@ -151,9 +147,15 @@ pub struct Findings {
 /// from there on the reference and the NAT are no longer in the same state.
 #[must_use]
 pub fn check(evidence: &Evidence, nat: &NatView<'_>) -> Findings {
+    check_by(Rulebook::default(), evidence, nat)
+}
+
+/// The same by these rules.
+#[must_use]
+pub fn check_by(rules: Rulebook, evidence: &Evidence, nat: &NatView<'_>) -> Findings {
     let passages = Passages::read(evidence, nat);
     let margin = (MARGIN_FACTOR * passages.longest).max(LEAST_MARGIN);
-    let mut checker = Checker::new(nat, evidence, &passages, margin);
+    let mut checker = Checker::new(nat, evidence, (&passages, margin), rules);
     let mut findings = Findings { profile: nat.profile.to_owned(), margin, ..Findings::default() };
     let contradiction = check_all(&mut checker, (evidence, nat), &passages, &mut findings);
     findings.contradictions.extend(contradiction.err());
@@ -182,5 +184,5 @@ fn check_all(
     }
     let out_of_nothing = checker.out_of_nothing();
     endings.try_for_each(|event| checker.ended(event))?;
-    out_of_nothing.map_or(Ok(()), Err)
+    out_of_nothing
 }

@@ -1,5 +1,8 @@
 //! Tables of packets for the reference NAT: what came in, what came out, and whether that is what it had to do.
 
+/// What goes through besides TCP.
+mod datagrams;
+
 use std::net::SocketAddrV4;
 
 use etherparse::PacketBuilder;
@@ -442,6 +445,14 @@ fn a_connection_that_was_forgotten_begins_anew_with_another_port() {
     };
     assert_eq!(dialled(refused()).says(&draws), None, "the record was lost");
     assert_eq!(dialled(refused().forgotten()).says(&draws), None, "the record came at once");
+    // What is picked up in the middle stands, and lets a SYN pass that begins nothing.
+    let picked_up = refused().forgotten().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("A", 101, 901, 0));
+    let and_refused = picked_up
+        .back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("A", 901, 101, 0))
+        .out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("S", 101, 0, 0))
+        .back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("RA", 901, 102, 0));
+    let more = and_refused.back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("A", 901, 102, 4));
+    assert_eq!(more.says(&plain()), None);
     let closed = Drawing::stands().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("RA", 901, 101, 0));
     assert_eq!(dialled(closed.later(9_990 * MS).forgotten()).says(&draws), None, "its time was nearly over");
     // A connection that is begun anew is judged again.

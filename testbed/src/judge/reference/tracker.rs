@@ -4,85 +4,13 @@
 //! NATs are made of. It is pure: a packet and a moment go in, a verdict and the next state come out. RFC 5382, section
 //! 5, asks a NAT to track connections this way so that an idle one can be told from one that stands.
 
-use std::time::Duration;
-
 use super::order::{Way, before};
+use super::rules::{Decision, Rulebook};
+use super::table::{Index, TableCell, Transition};
+use super::tracking::Tracking;
 use super::window::{InWindow, Window};
 use crate::judge::reference::head::TcpHead;
-use crate::model::behavior::{Behavior, Strictness};
 use crate::model::evidence::{CtState, Nanos};
-use crate::model::packet::TcpFlags;
-
-/// What a packet is to the state machine (`get_conntrack_index`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Index {
-    Syn,
-    SynAck,
-    Fin,
-    Ack,
-    Rst,
-    Nothing,
-}
-
-impl Index {
-    pub(super) fn of(flags: TcpFlags) -> Self {
-        if flags.contains(TcpFlags::RST) {
-            Self::Rst
-        } else if flags.contains(TcpFlags::SYN) {
-            if flags.contains(TcpFlags::ACK) { Self::SynAck } else { Self::Syn }
-        } else if flags.contains(TcpFlags::FIN) {
-            Self::Fin
-        } else if flags.contains(TcpFlags::ACK) {
-            Self::Ack
-        } else {
-            Self::Nothing
-        }
-    }
-}
-
-/// What the table says of a packet in a state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transition {
-    To(CtState),
-    Ignored,
-    Invalid,
-}
-
-/// The table `tcp_conntracks`: by way, then packet, then the states NONE, SYN_SENT, SYN_RECV, ESTABLISHED, FIN_WAIT,
-/// CLOSE_WAIT, LAST_ACK, TIME_WAIT, CLOSE, SYN_SENT2.
-#[rustfmt::skip]
-const TABLE: [[[Transition; 10]; 6]; 2] = {
-    use CtState::{Close, CloseWait, Established, FinWait, LastAck, SynRecv, SynSent, SynSent2, TimeWait};
-    const IV: Transition = Transition::Invalid;
-    const IG: Transition = Transition::Ignored;
-    const SS: Transition = Transition::To(SynSent);
-    const SR: Transition = Transition::To(SynRecv);
-    const ES: Transition = Transition::To(Established);
-    const FW: Transition = Transition::To(FinWait);
-    const CW: Transition = Transition::To(CloseWait);
-    const LA: Transition = Transition::To(LastAck);
-    const TW: Transition = Transition::To(TimeWait);
-    const CL: Transition = Transition::To(Close);
-    const S2: Transition = Transition::To(SynSent2);
-    [
-        [
-            /* SYN     */ [SS, SS, IG, IG, IG, IG, IG, SS, SS, S2],
-            /* SYN/ACK */ [IV, IV, SR, IV, IV, IV, IV, IV, IV, SR],
-            /* FIN     */ [IV, IV, FW, FW, LA, LA, LA, TW, CL, IV],
-            /* ACK     */ [ES, IV, ES, ES, CW, CW, TW, TW, CL, IV],
-            /* RST     */ [IV, CL, CL, CL, CL, CL, CL, CL, CL, CL],
-            /* nothing */ [IV; 10],
-        ],
-        [
-            /* SYN     */ [IV, S2, IV, IV, IV, IV, IV, SS, IV, S2],
-            /* SYN/ACK */ [IV, SR, IG, IG, IG, IG, IG, IG, IG, SR],
-            /* FIN     */ [IV, IV, FW, FW, LA, LA, LA, TW, CL, IV],
-            /* ACK     */ [IV, IG, SR, ES, CW, CW, TW, TW, CL, IG],
-            /* RST     */ [IV, CL, CL, CL, CL, CL, CL, CL, CL, CL],
-            /* nothing */ [IV; 10],
-        ],
-    ]
-};
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,59 +23,6 @@ pub(super) enum Verdict {
     Reopen,
     /// It does not belong to the connection.
     Invalid(Tracked),
-}
-
-/// How long a connection is remembered, by state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Timers {
-    state: [Nanos; 10],
-    unacknowledged: Nanos,
-    retransmitted: Nanos,
-}
-
-impl Timers {
-    pub(super) fn of(behavior: &Behavior) -> Self {
-        let timers = behavior.timeouts.timers();
-        let named = |name: &str| {
-            let found = timers.iter().find(|(n, _, _)| *n == name);
-            let time = found.map_or(Duration::ZERO, |(_, set, default)| set.unwrap_or(*default));
-            Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX)
-        };
-        let names = [
-            "syn_sent",
-            "syn_sent",
-            "syn_recv",
-            "established",
-            "fin_wait",
-            "close_wait",
-            "last_ack",
-            "time_wait",
-            "close",
-            "syn_sent2",
-        ];
-        Self {
-            state: names.map(named),
-            unacknowledged: named("unacknowledged"),
-            retransmitted: named("max_retrans"),
-        }
-    }
-
-    pub(super) fn of_state(&self, state: CtState) -> Nanos {
-        self.state[state as usize]
-    }
-}
-
-/// How a NAT tracks: its timers, and how closely it looks at numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tracking {
-    pub(super) timers: Timers,
-    pub(super) liberal: bool,
-}
-
-impl Tracking {
-    pub(super) fn of(behavior: &Behavior) -> Self {
-        Self { timers: Timers::of(behavior), liberal: behavior.strictness == Strictness::Liberal }
-    }
 }
 
 /// The last packet that counted, or was let through without counting.
@@ -187,11 +62,12 @@ impl Tracked {
     /// taken for one of a connection which stood before the NAT did (`nf_conntrack_tcp_loose`).
     pub(super) fn begin(head: &TcpHead, at: Nanos, how: &Tracking) -> Option<Self> {
         let index = Index::of(head.segment.flags);
-        let (state, window) = match index {
-            _ if !head.is_whole() => return None,
-            Index::Syn => (CtState::SynSent, Window::opened_by(head)),
-            Index::Ack => (CtState::Established, Window::joined_by(head)),
-            _ => return None,
+        let cell = TableCell { way: Way::Original, index, state: CtState::None };
+        let (state, window) = match how.transition(cell) {
+            _ if !how.rules.decides(Decision::Whole, head.is_whole()) => return None,
+            Transition::Invalid => return None,
+            Transition::To(state) if index == Index::Syn => (state, Window::opened_by(head)),
+            Transition::To(_) | Transition::Ignored => (CtState::Established, Window::joined_by(head)),
         };
         let last = LastPacket {
             index: Index::Nothing,
@@ -214,7 +90,7 @@ impl Tracked {
             lives_until: 0,
             gone_from: 0,
         };
-        if tracked.window.check(Way::Original, head, CtState::None, how.liberal) == InWindow::Accept {
+        if tracked.window.check(Way::Original, head, CtState::None, how) == InWindow::Accept {
             tracked.count_retransmissions(index, Way::Original, head);
         }
         tracked.accept(CtState::None, state, Way::Original, head, at, how);
@@ -225,21 +101,21 @@ impl Tracked {
     pub(super) fn step(&self, way: Way, head: &TcpHead, at: Nanos, how: &Tracking) -> Verdict {
         let index = Index::of(head.segment.flags);
         let mut next = *self;
-        if !head.is_whole() {
+        if !how.rules.decides(Decision::Whole, head.is_whole()) {
             return Verdict::Invalid(next);
         }
-        let new = match TABLE[way as usize][index as usize][self.state as usize] {
+        let new = match how.transition(TableCell { way, index, state: self.state }) {
             Transition::Invalid => return Verdict::Invalid(next),
             Transition::Ignored => return next.ignore(index, way, head, at, how),
             Transition::To(CtState::SynSent) if self.state >= CtState::TimeWait => {
                 let reset = self.last.way == way && self.last.index == Index::Rst;
                 let close_begun = self.window.ends.iter().any(|end| end.close_begun);
-                if close_begun || reset {
+                if how.rules.decides(Decision::Reopens, close_begun || reset) {
                     return Verdict::Reopen;
                 }
                 return next.ignore(index, way, head, at, how);
             }
-            Transition::To(CtState::TimeWait) if self.is_challenge(index, way) => {
+            Transition::To(CtState::TimeWait) if self.is_challenge(index, way, how.rules) => {
                 next.expect_challenge = false;
                 next.seen_reply |= way == Way::Reply;
                 return Verdict::Pass(next);
@@ -263,10 +139,14 @@ impl Tracked {
         let mut check = true;
         match new {
             CtState::SynSent2 => self.simultaneous = true,
-            CtState::SynRecv if way == Way::Reply && index == Index::Ack && self.simultaneous => {
+            CtState::SynRecv
+                if way == Way::Reply
+                    && index == Index::Ack
+                    && how.rules.decides(Decision::SimultaneousOpen, self.simultaneous) =>
+            {
                 new = CtState::Established;
             }
-            CtState::Close if index == Index::Rst => match self.of_reset(old, way, head) {
+            CtState::Close if index == Index::Rst => match self.of_reset(old, way, head, how.rules) {
                 Reset::Invalid => return Verdict::Invalid(self),
                 Reset::Checked(state) => new = state,
                 Reset::Unchecked(state) => (new, check) = (state, false),
@@ -274,7 +154,7 @@ impl Tracked {
             _ => {}
         }
         if check {
-            match self.window.check(way, head, old, how.liberal) {
+            match self.window.check(way, head, old, how) {
                 InWindow::Accept => self.count_retransmissions(index, way, head),
                 InWindow::Tolerate => {}
                 InWindow::Ignore => {
@@ -284,19 +164,16 @@ impl Tracked {
                 InWindow::Invalid => return self.invalid(index, way, at, how),
             }
         }
-        if !self.seen_reply && index == Index::Rst {
+        if index == Index::Rst && how.rules.decides(Decision::ForgetsUnanswered, !self.seen_reply) {
             return Verdict::PassAndForget;
         }
         self.accept(old, new, way, head, at, how);
         Verdict::Pass(self)
     }
 
-    fn is_challenge(&self, index: Index, way: Way) -> bool {
-        self.state == CtState::LastAck
-            && index == Index::Ack
-            && self.last.way != way
-            && self.last.index == Index::Syn
-            && self.expect_challenge
+    fn is_challenge(&self, index: Index, way: Way, rules: Rulebook) -> bool {
+        let of_syn = self.last.way != way && self.last.index == Index::Syn && self.expect_challenge;
+        self.state == CtState::LastAck && index == Index::Ack && rules.decides(Decision::Challenge, of_syn)
     }
 
     /// A packet that passes without counting: the two ends may know better than the NAT.
@@ -306,7 +183,7 @@ impl Tracked {
             && self.last.index == Index::Syn
             && self.last.way != way
             && segment.acknowledgment == self.last.end;
-        if answers_ignored_syn {
+        if index == Index::SynAck && how.rules.decides(Decision::AnswersIgnored, answers_ignored_syn) {
             // The ends have begun again, and the NAT follows.
             let window =
                 self.window.begun_anew(self.last.way, self.last.end, self.last.window, self.last.scale);
@@ -336,12 +213,13 @@ impl Tracked {
     }
 
     /// Whether a reset is to be believed.
-    fn of_reset(&self, old: CtState, way: Way, head: &TcpHead) -> Reset {
+    fn of_reset(&self, old: CtState, way: Way, head: &TcpHead, rules: Rulebook) -> Reset {
         // An assured connection in its last states may be another one by now (`tcp_can_early_drop`).
-        if matches!(
+        let closing = matches!(
             old,
             CtState::FinWait | CtState::LastAck | CtState::TimeWait | CtState::Close | CtState::CloseWait
-        ) {
+        );
+        if rules.decides(Decision::ResetClosing, closing) {
             return Reset::Unchecked(CtState::Close);
         }
         let number = head.segment.sequence;
@@ -350,14 +228,14 @@ impl Tracked {
             && self.last.index != Index::Syn
         {
             // Most likely it answers a SYN that was let through before.
-            if number == 0 && !established {
+            if rules.decides(Decision::ResetZero, number == 0 && !established) {
                 return Reset::Checked(CtState::Close);
             }
-            if before(number, most) {
+            if rules.decides(Decision::ResetBehind, before(number, most)) {
                 return Reset::Invalid;
             }
             let in_train = self.last.index == Index::Ack && self.last.way == way && number == self.last.end;
-            if !established || number == most || in_train {
+            if rules.decides(Decision::ResetExact, !established || number == most || in_train) {
                 return Reset::Checked(CtState::Close);
             }
             // It may draw a challenge, so the connection is kept.
@@ -367,14 +245,18 @@ impl Tracked {
         // A SYN is reset by the other end; before Linux 6.18.44, at the latest, its own sender was believed as well.
         let of_ignored = self.seen_reply && self.last.index == Index::Syn && self.last.way != way
             || !self.assured && self.last.index == Index::Ack;
-        if of_ignored && acknowledgment == self.last.end {
+        if rules.decides(Decision::ResetOfIgnored, of_ignored && acknowledgment == self.last.end) {
             return Reset::Unchecked(CtState::Close);
         }
         let answers_challenge = old == CtState::SynSent
             && self.last.index == Index::Ack
             && self.last.way == Way::Reply
             && number == self.last.acknowledgment;
-        if answers_challenge { Reset::Unchecked(CtState::Close) } else { Reset::Checked(CtState::Close) }
+        if rules.decides(Decision::ResetOfChallenge, answers_challenge) {
+            Reset::Unchecked(CtState::Close)
+        } else {
+            Reset::Checked(CtState::Close)
+        }
     }
 
     /// A packet outside the window; two ends that reset or close against the NAT's belief leave it less time.
@@ -463,9 +345,10 @@ impl Tracked {
     /// Whether a new connection may have its external endpoint towards the same remote one (`nf_nat_used_tuple_harder`,
     /// from Linux 6.5 on): it is in TIME_WAIT or CLOSE, or waits for the end of a simultaneous open, which the kernel's
     /// numbering of states puts behind them; and the number of the new SYN is ahead of all that it sent.
-    pub(super) fn gives_way_to(&self, new: &Self) -> bool {
+    pub(super) fn gives_way_to(&self, new: &Self, rules: Rulebook) -> bool {
         let ahead = new.window.of(Way::Original).is_beyond(self.window.of(Way::Original));
-        self.state >= CtState::TimeWait && new.state == CtState::SynSent && ahead
+        let over = self.state >= CtState::TimeWait && new.state == CtState::SynSent && ahead;
+        rules.decides(Decision::GivesWay, over)
     }
 }
 

@@ -2,6 +2,8 @@
 //! `nf_conntrack_proto_tcp.c`, after Guido van Rooij, "Real Stateful TCP Packet Filtering in IP Filter").
 
 use super::order::{Way, after, before};
+use super::rules::{Decision, Rulebook};
+use super::tracking::Tracking;
 use crate::judge::reference::head::TcpHead;
 use crate::model::evidence::CtState;
 
@@ -120,10 +122,10 @@ impl Window {
     }
 
     /// Looks at a packet's numbers, and learns from it if it counts.
-    pub(super) fn check(&mut self, way: Way, head: &TcpHead, state: CtState, liberal: bool) -> InWindow {
+    pub(super) fn check(&mut self, way: Way, head: &TcpHead, state: CtState, how: &Tracking) -> InWindow {
         let mut sender = self.ends[way as usize];
         let mut receiver = self.ends[way.other() as usize];
-        let found = look(&mut sender, &mut receiver, way, head, state, liberal);
+        let found = look(&mut sender, &mut receiver, (way, head, state), how);
         self.ends[way as usize] = sender;
         self.ends[way.other() as usize] = receiver;
         found
@@ -141,23 +143,23 @@ struct Claim {
 fn look(
     sender: &mut Endpoint,
     receiver: &mut Endpoint,
-    way: Way,
-    head: &TcpHead,
-    state: CtState,
-    liberal: bool,
+    (way, head, state): (Way, &TcpHead, CtState),
+    how: &Tracking,
 ) -> InWindow {
-    if let Some(done) = initialise(sender, receiver, way, head, state) {
+    let rules = how.rules;
+    if let Some(done) = initialise(sender, receiver, (way, head, state), rules) {
         return done;
     }
-    let claim = claim(sender, receiver, head, state);
-    match compare(sender, receiver, &claim) {
+    let claim = claim(sender, receiver, (head, state), rules);
+    match compare(sender, receiver, &claim, rules) {
         InWindow::Accept => {}
         found => {
             if found == InWindow::Ignore && is_beyond(sender, &claim) {
                 // More than the window allows: the other end may acknowledge it all the same.
                 (sender.end, sender.unacknowledged) = (claim.end, true);
             }
-            return if liberal || sender.liberal { InWindow::Tolerate } else { found };
+            let liberal = rules.decides(Decision::Liberal, how.liberal || sender.liberal);
+            return if liberal { InWindow::Tolerate } else { found };
         }
     }
     learn(sender, receiver, head, &claim);
@@ -168,13 +170,12 @@ fn look(
 fn initialise(
     sender: &mut Endpoint,
     receiver: &mut Endpoint,
-    way: Way,
-    head: &TcpHead,
-    state: CtState,
+    (way, head, state): (Way, &TcpHead, CtState),
+    rules: Rulebook,
 ) -> Option<InWindow> {
     let syn = head.is_syn();
-    let renewed =
-        syn && after(head.end(), sender.end) && matches!(state, CtState::SynSent | CtState::SynRecv);
+    let ahead = after(head.end(), sender.end) && matches!(state, CtState::SynSent | CtState::SynRecv);
+    let renewed = syn && rules.decides(Decision::Renews, ahead);
     if sender.most_window == 0 && !syn {
         let end = head.end();
         let window = (u32::from(head.window) << sender.scale).max(1);
@@ -197,7 +198,12 @@ fn initialise(
     None
 }
 
-fn claim(sender: &Endpoint, receiver: &Endpoint, head: &TcpHead, state: CtState) -> Claim {
+fn claim(
+    sender: &Endpoint,
+    receiver: &Endpoint,
+    (head, state): (&TcpHead, CtState),
+    rules: Rulebook,
+) -> Claim {
     let segment = &head.segment;
     let mut claim = Claim {
         sequence: segment.sequence,
@@ -205,10 +211,12 @@ fn claim(sender: &Endpoint, receiver: &Endpoint, head: &TcpHead, state: CtState)
         acknowledgment: segment.acknowledgment,
         selective: head.selective,
     };
-    if !head.has_ack() || (head.is_reset() && segment.acknowledgment == 0) {
+    let unnumbered = rules.decides(Decision::ResetWithoutNumber, segment.acknowledgment == 0);
+    if !head.has_ack() || (head.is_reset() && unnumbered) {
         (claim.acknowledgment, claim.selective) = (receiver.end, receiver.end);
     }
-    if head.is_reset() && segment.sequence == 0 && state == CtState::SynSent {
+    let of_syn = segment.sequence == 0 && state == CtState::SynSent;
+    if head.is_reset() && rules.decides(Decision::ResetOfSyn, of_syn) {
         (claim.sequence, claim.end) = (sender.end, sender.end);
     }
     claim
@@ -219,21 +227,23 @@ fn is_beyond(sender: &Endpoint, claim: &Claim) -> bool {
     !before(claim.sequence, sender.most_end.wrapping_add(1))
 }
 
-fn compare(sender: &Endpoint, receiver: &Endpoint, claim: &Claim) -> InWindow {
+fn compare(sender: &Endpoint, receiver: &Endpoint, claim: &Claim, rules: Rulebook) -> InWindow {
     let lag = sender.most_window.max(LEAST_ACK_WINDOW);
     let acknowledges_recent = after(claim.selective, receiver.end.wrapping_sub(lag).wrapping_sub(1));
     let recent = after(claim.end, sender.end.wrapping_sub(receiver.most_window).wrapping_sub(1));
     let acknowledges_sent = before(claim.selective, receiver.end.wrapping_add(1));
-    if is_beyond(sender, claim) {
+    if rules.decides(Decision::Beyond, is_beyond(sender, claim)) {
         let over = claim.end.wrapping_sub(sender.most_end).wrapping_add(1);
         let a_little =
             receiver.most_window != 0 && recent && acknowledges_recent && over <= receiver.most_window;
-        return if a_little && acknowledges_sent { InWindow::Ignore } else { InWindow::Invalid };
+        let passes = rules.decides(Decision::BeyondALittle, a_little && acknowledges_sent);
+        return if passes { InWindow::Ignore } else { InWindow::Invalid };
     }
-    if !acknowledges_sent {
+    if rules.decides(Decision::AcknowledgesUnsent, !acknowledges_sent) {
         return InWindow::Invalid;
     }
-    if (receiver.most_window != 0 && !recent) || !acknowledges_recent {
+    let old = rules.decides(Decision::Old, receiver.most_window != 0 && !recent);
+    if old || rules.decides(Decision::AcknowledgesOld, !acknowledges_recent) {
         return InWindow::Ignore;
     }
     InWindow::Accept

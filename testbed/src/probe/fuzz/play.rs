@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
 
 use super::action::{Action, FlowKey, Number, Sender};
-use crate::judge::reference::{Findings, NatView, check};
+use crate::judge::reference::{Findings, NatView, Rulebook, check_by};
 use crate::kernel::error::{Error, Result};
 use crate::model::address_plan::Network;
 use crate::model::behavior::{Behavior, Translation};
-use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos};
+use crate::model::evidence::{CtEvent, Direction, Evidence, Fate, Frame, Nanos};
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 use crate::model::topology::NodeName;
 use crate::probe::prove::Subject;
@@ -20,6 +21,9 @@ use crate::probe::prove::frame::{Probe, QuotedIcmpError};
 const APART: Nanos = 5_000_000;
 const THROUGH: Nanos = 1_000;
 
+/// By how much what is played may fall behind the time that the reference is told: timers of the NAT go on meanwhile.
+const BEHIND: Duration = Duration::from_millis(200);
+
 /// Who sends ICMP errors.
 const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
@@ -27,6 +31,8 @@ const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 #[derive(Debug)]
 pub(super) struct PlayedSequence {
     pub(super) findings: Findings,
+    /// Whether it was played in the time that the reference was told.
+    pub(super) in_time: bool,
     pub(super) ladder: Vec<String>,
 }
 
@@ -47,19 +53,34 @@ type Flows = BTreeMap<(usize, usize, usize), FlowNumbers>;
 type Externals = HashMap<(SocketAddrV4, SocketAddrV4), SocketAddrV4>;
 
 /// Plays the actions on a NAT that remembers nothing.
-pub(super) fn play(bench: &mut Bench, subject: &Subject, actions: &[Action]) -> Result<PlayedSequence> {
+pub(super) fn play(
+    bench: &mut Bench,
+    subject: &Subject,
+    rules: Rulebook,
+    actions: &[Action],
+) -> Result<PlayedSequence> {
     bench.forget()?;
     bench.record_anew();
     let mut flows: Flows = BTreeMap::new();
     let mut externals: Externals = HashMap::new();
-    let mut records = Vec::new();
-    for action in actions {
-        let seen = act(bench, action, &mut flows, &externals)?;
-        learn(&subject.declared, action, &seen, (&mut flows, &mut externals));
-        records.push(bench.record_anew());
-    }
-    let (evidence, ladder) = evidence(&records);
     let node = NodeName::new("bench").map_err(|e| Error::other("name the bench", e.to_string()))?;
+    let (mut records, mut conntrack, mut now) = (Vec::new(), Vec::new(), 0);
+    let (begun, mut in_time) = (Instant::now(), true);
+    for action in actions {
+        now += APART;
+        let seen = act(bench, action, &mut flows, &externals)?;
+        if let Action::Wait(time) = action {
+            now += Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
+        }
+        learn(&subject.declared, action, &seen, (&mut flows, &mut externals));
+        records.push((now, bench.record_anew()));
+        in_time &= begun.elapsed() <= Duration::from_nanos(now) + BEHIND;
+        // They are read when the packet that led to them has been dealt with.
+        let event = |(change, entry)| CtEvent { node: node.clone(), at: now + 2 * THROUGH, change, entry };
+        conntrack.extend(bench.changes()?.into_iter().map(event));
+    }
+    let (frames, ladder) = frames(&records, now);
+    let evidence = Evidence { frames, conntrack, ..Evidence::default() };
     let lan = |side: Side| Network { address: gateway(side), prefix: 24 };
     let nat = NatView {
         node: &node,
@@ -69,7 +90,7 @@ pub(super) fn play(bench: &mut Bench, subject: &Subject, actions: &[Action]) -> 
         up: link(Side::Outside),
         down: [Side::Inside0, Side::Inside1].map(|side| (link(side), lan(side))).to_vec(),
     };
-    Ok(PlayedSequence { findings: check(&evidence, &nat), ladder })
+    Ok(PlayedSequence { findings: check_by(rules, &evidence, &nat), in_time, ladder })
 }
 
 fn gateway(side: Side) -> Ipv4Addr {
@@ -125,6 +146,10 @@ fn act(
         Action::Hairpin { from, to } => {
             let (side, inside) = host(from);
             bench.ask(side, &Probe::syn(inside, external(to, externals), 77))
+        }
+        Action::Wait(time) => {
+            std::thread::sleep(time);
+            Ok(Vec::new())
         }
         Action::Segment { flow, sender, .. } => {
             let (side, inside) = host(flow);
@@ -214,11 +239,16 @@ fn learn(
     }
 }
 
-/// What went over the cables, as a trial's evidence and as lines to read.
-fn evidence(records: &[Vec<RecordedFrame>]) -> (Evidence, Vec<String>) {
+/// What went over the cables when, as the frames of a trial and as lines to read.
+fn frames(records: &[(Nanos, Vec<RecordedFrame>)], ended: Nanos) -> (Vec<Frame>, Vec<String>) {
     let (mut frames, mut ladder) = (Vec::new(), Vec::new());
-    for (number, record) in records.iter().enumerate() {
-        let sent = APART * (number as Nanos + 1);
+    let mut before = 0;
+    for (number, (sent, record)) in records.iter().enumerate() {
+        let waited = sent.saturating_sub(before + APART);
+        if waited > 0 {
+            ladder.push(format!("{:3}    nothing for {:.1} s", number + 1, waited as f64 / 1e9));
+        }
+        before = *sent;
         for recorded in record {
             let at = sent + if recorded.heading == CableDirection::FromNat { THROUGH } else { 0 };
             let frame = frame(recorded, at);
@@ -230,9 +260,8 @@ fn evidence(records: &[Vec<RecordedFrame>]) -> (Evidence, Vec<String>) {
     }
     // The end of the evidence lies well behind the last packet, on a link of nobody.
     let nowhere = RecordedFrame { side: Side::Outside, heading: CableDirection::FromNat, bytes: Vec::new() };
-    let end = frame(&nowhere, APART * (records.len() as Nanos + 2));
-    frames.push(Frame { link: u16::MAX, ..end });
-    (Evidence { frames, ..Evidence::default() }, ladder)
+    frames.push(Frame { link: u16::MAX, ..frame(&nowhere, ended + 2 * APART) });
+    (frames, ladder)
 }
 
 fn frame(recorded: &RecordedFrame, at: Nanos) -> Frame {

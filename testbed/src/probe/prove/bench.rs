@@ -34,6 +34,7 @@ use crate::kernel::sysctl::Sysctl;
 use crate::lab::nat_program::NatProgram;
 use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::model::address_plan::{Mac, Network};
+use crate::model::evidence::{CtChange, CtEntry};
 use crate::model::packet::Packet;
 
 use super::frame::{Probe, QuotedIcmpError, datagram, is_arp_answer, who_has};
@@ -376,11 +377,18 @@ impl Bench {
     pub(in crate::probe) fn new_entries(&mut self) -> Result<Vec<(SocketAddrV4, SocketAddrV4)>> {
         let mut entries = Vec::new();
         self.events.read(|change, entry| {
-            if change == crate::model::evidence::CtChange::New {
+            if change == CtChange::New {
                 entries.push((entry.original.source, entry.original.destination));
             }
         })?;
         Ok(entries)
+    }
+
+    /// What has changed in the table of connections since this was last asked.
+    pub(in crate::probe) fn changes(&mut self) -> Result<Vec<(CtChange, CtEntry)>> {
+        let mut changes = Vec::new();
+        self.events.read(|change, entry| changes.push((change, entry)))?;
+        Ok(changes)
     }
 
     /// The frames with data that arrived since this was last asked, whole.

@@ -4,7 +4,8 @@ use testbed::model::cause::Cause;
 use testbed::model::outcome::Outcome;
 
 use super::{
-    ATTEMPTS, Kept, act, all_are_proved, all_have, all_trials, program, provoked, repeats, suite, trials,
+    ATTEMPTS, Kept, act, all_are_proved, all_have, all_trials, count, program, provoked, repeats, suite,
+    trials,
 };
 use crate::lab::{lab_is_possible, skipped};
 
@@ -132,6 +133,7 @@ fn overload_by_program() {
         }
         let overloaded = |kept: &Kept| matches!(kept.trial.outcome, Outcome::Error(_));
         if !kept.is_empty() && kept.iter().all(overloaded) {
+            count(Cause::OverloadByProgram, kept.len(), kept.len());
             return;
         }
     }

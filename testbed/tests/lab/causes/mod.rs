@@ -1,10 +1,14 @@
 //! Every cause, provoked on a real lab: programs that do one thing wrong, NATs that refuse in one way, links and
 //! machines that fail. `CAUSES_REPEATS` repeats each; exactly the cause that was provoked must be named each time.
 
+#![expect(clippy::print_stdout, reason = "how often each was named is what scripts/accept shows")]
+
 /// What NATs do.
 mod by_nats;
 /// What programs and links do.
 mod by_programs;
+/// What programs do that know nothing of testbed.
+mod by_strangers;
 /// What happens to a NAT, a wire or a lab while a trial goes on.
 mod staged;
 /// How a success came about.
@@ -154,9 +158,19 @@ pub(crate) fn act(nats: [&str; 2], [a, b]: [&str; 2], more: &str) -> Vec<Kept> {
     trials(suite(nats, repeats(), &rest))
 }
 
+/// Says how often a cause was named when it was provoked: what `scripts/accept judge causes` makes its table of.
+pub(crate) fn count(cause: Cause, named: usize, provoked: usize) {
+    println!("cause {cause}: {named} of {provoked}");
+}
+
 /// Asserts that every trial has this cause, and packets that prove it.
 #[track_caller]
 pub(crate) fn all_have(kept: &[Kept], cause: Cause) {
+    let has = |kept: &&Kept| match &kept.trial.outcome {
+        Outcome::Failed(failure) | Outcome::Error(failure) => failure.cause == cause,
+        _ => false,
+    };
+    count(cause, kept.iter().filter(has).count(), kept.len());
     for Kept { trial, artefacts } in kept {
         let ladder = testbed::report::ladder::Ladder::of("the trial", artefacts);
         let drawn = || {

@@ -22,7 +22,7 @@ use testbed::model::topology::{NodeName, Topology};
 use testbed::model::topology_file;
 use tokio::time::{sleep, timeout};
 
-use super::{ATTEMPTS, repeats, was_too_slow};
+use super::{ATTEMPTS, count, repeats, was_too_slow};
 use crate::lab::lab_is_possible;
 use crate::lab::pair::pair;
 
@@ -120,6 +120,7 @@ fn on_a_stage(cause: Cause, test: impl AsyncFn() -> Judgement) {
             |judgement: &Judgement| cause == Cause::MachineTooSlow || !was_too_slow(&judgement.outcome);
         let played = (0..ATTEMPTS).map(|_| runtime.block_on(test())).find(says_something);
         has(&played.expect("a machine that is fast enough once"), cause);
+        count(cause, 1, 1);
     }
 }
 

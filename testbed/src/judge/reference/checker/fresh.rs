@@ -1,11 +1,12 @@
 //! A packet of no connection that the NAT knows: one that begins one from inside or outside, or belongs nowhere.
 
-use super::{BrokenRule, Checker, Entry, Judged};
-use crate::judge::reference::duty::{Answer, RequiredAction, TIME_EXCEEDED, refusal, rules, what_became};
+use super::{Checker, Entry, Judged};
+use crate::judge::reference::duty::{Answer, RequiredAction, TIME_EXCEEDED, refusal, what_became};
 use crate::judge::reference::head::TcpHead;
 use crate::judge::reference::mapping::{Admission, Outgoing};
 use crate::judge::reference::order::Way;
 use crate::judge::reference::passage::Side;
+use crate::judge::reference::rules::{BrokenRule, keeps, named as rules};
 use crate::judge::reference::tracker::Tracked;
 use crate::model::behavior::{Filtering, Hairpinning, Translation};
 use crate::model::doubt::Doubt;
@@ -27,11 +28,11 @@ impl Checker<'_> {
         let passage = &self.passages.all[index];
         let Tuple { source: inside, destination: remote } = passage.input.head.tuple;
         let Some(tracked) = Tracked::begin(head, passage.input.at, &self.how) else {
-            self.of_invalid(passage, head).done(passage).map_err(|why| (rules::INVALID, why))?;
+            self.rules.hold(rules::INVALID, self.of_invalid(passage, head).done(passage))?;
             return Ok(Judged::Must);
         };
         if passage.input.head.ttl <= 1 {
-            RequiredAction::Keep(TIME_EXCEEDED).done(passage).map_err(|why| (rules::HOPS, why))?;
+            self.rules.hold(rules::HOPS, RequiredAction::Keep(TIME_EXCEEDED).done(passage))?;
             return Ok(Judged::Must);
         }
         let Some(output) = &passage.output else {
@@ -39,14 +40,15 @@ impl Checker<'_> {
                 true => Ok(Judged::Either(Doubt::Room)),
                 false if passage.answers.is_empty() && self.not_inserted() => Ok(Judged::Not(Doubt::Counted)),
                 false => {
-                    Err((rules::OUTWARD, format!("had to go out and {}", what_became(&passage.answers))))
+                    let what = format!("had to go out and {}", what_became(&passage.answers));
+                    self.rules.hold(rules::OUTWARD, Err(what)).map(|()| Judged::Must)
                 }
             };
         };
+        self.rules.hold(rules::OUTWARD, Ok(()))?;
         let external = output.head.tuple.source;
-        if output.head.tuple.destination != remote || output.side != Side::Outside {
-            return Err((rules::ADDRESS, format!("passed as {}", output.head.tuple)));
-        }
+        let paired = output.head.tuple.destination == remote && output.side == Side::Outside;
+        self.rules.hold(rules::ADDRESS, keeps(paired, || format!("passed as {}", output.head.tuple)))?;
         let flow = Outgoing { inside, remote, external };
         self.mappings.may_go_out(self.nat, flow, passage.input.at)?;
         let reply = Tuple { source: remote, destination: external };
@@ -68,7 +70,8 @@ impl Checker<'_> {
         let (Some(output), Some(tracked)) = (&passage.output, tracked) else {
             return match (owner, tracked, &passage.output) {
                 (_, None, Some(output)) => {
-                    Err((rules::INVALID, format!("had to be kept and passed as {}", output.head.tuple)))
+                    let what = format!("had to be kept and passed as {}", output.head.tuple);
+                    self.rules.hold(rules::INVALID, Err(what)).map(|()| Judged::Must)
                 }
                 (Admission::Yes(owner), Some(_), None) if passage.input.head.ttl > 1 => {
                     let crowded = self.mappings.may_vanish(self.nat, inside, destination);
@@ -78,22 +81,20 @@ impl Checker<'_> {
                     if self.not_inserted() {
                         return Ok(Judged::Not(Doubt::Counted));
                     }
-                    Err((rules::HAIRPINNING, format!("had to be turned round to {owner} and vanished")))
+                    let what = format!("had to be turned round to {owner} and vanished");
+                    self.rules.hold(rules::HAIRPINNING, Err(what)).map(|()| Judged::Must)
                 }
                 (Admission::Perhaps(_), Some(_), None) => Ok(Judged::Either(Doubt::Admission)),
                 // It went no further, and what the NAT's own stack answers is nothing that it declares.
-                _ => Ok(Judged::Must),
+                _ => self.rules.hold(rules::HAIRPINNING, Ok(())).map(|()| Judged::Must),
             };
         };
         let (Admission::Yes(owner) | Admission::Perhaps(owner)) = owner else {
-            return Err((rules::HAIRPINNING, format!("was turned round as {}", output.head.tuple)));
+            let what = format!("was turned round as {}", output.head.tuple);
+            return self.rules.hold(rules::HAIRPINNING, Err(what)).map(|()| Judged::Must);
         };
-        if output.head.tuple.destination != owner {
-            return Err((
-                rules::HAIRPINNING,
-                format!("had to go to {owner} and went as {}", output.head.tuple),
-            ));
-        }
+        let elsewhere = || format!("had to go to {owner} and went as {}", output.head.tuple);
+        self.rules.hold(rules::HAIRPINNING, keeps(output.head.tuple.destination == owner, elsewhere))?;
         let flow = Outgoing { inside, remote: destination, external: output.head.tuple.source };
         self.mappings.may_go_out(self.nat, flow, at)?;
         let reply = Tuple { source: owner, destination: flow.external };
@@ -112,13 +113,13 @@ impl Checker<'_> {
         if own && firewall {
             // What its own stack answers is nothing that it declares.
             let kept = RequiredAction::Keep(Answer::Anything).done(passage);
-            return kept.map(|()| Judged::Must).map_err(|why| (rules::FILTERING, why));
+            return self.rules.hold(rules::FILTERING, kept).map(|()| Judged::Must);
         }
         if !own && !firewall {
             return Ok(Judged::Not(Doubt::Routed));
         }
         let Some(tracked) = Tracked::begin(head, at, &self.how) else {
-            self.of_invalid(passage, head).done(passage).map_err(|why| (rules::INVALID, why))?;
+            self.rules.hold(rules::INVALID, self.of_invalid(passage, head).done(passage))?;
             return Ok(Judged::Must);
         };
         let admission = self.mappings.admits(self.nat, remote, destination, at);
@@ -130,7 +131,7 @@ impl Checker<'_> {
             }
             (Admission::Yes(owner), _) | (Admission::Perhaps(owner), Some(_)) => {
                 let tuple = Tuple { source: remote, destination: owner };
-                self.forwarded(passage, tuple).done(passage).map_err(|why| (rules::FILTERING, why))?;
+                self.rules.hold(rules::FILTERING, self.forwarded(passage, tuple).done(passage))?;
                 if passage.output.is_some() {
                     self.open(index, Tuple { source: owner, destination: remote }, tracked);
                 }
@@ -148,9 +149,12 @@ impl Checker<'_> {
                     filtering(self.nat.declared.filtering),
                     output.head.tuple
                 );
-                Err((rules::FILTERING, why))
+                self.rules.hold(rules::FILTERING, Err(why)).map(|()| Judged::Must)
             }
-            (Admission::No, None) => self.unsolicited(index, head),
+            (Admission::No, None) => {
+                self.rules.hold(rules::FILTERING, Ok(()))?;
+                self.unsolicited(index, head)
+            }
         }
     }
 
@@ -165,7 +169,7 @@ impl Checker<'_> {
             false => refusal(self.nat, passage, first),
         };
         self.mappings.met_stranger(remote, destination);
-        RequiredAction::Keep(answer).done(passage).map_err(|why| (rules::UNSOLICITED, why))?;
+        self.rules.hold(rules::UNSOLICITED, RequiredAction::Keep(answer).done(passage))?;
         Ok(Judged::Must)
     }
 
@@ -190,11 +194,12 @@ impl Checker<'_> {
         }
         let handled_by = |index: usize| self.passages.all[index].handled_by(self.margin);
         let last = entry.before.as_ref().map_or(entry.stood_by, |(last, ..)| handled_by(*last));
-        let lives = |state: &Option<Tracked>| state.is_some_and(|tracked| !tracked.gives_way_to(new));
-        if !entry.lost && last < input.at && entry.at(input.at).iter().all(lives) {
-            let (taken, inside) = (reply.reversed(), entry.original.source);
-            return Err((rules::TAKEN, format!("went out as {taken}, which {inside} has at that time")));
-        }
+        let lives =
+            |state: &Option<Tracked>| state.is_some_and(|tracked| !tracked.gives_way_to(new, self.rules));
+        let free = entry.lost || last >= input.at || !entry.at(input.at).iter().all(lives);
+        let (taken, inside) = (reply.reversed(), entry.original.source);
+        let what = || format!("went out as {taken}, which {inside} has at that time");
+        self.rules.hold(rules::TAKEN, keeps(free, what))?;
         (entry.possible, entry.before, entry.lost) = (vec![None], None, false);
         let original = entry.original;
         if self.by_tuple.get(&original).is_some_and(|(other, _)| *other == id) {

@@ -1,0 +1,68 @@
+//! How a NAT tracks connections: its timers, and how closely it looks at numbers.
+
+use std::time::Duration;
+
+use super::rules::Rulebook;
+use super::table::{TableCell, Transition};
+use crate::model::behavior::{Behavior, Strictness};
+use crate::model::evidence::{CtState, Nanos};
+
+/// How long a connection is remembered, by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Timers {
+    state: [Nanos; 10],
+    pub(super) unacknowledged: Nanos,
+    pub(super) retransmitted: Nanos,
+}
+
+impl Timers {
+    pub(super) fn of(behavior: &Behavior, rules: Rulebook) -> Self {
+        let timers = behavior.timeouts.timers();
+        let named = |name: &str| {
+            let found = timers.iter().find(|(n, _, _)| *n == name);
+            let time = found.map_or(Duration::ZERO, |(_, set, default)| set.unwrap_or(*default));
+            rules.time(name, Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX))
+        };
+        let names = [
+            "syn_sent",
+            "syn_sent",
+            "syn_recv",
+            "established",
+            "fin_wait",
+            "close_wait",
+            "last_ack",
+            "time_wait",
+            "close",
+            "syn_sent2",
+        ];
+        Self {
+            state: names.map(named),
+            unacknowledged: named("unacknowledged"),
+            retransmitted: named("max_retrans"),
+        }
+    }
+
+    pub(super) fn of_state(&self, state: CtState) -> Nanos {
+        self.state[state as usize]
+    }
+}
+
+/// How a NAT tracks: its timers, and how closely it looks at numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tracking {
+    pub(super) timers: Timers,
+    pub(super) liberal: bool,
+    pub(super) rules: Rulebook,
+}
+
+impl Tracking {
+    /// What the table of states says of a packet.
+    pub(super) fn transition(&self, cell: TableCell) -> Transition {
+        if self.rules.turns(cell) { cell.read().opposite() } else { cell.read() }
+    }
+
+    pub(super) fn of(behavior: &Behavior, rules: Rulebook) -> Self {
+        let liberal = behavior.strictness == Strictness::Liberal;
+        Self { timers: Timers::of(behavior, rules), liberal, rules }
+    }
+}
