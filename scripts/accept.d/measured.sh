@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # NATs of which nothing is declared: what is measured of them, and what a probe behind them tells.
 
-checks=(catalogue every_two probe tools)
+checks=(catalogue every_two probe tools shares)
 
 # What is printed of each NAT of the catalogue is proved, and says on every axis what the catalogue says.
 check_catalogue() {
@@ -40,4 +40,22 @@ check_tools() {
   figure "real-nats: exit code, in $seconds s" "$code" "0" "code == 0"
   quiet "$testbed" nat prove --nats "$work/real/nats.toml"
   figure "nat prove of the tools' rules: exit code" "$code" "0" "code == 0"
+}
+
+# A subscriber's share of the ports: each bound of its ranges is found, a pool that has what lies between them is refused, and the
+# puncher meets it as often as theory says, also with few SYNs.
+check_shares() {
+  quiet env TESTBED_REQUIRE_LAB=1 cargo test --quiet --manifest-path "$root/Cargo.toml" -p testbed --test tests -- each_bound_of_several_ranges
+  [ "$code" -eq 0 ] || tail -n 60 "$work/output" >&2
+  figure "each bound of 15 ranges is found, and one range over them refused: exit code of the test" "$code" "0" "code == 0"
+  cat >"$work/shares.toml" <<'SUITE'
+name = "shares"
+summary = "a share of the ports against a known port, by many and by few guesses"
+topology = "pair"
+trials = 100
+axes = { nat-a = ["map-e"], nat-b = ["port-preserving"], method = ["spray"], budget-syns = [8, 16, 24, 48, 1280] }
+SUITE
+  quiet "$testbed" run "$work/shares.toml" --keep none --out "$work/shares"
+  query "$work/shares" "'\n'.join(f'{c[\"id\"]}: {c[\"passed\"]} of {c[\"trials\"]}, theory {c[\"expected\"][\"probability\"]:.3f}' for c in $punches)" >&2
+  figure "spray against a share, by SYNs a side: exit code, in $seconds s" "$code" "0" "code == 0"
 }
