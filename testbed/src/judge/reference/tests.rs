@@ -415,6 +415,23 @@ fn a_connection_that_is_over_may_be_given_up_for_a_new_one_and_one_that_lives_ma
     assert_eq!(taken(closed(), ahead).says(&draws), None);
     assert_eq!(taken(closed(), behind).says(&draws), Some("overloading"));
     assert_eq!(taken(Drawing::stands(), ahead).says(&draws), Some("overloading"));
+    // The last ACK comes a moment after the SYN. It has ended the connection if it left first.
+    let last = ("A", 102, 902, 0);
+    let crossing = |leaving: [Drawn; 2]| {
+        let mut drawing = Drawing::stands()
+            .out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("FA", 101, 901, 0))
+            .back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("FA", 901, 102, 0));
+        drawing.now += 10 * MS;
+        for (from, drawn) in [(other, ahead), (HOST, last)] {
+            drawing.put(DOWN, Direction::Up, (from, REMOTE), drawn, 64);
+        }
+        for drawn in leaving {
+            drawing.put(UP, Direction::Up, (EXTERNAL, REMOTE), drawn, 63);
+        }
+        drawing.says(&draws)
+    };
+    assert_eq!(crossing([last, ahead]), None);
+    assert_eq!(crossing([ahead, last]), Some("overloading"));
     // The old connection is gone: what comes back is the new one's, and a FIN of the old one goes nowhere.
     let answered =
         || taken(closed(), ahead).back((REMOTE, EXTERNAL), Some((REMOTE, other)), ("SA", 7_000, 5_001, 0));

@@ -188,7 +188,7 @@ impl Checker<'_> {
     fn take_over(&mut self, index: usize, reply: Tuple, new: &Tracked) -> Result<(), BrokenRule> {
         let input = &self.passages.all[index].input;
         let Some((id, Way::Reply)) = self.by_tuple.get(&reply).copied() else { return Ok(()) };
-        let entry = &mut self.entries[id];
+        let entry = &self.entries[id];
         if entry.original == input.head.tuple {
             return Ok(());
         }
@@ -199,11 +199,17 @@ impl Checker<'_> {
         let free = entry.lost || last >= input.at || !entry.at(input.at).iter().all(lives);
         let (taken, inside) = (reply.reversed(), entry.original.source);
         let what = || format!("went out as {taken}, which {inside} has at that time");
-        self.rules.hold(rules::TAKEN, keeps(free, what))?;
+        let first = if free { None } else { self.over_by_the_next(index, id, new) };
+        self.rules.hold(rules::TAKEN, keeps(free || first.is_some(), what))?;
+        let entry = &mut self.entries[id];
         (entry.possible, entry.before, entry.lost) = (vec![None], None, false);
         let original = entry.original;
-        if self.by_tuple.get(&original).is_some_and(|(other, _)| *other == id) {
-            self.by_tuple.remove(&original);
+        match first {
+            Some(next) => entry.ahead.push(next),
+            None if self.by_tuple.get(&original).is_some_and(|(other, _)| *other == id) => {
+                self.by_tuple.remove(&original);
+            }
+            None => {}
         }
         Ok(())
     }

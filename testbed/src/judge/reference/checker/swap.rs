@@ -3,6 +3,7 @@
 use super::{Checker, unique};
 use crate::judge::reference::head::TcpHead;
 use crate::judge::reference::order::Way;
+use crate::judge::reference::passage::Passage;
 use crate::judge::reference::tracker::Tracked;
 use crate::model::evidence::Tuple;
 
@@ -53,6 +54,29 @@ impl Checker<'_> {
         let before_the_first = near && self.fresh(index, head).is_ok();
         self.entries[id].lost |= before_the_first;
         before_the_first
+    }
+
+    /// A packet of a connection that ended it, and that was handled before this one although it came a moment later: what one host
+    /// sends from two processors may be handled by two. This one begins another connection in that one's place.
+    pub(super) fn over_by_the_next(&self, index: usize, id: usize, new: &Tracked) -> Option<usize> {
+        let (passage, entry) = (&self.passages.all[index], &self.entries[id]);
+        let latest = passage.handled_by(self.margin);
+        let later = (index + 1..).zip(&self.passages.all[index + 1..]);
+        let later = later.take_while(|(_, later)| later.input.at <= latest);
+        let states = entry.at(passage.input.at);
+        let left_first =
+            |later: &Passage| later.output.zip(passage.output).is_some_and(|(one, other)| one.at <= other.at);
+        let mut of_it =
+            later.filter(|(_, later)| later.input.head.tuple == entry.original && left_first(later));
+        let found = of_it.find(|(_, later)| {
+            let Some(head) = later.input.head.tcp() else { return false };
+            let after =
+                |state: &Option<Tracked>| self.after(id, Way::Original, state.as_ref()?, later, head).ok()?;
+            let gives_way =
+                |state: Option<Tracked>| state.is_none_or(|then| then.gives_way_to(new, self.rules));
+            states.iter().filter_map(after).any(gives_way)
+        });
+        found.map(|(next, _)| next)
     }
 
     /// Whether what became of this packet fits if one that came after it, from the other side, was handled first. If so,
