@@ -196,11 +196,12 @@ impl Checker<'_> {
         let last = entry.before.as_ref().map_or(entry.stood_by, |(last, ..)| handled_by(*last));
         let lives =
             |state: &Option<Tracked>| state.is_some_and(|tracked| !tracked.gives_way_to(new, self.rules));
-        let free = entry.lost || last >= input.at || !entry.at(input.at).iter().all(lives);
+        let over = entry.lost || !entry.at(input.at).iter().all(lives);
+        let first = if over { None } else { self.over_by_the_next(index, id, new) };
+        let free = over || first.is_some() || last >= input.at;
         let (taken, inside) = (reply.reversed(), entry.original.source);
         let what = || format!("went out as {taken}, which {inside} has at that time");
-        let first = if free { None } else { self.over_by_the_next(index, id, new) };
-        self.rules.hold(rules::TAKEN, keeps(free || first.is_some(), what))?;
+        self.rules.hold(rules::TAKEN, keeps(free, what))?;
         let entry = &mut self.entries[id];
         (entry.possible, entry.before, entry.lost) = (vec![None], None, false);
         let original = entry.original;
