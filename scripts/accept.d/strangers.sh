@@ -78,7 +78,7 @@ check_languages() {
 check_programs() {
   local name cells other which
   for name in c python node libnice rndz libp2p punchhole; do
-    rm -rf "$work/$name"
+    rm -rf "${work:?}/$name"
     quiet "$root/scripts/programs" "$name" --seed 1 --out "$work/$name"
     read -r cells other which < <(python3 "$folder/programs.py" "$root/docs/programs.md" "$name" "$work/$name/results.json")
     figure "$name, $cells cells in $seconds s: cells that are not as docs/programs.md has them${which:+ ($which)}" "$other" "0" "other == 0 && cells > 0"
