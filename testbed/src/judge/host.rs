@@ -10,7 +10,7 @@
 //! | nothing, or a listener | anything with ACK | a reset |
 //! | a SYN sent | SYN | a SYN/ACK with the number of its SYN; or as above, if the program has closed the socket |
 //! | a SYN sent | SYN/ACK that acknowledges it | an ACK, at the latest after [`ANSWERS_WITHIN`]; or a reset, if the socket is closed |
-//! | a SYN sent | anything else that acknowledges something else | a reset |
+//! | a SYN sent | anything that acknowledges something else | a reset |
 //! | any of these | reset, or an ACK alone for the SYN | nothing |
 //!
 //! Beyond that the host's answers depend on its buffers, on timers and on limits of rates, and nothing is asked of it. What its

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// An inclusive range of ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,7 +164,7 @@ impl fmt::Display for PortSet {
 
 /// The same ranges, kept for good.
 fn kept(ranges: Vec<PortRange>) -> &'static [PortRange] {
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = KNOWN.lock();
     if let Some(same) = known.get(ranges.as_slice()) {
         return same;
     }

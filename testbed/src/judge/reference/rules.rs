@@ -167,9 +167,7 @@ impl Negation {
         let all = rules.chain(decisions).chain(timers).chain(TableCell::all().map(Negated::Transition));
         all.map(Self)
     }
-}
 
-impl Negation {
     /// Whether only waiting can show it: what ends by itself, or is told to have ended.
     #[must_use]
     pub fn needs_time(&self) -> bool {

@@ -2,6 +2,7 @@
 
 /// What goes through besides TCP.
 mod datagrams;
+mod handover;
 
 use std::net::SocketAddrV4;
 
@@ -394,51 +395,6 @@ fn a_syn_right_after_the_reset_that_ended_its_mapping_begins_anew() {
         ("SA", 4_000_000, 901, 0),
     );
     assert_eq!(drawing.says(&plain()), None);
-}
-
-#[test]
-fn a_connection_that_is_over_may_be_given_up_for_a_new_one_and_one_that_lives_may_not() {
-    let draws = Behavior {
-        mapping: crate::model::behavior::Mapping::AddressAndPortDependent,
-        allocation: crate::model::behavior::Allocation::Random,
-        ..plain()
-    };
-    let other = "10.0.0.2:4001";
-    let (ahead, behind) = (("S", 5_000, 0, 0), ("S", 50, 0, 0));
-    let closed = || {
-        Drawing::stands()
-            .out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("FA", 101, 901, 0))
-            .back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("FA", 901, 102, 0))
-            .out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("A", 102, 902, 0))
-    };
-    let taken = |drawing: Drawing, syn| drawing.out((other, REMOTE), Some((EXTERNAL, REMOTE)), syn);
-    assert_eq!(taken(closed(), ahead).says(&draws), None);
-    assert_eq!(taken(closed(), behind).says(&draws), Some("overloading"));
-    assert_eq!(taken(Drawing::stands(), ahead).says(&draws), Some("overloading"));
-    // The last ACK comes a moment after the SYN. It has ended the connection if it left first.
-    let last = ("A", 102, 902, 0);
-    let crossing = |leaving: [Drawn; 2]| {
-        let mut drawing = Drawing::stands()
-            .out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("FA", 101, 901, 0))
-            .back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("FA", 901, 102, 0));
-        drawing.now += 10 * MS;
-        for (from, drawn) in [(other, ahead), (HOST, last)] {
-            drawing.put(DOWN, Direction::Up, (from, REMOTE), drawn, 64);
-        }
-        for drawn in leaving {
-            drawing.put(UP, Direction::Up, (EXTERNAL, REMOTE), drawn, 63);
-        }
-        drawing.says(&draws)
-    };
-    assert_eq!(crossing([last, ahead]), None);
-    assert_eq!(crossing([ahead, last]), Some("overloading"));
-    // The old connection is gone: what comes back is the new one's, and a FIN of the old one goes nowhere.
-    let answered =
-        || taken(closed(), ahead).back((REMOTE, EXTERNAL), Some((REMOTE, other)), ("SA", 7_000, 5_001, 0));
-    assert_eq!(answered().says(&draws), None);
-    assert_eq!(answered().out((HOST, REMOTE), None, ("FA", 101, 901, 0)).says(&draws), None);
-    let both = answered().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("FA", 101, 901, 0));
-    assert_eq!(both.says(&draws), Some("invalid-packets"));
 }
 
 #[test]
