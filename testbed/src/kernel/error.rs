@@ -80,6 +80,14 @@ impl Error {
         Self::At { place: place.to_string(), source: Box::new(self) }
     }
 
+    /// The same error for rules whose first line had so many bytes put before it.
+    pub(crate) fn moved_left(self, bytes: usize) -> Self {
+        match self {
+            Self::Refused(refusal) => refusal.moved_left(bytes).into(),
+            other => other,
+        }
+    }
+
     /// The same error with a hint.
     pub(crate) fn with_help(mut self, hint: impl Into<String>) -> Self {
         match &mut self {

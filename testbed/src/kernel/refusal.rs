@@ -17,16 +17,6 @@ pub struct Refusal {
     pub said: String,
 }
 
-/// A line without the definitions of a NAT's addresses that `lab::nat_rules` puts before a user's text, on its first line.
-fn without_definitions(line: &str) -> &str {
-    let definition = || {
-        let (name, rest) = line.strip_prefix("define ")?.split_once(" = ")?;
-        let ours = name == "wan_address" || name.starts_with("lan") && name.ends_with("_network");
-        rest.split_once("; ").filter(|_| ours).map(|(_, rest)| rest)
-    };
-    definition().map_or(line, without_definitions)
-}
-
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(line) = self.line else {
@@ -56,18 +46,13 @@ impl Refusal {
         });
         let said = said.trim_end().to_owned();
         match located {
-            Some((number, columns, message)) => {
-                let line = text.lines().nth(number.wrapping_sub(1)).unwrap_or_default();
-                let own = line.len() - without_definitions(line).len();
-                let moved = |(from, to): (usize, usize)| (from.checked_sub(own), to.checked_sub(own));
-                Self {
-                    line: Some(number),
-                    columns: columns.map(moved).and_then(|(from, to)| Some((from?, to?))),
-                    message,
-                    source_line: line[own..].to_owned(),
-                    said,
-                }
-            }
+            Some((number, columns, message)) => Self {
+                line: Some(number),
+                columns,
+                message,
+                source_line: text.lines().nth(number.wrapping_sub(1)).unwrap_or_default().to_owned(),
+                said,
+            },
             None => {
                 let first = said.lines().next().unwrap_or("nothing was said");
                 let message = first.strip_prefix("Error: ").unwrap_or(first).to_owned();
@@ -81,6 +66,18 @@ impl Refusal {
     pub(crate) fn may_be_unsupported(&self) -> bool {
         let why = self.message.strip_prefix("Could not process rule: ");
         why.is_some_and(|why| ["No such file or directory", "Operation not supported"].contains(&why))
+    }
+
+    /// The same refusal for a text whose first line had so many bytes put before it.
+    pub(super) fn moved_left(mut self, bytes: usize) -> Self {
+        if self.line == Some(1)
+            && let Some(rest) = self.source_line.get(bytes..)
+        {
+            self.source_line = rest.to_owned();
+            let moved = |(from, to): (usize, usize)| from.checked_sub(bytes).zip(to.checked_sub(bytes));
+            self.columns = self.columns.and_then(moved);
+        }
+        self
     }
 
     /// The same refusal for a text that had `lines` more lines put before it.
@@ -118,18 +115,19 @@ mod tests {
     }
 
     #[test]
-    fn definitions_put_before_the_text_are_not_shown() {
-        let text = "define wan_address = 192.0.2.2; define lan0_network = 10.0.0.0/24; tabel ip nat {}\n";
-        let column = text.find("tabel").expect("it is there") + 1;
-        let refusal = Refusal::parse(&format!("/dev/stdin:1:{column}-{}: Error: no", column + 4), text);
+    fn what_was_put_before_the_first_line_is_not_shown() {
+        let (front, text) = ("define a = 192.0.2.2; ", "tabel ip nat {}\nx\n");
+        let whole = format!("{front}{text}");
+        let refusal = Refusal::parse("/dev/stdin:1:23-27: Error: no", &whole).moved_left(front.len());
         insta::assert_snapshot!(refusal, @r#"
         nft refused its ruleset at line 1: no
           1 | tabel ip nat {}
               ^^^^^
         "#);
+        let below = Refusal::parse("/dev/stdin:2:1-1: Error: no", &whole);
+        assert_eq!(below.clone().moved_left(front.len()), below);
     }
 
-    /// What nft says to `queue num 1` and to `synproxy` where the kernel is built without them.
     #[test]
     fn what_the_kernel_lacks_is_told_from_what_is_written_wrongly() {
         for (said, unsupported) in [

@@ -59,6 +59,8 @@ pub struct NatSite {
 pub struct NatConfig {
     /// Text for `nft -f`. Empty for a router.
     pub ruleset: String,
+    /// Bytes of definitions that stand before a user's text, on its first line.
+    pub definitions: usize,
     /// Who wrote the rules, or writes them by a program.
     pub source: RulesSource,
     /// Sysctls and their values, by dotted name, in the order in which they are to be set.
@@ -70,12 +72,16 @@ pub struct NatConfig {
 }
 
 impl NatConfig {
-    /// Says in which file the rules are that nft refused.
+    /// Says where in the user's file the rules are that nft refused.
     pub(crate) fn at_file(&self) -> impl Fn(Error) -> Error {
         let file = self.file.as_ref().map(|file| file.display().to_string());
-        move |error| match &file {
-            Some(file) => error.at(file),
-            None => error,
+        let definitions = self.definitions;
+        move |error| {
+            let error = error.moved_left(definitions);
+            match &file {
+                Some(file) => error.at(file),
+                None => error,
+            }
         }
     }
 }

@@ -49,9 +49,11 @@ pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig 
     for (device, network) in &site.lans {
         ruleset += &format!("define {device}_network = {}/{}; ", network.address, network.prefix);
     }
+    let definitions = ruleset.len();
     ruleset += text;
     NatConfig {
         ruleset,
+        definitions,
         source: RulesSource::User,
         sysctls: sysctls::sysctls(behavior),
         ..NatConfig::default()
