@@ -28,7 +28,7 @@ pub enum Draws {
 }
 
 /// The widest pool that a few draws show the bounds of, as `docs/puncher.md` says.
-const WIDEST_RANGE: u32 = 4096;
+pub(super) const WIDEST_RANGE: u32 = 4096;
 
 impl Draws {
     /// Ports in the pool.

@@ -5,9 +5,10 @@ use std::ops::Range;
 use crate::model::behavior::{
     Allocation, Behavior, Filtering, Mapping, Overloading, Pool, Translation, UnsolicitedSyn,
 };
+use crate::model::port_set::MapShare;
 use crate::model::suite::LowPorts;
 
-use super::birthday::Draws;
+use super::birthday::{Draws, WIDEST_RANGE};
 use super::ports;
 
 /// The pool for source ports from 512 to 1023, which the kernel maps to 600 to 1023
@@ -156,6 +157,21 @@ impl<'a> Side<'a> {
             UnsolicitedSyn::Reset | UnsolicitedSyn::Kernel | UnsolicitedSyn::Icmp(_) => true,
             UnsolicitedSyn::Drop | UnsolicitedSyn::IcmpAfterSixSeconds => false,
         })
+    }
+
+    /// Whether guesses at what it draws may lie beside its ports: a few draws show the bounds of a narrow range, and the bits that the
+    /// ports of a share have in common, as `docs/puncher.md` says, but no other gaps.
+    pub(super) fn may_be_missed(&self) -> bool {
+        /// Fewer bits in common may be chance.
+        const SHORTEST_IDENTIFIER: u32 = 5;
+        let hidden = |nat: &Behavior| match nat.pool {
+            Pool::Kernel => false,
+            Pool::Range(_) | Pool::Blocks { .. } => ports(nat) > WIDEST_RANGE,
+            Pool::Ranges(ranges) => {
+                MapShare::of(ranges).is_none_or(|share| share.length < SHORTEST_IDENTIFIER)
+            }
+        };
+        self.draws().is_some() && self.changing().any(hidden)
     }
 
     /// Whether its external and internal endpoints are the same.

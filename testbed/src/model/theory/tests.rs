@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::behavior::{Hairpinning, IcmpError, Overloading, PortRange, SynAfterSyn};
+use crate::model::port_set::{MapShare, PortSet};
 use crate::model::suite::{Budget, LowPorts};
 
 fn kept() -> Behavior {
@@ -97,6 +98,30 @@ fn spraying_passes_one_random_nat_and_not_two() {
         5e-3,
     );
     close(chance(&block(64), &block(64), Method::Auto), 1.0, 1e-5);
+}
+
+#[test]
+fn where_a_few_draws_do_not_show_the_ports_guesses_may_lie_beside_them() {
+    let pool = |pool| Behavior { pool, ..random() };
+    let range = |low, high| PortRange { low, high };
+    let share = |length| MapShare { psid: 9, length, offset: 4 }.ports().expect("a good share");
+    let scattered =
+        PortSet::of(&[range(1, 1), range(5_000, 5_099), range(65_535, 65_535)]).expect("a good set");
+    for (nat, may_be_missed) in [
+        (pool(Pool::Range(range(5_000, 5_106))), false),
+        (pool(Pool::Ranges(share(8))), false),
+        (pool(Pool::Ranges(share(4))), true),
+        (pool(Pool::Ranges(scattered)), true),
+        (Behavior { overloading: Overloading::Off, ..pool(Pool::Ranges(scattered)) }, true),
+        (pool(Pool::Range(range(10_000, 19_999))), true),
+        (random(), false),
+    ] {
+        for (a, b) in [(&nat, &kept()), (&kept(), &nat), (&nat, &nat)] {
+            let expected = expect(&input(a, b, Method::Auto));
+            let low = if may_be_missed { 0.0 } else { expected.probability };
+            assert_eq!([expected.low, expected.high], [low, expected.probability], "{}", expected.because);
+        }
+    }
 }
 
 #[test]
