@@ -365,6 +365,19 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_ignores_the_only_syn_has_a_program() {
+        // Nothing ever came from a's host: without a socket there, the kernel would have reset b's SYN.
+        let staged = |reaches: bool| {
+            let knock = |at_ms| StagedPacket::new(B, at_ms, "S").ports(5002, 4000);
+            let staged = StagedEvidence::default().inside(knock(0.0)).packet(knock(1.0));
+            let staged = if reaches { staged.reaches(knock(10.0)) } else { staged };
+            staged.packet(knock(1_030.0))
+        };
+        assert_eq!(cause(&staged(true), UnsolicitedSyn::Drop), Cause::ProgramHung);
+        assert_eq!(cause(&staged(false), UnsolicitedSyn::Drop), Cause::PeerNeverStarted);
+    }
+
+    #[test]
     fn a_connection_stands_when_its_segments_came_to_the_hosts() {
         let crossing = || {
             StagedEvidence::met()

@@ -87,8 +87,9 @@ pub(super) fn find(
     let context = FailureContext::open(case, timeline, oracle);
     stood
         .map(|flow| context.unused_connection(flow))
-        .or_else(|| context.never_seen())
+        // A host without a socket would have reset it, so a program was there.
         .or_else(|| context.left_unanswered())
+        .or_else(|| context.never_seen())
         .or_else(|| context.kept_by_own_nat())
         .or_else(|| context.no_rendezvous())
         .or_else(|| context.never_started())
@@ -257,7 +258,10 @@ impl<'a> FailureContext<'a> {
         let Silence { frame, tuple, flags, due, by_min_ttl, .. } = silence;
         let letter = role.letter();
         let (cause, why) = if by_min_ttl {
-            (Cause::ProgramHung, "its socket may ignore what has so few hops left (IP_MINTTL)")
+            (
+                Cause::ProgramHung,
+                "its socket ignores what has so few hops left (IP_MINTTL), or its queue of connections is full",
+            )
         } else {
             (
                 Cause::HostSilent,
