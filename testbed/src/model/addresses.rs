@@ -4,6 +4,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::model::quantity::digits;
 use crate::model::words::words;
 
 /// The ranges of a lab's networks, and the addresses of its rendezvous server.
@@ -61,7 +62,7 @@ impl Block {
         let form = || format!("\"{text}\" is not a range such as \"192.168.0.0/16\"");
         let (address, prefix) = text.split_once('/').ok_or_else(form)?;
         let first = u32::from(address.parse::<Ipv4Addr>().map_err(|_| form())?);
-        let prefix: u32 = prefix.parse().map_err(|_| form())?;
+        let prefix: u32 = digits(prefix).ok_or_else(form)?;
         if !(8..=24).contains(&prefix) {
             return Err(format!("\"{text}\": a range has 8 to 24 bits, as each network takes 256 addresses"));
         }

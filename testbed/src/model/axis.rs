@@ -1,14 +1,13 @@
 //! The axes of a NAT by name, and their values as text: the words of the catalogue, the proof's table and the docs.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::model::behavior::{
     Allocation, Behavior, Filtering, Hairpinning, IcmpError, InvalidPackets, Mapping, Overloading, Pool,
-    PortRange, Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
+    Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
 };
-use crate::model::words::{UnknownWord, words};
+use crate::model::words::words;
 
 /// One property of a NAT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,19 +158,6 @@ impl fmt::Display for Pool {
     }
 }
 
-impl FromStr for PortRange {
-    type Err = UnknownWord;
-
-    /// Reads `low-high`.
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        let parsed = text.split_once('-').and_then(|(low, high)| {
-            let range = Self { low: low.trim().parse().ok()?, high: high.trim().parse().ok()? };
-            (range.low >= 1 && range.low <= range.high).then_some(range)
-        });
-        parsed.ok_or_else(|| UnknownWord { known: vec!["kernel", "LOW-HIGH with 1 <= LOW <= HIGH <= 65535"] })
-    }
-}
-
 impl Timeouts {
     /// The name of each timer, the kernel's own, with its value and the kernel's default.
     #[must_use]
@@ -208,14 +194,6 @@ impl fmt::Display for Timeouts {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_range_of_ports_is_read() {
-        assert_eq!("20000-20999".parse(), Ok(PortRange { low: 20_000, high: 20_999 }));
-        for bad in ["", "5", "0-5", "7-6", "1-70000", "a-b"] {
-            assert!(bad.parse::<PortRange>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn timeouts_are_told_in_words() {

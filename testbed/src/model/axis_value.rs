@@ -124,8 +124,8 @@ pub fn trouble(text: &str) -> Result<Trouble, String> {
 /// # Errors
 /// A sentence that names the text.
 pub fn mtu(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(mtu @ 68..=1500) => Ok(mtu),
+    match quantity::digits(text) {
+        Some(mtu @ 68..=1500) => Ok(mtu),
         _ => Err(format!("\"{text}\" is not an MTU from 68 to 1500 bytes")),
     }
 }
@@ -135,7 +135,7 @@ pub fn mtu(text: &str) -> Result<u32, String> {
 /// # Errors
 /// A sentence that names the text.
 pub fn budget_syns(text: &str) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| *number > 0);
+    let number = quantity::digits(text).filter(|number| *number > 0);
     number.ok_or_else(|| format!("\"{text}\" is not a number of SYNs, at least 1"))
 }
 

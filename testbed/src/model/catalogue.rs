@@ -110,7 +110,7 @@ impl Catalogue {
     /// Everything that is wrong, each with its line.
     pub fn parse(text: &str, path: &str) -> Result<Self, Problems> {
         let folder = Path::new(path).parent().unwrap_or(Path::new("")).to_owned();
-        let mut reader = Reader { checker: Checker::new(path, text), folder };
+        let mut reader = Reader { checker: Checker::new(path, text), folder, nat: String::new() };
         let file: RawFile = reader.checker.read()?;
         let mut profiles = BTreeMap::new();
         for (name, raw) in &file.nat {
@@ -222,11 +222,14 @@ struct RawTimeouts {
 struct Reader<'a> {
     checker: Checker<'a>,
     folder: PathBuf,
+    /// The name of the NAT that is read.
+    nat: String,
 }
 
 impl Reader<'_> {
     fn profile(&mut self, name: &Spanned<String>, raw: &Spanned<RawProfile>) -> Option<Profile> {
         self.check_name(name);
+        self.nat.clone_from(name.get_ref());
         let written = raw.get_ref();
         let behavior = self.behavior(written)?;
         let possible = behavior.check().map_err(|why| format!("NAT \"{}\": {why}", name.get_ref()));
@@ -451,8 +454,12 @@ mod tests {
                 "NAT \"x\": filtering address-dependent with overloading on cannot be: when two inside",
             ),
             ("allocation = \"random\"\nstep = 2", 4, "a step means nothing to allocation random"),
-            ("ports = \"5-4\"", 3, "unknown ports \"5-4\"\n  help: known are: kernel, LOW-HIGH"),
-            ("block-size = 64", 3, "blocks have to be cut from a range\n  help: add a range"),
+            ("ports = \"5-4\"", 3, "unknown ports \"5-4\"\n  help: known are: \"kernel\", \"LOW-HIGH\""),
+            (
+                "block-size = 64",
+                3,
+                "NAT \"x\": block-size 64 with ports kernel cannot be: blocks are cut from one range\n  help: give one range",
+            ),
             ("[nat.x.timeouts]\nclose = \"ten\"", 4, "\"ten\" is not a duration such as"),
             ("quota = 0", 1, "NAT \"x\": quota 0 cannot be: "),
             ("ruleset-file = \"\"", 3, "ruleset-file names no file"),

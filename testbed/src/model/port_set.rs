@@ -7,6 +7,8 @@ use std::fmt;
 
 use parking_lot::Mutex;
 
+use crate::model::quantity::digits;
+
 /// An inclusive range of ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortRange {
@@ -17,6 +19,14 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// Reads `LOW-HIGH`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (low, high) = text.split_once('-')?;
+        let range = Self { low: digits(low.trim())?, high: digits(high.trim())? };
+        (range.low >= 1 && range.low <= range.high).then_some(range)
+    }
+
     /// How many ports the range holds.
     #[must_use]
     pub fn size(self) -> u32 {
@@ -229,8 +239,13 @@ impl MapShare {
 impl fmt::Display for MapShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { psid, length, offset } = self;
-        write!(f, "PSID {psid} of {length} bits after {offset}")
+        write!(f, "PSID {psid} of {} after {offset}", bits_of(*length))
     }
+}
+
+/// So many bits, in words.
+pub(super) fn bits_of(count: u32) -> String {
+    format!("{count} bit{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -241,6 +256,14 @@ mod tests {
         let ranges: Vec<PortRange> =
             ranges.iter().map(|(low, high)| PortRange { low: *low, high: *high }).collect();
         PortSet::of(&ranges)
+    }
+
+    #[test]
+    fn a_range_is_read() {
+        assert_eq!(PortRange::parse("20000 - 20999"), Some(PortRange { low: 20_000, high: 20_999 }));
+        for bad in ["", "5", "0-5", "7-6", "1-70000", "a-b", "+5-9", "5-+9", "1-2-3"] {
+            assert_eq!(PortRange::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]
@@ -275,6 +298,8 @@ mod tests {
         let ends = [0, 1, 61, 62].map(|n| ports.ranges()[n].to_string());
         assert_eq!(ends, ["1232-1235", "2256-2259", "63696-63699", "64720-64723"]);
         assert_eq!(ports.to_string(), "PSID 52 of 8 bits after 6");
+        let half = MapShare { psid: 1, length: 1, offset: 6 }.ports().expect("a good share");
+        assert_eq!(half.to_string(), "PSID 1 of 1 bit after 6");
     }
 
     #[test]

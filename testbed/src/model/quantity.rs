@@ -1,5 +1,6 @@
 //! Quantities as people write them in suites and on the command line: durations, probabilities, rates.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A duration with a sign: how much later than another something happens.
@@ -100,10 +101,20 @@ pub fn timeout(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// A sentence that says which numbers there are.
 pub fn whole_number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+    digits(text).ok_or_else(|| match is_digits(text) {
         true => format!("must be at most {}", u64::MAX),
         false => "expected a whole number".to_owned(),
     })
+}
+
+/// Reads a number of nothing but digits, if the type can hold it: the sign that Rust would read as well is none that anybody means.
+#[must_use]
+pub fn digits<T: FromStr>(text: &str) -> Option<T> {
+    is_digits(text).then(|| text.parse().ok())?
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Reads a duration that must not be zero.
@@ -147,15 +158,15 @@ pub fn probability(text: &str) -> Result<f64, String> {
 pub fn rate(text: &str) -> Result<u64, String> {
     let refuse =
         || format!("\"{text}\" is not a rate such as \"10Mbit\" (bit, kbit, Mbit or Gbit per second)");
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit: u64 = match text[digits.len()..].trim() {
+    let written = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: u64 = match text[written.len()..].trim() {
         "bit" => 1,
         "kbit" => 1_000,
         "Mbit" => 1_000_000,
         "Gbit" => 1_000_000_000,
         _ => return Err(refuse()),
     };
-    let number: u64 = digits.parse().map_err(|_| refuse())?;
+    let number: u64 = digits(written).ok_or_else(refuse)?;
     number.checked_mul(unit).filter(|bits| *bits > 0).ok_or_else(refuse)
 }
 
@@ -198,6 +209,7 @@ mod tests {
         for (wrong, why) in [
             ("x", "expected a whole number"),
             ("-1", "expected a whole number"),
+            ("+1", "expected a whole number"),
             ("", "expected a whole number"),
             ("99999999999999999999", "must be at most 18446744073709551615"),
         ] {
@@ -209,7 +221,7 @@ mod tests {
     fn rates_have_a_unit() {
         assert_eq!(rate("10Mbit"), Ok(10_000_000));
         assert_eq!(rate("64 kbit"), Ok(64_000));
-        for wrong in ["", "10", "0bit", "Mbit", "10MB", "99999999999Gbit"] {
+        for wrong in ["", "10", "0bit", "Mbit", "10MB", "99999999999Gbit", "+5bit"] {
             assert!(rate(wrong).is_err(), "{wrong}");
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fnv::FnvHasher;
 
+use crate::model::quantity::digits;
 use crate::model::suite::Cell;
 
 /// One of several equal shares of a run.
@@ -117,7 +118,7 @@ impl WantedShard {
 }
 
 fn parse(name: &str, text: &str) -> Result<u32, String> {
-    text.trim().parse().map_err(|_| format!("{name} is \"{text}\", which is no number"))
+    digits(text.trim()).ok_or_else(|| format!("{name} is \"{text}\", which is no number"))
 }
 
 impl FromStr for WantedShard {
@@ -126,7 +127,7 @@ impl FromStr for WantedShard {
     /// Reads `2/8`, `auto` or `auto/8`.
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = || "expected N/M as in 2/8, auto, or auto/M".to_owned();
-        let number = |text: &str| text.parse::<u32>().map_err(|_| expected());
+        let number = |text: &str| digits::<u32>(text).ok_or_else(expected);
         match text.split_once('/') {
             None if text == "auto" => Ok(Self::Environment(None)),
             None => Err(expected()),

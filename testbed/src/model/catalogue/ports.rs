@@ -9,13 +9,18 @@ use serde_spanned::Spanned;
 
 use super::{RawProfile, Reader};
 use crate::model::behavior::{Allocation, Pool, PortRange};
-use crate::model::port_set::{MapShare, PortSet};
+use crate::model::port_set::{MapShare, PortSet, bits_of};
+use crate::model::suggestion::nearest;
 
 /// Where a counter or a hash takes its ports from unless told otherwise: few enough to read, clear of ephemeral ports.
 const DEFAULT_MAP_RANGE: PortRange = PortRange { low: 20_000, high: 20_999 };
 
 /// The offset of a port-set identifier unless told otherwise (RFC 7597, section 5.1).
 const DEFAULT_OFFSET: u32 = 6;
+
+/// The ways in which ports are written.
+const FORMS: &str = "known are: \"kernel\", \"LOW-HIGH\" with 1 <= LOW <= HIGH <= 65535, a list of such ranges, and \
+                     { psid = P, length = L, offset = O }";
 
 /// Ports as they are written.
 #[derive(Debug)]
@@ -93,13 +98,12 @@ impl Reader<'_> {
             (Some(ports), _, None) => Some(Pool::Ranges(ports)),
             (None, _, None) => Some(Pool::Kernel),
             (ports, _, Some(size)) => {
-                let what = if ports.is_some() {
-                    "blocks are cut from one range"
-                } else {
-                    "blocks have to be cut from a range"
-                };
-                let help = "add a range, such as ports = \"1024-65535\"";
-                self.checker.report_with_help(size.span(), what, help);
+                let with = if ports.is_some() { "several ranges of ports" } else { "ports kernel" };
+                let (nat, size, span) = (&self.nat, size.get_ref(), size.span());
+                let why = "blocks are cut from one range";
+                let what = format!("NAT \"{nat}\": block-size {size} with {with} cannot be: {why}");
+                let help = "give one range, such as ports = \"1024-65535\", or leave block-size out";
+                self.checker.report_with_help(span, what, help);
                 None
             }
         }
@@ -110,8 +114,7 @@ impl Reader<'_> {
         match written.get_ref() {
             RawPorts::Word(word) => Some(self.range(written, word)?.into()),
             RawPorts::List(words) if words.is_empty() => {
-                let help = "known are: kernel, LOW-HIGH with 1 <= LOW <= HIGH <= 65535, or a list of ranges";
-                self.checker.report_with_help(written.span(), "unknown ports []", help);
+                self.checker.report_with_help(written.span(), "unknown ports []", FORMS);
                 None
             }
             RawPorts::List(words) => {
@@ -128,8 +131,12 @@ impl Reader<'_> {
     }
 
     fn range(&mut self, written: &Spanned<RawPorts>, word: &str) -> Option<PortRange> {
-        let word = Spanned::new(written.span(), word.to_owned());
-        word.get_ref().parse().map_err(|e| self.unknown_word(&word, "ports", &e)).ok()
+        let range = PortRange::parse(word);
+        if range.is_none() {
+            let help = format!("{}{FORMS}", meant(written.get_ref(), word));
+            self.checker.report_with_help(written.span(), format!("unknown ports \"{word}\""), help);
+        }
+        range
     }
 
     fn share(&mut self, written: &Spanned<RawPorts>, raw: &RawShare) -> Option<PortSet> {
@@ -138,12 +145,30 @@ impl Reader<'_> {
         if ports.is_none() {
             let bits = u64::from(length) + u64::from(offset);
             let what = match bits {
-                ..=16 => format!("a PSID of {length} bits is at most {}", (1_u32 << length) - 1),
-                _ => format!("a port has 16 bits, and these are {bits}"),
+                17.. => format!("a port has 16 bits, and these are {bits}"),
+                _ if u32::from(psid) >> length == 0 => {
+                    format!(
+                        "the only port with PSID {psid} of {} is 0, which nobody can use",
+                        bits_of(length)
+                    )
+                }
+                _ => format!("a PSID of {} is at most {}", bits_of(length), (1_u32 << length) - 1),
             };
             self.checker.report(written.span(), what);
         }
         ports
+    }
+}
+
+/// What was probably meant by a word that is no range, as the begin of a help.
+fn meant(written: &RawPorts, word: &str) -> String {
+    let ranges: Vec<&str> = word.split(',').map(str::trim).collect();
+    let several = ranges.len() > 1 && ranges.iter().all(|range| PortRange::parse(range).is_some());
+    match (nearest(word, ["kernel"]), written) {
+        (Some(kernel), RawPorts::List(_)) => format!("did you mean \"{kernel}\", without a list? "),
+        (Some(kernel), _) => format!("did you mean \"{kernel}\"? "),
+        (None, _) if several => format!("did you mean {ranges:?}? "),
+        (None, _) => String::new(),
     }
 }
 
@@ -182,16 +207,48 @@ mod tests {
     fn problems_of_ports_name_their_line() {
         let cases = [
             ("ports = [\"5-9\", \"9-12\"]", 3, "two of the ranges of ports have a port in common"),
-            ("ports = []", 3, "unknown ports []\n  help: known are: kernel, LOW-HIGH"),
+            ("ports = []", 3, "unknown ports []\n  help: known are: \"kernel\", \"LOW-HIGH\""),
+            (
+                "ports = [\"kernel\"]",
+                3,
+                "unknown ports \"kernel\"\n  help: did you mean \"kernel\", without a list? known are: \"kernel\", ",
+            ),
+            (
+                "ports = \"Kernel\"",
+                3,
+                "unknown ports \"Kernel\"\n  help: did you mean \"kernel\"? known are: ",
+            ),
+            (
+                "ports = \"5-9,20-29\"",
+                3,
+                "unknown ports \"5-9,20-29\"\n  help: did you mean [\"5-9\", \"20-29\"]? known are: \"kernel\", \"LOW-HIGH\" \
+                 with 1 <= LOW <= HIGH <= 65535, a list of such ranges, and { psid = P, length = L, offset = O }",
+            ),
+            ("ports = [\"+5-+9\"]", 3, "unknown ports \"+5-+9\"\n  help: known are: "),
             (
                 "ports = 7",
                 3,
                 "expected \"kernel\", a range \"LOW-HIGH\", a list of ranges, or { psid, length, offset }, found the number 7",
             ),
             ("ports = { psid = 256, length = 8 }", 3, "a PSID of 8 bits is at most 255"),
+            ("ports = { psid = 2, length = 1 }", 3, "a PSID of 1 bit is at most 1"),
             ("ports = { psid = 1, length = 8, offset = 9 }", 3, "a port has 16 bits, and these are 17"),
+            (
+                "ports = { psid = 0, length = 4000000000, offset = 9 }",
+                3,
+                "a port has 16 bits, and these are 4000000009",
+            ),
+            (
+                "ports = { psid = 0, length = 16, offset = 0 }",
+                3,
+                "the only port with PSID 0 of 16 bits is 0, which nobody can use",
+            ),
             ("ports = { psid = 1, bits = 8 }", 3, "unknown key \"bits\""),
-            ("ports = [\"5-9\", \"20-29\"]\nblock-size = 2", 4, "blocks are cut from one range"),
+            (
+                "ports = [\"5-9\", \"20-29\"]\nblock-size = 2",
+                4,
+                "NAT \"x\": block-size 2 with several ranges of ports cannot be: blocks are cut from one range\n  help: give one",
+            ),
         ];
         for (body, line, expected) in cases {
             let text = read(body).expect_err("bad ports");
