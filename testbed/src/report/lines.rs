@@ -48,7 +48,7 @@ pub(super) fn wrapped_behind(taken: usize, text: &str, indent: &str, width: usiz
 ///
 /// # Errors
 /// What the writer says.
-pub(super) fn write_behind(
+pub(crate) fn write_behind(
     taken: usize,
     text: &str,
     indent: &str,

@@ -29,6 +29,9 @@ use crate::report::void::VoidSummary;
 /// Bytes of a part of the legend that is not broken.
 const LONGEST_TIED: usize = 24;
 
+/// Columns that are worth a detail.
+const LEAST_DETAIL: usize = 8;
+
 /// Writes the result up to the totals.
 ///
 /// # Errors
@@ -117,14 +120,28 @@ fn kernel_checks(results: &Results, screen: Screen, out: &mut impl Write) -> io:
     let checks: Vec<&KernelCell> = results.kernel_checks().collect();
     let Some(names) = checks.iter().map(|check| length(&check.id)).max() else { return Ok(()) };
     writeln!(out)?;
+    let said = |check: &KernelCell| {
+        let is_error = check.verdict == VerdictDoc::Error;
+        let word = if is_error { "error".into() } else { harmless(&check.observed).into_owned() };
+        format!("{word}{}", check.verdict.mark())
+    };
+    let words = checks.iter().map(|check| length(&said(check))).max().unwrap_or(0);
+    let fits = 2 + names + 2 + words <= screen.width;
     for check in checks {
         let style = verdict_style(check.verdict);
-        let (id, word) = (harmless(&check.id), harmless(&check.observed));
-        let word = if check.verdict == VerdictDoc::Error { "error".into() } else { word };
-        let mark = check.verdict.mark();
-        let used = 2 + names + 2 + length(&word) + length(mark) + 2;
-        let detail = cut(&harmless(&check.detail), screen.width.saturating_sub(used).max(8));
-        writeln!(out, "  {id:names$}  {style}{word}{mark}{style:#}  {DIM}{detail}{DIM:#}")?;
+        let (id, word) = (harmless(&check.id), said(check));
+        let used = if fits { 2 + names + 2 } else { 4 } + length(&word);
+        if fits {
+            write!(out, "  {id:names$}  {style}{word}{style:#}")?;
+        } else {
+            write!(out, "  {id}\n    {style}{word}{style:#}")?;
+        }
+        let room = screen.width.saturating_sub(used + 2);
+        if room < LEAST_DETAIL || check.detail.is_empty() {
+            writeln!(out)?;
+        } else {
+            writeln!(out, "  {DIM}{}{DIM:#}", cut(&harmless(&check.detail), room))?;
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::report::deviation::{self, Deviation};
 use crate::report::escape::{harmless, harmless_lines};
-use crate::report::lines::{cut, length, write_behind};
+use crate::report::lines::{cut, length, wrapped, write_behind};
 use crate::report::plural::counted;
 use crate::report::results::{KernelCell, OutcomeDoc, ProofCell, PunchCell, Results, VerdictDoc};
 use crate::report::terminal::palette::{DIM, verdict_style};
@@ -99,8 +99,15 @@ fn group(
         let expected = cell.expected.as_ref().map(|e| format!(", theory {}", e.rates())).unwrap_or_default();
         let figure = format!("{}/{} passed{expected}", cell.passed, cell.trials);
         // A name stays whole, so that it can be copied.
-        let gap = if 2 + length(&id) + 2 + length(&figure) > screen.width { "\n    " } else { "  " };
-        writeln!(out, "  {id}{gap}{DIM}{figure}{DIM:#}")?;
+        let indent = if 2 + length(&id) > screen.width { "" } else { "  " };
+        write!(out, "{indent}{id}")?;
+        if 2 + length(&id) + 2 + length(&figure) > screen.width {
+            let figures = wrapped(&figure, "", screen.width.saturating_sub(4));
+            figures.iter().try_for_each(|line| write!(out, "\n    {DIM}{line}{DIM:#}"))?;
+        } else {
+            write!(out, "  {DIM}{figure}{DIM:#}")?;
+        }
+        writeln!(out)?;
         if number == 0 || screen.detail == Detail::Everything {
             details(cell, screen, out)?;
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::report::charset::Charset;
 use crate::report::results::{CellDoc, VerdictDoc};
-use crate::report::sample::{results, square};
+use crate::report::sample::{kernel_check, results, square};
 
 /// Widths of terminals: a narrow one, one beside an editor, a wide one, one over a whole screen.
 const WIDTHS: [usize; 4] = [40, 80, 120, 200];
@@ -24,16 +24,50 @@ fn matrix_of(text: &str) -> String {
 
 #[test]
 fn every_line_fits_unless_it_is_one_long_word() {
-    for results in [results(), square(22), square(11), square(3)] {
+    for results in [results(), square(22), square(11), square(3), kernel_results(), long_names()] {
         for width in WIDTHS {
             for line in shown(&results, width, Detail::Everything).lines() {
-                let words = line.split_whitespace().map(length);
-                let unbroken = words.clone().max().unwrap_or(0) + 10 > width;
-                let id = line.contains("/auto  ");
-                assert!(length(line) <= width || unbroken || id, "{width}: {line}");
+                let longest = line.split_whitespace().map(length).max().unwrap_or(0);
+                // Behind a label of eight columns.
+                assert!(length(line) <= width || longest + 8 > width, "{width}: {line}");
             }
         }
     }
+}
+
+/// Checks of the kernel with names and words as long as there are.
+fn kernel_results() -> Results {
+    let checks = [("x", "kept"), ("mapping-reused-fully-random", "another port of 1024-65535")];
+    let checks = checks.map(|(id, word)| CellDoc::Kernel((&kernel_check(id, word, word)).into()));
+    Results { cells: checks.to_vec(), ..results() }
+}
+
+/// Cells with names that are just as wide as the narrowest terminal.
+fn long_names() -> Results {
+    let mut results = results();
+    for cell in &mut results.cells {
+        if let CellDoc::Punch(cell) = cell {
+            cell.id = format!("{:-<40}", cell.id.replace(char::is_whitespace, "-"));
+        }
+    }
+    results
+}
+
+#[test]
+fn a_name_that_fits_the_terminal_is_not_moved_out_of_it() {
+    let text = shown(&long_names(), 40, Detail::Everything);
+    assert!(text.lines().any(|line| line.starts_with("even/odd/auto---") && length(line) == 40), "{text}");
+}
+
+#[test]
+fn checks_of_the_kernel_stand_beside_their_names_or_below() {
+    let at = |width| {
+        let text = shown(&kernel_results(), width, Detail::Usual);
+        text.lines().filter(|line| line.contains("port of")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let name = "  kernel/mapping-reused-fully-random";
+    assert!(at(120).contains(&format!("{name}  another port of 1024-65535  1 of 1")), "{:?}", at(120));
+    assert!(at(40).contains(&"    another port of 1024-65535  1 of 1".to_owned()), "{:?}", at(40));
 }
 
 #[test]
