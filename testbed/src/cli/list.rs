@@ -27,7 +27,7 @@ use crate::report::plan::{KernelPlan, Plan, PlannedCheck};
 use crate::report::plural::counted;
 use crate::report::{lines, machine};
 use crate::run::capacity::{self, Capacity};
-use crate::run::{cost, first_words, scripts};
+use crate::run::{cost, first_words, sandbox, scripts};
 
 /// Columns of the names in a list.
 const NAMES: usize = 21;
@@ -128,8 +128,8 @@ enum Planned {
 /// `testbed plan`.
 ///
 /// # Errors
-/// When a suite is wrong, no cell is left, a program of the suite cannot be executed, a NAT could not remember what a budget allows,
-/// or standard output cannot be written.
+/// When a suite is wrong, no cell is left, a program of the suite cannot be executed or shown what it is to see, a NAT could not
+/// remember what a budget allows, or standard output cannot be written.
 pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     let catalogue = args.selection.nats.catalogue()?;
     let planned = |name: &String| match name.as_str() {
@@ -170,8 +170,8 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     feasible(&planned, &catalogue)
 }
 
-/// An error where a program of a suite cannot be executed, a NAT of its cells has no rules, or could not remember what a budget
-/// allows.
+/// An error where a program of a suite cannot be executed or shown what it is to see, a NAT of its cells has no rules, or could not
+/// remember what a budget allows.
 fn feasible(planned: &[Planned], catalogue: &Catalogue) -> Result<ExitCode, CommandError> {
     let suites = || {
         planned.iter().filter_map(|one| match one {
@@ -192,6 +192,9 @@ fn feasible(planned: &[Planned], catalogue: &Catalogue) -> Result<ExitCode, Comm
     });
     if let Some(why) = obstacles.next() {
         return Err(CommandError::new(why));
+    }
+    if let Some(error) = suites().find_map(|selected| sandbox::obstacle(&selected.suite)) {
+        return Err(error.into());
     }
     let values = suites().flat_map(|selected| &selected.cells).flat_map(|cell| &cell.values);
     let names = values.filter(|(key, _)| matches!(key, AxisKey::Nat(_))).map(|(_, name)| name);
@@ -251,7 +254,7 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, CommandError> {
         }
         let (line, one_fits) = extent(&suite, &catalogue)?;
         fits = one_fits;
-        print(|out| writeln!(out, "{line}"))?;
+        print(|out| lines::write_behind(0, &line, "  ", list_width(), out))?;
     }
     let sufficient = fits && preflight::is_sufficient(&findings);
     Ok(if sufficient { ExitCode::SUCCESS } else { ExitCode::from(2) })

@@ -6,12 +6,13 @@ use crate::cli::args::Selection;
 use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
 use crate::cli::{filter, kernel};
+use crate::kernel::sandbox::ShownFiles;
 use crate::kernel::user_file;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{self, Embedded, SUITES, TOPOLOGIES};
 use crate::model::problem::suggestion;
 use crate::model::suite::{Axis, AxisKey, Cell, Program, Suite};
-use crate::model::suite_file::{self, KnownNames, PathKind};
+use crate::model::suite_file::{self, KnownNames, PathKind, PathProblem};
 use crate::model::template::{self, Values};
 use crate::model::theory::METHODS;
 
@@ -78,15 +79,24 @@ fn parse(
 }
 
 /// Whether a path of this machine, which a suite in that folder names, can be shown to programs.
-fn can_be_shown(text: &str, kind: PathKind, folder: &Path) -> Result<(), String> {
+fn can_be_shown(text: &str, kind: PathKind, folder: &Path) -> Result<(), PathProblem> {
     let values = Values::from([("suite_dir".to_owned(), folder.to_string_lossy().into_owned())]);
     // Which puncher that is, is known when something is run.
     let Ok(path) = template::expand(text, &values) else { return Ok(()) };
-    match std::fs::metadata(&path) {
-        Err(why) => Err(format!("cannot show \"{path}\" to programs: {}", user_file::words(&why))),
-        Ok(found) if kind == PathKind::Folder && !found.is_dir() => Err(format!("\"{path}\" is no folder")),
-        Ok(_) => Ok(()),
+    let problem = |message| PathProblem { message, help: None };
+    let found = std::fs::metadata(&path)
+        .map_err(|why| problem(format!("cannot show \"{path}\" to programs: {}", user_file::words(&why))))?;
+    if kind != PathKind::Readable && !found.is_dir() {
+        return Err(problem(format!("\"{path}\" is no folder")));
     }
+    // Just what a run does.
+    let (path, mut shown) = (Path::new(&path), ShownFiles::default());
+    let done = match kind {
+        PathKind::Readable => shown.add(path),
+        PathKind::Writable => shown.add_writable(path),
+        PathKind::Root => ShownFiles::with_root(path).map(drop),
+    };
+    done.map_err(|why| PathProblem { help: why.help().map(str::to_owned), ..problem(why.to_string()) })
 }
 
 /// Replaces `{suite_dir}`: programs are started elsewhere, so it must be absolute. Returns whether there was any.

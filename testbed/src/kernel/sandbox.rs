@@ -108,11 +108,16 @@ impl ShownFiles {
     /// Shows a folder that programs may write to, as far as its own permissions let them.
     ///
     /// # Errors
-    /// As [`ShownFiles::add`], or when it is no folder.
+    /// As [`ShownFiles::add`], or when it is no folder or belongs to the machine's system.
     pub fn add_writable(&mut self, path: &Path) -> Result<()> {
         let (path, real) = checked(path)?;
         if !real.is_dir() {
             return Err(Error::other(tried(&path), "only folders can be written to"));
+        }
+        // Whatever their root is: what is written to is the machine's.
+        if [&path, &real].into_iter().any(|name| is_of_the_system(name)) {
+            let why = "folders of the system are never written to";
+            return Err(Error::other(tried(&path), why).with_help("name a folder elsewhere"));
         }
         self.insert(&path, &real, Access::Write);
         Ok(())
@@ -255,6 +260,20 @@ mod tests {
         assert_eq!(shown, ShownFiles::default());
         assert!(shown.holds(Path::new("/usr/bin/env")));
         assert!(!shown.holds(Path::new("/home/me")));
+    }
+
+    #[test]
+    fn folders_of_the_system_cannot_be_written_to() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/usr/share", &link).expect("a link");
+        let mut shown = ShownFiles::default();
+        for path in ["/usr", "/etc", "/usr/share/..", &link.to_string_lossy()] {
+            let error = shown.add_writable(Path::new(path)).expect_err(path);
+            assert!(error.to_string().ends_with(": folders of the system are never written to"), "{error}");
+        }
+        assert_eq!(shown, ShownFiles::default());
+        shown.add_writable(folder.path()).expect("a folder of ours");
     }
 
     #[test]

@@ -51,16 +51,27 @@ pub struct KnownNames<'a> {
     pub path: &'a LookAtPath<'a>,
 }
 
-/// Looks at a path of the machine as a suite writes it, perhaps with placeholders, which has to be a folder or may be a file.
-pub type LookAtPath<'a> = dyn Fn(&str, PathKind) -> Result<(), String> + 'a;
+/// Looks at a path of the machine as a suite writes it, perhaps with placeholders.
+pub type LookAtPath<'a> = dyn Fn(&str, PathKind) -> Result<(), PathProblem> + 'a;
 
-/// What a path of the machine has to be.
+/// What programs are to have of a path of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathKind {
-    /// Anything that is there.
-    Any,
-    /// A folder.
-    Folder,
+    /// A file or a folder to read.
+    Readable,
+    /// A folder to write to.
+    Writable,
+    /// A folder in place of the machine's root.
+    Root,
+}
+
+/// Why programs cannot have a path of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathProblem {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
 }
 
 /// Finds a file by the name that a suite gives it.
@@ -120,6 +131,7 @@ struct PartDoc {
 pub fn parse(file: &str, text: &str, known: &KnownNames<'_>) -> Result<Suite, Problems> {
     let mut checker = Checker::new(file, text);
     let doc: SuiteDoc = checker.read()?;
+    axes::check_groups(&mut checker, &doc.groups);
     let start = doc.axes.as_ref().map_or(0, |axes| axes.span().start);
     let parts = match (&doc.part, &doc.axes) {
         (None, Some(axes)) => vec![the_only_part(&mut checker, &doc, axes, known)?],

@@ -19,7 +19,7 @@ mod prepared_cell;
 mod queue;
 mod replay;
 mod request;
-mod sandbox;
+pub mod sandbox;
 pub mod scripts;
 pub mod seed;
 mod session;

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::kernel::error::Result;
+use crate::kernel::error::{Error, Result};
 use crate::kernel::process::{Command, Limits};
 use crate::kernel::sandbox::{Sandbox, ShownFiles, image};
-use crate::model::suite::{Budget, Program, Section};
+use crate::model::suite::{Budget, Program, Section, Suite};
 use crate::model::template;
 use crate::run::request::RunRequest;
 
@@ -25,42 +25,59 @@ pub(super) fn of_run(request: &RunRequest) -> Result<Vec<Arc<Sandbox>>> {
     request.suite.parts.iter().map(|part| of_part(request, part.program.root.as_deref())).collect()
 }
 
+/// Stands in for a puncher that nobody has named.
+const NOBODY: &str = "\0";
+
+/// What keeps programs of a suite from being shown what it names, if anything. What lies at the puncher's path is not looked at.
+#[must_use]
+pub fn obstacle(suite: &Suite) -> Option<Error> {
+    let roots = suite.parts.iter().map(|part| part.program.root.as_deref());
+    roots.into_iter().find_map(|root| shown(suite, Path::new(NOBODY), root).err())
+}
+
 /// The one of all parts with the same root.
 fn of_part(request: &RunRequest, root: Option<&str>) -> Result<Arc<Sandbox>> {
-    let folder = root.and_then(|root| known_word(root, &request.puncher)).map(PathBuf::from);
+    Sandbox::shared(&shown(&request.suite, &request.puncher, root)?)
+}
+
+/// What programs see in all parts with the same root.
+fn shown(suite: &Suite, puncher: &Path, root: Option<&str>) -> Result<ShownFiles> {
+    let known = |word: &String| known_word(word, puncher).filter(|word| !word.contains(NOBODY));
+    let folder = root.and_then(|root| known(&root.to_owned())).map(PathBuf::from);
     let mut shown = match &folder {
         Some(folder) => ShownFiles::with_root(folder)?,
         None => ShownFiles::default(),
     };
-    if let Some(folder) = &request.suite.folder {
+    if let Some(folder) = &suite.folder {
         shown.add(folder)?;
     }
     let same = |part: &&Arc<Section>| part.program.root.as_deref() == root;
-    for part in request.suite.parts.iter().filter(same) {
+    for part in suite.parts.iter().filter(same) {
         let Program { files, writable, .. } = &part.program;
-        for file in files.iter().filter_map(|file| known_word(file, &request.puncher)) {
+        for file in files.iter().filter_map(known) {
             shown.add(Path::new(&file))?;
         }
-        for folder in writable.iter().filter_map(|folder| known_word(folder, &request.puncher)) {
+        for folder in writable.iter().filter_map(known) {
             shown.add_writable(Path::new(&folder))?;
         }
         for command in part.program.commands() {
-            show_words(&mut shown, command, &request.puncher, folder.as_deref())?;
+            let words: Vec<(usize, String)> =
+                command.iter().enumerate().filter_map(|(at, word)| Some((at, known(word)?))).collect();
+            show_words(&mut shown, &words, folder.as_deref())?;
         }
     }
-    Sandbox::shared(&shown)
+    Ok(shown)
 }
 
-/// Shows the program, and whatever else a word of its command is the absolute path of. What programs have in a root of their own
-/// is theirs.
-fn show_words(shown: &mut ShownFiles, command: &[String], puncher: &Path, root: Option<&Path>) -> Result<()> {
-    let words = command.iter().filter_map(|word| known_word(word, puncher));
-    for (at, word) in words.enumerate() {
-        let path = Path::new(&word);
+/// Shows the program, and whatever else a word of its command, with its place there, is the absolute path of. What programs have in
+/// a root of their own is theirs.
+fn show_words(shown: &mut ShownFiles, words: &[(usize, String)], root: Option<&Path>) -> Result<()> {
+    for (at, word) in words {
+        let path = Path::new(word);
         let is_in_root = |root: &Path| !word.contains('/') || image::resolve(root, path).is_some();
         let file = match at {
             _ if root.is_some_and(is_in_root) => None,
-            0 => Command::new(&word).path(),
+            0 => Command::new(word).path(),
             _ => Some(path.to_owned()).filter(|path| path.is_absolute() && (path.is_file() || path.is_dir())),
         };
         if let Some(file) = file {

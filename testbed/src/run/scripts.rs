@@ -27,8 +27,8 @@ pub fn obstacle(program: &Program, folder: Option<&Path>) -> Option<String> {
         let (first, arguments) = command.split_first()?;
         let first = known_word(first, Path::new(PUNCHER)).filter(|word| !word.contains(PUNCHER))?;
         shim(&first, program)
-            .or_else(|| missing_script(&first, arguments))
-            .or_else(|| missing_file(arguments, program, folder?))
+            .or_else(|| wrong_script(&first, arguments))
+            .or_else(|| wrong_file(arguments, program, folder?))
     })
 }
 
@@ -47,8 +47,12 @@ fn shim(word: &str, program: &Program) -> Option<String> {
     })
 }
 
-/// The script that an interpreter is to execute, if it cannot be there.
-fn missing_script(interpreter: &str, arguments: &[String]) -> Option<String> {
+/// What an interpreter takes for a script where it is given a folder.
+const IN_A_FOLDER: [(&str, &[&str]); 2] =
+    [("python", &["__main__.py"]), ("node", &["package.json", "index.js"])];
+
+/// The script that an interpreter is to execute, if it cannot be there, or is none.
+fn wrong_script(interpreter: &str, arguments: &[String]) -> Option<String> {
     let name = Path::new(interpreter).file_name()?.to_string_lossy();
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     let script = known_word(arguments.first()?, Path::new(PUNCHER))?;
@@ -56,21 +60,57 @@ fn missing_script(interpreter: &str, arguments: &[String]) -> Option<String> {
         return None;
     }
     let path = Path::new(&script);
-    let why = match path.is_absolute() {
-        true if path.exists() => return None,
-        true => "there is no such file",
-        false => "programs start in an empty folder; name it from the suite's folder, as {suite_dir}/NAME",
+    // Programs have others of these: /dev/stdin is their own.
+    if ["/dev", "/proc"].iter().any(|own| path.starts_with(own)) {
+        return None;
+    }
+    let is_program = || {
+        let known = IN_A_FOLDER.iter().find(|(interpreter, _)| *interpreter == name);
+        known.is_some_and(|(_, files)| files.iter().any(|file| path.join(file).is_file()))
+    };
+    let why = match (path.is_absolute(), kind(path)) {
+        (false, _) => {
+            "programs start in an empty folder; name it from the suite's folder, as {suite_dir}/NAME"
+        }
+        (true, PathIs::Missing) => "there is no such file",
+        (true, PathIs::Folder) if !is_program() => "it is a folder",
+        (true, PathIs::Other) => "it is not a regular file",
+        (true, PathIs::File | PathIs::Folder) => return None,
     };
     Some(format!("cannot execute the script \"{script}\": {why}"))
 }
 
-/// An argument below the suite's folder where nothing is, and nothing can come.
-fn missing_file(arguments: &[String], program: &Program, folder: &Path) -> Option<String> {
+/// An argument below the suite's folder where nothing is, and nothing can come, or where something is that programs get dead.
+fn wrong_file(arguments: &[String], program: &Program, folder: &Path) -> Option<String> {
     let words = arguments.iter().filter_map(|word| known_word(word, Path::new(PUNCHER)));
-    let may_come = |path: &Path| program.writable.iter().any(|writable| path.starts_with(writable));
-    let is_missing = |path: &Path| path.starts_with(folder) && !path.exists() && !may_come(path);
-    let missing = words.into_iter().find(|word| is_missing(Path::new(word)))?;
-    Some(format!("there is no \"{missing}\", which a command names"))
+    let is_read_only = |path: &Path| !program.writable.iter().any(|writable| path.starts_with(writable));
+    let below = words.filter(|word| Path::new(word).starts_with(folder) && is_read_only(Path::new(word)));
+    below.into_iter().find_map(|word| match kind(Path::new(&word)) {
+        PathIs::Missing => Some(format!("there is no \"{word}\", which a command names")),
+        PathIs::Other => Some(format!(
+            "cannot show \"{word}\", which a command names, to programs: it is neither a file nor a folder"
+        )),
+        PathIs::File | PathIs::Folder => None,
+    })
+}
+
+/// What is at a path of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PathIs {
+    Missing,
+    File,
+    Folder,
+    /// A pipe, a socket or a device.
+    Other,
+}
+
+fn kind(path: &Path) -> PathIs {
+    match std::fs::metadata(path) {
+        Err(_) => PathIs::Missing,
+        Ok(found) if found.is_file() => PathIs::File,
+        Ok(found) if found.is_dir() => PathIs::Folder,
+        Ok(_) => PathIs::Other,
+    }
 }
 
 #[cfg(test)]
@@ -88,11 +128,36 @@ mod tests {
     #[test]
     fn scripts_and_files_of_the_suite_that_are_not_there_are_named() {
         let folder = tempfile::tempdir().expect("a folder");
-        let there = folder.path().join("there.py");
-        std::fs::write(&there, "").expect("room on the disk");
-        let [there, missing] = [there, folder.path().join("none")].map(|path| path.display().to_string());
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("there.py"), "").expect("room on the disk");
+        std::fs::create_dir_all(path("package/folder")).expect("room on the disk");
+        std::fs::write(path("package/__main__.py"), "").expect("room on the disk");
+        // A pipe would do as well.
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("a socket");
+        let [there, missing, package, plain, socket] =
+            ["there.py", "none", "package", "package/folder", "socket"]
+                .map(|name| path(name).display().to_string());
         for (words, expected) in [
             (vec!["/bin/sh", there.as_str(), "{local_port}"], None),
+            (vec!["/bin/sh", "/dev/stdin"], None),
+            (vec!["/usr/bin/python3.11", package.as_str()], None),
+            (vec!["/bin/echo", package.as_str()], None),
+            (
+                vec!["/bin/sh", package.as_str()],
+                Some(format!("cannot execute the script \"{package}\": it is a folder")),
+            ),
+            (
+                vec!["/usr/bin/python3", plain.as_str()],
+                Some(format!("cannot execute the script \"{plain}\": it is a folder")),
+            ),
+            (
+                vec!["/bin/sh", socket.as_str()],
+                Some(format!("cannot execute the script \"{socket}\": it is not a regular file")),
+            ),
+            (
+                vec!["/bin/sh", "-e", socket.as_str()],
+                Some(format!("cannot show \"{socket}\", which a command names, to programs: it is neither")),
+            ),
             (vec!["/bin/sh", "-c", "exit"], None),
             (vec!["/bin/sh", "{peer_ip}"], None),
             (vec!["/bin/echo", "none.py"], None),

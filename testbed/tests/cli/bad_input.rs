@@ -134,6 +134,63 @@ fn a_path_that_programs_cannot_be_shown_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_plan_refuses_what_a_run_would_not_show_to_programs_with_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    nix::unistd::mkfifo(&folder.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    for (key, why) in [
+        ("files = [\"{suite_dir}/fifo\"]", "fifo\" to programs: it is neither a file nor a folder"),
+        (
+            "files = [\"/\"]",
+            "cannot show \"/\" to programs: programs have another folder in its place\n  help: ",
+        ),
+        (
+            "files = [\"/proc\"]",
+            "cannot show \"/proc\" to programs: programs have another folder in its place",
+        ),
+        ("writable = [\"/\"]", "cannot show \"/\" to programs: programs have another folder in its place"),
+        (
+            "writable = [\"/usr\"]",
+            "cannot show \"/usr\" to programs: folders of the system are never written to",
+        ),
+        ("writable = [\"{suite_dir}/fifo\"]", "fifo\" is no folder"),
+        ("root = \"/\"", "cannot take \"/\" for a root file system: that is this machine's own"),
+        ("root = \"{suite_dir}\"", "for a root file system: it is no folder with usr, bin or lib in it"),
+    ] {
+        let text = format!("{SUITE}[program]\npeer = [\"/bin/true\"]\n{key}\n");
+        std::fs::write(folder.path().join("mine.toml"), text).expect("room on the disk");
+        for command in [&["plan", "mine.toml"][..], &["run", "mine.toml", "--out", "out"]] {
+            let done = testbed_in(folder.path(), command);
+            done.refused(2, "testbed: mine.toml:11: ");
+            done.refused(2, why);
+        }
+    }
+    assert!(!folder.path().join("out").exists());
+}
+
+#[test]
+fn a_plan_refuses_commands_that_could_not_be_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    nix::unistd::mkfifo(&folder.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    for (peer, why) in [
+        ("[\"/bin/sh\", \"{suite_dir}/fifo\"]", "fifo\": it is not a regular file"),
+        ("[\"/bin/sh\", \"{suite_dir}\"]", "\": it is a folder"),
+        (
+            "[\"/bin/cat\", \"{suite_dir}/fifo\"]",
+            "fifo\", which a command names, to programs: it is neither a file",
+        ),
+        (
+            "[\"/bin/ls\", \"/proc\"]",
+            "testbed: cannot show \"/proc\" to programs: programs have another folder",
+        ),
+    ] {
+        let text = format!("{SUITE}[program]\npeer = {peer}\n");
+        std::fs::write(folder.path().join("mine.toml"), text).expect("room on the disk");
+        let done = testbed_in(folder.path(), &["plan", "mine.toml"]);
+        assert!(done.code == 2 && done.stderr.contains(why), "{peer}: {}", done.stderr);
+    }
+}
+
+#[test]
 fn every_problem_of_a_file_at_once() {
     let text = SUITE.replace("port-preserving", "cone").replace("[axes]", "trials = 0\n[axes]");
     let done = plan_of(&text);

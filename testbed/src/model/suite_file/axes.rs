@@ -30,6 +30,14 @@ pub(super) struct Names<'a> {
     pub(super) groups: &'a GroupsDoc,
 }
 
+/// Refuses a group whose name stands for something else.
+pub(super) fn check_groups(checker: &mut Checker<'_>, groups: &GroupsDoc) {
+    if let Some(name) = groups.keys().find(|name| name.get_ref() == ALL) {
+        let message = format!("the group \"{ALL}\" is every NAT of the catalogue");
+        checker.report_with_help(name.span(), message, "give your group another name");
+    }
+}
+
 /// All axes, in the order of the file.
 pub(super) fn read(checker: &mut Checker<'_>, doc: &Spanned<AxesDoc>, names: &Names<'_>) -> Vec<Axis> {
     let mut in_order: Vec<_> = doc.get_ref().iter().collect();

@@ -11,7 +11,7 @@ use crate::model::problem::Checker;
 use crate::model::program::{AfterInput, DEFAULT_START, Program, Redial, ResultFormat, StandardInput};
 use crate::model::suite_file::command::{self, check_template};
 use crate::model::suite_file::services::{self, ServiceDoc};
-use crate::model::suite_file::{LookAtPath, PathKind};
+use crate::model::suite_file::{LookAtPath, PathKind, PathProblem};
 use crate::model::topology::Topology;
 use crate::model::{quantity, template};
 
@@ -79,10 +79,10 @@ pub(super) fn read(
         root: doc
             .root
             .iter()
-            .flat_map(|root| paths(checker, std::slice::from_ref(root), (look, PathKind::Folder)))
+            .flat_map(|root| paths(checker, std::slice::from_ref(root), (look, PathKind::Root)))
             .next(),
-        files: paths(checker, &doc.files, (look, PathKind::Any)),
-        writable: paths(checker, &doc.writable, (look, PathKind::Folder)),
+        files: paths(checker, &doc.files, (look, PathKind::Readable)),
+        writable: paths(checker, &doc.writable, (look, PathKind::Writable)),
         environment: environment(checker, &doc.env),
         ..Program::new(peer, claim)
     })
@@ -136,8 +136,13 @@ fn paths(
         if !["/", "{suite_dir}", "{puncher}"].iter().any(|begin| text.starts_with(begin)) {
             let why = format!("\"{text}\" begins neither with /, nor with {{suite_dir}} or {{puncher}}");
             checker.report(path.span(), why);
-        } else if template::check(text).is_ok() {
-            checker.keep(path.span(), look(text, kind));
+        } else if template::check(text).is_ok()
+            && let Err(PathProblem { message, help }) = look(text, kind)
+        {
+            match help {
+                Some(help) => checker.report_with_help(path.span(), message, help),
+                None => checker.report(path.span(), message),
+            }
         }
     }
     paths.iter().map(|path| path.get_ref().clone()).collect()

@@ -34,7 +34,8 @@ fn parse_with(text: &str, nats: &[&str], methods: &[&str]) -> Result<Suite, Prob
         Some(found) => Ok((found.file.to_owned(), found.text.to_owned())),
         None => Err(format!("unknown topology \"{name}\"")),
     };
-    let path = |path: &str, _| if path == "/nope" { Err(format!("there is no {path}")) } else { Ok(()) };
+    let missing = |path: &str| PathProblem { message: format!("there is no {path}"), help: None };
+    let path = |path: &str, _| if path == "/nope" { Err(missing(path)) } else { Ok(()) };
     parse("t.toml", text, &KnownNames { nats, methods, topology: &topology, path: &path })
 }
 
@@ -129,6 +130,11 @@ fn each_problem_is_named_with_its_line() {
             "[axes]\nnat-b = [\"sequential\", \"random\"]",
             "[groups]\ng = []\n[axes]\nnat-b = [\"@g\"]",
             "t.toml:9: the group \"g\" is empty",
+        ),
+        (
+            "[axes]",
+            "[groups]\nall = [\"random\"]\n[axes]",
+            "t.toml:9: the group \"all\" is every NAT of the catalogue\n  help: give your group another name",
         ),
         ("name = \"t\"", "name = \"\"", "t.toml:1: bad name \"\" of a suite"),
         ("trials = 5", "trials = \"5\"", "t.toml:4: expected a whole number, found the string \"5\""),
