@@ -1,19 +1,27 @@
 //! `testbed fuzz-nat`: random packets through real NATs, held against the reference.
 
 use std::io::{self, Write};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
 
 use crate::cli::args::FuzzArgs;
 use crate::cli::command_error::CommandError;
-use crate::cli::output::print;
+use crate::cli::output::{print, print_error};
 use crate::cli::{interrupt, prove};
+use crate::kernel::error::Error;
 use crate::probe::fuzz::{Disagreement, FuzzReport, fuzz};
+use crate::report::escape::harmless_lines;
 
-/// `testbed fuzz-nat`: exit code 0 when the reference agrees with every NAT, 1 when it does not with one, 3 when it was
-/// interrupted before, 4 when no sequence could be played.
+/// Exit codes, the one that counts first: a NAT could not be compared, the reference does not agree with one, it was interrupted,
+/// nothing was played.
+const CODES: [u8; 4] = [2, 1, interrupt::CODE, 4];
+
+/// `testbed fuzz-nat`: exit code 0 when the reference agrees with every NAT, 1 when it does not with one, 2 when one could not be
+/// compared, 3 when it was interrupted before, 4 when no sequence could be played. What was found of the others is told all the same.
 ///
 /// # Errors
 /// When there is no such NAT, or nothing can be measured here.
@@ -22,30 +30,51 @@ pub fn run(args: &FuzzArgs) -> Result<ExitCode, CommandError> {
     let runtime = interrupt::runtime(args.rights.into())?;
     let time = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
     let seed = args.seed.unwrap_or_else(time);
-    let stop = Arc::new(AtomicBool::new(false));
-    let wish = Arc::clone(&stop);
-    runtime.spawn(async move {
-        interrupt::wanted().await;
-        wish.store(true, Ordering::Relaxed);
-    });
-    let mut codes = Vec::new();
-    for subject in subjects {
-        let report = runtime.block_on(fuzz(subject, seed, args.time, Arc::clone(&stop)))?;
-        let interrupted = stop.load(Ordering::Relaxed);
-        codes.push(match (&report.disagreement, interrupted, report.sequences) {
-            (Some(_), ..) => 1,
-            (None, true, _) => interrupt::CODE,
-            (None, false, 0) => 4,
-            (None, false, _) => 0,
-        });
-        print(|out| write(&report, seed, out))?;
-        if interrupted {
-            interrupt::tell();
-            break;
+    let codes = runtime.block_on(async {
+        // One for all NATs: no wish is missed between two of them.
+        let mut wish = pin!(interrupt::wanted());
+        let mut codes = Vec::new();
+        for subject in subjects {
+            let seen = Arc::new(Mutex::new(FuzzReport::of(&subject.name)));
+            let done = tokio::select! {
+                done = fuzz(subject, seed, args.time, &seen) => Some(done),
+                () = &mut wish => None,
+            };
+            let report = seen.lock().clone();
+            codes.extend(tell(&report, seed, done.as_ref())?);
+            if done.is_none() {
+                interrupt::tell();
+                break;
+            }
         }
-    }
-    let code = [1, interrupt::CODE, 4].into_iter().find(|code| codes.contains(code)).unwrap_or(0);
+        Ok::<_, CommandError>(codes)
+    })?;
+    let code = CODES.into_iter().find(|code| codes.contains(code)).unwrap_or(0);
     Ok(ExitCode::from(code))
+}
+
+/// Tells what was seen of a NAT and how that ended, `None` for an interruption; as exit codes, too.
+fn tell(report: &FuzzReport, seed: u64, done: Option<&Result<(), Error>>) -> Result<Vec<u8>, CommandError> {
+    let failed = done.and_then(|done| done.as_ref().err());
+    if failed.is_none() || report.sequences > 0 {
+        print(|out| write(report, seed, out))?;
+    }
+    if let Some(why) = failed {
+        let help = why.help().map(|help| format!("\n  help: {help}")).unwrap_or_default();
+        let why = why.to_string();
+        print_error(&format!(
+            "testbed: cannot compare \"{}\" with the reference: {}{help}",
+            report.nat,
+            harmless_lines(&why)
+        ));
+    }
+    let ending = match (done, report.sequences) {
+        (None, _) => interrupt::CODE,
+        (Some(Err(_)), _) => 2,
+        (Some(Ok(())), 0) => 4,
+        (Some(Ok(())), _) => 0,
+    };
+    Ok(vec![ending, u8::from(report.disagreement.is_some())])
 }
 
 fn write(report: &FuzzReport, seed: u64, out: &mut impl Write) -> io::Result<()> {

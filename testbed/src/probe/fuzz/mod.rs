@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::judge::reference::{Contradiction, Negation, Rulebook};
 use crate::kernel::error::Result;
 use crate::probe::prove::Subject;
-use crate::probe::prove::benches::{on_bench, while_it_stays};
+use crate::probe::prove::benches::{LONG_WATCH, on_bench, while_it_stays};
 use crate::probe::prove::prober::Prober;
 
 use action::Action;
@@ -32,9 +33,6 @@ const WAITING: u64 = 8;
 
 /// How often a shorter sequence is played: what chance draws may differ from one time to the next.
 const AGAIN: usize = 2;
-
-/// How long the program of a NAT is left alone meanwhile.
-const WATCH: Duration = Duration::from_secs(1);
 
 /// The result of comparing the reference with a NAT.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,6 +49,25 @@ pub struct FuzzReport {
     pub not_judged: u64,
     /// The first disagreement, as short as it could be made.
     pub disagreement: Option<Disagreement>,
+}
+
+impl FuzzReport {
+    /// One of a NAT of which nothing is known yet.
+    #[must_use]
+    pub fn of(nat: &str) -> Self {
+        Self { nat: nat.to_owned(), ..Self::default() }
+    }
+
+    /// Adds a sequence that was played.
+    fn add(&mut self, played: &PlayedSequence) {
+        self.sequences += 1;
+        self.judged += played.findings.judged as u64;
+        self.either += played.findings.either.values().sum::<usize>() as u64;
+        self.not_judged += played.findings.not_judged.values().sum::<usize>() as u64;
+        if self.disagreement.is_none() {
+            self.disagreement = played.disagreement();
+        }
+    }
 }
 
 /// A sequence with which the reference and the NAT do not agree.
@@ -72,20 +89,20 @@ struct Comparison {
     waiting: u64,
 }
 
-/// Plays random sequences for a time, or until the reference and the NAT do not agree, or until it is to `stop`.
+/// Plays random sequences for a time, or until the reference and the NAT do not agree. What is `seen` is told as it is, so that whoever
+/// gives this up knows it as well.
 ///
 /// # Errors
-/// When the bench cannot be built, or the kernel refuses.
-pub async fn fuzz(subject: Subject, seed: u64, time: Duration, stop: Arc<AtomicBool>) -> Result<FuzzReport> {
+/// When the bench cannot be built, the program of the NAT ends by itself, or the kernel refuses.
+pub async fn fuzz(subject: Subject, seed: u64, time: Duration, seen: &Arc<Mutex<FuzzReport>>) -> Result<()> {
     let config = subject.config.clone();
     let comparison = Comparison { subject, rules: Rulebook::default(), time, waiting: WAITING };
-    // A watch that outlives the time would keep the command from ending when it is to stop.
-    let compared = while_it_stays(&config, time.min(WATCH), compare(&comparison, seed, stop));
-    let (mut report, found) = compared.await?;
+    let found = while_it_stays(&config, time.max(LONG_WATCH), compare(&comparison, seed, seen)).await?;
     if let Some(found) = found {
-        report.disagreement = on_bench(&config, move |prober| shrink(prober, found)).await?;
+        let shortest = on_bench(&config, move |prober| shrink(prober, found)).await?;
+        seen.lock().disagreement = shortest;
     }
-    Ok(report)
+    Ok(())
 }
 
 /// The same with one rule of the reference turned round; what the two do not agree about is left as it was found.
@@ -100,9 +117,9 @@ pub async fn fuzz_negated(
 ) -> Result<FuzzReport> {
     let rules = Rulebook::without(negation);
     let waiting = if negation.needs_time() { WAITING } else { 0 };
-    let comparison = Comparison { subject, rules, time, waiting };
-    let (mut report, found) = compare(&comparison, seed, Arc::default()).await?;
-    report.disagreement = found.and_then(|found| found.played.disagreement());
+    let seen = Arc::new(Mutex::new(FuzzReport::of(&subject.name)));
+    compare(&Comparison { subject, rules, time, waiting }, seed, &seen).await?;
+    let report = seen.lock().clone();
     Ok(report)
 }
 
@@ -114,60 +131,57 @@ struct Found {
     played: PlayedSequence,
 }
 
-/// Plays sequences side by side: one bench is never idle, the others wait most of the time.
-async fn compare(
-    comparison: &Comparison,
-    seed: u64,
-    stop: Arc<AtomicBool>,
-) -> Result<(FuzzReport, Option<Found>)> {
-    let found = Arc::new(AtomicBool::new(false));
-    let benches = (0..=comparison.waiting).map(|number| {
-        let own = comparison.clone();
-        let (found, stop) = (Arc::clone(&found), Arc::clone(&stop));
-        on_bench(&comparison.subject.config, move |prober| {
-            play_until(prober, &own, (seed.wrapping_add(number), number > 0), [&found, &stop])
-        })
-    });
-    let mut whole = FuzzReport { nat: comparison.subject.name.clone(), ..FuzzReport::default() };
-    let mut found = None;
-    for played in futures::future::join_all(benches).await {
-        let (report, of_bench) = played?;
-        whole.sequences += report.sequences;
-        whole.judged += report.judged;
-        whole.either += report.either;
-        whole.not_judged += report.not_judged;
-        found = found.or(of_bench);
+/// Tells all benches to stop when one has found something, or nobody waits for them any more.
+#[derive(Debug, Default)]
+struct StopAll(Arc<AtomicBool>);
+
+impl Drop for StopAll {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    Ok((whole, found))
 }
 
-/// Plays sequences on one bench until the time is up, or somebody has found something.
+/// Plays sequences side by side: one bench is never idle, the others wait most of the time.
+async fn compare(comparison: &Comparison, seed: u64, seen: &Arc<Mutex<FuzzReport>>) -> Result<Option<Found>> {
+    let stop = StopAll::default();
+    let benches = (0..=comparison.waiting).map(|number| {
+        let own = comparison.clone();
+        let (stop, seen) = (Arc::clone(&stop.0), Arc::clone(seen));
+        on_bench(&comparison.subject.config, move |prober| {
+            play_until(prober, &own, (seed.wrapping_add(number), number > 0), (&stop, &seen))
+        })
+    });
+    let found = futures::future::try_join_all(benches).await?;
+    Ok(found.into_iter().flatten().next())
+}
+
+/// Plays sequences on one bench until the time is up, or it is to stop.
 fn play_until(
     prober: &mut Prober,
     comparison: &Comparison,
     (seed, waits): (u64, bool),
-    [found, stop]: [&AtomicBool; 2],
-) -> Result<(FuzzReport, Option<Found>)> {
-    let over = || [found, stop].iter().any(|flag| flag.load(Ordering::Relaxed));
+    (stop, seen): (&AtomicBool, &Mutex<FuzzReport>),
+) -> Result<Option<Found>> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut report = FuzzReport::default();
     let until = Instant::now() + comparison.time;
-    while Instant::now() < until && !over() {
+    while Instant::now() < until && !stop.load(Ordering::Relaxed) {
         let actions = match waits {
             true => Action::sequence_with_wait(&mut random, LENGTH),
             false => Action::sequence(&mut random, LENGTH),
         };
         let Some(played) = surely(prober, comparison, &actions)? else { continue };
-        report.sequences += 1;
-        report.judged += played.findings.judged as u64;
-        report.either += played.findings.either.values().sum::<usize>() as u64;
-        report.not_judged += played.findings.not_judged.values().sum::<usize>() as u64;
-        if !played.findings.contradictions.is_empty() {
-            found.store(true, Ordering::Relaxed);
-            return Ok((report, Some(Found { comparison: comparison.clone(), actions, played })));
+        let disagrees = !played.findings.contradictions.is_empty();
+        if disagrees {
+            // A program that is gone is no NAT that disagrees.
+            prober.bench.leave_alone(Duration::ZERO)?;
+        }
+        seen.lock().add(&played);
+        if disagrees {
+            stop.store(true, Ordering::Relaxed);
+            return Ok(Some(Found { comparison: comparison.clone(), actions, played }));
         }
     }
-    Ok((report, None))
+    Ok(None)
 }
 
 /// Plays a sequence; nothing when the processor dropped frames meanwhile, or was busy with other things for too long.
@@ -201,8 +215,8 @@ fn shrink(prober: &mut Prober, found: Found) -> Result<Option<Disagreement>> {
 }
 
 impl PlayedSequence {
-    fn disagreement(self) -> Option<Disagreement> {
-        let contradiction = self.findings.contradictions.into_iter().next()?;
-        Some(Disagreement { ladder: self.ladder, contradiction })
+    fn disagreement(&self) -> Option<Disagreement> {
+        let contradiction = self.findings.contradictions.first()?.clone();
+        Some(Disagreement { ladder: self.ladder.clone(), contradiction })
     }
 }
