@@ -1,13 +1,12 @@
 //! `testbed merge`: the parts of a run that was split by `--shard` become one.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::args::MergeArgs;
 use crate::cli::baseline;
 use crate::cli::command_error::CommandError;
 use crate::cli::conclude::{conclude, exit_code};
-use crate::kernel::user_file;
+use crate::cli::run::cannot_record;
 use crate::report::folder::{self, Folder};
 use crate::report::merge::{Source, merge};
 use crate::report::recorder::record_merged;
@@ -28,13 +27,7 @@ pub fn run(args: &MergeArgs) -> Result<ExitCode, CommandError> {
         ))
     })?;
     let known = args.baseline.as_deref().map(|file| baseline::of_suite(file, &results.suite)).transpose()?;
-    let unwritten = |why: std::io::Error| cannot_write(&args.out, &why);
-    let folder = Folder::create(&args.out).map_err(unwritten)?;
+    let folder = Folder::create(&args.out).map_err(|why| cannot_record(&args.out, &why))?;
     let recorded = record_merged(&folder, results, &args.parts);
     exit_code(&[conclude(recorded, known, &args.accepted, args.verbosity.detail())?], &args.accepted)
-}
-
-fn cannot_write(out: &Path, why: &std::io::Error) -> CommandError {
-    let message = format!("cannot record the run in \"{}\": {}", out.display(), user_file::words(why));
-    CommandError::with_help(message, "--out names a folder that is empty or does not exist yet")
 }

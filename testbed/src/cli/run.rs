@@ -1,6 +1,7 @@
 //! `testbed run`: everything checked, then each suite run, recorded and shown.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -286,10 +287,22 @@ pub(super) fn folder(out: Option<&Path>, suite: &str) -> Result<Folder, CommandE
         Some(path) => (Folder::create(path), path),
         None => (Folder::create_numbered(Path::new(RUNS), suite), Path::new(RUNS)),
     };
-    made.map_err(|why| {
-        let message = format!("cannot record the run in \"{}\": {}", path.display(), user_file::words(&why));
-        CommandError::with_help(message, "--out names a folder that is empty or does not exist yet")
-    })
+    made.map_err(|why| cannot_record(path, &why))
+}
+
+/// Why a run cannot have this folder.
+pub(super) fn cannot_record(path: &Path, why: &io::Error) -> CommandError {
+    let message = format!("cannot record the run in \"{}\": {}", path.display(), user_file::words(why));
+    let help = match why.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "--out names a folder where there is room"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "--out names a folder that can be written to"
+        }
+        _ => "--out names a folder that is empty or does not exist yet",
+    };
+    CommandError::with_help(message, help)
 }
 
 /// How many trials run at the same time, unless told otherwise, where this many fit: so few only if this machine is to tell what

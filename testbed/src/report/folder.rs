@@ -11,6 +11,7 @@ use crate::kernel::user_file;
 use crate::model::event::Artefacts;
 use crate::model::plain_words::of_json_line;
 use crate::report::format::{CELLS, Format, RESULTS};
+use crate::report::kept_trials::is_full;
 use crate::report::losses::Losses;
 use crate::report::results::{CellDoc, Results, Totals};
 use crate::report::view::{Detail, RunView, USUAL_WIDTH};
@@ -57,7 +58,18 @@ impl Folder {
 
     /// Takes it away, as long as nothing but notes of a run is in it.
     pub(super) fn discard(self) {
+        self.drop_notes();
+        self.remove_if_empty();
+    }
+
+    /// Takes the notes away of a run that has none worth keeping: a folder with nothing but them would pass for an interrupted run.
+    pub(super) fn drop_notes(&self) {
         let _ = fs::remove_file(self.path.join(CELLS));
+    }
+
+    /// Takes it away if nothing is in it, not even a trial.
+    pub(super) fn remove_if_empty(&self) {
+        let _ = fs::remove_dir(self.path.join(Artefacts::FOLDER));
         let _ = fs::remove_dir(&self.path);
     }
 
@@ -113,10 +125,8 @@ impl Folder {
             let mut text = Vec::new();
             let written = format.write(results, shown, &mut text).and_then(|()| self.replace(name, &text));
             match written {
-                Ok(()) if name == RESULTS => {
-                    // Only a file too many is left.
-                    let _ = fs::remove_file(self.path.join(CELLS));
-                }
+                // If they cannot be removed, only a file too many is left.
+                Ok(()) if name == RESULTS => self.drop_notes(),
                 Ok(()) => (),
                 Err(why) => unwritten.push((name, why)),
             }
@@ -136,7 +146,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Writes a file that is there as a whole or not at all.
+    /// Writes a file that is there as a whole or not at all. On a full disk, what was written under its name before makes room for it.
     fn replace(&self, name: &str, text: &[u8]) -> io::Result<()> {
         let unfinished = self.path.join(format!(".{name}.unfinished"));
         let write = || {
@@ -145,10 +155,16 @@ impl Folder {
             file.sync_all()?;
             fs::rename(&unfinished, self.path.join(name))
         };
-        write().inspect_err(|_| {
-            // Where the disk is full its room is needed.
-            let _ = fs::remove_file(&unfinished);
-        })
+        let write = || {
+            write().inspect_err(|_| {
+                // Where the disk is full its room is needed.
+                let _ = fs::remove_file(&unfinished);
+            })
+        };
+        match write() {
+            Err(why) if is_full(&why) && fs::remove_file(self.path.join(name)).is_ok() => write(),
+            done => done,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use crate::kernel::user_file;
-use crate::report::format::{CELLS, RESULTS};
+use crate::report::format::{CELLS, Format, RESULTS};
 use crate::report::plural::counted;
 use crate::report::results::{CellDoc, Results};
 
@@ -20,9 +20,30 @@ pub struct Losses {
     files: Vec<&'static str>,
     /// Whether finished cells were noted while the run went on.
     has_notes: bool,
+    of: Work,
+}
+
+/// What had to be written down, and so would be done again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Work {
+    /// A run.
+    #[default]
+    Run,
+    /// The parts of one, joined.
+    Merge,
 }
 
 impl Losses {
+    /// None yet, of a run whose parts are joined.
+    pub(super) fn of_merge() -> Self {
+        Self { of: Work::Merge, ..Self::default() }
+    }
+
+    /// Whether finished cells were noted while the run went on, so that something is left without its results.
+    pub(super) fn has_notes(&self) -> bool {
+        self.has_notes
+    }
+
     /// Whether everything was written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -98,14 +119,31 @@ impl Losses {
             (true, false) => format!(
                 "the results are in \"{folder}/{RESULTS}\"; make the other files elsewhere: testbed report {folder} --format html"
             ),
-            (false, _) if !self.has_notes => {
-                "nothing is kept of this run: run it again where there is room, with --out; --keep none needs the least".to_owned()
-            }
+            (false, _) if !self.has_notes => self.advice(folder),
             (false, _) => format!(
                 "the other finished cells are in \"{folder}/{CELLS}\"; show them with: testbed report {folder}"
             ),
         };
         Some((format!("cannot write to \"{folder}\": {why}; lost: {lost}"), help))
+    }
+
+    /// How to get what is lost where neither the results nor notes of cells are left.
+    fn advice(&self, folder: &str) -> String {
+        let files = Format::ALL.iter().filter_map(|format| format.file());
+        let left: Vec<&str> = files.filter(|name| *name != RESULTS && !self.files.contains(name)).collect();
+        let (what, again) = match self.of {
+            Work::Run => {
+                ("this run", "run it again where there is room, with --out; --keep none needs the least")
+            }
+            Work::Merge => (
+                "the whole, and the parts are as they were",
+                "merge them again where there is room, with --out",
+            ),
+        };
+        match left.as_slice() {
+            [] => format!("nothing is kept of {what}: {again}"),
+            left => format!("only {} in \"{folder}\" is kept of {what}: {again}", left.join(", ")),
+        }
     }
 }
 
@@ -127,7 +165,19 @@ mod tests {
         losses.cell(proof, Ok(()));
         losses.cell(punch, Err(full()));
         losses.file(RESULTS, &full());
-        assert!(help_of(&losses).starts_with("nothing is kept of this run"), "{}", help_of(&losses));
+        let (mut joined, mut some) = (Losses::of_merge(), Losses::default());
+        joined.file(RESULTS, &full());
+        some.file(RESULTS, &full());
+        for name in Format::ALL.iter().filter_map(|format| format.file()).filter(|name| *name != RESULTS) {
+            losses.file(name, &full());
+            joined.file(name, &full());
+            if name != "summary.md" {
+                some.file(name, &full());
+            }
+        }
+        assert!(help_of(&losses).starts_with("nothing is kept of this run: run it"), "{}", help_of(&losses));
+        assert!(help_of(&joined).ends_with("as they were: merge them again where there is room, with --out"));
+        assert!(help_of(&some).starts_with("only summary.md in \"run\" is kept of this run: run it"));
         losses.cell(punch, Ok(()));
         assert!(help_of(&losses).contains("run/cells.jsonl"), "{}", help_of(&losses));
     }

@@ -1,10 +1,12 @@
 //! Hands each event of a run to the folder, the progress display and the final result.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::event::Event;
 use crate::report::collect::ResultsBuilder;
 use crate::report::folder::Folder;
+use crate::report::format::RESULTS;
 use crate::report::kept_trials::{KeptTrials, is_full};
 use crate::report::losses::Losses;
 use crate::report::origin::Origin;
@@ -101,7 +103,7 @@ impl Recorder {
 #[must_use]
 pub fn record_merged(folder: &Folder, results: Results, parts: &[PathBuf]) -> RecordedRun {
     let mut trials = KeptTrials::of(&results, folder.path().to_owned());
-    let mut losses = Losses::default();
+    let mut losses = Losses::of_merge();
     if let Err(why) = parts.iter().try_for_each(|part| folder.take_artefacts(part)) {
         while trials.give_way(&mut losses, &why) {}
     }
@@ -119,6 +121,17 @@ fn write(folder: &Folder, mut results: Results, mut trials: KeptTrials, mut loss
             break unwritten;
         }
     };
+    let lacks_results = |unwritten: &[(&str, io::Error)]| unwritten.iter().any(|(name, _)| *name == RESULTS);
+    let unwritten = if lacks_results(&unwritten) && !losses.has_notes() {
+        // What is known of no cell only takes room.
+        folder.drop_notes();
+        folder.write(&results)
+    } else {
+        unwritten
+    };
+    if lacks_results(&unwritten) {
+        folder.remove_if_empty();
+    }
     unwritten.iter().for_each(|(name, why)| losses.file(name, why));
     RecordedRun { results, folder: folder.path().to_owned(), losses }
 }
@@ -129,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::report::charset::Charset;
-    use crate::report::format::{CELLS, RESULTS};
+    use crate::report::format::CELLS;
     use crate::report::sample::events;
     use crate::report::view::Detail;
 

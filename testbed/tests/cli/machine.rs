@@ -121,9 +121,42 @@ fn on_a_full_disk_the_packets_give_way_to_the_results() {
     assert!(done.stderr.contains("No space left on device (ENOSPC)"), "{}", done.stderr);
     assert!(done.stdout.contains("code 2\n") && done.stdout.contains("results.json\n"), "{}", done.stdout);
     assert!(done.stdout.contains("port-preserving/port-preserving/"), "{}", done.stdout);
-    // Without room for anything nothing is promised.
+    // Without room for anything nothing is promised, and nothing is left that would pass for an interrupted run.
     let done = run("4k");
-    assert!(done.stderr.contains("nothing is kept of this run"), "{}", done.stderr);
+    let kept = |name: &str| done.stdout.lines().any(|line| line == name);
+    let said = if kept("summary.md") { "only summary.md in \"small/r\" is" } else { "nothing is" };
+    assert!(done.stderr.contains(&format!("{said} kept of this run: run it again")), "{}", done.stderr);
+    assert!(done.stdout.starts_with("classic  ") && done.stdout.contains("code 2\n"), "{}", done.stdout);
+    assert!(!kept("cells.jsonl") && done.stderr.contains("cannot read \"small/r"), "{}", done.stderr);
+}
+
+#[test]
+fn parts_that_cannot_be_joined_on_a_full_disk_are_joined_again_and_not_run_again() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    for (shard, out) in [("1/2", "one"), ("2/2", "two")] {
+        let run = ["run", "classic", "--nat-a", "port-preserving,random", "--nat-b", "port-preserving"];
+        let rest =
+            ["--trials", "1", "--keep", "none", "--puncher", "/bin/false", "--shard", shard, "--out", out];
+        testbed_in(folder.path(), &[&run[..], &rest[..]].concat());
+        assert!(folder.path().join(out).join("results.json").is_file());
+    }
+    let small = folder.path().join("small");
+    std::fs::create_dir_all(&small).expect("room on the disk");
+    let mut command = Command::new("/bin/sh");
+    let script = "\"$0\" merge one two --out small/r; echo \"code $?\"; ls -A small/r";
+    command.current_dir(folder.path()).args(["-c", script, env!("CARGO_BIN_EXE_testbed")]);
+    with_small_disk(&mut command, &small, "4k");
+    let done = finished(&mut command);
+    let (told, names) = (&done.stderr, done.stdout.split("code 2\n").nth(1).unwrap_or("no code 2"));
+    assert!(told.contains("the parts are as they were: merge them again where there is room"), "{told}");
+    assert!(!told.contains("--keep none"), "{told}");
+    assert!(!names.contains("cells") && !names.contains("no code 2"), "{}", done.stdout);
+    for name in names.lines() {
+        assert!(told.contains(&format!("{name} in \"small/r\" is kept")), "{name}: {told}");
+    }
 }
 
 #[test]
@@ -202,6 +235,10 @@ fn a_check_says_how_many_trials_fit_and_how_long_a_suite_takes() {
     let line = done.stdout.lines().last().unwrap_or_default();
     assert!(line.starts_with("the suite classic: 9 cells, 45 trials; "), "{}{}", done.stdout, done.stderr);
     assert!(line.contains(" trials fit at a time; about "), "{line}");
+    let mut narrow = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    let narrow = finished(narrow.args(["check", "classic"]).env("COLUMNS", "40").env("NO_COLOR", "1"));
+    let (_, lines) = narrow.stdout.split_once("the suite classic: ").expect("its lines");
+    assert!(lines.lines().count() > 2 && lines.lines().all(|line| line.chars().count() <= 40), "{lines}");
     super::testbed(&["check", "clasic"]).refused(2, "unknown suite \"clasic\"");
 }
 
@@ -271,6 +308,31 @@ fn ctrl_c_ends_a_measurement_and_what_was_counted_is_told() {
         assert!(!done.stderr.contains("panicked"), "{arguments:?}: {}", done.stderr);
         assert!(done.stdout.contains(told), "{arguments:?}: {}", done.stdout);
     }
+}
+
+#[test]
+fn ctrl_c_does_not_wait_for_the_program_of_a_nat() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mark = format!("never-ready-{}", std::process::id());
+    let nats = format!("[nat.hangs]\nsummary = \"\"\ncommand = [\"sh\", \"-c\", \"sleep 60; : {mark}\"]\n");
+    std::fs::write(folder.path().join("nats.toml"), nats).expect("room on the disk");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    command.args(["fuzz-nat", "hangs", "--nats", "nats.toml"]).current_dir(folder.path());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("testbed starts");
+    wait_until("its program was not started", || running(&mark) > 0);
+    send(&child, nix::sys::signal::Signal::SIGINT);
+    let done = Done::from(child.wait_with_output().expect("it ends"));
+    // Had it waited, the program would have been told to be late, with exit code 2.
+    assert_eq!(done.code, 3, "{}{}", done.stdout, done.stderr);
+    assert!(
+        done.stderr.contains("testbed: interrupted: ") && !done.stderr.contains("hangs"),
+        "{}",
+        done.stderr
+    );
+    wait_until("its program was left behind", || running(&mark) == 0);
 }
 
 /// Runs this suite one trial at a time.
