@@ -17,6 +17,7 @@ use crate::cli::select::{self, Selected};
 use crate::cli::{kernel, nat};
 use crate::kernel::preflight::{Finding, State};
 use crate::kernel::{host, preflight, user_namespace};
+use crate::lab::nat_program;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
 use crate::model::suite::{AxisKey, Cell, Section, Suite};
@@ -170,8 +171,8 @@ pub fn plan(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     feasible(&planned, &catalogue)
 }
 
-/// An error where a program of a suite cannot be executed or shown what it is to see, a NAT of its cells has no rules, or could not
-/// remember what a budget allows.
+/// An error where a program of a suite cannot be executed or shown what it is to see, a NAT of its cells has no rules or no program, or
+/// could not remember what a budget allows.
 fn feasible(planned: &[Planned], catalogue: &Catalogue) -> Result<ExitCode, CommandError> {
     let suites = || {
         planned.iter().filter_map(|one| match one {
@@ -198,10 +199,12 @@ fn feasible(planned: &[Planned], catalogue: &Catalogue) -> Result<ExitCode, Comm
     }
     let values = suites().flat_map(|selected| &selected.cells).flat_map(|cell| &cell.values);
     let names = values.filter(|(key, _)| matches!(key, AxisKey::Nat(_))).map(|(_, name)| name);
-    names
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .try_for_each(|name| nat::config(profile(catalogue, name)?).map(drop))?;
+    for name in names.collect::<BTreeSet<_>>() {
+        let config = nat::config(profile(catalogue, name)?)?;
+        if let Some(error) = config.command.as_ref().and_then(nat_program::obstacle) {
+            return Err(error.into());
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

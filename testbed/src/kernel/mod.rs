@@ -23,6 +23,7 @@ pub mod refusal;
 pub mod ruleset;
 pub mod sandbox;
 pub mod scheduling;
+pub mod script;
 pub mod sysctl;
 pub mod tcp_socket;
 pub mod tcp_sockets;

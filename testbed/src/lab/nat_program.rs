@@ -24,7 +24,9 @@ use crate::kernel::process::{
     Capabilities, Command, ConfinedInit, Limits, NetworkSettings, Place, Process, Signal,
 };
 use crate::kernel::ruleset::Nft;
+use crate::kernel::sandbox::image::{self, Shown};
 use crate::kernel::sandbox::{Sandbox, ShownFiles};
+use crate::kernel::script;
 use crate::lab::nat_rules::NatCommand;
 
 /// How long a program may take until its NAT works.
@@ -226,6 +228,29 @@ pub(crate) fn last_lines(words: &str) -> String {
 /// The settings that are to stay as they are: those that every node has, and those of the NAT.
 fn pinned(command: &NatCommand) -> impl Iterator<Item = &str> {
     command.pinned.iter().map(String::as_str)
+}
+
+/// Why the program cannot be started or shown what it is to see, as far as its files tell.
+#[must_use]
+pub(crate) fn obstacle(command: &NatCommand) -> Option<Error> {
+    let (program, arguments) = command.words.split_first()?;
+    let of_program = || match request(command).path() {
+        None if !program.contains('/') => Some("no folder of PATH has it".to_owned()),
+        found => {
+            let path = found.unwrap_or_else(|| command.folder.join(program));
+            image::obstacle(Path::new("/"), &path, Shown::AtItsOwnPath)
+        }
+    };
+    let of_script = || {
+        let path = script::of_command(program, arguments.first()?)?;
+        let why = script::obstacle(program, &command.folder.join(path))?;
+        Some(format!("cannot execute the script \"{}\": {why}", path.display()))
+    };
+    let tried = format!("make the NAT \"{}\" by its command \"{command}\"", command.nat);
+    match of_program().or_else(of_script) {
+        Some(why) => Some(Error::other(tried, why)),
+        None => shown(command).err(),
+    }
 }
 
 /// What the program sees of the machine: its folder, itself, and what else its command names.

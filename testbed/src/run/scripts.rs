@@ -4,11 +4,9 @@
 use std::path::Path;
 
 use crate::kernel::process::Command;
+use crate::kernel::script::{self, PathIs, what_is};
 use crate::model::suite::Program;
 use crate::run::sandbox::known_word;
-
-/// Programs whose first argument is a file that they execute, without the version in their names.
-const INTERPRETERS: [&str; 8] = ["bash", "lua", "node", "perl", "python", "ruby", "sh", "php"];
 
 /// The folder in which pyenv, rbenv, asdf and others keep scripts that start a program of another folder.
 const SHIMS: &str = "shims";
@@ -16,19 +14,16 @@ const SHIMS: &str = "shims";
 /// Stands in for a puncher: what a command gives to it is not looked at.
 const PUNCHER: &str = "\0";
 
-/// What is wrong with a command of a part, if anything. `folder` is the suite's. Programs with a root of their own are not
-/// looked at: what they name lies in there.
+/// What is wrong with a command of a part, if anything. `folder` is the suite's. Of programs with a root of their own, only what lies
+/// in that folder is looked at: what else they name lies in their root.
 #[must_use]
 pub fn obstacle(program: &Program, folder: Option<&Path>) -> Option<String> {
-    if program.root.is_some() {
-        return None;
-    }
     program.commands().find_map(|command| {
         let (first, arguments) = command.split_first()?;
         let first = known_word(first, Path::new(PUNCHER)).filter(|word| !word.contains(PUNCHER))?;
-        shim(&first, program)
-            .or_else(|| wrong_script(&first, arguments))
-            .or_else(|| wrong_file(arguments, program, folder?))
+        let of_the_machine = || shim(&first, program).or_else(|| wrong_script(&first, arguments));
+        let found = if program.root.is_none() { of_the_machine() } else { None };
+        found.or_else(|| wrong_file(arguments, program, folder?))
     })
 }
 
@@ -47,37 +42,15 @@ fn shim(word: &str, program: &Program) -> Option<String> {
     })
 }
 
-/// What an interpreter takes for a script where it is given a folder.
-const IN_A_FOLDER: [(&str, &[&str]); 2] =
-    [("python", &["__main__.py"]), ("node", &["package.json", "index.js"])];
-
 /// The script that an interpreter is to execute, if it cannot be there, or is none.
 fn wrong_script(interpreter: &str, arguments: &[String]) -> Option<String> {
-    let name = Path::new(interpreter).file_name()?.to_string_lossy();
-    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let script = known_word(arguments.first()?, Path::new(PUNCHER))?;
-    if !INTERPRETERS.contains(&name) || script.starts_with('-') || script.contains(PUNCHER) {
-        return None;
-    }
-    let path = Path::new(&script);
-    // Programs have others of these: /dev/stdin is their own.
-    if ["/dev", "/proc"].iter().any(|own| path.starts_with(own)) {
-        return None;
-    }
-    let is_program = || {
-        let known = IN_A_FOLDER.iter().find(|(interpreter, _)| *interpreter == name);
-        known.is_some_and(|(_, files)| files.iter().any(|file| path.join(file).is_file()))
+    let word = known_word(arguments.first()?, Path::new(PUNCHER)).filter(|word| !word.contains(PUNCHER))?;
+    let script = script::of_command(interpreter, &word)?;
+    let why = match script.is_absolute() {
+        true => script::obstacle(interpreter, script)?,
+        false => "programs start in an empty folder; name it from the suite's folder, as {suite_dir}/NAME",
     };
-    let why = match (path.is_absolute(), kind(path)) {
-        (false, _) => {
-            "programs start in an empty folder; name it from the suite's folder, as {suite_dir}/NAME"
-        }
-        (true, PathIs::Missing) => "there is no such file",
-        (true, PathIs::Folder) if !is_program() => "it is a folder",
-        (true, PathIs::Other) => "it is not a regular file",
-        (true, PathIs::File | PathIs::Folder) => return None,
-    };
-    Some(format!("cannot execute the script \"{script}\": {why}"))
+    Some(format!("cannot execute the script \"{word}\": {why}"))
 }
 
 /// An argument below the suite's folder where nothing is, and nothing can come, or where something is that programs get dead.
@@ -85,32 +58,13 @@ fn wrong_file(arguments: &[String], program: &Program, folder: &Path) -> Option<
     let words = arguments.iter().filter_map(|word| known_word(word, Path::new(PUNCHER)));
     let is_read_only = |path: &Path| !program.writable.iter().any(|writable| path.starts_with(writable));
     let below = words.filter(|word| Path::new(word).starts_with(folder) && is_read_only(Path::new(word)));
-    below.into_iter().find_map(|word| match kind(Path::new(&word)) {
+    below.into_iter().find_map(|word| match what_is(Path::new(&word)) {
         PathIs::Missing => Some(format!("there is no \"{word}\", which a command names")),
         PathIs::Other => Some(format!(
             "cannot show \"{word}\", which a command names, to programs: it is neither a file nor a folder"
         )),
         PathIs::File | PathIs::Folder => None,
     })
-}
-
-/// What is at a path of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PathIs {
-    Missing,
-    File,
-    Folder,
-    /// A pipe, a socket or a device.
-    Other,
-}
-
-fn kind(path: &Path) -> PathIs {
-    match std::fs::metadata(path) {
-        Err(_) => PathIs::Missing,
-        Ok(found) if found.is_file() => PathIs::File,
-        Ok(found) if found.is_dir() => PathIs::Folder,
-        Ok(_) => PathIs::Other,
-    }
 }
 
 #[cfg(test)]
@@ -130,25 +84,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
         std::fs::write(path("there.py"), "").expect("room on the disk");
-        std::fs::create_dir_all(path("package/folder")).expect("room on the disk");
-        std::fs::write(path("package/__main__.py"), "").expect("room on the disk");
+        std::fs::create_dir(path("package")).expect("room on the disk");
         // A pipe would do as well.
         let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("a socket");
-        let [there, missing, package, plain, socket] =
-            ["there.py", "none", "package", "package/folder", "socket"]
-                .map(|name| path(name).display().to_string());
+        let [there, missing, package, socket] =
+            ["there.py", "none", "package", "socket"].map(|name| path(name).display().to_string());
         for (words, expected) in [
             (vec!["/bin/sh", there.as_str(), "{local_port}"], None),
             (vec!["/bin/sh", "/dev/stdin"], None),
-            (vec!["/usr/bin/python3.11", package.as_str()], None),
             (vec!["/bin/echo", package.as_str()], None),
             (
                 vec!["/bin/sh", package.as_str()],
                 Some(format!("cannot execute the script \"{package}\": it is a folder")),
-            ),
-            (
-                vec!["/usr/bin/python3", plain.as_str()],
-                Some(format!("cannot execute the script \"{plain}\": it is a folder")),
             ),
             (
                 vec!["/bin/sh", socket.as_str()],
@@ -175,6 +122,19 @@ mod tests {
             assert_eq!(said.is_some(), expected.is_some(), "{words:?}: {said:?}");
             assert!(said.unwrap_or_default().starts_with(&expected.unwrap_or_default()), "{words:?}");
         }
+        let of_an_image = |words: [&str; 2]| {
+            let peer = words.map(str::to_owned).to_vec();
+            let root = Some("/image".to_owned());
+            obstacle(
+                &Program { peer, root, rendezvous: None, ..suite_file::own_puncher() },
+                Some(folder.path()),
+            )
+        };
+        assert_eq!(
+            [of_an_image(["/bin/sh", "/in/there.sh"]), of_an_image(["/bin/sh", &there])],
+            [None, None]
+        );
+        assert!(of_an_image(["/bin/sh", &socket]).is_some_and(|why| why.starts_with("cannot show ")));
     }
 
     #[test]

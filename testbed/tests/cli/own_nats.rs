@@ -277,6 +277,23 @@ fn what_cannot_be_measured_is_said_on_standard_error_with_the_devices_that_are_n
 }
 
 #[test]
+fn a_plan_refuses_a_nat_whose_program_cannot_be_started() {
+    let folder = tempfile::tempdir().expect("a folder");
+    nix::unistd::mkfifo(&folder.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    for (command, why) in [
+        ("\"./nowhere.sh\"", "by its command \"./nowhere.sh\": there is no such file"),
+        ("\"no-such-program-here\"", "\": no folder of PATH has it"),
+        ("\"sh\", \"pipe\"", "cannot execute the script \"pipe\": it is not a regular file"),
+        ("\"sh\", \"-c\", \"exit\", \"/tmp\"", "cannot show \"/tmp\" to programs"),
+    ] {
+        let nats = format!("[nat.x]\nsummary = \"\"\ncommand = [{command}]\n");
+        std::fs::write(folder.path().join("nats.toml"), nats).expect("room on the disk");
+        let done = testbed_in(folder.path(), &["plan", "classic", "--nats", "nats.toml", "--nat-a", "x"]);
+        assert!(done.code == 2 && done.stderr.contains(why), "{command}: {}", done.stderr);
+    }
+}
+
+#[test]
 fn what_is_wrong_in_a_file_is_said_with_its_line() {
     testbed(&["nat", "prove", "--nats", "nowhere.toml"])
         .refused(2, "testbed: cannot read the NATs of \"nowhere.toml\": No such file");
