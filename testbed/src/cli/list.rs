@@ -17,7 +17,7 @@ use crate::cli::select::{self, Selected};
 use crate::cli::{kernel, nat};
 use crate::kernel::preflight::{Finding, State};
 use crate::kernel::{host, preflight, user_namespace};
-use crate::lab::nat_program;
+use crate::lab::nat_source;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
 use crate::model::suite::{AxisKey, Cell, Section, Suite};
@@ -201,7 +201,7 @@ fn feasible(planned: &[Planned], catalogue: &Catalogue) -> Result<ExitCode, Comm
     let names = values.filter(|(key, _)| matches!(key, AxisKey::Nat(_))).map(|(_, name)| name);
     for name in names.collect::<BTreeSet<_>>() {
         let config = nat::config(profile(catalogue, name)?)?;
-        if let Some(error) = config.command.as_ref().and_then(nat_program::obstacle) {
+        if let Some(error) = nat_source::obstacle(&config) {
             return Err(error.into());
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::user_file;
+use crate::lab::nat_program;
 use crate::lab::nat_rules::foreign::{self, RulesFormat};
 use crate::lab::nat_rules::{NatConfig, NatSite, by_program, render, render_own};
 use crate::model::address_plan::AddressPlan;
@@ -36,6 +37,12 @@ pub fn config(profile: &Profile, site: &NatSite) -> Result<NatConfig> {
         }
         Ruleset::Command(words) => Ok(by_program(&profile.name, words, folder(profile)?, behavior, site)),
     }
+}
+
+/// What keeps a NAT's program, if it has one, from being started or from being shown what it is to see, as far as its files tell.
+#[must_use]
+pub fn obstacle(config: &NatConfig) -> Option<Error> {
+    config.command.as_ref().and_then(nat_program::obstacle)
 }
 
 /// What makes a node of a planned lab the NAT `profile` of the catalogue.
