@@ -40,17 +40,42 @@ need_cargo() {
 }
 
 # build_programs: both programs, for use, as `$target/release/testbed` and `puncher`. A trial starts puncher three times, so it
-# is linked without shared libraries, which starts faster. Where the static C library is missing, it is linked as usual.
+# is linked without shared libraries, which starts faster.
 build_programs() {
   need_cargo
-  local quiet=(--quiet) common=(--release --manifest-path "$root/Cargo.toml")
+  local quiet=(--quiet)
   if ! programs_are_current; then
     say "building testbed and puncher (a first build takes some minutes)"
     [ ! -t 2 ] || quiet=()
   fi
-  cargo build "${common[@]}" "${quiet[@]}" --package testbed --bin testbed
-  local puncher=("${common[@]}" "${quiet[@]}" --package puncher --bin puncher)
-  cargo rustc "${puncher[@]}" -- -C target-feature=+crt-static 2>/dev/null || cargo build "${puncher[@]}"
+  # What a linker may not know: to keep one of functions that are alike, and to pack what is relocated at the start.
+  local fold='-C link-arg=-Wl,--icf=all' pack='-C link-arg=-Wl,-z,pack-relative-relocs' static='-C target-feature=+crt-static'
+  build_program testbed "$(first_that_links testbed "$fold")"
+  build_program puncher "$(first_that_links puncher "$static $fold $pack" "$static")"
+}
+
+# build_program NAME FLAGS: one program, with these flags for its linking.
+build_program() {
+  # shellcheck disable=SC2086 # several words
+  cargo rustc --release --manifest-path "$root/Cargo.toml" "${quiet[@]}" --package "$1" --bin "$1" -- $2
+}
+
+# first_that_links NAME FLAGS...: the first set of flags with which a program can be linked here, or none; remembered, because the
+# programs would be built again with others. Another compiler is tried anew.
+first_that_links() {
+  local known flags found=''
+  known=$target/linked-$1-$(rustc --version | tr -c '[:alnum:].\n' '-')
+  shift
+  if [ ! -e "$known" ]; then
+    mkdir -p "$known.d"
+    for flags in "$@"; do
+      # shellcheck disable=SC2086 # several words
+      if (cd "$root" && echo 'fn main() {}' | rustc $flags --out-dir "$known.d" - 2>/dev/null); then found=$flags && break; fi
+    done
+    rm -r "$known.d"
+    echo "$found" >"$known"
+  fi
+  cat "$known"
 }
 
 # programs_are_current: whether both programs are there and no source is newer.

@@ -106,7 +106,7 @@ pub struct KernelCheck {
     pub packets: String,
     /// The first kernel that does what is expected, if older ones do something else.
     pub since: Option<String>,
-    /// What this kernel is expected to do.
+    /// What this kernel is expected to do: one word, or `one or another`.
     pub expected: String,
     /// What it did.
     pub observed: String,
@@ -118,6 +118,19 @@ pub struct KernelCheck {
     pub unsupported: Option<String>,
     /// How long it took.
     pub took: Duration,
+}
+
+impl KernelCheck {
+    /// Whether the kernel did what is expected of it.
+    #[must_use]
+    pub fn is_as_expected(&self) -> bool {
+        is_expected(&self.observed, &self.expected)
+    }
+}
+
+/// Whether `observed` is the word that is `expected`, or one of several: `one or another`.
+pub(crate) fn is_expected(observed: &str, expected: &str) -> bool {
+    expected.split(" or ").any(|word| word == observed)
 }
 
 /// Bytes of a cell's id that its folder is called by; file systems take 255.

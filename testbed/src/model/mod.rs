@@ -17,6 +17,7 @@ pub mod event;
 pub mod evidence;
 pub mod expectation;
 pub mod feasibility;
+pub mod kernel_rules;
 pub mod nat_class;
 pub mod outcome;
 pub mod packet;

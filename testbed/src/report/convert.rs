@@ -108,7 +108,7 @@ impl From<&ProofResult> for ProofCell {
 
 impl From<&KernelCheck> for KernelCell {
     fn from(check: &KernelCheck) -> Self {
-        let as_expected = check.observed == check.expected;
+        let as_expected = check.is_as_expected();
         let (verdict, note) = match (&check.error, &check.unsupported) {
             (Some(why), _) => (VerdictDoc::Error, why.clone()),
             (None, Some(why)) => (VerdictDoc::Skipped, format!("this kernel cannot make the check: {why}")),

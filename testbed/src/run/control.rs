@@ -72,7 +72,7 @@ async fn control_once(pool: &LabPool, request: &RunRequest, ready: &PreparedCell
         Err(error) => return Some(error.to_string()),
     };
     let found = match check_both(&pooled.lab, ready).await {
-        Ok(None) => lab_probe::probe(&pooled.lab, request, ready).await,
+        Ok(None) => lab_probe::probe(&pooled.lab, (request, pool.kernel()), ready).await,
         found => found,
     };
     match found {

@@ -17,7 +17,9 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::tcp_socket::TcpSocket;
 use crate::lab::Lab;
 use crate::model::address_plan::RENDEZVOUS;
+use crate::model::catalogue::Catalogue;
 use crate::model::evidence::{Direction, Evidence};
+use crate::model::kernel_rules::KernelRules;
 use crate::model::suite::LowPorts;
 use crate::run::nat_views::nat_views;
 use crate::run::prepared_cell::PreparedCell;
@@ -36,7 +38,7 @@ const LOW_PORT: u16 = 700;
 /// When a socket cannot be had, or the lab is broken.
 pub(super) async fn probe(
     lab: &Lab,
-    request: &RunRequest,
+    (request, kernel): (&RunRequest, KernelRules),
     prepared: &PreparedCell,
 ) -> Result<Option<String>> {
     let low = (prepared.part.budget.low_ports == LowPorts::Allowed).then_some(LOW_PORT);
@@ -46,7 +48,7 @@ pub(super) async fn probe(
         let usual = Exchange { lab, prepared, first: role, ports: [ports(role), ports(role.other())] };
         let privileged = low.map(|low| Exchange { ports: [low, low], ..usual });
         for exchange in [Some(usual), privileged].into_iter().flatten() {
-            if let Some(wrong) = exchange.judged(request).await? {
+            if let Some(wrong) = exchange.judged((&request.catalogue, kernel)).await? {
                 return Ok(Some(format!("proof in the lab: {wrong}")));
             }
         }
@@ -66,7 +68,7 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// The first contradiction of a NAT.
-    async fn judged(self, request: &RunRequest) -> Result<Option<String>> {
+    async fn judged(self, known: (&Catalogue, KernelRules)) -> Result<Option<String>> {
         let Self { lab, prepared, .. } = self;
         lab.reset(0).await?;
         lab.set_conditions(|_, planned| planned)?;
@@ -74,7 +76,7 @@ impl Exchange<'_> {
         if let Some(lost) = evidence.lost.first() {
             return Err(Error::other("prove the NATs in their lab", format!("evidence was lost: {lost}")));
         }
-        let nats = nat_views(&request.catalogue, lab.plan(), &prepared.setting, None);
+        let nats = nat_views(known, lab.plan(), &prepared.setting, None);
         let mut found = nats.iter().flat_map(|nat| reference::check(&evidence, nat).contradictions);
         Ok(found.next().map(|contradiction| contradiction.sentence))
     }

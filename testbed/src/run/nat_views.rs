@@ -3,26 +3,26 @@
 use crate::judge::reference::NatView;
 use crate::model::address_plan::AddressPlan;
 use crate::model::catalogue::Catalogue;
+use crate::model::kernel_rules::KernelRules;
 use crate::model::topology::NodeName;
 use crate::run::prepared_cell::LabSpec;
 
-/// All NATs of a lab, but for `changed`: one that restarts in the middle of a trial, or gets another address, does not do
-/// what it declares, and shows in the causes.
+/// All NATs of a lab of this kernel, but for `changed`: one that restarts in the middle of a trial, or gets another address, does
+/// not do what it declares, and shows in the causes.
 pub(super) fn nat_views<'a>(
-    catalogue: &'a Catalogue,
+    (catalogue, kernel): (&'a Catalogue, KernelRules),
     plan: &AddressPlan,
     setting: &'a LabSpec,
     changed: Option<&NodeName>,
 ) -> Vec<NatView<'a>> {
     let nats = setting.nats.iter().filter(|(node, _)| Some(*node) != changed);
-    nats.filter_map(|(node, profile)| view(catalogue, plan, node, profile)).collect()
+    nats.filter_map(|nat| view((catalogue, kernel), plan, nat)).collect()
 }
 
 fn view<'a>(
-    catalogue: &'a Catalogue,
+    (catalogue, kernel): (&'a Catalogue, KernelRules),
     plan: &AddressPlan,
-    node: &'a NodeName,
-    profile: &'a str,
+    (node, profile): (&'a NodeName, &'a String),
 ) -> Option<NatView<'a>> {
     let declared = &catalogue.get(profile)?.behavior;
     let below = (0..).zip(&plan.links).filter(|(_, link)| link.upper == *node);
@@ -35,5 +35,6 @@ fn view<'a>(
         outer: plan.address(node)?,
         up: plan.uplink(node)?,
         down: down.collect(),
+        kernel,
     })
 }

@@ -19,6 +19,7 @@ use crate::lab::{Lab, WireEngine};
 use crate::model::address_plan::AddressPlan;
 use crate::model::catalogue::Catalogue;
 use crate::model::evidence::Nanos;
+use crate::model::kernel_rules::KernelRules;
 use crate::model::suite::Suite;
 use crate::model::topology::{NodeName, Topology};
 use crate::run::prepared_cell::LabSpec;
@@ -36,6 +37,8 @@ pub(super) struct LabPool {
     catalogue: Catalogue,
     most: usize,
     processors: usize,
+    /// What the kernel does where kernels differ.
+    kernel: KernelRules,
     /// What programs see, by part of the suite.
     sandboxes: Vec<Arc<Sandbox>>,
     idle_labs: Mutex<IdleLabs>,
@@ -95,14 +98,30 @@ impl LabPool {
     ///
     /// # Errors
     /// When what the suite names cannot be shown to them.
-    pub(super) fn new(engine: WireEngine, request: &RunRequest) -> Result<Self> {
+    pub(super) fn new(engine: WireEngine, kernel: KernelRules, request: &RunRequest) -> Result<Self> {
         let RunRequest { suite, catalogue, jobs, .. } = request;
         let (topologies, catalogue) = (wirings(suite), catalogue.clone());
         let sandboxes = sandbox::of_run(request)?;
         let heart = Heartbeat::of_process().map_err(|why| Error::io("start the heartbeat", "clone", &why))?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let (idle_labs, mutation, most) = (Mutex::default(), OnceLock::new(), *jobs);
-        Ok(Self { engine, heart, topologies, catalogue, most, processors, sandboxes, idle_labs, mutation })
+        Ok(Self {
+            engine,
+            heart,
+            topologies,
+            catalogue,
+            most,
+            processors,
+            kernel,
+            sandboxes,
+            idle_labs,
+            mutation,
+        })
+    }
+
+    /// What the kernel of all labs does where kernels differ.
+    pub(super) fn kernel(&self) -> KernelRules {
+        self.kernel
     }
 
     /// From now on a NAT has the rules of another one, in every lab.

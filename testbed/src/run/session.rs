@@ -14,8 +14,10 @@ use crate::judge::verdict::{FinishedCell, conclude};
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
 use crate::model::event::{Event, ProofResult, RunEnd, RunInfo};
+use crate::model::kernel_rules::KernelRules;
 use crate::model::nat_class;
 use crate::model::outcome::{Outcome, Trial, VoidTrial};
+use crate::probe::kernel_checks::kernel_rules;
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::capacity;
 use crate::run::control::control;
@@ -56,7 +58,7 @@ pub async fn run(
     let engine =
         WireEngine::start().map_err(|e| crate::kernel::Error::other("start the wires", e.to_string()))?;
     let started = Event::RunStarted(info(&request, &cells, &engine));
-    let pool = LabPool::new(engine, &request)?;
+    let pool = LabPool::new(engine, kernel_of(&cells).await?, &request)?;
     tell(started);
     crowded.map(Event::Warning).into_iter().for_each(&mut tell);
     let mut refused = tokio::select! {
@@ -75,6 +77,18 @@ pub async fn run(
     let shared = Arc::new(Shared { request, cells, pool, queue: Mutex::new(queue) });
     let ending = play(&shared, refused, cancel, &mut tell).await;
     Ok(finish(&mut tell, ending, began))
+}
+
+/// What the kernel does where kernels differ, if there are NATs. Without any NAT in the kernel there is nothing to be measured,
+/// and the proofs say so.
+async fn kernel_of(cells: &[PreparedCell]) -> Result<KernelRules, RunError> {
+    if cells.iter().all(|cell| cell.setting.nats.is_empty()) {
+        return Ok(KernelRules::default());
+    }
+    match kernel_rules().await {
+        Err(error) if error.may_be_unsupported() => Ok(KernelRules::default()),
+        measured => Ok(measured?),
+    }
 }
 
 fn finish(tell: &mut impl FnMut(Event), ending: RunEnd, began: Instant) -> RunEnd {

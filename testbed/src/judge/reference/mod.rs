@@ -38,6 +38,7 @@ use crate::model::address_plan::Network;
 use crate::model::behavior::{Behavior, Pool, PortRange};
 use crate::model::doubt::Doubt;
 use crate::model::evidence::{CtChange, CtEvent, Evidence, Nanos, Tuple};
+use crate::model::kernel_rules::KernelRules;
 use crate::model::port_set::PortSet;
 use crate::model::topology::NodeName;
 
@@ -71,6 +72,8 @@ pub struct NatView<'a> {
     pub up: u16,
     /// The links below it, each with its network: address is the NAT's own there.
     pub down: Vec<(u16, Network)>,
+    /// What its kernel does where kernels differ.
+    pub kernel: KernelRules,
 }
 
 impl NatView<'_> {
@@ -150,12 +153,12 @@ pub fn check(evidence: &Evidence, nat: &NatView<'_>) -> Findings {
     check_by(Rulebook::default(), evidence, nat)
 }
 
-/// The same by these rules.
+/// The same by these rules, and by what the kernel of the NAT does where kernels differ.
 #[must_use]
 pub fn check_by(rules: Rulebook, evidence: &Evidence, nat: &NatView<'_>) -> Findings {
     let passages = Passages::read(evidence, nat);
     let margin = (MARGIN_FACTOR * passages.longest).max(LEAST_MARGIN);
-    let mut checker = Checker::new(nat, evidence, (&passages, margin), rules);
+    let mut checker = Checker::new(nat, evidence, (&passages, margin), rules.of_kernel(nat.kernel));
     let mut findings = Findings { profile: nat.profile.to_owned(), margin, ..Findings::default() };
     let contradiction = check_all(&mut checker, (evidence, nat), &passages, &mut findings);
     findings.contradictions.extend(contradiction.err());

@@ -11,6 +11,7 @@ use super::order::Way;
 use super::table::{Index, TableCell};
 use crate::model::behavior::Timeouts;
 use crate::model::evidence::Nanos;
+use crate::model::kernel_rules::KernelRules;
 use crate::model::words::words;
 
 /// A rule of the reference, and where it stands.
@@ -197,17 +198,25 @@ impl fmt::Display for Negation {
     }
 }
 
-/// What the reference goes by: all rules as they stand, or one of them turned round.
+/// What the reference goes by: all rules as they stand, or one of them turned round; where kernels differ, those of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rulebook {
     negated: Option<Negated>,
+    /// What the kernel does where kernels differ.
+    pub(super) kernel: KernelRules,
 }
 
 impl Rulebook {
     /// All rules but this one as they stand.
     #[must_use]
     pub fn without(Negation(negated): Negation) -> Self {
-        Self { negated: Some(negated) }
+        Self { negated: Some(negated), ..Self::default() }
+    }
+
+    /// The same rules, for a NAT of a kernel that does this.
+    #[must_use]
+    pub(super) fn of_kernel(self, kernel: KernelRules) -> Self {
+        Self { kernel, ..self }
     }
 
     /// Holds what was found of a packet against a rule.
@@ -258,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_is_turned_round_asks_for_the_opposite() {
-        let negated = |negated| Rulebook { negated: Some(negated) };
+        let negated = |negated| Rulebook { negated: Some(negated), ..Rulebook::default() };
         let kept = || Err::<(), _>("vanished".to_owned());
         let (rule, other) = (named::OUTWARD, named::ICMP);
         let book = negated(Negated::Rule(rule));

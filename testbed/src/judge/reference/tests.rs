@@ -3,6 +3,7 @@
 /// What goes through besides TCP.
 mod datagrams;
 mod handover;
+mod kernels;
 
 use std::net::SocketAddrV4;
 
@@ -29,6 +30,7 @@ struct Drawing {
     frames: Vec<Frame>,
     ended: Vec<CtEvent>,
     counted: CtCounters,
+    kernel: KernelRules,
     now: Nanos,
 }
 
@@ -130,6 +132,12 @@ impl Drawing {
         self
     }
 
+    /// The kernel of the NAT does this.
+    fn by_kernel(mut self, kernel: KernelRules) -> Self {
+        self.kernel = kernel;
+        self
+    }
+
     /// The NAT's connection tracking counted failures of its own.
     fn counted(mut self, counted: CtCounters) -> Self {
         self.counted = counted;
@@ -155,8 +163,8 @@ impl Drawing {
         self.put(7, Direction::Up, (HOST, REMOTE), SYN, 64);
         let node = NodeName::new("nat-a").expect("a good name");
         let lan = Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
-        let nat =
-            NatView { node: &node, profile: "x", declared, outer: OUTER, up: UP, down: vec![(DOWN, lan)] };
+        let (outer, down, kernel) = (OUTER, vec![(DOWN, lan)], self.kernel);
+        let nat = NatView { node: &node, profile: "x", declared, outer, up: UP, down, kernel };
         let counters = vec![(node.clone(), self.counted)];
         let (frames, conntrack) = (self.frames, self.ended);
         check(&Evidence { frames, conntrack, counters, ..Evidence::default() }, &nat)

@@ -219,7 +219,7 @@ impl Tracked {
             old,
             CtState::FinWait | CtState::LastAck | CtState::TimeWait | CtState::Close | CtState::CloseWait
         );
-        if rules.decides(Decision::ResetClosing, closing) {
+        if rules.decides(Decision::ResetClosing, closing && rules.kernel.closing_resets_pass) {
             return Reset::Unchecked(CtState::Close);
         }
         let number = head.segment.sequence;
@@ -228,7 +228,8 @@ impl Tracked {
             && self.last.index != Index::Syn
         {
             // Most likely it answers a SYN that was let through before.
-            if rules.decides(Decision::ResetZero, number == 0 && !established) {
+            let zero = number == 0 && !established && rules.kernel.zero_resets_pass;
+            if rules.decides(Decision::ResetZero, zero) {
                 return Reset::Checked(CtState::Close);
             }
             if rules.decides(Decision::ResetBehind, before(number, most)) {
@@ -242,8 +243,9 @@ impl Tracked {
             return Reset::Checked(old);
         }
         let acknowledgment = head.segment.acknowledgment;
-        // A SYN is reset by the other end; before Linux 6.18.44, at the latest, its own sender was believed as well.
-        let of_ignored = self.seen_reply && self.last.index == Index::Syn && self.last.way != way
+        // A SYN is reset by the other end; some kernels believe its own sender as well.
+        let by_the_right_one = self.last.way != way || rules.kernel.sender_resets_syn;
+        let of_ignored = self.seen_reply && self.last.index == Index::Syn && by_the_right_one
             || !self.assured && self.last.index == Index::Ack;
         if rules.decides(Decision::ResetOfIgnored, of_ignored && acknowledgment == self.last.end) {
             return Reset::Unchecked(CtState::Close);

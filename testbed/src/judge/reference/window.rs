@@ -236,15 +236,19 @@ fn compare(sender: &Endpoint, receiver: &Endpoint, claim: &Claim, rules: Ruleboo
         let over = claim.end.wrapping_sub(sender.most_end).wrapping_add(1);
         let a_little =
             receiver.most_window != 0 && recent && acknowledges_recent && over <= receiver.most_window;
-        let passes = rules.decides(Decision::BeyondALittle, a_little && acknowledges_sent);
+        let passes = rules.decides(Decision::BeyondALittle, a_little && acknowledges_sent)
+            && rules.kernel.excess_passes;
         return if passes { InWindow::Ignore } else { InWindow::Invalid };
     }
     if rules.decides(Decision::AcknowledgesUnsent, !acknowledges_sent) {
         return InWindow::Invalid;
     }
-    let old = rules.decides(Decision::Old, receiver.most_window != 0 && !recent);
-    if old || rules.decides(Decision::AcknowledgesOld, !acknowledges_recent) {
-        return InWindow::Ignore;
+    let passing = |passes| if passes { InWindow::Ignore } else { InWindow::Invalid };
+    if rules.decides(Decision::Old, receiver.most_window != 0 && !recent) {
+        return passing(rules.kernel.old_data_passes);
+    }
+    if rules.decides(Decision::AcknowledgesOld, !acknowledges_recent) {
+        return passing(rules.kernel.old_acknowledgment_passes);
     }
     InWindow::Accept
 }

@@ -18,6 +18,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::judge::reference::{Contradiction, Negation, Rulebook};
 use crate::kernel::error::Result;
+use crate::model::kernel_rules::KernelRules;
+use crate::probe::kernel_checks::kernel_rules;
 use crate::probe::prove::Subject;
 use crate::probe::prove::benches::{LONG_WATCH, on_bench, while_it_stays};
 use crate::probe::prove::prober::Prober;
@@ -84,6 +86,7 @@ pub struct Disagreement {
 struct Comparison {
     subject: Subject,
     rules: Rulebook,
+    kernel: KernelRules,
     time: Duration,
     /// Benches on which each sequence has a wait in it.
     waiting: u64,
@@ -96,7 +99,8 @@ struct Comparison {
 /// When the bench cannot be built, the program of the NAT ends by itself, or the kernel refuses.
 pub async fn fuzz(subject: Subject, seed: u64, time: Duration, seen: &Arc<Mutex<FuzzReport>>) -> Result<()> {
     let config = subject.config.clone();
-    let comparison = Comparison { subject, rules: Rulebook::default(), time, waiting: WAITING };
+    let (rules, kernel) = (Rulebook::default(), kernel_rules().await?);
+    let comparison = Comparison { subject, rules, kernel, time, waiting: WAITING };
     let found = while_it_stays(&config, time.max(LONG_WATCH), compare(&comparison, seed, seen)).await?;
     if let Some(found) = found {
         let shortest = on_bench(&config, move |prober| shrink(prober, found)).await?;
@@ -118,7 +122,8 @@ pub async fn fuzz_negated(
     let rules = Rulebook::without(negation);
     let waiting = if negation.needs_time() { WAITING } else { 0 };
     let seen = Arc::new(Mutex::new(FuzzReport::of(&subject.name)));
-    compare(&Comparison { subject, rules, time, waiting }, seed, &seen).await?;
+    let kernel = kernel_rules().await?;
+    compare(&Comparison { subject, rules, kernel, time, waiting }, seed, &seen).await?;
     let report = seen.lock().clone();
     Ok(report)
 }
@@ -191,7 +196,8 @@ fn surely(
     actions: &[Action],
 ) -> Result<Option<PlayedSequence>> {
     let before = prober.bench.dropped()?;
-    let played = play(&mut prober.bench, &comparison.subject, comparison.rules, actions)?;
+    let played =
+        play(&mut prober.bench, &comparison.subject, (comparison.rules, comparison.kernel), actions)?;
     Ok((prober.bench.dropped()? == before && played.in_time).then_some(played))
 }
 

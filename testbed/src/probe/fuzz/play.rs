@@ -10,6 +10,7 @@ use crate::kernel::error::{Error, Result};
 use crate::model::address_plan::Network;
 use crate::model::behavior::{Behavior, Translation};
 use crate::model::evidence::{CtEvent, Direction, Evidence, Fate, Frame, Nanos};
+use crate::model::kernel_rules::KernelRules;
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 use crate::model::topology::NodeName;
 use crate::probe::prove::Subject;
@@ -56,7 +57,7 @@ type Externals = HashMap<(SocketAddrV4, SocketAddrV4), SocketAddrV4>;
 pub(super) fn play(
     bench: &mut Bench,
     subject: &Subject,
-    rules: Rulebook,
+    (rules, kernel): (Rulebook, KernelRules),
     actions: &[Action],
 ) -> Result<PlayedSequence> {
     bench.forget()?;
@@ -89,6 +90,7 @@ pub(super) fn play(
         outer: WAN,
         up: link(Side::Outside),
         down: [Side::Inside0, Side::Inside1].map(|side| (link(side), lan(side))).to_vec(),
+        kernel,
     };
     Ok(PlayedSequence { findings: check_by(rules, &evidence, &nat), in_time, ladder })
 }

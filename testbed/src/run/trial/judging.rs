@@ -113,7 +113,7 @@ fn claims(format: &ResultFormat, logs: &[ProgramLog], ends: [ProgramEnd; 2]) -> 
 
 /// The judgement of claims by the evidence.
 fn by_evidence(
-    TrialSetup { request, prepared, .. }: TrialSetup<'_>,
+    TrialSetup { request, prepared, kernel, .. }: TrialSetup<'_>,
     plan: &AddressPlan,
     evidence: &Evidence,
     [claim_a, claim_b]: &[Claim; 2],
@@ -129,7 +129,7 @@ fn by_evidence(
     });
     let common: Vec<CommonNat<'_>> = common.collect();
     let changed = a.nats.last().filter(|_| trouble::changes_nat(prepared));
-    let nats = nat_views(&request.catalogue, plan, &prepared.setting, changed);
+    let nats = nat_views((&request.catalogue, kernel), plan, &prepared.setting, changed);
     judge(&Case {
         evidence,
         nats: &nats,

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::judge::reference::Findings;
 use crate::model::event::Artefacts;
+use crate::model::kernel_rules::KernelRules;
 use crate::model::outcome::{Cause, Outcome, Trial, TrialLoad, VoidTrial};
 use crate::run::pool::{LabPool, PooledLab};
 use crate::run::prepared_cell::PreparedCell;
@@ -37,6 +38,8 @@ struct TrialSetup<'a> {
     prepared: &'a PreparedCell,
     seed: &'a TrialSeed,
     permit: &'a TrialPermit,
+    /// What the kernel does where kernels differ.
+    kernel: KernelRules,
 }
 
 /// A trial that was played.
@@ -60,7 +63,7 @@ pub(super) async fn run_trial(
     permit: &TrialPermit,
 ) -> Played {
     let seed = TrialSeed::new(request.seed, &prepared.cell.id, number);
-    let setup = TrialSetup { request, prepared, seed: &seed, permit };
+    let setup = TrialSetup { request, prepared, seed: &seed, permit, kernel: pool.kernel() };
     let broken = |why: String| {
         let outcome = Outcome::Error(Cause::LabError.because(why));
         let (took, load) = (Duration::ZERO, TrialLoad::default());
