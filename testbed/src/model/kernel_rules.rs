@@ -13,7 +13,7 @@ pub struct KernelRules {
     /// A SYN that was let through may be reset by its own sender, not only by the other end. Linux 6.18.15 has it so; of the
     /// kernels that were measured 5.10.0-46, 6.1.0-57, 6.12.118, 6.18.44 and 7.3.4 have not.
     pub sender_resets_syn: bool,
-    /// In a closing state every reset is believed, whatever its number ("improve RST handling when tuple is re-used", Linux 5.15).
+    /// In a closing state every reset is believed, whatever its number ("improve RST handling when tuple is re-used", Linux 5.14).
     pub closing_resets_pass: bool,
     /// A reset with the number 0 is believed where the connection does not stand yet, if its number is not beyond the window (the
     /// same change).

@@ -23,18 +23,21 @@ const FAR: u32 = 0x0100_0000;
 /// The window that each probe offers, without scaling.
 const WINDOW: u32 = 0xffff;
 
-/// "netfilter: conntrack: work around exceeded receive window" and "netfilter: conntrack: ignore overly delayed tcp packets".
-const STRAYS_PASS: super::Release = (6, 1);
+/// "netfilter: conntrack: work around exceeded receive window" (commit cf97769c761a).
+const EXCESS_PASSES: super::Release = (6, 0);
 
-/// "netfilter: conntrack: improve RST handling when tuple is re-used".
-const RESETS_PASS: super::Release = (5, 15);
+/// "netfilter: conntrack: ignore overly delayed tcp packets" (commit 6e250dcbff1d).
+const OLD_PASSES: super::Release = (6, 1);
+
+/// "netfilter: conntrack: improve RST handling when tuple is re-used" (commit c4edc3ccbc63).
+const RESETS_PASS: super::Release = (5, 14);
 
 pub(super) const CHECKS: &[CheckSpec] = &[
     CheckSpec {
         id: "data-of-long-ago",
         asks: "is data translated whose sequence number is far behind?",
         packets: "a connection opened; data out, numbered 2^24 behind",
-        expected: &[(ALWAYS, "invalid"), (STRAYS_PASS, "translated")],
+        expected: &[(ALWAYS, "invalid"), (OLD_PASSES, "translated")],
         rules: || source("masquerade"),
         measure: |p| passing(p, old_data),
     },
@@ -42,7 +45,7 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         id: "acknowledgment-of-long-ago",
         asks: "is an ACK translated that acknowledges something far behind?",
         packets: "a connection opened; ACK out, its acknowledgment 2^24 behind",
-        expected: &[(ALWAYS, "invalid"), (STRAYS_PASS, "translated")],
+        expected: &[(ALWAYS, "invalid"), (OLD_PASSES, "translated")],
         rules: || source("masquerade"),
         measure: |p| passing(p, old_acknowledgment),
     },
@@ -50,7 +53,7 @@ pub(super) const CHECKS: &[CheckSpec] = &[
         id: "beyond-the-window",
         asks: "is data translated that begins just beyond the other end's window?",
         packets: "a connection opened; four bytes out behind the window of 65,535",
-        expected: &[(ALWAYS, "invalid"), (STRAYS_PASS, "translated")],
+        expected: &[(ALWAYS, "invalid"), (EXCESS_PASSES, "translated")],
         rules: || source("masquerade"),
         measure: |p| passing(p, excess),
     },
