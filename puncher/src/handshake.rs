@@ -31,9 +31,10 @@ use tokio::time::Instant;
 use crate::config::Protection;
 use crate::meeting::{Meeting, Role};
 use crate::secret::{KEY_BYTES, Secret};
-use crate::session::{Channel, EphemeralKey, OPENING_BYTES, PublicKey, Session, TAG_BYTES};
+use crate::session::{Channel, OPENING_BYTES, Session, TAG_BYTES};
 use crate::stream::StreamKeys;
 use crate::sync::lock;
+use crate::x25519::{EphemeralKey, PublicKey};
 
 /// A hello: it opens a direction, and holds a version.
 const HELLO_BYTES: usize = OPENING_BYTES + 1;

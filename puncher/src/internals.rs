@@ -14,10 +14,11 @@ use crate::method::view::{RoundView, SideFacts};
 use crate::method::{Action, MethodName, RoundNote};
 use crate::own_channel::OwnChannel;
 use crate::secret::Secret;
-use crate::session::{EphemeralKey, Session};
+use crate::session::Session;
 use crate::signalling::{Breadth, Observed, Observer};
 use crate::socket::DialFailure;
 use crate::stream;
+use crate::x25519::EphemeralKey;
 
 pub use crate::handshake::{Agreement, HandshakeError};
 pub use crate::method::view::UNCONFIRMED_SYNS;

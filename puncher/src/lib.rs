@@ -54,6 +54,7 @@ mod sync;
 mod text;
 mod ticket;
 mod trace;
+mod x25519;
 
 pub use address_policy::{ServerTrust, SpecialAddresses};
 pub use attempt_log::{AttemptLog, FailureKind, Tally};

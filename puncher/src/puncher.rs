@@ -28,13 +28,14 @@ use crate::rendezvous::client::{Client, ClientError};
 use crate::rendezvous::message::Reply;
 use crate::sealed::{RelayChannel, SealError, Sealed, open_first, seal_first};
 use crate::secret::Secret;
-use crate::session::{EphemeralKey, PublicKey, Session};
+use crate::session::Session;
 use crate::signalling::{Observer, Signalling};
 use crate::socket;
 use crate::socket_set::SocketSet;
 use crate::stream::PeerStream;
 use crate::text::printable;
 use crate::ticket::{self, Introduction, OwnTicket, SealedTicket};
+use crate::x25519::{EphemeralKey, PublicKey};
 
 /// Hops behind one NAT: the NAT itself, and the router that drops the SYN.
 const USUAL_HOPS: u8 = 2;

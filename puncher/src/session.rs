@@ -7,8 +7,8 @@
 //!
 //! Both key pairs live for one session, and each direction of each stream begins with a fresh key of its own. So no key is
 //! used twice, and what was said stays secret if the shared secret gets out later.
-
-use std::fmt;
+//!
+//! The cipher is ring's, where the feature is on; the key exchange is `x25519`.
 
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::config::Protection;
 use crate::meeting::Role;
 use crate::secret::Secret;
+use crate::x25519::{EphemeralKey, PublicKey, SessionKeys, X25519};
 
 const PATTERN: &str = "Noise_Kpsk0_25519_AESGCM_BLAKE2s";
 
@@ -27,54 +28,6 @@ pub(crate) const OPENING_BYTES: usize = 32 + TAG_BYTES;
 
 /// What each later message adds to its payload.
 pub(crate) const TAG_BYTES: usize = 16;
-
-/// The public half of a session's key pair.
-pub(crate) type PublicKey = [u8; 32];
-
-/// One side's key pair for one session.
-#[derive(Clone)]
-pub(crate) struct EphemeralKey {
-    private: Zeroizing<[u8; 32]>,
-    public: PublicKey,
-}
-
-impl fmt::Debug for EphemeralKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EphemeralKey(..)")
-    }
-}
-
-impl EphemeralKey {
-    /// A new pair from the system's random source.
-    pub(crate) fn generate() -> Self {
-        let pair = builder().generate_keypair().expect("the system has random bytes");
-        let private = Zeroizing::new(pair.private);
-        let mut key = Self { private: Zeroizing::new([0; 32]), public: [0; 32] };
-        key.private.copy_from_slice(&private);
-        key.public.copy_from_slice(&pair.public);
-        key
-    }
-
-    /// A pair that was kept, see [`EphemeralKey::to_bytes`].
-    pub(crate) fn from_bytes(bytes: &Zeroizing<[u8; 64]>) -> Self {
-        let mut key = Self { private: Zeroizing::new([0; 32]), public: [0; 32] };
-        key.private.copy_from_slice(&bytes[..32]);
-        key.public.copy_from_slice(&bytes[32..]);
-        key
-    }
-
-    /// Private and public half, to be kept where nobody else reads them.
-    pub(crate) fn to_bytes(&self) -> Zeroizing<[u8; 64]> {
-        let mut bytes = Zeroizing::new([0; 64]);
-        bytes[..32].copy_from_slice(&*self.private);
-        bytes[32..].copy_from_slice(&self.public);
-        bytes
-    }
-
-    pub(crate) fn public(&self) -> PublicKey {
-        self.public
-    }
-}
 
 /// What is kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,8 +52,7 @@ impl Channel {
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     role: Role,
-    own: EphemeralKey,
-    peer: PublicKey,
+    keys: SessionKeys,
     key: Secret,
 }
 
@@ -113,11 +65,11 @@ impl Session {
         (own, peer): (EphemeralKey, PublicKey),
     ) -> Self {
         let (a, b) = match role {
-            Role::A => (own.public, peer),
-            Role::B => (peer, own.public),
+            Role::A => (own.public(), peer),
+            Role::B => (peer, own.public()),
         };
         let key = Secret::new(secret.mac("puncher 2 session", &[label.as_bytes(), &a, &b]));
-        Self { role, own, peer, key }
+        Self { role, keys: SessionKeys::new(own, peer), key }
     }
 
     /// Bytes that both sides have and nobody else.
@@ -147,21 +99,26 @@ impl Session {
 
     fn builder<'b>(&'b self, psk: &'b [u8; 32], prologue: &'b [u8]) -> Builder<'b> {
         let given = "each is given once and has its length";
-        let builder = builder().psk(0, psk).expect(given).prologue(prologue).expect(given);
+        let builder = builder(self.keys.clone()).psk(0, psk).expect(given);
         builder
-            .local_private_key(&*self.own.private)
+            .prologue(prologue)
             .expect(given)
-            .remote_public_key(&self.peer)
+            .local_private_key(self.keys.own().private())
+            .expect(given)
+            .remote_public_key(self.keys.peer())
             .expect(given)
     }
 }
 
-fn builder<'b>() -> Builder<'b> {
-    Builder::with_resolver(PATTERN.parse().expect("a pattern that snow knows"), Box::new(Primitives))
+/// For a handshake of the session with these keys.
+fn builder<'b>(keys: SessionKeys) -> Builder<'b> {
+    Builder::with_resolver(PATTERN.parse().expect("a pattern that snow knows"), Box::new(Primitives { keys }))
 }
 
-/// Where the parts of the protocol come from: the cipher from ring, where the feature is on.
-struct Primitives;
+/// Where the parts of the protocol come from.
+struct Primitives {
+    keys: SessionKeys,
+}
 
 impl CryptoResolver for Primitives {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
@@ -169,7 +126,10 @@ impl CryptoResolver for Primitives {
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        DefaultResolver.resolve_dh(choice)
+        match choice {
+            DHChoice::Curve25519 => Some(Box::new(X25519::of_session(self.keys.clone()))),
+            other => DefaultResolver.resolve_dh(other),
+        }
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
@@ -243,7 +203,8 @@ pub(crate) mod tests {
         let (a, b) = pair();
         let mut message = [0; 128];
         let length = a.sender(STREAM).write_message(b"hello", &mut message).unwrap();
-        let spy = Session { own: EphemeralKey::generate(), ..b };
+        let peer = *b.keys.peer();
+        let spy = Session { keys: SessionKeys::new(EphemeralKey::generate(), peer), ..b };
         let read = spy.receiver(STREAM).read_message(&message[..length], &mut [0; 128]);
         assert!(read.is_err());
     }
@@ -262,7 +223,23 @@ pub(crate) mod tests {
     #[test]
     fn a_key_that_was_kept_is_the_same() {
         let (a, b) = pair();
-        let again = Session { own: EphemeralKey::from_bytes(&b.own.to_bytes()), ..b };
+        let own = EphemeralKey::from_bytes(&b.keys.own().to_bytes());
+        let again = Session { keys: SessionKeys::new(own, *b.keys.peer()), ..b };
         assert!(passes(&mut a.sender(STREAM), &mut again.receiver(STREAM)));
+    }
+
+    /// Both directions, with snow's own key exchange at the other end.
+    #[test]
+    fn the_other_end_may_compute_everything_itself() {
+        let (a, b) = pair();
+        let (psk, own, peer) = (b.psk(), *b.keys.own().private(), *b.keys.peer());
+        let plain = |prologue: &[u8], initiates: bool| {
+            let builder = Builder::with_resolver(PATTERN.parse().unwrap(), Box::new(DefaultResolver));
+            let builder = builder.psk(0, &psk).unwrap().prologue(prologue).unwrap();
+            let builder = builder.local_private_key(&own).unwrap().remote_public_key(&peer).unwrap();
+            if initiates { builder.build_initiator().unwrap() } else { builder.build_responder().unwrap() }
+        };
+        assert!(passes(&mut a.sender(STREAM), &mut plain(&prologue(STREAM, Role::A), false)));
+        assert!(passes(&mut plain(&prologue(STREAM, Role::B), true), &mut a.receiver(STREAM)));
     }
 }

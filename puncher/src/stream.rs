@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use crate::config::Protection;
 use crate::meeting::Role;
 use crate::secret::Secret;
-use crate::session::{Channel, EphemeralKey, OPENING_BYTES, Session};
+use crate::session::{Channel, OPENING_BYTES, Session};
+use crate::x25519::EphemeralKey;
 use encrypted::Encrypted;
 
 /// What the handshake leaves for the stream.

@@ -17,7 +17,8 @@ use zeroize::Zeroizing;
 
 use crate::meeting::{Meeting, Role};
 use crate::secret::Secret;
-use crate::session::{EphemeralKey, PublicKey, Session};
+use crate::session::Session;
+use crate::x25519::{EphemeralKey, PublicKey};
 
 /// What every ticket of this version begins with.
 const PREFIX: &str = "puncher3.";
