@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{self, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::uio::pwrite;
+use nix::unistd;
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Inside;
@@ -105,14 +106,11 @@ impl<'inside> Tree<'inside> {
     /// When it cannot be read.
     pub fn read(&mut self, key: &str) -> Result<Sysctl> {
         let wanted = Sysctl::new(key, "");
-        let mut value = String::new();
-        match self.open(&wanted, OFlag::O_RDONLY) {
-            Err(error) if error.errno() == Some(Errno::ENOENT) => {}
-            file => {
-                let read = File::from(file?).read_to_string(&mut value);
-                read.map_err(|e| Error::io(format!("read {key}"), format!("read {key}"), &e))?;
-            }
-        }
+        let value = match self.open(&wanted, OFlag::O_RDONLY) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => String::new(),
+            file => text_of(&file?)
+                .map_err(|errno| Error::call(format!("read {key}"), format!("read {key}"), errno))?,
+        };
         Ok(Sysctl::new(key, value.trim()))
     }
 
@@ -145,6 +143,19 @@ impl<'inside> Tree<'inside> {
             }
         };
         Ok(self.folders[index].1.as_fd())
+    }
+}
+
+/// The text of a setting. The kernel hands out all of it at once if there is room, so nothing follows what leaves some: to ask
+/// for its length, or once more for its end, would take as long as to read it.
+fn text_of(file: &OwnedFd) -> nix::Result<String> {
+    let (mut text, mut room) = (Vec::new(), [0; 4096]);
+    loop {
+        let length = unistd::read(file, &mut room)?;
+        text.extend_from_slice(&room[..length]);
+        if length < room.len() {
+            return Ok(String::from_utf8_lossy(&text).into_owned());
+        }
     }
 }
 

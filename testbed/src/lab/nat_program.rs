@@ -79,7 +79,7 @@ impl NatProgram {
     /// standard error.
     pub(crate) async fn start(command: &NatCommand, namespace: &Namespace) -> Result<Self> {
         let sandbox = Sandbox::shared(&shown(command)?)?;
-        let init = ConfinedInit::start(sandbox, NetworkSettings::Open).await?;
+        let init = ConfinedInit::start(sandbox, NetworkSettings::Open, Capabilities::Only(RIGHTS)).await?;
         let declared =
             namespace.enter(|inside| NetworkState::read(inside, pinned(command), Rules::Free))??;
         let (command, stderr) = (command.clone(), LastStderr::default());

@@ -10,7 +10,9 @@ use crate::kernel::conntrack::Conntrack;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::{Inside, Namespace};
 use crate::kernel::network_state::{NetworkState, Rules};
-use crate::kernel::process::{Command, ConfinedInit, Init, InitReport, NetworkSettings, Place, Process};
+use crate::kernel::process::{
+    Capabilities, Command, ConfinedInit, Init, InitReport, NetworkSettings, Place, Process,
+};
 use crate::kernel::ruleset::{Nft, SetFlusher};
 use crate::kernel::sandbox::Sandbox;
 use crate::kernel::sysctl::Sysctl;
@@ -104,7 +106,8 @@ impl Node {
     /// # Errors
     /// When the kernel refuses a process, a namespace or a mount.
     pub async fn admit(&self, sandbox: &Arc<Sandbox>, key: Option<&str>) -> Result<()> {
-        let start = || ConfinedInit::start(Arc::clone(sandbox), NetworkSettings::Fixed);
+        let start =
+            || ConfinedInit::start(Arc::clone(sandbox), NetworkSettings::Fixed, Capabilities::Only(0));
         let confined = self.confined.get_or_try_init(start).await.map_err(at(&self.name))?;
         confined.renew(key).await.map_err(at(&self.name))?;
         let mut before = self.before.lock();
@@ -120,10 +123,10 @@ impl Node {
     }
 
     /// Starts a program under test, which can do no more than [`Node::admit`] and the command allow, and waits until it runs.
-    /// It ends with the lab.
+    /// It ends with the lab. No program under test can have a capability.
     ///
     /// # Errors
-    /// When the node was not made ready, or the program cannot be executed.
+    /// When the node was not made ready, the program cannot be executed, or the command asks for a capability.
     pub async fn spawn_confined(&self, command: &Command) -> Result<Process> {
         let missing = || Error::other(format!("start \"{}\"", command.name()), "the node admits no programs");
         let confined = self.confined.get().ok_or_else(missing).map_err(at(&self.name))?;

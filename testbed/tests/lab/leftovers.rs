@@ -13,7 +13,7 @@ use netlink_sys::{Socket, SocketAddr};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use testbed::kernel::link::{Device, Links};
 use testbed::kernel::namespace::Namespace;
-use testbed::kernel::process::Command;
+use testbed::kernel::process::{Command, ConfinedInit};
 use testbed::kernel::sandbox::{Sandbox, ShownFiles};
 use testbed::lab::Lab;
 use testbed::lab::nat_rules::{NatSite, render};
@@ -244,4 +244,60 @@ async fn ports_that_testbed_frees_are_no_change() {
         peer.admit(&sandbox, None).await.expect("a node for programs");
         assert_eq!(lab.changed_by_programs().expect("an answer"), None, "from {first} on");
     }
+}
+
+/// What a program may leave in its `/tmp`, be it in the place of what it found there.
+const LEFT: [&str; 12] = [
+    "true",
+    "touch /tmp/file",
+    "touch /tmp/.hidden",
+    "mkdir -p /tmp/home/a/b && touch /tmp/work/file",
+    "rmdir /tmp/home && ln -s /usr /tmp/home",
+    "rmdir /tmp/work && touch /tmp/work",
+    "mv /tmp/work /tmp/elsewhere",
+    "rm /tmp/key && mkdir -p /tmp/key/inside",
+    "mv /tmp/key /tmp/kept",
+    "ln /tmp/key /tmp/twice || touch /tmp/twice",
+    "chmod 000 /tmp/home /tmp/work; chmod 644 /tmp/key",
+    "touch -d 2001-01-01 /tmp/home; mkfifo /tmp/pipe",
+];
+
+#[tokio::test]
+async fn each_trial_has_an_empty_folder_for_temporary_files() {
+    if !lab_is_possible() {
+        return;
+    }
+    // Owners are told by name of relation, as each node has another user.
+    const LOOK: &str = "cd /tmp && find . -printf '%p %y %m %s ' \\( -user $(id -u) -printf own -o -printf other \\) -printf '\\n' \
+         | sort && stat -c %Y home work && df --output=iused,used /tmp | tail -n 1 && cat key";
+    let sandbox = Sandbox::shared(&ShownFiles::default()).expect("a root folder");
+    let lab = lab().await;
+    let peer = lab.node("peer-a").expect("a node");
+    let say = async |script: &str| {
+        let command = Command::new("/bin/sh").args(["-c", script]).directory(ConfinedInit::FOLDER);
+        let output = peer.spawn_confined(&command).await.expect("a shell").output().await.expect("an end");
+        lab.kill_all().await.expect("an end");
+        (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
+    };
+    let without_times = |said: &str| {
+        let is_time = |line: &&str| line.parse::<u64>().is_ok_and(|number| number > 900_000_000);
+        let (times, rest): (Vec<&str>, Vec<&str>) = said.lines().partition(is_time);
+        assert!(times.len() == 2 && times.iter().all(|time| *time > "1700000000"), "{said}");
+        rest.join("\n")
+    };
+    peer.admit(&sandbox, Some("first")).await.expect("a node for programs");
+    let (first, well) = say(LOOK).await;
+    assert!(well && first.contains("./home d 700 "), "{first}");
+    for left in LEFT {
+        let (_, well) = say(left).await;
+        assert!(well, "{left}");
+        peer.admit(&sandbox, Some("other")).await.expect("a node for programs");
+        let (then, well) = say(LOOK).await;
+        assert!(well, "{left}: {then}");
+        assert_eq!(without_times(&then), without_times(&first).replace("first", "other"), "after {left}");
+        peer.admit(&sandbox, Some("first")).await.expect("a node for programs");
+    }
+    // Without a secret there is none.
+    peer.admit(&sandbox, None).await.expect("a node for programs");
+    assert!(say("test ! -e /tmp/key").await.1);
 }

@@ -51,6 +51,24 @@ pub enum Capabilities {
     Only(u64),
 }
 
+impl Capabilities {
+    /// A bit for each.
+    fn bits(self) -> u64 {
+        match self {
+            Self::All => u64::MAX,
+            Self::Only(bits) => bits,
+        }
+    }
+
+    /// The same of a program that is confined.
+    pub(super) fn bits_if_confined(self) -> u64 {
+        match self {
+            Self::All => 0,
+            Self::Only(bits) => bits,
+        }
+    }
+}
+
 /// What a confined program may have; 0 for as much as its init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
@@ -228,10 +246,9 @@ impl Command {
         InitRequest::Spawn(Spawn {
             arguments: count(self.arguments.len() + 1),
             variables: count(self.variables.len()),
-            capabilities: match self.capabilities {
-                Capabilities::All if identity.is_some() => 0,
-                Capabilities::All => u64::MAX,
-                Capabilities::Only(bits) => bits,
+            capabilities: match identity {
+                Some(_) => self.capabilities.bits_if_confined(),
+                None => self.capabilities.bits(),
             },
             terminal: u32::from(self.terminal == Terminal::Controlling),
             confined: u32::from(identity.is_some()),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::command::{Command, Identity};
+use super::command::{Capabilities, Command, Identity};
 use super::protocol::{EnterRequest, InitRequest, KEEP_USER, RenewRequest};
 use super::session::{Init, InitReport, Place, Process};
 use crate::kernel::error::{Error, Result};
@@ -45,14 +45,20 @@ impl ConfinedInit {
     /// The file with the secret that the peers share.
     pub const KEY: &str = "/tmp/key";
 
-    /// Starts one. [`ConfinedInit::renew`] makes it ready for programs.
+    /// Starts one. [`ConfinedInit::renew`] makes it ready for programs. None of them gets other rights than `rights`; by default,
+    /// none at all.
     ///
     /// # Errors
     /// When the kernel refuses a process, a namespace or a mount.
-    pub async fn start(sandbox: Arc<Sandbox>, settings: NetworkSettings) -> Result<Self> {
+    pub async fn start(
+        sandbox: Arc<Sandbox>,
+        settings: NetworkSettings,
+        rights: Capabilities,
+    ) -> Result<Self> {
         const TRIED: &str = "enter the programs' root folder";
         let init = Init::start().await?;
-        let entry = EnterRequest { settings: u32::from(settings == NetworkSettings::Open) };
+        let capabilities = rights.bits_if_confined();
+        let entry = EnterRequest { settings: u32::from(settings == NetworkSettings::Open), capabilities };
         let message = InitRequest::Enter(entry).encode();
         let entered = init.confine(TRIED, &message, &[sandbox.as_fd().as_raw_fd()]).await;
         entered.map_err(|error| match error.errno() {

@@ -34,7 +34,8 @@ fn made(step: Step, result: c_int) -> Result<(), Failure> {
 }
 
 /// Takes this process, and all that it starts from now on, into a copy of a sandbox, with a `/proc` of its own PID namespace.
-pub(super) fn enter(mounts: RawFd, entry: EnterRequest) -> Result<(), Failure> {
+/// Returns which capabilities programs could still get there: for most programs none, so that each of them need not give up forty.
+pub(super) fn enter(mounts: RawFd, entry: EnterRequest) -> Result<u64, Failure> {
     offer_to_the_oom_killer();
     // SAFETY: none of these takes pointers but the last, which is asked for nothing but a new keyring by a null one.
     unsafe {
@@ -55,7 +56,11 @@ pub(super) fn enter(mounts: RawFd, entry: EnterRequest) -> Result<(), Failure> {
     remount(c"/proc", QUIET | libc::MS_RDONLY).map_err(failed(Step::Proc))?;
     // Where the host's was needed for this one.
     unmount(c"/.proc");
-    Ok(())
+    match raw::put_out_of_reach(u64::MAX, entry.capabilities) {
+        Ok(()) => Ok(entry.capabilities),
+        // Each program deals with that itself.
+        Err(_) => Ok(u64::MAX),
+    }
 }
 
 /// `KEYCTL_JOIN_SESSION_KEYRING` of `linux/keyctl.h`.
@@ -81,9 +86,11 @@ pub(super) fn renew(renewal: RenewRequest, text: &mut [u8]) -> Result<(), Failur
     let RenewRequest { user, paths } = renewal;
     // SAFETY: takes no pointers.
     made(Step::Ipc, unsafe { libc::unshare(libc::CLONE_NEWIPC) })?;
-    unmount(c"/tmp");
-    let flags = libc::MS_NOSUID | libc::MS_NODEV;
-    mount(c"tmpfs", c"/tmp", flags, Some(TEMPORARY)).map_err(failed(Step::Temporary))?;
+    if user == KEEP_USER || empty_temporary().is_err() {
+        unmount(c"/tmp");
+        let flags = libc::MS_NOSUID | libc::MS_NODEV;
+        mount(c"tmpfs", c"/tmp", flags, Some(TEMPORARY)).map_err(failed(Step::Temporary))?;
+    }
     for folder in [c"/tmp/home", c"/tmp/work"] {
         make_folder(folder.as_ptr(), 0o700).map_err(failed(Step::Temporary))?;
         give(folder, user).map_err(failed(Step::Temporary))?;
@@ -99,6 +106,30 @@ pub(super) fn renew(renewal: RenewRequest, text: &mut [u8]) -> Result<(), Failur
         rest = after;
     }
     Ok(())
+}
+
+/// Takes out of `/tmp` what this process has put there, if nothing else is in there. To mount a new one takes ten times as long,
+/// and most programs leave nothing.
+///
+/// Programs cannot change `/tmp` itself where it is not their user's, nor the mount. What they have put in the place of a
+/// folder is none, or not empty.
+///
+/// # Errors
+/// When there is anything else, or it is no `/tmp` of a trial yet.
+fn empty_temporary() -> nix::Result<()> {
+    // SAFETY: all paths end in a zero byte.
+    unsafe {
+        match Errno::result(libc::unlink(c"/tmp/key".as_ptr())) {
+            Ok(_) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+        Errno::result(libc::rmdir(c"/tmp/home".as_ptr()))?;
+        Errno::result(libc::rmdir(c"/tmp/work".as_ptr()))?;
+    }
+    match raw::is_empty(c"/tmp")? {
+        true => Ok(()),
+        false => Err(Errno::ENOTEMPTY),
+    }
 }
 
 /// A text with the zero byte that ends it, and what follows.
@@ -192,9 +223,9 @@ fn unmount(point: &CStr) {
 
 /// What a program's process does last before it is executed: it keeps to its limits, becomes a user that is nobody else, and can
 /// never get any right again but those that it was given.
-pub(super) fn give_up(spawn: &Spawn) -> Result<(), Failure> {
+pub(super) fn give_up(spawn: &Spawn, within_reach: u64) -> Result<(), Failure> {
     limit(spawn)?;
-    raw::drop_capabilities(spawn.capabilities).map_err(failed(Step::Capabilities))?;
+    raw::drop_capabilities(within_reach, spawn.capabilities).map_err(failed(Step::Capabilities))?;
     if spawn.user != KEEP_USER {
         // SAFETY: takes no pointers.
         made(Step::User, unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) })?;

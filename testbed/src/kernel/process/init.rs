@@ -41,6 +41,8 @@ pub(super) struct Buffers {
     used: u64,
     /// Where the children of its children can be seen: in a sandbox.
     processes: Option<ProcessTable>,
+    /// The capabilities that programs could still get when they are executed: bit n for capability n.
+    within_reach: u64,
 }
 
 /// The heartbeat of an init, while a program runs under it.
@@ -141,6 +143,7 @@ impl Buffers {
             heartbeat: InitHeartbeat::default(),
             used: 0,
             processes: None,
+            within_reach: u64::MAX,
         }
     }
 }
@@ -227,7 +230,8 @@ fn obey(message: &Received, buffers: &mut Buffers) {
         Some(InitRequest::Drain) => drain(buffers),
         Some(InitRequest::Enter(entry)) => {
             let entered = confinement::enter(message.descriptors[0], entry);
-            buffers.processes = entered.ok().and_then(|()| ProcessTable::open());
+            buffers.processes = entered.ok().and_then(|_| ProcessTable::open());
+            buffers.within_reach = entered.unwrap_or(u64::MAX);
             tell(Reply::Confined(entered.err()));
         }
         Some(InitRequest::Renew(renewal)) => {
@@ -260,6 +264,7 @@ struct ChildSetup<'a> {
     descriptors: &'a [RawFd; DESCRIPTORS],
     message: &'a [u8],
     strings: &'a mut [*const c_char],
+    within_reach: u64,
     /// Whether the init has the program's clocks.
     clocks: nix::Result<()>,
     /// Its number in `/proc`, when it has found that out.
@@ -276,8 +281,9 @@ fn start(
         own if own < 0 => Ok(()),
         time => raw::set_clocks(time),
     };
-    let Buffers { message, strings, stack, listed, .. } = buffers;
-    let mut child = ChildSetup { spawn, descriptors, message, strings, clocks, in_proc: None };
+    let Buffers { message, strings, stack, listed, within_reach, .. } = buffers;
+    let within_reach = *within_reach;
+    let mut child = ChildSetup { spawn, descriptors, message, strings, within_reach, clocks, in_proc: None };
     // SAFETY: this process has a single thread, which waits; the child makes plain system calls only, and `child` is a
     // `ChildSetup` that outlives them.
     let pid = unsafe { raw::fork_sharing_memory(stack, born, (&raw mut child).cast()) }?;
@@ -301,7 +307,7 @@ extern "C" fn born(child: *mut c_void) -> c_int {
 fn become_program(child: &mut ChildSetup<'_>) -> Result<std::convert::Infallible, Failure> {
     let step =
         |step: Step, result: c_int| Errno::result(result).map(drop).map_err(|errno| Failure { step, errno });
-    let ChildSetup { spawn, descriptors, clocks, .. } = *child;
+    let ChildSetup { spawn, descriptors, clocks, within_reach, .. } = *child;
     let passed = |place: PassedFds| descriptors[place as usize];
     child.in_proc = raw::number_in_proc();
     raw::set_blocked_signals(&raw::signal_set(None));
@@ -322,9 +328,9 @@ fn become_program(child: &mut ChildSetup<'_>) -> Result<std::convert::Infallible
         }
     }
     match spawn.confined {
-        0 => raw::drop_capabilities(spawn.capabilities)
+        0 => raw::drop_capabilities(u64::MAX, spawn.capabilities)
             .map_err(|errno| Failure { step: Step::Capabilities, errno })?,
-        _ => confinement::give_up(&spawn)?,
+        _ => confinement::give_up(&spawn, within_reach)?,
     }
     // SAFETY: the path ends in a zero byte, both arrays in a null pointer, and all of them outlive the call.
     Err(match Errno::result(unsafe { libc::execve(text.program, text.arguments, text.variables) }) {

@@ -39,6 +39,8 @@ pub(super) enum InitRequest {
 pub(super) struct EnterRequest {
     /// Not 0: programs may write the network's settings, as far as their capabilities let them.
     pub(super) settings: u32,
+    /// A bit for each capability that some program in there may have.
+    pub(super) capabilities: u64,
 }
 
 /// What to know of an [`InitRequest::Renew`] before its text is read.
@@ -218,6 +220,11 @@ fn word(bytes: &[u8], index: usize) -> u32 {
     word.map_or(0, u32::from_ne_bytes)
 }
 
+/// Reads a number of two words, the lower one first.
+fn long_word(bytes: &[u8], index: usize) -> u64 {
+    u64::from(word(bytes, index)) | u64::from(word(bytes, index + 1)) << 32
+}
+
 impl InitRequest {
     pub(super) fn encode(self) -> [u8; REQUEST] {
         match self {
@@ -229,7 +236,9 @@ impl InitRequest {
             }
             Self::Signal { pid, signal } => words(&[2, pid.cast_unsigned(), signal.cast_unsigned()]),
             Self::Drain => words(&[3]),
-            Self::Enter(EnterRequest { settings }) => words(&[4, settings]),
+            Self::Enter(EnterRequest { settings, capabilities }) => {
+                words(&[4, settings, capabilities as u32, (capabilities >> 32) as u32])
+            }
             Self::Renew(RenewRequest { user, paths }) => words(&[5, user, paths]),
         }
     }
@@ -239,7 +248,7 @@ impl InitRequest {
             1 => Some(Self::Spawn(Spawn {
                 arguments: word(bytes, 1),
                 variables: word(bytes, 2),
-                capabilities: u64::from(word(bytes, 3)) | u64::from(word(bytes, 4)) << 32,
+                capabilities: long_word(bytes, 3),
                 terminal: word(bytes, 5),
                 confined: word(bytes, 6),
                 user: word(bytes, 7),
@@ -250,7 +259,10 @@ impl InitRequest {
                 Some(Self::Signal { pid: word(bytes, 1).cast_signed(), signal: word(bytes, 2).cast_signed() })
             }
             3 => Some(Self::Drain),
-            4 => Some(Self::Enter(EnterRequest { settings: word(bytes, 1) })),
+            4 => Some(Self::Enter(EnterRequest {
+                settings: word(bytes, 1),
+                capabilities: long_word(bytes, 2),
+            })),
             5 => Some(Self::Renew(RenewRequest { user: word(bytes, 1), paths: word(bytes, 2) })),
             _ => None,
         }
@@ -330,7 +342,7 @@ mod tests {
             InitRequest::Spawn(spawn),
             InitRequest::Signal { pid: 7, signal: 9 },
             InitRequest::Drain,
-            InitRequest::Enter(EnterRequest { settings: 1 }),
+            InitRequest::Enter(EnterRequest { settings: 1, capabilities: 1 << 39 | 3 }),
             InitRequest::Renew(RenewRequest { user: 0x7000_0000, paths: 2 }),
         ] {
             assert_eq!(InitRequest::decode(&request.encode()), Some(request));

@@ -341,6 +341,21 @@ pub(super) fn cpu_time(in_proc: libc::pid_t) -> Option<CpuTime> {
     Some(CpuTime { ran: us(text)?, waited: us(text.get(second..)?)? })
 }
 
+/// Whether there is nothing in a folder.
+pub(super) fn is_empty(folder: &std::ffi::CStr) -> nix::Result<bool> {
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: the path ends in a zero byte.
+    let file = Errno::result(unsafe { libc::open(folder.as_ptr(), flags) })?;
+    // The folder itself and the one above it come first, 24 bytes each (getdents64(2)); there is room for a third.
+    let mut entries = [0u64; 64];
+    let room = size_of_val(&entries);
+    // SAFETY: the pointer is valid for the length beside it.
+    let length =
+        Errno::result(unsafe { libc::syscall(libc::SYS_getdents64, file, entries.as_mut_ptr(), room) });
+    close(file);
+    Ok(length? <= 48)
+}
+
 /// Reads the beginning of a file, as far as `room` reaches; `path` ends in a zero byte.
 pub(super) fn read_file<'a>(path: &[u8], room: &'a mut [u8]) -> Option<&'a [u8]> {
     path.contains(&0).then_some(())?;
@@ -378,15 +393,27 @@ pub(super) fn leading_number(text: &[u8]) -> Option<u64> {
     number
 }
 
-/// Takes every capability that has no bit in `keep` from what this process can ever have.
-pub(super) fn drop_capabilities(keep: u64) -> nix::Result<()> {
-    for capability in (0..64).filter(|c| keep & (1 << c) == 0) {
+/// Takes every capability that has no bit in `keep` from what this process can ever have; those without a bit in `within_reach` it
+/// cannot get as it is.
+pub(super) fn drop_capabilities(within_reach: u64, keep: u64) -> nix::Result<()> {
+    match put_out_of_reach(within_reach, keep) {
+        // That takes CAP_SETPCAP, which a container may lack.
+        Err(Errno::EPERM) => give_up_capabilities(keep),
+        result => result,
+    }
+}
+
+/// Takes care that no program that this process, or a child of it, executes gets a capability by that, but those with a bit in
+/// `keep`. What this process has itself it keeps. Those without a bit in `within_reach` were dealt with before.
+///
+/// # Errors
+/// EPERM without CAP_SETPCAP; then nothing has changed.
+pub(super) fn put_out_of_reach(within_reach: u64, keep: u64) -> nix::Result<()> {
+    for capability in (0..64).filter(|c| within_reach & !keep & (1 << c) != 0) {
         // SAFETY: takes no pointers.
         match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
             // Beyond the last capability that this kernel knows.
             Err(Errno::EINVAL) => break,
-            // That takes CAP_SETPCAP, which a container may lack.
-            Err(Errno::EPERM) => return give_up_capabilities(keep),
             result => result.map(drop)?,
         }
     }
