@@ -7,6 +7,7 @@
 mod labs;
 mod memory;
 mod runs;
+mod sandbox;
 mod spray;
 mod table;
 mod wire;
@@ -18,11 +19,12 @@ use crate::table::Table;
 /// A part of the benchmark by name.
 type Part = (&'static str, fn(&mut Table));
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("lab", labs::build),
     ("ruleset", labs::rulesets),
     ("trials", runs::trials),
     ("matrix", runs::matrix),
+    ("sandbox", sandbox::sandbox),
     ("timing", runs::timing),
     ("spray", spray::spray),
     ("wire", wire::wire),

@@ -144,6 +144,14 @@ pub(crate) fn labs_in_turns(table: &mut Table) {
     in_turns(table, ["a lab built for testbed exec"], |build| [build.exec().as_secs_f64()]);
 }
 
+/// What a trial costs at the usual load, in milliseconds of one processor.
+pub(crate) fn busy_ms_of_trial() -> f64 {
+    let mut arguments = vec!["classic", "--trials", "400", "--jobs", "32"];
+    arguments.extend(PREDICTABLE);
+    let cost = Cost::of(&Build::ours(), &arguments);
+    cost.busy_ms / cost.trials
+}
+
 pub(crate) fn trials(table: &mut Table) {
     for jobs in ["1", "4", "16", "32", "64"] {
         // This many that the start of a run does not matter.
