@@ -11,6 +11,7 @@ use crate::kernel::user_file;
 use crate::model::event::Artefacts;
 use crate::model::plain_words::of_json_line;
 use crate::report::format::{CELLS, Format, RESULTS};
+use crate::report::kept;
 use crate::report::kept_trials::is_full;
 use crate::report::losses::Losses;
 use crate::report::results::{CellDoc, Results, Totals};
@@ -198,11 +199,26 @@ pub fn read(path: &Path) -> Result<Results, String> {
         if path.is_dir() { (path.join(RESULTS), path.join(CELLS)) } else { (path.into(), path.into()) };
     let refuse = |file: &Path, why: String| format!("cannot read \"{}\": {why}", file.display());
     if !whole.exists() && partial.is_file() {
-        return user_file::read(&partial)
-            .and_then(|text| recover(&text))
+        let recovered = user_file::read(&partial).and_then(|text| recover(&text));
+        return recovered
+            .map(|mut results| {
+                forget_what_is_gone(&mut results, path);
+                results
+            })
             .map_err(|why| refuse(&partial, why));
     }
     user_file::read(&whole).and_then(|text| Results::from_json(&text)).map_err(|why| refuse(&whole, why))
+}
+
+/// Takes the folders of trials out of results where they are no longer there: notes are older than what gave way on a full disk.
+fn forget_what_is_gone(results: &mut Results, run: &Path) {
+    for cell in &mut results.cells {
+        let CellDoc::Punch(cell) = cell else { continue };
+        let gone = |folder: &String| !kept::inside(run, folder).is_some_and(|folder| folder.is_dir());
+        for trial in cell.each.iter_mut().filter(|trial| trial.artefacts.as_ref().is_some_and(gone)) {
+            trial.artefacts = None;
+        }
+    }
 }
 
 /// What an unfinished run left behind; a last line that was cut off is not counted.

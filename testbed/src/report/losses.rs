@@ -121,7 +121,7 @@ impl Losses {
             ),
             (false, _) if !self.has_notes => self.advice(folder),
             (false, _) => format!(
-                "the other finished cells are in \"{folder}/{CELLS}\"; show them with: testbed report {folder}"
+                "the other finished cells are in \"{folder}/{CELLS}\", as of an interrupted run; show them with: testbed report {folder}"
             ),
         };
         Some((format!("cannot write to \"{folder}\": {why}; lost: {lost}"), help))

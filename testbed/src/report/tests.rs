@@ -233,6 +233,15 @@ fn what_is_finished_outlives_the_run() {
     let ids: Vec<_> = recovered.cells.iter().map(CellDoc::id).collect();
     assert_eq!(ids, ["proof/even", "proof/odd", "odd/odd/auto", "odd/even/auto"]);
     assert_eq!((recovered.ending, recovered.totals.cells), (EndingDoc::Interrupted, 2));
+    // Notes may name trials that gave way later: only what is there is named.
+    let named = |results: &Results| {
+        let trials = results.punches().flat_map(|cell| &cell.each);
+        trials.filter_map(|trial| trial.artefacts.clone()).collect::<Vec<_>>()
+    };
+    let noted = named(&collector.results());
+    assert!(noted.len() > 1 && named(&recovered).is_empty(), "{noted:?}");
+    std::fs::create_dir_all(path.join(&noted[0])).expect("room on the disk");
+    assert_eq!(named(&folder::read(&path).expect("what was finished")), noted[..1]);
 }
 
 #[test]
