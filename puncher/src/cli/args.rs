@@ -1,10 +1,11 @@
 //! What may be typed.
 
+use std::ffi::OsString;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::rendezvous::RendezvousArgs;
@@ -53,6 +54,33 @@ pub(super) enum Command {
         /// The folder, which must exist
         folder: PathBuf,
     },
+}
+
+impl Cli {
+    /// What was typed. What is wrong, or asks for help, ends this process.
+    pub(crate) fn from_command_line() -> Self {
+        let words: Vec<OsString> = std::env::args_os().collect();
+        Self::of_one_command(&words).unwrap_or_else(|| Self::parse_from(words))
+    }
+
+    /// The same by what is known of one command alone, for the commands that programs start: to describe the others, with all their
+    /// help, takes longer than to read what was typed. `None` says nothing of why.
+    fn of_one_command(words: &[OsString]) -> Option<Self> {
+        let (name, words) = words.get(1..)?.split_first()?;
+        let command = clap::Command::new("puncher").no_binary_name(true);
+        let command = match name.to_str()? {
+            "connect" => {
+                let matches = ConnectArgs::augment_args(command).try_get_matches_from(words).ok()?;
+                Command::Connect(Box::new(ConnectArgs::from_arg_matches(&matches).ok()?))
+            }
+            "rendezvous" => {
+                let matches = RendezvousArgs::augment_args(command).try_get_matches_from(words).ok()?;
+                Command::Rendezvous(Box::new(RendezvousArgs::from_arg_matches(&matches).ok()?))
+            }
+            _ => return None,
+        };
+        Some(Self { command })
+    }
 }
 
 /// The name is looked up later.
@@ -212,4 +240,54 @@ pub(super) struct TicketArgs {
 pub(super) struct KeyArgs {
     /// The new file to write
     pub(super) file: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is understood, by what is known of one command and by what is known of all.
+    fn both(line: &str) -> [Option<String>; 2] {
+        let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        let quick = Cli::of_one_command(&words);
+        let full = Cli::try_parse_from(words).ok();
+        [quick, full].map(|cli| cli.map(|cli| format!("{cli:?}")))
+    }
+
+    #[test]
+    fn one_command_alone_is_understood_as_among_all() {
+        for line in [
+            "puncher connect --rendezvous h:1 --meeting m --role a --key-file k",
+            "puncher connect --rendezvous h:1 --rendezvous h:2 --meeting=m --role b --key-file k --json --seed 7 --hops 3 \
+             --deadline 2s --low-ports never --method spray",
+            "puncher connect --peer 192.0.2.1:1 --meeting m --role a --key-file k --start-in 1s",
+            "puncher rendezvous --listen 0.0.0.0:1 --listen 0.0.0.0:2 --advertise 192.0.2.1 --log info --max-probes 3",
+        ] {
+            let [quick, full] = both(line);
+            assert!(full.is_some(), "{line}");
+            assert_eq!(quick, full, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_or_asks_for_help_is_left_to_all() {
+        for line in [
+            "puncher",
+            "puncher --version",
+            "puncher help connect",
+            "puncher connect",
+            "puncher connect --help",
+            "puncher connect --version",
+            "puncher connect --rendezvous h:1 --meeting m --role a --key-file k --hops 17",
+            "puncher connect --peer 192.0.2.1:1 --ticket x --peer-ticket y --key-file k",
+            "puncher connect --rendezvous h:1 --meeting m --role a --key-file k --exec x --to 192.0.2.1:1",
+            "puncher connect rendezvous --listen 0.0.0.0:1",
+            "puncher rendezvous",
+            "puncher rendezvous --version",
+            "puncher rendezvous --listen 1",
+        ] {
+            assert_eq!(both(line), [None, None], "{line}");
+        }
+        assert_eq!(both("puncher key k")[0], None, "another command");
+    }
 }

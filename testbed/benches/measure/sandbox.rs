@@ -70,7 +70,7 @@ pub(crate) fn sandbox(table: &mut Table) {
     let mut shown = ShownFiles::default();
     shown.add(&puncher).expect("a program");
     let sandbox = Sandbox::new(&shown).expect("a root folder");
-    let command = Command::new(puncher).arg("--version");
+    let command = Command::new(puncher).arg("--version").directory("/");
     let programs = Programs { lab: builder.build(), sandbox: Arc::new(sandbox), command };
     let confined = || {
         builder.runtime.block_on(async {
