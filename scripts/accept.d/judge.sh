@@ -47,7 +47,7 @@ check_fuzz() {
 run_tests() {
   local limit=$1
   shift
-  (cd "$root" && cargo test --release --workspace --no-run)
+  (cd "$root" && cargo build --release --workspace --bins && cargo test --release --workspace --test tests --no-run)
   quiet timeout "$limit" env -C "$root" cargo test --release -p testbed --test tests -- --include-ignored --nocapture --test-threads=1 "$@"
 }
 
@@ -135,7 +135,7 @@ TOML
 # NATs that are not what they were proved to be: after all probes, each gets the rules of each other one.
 check_mutated() {
   local limit=${MUTATED_SECONDS:-900} pairs caught
-  (cd "$root" && cargo test --release --workspace --no-run)
+  (cd "$root" && cargo build --release --workspace --bins && cargo test --release --workspace --test tests --no-run)
   local tests=(cargo test --release -p testbed --test tests -- --include-ignored --nocapture --test-threads=1)
   quiet timeout "$limit" env -C "$root" "${tests[@]}" a_nat_with_the_rules_of_another_is_found_out
   grep -E '^(error|not seen|no axis|DIFFERS|SLIP|   )' "$work/output" || true
