@@ -2,7 +2,7 @@
 # How fast it is, on a machine that does nothing else. With AGAINST=DIR, which holds testbed and puncher of the build before,
 # trials are measured in turns with those.
 
-checks=(labs trials matrix reports timing spray wire memory sizes)
+checks=(labs trials sandbox matrix reports timing spray wire memory sizes)
 
 # bench PART...: measures these parts; `measured` reads from the result.
 bench() {
@@ -61,6 +61,11 @@ check_trials() {
   in_turns at_least "… against the build before" "trials with 32 at a time, 10 ms trip, against the other build" 1.6 times
   in_turns at_most "a trial's processor time against the build before" \
     "trials with 32 at a time, 10 ms trip: processors' time of one, against the other build" 0.6 times
+}
+
+check_sandbox() {
+  bench sandbox
+  at_most "a trial's processor time against one without sandboxes" "a trial against one without sandboxes: processors' time" 1.1 times
 }
 
 check_matrix() {
