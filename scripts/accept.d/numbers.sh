@@ -32,7 +32,7 @@ end_sweep() {
   figure "… runs that hung" "$hangs" "0" "hangs == 0"
   figure "… errors without a reason" "$silent" "0" "silent == 0"
   say "the reasons, with their numbers:"
-  sed -E 's/[0-9]+/N/g' "$work/reasons" | cut -c 1-160 | sort | uniq -c | sort -rn | head -n 12 >&2
+  sed -E 's/[0-9]+/N/g' "$work/reasons" | cut -c 1-160 | sort | uniq -c | sort -rn | sed -n 1,12p >&2
 }
 
 # ends_or_hangs COMMAND...: runs it as `quiet` does, and kills it with `hung` set once it has told of no progress for two minutes.

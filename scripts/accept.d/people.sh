@@ -106,7 +106,7 @@ check_picture() {
 check_captures() {
   local run=$work/captures file taken length
   quiet "$testbed" run classic --filter nat-a=sequential --filter nat-b=port-preserving --trials 2 --keep all --out "$run"
-  file=$(find "$run" -name capture.pcapng | head -n 1)
+  file=$(find "$run" -name capture.pcapng -print -quit)
   length=$(tshark -r "$file" -T fields -e frame.cap_len 2>/dev/null | sort -n | tail -n 1)
   figure "a capture: bytes of its longest frame" "$length" "at most 128, its snap length" "length <= 128"
   taken=$(capinfos -l "$file" 2>/dev/null | grep -c '128' || true)

@@ -160,5 +160,5 @@ check_package() {
 check_hostile() {
   quiet env TESTBED_REQUIRE_LAB=1 cargo test --quiet --manifest-path "$root/Cargo.toml" --package puncher --test tests
   figure "tests of the threat model and of honest pairs among crowds" \
-    "$(sed -nE 's/^test result: [a-z]+\. ([0-9]+ passed; [0-9]+ failed).*/\1/ip' "$work/output" | head -n 1)" "0 failed" "code == 0"
+    "$(sed -nE 's/^test result: [a-z]+\. ([0-9]+ passed; [0-9]+ failed).*/\1/ip' "$work/output" | sed -n 1p)" "0 failed" "code == 0"
 }

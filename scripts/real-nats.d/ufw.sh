@@ -12,4 +12,4 @@ printf '%s\n' '*nat' ':POSTROUTING ACCEPT [0:0]' '-A POSTROUTING -s 192.168.0.0/
 sed -i 's/^DEFAULT_FORWARD_POLICY=.*/DEFAULT_FORWARD_POLICY="ACCEPT"/' /etc/default/ufw
 ufw --force enable >/dev/null
 iptables-save
-ufw --version | head -n 1 >&2
+ufw --version | sed -n 1p >&2
