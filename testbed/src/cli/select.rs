@@ -1,16 +1,18 @@
 //! From the words of the command line to a checked suite and its cells.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::cli::args::Selection;
 use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
+use crate::cli::output::print_error;
 use crate::cli::{filter, kernel};
 use crate::kernel::sandbox::ShownFiles;
 use crate::kernel::user_file;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{self, Embedded, SUITES, TOPOLOGIES};
-use crate::model::problem::suggestion;
+use crate::model::problem::{nearest, suggestion};
 use crate::model::suite::{Axis, AxisKey, Cell, Program, Suite};
 use crate::model::suite_file::{self, KnownNames, PathKind, PathProblem};
 use crate::model::template::{self, Values};
@@ -43,7 +45,13 @@ pub fn select(name: &str, selection: &Selection, catalogue: &Catalogue) -> Resul
         }
     }
     let cells = filter::select(&suite, &selection.filter)?;
+    tell_doubts(&suite);
     Ok(Selected { suite, cells })
+}
+
+/// Says on standard error what may be a mistake in a suite, before anything runs.
+pub(super) fn tell_doubts(suite: &Suite) {
+    suite.doubts.iter().for_each(|doubt| print_error(&format!("testbed: warning: {doubt}")));
 }
 
 /// The suite of that name, or in that file.
@@ -179,6 +187,23 @@ fn set_nats(
     Err(CommandError::with_help(message, "show its axes with: testbed plan SUITE"))
 }
 
+/// What may be a mistake in a method that takes the place of those of the suite; `None` where the suite names it, too.
+fn doubts_about(suite: &Suite, method: &str) -> Option<Vec<String>> {
+    let axes = suite.parts.iter().flat_map(|part| &part.axes).filter(|axis| axis.key == AxisKey::Method);
+    let named: BTreeSet<&str> = axes.flat_map(|axis| &axis.values).map(String::as_str).collect();
+    if named.contains(method) {
+        return None;
+    }
+    let known = || named.iter().copied().chain(METHODS.iter().copied());
+    if METHODS.contains(&method) || named.is_empty() && nearest(method, known()).is_none() {
+        return Some(Vec::new());
+    }
+    let message =
+        format!("neither theory nor the suite \"{}\" knows the method \"{method}\" of --method", suite.name);
+    let otherwise = "if your program calls its own method so, all is well";
+    Some(vec![format!("{message}\n  help: {}", suggestion(method, known(), otherwise))])
+}
+
 /// Replaces the methods of the suite by one.
 fn set_method(suite: &mut Suite, method: &str) -> Result<(), CommandError> {
     let ours = suite.parts.iter().any(|part| part.program == suite_file::own_puncher());
@@ -186,6 +211,9 @@ fn set_method(suite: &mut Suite, method: &str) -> Result<(), CommandError> {
         let listed = format!("there are {}", METHODS.join(", "));
         let help = suggestion(method, METHODS.iter().copied(), listed);
         return Err(CommandError::with_help(format!("unknown method \"{method}\""), help));
+    }
+    if let Some(doubts) = doubts_about(suite, method) {
+        suite.doubts = doubts;
     }
     suite.change_sections(|part| {
         let values = vec![method.to_owned()];

@@ -55,13 +55,14 @@ pub struct Checker<'a> {
     file: &'a str,
     text: &'a str,
     found: Vec<Problem>,
+    doubts: Vec<Problem>,
 }
 
 impl<'a> Checker<'a> {
     /// A checker of `text`, which came from `file`.
     #[must_use]
     pub fn new(file: &'a str, text: &'a str) -> Self {
-        Self { file, text, found: Vec::new() }
+        Self { file, text, found: Vec::new(), doubts: Vec::new() }
     }
 
     /// Notes a problem at this range of bytes.
@@ -77,6 +78,20 @@ impl<'a> Checker<'a> {
         help: impl Into<String>,
     ) {
         self.push(span, message.into(), Some(help.into()));
+    }
+
+    /// Notes what may be a mistake or may be meant, and what to do about it: the file is good all the same.
+    pub fn doubt(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        let doubt = self.problem(span.start, message.into(), Some(help.into()));
+        if !self.doubts.contains(&doubt) {
+            self.doubts.push(doubt);
+        }
+    }
+
+    /// What may be a mistake, as sentences in the order in which it was noted.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        self.doubts.iter().map(ToString::to_string).collect()
     }
 
     /// Keeps the value of a check, or notes why there is none.

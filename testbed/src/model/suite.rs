@@ -27,6 +27,8 @@ pub struct Suite {
     pub parts: Vec<Arc<Section>>,
     /// The folder of its file, if a command names it.
     pub folder: Option<PathBuf>,
+    /// Sentences about names that may be a typing error and may be meant: methods of a foreign program.
+    pub doubts: Vec<String>,
 }
 
 /// A part of a suite: the product of some axes over one wiring.
@@ -360,7 +362,9 @@ mod tests {
 
     fn ids(parts: Vec<Section>) -> Vec<String> {
         let parts = parts.into_iter().map(Arc::new).collect();
-        let cells = Suite { name: "t".into(), summary: String::new(), parts, folder: None }.cells();
+        let cells =
+            Suite { name: "t".into(), summary: String::new(), parts, folder: None, doubts: Vec::new() }
+                .cells();
         assert!(cells.iter().enumerate().all(|(index, cell)| cell.index == index));
         cells.into_iter().map(|c| c.id).collect()
     }

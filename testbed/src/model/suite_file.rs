@@ -27,6 +27,7 @@ use axes::{AxesDoc, GroupsDoc, Names};
 use expect::ExpectDoc;
 use program::ProgramDoc;
 
+pub use axes::doubtful_method;
 pub use program::own_puncher;
 
 /// Trials a cell where the suite does not say.
@@ -151,7 +152,8 @@ pub fn parse(file: &str, text: &str, known: &KnownNames<'_>) -> Result<Suite, Pr
     let parts: Option<Vec<_>> = parts.into_iter().map(|part| part.map(Arc::new)).collect();
     check_suite_name(&mut checker, &doc.name);
     let name = doc.name.into_inner();
-    let suite = parts.map(|parts| Suite { name, summary: doc.summary, parts, folder: None });
+    let doubts = checker.doubts();
+    let suite = parts.map(|parts| Suite { name, summary: doc.summary, parts, folder: None, doubts });
     if let (Some(suite), true) = (&suite, checker.is_clean()) {
         let of_parts = doc.part.iter().flatten().map(|part| part.expect.as_slice());
         expect::check_cells(&mut checker, (&doc.expect, of_parts), suite);
@@ -261,7 +263,6 @@ fn part(
     keys: CommonKeys<'_>,
     known: &KnownNames<'_>,
 ) -> Result<Option<Section>, Problems> {
-    let methods = if keys.program.is_none() { Some(known.methods) } else { None };
     let trials = keys.trials.map_or(Some(DEFAULT_TRIALS), |v| count(checker, "trials", v, MOST_TRIALS));
     let budget = budget(checker, &keys);
     let addresses = match keys.addresses {
@@ -290,7 +291,13 @@ fn part(
             );
             checker.report(doc.span(), why);
         }
-        let names = Names { nats: known.nats, methods, topology: &topology, groups: keys.groups };
+        let names = Names {
+            nats: known.nats,
+            methods: known.methods,
+            own_program: keys.program.is_some(),
+            topology: &topology,
+            groups: keys.groups,
+        };
         let axes = axes::read(checker, keys.axes, &names);
         let cells = axes.iter().fold(1_usize, |cells, axis| cells.saturating_mul(axis.values.len()));
         if cells > MOST_CELLS {

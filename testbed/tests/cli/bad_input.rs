@@ -47,6 +47,38 @@ fn a_suite_with_an_unknown_method() {
 }
 
 #[test]
+fn a_method_of_an_own_program_that_is_nearly_a_known_one_is_told_and_not_refused() {
+    let own = format!("{SUITE}[program]\npeer = [\"/bin/true\"]\njudge = \"exit\"\nredial = \"none\"\n");
+    let folder = tempfile::tempdir().expect("a folder");
+    let of = |method: &str, command: &[&str]| {
+        let text = own.replace("simultaneous-open", method);
+        std::fs::write(folder.path().join("mine.toml"), text).expect("room on the disk");
+        testbed_in(folder.path(), command)
+    };
+    let warning = "testbed: warning: mine.toml:8: theory does not know the method \"simultanous-open\", so that it \
+                   expects nothing of its cells\n  help: did you mean \"simultaneous-open\"? if your program";
+    let done = of("simultanous-open", &["plan", "mine.toml"]);
+    assert!(done.code == 0 && done.stderr.starts_with(warning), "{}", done.stderr);
+    assert_eq!(done.stderr.matches("warning").count(), 1, "{}", done.stderr);
+    let done = of("simultanous-open", &["check", "mine.toml"]);
+    assert!(done.stderr.starts_with(warning), "{}", done.stderr);
+    for method in ["simultaneous-open", "my-own-way"] {
+        assert_eq!(of(method, &["plan", "mine.toml"]).stderr, "", "{method}");
+    }
+    let plan = |method| of("my-own-way", &["plan", "mine.toml", "--method", method]);
+    for method in ["my-own-way", "listen"] {
+        assert_eq!(plan(method).stderr, "", "{method}");
+    }
+    let neither = "neither theory nor the suite \"mine\" knows the method";
+    for (method, help) in [("foo", "if your program"), ("listn", "did you mean \"listen\"? if your program")]
+    {
+        let done = plan(method);
+        let expected = format!("testbed: warning: {neither} \"{method}\" of --method\n  help: {help}");
+        assert!(done.code == 0 && done.stderr.starts_with(&expected), "{}", done.stderr);
+    }
+}
+
+#[test]
 fn a_suite_with_an_unknown_key() {
     plan_of(&SUITE.replace("summary", "sumary")).refused(2, "testbed: mine.toml:2: unknown key \"sumary\"");
     plan_of(&SUITE.replace("nat-a", "nat-c")).refused(2, "testbed: mine.toml:6: unknown axis \"nat-c\"");

@@ -7,7 +7,7 @@ use serde_spanned::Spanned;
 use toml::Value;
 
 use crate::model::axis_value;
-use crate::model::problem::{Checker, suggestion};
+use crate::model::problem::{Checker, nearest, suggestion};
 use crate::model::suite::{Axis, AxisKey};
 use crate::model::topology::{NodeKind, Topology};
 
@@ -24,8 +24,9 @@ pub(super) type GroupsDoc = BTreeMap<Spanned<String>, Vec<Spanned<String>>>;
 /// The names that the values of axes may have.
 pub(super) struct Names<'a> {
     pub(super) nats: &'a [&'a str],
-    /// `None` when a foreign program is run: it knows its own methods.
-    pub(super) methods: Option<&'a [&'a str]>,
+    pub(super) methods: &'a [&'a str],
+    /// Whether a foreign program is run: it knows its own methods, so that others than these are not wrong.
+    pub(super) own_program: bool,
     pub(super) topology: &'a Topology,
     pub(super) groups: &'a GroupsDoc,
 }
@@ -169,13 +170,29 @@ fn as_text(checker: &mut Checker<'_>, key: &AxisKey, value: &Spanned<Value>) -> 
 fn check_value(checker: &mut Checker<'_>, span: Range<usize>, key: &AxisKey, text: &str, names: &Names<'_>) {
     match key {
         AxisKey::Nat(_) => known_name(checker, span, ("NAT", "testbed nat list"), text, names.nats),
-        AxisKey::Method => {
-            if let Some(methods) = names.methods {
-                known_name(checker, span, ("method", "puncher connect --help"), text, methods);
+        AxisKey::Method if names.own_program => {
+            if let Some((message, help)) = doubtful_method(text, names.methods) {
+                checker.doubt(span, message, help);
             }
+        }
+        AxisKey::Method => {
+            known_name(checker, span, ("method", "puncher connect --help"), text, names.methods);
         }
         _ => drop(checker.keep(span, axis_value::check(key, text))),
     }
+}
+
+/// What is to be said of a foreign program's method whose name is nearly that of a method which theory knows, and what to do: a
+/// program may call its own method so, and then nothing is wrong.
+pub fn doubtful_method(name: &str, known: &[&str]) -> Option<(String, String)> {
+    if known.contains(&name) {
+        return None;
+    }
+    let near = nearest(name, known.iter().copied())?;
+    let message =
+        format!("theory does not know the method \"{name}\", so that it expects nothing of its cells");
+    let help = format!("did you mean \"{near}\"? if your program calls its own method so, all is well");
+    Some((message, help))
 }
 
 /// Notes a problem unless `name` is one of `known`; `what` is the kind of name and the command that lists them.
