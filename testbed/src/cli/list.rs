@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -24,9 +24,10 @@ use crate::model::suite::{AxisKey, Cell, Section, Suite};
 use crate::model::{prediction, topology_file};
 use crate::probe::kernel_checks;
 use crate::probe::support::{self, MissingRule};
+use crate::report::lines;
+use crate::report::machine::{self, LabsHere};
 use crate::report::plan::{KernelPlan, Plan, PlannedCheck};
 use crate::report::plural::counted;
-use crate::report::{lines, machine};
 use crate::run::capacity::{self, Capacity};
 use crate::run::{cost, first_words, sandbox, scripts};
 
@@ -242,6 +243,7 @@ fn kernel_plan() -> KernelPlan {
 pub fn check(args: &CheckArgs) -> Result<ExitCode, CommandError> {
     let catalogue = Catalogue::embedded();
     let suite = args.suite.as_deref().map(|name| select::suite(name, &catalogue)).transpose()?;
+    suite.iter().for_each(select::tell_doubts);
     if args.rights.rootless {
         user_namespace::enter_user_namespace()?;
     }
@@ -249,7 +251,13 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, CommandError> {
     if preflight::is_sufficient(&findings) {
         findings.push(nats_of_this_kernel(&catalogue)?);
     }
-    print(|out| machine::write(&findings, list_width(), out))?;
+    let sufficient = preflight::is_sufficient(&findings);
+    let labs = match sufficient {
+        true => LabsHere::Possible,
+        false if !args.rights.rootless && is_possible_rootless() => LabsHere::OnlyRootless,
+        false => LabsHere::Impossible,
+    };
+    print(|out| machine::write(&findings, labs, list_width(), out))?;
     let mut fits = true;
     if let Some(mut suite) = suite {
         if let Some(trials) = args.trials {
@@ -259,8 +267,17 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode, CommandError> {
         fits = one_fits;
         print(|out| lines::write_behind(0, &line, "  ", list_width(), out))?;
     }
-    let sufficient = fits && preflight::is_sufficient(&findings);
-    Ok(if sufficient { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    Ok(if fits && sufficient { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// Whether labs could be built with --rootless: this program finds out in a process of its own, since a user namespace is
+/// entered once and for all.
+fn is_possible_rootless() -> bool {
+    let Ok(program) = std::env::current_exe() else { return false };
+    let mut again = Command::new(program);
+    let quiet =
+        again.args(["check", "--rootless"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
 }
 
 /// How many NATs of the catalogue this kernel has the code for, and which rules the others miss.

@@ -1,6 +1,7 @@
 //! What the machine may lack, and what a run leaves behind.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -64,6 +65,77 @@ fn a_run_without_rights_says_which_and_writes_nothing() {
     without_capabilities(&mut command);
     finished(&mut command).refused(2, "testbed: cannot create a network namespace: unshare(CLONE_NEWNET): ");
     assert!(!folder.path().join("out").exists());
+}
+
+/// What a user without rights of root is told: an error once, and whether --rootless helps, as it then does or does not.
+#[test]
+fn a_check_as_another_user_says_whether_rootless_helps() {
+    if !nix::unistd::geteuid().is_root() || !lab_is_possible() {
+        return;
+    }
+    // Which the other user can reach, wherever the tests are.
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("our own folder");
+    let program = folder.path().join("testbed");
+    std::fs::copy(env!("CARGO_BIN_EXE_testbed"), &program).expect("room on the disk");
+    let check = |option: Option<&str>| {
+        let mut command = Command::new(&program);
+        command.current_dir(folder.path()).env("NO_COLOR", "1").arg("check").args(option);
+        command.gid(65534).uid(65534);
+        finished(&mut command)
+    };
+    let (own, rootless) = (check(None), check(Some("--rootless")));
+    let last = |done: &Done| done.stdout.lines().last().unwrap_or_default().to_owned();
+    assert_eq!(own.code, 2, "{}", own.stdout);
+    for said in
+        ["unshare(CLONE_NEWNET): Operation not permitted (EPERM)", "help: run as root, or with --rootless"]
+    {
+        assert_eq!(own.stdout.matches(said).count(), 1, "{}", own.stdout);
+    }
+    assert!(own.stdout.contains("the same error as for network namespaces\n"), "{}", own.stdout);
+    if rootless.code == 0 {
+        assert_eq!(last(&own), "labs cannot be built here as this user; with --rootless they can");
+        assert_eq!(last(&rootless), "labs can be built here");
+    } else {
+        assert_eq!(last(&own), "labs cannot be built here");
+    }
+}
+
+/// Where user namespaces are forbidden, --rootless is not recommended.
+#[test]
+fn a_check_where_user_namespaces_are_forbidden_does_not_recommend_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new("/bin/sh");
+    // Within a user namespace of its own, which may make no further one.
+    let script =
+        "echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all \"$0\" check";
+    command
+        .args(["-c", script, env!("CARGO_BIN_EXE_testbed")])
+        .current_dir(folder.path())
+        .env("NO_COLOR", "1");
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    let maps = [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {uid} 1")),
+        ("gid_map", format!("0 {gid} 1")),
+    ]
+    .map(|(file, text)| (format!("/proc/self/{file}"), text));
+    let enter = move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUSER)?;
+        maps.iter().try_for_each(|(file, text)| std::fs::write(file, text))
+    };
+    // SAFETY: between fork and exec only system calls are made, but for file names in memory of the child.
+    unsafe { command.pre_exec(enter) };
+    if !lab_is_possible() {
+        return;
+    }
+    let done = finished(&mut command);
+    assert_eq!(
+        (done.code, done.stdout.lines().last()),
+        (2, Some("labs cannot be built here")),
+        "{}",
+        done.stderr
+    );
 }
 
 #[test]
