@@ -239,6 +239,11 @@ pub struct WantedNats {
 
 /// `testbed nat prove`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit code: 0 every NAT behaves as declared, 1 some NAT does not, 2 some NAT could not be measured, \
+                        3 interrupted before any of these. In a run, a NAT that does not behave as declared is an error: \
+                        its cells are not run, and the run ends with 2."
+)]
 pub struct ProveArgs {
     /// Which NATs.
     #[command(flatten)]
@@ -308,6 +313,10 @@ pub struct FuzzArgs {
 
 /// `testbed conformance`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit code: 0 every NAT passes and fails what its declaration says, 1 some NAT surprises, 2 some NAT \
+                        could not be measured, 3 interrupted before any of these."
+)]
 pub struct ConformanceArgs {
     /// Which NATs.
     #[command(flatten)]

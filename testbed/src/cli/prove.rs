@@ -1,6 +1,7 @@
 //! `testbed nat prove`: does each NAT do what the catalogue declares?
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use futures::StreamExt as _;
@@ -10,9 +11,12 @@ use crate::cli::args::{ProveArgs, WantedNats};
 use crate::cli::command_error::CommandError;
 use crate::cli::interrupt;
 use crate::cli::output::print;
+use crate::model::axis::NatAxis;
+use crate::model::catalogue::{Profile, Ruleset};
 use crate::model::event::ProofResult;
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::report::escape::{harmless, harmless_lines};
+use crate::report::origin::quoted;
 
 /// NATs that are proved at the same time: most of a full proof is waiting for timers.
 const AT_ONCE: usize = 24;
@@ -23,7 +27,10 @@ const AT_ONCE: usize = 24;
 /// # Errors
 /// When there is no such NAT, or nothing can be measured here.
 pub fn run(args: &ProveArgs) -> Result<ExitCode, CommandError> {
-    let subjects = subjects(&args.wanted)?;
+    let profiles = args.wanted.profiles()?;
+    let subjects = profiles.iter().map(|profile| Ok(Subject::of(profile)?));
+    let subjects = subjects.collect::<Result<Vec<_>, CommandError>>()?;
+    let mut profiles = profiles.iter();
     let runtime = interrupt::runtime(args.rights.into())?;
     let depth = if args.quick { Depth::Quick } else { Depth::Full };
     let mut codes = Vec::new();
@@ -32,7 +39,12 @@ pub fn run(args: &ProveArgs) -> Result<ExitCode, CommandError> {
             stream::iter(subjects.into_iter().map(|subject| prove(subject, depth))).buffered(AT_ONCE);
         while let Some(proof) = proofs.next().await {
             codes.push(exit_code(&proof));
-            print(|out| write(&proof, out))?;
+            // They come in the order in which they were asked for.
+            let profile = profiles.next();
+            print(|out| {
+                write(&proof, out)?;
+                profile.map_or(Ok(()), |profile| advise(&proof, profile, &args.wanted.own.nats, out))
+            })?;
         }
         Ok::<_, CommandError>(())
     };
@@ -53,6 +65,33 @@ fn exit_code(proof: &ProofResult) -> u8 {
     }
 }
 
+/// An axis by its key in a profile; what else is measured by its own name.
+fn as_written(row: &str) -> String {
+    row.parse::<NatAxis>().map_or_else(|_| row.to_owned(), NatAxis::key)
+}
+
+/// Says what to do about rows that differ, where a user made the rules.
+fn advise(proof: &ProofResult, profile: &Profile, nats: &[PathBuf], out: &mut impl Write) -> io::Result<()> {
+    if profile.ruleset == Ruleset::Generated || proof.rows.iter().all(|row| row.agrees) {
+        return Ok(());
+    }
+    for row in proof.rows.iter().filter(|row| !row.agrees) {
+        let Ok(axis) = row.axis.parse::<NatAxis>() else { continue };
+        let key = axis.key();
+        if !profile.written.contains(&axis) {
+            let base = profile.base();
+            writeln!(out, "  {key}: not written in \"{}\", so inherited from \"{base}\"", proof.nat)?;
+        }
+        let meant = profile.behavior.with_word(axis, &row.observed);
+        if meant.is_some_and(|behavior| behavior.check().is_ok()) {
+            writeln!(out, "  help: if this NAT is meant to do so, write {key} = \"{}\"", row.observed)?;
+        }
+    }
+    let files = nats.iter().map(|file| format!(" --nats {}", quoted(&file.display().to_string())));
+    let command = format!("testbed nat measure --nat {}{}", proof.nat, files.collect::<String>());
+    writeln!(out, "  help: this prints a profile that declares what the NAT does: {command}")
+}
+
 fn write(proof: &ProofResult, out: &mut impl Write) -> io::Result<()> {
     let ms = proof.took.as_millis();
     match proof.error.as_ref().or(proof.unsupported.as_ref()) {
@@ -60,10 +99,10 @@ fn write(proof: &ProofResult, out: &mut impl Write) -> io::Result<()> {
         None if proof.holds() => writeln!(out, "{}: behaves as declared ({ms} ms)", proof.nat)?,
         None => writeln!(out, "{}: does not behave as declared ({ms} ms)", proof.nat)?,
     }
-    let width = proof.rows.iter().map(|row| row.axis.chars().count()).max().unwrap_or(0);
-    for row in &proof.rows {
-        let (axis, expected, observed) =
-            (harmless(&row.axis), harmless(&row.expected), harmless(&row.observed));
+    let rows: Vec<_> = proof.rows.iter().map(|row| (row, as_written(&row.axis))).collect();
+    let width = rows.iter().map(|(_, name)| name.chars().count()).max().unwrap_or(0);
+    for (row, name) in rows {
+        let (axis, expected, observed) = (harmless(&name), harmless(&row.expected), harmless(&row.observed));
         if row.agrees {
             writeln!(out, "  {axis:width$}  {observed}")?;
         } else {

@@ -44,7 +44,33 @@ words!(NatAxis {
     Quota => "quota",
 });
 
+impl NatAxis {
+    /// The key of a profile that holds its value, such as `invalid-packets`.
+    #[must_use]
+    pub fn key(self) -> String {
+        self.name().to_lowercase().replace(' ', "-")
+    }
+}
+
 impl Behavior {
+    /// The same with another value on an axis whose values are single words; `None` if it has no such value.
+    #[must_use]
+    pub fn with_word(mut self, axis: NatAxis, word: &str) -> Option<Self> {
+        match axis {
+            NatAxis::Translation => self.translation = word.parse().ok()?,
+            NatAxis::Mapping => self.mapping = word.parse().ok()?,
+            NatAxis::Filtering => self.filtering = word.parse().ok()?,
+            NatAxis::UnsolicitedSyn => self.unsolicited_syn = word.parse().ok()?,
+            NatAxis::SynAfterSyn => self.syn_after_syn = word.parse().ok()?,
+            NatAxis::InvalidPackets => self.invalid_packets = word.parse().ok()?,
+            NatAxis::Hairpinning => self.hairpinning = word.parse().ok()?,
+            NatAxis::Overloading => self.overloading = word.parse().ok()?,
+            NatAxis::Strictness => self.strictness = word.parse().ok()?,
+            NatAxis::Allocation | NatAxis::Pool | NatAxis::Timeouts | NatAxis::Quota => return None,
+        }
+        Some(self)
+    }
+
     /// The value on an axis, as the catalogue would write it.
     #[must_use]
     #[deny(unused_variables, reason = "every field is the value of an axis")]

@@ -5,7 +5,7 @@
 
 mod ports;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
+use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Timeouts, Translation};
 use crate::model::problem::{Checker, Problems, nearest, suggestion};
 use crate::model::quantity;
@@ -47,6 +48,8 @@ pub struct Profile {
     pub source: String,
     /// What it is declared to do.
     pub behavior: Behavior,
+    /// The axes of which its file says something; the others it inherits.
+    pub written: BTreeSet<NatAxis>,
     /// Where its rules come from.
     pub ruleset: Ruleset,
     /// What its ruleset file calls the devices and networks of a NAT.
@@ -87,9 +90,22 @@ impl Profile {
             equipment: String::new(),
             source: String::new(),
             behavior,
+            written: BTreeSet::new(),
             ruleset: Ruleset::Generated,
             foreign: ForeignNames::default(),
             folder: PathBuf::new(),
+        }
+    }
+}
+
+impl Profile {
+    /// The NAT of the catalogue that has the values which this one leaves out.
+    #[must_use]
+    pub fn base(&self) -> &'static str {
+        match self.behavior.translation {
+            Translation::Nat => "port-preserving",
+            Translation::Firewall => "firewall",
+            Translation::Router => "none",
         }
     }
 }
@@ -201,6 +217,28 @@ struct RawProfile {
     networks: BTreeMap<String, Spanned<String>>,
 }
 
+impl RawProfile {
+    /// The axes of which it says something.
+    fn axes(&self) -> BTreeSet<NatAxis> {
+        let is_written = |axis: &NatAxis| match axis {
+            NatAxis::Translation => self.translation.is_some(),
+            NatAxis::Mapping => self.mapping.is_some(),
+            NatAxis::Allocation => self.allocation.is_some(),
+            NatAxis::Pool => self.ports.is_some(),
+            NatAxis::Filtering => self.filtering.is_some(),
+            NatAxis::UnsolicitedSyn => self.unsolicited_syn.is_some(),
+            NatAxis::SynAfterSyn => self.syn_after_syn.is_some(),
+            NatAxis::InvalidPackets => self.invalid_packets.is_some(),
+            NatAxis::Hairpinning => self.hairpinning.is_some(),
+            NatAxis::Overloading => self.overloading.is_some(),
+            NatAxis::Strictness => self.strictness.is_some(),
+            NatAxis::Timeouts => self.timeouts.is_some(),
+            NatAxis::Quota => self.quota.is_some(),
+        };
+        NatAxis::ALL.iter().copied().filter(is_written).collect()
+    }
+}
+
 /// Timeouts as they are written: `"7440s"`, `"2h 4m"`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -240,6 +278,7 @@ impl Reader<'_> {
             equipment: written.equipment.clone(),
             source: written.source.clone(),
             behavior,
+            written: written.axes(),
             ruleset: self.ruleset(written)?,
             foreign: self.foreign(written)?,
             folder: self.folder.clone(),

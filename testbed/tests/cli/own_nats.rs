@@ -74,6 +74,34 @@ fn what_the_page_shows_is_shown_and_listed() {
 }
 
 #[test]
+fn a_proof_that_finds_a_difference_says_what_to_write_and_whence_the_value_is() {
+    if !lab_is_possible() {
+        return;
+    }
+    let rules = "table ip nat {\n  chain out {\n    type nat hook postrouting priority srcnat;\n    oifname \"wan\" masquerade\n  }\n}\n\
+                 table ip filter {\n  chain input {\n    type filter hook input priority filter;\n    \
+                 iifname \"wan\" tcp flags & (syn|ack) == syn ct state new drop\n  }\n}\n";
+    let profile = |more: &str| format!("[nat.corp]\nsummary = \"\"\nruleset-file = \"corp.nft\"\n{more}");
+    let folder = with_more(&profile("hairpinning = \"off\"\n"));
+    write(folder.path(), "corp.nft", rules);
+    let prove = || testbed_in(folder.path(), &["nat", "prove", "--quick", "--nats", "more.toml"]);
+    let done = prove();
+    let expected = "  expected invalid-packets: drop\n  observed invalid-packets: leak\n";
+    let advice = "\n  invalid-packets: not written in \"corp\", so inherited from \"port-preserving\"\n  help: if this NAT is meant to \
+                  do so, write invalid-packets = \"leak\"\n  help: this prints a profile that declares what the NAT does: testbed nat \
+                  measure --nat corp --nats more.toml\n";
+    assert!(done.code == 1 && done.stdout.contains(expected), "{}{}", done.stdout, done.stderr);
+    assert!(done.stdout.ends_with(advice), "{}", done.stdout);
+    write(folder.path(), "more.toml", &profile("invalid-packets = \"leak\"\n"));
+    let done = prove();
+    assert_eq!((done.code, done.stdout.contains("help: ")), (0, false), "{}", done.stdout);
+    write(folder.path(), "more.toml", &profile("invalid-packets = \"leak\"\nsyn-after-syn = \"drop\"\n"));
+    let done = prove();
+    assert!(done.stdout.contains("is meant to do so, write syn-after-syn = \"accept\"\n"), "{}", done.stdout);
+    assert!(done.code == 1 && !done.stdout.contains("inherited"), "{}", done.stdout);
+}
+
+#[test]
 fn nft_counts_the_lines_of_a_ruleset_as_its_user_does() {
     if !lab_is_possible() {
         return;
