@@ -5,6 +5,7 @@
 
 mod fold;
 mod journey;
+mod label;
 pub mod svg;
 pub mod text;
 mod tracking;

@@ -25,7 +25,7 @@ pub fn text(ladder: &Ladder) -> String {
         (width * 0.8).round(),
         escape(&format!("{}: {}", ladder.title, ladder.judgement)),
     );
-    let _ = write!(out, r#"<text class="time" x="{}" y="32" text-anchor="end">ms</text>"#, LEFT - 26.0);
+    let _ = write!(out, r#"<text class="time" x="{}" y="{TOP}" text-anchor="end">ms</text>"#, LEFT - 26.0);
     for (number, lane) in ladder.lanes.iter().enumerate() {
         let x = lane_x(number);
         let address = lane.address.map_or_else(String::new, |address| address.to_string());

@@ -1,8 +1,9 @@
 //! Ladders of hand-drawn scenes: two NATs, watched on their outer links.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use super::{Ladder, LegEnd, StepKind, svg, text};
+use super::{Ladder, Lane, Leg, LegEnd, Step, StepKind, Tone, svg, text};
 use crate::judge::staged::{StagedEvidence, StagedPacket};
 use crate::judge::timeline::Role::{A, B};
 use crate::model::event::{Artefacts, LinkRecord};
@@ -75,6 +76,93 @@ fn a_ladder_fits_into_every_width() {
         assert!(width < 40 || widest <= Some(width), "{width}: {text}");
         assert!(!text.contains('\u{1b}'), "{text:?}");
     }
+}
+
+/// A SYN that two NATs translate, a burst, one that is lost, one that is refused on its way back, and what goes with them.
+fn with_long_numbers() -> Ladder {
+    let lane = |name: &str, address: [u8; 4]| Lane { name: name.to_owned(), address: Some(address.into()) };
+    let leg = |from, to, ports: &str| Leg { from, to, ports: ports.to_owned() };
+    let there = || {
+        vec![
+            leg(0, 1, "37912→19440"),
+            leg(1, 2, "58713→19440"),
+            leg(2, 3, "58713→19440"),
+            leg(3, 4, "58713→40001"),
+        ]
+    };
+    let back = || vec![leg(4, 3, "40001→58713"), leg(3, 2, "19440→58713"), leg(2, 1, "19440→58713")];
+    let packet = |tone, text: &str, legs, end| StepKind::Packet { tone, text: text.to_owned(), legs, end };
+    let whats = [
+        (1, StepKind::Talk { from: 0, to: 2, text: "asks 12, begins 1284 ms late".to_owned() }),
+        (
+            1,
+            StepKind::State { lane: 1, text: "new 37912 as 58713 to 198.51.100.2:19440 SYN_SENT".to_owned() },
+        ),
+        (
+            1,
+            StepKind::State { lane: 3, text: "new 40001 as 19440 to 198.51.100.1:58713 SYN_SENT".to_owned() },
+        ),
+        (1, packet(Tone::Syn, "SYN", there(), LegEnd::Arrived)),
+        (12345, packet(Tone::SynAck, "SYN ACK", there(), LegEnd::Arrived)),
+        (1, packet(Tone::Data, "data 1460", there()[..3].to_vec(), LegEnd::Lost)),
+        (58, packet(Tone::Reset, "RST ACK", back(), LegEnd::Dropped)),
+        (1, packet(Tone::Icmp, "ICMP 3/13", back()[..1].to_vec(), LegEnd::InFlight)),
+    ];
+    let step =
+        |(count, what)| Step { at_ms: 12345.678, until_ms: Some(23456.789), count, what, marks: Vec::new() };
+    Ladder {
+        schema: super::SCHEMA,
+        title: "cell, trial 7".to_owned(),
+        judgement: "b's SYN from 198.51.100.202:42456 to 192.0.2.202:19821".to_owned(),
+        theory: None,
+        lanes: vec![
+            lane("peer-a", [192, 168, 101, 102]),
+            lane("nat-a", [198, 51, 100, 101]),
+            lane("core", [198, 51, 100, 254]),
+            lane("nat-b", [203, 100, 113, 102]),
+            lane("peer-b", [192, 168, 102, 103]),
+        ],
+        steps: whats.into_iter().map(step).collect(),
+        elsewhere: 31337,
+    }
+}
+
+/// The numbers in a text.
+fn numbers(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_number_is_whole_and_none_is_missing_in_any_width() {
+    let ladder = with_long_numbers();
+    let told = numbers(&ladder.to_json());
+    // The numbers of lanes are in the file and not in the drawing.
+    let indices: BTreeSet<String> = (0..5).map(|lane| lane.to_string()).collect();
+    for width in 40..=120 {
+        let text = drawn(&ladder, width);
+        let drawn = numbers(&text);
+        let unknown: Vec<_> = drawn.difference(&told).collect();
+        assert!(unknown.is_empty(), "{width}: {unknown:?}\n{text}");
+        let lost: Vec<_> = told.difference(&drawn).filter(|number| !indices.contains(*number)).collect();
+        // Words have no heading, and no time of arrival.
+        let heading: String = ladder.lanes.iter().map(|lane| format!("{:?} ", lane.address)).collect();
+        let only_drawn = numbers(&(heading + "23456.789"));
+        let lost: Vec<_> =
+            lost.into_iter().filter(|number| text.contains('│') || !only_drawn.contains(*number)).collect();
+        assert!(lost.is_empty(), "{width}: {lost:?}\n{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= width), "{width}\n{text}");
+    }
+}
+
+#[test]
+fn ports_stand_on_the_links_where_the_packet_has_them() {
+    let text = drawn(&with_long_numbers(), 80);
+    let syn: Vec<&str> = text.lines().skip_while(|line| !line.contains("├─SYN ─")).take(2).collect();
+    let expected = [
+        " 12345.678    ├─SYN ───────●58713→19440─┼────────────●58713→40001►│    23456.789",
+        "              │37912→19440 │            │            │            │",
+    ];
+    assert_eq!(syn, expected, "{text}");
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! A ladder for a terminal: a column for each node, a line for each step.
 //!
 //! Colours are written as ANSI sequences; the caller's writer decides whether they stay. Nothing is lost
-//! without them. Where the columns do not fit, each step is written in words.
+//! without them. Where a text does not fit on its line, it stands on a row below; where the columns do not fit, each step is
+//! written in words.
 
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
 use crate::report::escape::harmless;
-use crate::report::ladder::{Ladder, Leg, LegEnd, Step, StepKind, Tone};
+use crate::report::ladder::label::{self, Room, pieces, shortened};
+use crate::report::ladder::{Ladder, Lane, Leg, LegEnd, Step, StepKind, Tone};
 use crate::report::plural::counted;
 
 /// Columns where nobody says how many there are.
@@ -31,7 +33,7 @@ const MARK: Style = AnsiColor::Yellow.on_default().bold();
 /// # Errors
 /// What the writer says.
 pub fn write(ladder: &Ladder, width: usize, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{BOLD}{}{BOLD:#}", harmless(&ladder.title))?;
+    paragraph(&ladder.title, "", BOLD, width, out)?;
     match Layout::new(ladder, width) {
         Some(layout) => {
             layout.heading(ladder, out)?;
@@ -43,7 +45,7 @@ pub fn write(ladder: &Ladder, width: usize, out: &mut impl Write) -> io::Result<
     }
     if ladder.elsewhere > 0 {
         let packets = counted(ladder.elsewhere, "packet");
-        writeln!(out, "{DIM}only in the capture: {packets} of other hosts{DIM:#}")?;
+        paragraph(&format!("only in the capture: {packets} of other hosts"), "", DIM, width, out)?;
     }
     writeln!(out)?;
     paragraph(&ladder.judgement, "", BOLD, width, out)?;
@@ -57,6 +59,13 @@ pub fn write(ladder: &Ladder, width: usize, out: &mut impl Write) -> io::Result<
 struct Layout {
     lanes: Vec<usize>,
     width: usize,
+}
+
+/// A text that stands below the line of its step, beside a lane.
+struct Below {
+    left: usize,
+    text: String,
+    style: Style,
 }
 
 /// A character and how it looks.
@@ -73,34 +82,51 @@ impl Layout {
     }
 
     fn heading(&self, ladder: &Ladder, out: &mut impl Write) -> io::Result<()> {
-        let mut names = self.blank();
-        let mut addresses = self.blank();
-        put(&mut names, BEFORE - 3, "ms", DIM);
-        for (lane, x) in ladder.lanes.iter().zip(&self.lanes) {
-            let name = harmless(&lane.name);
-            put(&mut names, centred(*x, &name), &name, BOLD);
-            let address = lane.address.map_or_else(String::new, |address| address.to_string());
-            put(&mut addresses, centred(*x, &address), &address, DIM);
+        let names = ladder.lanes.iter().map(|lane| harmless(&lane.name).into_owned()).collect();
+        let address = |lane: &Lane| lane.address.map_or_else(String::new, |address| address.to_string());
+        let addresses = ladder.lanes.iter().map(address).collect();
+        self.above_lanes(names, "ms", BOLD, out)?;
+        self.above_lanes(addresses, "", DIM, out)
+    }
+
+    /// A text above each lane; every second one on a row of its own where neighbours would touch.
+    fn above_lanes(
+        &self,
+        texts: Vec<String>,
+        unit: &str,
+        style: Style,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let gap = self.gap();
+        let texts: Vec<String> =
+            texts.iter().map(|text| shortened(text, (2 * gap).min(2 * BEHIND) - 2)).collect();
+        let rows = if texts.iter().any(|text| text.chars().count() >= gap) { 2 } else { 1 };
+        for row in 0..rows {
+            let mut glyphs = self.blank();
+            if row == 0 {
+                put(&mut glyphs, BEFORE - 3, unit, DIM);
+            }
+            for (lane, text) in texts.iter().enumerate().filter(|(lane, _)| lane % rows == row) {
+                put(&mut glyphs, centred(self.lanes[lane], text), text, style);
+            }
+            write_line(&glyphs, out)?;
         }
-        write_line(&names, out)?;
-        write_line(&addresses, out)
+        Ok(())
     }
 
     fn step(&self, step: &Step, out: &mut impl Write) -> io::Result<()> {
-        let mut row = self.blank();
-        for x in &self.lanes {
-            row[*x] = ('│', DIM);
-        }
+        let mut row = self.lanes_only();
         let time = format!("{:.3}", step.at_ms);
         put(&mut row, (BEFORE - 1).saturating_sub(time.chars().count()), &time, Style::new());
-        match &step.what {
+        let below = match &step.what {
             StepKind::Packet { tone, text, legs, end } => {
                 self.packet(&mut row, step, (*tone, text), legs, *end)
             }
             StepKind::Talk { from, to, text } => self.talk(&mut row, *from, *to, text),
             StepKind::State { lane, text } => self.state(&mut row, *lane, &times(step, text)),
-        }
+        };
         write_line(&row, out)?;
+        self.below(below, out)?;
         for mark in &step.marks {
             let text = format!("frame {}: {}", mark.frame, mark.note);
             paragraph(&text, &format!("{:BEFORE$}╰ ", ""), MARK, self.width, out)?;
@@ -108,41 +134,98 @@ impl Layout {
         Ok(())
     }
 
-    fn packet(&self, row: &mut [Glyph], step: &Step, (tone, text): (Tone, &str), legs: &[Leg], end: LegEnd) {
+    /// Rows for the texts that did not fit on their line: one for all that fit between two lanes, and one for each longer one.
+    fn below(&self, texts: Vec<Below>, out: &mut impl Write) -> io::Result<()> {
+        let room = self.width - BEFORE;
+        let (short, long): (Vec<Below>, Vec<Below>) =
+            texts.into_iter().partition(|below| below.text.chars().count() < self.gap());
+        let rows = Some(short).filter(|short| !short.is_empty());
+        for texts in rows.into_iter().chain(long.into_iter().map(|below| vec![below])) {
+            let mut row = self.lanes_only();
+            for Below { left, text, style } in texts {
+                let text = shortened(&text, room);
+                let start = (left + 1).min(self.width - text.chars().count());
+                put(&mut row, start, &text, style);
+            }
+            write_line(&row, out)?;
+        }
+        Ok(())
+    }
+
+    fn packet(
+        &self,
+        row: &mut [Glyph],
+        step: &Step,
+        (tone, text): (Tone, &str),
+        legs: &[Leg],
+        end: LegEnd,
+    ) -> Vec<Below> {
         let style = tone_style(tone);
-        let mut waiting = vec![times(step, text)];
-        let mut ports = "";
-        for (number, leg) in legs.iter().enumerate() {
-            let (from, to) = (self.lanes[leg.from], self.lanes[leg.to]);
-            let last = number + 1 == legs.len();
-            let broken = last && matches!(end, LegEnd::Lost | LegEnd::InFlight);
-            let stop = if broken { from.midpoint(to) } else { to };
-            for cell in &mut row[from.min(stop) + 1..from.max(stop)] {
-                *cell = ('─', style);
+        let mut below = Vec::new();
+        let mut waiting = vec![harmless(&times(step, text)).into_owned()];
+        let mut number = 0;
+        // Each text stands where it is true: ports on the links where the packet has them.
+        for alike in legs.chunk_by(|a, b| a.ports == b.ports) {
+            waiting.push(harmless(&alike[0].ports).into_owned());
+            waiting.retain(|text| !text.is_empty());
+            for (place, leg) in alike.iter().enumerate() {
+                let last = number + 1 == legs.len();
+                let room = self.line(row, leg, last.then_some(end), (number, place), style);
+                if let Some((start, text)) = label::next(&mut waiting, room, place + 1 == alike.len()) {
+                    let (before, behind) =
+                        (start > room.left + 1, start + text.chars().count() + 1 < room.right);
+                    let text = if before && behind { format!("{text} ") } else { text };
+                    put(row, start, &text, style);
+                }
+                if last {
+                    finish(row, (self.lanes[leg.from], self.stop(leg, Some(end))), end, style);
+                }
+                number += 1;
             }
-            let translated = number > 0 && ports != leg.ports;
-            if ports != leg.ports {
-                ports = &leg.ports;
-                waiting.push(leg.ports.clone());
-            }
-            row[from] = match (number, from < to, translated) {
-                (0, true, _) => ('├', style),
-                (0, false, _) => ('┤', style),
-                (_, _, true) => ('●', style),
-                (_, _, false) => ('┼', style),
-            };
-            label(row, (from, stop), &mut waiting, style);
-            if last {
-                finish(row, (from, stop), end, style);
+            if !waiting.is_empty() {
+                let left = self.lanes[alike[0].from.min(alike[0].to)];
+                below.push(Below { left, text: std::mem::take(&mut waiting).join(" "), style });
             }
         }
         if let (LegEnd::Arrived, Some(until)) = (end, step.until_ms) {
             let time = format!("{until:.3}");
             put(row, self.width.saturating_sub(time.chars().count()), &time, DIM);
         }
+        below
     }
 
-    fn talk(&self, row: &mut [Glyph], from: usize, to: usize, text: &str) {
+    /// Draws the line of a leg, and says where its text may stand. The leg is the `number`th of all and the `place`th of those
+    /// with its ports.
+    fn line(
+        &self,
+        row: &mut [Glyph],
+        leg: &Leg,
+        end: Option<LegEnd>,
+        (number, place): (usize, usize),
+        style: Style,
+    ) -> Room {
+        let (from, stop) = (self.lanes[leg.from], self.stop(leg, end));
+        let (left, right) = (from.min(stop), from.max(stop));
+        for cell in &mut row[left + 1..right] {
+            *cell = ('─', style);
+        }
+        row[from] = match (number, leg.from < leg.to, place) {
+            (0, true, _) => ('├', style),
+            (0, false, _) => ('┤', style),
+            (_, _, 0) => ('●', style),
+            (_, _, _) => ('┼', style),
+        };
+        let head = usize::from(end == Some(LegEnd::Arrived));
+        Room { left, right, heads: if from < stop { (0, head) } else { (head, 0) } }
+    }
+
+    /// Where the line of a leg ends.
+    fn stop(&self, leg: &Leg, end: Option<LegEnd>) -> usize {
+        let (from, to) = (self.lanes[leg.from], self.lanes[leg.to]);
+        if matches!(end, Some(LegEnd::Lost | LegEnd::InFlight)) { from.midpoint(to) } else { to }
+    }
+
+    fn talk(&self, row: &mut [Glyph], from: usize, to: usize, text: &str) -> Vec<Below> {
         let (from, to) = (self.lanes[from], self.lanes[to]);
         let (left, right) = (from.min(to), from.max(to));
         for cell in &mut row[left + 1..right] {
@@ -150,39 +233,44 @@ impl Layout {
         }
         row[left] = ('◄', DIM);
         row[right] = ('►', DIM);
-        let text: String = harmless(text).chars().take((right - left).saturating_sub(4)).collect();
+        let text = harmless(text).into_owned();
+        if text.chars().count() + 4 > right - left {
+            return vec![Below { left, text, style: DIM }];
+        }
         put(row, left + 2, &format!(" {text} "), DIM);
+        Vec::new()
     }
 
-    fn state(&self, row: &mut [Glyph], lane: usize, text: &str) {
+    fn state(&self, row: &mut [Glyph], lane: usize, text: &str) -> Vec<Below> {
         let x = self.lanes[lane];
-        let text = harmless(text);
+        let text = harmless(text).into_owned();
+        let length = text.chars().count();
         row[x] = ('○', Style::new());
-        let fits = x + 2 + text.chars().count() <= self.width;
-        let start = if fits { x + 2 } else { x.saturating_sub(text.chars().count() + 1).max(BEFORE) };
-        put(row, start, &text, Style::new());
+        if x + 2 + length <= self.width {
+            put(row, x + 2, &text, Style::new());
+        } else if BEFORE + length < x {
+            put(row, x - length - 1, &text, Style::new());
+        } else {
+            return vec![Below { left: x, text, style: Style::new() }];
+        }
+        Vec::new()
     }
 
     fn blank(&self) -> Vec<Glyph> {
         vec![(' ', Style::new()); self.width]
     }
-}
 
-/// As many of the waiting texts as fit between two lanes; one that does not is cut off where nothing is left to come.
-fn label(row: &mut [Glyph], (from, to): (usize, usize), waiting: &mut Vec<String>, style: Style) {
-    let (left, right) = (from.min(to) + 2, from.max(to).saturating_sub(1));
-    let room = right.saturating_sub(left + 1);
-    let mut text = String::new();
-    while let Some(next) = waiting.first() {
-        let joined = if text.is_empty() { next.clone() } else { format!("{text} {next}") };
-        if joined.chars().count() > room && !text.is_empty() {
-            break;
+    fn lanes_only(&self) -> Vec<Glyph> {
+        let mut row = self.blank();
+        for x in &self.lanes {
+            row[*x] = ('│', DIM);
         }
-        text = joined.chars().take(room).collect();
-        waiting.remove(0);
+        row
     }
-    if !text.is_empty() {
-        put(row, left, &format!("{} ", harmless(&text)), style);
+
+    /// Columns between two lanes.
+    fn gap(&self) -> usize {
+        self.lanes[1] - self.lanes[0]
     }
 }
 
@@ -277,14 +365,4 @@ fn paragraph(text: &str, prefix: &str, style: Style, width: usize, out: &mut imp
         writeln!(out, "{prefix}{style}{line}{style:#}")?;
     }
     Ok(())
-}
-
-/// A word, cut where it is longer than a line.
-fn pieces(word: &str, room: usize) -> Vec<String> {
-    let letters: Vec<char> = word.chars().collect();
-    if letters.is_empty() {
-        vec![String::new()]
-    } else {
-        letters.chunks(room).map(|c| c.iter().collect()).collect()
-    }
 }
