@@ -75,6 +75,8 @@ check_page() {
   "$testbed" report "$work/large" --format html >"$page"
   bytes=$(stat -c %s "$page")
   figure "the page of 1,452 cells: bytes" "$bytes" "at most 3,000,000" "bytes <= 3000000"
+  value=$(python3 "$people/undrawn.py" "$work/large/results.json" "$page")
+  figure "… cells that fail and are not drawn, while others are" "$value" "0" "value == 0"
   (cd "$tools" && node page.mjs "$(command -v chromium)" "$page" "$pictures") >"$work/seen"
   figure "… first paint: ms" "$(seen paint)" "at most 1000" "$(seen paint) <= 1000"
   for name in lost-1280-light lost-1280-dark lost-390-light lost-print; do

@@ -12,6 +12,7 @@ use crate::report::escape::{harmless, harmless_lines};
 use crate::report::html::ladders::DrawnTrials;
 use crate::report::html::{anchor, chart};
 use crate::report::kept::is_inside;
+use crate::report::origin::quoted;
 use crate::report::plural::counted;
 use crate::report::results::{
     OutcomeDoc, PunchCell, QuantilesDoc, RateDoc, Results, SensitivityDoc, TrialDoc, VerdictDoc,
@@ -27,6 +28,14 @@ pub(super) fn section(results: &Results, drawn: &DrawnTrials, run: Option<&Path>
     html! {
         section id="cells" {
             h2 { "Cells" }
+            @if results.punches().flat_map(|cell| &cell.each).any(|trial| trial.artefacts.is_some()) {
+                p.quiet { "The packets and files of trials are links into the folder of this run: they need the whole folder." }
+            }
+            @if results.punches().any(|cell| drawn.leaves_out(&cell.id)) {
+                p.quiet {
+                    "So that the page stays small, some trials are not drawn. The command beside them draws them, in the folder of this run."
+                }
+            }
             form.filters role="search" aria-label="filter the cells" hidden {
                 label { "search " input type="search" name="text" placeholder="part of a name or a cause"; }
                 label { "verdict " select name="verdict" { option value="" { "any" } } }
@@ -105,6 +114,9 @@ fn body(cell: &PunchCell, drawn: &DrawnTrials, run: Option<&Path>) -> Markup {
         (trials(cell))
         @for picture in worst_first(cell).into_iter().filter_map(|trial| SequenceDiagram::of(cell, trial, drawn)) {
             (ladder(&picture, Fold::Closed))
+        }
+        @if drawn.leaves_out(&cell.id) {
+            p.quiet { "not drawn: " code { "testbed explain . " (quoted(&harmless(&cell.id))) } }
         }
     }
 }

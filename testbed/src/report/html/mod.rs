@@ -29,10 +29,20 @@ const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("page.js");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
+/// Bytes that the page has at most, if its drawings are all that is too much.
+const LARGEST: usize = 3_000_000;
+
 /// The whole page; `run` is the folder of the run, from which kept trials are drawn.
 #[must_use]
 pub fn text(results: &Results, run: Option<&Path>) -> String {
-    page(results, &DrawnTrials::read(results, run), run).into_string()
+    let mut drawn = DrawnTrials::read(results, run);
+    loop {
+        let page = page(results, &drawn, run).into_string();
+        let too_much = page.len().saturating_sub(LARGEST);
+        if too_much == 0 || !drawn.leave_out(too_much) {
+            return page;
+        }
+    }
 }
 
 fn page(results: &Results, drawn: &DrawnTrials, run: Option<&Path>) -> Markup {
