@@ -20,7 +20,7 @@ pub fn text(results: &Results) -> String {
     out.push_str(&kernels::table(&[results]));
     let could_have_shown = sensitivity::of_run(results, sensitivity::MANY);
     if !could_have_shown.is_empty() {
-        out.push_str("\nThe smallest changes that would have shown, nine times in ten:\n\n");
+        out.push('\n');
     }
     for line in could_have_shown {
         let _ = writeln!(out, "- {}", escape(&line));

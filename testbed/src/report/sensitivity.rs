@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::statistics::{Rates, Sensitivity};
+use crate::model::statistics::{POWER, Rates, Sensitivity};
 use crate::report::escape::harmless;
 use crate::report::plural::counted;
 use crate::report::results::Results;
@@ -11,16 +11,33 @@ use crate::report::results::Results;
 pub const MANY: usize = 6;
 pub const FEW: usize = 1;
 
-/// What the cells of a run could have shown against theory, a line for each kind: `a fall to 89.1 % from 100 % with 20 trials
-/// (98 cells)`.
+/// What the cells of a run could have shown against theory, a line for each kind: `20 trials would reveal (with 90 % probability)
+/// a fall from 100 % to 89.1 % (98 cells)`.
 #[must_use]
 pub fn of_run(results: &Results, most: usize) -> Vec<String> {
     let texts = results.punches().filter_map(|cell| {
         let (expected, sensitivity) = (cell.expected.as_ref()?, Sensitivity::from(cell.sensitivity?));
-        let tried = cell.passed + cell.failed;
-        Some(format!("{sensitivity} from {} with {}", expected.rates(), counted(tried, "trial")))
+        Some(sentence(
+            &counted(cell.passed + cell.failed, "trial"),
+            &expectation(expected.rates()),
+            sensitivity,
+        ))
     });
     lines(texts, most)
+}
+
+/// What so many trials would reveal of a change from what was expected.
+#[must_use]
+pub fn sentence(trials: &str, expected: &str, sensitivity: Sensitivity) -> String {
+    match sensitivity.change_from(expected) {
+        Some(change) => format!("{trials} would reveal (with {:.0} % probability) {change}", 100.0 * POWER),
+        None => format!("{trials} would not reveal even a total change from {expected}"),
+    }
+}
+
+/// What theory says, as one word: `20 %–30 %`.
+fn expectation(rates: Rates) -> String {
+    rates.to_string().replace(" to ", "–")
 }
 
 /// Each text once with how many cells it is of; of many texts so many.
@@ -41,10 +58,14 @@ pub fn lines(texts: impl Iterator<Item = String>, most: usize) -> Vec<String> {
     lines
 }
 
-/// What theory says, and what trials that were held against it could have shown.
+/// What the trials of a cell would reveal, behind `would reveal`.
 #[must_use]
-pub fn sentence(rates: Rates, sensitivity: Sensitivity) -> String {
-    format!("from {rates}, the trials could have shown {sensitivity}")
+pub fn of_cell(rates: Rates, sensitivity: Sensitivity) -> String {
+    let expected = expectation(rates);
+    match sensitivity.change_from(&expected) {
+        Some(change) => format!("{change}, with {:.0} % probability", 100.0 * POWER),
+        None => format!("not even a total change from {expected}"),
+    }
 }
 
 #[cfg(test)]
@@ -60,5 +81,36 @@ mod tests {
             lines.last().map(String::as_str),
             Some("2 other cells: see the sensitivity of each in results.json")
         );
+    }
+
+    #[test]
+    fn what_trials_would_reveal_is_a_sentence() {
+        let seen = |fall_to, rise_to| Sensitivity { false_alarm: 0.0, fall_to, rise_to };
+        for (trials, rates, seen, expected) in [
+            (
+                "20 trials",
+                Rates::exactly(1.0),
+                seen(Some(0.891), None),
+                "20 trials would reveal (with 90 % probability) a fall from 100 % to 89.1 %",
+            ),
+            (
+                "60 trials",
+                Rates { low: 0.25, high: 0.5 },
+                seen(Some(0.1), Some(0.75)),
+                "60 trials would reveal (with 90 % probability) a fall from 25 %–50 % to 10 % or a rise to 75 %",
+            ),
+            (
+                "1 trial",
+                Rates::exactly(1.0),
+                seen(None, None),
+                "1 trial would not reveal even a total change from 100 %",
+            ),
+        ] {
+            let said = sentence(trials, &expectation(rates), seen);
+            // Shares have a decimal.
+            assert_eq!(said.replace(".0 %", " %"), expected);
+        }
+        let of_cell = of_cell(Rates::exactly(1.0), seen(Some(0.891), None));
+        assert_eq!(of_cell.replace(".0 %", " %"), "a fall from 100 % to 89.1 %, with 90 % probability");
     }
 }

@@ -162,7 +162,17 @@ impl From<&PacketCount> for PacketsDoc {
     }
 }
 
+/// The share of packets that may prove nothing of a NAT without a word on the terminal (`docs/judging.md`).
+const USUALLY_UNPROVEN: f64 = 0.01;
+
 impl PacketsDoc {
+    /// Whether more of the packets than usual could be handled in more than one way, or were not judged.
+    #[must_use]
+    pub fn are_often_unproven(&self) -> bool {
+        let unproven = self.either + self.not_judged;
+        unproven as f64 > USUALLY_UNPROVEN * (self.judged + unproven) as f64
+    }
+
     /// For people; nothing where there were no packets.
     #[must_use]
     pub fn sentence(&self) -> Option<String> {
@@ -193,5 +203,19 @@ impl PacketsDoc {
             either_by_reason: both(self.either_by_reason, other.either_by_reason),
             not_judged_by_reason: both(self.not_judged_by_reason, other.not_judged_by_reason),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_told_of_where_more_than_one_in_a_hundred_proves_nothing() {
+        let packets =
+            |judged, either, not_judged| PacketsDoc { judged, either, not_judged, ..PacketsDoc::default() };
+        assert!(!packets(0, 0, 0).are_often_unproven());
+        assert!(!packets(990, 6, 4).are_often_unproven());
+        assert!(packets(990, 6, 5).are_often_unproven());
     }
 }

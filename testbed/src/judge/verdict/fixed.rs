@@ -20,7 +20,8 @@ pub(super) fn compare(count: Count, rates: Rates, alpha: f64) -> TheoryTest {
 fn difference(count: Count, rates: Rates) -> String {
     let seen = seen(count);
     match tail(count, rates) {
-        0.0 => format!("{seen} where theory says {rates}, which rules that out"),
+        0.0 if rates.low >= 1.0 => format!("{seen}, but by theory ({rates}) none may fail"),
+        0.0 if rates.high <= 0.0 => format!("{seen}, but by theory ({rates}) none may pass"),
         chance => {
             format!("{seen} where theory says {rates}; by chance that happens with probability {chance:.1e}")
         }
@@ -30,8 +31,8 @@ fn difference(count: Count, rates: Rates) -> String {
 fn too_few(count: Count, rates: Rates, region: RejectionRegion) -> String {
     let seen = seen(count);
     let sensitivity = region.sensitivity(rates);
-    match sensitivity.fall_to.or(sensitivity.rise_to) {
-        Some(_) => format!("{seen}: from {rates}, so few could only show {sensitivity}"),
+    match sensitivity.change_from(&rates.to_string()) {
+        Some(change) => format!("{seen}: so few would reveal only {change}"),
         None => format!("{seen}: so few could not show any change from {rates}"),
     }
 }
@@ -49,6 +50,18 @@ mod tests {
 
     fn verdict(passed: u64, tried: u64, probability: f64) -> Verdict {
         compare(Count { passed, tried }, Rates::exactly(probability), 1e-5 / 9.0).verdict
+    }
+
+    #[test]
+    fn what_theory_excludes_is_said_without_a_chance() {
+        let said = |passed, rate| difference(Count { passed, tried: 10 }, Rates::exactly(rate));
+        assert!(said(0, 1.0).ends_with(", but by theory (100 %) none may fail"), "{}", said(0, 1.0));
+        assert!(said(1, 0.0).ends_with(", but by theory (0 %) none may pass"), "{}", said(1, 0.0));
+        assert!(said(10, 1e-5).contains("by chance"), "{}", said(10, 1e-5));
+        let few = Count { passed: 3, tried: 3 };
+        let region = RejectionRegion::binomial(3, Rates::exactly(0.5), 0.5);
+        let few = too_few(few, Rates::exactly(0.5), region);
+        assert!(few.contains(": so few would reveal only a fall from 50.0 % to "), "{few}");
     }
 
     #[test]

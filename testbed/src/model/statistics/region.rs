@@ -71,14 +71,15 @@ pub struct Sensitivity {
     pub rise_to: Option<f64>,
 }
 
-/// `a fall to 20.1 % or a rise to 90.0 %`.
-impl fmt::Display for Sensitivity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Sensitivity {
+    /// What it tells from what was expected: `a fall from 50 % to 20.1 % or a rise to 90.0 %`; `None` if not even a total change.
+    #[must_use]
+    pub fn change_from(&self, expected: &str) -> Option<String> {
         match (self.fall_to.map(percent), self.rise_to.map(percent)) {
-            (Some(fall), Some(rise)) => write!(f, "a fall to {fall} or a rise to {rise}"),
-            (Some(fall), None) => write!(f, "a fall to {fall}"),
-            (None, Some(rise)) => write!(f, "a rise to {rise}"),
-            (None, None) => f.write_str("not even a total change"),
+            (Some(fall), Some(rise)) => Some(format!("a fall from {expected} to {fall} or a rise to {rise}")),
+            (Some(fall), None) => Some(format!("a fall from {expected} to {fall}")),
+            (None, Some(rise)) => Some(format!("a rise from {expected} to {rise}")),
+            (None, None) => None,
         }
     }
 }

@@ -115,16 +115,13 @@ fn remarks(comparison: &Comparison) -> Vec<String> {
     told.chain(sensitivity_lines(comparison)).collect()
 }
 
-/// What the cells of a comparison could have shown: `a fall to 38.1 % from 20/20 with 20 trials now (98 cells)`.
+/// What the cells of a comparison could have shown: `20 trials now would reveal (with 90 % probability) a fall from 20/20 to 38.1 %
+/// (98 cells)`.
 fn could_have_shown(compared: &Comparison) -> Vec<String> {
     let texts = compared.cells.iter().map(|cell| {
-        let (before, tried, sensitivity) = (cell.before, cell.tried, cell.sensitivity);
-        format!(
-            "{sensitivity} from {}/{} with {} now",
-            before.passed,
-            before.tried,
-            counted(usize::try_from(tried).unwrap_or(usize::MAX), "trial")
-        )
+        let trials = counted(usize::try_from(cell.tried).unwrap_or(usize::MAX), "trial") + " now";
+        let before = format!("{}/{}", cell.before.passed, cell.before.tried);
+        sensitivity::sentence(&trials, &before, cell.sensitivity)
     });
     sensitivity::lines(texts, KINDS)
 }
@@ -133,7 +130,6 @@ fn could_have_shown(compared: &Comparison) -> Vec<String> {
 fn sensitivity_lines(comparison: &Comparison) -> Vec<String> {
     let mut lines = could_have_shown(comparison);
     if !lines.is_empty() {
-        lines.insert(0, "the smallest changes that would have shown, nine times in ten:".to_owned());
         // Without any test that can show something there is no false alarm either.
         if comparison.false_alarms > 0.0 {
             lines.push(format!(
@@ -221,9 +217,8 @@ mod tests {
           7 missing: gone-1, gone-2, gone-3, gone-4, gone-5, …
           1 new: fresh
           1 blind: with too few trials to show even a total change: few
-          the smallest changes that would have shown, nine times in ten:
-          a fall to 38.1 % from 20/20 with 20 trials now (2 cells)
-          not even a total change from 2/2 with 2 trials now (1 cell)
+          20 trials now would reveal (with 90 % probability) a fall from 20/20 to 38.1 % (2 cells)
+          2 trials now would not reveal even a total change from 2/2 (1 cell)
           probability of a false alarm in any of these tests, computed: 2.5e-7
         4 cells compared: 2 changed, 7 missing, 1 blind
         ");
@@ -246,9 +241,8 @@ mod tests {
         - 7 missing: gone-1, gone-2, gone-3, gone-4, gone-5, …
         - 1 new: fresh
         - 1 blind: with too few trials to show even a total change: few
-        - the smallest changes that would have shown, nine times in ten:
-        - a fall to 38.1 % from 20/20 with 20 trials now (2 cells)
-        - not even a total change from 2/2 with 2 trials now (1 cell)
+        - 20 trials now would reveal (with 90 % probability) a fall from 20/20 to 38.1 % (2 cells)
+        - 2 trials now would not reveal even a total change from 2/2 (1 cell)
         - probability of a false alarm in any of these tests, computed: 2.5e-7
         ");
     }

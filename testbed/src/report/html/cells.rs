@@ -154,12 +154,12 @@ fn facts(cell: &PunchCell) -> Vec<(&'static str, String)> {
         format!("median {:.1} ms, p95 {:.1} ms ({:.1} to {:.1} ms)", q.median, q.p95, q.min, q.max)
     };
     let could_have_shown = |(seen, expected): (SensitivityDoc, &crate::report::results::ExpectedDoc)| {
-        sensitivity::sentence(expected.rates(), Sensitivity::from(seen))
+        sensitivity::of_cell(expected.rates(), Sensitivity::from(seen))
     };
     let facts = [
         ("causes of failure", Some(counted(&cell.causes)).filter(|text| !text.is_empty())),
         ("won by", Some(counted(&cell.won_by)).filter(|text| !text.is_empty())),
-        ("could have shown", cell.sensitivity.zip(cell.expected.as_ref()).map(could_have_shown)),
+        ("would reveal", cell.sensitivity.zip(cell.expected.as_ref()).map(could_have_shown)),
         ("established", cell.established_ms.map(quantiles)),
         ("authenticated", cell.authenticated_ms.map(quantiles)),
     ];

@@ -79,9 +79,10 @@ fn suspicion(results: &Results, screen: Screen, out: &mut impl Write) -> io::Res
     wrapped(&why, "", screen.width.saturating_sub(2)).iter().try_for_each(|line| writeln!(out, "  {line}"))
 }
 
-/// How many packets were held against the reference NAT.
+/// How many packets were held against the reference NAT; without details only where many of them prove nothing.
 fn packets(results: &Results, screen: Screen, out: &mut impl Write) -> io::Result<()> {
-    match results.packets.as_ref().and_then(PacketsDoc::sentence) {
+    let is_told = |packets: &&PacketsDoc| screen.detail == Detail::Everything || packets.are_often_unproven();
+    match results.packets.as_ref().filter(is_told).and_then(PacketsDoc::sentence) {
         Some(text) => wrapped(&text, "  ", screen.width).iter().try_for_each(|line| writeln!(out, "{line}")),
         None => Ok(()),
     }
@@ -153,7 +154,7 @@ fn sensitivity_lines(results: &Results, screen: Screen, out: &mut impl Write) ->
     let Some((first, others)) = lines.split_first() else { return Ok(()) };
     writeln!(out)?;
     let more = if others.is_empty() || is_whole { "" } else { "; -v: other cells" };
-    dimmed(&format!("would have shown, nine times in ten: {first}{more}"), screen, out)?;
+    dimmed(&format!("{first}{more}"), screen, out)?;
     others.iter().filter(|_| is_whole).try_for_each(|line| dimmed(line, screen, out))
 }
 
