@@ -36,6 +36,7 @@ pub mod plan;
 pub mod plural;
 pub mod progress;
 pub mod recorder;
+mod remaining;
 pub mod results;
 pub mod sensitivity;
 pub mod stderr_tail;

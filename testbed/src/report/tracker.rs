@@ -1,23 +1,19 @@
 //! How far a run is, in numbers and as one line: percentage, time left, what the finished cells came to. Pure: the time is
 //! passed in.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::model::event::{Event, RunInfo};
 use crate::report::charset::Charset;
 use crate::report::escape::harmless;
 use crate::report::plural::counted;
+use crate::report::remaining::RemainingTime;
 use crate::report::results::VerdictDoc;
 use crate::report::totals::Totals;
 
 /// Columns of the bar, and the least columns in which there is room for it.
 const BAR: usize = 12;
 const ROOM_FOR_BAR: usize = 72;
-
-/// The share of the work, and the time, after which the speed so far says more than theory does.
-const ENOUGH_DONE: f64 = 0.02;
-const ENOUGH_TIME: Duration = Duration::from_secs(2);
 
 /// How far a run is.
 #[derive(Debug, Default)]
@@ -26,14 +22,7 @@ pub(super) struct Tracker {
     nats: PhaseProgress,
     controls: PhaseProgress,
     trials: PhaseProgress,
-    cells: usize,
-    /// How long one trial of each cell takes by theory, by its id.
-    times: HashMap<String, Duration>,
-    /// Seconds of work by theory, trials one after another.
-    done: f64,
-    all: f64,
-    /// Trials at the same time.
-    jobs: usize,
+    remaining: RemainingTime,
     /// When the first trial started.
     playing_since: Option<Duration>,
     /// The verdicts so far.
@@ -61,18 +50,19 @@ impl Tracker {
             Event::KernelChecked(check) => {
                 self.playing_since.get_or_insert(now);
                 self.trials.made += 1;
-                self.done += 1.0;
+                self.remaining.ended(&check.id, 1);
                 self.verdicts.count(crate::report::results::KernelCell::from(check).verdict);
                 self.at = harmless(&check.id).into_owned();
             }
             Event::ControlMade { made, of } => self.controls = PhaseProgress { made: *made, of: *of },
-            Event::TrialStarted { cell, .. } => {
+            Event::TrialStarted { cell, number } => {
                 self.playing_since.get_or_insert(now);
+                self.remaining.begun(cell, *number, now);
                 self.at = harmless(cell).into_owned();
             }
-            Event::TrialFinished { cell, .. } => {
+            Event::TrialFinished { cell, trial } => {
                 self.trials.made += 1;
-                self.done += self.time_of(cell);
+                self.remaining.ended(cell, trial.number);
             }
             Event::CellFinished(cell) => self.verdicts.count(VerdictDoc::from(cell.verdict)),
             Event::TrialKept { .. }
@@ -88,39 +78,9 @@ impl Tracker {
             suite: harmless(&info.suite).into_owned(),
             nats: PhaseProgress { made: 0, of: info.nats },
             trials: PhaseProgress { made: 0, of: usize::try_from(info.trials_in_all).unwrap_or(usize::MAX) },
-            cells: info.cells.len(),
-            jobs: info.jobs.max(1),
+            remaining: RemainingTime::new(info),
             ..Self::default()
         };
-        let ids = info.cells.iter().map(|cell| cell.id.clone());
-        self.times = ids.zip(info.trial_times.iter().copied()).collect();
-        // Cells of different parts may have different numbers of trials; their mean is near enough for a bar.
-        let mean = self.trials.of as f64 / self.cells.max(1) as f64;
-        let seconds: f64 = info.trial_times.iter().map(Duration::as_secs_f64).sum();
-        self.all = if info.trial_times.is_empty() { self.trials.of as f64 } else { seconds * mean };
-    }
-
-    fn time_of(&self, cell: &str) -> f64 {
-        self.times.get(cell).map_or(1.0, Duration::as_secs_f64)
-    }
-
-    /// The share of the work that is done; less than 1 until the run is over.
-    fn share(&self) -> f64 {
-        if self.all > 0.0 { (self.done / self.all).min(0.99) } else { 0.0 }
-    }
-
-    /// How long it will still take: by theory at first, by the speed so far once that says more.
-    fn left(&self, now: Duration) -> Duration {
-        let rest = (self.all - self.done).max(0.0);
-        let playing = self.playing_since.map(|since| now.saturating_sub(since)).unwrap_or_default();
-        let seconds = if playing > ENOUGH_TIME && self.share() > ENOUGH_DONE {
-            rest / self.done * playing.as_secs_f64()
-        } else if self.times.is_empty() {
-            return Duration::ZERO;
-        } else {
-            rest / self.jobs as f64
-        };
-        Duration::from_secs_f64(seconds.min(1e9))
     }
 
     /// What the run does just now, without the verdicts: `proving NATs 3/22`, or `43 %, 12 s left`.
@@ -132,9 +92,9 @@ impl Tracker {
             return format!("proving NATs {}/{}", self.nats.made, self.nats.of);
         }
         // Sums of tenths are a little less than what they stand for.
-        let percent = (self.share() * 100.0 + 1e-6).floor();
+        let percent = (self.remaining.share() * 100.0 + 1e-6).floor();
         let over = self.trials.made >= self.trials.of;
-        let left = self.left(now);
+        let left = self.remaining.left(now, self.playing_since);
         match (over, left.is_zero()) {
             // `--until-sure` adds trials, and nobody knows how many.
             (true, _) => format!("{percent:.0} %, more trials until sure"),
@@ -167,7 +127,7 @@ impl Tracker {
     pub(super) fn bar_line(&self, now: Duration, width: usize, charset: Charset) -> String {
         let mut line = String::new();
         if width >= ROOM_FOR_BAR {
-            let full = (self.share() * BAR as f64).round() as usize;
+            let full = (self.remaining.share() * BAR as f64).round() as usize;
             line += &format!("{}{} ", "━".repeat(full), "─".repeat(BAR - full));
         }
         line += &self.stage(now);
@@ -236,7 +196,7 @@ mod tests {
     fn the_speed_so_far_says_how_long_the_rest_takes() {
         assert_eq!(
             halfway().log_line(at(9)),
-            "sample: 50 %, 6 s left; 6 of 12 trials; 4 cells: 1 as expected, 1 differs, 1 undecided, 1 error"
+            "sample: 50 %, 4 s left; 6 of 12 trials; 4 cells: 1 as expected, 1 differs, 1 undecided, 1 error"
         );
     }
 
@@ -245,11 +205,11 @@ mod tests {
         let tracker = halfway();
         assert_eq!(
             tracker.bar_line(at(9), 120, Charset::Unicode),
-            "━━━━━━────── 50 %, 6 s left; 1 as expected, 1 differs, 1 undecided, 1 error  even/odd/auto"
+            "━━━━━━────── 50 %, 4 s left; 1 as expected, 1 differs, 1 undecided, 1 error  even/odd/auto"
         );
         assert_eq!(
             tracker.bar_line(at(9), 86, Charset::Ascii),
-            "======------ 50 %, 6 s left; 1 as expected, 1 differs, 1 undecided, 1 error  even/od~"
+            "======------ 50 %, 4 s left; 1 as expected, 1 differs, 1 undecided, 1 error  even/od~"
         );
         for width in 2..130 {
             let line = tracker.bar_line(at(9), width, Charset::Unicode);
