@@ -308,16 +308,19 @@ fn extent(suite: &Suite, catalogue: &Catalogue) -> Result<(String, bool), Comman
         return Ok((format!("no trial of the suite {name} fits here: {because}"), false));
     }
     let cells = suite.cells();
-    let at_a_time = fitting.min(run::default_jobs(fitting));
+    let trials: u64 = cells.iter().map(|cell| u64::from(suite.part(cell).trials)).sum();
+    let all = usize::try_from(trials).unwrap_or(usize::MAX);
+    let at_a_time = fitting.min(run::default_jobs(fitting)).min(all).max(1);
     let takes = cost::expected_time_of_all(suite, catalogue, &cells, at_a_time)
         .map_err(|why| CommandError::new(why.to_string()))?;
-    let trials: u64 = cells.iter().map(|cell| u64::from(suite.part(cell).trials)).sum();
+    let room = match fitting >= all {
+        true => "all fit at a time".to_owned(),
+        false => format!("{} fit at a time", counted(fitting, "trial")),
+    };
     let line = format!(
-        "the suite {name}: {}, {}; {} fit at a time; about {} s with {at_a_time} at a time, longer where \
-         processors are busy",
+        "the suite {name}: {}, {}; {room}; about {} s with {at_a_time} at a time, longer where processors are busy",
         counted(cells.len(), "cell"),
         trials_of(trials),
-        counted(fitting, "trial"),
         takes.as_secs().max(1)
     );
     Ok((line, true))

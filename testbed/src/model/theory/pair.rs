@@ -332,7 +332,9 @@ impl Pair<'_> {
 }
 
 fn drawn(side: &Side<'_>, name: char) -> Option<String> {
-    Some(format!("NAT-{name} draws a new port for every connection, from {}", side.draws()?.ports()))
+    let draws = side.draws()?;
+    let unevenly = if draws == Draws::Kernel { " (1024 to 2047 twice as often)" } else { "" };
+    Some(format!("NAT-{name} draws a new port for every connection, from {}{unevenly}", draws.ports()))
 }
 
 fn always(because: &str) -> Expectation {

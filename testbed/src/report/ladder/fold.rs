@@ -9,6 +9,7 @@ use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::report::ladder::journey::{Journey, undirected};
 use crate::report::ladder::tracking::{self, FlowEnds};
 use crate::report::ladder::{ENDS, Lane, Leg, LegEnd, Mark, Step, StepKind, Tone, millis, state};
+use crate::report::plural::counted;
 
 /// How many of a kind are shown one by one.
 const FEW: usize = 3;
@@ -214,7 +215,7 @@ fn exchange(key: &Key, told: &[UnfoldedStep]) -> Option<Step> {
     let seen = outward.map_or_else(String::new, |leg| format!(", seen as {}", source(leg)));
     let to = packets.iter().flat_map(|t| t.step.what.lanes()).max_by_key(|other| other.abs_diff(*lane))?;
     let until = packets.iter().filter_map(|t| t.step.until_ms).fold(first.step.at_ms, f64::max);
-    let text = format!("{} × {server}{seen}", packets.len());
+    let text = format!("{} with {server}{seen}", counted(packets.len(), "packet"));
     Some(Step {
         at_ms: first.step.at_ms,
         until_ms: Some(until),

@@ -62,7 +62,10 @@ fn hundreds_of_alike_packets_are_one_line() {
     let folded = ladder.steps.iter().find(|step| step.count > 1).expect("a fold");
     assert_eq!(folded.count, 497);
     assert!(matches!(&folded.what, StepKind::Packet { end: LegEnd::Dropped, .. }), "{folded:?}");
-    assert!(drawn(&ladder, 100).contains("497 × SYN"));
+    let text = drawn(&ladder, 100);
+    assert!(text.contains("497 × SYN"), "{text}");
+    // An exchange says what it counts.
+    assert!(text.contains(" 1 packet with 203.0.113.1"), "{text}");
 }
 
 #[test]
@@ -92,7 +95,7 @@ fn with_long_numbers() -> Ladder {
     };
     let back = || vec![leg(4, 3, "40001→58713"), leg(3, 2, "19440→58713"), leg(2, 1, "19440→58713")];
     let packet = |tone, text: &str, legs, end| StepKind::Packet { tone, text: text.to_owned(), legs, end };
-    let whats = [
+    let happenings = [
         (1, StepKind::Talk { from: 0, to: 2, text: "asks 12, begins 1284 ms late".to_owned() }),
         (
             1,
@@ -122,7 +125,7 @@ fn with_long_numbers() -> Ladder {
             lane("nat-b", [203, 100, 113, 102]),
             lane("peer-b", [192, 168, 102, 103]),
         ],
-        steps: whats.into_iter().map(step).collect(),
+        steps: happenings.into_iter().map(step).collect(),
         elsewhere: 31337,
     }
 }

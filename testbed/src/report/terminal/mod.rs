@@ -11,6 +11,7 @@ mod problems;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -228,6 +229,17 @@ pub fn kept(results: &Results, out: &mut impl Write) -> io::Result<()> {
                 .collect();
             writeln!(out, "  {DIM}trial {}{DIM:#} {}", trial.number, words.join(": "))?;
         }
+    }
+    let ways = results.punches().flat_map(|cell| &cell.each).filter(|trial| trial.artefacts.is_some());
+    let ways: BTreeSet<&str> = ways.filter_map(|trial| trial.how.as_deref()).collect();
+    for (side, other) in [("a", "b"), ("b", "a")]
+        .into_iter()
+        .filter(|(side, _)| ways.contains(format!("{side} late").as_str()))
+    {
+        writeln!(
+            out,
+            "{DIM}{side} late: the first SYN of {other} was refused or lost, because {side} had not sent its own yet{DIM:#}"
+        )?;
     }
     Ok(())
 }

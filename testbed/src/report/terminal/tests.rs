@@ -166,3 +166,19 @@ fn colours_are_only_where_they_mean_something() {
     let text = String::from_utf8(out).expect("text");
     assert!(text.contains("\u{1b}[1m\u{1b}[31m2/3! 20.1 ms\u{1b}[0m"), "{text:?}");
 }
+
+#[test]
+fn the_list_of_kept_trials_explains_which_side_was_late() {
+    let mut results = results();
+    let listed = |results: &Results| {
+        let mut out = anstream::StripStream::new(Vec::new());
+        super::kept(results, &mut out).expect("a vector takes everything");
+        String::from_utf8(out.into_inner()).expect("text")
+    };
+    assert!(!listed(&results).contains(" late: the first SYN"));
+    let CellDoc::Punch(cell) = &mut results.cells[2] else { panic!("a cell after the proofs") };
+    (cell.each[0].how, cell.each[0].artefacts) =
+        (Some("b late".to_owned()), Some("cells/0/trial-1".to_owned()));
+    let said = "\nb late: the first SYN of a was refused or lost, because b had not sent its own yet\n";
+    assert!(listed(&results).ends_with(said), "{}", listed(&results));
+}
