@@ -75,9 +75,20 @@ fn write(profile: &Profile, config: &NatConfig, out: &mut impl Write) -> io::Res
         writeln!(out, "#   {key} = {value}")?;
     }
     match &config.command {
-        None => write!(out, "\n{}", config.ruleset),
+        None => write_rules(config, out),
         Some(command) => write_command(command, out),
     }
+}
+
+/// The rules, with each of the definitions that are before those of a user on a line of its own.
+fn write_rules(config: &NatConfig, out: &mut impl Write) -> io::Result<()> {
+    let (definitions, rules) =
+        config.ruleset.split_at_checked(config.definitions).unwrap_or(("", &config.ruleset));
+    writeln!(out)?;
+    for definition in definitions.split("; ").filter(|definition| !definition.is_empty()) {
+        writeln!(out, "{definition}")?;
+    }
+    write!(out, "{rules}")
 }
 
 /// The program as a shell starts it.

@@ -64,7 +64,7 @@ fn what_the_page_shows_is_shown_and_listed() {
     assert!(script.stdout.ends_with(&expected), "expected {expected}\nobserved {}", script.stdout);
     let router = testbed_in(folder.path(), &["nat", "show", "my-router", "--nats", "mine.toml"]);
     let expected = format!(
-        "\ndefine wan_address = 192.0.2.2; define lan0_network = 10.0.0.0/24; {}",
+        "\ndefine wan_address = 192.0.2.2\ndefine lan0_network = 10.0.0.0/24\n{}",
         shown("my-router.nft")
     );
     assert!(router.stdout.ends_with(&expected), "expected {expected}\nobserved {}", router.stdout);
