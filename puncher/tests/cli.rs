@@ -43,6 +43,16 @@ fn bad_arguments_are_refused_by_name() {
 }
 
 #[test]
+fn help_lists_the_methods() {
+    let help = run(&["connect", "--help"]).stdout;
+    let help = String::from_utf8(help).expect("text");
+    let words: Vec<&str> = help.split([' ', ',', '\n']).collect();
+    for method in puncher::MethodName::ALL {
+        assert!(words.contains(&method.name()), "{method}: {help}");
+    }
+}
+
+#[test]
 fn what_is_missing_is_named() {
     refused(&run(&["connect"]), "--key-file");
     refused(&run(&["rendezvous"]), "--listen");
@@ -66,6 +76,7 @@ fn a_key_file_must_hold_a_key() {
         run(&["connect", "--rendezvous", "127.0.0.1:9", "--meeting", "m", "--role", "a", "--key-file", name])
     };
     refused(&try_it(), "cannot read");
+    refused(&try_it(), &format!("help: make a key with: puncher key {name}; the peer needs the same file"));
     std::fs::write(&file, "not a key").expect("a file");
     set_mode(&file, 0o644);
     refused(&try_it(), "others may read");

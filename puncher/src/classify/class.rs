@@ -281,7 +281,7 @@ impl fmt::Display for NatClass {
             0 => write!(f, "none"),
             layers => write!(f, "at least {layers}"),
         }?;
-        self.hops.map_or(Ok(()), |hops| write!(f, ", passed after {hops} hops"))
+        self.hops.map_or(Ok(()), |hops| write!(f, " (a packet with TTL {hops} gets past them)"))
     }
 }
 
@@ -434,7 +434,7 @@ filtering         address-and-port-dependent
 unsolicited SYN   silence
 hairpinning       no
 keeps low ports   no
-NAT layers        at least 1, passed after 2 hops";
+NAT layers        at least 1 (a packet with TTL 2 gets past them)";
         assert_eq!(classify(&evidence).to_string(), expected);
     }
 }

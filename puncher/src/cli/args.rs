@@ -113,8 +113,7 @@ pub(super) struct ConnectArgs {
     /// The local endpoint to punch from
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:0")]
     pub(super) bind: SocketAddrV4,
-    /// The method to punch by
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value_t, help = methods())]
     pub(super) method: MethodName,
     /// The number of SYNs this side may send
     #[arg(long, value_name = "N", default_value_t = 1280)]
@@ -125,10 +124,11 @@ pub(super) struct ConnectArgs {
     /// How long to wait for the peer at the rendezvous server
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
     pub(super) patience: Duration,
-    /// Whether to use source ports below 1024, for which a NAT with random ports has a small pool
+    /// Whether to punch from local ports below 1024: many NATs map these to external ports below 1024, which are few and so
+    /// easier to hit
     #[arg(long, value_enum, default_value = "when-permitted")]
     pub(super) low_ports: LowPortsArg,
-    /// The hops that take a SYN past this side's own NATs; measured if not given
+    /// The TTL with which a SYN passes this side's own NATs, for SYNs that must not reach the peer's [default: measured]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(super) hops: Option<u8>,
     /// Trust the rendezvous server with the peer's external address even if no measurement confirms it; otherwise this side
@@ -175,9 +175,15 @@ pub(super) struct ConnectArgs {
     pub(super) to: Option<SocketAddrV4>,
 }
 
+/// What `--help` says of --method: all of them.
+fn methods() -> String {
+    let names: Vec<_> = MethodName::ALL.iter().map(|method| method.name()).collect();
+    format!("The method to punch by, the same for both peers: {}", names.join(", "))
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum LowPortsArg {
-    /// If the process may bind them
+    /// If this process may bind them
     WhenPermitted,
     /// Never
     Never,

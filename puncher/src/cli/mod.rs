@@ -23,7 +23,7 @@ use puncher::nat::{self, ProbeConfig};
 use puncher::rendezvous::resolve;
 use puncher::{
     Awaited, ClientError, Config, ConnectError, Connection, Event, FailureKind, Meeting, Outcome, OwnTicket,
-    Puncher, Secret, ServerTrust, SpecialAddresses,
+    Puncher, Secret, SecretError, ServerTrust, SpecialAddresses,
 };
 
 /// Exit code when there is no path; with `--json` when there is no connection for any other reason either.
@@ -78,7 +78,7 @@ async fn connect(args: ConnectArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn connect_and_use(args: &ConnectArgs) -> anyhow::Result<ExitCode> {
-    let secret = Secret::from_file(&args.key_file)?;
+    let secret = shared_secret(&args.key_file)?;
     let token = args.token_file.as_deref().map(Secret::from_file).transpose()?;
     let servers = match look_up(&args.rendezvous).await {
         Ok(servers) => servers,
@@ -224,12 +224,25 @@ async fn probe(args: ProbeArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn ticket(args: &TicketArgs) -> anyhow::Result<ExitCode> {
-    let secret = Secret::from_file(&args.key_file)?;
+    let secret = shared_secret(&args.key_file)?;
     let ticket = OwnTicket::new(args.external, args.bind, args.start_in, args.tolerance);
     write_private(&args.keep, "what is kept of the ticket", &ticket.to_text())?;
     writeln!(io::stdout(), "{}", ticket.seal(&secret)).context("cannot write the ticket")?;
     say(&format!("this ticket starts in {}", humantime::format_duration(args.start_in)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The secret that both peers share.
+fn shared_secret(file: &Path) -> anyhow::Result<Secret> {
+    Secret::from_file(file).map_err(|error| match error {
+        SecretError::Read { ref why, .. } if why.kind() == io::ErrorKind::NotFound => {
+            let file = file.display();
+            anyhow::anyhow!(
+                "{error}\n  help: make a key with: puncher key {file}; the peer needs the same file"
+            )
+        }
+        error => error.into(),
+    })
 }
 
 fn key(args: &KeyArgs) -> anyhow::Result<ExitCode> {
