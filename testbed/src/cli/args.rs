@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::cli::filter::Filter;
-pub use crate::cli::options::{Accepted, KeepArg, Verbosity};
+pub use crate::cli::options::{Accepted, KeepArg, ReportVerbosity, Verbosity};
 use crate::lab::Rights;
 use crate::model::catalogue::is_nat_device;
 use crate::model::quantity;
@@ -119,6 +119,25 @@ pub struct OwnNats {
     pub nats: Vec<PathBuf>,
 }
 
+/// Which NATs take the place of a suite's.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct NatsInstead {
+    /// The NATs of the node nat-a, instead of those of the suite
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub nat_a: Vec<String>,
+    /// The NATs of the node nat-b, instead of those of the suite
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub nat_b: Vec<String>,
+}
+
+impl NatsInstead {
+    /// Each node that gets other NATs, with their names.
+    pub fn by_node(&self) -> impl Iterator<Item = (&'static str, &[String])> {
+        let both = [("nat-a", self.nat_a.as_slice()), ("nat-b", self.nat_b.as_slice())];
+        both.into_iter().filter(|(_, names)| !names.is_empty())
+    }
+}
+
 /// Which cells of which suites.
 #[derive(Debug, clap::Args)]
 pub struct Selection {
@@ -132,15 +151,12 @@ pub struct Selection {
     /// Trials in each cell, instead of what the suite says
     #[arg(long, value_name = "N", value_parser = trials)]
     pub trials: Option<NonZeroU32>,
-    /// The punching method, instead of those of the suite
+    /// The punching method, instead of those of the suite; `puncher connect --help` lists puncher's
     #[arg(long, value_name = "NAME")]
     pub method: Option<String>,
-    /// The NATs of the node nat-a, instead of those of the suite
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub nat_a: Vec<String>,
-    /// The NATs of the node nat-b, instead of those of the suite
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub nat_b: Vec<String>,
+    /// NATs instead of the suite's.
+    #[command(flatten)]
+    pub instead: NatsInstead,
     /// NATs of your own.
     #[command(flatten)]
     pub nats: OwnNats,
@@ -152,13 +168,15 @@ pub struct RunArgs {
     /// Which cells.
     #[command(flatten)]
     pub selection: Selection,
-    /// Only this share of the cells, split evenly by expected time: 2/8; auto and auto/8 take it from Slurm or Kubernetes
+    /// Run only part N of M, such as 2/8, to spread a suite over M machines: the parts take about equally long, and `testbed
+    /// merge` joins them; `auto` takes N and M from Slurm, `auto/8` N from Slurm or Kubernetes
     #[arg(long, value_name = "N/M")]
     pub shard: Option<WantedShard>,
-    /// Add trials to a cell until a sequential test is sure of it, but no more than N in all
+    /// Add trials to an undecided cell until a sequential test tells whether it agrees with theory, up to N trials in the cell
     #[arg(long, value_name = "N", value_parser = trials)]
     pub until_sure: Option<NonZeroU32>,
-    /// The most trials at a time; fewer run while the processors are busy [default: as many as fit, 16 to 128 a processor]
+    /// The most trials that run in parallel; fewer do while the processors are busy [default: as many as this machine's limits
+    /// allow, between 16 and 128 per processor]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub jobs: Option<NonZeroU32>,
     /// Seed of all randomness except the kernel's [default: the time, or 1 with --shard; it is recorded]
@@ -167,10 +185,10 @@ pub struct RunArgs {
     /// An empty or new folder for the results [default: testbed-runs/SUITE-1, -2, …]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Keep packets, rules and logs of all trials, of those that did not pass and one that did, or of none
+    /// Which trials' packets, rules and logs are kept in the run's folder
     #[arg(long, value_name = "WHICH", default_value = "failed")]
     pub keep: KeepArg,
-    /// The program to test in place of the puncher that comes with testbed
+    /// Another build of puncher to use; a program of your own is named by a suite, under `[program]`
     #[arg(long, value_name = "PATH")]
     pub puncher: Option<PathBuf>,
     /// Compare with what an earlier run found, and fail on a change; `baseline update` writes the file
@@ -207,7 +225,7 @@ pub struct PlanArgs {
 /// `testbed nat`.
 #[derive(Debug, Subcommand)]
 pub enum NatAction {
-    /// List the NATs of the catalogue
+    /// List the NATs that come with testbed, and those of --nats
     List(OwnNats),
     /// Print the rules and settings of a NAT, or the program that makes it
     Show {
@@ -219,7 +237,7 @@ pub enum NatAction {
     },
     /// Measure whether NATs behave as declared; needs root, or --rootless
     Prove(ProveArgs),
-    /// Measure what rules or a program do, and print the profile that declares it; needs root, or --rootless
+    /// Measure what rules or a program do, and print that as a NAT for --nats; needs root, or --rootless
     Measure(MeasureArgs),
 }
 
@@ -229,7 +247,7 @@ pub struct WantedNats {
     /// Names of the NATs [default: those of --nats]
     #[arg(required_unless_present_any = ["all", "nats"], conflicts_with = "all")]
     pub names: Vec<String>,
-    /// Every NAT of the catalogue
+    /// Every NAT that comes with testbed, and those of --nats
     #[arg(long)]
     pub all: bool,
     /// NATs of your own.
@@ -261,7 +279,7 @@ pub struct ProveArgs {
 #[command(
     override_usage = "testbed nat measure [OPTIONS] <RULES>\n       testbed nat measure [OPTIONS] -- <COMMAND>...\n       \
                       testbed nat measure [OPTIONS] --nat <NAME>",
-    after_help = "Exit code: 0 every axis was determined and the proof of the profile holds, 1 the proof found something \
+    after_help = "Exit code: 0 every axis was determined and the proof of the printed NAT holds, 1 the proof found something \
                         else, 2 the NAT could not be measured, 3 some axis could not be determined or declared."
 )]
 pub struct MeasureArgs {
@@ -274,13 +292,13 @@ pub struct MeasureArgs {
     /// A network or address in the rules, and the device whose network it becomes: 172.17.0.0/16=lans
     #[arg(long, value_name = "THEIRS=OURS", value_parser = foreign_name, requires = "rules")]
     pub network: Vec<(String, String)>,
-    /// Measure these NATs of the catalogue, whatever they declare
+    /// Measure NATs by name, whatever they declare
     #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "command"])]
     pub nat: Vec<String>,
-    /// Every NAT of the catalogue
+    /// Every NAT that comes with testbed, and those of --nats
     #[arg(long, conflicts_with = "command")]
     pub all: bool,
-    /// Name of the profile [default: the name of the file, of the program, or of the NAT]
+    /// The name to print for the NAT [default: the name of the file, of the program, or of the NAT]
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub name: Option<String>,
     /// NATs of your own.
@@ -331,12 +349,12 @@ pub struct ConformanceArgs {
 pub struct ReportArgs {
     /// The folder of the run, or its `results.json`
     pub run: PathBuf,
-    /// The format
+    /// The output format
     #[arg(long, value_name = "FORMAT", default_value = "terminal")]
     pub format: Format,
     /// How much is told, by the format terminal.
     #[command(flatten)]
-    pub verbosity: Verbosity,
+    pub verbosity: ReportVerbosity,
 }
 
 /// `testbed diff`.
@@ -376,7 +394,7 @@ pub struct MergeArgs {
     pub baseline: Option<PathBuf>,
     /// How much is told.
     #[command(flatten)]
-    pub verbosity: Verbosity,
+    pub verbosity: ReportVerbosity,
     /// What is accepted.
     #[command(flatten)]
     pub accepted: Accepted,
@@ -411,7 +429,7 @@ pub struct ExplainArgs {
     /// Number of the trial [default: the first kept that did not pass, else the first kept]
     #[arg(value_parser = trial_number)]
     pub trial: Option<u32>,
-    /// Print JSON, for programs: the trial, its ladder, what its programs said, and where its packets are
+    /// Print JSON, for programs: the trial, its sequence diagram (`ladder`), what its programs said, and where its packets are
     #[arg(long)]
     pub json: bool,
 }
@@ -421,11 +439,14 @@ pub struct ExplainArgs {
 pub struct ShellArgs {
     /// A suite that comes with testbed, or the path of a file
     pub suite: String,
-    /// The name of a cell, or a part of it that no other cell has; `list` lists the cells
+    /// The name of a cell, or a part of it that no other cell has; the word `list` lists the cells instead
     pub cell: String,
     /// The node that the shell runs in
     #[arg(default_value = "peer-a")]
     pub node: String,
+    /// NATs instead of the suite's.
+    #[command(flatten)]
+    pub instead: NatsInstead,
     /// NATs of your own.
     #[command(flatten)]
     pub nats: OwnNats,
@@ -439,13 +460,16 @@ pub struct ShellArgs {
 pub struct ExecArgs {
     /// A suite that comes with testbed, or the path of a file
     pub suite: String,
-    /// The name of a cell, or a part of it that no other cell has
+    /// The name of a cell, or a part of it that no other cell has; `testbed shell SUITE list` lists the cells
     pub cell: String,
     /// The node that the command runs in
     pub node: String,
     /// The command, after `--`
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
+    /// NATs instead of the suite's.
+    #[command(flatten)]
+    pub instead: NatsInstead,
     /// NATs of your own.
     #[command(flatten)]
     pub nats: OwnNats,

@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use crate::cli::args::{BaselineUpdateArgs, DiffArgs};
 use crate::cli::command_error::CommandError;
 use crate::cli::output::print;
+use crate::cli::stored_run::read_run;
 use crate::kernel::user_file;
 use crate::report::baseline::Baseline;
 use crate::report::compare::text;
 use crate::report::compare::{Comparison, Shortage};
 use crate::report::exit_status::ExitStatus;
-use crate::report::folder;
 use crate::report::plural::counted;
 use crate::report::recorder::RecordedRun;
 use crate::report::results::{EndingDoc, VerdictDoc};
@@ -119,7 +119,7 @@ pub fn diff(args: &DiffArgs) -> Result<ExitCode, CommandError> {
 /// # Errors
 /// When the run cannot be read, was not complete, or the file cannot be written.
 pub fn update(args: &BaselineUpdateArgs) -> Result<ExitCode, CommandError> {
-    let results = folder::read(&args.run).map_err(CommandError::new)?;
+    let results = read_run(&args.run)?;
     let run = args.run.display();
     let broken = results.cells.iter().filter(|cell| cell.verdict() == VerdictDoc::Error).count();
     if broken > 0 {
@@ -154,7 +154,7 @@ fn run_or_baseline(path: &Path) -> Result<Baseline, CommandError> {
     if path.extension().is_some_and(|ending| ending == "toml") {
         return read(path);
     }
-    folder::read(path).map(|results| Baseline::from(&results)).map_err(CommandError::new)
+    read_run(path).map(|results| Baseline::from(&results))
 }
 
 fn read(file: &Path) -> Result<Baseline, CommandError> {

@@ -51,7 +51,9 @@ pub(super) fn profile<'a>(catalogue: &'a Catalogue, name: &str) -> Result<&'a Pr
 }
 
 fn read(file: &Path) -> Result<Catalogue, CommandError> {
-    let text = user_file::read(file)
-        .map_err(|why| CommandError::new(format!("cannot read the NATs of \"{}\": {why}", file.display())))?;
+    let text = user_file::read(file).map_err(|why| {
+        let message = format!("cannot read the NATs of \"{}\": {why}", file.display());
+        CommandError::with_help(message, "--nats takes a file of NATs, as testbed nat measure prints it")
+    })?;
     Ok(Catalogue::parse(&text, &file.to_string_lossy())?)
 }

@@ -11,6 +11,7 @@ use crate::cli::cells;
 use crate::cli::command_error::CommandError;
 use crate::cli::output::{print, print_data, width};
 use crate::cli::report::run_folder;
+use crate::cli::stored_run::read_run;
 use crate::kernel::user_file;
 use crate::report::artefacts::{CAPTURE, LADDER};
 use crate::report::escape::{harmless, harmless_lines};
@@ -20,7 +21,7 @@ use crate::report::origin::quoted;
 use crate::report::plural::counted;
 use crate::report::results::{EndingDoc, OutcomeDoc, PunchCell, Results, TrialDoc};
 use crate::report::stderr_tail::{self, StderrTail};
-use crate::report::{folder, terminal};
+use crate::report::terminal;
 
 /// The word that lists what can be explained, in the place of a cell.
 const LIST: &str = "list";
@@ -33,7 +34,7 @@ const MOST_COLUMNS: usize = 140;
 /// # Errors
 /// When the run, the cell or the trial cannot be found or read.
 pub fn explain(args: &ExplainArgs) -> Result<ExitCode, CommandError> {
-    let results = folder::read(&args.run).map_err(CommandError::new)?;
+    let results = read_run(&args.run)?;
     let folder = run_folder(&args.run).unwrap_or(Path::new(""));
     if args.cell == LIST {
         return print(|out| terminal::kept(&results, out));

@@ -10,13 +10,14 @@ use crate::cli::args::{KernelsArgs, RunArgs};
 use crate::cli::command_error::CommandError;
 use crate::cli::origin;
 use crate::cli::output::{charset, print};
+use crate::cli::stored_run::read_run;
 use crate::model::event::{Event, RunEnd, RunInfo};
 use crate::model::shard::Shard;
 use crate::probe::kernel_checks;
 use crate::report::folder::Folder;
+use crate::report::kernels;
 use crate::report::progress::Progress;
 use crate::report::recorder::{RecordedRun, Recorder};
-use crate::report::{folder, kernels};
 use crate::run::environment::environment;
 
 /// The name under which `run` finds the checks.
@@ -86,8 +87,7 @@ pub(super) fn record(folder: Folder, args: &RunArgs, runtime: &Runtime) -> Resul
 /// # Errors
 /// When a run cannot be read, or has no checks of the kernel.
 pub fn table(args: &KernelsArgs) -> Result<ExitCode, CommandError> {
-    let runs = args.runs.iter().map(|run| folder::read(run)).collect::<Result<Vec<_>, _>>();
-    let runs = runs.map_err(CommandError::new)?;
+    let runs = args.runs.iter().map(|run| read_run(run)).collect::<Result<Vec<_>, _>>()?;
     let table = kernels::table(&runs.iter().collect::<Vec<_>>());
     if table.is_empty() {
         let message = "none of these runs has checks of the kernel";

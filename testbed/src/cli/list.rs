@@ -287,7 +287,7 @@ fn nats_of_this_kernel(catalogue: &Catalogue) -> Result<Finding, CommandError> {
     let absent: usize = missing.iter().map(|rule| rule.nats.len()).sum();
     let lacks = missing.iter().map(|MissingRule { rule, nats }| format!("; no {}: {rule}", nats.join(", ")));
     let (state, seen) = match absent {
-        0 => (State::Works, format!("all {all} of the catalogue")),
+        0 => (State::Works, format!("all {all} that come with testbed")),
         _ => (State::Absent, format!("{} of {all}{}", all - absent, lacks.collect::<String>())),
     };
     Ok(Finding {

@@ -15,10 +15,11 @@ use crate::cli::output::{print, print_error};
 use crate::cli::rule_devices::unknown_devices;
 use crate::kernel::user_file;
 use crate::model::behavior::Behavior;
-use crate::model::catalogue::{ForeignNames, Profile, Ruleset};
+use crate::model::catalogue::{Catalogue, ForeignNames, Profile, Ruleset};
 use crate::model::description::profile_name;
 use crate::probe::measure::{MeasuredNat, measure};
 use crate::report::escape::{harmless, harmless_lines};
+use crate::report::origin::quoted;
 
 /// NATs that are measured at the same time: most of it is waiting for timers.
 const AT_ONCE: usize = 12;
@@ -60,6 +61,7 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CommandError> {
 fn profiles(args: &MeasureArgs) -> Result<Vec<Profile>, CommandError> {
     let named = |default: String| args.name.clone().unwrap_or(default);
     if let Some(file) = &args.rules {
+        check_rules(file)?;
         let stem = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
         let ruleset = Ruleset::File(file.to_string_lossy().into_owned());
         let foreign = ForeignNames {
@@ -83,6 +85,35 @@ fn profiles(args: &MeasureArgs) -> Result<Vec<Profile>, CommandError> {
         profiles.push(Profile { name: named(found.name.clone()), ..found });
     }
     Ok(profiles)
+}
+
+/// Refuses what cannot be read, and files of testbed that are no rules.
+fn check_rules(file: &Path) -> Result<(), CommandError> {
+    let name = file.display().to_string();
+    let text = user_file::read(file).map_err(|why| {
+        let message = format!("cannot read the rules \"{name}\": {why}");
+        let help = match Catalogue::embedded().get(&name) {
+            Some(_) => format!("this measures the NAT of that name: testbed nat measure --nat {name}"),
+            None => "give a file with rules for nft -f, or with the output of iptables-save".to_owned(),
+        };
+        CommandError::with_help(message, help)
+    })?;
+    // No ruleset that does something is TOML.
+    let table = text.parse::<toml::Table>().unwrap_or_default();
+    let Some(nats) = table.get("nat").and_then(toml::Value::as_table) else {
+        if table.is_empty() {
+            return Ok(());
+        }
+        let message = format!("cannot measure \"{name}\": it has no rules, but reads like a suite");
+        return Err(CommandError::with_help(
+            message,
+            format!("this shows it: testbed plan {}", quoted(&name)),
+        ));
+    };
+    let message = format!("cannot measure \"{name}\": it is a file of NATs, not of rules");
+    let nat = nats.keys().next().map_or("NAME", String::as_str);
+    let help = format!("this measures one of them: testbed nat measure --nat {nat} --nats {}", quoted(&name));
+    Err(CommandError::with_help(message, help))
 }
 
 /// What is to be said of rules that name devices which a NAT of testbed does not have: they do nothing here.

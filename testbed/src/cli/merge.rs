@@ -7,7 +7,8 @@ use crate::cli::baseline;
 use crate::cli::command_error::CommandError;
 use crate::cli::conclude::{conclude, exit_code};
 use crate::cli::run::cannot_record;
-use crate::report::folder::{self, Folder};
+use crate::cli::stored_run::read_run;
+use crate::report::folder::Folder;
 use crate::report::merge::{Source, merge};
 use crate::report::recorder::record_merged;
 
@@ -17,9 +18,9 @@ use crate::report::recorder::record_merged;
 /// When a part cannot be read, is missing, there twice or of another run, or the whole cannot be written.
 pub fn run(args: &MergeArgs) -> Result<ExitCode, CommandError> {
     let read = |path: &std::path::PathBuf| {
-        folder::read(path).map(|results| Source { name: path.display().to_string(), results })
+        read_run(path).map(|results| Source { name: path.display().to_string(), results })
     };
-    let parts = args.parts.iter().map(read).collect::<Result<Vec<_>, _>>().map_err(CommandError::new)?;
+    let parts = args.parts.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let results = merge(&parts).map_err(|faults| {
         CommandError::new(format!(
             "cannot join the parts: {}",

@@ -29,6 +29,7 @@ pub mod run;
 pub mod select;
 pub mod shard;
 pub mod shell;
+mod stored_run;
 
 use std::process::ExitCode;
 

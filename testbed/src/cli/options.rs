@@ -14,8 +14,19 @@ pub struct Verbosity {
     /// Print only the totals and what to look at next, without progress
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Name every cell that is not as expected, and say what the trials would have shown; during a run, print each cell as it
-    /// finishes
+    /// Name every cell that is not as expected, and the smallest differences that its trials would have shown; during the run,
+    /// print each cell as it finishes
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// How much is told of a run that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
+pub struct ReportVerbosity {
+    /// Print only the totals and what to look at next
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Name every cell that is not as expected, and the smallest differences that its trials would have shown
     #[arg(short, long)]
     pub verbose: bool,
 }
@@ -24,18 +35,30 @@ impl Verbosity {
     /// The same as one value.
     #[must_use]
     pub fn detail(self) -> Detail {
-        match (self.quiet, self.verbose) {
-            (true, _) => Detail::Brief,
-            (_, true) => Detail::Everything,
-            _ => Detail::Usual,
-        }
+        detail(self.quiet, self.verbose)
+    }
+}
+
+impl ReportVerbosity {
+    /// The same as one value.
+    #[must_use]
+    pub fn detail(self) -> Detail {
+        detail(self.quiet, self.verbose)
+    }
+}
+
+fn detail(quiet: bool, verbose: bool) -> Detail {
+    match (quiet, verbose) {
+        (true, _) => Detail::Brief,
+        (_, true) => Detail::Everything,
+        _ => Detail::Usual,
     }
 }
 
 /// What does not make a command end with 3.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Accepted {
-    /// Accept what is not decided, instead of ending with exit code 3: undecided,no-expectation,blind
+    /// End with exit code 0, not 3, if only what is named here is left open, as in `--allow undecided,no-expectation`
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub allow: Vec<UndecidedReason>,
 }
@@ -53,11 +76,11 @@ impl ValueEnum for UndecidedReason {
 /// Which trials' artefacts are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
 pub enum KeepArg {
-    /// All.
+    /// Those of every trial
     All,
-    /// Those that did not pass, and the first of each cell that did.
+    /// Those of each trial that did not pass, and of the first of each cell that did
     Failed,
-    /// None.
+    /// Those of no trial
     None,
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::cli::args::ReportArgs;
 use crate::cli::command_error::CommandError;
 use crate::cli::output::{print, print_data, width};
-use crate::report::folder;
+use crate::cli::stored_run::read_run;
 use crate::report::format::Format;
 use crate::report::view::RunView;
 
@@ -15,7 +15,7 @@ use crate::report::view::RunView;
 /// # Errors
 /// When the run cannot be read, or standard output cannot be written.
 pub fn report(args: &ReportArgs) -> Result<ExitCode, CommandError> {
-    let results = folder::read(&args.run).map_err(CommandError::new)?;
+    let results = read_run(&args.run)?;
     let (folder, detail) = (run_folder(&args.run), args.verbosity.detail());
     let shown = RunView { run: &args.run, folder, width: width(), detail };
     match args.format {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::cli::command_error::CommandError;
 use crate::cli::select::Selected;
-use crate::report::folder;
+use crate::cli::stored_run::read_run;
 use crate::report::results::{EndingDoc, VerdictDoc};
 
 /// Leaves the cells that were not as expected in that run, and, where it was interrupted, those it did not come to.
@@ -13,7 +13,7 @@ use crate::report::results::{EndingDoc, VerdictDoc};
 /// # Errors
 /// When the run cannot be read, is of another suite, or no such cell is left.
 pub(super) fn only_unexpected(selected: Selected, run: &Path) -> Result<Selected, CommandError> {
-    let results = folder::read(run).map_err(CommandError::new)?;
+    let results = read_run(run)?;
     let Selected { suite, cells } = selected;
     if results.suite != suite.name {
         let message = format!(

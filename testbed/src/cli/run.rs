@@ -19,6 +19,7 @@ use crate::cli::kernel;
 use crate::cli::origin::{self, Owner, Puncher};
 use crate::cli::output::charset;
 use crate::cli::select::{self, Selected};
+use crate::cli::stored_run::RUNS;
 use crate::cli::{interrupt, rerun, shard};
 use crate::kernel::{limits, user_file};
 use crate::lab;
@@ -33,9 +34,6 @@ use crate::report::recorder::{RecordedRun, Recorder};
 use crate::report::results::{EndingDoc, VerdictDoc};
 use crate::run::capacity;
 use crate::run::{self, Cancel, RunRequest};
-
-/// Where runs are put that are not told where to go.
-const RUNS: &str = "testbed-runs";
 
 /// Trials at the same time on each processor, unless told otherwise: as many as the limits of this machine let fit, between these
 /// two. Nearly all of a trial is waiting; what more of them would gain, the labs that they need would cost.
@@ -151,7 +149,7 @@ fn prepare(name: &str, args: &RunArgs, catalogue: &Catalogue) -> Result<Prepared
 /// How much of the suite is asked for.
 fn extent(args: &RunArgs) -> SuiteCoverage {
     let selection = &args.selection;
-    let own_nats = !selection.nat_a.is_empty() || !selection.nat_b.is_empty();
+    let own_nats = selection.instead.by_node().next().is_some();
     let changed = !selection.filter.is_empty() || selection.method.is_some() || own_nats;
     let whole = !changed && args.shard.is_none();
     if whole && args.rerun.is_none() { SuiteCoverage::Whole } else { SuiteCoverage::Narrowed }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::cli::args::Selection;
+use crate::cli::args::{NatsInstead, Selection};
 use crate::cli::catalogue::profile;
 use crate::cli::command_error::CommandError;
 use crate::cli::output::print_error;
@@ -39,11 +39,7 @@ pub fn select(name: &str, selection: &Selection, catalogue: &Catalogue) -> Resul
     if let Some(method) = &selection.method {
         set_method(&mut suite, method)?;
     }
-    for (node, names) in [("nat-a", &selection.nat_a), ("nat-b", &selection.nat_b)] {
-        if !names.is_empty() {
-            set_nats(&mut suite, node, names, catalogue)?;
-        }
-    }
+    put_nats(&mut suite, &selection.instead, catalogue)?;
     let cells = filter::select(&suite, &selection.filter)?;
     tell_doubts(&suite);
     Ok(Selected { suite, cells })
@@ -143,8 +139,10 @@ fn is_path(name: &str) -> bool {
 }
 
 fn read(path: &Path) -> Result<String, CommandError> {
-    user_file::read(path)
-        .map_err(|why| CommandError::new(format!("cannot read the suite \"{}\": {why}", path.display())))
+    user_file::read(path).map_err(|why| {
+        let message = format!("cannot read the suite \"{}\": {why}", path.display());
+        CommandError::with_help(message, "give the path of a suite, or a name that this prints: testbed list")
+    })
 }
 
 fn unknown_suite(name: &str) -> CommandError {
@@ -160,6 +158,18 @@ fn unknown_suite(name: &str) -> CommandError {
 
 fn names(all: &[Embedded]) -> String {
     all.iter().map(|embedded| embedded.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Replaces the NATs of the suite by those of the command line.
+///
+/// # Errors
+/// When there is no such NAT, or the suite has no such axis.
+pub(super) fn put_nats(
+    suite: &mut Suite,
+    instead: &NatsInstead,
+    catalogue: &Catalogue,
+) -> Result<(), CommandError> {
+    instead.by_node().try_for_each(|(node, names)| set_nats(suite, node, names, catalogue))
 }
 
 /// Replaces the NATs of a node by others.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use fnv::FnvHasher;
 use tokio::task::JoinSet;
 
-use crate::cli::args::{ExecArgs, OwnNats, RightsArgs, ShellArgs};
+use crate::cli::args::{ExecArgs, NatsInstead, OwnNats, RightsArgs, ShellArgs};
 use crate::cli::cells;
 use crate::cli::command_error::CommandError;
 use crate::cli::node_command::{NodeCommand, Streams};
@@ -21,9 +21,11 @@ use crate::cli::output::{print, print_error};
 use crate::cli::select;
 use crate::kernel::process::{Signal, UserConnection, UserListener, UserRequest, send_request, socket_name};
 use crate::lab::{self, Lab};
+use crate::model::catalogue::Catalogue;
 use crate::model::problem::suggestion;
 use crate::model::suite::{Cell, Suite};
 use crate::model::topology::NodeName;
+use crate::report::origin::quoted;
 use crate::run;
 
 /// The word that lists the cells, in the place of one.
@@ -34,12 +36,13 @@ const LIST: &str = "list";
 /// # Errors
 /// When there is no such cell or node, or the lab cannot be built here.
 pub fn shell(args: &ShellArgs) -> Result<ExitCode, CommandError> {
-    let ShellArgs { suite, cell, node, nats, rights } = args;
+    let ShellArgs { suite, cell, node, instead, nats, rights } = args;
+    let lab = WantedLab { suite, cell, instead, nats };
     if cell == LIST {
-        let suite = select::suite(suite, &nats.catalogue()?)?;
+        let suite = lab.suite(&nats.catalogue()?)?;
         return print(|out| suite.cells().iter().try_for_each(|cell| writeln!(out, "{}", cell.id)));
     }
-    run_in_lab((suite, cell, nats), *rights, Sharing::Open, interactive(node))
+    run_in_lab(lab, *rights, Sharing::Open, interactive(node))
 }
 
 /// `testbed exec`: ends with the exit code of the command.
@@ -47,8 +50,9 @@ pub fn shell(args: &ShellArgs) -> Result<ExitCode, CommandError> {
 /// # Errors
 /// When there is no such cell or node, the lab cannot be built here, or the command cannot be started.
 pub fn exec(args: &ExecArgs) -> Result<ExitCode, CommandError> {
-    let ExecArgs { suite, cell, node, command, nats, rights } = args;
-    run_in_lab((suite, cell, nats), *rights, Sharing::Closed, NodeCommand::new(node, command, &[]))
+    let ExecArgs { suite, cell, node, command, instead, nats, rights } = args;
+    let lab = WantedLab { suite, cell, instead, nats };
+    run_in_lab(lab, *rights, Sharing::Closed, NodeCommand::new(node, command, &[]))
 }
 
 /// A shell whose prompt shows the node. It reads no start-up file: one could change the prompt.
@@ -70,17 +74,50 @@ enum Sharing {
     Closed,
 }
 
+/// The lab that is meant.
+#[derive(Debug, Clone, Copy)]
+struct WantedLab<'a> {
+    suite: &'a str,
+    cell: &'a str,
+    instead: &'a NatsInstead,
+    nats: &'a OwnNats,
+}
+
+impl WantedLab<'_> {
+    /// The suite with the NATs of the command line.
+    fn suite(&self, catalogue: &Catalogue) -> Result<Suite, CommandError> {
+        let mut suite = select::suite(self.suite, catalogue)?;
+        select::put_nats(&mut suite, self.instead, catalogue)?;
+        Ok(suite)
+    }
+
+    /// What to do about a cell that is not there.
+    fn help(&self) -> String {
+        let put =
+            self.instead.by_node().map(|(node, names)| format!(" --{node} {}", quoted(&names.join(","))));
+        let files =
+            self.nats.nats.iter().map(|file| format!(" --nats {}", quoted(&file.display().to_string())));
+        let options: String = files.chain(put).collect();
+        let list = format!("list the cells with: testbed shell {} {LIST}{options}", quoted(self.suite));
+        match options.contains(" --nat-") {
+            true => list,
+            false => format!("{list}; --nat-a and --nat-b put other NATs into them"),
+        }
+    }
+}
+
 /// Runs it in the lab of a cell: in the one that a shell holds, or else in a new one.
 fn run_in_lab(
-    (name, cell, nats): (&str, &str, &OwnNats),
+    lab: WantedLab<'_>,
     rights: RightsArgs,
     sharing: Sharing,
     command: NodeCommand,
 ) -> Result<ExitCode, CommandError> {
+    let WantedLab { suite: name, cell, nats, .. } = lab;
     let catalogue = nats.catalogue()?;
-    let suite = select::suite(name, &catalogue)?;
+    let suite = lab.suite(&catalogue)?;
     let cells = suite.cells();
-    let help = format!("list the cells with: testbed shell {name} {LIST}");
+    let help = lab.help();
     let cell = cells::pick(&cells, |cell| cell.id.as_str(), cell, (&format!("\"{name}\""), &help))?;
     check_node(&suite, cell, &command.node)?;
     let socket = socket_name(&identity(name, cell, nats));

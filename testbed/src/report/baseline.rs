@@ -247,7 +247,9 @@ impl Line {
         let mut times = Vec::new();
         for run in trips.split_whitespace() {
             times
-                .extend(read_run(run).ok_or_else(|| format!("\"{run}\" is no time in trips, as in 2.1*18"))?);
+                .extend(read_run(run).ok_or_else(|| {
+                    format!("\"{run}\" is no time in one-way delays (trips), as in 2.1*18")
+                })?);
         }
         times.sort_by(f64::total_cmp);
         if times.len() as u64 > passed {
@@ -312,7 +314,7 @@ mod tests {
         for (from, to, said) in [
             ("schema = 2", "schema = 9", "b.toml:3: it has schema 9, and this testbed reads 1 to 2"),
             ("suite = ", "suit = ", "b.toml:4: unknown key \"suit\""),
-            ("2*3", "2*x", "b.toml:8: \"2*x\" is no time in trips, as in 2.1*18"),
+            ("2*3", "2*x", "b.toml:8: \"2*x\" is no time in one-way delays (trips), as in 2.1*18"),
             ("2*3", "2*4", "b.toml:8: 4 times are named, and 3 trials passed"),
             ("passed = 3", "passed = -3", "b.toml:8: "),
             ("failed = 0", "failed = 0, lost = 1", "b.toml:8: unknown key \"lost\""),

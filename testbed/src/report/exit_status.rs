@@ -41,7 +41,9 @@ impl UndecidedReason {
             Self::Undecided => "Cells with too few trials to tell",
             Self::NoExpectation => "Cells about which theory says nothing, without a baseline",
             Self::Interrupted => "A run that was stopped before its end",
-            Self::Blind => "Cells in which the comparison could not have shown even a total change",
+            Self::Blind => {
+                "Cells with so few trials that the comparison with a baseline could not have shown any change"
+            }
             Self::Skipped => "Cells that this machine cannot run",
         }
     }

@@ -66,7 +66,7 @@ impl Format {
             Self::Svg => "The matrix as a picture of its own, for READMEs",
             Self::Csv => "A line for each cell",
             Self::Expect => {
-                "The [[expect]] entries that the run supports, for cells of which theory says nothing"
+                "Entries to paste into the suite, [[expect]]: what later runs are to find in cells of which theory says nothing"
             }
         }
     }

@@ -26,6 +26,12 @@ fn an_unknown_suite() {
     testbed(&["plan", "clasic"]).refused(2, &format!("testbed: unknown suite \"clasic\"\n{help}"));
     testbed(&["plan", "./none.toml"])
         .refused(2, "testbed: cannot read the suite \"./none.toml\": No such file");
+    testbed(&["run", "./none.toml"])
+        .refused(2, "\n  help: give the path of a suite, or a name that this prints: testbed list");
+    testbed(&["run", "classic", "--nats", "none.toml"]).refused(
+        2,
+        "No such file or directory (ENOENT)\n  help: --nats takes a file of NATs, as testbed nat measure",
+    );
 }
 
 #[test]
@@ -252,4 +258,61 @@ fn a_filter_that_is_none() {
 #[test]
 fn a_run_that_is_not_there() {
     testbed(&["report", "nowhere"]).refused(2, "testbed: cannot read \"nowhere\": No such file");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    for run in ["testbed-runs/other-1", "empty"] {
+        std::fs::create_dir_all(path(run)).expect("room on the disk");
+    }
+    let help =
+        "  help: runs are in testbed-runs/ of the folder they were started in, or where --out put them";
+    let all = |latest: &str| {
+        for (run, why) in [
+            ("nowhere", "testbed: cannot read \"nowhere\": No such file or directory (ENOENT)"),
+            ("empty", "testbed: \"empty\" is not the folder of a run: it has no results.json"),
+        ] {
+            for command in [
+                &["report", run][..],
+                &["explain", run, "x"],
+                &["diff", run, run],
+                &["run", "classic", "--rerun", run],
+                &["baseline", "update", run, "new.toml"],
+                &["merge", run, "--out", "new"],
+                &["kernels", run],
+            ] {
+                testbed_in(folder.path(), command).refused(2, &format!("{why}\n{help}{latest}\n"));
+            }
+        }
+    };
+    all("");
+    std::fs::write(path("testbed-runs/other-1/results.json"), "{}").expect("room on the disk");
+    all("; the latest here is testbed-runs/other-1");
+}
+
+#[test]
+fn what_is_no_ruleset_is_not_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nats = "[nat.corp]\nsummary = \"\"\n";
+    for (file, text) in [("mine.toml", SUITE), ("nats.toml", nats)] {
+        std::fs::write(folder.path().join(file), text).expect("room on the disk");
+    }
+    for (file, said) in [
+        (
+            "none.nft",
+            "testbed: cannot read the rules \"none.nft\": No such file or directory (ENOENT)\n  help: give a file with \
+             rules for nft -f, or with the output of iptables-save\n",
+        ),
+        ("random", "\n  help: this measures the NAT of that name: testbed nat measure --nat random\n"),
+        (
+            "mine.toml",
+            "testbed: cannot measure \"mine.toml\": it has no rules, but reads like a suite\n  help: this shows it: testbed \
+             plan mine.toml\n",
+        ),
+        (
+            "nats.toml",
+            "testbed: cannot measure \"nats.toml\": it is a file of NATs, not of rules\n  help: this measures one of them: \
+             testbed nat measure --nat corp --nats nats.toml\n",
+        ),
+    ] {
+        testbed_in(folder.path(), &["nat", "measure", file]).refused(2, said);
+    }
 }

@@ -72,7 +72,8 @@ fn a_change_of_rate_or_time_is_found_and_named() {
     assert!(bad.stdout.ends_with(said), "{}", bad.stdout);
     let slow = testbed_in(folder.path(), &["diff", "good.json", "slow.json", "--markdown"]);
     assert!(
-        slow.code == 1 && slow.stdout.contains("| **slower** | one | 2 trips | 3.1 trips |"),
+        slow.code == 1
+            && slow.stdout.contains("| **slower** | one | 2 one-way delays | 3.1 one-way delays |"),
         "{}",
         slow.stdout
     );

@@ -39,6 +39,24 @@ fn every_command_has_a_manual_page() {
     }
 }
 
+/// Words of the code that no user knows, and what is said where there is no run.
+#[test]
+fn help_uses_no_word_that_it_does_not_explain() {
+    // Wherever its lines are broken.
+    let help =
+        |command: &str| testbed(&[command, "--help"]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for command in commands() {
+        for word in ["wire", "urgent", " trip", "catalogue", "profile"] {
+            assert!(!help(&command).to_lowercase().contains(word), "{command}: {word}");
+        }
+    }
+    for command in ["report", "merge"] {
+        assert!(!help(command).contains("uring the run") && help(command).contains("--verbose"), "{command}");
+    }
+    assert!(help("run").contains("Another build of puncher") && help("run").contains("during the run"));
+    assert!(help("exec").contains("testbed shell SUITE list"));
+}
+
 #[test]
 fn manual_pages_go_only_where_a_folder_is() {
     testbed(&["man", "nowhere"]).refused(2, "cannot write manual pages to \"nowhere\"");

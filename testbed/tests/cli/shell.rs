@@ -18,6 +18,44 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A cell of the suite `classic`.
 const CELL: &str = "random/sequential";
 
+/// NATs of the user's, in a lab that no suite has.
+#[test]
+fn a_lab_has_the_nats_of_the_command_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = "table ip nat {\n  chain out {\n    type nat hook postrouting priority srcnat;\n    oifname \"wan\" masquerade \
+                 comment \"from corp\"\n  }\n}\n";
+    let nats = "[nat.corp]\nsummary = \"\"\nruleset-file = \"corp.nft\"\n";
+    for (file, text) in [("corp.nft", rules), ("nats.toml", nats)] {
+        std::fs::write(folder.path().join(file), text).expect("room on the disk");
+    }
+    let of = |words: &[&str]| super::testbed_in(folder.path(), words);
+    let listed = of(&["shell", "classic", "list", "--nats", "nats.toml", "--nat-a", "corp"]);
+    let cells = ["port-preserving", "sequential", "random"].map(|b| format!("corp/{b}/simultaneous-open\n"));
+    assert_eq!(listed.stdout, cells.concat(), "{}", listed.stderr);
+    of(&["shell", "classic", "corp/random", "--nats", "nats.toml"]).refused(
+        2,
+        "no cell of \"classic\" is called \"corp/random\"\n  help: list the cells with: testbed shell classic list --nats \
+         nats.toml; --nat-a and --nat-b put other NATs into them\n",
+    );
+    if !lab_is_possible() {
+        return;
+    }
+    let inside = [
+        "exec",
+        "classic",
+        "corp/random",
+        "nat-a",
+        "--nats",
+        "nats.toml",
+        "--nat-a",
+        "corp",
+        "--nat-b",
+        "random",
+    ];
+    let done = of(&[&inside[..], &["--", "nft", "list", "ruleset"]].concat());
+    assert!(done.code == 0 && done.stdout.contains("from corp"), "{}{}", done.stdout, done.stderr);
+}
+
 /// Somebody at a terminal, as script(1) makes one.
 struct Typist {
     child: Child,

@@ -86,7 +86,7 @@ fn of_rate(before: Count, now: Count) -> ChangeKind {
 /// The median.
 fn time(trips: &[f64]) -> String {
     match trips.get(trips.len() / 2) {
-        Some(middle) => format!("{middle} trips"),
+        Some(middle) => format!("{middle} one-way delays"),
         None => "-".to_owned(),
     }
 }

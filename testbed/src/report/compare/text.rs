@@ -186,7 +186,7 @@ mod tests {
             compared: 4,
             changes: vec![
                 change("even/odd", ChangeKind::Broken, "20/20", "0/20", "filtered 0 -> 20"),
-                change("odd|odd", ChangeKind::Slower, "2.1 trips", "3.1 trips", ""),
+                change("odd|odd", ChangeKind::Slower, "2.1 one-way delays", "3.1 one-way delays", ""),
             ],
             together: Vec::new(),
             missing: (1..=7).map(|n| format!("gone-{n}")).collect(),
@@ -211,9 +211,9 @@ mod tests {
 
         compared with b.toml
           kernel 5.10 -> 6.12
-          broken  even/odd  20/20 -> 0/20           by chance 1.5e-9
+          broken  even/odd  20/20 -> 0/20                             by chance 1.5e-9
                   filtered 0 -> 20
-          slower  odd|odd   2.1 trips -> 3.1 trips  by chance 1.5e-9
+          slower  odd|odd   2.1 one-way delays -> 3.1 one-way delays  by chance 1.5e-9
           7 missing: gone-1, gone-2, gone-3, gone-4, gone-5, …
           1 new: fresh
           1 blind: with too few trials to show even a total change: few
@@ -236,7 +236,7 @@ mod tests {
         | | cell | before | now | by chance | cause |
         |---|---|---|---|---|---|
         | **broken** | even/odd | 20/20 | 0/20 | 1.5e-9 | filtered 0 -> 20 |
-        | **slower** | odd\|odd | 2.1 trips | 3.1 trips | 1.5e-9 |  |
+        | **slower** | odd\|odd | 2.1 one-way delays | 3.1 one-way delays | 1.5e-9 |  |
 
         - 7 missing: gone-1, gone-2, gone-3, gone-4, gone-5, …
         - 1 new: fresh
