@@ -129,7 +129,7 @@ TOML
   quiet "$testbed" run "$folder/suite.toml" --nats "$folder/nats.toml" --out "$folder/run"
   said=$(grep -c 'NAT "keeps" in "nat-a" does not do what it declares (allocation' "$work/output" || true)
   figure "a NAT that does not draw: exit code" "$code" "2" "code == 2"
-  figure "a NAT that does not draw: named with its axis" "$said" "1" "said == 1"
+  figure "a NAT that does not draw: lines that name it with its axis" "$said" ">= 1" "said >= 1"
 }
 
 # NATs that are not what they were proved to be: after all probes, each gets the rules of each other one.
