@@ -7,6 +7,7 @@ mod control;
 pub mod cost;
 pub mod environment;
 pub mod first_words;
+mod full_proofs;
 mod lab_probe;
 mod nat_views;
 mod nat_watch;

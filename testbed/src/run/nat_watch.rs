@@ -20,6 +20,8 @@ pub(super) struct NatWatch {
     refuted: BTreeMap<String, String>,
     /// The trials that were started and not yet played on with, with what they showed if they are done.
     started: VecDeque<(Task, Option<Vec<Findings>>)>,
+    /// How many trials were started in all.
+    in_all: usize,
     pub(super) packets: PacketCount,
 }
 
@@ -27,6 +29,7 @@ impl NatWatch {
     /// A trial starts.
     pub(super) fn start(&mut self, task: Task) {
         self.started.push_back((task, None));
+        self.in_all += 1;
     }
 
     /// A trial is done.
@@ -46,6 +49,26 @@ impl NatWatch {
         {
             *found = Some(findings);
         }
+        self.play_on();
+    }
+
+    /// How many trials have started so far.
+    pub(super) fn started(&self) -> usize {
+        self.in_all
+    }
+
+    /// Whether the bets have gone on with the first `count` trials that started.
+    pub(super) fn has_played(&self, count: usize) -> bool {
+        self.in_all - self.started.len() >= count
+    }
+
+    /// The trials that are not done will never be: the bets go on without them.
+    pub(super) fn give_up_unfinished(&mut self) {
+        self.started.retain(|(_, findings)| findings.is_some());
+        self.play_on();
+    }
+
+    fn play_on(&mut self) {
         while let Some((_, Some(findings))) = self.started.front() {
             for of_nat in findings {
                 let games = self.games.entry(of_nat.profile.clone()).or_default();
@@ -110,5 +133,21 @@ mod tests {
         let failure = watch.refutes(&setting).expect("refuted");
         assert!(failure.detail.contains("NAT \"liar\" in \"nat-a\""), "{failure:?}");
         assert_eq!((watch.packets.judged, watch.started.len()), (48, 0));
+    }
+
+    #[test]
+    fn the_bets_wait_for_trials_that_started_before() {
+        let mut watch = NatWatch::default();
+        let task = |number| Task { cell: 0, number };
+        (0..4).for_each(|number| watch.start(task(number)));
+        (1..3).for_each(|number| watch.finish(task(number), findings([2000, 2001])));
+        assert_eq!((watch.started(), watch.has_played(0), watch.has_played(1)), (4, true, false));
+        watch.finish(task(0), findings([2000, 2001]));
+        assert_eq!((watch.has_played(3), watch.has_played(4)), (true, false));
+        watch.start(task(4));
+        watch.finish(task(4), findings([2000, 2001]));
+        assert!(!watch.has_played(4), "the fourth is not done");
+        watch.give_up_unfinished();
+        assert!(watch.has_played(5));
     }
 }

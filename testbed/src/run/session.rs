@@ -16,13 +16,14 @@ use crate::model::catalogue::Profile;
 use crate::model::event::{Event, ProofResult, RunEnd, RunInfo};
 use crate::model::kernel_rules::KernelRules;
 use crate::model::nat_class;
-use crate::model::outcome::{Outcome, Trial, VoidTrial};
+use crate::model::outcome::{Failure, Outcome, Trial, Verdict, VoidTrial};
 use crate::probe::kernel_checks::kernel_rules;
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::capacity;
 use crate::run::control::control;
 use crate::run::cost;
 use crate::run::environment::environment;
+use crate::run::full_proofs::FullProofs;
 use crate::run::nat_watch::NatWatch;
 use crate::run::not_run::{NotRun, Refused, short_of_room, why_not, without_program};
 use crate::run::pool::LabPool;
@@ -248,6 +249,7 @@ async fn play_round(
     match ending {
         RunEnd::Interrupted => {
             workers.shutdown().await;
+            collector.full_proofs.give_up().await;
             collector.receive(&mut receiver, tell).await;
             collector.conclude_unfinished(tell);
         }
@@ -324,6 +326,10 @@ struct Collector<'a> {
     again: u32,
     refused: Refused,
     watch: NatWatch,
+    /// Cells that differ, each with the number of trials that had started by then: when all of these are done, it is known whether
+    /// the ports of its NATs were drawn by chance.
+    doubtful: Vec<(usize, usize)>,
+    full_proofs: FullProofs,
 }
 
 impl<'a> Collector<'a> {
@@ -340,23 +346,48 @@ impl<'a> Collector<'a> {
             again: 0,
             refused,
             watch: NatWatch::default(),
+            doubtful: Vec::new(),
+            full_proofs: FullProofs::default(),
         }
     }
 
     async fn receive(&mut self, receiver: &mut UnboundedReceiver<Message>, tell: &mut impl FnMut(Event)) {
-        while let Some(message) = receiver.recv().await {
-            match message {
-                Message::Started { cell, number } => {
-                    self.watch.start(Task { cell, number });
-                    tell(Event::TrialStarted { cell: self.id(cell), number });
-                }
-                Message::Finished { cell, mut played } => {
-                    let findings = std::mem::take(&mut played.findings);
-                    self.watch.finish(Task { cell, number: played.trial.number }, findings);
-                    self.finish(cell, *played, tell);
-                }
+        let mut open = true;
+        while open || self.full_proofs.are_under_way() {
+            tokio::select! {
+                message = receiver.recv(), if open => match message {
+                    Some(message) => self.take(message, tell),
+                    None => open = false,
+                },
+                () = self.full_proofs.next(), if self.full_proofs.are_under_way() => {}
+            }
+            self.conclude_doubtful(tell);
+        }
+    }
+
+    fn take(&mut self, message: Message, tell: &mut impl FnMut(Event)) {
+        match message {
+            Message::Started { cell, number } => {
+                self.watch.start(Task { cell, number });
+                tell(Event::TrialStarted { cell: self.id(cell), number });
+            }
+            Message::Finished { cell, mut played } => {
+                let findings = std::mem::take(&mut played.findings);
+                self.watch.finish(Task { cell, number: played.trial.number }, findings);
+                self.finish(cell, *played, tell);
             }
         }
+    }
+
+    /// Whether all is known of the NATs of a cell after so many trials of the run.
+    fn knows_nats(&self, cell: usize, trials: usize) -> bool {
+        self.watch.has_played(trials) && self.full_proofs.know(&self.shared.cells[cell].setting)
+    }
+
+    /// Why no trial with the NATs of a cell counts, if so.
+    fn refutes(&self, cell: usize) -> Option<Failure> {
+        let setting = &self.shared.cells[cell].setting;
+        self.watch.refutes(setting).or_else(|| self.full_proofs.refute(setting))
     }
 
     /// A trial is done. Where a NAT is known by now not to draw its ports by chance, no trial with it counts.
@@ -369,7 +400,7 @@ impl<'a> Collector<'a> {
             self.voided[cell].push(void);
             return;
         }
-        if let Some(failure) = self.watch.refutes(&self.shared.cells[cell].setting) {
+        if let Some(failure) = self.refutes(cell) {
             trial.outcome = Outcome::Error(failure);
         }
         if let Some(artefacts) = artefacts.map(Box::new) {
@@ -391,6 +422,9 @@ impl<'a> Collector<'a> {
         let mut trials = std::mem::take(&mut self.trials[at]);
         trials.sort_by_key(|t| t.number);
         let refused = self.refused.remove(&at);
+        if let Some(failure) = self.refutes(at) {
+            trials.iter_mut().for_each(|trial| trial.outcome = Outcome::Error(failure.clone()));
+        }
         let request = &self.shared.request;
         trials.extend(refused.iter().flat_map(|why| why.trials(request, &ready.cell.id, self.wanted[at])));
         let (cell, expected) = (ready.cell.clone(), ready.expected.clone());
@@ -406,12 +440,20 @@ impl<'a> Collector<'a> {
             trip: ready.trip,
             refused: refused.and_then(NotRun::error),
         };
-        let result = conclude(finished, self.shared.request.standard());
+        let mut result = conclude(finished, self.shared.request.standard());
         let limit = self.shared.request.until_sure.unwrap_or(0);
         if finality == Finality::MayGoOn && result.is_unsure() && self.wanted[at] < limit {
             self.trials[at] = result.trials;
             self.unsure.push(at);
+        } else if finality == Finality::MayGoOn && result.verdict == Verdict::Differs {
+            self.trials[at] = result.trials;
+            self.doubtful.push((at, self.watch.started()));
+            self.full_proofs.begin(&ready.setting, &self.shared.request.catalogue);
         } else {
+            if result.verdict == Verdict::Differs && !self.knows_nats(at, 0) {
+                result.verdict = Verdict::Undecided;
+                result.note.push_str("; the run ended before its NATs were proved in full");
+            }
             tell(Event::CellFinished(result));
         }
     }
@@ -449,8 +491,18 @@ impl<'a> Collector<'a> {
         cells.into_iter().for_each(|cell| self.conclude(cell, Finality::Final, tell));
     }
 
+    /// Concludes the cells that differ and of whose NATs all is known by now.
+    fn conclude_doubtful(&mut self, tell: &mut impl FnMut(Event)) {
+        let (known, doubtful): (Vec<_>, Vec<_>) = std::mem::take(&mut self.doubtful)
+            .into_iter()
+            .partition(|(at, trials)| self.knows_nats(*at, *trials));
+        self.doubtful = doubtful;
+        known.into_iter().for_each(|(at, _)| self.conclude(at, Finality::Final, tell));
+    }
+
     /// Concludes the cells of which some trials are known.
     fn conclude_unfinished(&mut self, tell: &mut impl FnMut(Event)) {
+        self.watch.give_up_unfinished();
         for cell in 0..self.trials.len() {
             if !self.trials[cell].is_empty() {
                 self.conclude(cell, Finality::Final, tell);

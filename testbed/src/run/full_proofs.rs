@@ -1,0 +1,148 @@
+//! The full proofs of the NATs in cells that differ from what theory says. The quick proofs before the run do not look at everything,
+//! and what a NAT does wrong must not be held against a program.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+
+use tokio::task::JoinSet;
+
+use crate::model::catalogue::Catalogue;
+use crate::model::event::ProofResult;
+use crate::model::outcome::{Cause, Failure};
+use crate::probe::prove::{Depth, Subject, prove};
+use crate::run::prepared_cell::LabSpec;
+
+/// What is known of them.
+#[derive(Debug, Default)]
+pub(super) struct FullProofs {
+    each: BTreeMap<String, FullProof>,
+    proving: JoinSet<ProofResult>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum FullProof {
+    UnderWay,
+    Holds,
+    Fails(Failure),
+}
+
+impl FullProofs {
+    /// Begins to prove the NATs of a lab, those that are not proved yet. It takes some seconds, most of them for timers.
+    pub(super) fn begin(&mut self, setting: &LabSpec, catalogue: &Catalogue) {
+        for name in setting.nats.values().filter_map(|name| catalogue.get(name)) {
+            if self.each.contains_key(&name.name) {
+                continue;
+            }
+            self.each.insert(name.name.clone(), FullProof::UnderWay);
+            match Subject::of(name) {
+                Ok(subject) => drop(self.proving.spawn(prove(subject, Depth::Full))),
+                Err(error) => {
+                    let (nat, error) = (name.name.clone(), Some(error.to_string()));
+                    self.note(&ProofResult { nat, error, ..ProofResult::default() });
+                }
+            }
+        }
+    }
+
+    /// Whether any is under way.
+    pub(super) fn are_under_way(&self) -> bool {
+        !self.proving.is_empty()
+    }
+
+    /// Waits for one that is under way; at once if there is none.
+    pub(super) async fn next(&mut self) {
+        if let Some(ended) = self.proving.join_next().await {
+            self.note(&ended.unwrap_or_else(|error| resume_unwind(error.into_panic())));
+        }
+    }
+
+    /// Gives up those that are under way.
+    pub(super) async fn give_up(&mut self) {
+        self.proving.shutdown().await;
+    }
+
+    /// Whether all NATs of a lab have been proved, or were refused.
+    pub(super) fn know(&self, setting: &LabSpec) -> bool {
+        setting.nats.values().all(|nat| !matches!(self.each.get(nat), None | Some(FullProof::UnderWay)))
+    }
+
+    /// Why nothing that a lab shows counts: one of its NATs does not do what it declares.
+    pub(super) fn refute(&self, setting: &LabSpec) -> Option<Failure> {
+        setting.nats.values().find_map(|nat| match self.each.get(nat) {
+            Some(FullProof::Fails(failure)) => Some(failure.clone()),
+            _ => None,
+        })
+    }
+
+    fn note(&mut self, proof: &ProofResult) {
+        let known = wrong(proof).map_or(FullProof::Holds, FullProof::Fails);
+        self.each.insert(proof.nat.clone(), known);
+    }
+}
+
+/// What a full proof says of a NAT, if it does not hold.
+fn wrong(proof: &ProofResult) -> Option<Failure> {
+    let nat = &proof.nat;
+    let differs = proof.rows.iter().find(|row| !row.agrees);
+    let what = match (proof.error.as_ref().or(proof.unsupported.as_ref()), differs) {
+        (Some(why), _) => format!("the cell differs, and NAT \"{nat}\" could not be proved in full: {why}"),
+        (None, Some(row)) => format!(
+            "the cell differs, and NAT \"{nat}\" does not behave as declared in its full proof: expected {}: {}; \
+             observed: {}",
+            row.axis, row.expected, row.observed
+        ),
+        (None, None) => return None,
+    };
+    Some(Cause::LabError.because(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::model::event::ProofRow;
+    use crate::model::topology::NodeName;
+
+    fn setting(nats: [&str; 2]) -> LabSpec {
+        let nodes = ["nat-a", "nat-b"].map(|node| NodeName::new(node).expect("a good name"));
+        let nats = nodes.into_iter().zip(nats.map(str::to_owned)).collect();
+        LabSpec { wiring: 0, transparent: BTreeSet::new(), nats }
+    }
+
+    fn proof(nat: &str, agrees: bool) -> ProofResult {
+        let row =
+            ProofRow { axis: "filtering".into(), expected: "one".into(), observed: "other".into(), agrees };
+        ProofResult { nat: nat.into(), rows: vec![row], ..ProofResult::default() }
+    }
+
+    #[test]
+    fn a_lab_is_known_when_both_its_nats_are_and_refuted_by_one() {
+        let mut proofs = FullProofs::default();
+        let (both, other) = (setting(["good", "bad"]), setting(["good", "good"]));
+        proofs.note(&proof("good", true));
+        assert_eq!((proofs.know(&both), proofs.know(&other)), (false, true));
+        proofs.each.insert("bad".into(), FullProof::UnderWay);
+        assert_eq!((proofs.know(&both), proofs.refute(&both)), (false, None));
+        proofs.note(&proof("bad", false));
+        assert!(proofs.know(&both));
+        let why = proofs.refute(&both).expect("refuted").detail;
+        assert!(
+            why.contains("NAT \"bad\"") && why.contains("expected filtering: one; observed: other"),
+            "{why}"
+        );
+        assert_eq!(proofs.refute(&other), None);
+    }
+
+    #[test]
+    fn what_could_not_be_proved_is_not_known_to_be_right() {
+        let mut proofs = FullProofs::default();
+        proofs.note(&ProofResult {
+            nat: "odd".into(),
+            error: Some("no memory".into()),
+            ..ProofResult::default()
+        });
+        let why = proofs.refute(&setting(["odd", "odd"])).expect("refuted").detail;
+        assert!(why.ends_with("could not be proved in full: no memory"), "{why}");
+    }
+}
