@@ -54,6 +54,18 @@ pub enum OutcomeDoc {
 }
 
 impl OutcomeDoc {
+    /// How bad an outcome is: the smallest is the worst.
+    pub(crate) fn weight(self) -> u8 {
+        match self {
+            Self::Error => 0,
+            Self::Failed => 1,
+            Self::Skipped => 2,
+            Self::Passed => 3,
+        }
+    }
+}
+
+impl OutcomeDoc {
     /// As it is written.
     #[must_use]
     pub fn name(self) -> &'static str {

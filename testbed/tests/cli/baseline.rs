@@ -163,7 +163,7 @@ fn a_comparison_that_could_not_have_shown_a_change_says_so_and_does_not_end_with
     let blind = run(&["diff", "b.toml", "now.json"]);
     assert_eq!(blind.code, 3, "{}", blind.stdout);
     for said in [
-        "not even a total change from 3/3 with 3 trials now (2 cells)",
+        "3 trials now would not reveal even a total change from 3/3 (2 cells)",
         "2 cells compared: none changed, 2 blind",
         "not decided: 2 blind (exit code 3; --allow blind accepts this)",
     ] {

@@ -137,5 +137,5 @@ fn example_trial<'a>(cell: &'a PunchCell, drawn: &DrawnTrials) -> Option<&'a Tri
     let has_cause =
         matches!(cell.verdict, VerdictDoc::Differs | VerdictDoc::Error | VerdictDoc::NoExpectation);
     let bad = cell.each.iter().filter(|trial| has_cause && trial.outcome != OutcomeDoc::Passed);
-    bad.min_by_key(|trial| (cells::outcome_weight(trial.outcome), drawn.of(&cell.id, trial.number).is_none()))
+    bad.min_by_key(|trial| (trial.outcome.weight(), drawn.of(&cell.id, trial.number).is_none()))
 }

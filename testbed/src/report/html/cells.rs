@@ -15,7 +15,7 @@ use crate::report::kept::is_inside;
 use crate::report::origin::quoted;
 use crate::report::plural::counted;
 use crate::report::results::{
-    OutcomeDoc, PunchCell, QuantilesDoc, RateDoc, Results, SensitivityDoc, TrialDoc, VerdictDoc,
+    PunchCell, QuantilesDoc, RateDoc, Results, SensitivityDoc, TrialDoc, VerdictDoc,
 };
 use crate::report::sensitivity;
 use crate::report::stderr_tail;
@@ -124,18 +124,8 @@ fn body(cell: &PunchCell, drawn: &DrawnTrials, run: Option<&Path>) -> Markup {
 /// The trials of a cell, errors before failures before those that passed.
 fn worst_first(cell: &PunchCell) -> Vec<&TrialDoc> {
     let mut trials: Vec<&TrialDoc> = cell.each.iter().collect();
-    trials.sort_by_key(|trial| outcome_weight(trial.outcome));
+    trials.sort_by_key(|trial| trial.outcome.weight());
     trials
-}
-
-/// How bad an outcome is: the smallest is the worst.
-pub(super) fn outcome_weight(outcome: OutcomeDoc) -> u8 {
-    match outcome {
-        OutcomeDoc::Error => 0,
-        OutcomeDoc::Failed => 1,
-        OutcomeDoc::Skipped => 2,
-        OutcomeDoc::Passed => 3,
-    }
 }
 
 fn observed(cell: &PunchCell) -> String {
@@ -193,7 +183,7 @@ fn alike(cell: &PunchCell) -> Vec<TrialGroup<'_>> {
             }),
         }
     }
-    groups.sort_by_key(|group| outcome_weight(group.first.outcome));
+    groups.sort_by_key(|group| group.first.outcome.weight());
     groups
 }
 

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use crate::kernel::user_file;
 use crate::report::artefacts::LADDER;
-use crate::report::html::cells::outcome_weight;
 use crate::report::kept;
 use crate::report::ladder::{Ladder, svg};
 use crate::report::results::{OutcomeDoc, PunchCell, Results, TrialDoc, VerdictDoc};
@@ -104,7 +103,7 @@ fn chosen(cell: &PunchCell) -> Vec<&TrialDoc> {
     let kept = cell.each.iter().filter(|trial| trial.artefacts.is_some());
     let mut chosen: Vec<_> =
         kept.filter(|trial| seen.insert((trial.outcome.name(), trial.how.clone()))).collect();
-    chosen.sort_by_key(|trial| outcome_weight(trial.outcome));
+    chosen.sort_by_key(|trial| trial.outcome.weight());
     chosen.truncate(OF_CELL);
     chosen
 }
