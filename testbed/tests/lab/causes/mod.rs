@@ -104,9 +104,14 @@ fn was_too_slow(outcome: &Outcome) -> bool {
 }
 
 /// Runs a suite of one cell and hands over its trials. One in which the machine was too slow says nothing: it is left out.
-pub(crate) fn trials((suite, catalogue): (Suite, Catalogue)) -> Vec<Kept> {
+pub(crate) fn trials(what: (Suite, Catalogue)) -> Vec<Kept> {
+    trials_side_by_side(4, what)
+}
+
+/// The same with at most so many trials at a time.
+pub(crate) fn trials_side_by_side(jobs: usize, (suite, catalogue): (Suite, Catalogue)) -> Vec<Kept> {
     for _ in 0..ATTEMPTS {
-        let mut kept = all_trials(suite.clone(), catalogue.clone());
+        let mut kept = all_trials(jobs, suite.clone(), catalogue.clone());
         kept.retain(|kept| !was_too_slow(&kept.trial.outcome));
         if !kept.is_empty() {
             return kept;
@@ -115,9 +120,9 @@ pub(crate) fn trials((suite, catalogue): (Suite, Catalogue)) -> Vec<Kept> {
     panic!("this machine was too slow for every trial");
 }
 
-fn all_trials(suite: Suite, catalogue: Catalogue) -> Vec<Kept> {
+fn all_trials(jobs: usize, suite: Suite, catalogue: Catalogue) -> Vec<Kept> {
     let cells = suite.cells();
-    let request = RunRequest { cells, catalogue, jobs: 4, keep: Keep::All, ..request(suite, puncher()) };
+    let request = RunRequest { cells, catalogue, jobs, keep: Keep::All, ..request(suite, puncher()) };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
     let (mut kept, mut artefacts, mut note) = (Vec::new(), Vec::new(), String::new());
@@ -140,7 +145,12 @@ fn all_trials(suite: Suite, catalogue: Catalogue) -> Vec<Kept> {
 pub(crate) const MET: &str = "MET";
 
 /// Plays two scripts of the actor between two NATs; `more` is further axes, or [`MET`].
-pub(crate) fn act(nats: [&str; 2], [a, b]: [&str; 2], more: &str) -> Vec<Kept> {
+pub(crate) fn act(nats: [&str; 2], scripts: [&str; 2], more: &str) -> Vec<Kept> {
+    trials(acted(nats, scripts, more))
+}
+
+/// The suite of that play.
+pub(crate) fn acted(nats: [&str; 2], [a, b]: [&str; 2], more: &str) -> (Suite, Catalogue) {
     let script = program("actor.py");
     let server = program("server.py");
     let (more, server) = match more {
@@ -155,7 +165,7 @@ pub(crate) fn act(nats: [&str; 2], [a, b]: [&str; 2], more: &str) -> Vec<Kept> {
          peer = [\"/usr/bin/python3\", \"{script}\", \"{a}\", \"{b}\", \"{{role}}\", \"{{local_ip}}\", \
          \"{{local_port}}\", \"{{peer_ip}}\", \"{{peer_port}}\", \"{{start_in_ms}}\"]\n"
     );
-    trials(suite(nats, repeats(), &rest))
+    suite(nats, repeats(), &rest)
 }
 
 /// Says how often a cause was named when it was provoked: what `scripts/accept judge causes` makes its table of.
