@@ -24,20 +24,22 @@ enum FullProof {
     UnderWay,
     Holds,
     Fails(Failure),
+    /// It could not be made.
+    Missing(Failure),
 }
 
 impl FullProofs {
     /// Begins to prove the NATs of a lab, those that are not proved yet. It takes some seconds, most of them for timers.
     pub(super) fn begin(&mut self, setting: &LabSpec, catalogue: &Catalogue) {
-        for name in setting.nats.values().filter_map(|name| catalogue.get(name)) {
-            if self.each.contains_key(&name.name) {
+        for profile in setting.nats.values().filter_map(|name| catalogue.get(name)) {
+            if self.each.contains_key(&profile.name) {
                 continue;
             }
-            self.each.insert(name.name.clone(), FullProof::UnderWay);
-            match Subject::of(name) {
+            self.each.insert(profile.name.clone(), FullProof::UnderWay);
+            match Subject::of(profile) {
                 Ok(subject) => drop(self.proving.spawn(prove(subject, Depth::Full))),
                 Err(error) => {
-                    let (nat, error) = (name.name.clone(), Some(error.to_string()));
+                    let (nat, error) = (profile.name.clone(), Some(error.to_string()));
                     self.note(&ProofResult { nat, error, ..ProofResult::default() });
                 }
             }
@@ -74,26 +76,34 @@ impl FullProofs {
         })
     }
 
+    /// Why it is not known whether the NATs of a lab do what they declare: a proof could not be made.
+    pub(super) fn lacks(&self, setting: &LabSpec) -> Option<Failure> {
+        setting.nats.values().find_map(|nat| match self.each.get(nat) {
+            Some(FullProof::Missing(failure)) => Some(failure.clone()),
+            _ => None,
+        })
+    }
+
     fn note(&mut self, proof: &ProofResult) {
-        let known = wrong(proof).map_or(FullProof::Holds, FullProof::Fails);
-        self.each.insert(proof.nat.clone(), known);
+        self.each.insert(proof.nat.clone(), outcome(proof));
     }
 }
 
-/// What a full proof says of a NAT, if it does not hold.
-fn wrong(proof: &ProofResult) -> Option<Failure> {
+/// What a full proof says of a NAT.
+fn outcome(proof: &ProofResult) -> FullProof {
     let nat = &proof.nat;
-    let differs = proof.rows.iter().find(|row| !row.agrees);
-    let what = match (proof.error.as_ref().or(proof.unsupported.as_ref()), differs) {
-        (Some(why), _) => format!("the cell differs, and NAT \"{nat}\" could not be proved in full: {why}"),
-        (None, Some(row)) => format!(
-            "the cell differs, and NAT \"{nat}\" does not behave as declared in its full proof: expected {}: {}; \
+    if let Some(why) = proof.error.as_ref().or(proof.unsupported.as_ref()) {
+        let what = format!("the cell differs, and the NAT \"{nat}\" could not be proved in full: {why}");
+        return FullProof::Missing(Cause::LabError.because(what));
+    }
+    match proof.rows.iter().find(|row| !row.agrees) {
+        None => FullProof::Holds,
+        Some(row) => FullProof::Fails(Cause::LabError.because(format!(
+            "the NAT \"{nat}\", proved in full because a cell differed, does not behave as declared: expected {}: {}; \
              observed: {}",
             row.axis, row.expected, row.observed
-        ),
-        (None, None) => return None,
-    };
-    Some(Cause::LabError.because(what))
+        ))),
+    }
 }
 
 #[cfg(test)]
@@ -142,7 +152,10 @@ mod tests {
             error: Some("no memory".into()),
             ..ProofResult::default()
         });
-        let why = proofs.refute(&setting(["odd", "odd"])).expect("refuted").detail;
+        let lab = setting(["odd", "odd"]);
+        let why = proofs.lacks(&lab).expect("a reason").detail;
         assert!(why.ends_with("could not be proved in full: no memory"), "{why}");
+        // What is not known of a NAT is no reason against cells that do not differ.
+        assert_eq!((proofs.know(&lab), proofs.refute(&lab)), (true, None));
     }
 }

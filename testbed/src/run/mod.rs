@@ -2,6 +2,7 @@
 //! callback, and nothing is formatted here.
 
 pub mod capacity;
+mod collector;
 mod conntrack_check;
 mod control;
 pub mod cost;
@@ -24,6 +25,7 @@ pub mod sandbox;
 pub mod scripts;
 pub mod seed;
 mod session;
+mod shared;
 mod throttle;
 mod trial;
 mod trouble;

@@ -6,42 +6,29 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::{StreamExt, stream};
-use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{JoinError, JoinSet};
 
-use crate::judge::verdict::{FinishedCell, conclude};
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
 use crate::model::event::{Event, ProofResult, RunEnd, RunInfo};
 use crate::model::kernel_rules::KernelRules;
-use crate::model::nat_class;
-use crate::model::outcome::{Failure, Outcome, Trial, Verdict, VoidTrial};
 use crate::probe::kernel_checks::kernel_rules;
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::capacity;
+use crate::run::collector::Collector;
 use crate::run::control::control;
 use crate::run::cost;
 use crate::run::environment::environment;
-use crate::run::full_proofs::FullProofs;
-use crate::run::nat_watch::NatWatch;
 use crate::run::not_run::{NotRun, Refused, short_of_room, why_not, without_program};
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Demand, FreeLab, Queue, Task};
-use crate::run::replay::{MOST_AGAIN, calm_jobs};
 use crate::run::request::{Cancel, RunError, RunRequest};
+use crate::run::shared::{Message, Shared};
 use crate::run::throttle::{Throttle, TrialPermit};
-use crate::run::trial::{Played, run_trial};
-
-/// What all workers share.
-#[derive(Debug)]
-struct Shared {
-    request: RunRequest,
-    cells: Vec<PreparedCell>,
-    pool: LabPool,
-    queue: Mutex<Queue>,
-}
+use crate::run::trial::run_trial;
 
 /// Makes a run and tells of it by `tell`, from the first event to the last.
 ///
@@ -59,7 +46,8 @@ pub async fn run(
     let engine =
         WireEngine::start().map_err(|e| crate::kernel::Error::other("start the wires", e.to_string()))?;
     let started = Event::RunStarted(info(&request, &cells, &engine));
-    let pool = LabPool::new(engine, kernel_of(&cells).await?, &request)?;
+    let (kernel, unmeasured) = kernel_of(&cells).await;
+    let pool = LabPool::new(engine, kernel, &request)?;
     tell(started);
     crowded.map(Event::Warning).into_iter().for_each(&mut tell);
     let mut refused = tokio::select! {
@@ -68,6 +56,11 @@ pub async fn run(
     };
     refused.extend(without_program(&cells, &request));
     refused.extend(short_of_room(&cells, &request)?);
+    for (at, _) in cells.iter().enumerate().filter(|(_, cell)| !cell.setting.nats.is_empty()) {
+        if let Some(why) = &unmeasured {
+            refused.entry(at).or_insert_with(|| why.clone());
+        }
+    }
     let mut queue = Queue::new(&demands(&cells), request.jobs);
     tokio::select! {
         () = make_controls(&request, (&pool, &cells), &mut refused, &mut tell) => {}
@@ -80,15 +73,20 @@ pub async fn run(
     Ok(finish(&mut tell, ending, began))
 }
 
-/// What the kernel does where kernels differ, if there are NATs. Without any NAT in the kernel there is nothing to be measured,
-/// and the proofs say so.
-async fn kernel_of(cells: &[PreparedCell]) -> Result<KernelRules, RunError> {
+/// What the kernel does where kernels differ, if there are NATs, and why no cell with one can be judged, if that could not be
+/// measured. Without any NAT in the kernel there is nothing to be measured, and the proofs say so.
+async fn kernel_of(cells: &[PreparedCell]) -> (KernelRules, Option<NotRun>) {
+    let usual = KernelRules::default();
     if cells.iter().all(|cell| cell.setting.nats.is_empty()) {
-        return Ok(KernelRules::default());
+        return (usual, None);
     }
     match kernel_rules().await {
-        Err(error) if error.may_be_unsupported() => Ok(KernelRules::default()),
-        measured => Ok(measured?),
+        Ok(measured) => (measured, None),
+        Err(error) if error.may_be_unsupported() => (usual, None),
+        Err(error) => {
+            let why = format!("what this kernel does with stray packets could not be measured: {error}");
+            (usual, Some(NotRun::Broken(why)))
+        }
     }
 }
 
@@ -112,11 +110,6 @@ fn info(request: &RunRequest, cells: &[PreparedCell], engine: &WireEngine) -> Ru
         seed: request.seed,
         environment: environment(Some(engine)),
     }
-}
-
-/// The trials of each cell.
-fn trials(cells: &[PreparedCell]) -> Vec<u32> {
-    cells.iter().map(|cell| cell.part.trials).collect()
 }
 
 /// What the queue has to know of each cell.
@@ -196,13 +189,6 @@ async fn make_controls(
             refused.extend(members.into_iter().map(|at| (at, NotRun::Broken(why.clone()))));
         }
     }
-}
-
-/// What the workers send.
-#[derive(Debug)]
-enum Message {
-    Started { cell: usize, number: u32 },
-    Finished { cell: usize, played: Box<Played> },
 }
 
 /// Runs all trials; returns when the last cell is told, or soon after the user wants to stop.
@@ -293,220 +279,4 @@ async fn work(shared: Arc<Shared>, task: Task, permit: TrialPermit, sender: Unbo
     }
     drop(permit);
     let _ = sender.send(Message::Finished { cell, played: Box::new(played) });
-}
-
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock()
-    }
-}
-
-/// Whether a cell can have more trials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Finality {
-    /// If it is not sure yet.
-    MayGoOn,
-    /// What there is must do.
-    Final,
-}
-
-/// Where the trials of all cells come together.
-struct Collector<'a> {
-    shared: &'a Arc<Shared>,
-    trials: Vec<Vec<Trial>>,
-    /// The number of trials after which each cell is judged.
-    wanted: Vec<u32>,
-    /// Cells that need more trials.
-    unsure: Vec<usize>,
-    /// Trials that do not count and are to be played again.
-    void: Vec<Task>,
-    /// Those of each cell that were, and how they had ended.
-    voided: Vec<Vec<VoidTrial>>,
-    /// How often in a row such trials have been played again.
-    again: u32,
-    refused: Refused,
-    watch: NatWatch,
-    /// Cells that differ, each with the number of trials that had started by then: when all of these are done, it is known whether
-    /// the ports of its NATs were drawn by chance.
-    doubtful: Vec<(usize, usize)>,
-    full_proofs: FullProofs,
-}
-
-impl<'a> Collector<'a> {
-    fn new(shared: &'a Arc<Shared>, refused: Refused) -> Self {
-        let cells = shared.cells.len();
-        let wanted = trials(&shared.cells);
-        Self {
-            shared,
-            trials: vec![Vec::new(); cells],
-            wanted,
-            unsure: Vec::new(),
-            void: Vec::new(),
-            voided: vec![Vec::new(); cells],
-            again: 0,
-            refused,
-            watch: NatWatch::default(),
-            doubtful: Vec::new(),
-            full_proofs: FullProofs::default(),
-        }
-    }
-
-    async fn receive(&mut self, receiver: &mut UnboundedReceiver<Message>, tell: &mut impl FnMut(Event)) {
-        let mut open = true;
-        while open || self.full_proofs.are_under_way() {
-            tokio::select! {
-                message = receiver.recv(), if open => match message {
-                    Some(message) => self.take(message, tell),
-                    None => open = false,
-                },
-                () = self.full_proofs.next(), if self.full_proofs.are_under_way() => {}
-            }
-            self.conclude_doubtful(tell);
-        }
-    }
-
-    fn take(&mut self, message: Message, tell: &mut impl FnMut(Event)) {
-        match message {
-            Message::Started { cell, number } => {
-                self.watch.start(Task { cell, number });
-                tell(Event::TrialStarted { cell: self.id(cell), number });
-            }
-            Message::Finished { cell, mut played } => {
-                let findings = std::mem::take(&mut played.findings);
-                self.watch.finish(Task { cell, number: played.trial.number }, findings);
-                self.finish(cell, *played, tell);
-            }
-        }
-    }
-
-    /// Whether all is known of the NATs of a cell after so many trials of the run.
-    fn knows_nats(&self, cell: usize, trials: usize) -> bool {
-        self.watch.has_played(trials) && self.full_proofs.know(&self.shared.cells[cell].setting)
-    }
-
-    /// Why no trial with the NATs of a cell counts, if so.
-    fn refutes(&self, cell: usize) -> Option<Failure> {
-        let setting = &self.shared.cells[cell].setting;
-        self.watch.refutes(setting).or_else(|| self.full_proofs.refute(setting))
-    }
-
-    /// A trial is done. Where a NAT is known by now not to draw its ports by chance, no trial with it counts.
-    fn finish(&mut self, cell: usize, played: Played, tell: &mut impl FnMut(Event)) {
-        let Played { mut trial, void, artefacts, .. } = played;
-        if let Some(void) = void
-            && self.again < MOST_AGAIN
-        {
-            self.void.push(Task { cell, number: trial.number });
-            self.voided[cell].push(void);
-            return;
-        }
-        if let Some(failure) = self.refutes(cell) {
-            trial.outcome = Outcome::Error(failure);
-        }
-        if let Some(artefacts) = artefacts.map(Box::new) {
-            tell(Event::TrialKept { cell: self.id(cell), number: trial.number, artefacts });
-        }
-        tell(Event::TrialFinished { cell: self.id(cell), trial: trial.clone() });
-        self.trials[cell].push(trial);
-        if self.trials[cell].len() == self.wanted[cell] as usize {
-            self.conclude(cell, Finality::MayGoOn, tell);
-        }
-    }
-
-    fn id(&self, cell: usize) -> String {
-        self.shared.cells[cell].cell.id.clone()
-    }
-
-    fn conclude(&mut self, at: usize, finality: Finality, tell: &mut impl FnMut(Event)) {
-        let ready = &self.shared.cells[at];
-        let mut trials = std::mem::take(&mut self.trials[at]);
-        trials.sort_by_key(|t| t.number);
-        let refused = self.refused.remove(&at);
-        if let Some(failure) = self.refutes(at) {
-            trials.iter_mut().for_each(|trial| trial.outcome = Outcome::Error(failure.clone()));
-        }
-        let request = &self.shared.request;
-        trials.extend(refused.iter().flat_map(|why| why.trials(request, &ready.cell.id, self.wanted[at])));
-        let (cell, expected) = (ready.cell.clone(), ready.expected.clone());
-        let group = nat_class::group(&ready.a, &ready.b, cell.method());
-        let asked = self.wanted[at];
-        let finished = FinishedCell {
-            cell,
-            trials,
-            asked,
-            void: self.voided[at].clone(),
-            group,
-            expected,
-            trip: ready.trip,
-            refused: refused.and_then(NotRun::error),
-        };
-        let mut result = conclude(finished, self.shared.request.standard());
-        let limit = self.shared.request.until_sure.unwrap_or(0);
-        if finality == Finality::MayGoOn && result.is_unsure() && self.wanted[at] < limit {
-            self.trials[at] = result.trials;
-            self.unsure.push(at);
-        } else if finality == Finality::MayGoOn && result.verdict == Verdict::Differs {
-            self.trials[at] = result.trials;
-            self.doubtful.push((at, self.watch.started()));
-            self.full_proofs.begin(&ready.setting, &self.shared.request.catalogue);
-        } else {
-            if result.verdict == Verdict::Differs && !self.knows_nats(at, 0) {
-                result.verdict = Verdict::Undecided;
-                result.note.push_str("; the run ended before its NATs were proved in full");
-            }
-            tell(Event::CellFinished(result));
-        }
-    }
-
-    /// Queues what is still to be played; how many trials at a time, or `None` when all is done.
-    fn next_round(&mut self, tell: &mut impl FnMut(Event)) -> Option<usize> {
-        let jobs = self.shared.request.jobs;
-        if self.void.is_empty() {
-            self.again = 0;
-            return self.ask_for_more().then_some(jobs);
-        }
-        self.again += 1;
-        let void = std::mem::take(&mut self.void);
-        let calm = calm_jobs(self.again).min(jobs);
-        tell(Event::TrialsRepeated { count: void.len(), at_a_time: calm });
-        let mut queue = self.shared.queue();
-        void.into_iter().for_each(|task| queue.add(task.cell, task.number..=task.number));
-        Some(calm)
-    }
-
-    /// Queues as many trials again for each cell that needs more; whether there is any.
-    fn ask_for_more(&mut self) -> bool {
-        let limit = self.shared.request.until_sure.unwrap_or(0);
-        let mut queue = self.shared.queue();
-        for cell in std::mem::take(&mut self.unsure) {
-            let made = self.wanted[cell];
-            self.wanted[cell] = made.saturating_mul(2).min(limit);
-            queue.add(cell, made + 1..=self.wanted[cell]);
-        }
-        queue.len() > 0
-    }
-
-    fn conclude_refused(&mut self, tell: &mut impl FnMut(Event)) {
-        let cells: Vec<_> = self.refused.keys().copied().collect();
-        cells.into_iter().for_each(|cell| self.conclude(cell, Finality::Final, tell));
-    }
-
-    /// Concludes the cells that differ and of whose NATs all is known by now.
-    fn conclude_doubtful(&mut self, tell: &mut impl FnMut(Event)) {
-        let (known, doubtful): (Vec<_>, Vec<_>) = std::mem::take(&mut self.doubtful)
-            .into_iter()
-            .partition(|(at, trials)| self.knows_nats(*at, *trials));
-        self.doubtful = doubtful;
-        known.into_iter().for_each(|(at, _)| self.conclude(at, Finality::Final, tell));
-    }
-
-    /// Concludes the cells of which some trials are known.
-    fn conclude_unfinished(&mut self, tell: &mut impl FnMut(Event)) {
-        self.watch.give_up_unfinished();
-        for cell in 0..self.trials.len() {
-            if !self.trials[cell].is_empty() {
-                self.conclude(cell, Finality::Final, tell);
-            }
-        }
-    }
 }

@@ -9,13 +9,13 @@ use crate::model::evidence::CtEntry;
 use crate::model::packet::TcpFlags;
 use crate::probe::prove::bench::Side;
 use crate::probe::prove::frame::Probe;
-use crate::probe::prove::lifetimes::{ProbeConnection, drive, left, way_to};
+use crate::probe::prove::lifetimes::{ProbeConnection, left};
 use crate::probe::prove::prober::{Fate, Prober};
 
 use super::ports::all_or_none;
 use super::rules::{source, with_sysctl, with_table};
 use super::states::entry_of;
-use super::{ALWAYS, CheckSpec, Observed};
+use super::{ALWAYS, CheckSpec, Observed, connection_in};
 
 /// Tries of what either always happens or never does.
 const TRIES: usize = 5;
@@ -126,8 +126,7 @@ fn flowtable() -> NatConfig {
 /// for a new beginning.
 fn renewed(prober: &mut Prober, from_outside: bool) -> Result<Observed> {
     const PAUSE: Duration = Duration::from_millis(2200);
-    let missing = || Error::other("open a connection", "its SYN did not leave the NAT");
-    let ends = drive(prober, way_to("syn_sent"))?.ok_or_else(missing)?;
+    let ends = connection_in(prober, "syn_sent")?;
     let before = entry_time(prober, &ends)?;
     thread::sleep(PAUSE);
     let (side, syn) = if from_outside {
@@ -199,8 +198,7 @@ fn without_address(prober: &mut Prober) -> Result<Observed> {
 
 /// A connection that stands and has carried data in both directions; its entry.
 fn with_data(prober: &mut Prober) -> Result<(ProbeConnection, Option<CtEntry>)> {
-    let missing = || Error::other("open a connection", "its SYN did not leave the NAT");
-    let ends = drive(prober, way_to("established"))?.ok_or_else(missing)?;
+    let ends = connection_in(prober, "established")?;
     let ProbeConnection { flow, external, theirs } = ends;
     let (ours, theirs) = (flow.isn.wrapping_add(1), theirs.wrapping_add(1));
     let out = Probe::ack((flow.inside, flow.remote), TcpFlags(0), (ours, theirs));

@@ -15,10 +15,11 @@ use std::time::Instant;
 
 use futures::{StreamExt as _, stream};
 
-use crate::kernel::error::Result;
+use crate::kernel::error::{Error, Result};
 use crate::lab::nat_rules::NatConfig;
 use crate::model::event::{KernelCheck, is_expected};
 use crate::probe::prove::benches::on_bench;
+use crate::probe::prove::lifetimes::{ProbeConnection, drive, way_to};
 use crate::probe::prove::prober::Prober;
 
 pub use strays::kernel_rules;
@@ -125,6 +126,15 @@ async fn make(check: &'static CheckSpec, release: Release) -> KernelCheck {
         unsupported,
         took: began.elapsed(),
     }
+}
+
+/// A fresh connection in the state of this timer.
+fn connection_in(prober: &mut Prober, timer: &str) -> Result<ProbeConnection> {
+    drive(prober, way_to(timer))?.ok_or_else(not_opened)
+}
+
+fn not_opened() -> Error {
+    Error::other("open a connection", "its SYN did not leave the NAT")
 }
 
 #[cfg(test)]

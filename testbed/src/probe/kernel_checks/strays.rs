@@ -1,18 +1,18 @@
 //! What connection tracking makes of packets whose numbers do not fit, where kernels differ: each run measures it, and the
 //! reference goes by what was measured.
 
-use crate::kernel::error::{Error, Result};
+use crate::kernel::error::Result;
 use crate::model::kernel_rules::KernelRules;
 use crate::model::packet::TcpFlags;
 use crate::probe::prove::bench::Side;
 use crate::probe::prove::benches::on_bench;
 use crate::probe::prove::frame::Probe;
-use crate::probe::prove::lifetimes::{ProbeConnection, drive, drive_flow, way_to};
+use crate::probe::prove::lifetimes::{ProbeConnection, drive_flow, way_to};
 use crate::probe::prove::prober::{Fate, Flow, Prober};
 
 use super::ports::all_or_none;
 use super::rules::source;
-use super::{ALWAYS, CheckSpec, Observed};
+use super::{ALWAYS, CheckSpec, Observed, connection_in, not_opened};
 
 /// Tries of what either always happens or never does.
 const TRIES: usize = 5;
@@ -113,26 +113,26 @@ fn passing(prober: &mut Prober, passes: fn(&mut Prober) -> Result<bool>) -> Resu
 }
 
 fn old_data(prober: &mut Prober) -> Result<bool> {
-    let ends = begun(prober, "established")?;
+    let ends = connection_in(prober, "established")?;
     let numbers = (ends.flow.isn.wrapping_sub(FAR), ends.theirs.wrapping_add(1));
     is_translated(prober, &ends, Probe { payload: b"data", ..out(&ends, TcpFlags(0), numbers) })
 }
 
 fn old_acknowledgment(prober: &mut Prober) -> Result<bool> {
-    let ends = begun(prober, "established")?;
+    let ends = connection_in(prober, "established")?;
     let numbers = (ends.flow.isn.wrapping_add(1), ends.theirs.wrapping_sub(FAR));
     is_translated(prober, &ends, out(&ends, TcpFlags(0), numbers))
 }
 
 fn excess(prober: &mut Prober) -> Result<bool> {
-    let ends = begun(prober, "established")?;
+    let ends = connection_in(prober, "established")?;
     // The other end has acknowledged the SYN, and offered its window from there on.
     let numbers = (ends.flow.isn.wrapping_add(1 + WINDOW + 1), ends.theirs.wrapping_add(1));
     is_translated(prober, &ends, Probe { payload: b"data", ..out(&ends, TcpFlags(0), numbers) })
 }
 
 fn reset_by_sender(prober: &mut Prober) -> Result<bool> {
-    let ends = begun(prober, "syn_recv")?;
+    let ends = connection_in(prober, "syn_recv")?;
     let flow = ends.flow;
     prober.bench.ask(flow.side, &Probe::syn(flow.inside, flow.remote, flow.isn))?;
     let numbers = (flow.isn.wrapping_add(FAR), flow.isn.wrapping_add(1));
@@ -140,24 +140,15 @@ fn reset_by_sender(prober: &mut Prober) -> Result<bool> {
 }
 
 fn reset_in_close(prober: &mut Prober) -> Result<bool> {
-    let ends = begun(prober, "close")?;
+    let ends = connection_in(prober, "close")?;
     let numbers = (ends.flow.isn.wrapping_sub(FAR), ends.theirs.wrapping_add(1));
     is_translated(prober, &ends, out(&ends, TcpFlags::RST, numbers))
 }
 
 fn reset_with_zero(prober: &mut Prober) -> Result<bool> {
     let flow = Flow { isn: 5, ..prober.flow(Side::Inside0) };
-    let ends = drive_flow(prober, flow, way_to("syn_recv"))?.ok_or_else(missing)?;
+    let ends = drive_flow(prober, flow, way_to("syn_recv"))?.ok_or_else(not_opened)?;
     is_translated(prober, &ends, out(&ends, TcpFlags::RST, (0, ends.theirs.wrapping_add(1))))
-}
-
-/// A connection that is in the state of this timer.
-fn begun(prober: &mut Prober, state: &str) -> Result<ProbeConnection> {
-    drive(prober, way_to(state))?.ok_or_else(missing)
-}
-
-fn missing() -> Error {
-    Error::other("open a connection", "its SYN did not leave the NAT")
 }
 
 fn out(ends: &ProbeConnection, flags: TcpFlags, numbers: (u32, u32)) -> Probe {
@@ -167,7 +158,5 @@ fn out(ends: &ProbeConnection, flags: TcpFlags, numbers: (u32, u32)) -> Probe {
 /// Whether a packet belongs to its connection for the NAT. One that does not leaves as it came.
 fn is_translated(prober: &mut Prober, ends: &ProbeConnection, probe: Probe) -> Result<bool> {
     let fate = prober.fate(Side::Inside0, &probe)?;
-    Ok(
-        matches!(fate, Fate::Delivered { source, .. } if source == ends.external && source != ends.flow.inside),
-    )
+    Ok(matches!(fate, Fate::Delivered { source, .. } if source == ends.external))
 }
