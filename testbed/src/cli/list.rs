@@ -224,7 +224,7 @@ fn kernel_plan() -> KernelPlan {
             id: check.id.to_owned(),
             asks: check.asks.to_owned(),
             packets: check.packets.to_owned(),
-            expected: expected.to_owned(),
+            expected: expected.join(" or "),
             since: (major > 0).then(|| format!("{major}.{minor}")),
         }
     };

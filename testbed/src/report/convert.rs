@@ -108,13 +108,14 @@ impl From<&ProofResult> for ProofCell {
 
 impl From<&KernelCheck> for KernelCell {
     fn from(check: &KernelCheck) -> Self {
+        let expected = check.expected.join(" or ");
         let as_expected = check.is_as_expected();
         let (verdict, note) = match (&check.error, &check.unsupported) {
             (Some(why), _) => (VerdictDoc::Error, why.clone()),
             (None, Some(why)) => (VerdictDoc::Skipped, format!("this kernel cannot make the check: {why}")),
             (None, None) if as_expected => (VerdictDoc::AsExpected, String::new()),
             (None, None) => {
-                let KernelCheck { expected, observed, detail, .. } = check;
+                let KernelCheck { observed, detail, .. } = check;
                 (VerdictDoc::Differs, format!("expected {expected}, observed {observed} ({detail})"))
             }
         };
@@ -123,7 +124,7 @@ impl From<&KernelCheck> for KernelCell {
             asks: check.asks.clone(),
             packets: check.packets.clone(),
             since: check.since.clone(),
-            expected: check.expected.clone(),
+            expected,
             observed: check.observed.clone(),
             detail: check.detail.clone(),
             verdict,

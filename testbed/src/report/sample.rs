@@ -58,7 +58,7 @@ pub(super) fn kernel_check(id: &str, observed: &str, expected: &str) -> KernelCh
         asks: "does it?".to_owned(),
         packets: "SYN out".to_owned(),
         since: Some("6.8".to_owned()),
-        expected: expected.to_owned(),
+        expected: vec![expected.to_owned()],
         observed: observed.to_owned(),
         detail: "1 of 1".to_owned(),
         ..KernelCheck::default()
