@@ -1,8 +1,7 @@
 //! Where the trials of all cells come together: each cell is concluded when it has its trials, and once all is known of its NATs if
 //! it differs.
 
-use std::sync::Arc;
-
+use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::judge::verdict::{FinishedCell, conclude};
@@ -12,10 +11,21 @@ use crate::model::outcome::{Failure, Outcome, Trial, Verdict, VoidTrial};
 use crate::run::full_proofs::FullProofs;
 use crate::run::nat_watch::NatWatch;
 use crate::run::not_run::{NotRun, Refused};
-use crate::run::queue::Task;
+use crate::run::prepared_cell::PreparedCell;
+use crate::run::queue::{Queue, Task};
 use crate::run::replay::{MOST_AGAIN, calm_jobs};
-use crate::run::shared::{Message, Shared};
+use crate::run::request::RunRequest;
 use crate::run::trial::Played;
+
+#[cfg(test)]
+mod tests;
+
+/// What the workers send.
+#[derive(Debug)]
+pub(super) enum Message {
+    Started { cell: usize, number: u32 },
+    Finished { cell: usize, played: Box<Played> },
+}
 
 /// Whether a cell can have more trials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +38,9 @@ enum Finality {
 
 /// Where the trials of all cells come together.
 pub(super) struct Collector<'a> {
-    pub(super) shared: &'a Arc<Shared>,
+    request: &'a RunRequest,
+    cells: &'a [PreparedCell],
+    queue: &'a Mutex<Queue>,
     trials: Vec<Vec<Trial>>,
     /// The number of trials after which each cell is judged.
     wanted: Vec<u32>,
@@ -49,16 +61,21 @@ pub(super) struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(shared: &'a Arc<Shared>, refused: Refused) -> Self {
-        let cells = shared.cells.len();
-        let wanted = shared.cells.iter().map(|cell| cell.part.trials).collect();
+    /// For these cells, whose trials come from this queue.
+    pub(super) fn new(
+        request: &'a RunRequest,
+        (cells, queue): (&'a [PreparedCell], &'a Mutex<Queue>),
+        refused: Refused,
+    ) -> Self {
         Self {
-            shared,
-            trials: vec![Vec::new(); cells],
-            wanted,
+            request,
+            cells,
+            queue,
+            trials: vec![Vec::new(); cells.len()],
+            wanted: cells.iter().map(|cell| cell.part.trials).collect(),
             unsure: Vec::new(),
             void: Vec::new(),
-            voided: vec![Vec::new(); cells],
+            voided: vec![Vec::new(); cells.len()],
             again: 0,
             refused,
             watch: NatWatch::default(),
@@ -101,12 +118,12 @@ impl<'a> Collector<'a> {
 
     /// Whether all is known of the NATs of a cell after so many trials of the run.
     fn knows_nats(&self, cell: usize, trials: usize) -> bool {
-        self.watch.has_played(trials) && self.full_proofs.know(&self.shared.cells[cell].setting)
+        self.watch.has_played(trials) && self.full_proofs.know(&self.cells[cell].setting)
     }
 
     /// Why no trial with the NATs of a cell counts, if so.
     fn refutes(&self, cell: usize) -> Option<Failure> {
-        let setting = &self.shared.cells[cell].setting;
+        let setting = &self.cells[cell].setting;
         self.watch.refutes(setting).or_else(|| self.full_proofs.refute(setting))
     }
 
@@ -134,18 +151,18 @@ impl<'a> Collector<'a> {
     }
 
     fn id(&self, cell: usize) -> String {
-        self.shared.cells[cell].cell.id.clone()
+        self.cells[cell].cell.id.clone()
     }
 
     fn conclude(&mut self, at: usize, finality: Finality, tell: &mut impl FnMut(Event)) {
-        let ready = &self.shared.cells[at];
+        let ready = &self.cells[at];
         let mut trials = std::mem::take(&mut self.trials[at]);
         trials.sort_by_key(|t| t.number);
         let refused = self.refused.remove(&at);
         if let Some(failure) = self.refutes(at) {
             trials.iter_mut().for_each(|trial| trial.outcome = Outcome::Error(failure.clone()));
         }
-        let request = &self.shared.request;
+        let request = self.request;
         trials.extend(refused.iter().flat_map(|why| why.trials(request, &ready.cell.id, self.wanted[at])));
         let (cell, expected) = (ready.cell.clone(), ready.expected.clone());
         let group = nat_class::group(&ready.a, &ready.b, cell.method());
@@ -160,15 +177,15 @@ impl<'a> Collector<'a> {
             trip: ready.trip,
             refused: refused.and_then(NotRun::error),
         };
-        let mut result = conclude(finished, self.shared.request.standard());
-        let limit = self.shared.request.until_sure.unwrap_or(0);
+        let mut result = conclude(finished, self.request.standard());
+        let limit = self.request.until_sure.unwrap_or(0);
         if finality == Finality::MayGoOn && result.is_unsure() && self.wanted[at] < limit {
             self.trials[at] = result.trials;
             self.unsure.push(at);
         } else if finality == Finality::MayGoOn && result.verdict == Verdict::Differs {
             self.trials[at] = result.trials;
             self.doubtful.push((at, self.watch.started()));
-            self.full_proofs.begin(&ready.setting, &self.shared.request.catalogue);
+            self.full_proofs.begin(&ready.setting, &self.request.catalogue);
         } else {
             if result.verdict == Verdict::Differs && !self.knows_nats(at, 0) {
                 (result.verdict, result.difference) = (Verdict::Undecided, None);
@@ -180,7 +197,7 @@ impl<'a> Collector<'a> {
 
     /// Queues what is still to be played; how many trials at a time, or `None` when all is done.
     pub(super) fn next_round(&mut self, tell: &mut impl FnMut(Event)) -> Option<usize> {
-        let jobs = self.shared.request.jobs;
+        let jobs = self.request.jobs;
         if self.void.is_empty() {
             self.again = 0;
             return self.ask_for_more().then_some(jobs);
@@ -189,15 +206,15 @@ impl<'a> Collector<'a> {
         let void = std::mem::take(&mut self.void);
         let calm = calm_jobs(self.again).min(jobs);
         tell(Event::TrialsRepeated { count: void.len(), at_a_time: calm });
-        let mut queue = self.shared.queue();
+        let mut queue = self.queue.lock();
         void.into_iter().for_each(|task| queue.add(task.cell, task.number..=task.number));
         Some(calm)
     }
 
     /// Queues as many trials again for each cell that needs more; whether there is any.
     fn ask_for_more(&mut self) -> bool {
-        let limit = self.shared.request.until_sure.unwrap_or(0);
-        let mut queue = self.shared.queue();
+        let limit = self.request.until_sure.unwrap_or(0);
+        let mut queue = self.queue.lock();
         for cell in std::mem::take(&mut self.unsure) {
             let made = self.wanted[cell];
             self.wanted[cell] = made.saturating_mul(2).min(limit);
@@ -218,7 +235,7 @@ impl<'a> Collector<'a> {
             .partition(|(at, trials)| self.knows_nats(*at, *trials));
         self.doubtful = doubtful;
         for (at, _) in known {
-            if let Some(why) = self.full_proofs.lacks(&self.shared.cells[at].setting) {
+            if let Some(why) = self.full_proofs.lacks(&self.cells[at].setting) {
                 self.trials[at].iter_mut().for_each(|trial| trial.outcome = Outcome::Error(why.clone()));
             }
             self.conclude(at, Finality::Final, tell);

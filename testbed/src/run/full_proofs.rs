@@ -84,8 +84,17 @@ impl FullProofs {
         })
     }
 
-    fn note(&mut self, proof: &ProofResult) {
+    /// Takes up what a proof says.
+    pub(super) fn note(&mut self, proof: &ProofResult) {
         self.each.insert(proof.nat.clone(), outcome(proof));
+    }
+}
+
+#[cfg(test)]
+impl FullProofs {
+    /// As if the proof of this NAT had begun.
+    pub(super) fn pretend_under_way(&mut self, nat: &str) {
+        self.each.insert(nat.to_owned(), FullProof::UnderWay);
     }
 }
 

@@ -25,7 +25,6 @@ pub mod sandbox;
 pub mod scripts;
 pub mod seed;
 mod session;
-mod shared;
 mod throttle;
 mod trial;
 mod trouble;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::{StreamExt, stream};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{JoinError, JoinSet};
 
@@ -17,7 +17,7 @@ use crate::model::kernel_rules::KernelRules;
 use crate::probe::kernel_checks::kernel_rules;
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::capacity;
-use crate::run::collector::Collector;
+use crate::run::collector::{Collector, Message};
 use crate::run::control::control;
 use crate::run::cost;
 use crate::run::environment::environment;
@@ -26,9 +26,24 @@ use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Demand, FreeLab, Queue, Task};
 use crate::run::request::{Cancel, RunError, RunRequest};
-use crate::run::shared::{Message, Shared};
 use crate::run::throttle::{Throttle, TrialPermit};
 use crate::run::trial::run_trial;
+
+/// What all workers share.
+#[derive(Debug)]
+struct Shared {
+    request: RunRequest,
+    cells: Vec<PreparedCell>,
+    pool: LabPool,
+    queue: Mutex<Queue>,
+}
+
+impl Shared {
+    /// What is still to be played.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock()
+    }
+}
 
 /// Makes a run and tells of it by `tell`, from the first event to the last.
 ///
@@ -198,11 +213,11 @@ async fn play(
     mut cancel: Cancel,
     tell: &mut impl FnMut(Event),
 ) -> RunEnd {
-    let mut collector = Collector::new(shared, refused);
+    let mut collector = Collector::new(&shared.request, (&shared.cells, &shared.queue), refused);
     collector.conclude_refused(tell);
     let mut jobs = shared.request.jobs;
     let ending = loop {
-        if play_round(&mut collector, jobs, &mut cancel, tell).await == RunEnd::Interrupted {
+        if play_round(shared, &mut collector, (jobs, &mut cancel), tell).await == RunEnd::Interrupted {
             break RunEnd::Interrupted;
         }
         match collector.next_round(tell) {
@@ -217,12 +232,11 @@ async fn play(
 /// Runs all trials that are in the queue. At most `working` of them work at a time; others wait beside them, up to the number of
 /// trials that the run may have at a time.
 async fn play_round(
+    shared: &Arc<Shared>,
     collector: &mut Collector<'_>,
-    working: usize,
-    cancel: &mut Cancel,
+    (working, cancel): (usize, &mut Cancel),
     tell: &mut impl FnMut(Event),
 ) -> RunEnd {
-    let shared = collector.shared;
     let (sender, mut receiver) = unbounded_channel();
     let mut workers = JoinSet::new();
     let throttle = Throttle::new(working);
