@@ -13,7 +13,7 @@ use statrs::distribution::{Beta, ContinuousCDF};
 use crate::model::outcome::{
     CellResult, Difference, Expectation, NoExpectation, Outcome, Rate, Trial, Verdict, VoidTrial,
 };
-use crate::model::statistics::{Count, FALSE_ALARMS_PER_RUN, Rates, Sensitivity, percent};
+use crate::model::statistics::{Count, FALSE_ALARMS_PER_RUN, Rates, Sensitivity};
 use crate::model::suite::Cell;
 
 /// A cell whose trials are done.
@@ -194,12 +194,12 @@ pub fn rate(passed: u64, tried: u64) -> Option<Rate> {
     Some(Rate { probability: k / n, low, high })
 }
 
-/// What was seen, with its interval: `19 of 20 passed (95 %: 75.1 % to 99.9 %)`.
+/// What was seen, with its interval: `19 of 20 passed (95 %: 75.1 %–99.9 %)`.
 fn seen(count: Count) -> String {
     let Count { passed, tried } = count;
     match rate(passed, tried) {
         Some(Rate { low, high, .. }) => {
-            format!("{passed} of {tried} passed (95 %: {} to {})", percent(low), percent(high))
+            format!("{passed} of {tried} passed (95 %: {})", Rates { low, high })
         }
         None => "no trial passed or failed".to_owned(),
     }
@@ -281,13 +281,5 @@ mod tests {
                 "{passed} {probability}"
             );
         }
-    }
-
-    #[test]
-    fn percentages_do_not_round_to_certainty() {
-        assert_eq!(percent(1.0), "100 %");
-        assert_eq!(percent(0.999_9), "99.990 %");
-        assert_eq!(percent(0.983), "98.3 %");
-        assert_eq!(percent(1.6e-5), "0.0016 %");
     }
 }

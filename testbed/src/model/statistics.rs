@@ -178,13 +178,6 @@ impl Draw {
     }
 }
 
-/// Two ends of an interval as percentages, or one where they read the same.
-#[must_use]
-pub fn percent_between((low, high): (f64, f64)) -> String {
-    let [from, to] = [low, high].map(percent);
-    if low >= high || from == to { from } else { format!("{from} to {to}") }
-}
-
 /// A probability as a percentage that never rounds to a lie: `100 %` and `0 %` are exact, and what is near them has two
 /// digits of the difference, down to a millionth.
 #[must_use]
@@ -231,9 +224,9 @@ mod tests {
 
     #[test]
     fn ends_that_read_the_same_are_said_once() {
-        assert_eq!(percent_between((0.000_031_1, 0.000_031_2)), "0.0031 %");
-        assert_eq!(percent_between((0.1, 0.2)), "10.0 % to 20.0 %");
-        assert_eq!(percent_between((1.0, 1.0)), "100 %");
+        assert_eq!(Rates { low: 0.000_031_1, high: 0.000_031_2 }.to_string(), "0.0031 %");
+        assert_eq!(Rates { low: 0.1, high: 0.2 }.to_string(), "10.0 %–20.0 %");
+        assert_eq!(Rates::exactly(1.0).to_string(), "100 %");
     }
 
     /// The lady tasting tea: 4 of 4 against 0 of 4 has one chance in 70 on either side.

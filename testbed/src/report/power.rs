@@ -87,8 +87,8 @@ fn against_theory() -> String {
         })
     });
     table(
-        "**A cell against theory**, in a run of 121 cells: how often the test is wrong, the smallest changes that it sees nine \
-         times in ten,\nand whether the cell can be *as expected* at all.",
+        "**A cell against theory**, in a run of 121 cells: how often the test is wrong, the smallest changes that it sees with \
+         90 % probability,\nand whether the cell can be *as expected* at all.",
         &["theory", "trials", "size", "a fall to", "a rise to", "sees a total change"],
         rows,
     )

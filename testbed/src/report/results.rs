@@ -248,7 +248,7 @@ pub struct RateDoc {
 pub struct SensitivityDoc {
     /// Probability that the cell is said to differ though theory is right.
     pub false_alarm: f64,
-    /// The highest rate that is told from the expected one nine times in ten; null where no fall can be seen.
+    /// The highest rate that is told from the expected one with 90 % probability; null where no fall can be seen.
     pub fall_to: Option<f64>,
     /// The lowest rate that is told from it; null where no rise can be seen.
     pub rise_to: Option<f64>,

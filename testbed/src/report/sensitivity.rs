@@ -19,7 +19,7 @@ pub fn of_run(results: &Results, most: usize) -> Vec<String> {
         let (expected, sensitivity) = (cell.expected.as_ref()?, Sensitivity::from(cell.sensitivity?));
         Some(sentence(
             &counted(cell.passed + cell.failed, "trial"),
-            &expectation(expected.rates()),
+            &expected.rates().to_string(),
             sensitivity,
         ))
     });
@@ -33,11 +33,6 @@ pub fn sentence(trials: &str, expected: &str, sensitivity: Sensitivity) -> Strin
         Some(change) => format!("{trials} would reveal (with {:.0} % probability) {change}", 100.0 * POWER),
         None => format!("{trials} would not reveal even a total change from {expected}"),
     }
-}
-
-/// What theory says, as one word: `20 %–30 %`.
-fn expectation(rates: Rates) -> String {
-    rates.to_string().replace(" to ", "–")
 }
 
 /// Each text once with how many cells it is of; of many texts so many.
@@ -61,7 +56,7 @@ pub fn lines(texts: impl Iterator<Item = String>, most: usize) -> Vec<String> {
 /// What the trials of a cell would reveal, behind `would reveal`.
 #[must_use]
 pub fn of_cell(rates: Rates, sensitivity: Sensitivity) -> String {
-    let expected = expectation(rates);
+    let expected = rates.to_string();
     match sensitivity.change_from(&expected) {
         Some(change) => format!("{change}, with {:.0} % probability", 100.0 * POWER),
         None => format!("not even a total change from {expected}"),
@@ -106,7 +101,7 @@ mod tests {
                 "1 trial would not reveal even a total change from 100 %",
             ),
         ] {
-            let said = sentence(trials, &expectation(rates), seen);
+            let said = sentence(trials, &rates.to_string(), seen);
             // Shares have a decimal.
             assert_eq!(said.replace(".0 %", " %"), expected);
         }

@@ -220,7 +220,7 @@ fn the_expectations_that_a_run_supports_can_be_put_into_a_suite() {
         .expect("room on the disk");
     let planned = testbed_in(folder.path(), &["plan", "./mine.toml"]);
     assert!(
-        planned.stdout.contains("76.7 % to 100 %  20 of 20 trials passed, kernel 6"),
+        planned.stdout.contains("76.7 %–100 %  20 of 20 trials passed, kernel 6"),
         "{}{}",
         planned.stdout,
         planned.stderr

@@ -62,6 +62,10 @@ mod tests {
         let region = RejectionRegion::binomial(3, Rates::exactly(0.5), 0.5);
         let few = too_few(few, Rates::exactly(0.5), region);
         assert!(few.contains(": so few would reveal only a fall from 50.0 % to "), "{few}");
+        let interval = Rates { low: 0.25, high: 0.5 };
+        let wide = RejectionRegion::binomial(20, interval, 0.5);
+        let of_an_interval = too_few(Count { passed: 6, tried: 20 }, interval, wide);
+        assert!(of_an_interval.contains(" a fall from 25.0 %–50.0 % to "), "{of_an_interval}");
     }
 
     #[test]

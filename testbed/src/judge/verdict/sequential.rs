@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn what_is_undecided_says_what_is_possible() {
         let TheoryTest { note, .. } = compare(Count { passed: 5, tried: 10 }, Rates::exactly(0.5), 1e-6);
-        assert!(note.starts_with("5 of 10 passed (95 %: 18.7 % to 81.3 %): everything between"), "{note}");
+        assert!(note.starts_with("5 of 10 passed (95 %: 18.7 %–81.3 %): everything between"), "{note}");
     }
 
     /// Looked at after every trial, the test refutes a true rate no more often than it may, counted over every way that

@@ -40,11 +40,11 @@ impl Rates {
     }
 }
 
-/// `64.0 %`, or `1.6 % to 26.0 %`.
+/// `64.0 %`, or `1.6 %–26.0 %`: one word, since changes are said to be from one to another.
 impl fmt::Display for Rates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match [percent(self.low), percent(self.high)] {
-            [low, high] if low != high => write!(f, "{low} to {high}"),
+            [low, high] if low != high => write!(f, "{low}–{high}"),
             [same, _] => f.write_str(&same),
         }
     }
@@ -65,7 +65,7 @@ pub struct RejectionRegion {
 pub struct Sensitivity {
     /// Probability that the test calls a difference though there is none: its size, by summing its rejection region.
     pub false_alarm: f64,
-    /// The highest rate that it tells, nine times in ten, from the expected one; `None` where it can see no fall.
+    /// The highest rate that it tells, with 90 % probability, from the expected one; `None` where it can see no fall.
     pub fall_to: Option<f64>,
     /// The lowest rate that it tells from the expected one; `None` where it can see no rise.
     pub rise_to: Option<f64>,

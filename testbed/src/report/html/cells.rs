@@ -5,7 +5,7 @@ use std::path::Path;
 
 use maud::{Markup, PreEscaped, html};
 
-use crate::model::statistics::{Sensitivity, percent};
+use crate::model::statistics::{Rates, Sensitivity, percent};
 use crate::report::artefacts::CAPTURE;
 use crate::report::deviation::{main_cause, weight};
 use crate::report::escape::{harmless, harmless_lines};
@@ -132,7 +132,7 @@ fn observed(cell: &PunchCell) -> String {
     let Some(RateDoc { probability, low, high }) = cell.observed else {
         return "no trial passed or failed".to_owned();
     };
-    format!("{}, 95 % interval {} to {}", percent(probability), percent(low), percent(high))
+    format!("{}, 95 % interval {}", percent(probability), Rates { low, high })
 }
 
 fn facts(cell: &PunchCell) -> Vec<(&'static str, String)> {

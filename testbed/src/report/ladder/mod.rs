@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use crate::model::event::Artefacts;
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::model::plain_words::of_json;
-use crate::model::statistics::percent_between;
 use crate::report::ladder::fold::{UnfoldedLadder, fold};
 use crate::report::ladder::journey::{Journey, journeys};
 
@@ -173,8 +172,7 @@ impl Ladder {
             schema: SCHEMA,
             title: title.to_owned(),
             judgement: kept.judgement.clone(),
-            theory: theory
-                .map(|e| format!("theory expects {}: {}", percent_between((e.low, e.high)), e.because)),
+            theory: theory.map(|e| format!("theory expects {}: {}", e.rates(), e.because)),
             elsewhere: unfolded.elsewhere,
             steps: fold(unfolded),
             lanes,
