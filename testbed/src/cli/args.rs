@@ -93,7 +93,7 @@ impl From<RightsArgs> for Rights {
 /// `testbed check`.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// Also show how many trials of this suite fit at a time, and how long the suite would take
+    /// Also show how many trials of this suite can run at the same time, and how long the suite takes
     pub suite: Option<String>,
     /// Trials in each cell, instead of what the suite says
     #[arg(long, value_name = "N", value_parser = trials, requires = "suite")]

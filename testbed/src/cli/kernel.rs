@@ -11,7 +11,7 @@ use crate::cli::command_error::CommandError;
 use crate::cli::origin;
 use crate::cli::output::{charset, print};
 use crate::cli::stored_run::read_run;
-use crate::model::event::{Event, RunEnd, RunInfo};
+use crate::model::event::{Event, Forecast, RunEnd, RunInfo};
 use crate::model::shard::Shard;
 use crate::probe::kernel_checks;
 use crate::report::folder::Folder;
@@ -69,7 +69,7 @@ pub(super) fn record(folder: Folder, args: &RunArgs, runtime: &Runtime) -> Resul
         part: Shard::whole([]),
         trials: 1,
         trials_in_all: checks.len() as u64,
-        trial_times: Vec::new(),
+        forecast: Forecast::default(),
         nats: 0,
         jobs: AT_ONCE,
         seed: args.seed.unwrap_or_default(),

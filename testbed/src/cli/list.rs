@@ -16,7 +16,7 @@ use crate::cli::run;
 use crate::cli::select::{self, Selected};
 use crate::cli::{kernel, nat};
 use crate::kernel::preflight::{Finding, State};
-use crate::kernel::{host, preflight, user_namespace};
+use crate::kernel::{host, preflight, processors, user_namespace};
 use crate::lab::nat_source;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{SUITES, TOPOLOGIES};
@@ -29,7 +29,8 @@ use crate::report::machine::{self, LabsHere};
 use crate::report::plan::{KernelPlan, Plan, PlannedCheck};
 use crate::report::plural::counted;
 use crate::run::capacity::{self, Capacity};
-use crate::run::{cost, first_words, sandbox, scripts};
+use crate::run::cost::{self, Places};
+use crate::run::{first_words, sandbox, scripts};
 
 /// Columns of the names in a list.
 const NAMES: usize = 21;
@@ -300,7 +301,7 @@ fn nats_of_this_kernel(catalogue: &Catalogue) -> Result<Finding, CommandError> {
     })
 }
 
-/// How many trials of a suite fit at a time and how long it takes, as a line, and whether any fits.
+/// How many trials of a suite can run at the same time and how long all of them take, as a line, and whether any fits.
 fn extent(suite: &Suite, catalogue: &Catalogue) -> Result<(String, bool), CommandError> {
     let Capacity { trials: fitting, because } = capacity::capacity(suite)?;
     let name = &suite.name;
@@ -311,17 +312,19 @@ fn extent(suite: &Suite, catalogue: &Catalogue) -> Result<(String, bool), Comman
     let trials: u64 = cells.iter().map(|cell| u64::from(suite.part(cell).trials)).sum();
     let all = usize::try_from(trials).unwrap_or(usize::MAX);
     let at_a_time = fitting.min(run::default_jobs(fitting)).min(all).max(1);
-    let takes = cost::expected_time_of_all(suite, catalogue, &cells, at_a_time)
+    let places = Places { trials: at_a_time, processors: processors::count() };
+    let forecast = cost::forecast_of_suite(suite, catalogue, &cells, places)
         .map_err(|why| CommandError::new(why.to_string()))?;
     let room = match fitting >= all {
-        true => "all fit at a time".to_owned(),
-        false => format!("{} fit at a time", counted(fitting, "trial")),
+        true => "all could run at the same time".to_owned(),
+        false => format!("{} could run at the same time", counted(fitting, "trial")),
     };
     let line = format!(
-        "the suite {name}: {}, {}; {room}; about {} s with {at_a_time} at a time, longer where processors are busy",
+        "the suite {name}: {}, {}; {room}. With {at_a_time} at a time the run takes about {} s if no other program needs the \
+         processors",
         counted(cells.len(), "cell"),
         trials_of(trials),
-        takes.as_secs().max(1)
+        forecast.takes.as_secs().max(1)
     );
     Ok((line, true))
 }

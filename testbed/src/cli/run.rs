@@ -21,7 +21,7 @@ use crate::cli::output::charset;
 use crate::cli::select::{self, Selected};
 use crate::cli::stored_run::RUNS;
 use crate::cli::{interrupt, rerun, shard};
-use crate::kernel::{limits, user_file};
+use crate::kernel::{limits, processors, user_file};
 use crate::lab;
 use crate::model::catalogue::Catalogue;
 use crate::model::event::Event;
@@ -306,7 +306,7 @@ pub(super) fn cannot_record(path: &Path, why: &io::Error) -> CommandError {
 /// How many trials run at the same time, unless told otherwise, where this many fit: so few only if this machine is to tell what
 /// limits it.
 pub(super) fn default_jobs(fitting: usize) -> usize {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = processors::count();
     fitting.clamp(processors * LEAST_JOBS, processors * MOST_JOBS)
 }
 

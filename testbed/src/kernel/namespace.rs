@@ -23,6 +23,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::kernel::error::{Error, Result};
+use crate::kernel::processors;
 
 /// A network namespace of ours.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ impl Namespace {
             let own = own.map_while(|number| items.get(number));
             own.map(|item| Self::around_this_thread(|inside| work(inside, item))).collect::<Result<Vec<_>>>()
         };
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len());
+        let threads = processors::count().min(items.len());
         let shares = thread::scope(|scope| {
             // All are under way before the first is waited for.
             let begun: Vec<_> = (0..threads).map(|_| begin(scope, own)).collect();

@@ -1,4 +1,4 @@
-//! How busy the machine's processors are, whatever the reason.
+//! The processors: how many there are, and how busy they are, whatever the reason.
 
 use std::fs;
 
@@ -6,6 +6,12 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::kernel::error::{Error, Result};
+
+/// How many this process may use.
+#[must_use]
+pub fn count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
 
 /// What the processors have done since the machine started, in ticks of 10 ms usually.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

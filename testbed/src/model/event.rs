@@ -30,8 +30,8 @@ pub struct RunInfo {
     pub trials: u32,
     /// Trials of all cells together.
     pub trials_in_all: u64,
-    /// How long one trial of each cell is expected to take, in the order of the cells; empty where nobody can say.
-    pub trial_times: Vec<Duration>,
+    /// How long they are expected to take.
+    pub forecast: Forecast,
     /// NATs that are proved before the first trial.
     pub nats: usize,
     /// Trials at the same time.
@@ -40,6 +40,26 @@ pub struct RunInfo {
     pub seed: u64,
     /// The machine and its tools.
     pub environment: Environment,
+}
+
+/// How long a run takes if theory is right and nothing else keeps the processors busy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Forecast {
+    /// One trial of each cell, in the order of the cells; empty where nobody can say.
+    pub trials: Vec<TrialForecast>,
+    /// The work of all trials together.
+    pub work: Duration,
+    /// From the begin of the first trial to the end of the last.
+    pub takes: Duration,
+}
+
+/// How long one trial takes, and how much of the run it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TrialForecast {
+    /// From its begin to its end.
+    pub takes: Duration,
+    /// Its time divided by the number of trials at the same time, and its processor time divided by the number of processors, together.
+    pub work: Duration,
 }
 
 /// The machine and its tools, as far as results depend on them.

@@ -1,31 +1,25 @@
-//! How long a run will still take: what theory says of its trials, corrected by the speed of this run. Pure: the time is passed in.
+//! How long a run will still take: the forecast of it, corrected by the speed of this run. Pure: the time is passed in.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::model::event::RunInfo;
+use crate::model::event::{RunInfo, TrialForecast};
 
-/// Processor time of a trial (`docs/performance.md`). Trials wait side by side, but they share the processors.
-const PROCESSOR_TIME: f64 = 0.02;
-
-/// The share of the work that is taken to have gone at the speed of theory before the run began: it steadies the first estimates.
+/// The share of the work that is taken to have gone at the speed of the forecast before the run began: it steadies the first estimates.
 const PRIOR: f64 = 0.05;
 
 /// What a trial that is under way has done at most of its work: nobody knows when it ends.
 const NEARLY_ALL: f64 = 0.95;
 
-/// The work of a run. Its unit is a second in which all places for trials and all processors are in use.
+/// The work of a run, in seconds as [`TrialForecast`] counts them, or in trials where there is no forecast.
 #[derive(Debug, Default)]
 pub(super) struct RemainingTime {
-    /// How long one trial of each cell takes, by its id.
-    times: HashMap<String, f64>,
-    /// Trials at the same time, and processors for them.
-    jobs: f64,
-    processors: f64,
+    /// One trial of each cell, by its id.
+    trials: HashMap<String, TrialForecast>,
     /// Work of all trials, and of those that ended.
     all: f64,
     done: f64,
-    /// Seconds that all of it takes if theory is right.
+    /// Seconds that all of it takes by the forecast.
     takes: f64,
     /// Trials that are under way, and when they began.
     under_way: HashMap<(String, u32), Duration>,
@@ -35,22 +29,14 @@ impl RemainingTime {
     /// A run begins.
     pub(super) fn new(info: &RunInfo) -> Self {
         let ids = info.cells.iter().map(|cell| cell.id.clone());
-        let seconds = info.trial_times.iter().map(Duration::as_secs_f64);
-        let mut new = Self {
-            times: ids.zip(seconds).collect(),
-            jobs: info.jobs.max(1) as f64,
-            processors: info.environment.processors.max(1) as f64,
+        let trials: HashMap<_, _> = ids.zip(info.forecast.trials.iter().copied()).collect();
+        let work = info.forecast.work.as_secs_f64();
+        Self {
+            all: if trials.is_empty() { info.trials_in_all as f64 } else { work },
+            takes: info.forecast.takes.as_secs_f64(),
+            trials,
             ..Self::default()
-        };
-        // Cells of different parts may have different numbers of trials; their mean is near enough for a bar.
-        let trials = info.trials_in_all as f64;
-        let mean = trials / info.cells.len().max(1) as f64;
-        // Trials wait and compute at the same time: what there is more of takes the time.
-        let (waiting, computing) =
-            (mean * new.times.values().sum::<f64>() / new.jobs, trials * PROCESSOR_TIME / new.processors);
-        new.takes = waiting.max(computing);
-        new.all = if new.times.is_empty() { trials } else { waiting + computing };
-        new
+        }
     }
 
     /// A trial begins.
@@ -73,7 +59,7 @@ impl RemainingTime {
     pub(super) fn left(&self, now: Duration, since: Option<Duration>) -> Duration {
         let played = since.map(|since| now.saturating_sub(since)).unwrap_or_default().as_secs_f64();
         let done = (self.done + self.half_done(now)).min(self.all);
-        let prior = if self.times.is_empty() { 0.0 } else { PRIOR };
+        let prior = if self.trials.is_empty() { 0.0 } else { PRIOR };
         let work = done + prior * self.all;
         if work <= 0.0 {
             return Duration::ZERO;
@@ -82,16 +68,15 @@ impl RemainingTime {
         Duration::from_secs_f64(rest.max(self.last_to_end(now)).min(1e9))
     }
 
-    /// The work of a trial: its share of the places for trials, and of the processors.
     fn work(&self, cell: &str) -> f64 {
-        self.times.get(cell).map_or(1.0, |time| time / self.jobs + PROCESSOR_TIME / self.processors)
+        self.trials.get(cell).map_or(1.0, |trial| trial.work.as_secs_f64())
     }
 
     /// What the trials that are under way have done.
     fn half_done(&self, now: Duration) -> f64 {
         let share = |cell: &str, began: Duration| {
-            let time = self.times.get(cell)?;
-            Some((now.saturating_sub(began).as_secs_f64() / time.max(0.001)).min(NEARLY_ALL))
+            let takes = self.trials.get(cell)?.takes.as_secs_f64();
+            Some((now.saturating_sub(began).as_secs_f64() / takes.max(0.001)).min(NEARLY_ALL))
         };
         let each = self.under_way.iter();
         each.map(|((cell, _), began)| share(cell, *began).unwrap_or_default() * self.work(cell)).sum()
@@ -100,22 +85,24 @@ impl RemainingTime {
     /// How long the trial that is under way and ends last will still take.
     fn last_to_end(&self, now: Duration) -> f64 {
         let left = |cell: &str, began: Duration| {
-            self.times.get(cell).map_or(0.0, |time| time - now.saturating_sub(began).as_secs_f64())
+            let takes = self.trials.get(cell).map(|trial| trial.takes).unwrap_or_default();
+            takes.saturating_sub(now.saturating_sub(began))
         };
-        self.under_way.iter().map(|((cell, _), began)| left(cell, *began)).fold(0.0, f64::max)
+        let each = self.under_way.iter().map(|((cell, _), began)| left(cell, *began));
+        each.max().unwrap_or_default().as_secs_f64()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::event::Event;
+    use crate::model::event::{Event, Forecast};
     use crate::report::sample::events;
 
     /// Trials of each cell, as in the matrix.
     const TRIALS: u32 = 20;
 
-    /// A run of 30 cells that wait for their deadline and 90 that connect, 256 trials at a time on two processors.
+    /// A run of 30 cells that wait for their deadline and 90 that connect, 256 trials at a time on two processors, each with 20 ms.
     fn run() -> RunInfo {
         let Event::RunStarted(info) = events().swap_remove(0) else { panic!("a run starts") };
         let cell = |index: usize| {
@@ -124,10 +111,30 @@ mod tests {
             cell
         };
         let cells: Vec<_> = (0..120).map(cell).collect();
-        let time = |index| Duration::from_millis(if index < 30 { 3_560 } else { 180 });
-        let trial_times = (0..cells.len()).map(time).collect();
+        let jobs = 256;
+        let trial = |index| {
+            let takes = Duration::from_millis(if index < 30 { 3_560 } else { 180 });
+            TrialForecast { takes, work: takes / jobs + Duration::from_millis(10) }
+        };
+        let trials: Vec<_> = (0..cells.len()).map(trial).collect();
+        let work = trials.iter().map(|trial| trial.work * TRIALS).sum();
         let trials_in_all = u64::from(TRIALS) * cells.len() as u64;
-        RunInfo { cells, trial_times, trials_in_all, jobs: 256, ..info }
+        let forecast = Forecast { trials, work, takes: Duration::from_secs(24) };
+        RunInfo { cells, forecast, trials_in_all, jobs: jobs as usize, ..info }
+    }
+
+    #[test]
+    fn it_takes_at_least_as_long_as_the_trial_that_ends_last() {
+        let info = run();
+        let mut remaining = RemainingTime::new(&info);
+        let quick = (1..=TRIALS).flat_map(|number| info.cells[1..].iter().map(move |cell| (cell, number)));
+        let waits = (2..=TRIALS).map(|number| (&info.cells[0], number));
+        quick.chain(waits).for_each(|(cell, number)| remaining.ended(&cell.id, number));
+        remaining.begun(&info.cells[0].id, 1, Duration::from_secs(30));
+        let left = |ms| remaining.left(Duration::from_millis(ms), Some(Duration::ZERO));
+        assert_eq!(left(30_000), Duration::from_millis(3_560));
+        assert_eq!(left(31_000), Duration::from_millis(2_560));
+        assert!(left(40_000) < Duration::from_secs(1), "it should have ended");
     }
 
     /// Plays the run where each trial keeps a processor for so long. For each second: the time so far, the estimate, the share.
@@ -135,8 +142,8 @@ mod tests {
         let info = run();
         let mut remaining = RemainingTime::new(&info);
         let mut begins: Vec<(Duration, Duration, String, u32)> = Vec::new();
-        let cells = info.cells.iter().zip(&info.trial_times);
-        for (number, (cell, time)) in
+        let cells = info.cells.iter().zip(&info.forecast.trials);
+        for (number, (cell, trial)) in
             (1..=TRIALS).flat_map(|number| cells.clone().map(move |cell| (number, cell)))
         {
             // Two processors begin the trials one after the other; a trial waits for a place if all are taken.
@@ -144,7 +151,7 @@ mod tests {
             let place =
                 begins.len().checked_sub(info.jobs).map_or(Duration::ZERO, |earlier| begins[earlier].1);
             let begin = turn.max(place);
-            begins.push((begin, begin + *time + processor, cell.id.clone(), number));
+            begins.push((begin, begin + trial.takes + processor, cell.id.clone(), number));
         }
         let mut happens: Vec<(Duration, bool, &str, u32)> = Vec::new();
         for (begin, end, cell, number) in &begins {

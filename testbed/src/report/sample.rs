@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::model::event::{Environment, Event, KernelCheck, ProofResult, ProofRow, RunEnd, RunInfo};
+use crate::model::event::{
+    Environment, Event, Forecast, KernelCheck, ProofResult, ProofRow, RunEnd, RunInfo, TrialForecast,
+};
 use crate::model::outcome::{
     Cause, CellResult, Difference, Expectation, Failure, How, Outcome, Rate, Success, Trial, TrialLoad,
     Verdict,
@@ -30,7 +32,14 @@ pub(super) fn events() -> Vec<Event> {
         part: Shard::whole(cells.iter().map(|result| (&result.cell, 3))),
         trials: 3,
         trials_in_all: 12,
-        trial_times: vec![Duration::from_millis(100); 4],
+        forecast: Forecast {
+            trials: vec![
+                TrialForecast { takes: Duration::from_millis(100), work: Duration::from_millis(60) };
+                4
+            ],
+            work: Duration::from_millis(12 * 60),
+            takes: Duration::from_millis(600),
+        },
         nats: 2,
         jobs: 2,
         seed: 7,

@@ -3,6 +3,7 @@
 
 use crate::kernel::error::Result;
 use crate::kernel::limits::{Ceiling, Ceilings, ceilings};
+use crate::kernel::processors;
 use crate::lab::nat_rules::most_mappings;
 use crate::model::axis_value;
 use crate::model::catalogue::Catalogue;
@@ -141,7 +142,7 @@ fn fits(ceilings: &Ceilings, suite: &Suite) -> Vec<Fit> {
     let most = |of: fn(&Section) -> u64| suite.parts.iter().map(|part| of(part)).max().unwrap_or(1).max(1);
     let fit = |ceiling: &Ceiling, each, besides| Fit { ceiling: ceiling.clone(), each, besides };
     let mut fits = vec![fit(&ceilings.files, most(|part| files_of_a_trial(&part.topology)), FILES_BESIDES)];
-    let processors = processors();
+    let processors = processors::count() as u64;
     for ceiling in &ceilings.processes {
         fits.push(fit(ceiling, most(processes_of_a_trial), THREADS_BESIDES + processors));
     }
@@ -149,10 +150,6 @@ fn fits(ceilings: &Ceilings, suite: &Suite) -> Vec<Fit> {
     let addresses = ceilings.addresses.iter();
     fits.extend(addresses.map(|ceiling| fit(ceiling, ADDRESSES_OF_A_TRIAL, ADDRESSES_BESIDES)));
     fits
-}
-
-fn processors() -> u64 {
-    std::thread::available_parallelism().map_or(1, |count| count.get() as u64)
 }
 
 /// A lab holds a namespace and two descriptors more for each node, a socket for each link that is watched, and two for each
@@ -167,7 +164,7 @@ fn processes_of_a_trial(part: &Section) -> u64 {
     let programs = 1 + part.program.commands().count() as u64;
     let nats = part.topology.of_kind(NodeKind::Nat).count() as u64;
     let neighbours = axis_value::neighbours(&part.topology).len() as u64;
-    1 + programs + nats + neighbours + programs * (PROCESSES_OF_A_PROGRAM + processors())
+    1 + programs + nats + neighbours + programs * (PROCESSES_OF_A_PROGRAM + processors::count() as u64)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! How long a cell is expected to take, so that shards are even. Pure.
+//! How long a run is expected to take, trial by trial and as a whole: for even shards, for the time left, and before a run. Pure.
 
 use std::time::Duration;
 
 use crate::model::catalogue::Catalogue;
+use crate::model::event::{Forecast, TrialForecast};
 use crate::model::suite::{Cell, Suite};
 use crate::run::prepared_cell::PreparedCell;
 use crate::run::queue::Patience;
@@ -13,6 +14,18 @@ const OVERHEAD: Duration = Duration::from_millis(60);
 
 /// Trips of a trial that passes: to the rendezvous server and back, to the peer and back, and the authentication.
 const TRIPS: u32 = 8;
+
+/// Processor time of a trial (`docs/performance.md`). Trials wait side by side, but they share the processors.
+const PROCESSOR_TIME: Duration = Duration::from_millis(20);
+
+/// How many trials run at the same time, and on how many processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    /// Trials.
+    pub trials: usize,
+    /// Processors.
+    pub processors: usize,
+}
 
 /// The time that all trials of a cell take together: those that fail take until the deadline.
 ///
@@ -40,23 +53,62 @@ pub(super) fn patience(ready: &PreparedCell) -> Patience {
     }
 }
 
-/// How long all these cells take if this many trials run at a time, with processors to spare.
+/// How long these cells of a suite are expected to take.
 ///
 /// # Errors
 /// As [`expected_time`].
-pub fn expected_time_of_all(
+pub fn forecast_of_suite(
     suite: &Suite,
     catalogue: &Catalogue,
     cells: &[Cell],
-    at_a_time: usize,
-) -> Result<Duration, RunError> {
-    let mut all = Duration::ZERO;
-    let mut longest = Duration::ZERO;
-    for cell in cells {
-        let cell_takes = expected_time(suite, catalogue, cell)?;
-        all += cell_takes;
-        longest = longest.max(cell_takes / suite.part(cell).trials.max(1));
+    places: Places,
+) -> Result<Forecast, RunError> {
+    let ready = cells.iter().map(|cell| PreparedCell::new(suite, catalogue, cell));
+    Ok(forecast(&ready.collect::<Result<Vec<_>, _>>()?, places))
+}
+
+/// How long these cells are expected to take.
+#[must_use]
+pub(super) fn forecast(cells: &[PreparedCell], places: Places) -> Forecast {
+    let each = cells.iter().map(|ready| (expected_time_of_one(ready), ready.part.trials));
+    forecast_of_times(&each.collect::<Vec<_>>(), places)
+}
+
+/// The same of cells whose trials take so long and are so many.
+fn forecast_of_times(cells: &[(Duration, u32)], places: Places) -> Forecast {
+    let share = |time: Duration, of: usize| time.div_f64(of.max(1) as f64);
+    let computes = share(PROCESSOR_TIME, places.processors);
+    let (mut trials, mut waiting, mut computing) = (Vec::new(), Duration::ZERO, Duration::ZERO);
+    for (takes, count) in cells {
+        let waits = share(*takes, places.trials);
+        trials.push(TrialForecast { takes: *takes, work: waits + computes });
+        waiting += waits * *count;
+        computing += computes * *count;
     }
-    let side_by_side = u32::try_from(at_a_time.max(1)).unwrap_or(u32::MAX);
-    Ok((all / side_by_side).max(longest))
+    let longest = trials.iter().map(|trial| trial.takes).max().unwrap_or_default();
+    // Trials wait and compute at the same time: what there is more of takes the time.
+    Forecast { trials, work: waiting + computing, takes: waiting.max(computing).max(longest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes(cells: &[(u64, u32)], trials: usize, processors: usize) -> Duration {
+        let cells: Vec<_> = cells.iter().map(|(ms, trials)| (Duration::from_millis(*ms), *trials)).collect();
+        let forecast = forecast_of_times(&cells, Places { trials, processors });
+        let work: Duration =
+            forecast.trials.iter().zip(&cells).map(|(one, (_, count))| one.work * *count).sum();
+        assert!(forecast.work.abs_diff(work) < Duration::from_micros(1), "{forecast:?}");
+        forecast.takes
+    }
+
+    #[test]
+    fn a_run_takes_what_there_is_most_of() {
+        let seconds = Duration::from_secs;
+        assert_eq!(takes(&[(1_000, 100)], 10, 2), seconds(10), "waiting");
+        assert_eq!(takes(&[(1_000, 1_000)], 1_000, 2), seconds(10), "computing");
+        assert_eq!(takes(&[(3_500, 1), (100, 10)], 100, 2), Duration::from_millis(3_500), "one trial");
+        assert_eq!(takes(&[], 10, 2), Duration::ZERO);
+    }
 }

@@ -1,6 +1,7 @@
 //! The machine and its tools, as far as results depend on them.
 
 use crate::kernel::host::{self, HostRights};
+use crate::kernel::processors;
 use crate::kernel::scheduling::ThreadPriority;
 use crate::lab::WireEngine;
 use crate::model::event::Environment;
@@ -23,7 +24,7 @@ pub fn environment(engine: Option<&WireEngine>) -> Environment {
             HostRights::None => "none",
         }
         .to_owned(),
-        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        processors: processors::count(),
         wire_scheduling: wire_scheduling.to_owned(),
     }
 }

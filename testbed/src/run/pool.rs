@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::heartbeat::Heartbeat;
+use crate::kernel::processors;
 use crate::kernel::sandbox::Sandbox;
 use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::lab::nat_source;
@@ -103,7 +104,7 @@ impl LabPool {
         let (topologies, catalogue) = (wirings(suite), catalogue.clone());
         let sandboxes = sandbox::of_run(request)?;
         let heart = Heartbeat::of_process().map_err(|why| Error::io("start the heartbeat", "clone", &why))?;
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = processors::count();
         let (idle_labs, mutation, most) = (Mutex::default(), OnceLock::new(), *jobs);
         Ok(Self {
             engine,

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{JoinError, JoinSet};
 
+use crate::kernel::processors;
 use crate::lab::WireEngine;
 use crate::model::catalogue::Profile;
 use crate::model::event::{Event, ProofResult, RunEnd, RunInfo};
@@ -19,7 +20,7 @@ use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::capacity;
 use crate::run::collector::{Collector, Message};
 use crate::run::control::control;
-use crate::run::cost;
+use crate::run::cost::{self, Places};
 use crate::run::environment::environment;
 use crate::run::not_run::{NotRun, Refused, short_of_room, why_not, without_program};
 use crate::run::pool::LabPool;
@@ -112,6 +113,8 @@ fn finish(tell: &mut impl FnMut(Event), ending: RunEnd, began: Instant) -> RunEn
 
 fn info(request: &RunRequest, cells: &[PreparedCell], engine: &WireEngine) -> RunInfo {
     let nats: BTreeSet<&String> = cells.iter().flat_map(|cell| cell.setting.nats.values()).collect();
+    let environment = environment(Some(engine));
+    let places = Places { trials: request.jobs, processors: environment.processors };
     RunInfo {
         suite: request.suite.name.clone(),
         summary: request.suite.summary.clone(),
@@ -119,11 +122,11 @@ fn info(request: &RunRequest, cells: &[PreparedCell], engine: &WireEngine) -> Ru
         part: request.part,
         trials: request.suite.trials_at_most(),
         trials_in_all: request.cells.iter().map(|cell| u64::from(request.suite.part(cell).trials)).sum(),
-        trial_times: cells.iter().map(cost::expected_time_of_one).collect(),
+        forecast: cost::forecast(cells, places),
         nats: nats.len(),
         jobs: request.jobs,
         seed: request.seed,
-        environment: environment(Some(engine)),
+        environment,
     }
 }
 
@@ -144,7 +147,7 @@ fn demands(cells: &[PreparedCell]) -> Vec<Demand> {
 fn at_once(request: &RunRequest) -> usize {
     /// For each processor.
     const MOST: usize = 16;
-    request.jobs.min(MOST * std::thread::available_parallelism().map_or(1, usize::from))
+    request.jobs.min(MOST * processors::count())
 }
 
 /// Proves each NAT of the run once; cells with one that does not behave as declared are refused.

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::kernel::backlog;
-use crate::kernel::processors::Ticks;
+use crate::kernel::processors::{self, Ticks};
 use crate::lab::wire::Traffic;
 
 /// How long the processors are watched before anything is changed: long enough for a share of some per cent.
@@ -113,7 +113,7 @@ pub(super) struct TrialPermit {
 impl Throttle {
     /// At most this many trials work at a time, and no more than the processors have time for.
     pub(super) fn new(most: usize) -> Arc<Self> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let processors = processors::count();
         let [least, allowed, most] = [LEAST, FIRST, MOST].map(|trials| most.min(processors * trials));
         let limit = Limit { working: 0, allowed, least, most, cut: FIRST_CUT, growth: FIRST_GROWTH };
         let state = State { limit, running: BTreeMap::new(), permits: 0 };

@@ -307,9 +307,9 @@ fn a_check_says_how_many_trials_fit_and_how_long_a_suite_takes() {
     let line = done.stdout.lines().last().unwrap_or_default();
     assert!(line.starts_with("the suite classic: 9 cells, 45 trials; "), "{}{}", done.stdout, done.stderr);
     // No more than there are can run at a time.
-    let (_, with) = line.split_once(" s with ").expect("how many at a time");
+    let (_, with) = line.split_once(". With ").expect("how many at a time");
     let at_a_time: u32 = with.split(' ').next().and_then(|number| number.parse().ok()).expect("a number");
-    assert!((1..=45).contains(&at_a_time) && line.contains(" fit at a time; about "), "{line}");
+    assert!((1..=45).contains(&at_a_time) && line.contains(" could run at the same time. With "), "{line}");
     let mut narrow = Command::new(env!("CARGO_BIN_EXE_testbed"));
     let narrow = finished(narrow.args(["check", "classic"]).env("COLUMNS", "40").env("NO_COLOR", "1"));
     let (_, lines) = narrow.stdout.split_once("the suite classic: ").expect("its lines");
