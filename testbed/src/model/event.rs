@@ -296,6 +296,13 @@ pub enum Event {
     },
     /// All trials of a cell are done.
     CellFinished(CellResult),
+    /// A cell would differ, and its NATs are proved in full before that is said.
+    FullProofMade {
+        /// Full proofs of the run that were made so far.
+        made: usize,
+        /// All that are wanted until now.
+        of: usize,
+    },
     /// The machine was too slow for some trials, which are played again. The results say so of each of them.
     TrialsRepeated {
         /// How many.

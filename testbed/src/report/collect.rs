@@ -73,6 +73,7 @@ impl ResultsBuilder {
                 };
             }
             Event::ControlMade { .. }
+            | Event::FullProofMade { .. }
             | Event::TrialStarted { .. }
             | Event::TrialKept { .. }
             | Event::TrialsRepeated { .. }

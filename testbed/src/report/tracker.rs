@@ -22,6 +22,7 @@ pub(super) struct Tracker {
     nats: PhaseProgress,
     controls: PhaseProgress,
     trials: PhaseProgress,
+    full_proofs: PhaseProgress,
     remaining: RemainingTime,
     /// When the first trial started.
     playing_since: Option<Duration>,
@@ -31,11 +32,17 @@ pub(super) struct Tracker {
     at: String,
 }
 
-/// PhaseProgress that were made, of all.
+/// How many were made, of all.
 #[derive(Debug, Default, Clone, Copy)]
 struct PhaseProgress {
     made: usize,
     of: usize,
+}
+
+impl PhaseProgress {
+    fn is_under_way(self) -> bool {
+        self.made < self.of
+    }
 }
 
 impl Tracker {
@@ -55,6 +62,7 @@ impl Tracker {
                 self.at = harmless(&check.id).into_owned();
             }
             Event::ControlMade { made, of } => self.controls = PhaseProgress { made: *made, of: *of },
+            Event::FullProofMade { made, of } => self.full_proofs = PhaseProgress { made: *made, of: *of },
             Event::TrialStarted { cell, number } => {
                 self.playing_since.get_or_insert(now);
                 self.remaining.begun(cell, *number, now);
@@ -93,14 +101,20 @@ impl Tracker {
         }
         // Sums of tenths are a little less than what they stand for.
         let percent = (self.remaining.share() * 100.0 + 1e-6).floor();
-        let over = self.trials.made >= self.trials.of;
         let left = self.remaining.left(now, self.playing_since);
-        match (over, left.is_zero()) {
+        let rest = match (self.trials.is_under_way(), left.is_zero()) {
+            (true, true) => String::new(),
+            (true, false) => format!(", {} left", span(left)),
+            (false, _) if self.full_proofs.is_under_way() => String::new(),
             // `--until-sure` adds trials, and nobody knows how many.
-            (true, _) => format!("{percent:.0} %, more trials until sure"),
-            (false, true) => format!("{percent:.0} %"),
-            (false, false) => format!("{percent:.0} %, {} left", span(left)),
-        }
+            (false, _) => ", more trials until sure".to_owned(),
+        };
+        let PhaseProgress { made, of } = self.full_proofs;
+        let proofs = match self.full_proofs.is_under_way() {
+            true => format!(", proving NATs in full {made}/{of}"),
+            false => String::new(),
+        };
+        format!("{percent:.0} %{rest}{proofs}")
     }
 
     /// What the cells came to: `97 as expected, 1 differs, 2 undecided`.
@@ -198,6 +212,26 @@ mod tests {
             halfway().log_line(at(9)),
             "sample: 50 %, 4 s left; 6 of 12 trials; 4 cells: 1 as expected, 1 differs, 1 undecided, 1 error"
         );
+    }
+
+    #[test]
+    fn full_proofs_are_told_beside_trials_and_after_them() {
+        let mut tracker = halfway();
+        tracker.event(&Event::FullProofMade { made: 1, of: 2 }, at(9));
+        let said = "proving NATs in full 1/2";
+        assert!(
+            tracker.log_line(at(9)).starts_with(&format!("sample: 50 %, 4 s left, {said}; 6 of 12 trials;"))
+        );
+        let bar = tracker.bar_line(at(9), 160, Charset::Unicode);
+        assert!(bar.contains(&format!("50 %, 4 s left, {said}; 1 as expected")), "{bar}");
+        let Event::CellFinished(cell) = &events()[3] else { panic!("the first cell") };
+        for trial in cell.trials.iter().cycle().take(6) {
+            let cell = cell.cell.id.clone();
+            tracker.event(&Event::TrialFinished { cell, trial: trial.clone() }, at(18));
+        }
+        assert!(tracker.log_line(at(18)).starts_with(&format!("sample: 99 %, {said}; 12 of 12 trials")));
+        tracker.event(&Event::FullProofMade { made: 2, of: 2 }, at(20));
+        assert!(tracker.log_line(at(20)).starts_with("sample: 99 %, more trials until sure; 12 of"));
     }
 
     #[test]

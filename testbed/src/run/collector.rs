@@ -96,7 +96,9 @@ impl<'a> Collector<'a> {
                     Some(message) => self.take(message, tell),
                     None => open = false,
                 },
-                () = self.full_proofs.next(), if self.full_proofs.are_under_way() => {}
+                () = self.full_proofs.next(), if self.full_proofs.are_under_way() => {
+                    tell(self.full_proofs.progress());
+                }
             }
             self.conclude_doubtful(tell);
         }
@@ -186,6 +188,7 @@ impl<'a> Collector<'a> {
             self.trials[at] = result.trials;
             self.doubtful.push((at, self.watch.started()));
             self.full_proofs.begin(&ready.setting, &self.request.catalogue);
+            tell(self.full_proofs.progress());
         } else {
             if result.verdict == Verdict::Differs && !self.knows_nats(at, 0) {
                 (result.verdict, result.difference) = (Verdict::Undecided, None);

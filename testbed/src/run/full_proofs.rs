@@ -7,7 +7,7 @@ use std::panic::resume_unwind;
 use tokio::task::JoinSet;
 
 use crate::model::catalogue::Catalogue;
-use crate::model::event::ProofResult;
+use crate::model::event::{Event, ProofResult};
 use crate::model::outcome::{Cause, Failure};
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::run::prepared_cell::LabSpec;
@@ -51,6 +51,12 @@ impl FullProofs {
         !self.proving.is_empty()
     }
 
+    /// How many were made, of how many.
+    pub(super) fn progress(&self) -> Event {
+        let made = self.each.values().filter(|proof| **proof != FullProof::UnderWay).count();
+        Event::FullProofMade { made, of: self.each.len() }
+    }
+
     /// Waits for one that is under way; at once if there is none.
     pub(super) async fn next(&mut self) {
         if let Some(ended) = self.proving.join_next().await {
@@ -92,6 +98,12 @@ impl FullProofs {
 
 #[cfg(test)]
 impl FullProofs {
+    /// As if the proof of this NAT had begun, and said this as soon as somebody waits.
+    pub(super) fn pretend(&mut self, proof: ProofResult) {
+        self.pretend_under_way(&proof.nat);
+        self.proving.spawn(async { proof });
+    }
+
     /// As if the proof of this NAT had begun.
     pub(super) fn pretend_under_way(&mut self, nat: &str) {
         self.each.insert(nat.to_owned(), FullProof::UnderWay);

@@ -171,6 +171,34 @@ fn a_cell_that_differs_waits_for_full_proofs_of_its_nats() {
     assert!(told[0].note.contains("could not be proved in full: the machine was busy"), "{}", told[0].note);
 }
 
+#[tokio::test]
+async fn full_proofs_are_told_as_long_as_they_are_waited_for() {
+    let request = request();
+    let ready = |cell| PreparedCell::new(&request.suite, &request.catalogue, cell).expect("a good cell");
+    let cells: Vec<PreparedCell> = request.cells.iter().map(ready).collect();
+    let queue = Mutex::new(Queue::new(&[], 1));
+    let mut collector = Collector::new(&request, (&cells, &queue), BTreeMap::new());
+    collector.full_proofs.pretend(proof("port-preserving", true));
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    for number in 1..=TRIALS {
+        for message in [started(CONNECTS, number), failed(CONNECTS, number, &[])] {
+            sender.send(message).expect("it is open");
+        }
+    }
+    drop(sender);
+    let mut told = Vec::new();
+    collector.receive(&mut receiver, &mut |event| told.push(event)).await;
+    let progress: Vec<_> = told
+        .iter()
+        .filter_map(|event| match event {
+            Event::FullProofMade { made, of } => Some((*made, *of)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(progress, [(0, 1), (1, 1)]);
+    assert!(matches!(told.last(), Some(Event::CellFinished(cell)) if cell.verdict == Verdict::Differs));
+}
+
 #[test]
 fn an_interruption_leaves_a_cell_undecided_that_would_differ() {
     let told = collect(&[], |collector, told| {
