@@ -15,12 +15,10 @@ COPY testbed testbed
 COPY puncher puncher
 COPY topologies topologies
 COPY docs docs
+COPY scripts/common.sh scripts/
 # Paths of the machine stay out of the programs, so that they are the same wherever they are built.
-# puncher starts faster without shared libraries; testbed opens libnftables.
-RUN set -- --locked \
-      --config 'build.rustflags=["--remap-path-prefix=/source=.", "--remap-path-prefix=/usr/local/cargo=cargo"]' \
- && cargo build "$@" --release --package testbed \
- && cargo rustc "$@" --release --package puncher --bin puncher -- -C target-feature=+crt-static
+RUN bash -c '. scripts/common.sh && cargo_arguments=("$@") && build_programs' build --locked \
+      --config 'build.rustflags=["--remap-path-prefix=/source=.", "--remap-path-prefix=/usr/local/cargo=cargo"]'
 
 FROM ${PROGRAMS} AS programs
 

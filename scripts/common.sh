@@ -39,38 +39,77 @@ need_cargo() {
   command -v cargo >/dev/null || die 'cannot find "cargo": install a Rust toolchain, see https://rustup.rs'
 }
 
-# build_programs: both programs, for use, as `$target/release/testbed` and `puncher`. A trial starts puncher three times, so it
-# is linked without shared libraries, which starts faster.
+# What a linker may not know: to keep one of functions that are alike, and to pack what is relocated at the start. Each line is one way
+# to link, the best first. scripts/release leaves out the packing, which older C libraries cannot undo.
+fold='-C link-arg=-Wl,--icf=all' pack='-C link-arg=-Wl,-z,pack-relative-relocs' static='-C target-feature=+crt-static'
+testbed_links=("$fold $pack" "$fold")
+# What cargo is told besides.
+cargo_arguments=()
+
+# build_programs: both programs, for use, as `$target/release/testbed` and `puncher`.
 build_programs() {
   need_cargo
-  local quiet=(--quiet)
+  local quiet=--quiet
   if ! programs_are_current; then
     say "building testbed and puncher (a first build takes some minutes)"
-    [ ! -t 2 ] || quiet=()
+    [ ! -t 2 ] || quiet=
   fi
-  # What a linker may not know: to keep one of functions that are alike, and to pack what is relocated at the start.
-  local fold='-C link-arg=-Wl,--icf=all' pack='-C link-arg=-Wl,-z,pack-relative-relocs' static='-C target-feature=+crt-static'
-  build_program testbed "$(first_that_links testbed "$fold")"
-  build_program puncher "$(first_that_links puncher "$static $fold $pack" "$static")"
+  build_program testbed release "$quiet" "$(first_that_links "${testbed_links[@]}")"
+  build_puncher "$quiet"
 }
 
-# build_program NAME FLAGS: one program, with these flags for its linking.
+# build_puncher QUIET: a trial starts puncher three times, so it is linked without shared libraries, which starts
+# faster; with musl it starts fastest, and asks for names without glibc's plug-ins, which a static program cannot load.
+build_puncher() {
+  local host musl linker link
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  musl=${host%-gnu}-musl
+  # The linker that Rust ships; for musl it has to be named.
+  linker="-C link-arg=-B$(rustc --print sysroot)/lib/rustlib/$host/bin/gcc-ld -C link-arg=-fuse-ld=lld"
+  has_musl "$musl" || musl=$host
+  link=$(first_that_links "--target $musl $linker $fold $pack" "--target $host $static $fold $pack" "--target $host $static" "--target $host")
+  # The C functions in puncher need nothing of a C library, so the host's compiler does.
+  local -x "CC_${musl//-/_}=${CC:-cc}" "CFLAGS_${musl//-/_}=-U_FORTIFY_SOURCE"
+  build_program puncher small "$1" "$link"
+  install_changed "$target/$(cut -d' ' -f2 <<<"$link")/small/puncher" "$target/release/puncher"
+}
+
+# has_musl TARGET: whether Rust can compile for this target, after trying to get what that takes.
+has_musl() {
+  local library
+  library=$(rustc --print sysroot)/lib/rustlib/$1
+  [ -z "${WITHOUT_MUSL:-}" ] || return 1
+  if [ ! -d "$library" ] && command -v rustup >/dev/null; then
+    say "getting Rust's library for $1"
+    rustup --quiet target add "$1" >&2 || say "going on without it"
+  fi
+  [ -d "$library" ]
+}
+
+# build_program NAME PROFILE QUIET LINK: one program; LINK starts with its target, if it has one, and QUIET may be empty.
 build_program() {
+  local name=$1 link=$4 arguments=(--profile "$2" ${3:+"$3"} "${cargo_arguments[@]}")
+  if [[ $link == --target* ]]; then
+    arguments+=(--target "$(cut -d' ' -f2 <<<"$link")")
+    link=$(cut -d' ' -f3- <<<"$link ")
+  fi
   # shellcheck disable=SC2086 # several words
-  cargo rustc --release --manifest-path "$root/Cargo.toml" "${quiet[@]}" --package "$1" --bin "$1" -- $2
+  cargo rustc "${arguments[@]}" --manifest-path "$root/Cargo.toml" --target-dir "$target" --package "$name" --bin "$name" -- $link
 }
 
-# first_that_links NAME FLAGS...: the first set of flags with which a program can be linked here, or none; remembered, because the
-# programs would be built again with others. Another compiler is tried anew.
+# install_changed FROM TO: unless it is the same already, since what is newer is taken for changed.
+install_changed() { cmp --quiet "$1" "$2" || install -m 755 "$1" "$2"; }
+
+# first_that_links WAY...: the first way to link by which a program can be built and run here, or none. It is remembered, because the
+# programs would be built again with another. Another compiler is tried anew.
 first_that_links() {
-  local known flags found=''
-  known=$target/linked-$1-$(rustc --version | tr -c '[:alnum:].\n' '-')
-  shift
+  local known way found=''
+  known=$target/linked-$(rustc --version | tr -c '[:alnum:].\n' '-')-$(cksum <<<"$*" | cut -d' ' -f1)
   if [ ! -e "$known" ]; then
     mkdir -p "$known.d"
-    for flags in "$@"; do
+    for way in "$@"; do
       # shellcheck disable=SC2086 # several words
-      if (cd "$root" && echo 'fn main() {}' | rustc $flags --out-dir "$known.d" - 2>/dev/null); then found=$flags && break; fi
+      if (cd "$known.d" && echo 'fn main() {}' | rustc $way --crate-name tried - && ./tried) 2>/dev/null; then found=$way && break; fi
     done
     rm -r "$known.d"
     echo "$found" >"$known"

@@ -105,7 +105,7 @@ fn ipv4_addresses() -> io::Result<Vec<Ipv4Addr>> {
         let ifc_ifcu = libc::__c_anonymous_ifc_ifcu { ifcu_req: entries.as_mut_ptr() };
         let mut told = libc::ifconf { ifc_len, ifc_ifcu };
         // SAFETY: `told` outlives the call, and points to as many bytes as it says.
-        if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFCONF, &raw mut told) } != 0 {
+        if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFCONF as _, &raw mut told) } != 0 {
             return Err(io::Error::last_os_error());
         }
         let count = usize::try_from(told.ifc_len).unwrap_or(0) / size_of::<libc::ifreq>();
