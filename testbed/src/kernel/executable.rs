@@ -4,7 +4,7 @@
 //! What only the kernel knows, such as other formats that it was taught (binfmt_misc), is left to the attempt.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -43,20 +43,11 @@ const MACHINES: [(u16, &str); 8] = [
 
 /// What a file lacks in itself, as a program under test sees it; `None` where nothing speaks against it.
 pub(super) fn obstacle(path: &Path) -> Option<String> {
-    let found = match fs::metadata(path) {
-        Ok(found) => found,
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
-            return Some("there is no such file".to_owned());
-        }
-        Err(why) => return Some(user_file::words(&why)),
-    };
-    if found.is_dir() {
-        return Some("it is a folder".to_owned());
-    }
     // Reading from a pipe would wait for who writes to it.
-    if !found.is_file() {
-        return Some("it is not a regular file".to_owned());
-    }
+    let found = match user_file::look_at(path) {
+        Ok(found) => found,
+        Err(why) => return Some(why.to_string()),
+    };
     // Programs of a run that root starts belong to users who own nothing.
     let allowed = match host::rights() {
         HostRights::Root => found.permissions().mode() & 0o001 != 0,
@@ -129,6 +120,8 @@ fn loader(bytes: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs;
+
     use super::*;
 
     /// The begin of a 64-bit program for a machine, 0 for this one, with a loader.

@@ -1,7 +1,8 @@
 //! Whether what an interpreter is given can be a script, as far as one can tell without reading it.
 
-use std::fs;
 use std::path::Path;
+
+use crate::kernel::user_file::{self, NotAFile};
 
 /// Programs whose first argument is a file that they execute, without the version in their names.
 const INTERPRETERS: [&str; 8] = ["bash", "lua", "node", "perl", "python", "ruby", "sh", "php"];
@@ -9,30 +10,6 @@ const INTERPRETERS: [&str; 8] = ["bash", "lua", "node", "perl", "python", "ruby"
 /// What an interpreter takes for a script where it is given a folder.
 const IN_A_FOLDER: [(&str, &[&str]); 2] =
     [("python", &["__main__.py"]), ("node", &["package.json", "index.js"])];
-
-/// What is at a path of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PathIs {
-    /// Nothing.
-    Missing,
-    /// A regular file.
-    File,
-    /// A folder.
-    Folder,
-    /// A pipe, a socket or a device.
-    Other,
-}
-
-/// What is at a path, or where its symbolic links lead to.
-#[must_use]
-pub fn what_is(path: &Path) -> PathIs {
-    match fs::metadata(path) {
-        Err(_) => PathIs::Missing,
-        Ok(found) if found.is_file() => PathIs::File,
-        Ok(found) if found.is_dir() => PathIs::Folder,
-        Ok(_) => PathIs::Other,
-    }
-}
 
 /// The interpreter that a program is by its name, without a version.
 fn interpreter(program: &str) -> Option<&'static str> {
@@ -52,21 +29,21 @@ pub fn of_command<'a>(program: &str, first_argument: &'a str) -> Option<&'a Path
 
 /// Why the program cannot execute this script; `None` where nothing speaks against it.
 #[must_use]
-pub fn obstacle(program: &str, script: &Path) -> Option<&'static str> {
+pub fn obstacle(program: &str, script: &Path) -> Option<String> {
     let is_program = || {
         let known = IN_A_FOLDER.iter().find(|(name, _)| interpreter(program) == Some(name));
         known.is_some_and(|(_, files)| files.iter().any(|file| script.join(file).is_file()))
     };
-    match what_is(script) {
-        PathIs::Missing => Some("there is no such file"),
-        PathIs::Folder if !is_program() => Some("it is a folder"),
-        PathIs::Other => Some("it is not a regular file"),
-        PathIs::File | PathIs::Folder => None,
+    match user_file::look_at(script) {
+        Err(NotAFile::Folder) if is_program() => None,
+        found => found.err().map(|why| why.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -77,6 +54,7 @@ mod tests {
         fs::create_dir_all(path("package/folder")).expect("room on the disk");
         fs::write(path("package/__main__.py"), "").expect("room on the disk");
         nix::unistd::mkfifo(&path("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        std::os::unix::fs::symlink(path("loop"), path("loop")).expect("room on the disk");
         for (program, name, why) in [
             ("sh", "script", None),
             ("/usr/bin/python3.11", "package", None),
@@ -84,8 +62,10 @@ mod tests {
             ("/bin/sh", "package", Some("it is a folder")),
             ("/bin/sh", "pipe", Some("it is not a regular file")),
             ("/bin/sh", "none", Some("there is no such file")),
+            ("/bin/sh", "script/below", Some("Not a directory (ENOTDIR)")),
+            ("/bin/sh", "loop", Some("Too many symbolic links encountered (ELOOP)")),
         ] {
-            assert_eq!(obstacle(program, &path(name)), why, "{program} {name}");
+            assert_eq!(obstacle(program, &path(name)).as_deref(), why, "{program} {name}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reads the files that a user names: suites, topologies, NATs and their rules, baselines, results.
 
-use std::fs::OpenOptions;
+use std::fmt;
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -25,16 +26,58 @@ pub fn read(path: &Path) -> Result<String, String> {
 fn regular(path: &Path) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for who writes to it.
     let mut file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    let kind = file.metadata()?.file_type();
-    if kind.is_dir() {
-        return Err(io::Error::other("it is a folder"));
-    }
-    if !kind.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+    if let Some(why) = NotAFile::of(&file.metadata()?) {
+        return Err(io::Error::other(why.to_string()));
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Why something is no regular file.
+#[derive(Debug)]
+pub enum NotAFile {
+    /// Nothing is there.
+    Missing,
+    /// It is a folder.
+    Folder,
+    /// It is a pipe, a socket or a device.
+    Other,
+    /// It cannot be looked at.
+    Hidden(io::Error),
+}
+
+impl NotAFile {
+    fn of(found: &Metadata) -> Option<Self> {
+        match found.file_type() {
+            kind if kind.is_file() => None,
+            kind if kind.is_dir() => Some(Self::Folder),
+            _ => Some(Self::Other),
+        }
+    }
+}
+
+impl fmt::Display for NotAFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is no such file"),
+            Self::Folder => f.write_str("it is a folder"),
+            Self::Other => f.write_str("it is not a regular file"),
+            Self::Hidden(why) => f.write_str(&words(why)),
+        }
+    }
+}
+
+/// What is known of the regular file at a path, or where its symbolic links lead to.
+///
+/// # Errors
+/// Why it is none.
+pub fn look_at(path: &Path) -> Result<Metadata, NotAFile> {
+    match fs::metadata(path) {
+        Ok(found) => NotAFile::of(&found).map_or(Ok(found), Err),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Err(NotAFile::Missing),
+        Err(why) => Err(NotAFile::Hidden(why)),
+    }
 }
 
 /// What the file system said, in the form of all messages: the words, and the name of the error in brackets.
@@ -48,8 +91,6 @@ pub fn words(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

@@ -6,21 +6,17 @@ use std::path::{Path, PathBuf};
 use crate::kernel::process::Command;
 use crate::kernel::sandbox::image::{self, Shown};
 use crate::model::suite::Program;
-use crate::run::sandbox::{in_path_of_root, known_word};
+use crate::run::sandbox::{START_FOLDER, in_path_of_root, known_word};
 
 /// What keeps a program of a part from being executed, if anything: the first word of its command, and why. Without a
 /// `puncher`, commands that begin with it are not looked at.
 #[must_use]
 pub fn obstacle(program: &Program, puncher: Option<&Path>) -> Option<String> {
-    let puncher = puncher.unwrap_or(Path::new(MISSING));
     let root = program.root.as_deref().and_then(|root| known_word(root, puncher)).map(PathBuf::from);
     program.commands().find_map(|command| {
         let word = command.first()?;
         // What is different each time is not known yet.
         let known = known_word(word, puncher)?;
-        if known.contains(MISSING) {
-            return None;
-        }
         let why = match &root {
             Some(root) => not_found_in(root, &known, program, puncher),
             None => not_found(&known),
@@ -29,16 +25,10 @@ pub fn obstacle(program: &Program, puncher: Option<&Path>) -> Option<String> {
     })
 }
 
-/// Stands in for a puncher that nobody has named.
-const MISSING: &str = "\0";
-
 fn not_found(word: &str) -> Option<String> {
     let path = Path::new(word);
     if path.is_relative() && word.contains('/') {
-        return Some(
-            "programs start in an empty folder; name it from the suite's folder, as {suite_dir}/NAME"
-                .to_owned(),
-        );
+        return Some(START_FOLDER.to_owned());
     }
     match Command::new(word).path() {
         None if !word.contains('/') => Some("no folder of PATH has it".to_owned()),
@@ -47,7 +37,7 @@ fn not_found(word: &str) -> Option<String> {
 }
 
 /// The same of a program whose root file system is a folder of the machine. What that has not, but the machine has, is shown to it.
-fn not_found_in(root: &Path, word: &str, program: &Program, puncher: &Path) -> Option<String> {
+fn not_found_in(root: &Path, word: &str, program: &Program, puncher: Option<&Path>) -> Option<String> {
     let path = if word.contains('/') {
         PathBuf::from(word)
     } else {

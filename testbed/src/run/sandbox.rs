@@ -25,24 +25,21 @@ pub(super) fn of_run(request: &RunRequest) -> Result<Vec<Arc<Sandbox>>> {
     request.suite.parts.iter().map(|part| of_part(request, part.program.root.as_deref())).collect()
 }
 
-/// Stands in for a puncher that nobody has named.
-const NOBODY: &str = "\0";
-
 /// What keeps programs of a suite from being shown what it names, if anything. What lies at the puncher's path is not looked at.
 #[must_use]
 pub fn obstacle(suite: &Suite) -> Option<Error> {
     let roots = suite.parts.iter().map(|part| part.program.root.as_deref());
-    roots.into_iter().find_map(|root| shown(suite, Path::new(NOBODY), root).err())
+    roots.into_iter().find_map(|root| shown(suite, None, root).err())
 }
 
 /// The one of all parts with the same root.
 fn of_part(request: &RunRequest, root: Option<&str>) -> Result<Arc<Sandbox>> {
-    Sandbox::shared(&shown(&request.suite, &request.puncher, root)?)
+    Sandbox::shared(&shown(&request.suite, Some(&request.puncher), root)?)
 }
 
 /// What programs see in all parts with the same root.
-fn shown(suite: &Suite, puncher: &Path, root: Option<&str>) -> Result<ShownFiles> {
-    let known = |word: &String| known_word(word, puncher).filter(|word| !word.contains(NOBODY));
+fn shown(suite: &Suite, puncher: Option<&Path>, root: Option<&str>) -> Result<ShownFiles> {
+    let known = |word: &String| known_word(word, puncher);
     let folder = root.and_then(|root| known(&root.to_owned())).map(PathBuf::from);
     let mut shown = match &folder {
         Some(folder) => ShownFiles::with_root(folder)?,
@@ -87,9 +84,16 @@ fn show_words(shown: &mut ShownFiles, words: &[(usize, String)], root: Option<&P
     Ok(())
 }
 
-/// A word of a command, as far as it is known before any trial; what is different each time is no path of the machine's.
-pub(super) fn known_word(word: &str, puncher: &Path) -> Option<String> {
-    let bound = template::bind(word, "puncher", &puncher.to_string_lossy()).ok()?;
+/// What is wrong with a program or a script that is named by a relative path.
+pub(super) const START_FOLDER: &str =
+    "programs start in an empty folder; name it from the suite's folder, as {suite_dir}/NAME";
+
+/// A word of a command, where it is known before any trial; a word with the puncher is not without one.
+pub(super) fn known_word(word: &str, puncher: Option<&Path>) -> Option<String> {
+    let bound = match puncher {
+        Some(puncher) => template::bind(word, "puncher", &puncher.to_string_lossy()).ok()?,
+        None => word.to_owned(),
+    };
     template::expand(&bound, &template::Values::new()).ok()
 }
 
@@ -127,6 +131,7 @@ pub(super) struct ProgramGrant {
 
 /// What a program under test is given by its part of the suite.
 pub(super) fn grant(budget: &Budget, program: &Program, puncher: &Path) -> ProgramGrant {
+    let puncher = Some(puncher);
     let known = |(name, value): &(String, String)| Some((name.clone(), known_word(value, puncher)?));
     ProgramGrant {
         limits: limits(budget),

@@ -4,15 +4,13 @@
 use std::path::Path;
 
 use crate::kernel::process::Command;
-use crate::kernel::script::{self, PathIs, what_is};
+use crate::kernel::script;
+use crate::kernel::user_file::{self, NotAFile};
 use crate::model::suite::Program;
-use crate::run::sandbox::known_word;
+use crate::run::sandbox::{START_FOLDER, known_word};
 
 /// The folder in which pyenv, rbenv, asdf and others keep scripts that start a program of another folder.
 const SHIMS: &str = "shims";
-
-/// Stands in for a puncher: what a command gives to it is not looked at.
-const PUNCHER: &str = "\0";
 
 /// What is wrong with a command of a part, if anything. `folder` is the suite's. Of programs with a root of their own, only what lies
 /// in that folder is looked at: what else they name lies in their root.
@@ -20,7 +18,7 @@ const PUNCHER: &str = "\0";
 pub fn obstacle(program: &Program, folder: Option<&Path>) -> Option<String> {
     program.commands().find_map(|command| {
         let (first, arguments) = command.split_first()?;
-        let first = known_word(first, Path::new(PUNCHER)).filter(|word| !word.contains(PUNCHER))?;
+        let first = known_word(first, None)?;
         let of_the_machine = || shim(&first, program).or_else(|| wrong_script(&first, arguments));
         let found = if program.root.is_none() { of_the_machine() } else { None };
         found.or_else(|| wrong_file(arguments, program, folder?))
@@ -44,26 +42,30 @@ fn shim(word: &str, program: &Program) -> Option<String> {
 
 /// The script that an interpreter is to execute, if it cannot be there, or is none.
 fn wrong_script(interpreter: &str, arguments: &[String]) -> Option<String> {
-    let word = known_word(arguments.first()?, Path::new(PUNCHER)).filter(|word| !word.contains(PUNCHER))?;
+    let word = known_word(arguments.first()?, None)?;
     let script = script::of_command(interpreter, &word)?;
     let why = match script.is_absolute() {
         true => script::obstacle(interpreter, script)?,
-        false => "programs start in an empty folder; name it from the suite's folder, as {suite_dir}/NAME",
+        false => START_FOLDER.to_owned(),
     };
     Some(format!("cannot execute the script \"{word}\": {why}"))
 }
 
 /// An argument below the suite's folder where nothing is, and nothing can come, or where something is that programs get dead.
 fn wrong_file(arguments: &[String], program: &Program, folder: &Path) -> Option<String> {
-    let words = arguments.iter().filter_map(|word| known_word(word, Path::new(PUNCHER)));
+    let words = arguments.iter().filter_map(|word| known_word(word, None));
     let is_read_only = |path: &Path| !program.writable.iter().any(|writable| path.starts_with(writable));
     let below = words.filter(|word| Path::new(word).starts_with(folder) && is_read_only(Path::new(word)));
-    below.into_iter().find_map(|word| match what_is(Path::new(&word)) {
-        PathIs::Missing => Some(format!("there is no \"{word}\", which a command names")),
-        PathIs::Other => Some(format!(
+    below.into_iter().find_map(|word| match user_file::look_at(Path::new(&word)) {
+        Err(NotAFile::Missing) => Some(format!("there is no \"{word}\", which a command names")),
+        Err(NotAFile::Other) => Some(format!(
             "cannot show \"{word}\", which a command names, to programs: it is neither a file nor a folder"
         )),
-        PathIs::File | PathIs::Folder => None,
+        Err(NotAFile::Hidden(why)) => {
+            let why = user_file::words(&why);
+            Some(format!("cannot show \"{word}\", which a command names, to programs: {why}"))
+        }
+        Ok(_) | Err(NotAFile::Folder) => None,
     })
 }
 
@@ -87,8 +89,9 @@ mod tests {
         std::fs::create_dir(path("package")).expect("room on the disk");
         // A pipe would do as well.
         let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("a socket");
-        let [there, missing, package, socket] =
-            ["there.py", "none", "package", "socket"].map(|name| path(name).display().to_string());
+        std::os::unix::fs::symlink(path("round"), path("round")).expect("room on the disk");
+        let [there, missing, package, socket, round] =
+            ["there.py", "none", "package", "socket", "round"].map(|name| path(name).display().to_string());
         for (words, expected) in [
             (vec!["/bin/sh", there.as_str(), "{local_port}"], None),
             (vec!["/bin/sh", "/dev/stdin"], None),
@@ -117,6 +120,12 @@ mod tests {
                 Some(format!("cannot execute the script \"{missing}\": there is no")),
             ),
             (vec!["/bin/echo", missing.as_str()], Some(format!("there is no \"{missing}\""))),
+            (
+                vec!["/bin/echo", round.as_str()],
+                Some(format!(
+                    "cannot show \"{round}\", which a command names, to programs: Too many symbolic"
+                )),
+            ),
         ] {
             let said = of_words(&words, folder.path());
             assert_eq!(said.is_some(), expected.is_some(), "{words:?}: {said:?}");
