@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     output::respect_dumb_terminals();
     // Before anything that may need more.
     if let Err(error) = limits::ensure_stack() {
-        let failure = CommandError::new(error.to_string());
+        let failure = CommandError::from(error);
         output::print_error(&failure.to_string());
         return ExitCode::from(failure.exit_code());
     }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use crate::kernel::error::Error;
 use crate::model::problem::Problems;
+use crate::report::escape::harmless_lines;
+use crate::run::RunError;
 
 /// Why a command could not be carried out.
 #[derive(Debug)]
@@ -36,6 +39,12 @@ impl CommandError {
         Self::CouldNot { message: message.into(), help: Some(help.into()) }
     }
 
+    /// That something else could not be done because of this.
+    pub(super) fn because(what: impl fmt::Display, why: &Error) -> Self {
+        let message = format!("{what}: {}", harmless_lines(&why.to_string()));
+        Self::CouldNot { message, help: why.help().map(str::to_owned) }
+    }
+
     /// 4 when nothing ran because nothing was asked for, else 2.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -52,9 +61,18 @@ impl From<Problems> for CommandError {
     }
 }
 
-impl From<crate::kernel::error::Error> for CommandError {
-    fn from(error: crate::kernel::error::Error) -> Self {
+impl From<Error> for CommandError {
+    fn from(error: Error) -> Self {
         Self::CouldNot { message: error.to_string(), help: error.help().map(str::to_owned) }
+    }
+}
+
+impl From<RunError> for CommandError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Kernel(error) => Self::from(error),
+            other => Self::new(other.to_string()),
+        }
     }
 }
 
@@ -74,5 +92,19 @@ impl fmt::Display for CommandError {
                 help.as_ref().map_or(Ok(()), |help| write!(f, "\n  help: {help}"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_of_a_reason_is_not_lost() {
+        let why = || Error::other("load the rules", "no memory").with_help("free some");
+        let expected = "testbed: cannot measure \"x\": cannot load the rules: no memory\n  help: free some";
+        assert_eq!(CommandError::because("cannot measure \"x\"", &why()).to_string(), expected);
+        let of_a_run = CommandError::from(RunError::Kernel(why())).to_string();
+        assert!(of_a_run.ends_with("no memory\n  help: free some"), "{of_a_run}");
     }
 }

@@ -14,11 +14,6 @@ use crate::cli::output::{print, print_error};
 use crate::cli::{interrupt, prove};
 use crate::kernel::error::Error;
 use crate::probe::fuzz::{Disagreement, FuzzReport, fuzz};
-use crate::report::escape::harmless_lines;
-
-/// Exit codes, the one that counts first: a NAT could not be compared, the reference does not agree with one, it was interrupted,
-/// nothing was played.
-const CODES: [u8; 4] = [2, 1, interrupt::CODE, 4];
 
 /// `testbed fuzz-nat`: exit code 0 when the reference agrees with every NAT, 1 when it does not with one, 2 when one could not be
 /// compared, 3 when it was interrupted before, 4 when no sequence could be played. What was found of the others is told all the same.
@@ -30,7 +25,7 @@ pub fn run(args: &FuzzArgs) -> Result<ExitCode, CommandError> {
     let runtime = interrupt::runtime(args.rights.into())?;
     let time = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs());
     let seed = args.seed.unwrap_or_else(time);
-    let codes = runtime.block_on(async {
+    let (codes, whole) = runtime.block_on(async {
         // One for all NATs: no wish is missed between two of them.
         let mut wish = pin!(interrupt::wanted());
         let mut codes = Vec::new();
@@ -44,13 +39,12 @@ pub fn run(args: &FuzzArgs) -> Result<ExitCode, CommandError> {
             codes.extend(tell(&report, seed, done.as_ref())?);
             if done.is_none() {
                 interrupt::tell();
-                break;
+                return Ok((codes, None));
             }
         }
-        Ok::<_, CommandError>(codes)
+        Ok::<_, CommandError>((codes, Some(())))
     })?;
-    let code = CODES.into_iter().find(|code| codes.contains(code)).unwrap_or(0);
-    Ok(ExitCode::from(code))
+    Ok(interrupt::exit_code(&codes, whole))
 }
 
 /// Tells what was seen of a NAT and how that ended, `None` for an interruption; as exit codes, too.
@@ -60,19 +54,13 @@ fn tell(report: &FuzzReport, seed: u64, done: Option<&Result<(), Error>>) -> Res
         print(|out| write(report, seed, out))?;
     }
     if let Some(why) = failed {
-        let help = why.help().map(|help| format!("\n  help: {help}")).unwrap_or_default();
-        let why = why.to_string();
-        print_error(&format!(
-            "testbed: cannot compare \"{}\" with the reference: {}{help}",
-            report.nat,
-            harmless_lines(&why)
-        ));
+        let what = format!("cannot compare \"{}\" with the reference", report.nat);
+        print_error(&CommandError::because(what, why).to_string());
     }
     let ending = match (done, report.sequences) {
-        (None, _) => interrupt::CODE,
         (Some(Err(_)), _) => 2,
         (Some(Ok(())), 0) => 4,
-        (Some(Ok(())), _) => 0,
+        (Some(Ok(())) | None, _) => 0,
     };
     Ok(vec![ending, u8::from(report.disagreement.is_some())])
 }

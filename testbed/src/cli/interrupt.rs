@@ -18,7 +18,7 @@ pub(super) fn runtime(rights: Rights) -> Result<ManuallyDrop<Runtime>, CommandEr
 }
 
 /// The exit code of a command that was interrupted before it found anything wrong.
-pub(super) const CODE: u8 = 3;
+const CODE: u8 = 3;
 
 /// Waits for Ctrl-C, for the signal that service managers send, or for the end of the terminal.
 pub(super) async fn wanted() {
@@ -42,14 +42,32 @@ pub(super) async fn unless_wanted<T>(work: impl Future<Output = T>) -> Option<T>
 }
 
 /// The worst of the exit codes, or that of an interruption where the work is not `whole`: what could not be measured first, then
-/// what differs, then what was left open.
+/// what differs, then what was left open, then that nothing was to be done.
 pub(super) fn exit_code(codes: &[u8], whole: Option<()>) -> ExitCode {
     let open = whole.is_none().then_some(CODE);
     let all: Vec<u8> = codes.iter().copied().chain(open).collect();
-    ExitCode::from([2, 1, CODE].into_iter().find(|code| all.contains(code)).unwrap_or(0))
+    ExitCode::from([2, 1, CODE, 4].into_iter().find(|code| all.contains(code)).unwrap_or(0))
 }
 
 /// Says that not everything was done.
 pub(super) fn tell() {
     print_error("testbed: interrupted: what is not printed was not measured");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_exit_code_counts() {
+        for (codes, whole, worst) in [
+            (&[][..], Some(()), 0),
+            (&[4, 0], Some(()), 4),
+            (&[0, 4], None, 3),
+            (&[3, 1, 4], Some(()), 1),
+            (&[1, 2], None, 2),
+        ] {
+            assert_eq!(exit_code(codes, whole), ExitCode::from(worst), "{codes:?}");
+        }
+    }
 }

@@ -313,8 +313,7 @@ fn extent(suite: &Suite, catalogue: &Catalogue) -> Result<(String, bool), Comman
     let all = usize::try_from(trials).unwrap_or(usize::MAX);
     let at_a_time = fitting.min(run::default_jobs(fitting)).min(all).max(1);
     let places = Places { trials: at_a_time, processors: processors::count() };
-    let forecast = cost::forecast_of_suite(suite, catalogue, &cells, places)
-        .map_err(|why| CommandError::new(why.to_string()))?;
+    let forecast = cost::forecast_of_suite(suite, catalogue, &cells, places)?;
     let room = match fitting >= all {
         true => "all could run at the same time".to_owned(),
         false => format!("{} could run at the same time", counted(fitting, "trial")),

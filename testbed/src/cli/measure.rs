@@ -18,7 +18,7 @@ use crate::model::behavior::Behavior;
 use crate::model::catalogue::{Catalogue, ForeignNames, Profile, Ruleset};
 use crate::model::description::profile_name;
 use crate::probe::measure::{MeasuredNat, measure};
-use crate::report::escape::{harmless, harmless_lines};
+use crate::report::escape::harmless;
 use crate::report::origin::quoted;
 
 /// NATs that are measured at the same time: most of it is waiting for timers.
@@ -42,12 +42,8 @@ pub fn run(args: &MeasureArgs) -> Result<ExitCode, CommandError> {
             match &measured {
                 Ok(measured) => print(|out| write(measured, out)).map(drop)?,
                 Err(why) => {
-                    let why = why.to_string();
-                    print_error(&format!(
-                        "testbed: cannot measure \"{}\": {}",
-                        profile.name,
-                        harmless_lines(&why)
-                    ));
+                    let what = format!("cannot measure \"{}\"", profile.name);
+                    print_error(&CommandError::because(what, why).to_string());
                 }
             }
         }

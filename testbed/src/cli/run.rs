@@ -94,9 +94,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CommandError> {
 /// Whether at least one trial fits into what this process may have.
 fn require_room(prepared: &Prepared) -> Result<(), CommandError> {
     match &prepared.what {
-        RunKind::Suite(suite) => {
-            capacity::require_one(&suite.0.suite).map_err(|why| CommandError::new(why.to_string()))
-        }
+        RunKind::Suite(suite) => Ok(capacity::require_one(&suite.0.suite)?),
         RunKind::Kernel => Ok(()),
     }
 }
@@ -219,8 +217,7 @@ fn record(
     });
     let error = match run {
         Ok(_) => return Ok(recorder.finish()),
-        Err(run::RunError::Kernel(error)) => CommandError::from(error),
-        Err(other) => CommandError::new(other.to_string()),
+        Err(error) => CommandError::from(error),
     };
     match recorder.has_begun() {
         true => drop(recorder.finish()),

@@ -23,9 +23,8 @@ pub fn take(
     let shard = wanted.find(|name| std::env::var(name).ok()).map_err(|why| {
         CommandError::with_help(format!("cannot tell which shard this is: {why}"), "--shard 2/8 names one")
     })?;
-    let time =
-        |cell| expected_time(&suite, catalogue, cell).map_err(|why| CommandError::new(why.to_string()));
-    let times = cells.iter().map(time).collect::<Result<Vec<_>, _>>()?;
+    let times = cells.iter().map(|cell| expected_time(&suite, catalogue, cell));
+    let times = times.collect::<Result<Vec<_>, _>>()?;
     let mine: BTreeSet<usize> = shard.of_times(&times).into_iter().collect();
     let cells =
         cells.into_iter().enumerate().filter(|(at, _)| mine.contains(at)).map(|(_, cell)| cell).collect();

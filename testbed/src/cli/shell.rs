@@ -125,11 +125,7 @@ fn run_in_lab(
         return Ok(code);
     }
     lab::setup(rights.into())?.block_on(async {
-        let lab = run::open_lab(&suite, &catalogue, cell).await.map_err(|why| match why {
-            run::RunError::Kernel(error) => CommandError::from(error),
-            other => CommandError::new(other.to_string()),
-        })?;
-        let lab = Arc::new(lab);
+        let lab = Arc::new(run::open_lab(&suite, &catalogue, cell).await?);
         if sharing == Sharing::Open {
             let nodes: Vec<&str> = lab.nodes().map(|node| node.name().as_str()).collect();
             let (id, nodes, node) = (&cell.id, nodes.join(", "), &command.node);
