@@ -21,6 +21,9 @@ use crate::probe::measure::{MeasuredNat, measure};
 use crate::report::escape::harmless;
 use crate::report::origin::quoted;
 
+/// What to do where there are no rules.
+const RULES: &str = "give a file with rules for nft -f, or with the output of iptables-save";
+
 /// NATs that are measured at the same time: most of it is waiting for timers.
 const AT_ONCE: usize = 12;
 
@@ -90,21 +93,18 @@ fn check_rules(file: &Path) -> Result<(), CommandError> {
         let message = format!("cannot read the rules \"{name}\": {why}");
         let help = match Catalogue::embedded().get(&name) {
             Some(_) => format!("this measures the NAT of that name: testbed nat measure --nat {name}"),
-            None => "give a file with rules for nft -f, or with the output of iptables-save".to_owned(),
+            None => RULES.to_owned(),
         };
         CommandError::with_help(message, help)
     })?;
     // No ruleset that does something is TOML.
     let table = text.parse::<toml::Table>().unwrap_or_default();
+    if table.is_empty() {
+        return Ok(());
+    }
     let Some(nats) = table.get("nat").and_then(toml::Value::as_table) else {
-        if table.is_empty() {
-            return Ok(());
-        }
-        let message = format!("cannot measure \"{name}\": it has no rules, but reads like a suite");
-        return Err(CommandError::with_help(
-            message,
-            format!("this shows it: testbed plan {}", quoted(&name)),
-        ));
+        let message = format!("cannot measure \"{name}\": it is a TOML file, not one of rules");
+        return Err(CommandError::with_help(message, RULES));
     };
     let message = format!("cannot measure \"{name}\": it is a file of NATs, not of rules");
     let nat = nats.keys().next().map_or("NAME", String::as_str);

@@ -12,7 +12,7 @@ use crate::kernel::sandbox::ShownFiles;
 use crate::kernel::user_file;
 use crate::model::catalogue::Catalogue;
 use crate::model::embedded::{self, Embedded, SUITES, TOPOLOGIES};
-use crate::model::problem::{nearest, suggestion};
+use crate::model::problem::suggestion;
 use crate::model::suite::{Axis, AxisKey, Cell, Program, Suite};
 use crate::model::suite_file::{self, KnownNames, PathKind, PathProblem};
 use crate::model::template::{self, Values};
@@ -197,21 +197,18 @@ fn set_nats(
     Err(CommandError::with_help(message, "show its axes with: testbed plan SUITE"))
 }
 
-/// What may be a mistake in a method that takes the place of those of the suite; `None` where the suite names it, too.
-fn doubts_about(suite: &Suite, method: &str) -> Option<Vec<String>> {
-    let axes = suite.parts.iter().flat_map(|part| &part.axes).filter(|axis| axis.key == AxisKey::Method);
-    let named: BTreeSet<&str> = axes.flat_map(|axis| &axis.values).map(String::as_str).collect();
-    if named.contains(method) {
+/// What may be a mistake in a method that takes the place of those that the suite names.
+fn doubt_about(suite: &Suite, method: &str, named: &BTreeSet<String>) -> Option<String> {
+    if METHODS.contains(&method) {
         return None;
     }
-    let known = || named.iter().copied().chain(METHODS.iter().copied());
-    if METHODS.contains(&method) || named.is_empty() && nearest(method, known()).is_none() {
-        return Some(Vec::new());
-    }
-    let message =
-        format!("neither theory nor the suite \"{}\" knows the method \"{method}\" of --method", suite.name);
-    let otherwise = "if your program calls its own method so, all is well";
-    Some(vec![format!("{message}\n  help: {}", suggestion(method, known(), otherwise))])
+    let known = named.iter().map(String::as_str).chain(METHODS.iter().copied());
+    let otherwise = "if your program has a method of that name, ignore this";
+    let help = suggestion(method, known, otherwise);
+    let suite = &suite.name;
+    Some(format!(
+        "neither theory nor the suite \"{suite}\" knows the method \"{method}\" of --method\n  help: {help}"
+    ))
 }
 
 /// Replaces the methods of the suite by one.
@@ -222,8 +219,10 @@ fn set_method(suite: &mut Suite, method: &str) -> Result<(), CommandError> {
         let help = suggestion(method, METHODS.iter().copied(), listed);
         return Err(CommandError::with_help(format!("unknown method \"{method}\""), help));
     }
-    if let Some(doubts) = doubts_about(suite, method) {
-        suite.doubts = doubts;
+    let axes = suite.parts.iter().flat_map(|part| &part.axes).filter(|axis| axis.key == AxisKey::Method);
+    let named: BTreeSet<String> = axes.flat_map(|axis| axis.values.clone()).collect();
+    if !named.contains(method) {
+        suite.doubts = doubt_about(suite, method, &named).into_iter().collect();
     }
     suite.change_sections(|part| {
         let values = vec![method.to_owned()];

@@ -27,7 +27,6 @@ use axes::{AxesDoc, GroupsDoc, Names};
 use expect::ExpectDoc;
 use program::ProgramDoc;
 
-pub use axes::doubtful_method;
 pub use program::own_puncher;
 
 /// Trials a cell where the suite does not say.

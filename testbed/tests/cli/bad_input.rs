@@ -82,6 +82,10 @@ fn a_method_of_an_own_program_that_is_nearly_a_known_one_is_told_and_not_refused
         let expected = format!("testbed: warning: {neither} \"{method}\" of --method\n  help: {help}");
         assert!(done.code == 0 && done.stderr.starts_with(&expected), "{}", done.stderr);
     }
+    std::fs::write(folder.path().join("mine.toml"), own.replace("method = [\"simultaneous-open\"]\n", ""))
+        .expect("room on the disk");
+    let done = testbed_in(folder.path(), &["plan", "mine.toml", "--method", "foo"]);
+    assert!(done.code == 0 && done.stderr.contains(&format!("{neither} \"foo\"")), "{}", done.stderr);
 }
 
 #[test]
@@ -284,8 +288,13 @@ fn a_run_that_is_not_there() {
         }
     };
     all("");
-    std::fs::write(path("testbed-runs/other-1/results.json"), "{}").expect("room on the disk");
-    all("; the latest here is testbed-runs/other-1");
+    for (run, minutes) in [("other-1", 2), ("other-2", 1), ("other-3", 3)] {
+        std::fs::create_dir_all(path("testbed-runs").join(run)).expect("room on the disk");
+        let results = std::fs::File::create(path("testbed-runs").join(run).join("results.json"));
+        let written = std::time::SystemTime::now() - std::time::Duration::from_secs(60 * minutes);
+        results.and_then(|file| file.set_modified(written)).expect("room on the disk");
+    }
+    all("; the latest here is testbed-runs/other-2");
 }
 
 #[test]
@@ -304,8 +313,8 @@ fn what_is_no_ruleset_is_not_measured() {
         ("random", "\n  help: this measures the NAT of that name: testbed nat measure --nat random\n"),
         (
             "mine.toml",
-            "testbed: cannot measure \"mine.toml\": it has no rules, but reads like a suite\n  help: this shows it: testbed \
-             plan mine.toml\n",
+            "testbed: cannot measure \"mine.toml\": it is a TOML file, not one of rules\n  help: give a file with rules for \
+             nft -f, or with the output of iptables-save\n",
         ),
         (
             "nats.toml",

@@ -184,14 +184,14 @@ fn check_value(checker: &mut Checker<'_>, span: Range<usize>, key: &AxisKey, tex
 
 /// What is to be said of a foreign program's method whose name is nearly that of a method which theory knows, and what to do: a
 /// program may call its own method so, and then nothing is wrong.
-pub fn doubtful_method(name: &str, known: &[&str]) -> Option<(String, String)> {
+fn doubtful_method(name: &str, known: &[&str]) -> Option<(String, String)> {
     if known.contains(&name) {
         return None;
     }
     let near = nearest(name, known.iter().copied())?;
     let message =
         format!("theory does not know the method \"{name}\", so that it expects nothing of its cells");
-    let help = format!("did you mean \"{near}\"? if your program calls its own method so, all is well");
+    let help = format!("did you mean \"{near}\"? if your program has a method of that name, ignore this");
     Some((message, help))
 }
 
