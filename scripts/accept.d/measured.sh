@@ -26,6 +26,8 @@ check_every_two() {
 # The NAT file of `puncher probe`, behind every NAT of the catalogue.
 check_probe() {
   local good=0 i runs=20
+  # The tests start the puncher that lies beside them.
+  cargo build --quiet --manifest-path "$root/Cargo.toml" -p puncher
   for ((i = 1; i <= runs; i++)); do
     quiet env TESTBED_REQUIRE_LAB=1 cargo test --quiet --manifest-path "$root/Cargo.toml" -p testbed --test tests -- lab::probe
     if [ "$code" -eq 0 ]; then good=$((good + 1)); else tail -n 30 "$work/output" >&2; fi

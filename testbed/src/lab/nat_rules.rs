@@ -38,6 +38,7 @@ use crate::kernel::error::Error;
 use crate::kernel::ruleset::RulesSource;
 use crate::model::address_plan::{AddressPlan, Network};
 use crate::model::behavior::{Behavior, Translation};
+use crate::model::datapath::Datapath;
 use crate::model::port_set::PortSet;
 use crate::model::topology::NodeName;
 
@@ -67,6 +68,8 @@ pub struct NatConfig {
     pub sysctls: Vec<(String, String)>,
     /// A program of the user's that does the rest, if there is one.
     pub command: Option<NatCommand>,
+    /// What carries its packets across.
+    pub datapath: Datapath,
     /// The file that the rules come from, if a user wrote one.
     pub file: Option<PathBuf>,
 }

@@ -17,6 +17,11 @@ use crate::model::topology::NodeName;
 /// # Errors
 /// When the user's ruleset file cannot be read.
 pub fn config(profile: &Profile, site: &NatSite) -> Result<NatConfig> {
+    let made = made(profile, site)?;
+    Ok(NatConfig { datapath: profile.datapath, ..made })
+}
+
+fn made(profile: &Profile, site: &NatSite) -> Result<NatConfig> {
     let behavior = &profile.behavior;
     match &profile.ruleset {
         Ruleset::Generated => Ok(render(behavior, site)),

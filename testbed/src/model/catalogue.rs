@@ -15,6 +15,7 @@ use serde_spanned::Spanned;
 
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Timeouts, Translation};
+use crate::model::datapath::Datapath;
 use crate::model::problem::{Checker, Problems, nearest, suggestion};
 use crate::model::quantity;
 use crate::model::words::UnknownWord;
@@ -52,6 +53,8 @@ pub struct Profile {
     pub written: BTreeSet<NatAxis>,
     /// Where its rules come from.
     pub ruleset: Ruleset,
+    /// What carries its packets across.
+    pub datapath: Datapath,
     /// What its ruleset file calls the devices and networks of a NAT.
     pub foreign: ForeignNames,
     /// The folder of its catalogue, which its files and programs are looked for in; empty for the current one.
@@ -92,6 +95,7 @@ impl Profile {
             behavior,
             written: BTreeSet::new(),
             ruleset: Ruleset::Generated,
+            datapath: Datapath::Conntrack,
             foreign: ForeignNames::default(),
             folder: PathBuf::new(),
         }
@@ -211,6 +215,7 @@ struct RawProfile {
     quota: Option<u32>,
     ruleset_file: Option<Spanned<String>>,
     command: Option<Spanned<Vec<String>>>,
+    datapath: Option<Spanned<String>>,
     #[serde(default)]
     devices: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
@@ -280,6 +285,7 @@ impl Reader<'_> {
             behavior,
             written: written.axes(),
             ruleset: self.ruleset(written)?,
+            datapath: self.datapath(written)?,
             foreign: self.foreign(written)?,
             folder: self.folder.clone(),
         })
@@ -411,6 +417,20 @@ impl Reader<'_> {
 }
 
 impl Reader<'_> {
+    fn datapath(&mut self, raw: &RawProfile) -> Option<Datapath> {
+        let datapath = self.word(&raw.datapath, "datapath", Datapath::Conntrack)?;
+        let generated = raw.ruleset_file.is_none() && raw.command.is_none();
+        if let (Some(word), true, Datapath::Packets | Datapath::Sockets) =
+            (&raw.datapath, generated, datapath)
+        {
+            let message = format!(
+                "datapath {datapath} without a ruleset file or a command: generated rules use conntrack"
+            );
+            self.checker.report(word.span(), message);
+        }
+        Some(datapath)
+    }
+
     fn foreign(&mut self, raw: &RawProfile) -> Option<ForeignNames> {
         let mut names = |written: &BTreeMap<String, Spanned<String>>| {
             for device in written.values() {
@@ -510,6 +530,8 @@ mod tests {
                 "a NAT has no device \"eth0\"\n  help: its devices are wan, lan0",
             ),
             ("command = []", 3, "a command has at least a program"),
+            ("datapath = \"packet\"", 3, "unknown datapath \"packet\"\n  help: did you mean \"packets\"?"),
+            ("datapath = \"sockets\"", 3, "datapath sockets without a ruleset file or a command: generated"),
         ];
         for (body, line, expected) in cases {
             let text = refused(body);

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Pool, Translation};
 use crate::model::catalogue::{ForeignNames, Ruleset};
+use crate::model::datapath::Datapath;
 use crate::model::port_set::{MapShare, PortSet};
 
 /// A measured NAT.
@@ -21,6 +22,8 @@ pub struct Description {
     pub source: String,
     /// Where its rules come from.
     pub ruleset: Ruleset,
+    /// What carries its packets across.
+    pub datapath: Datapath,
     /// What they call the devices and networks of a NAT.
     pub foreign: ForeignNames,
     /// What it does: as measured, or nearest to it; defaults where nothing could be told.
@@ -91,6 +94,9 @@ impl Description {
                 let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
                 line(&mut text, "command", &format!("[{}]", words.join(", ")));
             }
+        }
+        if self.datapath != Datapath::default() {
+            line(&mut text, "datapath", &quoted(self.datapath.name()));
         }
         for (key, names) in [("devices", &self.foreign.devices), ("networks", &self.foreign.networks)] {
             if !names.is_empty() {
@@ -261,7 +267,11 @@ mod tests {
             },
             Ruleset::Generated | Ruleset::Command(_) => ForeignNames::default(),
         };
-        Description { name: name.to_owned(), summary, source, ruleset, foreign, behavior, axes }
+        let datapath = match &ruleset {
+            Ruleset::Command(_) => Datapath::Packets,
+            Ruleset::Generated | Ruleset::File(_) => Datapath::Conntrack,
+        };
+        Description { name: name.to_owned(), summary, source, ruleset, datapath, foreign, behavior, axes }
     }
 
     #[test]
@@ -284,6 +294,7 @@ mod tests {
             let read = Catalogue::parse(&described.text(), "measured.toml").expect("a good profile");
             let read = read.get("mine").expect("it is there");
             assert_eq!((&read.ruleset, &read.foreign), (&described.ruleset, &described.foreign));
+            assert_eq!(read.datapath, described.datapath);
         }
     }
 

@@ -23,6 +23,8 @@ pub enum Doubt {
     Icmp,
     /// It came so late that what became of it may not have been seen.
     End,
+    /// Its NAT keeps records of its own, and nobody can tell what it takes such a packet for.
+    Records,
 }
 
 words!(Doubt {
@@ -35,6 +37,7 @@ words!(Doubt {
     Routed => "routed",
     Icmp => "icmp",
     End => "end",
+    Records => "records",
 });
 
 impl Doubt {
@@ -51,6 +54,7 @@ impl Doubt {
             Self::Routed => "they went between networks that the NAT only routes",
             Self::Icmp => "they are ICMP messages about no connection that is known",
             Self::End => "they came at the end of the trial",
+            Self::Records => "their NAT keeps records of its own, not connection tracking's",
         }
     }
 }

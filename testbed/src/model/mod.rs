@@ -10,6 +10,7 @@ pub mod behavior;
 pub mod catalogue;
 pub mod cause;
 pub mod conditions;
+pub mod datapath;
 pub mod description;
 pub mod doubt;
 pub mod embedded;

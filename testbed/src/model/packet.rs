@@ -91,6 +91,12 @@ impl TcpFlags {
         self.0 & other.0 == other.0
     }
 
+    /// Whether this is a SYN/ACK.
+    #[must_use]
+    pub const fn is_answer(self) -> bool {
+        self.0 & (Self::SYN.0 | Self::ACK.0 | Self::RST.0) == Self::SYN.0 | Self::ACK.0
+    }
+
     /// Whether this is a SYN that opens a connection: one without ACK and RST.
     #[must_use]
     pub const fn is_opening(self) -> bool {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::kernel::limits;
+use crate::model::catalogue::Catalogue;
+use crate::model::datapath::Datapath;
 use crate::model::event::ProofResult;
 use crate::model::outcome::{Outcome, Trial, TrialLoad};
 use crate::run::prepared_cell::PreparedCell;
@@ -72,6 +74,20 @@ pub(super) fn short_of_room(cells: &[PreparedCell], request: &RunRequest) -> Res
     };
     let short = |(at, cell)| Some((at, NotRun::Broken(why(cell)?)));
     Ok(cells.iter().enumerate().filter_map(short).collect())
+}
+
+/// Cells with a NAT of sockets where nobody could tell whose connection is whose.
+pub(super) fn beyond_judging(cells: &[PreparedCell], catalogue: &Catalogue) -> Refused {
+    let of_sockets =
+        |name: &&String| catalogue.get(name).is_some_and(|profile| profile.datapath == Datapath::Sockets);
+    let why = |cell: &PreparedCell| {
+        let name = cell.setting.nats.values().find(of_sockets)?;
+        Some(NotRun::Broken(format!(
+            "NAT \"{name}\" ends each connection and opens one of its own (datapath sockets), and testbed judges trials by \
+             segments that keep their sequence numbers: it proves and measures such a NAT, and runs no trials with it"
+        )))
+    };
+    cells.iter().enumerate().filter_map(|(at, cell)| Some((at, why(cell)?))).collect()
 }
 
 /// The first difference between what a NAT declares and what it does.

@@ -48,6 +48,7 @@ mod preflight;
 mod process;
 /// What happens to real networks while they are used.
 mod trouble;
+mod user_space;
 /// Wires: what they do to frames, and what they tell of them.
 mod wire;
 

@@ -129,7 +129,7 @@ impl<'a> Checker<'a> {
             passages,
             margin,
             rules,
-            how: Tracking::of(nat.declared, rules),
+            how: Tracking::of(nat.declared, nat.datapath, rules),
             entries: Vec::new(),
             by_tuple: HashMap::new(),
             mappings: Mappings::by(rules),

@@ -9,6 +9,7 @@
 //! | `mapping` | which external endpoint a connection gets, and who may come in through it |
 //! | `rules` | every rule by its name and source, and how one is turned round |
 //! | `tracker`, `tracking`, `table`, `window` | what a NAT knows of a TCP connection: states, timers, sequence numbers |
+//! | `untracked` | what is asked instead of a NAT that keeps records of its own |
 //! | `passage`, `head` | how the two sides of a NAT are put together, and what must not change on the way |
 //!
 //! What chance decides, such as the port drawn, is read from what came out. Two packets that reached the NAT from both
@@ -29,6 +30,7 @@ mod table;
 mod tests;
 mod tracker;
 mod tracking;
+mod untracked;
 mod window;
 
 use std::collections::BTreeMap;
@@ -36,6 +38,7 @@ use std::net::Ipv4Addr;
 
 use crate::model::address_plan::Network;
 use crate::model::behavior::{Behavior, Pool, PortRange};
+use crate::model::datapath::Datapath;
 use crate::model::doubt::Doubt;
 use crate::model::evidence::{CtChange, CtEvent, Evidence, Nanos, Tuple};
 use crate::model::kernel_rules::KernelRules;
@@ -44,6 +47,7 @@ use crate::model::topology::NodeName;
 
 pub use draws::Draw;
 pub use rules::{Decision, Negation, Rule, Rulebook};
+pub use untracked::mappings_seen;
 
 use checker::Checker;
 use passage::Passages;
@@ -72,6 +76,8 @@ pub struct NatView<'a> {
     pub up: u16,
     /// The links below it, each with its network: address is the NAT's own there.
     pub down: Vec<(u16, Network)>,
+    /// What carries its packets across.
+    pub datapath: Datapath,
     /// What its kernel does where kernels differ.
     pub kernel: KernelRules,
 }

@@ -4,6 +4,7 @@
 mod datagrams;
 mod handover;
 mod kernels;
+mod untracked;
 
 use std::net::SocketAddrV4;
 
@@ -31,6 +32,7 @@ struct Drawing {
     ended: Vec<CtEvent>,
     counted: CtCounters,
     kernel: KernelRules,
+    datapath: Datapath,
     now: Nanos,
 }
 
@@ -164,7 +166,16 @@ impl Drawing {
         let node = NodeName::new("nat-a").expect("a good name");
         let lan = Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
         let (outer, down, kernel) = (OUTER, vec![(DOWN, lan)], self.kernel);
-        let nat = NatView { node: &node, profile: "x", declared, outer, up: UP, down, kernel };
+        let nat = NatView {
+            node: &node,
+            profile: "x",
+            declared,
+            outer,
+            up: UP,
+            down,
+            datapath: self.datapath,
+            kernel,
+        };
         let counters = vec![(node.clone(), self.counted)];
         let (frames, conntrack) = (self.frames, self.ended);
         check(&Evidence { frames, conntrack, counters, ..Evidence::default() }, &nat)

@@ -10,6 +10,7 @@ use super::table::{Index, TableCell, Transition};
 use super::tracking::Tracking;
 use super::window::{InWindow, Window};
 use crate::judge::reference::head::TcpHead;
+use crate::model::datapath::Datapath;
 use crate::model::evidence::{CtState, Nanos};
 
 /// What becomes of a packet.
@@ -46,7 +47,7 @@ pub(super) struct Tracked {
     retransmissions: u8,
     simultaneous: bool,
     expect_challenge: bool,
-    seen_reply: bool,
+    pub(super) seen_reply: bool,
     assured: bool,
     /// Until when it surely lives without another packet.
     pub(super) lives_until: Nanos,
@@ -94,11 +95,17 @@ impl Tracked {
             tracked.count_retransmissions(index, Way::Original, head);
         }
         tracked.accept(CtState::None, state, Way::Original, head, at, how);
+        if how.datapath != Datapath::Conntrack {
+            tracked = tracked.without_records(Way::Original, head, at, how);
+        }
         Some(tracked)
     }
 
     /// A packet of this connection (`nf_conntrack_tcp_packet`).
     pub(super) fn step(&self, way: Way, head: &TcpHead, at: Nanos, how: &Tracking) -> Verdict {
+        if how.datapath != Datapath::Conntrack {
+            return Verdict::Pass(self.without_records(way, head, at, how));
+        }
         let index = Index::of(head.segment.flags);
         let mut next = *self;
         if !how.rules.decides(Decision::Whole, head.is_whole()) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::rules::Rulebook;
 use super::table::{TableCell, Transition};
 use crate::model::behavior::{Behavior, Strictness};
+use crate::model::datapath::Datapath;
 use crate::model::evidence::{CtState, Nanos};
 
 /// How long a connection is remembered, by state.
@@ -52,6 +53,8 @@ impl Timers {
 pub(super) struct Tracking {
     pub(super) timers: Timers,
     pub(super) liberal: bool,
+    /// Whose records say which connections there are.
+    pub(super) datapath: Datapath,
     pub(super) rules: Rulebook,
 }
 
@@ -61,8 +64,8 @@ impl Tracking {
         if self.rules.turns(cell) { cell.read().opposite() } else { cell.read() }
     }
 
-    pub(super) fn of(behavior: &Behavior, rules: Rulebook) -> Self {
+    pub(super) fn of(behavior: &Behavior, datapath: Datapath, rules: Rulebook) -> Self {
         let liberal = behavior.strictness == Strictness::Liberal;
-        Self { timers: Timers::of(behavior, rules), liberal, rules }
+        Self { timers: Timers::of(behavior, rules), liberal, datapath, rules }
     }
 }

@@ -343,7 +343,7 @@ fn icmp_errors(prober: &mut Prober, errors: &[(u8, u8)], after: After) -> Result
                 let numbers = (prober.isn(), flow.isn.wrapping_add(1));
                 let answer = Probe::ack((flow.remote, external), TcpFlags::SYN, numbers);
                 let seen = prober.bench.ask(Side::Outside, &answer)?;
-                matches!(fate(&seen, Side::Outside, &answer), Fate::Delivered { .. })
+                matches!(fate(&seen, Side::Outside, &answer, prober.bench.datapath()), Fate::Delivered { .. })
             }
         };
         if !good {

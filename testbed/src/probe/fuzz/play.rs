@@ -90,6 +90,7 @@ pub(super) fn play(
         outer: WAN,
         up: link(Side::Outside),
         down: [Side::Inside0, Side::Inside1].map(|side| (link(side), lan(side))).to_vec(),
+        datapath: subject.config.datapath,
         kernel,
     };
     Ok(PlayedSequence { findings: check_by(rules, &evidence, &nat), in_time, ladder })

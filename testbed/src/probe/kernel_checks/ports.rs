@@ -294,7 +294,7 @@ fn hairpin(prober: &mut Prober) -> Result<Observed> {
     let word = match fate {
         Fate::Reset => "reset by the NAT itself",
         Fate::Delivered { .. } => "delivered",
-        Fate::Icmp(..) | Fate::Silence => "something else",
+        Fate::Icmp(..) | Fate::SynAck | Fate::Silence => "something else",
     };
     Ok(Observed::new(word, fate.to_string()))
 }

@@ -50,8 +50,10 @@ impl MeasuredNat {
 pub async fn measure(profile: &Profile) -> Result<MeasuredNat> {
     let started = Instant::now();
     let config = free(nat_source::config(profile, &site())?);
+    let datapath = survey::datapath(&config).await?;
+    let config = NatConfig { datapath, ..config };
     let (behavior, axes) = infer::infer(&survey::survey(&config).await?);
-    let measured = Profile { behavior, ..profile.clone() };
+    let measured = Profile { behavior, datapath, ..profile.clone() };
     let proof = prove(Subject::of(&measured)?, Depth::Full).await;
     let of = match &profile.ruleset {
         Ruleset::Generated => format!("the NAT {} of the catalogue", profile.name),
@@ -64,6 +66,7 @@ pub async fn measure(profile: &Profile) -> Result<MeasuredNat> {
         summary: format!("measured: {of}"),
         source: format!("testbed {} on Linux {release}", env!("CARGO_PKG_VERSION")),
         ruleset: profile.ruleset.clone(),
+        datapath,
         foreign: profile.foreign.clone(),
         behavior,
         axes,

@@ -5,7 +5,9 @@ use crate::lab::nat_rules::NatConfig;
 use crate::model::behavior::{
     Filtering, Hairpinning, InvalidPackets, Mapping, Strictness, SynAfterSyn, Translation, UnsolicitedSyn,
 };
+use crate::model::datapath::Datapath;
 use crate::probe::prove::benches::{LONG_WATCH, on_bench, while_it_stays};
+use crate::probe::prove::datapath::read_datapath;
 use crate::probe::prove::expiry::read_late_answer;
 use crate::probe::prove::filtering::{
     read_filtering, read_hairpinning, read_invalid_packets, read_strictness, read_syn_after_syn,
@@ -69,6 +71,13 @@ pub(super) async fn survey(config: &NatConfig) -> Result<Survey> {
         answers.late_answer = late;
     }
     Ok(survey)
+}
+
+/// What carries the packets of a NAT across; connection tracking, where nothing gets out that would tell.
+pub(super) async fn datapath(config: &NatConfig) -> Result<Datapath> {
+    let told = |read: &Reading<Datapath>| read.value().is_some();
+    let read = on_bench(config, move |prober| prober.surely(read_datapath, told)).await?;
+    Ok(read.value().copied().unwrap_or_default())
 }
 
 /// Asks once more if the processor dropped frames meanwhile, and leaves a NAT that remembers nothing.

@@ -16,6 +16,12 @@
 //!
 //! But for one: a processor drops frames while its queue is full, whatever filled it. The kernel counts them, so that what
 //! was asked meanwhile is asked again ([`Prober::surely`](super::prober::Prober::surely)).
+//!
+//! And a program that carries the packets across by itself takes its own time. Of such a NAT silence can only be waited for
+//! ([`PATIENCE`]); what did not come out as declared is asked again with more of it.
+
+mod cables;
+mod side;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -25,7 +31,7 @@ use tokio::runtime::Handle;
 use crate::kernel::backlog;
 use crate::kernel::conntrack::{Conntrack, Events};
 use crate::kernel::error::{Errno, Error, Result};
-use crate::kernel::link::{Device, Links};
+use crate::kernel::link::Links;
 use crate::kernel::namespace::Namespace;
 use crate::kernel::packet_socket::{LARGEST_FRAME, OFFLOAD_HEADER, PacketSocket};
 use crate::kernel::processors;
@@ -33,9 +39,13 @@ use crate::kernel::ruleset::{DynamicSet, Nft, SetFlusher};
 use crate::kernel::sysctl::Sysctl;
 use crate::lab::nat_program::NatProgram;
 use crate::lab::nat_rules::{NatConfig, NatSite};
-use crate::model::address_plan::{Mac, Network};
+use crate::model::address_plan::Network;
+use crate::model::datapath::Datapath;
 use crate::model::evidence::{CtChange, CtEntry};
 use crate::model::packet::Packet;
+
+use cables::{namespace, wire_up};
+pub(in crate::probe) use side::Side;
 
 use super::frame::{Probe, QuotedIcmpError, datagram, is_arp_answer, who_has};
 
@@ -45,68 +55,20 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a processor is left alone whose queue is full.
 const BREATH: Duration = Duration::from_millis(1);
 
+/// How long nothing must come of a question to a NAT that is a program of its own.
+const PATIENCE: Duration = Duration::from_millis(40);
+
+/// The same where what was seen is not what is declared.
+const MORE_PATIENCE: Duration = Duration::from_millis(400);
+
+/// How often such a NAT is looked at.
+const GLANCE: Duration = Duration::from_micros(200);
+
 /// The external address of the NAT on the bench.
 pub(in crate::probe) const WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 /// Hosts on each inside network that the NAT knows the way to: .2 and up.
 const HOSTS: u8 = 2;
-
-/// One of the probe's ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::probe) enum Side {
-    /// Where the rest of the world is.
-    Outside,
-    /// The network on `lan0`.
-    Inside0,
-    /// The network on `lan1`.
-    Inside1,
-}
-
-impl Side {
-    const ALL: [Self; 3] = [Self::Outside, Self::Inside0, Self::Inside1];
-
-    /// The names of the NAT's device and of the probe's.
-    const fn devices(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Outside => ("wan", "outside"),
-            Self::Inside0 => ("lan0", "inside0"),
-            Self::Inside1 => ("lan1", "inside1"),
-        }
-    }
-
-    /// The NAT's address on this side.
-    const fn gateway(self) -> Ipv4Addr {
-        match self {
-            Self::Outside => WAN,
-            Self::Inside0 => Ipv4Addr::new(10, 0, 0, 1),
-            Self::Inside1 => Ipv4Addr::new(10, 0, 1, 1),
-        }
-    }
-
-    /// The first address of the probe on this side.
-    pub(in crate::probe) const fn address(self) -> Ipv4Addr {
-        match self {
-            Self::Outside => Ipv4Addr::new(192, 0, 2, 1),
-            Self::Inside0 => Ipv4Addr::new(10, 0, 0, 2),
-            Self::Inside1 => Ipv4Addr::new(10, 0, 1, 2),
-        }
-    }
-
-    const fn index(self) -> usize {
-        self as usize
-    }
-
-    /// The index of the devices, the same at both ends; 1 is the loopback device.
-    const fn device_index(self) -> u32 {
-        self as u32 + 2
-    }
-
-    /// MAC addresses of the NAT's end and of the probe's.
-    const fn macs(self) -> (Mac, Mac) {
-        let n = self as u8;
-        ([2, 0x54, 0x50, 0, n, 1], [2, 0x54, 0x50, 0, n, 2])
-    }
-}
 
 /// A packet that arrived at one of the probe's ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +92,10 @@ pub(in crate::probe) struct Bench {
     dynamic: Vec<DynamicSet>,
     /// The user's program that makes the NAT, if there is one.
     program: Option<NatProgram>,
+    /// What carries the packets across.
+    datapath: Datapath,
+    /// How long nothing must come of a question, where that can only be waited for.
+    patience: Duration,
     runtime: Handle,
     /// The one that everything happens on.
     processor: usize,
@@ -149,6 +115,15 @@ pub(in crate::probe) struct RecordedFrame {
     pub(in crate::probe) heading: CableDirection,
     /// All of it.
     pub(in crate::probe) bytes: Vec<u8>,
+}
+
+/// How soon silence counts, where it can only be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) enum Haste {
+    /// After a moment.
+    Usual,
+    /// After so long that a machine which works at all has answered.
+    Little,
 }
 
 /// Which way a frame went.
@@ -203,6 +178,8 @@ impl Bench {
             sets,
             dynamic,
             program,
+            datapath: config.datapath,
+            patience: PATIENCE,
             runtime,
             processor,
             buffer,
@@ -219,6 +196,17 @@ impl Bench {
     pub(in crate::probe) fn ask(&mut self, from: Side, probe: &Probe) -> Result<Vec<ArrivedPacket>> {
         self.send(from, probe)?;
         self.fence(from)
+    }
+
+    /// The same, for no longer than until what arrived answers the question.
+    pub(in crate::probe) fn ask_until(
+        &mut self,
+        from: Side,
+        probe: &Probe,
+        is_answer: impl Fn(&[ArrivedPacket]) -> bool,
+    ) -> Result<Vec<ArrivedPacket>> {
+        self.send(from, probe)?;
+        self.fence_until(from, is_answer)
     }
 
     /// Sends an ICMP error and returns all that it led to.
@@ -252,6 +240,18 @@ impl Bench {
 
     /// Waits until everything that was sent from this side has been dealt with, and returns what arrived anywhere.
     pub(in crate::probe) fn fence(&mut self, side: Side) -> Result<Vec<ArrivedPacket>> {
+        self.fence_until(side, |_| false)
+    }
+
+    /// The same, where a NAT that can only be waited for need not be waited for any longer once what arrived is enough.
+    pub(in crate::probe) fn fence_until(
+        &mut self,
+        side: Side,
+        is_enough: impl Fn(&[ArrivedPacket]) -> bool,
+    ) -> Result<Vec<ArrivedPacket>> {
+        if self.datapath != Datapath::Conntrack {
+            return self.wait_for_silence(is_enough);
+        }
         let (_, probe) = side.macs();
         self.put(side, &who_has(side.gateway(), (probe, side.address())))?;
         let deadline = Instant::now() + ANSWER_DEADLINE;
@@ -273,6 +273,29 @@ impl Bench {
                 return Err(Error::other(format!("reach the NAT on its device {}", side.devices().0), why));
             }
             self.wait(side, deadline)?;
+        }
+    }
+
+    /// Waits until nothing has arrived anywhere for a while, or what arrived is enough.
+    fn wait_for_silence(
+        &mut self,
+        is_enough: impl Fn(&[ArrivedPacket]) -> bool,
+    ) -> Result<Vec<ArrivedPacket>> {
+        let began = Instant::now();
+        let (mut last, mut seen) = (began, Vec::new());
+        loop {
+            let before = seen.len();
+            for side in Side::ALL {
+                self.drain(side, &mut seen)?;
+            }
+            let now = Instant::now();
+            if seen.len() > before {
+                last = now;
+            }
+            if is_enough(&seen) || now - last > self.patience || now - began > ANSWER_DEADLINE {
+                return Ok(seen);
+            }
+            std::thread::sleep(GLANCE);
         }
     }
 
@@ -406,45 +429,31 @@ impl Bench {
         self.runtime.block_on(links.remove_address(device, WAN, 24))
     }
 
+    /// What carries the packets across.
+    pub(in crate::probe) fn datapath(&self) -> Datapath {
+        self.datapath
+    }
+
+    /// Takes it that something else carries the packets across from now on.
+    pub(in crate::probe) fn take_for(&mut self, datapath: Datapath) {
+        self.datapath = datapath;
+    }
+
+    /// Whether silence can only be waited for, and has not been for long.
+    pub(in crate::probe) fn is_hasty(&self) -> bool {
+        self.datapath != Datapath::Conntrack && self.patience < MORE_PATIENCE
+    }
+
+    /// Waits for silence longer than usually, or as usually.
+    pub(in crate::probe) fn take_time(&mut self, haste: Haste) {
+        self.patience = match haste {
+            Haste::Usual => PATIENCE,
+            Haste::Little => MORE_PATIENCE,
+        };
+    }
+
     /// Connection tracking of the NAT.
     pub(in crate::probe) fn conntrack(&self) -> &Conntrack {
         &self.conntrack
     }
-}
-
-/// A namespace without IPv6, whose chatter would be in the way, and the means to configure it.
-fn namespace(runtime: &Handle) -> Result<(Namespace, Links)> {
-    let (namespace, links) = Namespace::create(|inside| {
-        let _context = runtime.enter();
-        // A kernel without IPv6 has no such key, and is quiet anyway.
-        let _ = Sysctl::new("net.ipv6.conf.default.disable_ipv6", 1).write(inside);
-        Links::open(inside)
-    })?;
-    Ok((namespace, links?))
-}
-
-async fn wire_up(nat: &Links, probe: &Links, probe_namespace: &Namespace) -> Result<()> {
-    for side in Side::ALL {
-        let (nat_mac, probe_mac) = side.macs();
-        let (nat_name, probe_name) = side.devices();
-        let index = side.device_index();
-        let near = Device { index, name: nat_name, mac: nat_mac };
-        let far = Device { index, name: probe_name, mac: probe_mac };
-        nat.add_veth(near, far, probe_namespace).await?;
-        nat.set_up(index).await?;
-        probe.set_up(index).await?;
-        nat.add_address(index, side.gateway(), 24).await?;
-        let [a, b, c, first] = side.address().octets();
-        for host in first..first + HOSTS {
-            if Ipv4Addr::new(a, b, c, host) != side.gateway() {
-                nat.add_neighbour(index, Ipv4Addr::new(a, b, c, host), probe_mac).await?;
-            }
-        }
-    }
-    nat.add_route(Ipv4Addr::UNSPECIFIED, 0, Side::Outside.address()).await?;
-    for side in Side::ALL {
-        nat.wait_for_carrier(side.device_index()).await?;
-        probe.wait_for_carrier(side.device_index()).await?;
-    }
-    Ok(())
 }

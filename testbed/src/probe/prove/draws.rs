@@ -3,6 +3,7 @@
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Mapping, Overloading, PortRange, Translation};
+use crate::model::datapath::Datapath;
 use crate::model::port_set::PortSet;
 
 use super::bench::Side;
@@ -30,6 +31,9 @@ const FROM_LARGE: usize = 4_096;
 /// Mappings that are made before a look at how many of them were refused.
 const AT_A_TIME: usize = 32;
 
+/// What a NAT of sockets draws.
+const OF_CONNECT: &str = "connect() of the NAT's kernel picks the ports, not evenly: from a secret place for each remote endpoint on, by even steps";
+
 /// What the kernel draws from by itself.
 const KERNEL: PortRange = PortRange { low: 1024, high: u16::MAX };
 
@@ -38,6 +42,9 @@ pub(in crate::probe) fn few(prober: &mut Prober, declared: &Behavior) -> Result<
     if !is_told_by_draws(declared) {
         return Ok(Vec::new());
     }
+    if prober.bench.datapath() == Datapath::Sockets {
+        return Ok(vec![Finding::not_looked_at("draws", OF_CONNECT)]);
+    }
     let draws = draw(prober, declared, FEW)?;
     Ok(judge(declared, &draws).to_vec())
 }
@@ -45,7 +52,8 @@ pub(in crate::probe) fn few(prober: &mut Prober, declared: &Behavior) -> Result<
 /// What the full proof asks: as many as show both ends of the pool.
 pub(in crate::probe) fn many(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
     let size = pool_of_one(declared).size() as usize;
-    if declared.allocation != Allocation::Random || !is_told_by_draws(declared) {
+    let of_connect = prober.bench.datapath() == Datapath::Sockets;
+    if declared.allocation != Allocation::Random || !is_told_by_draws(declared) || of_connect {
         return Ok(Vec::new());
     }
     let count = if size >= LARGE { FROM_LARGE } else { (FOR_EACH_PORT * size).clamp(FEW, MANY) };

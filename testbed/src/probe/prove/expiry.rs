@@ -20,7 +20,7 @@ use super::bench::Side;
 use super::filtering::unmapped_target;
 use super::finding::Finding;
 use super::frame::Probe;
-use super::lifetimes::{ProbeConnection, Step, WAYS, drive, is_reached};
+use super::lifetimes::{ProbeConnection, Step, WAYS, drive, is_reached, way_to};
 use super::prober::{Fate, Prober};
 use super::reading::Reading;
 
@@ -103,6 +103,55 @@ pub(in crate::probe) fn timers(prober: &mut Prober, declared: &Behavior) -> Resu
     let expected = format!("each timer, set to {} s, ends its mapping", TIMER.as_secs());
     let observed = if wrong.is_empty() { expected.clone() } else { wrong.join(", ") };
     Ok(vec![Finding::new("expiry", expected, observed)])
+}
+
+/// How long a timer is waited for that cannot be set: nobody waits for days.
+const WAITED_FOR: Duration = Duration::from_secs(8);
+
+/// The two timers that packets alone show, of a NAT that keeps records of its own: a connection that only its SYN has begun, and one
+/// that stands. Each has to live for as long as it is declared to, as far as [`WAITED_FOR`] shows, and to be gone afterwards.
+pub(in crate::probe) fn own_timers(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+    if declared.translation == Translation::Router || declared.quota.is_some_and(|quota| quota < 32) {
+        return Ok(Vec::new());
+    }
+    let (mut early, mut late, mut told) = (Vec::new(), Vec::new(), Vec::new());
+    for (timer, value, default) in declared.timeouts.timers() {
+        let Some(way) = ["syn_sent", "established"].contains(&timer).then(|| way_to(timer)) else { continue };
+        let time = value.unwrap_or(default);
+        for (group, moment) in
+            [(&mut early, time.min(WAITED_FOR).saturating_sub(MARGIN)), (&mut late, time + MARGIN)]
+        {
+            if moment > WAITED_FOR + MARGIN {
+                continue;
+            }
+            let Some(driven) = drive(prober, way)? else { continue };
+            group.push((moment, time, PendingCheck { timer, driven, since: Instant::now() }));
+        }
+        told.push(match time <= WAITED_FOR {
+            true => format!("{timer} {} s", time.as_secs()),
+            false => format!("{timer} more than {} s", (WAITED_FOR - MARGIN).as_secs()),
+        });
+    }
+    let mut wrong = Vec::new();
+    early.sort_by_key(|(moment, ..)| *moment);
+    for (moment, time, waiting) in early {
+        let asked = wait(waiting.since + moment);
+        if asked > waiting.since + time - TICK {
+            return Err(too_slow(asked - waiting.since - moment));
+        }
+        if !alive(prober, &waiting)? {
+            wrong.push(format!("{} ended within {:.1} s", waiting.timer, moment.as_secs_f64()));
+        }
+    }
+    for (moment, _, waiting) in late {
+        wait(waiting.since + moment);
+        if alive(prober, &waiting)? {
+            wrong.push(format!("{} lives after {:.1} s", waiting.timer, moment.as_secs_f64()));
+        }
+    }
+    let expected = format!("{}, by packets", told.join(", "));
+    let observed = if wrong.is_empty() { expected.clone() } else { wrong.join(", ") };
+    Ok(vec![Finding::new(NatAxis::Timeouts.name(), expected, observed)])
 }
 
 /// Inside endpoints with their external ones.

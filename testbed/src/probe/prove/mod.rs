@@ -8,6 +8,7 @@ pub(in crate::probe) mod bench;
 pub(in crate::probe) mod benches;
 pub(in crate::probe) mod bulk;
 mod consistent;
+pub(in crate::probe) mod datapath;
 pub(in crate::probe) mod distribution;
 pub(in crate::probe) mod draws;
 mod endings;
@@ -31,6 +32,7 @@ use crate::lab::nat_source;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::Behavior;
 use crate::model::catalogue::Profile;
+use crate::model::datapath::Datapath;
 use crate::model::event::ProofResult;
 
 pub use consistent::{Inconsistency, consistent};
@@ -124,9 +126,14 @@ async fn full(subject: &Subject) -> Result<Vec<Finding>> {
     let mut findings = [quick, many].concat();
     if findings.iter().all(|finding| finding.agrees) {
         let scaled = subject.scaled();
-        let (late, timers) =
-            futures::future::try_join(measured(subject, LATE.to_vec()), measured(&scaled, TIMERS.to_vec()))
-                .await?;
+        let (whose, timers): (&Subject, &[Measurement]) = match subject.config.datapath {
+            Datapath::Conntrack => (&scaled, &TIMERS),
+            // A program's timers cannot be scaled.
+            Datapath::Packets => (subject, &OWN_TIMERS),
+            Datapath::Sockets => (subject, &[]),
+        };
+        let late = measured(subject, LATE.to_vec());
+        let (late, timers) = futures::future::try_join(late, measured(whose, timers.to_vec())).await?;
         findings.extend(late);
         findings.extend(timers);
     }
@@ -173,13 +180,15 @@ const fn quick(axis: NatAxis) -> Measurement {
 }
 
 /// What ends a mapping, which every run asks about as well.
-const ENDINGS: [Measurement; 2] =
-    [|p, d| Ok(vec![endings::reset(p, d)?]), |p, d| Ok(vec![endings::icmp_error(p, d)?])];
+const ENDINGS: [Measurement; 2] = [endings::reset, endings::icmp_error];
 
 /// What every run asks. The rules of a user may be about TCP alone, which is what is judged.
 fn all_quick(subject: &Subject) -> Vec<Measurement> {
     let udp: Option<Measurement> = (subject.config.source == RulesSource::Testbed).then_some(udp::like_tcp);
-    NatAxis::ALL.iter().map(|axis| quick(*axis)).chain(ENDINGS).chain(udp).collect()
+    let all = NatAxis::ALL.iter().map(|axis| quick(*axis)).chain(ENDINGS).chain(udp);
+    let by_user = subject.config.source == RulesSource::User;
+    let datapath: Option<Measurement> = by_user.then_some(|p, _| Ok(vec![datapath::datapath(p)?]));
+    datapath.into_iter().chain(all).collect()
 }
 
 /// What takes many packets.
@@ -187,6 +196,9 @@ const MANY: [Measurement; 2] = [bulk::bulk, draws::many];
 
 /// What takes more than six seconds.
 const LATE: [Measurement; 1] = [expiry::late_answer];
+
+/// What is asked of a NAT that keeps records of its own: its timers are what they are.
+const OWN_TIMERS: [Measurement; 1] = [expiry::own_timers];
 
 /// What is asked of the NAT with its timers scaled down.
 const TIMERS: [Measurement; 1] = [expiry::timers];
@@ -196,6 +208,8 @@ fn merge(findings: Vec<Finding>) -> Vec<Finding> {
     let mut merged: Vec<Finding> = Vec::new();
     for finding in findings {
         match merged.iter_mut().find(|other| other.subject == finding.subject) {
+            // What was looked at says more than what was not.
+            Some(other) if !finding.looked_at && other.looked_at => {}
             Some(other) if other.agrees => *other = finding,
             Some(_) => {}
             None => merged.push(finding),

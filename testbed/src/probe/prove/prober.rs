@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::kernel::error::{Error, Result};
+use crate::model::datapath::Datapath;
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 
-use super::bench::{ArrivedPacket, Bench, Side};
+use super::bench::{ArrivedPacket, Bench, Haste, Side};
 use super::frame::Probe;
 
 /// How often a SYN is sent before it counts as refused: a NAT that never shares ports may drop a SYN whose fresh port
@@ -49,6 +50,8 @@ pub(in crate::probe) enum Fate {
     },
     /// It was answered by a reset.
     Reset,
+    /// It was answered by a SYN/ACK of the NAT's own.
+    SynAck,
     /// It was answered by an ICMP error of this type and code.
     Icmp(u8, u8),
     /// Nothing happened.
@@ -62,6 +65,7 @@ impl fmt::Display for Fate {
                 write!(f, "delivered to {destination}, with the source {source}")
             }
             Self::Reset => f.write_str("a reset"),
+            Self::SynAck => f.write_str("a SYN/ACK"),
             Self::Icmp(kind, code) => write!(f, "ICMP {kind}/{code}"),
             Self::Silence => f.write_str("silence"),
         }
@@ -97,8 +101,14 @@ impl Prober {
         for _ in 0..MEASURED {
             let before = self.bench.dropped()?;
             let found = measure(self);
-            if found.as_ref().is_ok_and(&as_expected) || self.bench.dropped()? == before {
+            let hasty = self.bench.is_hasty();
+            let complete = self.bench.dropped()? == before && !hasty;
+            if found.as_ref().is_ok_and(&as_expected) || complete {
+                self.bench.take_time(Haste::Usual);
                 return found;
+            }
+            if hasty {
+                self.bench.take_time(Haste::Little);
             }
             self.bench.rest();
             self.bench.forget()?;
@@ -162,8 +172,10 @@ impl Prober {
             if n > 0 {
                 std::thread::sleep(RETRANSMISSION);
             }
-            let seen = self.bench.ask(flow.side, &Probe::syn(flow.inside, flow.remote, flow.isn))?;
-            if let Some(source) = external(&seen, flow) {
+            let (syn, datapath) = (Probe::syn(flow.inside, flow.remote, flow.isn), self.bench.datapath());
+            let is_out = |seen: &[ArrivedPacket]| external(seen, flow, datapath).is_some();
+            let seen = self.bench.ask_until(flow.side, &syn, is_out)?;
+            if let Some(source) = external(&seen, flow, datapath) {
                 return Ok(Some(source));
             }
         }
@@ -186,9 +198,13 @@ impl Prober {
             for flow in batch {
                 self.bench.send(flow.side, &Probe::syn(flow.inside, flow.remote, flow.isn))?;
             }
-            let seen = self.bench.fence(batch[0].side)?;
+            let datapath = self.bench.datapath();
+            let all_out = |seen: &[ArrivedPacket]| {
+                seen.len() >= batch.len() && batch.iter().all(|flow| external(seen, flow, datapath).is_some())
+            };
+            let seen = self.bench.fence_until(batch[0].side, all_out)?;
             for flow in batch {
-                found.push(match external(&seen, flow) {
+                found.push(match external(&seen, flow, datapath) {
                     Some(endpoint) => Some(endpoint),
                     None => {
                         std::thread::sleep(RETRANSMISSION);
@@ -208,8 +224,10 @@ impl Prober {
 
     /// Sends a segment and finds out what becomes of it.
     pub(in crate::probe) fn fate(&mut self, from: Side, probe: &Probe) -> Result<Fate> {
-        let seen = self.bench.ask(from, probe)?;
-        Ok(fate(&seen, from, probe))
+        let datapath = self.bench.datapath();
+        let of = |seen: &[ArrivedPacket]| fate(seen, from, probe, datapath);
+        let seen = self.bench.ask_until(from, probe, |seen| of(seen) != Fate::Silence)?;
+        Ok(of(&seen))
     }
 
     /// Opens a connection, and completes its handshake from both ends.
@@ -232,17 +250,23 @@ impl Prober {
 }
 
 /// The source of the flow's SYN as it came out.
-fn external(seen: &[ArrivedPacket], flow: &Flow) -> Option<SocketAddrV4> {
+fn external(seen: &[ArrivedPacket], flow: &Flow, datapath: Datapath) -> Option<SocketAddrV4> {
     let is_it = |seen: &&ArrivedPacket| {
-        let syn = seen.packet.tcp().filter(|tcp| tcp.flags.is_opening() && tcp.sequence == flow.isn);
+        // A socket of the NAT's own has a number of its own.
+        let same = |number: u32| datapath == Datapath::Sockets || number == flow.isn;
+        let syn = seen.packet.tcp().filter(|tcp| tcp.flags.is_opening() && same(tcp.sequence));
         seen.side == Side::Outside && seen.packet.destination == flow.remote && syn.is_some()
     };
     seen.iter().find(is_it).map(|seen| seen.packet.source)
 }
 
 /// What became of `probe`, sent from `from`, by all that was seen afterwards.
-pub(in crate::probe) fn fate(seen: &[ArrivedPacket], from: Side, probe: &Probe) -> Fate {
-    let delivered = seen.iter().find(|s| s.side != from && is_same(&s.packet, probe));
+pub(in crate::probe) fn fate(seen: &[ArrivedPacket], from: Side, probe: &Probe, datapath: Datapath) -> Fate {
+    let same = |packet: &Packet| match datapath {
+        Datapath::Conntrack | Datapath::Packets => is_same(packet, probe),
+        Datapath::Sockets => is_its_like(packet, from, probe),
+    };
+    let delivered = seen.iter().find(|s| s.side != from && same(&s.packet));
     if let Some(ArrivedPacket { side, packet }) = delivered {
         return Fate::Delivered { side: *side, source: packet.source, destination: packet.destination };
     }
@@ -251,12 +275,27 @@ pub(in crate::probe) fn fate(seen: &[ArrivedPacket], from: Side, probe: &Probe) 
         PacketKind::Tcp(tcp) if tcp.flags.contains(TcpFlags::RST) && packet.destination == probe.source => {
             Some(Fate::Reset)
         }
+        PacketKind::Tcp(tcp)
+            if tcp.flags.is_answer() && tcp.acknowledgment == probe.sequence.wrapping_add(1) =>
+        {
+            Some(Fate::SynAck)
+        }
         PacketKind::Icmp(message) if message.about.is_some_and(|q| q.sequence == probe.sequence) => {
             Some(Fate::Icmp(message.kind, message.code))
         }
         _ => None,
     });
     fates.next().unwrap_or(Fate::Silence)
+}
+
+/// Whether a packet belongs to the connection that the NAT opened because of the probe: to or from the same remote endpoint, and of the
+/// same flags.
+fn is_its_like(packet: &Packet, from: Side, probe: &Probe) -> bool {
+    let remote_is_same = match from {
+        Side::Outside => packet.source == probe.source,
+        Side::Inside0 | Side::Inside1 => packet.destination == probe.destination,
+    };
+    remote_is_same && packet.tcp().is_some_and(|tcp| tcp.flags == probe.flags)
 }
 
 /// Whether a packet is the probe, addresses and ports apart.

@@ -10,7 +10,7 @@ use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, ClaimedEnd, Failure, Outcome};
 use crate::model::suite::ResultFormat;
 use crate::run::conntrack_check;
-use crate::run::nat_views::nat_views;
+use crate::run::nat_views::{nat_views, with_mappings_seen};
 use crate::run::trial::TrialSetup;
 use crate::run::trial::machine::{Measured, Tolerance, Void};
 use crate::run::trouble;
@@ -44,7 +44,9 @@ pub(super) struct Voided {
 /// Judges a trial, and says whether it counts.
 pub(super) fn judgement_of(setup: TrialSetup<'_>, known: TrialFacts<'_>) -> (Judgement, Option<Voided>) {
     let TrialFacts { plan, evidence, logs, peers, server, fault, machine } = known;
-    let TrialSetup { request, prepared, .. } = setup;
+    let TrialSetup { request, prepared, kernel, .. } = setup;
+    let views = nat_views((&request.catalogue, kernel), plan, &prepared.setting, None);
+    let evidence = &*with_mappings_seen(evidence, &views);
     let said = claims(&prepared.part.program.claim, logs, peers);
     let mut judgement = by_evidence(setup, plan, evidence, &said);
     // Peers whose rendezvous server or relay broke tell nothing about the NATs.

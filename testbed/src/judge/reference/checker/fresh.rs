@@ -9,6 +9,7 @@ use crate::judge::reference::passage::Side;
 use crate::judge::reference::rules::{BrokenRule, keeps, named as rules};
 use crate::judge::reference::tracker::Tracked;
 use crate::model::behavior::{Filtering, Hairpinning, Translation};
+use crate::model::datapath::Datapath;
 use crate::model::doubt::Doubt;
 use crate::model::evidence::Tuple;
 
@@ -16,6 +17,9 @@ impl Checker<'_> {
     pub(super) fn fresh(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let destination = passage.input.head.tuple.destination;
+        if self.nat.datapath != Datapath::Conntrack && !head.segment.flags.is_opening() {
+            return Ok(Judged::Not(Doubt::Records));
+        }
         match passage.input.side {
             Side::Outside => self.sent_in(index, head),
             Side::Inside if self.nat.is_own(*destination.ip()) => self.sent_to_nat(index, head),

@@ -1,0 +1,189 @@
+//! NATs past connection tracking: proved and judged by the packets on both their sides alone.
+
+use std::path::Path;
+
+use testbed::model::catalogue::{Catalogue, Profile};
+use testbed::model::datapath::Datapath;
+use testbed::model::event::{Event, ProofResult, RunEnd};
+use testbed::model::outcome::{CellResult, Verdict};
+use testbed::probe::measure::measure;
+use testbed::probe::prove::{Depth, Subject, prove};
+use testbed::run::{Cancel, RunRequest, run};
+
+use super::causes::suite_over;
+use super::run::{puncher, request};
+use super::{has_tool, lab_is_possible};
+
+/// The NATs that come with testbed, and the programs that make them.
+const NATS: &str = include_str!("../../../topologies/user-space/nats.toml");
+const PACKET_NAT: &str = include_str!("../../../topologies/user-space/packet_nat.py");
+const PASST_NAT: &str = include_str!("../../../topologies/user-space/passt_nat.py");
+
+/// A NAT whose program keeps the source port, and what is said of it.
+fn profile_of(keys: &str) -> String {
+    format!("[nat.packets]\nsummary = \"a test\"\n{keys}\n")
+}
+
+const HONEST: &str =
+    "command = [\"/usr/bin/python3\", \"packet_nat.py\"]\ndatapath = \"packets\"\nstrictness = \"liberal\"";
+
+/// The catalogue with these NATs, in a folder that has their programs; `program` is the one of `packets`.
+fn catalogue(folder: &Path, nats: &str, program: &str) -> Catalogue {
+    for (file, text) in [("packet_nat.py", program), ("passt_nat.py", PASST_NAT)] {
+        std::fs::write(folder.join(file), text).expect("room on the disk");
+    }
+    let file = folder.join("nats.toml");
+    let own = Catalogue::parse(nats, file.to_str().expect("UTF-8")).unwrap_or_else(|why| panic!("{why}"));
+    Catalogue::embedded().with(own)
+}
+
+fn proved(catalogue: &Catalogue, name: &str, depth: Depth) -> ProofResult {
+    let profile = catalogue.get(name).expect("it is there");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(prove(Subject::of(profile).expect("a NAT"), depth))
+}
+
+/// What was observed of each row, and whether it agrees.
+fn row<'a>(proof: &'a ProofResult, axis: &str) -> (&'a str, bool) {
+    let found = proof.rows.iter().find(|row| row.axis == axis);
+    found
+        .map(|row| (row.observed.as_str(), row.agrees))
+        .unwrap_or_else(|| panic!("no row {axis}: {proof:#?}"))
+}
+
+#[test]
+fn a_program_that_rewrites_packets_is_proved_and_says_what_was_not_looked_at() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalogue = catalogue(folder.path(), NATS, PACKET_NAT);
+    let quick = proved(&catalogue, "packet-nat", Depth::Quick);
+    assert!(quick.holds(), "{quick:#?}");
+    assert_eq!(row(&quick, "datapath"), ("packets", true));
+    assert!(row(&quick, "timeouts").0.starts_with("not looked at: connection tracking"), "{quick:#?}");
+    let full = proved(&catalogue, "packet-nat", Depth::Full);
+    assert!(full.holds(), "{full:#?}");
+    let by_packets = "syn_sent more than 7 s, established more than 7 s, by packets";
+    assert_eq!(row(&full, "timeouts"), (by_packets, true));
+}
+
+#[test]
+fn what_such_a_program_does_not_do_as_declared_is_found() {
+    if !lab_is_possible() {
+        return;
+    }
+    let timers = "timeouts = { syn-sent = \"3s\", established = \"5s\" }";
+    let short = |words: &str| {
+        format!(
+            "command = [\"/usr/bin/python3\", \"packet_nat.py\"{words}]\ndatapath = \"packets\"\nstrictness = \"liberal\"\n{timers}"
+        )
+    };
+    let cases = [
+        (HONEST.replace("packets\"", "conntrack\""), Depth::Quick, "datapath", "packets"),
+        (HONEST.replace("packets\"", "sockets\""), Depth::Quick, "datapath", "packets"),
+        (format!("{HONEST}\nunsolicited-syn = \"reset\""), Depth::Quick, "unsolicited SYN", "drop"),
+        (short(", \"3\", \"5\""), Depth::Full, "timeouts", "syn_sent 3 s, established 5 s, by packets"),
+        (short(", \"1\", \"5\""), Depth::Full, "timeouts", "syn_sent ended within 2.0 s"),
+        (short(", \"3\", \"50\""), Depth::Full, "timeouts", "established lives after 6.0 s"),
+    ];
+    for (keys, depth, axis, observed) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        let catalogue = catalogue(folder.path(), &profile_of(&keys), PACKET_NAT);
+        let proof = proved(&catalogue, "packets", depth);
+        assert_eq!(proof.error, None);
+        assert_eq!(row(&proof, axis), (observed, observed.ends_with("by packets")), "{keys}");
+    }
+}
+
+#[test]
+fn what_carries_the_packets_of_a_program_across_is_measured() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    // Nothing is declared of it.
+    let keys = "command = [\"/usr/bin/python3\", \"packet_nat.py\"]";
+    let catalogue = catalogue(folder.path(), &profile_of(keys), PACKET_NAT);
+    let profile: &Profile = catalogue.get("packets").expect("it is there");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let measured = runtime.block_on(measure(profile)).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(measured.description.datapath, Datapath::Packets);
+    assert!(measured.proof.holds(), "{:#?}", measured.proof);
+    let text = measured.description.text();
+    for line in ["datapath = \"packets\"", "allocation = \"preserving\"", "strictness = \"liberal\""] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line}:\n{text}");
+    }
+    let gaps = measured.description.gaps();
+    assert!(matches!(gaps[..], [(axis, _)] if axis.name() == "timeouts"), "{gaps:?}");
+}
+
+/// The cells of a suite with `nat` on side a.
+fn played(catalogue: Catalogue, nat: &str, others: &str, methods: &str) -> Vec<CellResult> {
+    let text = format!(
+        "name = \"past\"\nsummary = \"past connection tracking\"\ntopology = \"pair\"\ntrials = 4\n[axes]\n\
+         nat-a = [\"{nat}\"]\nnat-b = [{others}]\nmethod = [{methods}]\n"
+    );
+    let suite = suite_over(&catalogue, &text);
+    let request = RunRequest { catalogue, jobs: 4, ..request(suite, puncher()) };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut cells = Vec::new();
+    let (_stop, cancel) = Cancel::new();
+    let ending = runtime.block_on(run(request, cancel, |event| {
+        if let Event::CellFinished(cell) = event {
+            cells.push(cell);
+        }
+    }));
+    assert_eq!(ending.expect("a run"), RunEnd::Complete);
+    cells
+}
+
+#[test]
+fn trials_with_it_are_judged_by_the_packets_alone() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalogue = catalogue(folder.path(), NATS, PACKET_NAT);
+    let others = "\"port-preserving\", \"random\", \"reset\", \"packet-nat\"";
+    let cells = played(catalogue, "packet-nat", others, "\"simultaneous-open\", \"low-ttl\"");
+    assert_eq!(cells.len(), 8);
+    for cell in &cells {
+        assert_eq!(cell.verdict, Verdict::AsExpected, "{}: {} {:#?}", cell.cell.id, cell.note, cell.trials);
+    }
+}
+
+#[test]
+fn one_that_lies_in_the_lab_alone_is_named() {
+    if !lab_is_possible() {
+        return;
+    }
+    // On the bench nobody sends to these addresses.
+    let honest = "        first = self.ports.get(inside, inside[1])\n";
+    let liar = "        first = inside[1] + (remote[0][0] == 198 and remote[0][1] == 51)\n";
+    let program = PACKET_NAT.replace(honest, liar);
+    assert_ne!(program, PACKET_NAT);
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalogue = catalogue(folder.path(), &profile_of(HONEST), &program);
+    let cells = played(catalogue, "packets", "\"port-preserving\"", "\"simultaneous-open\"");
+    let named = "NAT \"packets\" in \"nat-a\" does not do what it declares (";
+    assert!(cells[0].note.contains(named), "{:#?}", cells[0]);
+}
+
+#[test]
+fn passt_is_proved_by_the_endpoints_alone() {
+    if !lab_is_possible() || !has_tool("passt") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalogue = catalogue(folder.path(), NATS, PACKET_NAT);
+    let proof = proved(&catalogue, "passt", Depth::Full);
+    assert!(proof.holds(), "{proof:#?}");
+    for axis in ["strictness", "timeouts", "draws", "after a reset", "after an ICMP error"] {
+        assert!(row(&proof, axis).0.starts_with("not looked at: "), "{proof:#?}");
+    }
+    let other = NATS.replace("ports = \"32768-60999\"", "ports = \"40000-60999\"");
+    let catalogue = self::catalogue(folder.path(), &other, PACKET_NAT);
+    let proof = proved(&catalogue, "passt", Depth::Quick);
+    assert!(!row(&proof, "ports").1, "{proof:#?}");
+}
