@@ -65,11 +65,6 @@ fn exit_code(proof: &ProofResult) -> u8 {
     }
 }
 
-/// An axis by its key in a profile; what else is measured by its own name.
-fn as_written(row: &str) -> String {
-    row.parse::<NatAxis>().map_or_else(|_| row.to_owned(), NatAxis::key)
-}
-
 /// Says what to do about rows that differ, where a user made the rules.
 fn advise(proof: &ProofResult, profile: &Profile, nats: &[PathBuf], out: &mut impl Write) -> io::Result<()> {
     if profile.ruleset == Ruleset::Generated || proof.rows.iter().all(|row| row.agrees) {
@@ -77,19 +72,18 @@ fn advise(proof: &ProofResult, profile: &Profile, nats: &[PathBuf], out: &mut im
     }
     for row in proof.rows.iter().filter(|row| !row.agrees) {
         let Ok(axis) = row.axis.parse::<NatAxis>() else { continue };
-        let key = axis.key();
         if !profile.written.contains(&axis) {
             let base = profile.base();
-            writeln!(out, "  {key}: not written in \"{}\", so inherited from \"{base}\"", proof.nat)?;
+            writeln!(out, "  {axis}: not written in \"{}\", so inherited from \"{base}\"", proof.nat)?;
         }
         let meant = profile.behavior.with_word(axis, &row.observed);
         if meant.is_some_and(|behavior| behavior.check().is_ok()) {
-            writeln!(out, "  help: if this NAT is meant to do so, write {key} = \"{}\"", row.observed)?;
+            writeln!(out, "  help: if this NAT is meant to do so, write {axis} = \"{}\"", row.observed)?;
         }
     }
     let files = nats.iter().map(|file| format!(" --nats {}", quoted(&file.display().to_string())));
     let command = format!("testbed nat measure --nat {}{}", proof.nat, files.collect::<String>());
-    writeln!(out, "  help: this prints a profile that declares what the NAT does: {command}")
+    writeln!(out, "  help: this prints what to write for what the NAT does: {command}")
 }
 
 fn write(proof: &ProofResult, out: &mut impl Write) -> io::Result<()> {
@@ -99,10 +93,10 @@ fn write(proof: &ProofResult, out: &mut impl Write) -> io::Result<()> {
         None if proof.holds() => writeln!(out, "{}: behaves as declared ({ms} ms)", proof.nat)?,
         None => writeln!(out, "{}: does not behave as declared ({ms} ms)", proof.nat)?,
     }
-    let rows: Vec<_> = proof.rows.iter().map(|row| (row, as_written(&row.axis))).collect();
-    let width = rows.iter().map(|(_, name)| name.chars().count()).max().unwrap_or(0);
-    for (row, name) in rows {
-        let (axis, expected, observed) = (harmless(&name), harmless(&row.expected), harmless(&row.observed));
+    let width = proof.rows.iter().map(|row| row.axis.chars().count()).max().unwrap_or(0);
+    for row in &proof.rows {
+        let (axis, expected, observed) =
+            (harmless(&row.axis), harmless(&row.expected), harmless(&row.observed));
         if row.agrees {
             writeln!(out, "  {axis:width$}  {observed}")?;
         } else {

@@ -9,7 +9,7 @@ use crate::model::behavior::{
 };
 use crate::model::words::words;
 
-/// One property of a NAT.
+/// One property of a NAT. Its name is the key that has its value in a file of NATs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "each is the field of the same name in `Behavior`")]
 pub enum NatAxis {
@@ -34,23 +34,15 @@ words!(NatAxis {
     Allocation => "allocation",
     Pool => "ports",
     Filtering => "filtering",
-    UnsolicitedSyn => "unsolicited SYN",
-    SynAfterSyn => "SYN after SYN",
-    InvalidPackets => "invalid packets",
+    UnsolicitedSyn => "unsolicited-syn",
+    SynAfterSyn => "syn-after-syn",
+    InvalidPackets => "invalid-packets",
     Hairpinning => "hairpinning",
     Overloading => "overloading",
     Strictness => "strictness",
     Timeouts => "timeouts",
     Quota => "quota",
 });
-
-impl NatAxis {
-    /// The key of a profile that holds its value, such as `invalid-packets`.
-    #[must_use]
-    pub fn key(self) -> String {
-        self.name().to_lowercase().replace(' ', "-")
-    }
-}
 
 impl Behavior {
     /// The same with another value on an axis whose values are single words; `None` if it has no such value.

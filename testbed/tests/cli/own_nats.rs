@@ -88,7 +88,7 @@ fn a_proof_that_finds_a_difference_says_what_to_write_and_whence_the_value_is() 
     let done = prove();
     let expected = "  expected invalid-packets: drop\n  observed invalid-packets: leak\n";
     let advice = "\n  invalid-packets: not written in \"corp\", so inherited from \"port-preserving\"\n  help: if this NAT is meant to \
-                  do so, write invalid-packets = \"leak\"\n  help: this prints a profile that declares what the NAT does: testbed nat \
+                  do so, write invalid-packets = \"leak\"\n  help: this prints what to write for what the NAT does: testbed nat \
                   measure --nat corp --nats more.toml\n";
     assert!(done.code == 1 && done.stdout.contains(expected), "{}{}", done.stdout, done.stderr);
     assert!(done.stdout.ends_with(advice), "{}", done.stdout);
