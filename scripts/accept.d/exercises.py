@@ -71,7 +71,7 @@ EXERCISES = {
             after(AXIS, '    Quota => "quota",\n', '    Moon => "moon",\n'),
             after(AXIS, "            NatAxis::Quota => quota.map_or_else(|| \"none\".to_owned(), |n| n.to_string()),\n",
                   "            NatAxis::Moon => moon.to_string(),\n"),
-            after("testbed/src/model/catalogue.rs", "            quota: raw.quota,\n", "            moon: false,\n"),
+            after("testbed/src/model/catalogue/reader.rs", "            quota: raw.quota,\n", "            moon: false,\n"),
             after("testbed/src/model/feasibility.rs", UNREAD, "            moon: _,\n"),
             after("testbed/src/model/theory/mod.rs", UNREAD, "        moon: _,\n"),
             after("testbed/src/lab/nat_rules.rs", UNREAD, "        moon: _,\n"),
