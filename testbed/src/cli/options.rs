@@ -11,22 +11,11 @@ use crate::run::Keep;
 /// How much is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
 pub struct Verbosity {
-    /// Print only the totals and what to look at next, without progress
+    /// Print only the totals and what to look at next, and no progress
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Name every cell that is not as expected, and the smallest differences that its trials would have shown; during the run,
-    /// print each cell as it finishes
-    #[arg(short, long)]
-    pub verbose: bool,
-}
-
-/// How much is told of a run that has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Args)]
-pub struct ReportVerbosity {
-    /// Print only the totals and what to look at next
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Name every cell that is not as expected, and the smallest differences that its trials would have shown
+    /// Name every cell that is not as expected, and the smallest differences that its trials would have shown; `testbed run` also
+    /// prints each cell as it finishes
     #[arg(short, long)]
     pub verbose: bool,
 }
@@ -35,23 +24,11 @@ impl Verbosity {
     /// The same as one value.
     #[must_use]
     pub fn detail(self) -> Detail {
-        detail(self.quiet, self.verbose)
-    }
-}
-
-impl ReportVerbosity {
-    /// The same as one value.
-    #[must_use]
-    pub fn detail(self) -> Detail {
-        detail(self.quiet, self.verbose)
-    }
-}
-
-fn detail(quiet: bool, verbose: bool) -> Detail {
-    match (quiet, verbose) {
-        (true, _) => Detail::Brief,
-        (_, true) => Detail::Everything,
-        _ => Detail::Usual,
+        match (self.quiet, self.verbose) {
+            (true, _) => Detail::Brief,
+            (_, true) => Detail::Everything,
+            _ => Detail::Usual,
+        }
     }
 }
 

@@ -105,3 +105,52 @@ fn write(proof: &ProofResult, out: &mut impl Write) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::behavior::Behavior;
+    use crate::model::event::ProofRow;
+
+    /// What is said of rules of a user whose NAT shows this on an axis.
+    fn advice(axis: NatAxis, observed: &str) -> String {
+        let behavior = Behavior::port_preserving();
+        let row = ProofRow {
+            axis: axis.name().to_owned(),
+            expected: behavior.value(axis),
+            observed: observed.to_owned(),
+            agrees: false,
+        };
+        let proof = ProofResult { nat: "mine".to_owned(), rows: vec![row], ..ProofResult::default() };
+        let mut profile = Profile::generated("mine", behavior);
+        profile.ruleset = Ruleset::File("mine.nft".to_owned());
+        let mut out = Vec::new();
+        advise(&proof, &profile, &[PathBuf::from("my nats.toml")], &mut out).expect("room");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn only_what_can_be_declared_is_advised() {
+        let inherited = "not written in \"mine\", so inherited from \"port-preserving\"\n";
+        let measure = "testbed nat measure --nat mine --nats 'my nats.toml'\n";
+        let said = advice(NatAxis::InvalidPackets, "leak");
+        assert!(
+            said.starts_with(&format!("  invalid-packets: {inherited}")) && said.ends_with(measure),
+            "{said}"
+        );
+        assert!(
+            said.contains("  help: if this NAT is meant to do so, write invalid-packets = \"leak\"\n"),
+            "{said}"
+        );
+        // Not with overloading; and the second is no value.
+        for (axis, observed) in
+            [(NatAxis::Filtering, "address-dependent"), (NatAxis::Hairpinning, "at times")]
+        {
+            let said = advice(axis, observed);
+            assert!(
+                said.contains(inherited) && said.ends_with(measure) && !said.contains("so, write "),
+                "{said}"
+            );
+        }
+    }
+}

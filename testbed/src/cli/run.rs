@@ -312,3 +312,22 @@ fn clock_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_had_says_which_could() {
+        for (why, help) in [
+            (io::ErrorKind::StorageFull, "where there is room"),
+            (io::ErrorKind::QuotaExceeded, "where there is room"),
+            (io::ErrorKind::PermissionDenied, "that can be written to"),
+            (io::ErrorKind::ReadOnlyFilesystem, "that can be written to"),
+            (io::ErrorKind::AlreadyExists, "that is empty or does not exist yet"),
+        ] {
+            let said = cannot_record(Path::new("out"), &why.into()).to_string();
+            assert!(said.ends_with(&format!("\n  help: --out names a folder {help}")), "{said}");
+        }
+    }
+}

@@ -43,17 +43,18 @@ fn every_command_has_a_manual_page() {
 #[test]
 fn help_uses_no_word_that_it_does_not_explain() {
     // Wherever its lines are broken.
-    let help =
-        |command: &str| testbed(&[command, "--help"]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    for command in commands() {
+    let help = |command: &str| {
+        let done = testbed(&command.split(' ').chain(["--help"]).collect::<Vec<_>>());
+        assert_eq!(done.code, 0, "{command}: {}", done.stderr);
+        done.stdout.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let below = ["nat list", "nat show", "nat prove", "nat measure", "baseline update"].map(str::to_owned);
+    for command in commands().into_iter().chain(below) {
         for word in ["wire", "urgent", " trip", "catalogue", "profile"] {
             assert!(!help(&command).to_lowercase().contains(word), "{command}: {word}");
         }
     }
-    for command in ["report", "merge"] {
-        assert!(!help(command).contains("uring the run") && help(command).contains("--verbose"), "{command}");
-    }
-    assert!(help("run").contains("Another build of puncher") && help("run").contains("during the run"));
+    assert!(help("run").contains("Another build of puncher"));
     assert!(help("exec").contains("testbed shell SUITE list"));
 }
 

@@ -29,6 +29,8 @@ mod programs;
 mod shards;
 /// Shells and commands in a lab.
 mod shell;
+/// What is told to stop, or paused.
+mod signals;
 /// Terminals of all sizes, and none.
 mod terminal;
 /// What NATs do to UDP.

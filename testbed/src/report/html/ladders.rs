@@ -6,9 +6,10 @@ use std::path::Path;
 
 use crate::kernel::user_file;
 use crate::report::artefacts::LADDER;
+use crate::report::deviation::weight;
 use crate::report::kept;
 use crate::report::ladder::{Ladder, svg};
-use crate::report::results::{OutcomeDoc, PunchCell, Results, TrialDoc, VerdictDoc};
+use crate::report::results::{OutcomeDoc, PunchCell, Results, TrialDoc};
 
 /// Ladders of one cell, and bytes of those of the whole page.
 const OF_CELL: usize = 3;
@@ -17,23 +18,24 @@ const OF_PAGE: usize = 1_200_000;
 /// No drawing of a trial is smaller.
 const SMALLEST: usize = 1_000;
 
+/// Bytes of the page around a drawing: its title and the link to its packets.
+const AROUND: usize = 500;
+
 /// Trials that are drawn, by cell and number.
 #[derive(Debug, Default)]
 pub(super) struct DrawnTrials {
-    /// Drawings and where they belong, the most wanted first.
-    pictures: Vec<((String, u32), String)>,
-    /// Where each of them is among the pictures.
-    places: BTreeMap<(String, u32), usize>,
+    pictures: BTreeMap<(String, u32), String>,
     /// Cells of which a drawing is left out.
     left_out: BTreeSet<String>,
 }
 
 impl DrawnTrials {
-    /// Reads what was kept below the folder of a run; what cannot be read is not drawn.
-    pub(super) fn read(results: &Results, run: Option<&Path>) -> Self {
+    /// Reads what was kept below the folder of a run, as much as fits into so many bytes of the page; what cannot be read is not
+    /// drawn.
+    pub(super) fn read(results: &Results, run: Option<&Path>, room: usize) -> Self {
         let mut drawn = Self::default();
         let Some(run) = run else { return drawn };
-        let mut rest = OF_PAGE;
+        let mut rest = room.min(OF_PAGE);
         for (cell, trial) in most_wanted(results) {
             let Some(file) = ladder_of(run, trial) else { continue };
             if rest < SMALLEST {
@@ -42,33 +44,25 @@ impl DrawnTrials {
             }
             let ladder = user_file::read(&file).ok().and_then(|text| Ladder::from_json(&text).ok());
             let Some(picture) = ladder.map(|ladder| svg::text(&ladder)) else { continue };
-            if picture.len() > rest {
-                drawn.left_out.insert(cell.id.clone());
-                continue;
+            match rest.checked_sub(picture.len() + AROUND) {
+                Some(left) => {
+                    rest = left;
+                    drawn.pictures.insert((cell.id.clone(), trial.number), picture);
+                }
+                None => drop(drawn.left_out.insert(cell.id.clone())),
             }
-            rest -= picture.len();
-            let key = (cell.id.clone(), trial.number);
-            drawn.places.insert(key.clone(), drawn.pictures.len());
-            drawn.pictures.push((key, picture));
         }
         drawn
     }
 
-    /// Leaves out drawings of so many bytes, the least wanted first; `false` where there is none.
-    pub(super) fn leave_out(&mut self, bytes: usize) -> bool {
-        let mut gone = 0;
-        while gone < bytes {
-            let Some(((cell, trial), picture)) = self.pictures.pop() else { break };
-            gone += picture.len();
-            self.places.remove(&(cell.clone(), trial));
-            self.left_out.insert(cell);
-        }
-        gone > 0
+    /// Whether nothing is left out.
+    pub(super) fn are_all(&self) -> bool {
+        self.left_out.is_empty()
     }
 
     /// The picture of a trial, if there is one.
     pub(super) fn of(&self, cell: &str, trial: u32) -> Option<&String> {
-        self.places.get(&(cell.to_owned(), trial)).map(|place| &self.pictures[*place].1)
+        self.pictures.get(&(cell.to_owned(), trial))
     }
 
     /// Whether something of this cell could be drawn and is left out.
@@ -77,24 +71,14 @@ impl DrawnTrials {
     }
 }
 
-/// The trials that are worth a drawing: those of cells that differ, of errors, of undecided cells, failures as expected, the
-/// rest; among these the first of every cell before the second of any.
+/// The trials that are worth a drawing: the worst cells first, and of cells with the same verdict what did not pass first; among
+/// these the first of every cell before the second of any.
 fn most_wanted(results: &Results) -> Vec<(&PunchCell, &TrialDoc)> {
     let of_cell = |cell| chosen(cell).into_iter().enumerate().map(move |(place, trial)| (cell, place, trial));
     let mut all: Vec<(&PunchCell, usize, &TrialDoc)> = results.punches().flat_map(of_cell).collect();
-    all.sort_by_key(|(cell, place, trial)| (urgency(cell.verdict, trial.outcome), *place));
+    let has_passed = |trial: &TrialDoc| trial.outcome == OutcomeDoc::Passed;
+    all.sort_by_key(|(cell, place, trial)| (weight(cell.verdict), has_passed(trial), *place));
     all.into_iter().map(|(cell, _, trial)| (cell, trial)).collect()
-}
-
-/// How much a trial is asked about: the smallest is the most.
-fn urgency(verdict: VerdictDoc, outcome: OutcomeDoc) -> u8 {
-    match (verdict, outcome) {
-        (VerdictDoc::Differs, _) => 0,
-        (VerdictDoc::Error, _) => 1,
-        (VerdictDoc::Undecided | VerdictDoc::NoExpectation, _) => 2,
-        (_, OutcomeDoc::Passed) => 4,
-        _ => 3,
-    }
 }
 
 /// The first kept trial of each way in which trials of a cell ended, the worst first.
@@ -118,7 +102,7 @@ mod tests {
     use super::*;
     use crate::report::html;
     use crate::report::ladder::{Lane, Leg, LegEnd, SCHEMA, Step, StepKind, Tone};
-    use crate::report::results::CellDoc;
+    use crate::report::results::{CellDoc, VerdictDoc};
     use crate::report::sample::results;
 
     const CELLS: usize = 1_500;
@@ -201,20 +185,32 @@ mod tests {
     }
 
     #[test]
-    fn the_least_wanted_are_left_out_first() {
-        let results = results();
-        let ids = results.punches().map(|cell| (cell.id.clone(), 1)).collect::<Vec<_>>();
-        let mut drawn = DrawnTrials::default();
-        for (place, id) in ids.iter().enumerate() {
-            drawn.places.insert(id.clone(), place);
-            drawn.pictures.push((id.clone(), "<svg/>".to_owned()));
+    fn the_worst_cells_are_drawn_first_and_what_failed_before_what_passed() {
+        let mut results = large();
+        if let CellDoc::Punch(cell) = &mut results.cells[1_000] {
+            cell.each[0].outcome = OutcomeDoc::Failed;
         }
-        assert!(drawn.leave_out(7));
-        for (place, (cell, trial)) in ids.iter().enumerate() {
-            assert_eq!(drawn.of(cell, *trial).is_some(), place < 2, "{cell}");
-            assert_eq!(drawn.leaves_out(cell), place >= 2, "{cell}");
+        let wanted = most_wanted(&results);
+        let verdicts: Vec<_> = wanted.iter().map(|(cell, _)| weight(cell.verdict)).collect();
+        assert!(verdicts.is_sorted() && verdicts[0] == 0 && verdicts[verdicts.len() - 1] == 5);
+        let mut as_expected = wanted.iter().filter(|(cell, _)| cell.verdict == VerdictDoc::AsExpected);
+        let (cell, trial) = as_expected.next().expect("most of them are");
+        assert!(cell.id.ends_with("/1000") && trial.outcome == OutcomeDoc::Failed, "{}", cell.id);
+    }
+
+    #[test]
+    fn no_more_is_drawn_than_there_is_room_for() {
+        let run = tempfile::tempdir().expect("a folder");
+        for trial in 1..=3 {
+            let folder = run.path().join(format!("cells/one/trial-{trial}"));
+            std::fs::create_dir_all(&folder).expect("room");
+            std::fs::write(folder.join(LADDER), ladder()).expect("room");
         }
-        assert!(drawn.leave_out(100) && !drawn.leave_out(100));
-        assert!(ids.iter().all(|(cell, trial)| drawn.of(cell, *trial).is_none() && drawn.leaves_out(cell)));
+        let results = large();
+        let of = |room| DrawnTrials::read(&results, Some(run.path()), room);
+        assert!(of(0).pictures.is_empty() && !of(0).are_all());
+        let drawn = of(100_000);
+        let bytes: usize = drawn.pictures.values().map(String::len).sum();
+        assert!((50_000..100_000).contains(&bytes), "{bytes}");
     }
 }

@@ -35,14 +35,14 @@ const LARGEST: usize = 3_000_000;
 /// The whole page; `run` is the folder of the run, from which kept trials are drawn.
 #[must_use]
 pub fn text(results: &Results, run: Option<&Path>) -> String {
-    let mut drawn = DrawnTrials::read(results, run);
-    loop {
-        let page = page(results, &drawn, run).into_string();
-        let too_much = page.len().saturating_sub(LARGEST);
-        if too_much == 0 || !drawn.leave_out(too_much) {
-            return page;
-        }
+    let nothing = DrawnTrials::read(results, run, 0);
+    let bare = page(results, &nothing, run).into_string();
+    if nothing.are_all() {
+        return bare;
     }
+    // A drawing is shown among what needs attention, too.
+    let room = LARGEST.saturating_sub(bare.len()) / 2;
+    page(results, &DrawnTrials::read(results, run, room), run).into_string()
 }
 
 fn page(results: &Results, drawn: &DrawnTrials, run: Option<&Path>) -> Markup {
