@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::axis_value;
 use crate::model::behavior::{Behavior, UnsolicitedSyn};
 use crate::model::catalogue::Catalogue;
+use crate::model::datapath::Datapath;
 use crate::model::outcome::{Expectation, NoExpectation};
 use crate::model::suite::{AxisKey, Cell, Suite};
 use crate::model::theory::{self, Method, TheoryInput};
@@ -23,11 +24,15 @@ pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Result<Expec
     let method: Method = cell.method().parse().map_err(|_| silent("theory does not know this method"))?;
     let unknown = || silent("theory does not know what stands between the peers");
     let way = NodePath::between(&part.topology, "peer-a", "peer-b").ok_or_else(unknown)?;
+    let whole = part.topology.path_to_core(&way.top);
+    if way.up.iter().chain(&way.down).chain(&whole).any(|node| is_of_sockets(cell, catalogue, node)) {
+        return Err(silent("theory does not know what a NAT does that ends connections and opens its own"));
+    }
     let nats = |nodes: &[NodeName]| behaviors(&part.topology, cell, catalogue, nodes).ok_or_else(unknown);
     let input = TheoryInput {
         a: nats(&way.up)?,
         b: nats(&way.down)?,
-        common: nats(&part.topology.path_to_core(&way.top))?,
+        common: nats(&whole)?,
         competing: [0, 0],
         method,
         budget: part.budget_of(cell),
@@ -49,6 +54,12 @@ pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Result<Expec
 
 fn silent(because: &str) -> NoExpectation {
     NoExpectation { because: because.to_owned() }
+}
+
+/// Whether a node is a NAT through which no packet passes.
+fn is_of_sockets(cell: &Cell, catalogue: &Catalogue, node: &NodeName) -> bool {
+    let profile = cell.nat(node).and_then(|name| catalogue.get(name));
+    profile.is_some_and(|profile| profile.datapath == Datapath::Sockets)
 }
 
 /// What of the wires theory does not reckon with, if there is something.

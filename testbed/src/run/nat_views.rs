@@ -12,15 +12,25 @@ use crate::model::topology::NodeName;
 use crate::run::prepared_cell::LabSpec;
 
 /// All NATs of a lab of this kernel, but for `changed`: one that restarts in the middle of a trial, or gets another address, does
-/// not do what it declares, and shows in the causes.
+/// not do what it declares, and shows in the causes. And but for those of sockets, through which no packet passes.
 pub(super) fn nat_views<'a>(
     (catalogue, kernel): (&'a Catalogue, KernelRules),
     plan: &AddressPlan,
     setting: &'a LabSpec,
     changed: Option<&NodeName>,
 ) -> Vec<NatView<'a>> {
-    let nats = setting.nats.iter().filter(|(node, _)| Some(*node) != changed);
-    nats.filter_map(|nat| view((catalogue, kernel), plan, nat)).collect()
+    let views = views((catalogue, kernel), plan, setting);
+    let passes = |nat: &NatView<'_>| nat.datapath != Datapath::Sockets && Some(nat.node) != changed;
+    views.into_iter().filter(passes).collect()
+}
+
+/// All of them.
+pub(super) fn views<'a>(
+    (catalogue, kernel): (&'a Catalogue, KernelRules),
+    plan: &AddressPlan,
+    setting: &'a LabSpec,
+) -> Vec<NatView<'a>> {
+    setting.nats.iter().filter_map(|nat| view((catalogue, kernel), plan, nat)).collect()
 }
 
 fn view<'a>(
@@ -54,7 +64,8 @@ pub(super) fn with_mappings_seen<'a>(evidence: &'a Evidence, nats: &[NatView<'_>
     }
     let mut seen = evidence.clone();
     seen.conntrack.retain(|event| own.iter().all(|nat| *nat.node != event.node));
-    seen.conntrack.extend(own.iter().flat_map(|nat| reference::mappings_seen(evidence, nat)));
+    let rewrite = own.iter().filter(|nat| nat.datapath == Datapath::Packets);
+    seen.conntrack.extend(rewrite.flat_map(|nat| reference::mappings_seen(evidence, nat)));
     seen.conntrack.sort_by_key(|event| event.at);
     Cow::Owned(seen)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::kernel::limits;
+use crate::model::behavior::{Filtering, Hairpinning};
 use crate::model::catalogue::Catalogue;
 use crate::model::datapath::Datapath;
 use crate::model::event::ProofResult;
@@ -76,15 +77,19 @@ pub(super) fn short_of_room(cells: &[PreparedCell], request: &RunRequest) -> Res
     Ok(cells.iter().enumerate().filter_map(short).collect())
 }
 
-/// Cells with a NAT of sockets where nobody could tell whose connection is whose.
+/// Cells with a NAT of sockets where nobody could tell whose connection is whose: above both peers, or one that lets others in.
 pub(super) fn beyond_judging(cells: &[PreparedCell], catalogue: &Catalogue) -> Refused {
-    let of_sockets =
-        |name: &&String| catalogue.get(name).is_some_and(|profile| profile.datapath == Datapath::Sockets);
     let why = |cell: &PreparedCell| {
-        let name = cell.setting.nats.values().find(of_sockets)?;
+        let (node, profile) = cell.setting.nats.iter().find_map(|(node, name)| {
+            let profile = catalogue.get(name).filter(|profile| profile.datapath == Datapath::Sockets)?;
+            let closed = profile.behavior.filtering == Filtering::AddressAndPortDependent
+                && profile.behavior.hairpinning == Hairpinning::Off;
+            (!closed || cell.common.contains_key(node)).then_some((node, profile))
+        })?;
         Some(NotRun::Broken(format!(
-            "NAT \"{name}\" ends each connection and opens one of its own (datapath sockets), and testbed judges trials by \
-             segments that keep their sequence numbers: it proves and measures such a NAT, and runs no trials with it"
+            "NAT \"{}\" in \"{node}\" ends each connection and opens one of its own (datapath sockets): testbed judges trials with such a \
+             NAT only where it is on one peer's side alone, and lets in nobody but whom the inside has sent to",
+            profile.name
         )))
     };
     cells.iter().enumerate().filter_map(|(at, cell)| Some((at, why(cell)?))).collect()

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use testbed::model::catalogue::{Catalogue, Profile};
+use testbed::model::cause::Cause;
 use testbed::model::datapath::Datapath;
 use testbed::model::event::{Event, ProofResult, RunEnd};
-use testbed::model::outcome::{CellResult, Verdict};
+use testbed::model::outcome::{CellResult, Outcome, Verdict};
 use testbed::probe::measure::measure;
 use testbed::probe::prove::{Depth, Subject, prove};
 use testbed::run::{Cancel, RunRequest, run};
@@ -29,7 +30,7 @@ const HONEST: &str =
 
 /// The catalogue with these NATs, in a folder that has their programs; `program` is the one of `packets`.
 fn catalogue(folder: &Path, nats: &str, program: &str) -> Catalogue {
-    for (file, text) in [("packet_nat.py", program), ("passt_nat.py", PASST_NAT)] {
+    for (file, text) in [("passt_nat.py", PASST_NAT), ("packet_nat.py", program)] {
         std::fs::write(folder.join(file), text).expect("room on the disk");
     }
     let file = folder.join("nats.toml");
@@ -186,4 +187,48 @@ fn passt_is_proved_by_the_endpoints_alone() {
     let catalogue = self::catalogue(folder.path(), &other, PACKET_NAT);
     let proof = proved(&catalogue, "passt", Depth::Quick);
     assert!(!row(&proof, "ports").1, "{proof:#?}");
+}
+
+#[test]
+fn trials_behind_passt_are_judged_as_of_a_host_at_its_node() {
+    if !lab_is_possible() || !has_tool("passt") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalogue = catalogue(folder.path(), NATS, PACKET_NAT);
+    let cells = played(catalogue, "passt", "\"none\", \"random\", \"passt\"", "\"listen\"");
+    let allowed = [Cause::PredictedPortWrong, Cause::ResetByHost, Cause::Filtered];
+    for cell in &cells {
+        let (id, trials) = (&cell.cell.id, &cell.trials);
+        assert_eq!(cell.verdict, Verdict::NoExpectation, "{id}: {} {trials:#?}", cell.note);
+        let passed = trials.iter().filter(|trial| matches!(trial.outcome, Outcome::Passed(_))).count();
+        // Whoever is reachable is reached; whoever draws a port for each connection is not met by one guess.
+        assert_eq!(passed > 0, id.contains("/none/"), "{id}: {trials:#?}");
+        let is_explained = |outcome: &Outcome| match outcome {
+            Outcome::Passed(_) => true,
+            Outcome::Failed(failure) => allowed.contains(&failure.cause),
+            _ => false,
+        };
+        assert!(trials.iter().all(|trial| is_explained(&trial.outcome)), "{id}: {trials:#?}");
+    }
+}
+
+#[test]
+fn a_nat_of_sockets_that_swallows_what_goes_to_the_peer_is_named() {
+    if !lab_is_possible() || !has_tool("passt") {
+        return;
+    }
+    let honest = "if kind == socket.PACKET_HOST and frame[12:14] != ARP:";
+    // Its frames to 198.51.0.0/16 go nowhere.
+    let liar = PASST_NAT.replace(
+        honest,
+        "if kind == socket.PACKET_HOST and frame[12:14] != ARP and frame[30:32] != b\"\\xc6\\x33\":",
+    );
+    assert_ne!(liar, PASST_NAT);
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalogue = catalogue(folder.path(), NATS, PACKET_NAT);
+    std::fs::write(folder.path().join("passt_nat.py"), liar).expect("room on the disk");
+    let cells = played(catalogue, "passt", "\"port-preserving\"", "\"simultaneous-open\"");
+    let named = "NAT \"passt\" in \"nat-a\" does not carry across what it is asked for";
+    assert!(cells[0].note.contains(named), "{:#?}", cells[0]);
 }

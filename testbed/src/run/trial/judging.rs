@@ -3,6 +3,8 @@
 use crate::judge::judgement::{Case, Judgement, Rendezvous, judge};
 use crate::judge::oracle::{CommonNat, DeclaredNats};
 use crate::judge::program_output::{self, Claim, ProgramEnd};
+use crate::judge::reference::NatView;
+use crate::judge::split::SplitSide;
 use crate::model::address_plan::AddressPlan;
 use crate::model::cause::CauseKind;
 use crate::model::event::ProgramLog;
@@ -10,7 +12,8 @@ use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, ClaimedEnd, Failure, Outcome};
 use crate::model::suite::ResultFormat;
 use crate::run::conntrack_check;
-use crate::run::nat_views::{nat_views, with_mappings_seen};
+use crate::run::nat_views::{nat_views, views, with_mappings_seen};
+use crate::run::prepared_cell::PreparedCell;
 use crate::run::trial::TrialSetup;
 use crate::run::trial::machine::{Measured, Tolerance, Void};
 use crate::run::trouble;
@@ -45,10 +48,11 @@ pub(super) struct Voided {
 pub(super) fn judgement_of(setup: TrialSetup<'_>, known: TrialFacts<'_>) -> (Judgement, Option<Voided>) {
     let TrialFacts { plan, evidence, logs, peers, server, fault, machine } = known;
     let TrialSetup { request, prepared, kernel, .. } = setup;
-    let views = nat_views((&request.catalogue, kernel), plan, &prepared.setting, None);
+    let views = views((&request.catalogue, kernel), plan, &prepared.setting);
     let evidence = &*with_mappings_seen(evidence, &views);
+    let sides = split_sides(prepared, &views);
     let said = claims(&prepared.part.program.claim, logs, peers);
-    let mut judgement = by_evidence(setup, plan, evidence, &said);
+    let mut judgement = by_evidence(setup, plan, evidence, (&said, &sides));
     // Peers whose rendezvous server or relay broke tell nothing about the NATs.
     let broke = server.and_then(|(name, end)| Some((name, program_output::broke(end)?)));
     if let (Outcome::Failed(_), Some((name, why))) = (&judgement.outcome, broke) {
@@ -64,7 +68,13 @@ pub(super) fn judgement_of(setup: TrialSetup<'_>, known: TrialFacts<'_>) -> (Jud
         }
         conntrack_check::contradiction(&request.catalogue, plan, &prepared.setting, evidence)
     };
-    judgement.outcome = outweighed(judgement.outcome, || fault.or_else(tracked));
+    let not_carried = || sides.iter().flatten().find_map(|side| side.contradiction(evidence));
+    let split = || not_carried().map(|why| Cause::LabError.because(why));
+    judgement.outcome = outweighed(judgement.outcome, || fault.or_else(tracked).or_else(split));
+    let doubt = || sides.iter().flatten().find_map(|side| side.doubt(&judgement.timeline.flows));
+    if let (Outcome::Failed(_), Some(why)) = (&judgement.outcome, doubt()) {
+        judgement.outcome = Outcome::Error(Cause::LabError.because(why));
+    }
     let (outcome, void) = weighed(judgement.outcome, machine, Tolerance::of(prepared));
     judgement.outcome = outcome;
     let ended = if said.iter().all(|claim| matches!(claim, Claim::Success(_))) {
@@ -113,14 +123,27 @@ fn claims(format: &ResultFormat, logs: &[ProgramLog], ends: [ProgramEnd; 2]) -> 
     })
 }
 
+/// The sides behind a NAT of sockets, a first.
+fn split_sides<'a>(prepared: &PreparedCell, views: &'a [NatView<'a>]) -> [Option<SplitSide<'a>>; 2] {
+    let [a, b] = prepared.vantages();
+    [SplitSide::of(a, &prepared.a, views), SplitSide::of(b, &prepared.b, views)]
+}
+
 /// The judgement of claims by the evidence.
 fn by_evidence(
     TrialSetup { request, prepared, kernel, .. }: TrialSetup<'_>,
     plan: &AddressPlan,
     evidence: &Evidence,
-    [claim_a, claim_b]: &[Claim; 2],
+    (claims, sides): (&[Claim; 2], &[Option<SplitSide<'_>>; 2]),
 ) -> Judgement {
     let [a, b] = prepared.vantages();
+    let claim = |at: usize| match &sides[at] {
+        Some(side) => side.claim(evidence, &claims[at]),
+        None => claims[at].clone(),
+    };
+    let (claim_a, claim_b) = (&claim(0), &claim(1));
+    let [declared_a, declared_b] = [(&sides[0], &prepared.a), (&sides[1], &prepared.b)]
+        .map(|(side, whole)| side.as_ref().map_or(whole, |side| &side.declared));
     let rendezvous = match prepared.part.program.rendezvous {
         Some(_) => Rendezvous::Needed,
         None => Rendezvous::NotNeeded,
@@ -135,9 +158,9 @@ fn by_evidence(
     judge(&Case {
         evidence,
         nats: &nats,
-        a,
-        b,
-        declared: DeclaredNats { a: &prepared.a, b: &prepared.b, common: &common },
+        a: sides[0].as_ref().map_or(a, |side| &side.vantage),
+        b: sides[1].as_ref().map_or(b, |side| &side.vantage),
+        declared: DeclaredNats { a: declared_a, b: declared_b, common: &common },
         claim_a,
         claim_b,
         rendezvous,

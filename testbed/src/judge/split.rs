@@ -1,0 +1,353 @@
+//! A side behind a NAT of sockets, which ends each connection of the inside and opens one of its own (a split connection, RFC 3135,
+//! section 2.2). Pure.
+//!
+//! What the other side meets is a host: the kernel of the NAT's node answers, dials and listens there. So the side is judged as if its
+//! peer were that node, with whatever NATs stand above it. What the program inside claims is a connection of its own, which is
+//! found again outside by the remote endpoint and by the data that went over it, as no number is the same. And the NAT itself
+//! is held to carrying across: a SYN for each connection that the inside opens, and no more than the inside sends SYNs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+
+use crate::judge::program_output::Claim;
+use crate::judge::reference::NatView;
+use crate::judge::timeline::{Flow, Role, Vantage};
+use crate::model::behavior::Behavior;
+use crate::model::datapath::Datapath;
+use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos, Tuple};
+use crate::model::packet::{Packet, TcpFlags};
+
+/// How long before the end of the evidence a SYN must have come to have gone out again by then.
+const AT_THE_END: Nanos = 250_000_000;
+
+/// Connections by endpoints and number of the SYN, with the times at which that came.
+type Opened = BTreeMap<(Tuple, u32), Vec<Nanos>>;
+
+/// A side whose outermost NAT of sockets stands in for its peer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SplitSide<'a> {
+    nat: &'a NatView<'a>,
+    /// The side as the inside has it: up to the NAT.
+    inner: Vantage,
+    /// The side as it is judged: from the NAT on.
+    pub vantage: Vantage,
+    /// What the NATs above declare.
+    pub declared: Vec<Behavior>,
+}
+
+impl<'a> SplitSide<'a> {
+    /// The side behind `vantage`, if one of its NATs is one of sockets; `declared` is what its NATs declare, innermost first.
+    #[must_use]
+    pub fn of(vantage: &Vantage, declared: &[Behavior], views: &'a [NatView<'a>]) -> Option<Self> {
+        let view = |node| views.iter().find(|view| view.node == node && view.datapath == Datapath::Sockets);
+        let (place, nat) =
+            vantage.nats.iter().enumerate().rev().find_map(|(at, node)| Some((at, view(node)?)))?;
+        let inner = Vantage { nats: vantage.nats[..place].to_vec(), ..vantage.clone() };
+        let judged = Vantage {
+            peer: nat.node.clone(),
+            internal: nat.outer,
+            nats: vantage.nats[place + 1..].to_vec(),
+            host_link: nat.up,
+            ..vantage.clone()
+        };
+        let above = declared.get(place + 1..).unwrap_or_default().to_vec();
+        Some(Self { nat, inner, vantage: judged, declared: above })
+    }
+
+    /// The claim of the peer, about the connection of the NAT's that carried the one which the program names.
+    #[must_use]
+    pub fn claim(&self, evidence: &Evidence, claim: &Claim) -> Claim {
+        let Claim::Success(named) = claim else { return claim.clone() };
+        let Some((local, remote)) = named.connection else { return claim.clone() };
+        let inside = self.inner.translate(&evidence.conntrack, Tuple { source: local, destination: remote });
+        let found = inside.into_iter().find_map(|tuple| self.outside(evidence, tuple));
+        let mut named = named.clone();
+        // Without one, the claim names what nobody outside has: it is not borne out.
+        named.connection = Some(found.map_or((local, remote), |tuple| (tuple.source, tuple.destination)));
+        Claim::Success(named)
+    }
+
+    /// The connection outside that carried what went over this one inside.
+    fn outside(&self, evidence: &Evidence, inside: Tuple) -> Option<Tuple> {
+        let within = Spoken::read(evidence, |frame| self.is_below(frame), inside);
+        let mut all = self.opened(evidence, Where::Outside).into_keys().map(|(tuple, _)| tuple);
+        all.find(|tuple| {
+            let without = || Spoken::read(evidence, |frame| frame.link == self.nat.up, *tuple);
+            tuple.destination == inside.destination && within.is_the_same_as(&without())
+        })
+    }
+
+    fn is_below(&self, frame: &Frame) -> bool {
+        self.nat.down.iter().any(|(link, _)| *link == frame.link)
+    }
+
+    /// The connections that were opened towards the core on one side of the NAT: endpoints and number of the SYN.
+    fn opened(&self, evidence: &Evidence, place: Where) -> Opened {
+        let mut opened = Opened::new();
+        for (frame, packet) in evidence.packets().filter(|(frame, _)| frame.direction == Direction::Up) {
+            let here = match place {
+                Where::Inside => {
+                    self.is_below(frame)
+                        && self.nat.down.iter().all(|(_, lan)| !lan.contains(*packet.destination.ip()))
+                }
+                Where::Outside => frame.link == self.nat.up && *packet.source.ip() == self.nat.outer,
+            };
+            let to_nat = *packet.destination.ip() == self.nat.outer;
+            if let Some(tcp) = packet.tcp().filter(|tcp| here && !to_nat && tcp.flags.is_opening()) {
+                opened.entry((packet.tuple(), tcp.sequence)).or_default().push(frame.entered);
+            }
+        }
+        opened
+    }
+
+    /// What the NAT did that no NAT of sockets may do: a SYN that it swallowed, or made of nothing.
+    #[must_use]
+    pub fn contradiction(&self, evidence: &Evidence) -> Option<String> {
+        let ended =
+            evidence.frames.iter().map(|frame| frame.entered.max(frame.left)).max().unwrap_or_default();
+        let [inside, outside] = [Where::Inside, Where::Outside].map(|place| self.opened(evidence, place));
+        let remotes: BTreeSet<SocketAddrV4> =
+            inside.keys().chain(outside.keys()).map(|(tuple, _)| tuple.destination).collect();
+        let what = remotes.into_iter().find_map(|remote| {
+            let to_it = |all: &Opened| -> Vec<(Tuple, Vec<Nanos>)> {
+                let to_it = all.iter().filter(|((tuple, _), _)| tuple.destination == remote);
+                to_it.map(|((tuple, _), times)| (*tuple, times.clone())).collect()
+            };
+            let (inside, opened) = (to_it(&inside), to_it(&outside).len());
+            // A SYN that is sent again after a refusal which the inside was not told of opens another connection.
+            let asked: usize = inside.iter().map(|(_, times)| times.len()).sum();
+            // A SYN with another number from the same endpoint need not be another connection to the NAT, and one at the end of
+            // the trial need not have gone out yet.
+            let in_time = inside.iter().filter(|(_, times)| times.iter().any(|at| at + AT_THE_END < ended));
+            let surely = in_time.map(|(tuple, _)| tuple).collect::<BTreeSet<_>>().len();
+            if opened > asked {
+                return Some(format!(
+                    "opened {opened} connections to {remote}, and the inside sent {asked} SYNs"
+                ));
+            }
+            (opened < surely).then(|| {
+                format!("opened {opened} connections to {remote}, and the inside asked for {surely}")
+            })
+        })?;
+        let NatView { profile, node, .. } = self.nat;
+        Some(format!("NAT \"{profile}\" in \"{node}\" does not carry across what it is asked for: it {what}"))
+    }
+
+    /// Why nobody can tell whose failure it was, where a trial did not pass: a connection stood between the other side and the NAT's own
+    /// socket, and what the inside was told of it is the NAT's affair.
+    #[must_use]
+    pub fn doubt(&self, flows: &[Flow]) -> Option<String> {
+        let stood = |flow: &&Flow| Role::BOTH.iter().all(|role| flow.established(*role).is_some());
+        let flow = flows.iter().find(stood)?;
+        let NatView { profile, node, .. } = self.nat;
+        Some(format!(
+            "the connection {} stood, with a socket of NAT \"{profile}\" in \"{node}\" as one end: whether the NAT or a program \
+             lost it cannot be told",
+            flow.a
+        ))
+    }
+}
+
+/// Which side of the NAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Where {
+    Inside,
+    Outside,
+}
+
+/// The first that each end said on a connection, as far as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Spoken {
+    up: Option<Vec<u8>>,
+    down: Option<Vec<u8>>,
+}
+
+impl Spoken {
+    fn read(evidence: &Evidence, here: impl Fn(&Frame) -> bool, tuple: Tuple) -> Self {
+        let mut spoken = Self::default();
+        let mut begins: [BTreeSet<u32>; 2] = [BTreeSet::new(), BTreeSet::new()];
+        let delivered = |frame: &&Frame| frame.fate == Fate::Delivered;
+        for frame in evidence.frames.iter().filter(delivered).filter(|frame| here(frame)) {
+            let Some(packet) = Packet::of(frame) else { continue };
+            let Some(segment) = packet.tcp() else { continue };
+            let way = match packet.tuple() {
+                of_it if of_it == tuple => 0,
+                of_it if of_it == tuple.reversed() => 1,
+                _ => continue,
+            };
+            if segment.flags.contains(TcpFlags::SYN) {
+                begins[way].insert(segment.sequence.wrapping_add(1));
+            } else if segment.payload > 0 && begins[way].contains(&segment.sequence) {
+                let said = if way == 0 { &mut spoken.up } else { &mut spoken.down };
+                said.get_or_insert_with(|| data(frame, segment.payload));
+            }
+        }
+        spoken
+    }
+
+    /// Whether both ends said something, and the same here as there.
+    fn is_the_same_as(&self, other: &Self) -> bool {
+        let same = |one: &Option<Vec<u8>>, other: &Option<Vec<u8>>| match (one, other) {
+            (Some(one), Some(other)) => {
+                let common = one.len().min(other.len());
+                common > 0 && one[..common] == other[..common]
+            }
+            _ => false,
+        };
+        same(&self.up, &other.up) && same(&self.down, &other.down)
+    }
+}
+
+/// The recorded part of a segment's data.
+fn data(frame: &Frame, payload: u32) -> Vec<u8> {
+    let (length, payload) = (frame.length as usize, payload as usize);
+    // Behind short packets Ethernet has padding, which is no data: headers and payload of the packet are counted from the front.
+    let start = header_length(&frame.bytes).unwrap_or(length.saturating_sub(payload));
+    let end = (start + payload).min(frame.bytes.len());
+    frame.bytes.get(start..end).unwrap_or_default().to_vec()
+}
+
+/// Where the data of a TCP segment begins in its frame.
+fn header_length(bytes: &[u8]) -> Option<usize> {
+    const ETHERNET: usize = 14;
+    let ip = usize::from(*bytes.get(ETHERNET)? & 15) * 4;
+    let tcp = usize::from(*bytes.get(ETHERNET + ip + 12)? >> 4) * 4;
+    Some(ETHERNET + ip + tcp)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use etherparse::PacketBuilder;
+
+    use super::*;
+    use crate::judge::program_output::SuccessClaim;
+    use crate::model::address_plan::Network;
+    use crate::model::kernel_rules::KernelRules;
+    use crate::model::topology::NodeName;
+
+    const UP: u16 = 0;
+    const DOWN: u16 = 1;
+    const HOST: &str = "10.0.0.2:4000";
+    const EXTERNAL: &str = "192.0.2.2:40002";
+    const REMOTE: &str = "198.51.100.2:5000";
+
+    fn end(text: &str) -> SocketAddrV4 {
+        text.parse().expect("an endpoint")
+    }
+
+    /// What one link saw: from, to, number, data; a SYN where there is none.
+    fn frame(link: u16, direction: Direction, (from, to): (&str, &str), number: u32, said: &str) -> Frame {
+        let (from, to) = (end(from), end(to));
+        let tcp = PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4(from.ip().octets(), to.ip().octets(), 64)
+            .tcp(from.port(), to.port(), number, 64_000);
+        let tcp = if said.is_empty() { tcp.syn() } else { tcp.ack(1) };
+        let mut bytes = Vec::new();
+        tcp.write(&mut bytes, said.as_bytes()).expect("a writable packet");
+        let length = u32::try_from(bytes.len()).expect("short");
+        let at = 1_000_000;
+        let bytes = bytes.into();
+        Frame { link, direction, entered: at, due: at, left: at, fate: Fate::Delivered, length, bytes }
+    }
+
+    /// A connection on one side: its SYNs, then what each end says.
+    fn connection(link: u16, (near, far): (&str, &str), number: u32, said: [&str; 2]) -> Vec<Frame> {
+        let (up, down) = ((near, far), (far, near));
+        let mut frames =
+            vec![frame(link, Direction::Up, up, number, ""), frame(link, Direction::Down, down, 7, "")];
+        for (direction, ends, number, text) in
+            [(Direction::Up, up, number + 1, said[0]), (Direction::Down, down, 8, said[1])]
+        {
+            if !text.is_empty() {
+                frames.push(frame(link, direction, ends, number, text));
+            }
+        }
+        frames
+    }
+
+    /// What the side behind the NAT makes of these frames.
+    fn with<T>(frames: Vec<Frame>, look: impl FnOnce(&SplitSide<'_>, &Evidence) -> T) -> T {
+        let node = |name| NodeName::new(name).expect("a good name");
+        let (nat, declared) = (node("nat-a"), Behavior::port_preserving());
+        let lan = Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
+        let views = [NatView {
+            node: &nat,
+            profile: "passt",
+            declared: &declared,
+            outer: *end(EXTERNAL).ip(),
+            up: UP,
+            down: vec![(DOWN, lan)],
+            datapath: Datapath::Sockets,
+            kernel: KernelRules::default(),
+        }];
+        let vantage = Vantage {
+            peer: node("peer-a"),
+            internal: *end(HOST).ip(),
+            nats: vec![node("nat-a"), node("carrier")],
+            transparent: BTreeSet::new(),
+            external: Ipv4Addr::new(203, 0, 113, 9),
+            link: 5,
+            host_link: DOWN,
+        };
+        let side = SplitSide::of(&vantage, &[declared, Behavior::firewall()], &views).expect("a split side");
+        let mut frames = frames;
+        frames.push(Frame {
+            entered: 2_000_000_000,
+            left: 2_000_000_000,
+            ..frame(9, Direction::Up, (HOST, REMOTE), 1, "x")
+        });
+        look(&side, &Evidence { frames, ..Evidence::default() })
+    }
+
+    fn claimed(frames: Vec<Frame>) -> SocketAddrV4 {
+        let named = SuccessClaim { connection: Some((end(HOST), end(REMOTE))), method: None };
+        match with(frames, |side, evidence| side.claim(evidence, &Claim::Success(named))) {
+            Claim::Success(SuccessClaim { connection: Some((local, _)), .. }) => local,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_node_of_the_nat_stands_in_for_the_peer() {
+        with(Vec::new(), |side, _| {
+            let vantage = &side.vantage;
+            assert_eq!(
+                (vantage.peer.as_str(), vantage.internal, vantage.host_link),
+                ("nat-a", *end(EXTERNAL).ip(), UP)
+            );
+            assert_eq!((vantage.nats.len(), side.declared.as_slice()), (1, &[Behavior::firewall()][..]));
+        });
+    }
+
+    #[test]
+    fn a_claim_is_about_the_connection_that_carried_the_same_data() {
+        let inside = || connection(DOWN, (HOST, REMOTE), 100, ["hello", "world"]);
+        let other = || connection(UP, ("192.0.2.2:40000", REMOTE), 500, ["hello", "there"]);
+        let outside = |said| connection(UP, (EXTERNAL, REMOTE), 900, said);
+        assert_eq!(claimed([inside(), other(), outside(["hel", "world"])].concat()), end(EXTERNAL));
+        assert_eq!(claimed([inside(), other()].concat()), end(HOST), "other data");
+        assert_eq!(claimed([inside(), outside(["hello", ""])].concat()), end(HOST), "nothing came back");
+        let elsewhere = connection(UP, (EXTERNAL, "198.51.100.2:5001"), 900, ["hello", "world"]);
+        assert_eq!(claimed([inside(), elsewhere].concat()), end(HOST), "another remote endpoint");
+    }
+
+    #[test]
+    fn a_syn_that_is_swallowed_or_made_of_nothing_is_the_nats_fault() {
+        let (inside, outside) = (frame(DOWN, Direction::Up, (HOST, REMOTE), 100, ""), |port: u16| {
+            frame(UP, Direction::Up, (&format!("192.0.2.2:{port}"), REMOTE), u32::from(port), "")
+        });
+        let said = |frames| with(frames, |side, evidence| side.contradiction(evidence));
+        assert_eq!(said(vec![inside.clone(), outside(40_000)]), None);
+        assert!(said(vec![inside.clone()]).is_some_and(|why| why.contains("opened 0 connections")));
+        assert!(
+            said(vec![inside.clone(), outside(40_000), outside(40_002)])
+                .is_some_and(|why| why.contains("sent 1 SYN"))
+        );
+        let again = vec![inside.clone(), inside.clone(), outside(40_000), outside(40_002)];
+        assert_eq!(said(again), None, "the inside asked twice");
+        let late = Frame { entered: 1_900_000_000, ..inside };
+        assert_eq!(said(vec![late]), None, "it came at the end");
+    }
+}
