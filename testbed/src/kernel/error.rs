@@ -42,6 +42,14 @@ pub enum Error {
         /// What.
         source: Box<Error>,
     },
+    /// This kernel has no code for it, or the code is not loaded.
+    #[error("cannot {tried}: {why}")]
+    Lacking {
+        /// What was tried and on what, so that it fits behind "cannot".
+        tried: String,
+        /// What is not there.
+        why: String,
+    },
     /// nft did not accept a ruleset.
     #[error(transparent)]
     Refused(Box<Refusal>),
@@ -75,6 +83,11 @@ impl Error {
         Self::Other { tried: tried.into(), why: why.into(), help: None }
     }
 
+    /// What this kernel has no code for.
+    pub(crate) fn lacking(tried: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Lacking { tried: tried.into(), why: why.into() }
+    }
+
     /// The same error, said to have happened at a place.
     pub(crate) fn at(self, place: impl ToString) -> Self {
         Self::At { place: place.to_string(), source: Box::new(self) }
@@ -92,7 +105,7 @@ impl Error {
     pub(crate) fn with_help(mut self, hint: impl Into<String>) -> Self {
         match &mut self {
             Self::Call { help, .. } | Self::Other { help, .. } => *help = Some(hint.into()),
-            Self::At { .. } | Self::Refused(_) => {}
+            Self::At { .. } | Self::Lacking { .. } | Self::Refused(_) => {}
         }
         self
     }
@@ -103,15 +116,16 @@ impl Error {
         match self {
             Self::Call { help, .. } | Self::Other { help, .. } => help.as_deref(),
             Self::At { source, .. } => source.help(),
-            Self::Refused(_) => None,
+            Self::Lacking { .. } | Self::Refused(_) => None,
         }
     }
 
-    /// Whether nft refused rules that the kernel may have no code for.
+    /// Whether the kernel lacks what was asked for, or nft refused rules that it may have no code for.
     #[must_use]
     pub(crate) fn may_be_unsupported(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.may_be_unsupported(),
+            Self::Lacking { .. } => true,
             Self::At { source, .. } => source.may_be_unsupported(),
             Self::Call { .. } | Self::Other { .. } => false,
         }
@@ -123,7 +137,7 @@ impl Error {
         match self {
             Self::Call { errno, .. } => Some(*errno),
             Self::At { source, .. } => source.errno(),
-            Self::Other { .. } | Self::Refused(_) => None,
+            Self::Other { .. } | Self::Lacking { .. } | Self::Refused(_) => None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! table of first releases, as a kernel's history is. Every check has a bench and a ruleset of its own; nothing of the
 //! catalogue is used, so that a NAT profile that changes moves nothing here.
 
+mod bridges;
 mod entries;
 mod numbers;
 mod ports;
@@ -68,6 +69,7 @@ pub fn checks() -> impl Iterator<Item = &'static CheckSpec> {
         .chain(states::CHECKS)
         .chain(strays::CHECKS)
         .chain(entries::CHECKS)
+        .chain(bridges::CHECKS)
 }
 
 impl CheckSpec {

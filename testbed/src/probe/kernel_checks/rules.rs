@@ -30,6 +30,15 @@ pub(super) fn source(statement: &str) -> NatConfig {
     ))
 }
 
+/// Translates what leaves by the bridge between the networks below.
+pub(super) fn of_bridge() -> NatConfig {
+    let rules = "table ip nat {\n  chain post {\n    type nat hook postrouting priority srcnat\n    \
+                 oifname \"bridge\" ip protocol tcp snat to 192.0.2.2\n  }\n}\n";
+    // Both networks are behind one device then, and its addresses are those of others.
+    let config = with_sysctl(config(rules.to_owned()), "net.ipv4.conf.all.rp_filter", "0");
+    with_sysctl(config, "net.ipv4.conf.default.rp_filter", "0")
+}
+
 /// Translates what comes in by `wan` to port 80 in this way, and what leaves as well.
 pub(super) fn destination(statement: &str) -> NatConfig {
     let inwards = format!(

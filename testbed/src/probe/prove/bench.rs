@@ -44,7 +44,7 @@ use crate::model::datapath::Datapath;
 use crate::model::evidence::{CtChange, CtEntry};
 use crate::model::packet::Packet;
 
-use cables::{namespace, wire_up};
+use cables::{bridge, namespace, wire_up};
 pub(in crate::probe) use side::Side;
 
 use super::frame::{Probe, QuotedIcmpError, datagram, is_arp_answer, who_has};
@@ -115,6 +115,13 @@ pub(in crate::probe) struct RecordedFrame {
     pub(in crate::probe) heading: CableDirection,
     /// All of it.
     pub(in crate::probe) bytes: Vec<u8>,
+}
+
+/// Whether rules of IP are shown what a bridge carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) enum ShownToIp {
+    Yes,
+    No,
 }
 
 /// How soon silence counts, where it can only be waited for.
@@ -427,6 +434,34 @@ impl Bench {
         })??;
         let device = Side::Outside.device_index();
         self.runtime.block_on(links.remove_address(device, WAN, 24))
+    }
+
+    /// Makes both devices downwards ports of one bridge, whose packets the rules of IP are shown or not.
+    ///
+    /// # Errors
+    /// When br_netfilter, which would show them, is not loaded; nothing here loads a module.
+    pub(in crate::probe) fn bridge_insides(&self, shown: ShownToIp) -> Result<()> {
+        const SETTING: &str = "net.bridge.bridge-nf-call-iptables";
+        let value = u8::from(shown == ShownToIp::Yes);
+        let links = self.nat.enter(|inside| {
+            let _context = self.runtime.enter();
+            Sysctl::new(SETTING, value).write(inside).map_err(|error| match error.errno() {
+                Some(Errno::ENOENT) => Error::lacking(format!("set {SETTING}"), "br_netfilter is not loaded"),
+                _ => error,
+            })?;
+            Links::open(inside)
+        })??;
+        self.runtime.block_on(bridge(&links))
+    }
+
+    /// Sends a segment from one side to a host of another one, past the NAT's own address, and finds all that it led to.
+    pub(in crate::probe) fn ask_across(
+        &mut self,
+        (from, to): (Side, Side),
+        probe: &Probe,
+    ) -> Result<Vec<ArrivedPacket>> {
+        self.put(from, &probe.frame(from.macs().1, to.macs().1))?;
+        self.fence(from)
     }
 
     /// What carries the packets across.

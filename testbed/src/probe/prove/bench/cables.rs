@@ -46,3 +46,14 @@ pub(super) async fn wire_up(nat: &Links, probe: &Links, probe_namespace: &Namesp
     }
     Ok(())
 }
+
+/// Makes both devices downwards ports of a bridge.
+pub(super) async fn bridge(links: &Links) -> Result<()> {
+    const BRIDGE: Device<'_> = Device { index: 9, name: "bridge", mac: [2, 0x54, 0x50, 0, 9, 1] };
+    links.add_bridge(BRIDGE).await?;
+    for side in [Side::Inside0, Side::Inside1] {
+        links.attach(side.device_index(), BRIDGE.index).await?;
+    }
+    links.set_up(BRIDGE.index).await?;
+    links.wait_for_carrier(BRIDGE.index).await
+}
