@@ -26,7 +26,8 @@ pub(crate) fn predict(observations: &[Observation], skipped: u16, rng: &mut impl
     let (first, last) = (observations.first()?, observations.last()?);
     let seen = counted(observations.len(), "mapping");
     let kept = first.external.port();
-    let (port, probability, because) = match allocation(observations)? {
+    let allocation = allocation(observations)?;
+    let (port, probability, because) = match allocation {
         Allocation::None => (kept, 1.0, "no NAT: the external endpoint is its own".to_owned()),
         Allocation::Preserving => (kept, 1.0, format!("port preserved in {seen}")),
         Allocation::Observed => (kept, 1.0, format!("the same external port in {seen}")),
@@ -42,7 +43,12 @@ pub(crate) fn predict(observations: &[Observation], skipped: u16, rng: &mut impl
             (port, probability, because)
         }
     };
-    Some(Prediction { endpoint: SocketAddrV4::new(*last.external.ip(), port), probability, because })
+    // A NAT with several addresses may give another one to the mapping of another port.
+    let address = match allocation {
+        Allocation::None | Allocation::Preserving | Allocation::Observed => *first.external.ip(),
+        Allocation::Sequential { .. } | Allocation::Random | Allocation::KeptOnce => *last.external.ip(),
+    };
+    Some(Prediction { endpoint: SocketAddrV4::new(address, port), probability, because })
 }
 
 /// A guess, and the chance of it: at a port between mappings that are close together, at one with the bits that all have in common, else
@@ -102,6 +108,15 @@ mod tests {
         assert_eq!(port(&[20000, 20001], 7), 20009);
         assert_eq!(port(&[20003, 20001], 0), 19999);
         assert_eq!(port(&[65534, 65535], 0), 1024);
+    }
+
+    #[test]
+    fn a_mapping_that_is_kept_has_the_address_that_was_seen_of_it() {
+        let mut observations = seen(&[6000, 6000, 41_003]);
+        observations[2].local.set_port(5001);
+        observations[2].external.set_ip([192, 0, 2, 9].into());
+        let prediction = predict(&observations, 0, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1)).unwrap();
+        assert_eq!(prediction.endpoint, "192.0.2.2:6000".parse().unwrap());
     }
 
     #[test]
