@@ -1,12 +1,12 @@
 //! Every reader of testbed that bytes from files, programs, packets or the kernel come to.
 
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use testbed::judge::program_output::{self, ProgramEnd};
 use testbed::kernel::conntrack;
 use testbed::lab::nat_rules::{NatSite, render};
 use testbed::model::address_plan::AddressPlan;
+use testbed::model::address_pool::NatAddressing;
 use testbed::model::catalogue::Catalogue;
 use testbed::model::packet::Packet;
 use testbed::model::suite::ResultFormat;
@@ -56,7 +56,7 @@ pub fn nats(data: &[u8]) {
     let Ok(catalogue) = Catalogue::parse(text, "hostile.toml") else { return };
     let pair = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is embedded");
     let pair = topology_file::parse(pair.file, pair.text).expect("a good file");
-    let plan = AddressPlan::new(&pair, &BTreeSet::new()).expect("a good topology");
+    let plan = AddressPlan::new(&pair, &NatAddressing::default()).expect("a good topology");
     let node = NodeName::new("nat-a").expect("a good name");
     let site = NatSite::of(&plan, &node).expect("it has an address");
     for profile in catalogue.profiles() {
@@ -68,8 +68,12 @@ pub fn nats(data: &[u8]) {
 pub fn topology(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(topology) = topology_file::parse("hostile.toml", text) else { return };
-    for transparent in [BTreeSet::new(), topology.of_kind(NodeKind::Nat).cloned().collect()] {
-        let _ = AddressPlan::new(&topology, &transparent);
+    let nats = || topology.of_kind(NodeKind::Nat).cloned();
+    let transparent = NatAddressing { transparent: nats().collect(), ..NatAddressing::default() };
+    let pools =
+        NatAddressing { pools: nats().map(|nat| (nat, u8::MAX)).collect(), ..NatAddressing::default() };
+    for addressing in [NatAddressing::default(), transparent, pools] {
+        let _ = AddressPlan::new(&topology, &addressing);
     }
 }
 

@@ -10,7 +10,8 @@ use crate::cli::output::{list_width, print};
 use crate::lab::nat_rules::{NatCommand, NatConfig, NatSite};
 use crate::lab::nat_source;
 use crate::model::address_plan::AddressPlan;
-use crate::model::behavior::{Behavior, Translation};
+use crate::model::address_pool::NatAddressing;
+use crate::model::behavior::Behavior;
 use crate::model::catalogue::Profile;
 use crate::model::theory;
 use crate::model::topology::{NodeName, Topology};
@@ -56,8 +57,8 @@ pub(super) fn config(profile: &Profile) -> Result<NatConfig, CommandError> {
 fn site(behavior: &Behavior) -> Result<NatSite, CommandError> {
     let topology = Topology::named("pair").expect("it is embedded");
     let node = NodeName::new("nat-a").expect("a good name");
-    let transparent = (behavior.translation != Translation::Nat).then(|| node.clone()).into_iter().collect();
-    let plan = AddressPlan::new(&topology, &transparent).map_err(|why| CommandError::new(why.to_string()))?;
+    let addressing = NatAddressing::of([(&node, behavior)]);
+    let plan = AddressPlan::new(&topology, &addressing).map_err(|why| CommandError::new(why.to_string()))?;
     Ok(NatSite::of(&plan, &node).expect("the plan has an address for every node"))
 }
 

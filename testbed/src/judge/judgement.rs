@@ -153,7 +153,7 @@ fn sent_anything(case: &Case<'_>, role: Role) -> bool {
     let mut packets = case.evidence.frames.iter().filter_map(Packet::of);
     packets.any(|packet| {
         let from = packet.source.ip();
-        *from == vantage.internal || *from == vantage.external && opens(&packet)
+        *from == vantage.internal || vantage.external.contains(*from) && opens(&packet)
     })
 }
 

@@ -45,7 +45,7 @@ impl<'a> SplitSide<'a> {
         let inner = Vantage { nats: vantage.nats[..place].to_vec(), ..vantage.clone() };
         let judged = Vantage {
             peer: nat.node.clone(),
-            internal: nat.outer,
+            internal: nat.outer.first,
             nats: vantage.nats[place + 1..].to_vec(),
             host_link: nat.up,
             ..vantage.clone()
@@ -90,9 +90,9 @@ impl<'a> SplitSide<'a> {
                     self.is_below(frame)
                         && self.nat.down.iter().all(|(_, lan)| !lan.contains(*packet.destination.ip()))
                 }
-                Where::Outside => frame.link == self.nat.up && *packet.source.ip() == self.nat.outer,
+                Where::Outside => frame.link == self.nat.up && self.nat.outer.contains(*packet.source.ip()),
             };
-            let to_nat = *packet.destination.ip() == self.nat.outer;
+            let to_nat = self.nat.outer.contains(*packet.destination.ip());
             if let Some(tcp) = packet.tcp().filter(|tcp| here && !to_nat && tcp.flags.is_opening()) {
                 opened.entry((packet.tuple(), tcp.sequence)).or_default().push(frame.entered);
             }
@@ -276,7 +276,7 @@ mod tests {
             node: &nat,
             profile: "passt",
             declared: &declared,
-            outer: *end(EXTERNAL).ip(),
+            outer: (*end(EXTERNAL).ip()).into(),
             up: UP,
             down: vec![(DOWN, lan)],
             datapath: Datapath::Sockets,
@@ -287,7 +287,7 @@ mod tests {
             internal: *end(HOST).ip(),
             nats: vec![node("nat-a"), node("carrier")],
             transparent: BTreeSet::new(),
-            external: Ipv4Addr::new(203, 0, 113, 9),
+            external: Ipv4Addr::new(203, 0, 113, 9).into(),
             link: 5,
             host_link: DOWN,
         };

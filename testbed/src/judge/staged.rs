@@ -84,7 +84,7 @@ pub(crate) fn vantage(role: Role) -> Vantage {
         internal,
         nats: vec![node("nat")],
         transparent: Default::default(),
-        external: external(role),
+        external: external(role).into(),
         link,
         host_link: HOST_LINKS[usize::from(role == Role::B)],
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
 use crate::model::address_plan::{AddressPlan, DISCARD};
+use crate::model::address_pool::AddressPool;
 use crate::model::evidence::{CtEntry, CtEvent, Direction, Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, PacketKind, Segment, TcpFlags};
 use crate::model::topology::{NodeName, Topology};
@@ -55,8 +56,8 @@ pub struct Vantage {
     pub nats: Vec<NodeName>,
     /// Those of the lab's NATs that translate nothing.
     pub transparent: BTreeSet<NodeName>,
-    /// The address that the side shows on its vantage: the outermost translating NAT's, or the peer's own.
-    pub external: Ipv4Addr,
+    /// The addresses that the side shows on its vantage: the outermost translating NAT's, or the peer's own.
+    pub external: AddressPool,
     /// The link that is watched.
     pub link: u16,
     /// The host's own link, which is the same where no NAT is in between.
@@ -142,12 +143,18 @@ impl Vantage {
         Some(Self {
             peer: peer.clone(),
             internal: plan.address(peer)?,
-            external: plan.address(nats.iter().rfind(|nat| !transparent.contains(nat)).unwrap_or(peer))?,
+            external: plan.addresses(nats.iter().rfind(|nat| !transparent.contains(nat)).unwrap_or(peer))?,
             transparent: transparent.clone(),
             link: plan.uplink(below_common.last()?)?,
             host_link: plan.uplink(peer)?,
             nats,
         })
+    }
+
+    /// Whether the peer's packets leave with another address than they began with.
+    #[must_use]
+    pub fn is_translated(&self) -> bool {
+        self.external != self.internal.into()
     }
 
     /// The tuples of the peer's packets at the vantage, from the one its socket names, by the NATs' own records: the
@@ -444,7 +451,5 @@ fn arrivals(evidence: &Evidence, a: &Vantage, b: &Vantage) -> Arrivals {
 
 /// Whether a packet left a side that translates, untranslated.
 fn is_private_leak(packet: &Packet, vantage: &Vantage) -> bool {
-    !vantage.nats.is_empty()
-        && *packet.source.ip() == vantage.internal
-        && vantage.internal != vantage.external
+    !vantage.nats.is_empty() && *packet.source.ip() == vantage.internal && vantage.is_translated()
 }

@@ -1,6 +1,6 @@
 //! Builds a lab: namespaces, links and addresses first, then the wires, the programs' init, and taps on what the NATs do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU16;
 
@@ -18,11 +18,11 @@ use crate::lab::node::{Nat, Node, at};
 use crate::lab::recorder::Recorder;
 use crate::lab::wire::{TapLimits, Wire, WireEngine, WireError, WireSpec};
 use crate::model::address_plan::{AddressPlan, LinkPlan};
+use crate::model::address_pool::NatAddressing;
 use crate::model::topology::{NodeKind, NodeName, Topology};
 
 impl Lab {
-    /// Builds a topology with what makes nodes NATs, as `nats` says for where they stand. The NATs in `transparent`
-    /// translate nothing, so what lies behind them gets public addresses.
+    /// Builds a topology with what makes nodes NATs, as `nats` says for where they stand; `addressing` is theirs.
     ///
     /// To build a lab first and make its nodes NATs afterwards takes longer: here the rules are loaded while the nodes get
     /// their devices and addresses.
@@ -32,13 +32,13 @@ impl Lab {
     #[doc(hidden)]
     pub async fn build_with_nats(
         topology: &Topology,
-        transparent: &BTreeSet<NodeName>,
+        addressing: &NatAddressing,
         nats: impl FnOnce(&AddressPlan) -> Result<BTreeMap<NodeName, NatConfig>>,
         engine: &WireEngine,
     ) -> Result<Self> {
         let tried = || format!("build the topology \"{}\"", topology.name);
         let plan =
-            AddressPlan::new(topology, transparent).map_err(|e| Error::other(tried(), e.to_string()))?;
+            AddressPlan::new(topology, addressing).map_err(|e| Error::other(tried(), e.to_string()))?;
         let nats = nats(&plan)?;
         for node in nats.keys() {
             let spec = topology.nodes.get(node);

@@ -1,6 +1,6 @@
 //! Says what a lab is to be: a topology, the NAT of each node, and what is watched.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::kernel::error::{Error, Result};
 use crate::lab::handle::Lab;
@@ -8,7 +8,8 @@ use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::lab::nat_source;
 use crate::lab::wire::WireEngine;
 use crate::model::address_plan::AddressPlan;
-use crate::model::behavior::{Behavior, Translation};
+use crate::model::address_pool::NatAddressing;
+use crate::model::behavior::Behavior;
 use crate::model::catalogue::{Catalogue, Profile};
 use crate::model::topology::{NodeKind, NodeName, Topology};
 
@@ -110,18 +111,13 @@ impl LabBuilder {
     /// chosen, or the kernel refuses.
     pub async fn build(self) -> Result<Lab> {
         let profiles = self.profiles()?;
-        let translates = |profile: &Profile| profile.behavior.translation == Translation::Nat;
-        let transparent: BTreeSet<NodeName> = profiles
-            .iter()
-            .filter(|(_, profile)| !translates(profile))
-            .map(|(node, _)| node.clone())
-            .collect();
+        let addressing = NatAddressing::of(profiles.iter().map(|(node, profile)| (node, &profile.behavior)));
         let engine = match self.engine {
             Some(engine) => engine,
             None => WireEngine::start().map_err(|why| Error::other("start the wires", why.to_string()))?,
         };
         let nats = |plan: &AddressPlan| configs(&profiles, plan);
-        let mut lab = Lab::build_with_nats(&self.topology, &transparent, nats, &engine).await?;
+        let mut lab = Lab::build_with_nats(&self.topology, &addressing, nats, &engine).await?;
         if self.watch == Watch::EveryLink {
             lab.watch_every_link(&engine)?;
         }

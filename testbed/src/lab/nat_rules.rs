@@ -15,9 +15,12 @@
 //! | `held`, `seen` | both endpoints of an unsolicited SYN | that it came less than 6 s, or 60 s, ago |
 //! | `holders` | inside address | its mappings, for the quota |
 //!
+//! Where a NAT has several addresses, an external endpoint takes the place of the external port.
+//!
 //! Those are TCP's. A NAT gives UDP ports in the same way, with sets of its own whose names end in `_udp`: both protocols have
 //! all ports to themselves.
 
+mod addresses;
 mod filter;
 pub(crate) mod foreign;
 mod memory;
@@ -37,6 +40,7 @@ use std::path::PathBuf;
 use crate::kernel::error::Error;
 use crate::kernel::ruleset::RulesSource;
 use crate::model::address_plan::{AddressPlan, Network};
+use crate::model::address_pool::AddressPool;
 use crate::model::behavior::{Behavior, Translation};
 use crate::model::datapath::Datapath;
 use crate::model::port_set::PortSet;
@@ -64,6 +68,8 @@ pub struct NatConfig {
     pub definitions: usize,
     /// Who wrote the rules, or writes them by a program.
     pub source: RulesSource,
+    /// The external addresses that it has beside the one of its site.
+    pub further: Vec<Ipv4Addr>,
     /// Sysctls and their values, by dotted name, in the order in which they are to be set.
     pub sysctls: Vec<(String, String)>,
     /// A program of the user's that does the rest, if there is one.
@@ -95,6 +101,17 @@ impl NatSite {
     pub fn of(plan: &AddressPlan, node: &NodeName) -> Option<Self> {
         Some(Self { wan: plan.address(node)?, lans: plan.networks_below(node) })
     }
+
+    /// The external addresses of a NAT that behaves so.
+    #[must_use]
+    pub fn external(&self, behavior: &Behavior) -> AddressPool {
+        AddressPool { first: self.wan, count: behavior.addresses.count }
+    }
+
+    /// Those beside its own.
+    fn further(&self, behavior: &Behavior) -> Vec<Ipv4Addr> {
+        self.external(behavior).iter().skip(1).collect()
+    }
 }
 
 /// The rules and sysctls of a NAT that behaves so.
@@ -109,6 +126,7 @@ pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
         mapping: _,
         allocation: _,
         pool: _,
+        addresses: _,
         hairpinning: _,
         overloading: _,
         // `filter`.
@@ -126,7 +144,8 @@ pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
         Translation::Firewall => filter::table(behavior),
         Translation::Nat => format!("{}\n{}", translate::table(behavior, site), filter::table(behavior)),
     };
-    NatConfig { ruleset, sysctls: sysctls::sysctls(behavior), ..NatConfig::default() }
+    let (further, sysctls) = (site.further(behavior), sysctls::sysctls(behavior));
+    NatConfig { ruleset, further, sysctls, ..NatConfig::default() }
 }
 
 /// The ports that the host at `address` gets; `None` where the kernel picks from its own pool, and for a host that has

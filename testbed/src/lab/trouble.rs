@@ -29,7 +29,7 @@ impl Lab {
     }
 
     /// The provider gives a NAT another address, and the NAT makes new rules, as `rules` says for where it stands
-    /// then. The old address leads nowhere. Returns the new one.
+    /// then. The old addresses lead nowhere. Returns the new one.
     ///
     /// # Errors
     /// When the node has no address on a way up, or the kernel or nft refuses.
@@ -44,14 +44,20 @@ impl Lab {
             way_up.ok_or_else(|| Error::other(format!("give \"{node}\" another address"), "it has none"))?;
         let [a, b, c, _] = old.address.octets();
         let new = Ipv4Addr::new(a, b, c, OTHER_HOST);
+        let config = rules(&NatSite { wan: new, lans: self.plan.networks_below(node) })?;
+        let news = std::iter::once(new).chain(config.further.iter().copied());
+        let olds = std::iter::once(old.address).chain(plan.devices[0].further.iter().copied());
         let links = self.links_of(node)?;
         let change = async {
-            links.add_address(FIRST_DEVICE, new, old.prefix).await?;
-            links.remove_address(FIRST_DEVICE, old.address, old.prefix).await?;
+            for address in news {
+                links.add_address(FIRST_DEVICE, address, old.prefix).await?;
+            }
+            for address in olds {
+                links.remove_address(FIRST_DEVICE, address, old.prefix).await?;
+            }
             routes_again(&links, plan).await
         };
         change.await.map_err(at(node))?;
-        let config = rules(&NatSite { wan: new, lans: self.plan.networks_below(node) })?;
         self.node(node)?.replace_rules(&config).await?;
         Ok(new)
     }

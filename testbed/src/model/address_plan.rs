@@ -10,13 +10,15 @@
 //!
 //! These are the ranges of the documentation; a suite may choose others (`addresses.rs`). The harness' own server stays.
 //!
-//! In each network the upper node is .1 and the others follow from .2 in the order of their names. Devices are called
+//! In each network the upper node is .1 and the others follow from .2 in the order of their names; a NAT with several
+//! external addresses has as many in a row. Devices are called
 //! `eth0` (a host's), `wan` (a NAT's or router's way up), `lan0`, `lan1`, … (a NAT's ways down) and `to-NAME` (a
 //! router's or switch's ways down). Users write their own rulesets against these names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use crate::model::address_pool::{AddressPool, NatAddressing};
 use crate::model::addresses::NetworkUse;
 use crate::model::conditions::LinkConditions;
 use crate::model::topology::{NodeKind, NodeName, Topology, TopologyError};
@@ -28,6 +30,9 @@ pub const RENDEZVOUS_ALT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0,
 
 /// The addresses of the harness' own server; programs know others where a suite chooses its addresses.
 const OWN_SERVER: [Ipv4Addr; 2] = [*RENDEZVOUS.ip(), *RENDEZVOUS_ALT.ip()];
+
+/// The last part of the address of a network to which all its nodes listen.
+const BROADCAST: u32 = 255;
 
 /// Where the connections of neighbours go: discard (RFC 863), and nobody listens there.
 pub const DISCARD: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 9);
@@ -61,6 +66,8 @@ pub struct DevicePlan {
     pub mac: Mac,
     /// Its address; `None` for the ports of a switch, which are bridged.
     pub address: Option<Network>,
+    /// Further addresses of the same network: the rest of a NAT's pool.
+    pub further: Vec<Ipv4Addr>,
     /// Everybody else on this network, so that nobody asks by ARP.
     pub neighbours: Vec<(Ipv4Addr, Mac)>,
 }
@@ -125,17 +132,18 @@ struct Segment {
 }
 
 impl AddressPlan {
-    /// Plans `topology`; the NATs in `transparent` translate nothing, so what lies behind them has public addresses.
+    /// Plans `topology` with these NATs.
     ///
     /// # Errors
     /// Whatever [`Topology::check`] finds.
-    pub fn new(topology: &Topology, transparent: &BTreeSet<NodeName>) -> Result<Self, TopologyError> {
+    pub fn new(topology: &Topology, nats: &NatAddressing) -> Result<Self, TopologyError> {
         topology.check()?;
+        let transparent = &nats.transparent;
         let mut plan = Self { nodes: BTreeMap::new(), links: Vec::new() };
         plan.name_devices(topology);
         let segments = segments(topology, transparent)?;
         for segment in &segments {
-            plan.give_addresses(topology, segment);
+            plan.give_addresses(topology, segment, nats)?;
         }
         plan.add_routes(topology, transparent, &segments);
         let core = plan.nodes.entry(NodeName::core()).or_default();
@@ -145,10 +153,18 @@ impl AddressPlan {
         Ok(plan)
     }
 
-    /// The address of a node's way up: a host's own, a NAT's external one.
+    /// The address of a node's way up: a host's own, a NAT's external one or the first of them.
     #[must_use]
     pub fn address(&self, node: &NodeName) -> Option<Ipv4Addr> {
         self.nodes.get(node)?.devices.first()?.address.map(|a| a.address)
+    }
+
+    /// All addresses of a node's way up.
+    #[must_use]
+    pub fn addresses(&self, node: &NodeName) -> Option<AddressPool> {
+        let device = self.nodes.get(node)?.devices.first()?;
+        let further = u8::try_from(device.further.len()).ok()?;
+        Some(AddressPool { first: device.address?.address, count: further + 1 })
     }
 
     /// The addresses of hosts that are neither a peer nor a neighbour of one, and can serve both.
@@ -221,22 +237,45 @@ impl AddressPlan {
     }
 
     /// Gives everybody on a segment an address and the others as neighbours.
-    fn give_addresses(&mut self, topology: &Topology, segment: &Segment) {
+    ///
+    /// # Errors
+    /// When the segment has no room for the pools of all its NATs.
+    fn give_addresses(
+        &mut self,
+        topology: &Topology,
+        segment: &Segment,
+        nats: &NatAddressing,
+    ) -> Result<(), TopologyError> {
         let base = u32::from(segment.base);
+        let one = |offset: u32| AddressPool::from(Ipv4Addr::from(base + offset));
         let mut on_it = Vec::new();
         if let Some(device) = self.device_towards(topology, &segment.upper, &segment.members[0]) {
-            on_it.push((segment.upper.clone(), device, Ipv4Addr::from(base + 1)));
+            on_it.push((segment.upper.clone(), device, one(1)));
         }
-        for (offset, member) in (2u32..).zip(&segment.members) {
-            on_it.push((member.clone(), 0, Ipv4Addr::from(base + offset)));
+        let mut offset = 2;
+        for member in &segment.members {
+            let pool = AddressPool { count: nats.count(member), ..one(offset) };
+            on_it.push((member.clone(), 0, pool));
+            offset += u32::from(pool.count);
         }
-        let macs: Vec<_> = on_it.iter().map(|(n, d, a)| (*a, self.nodes[n].devices[*d].mac)).collect();
-        for (node, device, address) in on_it {
+        if offset > BROADCAST {
+            return Err(TopologyError::OutOfAddresses);
+        }
+        let mac = |(n, d, pool): &(NodeName, usize, AddressPool)| (*pool, self.nodes[n].devices[*d].mac);
+        let macs: Vec<_> = on_it.iter().map(mac).collect();
+        for (node, device, pool) in on_it {
             let Some(node) = self.nodes.get_mut(&node) else { continue };
             let device = &mut node.devices[device];
-            device.address = Some(Network { address, prefix: 24 });
-            device.neighbours = macs.iter().copied().filter(|(a, _)| *a != address).collect();
+            device.address = Some(Network { address: pool.first, prefix: 24 });
+            device.further = pool.iter().skip(1).collect();
+            let others = macs.iter().filter(|(other, _)| *other != pool);
+            let each = |(other, mac): &(AddressPool, Mac)| {
+                let mac = *mac;
+                other.iter().map(move |address| (address, mac))
+            };
+            device.neighbours = others.flat_map(each).collect();
         }
+        Ok(())
     }
 
     /// The device of `upper` that leads to `member`, directly or through switches.
@@ -290,7 +329,7 @@ impl AddressPlan {
 
 impl DevicePlan {
     fn new(name: String) -> Self {
-        Self { name, mac: [0; 6], address: None, neighbours: Vec::new() }
+        Self { name, mac: [0; 6], address: None, further: Vec::new(), neighbours: Vec::new() }
     }
 }
 
@@ -365,7 +404,8 @@ mod tests {
 
     fn plan(nodes: &[(&str, NodeKind, &str)], transparent: &[&str]) -> AddressPlan {
         let transparent = transparent.iter().map(|n| NodeName::new(n).expect("a good name")).collect();
-        AddressPlan::new(&tree(nodes), &transparent).expect("a good tree")
+        let nats = NatAddressing { transparent, ..NatAddressing::default() };
+        AddressPlan::new(&tree(nodes), &nats).expect("a good tree")
     }
 
     fn address(plan: &AddressPlan, node: &str) -> String {
@@ -406,7 +446,7 @@ mod tests {
             (AddressSet::Carrier, ["100.64.0.2", "100.64.1.2", "10.0.0.2"]),
         ] {
             let topology = Topology { addresses: set.into(), ..tree(PAIR) };
-            let plan = AddressPlan::new(&topology, &BTreeSet::new()).expect("a good tree");
+            let plan = AddressPlan::new(&topology, &NatAddressing::default()).expect("a good tree");
             assert_eq!(["nat-a", "nat-b", "peer-a"].map(|node| address(&plan, node)), expected);
             let core = &plan.nodes[&NodeName::core()].loopback;
             assert!(topology.addresses.rendezvous().iter().all(|at| core.contains(at)), "{core:?}");
@@ -414,7 +454,7 @@ mod tests {
         }
         let one = Block::parse("5.6.7.0/24").expect("a range");
         let addresses = Addresses::own([vec![one], vec![], vec![]], None).expect("good ranges");
-        let error = AddressPlan::new(&Topology { addresses, ..tree(PAIR) }, &BTreeSet::new());
+        let error = AddressPlan::new(&Topology { addresses, ..tree(PAIR) }, &NatAddressing::default());
         assert_eq!(error.expect_err("two public networks"), TopologyError::OutOfAddresses);
     }
 
@@ -477,6 +517,37 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_has_addresses_in_a_row_that_its_neighbours_know() {
+        const NATS: &[(&str, NodeKind, &str)] = &[
+            ("core", Router, ""),
+            ("lan", Switch, "core"),
+            ("nat-a", Nat, "lan"),
+            ("nat-b", Nat, "lan"),
+            ("web", Host, "lan"),
+        ];
+        let of = |count| NatAddressing {
+            pools: [(NodeName::new("nat-a").expect("a good name"), count)].into(),
+            ..NatAddressing::default()
+        };
+        let plan = AddressPlan::new(&tree(NATS), &of(3)).expect("a good tree");
+        let nat = NodeName::new("nat-a").expect("a good name");
+        let pool = plan.addresses(&nat).expect("a way up");
+        assert_eq!(pool.to_string(), "192.0.2.2-192.0.2.4");
+        assert_eq!([address(&plan, "nat-b"), address(&plan, "web")], ["192.0.2.5", "192.0.2.6"]);
+        let mac = plan.nodes[&nat].devices[0].mac;
+        for other in ["core", "nat-b", "web"] {
+            let node = &plan.nodes[&NodeName::new(other).expect("a good name")];
+            let known = node.devices.iter().flat_map(|device| &device.neighbours).filter(|(_, m)| *m == mac);
+            assert_eq!(
+                known.map(|(address, _)| *address).collect::<Vec<_>>(),
+                pool.iter().collect::<Vec<_>>()
+            );
+        }
+        let error = AddressPlan::new(&tree(NATS), &of(252)).expect_err("no room");
+        assert_eq!(error, TopologyError::OutOfAddresses);
+    }
+
+    #[test]
     fn every_device_has_its_own_mac_address() {
         let plan = plan(PAIR, &[]);
         let macs: BTreeSet<_> = plan.nodes.values().flat_map(|n| &n.devices).map(|d| d.mac).collect();
@@ -487,7 +558,7 @@ mod tests {
     fn a_loop_is_refused() {
         let error = AddressPlan::new(
             &tree(&[("core", Router, ""), ("x", Router, "y"), ("y", Router, "x")]),
-            &BTreeSet::new(),
+            &NatAddressing::default(),
         )
         .expect_err("a loop");
         assert_eq!(error.to_string(), "node \"x\" has no way to the core");

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::model::behavior::{
-    Allocation, Behavior, Filtering, Hairpinning, IcmpError, InvalidPackets, Mapping, Overloading, Pool,
-    Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
+    Allocation, Behavior, ExternalAddresses, Filtering, Hairpinning, IcmpError, InvalidPackets, Mapping,
+    Overloading, Pool, Pooling, Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
 };
 use crate::model::words::words;
 
@@ -17,6 +17,7 @@ pub enum NatAxis {
     Mapping,
     Allocation,
     Pool,
+    Addresses,
     Filtering,
     UnsolicitedSyn,
     SynAfterSyn,
@@ -33,6 +34,7 @@ words!(NatAxis {
     Mapping => "mapping",
     Allocation => "allocation",
     Pool => "ports",
+    Addresses => "addresses",
     Filtering => "filtering",
     UnsolicitedSyn => "unsolicited-syn",
     SynAfterSyn => "syn-after-syn",
@@ -58,7 +60,9 @@ impl Behavior {
             NatAxis::Hairpinning => self.hairpinning = word.parse().ok()?,
             NatAxis::Overloading => self.overloading = word.parse().ok()?,
             NatAxis::Strictness => self.strictness = word.parse().ok()?,
-            NatAxis::Allocation | NatAxis::Pool | NatAxis::Timeouts | NatAxis::Quota => return None,
+            NatAxis::Allocation | NatAxis::Pool | NatAxis::Addresses | NatAxis::Timeouts | NatAxis::Quota => {
+                return None;
+            }
         }
         Some(self)
     }
@@ -72,6 +76,7 @@ impl Behavior {
             mapping,
             allocation,
             pool,
+            addresses,
             filtering,
             unsolicited_syn,
             syn_after_syn,
@@ -87,6 +92,7 @@ impl Behavior {
             NatAxis::Mapping => mapping.to_string(),
             NatAxis::Allocation => allocation.to_string(),
             NatAxis::Pool => pool.to_string(),
+            NatAxis::Addresses => addresses.to_string(),
             NatAxis::Filtering => filtering.to_string(),
             NatAxis::UnsolicitedSyn => unsolicited_syn.to_string(),
             NatAxis::SynAfterSyn => syn_after_syn.to_string(),
@@ -111,6 +117,8 @@ words!(Mapping {
     AddressDependent => "address-dependent",
     AddressAndPortDependent => "address-and-port-dependent",
 });
+
+words!(Pooling { Paired => "paired", Arbitrary => "arbitrary" });
 
 words!(Filtering {
     EndpointIndependent => "endpoint-independent",
@@ -172,6 +180,15 @@ impl fmt::Display for Pool {
             Self::Range(range) => write!(f, "{range}"),
             Self::Ranges(ports) => write!(f, "{ports}"),
             Self::Blocks { range, size } => write!(f, "{range} in blocks of {size}"),
+        }
+    }
+}
+
+impl fmt::Display for ExternalAddresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.count {
+            1 => f.write_str("1"),
+            count => write!(f, "{count}, {}", self.pooling),
         }
     }
 }

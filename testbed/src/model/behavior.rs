@@ -20,6 +20,8 @@ pub struct Behavior {
     pub allocation: Allocation,
     /// The external ports that allocation draws from.
     pub pool: Pool,
+    /// The external addresses, and which of them a mapping gets (RFC 4787 REQ-2).
+    pub addresses: ExternalAddresses,
     /// Who may send to an external endpoint (RFC 4787 section 5, RFC 5382 REQ-3).
     pub filtering: Filtering,
     /// The answer to a SYN that no mapping admits (RFC 5382 REQ-4).
@@ -99,12 +101,44 @@ pub enum Pool {
     },
 }
 
+/// The external addresses of a NAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ExternalAddresses {
+    /// How many there are: one, or a pool.
+    pub count: u8,
+    /// Which of them a new mapping gets. It means nothing where there is one.
+    pub pooling: Pooling,
+}
+
+impl ExternalAddresses {
+    /// One address for all.
+    pub const ONE: Self = Self { count: 1, pooling: Pooling::Paired };
+
+    /// Whether different mappings of one inside host may have different addresses.
+    #[must_use]
+    pub const fn are_arbitrary(self) -> bool {
+        match self.pooling {
+            Pooling::Paired => false,
+            Pooling::Arbitrary => self.count > 1,
+        }
+    }
+}
+
+/// Which address of a pool a new mapping gets (RFC 4787 section 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pooling {
+    /// The one that the inside host's other mappings have.
+    Paired,
+    /// Any.
+    Arbitrary,
+}
+
 /// Who may send to an external endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Filtering {
     /// Anyone (EIF).
     EndpointIndependent,
-    /// Addresses that the inside has sent to from this mapping (ADF).
+    /// ExternalAddresses that the inside has sent to from this mapping (ADF).
     AddressDependent,
     /// Endpoints that the inside has sent to from this mapping (APDF).
     AddressAndPortDependent,
@@ -264,6 +298,7 @@ impl Behavior {
             mapping: Mapping::EndpointIndependent,
             allocation: Allocation::Preserving,
             pool: Pool::Kernel,
+            addresses: ExternalAddresses::ONE,
             filtering: Filtering::AddressAndPortDependent,
             unsolicited_syn: UnsolicitedSyn::Drop,
             syn_after_syn: SynAfterSyn::Accept,

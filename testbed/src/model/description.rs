@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Allocation, Behavior, Pool, Translation};
+use crate::model::behavior::{Allocation, Behavior, ExternalAddresses, Pool, Translation};
 use crate::model::catalogue::{ForeignNames, Ruleset};
 use crate::model::datapath::Datapath;
 use crate::model::port_set::{MapShare, PortSet};
@@ -192,6 +192,12 @@ impl Behavior {
                     vec![("ports", quoted(&range.to_string())), ("block-size", size.to_string())]
                 }
             },
+            NatAxis::Addresses => match self.addresses {
+                ExternalAddresses { count: 1, .. } => Vec::new(),
+                ExternalAddresses { count, pooling } => {
+                    vec![("addresses", count.to_string()), ("pooling", quoted(pooling.name()))]
+                }
+            },
             NatAxis::Filtering => word("filtering"),
             NatAxis::UnsolicitedSyn => word("unsolicited-syn"),
             NatAxis::SynAfterSyn => word("syn-after-syn"),
@@ -208,8 +214,14 @@ impl Behavior {
 /// The axes that mean something to a kind of translation.
 #[must_use]
 pub fn axes_of(translation: Translation) -> Vec<NatAxis> {
-    let of_ports =
-        [NatAxis::Mapping, NatAxis::Allocation, NatAxis::Pool, NatAxis::Hairpinning, NatAxis::Overloading];
+    let of_ports = [
+        NatAxis::Mapping,
+        NatAxis::Allocation,
+        NatAxis::Pool,
+        NatAxis::Addresses,
+        NatAxis::Hairpinning,
+        NatAxis::Overloading,
+    ];
     let all = NatAxis::ALL.iter().copied();
     match translation {
         Translation::Nat => all.collect(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{
-    Allocation, Behavior, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Pool, PortRange,
-    SynAfterSyn, Translation, UnsolicitedSyn,
+    Allocation, Behavior, ExternalAddresses, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading,
+    Pool, PortRange, SynAfterSyn, Translation, UnsolicitedSyn,
 };
 use crate::model::port_set::PortSet;
 
@@ -16,6 +16,9 @@ pub const LARGEST_MAP: u32 = 16_384;
 
 /// The most ranges that a pool may have which the kernel draws from: each takes a rule.
 pub const MOST_RANGES: usize = 1_024;
+
+/// The most external addresses that a NAT may have: the proof has enough hosts to see each of them.
+pub const MOST_ADDRESSES: u8 = 8;
 
 /// A combination that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +90,10 @@ impl Behavior {
     }
 
     fn check_numbers(&self) -> Result<(), Impossible> {
+        if !(1..=MOST_ADDRESSES).contains(&self.addresses.count) {
+            let why = format!("a NAT has from 1 to {MOST_ADDRESSES} external addresses");
+            return Err(self.impossible(&[NatAxis::Addresses], &why));
+        }
         if self.quota == Some(0) {
             let why = "a host without a single mapping reaches nobody";
             return Err(self.impossible(&[NatAxis::Quota], why));
@@ -106,6 +113,7 @@ impl Behavior {
             mapping,
             allocation,
             pool,
+            addresses,
             hairpinning,
             overloading,
             translation: _,
@@ -122,6 +130,7 @@ impl Behavior {
                 (NatAxis::Mapping, mapping == Mapping::EndpointIndependent),
                 (NatAxis::Allocation, allocation == Allocation::Preserving),
                 (NatAxis::Pool, pool == Pool::Kernel),
+                (NatAxis::Addresses, addresses == ExternalAddresses::ONE),
                 (NatAxis::Hairpinning, hairpinning == plain.hairpinning),
                 (NatAxis::Overloading, overloading == Overloading::Off),
             ],
@@ -154,6 +163,10 @@ impl Behavior {
 
     fn check_nat(&self) -> Result<(), Impossible> {
         self.check_pool()?;
+        if self.addresses != ExternalAddresses::ONE && matches!(self.pool, Pool::Blocks { .. }) {
+            let why = "which block of which address a host gets cannot be said here";
+            return Err(self.impossible(&[NatAxis::Addresses, NatAxis::Pool], why));
+        }
         if self.overloading == Overloading::On && self.filtering != Filtering::AddressAndPortDependent {
             let why = "when two inside endpoints share an external one, nobody can say whose a SYN from a new \
                        remote endpoint is";
@@ -299,10 +312,11 @@ mod tests {
 
     #[test]
     fn what_translates_nothing_has_no_port_axes() {
-        let changes: [(NatAxis, Change); 5] = [
+        let changes: [(NatAxis, Change); 6] = [
             (NatAxis::Mapping, |b| b.mapping = Mapping::AddressDependent),
             (NatAxis::Allocation, |b| b.allocation = Allocation::Random),
             (NatAxis::Pool, |b| b.pool = Pool::Range(TEN)),
+            (NatAxis::Addresses, |b| b.addresses.count = 2),
             (NatAxis::Hairpinning, |b| b.hairpinning = Hairpinning::On),
             (NatAxis::Overloading, |b| b.overloading = Overloading::On),
         ];

@@ -3,6 +3,7 @@
 //! Nothing here opens a file, starts a process or looks at a clock. The layers above bring these values to life.
 
 pub mod address_plan;
+pub mod address_pool;
 pub mod addresses;
 pub mod axis;
 pub mod axis_value;

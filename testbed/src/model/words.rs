@@ -55,8 +55,8 @@ mod tests {
     use crate::model::axis::NatAxis;
     use crate::model::axis_value::{Order, Trouble};
     use crate::model::behavior::{
-        Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Strictness, SynAfterSyn, Translation,
-        UnsolicitedSyn,
+        Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Pooling, Strictness, SynAfterSyn,
+        Translation, UnsolicitedSyn,
     };
     use crate::model::cause::Cause;
     use crate::model::doubt::Doubt;
@@ -80,6 +80,7 @@ mod tests {
         read_back(NatAxis::ALL, NatAxis::WORDS);
         read_back(Translation::ALL, Translation::WORDS);
         read_back(Mapping::ALL, Mapping::WORDS);
+        read_back(Pooling::ALL, Pooling::WORDS);
         read_back(Filtering::ALL, Filtering::WORDS);
         read_back(UnsolicitedSyn::ALL, UnsolicitedSyn::WORDS);
         read_back(SynAfterSyn::ALL, SynAfterSyn::WORDS);

@@ -40,16 +40,17 @@ fn translated(evidence: &Evidence, node: &NodeName, site: &NatSite) -> Vec<CtEnt
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
     use std::net::SocketAddrV4;
 
     use super::*;
+    use crate::model::address_pool::NatAddressing;
     use crate::model::evidence::{CtEvent, CtState, Tuple};
     use crate::model::topology::Topology;
 
     fn said(profile: &str, external: [u16; 2]) -> Option<Failure> {
         let pair = Topology::named("pair").expect("it is embedded");
-        let plan = AddressPlan::new(&pair, &BTreeSet::new()).expect("a good tree");
+        let plan = AddressPlan::new(&pair, &NatAddressing::default()).expect("a good tree");
         let node = NodeName::new("nat-a").expect("a good name");
         let end = |text: &str| text.parse::<SocketAddrV4>().expect("an endpoint");
         let event = |(port, remote): (u16, &str)| {
@@ -66,7 +67,7 @@ mod tests {
         let conntrack = external.into_iter().zip(remotes).map(event).collect();
         let evidence = Evidence { conntrack, ..Evidence::default() };
         let nats = BTreeMap::from([(node.clone(), profile.to_owned())]);
-        let setting = LabSpec { wiring: 0, transparent: BTreeSet::new(), nats };
+        let setting = LabSpec { wiring: 0, addressing: NatAddressing::default(), nats };
         contradiction(&Catalogue::embedded(), &plan, &setting, &evidence)
     }
 

@@ -131,7 +131,7 @@ async fn check(lab: &Lab, ready: &PreparedCell, role: Role) -> Result<Option<Str
 /// Whether a packet from within gets to an endpoint of this address: to one of a NAT above both peers, if it hairpins.
 fn turns_round(lab: &Lab, ready: &PreparedCell, address: Ipv4Addr) -> bool {
     let mut common = ready.common.iter().filter(|(_, nat)| nat.translation == Translation::Nat);
-    let owner = common.find(|(node, _)| lab.plan().address(node) == Some(address));
+    let owner = common.find(|(node, _)| lab.plan().addresses(node).is_some_and(|own| own.contains(address)));
     owner.is_none_or(|(_, nat)| nat.hairpinning == Hairpinning::On)
 }
 

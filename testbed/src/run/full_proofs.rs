@@ -129,16 +129,16 @@ fn outcome(proof: &ProofResult) -> FullProof {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
 
     use super::*;
+    use crate::model::address_pool::NatAddressing;
     use crate::model::event::ProofRow;
     use crate::model::topology::NodeName;
 
     fn setting(nats: [&str; 2]) -> LabSpec {
         let nodes = ["nat-a", "nat-b"].map(|node| NodeName::new(node).expect("a good name"));
         let nats = nodes.into_iter().zip(nats.map(str::to_owned)).collect();
-        LabSpec { wiring: 0, transparent: BTreeSet::new(), nats }
+        LabSpec { wiring: 0, addressing: NatAddressing::default(), nats }
     }
 
     fn proof(nat: &str, agrees: bool) -> ProofResult {

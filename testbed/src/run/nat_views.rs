@@ -47,7 +47,7 @@ fn view<'a>(
         node,
         profile,
         declared,
-        outer: plan.address(node)?,
+        outer: plan.addresses(node)?,
         up: plan.uplink(node)?,
         down: down.collect(),
         datapath: found.datapath,

@@ -94,10 +94,10 @@ impl NatWatch {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
 
     use super::*;
     use crate::judge::reference::Draw;
+    use crate::model::address_pool::NatAddressing;
     use crate::model::behavior::PortRange;
     use crate::model::topology::NodeName;
 
@@ -122,7 +122,7 @@ mod tests {
     fn a_nat_is_refuted_by_many_trials_in_the_order_in_which_they_started() {
         let mut watch = NatWatch::default();
         let nats = BTreeMap::from([(NodeName::new("nat-a").expect("a good name"), "liar".to_owned())]);
-        let setting = LabSpec { wiring: 0, transparent: BTreeSet::new(), nats };
+        let setting = LabSpec { wiring: 0, addressing: NatAddressing::default(), nats };
         let task = |number| Task { cell: 0, number };
         (0..12).for_each(|number| watch.start(task(number)));
         for number in (1..12).rev() {

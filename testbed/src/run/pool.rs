@@ -201,7 +201,7 @@ impl LabPool {
             |(node, profile): (&NodeName, &String)| (node.clone(), self.rules_of(node, profile).to_owned());
         let profiles: BTreeMap<_, _> = setting.nats.iter().map(rules).collect();
         let nats = |plan: &_| nat_source::configs_in(&self.catalogue, plan, &profiles);
-        let mut lab = Lab::build_with_nats(topology, &setting.transparent, nats, &self.engine).await?;
+        let mut lab = Lab::build_with_nats(topology, &setting.addressing, nats, &self.engine).await?;
         // What a NAT keeps for itself is seen only inside of it, and a cause must not depend on what is kept.
         lab.watch_every_link(&self.engine)?;
         Ok(BuiltLab { lab, setting: setting.clone() })

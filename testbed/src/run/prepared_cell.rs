@@ -1,6 +1,6 @@
 //! A cell made ready: which lab it needs, what its NATs declare, what theory expects. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,8 +9,9 @@ use std::time::Duration;
 use crate::judge::timeline::{Role, Vantage};
 use crate::kernel::error::Error;
 use crate::model::address_plan::AddressPlan;
+use crate::model::address_pool::NatAddressing;
 use crate::model::axis_value::Order;
-use crate::model::behavior::{Behavior, Translation, UnsolicitedSyn};
+use crate::model::behavior::{Behavior, UnsolicitedSyn};
 use crate::model::catalogue::{Catalogue, Profile};
 use crate::model::conditions::LinkConditions;
 use crate::model::outcome::{Expectation, NoExpectation};
@@ -30,8 +31,8 @@ const LATENESS_TOLERATED: Duration = Duration::from_millis(250);
 pub struct LabSpec {
     /// The first part of the suite that is wired so, with programs that see the same root.
     pub wiring: usize,
-    /// The NATs that translate nothing.
-    pub transparent: BTreeSet<NodeName>,
+    /// What its addresses depend on.
+    pub addressing: NatAddressing,
     /// The profile of each NAT.
     pub nats: BTreeMap<NodeName, String>,
 }
@@ -75,11 +76,12 @@ pub struct Peer {
 /// Finds both peers.
 fn find_peers(
     topology: &Topology,
-    transparent: &BTreeSet<NodeName>,
+    addressing: &NatAddressing,
     names: [&NodeName; 2],
 ) -> Result<[Peer; 2], RunError> {
     let tried = || format!("find the peers of the topology \"{}\"", topology.name);
-    let plan = AddressPlan::new(topology, transparent).map_err(|e| Error::other(tried(), e.to_string()))?;
+    let plan = AddressPlan::new(topology, addressing).map_err(|e| Error::other(tried(), e.to_string()))?;
+    let transparent = &addressing.transparent;
     let find = |[own, other]: [&NodeName; 2]| {
         let nats = topology.nats_above(own);
         let outermost = nats.iter().rfind(|nat| !transparent.contains(nat)).unwrap_or(own);
@@ -131,16 +133,15 @@ impl PreparedCell {
         let declared = |path: &[NodeName]| {
             path.iter().filter_map(|node| profiles.get(node)).map(|profile| profile.behavior).collect()
         };
-        let transparent = profiles.iter().filter(|(_, p)| p.behavior.translation != Translation::Nat);
         let alike =
             |other: &Arc<Section>| other.topology == *topology && other.program.root == part.program.root;
         let wiring = suite.parts.iter().position(alike);
         let setting = LabSpec {
             wiring: wiring.unwrap_or(cell.part.number),
-            transparent: transparent.map(|(node, _)| node.clone()).collect(),
+            addressing: NatAddressing::of(profiles.iter().map(|(node, p)| (node, &p.behavior))),
             nats: profiles.iter().map(|(node, p)| (node.clone(), p.name.clone())).collect(),
         };
-        let peers = find_peers(topology, &setting.transparent, [&from, &to])?;
+        let peers = find_peers(topology, &setting.addressing, [&from, &to])?;
         let mut ready = Self {
             cell: cell.clone(),
             setting,

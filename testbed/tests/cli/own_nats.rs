@@ -57,14 +57,15 @@ fn what_the_page_shows_is_shown_and_listed() {
     let script = testbed_in(folder.path(), &["nat", "show", "my-script", "--nats", "mine.toml"]);
     assert_eq!(script.code, 0, "{}", script.stderr);
     let expected = format!(
-        "\ncd {}\nexport NAT_WAN_DEVICE=wan\nexport NAT_WAN_ADDRESS=192.0.2.2\nexport NAT_LAN_DEVICES=lan0\n\
+        "\ncd {}\nexport NAT_WAN_DEVICE=wan\nexport NAT_WAN_ADDRESS=192.0.2.2\n\
+         export NAT_WAN_ADDRESSES=192.0.2.2\nexport NAT_LAN_DEVICES=lan0\n\
          export NAT_LAN0_NETWORK=10.0.0.0/24\n./my-nat.sh drop\n",
         folder.path().canonicalize().expect("a folder").display()
     );
     assert!(script.stdout.ends_with(&expected), "expected {expected}\nobserved {}", script.stdout);
     let router = testbed_in(folder.path(), &["nat", "show", "my-router", "--nats", "mine.toml"]);
     let expected = format!(
-        "\ndefine wan_address = 192.0.2.2\ndefine lan0_network = 10.0.0.0/24\n{}",
+        "\ndefine wan_address = 192.0.2.2\ndefine wan_addresses = 192.0.2.2\ndefine lan0_network = 10.0.0.0/24\n{}",
         shown("my-router.nft")
     );
     assert!(router.stdout.ends_with(&expected), "expected {expected}\nobserved {}", router.stdout);

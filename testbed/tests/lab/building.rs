@@ -1,6 +1,6 @@
 //! A topology comes alive as planned, is reset, and stays usable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::process;
@@ -10,6 +10,7 @@ use testbed::kernel::sysctl;
 use testbed::lab::nat_rules::{NatConfig, NatSite, render};
 use testbed::lab::{Lab, Node, WireEngine};
 use testbed::model::address_plan::{AddressPlan, RENDEZVOUS};
+use testbed::model::address_pool::NatAddressing;
 use testbed::model::behavior::{Behavior, Filtering};
 use testbed::model::evidence::{CtChange, Direction, Evidence};
 use testbed::model::topology::{NodeName, Topology};
@@ -278,7 +279,7 @@ async fn a_lab_is_built_with_its_nats() {
     if !lab_is_possible() {
         return;
     }
-    let (engine, topology, none) = (WireEngine::start().expect("a thread"), pair(), BTreeSet::new());
+    let (engine, topology, none) = (WireEngine::start().expect("a thread"), pair(), NatAddressing::default());
     let build = async |node: &str, config: NatConfig| {
         let nats = |_: &_| Ok(BTreeMap::from([(name(node), config)]));
         Lab::build_with_nats(&topology, &none, nats, &engine).await
@@ -326,7 +327,7 @@ async fn rules_that_need_devices_wait_for_them() {
     if !lab_is_possible() {
         return;
     }
-    let (engine, topology, none) = (WireEngine::start().expect("a thread"), pair(), BTreeSet::new());
+    let (engine, topology, none) = (WireEngine::start().expect("a thread"), pair(), NatAddressing::default());
     for _ in 0..20 {
         let ruleset = "table ip own {\n chain c {\n  iif lan0 oif wan accept\n }\n}\n".to_owned();
         let config = NatConfig { ruleset, ..NatConfig::default() };

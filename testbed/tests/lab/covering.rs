@@ -6,8 +6,8 @@ use std::time::Duration;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use testbed::model::behavior::{
-    Allocation, Behavior, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Pool, PortRange,
-    Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
+    Allocation, Behavior, ExternalAddresses, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading,
+    Pool, Pooling, PortRange, Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
 };
 use testbed::model::port_set::MapShare;
 
@@ -32,6 +32,12 @@ fn pools() -> [Pool; 5] {
     ]
 }
 
+const ADDRESSES: [ExternalAddresses; 3] = [
+    ExternalAddresses::ONE,
+    ExternalAddresses { count: 3, pooling: Pooling::Paired },
+    ExternalAddresses { count: 4, pooling: Pooling::Arbitrary },
+];
+
 const QUOTAS: [Option<u32>; 2] = [None, Some(16)];
 
 fn timeouts() -> [Timeouts; 2] {
@@ -46,7 +52,7 @@ fn timeouts() -> [Timeouts; 2] {
 }
 
 /// A point of the space: the position of its value on each axis.
-type Point = [u8; 13];
+type Point = [u8; 14];
 
 /// How many values each axis has.
 fn sizes() -> Point {
@@ -64,6 +70,7 @@ fn sizes() -> Point {
         Strictness::ALL.len(),
         timeouts().len(),
         QUOTAS.len(),
+        ADDRESSES.len(),
     ];
     sizes.map(|size| u8::try_from(size).expect("few values"))
 }
@@ -84,6 +91,7 @@ fn behavior(point: &Point) -> Behavior {
         strictness: Strictness::ALL[at(10)],
         timeouts: timeouts()[at(11)],
         quota: QUOTAS[at(12)],
+        addresses: ADDRESSES[at(13)],
     }
 }
 
@@ -91,8 +99,8 @@ fn behavior(point: &Point) -> Behavior {
 type Pair = (u8, u8, u8, u8);
 
 fn pairs(point: &Point) -> impl Iterator<Item = Pair> + '_ {
-    let axes = 0..13u8;
-    axes.flat_map(move |a| (a + 1..13).map(move |b| (a, point[usize::from(a)], b, point[usize::from(b)])))
+    let axes = 0..14u8;
+    axes.flat_map(move |a| (a + 1..14).map(move |b| (a, point[usize::from(a)], b, point[usize::from(b)])))
 }
 
 /// Every point that can be.
@@ -104,7 +112,7 @@ fn possible() -> Vec<Point> {
         if behavior(&point).check().is_ok() {
             points.push(point);
         }
-        let Some(axis) = (0..13).rev().find(|axis| point[*axis] + 1 < sizes[*axis]) else { return points };
+        let Some(axis) = (0..14).rev().find(|axis| point[*axis] + 1 < sizes[*axis]) else { return points };
         point[axis] += 1;
         point[axis + 1..].fill(0);
     }

@@ -60,6 +60,9 @@ fn needed(axis: NatAxis, declared: &Behavior, done: &Behavior) -> String {
         NatAxis::Pool => {
             "the first packet of a connection that gets a port outside the declared range, or hundreds that do not"
         }
+        NatAxis::Addresses => {
+            "the first packet of a connection that gets an address outside the declared pool, or not that of its host"
+        }
         NatAxis::Filtering => "a SYN to a mapping, from an endpoint that its inside has not sent to",
         NatAxis::UnsolicitedSyn if both_reset => {
             "no SYN, both answer it by a reset: a segment without a connection"

@@ -7,8 +7,8 @@ use futures::StreamExt as _;
 use testbed::lab::nat_rules::render;
 use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
-    Allocation, Behavior, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading, Pool, PortRange,
-    Strictness, SynAfterSyn, Timeouts, UnsolicitedSyn,
+    Allocation, Behavior, ExternalAddresses, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading,
+    Pool, Pooling, PortRange, Strictness, SynAfterSyn, Timeouts, UnsolicitedSyn,
 };
 use testbed::model::catalogue::Catalogue;
 use testbed::model::event::ProofResult;
@@ -96,10 +96,17 @@ fn honest() -> Vec<Behavior> {
         cone,
         Behavior { mapping: Mapping::AddressDependent, filtering: Filtering::AddressDependent, ..cone },
         Behavior { unsolicited_syn: UnsolicitedSyn::IcmpAfterSixSeconds, quota: Some(40), ..cone },
+        Behavior { addresses: pool(3, Pooling::Paired), ..random },
+        Behavior { addresses: pool(3, Pooling::Arbitrary), ..preserving },
+        Behavior { addresses: pool(2, Pooling::Arbitrary), ..cone },
         Behavior { unsolicited_syn: UnsolicitedSyn::Kernel, strictness: Strictness::Liberal, ..preserving },
         Behavior::firewall(),
         Behavior::router(),
     ]
+}
+
+fn pool(count: u8, pooling: Pooling) -> ExternalAddresses {
+    ExternalAddresses { count, pooling }
 }
 
 /// Every lie about one axis of `honest` that is not impossible on the face of it.
@@ -136,6 +143,18 @@ fn values(axis: NatAxis) -> Vec<Change> {
         NatAxis::Mapping => each(Mapping::ALL.iter().copied(), |b, value| b.mapping = value),
         NatAxis::Allocation => each(ALLOCATIONS, |b, value| b.allocation = value),
         NatAxis::Pool => each(pools(), |b, value| b.pool = value),
+        NatAxis::Addresses => each(
+            [
+                ExternalAddresses::ONE,
+                pool(2, Pooling::Paired),
+                pool(2, Pooling::Arbitrary),
+                pool(3, Pooling::Paired),
+                pool(3, Pooling::Arbitrary),
+                pool(4, Pooling::Paired),
+                pool(4, Pooling::Arbitrary),
+            ],
+            |b, value| b.addresses = value,
+        ),
         NatAxis::Filtering => each(Filtering::ALL.iter().copied(), |b, value| b.filtering = value),
         NatAxis::UnsolicitedSyn => {
             each(UnsolicitedSyn::ALL.iter().copied(), |b, value| b.unsolicited_syn = value)

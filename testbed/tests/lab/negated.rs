@@ -50,6 +50,8 @@ fn nats(negation: &str) -> &'static [&'static str] {
         Some(("rule", "unsolicited")) => &["port-preserving", "reset", "icmp", "linux-default", "rfc5382"],
         Some(("rule", "invalid")) => &["port-preserving", "linux-default"],
         Some(("rule", "ports")) => &["random-range", "port-block", "map-e", "port-preserving"],
+        Some(("rule", "addresses" | "paired")) => &["port-preserving", "paired-pool", "arbitrary-pool"],
+        Some(("rule", "address")) => &["firewall"],
         Some(("rule", "mapping")) => &["port-preserving", "eim-random", "symmetric-preserving"],
         _ => &["port-preserving"],
     }

@@ -55,6 +55,7 @@ pub(crate) struct Nat {
 
 impl Nat {
     pub(crate) fn new(behavior: Behavior, rng: &mut ChaCha8Rng) -> Self {
+        assert!(!behavior.addresses.are_arbitrary(), "a NAT has one address here");
         Self {
             behavior,
             entries: HashMap::new(),

@@ -186,8 +186,8 @@ impl FailureContext<'_> {
     /// Whether a SYN was delivered by its links and came to nobody, because of the address in it.
     fn went_nowhere(&self, syn: &SegmentTrace) -> bool {
         let address = *syn.tuple.destination.ip();
-        let above = self.case.declared.common.iter().any(|nat| nat.address == address);
-        let known = above || address == self.vantage(syn.from.other()).external;
+        let above = self.case.declared.common.iter().any(|nat| nat.address.contains(address));
+        let known = above || self.vantage(syn.from.other()).external.contains(address);
         !known && syn.arrived.is_none() && self.loss_of(syn).is_none()
     }
 

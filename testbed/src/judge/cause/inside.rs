@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use crate::judge::timeline::Vantage;
 use crate::model::address_plan::DISCARD;
+use crate::model::address_pool::AddressPool;
 use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, Segment, TcpFlags};
 
@@ -14,7 +15,7 @@ pub(super) struct HostLink {
     /// Whether its link was watched.
     pub(super) watched: bool,
     /// The address that its side shows.
-    external: Option<Ipv4Addr>,
+    external: Option<AddressPool>,
     /// Its opening SYNs, each once, in order.
     pub(super) syns: Vec<InnerSyn>,
     /// Sequence number, acknowledgment and flags of each segment that it sent.
@@ -57,7 +58,7 @@ impl HostLink {
                 {
                     inside.syns[*place].left |= segment.flags.is_opening();
                 }
-                if vantage.internal != vantage.external {
+                if vantage.is_translated() {
                     continue;
                 }
             }
@@ -121,7 +122,9 @@ impl HostLink {
 
     /// The SYNs that were meant to get out. What goes to its own NAT looks for the way there.
     pub(super) fn outward(&self) -> impl Iterator<Item = &InnerSyn> {
-        self.syns.iter().filter(|syn| Some(*syn.tuple.destination.ip()) != self.external)
+        self.syns
+            .iter()
+            .filter(|syn| self.external.is_none_or(|own| !own.contains(*syn.tuple.destination.ip())))
     }
 
     /// The SYNs to the other side.
@@ -175,7 +178,7 @@ pub(super) fn ended_by_server(evidence: &Evidence, vantage: &Vantage) -> Option<
 
 /// The first packet that left a side with an address that is neither its NAT's nor its host's.
 pub(super) fn other_address(evidence: &Evidence, vantage: &Vantage) -> Option<(usize, Ipv4Addr)> {
-    if vantage.nats.is_empty() || vantage.internal == vantage.external {
+    if vantage.nats.is_empty() || !vantage.is_translated() {
         return None;
     }
     evidence.frames.iter().enumerate().find_map(|(at, frame)| {
@@ -184,8 +187,8 @@ pub(super) fn other_address(evidence: &Evidence, vantage: &Vantage) -> Option<(u
             Packet::of(frame).filter(|p| outward && p.tcp().is_some_and(|s| s.flags.is_opening()))?;
         let address = *packet.source.ip();
         // Carriers' customers may know each other by shared addresses.
-        let public = !address.is_private() && (!is_shared(address) || is_shared(vantage.external));
-        (public && address != vantage.external).then_some((at, address))
+        let public = !address.is_private() && (!is_shared(address) || is_shared(vantage.external.first));
+        (public && !vantage.external.contains(address)).then_some((at, address))
     })
 }
 

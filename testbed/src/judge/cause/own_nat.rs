@@ -118,9 +118,15 @@ impl FailureContext<'_> {
         if let Some(quota) = nat.quota.filter(|quota| held >= *quota as usize) {
             return (Cause::QuotaReached, format!("the host had {held} mappings, and may have {quota}"));
         }
-        let ports = |entries: &mut dyn Iterator<Item = &CtEntry>| {
-            entries.map(|e| e.reply.destination.port()).collect::<BTreeSet<u16>>().len()
+        let of_address = |e: &&CtEntry| {
+            let known = of_host.first().map(|of_host| of_host.reply.destination);
+            let paired = known.filter(|_| !nat.addresses.are_arbitrary());
+            paired.is_none_or(|known| known.ip() == e.reply.destination.ip())
         };
+        let ports = |entries: &mut dyn Iterator<Item = &CtEntry>| {
+            entries.filter(of_address).map(|e| e.reply.destination).collect::<BTreeSet<_>>().len()
+        };
+        let addresses = if nat.addresses.are_arbitrary() { usize::from(nat.addresses.count) } else { 1 };
         let (used, room) = match nat.pool {
             Pool::Kernel => (0, usize::MAX),
             Pool::Range(range) => {
@@ -133,6 +139,7 @@ impl FailureContext<'_> {
             }
             Pool::Blocks { size, .. } => (ports(&mut of_host.iter().copied()), usize::from(size)),
         };
+        let room = room.saturating_mul(addresses);
         if used >= room {
             return (Cause::PortsExhausted, format!("all its {room} ports were taken"));
         }

@@ -3,10 +3,11 @@
 //! Such a NAT is on no link that only one side uses. What it did is told by the peers' own links, on which a SYN left
 //! and arrived or did not, and by the mappings that the NAT tracked.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 
 use super::{Admission, MARGIN};
 use crate::judge::timeline::SegmentTrace;
+use crate::model::address_pool::AddressPool;
 use crate::model::behavior::{Behavior, Hairpinning, Translation};
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
 use crate::model::topology::NodeName;
@@ -16,8 +17,8 @@ use crate::model::topology::NodeName;
 pub struct CommonNat<'a> {
     /// Its node.
     pub node: &'a NodeName,
-    /// Its outer address.
-    pub address: Ipv4Addr,
+    /// Its outer addresses.
+    pub address: AddressPool,
     /// What it declares.
     pub declared: &'a Behavior,
     /// What all NATs tracked.
@@ -35,7 +36,7 @@ impl CommonNat<'_> {
 /// The NAT whose outer address a SYN went to.
 fn addressed<'a, 'b>(syn: &SegmentTrace, common: &'b [CommonNat<'a>]) -> Option<&'b CommonNat<'a>> {
     let is_target = |nat: &&CommonNat<'_>| {
-        nat.address == *syn.tuple.destination.ip() && nat.declared.translation == Translation::Nat
+        nat.address.contains(*syn.tuple.destination.ip()) && nat.declared.translation == Translation::Nat
     };
     common.iter().find(is_target)
 }
@@ -67,6 +68,8 @@ pub(super) fn contradiction(syn: &SegmentTrace, common: &[CommonNat<'_>]) -> Opt
 #[cfg(test)]
 mod tests {
     use etherparse::PacketBuilder;
+
+    use std::net::Ipv4Addr;
 
     use super::*;
     use crate::judge::timeline::Role;
@@ -113,7 +116,7 @@ mod tests {
     fn asked(declared: &Behavior, came_up: &[Nanos], syn: &SegmentTrace) -> (Admission, Option<String>) {
         let node = NodeName::new("cgn").expect("a good name");
         let events = events(&node, came_up);
-        let nats = [CommonNat { node: &node, address: OUTER, declared, events: &events }];
+        let nats = [CommonNat { node: &node, address: OUTER.into(), declared, events: &events }];
         (admission(syn, &nats), contradiction(syn, &nats))
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Mappings {
     towards: HashMap<SocketAddrV4, u32>,
     /// How many external endpoints an inside host has had.
     of_host: HashMap<Ipv4Addr, HashSet<SocketAddrV4>>,
+    /// The external address that an inside host has.
+    paired: HashMap<Ipv4Addr, (Ipv4Addr, ExpiringEntry)>,
     started: HashSet<SocketAddrV4>,
     /// What came from outside to an external endpoint of the NAT's own stack: as long as that tracks it, nobody inside
     /// can have the endpoint towards that sender.
@@ -84,9 +86,10 @@ fn remembers(behavior: &Behavior) -> bool {
     let counted = behavior.quota.is_some();
     let preserving = behavior.allocation == Allocation::Preserving;
     let hash = matches!(behavior.allocation, Allocation::Hash { .. });
+    let arbitrary = behavior.addresses.are_arbitrary();
     match behavior.mapping {
-        Mapping::EndpointIndependent => exclusive || counted || !(preserving || hash),
-        Mapping::AddressDependent => exclusive || counted || !hash,
+        Mapping::EndpointIndependent => exclusive || counted || arbitrary || !(preserving || hash),
+        Mapping::AddressDependent => exclusive || counted || arbitrary || !hash,
         Mapping::AddressAndPortDependent => preserving || (hash && exclusive),
     }
 }
@@ -137,6 +140,10 @@ impl Mappings {
         }
         let admitted = self.admitted.entry((external, *remote.ip())).or_insert(until(handled_by));
         *admitted = until(admitted.since);
+        let paired = self.paired.entry(*inside.ip()).or_insert((*external.ip(), until(handled_by)));
+        if paired.0 == *external.ip() || paired.1.perhaps < at {
+            *paired = (*external.ip(), until(paired.1.since));
+        }
         self.users.entry(external).or_default().insert(inside);
         self.of_host.entry(*inside.ip()).or_default().insert(external);
         self.started.insert(inside);
@@ -196,7 +203,8 @@ impl Mappings {
             return self.rules.hold(rules::ADDRESS, keeps(external == inside, what));
         }
         let what = || format!("{inside} went out as {external} and had to go out from {}", nat.outer);
-        self.rules.hold(rules::ADDRESS, keeps(*external.ip() == nat.outer, what))?;
+        let rule = if external.ip() == inside.ip() { rules::ADDRESS } else { rules::ADDRESSES };
+        self.rules.hold(rule, keeps(nat.outer.contains(*external.ip()), what))?;
         let Some(ports) = nat.ports_of(*inside.ip()) else {
             let what = format!("{inside} has no block of ports and went out as {external}");
             return self.rules.hold(rules::PORTS, Err(what));
@@ -208,7 +216,26 @@ impl Mappings {
         if held.iter().any(|held| held.external == external) {
             return self.rules.hold(rules::MAPPING, Ok(()));
         }
+        self.fits_pooling(nat, flow, at)?;
         self.fresh(nat, flow, held, at, ports)
+    }
+
+    /// A fresh mapping has the address that the host's others have, unless any will do. A host whose mappings are all gone may get
+    /// another one.
+    fn fits_pooling(&self, nat: &NatView<'_>, flow: Outgoing, at: Nanos) -> Result<(), BrokenRule> {
+        if nat.declared.addresses.are_arbitrary() {
+            return Ok(());
+        }
+        let Outgoing { inside, external, .. } = flow;
+        let live = self.paired.get(inside.ip()).filter(|(_, time)| at < time.surely);
+        let other = live.map(|(address, _)| *address).filter(|address| address != external.ip());
+        let found = match other {
+            Some(other) => {
+                Err(format!("{inside} went out as {external}, and the host has mappings of {other}"))
+            }
+            None => Ok(()),
+        };
+        self.rules.hold(rules::PAIRED, found)
     }
 
     /// A connection got an external endpoint that its inside one did not have before.
@@ -234,7 +261,7 @@ impl Mappings {
             );
             return self.rules.hold(rules::MAPPING, Err(what));
         }
-        let own = SocketAddrV4::new(nat.outer, inside.port());
+        let own = SocketAddrV4::new(*external.ip(), inside.port());
         let preserves = behavior.allocation == Allocation::Preserving
             && ports.contains(inside.port())
             && (!self.started.contains(&inside)

@@ -37,6 +37,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::model::address_plan::Network;
+use crate::model::address_pool::AddressPool;
 use crate::model::behavior::{Behavior, Pool, PortRange};
 use crate::model::datapath::Datapath;
 use crate::model::doubt::Doubt;
@@ -70,8 +71,8 @@ pub struct NatView<'a> {
     pub profile: &'a str,
     /// What it declares.
     pub declared: &'a Behavior,
-    /// Its outer address.
-    pub outer: Ipv4Addr,
+    /// Its outer addresses.
+    pub outer: AddressPool,
     /// The link towards the core.
     pub up: u16,
     /// The links below it, each with its network: address is the NAT's own there.
@@ -85,7 +86,7 @@ pub struct NatView<'a> {
 impl NatView<'_> {
     /// Whether an address is one of the NAT's own.
     fn is_own(&self, address: Ipv4Addr) -> bool {
-        address == self.outer || self.down.iter().any(|(_, lan)| lan.address == address)
+        self.outer.contains(address) || self.down.iter().any(|(_, lan)| lan.address == address)
     }
 
     /// Whether an address belongs to a network right below it.

@@ -56,7 +56,9 @@ rules! {
     TIMERS: "timeouts", "RFC 5382, REQ-5; nf_conntrack_tcp_packet: timeouts";
     INVALID: "invalid-packets", "nf_conntrack_tcp_packet: out of state or window";
     MAPPING: "mapping", "RFC 4787, REQ-1; RFC 5382, REQ-1; find_appropriate_src";
-    ADDRESS: "translation", "RFC 4787, REQ-2: addresses are paired";
+    ADDRESS: "translation", "RFC 3022, section 2.2: the source is what changes on the way out";
+    ADDRESSES: "addresses", "RFC 3022, section 2: a NAT lends its own external addresses";
+    PAIRED: "addresses", "RFC 4787, REQ-2: all mappings of an inside host have one external address";
     PORTS: "ports", "RFC 7422, section 2; nf_nat_l4proto_unique_tuple";
     ALLOCATION: "allocation", "RFC 4787, section 4.2.1; get_unique_tuple";
     OVERLOADING: "overloading", "RFC 5382, REQ-7";

@@ -11,7 +11,9 @@ use std::net::SocketAddrV4;
 use etherparse::PacketBuilder;
 
 use super::*;
-use crate::model::behavior::{Filtering, InvalidPackets, SynAfterSyn, UnsolicitedSyn};
+use crate::model::behavior::{
+    ExternalAddresses, Filtering, InvalidPackets, Pooling, SynAfterSyn, UnsolicitedSyn,
+};
 use crate::model::evidence::{CtCounters, CtEntry, Direction, Fate, Frame};
 
 const MS: Nanos = 1_000_000;
@@ -24,6 +26,7 @@ const HOST: &str = "10.0.0.2:4000";
 const EXTERNAL: &str = "192.0.2.2:4000";
 const REMOTE: &str = "198.51.100.2:5000";
 const OTHER_PORT: &str = "198.51.100.2:5001";
+const OTHER: &str = "198.51.100.9:5000";
 
 /// Draws what both sides of a NAT saw.
 #[derive(Default)]
@@ -165,7 +168,8 @@ impl Drawing {
         self.put(7, Direction::Up, (HOST, REMOTE), SYN, 64);
         let node = NodeName::new("nat-a").expect("a good name");
         let lan = Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
-        let (outer, down, kernel) = (OUTER, vec![(DOWN, lan)], self.kernel);
+        let outer = AddressPool { first: OUTER, count: declared.addresses.count };
+        let (down, kernel) = (vec![(DOWN, lan)], self.kernel);
         let nat = NatView {
             node: &node,
             profile: "x",
@@ -285,8 +289,44 @@ fn a_mapping_is_kept() {
     };
     assert_eq!(two(EXTERNAL).says(&plain()), None);
     assert_eq!(two(other).says(&plain()), Some("mapping"));
-    assert_eq!(two("192.0.2.77:4000").says(&plain()), Some("translation"));
+    assert_eq!(two("192.0.2.77:4000").says(&plain()), Some("addresses"));
+    assert_eq!(two("10.0.0.2:4000").says(&plain()), Some("translation"));
     assert_eq!(two("192.0.2.2:80").says(&plain()), Some("ports"));
+}
+
+#[test]
+fn a_fresh_mapping_has_an_address_of_the_pool_and_of_its_host() {
+    let of = |count, pooling| Behavior { addresses: ExternalAddresses { count, pooling }, ..plain() };
+    let (paired, arbitrary) = (of(3, Pooling::Paired), of(3, Pooling::Arbitrary));
+    let second = |external: &str| {
+        let inside = "10.0.0.2:4001";
+        Drawing::opened().out((inside, OTHER), Some((external, OTHER)), ("S", 7_000, 0, 0))
+    };
+    for (external, by_paired, by_arbitrary) in [
+        ("192.0.2.2:4001", None, None),
+        ("192.0.2.4:4001", Some("addresses"), None),
+        ("192.0.2.5:4001", Some("addresses"), Some("addresses")),
+        ("192.0.2.1:4001", Some("addresses"), Some("addresses")),
+        ("192.0.2.4:4002", Some("addresses"), Some("allocation")),
+    ] {
+        assert_eq!(second(external).says(&paired), by_paired, "{external}");
+        assert_eq!(second(external).says(&arbitrary), by_arbitrary, "{external}");
+    }
+    // What is observed of a mapping holds for all remote endpoints, whatever the pooling.
+    let again = Drawing::opened().out((HOST, OTHER), Some(("192.0.2.3:4000", OTHER)), ("S", 7_000, 0, 0));
+    assert_eq!(again.says(&arbitrary), Some("mapping"));
+}
+
+#[test]
+fn a_host_whose_mappings_are_gone_may_get_another_address() {
+    let addresses = ExternalAddresses { count: 3, pooling: Pooling::Paired };
+    let paired = Behavior { addresses, ..plain() };
+    let after = |time| {
+        let syn = ("S", 7_000, 0, 0);
+        Drawing::opened().later(time).out(("10.0.0.2:4001", OTHER), Some(("192.0.2.3:4001", OTHER)), syn)
+    };
+    assert_eq!(after(100_000 * MS).says(&paired), Some("addresses"));
+    assert_eq!(after(130_000 * MS).says(&paired), None);
 }
 
 #[test]

@@ -68,6 +68,8 @@ pub(super) struct Memory {
     pub(super) admitted: bool,
     /// Inside addresses with their number of mappings.
     pub(super) holders: bool,
+    /// Whether there are several external addresses, so that a port alone names no external endpoint.
+    pub(super) several: bool,
     /// Whether a random port that is taken can be drawn again at once; nothing to remember, but of the same kind.
     pub(super) redraws: bool,
 }
@@ -82,11 +84,13 @@ impl Memory {
         let preserving = behavior.allocation == Allocation::Preserving;
         let hash = matches!(behavior.allocation, Allocation::Hash { .. });
         let counted = behavior.quota.is_some();
+        // Where any address will do, nothing else would know which one a mapping has.
+        let arbitrary = behavior.addresses.are_arbitrary();
         let redraws =
             exclusive && behavior.pool.parts().iter().flatten().any(|range| range.size() <= DRAWN_BY_MAP);
         let mapping = match behavior.mapping {
-            Mapping::EndpointIndependent => exclusive || counted || !(preserving || hash),
-            Mapping::AddressDependent => exclusive || counted || !hash,
+            Mapping::EndpointIndependent => exclusive || counted || arbitrary || !(preserving || hash),
+            Mapping::AddressDependent => exclusive || counted || arbitrary || !hash,
             // A connection that is tried again from the same endpoints keeps its port, as it would by a hash.
             Mapping::AddressAndPortDependent => preserving || (hash && exclusive),
         };
@@ -100,6 +104,7 @@ impl Memory {
             busy: preserving && behavior.mapping != Mapping::EndpointIndependent && !redraws,
             admitted: behavior.filtering == Filtering::AddressDependent,
             holders: counted,
+            several: behavior.addresses.count > 1,
             redraws,
         }
     }
@@ -124,30 +129,53 @@ impl Memory {
     }
 
     fn declaration(&self, object: DynamicObject) -> String {
-        let mapping = format!("{} : inet_service", self.key_types());
+        let external = if self.several { "ipv4_addr . inet_service" } else { "inet_service" };
+        let mapping = format!("{} : {external}", self.key_types());
+        let owner = format!("{external} : ipv4_addr . inet_service");
+        let admitted = format!("{external} . ipv4_addr");
+        let (endpoint, endpoints) = if self.several {
+            ("external endpoint", "External endpoints")
+        } else {
+            ("external port", "External ports")
+        };
         let name = object.name.strip_suffix(self.l4.suffix()).unwrap_or(object.name);
         let (comment, types, flags) = match name {
-            "mapping" => ("The external port of a mapping.", mapping.as_str(), "dynamic,timeout"),
+            "mapping" => (format!("The {endpoint} of a mapping."), mapping.as_str(), "dynamic,timeout"),
             "owner" => (
-                "The inside endpoint that an external port belongs to.",
-                "inet_service : ipv4_addr . inet_service",
+                format!("The inside endpoint that an {endpoint} belongs to."),
+                owner.as_str(),
                 "dynamic,timeout",
             ),
-            "taken" => ("External ports that somebody has.", "inet_service", "dynamic,timeout"),
+            "taken" => (format!("{endpoints} that somebody has."), external, "dynamic,timeout"),
             "busy" => (
-                "Inside endpoints whose own port serves one of their mappings already.",
+                "Inside endpoints whose own port serves one of their mappings already.".to_owned(),
                 "ipv4_addr . inet_service",
                 "dynamic,timeout",
             ),
             "admitted" => (
-                "External ports, and the remote addresses that were sent to from them.",
-                "inet_service . ipv4_addr",
+                format!("{endpoints}, and the remote addresses that were sent to from them."),
+                admitted.as_str(),
                 "dynamic,timeout",
             ),
-            _ => ("Inside hosts, and how many mappings each has.", "ipv4_addr", "dynamic"),
+            _ => ("Inside hosts, and how many mappings each has.".to_owned(), "ipv4_addr", "dynamic"),
         };
         let comment = format!("{comment}{}", self.l4.pick("", " UDP."));
         declare(&comment, object, types, flags)
+    }
+
+    /// What names an external endpoint in a packet that is translated.
+    pub(super) fn external(&self) -> &'static str {
+        match (self.several, self.l4) {
+            (false, Protocol::Tcp) => "tcp sport",
+            (false, Protocol::Udp) => "udp sport",
+            (true, Protocol::Tcp) => "ip saddr . tcp sport",
+            (true, Protocol::Udp) => "ip saddr . udp sport",
+        }
+    }
+
+    /// The inside address once the packet may have another.
+    pub(super) fn inside_address(&self) -> &'static str {
+        if self.several { "ct original ip saddr" } else { "ip saddr" }
     }
 
     /// The key of `mapping` while the packet is still as it came from inside.
@@ -201,7 +229,7 @@ impl Memory {
             learn
                 .note(format!("Overloading: off. A fresh port that somebody has is not used: the {} is dropped, and its", l4.pick("SYN", "packet")))
                 .note("retransmission draws again.")
-                .rule(format!("{}meta mark {FRESH} {l4} sport @{} drop", l4.pick("", "meta l4proto udp "), l4.pick("taken", "taken_udp")));
+                .rule(format!("{}meta mark {FRESH} {} @{} drop", l4.pick("", "meta l4proto udp "), self.external(), l4.pick("taken", "taken_udp")));
         }
         learn.append(&remembers.enter);
         remembers.chains.into_iter().chain([learn]).collect()
@@ -240,22 +268,23 @@ impl Memory {
         const INSIDE: &str = "ct original ip saddr . ct original proto-src";
         let (l4, end) = (self.l4, self.l4.suffix());
         let when = format!("meta l4proto {l4}");
+        let external = self.external();
         if self.mapping {
             let key = format!("{INSIDE}{}", self.remote_key());
-            chain.rule(format!("{when} update @mapping{end} {{ {key} timeout {seconds}s : {l4} sport }}"));
+            chain.rule(format!("{when} update @mapping{end} {{ {key} timeout {seconds}s : {external} }}"));
         }
         if self.owner {
-            chain.rule(format!("{when} update @owner{end} {{ {l4} sport timeout {seconds}s : {INSIDE} }}"));
+            chain.rule(format!("{when} update @owner{end} {{ {external} timeout {seconds}s : {INSIDE} }}"));
         }
         if self.taken {
-            chain.rule(format!("{when} update @taken{end} {{ {l4} sport timeout {seconds}s }}"));
+            chain.rule(format!("{when} update @taken{end} {{ {external} timeout {seconds}s }}"));
         }
         if self.busy {
             chain.rule(format!("{when} update @busy{end} {{ {INSIDE} timeout {seconds}s }}"));
         }
         if self.admitted {
             chain
-                .rule(format!("{when} update @admitted{end} {{ {l4} sport . ip daddr timeout {seconds}s }}"));
+                .rule(format!("{when} update @admitted{end} {{ {external} . ip daddr timeout {seconds}s }}"));
         }
     }
 }

@@ -38,14 +38,15 @@ impl fmt::Display for NatCommand {
     }
 }
 
-/// A user's own ruleset, with the addresses of the site defined in front of it: `$wan_address`, and `$lan0_network` and
-/// so on for each device below. All of that is on the ruleset's own first line, so that nft counts its lines as the user
+/// A user's own ruleset, with the addresses of the site defined in front of it: `$wan_address`, for a pool
+/// `$wan_addresses`, and `$lan0_network` and so on for each device below. All of that is on the ruleset's own first line, so that nft counts its lines as the user
 /// does.
 ///
 /// The sysctls are those that `behavior` claims.
 #[must_use]
 pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig {
     let mut ruleset = format!("define wan_address = {}; ", site.wan);
+    ruleset += &format!("define wan_addresses = {}; ", site.external(behavior));
     for (device, network) in &site.lans {
         ruleset += &format!("define {device}_network = {}/{}; ", network.address, network.prefix);
     }
@@ -55,6 +56,7 @@ pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig 
         ruleset,
         definitions,
         source: RulesSource::User,
+        further: site.further(behavior),
         sysctls: sysctls::sysctls(behavior),
         ..NatConfig::default()
     }
@@ -74,11 +76,12 @@ pub fn by_program(
         nat: nat.to_owned(),
         words: words.to_vec(),
         folder,
-        variables: variables(site),
+        variables: variables(behavior, site),
         pinned: sysctls.iter().map(|(key, _)| key.clone()).chain(of_every_nat()).collect(),
         writable: Vec::new(),
     };
-    NatConfig { source: RulesSource::User, sysctls, command: Some(command), ..NatConfig::default() }
+    let further = site.further(behavior);
+    NatConfig { source: RulesSource::User, further, sysctls, command: Some(command), ..NatConfig::default() }
 }
 
 /// The settings that each NAT's node has from the begin, with the ones that change how packets look or pass.
@@ -89,11 +92,12 @@ fn of_every_nat() -> impl Iterator<Item = String> {
 }
 
 /// What a program is given: the same as a ruleset file, and which devices there are.
-fn variables(site: &NatSite) -> Vec<(String, String)> {
+fn variables(behavior: &Behavior, site: &NatSite) -> Vec<(String, String)> {
     let lans: Vec<&str> = site.lans.iter().map(|(device, _)| device.as_str()).collect();
     let mut variables = vec![
         ("NAT_WAN_DEVICE".to_owned(), "wan".to_owned()),
         ("NAT_WAN_ADDRESS".to_owned(), site.wan.to_string()),
+        ("NAT_WAN_ADDRESSES".to_owned(), site.external(behavior).to_string()),
         ("NAT_LAN_DEVICES".to_owned(), lans.join(" ")),
     ];
     variables.extend(site.lans.iter().map(|(device, network)| {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::behavior::{
-    Allocation, Filtering, Hairpinning, Mapping, Overloading, Pool, PortRange, UnsolicitedSyn,
+    Allocation, ExternalAddresses, Filtering, Hairpinning, Mapping, Overloading, Pool, Pooling, PortRange,
+    UnsolicitedSyn,
 };
 use crate::model::catalogue::Catalogue;
 use crate::model::port_set::PortSet;
@@ -147,8 +148,40 @@ fn each_rule_stands_under_a_comment() {
 #[test]
 fn a_users_own_ruleset_gets_the_addresses() {
     let own = render_own("table ip nat { }\n", &Behavior::port_preserving(), &site());
-    let expected = "define wan_address = 192.0.2.2; define lan0_network = 10.0.0.0/24; \
+    let expected = "define wan_address = 192.0.2.2; define wan_addresses = 192.0.2.2; define lan0_network = 10.0.0.0/24; \
                     define lan1_network = 10.0.1.0/24; table ip nat { }\n";
     assert_eq!(own.ruleset, expected);
+    let addresses = ExternalAddresses { count: 3, pooling: Pooling::Paired };
+    let pool = render_own("", &Behavior { addresses, ..Behavior::port_preserving() }, &site());
+    assert!(pool.ruleset.contains("define wan_addresses = 192.0.2.2-192.0.2.4; "), "{}", pool.ruleset);
+    assert_eq!(pool.further, [Ipv4Addr::new(192, 0, 2, 3), Ipv4Addr::new(192, 0, 2, 4)]);
     assert!(own.sysctls.contains(&("net.ipv4.icmp_ratemask".to_owned(), "0".to_owned())));
+}
+
+#[test]
+fn a_pool_of_addresses_is_chosen_from_before_the_port() {
+    let pool =
+        |nat: Behavior, pooling| Behavior { addresses: ExternalAddresses { count: 3, pooling }, ..nat };
+    let random = Behavior { allocation: Allocation::Random, ..Behavior::port_preserving() };
+    let paired = rules(&pool(random, Pooling::Paired));
+    assert!(paired.contains("0 : 192.0.2.2, 1 : 192.0.2.3, 2 : 192.0.2.4"), "{paired}");
+    // The same hash for all protocols, or a host would have several addresses.
+    let choice = "jhash ip saddr mod 3 seed 0x4787 map @addresses";
+    assert_eq!(paired.matches(choice).count(), 3, "{paired}");
+    assert!(!paired.contains("masquerade"), "{paired}");
+    let cone = Behavior {
+        filtering: Filtering::AddressDependent,
+        overloading: Overloading::Off,
+        hairpinning: Hairpinning::On,
+        ..random
+    };
+    let arbitrary = rules(&pool(cone, Pooling::Arbitrary));
+    for rule in [
+        "meta l4proto tcp ip saddr set numgen random mod 3 map @addresses",
+        "ip daddr 192.0.2.2-192.0.2.4 meta l4proto tcp ip daddr . tcp dport . ip saddr @admitted dnat ip to ip daddr . tcp dport map @owner",
+        "meta mark 0x1 ip saddr . tcp sport @taken drop",
+        "snat ip to ip saddr fully-random",
+    ] {
+        assert!(arbitrary.contains(rule), "{rule}\n{arbitrary}");
+    }
 }

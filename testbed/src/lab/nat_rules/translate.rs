@@ -1,9 +1,10 @@
 //! Table `nat`: which external endpoint an inside endpoint gets, and who is let in through it.
 
-use crate::model::behavior::{Allocation, Behavior, Filtering, Hairpinning, Mapping, PortRange};
+use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, PortRange};
 use crate::model::port_set::PortSet;
 
 use super::NatSite;
+use super::addresses::Addresses;
 use super::memory::{Memory, turns_round};
 use super::pool::{self, PoolShare};
 use super::protocol::Protocol;
@@ -34,10 +35,12 @@ pub(super) fn table(behavior: &Behavior, site: &NatSite) -> String {
         let map = part.ports.map(|set| pool::declaration(part, &pool::ports(behavior.allocation, set)));
         sets.extend(map);
     }
+    let addresses = Addresses::of(behavior, site);
+    sets.extend(addresses.declaration());
     let others = if udp.is_needed() { "neither TCP nor UDP" } else { "not TCP" };
     postrouting
         .note(format!("What is {others} keeps its identifiers where it can."))
-        .rule("oifname \"wan\" masquerade");
+        .rule(format!("oifname \"wan\" {}", addresses.of_others()));
     chains.push(postrouting);
     for writer in writers.iter().filter(|writer| writer.is_needed()) {
         chains.extend(writer.memory.learn());
@@ -58,32 +61,38 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Whether the protocol has rules of its own: where the kernel alone preserves ports, the last rule does for UDP.
     fn is_needed(&self) -> bool {
-        let plain = self.memory.objects().is_empty() && self.parts.iter().all(|part| part.ports.is_none());
+        let plain = self.memory.objects().is_empty()
+            && !self.memory.several
+            && self.parts.iter().all(|part| part.ports.is_none());
         self.l4 == Protocol::Tcp || !(plain && self.behavior.allocation == Allocation::Preserving)
     }
 
     fn prerouting(&self, chain: &mut Chain) {
-        let (wan, l4, end) = (self.site.wan, self.l4, self.l4.suffix());
+        let (wan, l4, end) = (self.site.external(self.behavior), self.l4, self.l4.suffix());
+        let target = match self.memory.several {
+            true => format!("ip daddr . {l4} dport"),
+            false => format!("{l4} dport"),
+        };
         match self.behavior.filtering {
             Filtering::AddressAndPortDependent => {}
             Filtering::AddressDependent => {
                 chain
                     .note("Filtering: address-dependent. Whose address was sent to from a mapping may send to it.")
                     .rule(format!(
-                        "iifname \"wan\" ip daddr {wan} meta l4proto {l4} {l4} dport . ip saddr @admitted{end} \
-                         dnat ip to {l4} dport map @owner{end}"
+                        "iifname \"wan\" ip daddr {wan} meta l4proto {l4} {target} . ip saddr @admitted{end} \
+                         dnat ip to {target} map @owner{end}"
                     ));
             }
             Filtering::EndpointIndependent => {
                 chain.note("Filtering: endpoint-independent. Anyone may send to a mapping.").rule(format!(
-                    "iifname \"wan\" ip daddr {wan} meta l4proto {l4} dnat ip to {l4} dport map @owner{end}"
+                    "iifname \"wan\" ip daddr {wan} meta l4proto {l4} dnat ip to {target} map @owner{end}"
                 ));
             }
         }
         if turns_round(self.behavior) {
             chain.note("Hairpinning: on. What the inside sends to a mapping goes to its owner.").rule(
                 format!(
-                    "iifname \"lan*\" ip daddr {wan} meta l4proto {l4} dnat ip to {l4} dport map @owner{end}"
+                    "iifname \"lan*\" ip daddr {wan} meta l4proto {l4} dnat ip to {target} map @owner{end}"
                 ),
             );
         }
@@ -114,6 +123,7 @@ impl Writer<'_> {
         self.reuse(&mut chain);
         self.limit(&mut chain);
         self.memory.mark_fresh(&mut chain);
+        Addresses::of(self.behavior, self.site).choose(&mut chain, self.l4);
         chain.note(self.about_allocation());
         for part in &self.parts {
             self.allocate(&mut chain, part);
@@ -138,13 +148,14 @@ impl Writer<'_> {
                     "Only the same two endpoints get the same external port again."
                 }
             };
-            chain.note(format!("Mapping: {mapping}. {what}")).rule(format!(
-                "meta l4proto {} snat ip to {} : {} map @mapping{}",
-                self.l4,
-                self.site.wan,
-                self.memory.key(),
-                self.l4.suffix()
-            ));
+            let (l4, key, end) = (self.l4, self.memory.key(), self.l4.suffix());
+            let found = match self.memory.several {
+                true => format!("{key} map @mapping{end}"),
+                false => format!("{} : {key} map @mapping{end}", self.site.wan),
+            };
+            chain
+                .note(format!("Mapping: {mapping}. {what}"))
+                .rule(format!("meta l4proto {l4} snat ip to {found}"));
         }
     }
 
@@ -226,9 +237,9 @@ impl Writer<'_> {
 
     /// Replaces the candidate in the packet as long as somebody has it, and makes it the translation.
     fn skip_taken(&self, chain: &mut Chain, part: &PoolShare, when: &str, times: u32) {
-        let (l4, end) = (self.l4, self.l4.suffix());
+        let (l4, end, external) = (self.l4, self.l4.suffix(), self.memory.external());
         for _ in 0..times {
-            chain.rule(format!("{when} {l4} sport @taken{end} jump {}", part.chain(l4)));
+            chain.rule(format!("{when} {external} @taken{end} jump {}", part.chain(l4)));
         }
         chain.rule(format!("{when} {} : {l4} sport", self.snat()));
     }
@@ -244,10 +255,11 @@ impl Writer<'_> {
         let elsewhere = self.by_kernel(range, PortSelection::Random);
         let (l4, end) = (self.l4, self.l4.suffix());
         if self.memory.taken {
-            chain.rule(format!("{when} {l4} sport @taken{end} {elsewhere}"));
+            chain.rule(format!("{when} {} @taken{end} {elsewhere}", self.memory.external()));
         }
         if self.memory.busy {
-            chain.rule(format!("{when} ip saddr . {l4} sport @busy{end} {elsewhere}"));
+            let inside = self.memory.inside_address();
+            chain.rule(format!("{when} {inside} . {l4} sport @busy{end} {elsewhere}"));
         }
         chain.rule(format!("{when} {}", self.by_kernel(range, PortSelection::Preserving)));
     }
@@ -255,8 +267,9 @@ impl Writer<'_> {
     fn hash(&self, chain: &mut Chain, part: &PoolShare, when: &str, seed: u32, size: usize) {
         let remote = self.memory.remote_key();
         let (l4, end) = (self.l4, self.l4.suffix());
+        let (inside, external) = (self.memory.inside_address(), self.memory.external());
         let hash = |sport: &str, seed: u32| {
-            format!("jhash ip saddr . {sport}{remote} mod {size} seed {seed:#x} map {}", part.map())
+            format!("jhash {inside} . {sport}{remote} mod {size} seed {seed:#x} map {}", part.map())
         };
         if !self.memory.taken {
             chain.rule(format!("{when} {} : {}", self.snat(), hash(&format!("{l4} sport"), seed)));
@@ -266,13 +279,17 @@ impl Writer<'_> {
         chain.rule(format!("{when} {l4} sport set {}", hash("ct original proto-src", seed)));
         for n in 1..TRIES {
             let again = hash("ct original proto-src", seed.wrapping_add(n));
-            chain.rule(format!("{when} {l4} sport @taken{end} {l4} sport set {again}"));
+            chain.rule(format!("{when} {external} @taken{end} {l4} sport set {again}"));
         }
         chain.rule(format!("{when} {} : {l4} sport", self.snat()));
     }
 
     fn snat(&self) -> String {
-        format!("snat ip to {}", self.site.wan)
+        match self.memory.several {
+            // The packet carries the address that was chosen.
+            true => "snat ip to ip saddr".to_owned(),
+            false => format!("snat ip to {}", self.site.wan),
+        }
     }
 
     /// The rules by which the kernel draws from these ports. Of several ranges, one is drawn first: each rule takes its share of what
@@ -297,11 +314,13 @@ impl Writer<'_> {
     /// The statement that lets the kernel pick a port.
     fn by_kernel(&self, range: Option<PortRange>, draw: PortSelection) -> String {
         // Masquerading would take the address of the device that a hairpinned packet leaves by.
-        let mut text = match (self.behavior.hairpinning, range) {
-            (Hairpinning::On, None) => self.snat(),
-            (Hairpinning::On, Some(range)) => format!("{}:{range}", self.snat()),
-            (Hairpinning::Off, None) => "masquerade".to_owned(),
-            (Hairpinning::Off, Some(range)) => format!("masquerade to :{range}"),
+        let named = self.memory.several || turns_round(self.behavior);
+        let mut text = match (named, range) {
+            (true, None) => self.snat(),
+            (true, Some(range)) if self.memory.several => format!("{} : {range}", self.snat()),
+            (true, Some(range)) => format!("{}:{range}", self.snat()),
+            (false, None) => "masquerade".to_owned(),
+            (false, Some(range)) => format!("masquerade to :{range}"),
         };
         if draw == PortSelection::Random {
             text += " fully-random";

@@ -3,12 +3,11 @@
 //! A SYN counts that goes from one NAT's external address to the other's; what goes to the rendezvous server passes.
 //! Each is held where it enters its own side's wire, so both NATs have their mappings before either SYN moves.
 
-use std::net::Ipv4Addr;
-
 use crate::lab::wire::handle::WireError;
 use crate::lab::wire::held::{FrameSighting, Held};
 use crate::lab::wire::hold::ReleaseOrder;
 use crate::lab::wire::station::Wire;
+use crate::model::address_pool::AddressPool;
 use crate::model::evidence::Direction;
 use crate::model::packet::Packet;
 
@@ -28,8 +27,8 @@ pub enum SynOrder {
 pub struct PunchingSide<'a> {
     /// The wire of its outermost NAT.
     pub wire: &'a Wire,
-    /// The external address of that NAT.
-    pub external: Ipv4Addr,
+    /// The external addresses of that NAT.
+    pub external: AddressPool,
 }
 
 /// Holds set for both sides' SYNs.
@@ -92,9 +91,9 @@ impl Side {
     }
 }
 
-fn is_syn(from: Ipv4Addr, to: Ipv4Addr) -> impl Fn(&Packet) -> bool + Send + 'static {
+fn is_syn(from: AddressPool, to: AddressPool) -> impl Fn(&Packet) -> bool + Send + 'static {
     move |packet| {
         let opens = packet.tcp().is_some_and(|segment| segment.flags.is_opening());
-        opens && *packet.source.ip() == from && *packet.destination.ip() == to
+        opens && from.contains(*packet.source.ip()) && to.contains(*packet.destination.ip())
     }
 }

@@ -1,5 +1,6 @@
 //! A catalogue as TOML: the serde mirror, and the way from it to profiles, each problem with its line.
 
+mod addresses;
 mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +64,8 @@ struct RawProfile {
     seed: Option<Spanned<u32>>,
     ports: Option<Spanned<RawPorts>>,
     block_size: Option<Spanned<u16>>,
+    addresses: Option<Spanned<u8>>,
+    pooling: Option<Spanned<String>>,
     filtering: Option<Spanned<String>>,
     unsolicited_syn: Option<Spanned<String>>,
     syn_after_syn: Option<Spanned<String>>,
@@ -89,6 +92,7 @@ impl RawProfile {
             NatAxis::Mapping => self.mapping.is_some(),
             NatAxis::Allocation => self.allocation.is_some(),
             NatAxis::Pool => self.ports.is_some(),
+            NatAxis::Addresses => self.addresses.is_some(),
             NatAxis::Filtering => self.filtering.is_some(),
             NatAxis::UnsolicitedSyn => self.unsolicited_syn.is_some(),
             NatAxis::SynAfterSyn => self.syn_after_syn.is_some(),
@@ -170,6 +174,7 @@ impl Reader<'_> {
         // Each is read before the first `?` can leave, so that all problems are found at once.
         let mapping = self.word(&raw.mapping, "mapping", base.mapping);
         let pool = allocation.and_then(|allocation| self.pool(raw, allocation));
+        let addresses = self.addresses(raw);
         let filtering = self.word(&raw.filtering, "filtering", base.filtering);
         let unsolicited_syn = self.word(&raw.unsolicited_syn, "unsolicited-syn", base.unsolicited_syn);
         let syn_after_syn = self.word(&raw.syn_after_syn, "syn-after-syn", base.syn_after_syn);
@@ -183,6 +188,7 @@ impl Reader<'_> {
             mapping: mapping?,
             allocation: allocation?,
             pool: pool?,
+            addresses: addresses?,
             filtering: filtering?,
             unsolicited_syn: unsolicited_syn?,
             syn_after_syn: syn_after_syn?,

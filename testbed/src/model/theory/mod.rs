@@ -5,6 +5,7 @@
 pub mod birthday;
 mod method;
 mod pair;
+mod pooling;
 mod redial;
 mod side;
 
@@ -80,6 +81,7 @@ pub fn describe(nat: &Behavior) -> String {
     let Behavior {
         mapping,
         allocation,
+        addresses,
         filtering,
         unsolicited_syn,
         // Read by `method` and `side`.
@@ -115,7 +117,11 @@ pub fn describe(nat: &Behavior) -> String {
         UnsolicitedSyn::Reset | UnsolicitedSyn::Kernel => "resets",
         UnsolicitedSyn::Icmp(_) | UnsolicitedSyn::IcmpAfterSixSeconds => "ICMP to",
     };
-    format!("{mapping}, {allocation}, {filtering}, {answer} unsolicited SYNs")
+    let addresses = match addresses.count {
+        1 => String::new(),
+        count => format!(" of {count} addresses, {}", addresses.pooling),
+    };
+    format!("{mapping}, {allocation}{addresses}, {filtering}, {answer} unsolicited SYNs")
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::model::suite::{LOCAL_PORTS, LowPorts, Redial};
 use super::TheoryInput;
 use super::birthday::{Draws, both_sides_draw, one_side_guesses};
 use super::method::{Method, PortGuess};
+use super::pooling::{lowered, origin};
 use super::redial::DrawsPerGuess;
 use super::side::{PortKnowledge, Side};
 
@@ -67,6 +68,26 @@ struct Pair<'a> {
 
 impl Pair<'_> {
     fn expect(&self) -> Expectation {
+        let expected = self.by_known_addresses();
+        if self.accepts_from_anywhere() {
+            return expected;
+        }
+        let meets = self.a.draws().is_none() && self.b.draws().is_none() && self.refused().is_none();
+        let origin = origin(self.input.method, meets);
+        let among = self.sides().map(|(side, name)| (name, side.address.among(origin)));
+        lowered(expected, &among)
+    }
+
+    /// Whether a side accepts a SYN from wherever it comes, by a mapping that is there or without one.
+    fn accepts_from_anywhere(&self) -> bool {
+        let listens = matches!(self.input.method, Method::Listen | Method::Auto);
+        let draws = matches!(self.input.method, Method::Spray | Method::LowPort);
+        let open = |side: &Side<'_>| side.admits_anyone() && (listens || (side.is_untranslated() && !draws));
+        self.sides().into_iter().any(|(side, _)| open(side))
+    }
+
+    /// If every SYN comes from the address that was observed.
+    fn by_known_addresses(&self) -> Expectation {
         match self.input.method {
             Method::Private => self.private(),
             Method::Listen => self.listen(),

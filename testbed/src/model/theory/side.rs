@@ -9,6 +9,7 @@ use crate::model::port_set::MapShare;
 use crate::model::suite::LowPorts;
 
 use super::birthday::{Draws, WIDEST_RANGE};
+use super::pooling::AddressKnowledge;
 use super::ports;
 
 /// The pool for source ports from 512 to 1023, which the kernel maps to 600 to 1023
@@ -37,6 +38,8 @@ pub(super) struct Side<'a> {
     nats: &'a [&'a Behavior],
     /// From source ports of the process's choice.
     pub(super) port: PortKnowledge,
+    /// Whose address its SYNs come from.
+    pub(super) address: AddressKnowledge,
     /// From source ports below 1024, where they make a difference and may be used.
     pub(super) low: Option<Draws>,
 }
@@ -48,7 +51,7 @@ impl<'a> Side<'a> {
         let draws = matches!(port, PortKnowledge::Drawn(_));
         let keeps_low = nats.iter().all(|nat| keeps_low_ports(nat));
         let low = (draws && keeps_low && low_ports == LowPorts::Allowed).then_some(LOW);
-        Self { nats, port, low }
+        Self { nats, port, address: AddressKnowledge::behind(nats), low }
     }
 
     /// What it draws from; `None` if nothing is drawn.

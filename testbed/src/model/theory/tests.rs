@@ -1,7 +1,9 @@
 //! What theory says of well-known pairs, by hand calculation or by the facts that were measured.
 
 use super::*;
-use crate::model::behavior::{Hairpinning, IcmpError, Overloading, PortRange, SynAfterSyn};
+use crate::model::behavior::{
+    ExternalAddresses, Hairpinning, IcmpError, Overloading, Pooling, PortRange, SynAfterSyn,
+};
 use crate::model::port_set::{MapShare, PortSet};
 use crate::model::suite::{Budget, LowPorts};
 
@@ -284,4 +286,32 @@ fn a_drawn_port_is_the_internal_one_only_where_peers_punch_from_such_ports() {
     assert_eq!(ends(&input(&kept(), &elsewhere, Method::PreservedPort)), (0.0, 0.0));
     let (low, high) = ends(&input(&kept(), &random(), Method::PreservedPort));
     assert!(low > 1e-5 && high < 1e-2, "{low} to {high}");
+}
+
+#[test]
+fn a_pool_of_addresses_matters_where_it_is_arbitrary_and_each_connection_has_its_own() {
+    let with =
+        |nat: Behavior, count, pooling| Behavior { addresses: ExternalAddresses { count, pooling }, ..nat };
+    let once = draws(Allocation::Preserving);
+    let punch = |nat: Behavior| expect(&input(&nat, &kept(), Method::SimultaneousOpen));
+    // The port is known, and the address once in three times.
+    let arbitrary = punch(with(once, 3, Pooling::Arbitrary));
+    close(arbitrary.low, 1.0 / 3.0, 1e-12);
+    close(arbitrary.high, 1.0, 1e-12);
+    for nat in [
+        with(once, 3, Pooling::Paired),
+        with(kept(), 3, Pooling::Paired),
+        with(kept(), 3, Pooling::Arbitrary),
+    ] {
+        assert!(punch(nat).is_exact() && punch(nat).low >= 1.0, "{nat:?}");
+    }
+    // Whoever listens behind a mapping that lets anyone in does not care where a SYN comes from.
+    let cone =
+        Behavior { filtering: Filtering::EndpointIndependent, overloading: Overloading::Off, ..kept() };
+    let listen = |other: &Behavior, filter: Behavior| expect(&input(&filter, other, Method::Listen));
+    let dialling = with(kept(), 3, Pooling::Arbitrary);
+    assert!(listen(&dialling, cone).low >= 1.0);
+    let restricted = Behavior { filtering: Filtering::AddressDependent, ..cone };
+    close(listen(&dialling, restricted).low, 1.0 / 3.0, 1e-12);
+    assert!(listen(&with(kept(), 3, Pooling::Paired), restricted).low >= 1.0);
 }

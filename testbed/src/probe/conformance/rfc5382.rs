@@ -9,7 +9,7 @@ use crate::model::behavior::{
     Behavior, Filtering, Hairpinning, IcmpError, Mapping, Overloading, UnsolicitedSyn,
 };
 use crate::model::packet::{PacketKind, TcpFlags};
-use crate::probe::prove::bench::{Side, WAN};
+use crate::probe::prove::bench::Side;
 use crate::probe::prove::bulk;
 use crate::probe::prove::filtering::{self, unmapped_target};
 use crate::probe::prove::frame::{Probe, QuotedIcmpError};
@@ -332,7 +332,8 @@ fn icmp_errors(prober: &mut Prober, errors: &[(u8, u8)], after: After) -> Result
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let about = Probe::syn(external, flow.remote, flow.isn);
-        let error = QuotedIcmpError { source: *flow.remote.ip(), destination: WAN, kind, code, about };
+        let (source, destination) = (*flow.remote.ip(), *external.ip());
+        let error = QuotedIcmpError { source, destination, kind, code, about };
         let seen = prober.bench.send_icmp_error(Side::Outside, &error)?;
         let good = match after {
             After::Translated => seen.iter().any(|s| match s.packet.kind {

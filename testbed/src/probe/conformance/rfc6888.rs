@@ -1,7 +1,8 @@
 //! RFC 6888 (BCP 127), requirements for carrier-grade NATs: what packets can show.
 
 use crate::kernel::error::Result;
-use crate::model::behavior::{Behavior, Filtering, Pool};
+use crate::model::behavior::{Behavior, ExternalAddresses, Filtering, Pool, Pooling};
+use crate::probe::prove::addresses;
 use crate::probe::prove::bench::Side;
 use crate::probe::prove::bulk;
 use crate::probe::prove::filtering;
@@ -11,6 +12,23 @@ use crate::probe::prove::prober::{Fate, Prober};
 use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, pass_if};
 
 pub(super) const CHECKS: &[ConformanceCheck] = &[
+    ConformanceCheck {
+        id: "RFC 6888 REQ-2",
+        level: RequirementLevel::Must,
+        asks: "a CGN MUST have a default \"IP address pooling\" behavior of \"Paired\"",
+        packets: "two SYNs from each of 200 hosts, to different remote endpoints",
+        expect: |b| match b.addresses {
+            ExternalAddresses { count: 1, .. } => ConformanceVerdict::NotApplicable,
+            ExternalAddresses { pooling, .. } => pass_if(pooling == Pooling::Paired),
+        },
+        measure: |p, b| {
+            if b.addresses == ExternalAddresses::ONE {
+                return Ok(Observation::not_applicable("it has one address"));
+            }
+            let seen = addresses::addresses(p, b)?.map_or_else(String::new, |finding| finding.observed);
+            Ok(Observation::new(pass_if(seen.ends_with(Pooling::Paired.name())), seen))
+        },
+    },
     ConformanceCheck {
         id: "RFC 6888 REQ-4",
         level: RequirementLevel::Must,

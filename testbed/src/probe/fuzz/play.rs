@@ -14,7 +14,9 @@ use crate::model::kernel_rules::KernelRules;
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 use crate::model::topology::NodeName;
 use crate::probe::prove::Subject;
-use crate::probe::prove::bench::{ArrivedPacket, Bench, CableDirection, RecordedFrame, Side, WAN};
+use crate::probe::prove::bench::{
+    ArrivedPacket, Bench, CableDirection, RecordedFrame, Side, WAN, is_external, site,
+};
 use crate::probe::prove::frame::{Probe, QuotedIcmpError};
 
 /// Time between two packets, and from a packet to what came of it, as the reference is told: on the bench each is dealt
@@ -87,7 +89,7 @@ pub(super) fn play(
         node: &node,
         profile: &subject.name,
         declared: &subject.declared,
-        outer: WAN,
+        outer: site().external(&subject.declared),
         up: link(Side::Outside),
         down: [Side::Inside0, Side::Inside1].map(|side| (link(side), lan(side))).to_vec(),
         datapath: subject.config.datapath,
@@ -226,7 +228,7 @@ fn learn(
     let Some(ArrivedPacket { packet, .. }) = out else { return };
     let PacketKind::Tcp(tcp) = packet.kind else { return };
     // What leaked untranslated tells of no external endpoint.
-    if *packet.source.ip() != WAN && declared.translation == Translation::Nat {
+    if !is_external(*packet.source.ip()) && declared.translation == Translation::Nat {
         return;
     }
     externals.insert((inside, remote), packet.source);

@@ -3,6 +3,7 @@
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Behavior, InvalidPackets, Mapping, Overloading, Translation, UnsolicitedSyn};
 use crate::model::description::{DescribedAxis, Known, axes_of};
+use crate::probe::prove::addresses::AddressesSeen;
 use crate::probe::prove::lifetimes::is_reached;
 use crate::probe::prove::mapping::{Quartet, classify};
 use crate::probe::prove::reading::Reading;
@@ -66,8 +67,19 @@ impl Inference {
             }
             Reading::Other(seen) => self.note(NatAxis::Mapping, Known::Untold { why: seen.clone() }),
         }
+        self.addresses(&seen.addresses);
         let by = "a SYN from one host to the external endpoint of another";
         self.take(NatAxis::Hairpinning, &seen.hairpinning, by, |b, value| b.hairpinning = value);
+    }
+
+    fn addresses(&mut self, seen: &AddressesSeen) {
+        match seen.reading() {
+            Reading::Value(addresses) => {
+                self.behavior.addresses = addresses;
+                self.note(NatAxis::Addresses, measured(seen.told_by()));
+            }
+            Reading::Other(seen) => self.note(NatAxis::Addresses, Known::Undeclarable { seen }),
+        }
     }
 
     fn answers(&mut self, seen: &Answers, survey: &Survey) {
@@ -170,6 +182,7 @@ fn set_plain(behavior: &mut Behavior, plain: &Behavior, axis: NatAxis) {
         NatAxis::Mapping => behavior.mapping = plain.mapping,
         NatAxis::Allocation => behavior.allocation = plain.allocation,
         NatAxis::Pool => behavior.pool = plain.pool,
+        NatAxis::Addresses => behavior.addresses = plain.addresses,
         NatAxis::Filtering => behavior.filtering = plain.filtering,
         NatAxis::UnsolicitedSyn => behavior.unsolicited_syn = plain.unsolicited_syn,
         NatAxis::SynAfterSyn => behavior.syn_after_syn = plain.syn_after_syn,

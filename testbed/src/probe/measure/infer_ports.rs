@@ -12,7 +12,7 @@ use crate::probe::prove::reading::Reading;
 use super::inference::{Inference, measured};
 use super::kind::{self, Kind};
 use super::pool::{Division, Ends, division};
-use super::ports::{Neighbour, PortsSeen, pairs};
+use super::ports::{Neighbour, PortsSeen, endpoints};
 use super::seed::SeedSearch;
 
 /// Adds what these mappings show.
@@ -176,9 +176,9 @@ fn blocks(own: PortRange, seen: &PortsSeen, by: &str) -> (Pool, Known) {
 
 fn overloading(seen: &PortsSeen, pool: Pool) -> (Overloading, Known) {
     for opened in [&seen.first, &seen.crowd] {
-        let pairs = pairs(opened);
-        if kind::is_shared(&pairs) {
-            let by = format!("{} mappings used {} external ports", pairs.len(), kind::distinct(&pairs));
+        let used = endpoints(opened);
+        if kind::is_shared(&used) {
+            let by = format!("{} mappings used {} external ports", used.len(), kind::distinct(&used));
             return (Overloading::On, measured(by));
         }
     }
@@ -199,6 +199,7 @@ fn overloading(seen: &PortsSeen, pool: Pool) -> (Overloading, Known) {
 /// Whether two of the mappings that there were at the same time would have the same port if ports were shared.
 fn would_have_met(seen: &PortsSeen, pool: Pool) -> bool {
     let size = pool.parts().into_iter().flatten().next().map_or(64_512, PortSet::size);
+    let addresses = kind::addresses(&endpoints(&seen.first));
     let most = seen.first.len().max(seen.crowd.len());
     match (pool, seen.kind()) {
         (Pool::Blocks { .. }, _) => {
@@ -207,8 +208,9 @@ fn would_have_met(seen: &PortsSeen, pool: Pool) -> bool {
             let hosts = (seen.crowd.len() as f64 / each).max(1.0);
             hosts * each * (each - 1.0) / (2.0 * f64::from(size)) > -(1e-9_f64.ln())
         }
-        (_, Kind::Counted { .. }) => most > size as usize,
-        _ => most >= enough_to_collide(size),
+        (_, Kind::Counted { .. }) if addresses == 1 => most > size as usize,
+        (_, Kind::Counted { .. }) => most > (size + 24 * addresses) as usize,
+        _ => most >= enough_to_collide(size * addresses),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What kind of allocation some fresh mappings show, and how many of them are enough to tell. Pure.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
 
 use crate::probe::prove::bulk::enough_to_collide;
 use crate::probe::prove::mapping::common_step;
@@ -45,27 +46,33 @@ pub(super) fn kind(pairs: &[Pair]) -> Kind {
     common_step(&ports).map_or(Kind::Drawn, |step| Kind::Counted { step })
 }
 
-/// Whether two of these have the same external port.
-pub(super) fn is_shared(pairs: &[Pair]) -> bool {
-    distinct(pairs) < pairs.len()
+/// Whether two of these are the same.
+pub(super) fn is_shared(externals: &[SocketAddrV4]) -> bool {
+    distinct(externals) < externals.len()
 }
 
-/// How many different external ports there are.
-pub(super) fn distinct(pairs: &[Pair]) -> usize {
-    pairs.iter().map(|(_, external)| external).collect::<BTreeSet<_>>().len()
+/// How many different external endpoints there are.
+pub(super) fn distinct(externals: &[SocketAddrV4]) -> usize {
+    externals.iter().collect::<BTreeSet<_>>().len()
+}
+
+/// How many different external addresses there are; at least one.
+pub(super) fn addresses(externals: &[SocketAddrV4]) -> u32 {
+    let all: BTreeSet<_> = externals.iter().map(SocketAddrV4::ip).collect();
+    u32::try_from(all.len()).unwrap_or(1).max(1)
 }
 
 /// Whether so many mappings tell how ports are chosen and whether they are shared.
-pub(super) fn is_enough(pairs: &[Pair]) -> bool {
+pub(super) fn is_enough(pairs: &[Pair], externals: &[SocketAddrV4]) -> bool {
     if pairs.len() < LEAST {
         return false;
     }
     match kind(pairs) {
         Kind::Kept => pairs.len() >= FOR_QUOTA,
-        _ if is_shared(pairs) => pairs.len() >= FOR_QUOTA,
+        _ if is_shared(externals) => pairs.len() >= FOR_QUOTA,
         Kind::Counted { .. } => pairs.len() >= LONGEST_WALK,
-        // The ends of the pool are not known yet: an eighth more than what was seen.
-        Kind::Drawn => pairs.len() >= enough_to_collide(span(pairs) * 9 / 8),
+        // The ends of the pool are not known yet: an eighth more than what was seen. Each address has all of it.
+        Kind::Drawn => pairs.len() >= enough_to_collide(span(pairs) * 9 / 8 * addresses(externals)),
     }
 }
 
@@ -93,6 +100,26 @@ mod tests {
         (0..count).map(|n| (60_000 - n * 7 % 50_000, 20_000 + n * step % 1_000)).collect()
     }
 
+    fn is_enough(pairs: &[Pair]) -> bool {
+        super::is_enough(pairs, &externals(pairs, 1))
+    }
+
+    /// The external endpoints, of so many addresses in turn.
+    fn externals(pairs: &[Pair], addresses: u8) -> Vec<SocketAddrV4> {
+        let address =
+            |n: usize| [192, 0, 2, 2 + u8::try_from(n % usize::from(addresses)).expect("few")].into();
+        pairs.iter().enumerate().map(|(n, (_, port))| SocketAddrV4::new(address(n), *port)).collect()
+    }
+
+    #[test]
+    fn ports_of_several_addresses_meet_less_often() {
+        let exclusive: Vec<Pair> = (0..300).map(|n| (2_048 + n, 20_000 + n * 89 % 1_000)).collect();
+        assert!(!super::is_enough(&exclusive, &externals(&exclusive, 3)));
+        let twice = [exclusive[0], exclusive[0]];
+        assert!(is_shared(&externals(&twice, 1)) && !is_shared(&externals(&twice, 2)));
+        assert_eq!(addresses(&externals(&exclusive, 3)), 3);
+    }
+
     #[test]
     fn each_kind_is_told_from_the_others() {
         let kept: Vec<Pair> = drawn(64, 1_024, 5_000).iter().map(|(inside, _)| (*inside, *inside)).collect();
@@ -109,7 +136,10 @@ mod tests {
         assert!(!is_enough(&drawn(300, 1_024, 60_000)), "300 of 60,000 need not meet");
         assert!(is_enough(&drawn(1_700, 1_024, 60_000)));
         let exclusive: Vec<Pair> = (0..300).map(|n| (2_048 + n, 20_000 + n * 89 % 1_000)).collect();
-        assert!(!is_shared(&exclusive) && is_enough(&exclusive), "300 of 1,000 would have met");
+        assert!(
+            !is_shared(&externals(&exclusive, 1)) && is_enough(&exclusive),
+            "300 of 1,000 would have met"
+        );
         assert!(!is_enough(&counted(900, 1)), "a counter goes once around");
         assert!(is_enough(&counted(1_700, 1)));
     }

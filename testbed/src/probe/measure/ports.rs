@@ -102,7 +102,7 @@ impl PortsSeen {
 
     /// Whether two inside endpoints had the same external port.
     pub(super) fn is_shared(&self) -> bool {
-        [&self.first, &self.crowd].iter().any(|opened| kind::is_shared(&pairs(opened)))
+        [&self.first, &self.crowd].iter().any(|opened| kind::is_shared(&endpoints(opened)))
             || self.shared_port == Some(Reading::Value(Overloading::On))
     }
 
@@ -134,7 +134,7 @@ impl PortsSeen {
     /// Whether a counter went once around, so that every port of its pool has come.
     pub(super) fn came_round(&self) -> bool {
         let drawn: BTreeSet<u16> = self.draws.iter().map(|(_, port)| *port).collect();
-        self.is_used_up() || drawn.len() < self.draws.len() || kind::is_shared(&self.pairs())
+        self.is_used_up() || drawn.len() < self.draws.len() || kind::is_shared(&endpoints(&self.first))
     }
 
     /// What the pool is taken to be while it is drawn from, so that ports that are not shared are not used up. The ends that were
@@ -169,6 +169,11 @@ pub(super) fn pairs(opened: &[(Flow, SocketAddrV4)]) -> Vec<Pair> {
     opened.iter().map(|(flow, external)| (flow.inside.port(), external.port())).collect()
 }
 
+/// The external endpoints of mappings.
+pub(super) fn endpoints(opened: &[(Flow, SocketAddrV4)]) -> Vec<SocketAddrV4> {
+    opened.iter().map(|(_, external)| *external).collect()
+}
+
 /// Makes all mappings that a NAT with this mapping has to be asked for.
 pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen> {
     let (first, refused) = open_many(prober)?;
@@ -191,7 +196,7 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
     }
     let flows: Vec<Flow> = seen.first.iter().take(AGAIN).map(|(flow, _)| *flow).collect();
     let again = open_spaced(prober, &flows, seen.room())?;
-    seen.repeats = again == seen.first[..flows.len()];
+    seen.repeats = pairs(&again) == pairs(&seen.first[..flows.len()]);
     match seen.kind() {
         Kind::Kept => {
             seen.edges = pairs(&keep_edges(prober)?);
@@ -237,7 +242,7 @@ fn crowd(prober: &mut Prober, room: usize) -> Result<Vec<(Flow, SocketAddrV4)>> 
         let externals = prober.open_all(&flows)?;
         let before = opened.len();
         opened.extend(flows.iter().zip(externals).filter_map(|(flow, external)| Some((*flow, external?))));
-        if opened.len() < before + room || kind::is_enough(&pairs(&opened)) {
+        if opened.len() < before + room || kind::is_enough(&pairs(&opened), &endpoints(&opened)) {
             break;
         }
     }
@@ -295,7 +300,7 @@ fn open_many(prober: &mut Prober) -> Result<(Vec<(Flow, SocketAddrV4)>, bool)> {
     let mut opened: Vec<(Flow, SocketAddrV4)> = Vec::new();
     let mut externals = Vec::new();
     prober.bench.forget()?;
-    while !kind::is_enough(&pairs(&opened)) {
+    while !kind::is_enough(&pairs(&opened), &endpoints(&opened)) {
         for _ in 0..AT_A_TIME / REFUSALS {
             let flows: Vec<Flow> = (0..REFUSALS).map(|_| prober.flow(Side::Inside0)).collect();
             let batch = prober.open_all(&flows)?;

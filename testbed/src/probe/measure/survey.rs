@@ -6,6 +6,7 @@ use crate::model::behavior::{
     Filtering, Hairpinning, InvalidPackets, Mapping, Strictness, SynAfterSyn, Translation, UnsolicitedSyn,
 };
 use crate::model::datapath::Datapath;
+use crate::probe::prove::addresses::{self, AddressesSeen};
 use crate::probe::prove::benches::{LONG_WATCH, on_bench, while_it_stays};
 use crate::probe::prove::datapath::read_datapath;
 use crate::probe::prove::expiry::read_late_answer;
@@ -59,6 +60,7 @@ pub(super) struct Answers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Translating {
     pub(super) quartets: Reading<Vec<Quartet>>,
+    pub(super) addresses: AddressesSeen,
     pub(super) hairpinning: Reading<Hairpinning>,
 }
 
@@ -106,7 +108,9 @@ fn all(prober: &mut Prober) -> Result<Survey> {
     if translation == Translation::Nat {
         let quartets = ask(prober, |prober| quartets(prober, ENDPOINTS, Some(QUARTET)))?;
         mapping = quartets.value().map_or(mapping, |quartets| classify(quartets));
-        survey.translating = Some(Translating { quartets, hairpinning: ask(prober, read_hairpinning)? });
+        let addresses = ask(prober, |prober| addresses::look(prober, &addresses::all_hosts()))?;
+        let hairpinning = ask(prober, read_hairpinning)?;
+        survey.translating = Some(Translating { quartets, addresses, hairpinning });
     }
     survey.answers = Some(Answers {
         filtering: ask(prober, read_filtering)?,

@@ -67,6 +67,11 @@ const GLANCE: Duration = Duration::from_micros(200);
 /// The external address of the NAT on the bench.
 pub(in crate::probe) const WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
+/// Whether an address is one that a NAT on the bench may have outside.
+pub(in crate::probe) fn is_external(address: Ipv4Addr) -> bool {
+    Network { address: WAN, prefix: 24 }.contains(address) && address != Side::Outside.address()
+}
+
 /// Hosts on each inside network that the NAT knows the way to: .2 and up.
 const HOSTS: u8 = 2;
 
@@ -158,6 +163,10 @@ impl Bench {
         let (probe, probe_links) = namespace(&runtime)?;
         let (nat, nat_links) = namespace(&runtime)?;
         runtime.block_on(wire_up(&nat_links, &probe_links, &probe))?;
+        for address in &config.further {
+            let device = Side::Outside.device_index();
+            runtime.block_on(nat_links.add_address(device, *address, 24))?;
+        }
         let sockets = probe.enter(|inside| {
             let open = |side: Side| PacketSocket::carrier(inside, side.devices().1);
             Ok::<_, Error>([open(Side::Outside)?, open(Side::Inside0)?, open(Side::Inside1)?])

@@ -28,12 +28,18 @@ pub(in crate::probe) fn enough_to_collide(pool: u32) -> usize {
 
 /// How many mappings show what the declared NAT does when its pool is used up or shared.
 fn enough(declared: &Behavior, pool: u32) -> usize {
+    let addresses = match declared.addresses {
+        addresses if addresses.are_arbitrary() => u32::from(addresses.count),
+        _ => 1,
+    };
     match declared.allocation {
-        // Once around, and one more.
+        // Once around, and one more; of several addresses, it is another one so many times with a probability below 1e-9.
         Allocation::Sequential { step } => {
-            usize::try_from(pool.div_ceil(u32::from(step.unsigned_abs()).max(1)) + 1).unwrap_or(usize::MAX)
+            let more = if addresses > 1 { 24 * addresses } else { 1 };
+            let around = pool.div_ceil(u32::from(step.unsigned_abs()).max(1));
+            usize::try_from(around + more).unwrap_or(usize::MAX)
         }
-        _ => enough_to_collide(pool),
+        _ => enough_to_collide(pool * addresses),
     }
 }
 
@@ -129,6 +135,7 @@ pub(in crate::probe) fn is_refused(externals: &[Option<SocketAddrV4>]) -> bool {
 /// Whether mappings stop at some number, though the pool has room.
 fn judge_quota(declared: &Behavior, externals: &[Option<SocketAddrV4>]) -> Finding {
     let opened = externals.iter().flatten().count();
+    // A host whose addresses are paired has the ports of one.
     let pool = own_pool(declared, Side::Inside0).map_or(usize::MAX, |own| own.size() as usize);
     let exhausted = declared.overloading == Overloading::Off && opened >= pool;
     let observed = match is_refused(externals) && !exhausted {

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::lab::nat_rules::{NatSite, pool_of, remembers_mappings};
+use crate::model::address_pool::AddressPool;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Overloading, PortRange, Translation};
 use crate::model::evidence::CtEntry;
@@ -38,7 +39,9 @@ pub fn consistent(behavior: &Behavior, site: &NatSite, entries: &[CtEntry]) -> R
     if behavior.translation == Translation::Router {
         return Ok(());
     }
-    let mut history = History { behavior, site, opened: Vec::new(), held: held(site, entries) };
+    let pool = site.external(behavior);
+    let held = held(pool, entries);
+    let mut history = History { behavior, site, pool, opened: Vec::new(), held };
     for entry in entries {
         if site.lans.iter().any(|(_, lan)| lan.contains(*entry.original.source.ip())) {
             history.outgoing(entry)?;
@@ -62,6 +65,8 @@ struct OpenedConnection {
 struct History<'a> {
     behavior: &'a Behavior,
     site: &'a NatSite,
+    /// Its external addresses.
+    pool: AddressPool,
     opened: Vec<OpenedConnection>,
     /// Which remote endpoints sent to which endpoint of the NAT that no inside endpoint had then.
     held: Vec<(SocketAddrV4, SocketAddrV4)>,
@@ -69,9 +74,9 @@ struct History<'a> {
 
 /// The connections of strangers to the NAT itself. Where its own stack answers them they are tracked, if only for some
 /// microseconds, and as long as one is, nobody inside can have that endpoint towards that stranger.
-fn held(site: &NatSite, entries: &[CtEntry]) -> Vec<(SocketAddrV4, SocketAddrV4)> {
+fn held(pool: AddressPool, entries: &[CtEntry]) -> Vec<(SocketAddrV4, SocketAddrV4)> {
     let to_itself = |entry: &&CtEntry| {
-        *entry.original.destination.ip() == site.wan && *entry.reply.source.ip() == site.wan
+        pool.contains(*entry.original.destination.ip()) && pool.contains(*entry.reply.source.ip())
     };
     entries.iter().filter(to_itself).map(|e| (e.original.source, e.original.destination)).collect()
 }
@@ -86,11 +91,12 @@ impl History<'_> {
             if external != inside {
                 return Err(inconsistent(NatAxis::Translation, format!("{inside} went out as {external}")));
             }
-        } else if *remote.ip() == self.site.wan && *external.ip() != self.site.wan {
+        } else if self.pool.contains(*remote.ip()) && !self.pool.contains(*external.ip()) {
             // Not hairpinned: the connection is one to the NAT itself, and nothing is translated.
             return Ok(());
         } else {
             self.check_address(&opened)?;
+            self.check_pairing(&opened)?;
             self.check_reuse(&opened, &known)?;
             self.check_sharing(&opened)?;
             self.check_preserved(&opened)?;
@@ -115,11 +121,10 @@ impl History<'_> {
 
     fn check_address(&self, opened: &OpenedConnection) -> Result<(), Inconsistency> {
         let OpenedConnection { inside, external, .. } = opened;
-        if *external.ip() != self.site.wan {
-            return Err(inconsistent(
-                NatAxis::Translation,
-                format!("{inside} went out as {external}, not from {}", self.site.wan),
-            ));
+        if !self.pool.contains(*external.ip()) {
+            let axis = if external.ip() == inside.ip() { NatAxis::Translation } else { NatAxis::Addresses };
+            let why = format!("{inside} went out as {external}, not from {}", self.pool);
+            return Err(inconsistent(axis, why));
         }
         let own = pool_of(self.behavior, self.site, *inside.ip());
         let ports = own.unwrap_or_else(|| kernel_pool(inside.port()).into());
@@ -130,6 +135,20 @@ impl History<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// All mappings of a host have one address, unless any will do.
+    fn check_pairing(&self, opened: &OpenedConnection) -> Result<(), Inconsistency> {
+        let OpenedConnection { inside, external, .. } = opened;
+        let of_host = self.opened.iter().filter(|o| o.inside.ip() == inside.ip());
+        let other = of_host.map(|o| o.external.ip()).find(|address| *address != external.ip());
+        match other.filter(|_| !self.behavior.addresses.are_arbitrary()) {
+            Some(other) => {
+                let why = format!("{inside} went out as {external}, and its host as {other} before");
+                Err(inconsistent(NatAxis::Addresses, why))
+            }
+            None => Ok(()),
+        }
     }
 
     fn check_reuse(&self, opened: &OpenedConnection, known: &[SocketAddrV4]) -> Result<(), Inconsistency> {
@@ -327,7 +346,7 @@ mod tests {
     use super::*;
     use crate::lab::nat_rules::NatSite;
     use crate::model::address_plan::Network;
-    use crate::model::behavior::{Pool, UnsolicitedSyn};
+    use crate::model::behavior::{ExternalAddresses, Pool, Pooling, UnsolicitedSyn};
     use crate::model::evidence::Tuple;
 
     const WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -409,6 +428,29 @@ mod tests {
             "{}",
             then(7000)
         );
+    }
+
+    #[test]
+    fn a_pool_lends_its_own_addresses_and_a_paired_one_the_same_to_a_host() {
+        let of = |addresses| Behavior { addresses, ..Behavior::port_preserving() };
+        let addresses = |count, pooling| of(ExternalAddresses { count, pooling });
+        let from = |inside: u16, address: u8| {
+            let (local, remote) = (endpoint([10, 0, 0, 2], inside), endpoint([203, 0, 113, 1], inside));
+            entry((local, remote), (remote, endpoint([192, 0, 2, address], inside)))
+        };
+        let (same, others) = ([from(5000, 3), from(5001, 3)], [from(5000, 2), from(5001, 4)]);
+        assert_eq!(verdict(&addresses(3, Pooling::Paired), &same), "fits");
+        assert_eq!(verdict(&addresses(3, Pooling::Arbitrary), &others), "fits");
+        let split = verdict(&addresses(3, Pooling::Paired), &others);
+        assert!(
+            split.starts_with("addresses: 10.0.0.2:5001 went out as 192.0.2.4:5001, and its host"),
+            "{split}"
+        );
+        for pooling in [Pooling::Paired, Pooling::Arbitrary] {
+            let beyond = verdict(&addresses(2, pooling), &others[1..]);
+            assert!(beyond.starts_with("addresses: "), "{beyond}");
+        }
+        assert!(verdict(&of(ExternalAddresses::ONE), &same).starts_with("addresses: "));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Measures who is let in, and what becomes of what is not: filtering, unsolicited SYNs, SYN after SYN, invalid packets,
 //! hairpinning and strictness.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
@@ -12,7 +12,7 @@ use crate::model::behavior::{
 use crate::model::datapath::Datapath;
 use crate::model::packet::TcpFlags;
 
-use super::bench::{Side, WAN};
+use super::bench::{Side, WAN, is_external};
 use super::datapath::BY_NUMBER;
 use super::finding::Finding;
 use super::frame::Probe;
@@ -210,14 +210,14 @@ pub(in crate::probe) fn hairpinning(prober: &mut Prober, declared: &Behavior) ->
 pub(in crate::probe) fn read_hairpinning(prober: &mut Prober) -> Result<Reading<Hairpinning>> {
     let (callee, external) = prober.open_fresh(Side::Inside1)?;
     let (caller, own) = prober.open_fresh(Side::Inside0)?;
-    let (Some(external), Some(own)) = (external, own) else {
+    let (Some(external), Some(_)) = (external, own) else {
         return Ok(Reading::Other(NO_WAY_OUT.to_owned()));
     };
     let syn = Probe::syn(caller.inside, external, prober.isn());
     Ok(match prober.fate(Side::Inside0, &syn)? {
         Fate::Delivered { side: Side::Inside1, source, destination } if destination == callee.inside => {
             match source {
-                source if *source.ip() == *own.ip() => Reading::Value(Hairpinning::On),
+                source if is_external(*source.ip()) => Reading::Value(Hairpinning::On),
                 source => Reading::Other(format!("on, but the callee sees {source}")),
             }
         }
@@ -240,16 +240,27 @@ pub(in crate::probe) fn overloading(prober: &mut Prober, declared: &Behavior) ->
     Ok(Some(Finding::of(NatAxis::Overloading, declared, reading.to_string())))
 }
 
+/// Hosts of which one has to get a certain address of a pool: of eight, that none does happens once in 10^11 times.
+const SHARING_HOSTS: u8 = 200;
+
 /// Whether a host on the other network that has the port of `one` shares its external endpoint.
 pub(in crate::probe) fn read_shared_port(prober: &mut Prober, one: Flow) -> Result<Reading<Overloading>> {
-    let inside = SocketAddrV4::new(Side::Inside1.address(), one.inside.port());
-    let remote = prober.remote();
-    let other = prober.flow_between(Side::Inside1, inside, remote);
-    Ok(match (prober.open(&one)?, prober.open(&other)?) {
-        (Some(a), Some(b)) if a == b => Reading::Value(Overloading::On),
-        (Some(_), Some(_)) => Reading::Value(Overloading::Off),
-        _ => Reading::Other(NO_WAY_OUT.to_owned()),
-    })
+    let Some(external) = prober.open(&one)? else { return Ok(Reading::Other(NO_WAY_OUT.to_owned())) };
+    let [a, b, c, first] = Side::Inside1.address().octets();
+    // Where the NAT has several addresses, one of these hosts gets the same as the first.
+    for host in first..first + SHARING_HOSTS {
+        let inside = SocketAddrV4::new(Ipv4Addr::new(a, b, c, host), one.inside.port());
+        let remote = prober.remote();
+        let other = prober.flow_between(Side::Inside1, inside, remote);
+        match prober.open(&other)? {
+            Some(found) if found == external => return Ok(Reading::Value(Overloading::On)),
+            Some(found) if found.ip() == external.ip() => return Ok(Reading::Value(Overloading::Off)),
+            Some(_) => {}
+            None => return Ok(Reading::Other(NO_WAY_OUT.to_owned())),
+        }
+    }
+    let seen = format!("none of {SHARING_HOSTS} hosts gets the address {} as well", external.ip());
+    Ok(Reading::Other(seen))
 }
 
 /// What becomes of data far outside the window of a connection that stands.

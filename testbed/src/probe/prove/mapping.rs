@@ -9,7 +9,7 @@ use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Mapping, Overloading, Pool, PortRange, Translation};
 use crate::model::port_set::PortSet;
 
-use super::bench::{Side, WAN, site};
+use super::bench::{Side, is_external, site};
 use super::finding::Finding;
 use super::hash;
 use super::prober::{Fate, Flow, Prober};
@@ -44,7 +44,7 @@ pub(in crate::probe) fn read_translation(prober: &mut Prober) -> Result<Reading<
     let (flow, external) = prober.open_fresh(Side::Inside0)?;
     Ok(match external {
         None => Reading::Other("nothing gets out".to_owned()),
-        Some(external) if *external.ip() == WAN => Reading::Value(Translation::Nat),
+        Some(external) if is_external(*external.ip()) => Reading::Value(Translation::Nat),
         Some(external) if external == flow.inside => {
             let stranger = prober.remote();
             let unused = prober.inside(Side::Inside0);
@@ -136,7 +136,9 @@ pub(in crate::probe) fn allocation(prober: &mut Prober, declared: &Behavior) -> 
     prober.bench.forget()?;
     let again: Vec<Flow> = flows[..REPEATED].to_vec();
     let repeated = open_in_turn(prober, declared, &again)?;
-    let repeats = externals[..REPEATED] == repeated[..];
+    // Any address of a pool may come with the same port.
+    let port = |external: &Option<SocketAddrV4>| external.map(|external| external.port());
+    let repeats = externals.iter().zip(&repeated).all(|(one, again)| port(one) == port(again));
     let observed = describe_allocation(declared, &opened, repeats);
     let mut allocation = Finding::of(NatAxis::Allocation, declared, observed);
     if !allocation.agrees {
@@ -215,9 +217,10 @@ pub(in crate::probe) fn is_that_hash(
         let port =
             |n: u32| hash::port(declared.mapping, seed.wrapping_add(n), pool, flow.inside, flow.remote);
         let candidates: Vec<u16> = (0..tries).filter_map(port).collect();
-        let free = candidates.iter().find(|port| !taken.contains(*port)).copied();
+        let is_taken = |port: u16| taken.contains(&SocketAddrV4::new(*external.ip(), port));
+        let free = candidates.iter().copied().find(|port| !is_taken(*port));
         if tries > 1 {
-            taken.insert(external.port());
+            taken.insert(*external);
         }
         free == Some(external.port())
     })

@@ -4,6 +4,7 @@
 //! out, what connection tracking says, and nothing else. It shares no code with any puncher. Which packets each axis is
 //! measured with, and how likely a false alarm is, stands in `docs/nat-behaviour.md`.
 
+pub(in crate::probe) mod addresses;
 pub(in crate::probe) mod bench;
 pub(in crate::probe) mod benches;
 pub(in crate::probe) mod bulk;
@@ -167,6 +168,7 @@ const fn quick(axis: NatAxis) -> Measurement {
         NatAxis::Allocation => mapping::allocation,
         // The ends of the pool are measured together with the allocation; here, how it is drawn from.
         NatAxis::Pool => draws::few,
+        NatAxis::Addresses => |p, d| Ok(addresses::addresses(p, d)?.into_iter().collect()),
         NatAxis::Filtering => |p, d| Ok(vec![filtering::filtering(p, d)?]),
         NatAxis::UnsolicitedSyn => |p, d| Ok(vec![filtering::unsolicited_syn(p, d)?]),
         NatAxis::SynAfterSyn => |p, d| Ok(vec![filtering::syn_after_syn(p, d)?]),

@@ -149,7 +149,7 @@ fn by_evidence(
         None => Rendezvous::NotNeeded,
     };
     let common = prepared.common.iter().filter_map(|(node, declared)| {
-        let address = plan.address(node)?;
+        let address = plan.addresses(node)?;
         Some(CommonNat { node, address, declared, events: &evidence.conntrack })
     });
     let common: Vec<CommonNat<'_>> = common.collect();

@@ -143,7 +143,7 @@ impl Street {
 
     /// Both ends connect to each other, and the SYNs meet as `order` says. What the wires saw of it.
     fn punch(&self, order: SynOrder) -> [Vec<Frame>; 2] {
-        let side = |wire, external| PunchingSide { wire, external };
+        let side = |wire, external: std::net::Ipv4Addr| PunchingSide { wire, external: external.into() };
         let [wire_a, wire_b] = &self.wires;
         let held = SynsHeld::arm(side(wire_a, A), side(wire_b, B)).expect("the engine lives");
         let sockets = [connecting(&self.a, A, B), connecting(&self.b, B, A)];

@@ -68,7 +68,8 @@ impl Checker<'_> {
         let passage = &self.passages.all[index];
         let Tuple { source: inside, destination } = passage.input.head.tuple;
         let at = passage.input.at;
-        let turns = self.nat.declared.hairpinning == Hairpinning::On && *destination.ip() == self.nat.outer;
+        let turns =
+            self.nat.declared.hairpinning == Hairpinning::On && self.nat.outer.contains(*destination.ip());
         let owner = if turns { self.mappings.owner(destination, at) } else { Admission::No };
         let tracked = Tracked::begin(head, at, &self.how);
         let (Some(output), Some(tracked)) = (&passage.output, tracked) else {

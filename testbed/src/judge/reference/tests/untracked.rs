@@ -69,7 +69,7 @@ fn its_mappings_are_those_that_packets_show() {
         node: &node,
         profile: "x",
         declared: &declared,
-        outer: OUTER,
+        outer: OUTER.into(),
         up: UP,
         down: vec![(DOWN, lan)],
         datapath: Datapath::Packets,
