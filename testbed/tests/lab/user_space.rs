@@ -83,7 +83,7 @@ fn what_such_a_program_does_not_do_as_declared_is_found() {
     let cases = [
         (HONEST.replace("packets\"", "conntrack\""), Depth::Quick, "datapath", "packets"),
         (HONEST.replace("packets\"", "sockets\""), Depth::Quick, "datapath", "packets"),
-        (format!("{HONEST}\nunsolicited-syn = \"reset\""), Depth::Quick, "unsolicited SYN", "drop"),
+        (format!("{HONEST}\nunsolicited-syn = \"reset\""), Depth::Quick, "unsolicited-syn", "drop"),
         (short(", \"3\", \"5\""), Depth::Full, "timeouts", "syn_sent 3 s, established 5 s, by packets"),
         (short(", \"1\", \"5\""), Depth::Full, "timeouts", "syn_sent ended within 2.0 s"),
         (short(", \"3\", \"50\""), Depth::Full, "timeouts", "established lives after 6.0 s"),
