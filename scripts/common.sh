@@ -101,7 +101,7 @@ build_program() {
 install_changed() { cmp --quiet "$1" "$2" || install -m 755 "$1" "$2"; }
 
 # first_that_links WAY...: the first way to link by which a program can be built and run here, or none. It is remembered, because the
-# programs would be built again with another. Another compiler is tried anew.
+# programs would be built again with another. Another compiler is tried again.
 first_that_links() {
   local known way found=''
   known=$target/linked-$(rustc --version | tr -c '[:alnum:].\n' '-')-$(cksum <<<"$*" | cut -d' ' -f1)

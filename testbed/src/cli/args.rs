@@ -166,7 +166,7 @@ pub struct RunArgs {
     /// Which trials' packets, rules and logs are kept in the run's folder
     #[arg(long, value_name = "WHICH", default_value = "failed")]
     pub keep: KeepArg,
-    /// Another build of puncher to use; a program of your own is named by a suite, under `[program]`
+    /// Another build of puncher to use; to test a program of your own, name it in a suite, under `[program]`
     #[arg(long, value_name = "PATH")]
     pub puncher: Option<PathBuf>,
     /// Compare with what an earlier run found, and fail on a change; `baseline update` writes the file

@@ -212,13 +212,8 @@ pub fn read(path: &Path) -> Result<Results, String> {
 
 /// Takes the folders of trials out of results where they are no longer there: notes are older than what gave way on a full disk.
 fn forget_what_is_gone(results: &mut Results, run: &Path) {
-    for cell in &mut results.cells {
-        let CellDoc::Punch(cell) = cell else { continue };
-        let gone = |folder: &String| !kept::inside(run, folder).is_some_and(|folder| folder.is_dir());
-        for trial in cell.each.iter_mut().filter(|trial| trial.artefacts.as_ref().is_some_and(gone)) {
-            trial.artefacts = None;
-        }
-    }
+    let is_gone = |folder: &String| !kept::inside(run, folder).is_some_and(|folder| folder.is_dir());
+    results.forget_artefacts(|_, trial| trial.artefacts.as_ref().is_some_and(is_gone));
 }
 
 /// What an unfinished run left behind; a last line that was cut off is not counted.

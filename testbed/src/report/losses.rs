@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 
 use crate::kernel::user_file;
+use crate::model::plural::counted;
 use crate::report::format::{CELLS, Format, RESULTS};
-use crate::report::plural::counted;
 use crate::report::results::{CellDoc, Results};
 
 /// What could not be written, and the first reason.
@@ -86,17 +86,7 @@ impl Losses {
 
     /// Takes the folders of these trials out of results, so that nothing is looked for that is not there.
     pub(super) fn forget(&self, results: &mut Results) {
-        let punches = results.cells.iter_mut().filter_map(|cell| match cell {
-            CellDoc::Punch(cell) => Some(cell),
-            CellDoc::Proof(_) | CellDoc::Kernel(_) => None,
-        });
-        for cell in punches {
-            for trial in &mut cell.each {
-                if self.trials.contains(&(cell.id.clone(), trial.number)) {
-                    trial.artefacts = None;
-                }
-            }
-        }
+        results.forget_artefacts(|cell, trial| self.trials.contains(&(cell.to_owned(), trial.number)));
     }
 
     /// What is lost and why, and what is left; nothing where nothing is lost.
@@ -136,7 +126,7 @@ impl Losses {
                 ("this run", "run it again where there is room, with --out; --keep none needs the least")
             }
             Work::Merge => (
-                "the whole, and the parts are as they were",
+                "the whole run, but its parts are unchanged",
                 "merge them again where there is room, with --out",
             ),
         };
@@ -176,7 +166,10 @@ mod tests {
             }
         }
         assert!(help_of(&losses).starts_with("nothing is kept of this run: run it"), "{}", help_of(&losses));
-        assert!(help_of(&joined).ends_with("as they were: merge them again where there is room, with --out"));
+        assert!(
+            help_of(&joined)
+                .ends_with("parts are unchanged: merge them again where there is room, with --out")
+        );
         assert!(help_of(&some).starts_with("only summary.md in \"run\" is kept of this run: run it"));
         losses.cell(punch, Ok(()));
         assert!(help_of(&losses).contains("run/cells.jsonl"), "{}", help_of(&losses));

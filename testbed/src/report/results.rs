@@ -348,6 +348,17 @@ impl Results {
         self.cells.iter().filter_map(CellDoc::as_punch)
     }
 
+    /// Names no folder of the trials that are gone, which are told by their cell's id and themselves.
+    pub(super) fn forget_artefacts(&mut self, is_gone: impl Fn(&str, &TrialDoc) -> bool) {
+        for cell in &mut self.cells {
+            let CellDoc::Punch(cell) = cell else { continue };
+            let PunchCell { id, each, .. } = cell.as_mut();
+            for trial in each.iter_mut().filter(|trial| is_gone(id, trial)) {
+                trial.artefacts = None;
+            }
+        }
+    }
+
     /// The proofs of NATs.
     pub fn proofs(&self) -> impl Iterator<Item = &ProofCell> {
         self.cells.iter().filter_map(|cell| match cell {

@@ -51,7 +51,7 @@ fn wrong_script(interpreter: &str, arguments: &[String]) -> Option<String> {
     Some(format!("cannot execute the script \"{word}\": {why}"))
 }
 
-/// An argument below the suite's folder where nothing is, and nothing can come, or where something is that programs get dead.
+/// An argument below the suite's folder that names nothing, or something that cannot be shown to programs.
 fn wrong_file(arguments: &[String], program: &Program, folder: &Path) -> Option<String> {
     let words = arguments.iter().filter_map(|word| known_word(word, None));
     let is_read_only = |path: &Path| !program.writable.iter().any(|writable| path.starts_with(writable));

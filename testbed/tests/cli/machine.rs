@@ -220,7 +220,7 @@ fn parts_that_cannot_be_joined_on_a_full_disk_are_joined_again_and_not_run_again
     with_small_disk(&mut command, &small, "4k");
     let done = finished(&mut command);
     let (told, names) = (&done.stderr, done.stdout.split("code 2\n").nth(1).unwrap_or("no code 2"));
-    assert!(told.contains("the parts are as they were: merge them again where there is room"), "{told}");
+    assert!(told.contains("its parts are unchanged: merge them again where there is room"), "{told}");
     assert!(!told.contains("--keep none"), "{told}");
     assert!(!names.contains("cells") && !names.contains("no code 2"), "{}", done.stdout);
     for name in names.lines() {
@@ -333,7 +333,7 @@ fn a_folder_that_holds_files_is_not_touched() {
     let done = finished(&mut one_cell(folder.path()));
     done.refused(
         2,
-        "testbed: cannot record the run in \"out\": it already holds files\n  help: --out names a folder",
+        "testbed: cannot record the run in \"out\": it already holds files\n  help: name a folder",
     );
     let left = std::fs::read_dir(folder.path().join("out")).expect("a folder").count();
     assert_eq!(left, 1);

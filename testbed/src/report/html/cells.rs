@@ -5,6 +5,7 @@ use std::path::Path;
 
 use maud::{Markup, PreEscaped, html};
 
+use crate::model::plural::counted;
 use crate::model::statistics::{Rates, Sensitivity, percent};
 use crate::report::artefacts::CAPTURE;
 use crate::report::deviation::{main_cause, weight};
@@ -13,7 +14,6 @@ use crate::report::html::ladders::DrawnTrials;
 use crate::report::html::{anchor, chart};
 use crate::report::kept::is_inside;
 use crate::report::origin::quoted;
-use crate::report::plural::counted;
 use crate::report::results::{
     PunchCell, QuantilesDoc, RateDoc, Results, SensitivityDoc, TrialDoc, VerdictDoc,
 };
@@ -29,11 +29,11 @@ pub(super) fn section(results: &Results, drawn: &DrawnTrials, run: Option<&Path>
         section id="cells" {
             h2 { "Cells" }
             @if results.punches().flat_map(|cell| &cell.each).any(|trial| trial.artefacts.is_some()) {
-                p.quiet { "The packets and files of trials are links into the folder of this run: they need the whole folder." }
+                p.quiet { "The packets and files of trials are links into the folder of this run. They work only as long as the page is in that folder." }
             }
             @if results.punches().any(|cell| drawn.leaves_out(&cell.id)) {
                 p.quiet {
-                    "So that the page stays small, some trials are not drawn. The command beside them draws them, in the folder of this run."
+                    "Some trials are not drawn, to keep the page small. The command beside such a trial draws it if you start it in the folder of this run."
                 }
             }
             form.filters role="search" aria-label="filter the cells" hidden {

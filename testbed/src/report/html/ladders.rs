@@ -168,7 +168,7 @@ mod tests {
         assert!(page.len() <= 3_000_000, "{}", page.len());
         let last_good = &results.punches().nth(CELLS - FAILING - 1).expect("a cell").id;
         assert!(page.contains(&format!("not drawn: <code>testbed explain . {last_good}</code>")));
-        assert!(page.contains("they need the whole folder"));
+        assert!(page.contains("as long as the page is in that folder"));
         let shown = |cell: &PunchCell| {
             let (_, rest) =
                 page.split_once(&format!("id=\"cell-{}\"", cell.id)).expect("every cell is on the page");
