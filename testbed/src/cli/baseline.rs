@@ -10,11 +10,11 @@ use crate::cli::command_error::CommandError;
 use crate::cli::output::print;
 use crate::cli::stored_run::read_run;
 use crate::kernel::user_file;
+use crate::model::plural::counted;
 use crate::report::baseline::Baseline;
 use crate::report::compare::text;
 use crate::report::compare::{Comparison, Shortage};
 use crate::report::exit_status::ExitStatus;
-use crate::report::plural::counted;
 use crate::report::recorder::RecordedRun;
 use crate::report::results::{EndingDoc, VerdictDoc};
 

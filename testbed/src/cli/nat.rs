@@ -83,13 +83,12 @@ fn write(profile: &Profile, config: &NatConfig, out: &mut impl Write) -> io::Res
 
 /// The rules, with each of the definitions that are before those of a user on a line of its own.
 fn write_rules(config: &NatConfig, out: &mut impl Write) -> io::Result<()> {
-    let (definitions, rules) =
-        config.ruleset.split_at_checked(config.definitions).unwrap_or(("", &config.ruleset));
     writeln!(out)?;
-    for definition in definitions.split("; ").filter(|definition| !definition.is_empty()) {
-        writeln!(out, "{definition}")?;
+    for definition in &config.definitions {
+        writeln!(out, "{}", definition.trim_end_matches("; "))?;
     }
-    write!(out, "{rules}")
+    let rules = config.ruleset.strip_prefix(&config.definitions.concat());
+    write!(out, "{}", rules.unwrap_or(&config.ruleset))
 }
 
 /// The program as a shell starts it.

@@ -1,13 +1,12 @@
 //! `testbed nat prove`: does each NAT do what the catalogue declares?
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use futures::StreamExt as _;
 use futures::stream;
 
-use crate::cli::args::{ProveArgs, WantedNats};
+use crate::cli::args::{OwnNats, ProveArgs, WantedNats};
 use crate::cli::command_error::CommandError;
 use crate::cli::interrupt;
 use crate::cli::output::print;
@@ -16,7 +15,6 @@ use crate::model::catalogue::{Profile, Ruleset};
 use crate::model::event::ProofResult;
 use crate::probe::prove::{Depth, Subject, prove};
 use crate::report::escape::{harmless, harmless_lines};
-use crate::report::origin::quoted;
 
 /// NATs that are proved at the same time: most of a full proof is waiting for timers.
 const AT_ONCE: usize = 24;
@@ -43,7 +41,7 @@ pub fn run(args: &ProveArgs) -> Result<ExitCode, CommandError> {
             let profile = profiles.next();
             print(|out| {
                 write(&proof, out)?;
-                profile.map_or(Ok(()), |profile| advise(&proof, profile, &args.wanted.own.nats, out))
+                profile.map_or(Ok(()), |profile| advise(&proof, profile, &args.wanted.own, out))
             })?;
         }
         Ok::<_, CommandError>(())
@@ -66,7 +64,7 @@ fn exit_code(proof: &ProofResult) -> u8 {
 }
 
 /// Says what to do about rows that differ, where a user made the rules.
-fn advise(proof: &ProofResult, profile: &Profile, nats: &[PathBuf], out: &mut impl Write) -> io::Result<()> {
+fn advise(proof: &ProofResult, profile: &Profile, own: &OwnNats, out: &mut impl Write) -> io::Result<()> {
     if profile.ruleset == Ruleset::Generated || proof.rows.iter().all(|row| row.agrees) {
         return Ok(());
     }
@@ -81,8 +79,7 @@ fn advise(proof: &ProofResult, profile: &Profile, nats: &[PathBuf], out: &mut im
             writeln!(out, "  help: if this NAT is meant to do so, write {axis} = \"{}\"", row.observed)?;
         }
     }
-    let files = nats.iter().map(|file| format!(" --nats {}", quoted(&file.display().to_string())));
-    let command = format!("testbed nat measure --nat {}{}", proof.nat, files.collect::<String>());
+    let command = format!("testbed nat measure --nat {}{}", proof.nat, own.typed());
     writeln!(out, "  help: this prints what to write for what the NAT does: {command}")
 }
 
@@ -108,6 +105,8 @@ fn write(proof: &ProofResult, out: &mut impl Write) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::model::behavior::Behavior;
     use crate::model::event::ProofRow;
@@ -124,8 +123,9 @@ mod tests {
         let proof = ProofResult { nat: "mine".to_owned(), rows: vec![row], ..ProofResult::default() };
         let mut profile = Profile::generated("mine", behavior);
         profile.ruleset = Ruleset::File("mine.nft".to_owned());
+        let own = OwnNats { nats: vec![PathBuf::from("my nats.toml")] };
         let mut out = Vec::new();
-        advise(&proof, &profile, &[PathBuf::from("my nats.toml")], &mut out).expect("room");
+        advise(&proof, &profile, &own, &mut out).expect("room");
         String::from_utf8(out).expect("text")
     }
 

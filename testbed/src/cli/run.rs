@@ -147,8 +147,7 @@ fn prepare(name: &str, args: &RunArgs, catalogue: &Catalogue) -> Result<Prepared
 /// How much of the suite is asked for.
 fn extent(args: &RunArgs) -> SuiteCoverage {
     let selection = &args.selection;
-    let own_nats = selection.instead.by_node().next().is_some();
-    let changed = !selection.filter.is_empty() || selection.method.is_some() || own_nats;
+    let changed = !selection.filter.is_empty() || selection.method.is_some() || !selection.instead.is_empty();
     let whole = !changed && args.shard.is_none();
     if whole && args.rerun.is_none() { SuiteCoverage::Whole } else { SuiteCoverage::Narrowed }
 }
@@ -290,12 +289,12 @@ pub(super) fn cannot_record(path: &Path, why: &io::Error) -> CommandError {
     let message = format!("cannot record the run in \"{}\": {}", path.display(), user_file::words(why));
     let help = match why.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "--out names a folder where there is room"
+            "name a folder on a disk that has room: --out DIR"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            "--out names a folder that can be written to"
+            "name a folder that you can write to: --out DIR"
         }
-        _ => "--out names a folder that is empty or does not exist yet",
+        _ => "name a folder that is empty or does not exist yet: --out DIR",
     };
     CommandError::with_help(message, help)
 }
@@ -320,14 +319,14 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_had_says_which_could() {
         for (why, help) in [
-            (io::ErrorKind::StorageFull, "where there is room"),
-            (io::ErrorKind::QuotaExceeded, "where there is room"),
-            (io::ErrorKind::PermissionDenied, "that can be written to"),
-            (io::ErrorKind::ReadOnlyFilesystem, "that can be written to"),
+            (io::ErrorKind::StorageFull, "on a disk that has room"),
+            (io::ErrorKind::QuotaExceeded, "on a disk that has room"),
+            (io::ErrorKind::PermissionDenied, "that you can write to"),
+            (io::ErrorKind::ReadOnlyFilesystem, "that you can write to"),
             (io::ErrorKind::AlreadyExists, "that is empty or does not exist yet"),
         ] {
             let said = cannot_record(Path::new("out"), &why.into()).to_string();
-            assert!(said.ends_with(&format!("\n  help: --out names a folder {help}")), "{said}");
+            assert!(said.ends_with(&format!("\n  help: name a folder {help}: --out DIR")), "{said}");
         }
     }
 }

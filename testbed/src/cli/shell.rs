@@ -95,13 +95,11 @@ impl WantedLab<'_> {
     fn help(&self) -> String {
         let put =
             self.instead.by_node().map(|(node, names)| format!(" --{node} {}", quoted(&names.join(","))));
-        let files =
-            self.nats.nats.iter().map(|file| format!(" --nats {}", quoted(&file.display().to_string())));
-        let options: String = files.chain(put).collect();
+        let options = self.nats.typed() + &put.collect::<String>();
         let list = format!("list the cells with: testbed shell {} {LIST}{options}", quoted(self.suite));
-        match options.contains(" --nat-") {
-            true => list,
-            false => format!("{list}; --nat-a and --nat-b put other NATs into them"),
+        match self.instead.is_empty() {
+            true => format!("{list}; --nat-a and --nat-b put other NATs into them"),
+            false => list,
         }
     }
 }

@@ -64,8 +64,8 @@ pub struct NatSite {
 pub struct NatConfig {
     /// Text for `nft -f`. Empty for a router.
     pub ruleset: String,
-    /// Bytes of definitions that stand before a user's text, on its first line.
-    pub definitions: usize,
+    /// The definitions that stand before a user's text, on its first line.
+    pub definitions: Vec<String>,
     /// Who wrote the rules, or writes them by a program.
     pub source: RulesSource,
     /// The external addresses that it has beside the one of its site.
@@ -84,7 +84,7 @@ impl NatConfig {
     /// Says where in the user's file the rules are that nft refused.
     pub(crate) fn at_file(&self) -> impl Fn(Error) -> Error {
         let file = self.file.as_ref().map(|file| file.display().to_string());
-        let definitions = self.definitions;
+        let definitions = self.definitions.iter().map(String::len).sum();
         move |error| {
             let error = error.moved_left(definitions);
             match &file {

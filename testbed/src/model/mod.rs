@@ -24,6 +24,7 @@ pub mod nat_class;
 pub mod outcome;
 pub mod packet;
 pub mod plain_words;
+pub mod plural;
 pub mod port_set;
 pub mod prediction;
 pub mod problem;

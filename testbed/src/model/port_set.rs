@@ -7,6 +7,7 @@ use std::fmt;
 
 use parking_lot::Mutex;
 
+use crate::model::plural::counted;
 use crate::model::quantity::digits;
 
 /// An inclusive range of ports.
@@ -239,13 +240,8 @@ impl MapShare {
 impl fmt::Display for MapShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { psid, length, offset } = self;
-        write!(f, "PSID {psid} of {} after {offset}", bits_of(*length))
+        write!(f, "PSID {psid} of {} after {offset}", counted(*length as usize, "bit"))
     }
-}
-
-/// So many bits, in words.
-pub(super) fn bits_of(count: u32) -> String {
-    format!("{count} bit{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::model::plural::counted;
 use crate::report::escape::{harmless, markdown as escape};
 use crate::report::kernels;
-use crate::report::plural::counted;
 use crate::report::results::{CellDoc, EndingDoc, PunchCell, Results, VerdictDoc};
 use crate::report::sensitivity;
 use crate::report::table::{Table, tables};

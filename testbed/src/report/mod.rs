@@ -33,7 +33,6 @@ pub mod merge;
 pub mod origin;
 pub mod pcapng;
 pub mod plan;
-pub mod plural;
 pub mod progress;
 pub mod recorder;
 mod remaining;

@@ -7,11 +7,11 @@ use anstyle::Style;
 use serde::Serialize;
 
 use crate::model::outcome::{Expectation, NoExpectation};
+use crate::model::plural::counted;
 use crate::model::suite::{Cell, Suite};
 use crate::report::convert::axes;
 use crate::report::escape::harmless;
 use crate::report::lines::{length, write_behind};
-use crate::report::plural::counted;
 use crate::report::results::ExpectedDoc;
 
 /// Version of the plan's schema.

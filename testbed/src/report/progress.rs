@@ -11,9 +11,9 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::model::event::Event;
 use crate::model::outcome::Outcome;
+use crate::model::plural::counted;
 use crate::report::charset::Charset;
 use crate::report::escape::harmless;
-use crate::report::plural::counted;
 use crate::report::results::{PunchCell, VerdictDoc};
 use crate::report::tracker::Tracker;
 use crate::report::view::{Detail, USUAL_WIDTH};

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::model::plural::counted;
 use crate::report::escape::xml as escape;
-use crate::report::plural::counted;
 use crate::report::results::{PunchCell, Results, VerdictDoc};
 use crate::report::table::{Table, dense_figure, tables};
 

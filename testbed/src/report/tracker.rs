@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::model::event::{Event, RunInfo};
+use crate::model::plural::counted;
 use crate::report::charset::Charset;
 use crate::report::escape::harmless;
-use crate::report::plural::counted;
 use crate::report::remaining::RemainingTime;
 use crate::report::results::VerdictDoc;
 use crate::report::totals::Totals;

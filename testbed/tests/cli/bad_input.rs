@@ -135,7 +135,7 @@ fn more_trials_than_anybody_can_mean() {
 fn a_pipe_is_not_waited_for() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("fifo");
-    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    super::make_pipe(&path);
     std::fs::write(folder.path().join("mine.toml"), SUITE.replace("\"pair\"", "\"./fifo\"")).expect("room");
     let own = "[nat.mine]\nsummary = \"\"\nruleset-file = \"fifo\"\n";
     std::fs::write(folder.path().join("nats.toml"), own).expect("room");
@@ -178,7 +178,7 @@ fn a_path_that_programs_cannot_be_shown_is_refused_with_its_line() {
 #[test]
 fn a_plan_refuses_what_a_run_would_not_show_to_programs_with_its_line() {
     let folder = tempfile::tempdir().expect("a folder");
-    nix::unistd::mkfifo(&folder.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    super::make_pipe(&folder.path().join("fifo"));
     for (key, why) in [
         ("files = [\"{suite_dir}/fifo\"]", "fifo\" to programs: it is neither a file nor a folder"),
         (
@@ -212,7 +212,7 @@ fn a_plan_refuses_what_a_run_would_not_show_to_programs_with_its_line() {
 #[test]
 fn a_plan_refuses_commands_that_could_not_be_run() {
     let folder = tempfile::tempdir().expect("a folder");
-    nix::unistd::mkfifo(&folder.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    super::make_pipe(&folder.path().join("fifo"));
     for (peer, why) in [
         ("[\"/bin/sh\", \"{suite_dir}/fifo\"]", "fifo\": it is not a regular file"),
         ("[\"/bin/sh\", \"{suite_dir}\"]", "\": it is a folder"),

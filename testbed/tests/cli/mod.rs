@@ -36,6 +36,11 @@ mod terminal;
 /// What NATs do to UDP.
 mod udp;
 
+/// Makes a named pipe, which nobody writes to.
+pub(crate) fn make_pipe(path: &Path) {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).expect("a named pipe");
+}
+
 /// A finished program.
 pub(crate) struct Done {
     pub(crate) code: i32,

@@ -308,7 +308,7 @@ fn what_cannot_be_measured_is_said_on_standard_error_with_the_devices_that_are_n
 #[test]
 fn a_plan_refuses_a_nat_whose_program_cannot_be_started() {
     let folder = tempfile::tempdir().expect("a folder");
-    nix::unistd::mkfifo(&folder.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    super::make_pipe(&folder.path().join("pipe"));
     for (command, why) in [
         ("\"./nowhere.sh\"", "by its command \"./nowhere.sh\": there is no such file"),
         ("\"no-such-program-here\"", "\": no folder of PATH has it"),

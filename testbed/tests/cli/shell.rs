@@ -7,10 +7,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use nix::sys::stat::Mode;
 use tempfile::TempDir;
 
-use super::testbed;
+use super::{make_pipe, testbed};
 use crate::lab::{has_tool, is_readable_within, lab_is_possible};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -118,7 +117,7 @@ impl Pipe {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("pipe");
-        nix::unistd::mkfifo(&path, Mode::S_IRWXU).expect("a named pipe");
+        make_pipe(&path);
         let reader = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).expect("its end");
         Self { folder, reader }
     }

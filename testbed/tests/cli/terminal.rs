@@ -171,8 +171,7 @@ fn quiet_and_verbose_tell_less_and_more() {
 #[test]
 fn a_report_of_something_that_has_no_end_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let made = Command::new("mkfifo").arg(folder.path().join("pipe")).status();
-    assert!(made.expect("mkfifo").success());
+    super::make_pipe(&folder.path().join("pipe"));
     testbed_in(folder.path(), &["report", "pipe"])
         .refused(2, "cannot read \"pipe\": it is not a regular file");
     testbed(&["report", "/dev/zero"]).refused(2, "cannot read \"/dev/zero\": it is not a regular file");

@@ -7,6 +7,7 @@ use clap::Subcommand;
 
 use crate::cli::args::{RightsArgs, how_long, seed};
 use crate::model::catalogue::is_nat_device;
+use crate::report::origin::quoted;
 
 /// NATs of your own.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -27,7 +28,19 @@ pub struct NatsInstead {
     pub nat_b: Vec<String>,
 }
 
+impl OwnNats {
+    /// The same as it is typed, with a blank before each word.
+    pub(in crate::cli) fn typed(&self) -> String {
+        self.nats.iter().map(|file| format!(" --nats {}", quoted(&file.display().to_string()))).collect()
+    }
+}
+
 impl NatsInstead {
+    /// Whether a suite keeps its own.
+    pub(in crate::cli) fn is_empty(&self) -> bool {
+        self.by_node().next().is_none()
+    }
+
     /// Each node that gets other NATs, with their names.
     pub fn by_node(&self) -> impl Iterator<Item = (&'static str, &[String])> {
         let both = [("nat-a", self.nat_a.as_slice()), ("nat-b", self.nat_b.as_slice())];

@@ -38,22 +38,22 @@ impl fmt::Display for NatCommand {
     }
 }
 
-/// A user's own ruleset, with the addresses of the site defined in front of it: `$wan_address`, for a pool
-/// `$wan_addresses`, and `$lan0_network` and so on for each device below. All of that is on the ruleset's own first line, so that nft counts its lines as the user
-/// does.
+/// A user's own ruleset, with the addresses of the site defined in front of it: `$wan_address`, for a pool `$wan_addresses`, and
+/// `$lan0_network` and so on for each device below. All of that is on the ruleset's own first line, so that nft counts its lines as
+/// the user does.
 ///
 /// The sysctls are those that `behavior` claims.
 #[must_use]
 pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig {
-    let mut ruleset = format!("define wan_address = {}; ", site.wan);
-    ruleset += &format!("define wan_addresses = {}; ", site.external(behavior));
+    let mut definitions = vec![
+        format!("define wan_address = {}; ", site.wan),
+        format!("define wan_addresses = {}; ", site.external(behavior)),
+    ];
     for (device, network) in &site.lans {
-        ruleset += &format!("define {device}_network = {}/{}; ", network.address, network.prefix);
+        definitions.push(format!("define {device}_network = {}/{}; ", network.address, network.prefix));
     }
-    let definitions = ruleset.len();
-    ruleset += text;
     NatConfig {
-        ruleset,
+        ruleset: definitions.concat() + text,
         definitions,
         source: RulesSource::User,
         further: site.further(behavior),

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
+use crate::model::plural::counted;
 use crate::report::compare::{Change, ChangeKind, Comparison};
 use crate::report::escape::harmless;
 use crate::report::escape::markdown as escape;
-use crate::report::plural::counted;
 use crate::report::sensitivity;
 
 /// Ids that are named when there are many.
@@ -86,14 +86,9 @@ fn conclusion(comparison: &Comparison) -> String {
     let blind = if blind == 0 { String::new() } else { format!(", {blind} blind") };
     let together = match comparison.together.len() {
         0 => String::new(),
-        1 => ", 1 group of like cells changed".to_owned(),
-        groups => format!(", {groups} groups of like cells changed"),
+        groups => format!(", {} of like cells changed", counted(groups, "group")),
     };
-    format!("{} compared: {changed} changed{together}{missing}{blind}", cells(comparison.compared))
-}
-
-fn cells(count: usize) -> String {
-    if count == 1 { "1 cell".to_owned() } else { format!("{count} cells") }
+    format!("{} compared: {changed} changed{together}{missing}{blind}", counted(comparison.compared, "cell"))
 }
 
 /// What the table does not show.
@@ -129,19 +124,17 @@ fn could_have_shown(compared: &Comparison) -> Vec<String> {
 /// What could have been seen, and how often something is seen that is not there.
 fn sensitivity_lines(comparison: &Comparison) -> Vec<String> {
     let mut lines = could_have_shown(comparison);
-    if !lines.is_empty() {
-        // Without any test that can show something there is no false alarm either.
-        if comparison.false_alarms > 0.0 {
-            lines.push(format!(
-                "probability of a false alarm in any of these tests, computed: {:.1e}",
-                comparison.false_alarms
-            ));
-        }
+    // Without any test that can show something there is no false alarm either.
+    if !lines.is_empty() && comparison.false_alarms > 0.0 {
+        lines.push(format!(
+            "probability of a false alarm in any of these tests, computed: {:.1e}",
+            comparison.false_alarms
+        ));
     }
     lines
 }
 
-/// ChangeKind, id, figures and chance of a change.
+/// Kind, id, figures and chance of a change.
 fn columns(change: &Change) -> [String; 4] {
     let chance = change.by_chance.map_or_else(String::new, |p| format!("by chance {p:.1e}"));
     let figures = format!("{} -> {}", harmless(&change.before), harmless(&change.now));

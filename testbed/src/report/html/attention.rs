@@ -4,12 +4,12 @@ use std::path::Path;
 
 use maud::{Markup, html};
 
+use crate::model::plural::counted;
 use crate::report::deviation::Deviation;
 use crate::report::escape::{harmless, harmless_lines};
 use crate::report::html::cells::{self, SequenceDiagram};
 use crate::report::html::ladders::DrawnTrials;
 use crate::report::html::{anchor, link_to};
-use crate::report::plural::counted;
 use crate::report::results::{KernelCell, OutcomeDoc, ProofCell, PunchCell, TrialDoc, VerdictDoc};
 use crate::report::stderr_tail;
 

@@ -14,10 +14,10 @@ use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use crate::model::plural::counted;
 use crate::report::deviation;
 use crate::report::escape::{harmless, harmless_lines};
 use crate::report::html::ladders::DrawnTrials;
-use crate::report::plural::counted;
 use crate::report::results::{EndingDoc, KernelCell, PacketsDoc, ProofCell, Results, VerdictDoc};
 use crate::report::table::tables;
 use crate::report::void::VoidSummary;

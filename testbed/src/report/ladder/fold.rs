@@ -6,10 +6,10 @@ use std::net::Ipv4Addr;
 
 use crate::model::event::Artefacts;
 use crate::model::evidence::{CtChange, CtEvent, Nanos};
+use crate::model::plural::counted;
 use crate::report::ladder::journey::{Journey, undirected};
 use crate::report::ladder::tracking::{self, FlowEnds};
 use crate::report::ladder::{ENDS, Lane, Leg, LegEnd, Mark, Step, StepKind, Tone, millis, state};
-use crate::report::plural::counted;
 
 /// How many of a kind are shown one by one.
 const FEW: usize = 3;

@@ -8,10 +8,10 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
+use crate::model::plural::counted;
 use crate::report::escape::harmless;
 use crate::report::ladder::label::{self, Room, pieces, shortened};
 use crate::report::ladder::{Ladder, Lane, Leg, LegEnd, Step, StepKind, Tone};
-use crate::report::plural::counted;
 
 /// Columns where nobody says how many there are.
 pub const USUAL_WIDTH: usize = 100;

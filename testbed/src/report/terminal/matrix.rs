@@ -5,9 +5,9 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
+use crate::model::plural::counted;
 use crate::report::escape::harmless;
 use crate::report::lines::{TIE, cut, length, wrapped};
-use crate::report::plural::counted;
 use crate::report::results::{PunchCell, VerdictDoc};
 use crate::report::table::Table;
 use crate::report::terminal::palette::{BOLD, DIM, Share, glyph, style, tells_share};

@@ -11,15 +11,14 @@ mod problems;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::model::plural::counted;
 use crate::report::escape::harmless;
 use crate::report::expect;
 use crate::report::lines::{TIE, cut, length, wrapped};
 use crate::report::origin::quoted;
-use crate::report::plural::counted;
 use crate::report::results::{EndingDoc, KernelCell, PacketsDoc, PunchCell, Results, VerdictDoc};
 use crate::report::sensitivity;
 use crate::report::table::tables;
@@ -154,7 +153,7 @@ fn sensitivity_lines(results: &Results, screen: Screen, out: &mut impl Write) ->
     let lines = sensitivity::of_run(results, if is_whole { sensitivity::MANY } else { sensitivity::FEW });
     let Some((first, others)) = lines.split_first() else { return Ok(()) };
     writeln!(out)?;
-    let more = if others.is_empty() || is_whole { "" } else { "; -v: other cells" };
+    let more = if others.is_empty() || is_whole { "" } else { "; -v shows other cells" };
     dimmed(&format!("{first}{more}"), screen, out)?;
     others.iter().filter(|_| is_whole).try_for_each(|line| dimmed(line, screen, out))
 }
@@ -230,16 +229,15 @@ pub fn kept(results: &Results, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "  {DIM}trial {}{DIM:#} {}", trial.number, words.join(": "))?;
         }
     }
-    let ways = results.punches().flat_map(|cell| &cell.each).filter(|trial| trial.artefacts.is_some());
-    let ways: BTreeSet<&str> = ways.filter_map(|trial| trial.how.as_deref()).collect();
-    for (side, other) in [("a", "b"), ("b", "a")]
-        .into_iter()
-        .filter(|(side, _)| ways.contains(format!("{side} late").as_str()))
-    {
-        writeln!(
-            out,
-            "{DIM}{side} late: the first SYN of {other} was refused or lost, because {side} had not sent its own yet{DIM:#}"
-        )?;
+    let kept = || results.punches().flat_map(|cell| &cell.each).filter(|trial| trial.artefacts.is_some());
+    for (side, other) in [("a", "b"), ("b", "a")] {
+        let late = format!("{side} late");
+        if kept().any(|trial| trial.how.as_ref() == Some(&late)) {
+            writeln!(
+                out,
+                "{DIM}{late}: the first SYN of {other} was refused or lost, because {side} had not sent its own yet{DIM:#}"
+            )?;
+        }
     }
     Ok(())
 }

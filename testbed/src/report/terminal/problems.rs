@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
+use crate::model::plural::counted;
 use crate::report::deviation::{self, Deviation};
 use crate::report::escape::{harmless, harmless_lines};
 use crate::report::lines::{cut, length, wrapped, write_behind};
-use crate::report::plural::counted;
 use crate::report::results::{KernelCell, OutcomeDoc, ProofCell, PunchCell, Results, VerdictDoc};
 use crate::report::terminal::palette::{DIM, verdict_style};
 use crate::report::view::{Detail, Screen};

@@ -9,7 +9,8 @@ use serde_spanned::Spanned;
 
 use super::{RawProfile, Reader};
 use crate::model::behavior::{Allocation, Pool, PortRange};
-use crate::model::port_set::{MapShare, PortSet, bits_of};
+use crate::model::plural::counted;
+use crate::model::port_set::{MapShare, PortSet};
 use crate::model::suggestion::nearest;
 
 /// Where a counter or a hash takes its ports from unless told otherwise: few enough to read, clear of ephemeral ports.
@@ -149,10 +150,14 @@ impl Reader<'_> {
                 _ if u32::from(psid) >> length == 0 => {
                     format!(
                         "the only port with PSID {psid} of {} is 0, which nobody can use",
-                        bits_of(length)
+                        counted(length as usize, "bit")
                     )
                 }
-                _ => format!("a PSID of {} is at most {}", bits_of(length), (1_u32 << length) - 1),
+                _ => format!(
+                    "a PSID of {} is at most {}",
+                    counted(length as usize, "bit"),
+                    (1_u32 << length) - 1
+                ),
             };
             self.checker.report(written.span(), what);
         }
