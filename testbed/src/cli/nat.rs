@@ -13,6 +13,7 @@ use crate::model::address_plan::AddressPlan;
 use crate::model::address_pool::NatAddressing;
 use crate::model::behavior::Behavior;
 use crate::model::catalogue::Profile;
+use crate::model::datapath::Datapath;
 use crate::model::theory;
 use crate::model::topology::{NodeName, Topology};
 use crate::report::lines;
@@ -65,6 +66,13 @@ fn site(behavior: &Behavior) -> Result<NatSite, CommandError> {
 fn write(profile: &Profile, config: &NatConfig, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "# {}: {}", profile.name, profile.summary)?;
     writeln!(out, "# {}", theory::describe(&profile.behavior))?;
+    match profile.datapath {
+        Datapath::Conntrack => {}
+        Datapath::Packets => writeln!(out, "# datapath: packets, rewritten past connection tracking")?,
+        Datapath::Sockets => {
+            writeln!(out, "# datapath: sockets, each connection ends there and another begins")?
+        }
+    }
     for (about, text) in [("equipment", &profile.equipment), ("source", &profile.source)] {
         if !text.is_empty() {
             writeln!(out, "# {about}: {text}")?;

@@ -75,6 +75,15 @@ fn what_the_page_shows_is_shown_and_listed() {
 }
 
 #[test]
+fn a_nat_past_connection_tracking_says_so() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../topologies/user-space/nats.toml");
+    let shown = |name: &str| testbed(&["nat", "show", name, "--nats", file]).stdout;
+    assert!(shown("packet-nat").contains("\n# datapath: packets, "), "{}", shown("packet-nat"));
+    assert!(shown("passt").contains("\n# datapath: sockets, "), "{}", shown("passt"));
+    assert!(!shown("port-preserving").contains("datapath"));
+}
+
+#[test]
 fn a_proof_that_finds_a_difference_says_what_to_write_and_whence_the_value_is() {
     if !lab_is_possible() {
         return;

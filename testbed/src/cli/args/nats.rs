@@ -106,7 +106,8 @@ pub struct ProveArgs {
     override_usage = "testbed nat measure [OPTIONS] <RULES>\n       testbed nat measure [OPTIONS] -- <COMMAND>...\n       \
                       testbed nat measure [OPTIONS] --nat <NAME>",
     after_help = "Exit code: 0 every axis was determined and the proof of the printed NAT holds, 1 the proof found something \
-                        else, 2 the NAT could not be measured, 3 some axis could not be determined or declared."
+                        else, 2 the NAT could not be measured, 3 some axis could not be determined or declared. \
+                        What carries the packets across (datapath) is found out as well."
 )]
 pub struct MeasureArgs {
     /// A file with rules for `nft -f`, which may use $wan_address, $lan0_network and so on, or with the output of iptables-save

@@ -2,8 +2,10 @@
 
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Behavior, InvalidPackets, Mapping, Overloading, Translation, UnsolicitedSyn};
+use crate::model::datapath::Datapath;
 use crate::model::description::{DescribedAxis, Known, axes_of};
 use crate::probe::prove::addresses::AddressesSeen;
+use crate::probe::prove::datapath::BY_NUMBER;
 use crate::probe::prove::lifetimes::is_reached;
 use crate::probe::prove::mapping::{Quartet, classify};
 use crate::probe::prove::reading::Reading;
@@ -90,7 +92,7 @@ impl Inference {
         self.take(NatAxis::SynAfterSyn, &seen.syn_after_syn, by, |b, value| b.syn_after_syn = value);
         let by = "a SYN/ACK from inside that answers nothing";
         self.take(NatAxis::InvalidPackets, &seen.invalid_packets, by, |b, value| b.invalid_packets = value);
-        self.strictness(seen);
+        self.strictness(seen, survey.datapath);
         self.timers(seen, survey.tracked);
         self.quota(seen);
     }
@@ -111,7 +113,11 @@ impl Inference {
         }
     }
 
-    fn strictness(&mut self, seen: &Answers) {
+    fn strictness(&mut self, seen: &Answers, datapath: Datapath) {
+        if datapath == Datapath::Sockets {
+            self.note(NatAxis::Strictness, Known::Untold { why: BY_NUMBER.to_owned() });
+            return;
+        }
         let passes_anyway = self.behavior.translation == Translation::Firewall
             && self.behavior.invalid_packets == InvalidPackets::Leak;
         if passes_anyway {

@@ -32,6 +32,8 @@ const QUARTET: u32 = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Survey {
     pub(super) translation: Reading<Translation>,
+    /// What carries the packets across.
+    pub(super) datapath: Datapath,
     /// Whether connection tracking knows the connections that pass.
     pub(super) tracked: bool,
     /// What more there is, unless nothing gets out or everything passes.
@@ -100,7 +102,8 @@ fn late(prober: &mut Prober) -> Result<Option<Reading<UnsolicitedSyn>>> {
 fn all(prober: &mut Prober) -> Result<Survey> {
     let translation = ask(prober, read_translation)?;
     let tracked = ask(prober, is_tracked)?;
-    let mut survey = Survey { translation, tracked, answers: None, translating: None };
+    let datapath = prober.bench.datapath();
+    let mut survey = Survey { translation, datapath, tracked, answers: None, translating: None };
     let Reading::Value(translation @ (Translation::Nat | Translation::Firewall)) = survey.translation else {
         return Ok(survey);
     };

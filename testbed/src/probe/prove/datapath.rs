@@ -12,7 +12,7 @@ use super::prober::{Flow, Prober};
 use super::reading::Reading;
 
 /// Why a NAT of sockets is not asked something: the questions know a segment by its numbers.
-pub(super) const BY_NUMBER: &str = "its sockets have sequence numbers of their own";
+pub(in crate::probe) const BY_NUMBER: &str = "its sockets have sequence numbers of their own";
 
 /// Why a NAT that keeps records of its own is not asked something.
 pub(super) const BY_TRACKING: &str =
