@@ -326,7 +326,7 @@ mod tests {
         let inside = || connection(DOWN, (HOST, REMOTE), 100, ["hello", "world"]);
         let other = || connection(UP, ("192.0.2.2:40000", REMOTE), 500, ["hello", "there"]);
         let outside = |said| connection(UP, (EXTERNAL, REMOTE), 900, said);
-        assert_eq!(claimed([inside(), other(), outside(["hel", "world"])].concat()), end(EXTERNAL));
+        assert_eq!(claimed([inside(), other(), outside(["he", "world"])].concat()), end(EXTERNAL));
         assert_eq!(claimed([inside(), other()].concat()), end(HOST), "other data");
         assert_eq!(claimed([inside(), outside(["hello", ""])].concat()), end(HOST), "nothing came back");
         let elsewhere = connection(UP, (EXTERNAL, "198.51.100.2:5001"), 900, ["hello", "world"]);
