@@ -1,12 +1,17 @@
 //! NATs past connection tracking: proved and judged by the packets on both their sides alone.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use testbed::model::catalogue::{Catalogue, Profile};
 use testbed::model::cause::Cause;
 use testbed::model::datapath::Datapath;
 use testbed::model::event::{Event, ProofResult, RunEnd};
 use testbed::model::outcome::{CellResult, Outcome, Verdict};
+use testbed::probe::conformance::conform;
+use testbed::probe::fuzz::{FuzzReport, fuzz};
 use testbed::probe::measure::measure;
 use testbed::probe::prove::{Depth, Subject, prove};
 use testbed::run::{Cancel, RunRequest, run};
@@ -169,6 +174,32 @@ fn one_that_lies_in_the_lab_alone_is_named() {
     let cells = played(catalogue, "packets", "\"port-preserving\"", "\"simultaneous-open\"");
     let named = "NAT \"packets\" in \"nat-a\" does not do what it declares (";
     assert!(cells[0].note.contains(named), "{:#?}", cells[0]);
+}
+
+#[test]
+fn what_only_connection_tracking_tells_is_not_asked_of_it() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalogue = catalogue(folder.path(), NATS, PACKET_NAT);
+    let subject = |name| Subject::of(catalogue.get(name).expect("it is there")).expect("a NAT");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let conformance = runtime.block_on(conform(subject("packet-nat")));
+    assert_eq!(conformance.error, None);
+    for checked in &conformance.checks {
+        assert!(checked.as_expected() || checked.check.id.starts_with("RFC 5382 REQ-5 "), "{checked:?}");
+        let of_timers = checked.check.id.starts_with("RFC 5382 REQ-5 ");
+        assert_eq!(of_timers, checked.observed.starts_with("connection tracking, which"), "{checked:?}");
+    }
+    let of_sockets = runtime.block_on(conform(subject("passt")));
+    assert!(of_sockets.error.is_some_and(|why| why.contains("sequence numbers of their own")));
+    for name in ["packet-nat", "passt"] {
+        let seen = Arc::new(Mutex::new(FuzzReport::of(name)));
+        let refused = runtime.block_on(fuzz(subject(name), 1, Duration::from_secs(1), &seen));
+        let why = refused.expect_err("nothing to compare with").to_string();
+        assert!(why.contains("the reference knows what connection tracking remembers"), "{why}");
+    }
 }
 
 #[test]

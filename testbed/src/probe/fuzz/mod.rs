@@ -17,7 +17,8 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::judge::reference::{Contradiction, Negation, Rulebook};
-use crate::kernel::error::Result;
+use crate::kernel::error::{Error, Result};
+use crate::model::datapath::Datapath;
 use crate::model::kernel_rules::KernelRules;
 use crate::probe::kernel_checks::kernel_rules;
 use crate::probe::prove::Subject;
@@ -99,6 +100,13 @@ struct Comparison {
 /// When the bench cannot be built, the program of the NAT ends by itself, or the kernel refuses.
 pub async fn fuzz(subject: Subject, seed: u64, time: Duration, seen: &Arc<Mutex<FuzzReport>>) -> Result<()> {
     let config = subject.config.clone();
+    if config.datapath != Datapath::Conntrack {
+        let why = format!(
+            "its datapath is {}: the reference knows what connection tracking remembers, and no other records",
+            config.datapath
+        );
+        return Err(Error::other("compare it with the reference", why));
+    }
     let (rules, kernel) = (Rulebook::default(), kernel_rules().await?);
     let comparison = Comparison { subject, rules, kernel, time, waiting: WAITING };
     let found = while_it_stays(&config, time.max(LONG_WATCH), compare(&comparison, seed, seen)).await?;

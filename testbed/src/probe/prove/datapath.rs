@@ -15,7 +15,7 @@ use super::reading::Reading;
 pub(in crate::probe) const BY_NUMBER: &str = "its sockets have sequence numbers of their own";
 
 /// Why a NAT that keeps records of its own is not asked something.
-pub(super) const BY_TRACKING: &str =
+pub(in crate::probe) const BY_TRACKING: &str =
     "connection tracking, which would tell the timers, does not know its connections";
 
 /// One row: what is declared, against what is seen.
