@@ -44,6 +44,7 @@ use crate::model::datapath::Datapath;
 use crate::model::evidence::{CtChange, CtEntry};
 use crate::model::packet::Packet;
 
+pub(in crate::probe) use cables::ShownToIp;
 use cables::{bridge, namespace, wire_up};
 pub(in crate::probe) use side::Side;
 
@@ -120,13 +121,6 @@ pub(in crate::probe) struct RecordedFrame {
     pub(in crate::probe) heading: CableDirection,
     /// All of it.
     pub(in crate::probe) bytes: Vec<u8>,
-}
-
-/// Whether rules of IP are shown what a bridge carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::probe) enum ShownToIp {
-    Yes,
-    No,
 }
 
 /// How soon silence counts, where it can only be waited for.

@@ -47,6 +47,13 @@ pub(super) async fn wire_up(nat: &Links, probe: &Links, probe_namespace: &Namesp
     Ok(())
 }
 
+/// Whether rules of IP are shown what a bridge carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) enum ShownToIp {
+    Yes,
+    No,
+}
+
 /// Makes both devices downwards ports of a bridge.
 pub(super) async fn bridge(links: &Links) -> Result<()> {
     const BRIDGE: Device<'_> = Device { index: 9, name: "bridge", mac: [2, 0x54, 0x50, 0, 9, 1] };
