@@ -7,7 +7,7 @@ use crate::model::suite::{LOCAL_PORTS, LowPorts, Redial};
 use super::TheoryInput;
 use super::birthday::{Draws, both_sides_draw, one_side_guesses};
 use super::method::{Method, PortGuess};
-use super::pooling::{lowered, origin};
+use super::pooling::{PortOfAddress, lowered, origin};
 use super::redial::DrawsPerGuess;
 use super::side::{PortKnowledge, Side};
 
@@ -75,7 +75,20 @@ impl Pair<'_> {
         let meets = self.a.draws().is_none() && self.b.draws().is_none() && self.refused().is_none();
         let origin = origin(self.input.method, meets);
         let among = self.sides().map(|(side, name)| (name, side.address.among(origin)));
-        lowered(expected, &among)
+        lowered(expected, &among, self.port_of_address())
+    }
+
+    /// Whether each side's port is certain. Behind two NATs it is not: what is one endpoint to the outer one serves server and peer, and
+    /// only its first mapping keeps the port.
+    fn port_of_address(&self) -> PortOfAddress {
+        let certain = |(side, _): (&Side<'_>, char)| {
+            let known = matches!(side.port, PortKnowledge::Known | PortKnowledge::KnownOnce);
+            known && side.translations() <= 1
+        };
+        match self.sides().into_iter().all(certain) {
+            true => PortOfAddress::Certain,
+            false => PortOfAddress::Uncertain,
+        }
     }
 
     /// Whether a side accepts a SYN from wherever it comes, by a mapping that is there or without one.

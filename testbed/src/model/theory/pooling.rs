@@ -2,7 +2,8 @@
 //! REQ-2).
 //!
 //! The rest of theory reckons as if each address were the one that was observed. Here the probability is lowered where it may
-//! not be: whoever expects one of N addresses is right once in N times, and each further draw only helps.
+//! not be: whoever expects one of N addresses is right once in N times, and each further draw only helps, as long as the port is the one
+//! that was expected.
 
 use crate::model::behavior::{Behavior, Mapping, Pooling, Translation};
 use crate::model::expectation::Expectation;
@@ -87,8 +88,20 @@ pub(super) fn origin(method: Method, meets: bool) -> Origin {
     }
 }
 
+/// Whether an address that is one of several decides alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PortOfAddress {
+    /// The port is right, whichever address it comes with.
+    Certain,
+    /// Another address may come with another port.
+    Uncertain,
+}
+
 /// What is left of an expectation where one side's address is one of `among`, and of each such side.
-pub(super) fn lowered(expected: Expectation, among: &[(char, u8)]) -> Expectation {
+///
+/// Nothing is promised where the port is not certain: a NAT that finds its mapping at another address may draw a port, and a NAT above
+/// it may draw one for a second mapping.
+pub(super) fn lowered(expected: Expectation, among: &[(char, u8)], port: PortOfAddress) -> Expectation {
     let unknown: Vec<&(char, u8)> = among.iter().filter(|(_, among)| *among > 1).collect();
     if unknown.is_empty() || expected.high <= 0.0 {
         return expected;
@@ -101,7 +114,11 @@ pub(super) fn lowered(expected: Expectation, among: &[(char, u8)]) -> Expectatio
     });
     let names: Vec<String> = names.collect();
     let because = format!("{}; but {}", expected.because, names.join(", and "));
-    Expectation::between(expected.probability * share, [expected.low * share, expected.high], because)
+    let (low, because) = match port {
+        PortOfAddress::Certain => (expected.low * share, because),
+        PortOfAddress::Uncertain => (0.0, format!("{because}, and with another port")),
+    };
+    Expectation::between(expected.probability * share, [low, expected.high], because)
 }
 
 #[cfg(test)]
@@ -147,10 +164,14 @@ mod tests {
 
     #[test]
     fn what_is_expected_is_lowered_by_the_addresses_that_may_come_and_no_further() {
-        let expected = lowered(Expectation::exactly(0.9, "a reason"), &[('a', 3), ('b', 1)]);
+        use PortOfAddress::{Certain, Uncertain};
+        let among = [('a', 3), ('b', 1)];
+        let expected = lowered(Expectation::exactly(0.9, "a reason"), &among, Certain);
         assert!((expected.low - 0.3).abs() < 1e-12 && (expected.high - 0.9).abs() < 1e-12, "{expected:?}");
         assert!(expected.because.starts_with("a reason; but NAT-a may give"), "{}", expected.because);
         let never = Expectation::exactly(0.0, "no way");
-        assert_eq!(lowered(never.clone(), &[('a', 3)]), never);
+        assert_eq!(lowered(never.clone(), &among, Certain), never);
+        let unsure = lowered(Expectation::exactly(0.9, "a reason"), &among, Uncertain);
+        assert!(unsure.low <= 0.0 && (unsure.high - 0.9).abs() < 1e-12, "{unsure:?}");
     }
 }

@@ -54,6 +54,11 @@ impl<'a> Side<'a> {
         Self { nats, port, address: AddressKnowledge::behind(nats), low }
     }
 
+    /// How many of its NATs translate.
+    pub(super) fn translations(&self) -> usize {
+        self.nats.iter().filter(|nat| nat.translation == Translation::Nat).count()
+    }
+
     /// What it draws from; `None` if nothing is drawn.
     pub(super) fn draws(&self) -> Option<Draws> {
         match self.port {

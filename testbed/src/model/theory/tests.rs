@@ -315,3 +315,23 @@ fn a_pool_of_addresses_matters_where_it_is_arbitrary_and_each_connection_has_its
     close(listen(&dialling, restricted).low, 1.0 / 3.0, 1e-12);
     assert!(listen(&with(kept(), 3, Pooling::Paired), restricted).low >= 1.0);
 }
+
+#[test]
+fn once_in_n_times_is_promised_only_where_the_port_is_certain() {
+    let pool =
+        |nat: Behavior, pooling| Behavior { addresses: ExternalAddresses { count: 3, pooling }, ..nat };
+    let outer = pool(draws(Allocation::Preserving), Pooling::Arbitrary);
+    let punch = |a: Vec<&Behavior>, b: &Behavior| {
+        expect(&TheoryInput { a, ..input(&kept(), b, Method::SimultaneousOpen) })
+    };
+    // The outer NAT keeps a port for the first mapping of an endpoint, and the inner one gives server and peer the same endpoint.
+    for inner in [kept(), pool(kept(), Pooling::Paired)] {
+        let expected = punch(vec![&inner, &outer], &kept());
+        assert!(expected.low <= 0.0 && expected.high > 0.3, "{expected:?}");
+    }
+    for (a, b) in [(&outer, &sequential()), (&pool(sequential(), Pooling::Arbitrary), &kept())] {
+        assert!(punch(vec![a], b).low <= 0.0, "{a:?}");
+    }
+    let router = Behavior::router();
+    close(punch(vec![&router, &outer], &kept()).low, 1.0 / 3.0, 1e-12);
+}
