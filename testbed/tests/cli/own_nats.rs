@@ -218,6 +218,31 @@ fn a_program_whose_nat_does_something_else_is_caught() {
 }
 
 #[test]
+fn a_nat_that_loses_one_syn_in_ten_is_caught() {
+    if !lab_is_possible() {
+        return;
+    }
+    let profile = "[nat.lossy]\nsummary = \"\"\nruleset-file = \"lossy.nft\"\nunsolicited-syn = \"kernel\"\n\
+                   invalid-packets = \"leak\"\nhairpinning = \"off\"\n";
+    let folder = with_more(profile);
+    let rules = |lose: &str| {
+        format!(
+            "table ip nat {{\n  chain out {{\n    type nat hook postrouting priority srcnat;\n    oifname \"wan\" masquerade\n  }}\n}}\n\
+             table ip filter {{\n  chain forward {{\n    type filter hook forward priority filter;\n    {lose}\n  }}\n}}\n"
+        )
+    };
+    let prove = |lose: &str| {
+        write(folder.path(), "lossy.nft", &rules(lose));
+        testbed_in(folder.path(), &["nat", "prove", "lossy", "--quick", "--nats", "more.toml"])
+    };
+    let none = prove("");
+    assert_eq!(none.code, 0, "{}{}", none.stdout, none.stderr);
+    let some = prove("oifname \"wan\" ct state new numgen inc mod 10 == 0 drop");
+    assert_eq!(some.code, 1, "{}{}", some.stdout, some.stderr);
+    assert!(some.stdout.contains("SYNs vanished, and got out when they were sent again"), "{}", some.stdout);
+}
+
+#[test]
 fn a_program_that_makes_no_nat_is_an_error_that_says_why() {
     if !lab_is_possible() {
         return;

@@ -19,6 +19,7 @@ pub(in crate::probe) mod finding;
 pub(in crate::probe) mod frame;
 pub(in crate::probe) mod hash;
 pub(in crate::probe) mod lifetimes;
+mod loss;
 pub(in crate::probe) mod mapping;
 pub(in crate::probe) mod prober;
 pub(in crate::probe) mod reading;
@@ -148,7 +149,12 @@ async fn measured(subject: &Subject, measurements: Vec<Measurement>) -> Result<V
         let mut findings = Vec::new();
         for measurement in measurements {
             let agree = |found: &Vec<Finding>| found.iter().all(|finding| finding.agrees);
-            findings.extend(prober.surely(|prober| measurement(prober, &declared), agree)?);
+            let before = prober.losses;
+            let measure = |prober: &mut Prober| {
+                prober.losses = before;
+                measurement(prober, &declared)
+            };
+            findings.extend(prober.surely(measure, agree)?);
             // Each begins with a NAT that remembers nothing, so that none uses up what another needs.
             prober.bench.forget()?;
         }
@@ -190,7 +196,9 @@ fn all_quick(subject: &Subject) -> Vec<Measurement> {
     let all = NatAxis::ALL.iter().map(|axis| quick(*axis)).chain(ENDINGS).chain(udp);
     let by_user = subject.config.source == RulesSource::User;
     let datapath: Option<Measurement> = by_user.then_some(|p, _| Ok(vec![datapath::datapath(p)?]));
-    datapath.into_iter().chain(all).collect()
+    let loss: Option<Measurement> =
+        by_user.then_some(|p, d| Ok(loss::loss(p.losses, d).into_iter().collect()));
+    datapath.into_iter().chain(all).chain(loss).collect()
 }
 
 /// What takes many packets.

@@ -72,11 +72,22 @@ impl fmt::Display for Fate {
     }
 }
 
+/// The SYNs of connections from inside that got out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::probe) struct Losses {
+    /// How many got out.
+    pub(in crate::probe) opened: u32,
+    /// How many of these had to be sent again.
+    pub(in crate::probe) again: u32,
+}
+
 /// Asks questions on a bench, each with endpoints that no other has used.
 #[derive(Debug)]
 pub(in crate::probe) struct Prober {
     /// The bench.
     pub(in crate::probe) bench: Bench,
+    /// How often its SYNs needed to be sent again.
+    pub(in crate::probe) losses: Losses,
     insides: u32,
     remotes: u32,
     numbers: u32,
@@ -85,7 +96,7 @@ pub(in crate::probe) struct Prober {
 impl Prober {
     /// A prober on a bench.
     pub(in crate::probe) fn new(bench: Bench) -> Self {
-        Self { bench, insides: 0, remotes: 0, numbers: 0 }
+        Self { bench, losses: Losses::default(), insides: 0, remotes: 0, numbers: 0 }
     }
 
     /// Makes a measurement, and makes it again with a NAT that remembers nothing if it did not come out `as_expected` while the
@@ -168,7 +179,12 @@ impl Prober {
 
     /// Sends a SYN from inside; the external endpoint that it gets, or `None` if it does not come out.
     pub(in crate::probe) fn open(&mut self, flow: &Flow) -> Result<Option<SocketAddrV4>> {
-        for n in 0..SYNS {
+        self.open_after(flow, 0)
+    }
+
+    /// The same, after so many of its SYNs.
+    fn open_after(&mut self, flow: &Flow, sent: usize) -> Result<Option<SocketAddrV4>> {
+        for n in sent..sent + SYNS {
             if n > 0 {
                 std::thread::sleep(RETRANSMISSION);
             }
@@ -176,6 +192,8 @@ impl Prober {
             let is_out = |seen: &[ArrivedPacket]| external(seen, flow, datapath).is_some();
             let seen = self.bench.ask_until(flow.side, &syn, is_out)?;
             if let Some(source) = external(&seen, flow, datapath) {
+                self.losses.opened += 1;
+                self.losses.again += u32::from(n > 0);
                 return Ok(Some(source));
             }
         }
@@ -205,11 +223,11 @@ impl Prober {
             let seen = self.bench.fence_until(batch[0].side, all_out)?;
             for flow in batch {
                 found.push(match external(&seen, flow, datapath) {
-                    Some(endpoint) => Some(endpoint),
-                    None => {
-                        std::thread::sleep(RETRANSMISSION);
-                        self.open(flow)?
+                    Some(endpoint) => {
+                        self.losses.opened += 1;
+                        Some(endpoint)
                     }
+                    None => self.open_after(flow, 1)?,
                 });
             }
         }
