@@ -199,3 +199,46 @@ fn what_was_as_expected_is_not_run_again() {
     testbed_in(folder.path(), &["run", "full", "--rerun", "good.json"])
         .refused(4, "nothing to run: every cell of \"good.json\" that is asked for was as expected");
 }
+
+#[test]
+fn a_run_of_other_nats_is_not_run_again_as_the_whole_suite() {
+    if !has_tool("python3") {
+        return;
+    }
+    let folder = large_run();
+    let text = fs::read_to_string(folder.path().join("run/results.json")).expect("results");
+    let write = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        let mut results: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        change(&mut results);
+        fs::write(folder.path().join(name), results.to_string()).expect("room on the disk");
+    };
+    let rename = |results: &mut serde_json::Value, count: usize| {
+        let cells = results["cells"].as_array_mut().expect("cells").iter_mut();
+        for cell in cells.filter(|cell| cell["verdict"] != "as_expected").take(count) {
+            cell["id"] = format!("full/mine/{}", cell["id"].as_str().expect("an id")).into();
+        }
+        results["origin"]["command"] = serde_json::json!(["testbed", "run", "full", "--nat-a", "mine"]);
+        results["ending"] = "interrupted".into();
+    };
+    write("others.json", &|results| rename(results, usize::MAX));
+    let help = "\n  help: give the same NATs, --method and --filter as that run had; it was: testbed run full --nat-a mine\n";
+    let refused = testbed_in(folder.path(), &["run", "full", "--rerun", "others.json"]);
+    let none = "cannot run again what was not as expected in \"others.json\": of its ";
+    assert!(refused.stderr.contains(", none is in this suite with these NATs and methods: \"full/mine/"));
+    refused.refused(2, none);
+    testbed_in(folder.path(), &["run", "full", "--rerun", "others.json"]).refused(2, help);
+    // Nine of its cells are no cells of the suite anyway. A run that had fewer cells does not tell which of the others it did not come to.
+    write("narrow.json", &|results| {
+        rename(results, 1);
+        results["part"]["cells"] = 300.into();
+    });
+    let narrow = testbed_in(folder.path(), &["run", "full", "--rerun", "narrow.json"]);
+    let warned = " are not in this suite with these NATs and methods, and left out: \"full/mine/";
+    assert!(
+        narrow.stderr.contains("testbed: warning: 10 of the 55 cells that were not as expected in ")
+            && narrow.stderr.contains(warned),
+        "{}",
+        narrow.stderr
+    );
+    narrow.refused(2, "it was interrupted and had 300 cells, and this command asks for ");
+}
