@@ -85,7 +85,12 @@ impl Behavior {
     }
 
     fn impossible(&self, axes: &[NatAxis], why: &str) -> Impossible {
-        let values = axes.iter().map(|axis| self.value(*axis)).collect();
+        let value = |axis: &NatAxis| match axis {
+            // It is never the pooling that cannot be, and most write none.
+            NatAxis::Addresses => self.addresses.count.to_string(),
+            axis => self.value(*axis),
+        };
+        let values = axes.iter().map(value).collect();
         Impossible { axes: axes.to_vec(), why: why.to_owned(), values }
     }
 

@@ -19,6 +19,7 @@ use crate::model::problem::{Checker, Problems, suggestion};
 use crate::model::quantity;
 use crate::model::words::UnknownWord;
 
+use addresses::RawCount;
 use ports::RawPorts;
 
 /// The seed of a hash unless told otherwise.
@@ -64,7 +65,7 @@ struct RawProfile {
     seed: Option<Spanned<u32>>,
     ports: Option<Spanned<RawPorts>>,
     block_size: Option<Spanned<u16>>,
-    addresses: Option<Spanned<u8>>,
+    addresses: Option<Spanned<RawCount>>,
     pooling: Option<Spanned<String>>,
     filtering: Option<Spanned<String>>,
     unsolicited_syn: Option<Spanned<String>>,
@@ -138,8 +139,13 @@ impl Reader<'_> {
         self.nat.clone_from(name.get_ref());
         let written = raw.get_ref();
         let behavior = self.behavior(written)?;
-        let possible = behavior.check().map_err(|why| format!("NAT \"{}\": {why}", name.get_ref()));
-        self.checker.keep(name.span(), possible)?;
+        if let Err(why) = behavior.check() {
+            // What names no line of its own is said of the profile.
+            let key = written.addresses.as_ref().filter(|_| why.axes.first() == Some(&NatAxis::Addresses));
+            let span = key.map_or_else(|| name.span(), Spanned::span);
+            self.checker.report(span, format!("NAT \"{}\": {why}", name.get_ref()));
+            return None;
+        }
         Some(Profile {
             name: name.get_ref().clone(),
             summary: written.summary.clone(),
@@ -174,7 +180,7 @@ impl Reader<'_> {
         // Each is read before the first `?` can leave, so that all problems are found at once.
         let mapping = self.word(&raw.mapping, "mapping", base.mapping);
         let pool = allocation.and_then(|allocation| self.pool(raw, allocation));
-        let addresses = self.addresses(raw);
+        let addresses = self.addresses(raw, translation);
         let filtering = self.word(&raw.filtering, "filtering", base.filtering);
         let unsolicited_syn = self.word(&raw.unsolicited_syn, "unsolicited-syn", base.unsolicited_syn);
         let syn_after_syn = self.word(&raw.syn_after_syn, "syn-after-syn", base.syn_after_syn);
