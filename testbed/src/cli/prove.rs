@@ -12,8 +12,9 @@ use crate::cli::interrupt;
 use crate::cli::output::print;
 use crate::model::axis::NatAxis;
 use crate::model::catalogue::{Profile, Ruleset};
+use crate::model::datapath::Datapath;
 use crate::model::event::ProofResult;
-use crate::probe::prove::{Depth, Subject, prove};
+use crate::probe::prove::{DATAPATH, Depth, Subject, prove};
 use crate::report::escape::{harmless, harmless_lines};
 
 /// NATs that are proved at the same time: most of a full proof is waiting for timers.
@@ -68,6 +69,14 @@ fn advise(proof: &ProofResult, profile: &Profile, own: &OwnNats, out: &mut impl 
     if profile.ruleset == Ruleset::Generated || proof.rows.iter().all(|row| row.agrees) {
         return Ok(());
     }
+    // What was asked of the other axes is asked of a NAT of this datapath: they say little where that is another.
+    if let Some(datapath) = other_datapath(proof) {
+        return writeln!(
+            out,
+            "  help: every other axis was measured as on the declared datapath; if this NAT is meant to have another, write \
+             datapath = \"{datapath}\" and prove it again"
+        );
+    }
     for row in proof.rows.iter().filter(|row| !row.agrees) {
         let Ok(axis) = row.axis.parse::<NatAxis>() else { continue };
         if !profile.written.contains(&axis) {
@@ -81,6 +90,12 @@ fn advise(proof: &ProofResult, profile: &Profile, own: &OwnNats, out: &mut impl 
     }
     let command = format!("testbed nat measure --nat {}{}", proof.nat, own.typed());
     writeln!(out, "  help: this prints what to write for what the NAT does: {command}")
+}
+
+/// The datapath that a NAT turned out to have, where it declares another.
+fn other_datapath(proof: &ProofResult) -> Option<Datapath> {
+    let row = proof.rows.iter().find(|row| row.axis == DATAPATH && !row.agrees)?;
+    row.observed.parse().ok()
 }
 
 fn write(proof: &ProofResult, out: &mut impl Write) -> io::Result<()> {
@@ -113,15 +128,21 @@ mod tests {
 
     /// What is said of rules of a user whose NAT shows this on an axis.
     fn advice(axis: NatAxis, observed: &str) -> String {
-        let behavior = Behavior::port_preserving();
-        let row = ProofRow {
+        advice_on(vec![row(axis, observed)])
+    }
+
+    fn row(axis: NatAxis, observed: &str) -> ProofRow {
+        ProofRow {
             axis: axis.name().to_owned(),
-            expected: behavior.value(axis),
+            expected: Behavior::port_preserving().value(axis),
             observed: observed.to_owned(),
             agrees: false,
-        };
-        let proof = ProofResult { nat: "mine".to_owned(), rows: vec![row], ..ProofResult::default() };
-        let mut profile = Profile::generated("mine", behavior);
+        }
+    }
+
+    fn advice_on(rows: Vec<ProofRow>) -> String {
+        let proof = ProofResult { nat: "mine".to_owned(), rows, ..ProofResult::default() };
+        let mut profile = Profile::generated("mine", Behavior::port_preserving());
         profile.ruleset = Ruleset::File("mine.nft".to_owned());
         let own = OwnNats { nats: vec![PathBuf::from("my nats.toml")] };
         let mut out = Vec::new();
@@ -152,5 +173,24 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    #[test]
+    fn where_the_datapath_is_another_nothing_else_is_advised() {
+        let datapath = |observed: &str| ProofRow {
+            axis: "datapath".to_owned(),
+            expected: "conntrack".to_owned(),
+            observed: observed.to_owned(),
+            agrees: false,
+        };
+        let syn_after_syn = || row(NatAxis::SynAfterSyn, "drop");
+        let said = advice_on(vec![syn_after_syn(), datapath("packets")]);
+        assert!(said.contains("write datapath = \"packets\" and prove it again\n"), "{said}");
+        assert_eq!(said.matches("help: ").count(), 1, "{said}");
+        let said = advice_on(vec![syn_after_syn(), datapath("nothing gets out")]);
+        assert!(
+            said.contains("write syn-after-syn = \"drop\"") && !said.contains("write datapath"),
+            "{said}"
+        );
     }
 }

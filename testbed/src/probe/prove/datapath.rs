@@ -18,12 +18,15 @@ pub(in crate::probe) const BY_NUMBER: &str = "its sockets have sequence numbers 
 pub(in crate::probe) const BY_TRACKING: &str =
     "connection tracking, which would tell the timers, does not know its connections";
 
+/// The name of the row.
+pub const DATAPATH: &str = "datapath";
+
 /// One row: what is declared, against what is seen.
 pub(super) fn datapath(prober: &mut Prober) -> Result<Finding> {
     let declared = prober.bench.datapath();
     let read = read_datapath(prober);
     prober.bench.take_for(declared);
-    Ok(Finding::new("datapath", declared.name(), read?.to_string()))
+    Ok(Finding::new(DATAPATH, declared.name(), read?.to_string()))
 }
 
 /// What carries the packets across, whatever is declared.

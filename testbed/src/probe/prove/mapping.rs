@@ -142,11 +142,25 @@ pub(in crate::probe) fn allocation(prober: &mut Prober, declared: &Behavior) -> 
     let observed = describe_allocation(declared, &opened, repeats);
     let mut allocation = Finding::of(NatAxis::Allocation, declared, observed);
     if !allocation.agrees {
-        let seen = opened.iter().take(5).map(|(f, e)| format!(":{} -> :{}", f.inside.port(), e.port()));
-        allocation.observed += &format!(" ({}, …)", seen.collect::<Vec<_>>().join(", "));
+        allocation.observed += &format!(" ({})", examples(&opened));
     }
     let pool = pool(prober, declared, &opened)?;
     Ok(vec![allocation, pool])
+}
+
+/// How many mappings kept their port, and some of the others: what is kept shows nothing.
+fn examples(opened: &[(Flow, SocketAddrV4)]) -> String {
+    const SHOWN: usize = 5;
+    let is_kept = |(flow, external): &&(Flow, SocketAddrV4)| flow.inside.port() == external.port();
+    let kept = opened.iter().filter(is_kept).count();
+    let others = opened.iter().filter(|one| !is_kept(one));
+    let mut parts: Vec<String> =
+        others.take(SHOWN).map(|(flow, e)| format!("{} -> :{}", flow.inside, e.port())).collect();
+    if opened.len() - kept > SHOWN {
+        parts.push("…".to_owned());
+    }
+    let count = format!("{kept} of {} kept", opened.len());
+    if parts.is_empty() { count } else { format!("{count}; {}", parts.join(", ")) }
 }
 
 /// Opens the flows, no more at a time than a quota allows.
@@ -200,7 +214,13 @@ fn describe_allocation(declared: &Behavior, opened: &[(Flow, SocketAddrV4)], rep
     {
         return declared.allocation.to_string();
     }
-    "a hash of another kind or with another seed: the same endpoints get the same ports again".to_owned()
+    let kept = opened.iter().filter(|(flow, external)| flow.inside.port() == external.port()).count();
+    let what = if 2 * kept > opened.len() {
+        "most ports are kept and some are not"
+    } else {
+        "a hash of another kind or with another seed"
+    };
+    format!("{what}: the same endpoints get the same ports again")
 }
 
 /// Whether every port is the one that this hash gives, or where ports are not shared, the first of the next seeds'
@@ -355,5 +375,24 @@ mod tests {
         let ports: Vec<i32> = (0..MAPPINGS).map(|n| i32::from(spread(range.into(), n))).collect();
         assert!(ports.iter().all(|p| (20_000..=20_099).contains(p)));
         assert_eq!(common_step(&ports), None);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_shown_first() {
+        let endpoint = |port: u16| SocketAddrV4::new([10, 0, 0, 2].into(), port);
+        let flow = |port: u16, to: u16| {
+            let (inside, remote) = (endpoint(port), endpoint(9));
+            (Flow { side: Side::Inside0, inside, remote, isn: 1 }, endpoint(to))
+        };
+        let mut opened: Vec<_> = (1..=23).map(|n| flow(5_000 + 7 * n, 5_000 + 7 * n)).collect();
+        opened.push(flow(6_000, 40_001));
+        assert_eq!(examples(&opened), "23 of 24 kept; 10.0.0.2:6000 -> :40001");
+        let said = describe_allocation(&Behavior::port_preserving(), &opened, true);
+        assert_eq!(said, "most ports are kept and some are not: the same endpoints get the same ports again");
+        let all: Vec<_> = (1..=9).map(|n| flow(n, n + 100)).collect();
+        assert!(
+            examples(&all).starts_with("0 of 9 kept; 10.0.0.2:1 -> :101, ")
+                && examples(&all).ends_with(", …")
+        );
     }
 }

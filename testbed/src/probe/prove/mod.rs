@@ -38,6 +38,7 @@ use crate::model::datapath::Datapath;
 use crate::model::event::ProofResult;
 
 pub use consistent::{Inconsistency, consistent};
+pub use datapath::DATAPATH;
 
 use benches::{LONG_WATCH, SHORT_WATCH, on_bench, while_it_stays};
 use finding::Finding;
