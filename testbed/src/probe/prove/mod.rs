@@ -191,10 +191,15 @@ const fn quick(axis: NatAxis) -> Measurement {
 /// What ends a mapping, which every run asks about as well.
 const ENDINGS: [Measurement; 2] = [endings::reset, endings::icmp_error];
 
-/// What every run asks. The rules of a user may be about TCP alone, which is what is judged.
+/// What every run asks.
 fn all_quick(subject: &Subject) -> Vec<Measurement> {
-    let udp: Option<Measurement> = (subject.config.source == RulesSource::Testbed).then_some(udp::like_tcp);
-    let all = NatAxis::ALL.iter().map(|axis| quick(*axis)).chain(ENDINGS).chain(udp);
+    let udp: Measurement = match subject.config.source {
+        RulesSource::Testbed => udp::like_tcp,
+        RulesSource::User => {
+            |_, _| Ok(vec![Finding::not_looked_at("udp", "your own rules may be about TCP alone")])
+        }
+    };
+    let all = NatAxis::ALL.iter().map(|axis| quick(*axis)).chain(ENDINGS).chain([udp]);
     let by_user = subject.config.source == RulesSource::User;
     let datapath: Option<Measurement> = by_user.then_some(|p, _| Ok(vec![datapath::datapath(p)?]));
     let loss: Option<Measurement> =
