@@ -270,6 +270,90 @@ fn a_lie_about_translation_is_caught_and_named() {
     }
 }
 
+/// A NAT of three addresses, arbitrary, of which each connection has its own mapping.
+fn arbitrary(allocation: Allocation) -> Behavior {
+    let mapping = Mapping::AddressAndPortDependent;
+    Behavior { mapping, allocation, addresses: pool(3, Pooling::Arbitrary), ..Behavior::port_preserving() }
+}
+
+#[test]
+fn an_address_that_is_not_drawn_for_each_mapping_is_found_by_the_quick_proof() {
+    if !lab_is_possible() {
+        return;
+    }
+    let random = arbitrary(Allocation::Random);
+    let small = Pool::Range(PortRange { low: 20_000, high: 20_063 });
+    let mut subjects = Vec::new();
+    for declared in [
+        random,
+        arbitrary(Allocation::Preserving),
+        Behavior { pool: small, ..random },
+        Behavior { mapping: Mapping::AddressDependent, ..random },
+        Behavior { mapping: Mapping::EndpointIndependent, ..random },
+    ] {
+        for instead in [
+            "jhash ip daddr mod 3 seed 0x5",
+            "jhash ct original ip saddr . ip daddr mod 3 seed 0x5",
+            "numgen inc mod 3",
+        ] {
+            let mut config = render(&declared, &site());
+            config.ruleset = config.ruleset.replace("numgen random mod 3", instead);
+            let name = format!("{instead}: {declared:?}");
+            subjects.push(Subject { name, declared, config });
+        }
+    }
+    for result in prove_all(subjects, Depth::Quick) {
+        assert!(names(&result, NatAxis::Addresses), "{}", table(&result));
+        let seen = result.rows.iter().find(|row| !row.agrees && row.axis == NatAxis::Addresses.name());
+        let says = |what| seen.is_some_and(|row| row.observed.contains(what));
+        let expected = if result.nat.starts_with("jhash") {
+            "the address depends on the remote address"
+        } else {
+            "not drawn independently"
+        };
+        assert!(says(expected), "{}", table(&result));
+    }
+}
+
+#[test]
+fn a_port_that_is_kept_at_each_address_is_found_by_the_quick_proof() {
+    if !lab_is_possible() {
+        return;
+    }
+    let declared = arbitrary(Allocation::Preserving);
+    let honest = render(&declared, &site());
+    let choice = "numgen random mod 3 map @addresses";
+    let mut config = honest.clone();
+    let busy = |line: &&str| !line.contains("fully-random");
+    config.ruleset = honest.ruleset.lines().filter(busy).map(|line| format!("{line}\n")).collect();
+    assert!(config != honest && config.ruleset.contains(choice), "the rule that draws a port");
+    let results = prove_all(vec![Subject { name: String::new(), declared, config }], Depth::Quick);
+    assert!(names(&results[0], NatAxis::Allocation), "{}", table(&results[0]));
+}
+
+#[test]
+fn a_second_mapping_draws_its_port_whatever_the_pool() {
+    if !lab_is_possible() {
+        return;
+    }
+    let mut subjects = Vec::new();
+    for mapping in [Mapping::AddressDependent, Mapping::AddressAndPortDependent] {
+        for overloading in [Overloading::On, Overloading::Off] {
+            for range in [(20_000, 20_255), (20_000, 29_999)] {
+                let range = Pool::Range(PortRange { low: range.0, high: range.1 });
+                for pool in [range, Pool::Kernel] {
+                    let declared =
+                        Behavior { mapping, overloading, pool, ..arbitrary(Allocation::Preserving) };
+                    subjects.push(Subject::generated(format!("{declared:?}"), &declared));
+                }
+            }
+        }
+    }
+    for result in prove_all(subjects, Depth::Quick) {
+        assert!(result.holds(), "{}", table(&result));
+    }
+}
+
 #[test]
 fn each_bound_of_several_ranges_is_found() {
     if !lab_is_possible() {

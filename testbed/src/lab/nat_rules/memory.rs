@@ -100,8 +100,8 @@ impl Memory {
             mapping,
             owner: behavior.filtering != Filtering::AddressAndPortDependent || turns_round(behavior),
             taken: exclusive,
-            // Else the kernel would give the endpoint the port that its first mapping has.
-            busy: preserving && behavior.mapping != Mapping::EndpointIndependent && !redraws,
+            // Else the kernel would give the endpoint the port that its first mapping has. At another address nobody has it yet.
+            busy: preserving && behavior.mapping != Mapping::EndpointIndependent && (arbitrary || !redraws),
             admitted: behavior.filtering == Filtering::AddressDependent,
             holders: counted,
             several: behavior.addresses.count > 1,

@@ -248,6 +248,10 @@ impl Writer<'_> {
         let range = part.ports.and_then(PortSet::as_range);
         if let (true, Some(range)) = (self.redraws(part), range) {
             let draw = format!("jump {}", part.chain(self.l4));
+            if self.memory.busy {
+                let (l4, end, inside) = (self.l4, self.l4.suffix(), self.memory.inside_address());
+                chain.rule(format!("{when} {inside} . {l4} sport @busy{end} {draw}"));
+            }
             chain.rule(format!("{when} {} sport != {range} {draw}", self.l4));
             self.skip_taken(chain, part, when, TRIES);
             return;

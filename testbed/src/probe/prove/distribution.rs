@@ -246,7 +246,7 @@ fn congruent(first: u32, numbers: u32, modulus: u32, rest: u32) -> u32 {
 
 /// The probability of at most `distinct` different ports among `draws`, when a draw repeats one of `k` with `k` times
 /// `each`.
-fn at_most_distinct(draws: usize, distinct: usize, each: f64) -> f64 {
+pub(super) fn at_most_distinct(draws: usize, distinct: usize, each: f64) -> f64 {
     let mut chance = vec![0.0; draws + 1];
     chance[0] = 1.0;
     for _ in 0..draws {

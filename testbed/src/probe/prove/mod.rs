@@ -4,6 +4,7 @@
 //! out, what connection tracking says, and nothing else. It shares no code with any puncher. Which packets each axis is
 //! measured with, and how likely a false alarm is, stands in `docs/nat-behaviour.md`.
 
+pub(in crate::probe) mod address_draws;
 pub(in crate::probe) mod addresses;
 pub(in crate::probe) mod bench;
 pub(in crate::probe) mod benches;
@@ -175,7 +176,7 @@ const fn quick(axis: NatAxis) -> Measurement {
         NatAxis::Allocation => mapping::allocation,
         // The ends of the pool are measured together with the allocation; here, how it is drawn from.
         NatAxis::Pool => draws::few,
-        NatAxis::Addresses => |p, d| Ok(addresses::addresses(p, d)?.into_iter().collect()),
+        NatAxis::Addresses => all_of_addresses,
         NatAxis::Filtering => |p, d| Ok(vec![filtering::filtering(p, d)?]),
         NatAxis::UnsolicitedSyn => |p, d| Ok(vec![filtering::unsolicited_syn(p, d)?]),
         NatAxis::SynAfterSyn => |p, d| Ok(vec![filtering::syn_after_syn(p, d)?]),
@@ -186,6 +187,15 @@ const fn quick(axis: NatAxis) -> Measurement {
         NatAxis::Timeouts => |p, d| Ok(lifetimes::timeouts(p, d)?.into_iter().collect()),
         NatAxis::Quota => |p, d| Ok(bulk::quota(p, d)?.into_iter().collect()),
     }
+}
+
+/// How many addresses there are, and whether they are drawn as declared.
+fn all_of_addresses(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+    let mut findings: Vec<Finding> = addresses::addresses(prober, declared)?.into_iter().collect();
+    if findings.iter().all(|finding| finding.agrees) {
+        findings.extend(address_draws::address_draws(prober, declared)?);
+    }
+    Ok(findings)
 }
 
 /// What ends a mapping, which every run asks about as well.
