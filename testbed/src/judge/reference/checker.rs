@@ -193,16 +193,27 @@ impl<'a> Checker<'a> {
         judged.map_err(|broken| self.contradiction(broken, passage))
     }
 
-    /// What came out although nothing had gone in.
+    /// What came out although nothing had gone in, or more often than that.
     pub(super) fn out_of_nothing(&self) -> Result<(), Contradiction> {
-        let sent = self.passages.from_nothing.first();
-        let came = |sent| Err(format!("{} came out of it, and nothing had gone in", name(sent)));
-        let held = self.rules.hold(rules::NOTHING, sent.map_or(Ok(()), came));
+        let nowhere = self.passages.from_nothing.first().map(|sent| {
+            let what = format!("{} came out of it, and nothing had gone in", name(sent));
+            (what, vec![(sent.frame, "came from nowhere".to_owned())])
+        });
+        let twice = || self.passages.twice.first().map(|(index, again)| self.sent_twice(*index, again));
+        let (what, frames) = nowhere.or_else(twice).unzip();
+        let held = self.rules.hold(rules::NOTHING, what.map_or(Ok(()), Err));
         held.map_err(|(rule, what)| Contradiction {
             rule,
             sentence: self.sentence(rule, &what),
-            frames: sent.map(|sent| (sent.frame, "came from nowhere".to_owned())).into_iter().collect(),
+            frames: frames.unwrap_or_default(),
         })
+    }
+
+    fn sent_twice(&self, index: usize, again: &Sighting) -> (String, Vec<(usize, String)>) {
+        let what = format!("{} came out of it once more than it had gone in", name(again));
+        let mut frames = self.frames_of(&self.passages.all[index]);
+        frames.push((again.frame, format!("left {} once more", self.nat.node)));
+        (what, frames)
     }
 
     /// What must not change on the way through.
@@ -446,21 +457,19 @@ impl<'a> Checker<'a> {
 
     fn contradiction(&self, (rule, why): BrokenRule, passage: &Passage) -> Contradiction {
         let what = format!("{}: {why}", name(&passage.input));
-        let side = |side: Side| if side == Side::Inside { "inside" } else { "outside" };
-        let mut frames = vec![(
-            passage.input.frame,
-            format!("came to {} from {}", self.nat.node, side(passage.input.side)),
-        )];
-        frames.extend(
-            passage
-                .output
-                .iter()
-                .map(|output| (output.frame, format!("left {} to the {}", self.nat.node, side(output.side)))),
-        );
-        frames.extend(
-            passage.answers.iter().map(|answer| (answer.frame, format!("made by {}", self.nat.node))),
-        );
+        let mut frames = self.frames_of(passage);
+        let answers = passage.answers.iter();
+        frames.extend(answers.map(|answer| (answer.frame, format!("made by {}", self.nat.node))));
         Contradiction { rule, sentence: self.sentence(rule, &what), frames }
+    }
+
+    /// A packet on both sides.
+    fn frames_of(&self, passage: &Passage) -> Vec<(usize, String)> {
+        let (node, Passage { input, output, .. }) = (self.nat.node, passage);
+        let side = |side: Side| if side == Side::Inside { "inside" } else { "outside" };
+        let came = (input.frame, format!("came to {node} from {}", side(input.side)));
+        let left = output.map(|output| (output.frame, format!("left {node} to the {}", side(output.side))));
+        std::iter::once(came).chain(left).collect()
     }
 
     fn sentence(&self, rule: Rule, what: &str) -> String {

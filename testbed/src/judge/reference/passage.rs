@@ -68,6 +68,8 @@ pub(super) struct Passages {
     pub(super) all: Vec<Passage>,
     /// What came out although nothing had gone in.
     pub(super) from_nothing: Vec<Sighting>,
+    /// What came out although it had come out before and had gone in once, with the index of its passage.
+    pub(super) twice: Vec<(usize, Sighting)>,
     /// The longest that a packet took through the NAT by the two sides' clocks.
     pub(super) longest: Nanos,
     /// When the last frame of the whole trial was seen.
@@ -92,6 +94,7 @@ impl Passages {
         let all = inputs.into_iter().map(|input| Passage { input, output: None, answers: Vec::new() });
         let mut passages = Self { all: all.collect(), ended, ..Self::default() };
         let rest = passages.match_outputs(evidence, nat, outputs);
+        let rest = passages.take_copies(evidence, nat, rest);
         passages.match_answers(nat, rest);
         passages
     }
@@ -143,6 +146,32 @@ impl Passages {
             }
         }
         rest
+    }
+
+    /// Takes what the NAT sent once more, and returns the rest. Only what is the same to the last byte counts, and only where no such
+    /// packet is left of which nothing came out: the stamp of that may be late. A reset may be one that the NAT made.
+    fn take_copies(&mut self, evidence: &Evidence, nat: &NatView<'_>, rest: Vec<Sighting>) -> Vec<Sighting> {
+        let mut others = Vec::new();
+        for output in rest {
+            let can_be_copy = output.head.tcp().is_some_and(|tcp| !tcp.is_reset());
+            let identity = kept_of_output(nat, &output).filter(|_| can_be_copy);
+            let of_these =
+                |passage: &Passage| identity.is_some() && kept_of_input(nat, &passage.input) == identity;
+            let is_first = |passage: &Passage| {
+                passage.output.is_some_and(|first| {
+                    let same =
+                        untouched(&evidence.frames[first.frame], &evidence.frames[output.frame]).is_ok();
+                    first.head == output.head && same && output.at <= first.at + ANSWERED_WITHIN
+                })
+            };
+            let mut alike = self.all.iter().enumerate().filter(|(_, passage)| of_these(passage));
+            let first = alike.clone().rfind(|(_, passage)| is_first(passage));
+            match first.filter(|_| alike.all(|(_, passage)| passage.output.is_some())) {
+                Some((index, _)) => self.twice.push((index, output)),
+                None => others.push(output),
+            }
+        }
+        others
     }
 
     /// Gives each packet that the NAT made itself to what it answers.

@@ -4,6 +4,7 @@
 mod datagrams;
 mod handover;
 mod kernels;
+mod twice;
 mod untracked;
 
 use std::net::SocketAddrV4;
