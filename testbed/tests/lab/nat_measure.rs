@@ -1,13 +1,16 @@
 //! A NAT of which nothing is declared is measured, and what is printed of it is what it was built to do.
 
 use futures::StreamExt as _;
+use testbed::lab::nat_rules::render;
 use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
-    Allocation, Behavior, InvalidPackets, Pool, PortRange, SynAfterSyn, Translation,
+    Allocation, Behavior, ExternalAddresses, InvalidPackets, Mapping, Pool, Pooling, PortRange, SynAfterSyn,
+    Translation,
 };
-use testbed::model::catalogue::{Catalogue, Profile};
+use testbed::model::catalogue::{Catalogue, Profile, Ruleset};
 use testbed::model::event::ProofRow;
 use testbed::probe::measure::{MeasuredNat, measure};
+use testbed::probe::prove::site;
 
 use super::covering::covering_sample;
 use super::lab_is_possible;
@@ -89,6 +92,33 @@ fn every_nat_of_the_catalogue_is_described_as_it_is_declared_and_proved_as_descr
     }
     let catalogue = Catalogue::embedded();
     check(&catalogue.profiles().cloned().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_several_addresses_do_to_a_port_is_told_only_where_it_can_be_declared() {
+    if !lab_is_possible() {
+        return;
+    }
+    let addresses = ExternalAddresses { count: 3, pooling: Pooling::Arbitrary };
+    let mapping = Mapping::AddressAndPortDependent;
+    let behavior = Behavior { addresses, mapping, ..Behavior::port_preserving() };
+    let rules = render(&behavior, &site()).ruleset;
+    let draws = "fully-random";
+    assert!(rules.contains(draws), "{rules}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let user = |name: &str, rules: String| {
+        let file = format!("{name}.nft");
+        std::fs::write(folder.path().join(&file), rules).expect("a file");
+        let folder = folder.path().to_owned();
+        Profile { ruleset: Ruleset::File(file), folder, ..Profile::generated(name, behavior) }
+    };
+    let kept = rules.lines().filter(|line| !line.contains(draws)).map(|line| format!("{line}\n")).collect();
+    let hashed = rules.replace("numgen random mod 3", "jhash ip daddr mod 3 seed 0x5");
+    let measured = measure_all(&[user("kept", kept), user("hashed", hashed)]);
+    for (measured, axis) in measured.iter().zip([NatAxis::Allocation, NatAxis::Addresses]) {
+        let gaps: Vec<NatAxis> = measured.description.gaps().into_iter().map(|(axis, _)| axis).collect();
+        assert!(gaps.contains(&axis), "{gaps:?}: {}", measured.description.text());
+    }
 }
 
 /// The sample as profiles, but for counters that go through several ranges: they are said to be like no declaration.

@@ -1,6 +1,7 @@
 //! No flow has SYNs of both sides: at least one aimed at something that the other never opened for it.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
 
 use crate::judge::cause::flow::lost_frame;
 use crate::judge::cause::{Diagnosis, FailureContext, sentence};
@@ -73,8 +74,7 @@ impl FailureContext<'_> {
                 targets.len()
             )
         } else {
-            let mapped = if mapped.is_empty() { "none".to_owned() } else { mapped.join(", ") };
-            format!("{}; {other}'s mapping towards it was {mapped}", sentence(syn))
+            format!("{}; {}", sentence(syn), what_there_was(other, syn.target, &mapped))
         };
         let found = Diagnosis::new(Cause::PredictedPortWrong, detail);
         let found = found.mark(syn.frame, format!("no mapping has {}", syn.target));
@@ -198,5 +198,37 @@ impl FailureContext<'_> {
         let losses: Vec<usize> = syns.iter().filter_map(|syn| self.loss_of(syn)).collect();
         let detail = format!("{} of {} SYNs never came over their links", losses.len(), syns.len());
         Some(lost_frame(*losses.first()?, &detail))
+    }
+}
+
+/// The mappings that a SYN to `target` missed, and whether only its address was wrong.
+fn what_there_was(other: &str, target: SocketAddrV4, mapped: &[String]) -> String {
+    let port = format!(":{}", target.port());
+    let verdict = match mapped.iter().any(|mapped| mapped.ends_with(&port)) {
+        true => "the predicted address is wrong and the port is right: ",
+        false => "",
+    };
+    let mapped = if mapped.is_empty() { "none".to_owned() } else { mapped.join(", ") };
+    format!("{verdict}{other}'s mapping towards it was {mapped}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_address_is_told_from_a_wrong_port() {
+        let target = SocketAddrV4::new([192, 0, 2, 2].into(), 3_286);
+        for (mapped, expected) in [
+            (&[][..], "a's mapping towards it was none"),
+            (&["192.0.2.2:23286"], "a's mapping towards it was 192.0.2.2:23286"),
+            (
+                &["192.0.2.3:3286"],
+                "the predicted address is wrong and the port is right: a's mapping towards it was 192.0.2.3:3286",
+            ),
+        ] {
+            let mapped: Vec<String> = mapped.iter().map(ToString::to_string).collect();
+            assert_eq!(what_there_was("a", target, &mapped), expected);
+        }
     }
 }

@@ -4,6 +4,7 @@ use crate::model::axis::NatAxis;
 use crate::model::behavior::{Behavior, InvalidPackets, Mapping, Overloading, Translation, UnsolicitedSyn};
 use crate::model::datapath::Datapath;
 use crate::model::description::{DescribedAxis, Known, axes_of};
+use crate::probe::prove::address_draws::AddressDraws;
 use crate::probe::prove::addresses::AddressesSeen;
 use crate::probe::prove::datapath::BY_NUMBER;
 use crate::probe::prove::lifetimes::is_reached;
@@ -29,6 +30,7 @@ pub(super) fn infer(survey: &Survey) -> Inferred {
     if let Some(answers) = &survey.answers {
         if translation == Translation::Nat {
             infer_ports::infer(&answers.connections, &mut inferred);
+            inferred.second_mappings(survey.translating.as_ref());
         }
         inferred.answers(answers, survey);
     }
@@ -69,19 +71,29 @@ impl Inference {
             }
             Reading::Other(seen) => self.note(NatAxis::Mapping, Known::Untold { why: seen.clone() }),
         }
-        self.addresses(&seen.addresses);
+        self.addresses(&seen.addresses, seen.draws.as_ref());
         let by = "a SYN from one host to the external endpoint of another";
         self.take(NatAxis::Hairpinning, &seen.hairpinning, by, |b, value| b.hairpinning = value);
     }
 
-    fn addresses(&mut self, seen: &AddressesSeen) {
+    fn addresses(&mut self, seen: &AddressesSeen, draws: Option<&AddressDraws>) {
         match seen.reading() {
             Reading::Value(addresses) => {
                 self.behavior.addresses = addresses;
-                self.note(NatAxis::Addresses, measured(seen.told_by()));
+                let wrong = draws.and_then(|draws| draws.wrong_addresses(addresses.count));
+                let by = || measured(seen.told_by());
+                self.note(NatAxis::Addresses, wrong.map_or_else(by, |seen| Known::Undeclarable { seen }));
             }
             Reading::Other(seen) => self.note(NatAxis::Addresses, Known::Undeclarable { seen }),
         }
+    }
+
+    /// What was concluded from the first mapping of each inside endpoint need not be true of a second one at another address.
+    fn second_mappings(&mut self, seen: Option<&Translating>) {
+        let draws = seen.and_then(|seen| seen.draws.as_ref());
+        let Some(seen) = draws.and_then(|draws| draws.wrong_ports(&self.behavior)) else { return };
+        self.axes.retain(|described| described.axis != NatAxis::Allocation);
+        self.note(NatAxis::Allocation, Known::Undeclarable { seen });
     }
 
     fn answers(&mut self, seen: &Answers, survey: &Survey) {

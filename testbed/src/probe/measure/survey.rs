@@ -3,9 +3,11 @@
 use crate::kernel::error::Result;
 use crate::lab::nat_rules::NatConfig;
 use crate::model::behavior::{
-    Filtering, Hairpinning, InvalidPackets, Mapping, Strictness, SynAfterSyn, Translation, UnsolicitedSyn,
+    Filtering, Hairpinning, InvalidPackets, Mapping, Pooling, Strictness, SynAfterSyn, Translation,
+    UnsolicitedSyn,
 };
 use crate::model::datapath::Datapath;
+use crate::probe::prove::address_draws::{self, AddressDraws};
 use crate::probe::prove::addresses::{self, AddressesSeen};
 use crate::probe::prove::benches::{LONG_WATCH, on_bench, while_it_stays};
 use crate::probe::prove::datapath::read_datapath;
@@ -63,6 +65,8 @@ pub(super) struct Answers {
 pub(super) struct Translating {
     pub(super) quartets: Reading<Vec<Quartet>>,
     pub(super) addresses: AddressesSeen,
+    /// How one of several addresses is drawn, where they are arbitrary.
+    pub(super) draws: Option<AddressDraws>,
     pub(super) hairpinning: Reading<Hairpinning>,
 }
 
@@ -112,8 +116,12 @@ fn all(prober: &mut Prober) -> Result<Survey> {
         let quartets = ask(prober, |prober| quartets(prober, ENDPOINTS, Some(QUARTET)))?;
         mapping = quartets.value().map_or(mapping, |quartets| classify(quartets));
         let addresses = ask(prober, |prober| addresses::look(prober, &addresses::all_hosts()))?;
+        let arbitrary = addresses.reading().value().is_some_and(|seen| seen.pooling == Pooling::Arbitrary);
+        // Few enough mappings for a pool of hardly any ports.
+        let plan = address_draws::Plan { mapping, at_once: QUARTET as usize, pool: None };
+        let draws = arbitrary.then(|| ask(prober, |prober| address_draws::draw(prober, plan))).transpose()?;
         let hairpinning = ask(prober, read_hairpinning)?;
-        survey.translating = Some(Translating { quartets, addresses, hairpinning });
+        survey.translating = Some(Translating { quartets, addresses, draws, hairpinning });
     }
     survey.answers = Some(Answers {
         filtering: ask(prober, read_filtering)?,

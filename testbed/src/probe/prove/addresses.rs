@@ -9,6 +9,7 @@ use crate::model::axis::NatAxis;
 use crate::model::behavior::{Behavior, ExternalAddresses, Overloading, Pool, Pooling, Translation};
 use crate::model::feasibility::MOST_ADDRESSES;
 
+use super::address_draws::uneven;
 use super::bench::{Side, site};
 use super::finding::Finding;
 use super::prober::{Flow, Prober};
@@ -32,6 +33,8 @@ type Host = (Side, Ipv4Addr);
 pub(in crate::probe) struct AddressesSeen {
     /// Of each host.
     of_host: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Addr>>,
+    /// Of each mapping.
+    of_mappings: Vec<Ipv4Addr>,
     /// Mappings that were made, and that were to be made.
     opened: usize,
     wanted: usize,
@@ -49,6 +52,10 @@ impl AddressesSeen {
         let count = u8::try_from(all.len()).unwrap_or(u8::MAX);
         let first = AddressesSeen::pool_of(count);
         if (1..=MOST_ADDRESSES).contains(&count) && all == first {
+            let uneven = split.then(|| uneven(self.of_mappings.iter().copied(), count)).flatten();
+            if let Some(seen) = uneven {
+                return Reading::Other(seen);
+            }
             return Reading::Value(ExternalAddresses { count, pooling });
         }
         let names: Vec<String> = all.iter().take(8).map(ToString::to_string).collect();
@@ -147,6 +154,7 @@ fn look_at(prober: &mut Prober, hosts: &[Host], each: usize) -> Result<Addresses
             let Some(external) = external else { continue };
             seen.opened += 1;
             seen.of_host.entry(*flow.inside.ip()).or_default().insert(*external.ip());
+            seen.of_mappings.push(*external.ip());
         }
     }
     Ok(seen)
@@ -161,6 +169,7 @@ impl AddressesSeen {
     fn add(&mut self, other: Self) {
         self.opened += other.opened;
         self.wanted += other.wanted;
+        self.of_mappings.extend(other.of_mappings);
         for (host, addresses) in other.of_host {
             self.of_host.entry(host).or_default().extend(addresses);
         }
@@ -175,9 +184,9 @@ mod tests {
     fn seen(hosts: &[&[u8]]) -> AddressesSeen {
         let mut seen = AddressesSeen::default();
         for (n, addresses) in (0..).zip(hosts) {
-            let of_host = addresses.iter().map(|last| Ipv4Addr::new(192, 0, 2, *last)).collect();
-            let of_host = [(Ipv4Addr::new(10, 0, 0, 2 + n), of_host)].into();
-            seen.add(AddressesSeen { of_host, opened: 2, wanted: 2 });
+            let of_mappings: Vec<_> = addresses.iter().map(|last| Ipv4Addr::new(192, 0, 2, *last)).collect();
+            let of_host = [(Ipv4Addr::new(10, 0, 0, 2 + n), of_mappings.iter().copied().collect())].into();
+            seen.add(AddressesSeen { of_host, of_mappings, opened: 2, wanted: 2 });
         }
         seen
     }
@@ -195,6 +204,15 @@ mod tests {
         }
         let refused = AddressesSeen { wanted: 5, ..seen(&[&[2]]) };
         assert_eq!(refused.reading().to_string(), "2 of 5 mappings");
+    }
+
+    #[test]
+    fn an_address_that_hardly_ever_comes_is_found() {
+        let rare: Vec<&[u8]> = (0..100).map(|n| if n == 50 { &[2, 3][..] } else { &[2, 2] }).collect();
+        let found = seen(&rare).reading().to_string();
+        assert_eq!(found, "2 addresses are not drawn evenly: 192.0.2.2 199 times in 200");
+        let even: Vec<&[u8]> = (0..100).map(|_| &[2, 3][..]).collect();
+        assert_eq!(seen(&even).reading().to_string(), "2, arbitrary");
     }
 
     #[test]
