@@ -33,6 +33,8 @@ mod nat_proof;
 mod nat_rules;
 /// The rules of the reference NAT, turned round one by one.
 mod negated;
+/// What a NAT itself says to strangers.
+mod own_answers;
 mod pair;
 mod ruleset;
 /// Whole runs.

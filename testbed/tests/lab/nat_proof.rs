@@ -19,7 +19,7 @@ use super::covering::covering_sample;
 use super::lab_is_possible;
 
 /// Proves all of them, several at a time.
-fn prove_all(subjects: Vec<Subject>, depth: Depth) -> Vec<ProofResult> {
+pub(crate) fn prove_all(subjects: Vec<Subject>, depth: Depth) -> Vec<ProofResult> {
     const AT_ONCE: usize = 24;
     let proofs = subjects.into_iter().map(|subject| prove(subject, depth));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -27,12 +27,12 @@ fn prove_all(subjects: Vec<Subject>, depth: Depth) -> Vec<ProofResult> {
 }
 
 /// Whether the proof says that the NAT is not as declared on this axis.
-fn names(result: &ProofResult, axis: NatAxis) -> bool {
+pub(crate) fn names(result: &ProofResult, axis: NatAxis) -> bool {
     result.rows.iter().any(|row| !row.agrees && row.axis == axis.name())
 }
 
 /// The proof as a table, for a test that fails.
-fn table(result: &ProofResult) -> String {
+pub(crate) fn table(result: &ProofResult) -> String {
     let mut text = format!("{} took {:?} {:?}\n", result.nat, result.took, result.error);
     for row in &result.rows {
         let mark = if row.agrees { ' ' } else { '!' };

@@ -458,7 +458,7 @@ impl<'a> Checker<'a> {
     fn contradiction(&self, (rule, why): BrokenRule, passage: &Passage) -> Contradiction {
         let what = format!("{}: {why}", name(&passage.input));
         let mut frames = self.frames_of(passage);
-        let answers = passage.answers.iter();
+        let answers = passage.answers.iter().chain(&passage.astray);
         frames.extend(answers.map(|answer| (answer.frame, format!("made by {}", self.nat.node))));
         Contradiction { rule, sentence: self.sentence(rule, &what), frames }
     }

@@ -1,7 +1,7 @@
 //! What a NAT has to do with a packet, and whether it did.
 
 use super::NatView;
-use super::passage::{Passage, Sighting};
+use super::passage::Passage;
 use crate::judge::reference::head::HeadKind;
 use crate::model::behavior::{SynAfterSyn, UnsolicitedSyn};
 use crate::model::evidence::{Nanos, Tuple};
@@ -48,19 +48,18 @@ impl RequiredAction {
             (Self::Pass(tuple), Some(output)) => {
                 Err(format!("had to pass as {tuple} and passed as {}", output.head.tuple))
             }
-            (Self::Pass(tuple), None) => {
-                Err(format!("had to pass as {tuple} and {}", what_became(&passage.answers)))
-            }
+            (Self::Pass(tuple), None) => Err(format!("had to pass as {tuple} and {}", what_became(passage))),
             (Self::Keep(_), Some(output)) => {
                 Err(format!("had to be kept and passed as {}", output.head.tuple))
             }
-            (Self::Keep(answer), None) => answer.given(&passage.answers),
+            (Self::Keep(answer), None) => answer.given(passage),
         }
     }
 }
 
 impl Answer {
-    fn given(self, answers: &[Sighting]) -> Result<(), String> {
+    fn given(self, passage: &Passage) -> Result<(), String> {
+        let answers = &passage.answers;
         let all = |wanted: &dyn Fn(&HeadKind) -> bool| answers.iter().all(|a| wanted(&a.head.kind));
         let reset = |kind: &HeadKind| matches!(kind, HeadKind::Tcp(tcp) if tcp.is_reset());
         let icmp = |of: u8, code: u8| move |kind: &HeadKind| matches!(kind, HeadKind::Icmp(m) if (m.kind, m.code) == (of, code));
@@ -80,16 +79,19 @@ impl Answer {
             Self::Icmp(of, code) => format!("be answered by ICMP {of}/{code}"),
             Self::Perhaps(of, code) => format!("vanish or be answered by ICMP {of}/{code}"),
         };
-        Err(format!("had to {wanted} and {}", what_became(answers)))
+        Err(format!("had to {wanted} and {}", what_became(passage)))
     }
 }
 
-pub(super) fn what_became(answers: &[Sighting]) -> String {
-    match answers.first().map(|answer| &answer.head.kind) {
-        None => "vanished".to_owned(),
-        Some(HeadKind::Icmp(m)) => format!("was answered by ICMP {}/{}", m.kind, m.code),
-        Some(HeadKind::Tcp(tcp)) if tcp.is_reset() => "was answered by a reset".to_owned(),
-        Some(HeadKind::Tcp(tcp)) => format!("was answered by a {}", tcp.segment.flags),
+pub(super) fn what_became(passage: &Passage) -> String {
+    match (passage.answers.first().map(|answer| &answer.head.kind), &passage.astray) {
+        (None, Some(astray)) => {
+            format!("was answered by a reset from {}, which was not asked", astray.head.tuple.source)
+        }
+        (None, None) => "vanished".to_owned(),
+        (Some(HeadKind::Icmp(m)), _) => format!("was answered by ICMP {}/{}", m.kind, m.code),
+        (Some(HeadKind::Tcp(tcp)), _) if tcp.is_reset() => "was answered by a reset".to_owned(),
+        (Some(HeadKind::Tcp(tcp)), _) => format!("was answered by a {}", tcp.segment.flags),
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Passage {
     pub(super) output: Option<Sighting>,
     /// What the NAT itself sent because of it.
     pub(super) answers: Vec<Sighting>,
+    /// What would be an answer if it came from the endpoint that was asked. It belongs to nothing.
+    pub(super) astray: Option<Sighting>,
 }
 
 impl Passage {
@@ -91,7 +93,12 @@ impl Passages {
         let (inputs, outputs) = sightings(evidence, nat);
         let ended =
             evidence.frames.iter().map(|frame| frame.entered.max(frame.left)).max().unwrap_or_default();
-        let all = inputs.into_iter().map(|input| Passage { input, output: None, answers: Vec::new() });
+        let all = inputs.into_iter().map(|input| Passage {
+            input,
+            output: None,
+            answers: Vec::new(),
+            astray: None,
+        });
         let mut passages = Self { all: all.collect(), ended, ..Self::default() };
         let rest = passages.match_outputs(evidence, nat, outputs);
         let rest = passages.take_copies(evidence, nat, rest);
@@ -202,8 +209,31 @@ impl Passages {
             match candidates.iter().filter(fits).max_by_key(fitness) {
                 Some(index) => self.all[*index].answers.push(output),
                 None if is_foreign_error(nat, &output) => {}
-                None => self.from_nothing.push(output),
+                None => {
+                    self.note_astray(output);
+                    self.from_nothing.push(output);
+                }
             }
+        }
+    }
+}
+
+impl Passages {
+    /// Notes what has the numbers of an answer, and comes from another endpoint than the one that was asked.
+    fn note_astray(&mut self, output: Sighting) {
+        if !output.head.tcp().is_some_and(TcpHead::is_reset) {
+            return;
+        }
+        let is_asker = |passage: &&mut Passage| {
+            let input = &passage.input;
+            input.side == output.side
+                && input.head.tuple.source == output.head.tuple.destination
+                && input.at <= output.at + STAMPED_LATE
+                && output.at <= input.at + ANSWERED_WITHIN
+                && has_numbers_of(&output.head, &input.head)
+        };
+        if let Some(passage) = self.all.iter_mut().rfind(is_asker) {
+            passage.astray = Some(output);
         }
     }
 }

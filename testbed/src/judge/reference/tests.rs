@@ -263,6 +263,25 @@ fn an_unsolicited_syn_is_answered_as_declared() {
 }
 
 #[test]
+fn a_reset_from_an_address_that_was_not_asked_is_no_answer_and_is_told() {
+    let resets = Behavior {
+        unsolicited_syn: UnsolicitedSyn::Reset,
+        addresses: ExternalAddresses { count: 2, pooling: Pooling::Paired },
+        ..plain()
+    };
+    let answered = |from| {
+        let asked = Drawing::default().back((OTHER, EXTERNAL), None, SYN_BACK);
+        asked.made((from, OTHER), ("RA", 0, 901, 0)).findings(&resets)
+    };
+    assert_eq!(answered(EXTERNAL).contradictions, []);
+    let found = answered("192.0.2.3:4000").contradictions.remove(0);
+    let told =
+        "had to be answered by a reset and was answered by a reset from 192.0.2.3:4000, which was not asked";
+    assert!(found.sentence.ends_with(told), "{}", found.sentence);
+    assert_eq!(found.frames.len(), 2, "{:?}", found.frames);
+}
+
+#[test]
 fn a_syn_after_a_syn_is_handled_as_declared() {
     let refuses = Behavior { syn_after_syn: SynAfterSyn::Drop, ..plain() };
     let passed = || Drawing::opened().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), SYN_BACK);

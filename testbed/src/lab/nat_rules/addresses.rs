@@ -10,7 +10,7 @@ use crate::model::behavior::{Behavior, Pooling};
 
 use super::NatSite;
 use super::protocol::Protocol;
-use super::text::Chain;
+use super::text::{Chain, OUTWARDS};
 
 /// The seed of the hash of an inside address. Without one nft draws one for each rule, and TCP and UDP of a host would differ. With this
 /// one, the first host of each network of a pair gets another address than the NAT's first, whatever their number, so that
@@ -68,11 +68,11 @@ impl Addresses {
         }
     }
 
-    /// The translation of what has no ports.
+    /// The rule that translates what has no ports.
     pub(super) fn of_others(&self) -> String {
         match self.all.len() {
-            1 => "masquerade".to_owned(),
-            _ => format!("snat ip to {}", self.choice()),
+            1 => "oifname \"wan\" masquerade".to_owned(),
+            _ => format!("{OUTWARDS} snat ip to {}", self.choice()),
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Writes nft text: tables, sets and chains with a comment above each rule.
 
+/// What the inside sends to the outside. The NAT's own answers to strangers leave by the same device, and have the address and port
+/// that were asked.
+pub(super) const OUTWARDS: &str = "iifname \"lan*\" oifname \"wan\"";
+
 /// A chain under construction.
 #[derive(Debug)]
 pub(super) struct Chain {

@@ -8,7 +8,7 @@ use super::addresses::Addresses;
 use super::memory::{Memory, turns_round};
 use super::pool::{self, PoolShare};
 use super::protocol::Protocol;
-use super::text::{Chain, table as write_table};
+use super::text::{Chain, OUTWARDS, table as write_table};
 
 /// How often a port is drawn again when somebody has it, before the SYN is given up.
 const TRIES: u32 = 8;
@@ -40,7 +40,7 @@ pub(super) fn table(behavior: &Behavior, site: &NatSite) -> String {
     let others = if udp.is_needed() { "neither TCP nor UDP" } else { "not TCP" };
     postrouting
         .note(format!("What is {others} keeps its identifiers where it can."))
-        .rule(format!("oifname \"wan\" {}", addresses.of_others()));
+        .rule(addresses.of_others());
     chains.push(postrouting);
     for writer in writers.iter().filter(|writer| writer.is_needed()) {
         chains.extend(writer.memory.learn());
@@ -106,7 +106,10 @@ impl Writer<'_> {
             postrouting.append(&translate.under("oifname \"wan\""));
             return None;
         }
-        postrouting.rule(format!("oifname \"wan\" meta l4proto {l4} goto translate{end}"));
+        if l4 == Protocol::Tcp {
+            postrouting.note("What comes from inside; the NAT's own answers leave as they are.");
+        }
+        postrouting.rule(format!("{OUTWARDS} meta l4proto {l4} goto translate{end}"));
         if turns_round(self.behavior) {
             postrouting
                 .note("Hairpinning: on. The destination sees the external endpoint of the source.")
@@ -129,8 +132,7 @@ impl Writer<'_> {
             self.allocate(&mut chain, part);
         }
         if self.parts.iter().all(|part| part.subscriber.is_some()) {
-            let others = format!("ip saddr != {} drop", self.site.wan);
-            chain.note("Who has no block reaches nobody; the NAT itself needs none.").rule(others);
+            chain.note("Who has no block reaches nobody.").rule("drop");
         }
         chain
     }

@@ -294,7 +294,7 @@ fn hairpin(prober: &mut Prober) -> Result<Observed> {
     let word = match fate {
         Fate::Reset => "reset by the NAT itself",
         Fate::Delivered { .. } => "delivered",
-        Fate::Icmp(..) | Fate::SynAck | Fate::Silence => "something else",
+        Fate::ResetFrom(_) | Fate::Icmp(..) | Fate::SynAck | Fate::Silence => "something else",
     };
     Ok(Observed::new(word, fate.to_string()))
 }

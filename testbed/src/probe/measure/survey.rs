@@ -1,10 +1,12 @@
 //! All that is asked of a NAT of which nothing is known, and what it answered. Nothing is concluded here.
 
+use std::net::SocketAddrV4;
+
 use crate::kernel::error::Result;
 use crate::lab::nat_rules::NatConfig;
 use crate::model::behavior::{
-    Filtering, Hairpinning, InvalidPackets, Mapping, Pooling, Strictness, SynAfterSyn, Translation,
-    UnsolicitedSyn,
+    Behavior, ExternalAddresses, Filtering, Hairpinning, InvalidPackets, Mapping, Pooling, Strictness,
+    SynAfterSyn, Translation, UnsolicitedSyn,
 };
 use crate::model::datapath::Datapath;
 use crate::probe::prove::address_draws::{self, AddressDraws};
@@ -13,7 +15,7 @@ use crate::probe::prove::benches::{LONG_WATCH, on_bench, while_it_stays};
 use crate::probe::prove::datapath::read_datapath;
 use crate::probe::prove::expiry::read_late_answer;
 use crate::probe::prove::filtering::{
-    read_filtering, read_hairpinning, read_invalid_packets, read_strictness, read_syn_after_syn,
+    self, read_filtering, read_hairpinning, read_invalid_packets, read_strictness, read_syn_after_syn,
     read_unsolicited_syn,
 };
 use crate::probe::prove::mapping::{Quartet, classify, quartets, read_translation};
@@ -98,7 +100,9 @@ fn ask<T>(prober: &mut Prober, question: impl Fn(&mut Prober) -> Result<T>) -> R
 /// What comes of a SYN that nobody asked for, over more than six seconds; `None` where nothing gets out.
 fn late(prober: &mut Prober) -> Result<Option<Reading<UnsolicitedSyn>>> {
     match ask(prober, read_translation)? {
-        Reading::Value(translation) => read_late_answer(prober, translation).map(Some),
+        Reading::Value(translation) => {
+            read_late_answer(prober, &[filtering::unmapped_target(translation)]).map(Some)
+        }
         Reading::Other(_) => Ok(None),
     }
 }
@@ -123,9 +127,10 @@ fn all(prober: &mut Prober) -> Result<Survey> {
         let hairpinning = ask(prober, read_hairpinning)?;
         survey.translating = Some(Translating { quartets, addresses, draws, hairpinning });
     }
+    let targets = targets(&survey, translation);
     survey.answers = Some(Answers {
         filtering: ask(prober, read_filtering)?,
-        unsolicited_syn: ask(prober, |prober| read_unsolicited_syn(prober, translation))?,
+        unsolicited_syn: ask(prober, |prober| read_unsolicited_syn(prober, translation, &targets))?,
         late_answer: Reading::Other("not waited for".to_owned()),
         syn_after_syn: ask(prober, read_syn_after_syn)?,
         invalid_packets: ask(prober, read_invalid_packets)?,
@@ -134,6 +139,14 @@ fn all(prober: &mut Prober) -> Result<Survey> {
         connections: ask(prober, |prober| ports::survey(prober, mapping))?,
     });
     Ok(survey)
+}
+
+/// Where nothing is expected: at each address, as far as they are known.
+fn targets(survey: &Survey, translation: Translation) -> Vec<SocketAddrV4> {
+    let seen = survey.translating.as_ref().map(|translating| translating.addresses.reading());
+    let addresses = seen.and_then(|seen| seen.value().copied()).unwrap_or(ExternalAddresses::ONE);
+    let known = Behavior { translation, addresses, ..Behavior::port_preserving() };
+    filtering::unmapped_targets(&known)
 }
 
 /// Whether connection tracking has an entry for a connection that passes.

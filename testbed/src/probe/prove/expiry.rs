@@ -17,7 +17,7 @@ use crate::model::behavior::{
 use crate::model::packet::TcpFlags;
 
 use super::bench::Side;
-use super::filtering::unmapped_target;
+use super::filtering::unmapped_targets;
 use super::finding::Finding;
 use super::frame::Probe;
 use super::lifetimes::{ProbeConnection, Step, WAYS, drive, is_reached, way_to};
@@ -206,30 +206,43 @@ pub(in crate::probe) fn late_answer(prober: &mut Prober, declared: &Behavior) ->
     if !matches!(declared.unsolicited_syn, UnsolicitedSyn::Drop | UnsolicitedSyn::IcmpAfterSixSeconds) {
         return Ok(Vec::new());
     }
-    let answer = read_late_answer(prober, declared.translation)?;
+    let answer = read_late_answer(prober, &unmapped_targets(declared))?;
     Ok(vec![Finding::of(NatAxis::UnsolicitedSyn, declared, answer.to_string())])
 }
 
-/// What comes of such a SYN, whatever is declared: silence, or an answer after six seconds.
+/// What comes of such a SYN to each of these endpoints, whatever is declared: silence, or an answer after six seconds.
 pub(in crate::probe) fn read_late_answer(
     prober: &mut Prober,
-    translation: Translation,
+    targets: &[SocketAddrV4],
 ) -> Result<Reading<UnsolicitedSyn>> {
     /// When the SYN is sent: at once, well within the silence, and after it.
     const TIMES: [Duration; 3] =
         [Duration::ZERO, Duration::from_secs(3), SILENCE.saturating_add(Duration::from_millis(300))];
-    let syn = Probe::syn(prober.remote(), unmapped_target(translation), prober.isn());
-    let started = Instant::now();
-    let mut answers = Vec::new();
+    let syns: Vec<Probe> =
+        targets.iter().map(|target| Probe::syn(prober.remote(), *target, prober.isn())).collect();
+    let mut answers = vec![Vec::new(); syns.len()];
+    let mut starts = Vec::new();
     for time in TIMES {
-        let asked = wait(started + time);
-        if time < SILENCE && asked > started + SILENCE - TICK {
-            return Err(too_slow(asked - started - time));
+        for (n, syn) in syns.iter().enumerate() {
+            if starts.len() == n {
+                starts.push(Instant::now());
+            }
+            let started = starts[n];
+            let asked = wait(started + time);
+            if time < SILENCE && asked > started + SILENCE - TICK {
+                return Err(too_slow(asked - started - time));
+            }
+            answers[n].push(prober.fate(Side::Outside, syn)?);
         }
-        answers.push(prober.fate(Side::Outside, &syn)?);
     }
+    let readings = answers.iter().map(|answers| in_time(answers));
+    Ok(Reading::in_common(&targets.iter().copied().zip(readings).collect::<Vec<_>>()))
+}
+
+/// What the answers to a SYN at 0 s, 3 s and 6.3 s come to.
+fn in_time(answers: &[Fate]) -> Reading<UnsolicitedSyn> {
     let refused = Fate::Icmp(3, IcmpError::PortUnreachable.code());
-    Ok(match answers[..] {
+    match answers[..] {
         [Fate::Silence, Fate::Silence, Fate::Silence] => Reading::Value(UnsolicitedSyn::Drop),
         [Fate::Silence, Fate::Silence, late] if late == refused => {
             Reading::Value(UnsolicitedSyn::IcmpAfterSixSeconds)
@@ -238,7 +251,7 @@ pub(in crate::probe) fn read_late_answer(
             let answers: Vec<String> = answers.iter().map(Fate::to_string).collect();
             Reading::Other(format!("at 0 s, 3 s and 6.3 s: {}", answers.join(", ")))
         }
-    })
+    }
 }
 
 /// Waits until then; returns when it is.

@@ -12,7 +12,7 @@ use crate::model::behavior::{
 use crate::model::datapath::Datapath;
 use crate::model::packet::TcpFlags;
 
-use super::bench::{Side, WAN, is_external};
+use super::bench::{Side, WAN, is_external, site};
 use super::datapath::BY_NUMBER;
 use super::finding::Finding;
 use super::frame::Probe;
@@ -70,7 +70,9 @@ enum Stranger {
 
 /// The answer, at once, to a SYN for which there is no mapping (RFC 5382 REQ-4).
 pub(in crate::probe) fn unsolicited_syn(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
-    let observed = match read_unsolicited_syn(prober, declared.translation)? {
+    let mut targets = unmapped_targets(declared);
+    targets.extend(closed_mapping(prober, declared)?);
+    let observed = match read_unsolicited_syn(prober, declared.translation, &targets)? {
         // Connection tracking would tell who resets it; on the wire both are the same.
         Reading::Value(UnsolicitedSyn::Reset)
             if prober.bench.datapath() != Datapath::Conntrack
@@ -89,12 +91,22 @@ pub(in crate::probe) fn unsolicited_syn(prober: &mut Prober, declared: &Behavior
     Ok(Finding::of(NatAxis::UnsolicitedSyn, declared, observed))
 }
 
-/// The answer, at once, to a SYN for which there is no mapping, whatever is declared.
+/// The answer, at once, to a SYN to any of these endpoints, whatever is declared.
 pub(in crate::probe) fn read_unsolicited_syn(
     prober: &mut Prober,
     translation: Translation,
+    targets: &[SocketAddrV4],
 ) -> Result<Reading<UnsolicitedSyn>> {
-    let target = unmapped_target(translation);
+    let read = |target: &SocketAddrV4| Ok((*target, read_answer(prober, translation, *target)?));
+    Ok(Reading::in_common(&targets.iter().map(read).collect::<Result<Vec<_>>>()?))
+}
+
+/// The answer, at once, to a SYN to this endpoint.
+fn read_answer(
+    prober: &mut Prober,
+    translation: Translation,
+    target: SocketAddrV4,
+) -> Result<Reading<UnsolicitedSyn>> {
     let stranger = prober.remote();
     prober.bench.new_entries()?;
     let fate = prober.knock(stranger, target)?;
@@ -104,6 +116,7 @@ pub(in crate::probe) fn read_unsolicited_syn(
         Fate::SynAck => Reading::Other("a SYN/ACK of its own".to_owned()),
         Fate::Reset if by_stack => Reading::Value(UnsolicitedSyn::Kernel),
         Fate::Reset => Reading::Value(UnsolicitedSyn::Reset),
+        Fate::ResetFrom(source) => Reading::Other(format!("a reset from {source}")),
         Fate::Icmp(3, code) => {
             icmp(code).map_or_else(|| Reading::Other(format!("ICMP 3/{code}")), Reading::Value)
         }
@@ -121,6 +134,26 @@ pub(in crate::probe) fn unmapped_target(translation: Translation) -> SocketAddrV
     match translation {
         Translation::Nat => SocketAddrV4::new(WAN, UNMAPPED),
         Translation::Firewall | Translation::Router => SocketAddrV4::new(Side::Inside0.address(), UNMAPPED),
+    }
+}
+
+/// The same at each external address of a NAT that behaves so.
+pub(in crate::probe) fn unmapped_targets(declared: &Behavior) -> Vec<SocketAddrV4> {
+    match declared.translation {
+        Translation::Nat => {
+            site().external(declared).iter().map(|own| SocketAddrV4::new(own, UNMAPPED)).collect()
+        }
+        other => vec![unmapped_target(other)],
+    }
+}
+
+/// An endpoint that a mapping leads to, if strangers are not let in through it: to them it is closed like any other.
+fn closed_mapping(prober: &mut Prober, declared: &Behavior) -> Result<Option<SocketAddrV4>> {
+    match declared.filtering {
+        Filtering::EndpointIndependent => Ok(None),
+        Filtering::AddressDependent | Filtering::AddressAndPortDependent => {
+            Ok(prober.open_fresh(Side::Inside0)?.1)
+        }
     }
 }
 
@@ -169,6 +202,7 @@ fn undeclarable(fate: &Fate) -> String {
         Fate::Delivered { source, destination, .. } => format!("it reaches {destination} as {source}"),
         Fate::Silence => "silence".to_owned(),
         Fate::Reset => "reset".to_owned(),
+        Fate::ResetFrom(source) => format!("a reset from {source}"),
         Fate::SynAck => "a SYN/ACK of its own".to_owned(),
         Fate::Icmp(kind, code) => format!("ICMP {kind}/{code}"),
     }
@@ -223,7 +257,7 @@ pub(in crate::probe) fn read_hairpinning(prober: &mut Prober) -> Result<Reading<
         }
         Fate::Delivered { destination, .. } => Reading::Other(format!("it reaches {destination}")),
         Fate::SynAck => Reading::Other("a SYN/ACK of its own".to_owned()),
-        Fate::Silence | Fate::Reset | Fate::Icmp(..) => Reading::Value(Hairpinning::Off),
+        Fate::Silence | Fate::Reset | Fate::ResetFrom(_) | Fate::Icmp(..) => Reading::Value(Hairpinning::Off),
     })
 }
 

@@ -67,11 +67,30 @@ pub(in crate::probe) fn mapping(prober: &mut Prober, declared: &Behavior) -> Res
     let observed = classify(&quartets);
     let mut finding = Finding::of(NatAxis::Mapping, declared, observed.to_string());
     if !finding.agrees {
-        let (inside, quartet) = &quartets[0];
-        let seen = quartet.iter().map(|(remote, external)| format!(":{} towards {remote}", external.port()));
-        finding.observed += &format!(" ({inside} -> {})", seen.collect::<Vec<_>>().join(", "));
+        finding.observed += &format!(" ({})", example(&quartets, observed));
     }
     Ok(finding)
+}
+
+/// One of the inside endpoints, which alone shows what all of them come to.
+fn example(quartets: &[Quartet], observed: Mapping) -> String {
+    let shows = |quartet: &&Quartet| classify(std::slice::from_ref(*quartet)) == observed;
+    let Some((inside, quartet)) = quartets.iter().find(shows) else { return String::new() };
+    let several =
+        have_several(quartets.iter().flat_map(|(_, quartet)| quartet).map(|(_, external)| external));
+    let seen =
+        quartet.iter().map(|(remote, external)| format!("{} towards {remote}", shown(*external, several)));
+    format!("{inside} -> {}", seen.collect::<Vec<_>>().join(", "))
+}
+
+/// Whether external endpoints have several addresses, so that a port alone does not say which is meant.
+fn have_several<'a>(externals: impl IntoIterator<Item = &'a SocketAddrV4>) -> bool {
+    externals.into_iter().map(SocketAddrV4::ip).collect::<BTreeSet<_>>().len() > 1
+}
+
+/// An external endpoint as a row shows it: `:4000`, or with its address where there are several.
+fn shown(external: SocketAddrV4, several: bool) -> String {
+    if several { external.to_string() } else { format!(":{}", external.port()) }
 }
 
 /// An inside endpoint with its external endpoints towards two ports of each of two addresses.
@@ -154,8 +173,9 @@ fn examples(opened: &[(Flow, SocketAddrV4)]) -> String {
     let is_kept = |(flow, external): &&(Flow, SocketAddrV4)| flow.inside.port() == external.port();
     let kept = opened.iter().filter(is_kept).count();
     let others = opened.iter().filter(|one| !is_kept(one));
+    let several = have_several(opened.iter().map(|(_, external)| external));
     let mut parts: Vec<String> =
-        others.take(SHOWN).map(|(flow, e)| format!("{} -> :{}", flow.inside, e.port())).collect();
+        others.take(SHOWN).map(|(flow, e)| format!("{} -> {}", flow.inside, shown(*e, several))).collect();
     if opened.len() - kept > SHOWN {
         parts.push("…".to_owned());
     }
@@ -353,6 +373,26 @@ mod tests {
         assert_eq!(common_step(&[8, 9, 1, 2, 9]), None);
         assert_eq!(common_step(&[5, 5, 5]), None);
         assert_eq!(common_step(&[5, 6, 9, 10]), None, "a jump ahead is no new start");
+    }
+
+    #[test]
+    fn the_example_shows_what_was_read() {
+        let remote = |n| SocketAddrV4::new([198, 18, 0, 1 + n / 2].into(), 4_000 + u16::from(n % 2));
+        let quartet = |port, addresses: [u8; 4]| -> Quartet {
+            let towards =
+                |(n, last): (u8, u8)| (remote(n), SocketAddrV4::new([192, 0, 2, last].into(), port));
+            (SocketAddrV4::new([10, 0, 0, 2].into(), port), (0..).zip(addresses).map(towards).collect())
+        };
+        let pool = [quartet(5_000, [2, 2, 2, 2]), quartet(6_000, [2, 3, 3, 3])];
+        assert_eq!(
+            example(&pool, classify(&pool)),
+            "10.0.0.2:6000 -> 192.0.2.2:6000 towards 198.18.0.1:4000, 192.0.2.3:6000 towards 198.18.0.1:4001, \
+             192.0.2.3:6000 towards 198.18.0.2:4000, 192.0.2.3:6000 towards 198.18.0.2:4001"
+        );
+        let one = [quartet(5_000, [2, 2, 2, 2])];
+        assert!(
+            example(&one, classify(&one)).starts_with("10.0.0.2:5000 -> :5000 towards 198.18.0.1:4000, ")
+        );
     }
 
     #[test]

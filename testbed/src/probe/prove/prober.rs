@@ -50,6 +50,8 @@ pub(in crate::probe) enum Fate {
     },
     /// It was answered by a reset.
     Reset,
+    /// It was answered by a reset that came from this endpoint, not from the one that was asked.
+    ResetFrom(SocketAddrV4),
     /// It was answered by a SYN/ACK of the NAT's own.
     SynAck,
     /// It was answered by an ICMP error of this type and code.
@@ -65,6 +67,7 @@ impl fmt::Display for Fate {
                 write!(f, "delivered to {destination}, with the source {source}")
             }
             Self::Reset => f.write_str("a reset"),
+            Self::ResetFrom(source) => write!(f, "a reset from {source}"),
             Self::SynAck => f.write_str("a SYN/ACK"),
             Self::Icmp(kind, code) => write!(f, "ICMP {kind}/{code}"),
             Self::Silence => f.write_str("silence"),
@@ -291,7 +294,11 @@ pub(in crate::probe) fn fate(seen: &[ArrivedPacket], from: Side, probe: &Probe, 
     let answers = seen.iter().filter(|s| s.side == from).map(|s| &s.packet);
     let mut fates = answers.filter_map(|packet| match packet.kind {
         PacketKind::Tcp(tcp) if tcp.flags.contains(TcpFlags::RST) && packet.destination == probe.source => {
-            Some(Fate::Reset)
+            Some(if packet.source == probe.destination {
+                Fate::Reset
+            } else {
+                Fate::ResetFrom(packet.source)
+            })
         }
         PacketKind::Tcp(tcp)
             if tcp.flags.is_answer() && tcp.acknowledgment == probe.sequence.wrapping_add(1) =>

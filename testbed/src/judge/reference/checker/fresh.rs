@@ -44,7 +44,7 @@ impl Checker<'_> {
                 true => Ok(Judged::Either(Doubt::Room)),
                 false if passage.answers.is_empty() && self.not_inserted() => Ok(Judged::Not(Doubt::Counted)),
                 false => {
-                    let what = format!("had to go out and {}", what_became(&passage.answers));
+                    let what = format!("had to go out and {}", what_became(passage));
                     self.rules.hold(rules::OUTWARD, Err(what)).map(|()| Judged::Must)
                 }
             };
