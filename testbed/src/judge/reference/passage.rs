@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 
 use super::NatView;
 use super::head::{Head, HeadKind, TcpHead, untouched};
+use crate::model::behavior::{Behavior, SynAfterSyn, UnsolicitedSyn};
 use crate::model::evidence::{Direction, Evidence, Fate, Nanos, Tuple};
 use crate::model::packet::{IcmpMessage, TcpFlags};
 
@@ -156,11 +157,12 @@ impl Passages {
     }
 
     /// Takes what the NAT sent once more, and returns the rest. Only what is the same to the last byte counts, and only where no such
-    /// packet is left of which nothing came out: the stamp of that may be late. A reset may be one that the NAT made.
+    /// packet is left of which nothing came out: the stamp of that may be late. A reset may be an answer of its own.
     fn take_copies(&mut self, evidence: &Evidence, nat: &NatView<'_>, rest: Vec<Sighting>) -> Vec<Sighting> {
         let mut others = Vec::new();
         for output in rest {
-            let can_be_copy = output.head.tcp().is_some_and(|tcp| !tcp.is_reset());
+            let can_be_copy =
+                output.head.tcp().is_some_and(|tcp| !tcp.is_reset() || never_resets(nat.declared));
             let identity = kept_of_output(nat, &output).filter(|_| can_be_copy);
             let of_these =
                 |passage: &Passage| identity.is_some() && kept_of_input(nat, &passage.input) == identity;
@@ -247,6 +249,12 @@ fn has_numbers_of(answer: &Head, asked: &Head) -> bool {
         HeadKind::Tcp(reset) if asked.has_ack() => reset.segment.sequence == asked.segment.acknowledgment,
         HeadKind::Tcp(reset) => reset.segment.acknowledgment == asked.end(),
     }
+}
+
+/// Whether a NAT that behaves as declared makes no reset itself.
+fn never_resets(declared: &Behavior) -> bool {
+    let unsolicited = matches!(declared.unsolicited_syn, UnsolicitedSyn::Reset | UnsolicitedSyn::Kernel);
+    !unsolicited && declared.syn_after_syn != SynAfterSyn::Reset
 }
 
 /// An ICMP error about nothing of TCP, or one whose cause cannot be told.

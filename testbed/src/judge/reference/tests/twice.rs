@@ -62,3 +62,23 @@ fn what_may_be_stamped_late_is_no_copy() {
 fn opened_after(before: Drawing) -> Drawing {
     before.out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), SYN)
 }
+
+#[test]
+fn a_reset_comes_twice_only_from_a_nat_that_makes_none() {
+    let reset = ("RA", 0, 901, 0);
+    let drawing = || {
+        let knocked = Drawing::opened().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), SYN_BACK);
+        let mut refused = knocked.out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), reset);
+        refused.put(UP, Direction::Up, (EXTERNAL, REMOTE), reset, 63);
+        refused
+    };
+    let twice = |declared: &Behavior| {
+        let found = drawing().findings(declared).contradictions;
+        found.iter().any(|found| found.sentence.ends_with("came out of it once more than it had gone in"))
+    };
+    assert!(twice(&plain()));
+    for unsolicited_syn in [UnsolicitedSyn::Reset, UnsolicitedSyn::Kernel] {
+        assert!(!twice(&Behavior { unsolicited_syn, ..plain() }));
+    }
+    assert!(!twice(&Behavior { syn_after_syn: SynAfterSyn::Reset, ..plain() }));
+}
