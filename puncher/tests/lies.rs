@@ -4,8 +4,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
-use puncher::internals::{Reply, Request, VERSION, frame, take_frame};
+use puncher::internals::{Client, Reply, Request, VERSION, frame, take_frame};
 
 use crate::fixture::{Ended, Key, Running, address, connect, read_to_end};
 
@@ -295,4 +296,35 @@ fn a_server_in_the_middle_reads_nothing() {
     let (a, b) = (paying.join().expect("a ends"), b.end());
     assert!(said.len() > 100 && !said.windows(3).any(|window| window == b"pay"), "{said:?}");
     assert!(b.stdout == b"pay 10 to Bob" || (b.stdout.is_empty() && b.code() != Some(0)), "{a:?} {b:?}");
+}
+
+/// What a client learns of a server whose endpoints say welcome after such times, or never.
+async fn learnt_from(after: &[Option<Duration>]) -> usize {
+    let bound = after.iter().map(|_| TcpListener::bind((address(), 0)).expect("a port"));
+    let listeners: Vec<TcpListener> = bound.collect();
+    let endpoints: Vec<_> = listeners.iter().map(endpoint).collect();
+    for (listener, after) in listeners.into_iter().zip(after.to_vec()) {
+        let endpoints = endpoints.clone();
+        thread::spawn(move || {
+            let (stream, from) = listener.accept().expect("a client");
+            let IpAddr::V4(ip) = from.ip() else { unreachable!("bound to IPv4") };
+            let external = SocketAddrV4::new(ip, from.port());
+            if let Some(after) = after {
+                thread::sleep(after);
+                say(&stream, &Reply::Welcome { version: VERSION, external, endpoints, challenge: None });
+            }
+            // Until the client has gone.
+            let _ = (&stream).read(&mut [0; 1024]).and_then(|_| (&stream).read(&mut [0; 1]));
+        });
+    }
+    let local = SocketAddrV4::new(address().parse().expect("an address"), 0);
+    let client = Client::connect(local, &endpoints[..1]).await.expect("the first endpoint");
+    1 + client.connect_to_the_rest().await.len()
+}
+
+#[tokio::test]
+async fn an_endpoint_that_never_answers_costs_no_observation_of_the_others() {
+    // The rest has a second. The slow one comes so late that the silent one would be waited for beyond that.
+    let slow = Some(Duration::from_millis(600));
+    assert_eq!(learnt_from(&[Some(Duration::ZERO), slow, None]).await, 2);
 }

@@ -46,7 +46,7 @@ pub enum Mapping {
     AddressAndPortDependent,
     /// It differs, but the server has too few endpoints to tell by what.
     Dependent,
-    /// Nothing was observed, or one endpoint only.
+    /// Nothing was observed, or towards one address of the server only.
     Unknown,
 }
 
@@ -152,11 +152,9 @@ fn mapping(one_port: &[Observation]) -> Mapping {
     if one_port.iter().all(|seen| seen.external == seen.local) {
         return Mapping::None;
     }
-    if one_port.len() < 2 {
-        return Mapping::Unknown;
-    }
     if one_port.iter().all(|seen| seen.external == first.external) {
-        return Mapping::EndpointIndependent;
+        let same_address = one_port.iter().all(|seen| seen.server.ip() == first.server.ip());
+        return if same_address { Mapping::Unknown } else { Mapping::EndpointIndependent };
     }
     let mut by_address: BTreeMap<Ipv4Addr, Vec<_>> = BTreeMap::new();
     for seen in one_port {
@@ -346,6 +344,8 @@ mod tests {
         }
         let two = [observation(5000, (1, 7000), 1024), observation(5000, (2, 7001), 1025)];
         assert_eq!(mapping(&two), Mapping::Dependent);
+        let one_address = [observation(5000, (1, 7000), 1024), observation(5000, (1, 7001), 1024)];
+        assert_eq!(mapping(&one_address), Mapping::Unknown, "it may depend on the address");
         assert_eq!(mapping(&[]), Mapping::Unknown);
         let mut open = one_port([5000; 4]);
         open.iter_mut().for_each(|seen| seen.external = seen.local);

@@ -89,7 +89,9 @@ fn translated(file: &mut NatFile, class: &NatClass, sampled: &[Observation]) {
         Mapping::Dependent => {
             file.unseen("mapping: it differs, but the server has too few endpoints to tell by what");
         }
-        Mapping::None | Mapping::Unknown => file.unseen("mapping: the server has one endpoint only"),
+        Mapping::None | Mapping::Unknown => file.unseen(
+            "mapping: the server has one address only, or its other endpoints did not answer in time",
+        ),
     }
     allocation(file, class, sampled);
     filtering(file, class);

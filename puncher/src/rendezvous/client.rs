@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::address_policy::AddressPolicy;
 use crate::address_policy::SpecialAddresses;
@@ -164,7 +164,7 @@ impl Client {
         // A port chosen by the system is held until the connections share it.
         let holder = socket::bind_shared(local).map_err(bind)?;
         let bound = holder.local_addr().map_err(bind)?.as_socket_ipv4().unwrap_or(local);
-        let mut links = connect_all(bound, servers).await?.into_iter();
+        let mut links = connect_all(bound, servers, None).await?.into_iter();
         let primary =
             links.next().ok_or_else(|| ClientError::unreachable(servers, "no endpoint was given".into()))?;
         let local = primary.observation.local;
@@ -243,8 +243,8 @@ impl Client {
         let servers: Vec<_> = servers.take(MOST_ENDPOINTS).collect();
         let within = straggler(self.primary.round_trip) * 2;
         async move {
-            let links = timeout(within, connect_all(local, &servers)).await;
-            links.ok().and_then(Result::ok).unwrap_or_default()
+            let end = Some(Instant::now() + within);
+            connect_all(local, &servers, end).await.unwrap_or_default()
         }
     }
 
@@ -345,8 +345,12 @@ fn straggler(round_trip: Duration) -> Duration {
     (round_trip * STRAGGLER_TRIPS).max(STRAGGLER)
 }
 
-/// Dials all at once and keeps those that come up, in the order given.
-async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Vec<ServerLink>, ClientError> {
+/// Dials all at once and keeps those that come up, before `end` if there is one, in the order given.
+async fn connect_all(
+    local: SocketAddrV4,
+    servers: &[SocketAddrV4],
+    end: Option<Instant>,
+) -> Result<Vec<ServerLink>, ClientError> {
     let (tell, patience) = watch::channel(None);
     let mut pending = JoinSet::new();
     for (place, server) in servers.iter().copied().enumerate() {
@@ -357,10 +361,16 @@ async fn connect_all(local: SocketAddrV4, servers: &[SocketAddrV4]) -> Result<Ve
     let mut links = Vec::new();
     let mut failures = Vec::new();
     loop {
-        let next = if links.is_empty() {
-            pending.join_next().await
-        } else {
-            timeout(within, pending.join_next()).await.unwrap_or(None)
+        let next = async {
+            if links.is_empty() {
+                pending.join_next().await
+            } else {
+                timeout(within, pending.join_next()).await.unwrap_or(None)
+            }
+        };
+        let next = match end {
+            Some(end) => timeout_at(end, next).await.unwrap_or(None),
+            None => next.await,
         };
         match next {
             Some(Ok((place, Ok(link)))) => {
