@@ -1,6 +1,6 @@
 //! Gathers the events of a run into [`Results`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::model::event::{Event, RunEnd, RunInfo};
 use crate::report::convert::millis;
@@ -35,6 +35,7 @@ impl Default for ResultsBuilder {
             trials_per_cell: 0,
             jobs: 0,
             ending: EndingDoc::Interrupted,
+            unreached: None,
             took_ms: 0.0,
             totals: Totals::default(),
             warnings: Vec::new(),
@@ -96,7 +97,17 @@ impl ResultsBuilder {
             }
         });
         results.totals = Totals::of(&results.cells);
+        results.unreached = (results.ending == EndingDoc::Interrupted).then(|| self.unreached());
         results
+    }
+
+    /// The cells that have not finished, in the order of the suite.
+    fn unreached(&self) -> Vec<String> {
+        let finished: HashSet<&str> = self.results.punches().map(|cell| cell.id.as_str()).collect();
+        let mut unreached: Vec<_> =
+            self.places.iter().filter(|(id, _)| !finished.contains(id.as_str())).collect();
+        unreached.sort_unstable_by_key(|(_, place)| **place);
+        unreached.into_iter().map(|(id, _)| id.clone()).collect()
     }
 
     fn start(&mut self, info: &RunInfo) {

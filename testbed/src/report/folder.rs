@@ -3,6 +3,7 @@
 //! Each finished cell is appended to `cells.jsonl` as it finishes, so that whatever happens later it is not lost. At
 //! the end `results.json` and the formats made from it take its place, each at once by a rename.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -226,5 +227,8 @@ fn recover(text: &str) -> Result<Results, String> {
         results.cells.push(serde_json::from_str(line).map_err(refuse)?);
     }
     results.totals = Totals::of(&results.cells);
+    // The first line is older than any cell.
+    let finished: HashSet<String> = results.punches().map(|cell| cell.id.clone()).collect();
+    results.unreached.iter_mut().for_each(|unreached| unreached.retain(|id| !finished.contains(id)));
     Ok(results)
 }

@@ -37,6 +37,7 @@ pub fn merge(parts: &[Source]) -> Result<Results, Vec<String>> {
     Ok(Results {
         part: PartDoc { shard: 1, of: 1, ..one.part.clone() },
         ending: if complete { EndingDoc::Complete } else { EndingDoc::Interrupted },
+        unreached: if complete { None } else { unreached(parts) },
         took_ms: all().map(|results| results.took_ms).fold(0.0, f64::max),
         totals: Totals::of(&cells),
         warnings: warnings.into_iter().cloned().collect(),
@@ -44,6 +45,14 @@ pub fn merge(parts: &[Source]) -> Result<Results, Vec<String>> {
         cells,
         ..one.clone()
     })
+}
+
+/// The cells that no part reached; `None` where an interrupted one does not say which.
+fn unreached(parts: &[Source]) -> Option<Vec<String>> {
+    let interrupted =
+        parts.iter().map(|part| &part.results).filter(|results| results.ending == EndingDoc::Interrupted);
+    let unreached: Option<Vec<_>> = interrupted.map(|results| results.unreached.clone()).collect();
+    unreached.map(|unreached| unreached.concat())
 }
 
 /// What all parts of a run must have in common.
@@ -185,6 +194,9 @@ mod tests {
         parts[0].results.cells.pop();
         assert_eq!(merge(&parts), Err(vec!["the parts have 3 cells, and the run has 4".to_owned()]));
         parts[0].results.ending = EndingDoc::Interrupted;
-        assert_eq!(merge(&parts).map(|results| results.ending), Ok(EndingDoc::Interrupted));
+        let merged = |parts: &[Source]| merge(parts).map(|whole| (whole.ending, whole.unreached));
+        assert_eq!(merged(&parts), Ok((EndingDoc::Interrupted, None)));
+        parts[0].results.unreached = Some(vec!["lost".to_owned()]);
+        assert_eq!(merged(&parts), Ok((EndingDoc::Interrupted, Some(vec!["lost".to_owned()]))));
     }
 }

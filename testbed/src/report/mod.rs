@@ -51,7 +51,7 @@ pub mod void;
 #[cfg(test)]
 mod power;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]

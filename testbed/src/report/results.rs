@@ -51,6 +51,9 @@ pub struct Results {
     pub jobs: usize,
     /// How the run ended.
     pub ending: EndingDoc,
+    /// Of a run that was interrupted, the cells that it did not reach; missing where an older testbed wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreached: Option<Vec<String>>,
     /// How long the run took.
     pub took_ms: f64,
     /// How many cells came to which verdict.

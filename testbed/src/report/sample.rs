@@ -11,7 +11,7 @@ use crate::model::outcome::{
 };
 use crate::model::shard::Shard;
 use crate::model::statistics::Sensitivity;
-use crate::model::suite::{AxisKey, Cell, SectionRef};
+use crate::model::suite::{AxisKey, Cell, SectionRef, Suite};
 use crate::model::topology::NodeName;
 use crate::report::collect::ResultsBuilder;
 use crate::report::escape::HOSTILE;
@@ -148,6 +148,23 @@ fn cell(index: usize, a: &str, b: &str, passed: u32, verdict: Verdict, note: &st
         difference: (verdict == Verdict::Differs).then_some(Difference::Flaky),
         note: note.to_owned(),
     }
+}
+
+/// A run of these cells of a suite that was interrupted when it had come to as many as there are verdicts.
+pub(crate) fn interrupted(suite: &Suite, cells: &[Cell], verdicts: &[Verdict]) -> Results {
+    let mut collector = ResultsBuilder::default();
+    let Event::RunStarted(info) = events().remove(0) else { unreachable!("a run begins so") };
+    collector.event(&Event::RunStarted(RunInfo {
+        suite: suite.name.clone(),
+        cells: cells.to_vec(),
+        part: Shard::whole(cells.iter().map(|cell| (cell, suite.part(cell).trials))),
+        ..info
+    }));
+    for (of_suite, verdict) in cells.iter().zip(verdicts) {
+        let result = CellResult { cell: of_suite.clone(), ..cell(0, "a", "b", 3, *verdict, "") };
+        collector.event(&Event::CellFinished(result));
+    }
+    collector.results()
 }
 
 /// A run of so many NATs a side, in which each verdict occurs.

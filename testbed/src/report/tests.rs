@@ -233,6 +233,9 @@ fn what_is_finished_outlives_the_run() {
     let ids: Vec<_> = recovered.cells.iter().map(CellDoc::id).collect();
     assert_eq!(ids, ["proof/even", "proof/odd", "odd/odd/auto", "odd/even/auto"]);
     assert_eq!((recovered.ending, recovered.totals.cells), (EndingDoc::Interrupted, 2));
+    let unreached = ["even/even/auto", "even/odd/auto"].map(str::to_owned);
+    assert_eq!(recovered.unreached, Some(unreached.to_vec()));
+    assert_eq!((&recovered.unreached, results().unreached), (&collector.results().unreached, None));
     // Notes may name trials that gave way later: only what is there is named.
     let named = |results: &Results| {
         let trials = results.punches().flat_map(|cell| &cell.each);
