@@ -184,8 +184,8 @@ fn sightings(evidence: &Evidence, vantage: &Vantage) -> Vec<Sighting> {
 
 fn sighting(evidence: &Evidence, vantage: &Vantage, index: usize, frame: &Frame) -> Option<Sighting> {
     let outward = frame.direction == Direction::Up;
-    let arrived = matches!(frame.fate, Fate::Delivered | Fate::Duplicated);
-    let packet = Packet::of(frame).filter(|_| outward || arrived)?;
+    let seen = if outward { !frame.is_copy } else { frame.fate == Fate::Delivered };
+    let packet = Packet::of(frame).filter(|_| seen)?;
     let segment = *packet.tcp()?;
     let (own, other) =
         if outward { (packet.source, packet.destination) } else { (packet.destination, packet.source) };

@@ -110,7 +110,7 @@ fn unusable(case: &Case<'_>) -> Option<Diagnosis> {
     if let Some(lost) = case.evidence.lost.first() {
         return Some(Diagnosis::new(Cause::MachineTooSlow, format!("evidence was lost: {lost}")));
     }
-    let left = |f: &Frame| matches!(f.fate, Fate::Delivered | Fate::Duplicated);
+    let left = |f: &Frame| f.fate == Fate::Delivered;
     let late = |f: &Frame| f.left.saturating_sub(f.due);
     let allowed = u64::try_from(case.lateness.as_nanos()).unwrap_or(Nanos::MAX);
     let frames = case.evidence.frames.iter().enumerate().filter(|(_, f)| left(f) && late(f) > allowed);

@@ -249,7 +249,17 @@ mod tests {
         let length = u32::try_from(bytes.len()).expect("short");
         let at = 1_000_000;
         let bytes = bytes.into();
-        Frame { link, direction, entered: at, due: at, left: at, fate: Fate::Delivered, length, bytes }
+        Frame {
+            link,
+            direction,
+            entered: at,
+            due: at,
+            left: at,
+            fate: Fate::Delivered,
+            is_copy: false,
+            length,
+            bytes,
+        }
     }
 
     /// A connection on one side: its SYNs, then what each end says.

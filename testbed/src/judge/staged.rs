@@ -183,7 +183,17 @@ impl StagedEvidence {
     fn push(&mut self, link: u16, direction: Direction, entered: Nanos, left: Nanos, bytes: Vec<u8>) {
         let length = u32::try_from(bytes.len()).expect("a short frame");
         let bytes = bytes.into_boxed_slice();
-        let frame = Frame { link, direction, entered, due: left, left, fate: Fate::Delivered, length, bytes };
+        let frame = Frame {
+            link,
+            direction,
+            entered,
+            due: left,
+            left,
+            fate: Fate::Delivered,
+            is_copy: false,
+            length,
+            bytes,
+        };
         self.evidence.frames.push(frame);
         self.evidence.frames.sort_by_key(|f| f.entered);
     }

@@ -271,7 +271,7 @@ impl Reader<'_> {
         }
         let arrival = match frame.fate {
             Fate::Lost | Fate::InFlight => None,
-            Fate::Delivered | Fate::Duplicated => {
+            Fate::Delivered => {
                 self.arrivals.get_mut(&(from.other(), identity(&packet))).and_then(VecDeque::pop_front)
             }
         };
@@ -425,7 +425,7 @@ fn seen_from(frame: &Frame, a: &Vantage, b: &Vantage) -> Option<(Role, Direction
 
 /// The segments that either side's link delivered twice, by whom they were for.
 fn doubled(evidence: &Evidence, a: &Vantage, b: &Vantage) -> BTreeSet<(Role, Identity)> {
-    let copies = evidence.frames.iter().filter(|frame| frame.fate == Fate::Duplicated);
+    let copies = evidence.frames.iter().filter(|frame| frame.is_copy && frame.fate == Fate::Delivered);
     let segment = |frame: &Frame| {
         let (role, direction) = seen_from(frame, a, b)?;
         let receiver = if direction == Direction::Up { role.other() } else { role };
@@ -442,7 +442,7 @@ fn arrivals(evidence: &Evidence, a: &Vantage, b: &Vantage) -> Arrivals {
             && let Some(packet) = Packet::of(frame)
             && packet.tcp().is_some()
         {
-            let arrived = matches!(frame.fate, Fate::Delivered | Fate::Duplicated).then_some(frame.left);
+            let arrived = (frame.fate == Fate::Delivered).then_some(frame.left);
             arrivals.entry((role, identity(&packet))).or_default().push_back((arrived, packet.tuple()));
         }
     }

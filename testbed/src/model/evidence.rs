@@ -31,8 +31,6 @@ pub enum Fate {
     Delivered,
     /// The link lost it, as its conditions asked.
     Lost,
-    /// A copy that the link made, as its conditions asked; it left the link.
-    Duplicated,
     /// It was still on the link when the trial ended.
     InFlight,
 }
@@ -48,10 +46,12 @@ pub struct Frame {
     pub entered: Nanos,
     /// When it should have left; equal to `entered` on a link without a wire.
     pub due: Nanos,
-    /// When it left; equal to `due` unless it was delivered late, and meaningless unless delivered or duplicated.
+    /// When it left; equal to `due` unless it was delivered late, and meaningless unless delivered.
     pub left: Nanos,
     /// What became of it.
     pub fate: Fate,
+    /// Whether it is a copy that the link made, as its conditions asked: no node sent it.
+    pub is_copy: bool,
     /// Length on the link in bytes, which `bytes` may be a prefix of.
     pub length: u32,
     /// The first bytes, from the Ethernet header on.

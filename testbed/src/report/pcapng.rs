@@ -129,13 +129,13 @@ fn packet(frame: &Frame, comments: &[&str], time: u64) -> Vec<u8> {
 /// What the link did to a frame; nothing to tell of a link without a wire.
 fn fate(frame: &Frame) -> Option<String> {
     let took = || frame.left.saturating_sub(frame.entered) as f64 / 1e6;
-    match frame.fate {
-        Fate::Delivered if frame.left == frame.entered => None,
-        Fate::Delivered => Some(format!("left the link after {:.3} ms", took())),
-        Fate::Duplicated => Some(format!("a copy that the link made; left it after {:.3} ms", took())),
-        Fate::Lost => Some("lost by the link".to_owned()),
-        Fate::InFlight => Some("still on the link at the end".to_owned()),
-    }
+    let what = match frame.fate {
+        Fate::Delivered if frame.left == frame.entered => return None,
+        Fate::Delivered => format!("left the link after {:.3} ms", took()),
+        Fate::Lost => "lost by the link".to_owned(),
+        Fate::InFlight => "still on the link at the end".to_owned(),
+    };
+    Some(if frame.is_copy { format!("a copy that the link made; {what}") } else { what })
 }
 
 /// One block: its type, its length before and after, all numbers little-endian, all parts filled up to 32 bits.
@@ -197,6 +197,7 @@ mod tests {
             due: 1_505_000_000,
             left: 1_505_250_000,
             fate: Fate::Delivered,
+            is_copy: false,
             length: 60,
             bytes: [0xab; 13].into(),
         }
@@ -244,5 +245,8 @@ mod tests {
         assert_eq!(told(Fate::Delivered, 1_500_000_000), None);
         assert_eq!(told(Fate::Delivered, 1_505_250_000).as_deref(), Some("left the link after 5.250 ms"));
         assert_eq!(told(Fate::Lost, 0).as_deref(), Some("lost by the link"));
+        let copy = Frame { fate: Fate::InFlight, is_copy: true, ..frame(0) };
+        let told = super::fate(&copy);
+        assert_eq!(told.as_deref(), Some("a copy that the link made; still on the link at the end"));
     }
 }

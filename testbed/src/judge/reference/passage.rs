@@ -277,9 +277,9 @@ fn sightings(evidence: &Evidence, nat: &NatView<'_>) -> (Vec<Sighting>, Vec<Sigh
             (side, frame.direction),
             (Side::Outside, Direction::Down) | (Side::Inside, Direction::Up)
         );
-        let arrived = matches!(frame.fate, Fate::Delivered | Fate::Duplicated);
         // A copy that the link made never left the NAT.
-        if (comes && !arrived) || (!comes && frame.fate == Fate::Duplicated) {
+        let seen = if comes { frame.fate == Fate::Delivered } else { !frame.is_copy };
+        if !seen {
             continue;
         }
         let Some(head) = Head::of(frame) else { continue };

@@ -64,6 +64,7 @@ impl Drawing {
             due: at,
             left: at,
             fate,
+            is_copy: false,
             length,
             bytes: bytes.into(),
         });

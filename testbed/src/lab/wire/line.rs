@@ -6,7 +6,7 @@ use crate::kernel::packet_socket::{OFFLOAD_HEADER, Offload, PacketSocket, Receiv
 use crate::lab::wire::channel::{Admission, Channel};
 use crate::lab::wire::hold::{Hold, ReleaseOrder, Watcher};
 use crate::lab::wire::queue::{Pending, Queue};
-use crate::lab::wire::tap::{Log, RecordId};
+use crate::lab::wire::tap::Log;
 use crate::model::conditions::LinkConditions;
 use crate::model::evidence::{Direction, Fate, Frame, Nanos};
 use crate::model::packet::Packet;
@@ -136,47 +136,31 @@ impl Line {
         let on_link = Offload::of(bytes).bytes_on_link(received.length);
         let channel = &mut self.channels[direction as usize];
         let entered = channel.enter(stamped);
+        let length = u32::try_from(bytes.len() - OFFLOAD_HEADER).unwrap_or(u32::MAX);
+        let (link, fate, is_copy) = (self.link, Fate::InFlight, false);
+        let frame = |due| {
+            let bytes = Box::default();
+            Frame { link, direction, entered, due, left: due, fate, is_copy, length, bytes }
+        };
         match channel.admit(on_link) {
             Admission::Carried { due, copy } if entered >= self.down_until => {
-                self.carry(direction, entered, due, Fate::Delivered, bytes, queue);
+                self.carry(frame(due), bytes, queue);
                 if let Some(due) = copy {
-                    self.carry(direction, entered, due, Fate::Duplicated, bytes, queue);
+                    self.carry(Frame { is_copy: true, ..frame(due) }, bytes, queue);
                 }
             }
             Admission::Carried { due, .. } | Admission::Lost(due) => {
-                self.note(direction, entered, due, Fate::Lost, bytes);
+                self.log.note(Frame { fate: Fate::Lost, ..frame(due) }, &bytes[OFFLOAD_HEADER..]);
             }
         }
     }
 
-    fn note(
-        &mut self,
-        direction: Direction,
-        entered: Nanos,
-        due: Nanos,
-        fate: Fate,
-        bytes: &[u8],
-    ) -> Option<RecordId> {
-        let bytes = &bytes[OFFLOAD_HEADER..];
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let (link, left) = (self.link, due);
-        let frame = Frame { link, direction, entered, due, left, fate, length, bytes: Box::default() };
-        self.log.note(frame, bytes)
-    }
-
     /// Puts a frame under way, or into the hands of the hold that wants such frames.
-    fn carry(
-        &mut self,
-        direction: Direction,
-        entered: Nanos,
-        due: Nanos,
-        fate: Fate,
-        bytes: &[u8],
-        queue: &mut Queue,
-    ) {
-        let record = self.note(direction, entered, due, Fate::InFlight, bytes);
+    fn carry(&mut self, frame: Frame, bytes: &[u8], queue: &mut Queue) {
+        let Frame { due, direction, entered, .. } = frame;
+        let record = self.log.note(frame, &bytes[OFFLOAD_HEADER..]);
         let pending =
-            Pending { due, line: self.id, epoch: self.epoch, direction, fate, record, bytes: bytes.into() };
+            Pending { due, line: self.id, epoch: self.epoch, direction, record, bytes: bytes.into() };
         match self.holder(direction, bytes) {
             Some(hold) => hold.catch(pending, entered),
             None => queue.push(pending),
@@ -208,7 +192,7 @@ impl Line {
         if let Err(why) = socket.send_to(self.device(End::of_exit(pending.direction)), &pending.bytes) {
             return self.log.refused(&why);
         }
-        self.log.left(pending.record, pending.due, now, pending.fate);
+        self.log.left(pending.record, pending.due, now);
         self.tell_watchers(pending, now);
     }
 

@@ -46,6 +46,7 @@ impl Listener {
             due: entered,
             left: entered,
             fate: Fate::Delivered,
+            is_copy: false,
             length: u32::try_from(received.length).unwrap_or(u32::MAX),
             bytes: Box::default(),
         };

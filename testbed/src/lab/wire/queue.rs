@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::lab::wire::tap::RecordId;
-use crate::model::evidence::{Direction, Fate, Nanos};
+use crate::model::evidence::{Direction, Nanos};
 
 /// A frame under way.
 #[derive(Debug)]
@@ -17,8 +17,6 @@ pub(super) struct Pending {
     pub(super) epoch: u64,
     /// Which way it goes.
     pub(super) direction: Direction,
-    /// What becomes of it when it leaves: delivered, or a copy.
-    pub(super) fate: Fate,
     /// Its place in the tap.
     pub(super) record: Option<RecordId>,
     /// Virtio header and frame.
@@ -84,8 +82,8 @@ mod tests {
     use super::*;
 
     fn pending(due: Nanos, line: u64) -> Pending {
-        let (epoch, direction, fate) = (0, Direction::Up, Fate::Delivered);
-        Pending { due, line, epoch, direction, fate, record: None, bytes: Box::default() }
+        let (epoch, direction) = (0, Direction::Up);
+        Pending { due, line, epoch, direction, record: None, bytes: Box::default() }
     }
 
     #[test]

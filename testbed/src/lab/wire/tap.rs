@@ -114,11 +114,11 @@ impl Log {
     }
 
     /// Notes that a frame left.
-    pub(super) fn left(&mut self, record: Option<RecordId>, due: Nanos, left: Nanos, fate: Fate) {
+    pub(super) fn left(&mut self, record: Option<RecordId>, due: Nanos, left: Nanos) {
         self.lateness = self.lateness.max(left.saturating_sub(due));
         if let Some(frame) = self.record(record) {
             frame.left = left;
-            frame.fate = fate;
+            frame.fate = Fate::Delivered;
         }
     }
 
@@ -187,6 +187,7 @@ mod tests {
             due: entered + 5,
             left: entered + 5,
             fate: Fate::InFlight,
+            is_copy: false,
             length: 4,
             bytes: Box::default(),
         }
@@ -201,7 +202,7 @@ mod tests {
         let mut log = log(TapLimits { snap_length: 2, frames: 10 });
         let late = log.note(frame(20), b"late");
         let early = log.note(frame(10), b"earl");
-        log.left(early, 15, 18, Fate::Delivered);
+        log.left(early, 15, 18);
         let first = log.take(Ok(0));
         let told: Vec<_> = first.frames.iter().map(|f| (f.entered, f.left, f.fate, &*f.bytes)).collect();
         let expected: [(_, _, _, &[u8]); 2] =
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!(told, expected);
         assert_eq!((first.lateness, first.lost), (Duration::from_nanos(3), vec![]));
         log.note(frame(30), b"next");
-        log.left(late, 25, 25, Fate::Delivered);
+        log.left(late, 25, 25);
         let second = log.take(Ok(0));
         assert_eq!(second.frames.len(), 1);
         assert_eq!(

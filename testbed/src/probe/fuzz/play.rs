@@ -278,6 +278,7 @@ fn frame(recorded: &RecordedFrame, at: Nanos) -> Frame {
         due: at,
         left: at,
         fate: Fate::Delivered,
+        is_copy: false,
         length: u32::try_from(recorded.bytes.len()).unwrap_or(u32::MAX),
         bytes: recorded.bytes.clone().into_boxed_slice(),
     }

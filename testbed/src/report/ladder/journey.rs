@@ -96,8 +96,9 @@ fn server_of(kept: &Artefacts, packet: &Packet) -> Option<Ipv4Addr> {
 
 impl Journey {
     fn waits_at(&self, node: &str, moment: Nanos) -> bool {
-        let left = matches!(self.fate, Fate::Delivered | Fate::Duplicated);
-        left && self.until <= moment + SLACK && self.hops.last().is_some_and(|hop| hop.to == node)
+        self.fate == Fate::Delivered
+            && self.until <= moment + SLACK
+            && self.hops.last().is_some_and(|hop| hop.to == node)
     }
 
     fn cross(&mut self, hop: Hop, frame: &Frame) {
@@ -115,8 +116,8 @@ impl Journey {
         match self.fate {
             Fate::Lost => LegEnd::Lost,
             Fate::InFlight => LegEnd::InFlight,
-            Fate::Delivered | Fate::Duplicated if at_home => LegEnd::Arrived,
-            Fate::Delivered | Fate::Duplicated => LegEnd::Dropped,
+            Fate::Delivered if at_home => LegEnd::Arrived,
+            Fate::Delivered => LegEnd::Dropped,
         }
     }
 

@@ -69,7 +69,7 @@ fn duplication_makes_its_share_of_copies_and_each_is_told() {
     got.dedup();
     assert!(got.into_iter().eq(0..DATAGRAMS), "each at least once, and in order");
     let tapped = cable.take();
-    let told = tapped.frames.iter().filter(|frame| frame.fate == Fate::Duplicated).count();
+    let told = tapped.frames.iter().filter(|frame| frame.is_copy).count();
     assert_eq!(told, copies);
 }
 

@@ -58,6 +58,17 @@ fn what_may_be_stamped_late_is_no_copy() {
     assert_eq!(copies(other_hops), 0);
 }
 
+#[test]
+fn what_the_link_doubles_is_no_deed_of_the_nat() {
+    for fate in [Fate::Delivered, Fate::InFlight] {
+        let mut drawing = Drawing::opened();
+        drawing.put(UP, Direction::Up, (EXTERNAL, REMOTE), SYN, 63);
+        let copy = drawing.frames.last_mut().expect("a frame");
+        (copy.is_copy, copy.fate) = (true, fate);
+        assert_eq!(drawing.says(&plain()), None, "{fate:?}");
+    }
+}
+
 /// The usual SYN went out, after something else.
 fn opened_after(before: Drawing) -> Drawing {
     before.out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), SYN)
