@@ -136,7 +136,7 @@ pub(super) fn silences(evidence: &Evidence, vantage: &Vantage) -> Vec<Silence> {
     for seen in seen.iter().filter(|seen| seen.outward) {
         sent.entry(seen.packet.tuple()).or_default().push((seen.at, seen.segment));
     }
-    let ended = evidence.frames.iter().map(|frame| frame.entered.max(frame.left)).max().unwrap_or_default();
+    let ended = evidence.ended();
     let mut sockets: BTreeMap<Tuple, Socket> = BTreeMap::new();
     // The fewest hops left of a SYN that a listener answered.
     let mut heard: HashMap<SocketAddrV4, u8> = HashMap::new();

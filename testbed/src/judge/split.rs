@@ -103,8 +103,7 @@ impl<'a> SplitSide<'a> {
     /// What the NAT did that no NAT of sockets may do: a SYN that it swallowed, or made of nothing.
     #[must_use]
     pub fn contradiction(&self, evidence: &Evidence) -> Option<String> {
-        let ended =
-            evidence.frames.iter().map(|frame| frame.entered.max(frame.left)).max().unwrap_or_default();
+        let ended = evidence.ended();
         let [inside, outside] = [Where::Inside, Where::Outside].map(|place| self.opened(evidence, place));
         let remotes: BTreeSet<SocketAddrV4> =
             inside.keys().chain(outside.keys()).map(|(tuple, _)| tuple.destination).collect();

@@ -225,6 +225,16 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// The last moment at which anything was seen: 0 without frames. What is still on a link leaves it later, or never.
+    #[must_use]
+    pub fn ended(&self) -> Nanos {
+        let seen = |frame: &Frame| match frame.fate {
+            Fate::Delivered => frame.entered.max(frame.left),
+            Fate::Lost | Fate::InFlight => frame.entered,
+        };
+        self.frames.iter().map(seen).max().unwrap_or_default()
+    }
+
     /// What the connection tracking of a node counted of its own failures.
     #[must_use]
     pub fn counted(&self, node: &NodeName) -> CtCounters {
@@ -236,5 +246,33 @@ impl Evidence {
     #[must_use]
     pub fn is_server(&self, address: Ipv4Addr) -> bool {
         [*RENDEZVOUS.ip(), *RENDEZVOUS_ALT.ip()].contains(&address) || self.servers.contains(&address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_still_on_its_way_says_nothing_of_how_long_was_looked() {
+        let frame = |entered, left, fate| Frame {
+            link: 0,
+            direction: Direction::Up,
+            entered,
+            due: left,
+            left,
+            fate,
+            is_copy: false,
+            length: 0,
+            bytes: Box::default(),
+        };
+        let ended = |frames: &[Frame]| Evidence { frames: frames.to_vec(), ..Evidence::default() }.ended();
+        let arrived = frame(10, 30, Fate::Delivered);
+        assert_eq!(ended(&[]), 0);
+        assert_eq!(ended(&[arrived.clone(), frame(20, 25, Fate::Delivered)]), 30);
+        for fate in [Fate::Lost, Fate::InFlight] {
+            assert_eq!(ended(&[arrived.clone(), frame(20, 90, fate)]), 30, "{fate:?}");
+            assert_eq!(ended(&[arrived.clone(), frame(40, 90, fate)]), 40, "{fate:?}");
+        }
     }
 }

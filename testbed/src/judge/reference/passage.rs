@@ -92,8 +92,7 @@ impl Passages {
     /// Reads what happened at `nat`.
     pub(super) fn read(evidence: &Evidence, nat: &NatView<'_>) -> Self {
         let (inputs, outputs) = sightings(evidence, nat);
-        let ended =
-            evidence.frames.iter().map(|frame| frame.entered.max(frame.left)).max().unwrap_or_default();
+        let ended = evidence.ended();
         let all = inputs.into_iter().map(|input| Passage {
             input,
             output: None,
