@@ -1,5 +1,6 @@
 //! Port prediction: which external endpoint the peer's next mapping will have, and how sure that is. Pure.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
 use rand::{Rng, RngExt};
@@ -44,11 +45,23 @@ pub(crate) fn predict(observations: &[Observation], skipped: u16, rng: &mut impl
         }
     };
     // A NAT with several addresses may give another one to the mapping of another port.
-    let address = match allocation {
-        Allocation::None | Allocation::Preserving | Allocation::Observed => *first.external.ip(),
-        Allocation::Sequential { .. } | Allocation::Random | Allocation::KeptOnce => *last.external.ip(),
+    let (address, alike) = match allocation {
+        Allocation::None | Allocation::Preserving | Allocation::Observed => {
+            (*first.external.ip(), addresses(observations.iter().filter(|seen| seen.local == first.local)))
+        }
+        Allocation::Sequential { .. } | Allocation::Random | Allocation::KeptOnce => {
+            (*last.external.ip(), addresses(observations))
+        }
     };
-    Some(Prediction { endpoint: SocketAddrV4::new(address, port), probability, because })
+    let endpoint = SocketAddrV4::new(address, port);
+    let because = if alike > 1 { format!("{because}, at one of {alike} addresses") } else { because };
+    Some(Prediction { endpoint, probability: probability / f64::from(alike), because })
+}
+
+/// How many external addresses the mappings have.
+fn addresses<'a>(observations: impl IntoIterator<Item = &'a Observation>) -> u32 {
+    let addresses: BTreeSet<_> = observations.into_iter().map(|seen| *seen.external.ip()).collect();
+    u32::try_from(addresses.len()).expect("few observations")
 }
 
 /// A guess, and the chance of it: at a port between mappings that are close together, at one with the bits that all have in common, else
@@ -117,6 +130,17 @@ mod tests {
         observations[2].external.set_ip([192, 0, 2, 9].into());
         let prediction = predict(&observations, 0, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1)).unwrap();
         assert_eq!(prediction.endpoint, "192.0.2.2:6000".parse().unwrap());
+        assert!(prediction.probability >= 1.0, "{prediction:?}");
+    }
+
+    #[test]
+    fn the_odds_count_the_addresses_of_the_nat() {
+        let mut observations = seen(&[20_000, 20_001, 20_002]);
+        observations[2].external.set_ip([192, 0, 2, 9].into());
+        let prediction = predict(&observations, 0, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1)).unwrap();
+        assert_eq!(prediction.endpoint, "192.0.2.9:20003".parse().unwrap());
+        assert!((prediction.probability - 0.5).abs() < 1e-9, "{prediction:?}");
+        assert!(prediction.because.ends_with("at one of 2 addresses"), "{prediction:?}");
     }
 
     #[test]
