@@ -58,16 +58,22 @@ build_programs() {
   build_puncher "$quiet"
 }
 
+# Whether puncher may depend on shared libraries where no way to link it without them works.
+puncher_may_be_shared=yes
+
 # build_puncher QUIET: a trial starts puncher three times, so it is linked without shared libraries, which starts
 # faster; with musl it starts fastest, and asks for names without glibc's plug-ins, which a static program cannot load.
 build_puncher() {
-  local host musl linker link
+  local host musl lld link ways=()
   host=$(rustc -vV | sed -n 's/^host: //p')
-  musl=${host%-gnu}-musl
+  musl=${host/-gnu/-musl}
   # The linker that Rust ships; for musl it has to be named.
-  linker="-C link-arg=-B$(rustc --print sysroot)/lib/rustlib/$host/bin/gcc-ld -C link-arg=-fuse-ld=lld"
-  has_musl "$musl" || musl=$host
-  link=$(first_that_links "--target $musl $linker $fold $pack" "--target $host $static $fold $pack" "--target $host $static" "--target $host")
+  lld="-C link-arg=-B$(rustc --print sysroot)/lib/rustlib/$host/bin/gcc-ld -C link-arg=-fuse-ld=lld"
+  if has_musl "$musl"; then ways+=("--target $musl $lld $fold $pack" "--target $musl"); fi
+  ways+=("--target $host $static $fold $pack" "--target $host $static")
+  [ -z "$puncher_may_be_shared" ] || ways+=("--target $host")
+  link=$(first_that_links "${ways[@]}")
+  [ -n "$link" ] || die "cannot link puncher without shared libraries: neither for $musl nor for $host; install musl-tools, or let rustup add the target"
   # The C functions in puncher need nothing of a C library, so the host's compiler does.
   local -x "CC_${musl//-/_}=${CC:-cc}" "CFLAGS_${musl//-/_}=-U_FORTIFY_SOURCE"
   build_program puncher small "$1" "$link"

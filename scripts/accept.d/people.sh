@@ -134,7 +134,7 @@ first_build() {
   rm -rf "$work/target"
   before=$(awk '{ print $1 + $2 + $3 + $4 }' <<<"$(cut -d' ' -f14-17 /proc/$$/stat)")
   # shellcheck disable=SC2016 # the inner shell's
-  quiet env CARGO_TARGET_DIR="$work/target" bash -c '. "$1/scripts/common.sh" && build_programs' build "$2"
+  quiet env CARGO_TARGET_DIR="$work/target" bash -c '. "$1/scripts/common.sh" && cargo_arguments=(--locked) && build_programs' build "$2"
   after=$(awk '{ print $1 + $2 + $3 + $4 }' <<<"$(cut -d' ' -f14-17 /proc/$$/stat)")
   [ "$code" -eq 0 ] || cat "$work/output" >&2
   processor=$(((after - before) / $(getconf CLK_TCK)))
