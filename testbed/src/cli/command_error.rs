@@ -41,8 +41,7 @@ impl CommandError {
 
     /// That something else could not be done because of this.
     pub(super) fn because(what: impl fmt::Display, why: &Error) -> Self {
-        let message = format!("{what}: {}", harmless_lines(&why.to_string()));
-        Self::CouldNot { message, help: why.help().map(str::to_owned) }
+        Self::CouldNot { message: format!("{what}: {why}"), help: why.help().map(str::to_owned) }
     }
 
     /// 4 when nothing ran because nothing was asked for, else 2.
@@ -76,22 +75,19 @@ impl From<RunError> for CommandError {
     }
 }
 
-/// Every message begins with the name of the program.
+/// Every message begins with the name of the program. What comes from files and programs in it is made harmless.
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        let text = match self {
             Self::Problems(problems) => {
-                for (index, problem) in problems.0.iter().enumerate() {
-                    let gap = if index == 0 { "" } else { "\n" };
-                    write!(f, "{gap}testbed: {problem}")?;
-                }
-                Ok(())
+                problems.0.iter().map(|problem| format!("testbed: {problem}")).collect::<Vec<_>>().join("\n")
             }
             Self::CouldNot { message, help } | Self::NothingToRun { message, help } => {
-                write!(f, "testbed: {message}")?;
-                help.as_ref().map_or(Ok(()), |help| write!(f, "\n  help: {help}"))
+                let help = help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
+                format!("testbed: {message}{help}")
             }
-        }
+        };
+        f.write_str(&harmless_lines(&text))
     }
 }
 
@@ -106,5 +102,11 @@ mod tests {
         assert_eq!(CommandError::because("cannot measure \"x\"", &why()).to_string(), expected);
         let of_a_run = CommandError::from(RunError::Kernel(why())).to_string();
         assert!(of_a_run.ends_with("no memory\n  help: free some"), "{of_a_run}");
+    }
+
+    #[test]
+    fn what_a_file_says_hides_no_line() {
+        let printed = CommandError::new("no NAT \"\u{1b}[1A\u{1b}[2K\"").to_string();
+        assert_eq!(printed, "testbed: no NAT \"\\u{1b}[1A\\u{1b}[2K\"");
     }
 }

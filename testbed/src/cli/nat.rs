@@ -95,8 +95,7 @@ fn write_rules(config: &NatConfig, out: &mut impl Write) -> io::Result<()> {
     for definition in &config.definitions {
         writeln!(out, "{}", definition.trim_end_matches("; "))?;
     }
-    let rules = config.ruleset.strip_prefix(&config.definitions.concat());
-    write!(out, "{}", rules.unwrap_or(&config.ruleset))
+    out.write_all(config.ruleset.as_bytes())
 }
 
 /// The program as a shell starts it.

@@ -62,9 +62,9 @@ pub struct NatSite {
 /// What makes a node this NAT.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NatConfig {
-    /// Text for `nft -f`. Empty for a router.
+    /// Rules in the language of nft. Empty for a router.
     pub ruleset: String,
-    /// The definitions that stand before a user's text, on its first line.
+    /// The definitions that a user's rules may need, which stand before them on their first line.
     pub definitions: Vec<String>,
     /// Who wrote the rules, or writes them by a program.
     pub source: RulesSource,
@@ -81,6 +81,11 @@ pub struct NatConfig {
 }
 
 impl NatConfig {
+    /// Text for `nft -f`: the rules with their definitions.
+    pub(crate) fn script(&self) -> String {
+        self.definitions.concat() + &self.ruleset
+    }
+
     /// Says where in the user's file the rules are that nft refused.
     pub(crate) fn at_file(&self) -> impl Fn(Error) -> Error {
         let file = self.file.as_ref().map(|file| file.display().to_string());

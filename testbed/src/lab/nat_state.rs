@@ -60,7 +60,7 @@ impl NatState {
     pub(super) fn load(inside: &Inside, config: &NatConfig) -> Result<Vec<DynamicSet>> {
         let NatConfig { ruleset, source, .. } = config;
         let nft = Nft::of(*source);
-        nft.replace(inside, ruleset).map_err(config.at_file())?;
+        nft.replace(inside, &config.script()).map_err(config.at_file())?;
         // Listing takes longer than loading, and most rules fill no sets.
         if ruleset.contains("dynamic") {
             nft.dynamic_sets(inside, Some(ruleset.as_str()))

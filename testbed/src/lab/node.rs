@@ -248,7 +248,7 @@ impl Node {
     /// # Errors
     /// When nft refuses the rules, or the program fails.
     pub(super) async fn replace_rules(&self, config: &NatConfig) -> Result<()> {
-        self.enter(|inside| Nft::of(config.source).replace(inside, &config.ruleset))?
+        self.enter(|inside| Nft::of(config.source).replace(inside, &config.script()))?
             .map_err(config.at_file())
             .map_err(at(&self.name))?;
         if let Some(nat) = &self.nat

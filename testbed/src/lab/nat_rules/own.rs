@@ -53,7 +53,7 @@ pub fn render_own(text: &str, behavior: &Behavior, site: &NatSite) -> NatConfig 
         definitions.push(format!("define {device}_network = {}/{}; ", network.address, network.prefix));
     }
     NatConfig {
-        ruleset: definitions.concat() + text,
+        ruleset: text.to_owned(),
         definitions,
         source: RulesSource::User,
         further: site.further(behavior),

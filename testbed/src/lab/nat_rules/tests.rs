@@ -150,10 +150,10 @@ fn a_users_own_ruleset_gets_the_addresses() {
     let own = render_own("table ip nat { }\n", &Behavior::port_preserving(), &site());
     let expected = "define wan_address = 192.0.2.2; define wan_addresses = 192.0.2.2; define lan0_network = 10.0.0.0/24; \
                     define lan1_network = 10.0.1.0/24; table ip nat { }\n";
-    assert_eq!(own.ruleset, expected);
+    assert_eq!(own.script(), expected);
     let addresses = ExternalAddresses { count: 3, pooling: Pooling::Paired };
     let pool = render_own("", &Behavior { addresses, ..Behavior::port_preserving() }, &site());
-    assert!(pool.ruleset.contains("define wan_addresses = 192.0.2.2-192.0.2.4; "), "{}", pool.ruleset);
+    assert!(pool.script().contains("define wan_addresses = 192.0.2.2-192.0.2.4; "), "{}", pool.script());
     assert_eq!(pool.further, [Ipv4Addr::new(192, 0, 2, 3), Ipv4Addr::new(192, 0, 2, 4)]);
     assert!(own.sysctls.contains(&("net.ipv4.icmp_ratemask".to_owned(), "0".to_owned())));
 }

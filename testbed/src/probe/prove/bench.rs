@@ -170,7 +170,7 @@ impl Bench {
             for (key, value) in &config.sysctls {
                 Sysctl::new(key.clone(), value).write(inside)?;
             }
-            nft.load(inside, &config.ruleset).map_err(config.at_file())?;
+            nft.load(inside, &config.script()).map_err(config.at_file())?;
             Ok::<_, Error>((Conntrack::open(inside)?, Events::open(inside)?, SetFlusher::open(inside)?))
         })??;
         let start = |command| runtime.block_on(NatProgram::start(command, &nat));

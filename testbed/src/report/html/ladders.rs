@@ -155,14 +155,20 @@ mod tests {
         results
     }
 
-    #[test]
-    fn cells_that_fail_are_drawn_first_and_the_others_say_how_to_see_them() {
+    /// The folder of a run that kept three trials of a cell.
+    fn kept_run() -> tempfile::TempDir {
         let run = tempfile::tempdir().expect("a folder");
         for trial in 1..=3 {
             let folder = run.path().join(format!("cells/one/trial-{trial}"));
             std::fs::create_dir_all(&folder).expect("room");
             std::fs::write(folder.join(LADDER), ladder()).expect("room");
         }
+        run
+    }
+
+    #[test]
+    fn cells_that_fail_are_drawn_first_and_the_others_say_how_to_see_them() {
+        let run = kept_run();
         let results = large();
         let page = html::text(&results, Some(run.path()));
         assert!(page.len() <= 3_000_000, "{}", page.len());
@@ -200,12 +206,7 @@ mod tests {
 
     #[test]
     fn no_more_is_drawn_than_there_is_room_for() {
-        let run = tempfile::tempdir().expect("a folder");
-        for trial in 1..=3 {
-            let folder = run.path().join(format!("cells/one/trial-{trial}"));
-            std::fs::create_dir_all(&folder).expect("room");
-            std::fs::write(folder.join(LADDER), ladder()).expect("room");
-        }
+        let run = kept_run();
         let results = large();
         let of = |room| DrawnTrials::read(&results, Some(run.path()), room);
         assert!(of(0).pictures.is_empty() && !of(0).are_all());

@@ -62,7 +62,7 @@ fn nat_records(pool: &LabPool, built: &BuiltLab) -> Vec<NatRecord> {
 /// The rules of a NAT as text. Rules that a program made are shown as nft lists them.
 fn ruleset_of(lab: &Lab, node: &NodeName, config: &NatConfig) -> String {
     match &config.command {
-        None => config.ruleset.clone(),
+        None => config.script(),
         Some(command) => {
             let listed =
                 lab.node(node).and_then(Node::ruleset).unwrap_or_else(|error| format!("# {error}\n"));
