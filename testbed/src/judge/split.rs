@@ -6,9 +6,12 @@
 //! found again outside by the remote endpoint and by the data that went over it, as no number is the same. And the NAT itself
 //! is held to carrying across: a SYN for each connection that the inside opens, and no more than the inside sends SYNs.
 
+mod carried;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
+use self::carried::Carried;
 use crate::judge::program_output::Claim;
 use crate::judge::reference::NatView;
 use crate::judge::timeline::{Flow, Role, Vantage};
@@ -17,10 +20,7 @@ use crate::model::datapath::Datapath;
 use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, TcpFlags};
 
-/// How long before the end of the evidence a SYN must have come to have gone out again by then.
-const AT_THE_END: Nanos = 250_000_000;
-
-/// Connections by endpoints and number of the SYN, with the times at which that came.
+/// Connections by endpoints and number of the SYN, with the times at which that came to the NAT or was sent by it.
 type Opened = BTreeMap<(Tuple, u32), Vec<Nanos>>;
 
 /// A side whose outermost NAT of sockets stands in for its peer.
@@ -85,6 +85,11 @@ impl<'a> SplitSide<'a> {
     fn opened(&self, evidence: &Evidence, place: Where) -> Opened {
         let mut opened = Opened::new();
         for (frame, packet) in evidence.packets().filter(|(frame, _)| frame.direction == Direction::Up) {
+            // What a link below loses or still has at the end, the NAT never got; what it sends counts from when it sent it.
+            let (seen, at) = match place {
+                Where::Inside => (frame.fate == Fate::Delivered, frame.left.max(frame.entered)),
+                Where::Outside => (!frame.is_copy, frame.entered),
+            };
             let here = match place {
                 Where::Inside => {
                     self.is_below(frame)
@@ -93,8 +98,8 @@ impl<'a> SplitSide<'a> {
                 Where::Outside => frame.link == self.nat.up && self.nat.outer.contains(*packet.source.ip()),
             };
             let to_nat = self.nat.outer.contains(*packet.destination.ip());
-            if let Some(tcp) = packet.tcp().filter(|tcp| here && !to_nat && tcp.flags.is_opening()) {
-                opened.entry((packet.tuple(), tcp.sequence)).or_default().push(frame.entered);
+            if let Some(tcp) = packet.tcp().filter(|tcp| seen && here && !to_nat && tcp.flags.is_opening()) {
+                opened.entry((packet.tuple(), tcp.sequence)).or_default().push(at);
             }
         }
         opened
@@ -104,32 +109,15 @@ impl<'a> SplitSide<'a> {
     #[must_use]
     pub fn contradiction(&self, evidence: &Evidence) -> Option<String> {
         let ended = evidence.ended();
-        let [inside, outside] = [Where::Inside, Where::Outside].map(|place| self.opened(evidence, place));
+        let [asked, opened] = [Where::Inside, Where::Outside].map(|place| self.opened(evidence, place));
         let remotes: BTreeSet<SocketAddrV4> =
-            inside.keys().chain(outside.keys()).map(|(tuple, _)| tuple.destination).collect();
+            asked.keys().chain(opened.keys()).map(|(tuple, _)| tuple.destination).collect();
         let what = remotes.into_iter().find_map(|remote| {
-            let to_it = |all: &Opened| -> Vec<(Tuple, Vec<Nanos>)> {
-                let to_it = all.iter().filter(|((tuple, _), _)| tuple.destination == remote);
-                to_it.map(|((tuple, _), times)| (*tuple, times.clone())).collect()
-            };
-            let (inside, opened) = (to_it(&inside), to_it(&outside).len());
-            // A SYN that is sent again after a refusal which the inside was not told of opens another connection.
-            let asked: usize = inside.iter().map(|(_, times)| times.len()).sum();
-            // A SYN with another number from the same endpoint need not be another connection to the NAT, and one at the end of
-            // the trial need not have gone out yet.
-            let in_time = inside.iter().filter(|(_, times)| times.iter().any(|at| at + AT_THE_END < ended));
-            let surely = in_time.map(|(tuple, _)| tuple).collect::<BTreeSet<_>>().len();
-            if opened > asked {
-                return Some(format!(
-                    "opened {opened} connections to {remote}, and the inside sent {asked} SYNs"
-                ));
-            }
-            (opened < surely).then(|| {
-                format!("opened {opened} connections to {remote}, and the inside asked for {surely}")
-            })
+            let what = Carried::towards(remote, &asked, &opened).contradiction(ended)?;
+            Some(format!("{what} to {remote}"))
         })?;
         let NatView { profile, node, .. } = self.nat;
-        Some(format!("NAT \"{profile}\" in \"{node}\" does not carry across what it is asked for: it {what}"))
+        Some(format!("NAT \"{profile}\" in \"{node}\" does not carry across what it is asked for: {what}"))
     }
 
     /// Why nobody can tell whose failure it was, where a trial did not pass: a connection stood between the other side and the NAT's own
@@ -342,21 +330,61 @@ mod tests {
         assert_eq!(claimed([inside(), elsewhere].concat()), end(HOST), "another remote endpoint");
     }
 
+    /// A SYN, at a time in milliseconds.
+    fn syn_at(ms: Nanos, port: u16, link: u16) -> Frame {
+        let (host, external) = (format!("10.0.0.2:{port}"), format!("192.0.2.2:{port}"));
+        let from = if link == DOWN { host } else { external };
+        let at = ms * 1_000_000;
+        let frame = frame(link, Direction::Up, (&from, REMOTE), u32::from(port), "");
+        Frame { entered: at, due: at, left: at, ..frame }
+    }
+
+    /// What is said of connections that come to the NAT and leave it at these times, in milliseconds.
+    fn said(asked: &[(Nanos, u16)], opened: &[Nanos]) -> Option<String> {
+        let asked = asked.iter().map(|(ms, port)| syn_at(*ms, *port, DOWN));
+        let opened = opened.iter().zip(40_000..).map(|(ms, port)| syn_at(*ms, port, UP));
+        with(asked.chain(opened).collect(), |side, evidence| side.contradiction(evidence))
+    }
+
+    #[track_caller]
+    fn contains(said: Option<String>, expected: &str) {
+        assert!(said.as_ref().is_some_and(|why| why.contains(expected)), "{said:?}");
+    }
+
     #[test]
     fn a_syn_that_is_swallowed_or_made_of_nothing_is_the_nats_fault() {
-        let (inside, outside) = (frame(DOWN, Direction::Up, (HOST, REMOTE), 100, ""), |port: u16| {
-            frame(UP, Direction::Up, (&format!("192.0.2.2:{port}"), REMOTE), u32::from(port), "")
-        });
-        let said = |frames| with(frames, |side, evidence| side.contradiction(evidence));
-        assert_eq!(said(vec![inside.clone(), outside(40_000)]), None);
-        assert!(said(vec![inside.clone()]).is_some_and(|why| why.contains("opened 0 connections")));
-        assert!(
-            said(vec![inside.clone(), outside(40_000), outside(40_002)])
-                .is_some_and(|why| why.contains("sent 1 SYN"))
-        );
-        let again = vec![inside.clone(), inside.clone(), outside(40_000), outside(40_002)];
-        assert_eq!(said(again), None, "the inside asked twice");
-        let late = Frame { entered: 1_900_000_000, ..inside };
-        assert_eq!(said(vec![late]), None, "it came at the end");
+        assert_eq!(said(&[(10, 4000)], &[11]), None);
+        contains(said(&[(10, 4000)], &[]), "its inside asked for 1 connection, and it opened 0 afterwards");
+        contains(said(&[(10, 4000)], &[11, 12]), "it had got 1 SYN of its inside, and opened 2 connections");
+        contains(said(&[], &[11]), "it had got 0 SYNs of its inside, and opened 1 connection to");
+        assert_eq!(said(&[(10, 4000), (20, 4000)], &[11, 21]), None, "the inside asked twice");
+        assert_eq!(said(&[(1_900, 4000)], &[]), None, "it came at the end");
+    }
+
+    #[test]
+    fn a_connection_too_many_does_not_make_up_for_one_that_is_missing() {
+        contains(said(&[(10, 4000), (300, 4001)], &[11, 12]), "got 1 SYN of its inside, and opened 2");
+        // The first SYN came twice, so that both may be of it; the second asked for one of its own.
+        let again = [(10, 4000), (20, 4000), (300, 4001)];
+        contains(said(&again, &[11, 21]), "its inside asked for 1 connection, and it opened 0 afterwards");
+        assert_eq!(said(&again, &[11, 301]), None);
+        assert_eq!(said(&again, &[11, 21, 301]), None);
+        assert_eq!(said(&[(10, 4000), (10, 4001)], &[12, 11]), None, "in any order");
+    }
+
+    #[test]
+    fn a_syn_that_never_came_to_the_nat_asks_for_nothing() {
+        let swallowed = |change: fn(Frame) -> Frame| {
+            let syns = vec![change(syn_at(10, 4000, DOWN))];
+            with(syns, |side, evidence| side.contradiction(evidence))
+        };
+        assert!(swallowed(|syn| syn).is_some());
+        assert_eq!(swallowed(|syn| Frame { fate: Fate::Lost, ..syn }), None);
+        assert_eq!(swallowed(|syn| Frame { fate: Fate::InFlight, ..syn }), None);
+        // A slow link has it until shortly before the end.
+        assert_eq!(swallowed(|syn| Frame { left: 1_900_000_000, ..syn }), None);
+        let lost = Frame { fate: Fate::Lost, ..syn_at(10, 4000, DOWN) };
+        let made = with(vec![lost, syn_at(20, 40_000, UP)], |side, evidence| side.contradiction(evidence));
+        contains(made, "it had got 0 SYNs of its inside, and opened 1 connection");
     }
 }
