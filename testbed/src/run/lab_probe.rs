@@ -84,20 +84,20 @@ impl Exchange<'_> {
     async fn play(self) -> Result<Evidence> {
         let Self { prepared, first, ports: [port, other_port], .. } = self;
         let (own, other) = (prepared.peer(first), prepared.peer(first.other()));
-        let target = SocketAddrV4::new(other.public, other_port);
+        let target = SocketAddrV4::new(other.public.first, other_port);
         // The sockets live to the end: what ends one sends a reset.
         let mut sockets = vec![self.knock(first, port, target)?];
         let mut evidence = self.seen().await?;
-        let door = external(&evidence, SocketAddrV4::new(own.public, port), target);
+        let door = external(&evidence, SocketAddrV4::new(own.public.first, port), target);
         // From the endpoint that was knocked at, as far as its NAT gives it out; then from others.
         sockets.push(self.knock(first.other(), other_port, door)?);
         extend(&mut evidence, self.seen().await?);
         let further = other_port.saturating_add(1);
         sockets.push(self.knock(first.other(), further, door)?);
-        let elsewhere = SocketAddrV4::new(own.public, another_port(port, door.port()));
+        let elsewhere = SocketAddrV4::new(own.public.first, another_port(port, door.port()));
         sockets.push(self.knock(first.other(), further, elsewhere)?);
         extend(&mut evidence, self.seen().await?);
-        for remote in [SocketAddrV4::new(other.public, further), RENDEZVOUS] {
+        for remote in [SocketAddrV4::new(other.public.first, further), RENDEZVOUS] {
             sockets.push(self.knock(first, port, remote)?);
         }
         extend(&mut evidence, self.seen().await?);

@@ -13,6 +13,7 @@ mod lab_probe;
 mod nat_views;
 mod nat_watch;
 mod neighbours;
+mod not_judged;
 mod not_run;
 mod open_lab;
 mod ordering;

@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::kernel::limits;
-use crate::model::behavior::{Filtering, Hairpinning};
-use crate::model::catalogue::Catalogue;
-use crate::model::datapath::Datapath;
 use crate::model::event::ProofResult;
 use crate::model::outcome::{Outcome, Trial, TrialLoad};
 use crate::run::prepared_cell::PreparedCell;
@@ -75,24 +72,6 @@ pub(super) fn short_of_room(cells: &[PreparedCell], request: &RunRequest) -> Res
     };
     let short = |(at, cell)| Some((at, NotRun::Broken(why(cell)?)));
     Ok(cells.iter().enumerate().filter_map(short).collect())
-}
-
-/// Cells with a NAT of sockets where nobody could tell whose connection is whose: above both peers, or one that lets others in.
-pub(super) fn beyond_judging(cells: &[PreparedCell], catalogue: &Catalogue) -> Refused {
-    let why = |cell: &PreparedCell| {
-        let (node, profile) = cell.setting.nats.iter().find_map(|(node, name)| {
-            let profile = catalogue.get(name).filter(|profile| profile.datapath == Datapath::Sockets)?;
-            let closed = profile.behavior.filtering == Filtering::AddressAndPortDependent
-                && profile.behavior.hairpinning == Hairpinning::Off;
-            (!closed || cell.common.contains_key(node)).then_some((node, profile))
-        })?;
-        Some(NotRun::Broken(format!(
-            "NAT \"{}\" in \"{node}\" ends each connection and opens one of its own (datapath sockets): testbed judges trials with such a \
-             NAT only where it is on one peer's side alone, and lets in nobody but whom the inside has sent to",
-            profile.name
-        )))
-    };
-    cells.iter().enumerate().filter_map(|(at, cell)| Some((at, why(cell)?))).collect()
 }
 
 /// The first difference between what a NAT declares and what it does.

@@ -1,7 +1,6 @@
 //! A cell made ready: which lab it needs, what its NATs declare, what theory expects. Pure.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use crate::judge::timeline::{Role, Vantage};
 use crate::kernel::error::Error;
 use crate::model::address_plan::AddressPlan;
-use crate::model::address_pool::NatAddressing;
+use crate::model::address_pool::{AddressPool, NatAddressing};
 use crate::model::axis_value::Order;
 use crate::model::behavior::{Behavior, UnsolicitedSyn};
 use crate::model::catalogue::{Catalogue, Profile};
@@ -69,8 +68,8 @@ pub struct PreparedCell {
 pub struct Peer {
     /// Its host, and where its packets are watched.
     pub vantage: Vantage,
-    /// The address by which the world knows it: of its outermost NAT that translates, or its own.
-    pub public: Ipv4Addr,
+    /// The addresses by which the world knows it: those of its outermost NAT that translates, or its own.
+    pub public: AddressPool,
 }
 
 /// Finds both peers.
@@ -86,7 +85,7 @@ fn find_peers(
         let nats = topology.nats_above(own);
         let outermost = nats.iter().rfind(|nat| !transparent.contains(nat)).unwrap_or(own);
         let vantage = Vantage::of(topology, &plan, transparent, [own, other]);
-        let peer = vantage.zip(plan.address(outermost)).map(|(vantage, public)| Peer { vantage, public });
+        let peer = vantage.zip(plan.addresses(outermost)).map(|(vantage, public)| Peer { vantage, public });
         peer.ok_or_else(|| Error::other(tried(), format!("\"{own}\" has no way up")))
     };
     let [a, b] = names;

@@ -22,7 +22,8 @@ use crate::run::collector::{Collector, Message};
 use crate::run::control::control;
 use crate::run::cost::{self, Places};
 use crate::run::environment::environment;
-use crate::run::not_run::{NotRun, Refused, beyond_judging, short_of_room, why_not, without_program};
+use crate::run::not_judged::{beyond_judging, without_one_address};
+use crate::run::not_run::{NotRun, Refused, short_of_room, why_not, without_program};
 use crate::run::pool::LabPool;
 use crate::run::prepared_cell::{LabSpec, PreparedCell};
 use crate::run::queue::{Demand, FreeLab, Queue, Task};
@@ -73,6 +74,7 @@ pub async fn run(
     refused.extend(without_program(&cells, &request));
     refused.extend(short_of_room(&cells, &request)?);
     refused.extend(beyond_judging(&cells, &request.catalogue));
+    refused.extend(without_one_address(&cells));
     for (at, _) in cells.iter().enumerate().filter(|(_, cell)| !cell.setting.nats.is_empty()) {
         if let Some(why) = &unmeasured {
             refused.entry(at).or_insert_with(|| why.clone());

@@ -80,7 +80,7 @@ pub(super) fn peer_values(setup: TrialSetup<'_>, common: &Values, role: Role, be
         ("local_ip", own.vantage.internal.to_string()),
         ("local_port", seed.local_port(role).to_string()),
         ("seed", seed.of(role).to_string()),
-        ("peer_ip", other.public.to_string()),
+        ("peer_ip", other.public.first.to_string()),
         ("peer_port", seed.local_port(role.other()).to_string()),
         ("start_in_ms", in_ms.to_string()),
         ("start_delay", whole_units(delay)),
