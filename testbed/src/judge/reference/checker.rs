@@ -2,6 +2,7 @@
 
 mod counted;
 mod fresh;
+mod pooling;
 mod swap;
 
 use std::collections::HashMap;

@@ -59,8 +59,6 @@ pub(super) struct Mappings {
     towards: HashMap<SocketAddrV4, u32>,
     /// How many external endpoints an inside host has had.
     of_host: HashMap<Ipv4Addr, HashSet<SocketAddrV4>>,
-    /// The external address that an inside host has.
-    paired: HashMap<Ipv4Addr, (Ipv4Addr, ExpiringEntry)>,
     started: HashSet<SocketAddrV4>,
     /// What came from outside to an external endpoint of the NAT's own stack: as long as that tracks it, nobody inside
     /// can have the endpoint towards that sender.
@@ -140,10 +138,6 @@ impl Mappings {
         }
         let admitted = self.admitted.entry((external, *remote.ip())).or_insert(until(handled_by));
         *admitted = until(admitted.since);
-        let paired = self.paired.entry(*inside.ip()).or_insert((*external.ip(), until(handled_by)));
-        if paired.0 == *external.ip() || paired.1.perhaps < at {
-            *paired = (*external.ip(), until(paired.1.since));
-        }
         self.users.entry(external).or_default().insert(inside);
         self.of_host.entry(*inside.ip()).or_default().insert(external);
         self.started.insert(inside);
@@ -192,11 +186,18 @@ impl Mappings {
         self.strangers.insert((external, remote));
     }
 
-    /// Whether a connection from inside may go out so.
+    /// Whether a connection from inside may go out so. `elsewhere` is another external address that the host has for a connection that
+    /// surely lives.
     ///
     /// # Errors
     /// The rule that it breaks, and how.
-    pub(super) fn may_go_out(&self, nat: &NatView<'_>, flow: Outgoing, at: Nanos) -> Result<(), BrokenRule> {
+    pub(super) fn may_go_out(
+        &self,
+        nat: &NatView<'_>,
+        flow: Outgoing,
+        at: Nanos,
+        elsewhere: Option<Ipv4Addr>,
+    ) -> Result<(), BrokenRule> {
         let Outgoing { inside, external, .. } = flow;
         if nat.declared.translation == Translation::Firewall {
             let what = || format!("{inside} went out as {external}");
@@ -216,25 +217,25 @@ impl Mappings {
         if held.iter().any(|held| held.external == external) {
             return self.rules.hold(rules::MAPPING, Ok(()));
         }
-        self.fits_pooling(nat, flow, at)?;
+        self.fits_pooling(nat, flow, elsewhere)?;
         self.fresh(nat, flow, held, at, ports)
     }
 
-    /// A fresh mapping has the address that the host's others have, unless any will do. A host whose mappings are all gone may get
+    /// A fresh mapping has the address that the host's others have, unless any will do. A host whose connections are all gone may get
     /// another one.
-    fn fits_pooling(&self, nat: &NatView<'_>, flow: Outgoing, at: Nanos) -> Result<(), BrokenRule> {
+    fn fits_pooling(
+        &self,
+        nat: &NatView<'_>,
+        flow: Outgoing,
+        elsewhere: Option<Ipv4Addr>,
+    ) -> Result<(), BrokenRule> {
         if nat.declared.addresses.are_arbitrary() {
             return Ok(());
         }
         let Outgoing { inside, external, .. } = flow;
-        let live = self.paired.get(inside.ip()).filter(|(_, time)| at < time.surely);
-        let other = live.map(|(address, _)| *address).filter(|address| address != external.ip());
-        let found = match other {
-            Some(other) => {
-                Err(format!("{inside} went out as {external}, and the host has mappings of {other}"))
-            }
-            None => Ok(()),
-        };
+        let found = elsewhere.map_or(Ok(()), |other| {
+            Err(format!("{inside} went out as {external}, and the host has mappings of {other}"))
+        });
         self.rules.hold(rules::PAIRED, found)
     }
 

@@ -348,6 +348,20 @@ fn a_host_whose_mappings_are_gone_may_get_another_address() {
     };
     assert_eq!(after(100_000 * MS).says(&paired), Some("addresses"));
     assert_eq!(after(130_000 * MS).says(&paired), None);
+    let elsewhere = |drawing: Drawing, port: u16| {
+        let (inside, external) = (format!("10.0.0.2:{port}"), format!("192.0.2.3:{port}"));
+        drawing.out((&inside, OTHER), Some((&external, OTHER)), ("S", 7_000, 0, 0))
+    };
+    // A reset before any answer ends the only connection of the host.
+    let refused = || Drawing::opened().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("RA", 0, 101, 0));
+    assert_eq!(elsewhere(elsewhere(refused(), 4001), 4002).says(&paired), None);
+    let back = |drawing: Drawing| {
+        drawing.out(("10.0.0.2:4003", OTHER), Some(("192.0.2.2:4003", OTHER)), ("S", 7_000, 0, 0))
+    };
+    assert_eq!(back(elsewhere(refused(), 4001)).says(&paired), Some("addresses"), "it has the other one now");
+    let one_left = Drawing::stands().out((HOST, OTHER), Some((EXTERNAL, OTHER)), ("S", 50, 0, 0));
+    let one_left = one_left.back((OTHER, EXTERNAL), Some((OTHER, HOST)), ("RA", 0, 51, 0));
+    assert_eq!(elsewhere(one_left, 4001).says(&paired), Some("addresses"), "another connection lives");
 }
 
 #[test]

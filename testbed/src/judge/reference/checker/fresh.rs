@@ -54,7 +54,8 @@ impl Checker<'_> {
         let paired = output.head.tuple.destination == remote && output.side == Side::Outside;
         self.rules.hold(rules::ADDRESS, keeps(paired, || format!("passed as {}", output.head.tuple)))?;
         let flow = Outgoing { inside, remote, external };
-        self.mappings.may_go_out(self.nat, flow, passage.input.at)?;
+        let at = passage.input.at;
+        self.mappings.may_go_out(self.nat, flow, at, self.address_elsewhere(&flow, at))?;
         let reply = Tuple { source: remote, destination: external };
         self.take_over(index, reply, &tracked)?;
         self.open(index, reply, tracked);
@@ -101,7 +102,7 @@ impl Checker<'_> {
         let elsewhere = || format!("had to go to {owner} and went as {}", output.head.tuple);
         self.rules.hold(rules::HAIRPINNING, keeps(output.head.tuple.destination == owner, elsewhere))?;
         let flow = Outgoing { inside, remote: destination, external: output.head.tuple.source };
-        self.mappings.may_go_out(self.nat, flow, at)?;
+        self.mappings.may_go_out(self.nat, flow, at, self.address_elsewhere(&flow, at))?;
         let reply = Tuple { source: owner, destination: flow.external };
         self.take_over(index, reply, &tracked)?;
         self.open(index, reply, tracked);
