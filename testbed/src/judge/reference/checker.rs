@@ -4,6 +4,7 @@ mod counted;
 mod fresh;
 mod pooling;
 mod swap;
+mod without_syn;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -65,6 +65,10 @@ impl Tracked {
         let index = Index::of(head.segment.flags);
         let cell = TableCell { way: Way::Original, index, state: CtState::None };
         let (state, window) = match how.transition(cell) {
+            // What a NAT takes for a connection that keeps records of its own, nobody knows.
+            _ if how.datapath != Datapath::Conntrack && index != Index::Syn => {
+                (CtState::Established, Window::joined_by(head))
+            }
             _ if !how.rules.decides(Decision::Whole, head.is_whole()) => return None,
             Transition::Invalid => return None,
             Transition::To(state) if index == Index::Syn => (state, Window::opened_by(head)),

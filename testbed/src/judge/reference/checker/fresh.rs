@@ -18,7 +18,7 @@ impl Checker<'_> {
         let passage = &self.passages.all[index];
         let destination = passage.input.head.tuple.destination;
         if self.nat.datapath != Datapath::Conntrack && !head.segment.flags.is_opening() {
-            return Ok(Judged::Not(Doubt::Records));
+            return self.without_syn(index, head);
         }
         match passage.input.side {
             Side::Outside => self.sent_in(index, head),
@@ -65,7 +65,7 @@ impl Checker<'_> {
     }
 
     /// From inside to an address of the NAT's own: turned round, or for its own stack.
-    fn sent_to_nat(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
+    pub(super) fn sent_to_nat(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let Tuple { source: inside, destination } = passage.input.head.tuple;
         let at = passage.input.at;
@@ -110,7 +110,7 @@ impl Checker<'_> {
         Ok(Judged::Must)
     }
 
-    fn sent_in(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
+    pub(super) fn sent_in(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let Tuple { source: remote, destination } = passage.input.head.tuple;
         let at = passage.input.at;
@@ -221,7 +221,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn open(&mut self, index: usize, reply: Tuple, tracked: Tracked) {
+    pub(super) fn open(&mut self, index: usize, reply: Tuple, tracked: Tracked) {
         let passage = &self.passages.all[index];
         let id = self.entries.len();
         let original = passage.input.head.tuple;

@@ -61,6 +61,49 @@ fn what_it_declares_is_asked_as_of_any_nat() {
 }
 
 #[test]
+fn what_begins_no_connection_is_filtered_all_the_same() {
+    let data = ("A", 901, 101, 4);
+    let knock = |filtering, from| {
+        let drawing = own().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), SYN);
+        let passed = drawing.back((from, EXTERNAL), Some((from, HOST)), data);
+        passed.says(&Behavior { filtering, ..plain() })
+    };
+    let [port, address, anyone] =
+        [Filtering::AddressAndPortDependent, Filtering::AddressDependent, Filtering::EndpointIndependent];
+    assert_eq!([OTHER_PORT, OTHER].map(|from| knock(port, from)), [Some("filtering"); 2]);
+    assert_eq!([OTHER_PORT, OTHER].map(|from| knock(address, from)), [None, Some("filtering")]);
+    assert_eq!([OTHER_PORT, OTHER].map(|from| knock(anyone, from)), [None, None]);
+    let stranger = own().back((OTHER, EXTERNAL), Some((OTHER, HOST)), data);
+    assert_eq!(stranger.says(&plain()), Some("filtering"), "nobody inside had sent anything");
+    let elsewhere = own().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), SYN);
+    let elsewhere = elsewhere.back((OTHER, EXTERNAL), Some((OTHER, "10.0.0.3:4000")), data);
+    let anyone = Behavior { filtering: anyone, ..plain() };
+    assert_eq!(elsewhere.says(&anyone), Some("filtering"), "it went to another host");
+    assert_eq!(own().back((OTHER, EXTERNAL), None, data).says(&plain()), None, "it may be kept");
+}
+
+#[test]
+fn what_begins_no_connection_and_goes_out_has_an_address_of_the_nat_and_lets_answers_in() {
+    let data = ("A", 101, 901, 4);
+    let out = |as_seen| own().out((HOST, REMOTE), as_seen, data);
+    let back = ("A", 901, 105, 4);
+    assert_eq!(out(None).says(&plain()), None, "it may be kept");
+    let passed = || out(Some((EXTERNAL, REMOTE)));
+    assert_eq!(passed().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), back).says(&plain()), None);
+    let stranger = passed().back((OTHER, EXTERNAL), Some((OTHER, HOST)), back);
+    assert_eq!(stranger.says(&plain()), Some("filtering"));
+    assert_eq!(out(Some((HOST, REMOTE))).says(&plain()), Some("translation"));
+    assert_eq!(out(Some(("192.0.2.9:4000", REMOTE))).says(&plain()), Some("translation"));
+    let leaks = Behavior { invalid_packets: InvalidPackets::Leak, ..plain() };
+    assert_eq!(out(Some((HOST, REMOTE))).says(&leaks), None);
+    // A reset and a SYN ACK go out as well.
+    for flags in ["R", "SA", "FA"] {
+        let sent = own().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), (flags, 101, 901, 0));
+        assert_eq!(sent.says(&plain()), None, "{flags}");
+    }
+}
+
+#[test]
 fn its_mappings_are_those_that_packets_show() {
     let node = NodeName::new("nat-a").expect("a good name");
     let lan = Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
