@@ -1,8 +1,8 @@
 //! SYNs that came to their own NAT and never left it: no port was free, the host had all it may have, or two flows
 //! wanted the same.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddrV4;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::judge::cause::flow::lost_frame;
 use crate::judge::cause::inside::InnerSyn;
@@ -118,30 +118,8 @@ impl FailureContext<'_> {
         if let Some(quota) = nat.quota.filter(|quota| held >= *quota as usize) {
             return (Cause::QuotaReached, format!("the host had {held} mappings, and may have {quota}"));
         }
-        let of_address = |e: &&CtEntry| {
-            let known = of_host.first().map(|of_host| of_host.reply.destination);
-            let paired = known.filter(|_| !nat.addresses.are_arbitrary());
-            paired.is_none_or(|known| known.ip() == e.reply.destination.ip())
-        };
-        let ports = |entries: &mut dyn Iterator<Item = &CtEntry>| {
-            entries.filter(of_address).map(|e| e.reply.destination).collect::<BTreeSet<_>>().len()
-        };
-        let addresses = if nat.addresses.are_arbitrary() { usize::from(nat.addresses.count) } else { 1 };
-        let (used, room) = match nat.pool {
-            Pool::Kernel => (0, usize::MAX),
-            Pool::Range(range) => {
-                let inside = |e: &&CtEntry| range.contains(e.reply.destination.port());
-                (ports(&mut live.iter().filter(inside)), range.size() as usize)
-            }
-            Pool::Ranges(all) => {
-                let inside = |e: &&CtEntry| all.contains(e.reply.destination.port());
-                (ports(&mut live.iter().filter(inside)), all.size() as usize)
-            }
-            Pool::Blocks { size, .. } => (ports(&mut of_host.iter().copied()), usize::from(size)),
-        };
-        let room = room.saturating_mul(addresses);
-        if used >= room {
-            return (Cause::PortsExhausted, format!("all its {room} ports were taken"));
+        if let Some(why) = exhausted(nat, &live, &of_host) {
+            return (Cause::PortsExhausted, why);
         }
         let remote = |e: &&CtEntry| e.reply.source == syn.tuple.destination;
         let taken: Option<SocketAddrV4> = live.iter().find(remote).map(|e| e.reply.destination);
@@ -184,5 +162,88 @@ impl FailureContext<'_> {
             }
         }
         live
+    }
+}
+
+/// What is said where every port that a host could get is taken, by the entries of all hosts and of this one.
+fn exhausted(nat: &Behavior, live: &[CtEntry], of_host: &[&CtEntry]) -> Option<String> {
+    let taken_of = |entries: &mut dyn Iterator<Item = &CtEntry>| -> BTreeSet<SocketAddrV4> {
+        entries.map(|entry| entry.reply.destination).collect()
+    };
+    let mut taken = taken_of(&mut live.iter());
+    let room = match nat.pool {
+        Pool::Kernel => return None,
+        Pool::Range(range) => {
+            taken.retain(|external| range.contains(external.port()));
+            range.size() as usize
+        }
+        Pool::Ranges(all) => {
+            taken.retain(|external| all.contains(external.port()));
+            all.size() as usize
+        }
+        Pool::Blocks { size, .. } => {
+            taken = taken_of(&mut of_host.iter().copied());
+            usize::from(size)
+        }
+    };
+    let count = usize::from(nat.addresses.count);
+    if count == 1 || nat.addresses.are_arbitrary() {
+        let room = room.saturating_mul(count);
+        return (taken.len() >= room).then(|| format!("all its {room} ports were taken"));
+    }
+    // A host gets ports of one address: that of its other mappings, or where it has none, one that cannot be told.
+    let own = of_host.first().map(|entry| *entry.reply.destination.ip());
+    let mut of_address: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
+    taken.iter().for_each(|external| *of_address.entry(*external.ip()).or_default() += 1);
+    of_address.retain(|address, taken| own.is_none_or(|own| own == *address) && *taken >= room);
+    let full = of_address.first_key_value().map(|(address, _)| *address)?;
+    Some(format!("all {room} ports of {full} were taken"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::behavior::{ExternalAddresses, Pooling, PortRange};
+
+    fn entry(host: u8, address: u8, port: u16) -> CtEntry {
+        let remote = SocketAddrV4::new([198, 51, 100, 2].into(), 5000);
+        let original =
+            Tuple { source: SocketAddrV4::new([10, 0, 0, host].into(), port), destination: remote };
+        let external = SocketAddrV4::new([192, 0, 2, address].into(), port);
+        let reply = Tuple { source: remote, destination: external };
+        CtEntry { original, reply, state: None, status: 0, id: 1 }
+    }
+
+    /// What is said of host .2, where each of two addresses has four ports.
+    fn said(pooling: Pooling, entries: &[(u8, u8, u16)]) -> Option<String> {
+        let nat = Behavior {
+            pool: Pool::Range(PortRange { low: 4000, high: 4003 }),
+            addresses: ExternalAddresses { count: 2, pooling },
+            ..Behavior::port_preserving()
+        };
+        let live: Vec<CtEntry> =
+            entries.iter().map(|(host, address, port)| entry(*host, *address, *port)).collect();
+        let of_host: Vec<&CtEntry> =
+            live.iter().filter(|entry| entry.original.source.ip().octets()[3] == 2).collect();
+        exhausted(&nat, &live, &of_host)
+    }
+
+    #[test]
+    fn a_host_of_a_paired_pool_has_the_ports_of_one_address() {
+        let at =
+            |host: u8, address: u8, count: u16| (4000..4000 + count).map(move |port| (host, address, port));
+        let full = Some("all 4 ports of 192.0.2.3 were taken".to_owned());
+        let all = |parts: [Vec<(u8, u8, u16)>; 2]| parts.concat();
+        let own_full = all([at(2, 3, 4).collect(), at(3, 2, 1).collect()]);
+        assert_eq!(said(Pooling::Paired, &own_full), full);
+        assert_eq!(said(Pooling::Arbitrary, &own_full), None);
+        let other_full = all([at(2, 2, 1).collect(), at(3, 3, 4).collect()]);
+        assert_eq!(said(Pooling::Paired, &other_full), None);
+        // A host without a mapping: which address it would have got cannot be told.
+        assert_eq!(said(Pooling::Paired, &at(3, 3, 4).collect::<Vec<_>>()), full);
+        let half = all([at(3, 3, 2).collect(), at(4, 2, 2).collect()]);
+        assert_eq!(said(Pooling::Paired, &half), None, "four ports are taken, and no address is full");
+        let both = all([at(3, 3, 4).collect(), at(4, 2, 4).collect()]);
+        assert_eq!(said(Pooling::Arbitrary, &both), Some("all its 8 ports were taken".to_owned()));
     }
 }
