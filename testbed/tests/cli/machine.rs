@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Done, testbed_in};
+use super::{Done, copy_program, testbed_in};
 use crate::lab::lab_is_possible;
 
 /// testbed, about to run one cell into `out` below this folder.
@@ -74,7 +74,7 @@ fn a_check_as_another_user_says_whether_rootless_helps() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("our own folder");
     let program = folder.path().join("testbed");
-    std::fs::copy(env!("CARGO_BIN_EXE_testbed"), &program).expect("room on the disk");
+    copy_program(env!("CARGO_BIN_EXE_testbed"), &program);
     let check = |option: Option<&str>| {
         let mut command = Command::new(&program);
         command.current_dir(folder.path()).env("NO_COLOR", "1").arg("check").args(option);

@@ -41,6 +41,14 @@ pub(crate) fn make_pipe(path: &Path) {
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).expect("a named pipe");
 }
 
+/// Copies a program, in a process of its own: what this one has open for writing, a child of another test would keep open until its
+/// `exec`, and the copy could not be started meanwhile (ETXTBSY).
+#[track_caller]
+pub(crate) fn copy_program(from: &str, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status().expect("cp starts");
+    assert!(copied.success(), "{from}: {copied}");
+}
+
 /// A finished program.
 pub(crate) struct Done {
     pub(crate) code: i32,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Done, testbed_in};
+use super::{Done, copy_program, testbed_in};
 use crate::lab::{lab_is_possible, possible};
 
 /// What a run said, and its results.
@@ -263,7 +263,7 @@ fn small_root() -> Option<tempfile::TempDir> {
     std::fs::create_dir_all(at("usr/bin")).expect("room on the disk");
     std::fs::create_dir_all(at("etc")).expect("room on the disk");
     symlink("usr/bin", at("bin")).expect("a link");
-    std::fs::copy(busybox, at("usr/bin/busybox")).expect("room on the disk");
+    copy_program(busybox, &at("usr/bin/busybox"));
     symlink("busybox", at("usr/bin/sh")).expect("a link");
     std::fs::write(at("etc/issue"), "image\n").expect("room on the disk");
     std::fs::write(at("usr/bin/script"), "#!/usr/bin/python3\n").expect("room on the disk");

@@ -133,7 +133,7 @@ fn run(machine: &Machine, who: Who) -> std::path::PathBuf {
         true => {
             // The program itself may lie where nobody gets to.
             let copy = machine.folder.path().join("testbed");
-            fs::copy(testbed, &copy).expect("room on the disk");
+            crate::cli::copy_program(testbed, &copy);
             let mut command = Command::new("setpriv");
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy);
             command
