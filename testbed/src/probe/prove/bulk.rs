@@ -26,12 +26,17 @@ pub(in crate::probe) fn enough_to_collide(pool: u32) -> usize {
     n.ceil().min(f64::from(pool) + 1.0) as usize
 }
 
-/// How many mappings show what the declared NAT does when its pool is used up or shared.
-fn enough(declared: &Behavior, pool: u32) -> usize {
-    let addresses = match declared.addresses {
+/// How many external addresses one host's mappings may have.
+fn addresses_of_a_host(declared: &Behavior) -> u32 {
+    match declared.addresses {
         addresses if addresses.are_arbitrary() => u32::from(addresses.count),
         _ => 1,
-    };
+    }
+}
+
+/// How many mappings show what the declared NAT does when its pool is used up or shared.
+fn enough(declared: &Behavior, pool: u32) -> usize {
+    let addresses = addresses_of_a_host(declared);
     match declared.allocation {
         // Once around, and one more; of several addresses, it is another one so many times with a probability below 1e-9.
         Allocation::Sequential { step } => {
@@ -135,9 +140,10 @@ pub(in crate::probe) fn is_refused(externals: &[Option<SocketAddrV4>]) -> bool {
 /// Whether mappings stop at some number, though the pool has room.
 fn judge_quota(declared: &Behavior, externals: &[Option<SocketAddrV4>]) -> Finding {
     let opened = externals.iter().flatten().count();
-    // A host whose addresses are paired has the ports of one.
-    let pool = own_pool(declared, Side::Inside0).map_or(usize::MAX, |own| own.size() as usize);
-    let exhausted = declared.overloading == Overloading::Off && opened >= pool;
+    // Ports are each address's own.
+    let endpoints = |own: PortSet| (own.size() * addresses_of_a_host(declared)) as usize;
+    let all = own_pool(declared, Side::Inside0).map_or(usize::MAX, endpoints);
+    let exhausted = declared.overloading == Overloading::Off && opened >= all;
     let observed = match is_refused(externals) && !exhausted {
         true => opened.to_string(),
         false => declared.value(NatAxis::Quota),
@@ -163,7 +169,7 @@ pub(in crate::probe) fn quota(prober: &mut Prober, declared: &Behavior) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::behavior::PortRange;
+    use crate::model::behavior::{ExternalAddresses, Pooling, PortRange};
 
     #[test]
     fn enough_random_ports_collide_all_but_surely() {
@@ -201,5 +207,11 @@ mod tests {
         };
         assert!(judge_quota(&exclusive(20_029), &limited).agrees, "all 30 ports are taken");
         assert_eq!(judge_quota(&exclusive(20_030), &limited).observed, "30", "one port is left");
+        let of_two = |pooling| {
+            let addresses = ExternalAddresses { count: 2, pooling };
+            judge_quota(&Behavior { addresses, ..exclusive(20_029) }, &limited)
+        };
+        assert!(of_two(Pooling::Paired).agrees, "a host has the ports of one address");
+        assert_eq!(of_two(Pooling::Arbitrary).observed, "30", "all ports of another address are left");
     }
 }
