@@ -88,9 +88,12 @@ pub(in crate::probe) fn addresses(prober: &mut Prober, declared: &Behavior) -> R
     let served = |(_, host): &Host| !blocks || pool_of(declared, &site(), *host).is_some();
     let hosts: Vec<Host> = hosts.into_iter().filter(served).collect();
     let mut seen = AddressesSeen::default();
+    let Turns { turns, each } = Turns::of(declared);
     for some in hosts.chunks(hosts_at_once(declared)) {
-        prober.bench.forget()?;
-        seen.add(look_at(prober, some, of_each(declared))?);
+        for _ in 0..turns {
+            prober.bench.forget()?;
+            seen.add(look_at(prober, some, each)?);
+        }
     }
     Ok(Some(Finding::of(NatAxis::Addresses, declared, seen.reading().to_string())))
 }
@@ -129,9 +132,24 @@ fn hosts(each: u8) -> Vec<Host> {
     (0..each).flat_map(of).collect()
 }
 
-/// How many mappings a host may have here.
-fn of_each(declared: &Behavior) -> usize {
-    declared.quota.and_then(|quota| usize::try_from(quota).ok()).map_or(OF_EACH, |quota| quota.min(OF_EACH))
+/// How the mappings of a host are made.
+struct Turns {
+    /// How often everything is forgotten first.
+    turns: usize,
+    /// How many are then made.
+    each: usize,
+}
+
+impl Turns {
+    /// One turn, unless a host may have only one mapping at a time. Then a second one has an address of its own draw where addresses are
+    /// arbitrary; where they are paired, there is no other one that it would have to agree with.
+    fn of(declared: &Behavior) -> Self {
+        match declared.quota {
+            Some(1) if declared.addresses.are_arbitrary() => Self { turns: OF_EACH, each: 1 },
+            Some(1) => Self { turns: 1, each: 1 },
+            _ => Self { turns: 1, each: OF_EACH },
+        }
+    }
 }
 
 /// For how many hosts at a time a NAT has ports that need not be looked for.
