@@ -270,6 +270,59 @@ fn a_lie_about_translation_is_caught_and_named() {
     }
 }
 
+#[test]
+fn a_hairpinned_source_that_the_caller_cannot_have_is_found() {
+    if !lab_is_possible() {
+        return;
+    }
+    let cone = Behavior {
+        allocation: Allocation::Random,
+        filtering: Filtering::EndpointIndependent,
+        overloading: Overloading::Off,
+        hairpinning: Hairpinning::On,
+        ..Behavior::port_preserving()
+    };
+    let way = "iifname \"lan*\" oifname \"lan*\" ct status dnat meta l4proto tcp";
+    let mut subjects = Vec::new();
+    for addresses in [ExternalAddresses::ONE, pool(2, Pooling::Paired), pool(2, Pooling::Arbitrary)] {
+        let declared = Behavior { addresses, ..cone };
+        let mut config = render(&declared, &site());
+        let honest = config.ruleset.clone();
+        // An address of the same network that nobody has.
+        config.ruleset =
+            honest.replace(&format!("{way} goto translate"), &format!("{way} snat to 192.0.2.77"));
+        assert_ne!(config.ruleset, honest);
+        subjects.push(Subject { name: addresses.to_string(), declared, config });
+    }
+    for result in prove_all(subjects, Depth::Quick) {
+        assert!(names(&result, NatAxis::Hairpinning), "{}", table(&result));
+    }
+}
+
+#[test]
+fn addresses_are_told_where_a_host_has_one_mapping_at_a_time() {
+    if !lab_is_possible() {
+        return;
+    }
+    let of = |count, pooling| {
+        let addresses = pool(count, pooling);
+        Behavior { quota: Some(1), addresses, ..Behavior::port_preserving() }
+    };
+    let all = [of(3, Pooling::Arbitrary), of(3, Pooling::Paired), of(2, Pooling::Arbitrary)];
+    for result in
+        prove_all(all.iter().map(|b| Subject::generated(format!("{b:?}"), b)).collect(), Depth::Quick)
+    {
+        assert!(!names(&result, NatAxis::Addresses), "{}", table(&result));
+    }
+    let liar = Subject {
+        name: "paired".to_owned(),
+        declared: of(3, Pooling::Arbitrary),
+        config: render(&of(3, Pooling::Paired), &site()),
+    };
+    let result = prove_all(vec![liar], Depth::Quick).remove(0);
+    assert!(names(&result, NatAxis::Addresses), "{}", table(&result));
+}
+
 /// A NAT of three addresses, arbitrary, of which each connection has its own mapping.
 fn arbitrary(allocation: Allocation) -> Behavior {
     let mapping = Mapping::AddressAndPortDependent;

@@ -108,6 +108,7 @@ fn a_nat_that_answers_otherwise_somewhere_is_found_out() {
     let pool = Behavior { addresses: ADDRESSES[1], ..Behavior::port_preserving() };
     let late = Behavior { unsolicited_syn: UnsolicitedSyn::IcmpAfterSixSeconds, ..pool };
     let restricted = Behavior { filtering: Filtering::AddressDependent, ..Behavior::port_preserving() };
+    let late_at_mappings = Behavior { addresses: ExternalAddresses::ONE, ..late };
     let resets = Behavior { unsolicited_syn: UnsolicitedSyn::Reset, ..pool };
     let from_elsewhere = {
         let config = render(&resets, &site());
@@ -120,6 +121,7 @@ fn a_nat_that_answers_otherwise_somewhere_is_found_out() {
         (pool, with_rule(&pool, "tcp dport != 999 reject with tcp reset"), Depth::Quick),
         (restricted, with_rule(&restricted, "tcp dport != 999 reject with tcp reset"), Depth::Quick),
         (late, with_rule(&late, "ip daddr != 192.0.2.2 drop"), Depth::Full),
+        (late_at_mappings, with_rule(&late_at_mappings, "tcp dport != 999 drop"), Depth::Full),
         (resets, from_elsewhere, Depth::Quick),
     ] {
         let subject = Subject { name: "a liar".to_owned(), declared, config };

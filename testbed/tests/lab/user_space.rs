@@ -92,6 +92,8 @@ fn what_such_a_program_does_not_do_as_declared_is_found() {
         (short(", \"3\", \"5\""), Depth::Full, "timeouts", "syn_sent 3 s, established 5 s, by packets"),
         (short(", \"1\", \"5\""), Depth::Full, "timeouts", "syn_sent ended within 2.0 s"),
         (short(", \"3\", \"50\""), Depth::Full, "timeouts", "established lives after 6.0 s"),
+        // Gone by the time that the probe would ask if it began to count when nothing more came.
+        (short(", \"3\", \"6.3\""), Depth::Full, "timeouts", "established lives after 6.0 s"),
     ];
     for (keys, depth, axis, observed) in cases {
         let folder = tempfile::tempdir().expect("a folder");
@@ -100,6 +102,40 @@ fn what_such_a_program_does_not_do_as_declared_is_found() {
         assert_eq!(proof.error, None);
         assert_eq!(row(&proof, axis), (observed, observed.ends_with("by packets")), "{keys}");
     }
+}
+
+/// What the program does with a packet of a connection that it knows.
+const KNOWN: &str = "                connection.saw(packet[header + 13], True)\n";
+
+/// The same, and a reset for each SYN that nobody asked for, after a while that a hasty probe takes for silence.
+const REFUSES_LATE: &str = r#"                connection.saw(packet[header + 13], True)
+            elif packet[header + 13] & SYN:
+                threading.Timer(0.15, self.refuse, [bytes(packet), header]).start()
+
+    def refuse(self, packet, header):
+        answer = bytearray(packet[:header + 20])
+        answer[2:4] = struct.pack("!H", header + 20)
+        answer[12:16], answer[16:20] = packet[16:20], packet[12:16]
+        there, here, number = struct.unpack("!HHI", packet[header:header + 8])
+        pseudo = bytes(answer[12:20]) + struct.pack("!BBH", 0, socket.IPPROTO_TCP, 20)
+        partial = ~checksum(pseudo) & 0xFFFF
+        answer[header:] = struct.pack("!HHIIBBHHH", here, there, 0, number + 1, 0x50, RST | ACK, 0, partial, 0)
+        self.send(answer, to_checksum=True)
+"#;
+
+#[test]
+fn a_refusal_that_takes_its_time_is_not_silence() {
+    if !lab_is_possible() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(PACKET_NAT.matches(KNOWN).count(), 1);
+    let program =
+        PACKET_NAT.replace("import time\n", "import threading\nimport time\n").replace(KNOWN, REFUSES_LATE);
+    let catalogue = catalogue(folder.path(), &profile_of(HONEST), &program);
+    let proof = proved(&catalogue, "packets", Depth::Quick);
+    assert_eq!(proof.error, None);
+    assert_eq!(row(&proof, "unsolicited-syn"), ("reset", false), "{proof:#?}");
 }
 
 #[test]

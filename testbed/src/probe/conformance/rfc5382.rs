@@ -15,7 +15,7 @@ use crate::probe::prove::filtering::{self, unmapped_target};
 use crate::probe::prove::frame::{Probe, QuotedIcmpError};
 use crate::probe::prove::lifetimes::lifetime;
 use crate::probe::prove::mapping;
-use crate::probe::prove::prober::{Fate, Prober, fate};
+use crate::probe::prove::prober::{Fate, Prober};
 
 use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, pass_if};
 
@@ -343,8 +343,7 @@ fn icmp_errors(prober: &mut Prober, errors: &[(u8, u8)], after: After) -> Result
             After::Alive => {
                 let numbers = (prober.isn(), flow.isn.wrapping_add(1));
                 let answer = Probe::ack((flow.remote, external), TcpFlags::SYN, numbers);
-                let seen = prober.bench.ask(Side::Outside, &answer)?;
-                matches!(fate(&seen, Side::Outside, &answer, prober.bench.datapath()), Fate::Delivered { .. })
+                matches!(prober.fate(Side::Outside, &answer)?, Fate::Delivered { .. })
             }
         };
         if !good {

@@ -199,7 +199,7 @@ fn without_address(prober: &mut Prober) -> Result<Observed> {
 /// A connection that stands and has carried data in both directions; its entry.
 fn with_data(prober: &mut Prober) -> Result<(ProbeConnection, Option<CtEntry>)> {
     let ends = connection_in(prober, "established")?;
-    let ProbeConnection { flow, external, theirs } = ends;
+    let ProbeConnection { flow, external, theirs, .. } = ends;
     let (ours, theirs) = (flow.isn.wrapping_add(1), theirs.wrapping_add(1));
     let out = Probe::ack((flow.inside, flow.remote), TcpFlags(0), (ours, theirs));
     let back = Probe::ack((flow.remote, external), TcpFlags(0), (theirs, ours.wrapping_add(4)));

@@ -1,7 +1,5 @@
 //! All that is asked of a NAT of which nothing is known, and what it answered. Nothing is concluded here.
 
-use std::net::SocketAddrV4;
-
 use crate::kernel::error::Result;
 use crate::lab::nat_rules::NatConfig;
 use crate::model::behavior::{
@@ -99,12 +97,15 @@ fn ask<T>(prober: &mut Prober, question: impl Fn(&mut Prober) -> Result<T>) -> R
 
 /// What comes of a SYN that nobody asked for, over more than six seconds; `None` where nothing gets out.
 fn late(prober: &mut Prober) -> Result<Option<Reading<UnsolicitedSyn>>> {
-    match ask(prober, read_translation)? {
-        Reading::Value(translation) => {
-            read_late_answer(prober, &[filtering::unmapped_target(translation)]).map(Some)
-        }
-        Reading::Other(_) => Ok(None),
-    }
+    let Reading::Value(translation) = ask(prober, read_translation)? else { return Ok(None) };
+    let addresses = match translation {
+        Translation::Nat => Some(ask(prober, |prober| addresses::look(prober, &addresses::all_hosts()))?),
+        Translation::Firewall | Translation::Router => None,
+    };
+    let filtering = ask(prober, read_filtering)?;
+    let known = closed_by(translation, addresses.as_ref(), &filtering);
+    let targets = filtering::closed_targets(prober, &known)?;
+    read_late_answer(prober, &targets).map(Some)
 }
 
 fn all(prober: &mut Prober) -> Result<Survey> {
@@ -124,13 +125,20 @@ fn all(prober: &mut Prober) -> Result<Survey> {
         // Few enough mappings for a pool of hardly any ports.
         let plan = address_draws::Plan { mapping, at_once: QUARTET as usize, pool: None };
         let draws = arbitrary.then(|| ask(prober, |prober| address_draws::draw(prober, plan))).transpose()?;
-        let hairpinning = ask(prober, read_hairpinning)?;
+        let known = addresses.reading().value().copied().unwrap_or(ExternalAddresses::ONE);
+        let hairpinning = ask(prober, |prober| read_hairpinning(prober, known))?;
         survey.translating = Some(Translating { quartets, addresses, draws, hairpinning });
     }
-    let targets = targets(&survey, translation);
+    let filtering = ask(prober, read_filtering)?;
+    let addresses = survey.translating.as_ref().map(|translating| &translating.addresses);
+    let known = closed_by(translation, addresses, &filtering);
+    let unsolicited_syn = ask(prober, |prober| {
+        let targets = filtering::closed_targets(prober, &known)?;
+        read_unsolicited_syn(prober, translation, &targets)
+    })?;
     survey.answers = Some(Answers {
-        filtering: ask(prober, read_filtering)?,
-        unsolicited_syn: ask(prober, |prober| read_unsolicited_syn(prober, translation, &targets))?,
+        filtering,
+        unsolicited_syn,
         late_answer: Reading::Other("not waited for".to_owned()),
         syn_after_syn: ask(prober, read_syn_after_syn)?,
         invalid_packets: ask(prober, read_invalid_packets)?,
@@ -141,12 +149,20 @@ fn all(prober: &mut Prober) -> Result<Survey> {
     Ok(survey)
 }
 
-/// Where nothing is expected: at each address, as far as they are known.
-fn targets(survey: &Survey, translation: Translation) -> Vec<SocketAddrV4> {
-    let seen = survey.translating.as_ref().map(|translating| translating.addresses.reading());
-    let addresses = seen.and_then(|seen| seen.value().copied()).unwrap_or(ExternalAddresses::ONE);
-    let known = Behavior { translation, addresses, ..Behavior::port_preserving() };
-    filtering::unmapped_targets(&known)
+/// What says which endpoints are closed to strangers, as far as it is known.
+fn closed_by(
+    translation: Translation,
+    addresses: Option<&AddressesSeen>,
+    filtering: &Reading<Filtering>,
+) -> Behavior {
+    let addresses = addresses.and_then(|seen| seen.reading().value().copied());
+    Behavior {
+        translation,
+        addresses: addresses.unwrap_or(ExternalAddresses::ONE),
+        // Of a mapping whose filtering is not known, nobody can say to whom it is closed.
+        filtering: filtering.value().copied().unwrap_or(Filtering::EndpointIndependent),
+        ..Behavior::port_preserving()
+    }
 }
 
 /// Whether connection tracking has an entry for a connection that passes.

@@ -18,10 +18,11 @@
 //! was asked meanwhile is asked again ([`Prober::surely`](super::prober::Prober::surely)).
 //!
 //! And a program that carries the packets across by itself takes its own time. Of such a NAT silence can only be waited for
-//! ([`PATIENCE`]); what did not come out as declared is asked again with more of it.
+//! ([`Patience`]).
 
 mod cables;
 mod side;
+mod silence;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -47,6 +48,8 @@ use crate::model::packet::Packet;
 pub(in crate::probe) use cables::ShownToIp;
 use cables::{bridge, namespace, wire_up};
 pub(in crate::probe) use side::Side;
+pub(in crate::probe) use silence::Patience;
+use silence::until_silent;
 
 use super::frame::{Probe, QuotedIcmpError, datagram, is_arp_answer, who_has};
 
@@ -55,15 +58,6 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long a processor is left alone whose queue is full.
 const BREATH: Duration = Duration::from_millis(1);
-
-/// How long nothing must come of a question to a NAT that is a program of its own.
-const PATIENCE: Duration = Duration::from_millis(40);
-
-/// The same where what was seen is not what is declared.
-const MORE_PATIENCE: Duration = Duration::from_millis(400);
-
-/// How often such a NAT is looked at.
-const GLANCE: Duration = Duration::from_micros(200);
 
 /// The external address of the NAT on the bench.
 pub(in crate::probe) const WAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -100,8 +94,6 @@ pub(in crate::probe) struct Bench {
     program: Option<NatProgram>,
     /// What carries the packets across.
     datapath: Datapath,
-    /// How long nothing must come of a question, where that can only be waited for.
-    patience: Duration,
     runtime: Handle,
     /// The one that everything happens on.
     processor: usize,
@@ -121,15 +113,6 @@ pub(in crate::probe) struct RecordedFrame {
     pub(in crate::probe) heading: CableDirection,
     /// All of it.
     pub(in crate::probe) bytes: Vec<u8>,
-}
-
-/// How soon silence counts, where it can only be waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::probe) enum Haste {
-    /// After a moment.
-    Usual,
-    /// After so long that a machine which works at all has answered.
-    Little,
 }
 
 /// Which way a frame went.
@@ -189,7 +172,6 @@ impl Bench {
             dynamic,
             program,
             datapath: config.datapath,
-            patience: PATIENCE,
             runtime,
             processor,
             buffer,
@@ -208,15 +190,28 @@ impl Bench {
         self.fence(from)
     }
 
-    /// The same, for no longer than until what arrived answers the question.
+    /// The same, where a NAT that can only be waited for need not be waited for any longer once what arrived answers the question.
     pub(in crate::probe) fn ask_until(
+        &mut self,
+        from: Side,
+        probe: &Probe,
+        patience: Patience,
+        is_answer: impl Fn(&[ArrivedPacket]) -> bool,
+    ) -> Result<Vec<ArrivedPacket>> {
+        self.send(from, probe)?;
+        self.fence_until(from, patience, is_answer)
+    }
+
+    /// The same of a NAT of which it is not known what carries its packets across.
+    pub(in crate::probe) fn ask_unknown(
         &mut self,
         from: Side,
         probe: &Probe,
         is_answer: impl Fn(&[ArrivedPacket]) -> bool,
     ) -> Result<Vec<ArrivedPacket>> {
         self.send(from, probe)?;
-        self.fence_until(from, is_answer)
+        let seen = self.fence_by_arp(from)?;
+        self.wait_for_silence(Patience::Long, seen, is_answer)
     }
 
     /// Sends an ICMP error and returns all that it led to.
@@ -250,18 +245,24 @@ impl Bench {
 
     /// Waits until everything that was sent from this side has been dealt with, and returns what arrived anywhere.
     pub(in crate::probe) fn fence(&mut self, side: Side) -> Result<Vec<ArrivedPacket>> {
-        self.fence_until(side, |_| false)
+        self.fence_until(side, Patience::Long, |_| false)
     }
 
     /// The same, where a NAT that can only be waited for need not be waited for any longer once what arrived is enough.
     pub(in crate::probe) fn fence_until(
         &mut self,
         side: Side,
+        patience: Patience,
         is_enough: impl Fn(&[ArrivedPacket]) -> bool,
     ) -> Result<Vec<ArrivedPacket>> {
-        if self.datapath != Datapath::Conntrack {
-            return self.wait_for_silence(is_enough);
+        match self.datapath {
+            Datapath::Conntrack => self.fence_by_arp(side),
+            Datapath::Packets | Datapath::Sockets => self.wait_for_silence(patience, Vec::new(), is_enough),
         }
+    }
+
+    /// Waits for the answer to an ARP request, before which the kernel has dealt with all that was sent from this side.
+    fn fence_by_arp(&mut self, side: Side) -> Result<Vec<ArrivedPacket>> {
         let (_, probe) = side.macs();
         self.put(side, &who_has(side.gateway(), (probe, side.address())))?;
         let deadline = Instant::now() + ANSWER_DEADLINE;
@@ -286,27 +287,17 @@ impl Bench {
         }
     }
 
-    /// Waits until nothing has arrived anywhere for a while, or what arrived is enough.
+    /// Waits until nothing has arrived anywhere for a while, or what arrived is enough, beside what was seen before.
     fn wait_for_silence(
         &mut self,
+        patience: Patience,
+        seen: Vec<ArrivedPacket>,
         is_enough: impl Fn(&[ArrivedPacket]) -> bool,
     ) -> Result<Vec<ArrivedPacket>> {
-        let began = Instant::now();
-        let (mut last, mut seen) = (began, Vec::new());
-        loop {
-            let before = seen.len();
-            for side in Side::ALL {
-                self.drain(side, &mut seen)?;
-            }
-            let now = Instant::now();
-            if seen.len() > before {
-                last = now;
-            }
-            if is_enough(&seen) || now - last > self.patience || now - began > ANSWER_DEADLINE {
-                return Ok(seen);
-            }
-            std::thread::sleep(GLANCE);
-        }
+        let look = |seen: &mut Vec<ArrivedPacket>| {
+            Side::ALL.into_iter().try_for_each(|side| self.drain(side, seen).map(drop))
+        };
+        until_silent(patience, Instant::now, seen, look, is_enough)
     }
 
     /// Waits until something arrives on one side. Mostly it has by now: the kernel does the work while we send.
@@ -470,24 +461,6 @@ impl Bench {
     /// What carries the packets across.
     pub(in crate::probe) fn datapath(&self) -> Datapath {
         self.datapath
-    }
-
-    /// Takes it that something else carries the packets across from now on.
-    pub(in crate::probe) fn take_for(&mut self, datapath: Datapath) {
-        self.datapath = datapath;
-    }
-
-    /// Whether silence can only be waited for, and has not been for long.
-    pub(in crate::probe) fn is_hasty(&self) -> bool {
-        self.datapath != Datapath::Conntrack && self.patience < MORE_PATIENCE
-    }
-
-    /// Waits for silence longer than usually, or as usually.
-    pub(in crate::probe) fn take_time(&mut self, haste: Haste) {
-        self.patience = match haste {
-            Haste::Usual => PATIENCE,
-            Haste::Little => MORE_PATIENCE,
-        };
     }
 
     /// Connection tracking of the NAT.

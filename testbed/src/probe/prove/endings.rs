@@ -29,14 +29,14 @@ pub(super) fn reset(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Find
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let numbers = (0, flow.isn.wrapping_add(1));
-        prober.bench.ask(Side::Outside, &Probe::ack((flow.remote, external), TcpFlags::RST, numbers))?;
+        prober.fate(Side::Outside, &Probe::ack((flow.remote, external), TcpFlags::RST, numbers))?;
         open += usize::from(matches!(prober.knock(flow.remote, external)?, Fate::Delivered { .. }));
 
         prober.breathe(declared.quota)?;
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let numbers = (0, flow.isn.wrapping_add(1));
-        prober.bench.ask(Side::Outside, &Probe::ack((flow.remote, external), TcpFlags::RST, numbers))?;
+        prober.fate(Side::Outside, &Probe::ack((flow.remote, external), TcpFlags::RST, numbers))?;
         let again = prober.flow_between(flow.side, flow.inside, flow.remote);
         let again = prober.open(&again)?;
         kept += usize::from(again.is_some_and(|again| again.port() == external.port()));

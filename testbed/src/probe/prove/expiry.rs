@@ -17,7 +17,7 @@ use crate::model::behavior::{
 use crate::model::packet::TcpFlags;
 
 use super::bench::Side;
-use super::filtering::unmapped_targets;
+use super::filtering::closed_targets;
 use super::finding::Finding;
 use super::frame::Probe;
 use super::lifetimes::{ProbeConnection, Step, WAYS, drive, is_reached, way_to};
@@ -58,7 +58,6 @@ pub(in crate::probe) fn scaled(declared: &Behavior) -> Behavior {
 struct PendingCheck {
     timer: &'static str,
     driven: ProbeConnection,
-    since: Instant,
 }
 
 /// Asks for one connection in each state before its timer ends, and for another one afterwards.
@@ -74,22 +73,22 @@ pub(in crate::probe) fn timers(prober: &mut Prober, declared: &Behavior) -> Resu
     for (timer, steps) in ways.filter(|(_, steps)| !passes_anyway || steps.contains(&Step::SynAck)) {
         for group in [&mut early, &mut late] {
             let Some(driven) = drive(prober, steps)? else { continue };
-            group.push(PendingCheck { timer, driven, since: Instant::now() });
+            group.push(PendingCheck { timer, driven });
         }
     }
     let memories = memories(prober, declared)?;
     let mut wrong = Vec::new();
     for waiting in early {
-        let asked = wait(waiting.since + TIMER - MARGIN);
-        if asked > waiting.since + TIMER - TICK {
-            return Err(too_slow(asked - waiting.since - (TIMER - MARGIN)));
+        let asked = wait(waiting.driven.since + TIMER - MARGIN);
+        if asked > waiting.driven.since + TIMER - TICK {
+            return Err(too_slow(asked - waiting.driven.since - (TIMER - MARGIN)));
         }
         if !alive(prober, &waiting)? {
             wrong.push(format!("{} ended within {:.1} s", waiting.timer, (TIMER - MARGIN).as_secs_f64()));
         }
     }
     for waiting in late {
-        wait(waiting.since + TIMER + MARGIN);
+        wait(waiting.driven.since + TIMER + MARGIN);
         if alive(prober, &waiting)? {
             wrong.push(format!("{} lives after {:.1} s", waiting.timer, (TIMER + MARGIN).as_secs_f64()));
         }
@@ -125,7 +124,7 @@ pub(in crate::probe) fn own_timers(prober: &mut Prober, declared: &Behavior) -> 
                 continue;
             }
             let Some(driven) = drive(prober, way)? else { continue };
-            group.push((moment, time, PendingCheck { timer, driven, since: Instant::now() }));
+            group.push((moment, time, PendingCheck { timer, driven }));
         }
         told.push(match time <= WAITED_FOR {
             true => format!("{timer} {} s", time.as_secs()),
@@ -135,16 +134,16 @@ pub(in crate::probe) fn own_timers(prober: &mut Prober, declared: &Behavior) -> 
     let mut wrong = Vec::new();
     early.sort_by_key(|(moment, ..)| *moment);
     for (moment, time, waiting) in early {
-        let asked = wait(waiting.since + moment);
-        if asked > waiting.since + time - TICK {
-            return Err(too_slow(asked - waiting.since - moment));
+        let asked = wait(waiting.driven.since + moment);
+        if asked > waiting.driven.since + time - TICK {
+            return Err(too_slow(asked - waiting.driven.since - moment));
         }
         if !alive(prober, &waiting)? {
             wrong.push(format!("{} ended within {:.1} s", waiting.timer, moment.as_secs_f64()));
         }
     }
     for (moment, _, waiting) in late {
-        wait(waiting.since + moment);
+        wait(waiting.driven.since + moment);
         if alive(prober, &waiting)? {
             wrong.push(format!("{} lives after {:.1} s", waiting.timer, moment.as_secs_f64()));
         }
@@ -185,7 +184,7 @@ fn still_remembered(prober: &mut Prober, memories: &MappingPairs) -> Result<bool
 
 /// Whether a segment from the remote still reaches the inside.
 fn alive(prober: &mut Prober, waiting: &PendingCheck) -> Result<bool> {
-    let ProbeConnection { flow, external, theirs } = waiting.driven;
+    let ProbeConnection { flow, external, theirs, .. } = waiting.driven;
     let back = (flow.remote, external);
     let ours = flow.isn.wrapping_add(1);
     let steps = WAYS.iter().find(|(timer, _)| *timer == waiting.timer).map_or(&[][..], |(_, steps)| steps);
@@ -206,7 +205,8 @@ pub(in crate::probe) fn late_answer(prober: &mut Prober, declared: &Behavior) ->
     if !matches!(declared.unsolicited_syn, UnsolicitedSyn::Drop | UnsolicitedSyn::IcmpAfterSixSeconds) {
         return Ok(Vec::new());
     }
-    let answer = read_late_answer(prober, &unmapped_targets(declared))?;
+    let targets = closed_targets(prober, declared)?;
+    let answer = read_late_answer(prober, &targets)?;
     Ok(vec![Finding::of(NatAxis::UnsolicitedSyn, declared, answer.to_string())])
 }
 

@@ -6,13 +6,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{
-    Allocation, Behavior, Filtering, Hairpinning, IcmpError, InvalidPackets, Overloading, Pool, Strictness,
-    SynAfterSyn, Translation, UnsolicitedSyn,
+    Allocation, Behavior, ExternalAddresses, Filtering, Hairpinning, IcmpError, InvalidPackets, Overloading,
+    Pool, Strictness, SynAfterSyn, Translation, UnsolicitedSyn,
 };
 use crate::model::datapath::Datapath;
 use crate::model::packet::TcpFlags;
 
-use super::bench::{Side, WAN, is_external, site};
+use super::bench::{Side, WAN, site};
 use super::datapath::BY_NUMBER;
 use super::finding::Finding;
 use super::frame::Probe;
@@ -36,6 +36,8 @@ pub(in crate::probe) fn filtering(prober: &mut Prober, declared: &Behavior) -> R
 pub(in crate::probe) fn read_filtering(prober: &mut Prober) -> Result<Reading<Filtering>> {
     let mut admitted = Vec::new();
     for stranger in [Stranger::OtherPort, Stranger::OtherAddress] {
+        // A host may have only one mapping at a time.
+        prober.bench.forget()?;
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else {
             return Ok(Reading::Other(NO_WAY_OUT.to_owned()));
@@ -70,8 +72,7 @@ enum Stranger {
 
 /// The answer, at once, to a SYN for which there is no mapping (RFC 5382 REQ-4).
 pub(in crate::probe) fn unsolicited_syn(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
-    let mut targets = unmapped_targets(declared);
-    targets.extend(closed_mapping(prober, declared)?);
+    let targets = closed_targets(prober, declared)?;
     let observed = match read_unsolicited_syn(prober, declared.translation, &targets)? {
         // Connection tracking would tell who resets it; on the wire both are the same.
         Reading::Value(UnsolicitedSyn::Reset)
@@ -137,8 +138,19 @@ pub(in crate::probe) fn unmapped_target(translation: Translation) -> SocketAddrV
     }
 }
 
-/// The same at each external address of a NAT that behaves so.
-pub(in crate::probe) fn unmapped_targets(declared: &Behavior) -> Vec<SocketAddrV4> {
+/// Endpoints that are closed to a stranger: one without a mapping at each external address of a NAT that behaves so, and that of a
+/// mapping.
+pub(in crate::probe) fn closed_targets(
+    prober: &mut Prober,
+    declared: &Behavior,
+) -> Result<Vec<SocketAddrV4>> {
+    let mut targets = unmapped_targets(declared);
+    targets.extend(closed_mapping(prober, declared)?);
+    Ok(targets)
+}
+
+/// An endpoint without a mapping at each external address.
+fn unmapped_targets(declared: &Behavior) -> Vec<SocketAddrV4> {
     match declared.translation {
         Translation::Nat => {
             site().external(declared).iter().map(|own| SocketAddrV4::new(own, UNMAPPED)).collect()
@@ -236,22 +248,31 @@ pub(in crate::probe) fn hairpinning(prober: &mut Prober, declared: &Behavior) ->
     if declared.translation != Translation::Nat {
         return Ok(None);
     }
-    let reading = read_hairpinning(prober)?;
+    let reading = read_hairpinning(prober, declared.addresses)?;
     Ok(Some(Finding::of(NatAxis::Hairpinning, declared, reading.to_string())))
 }
 
-/// Whether inside hosts reach each other's external endpoints, whatever is declared.
-pub(in crate::probe) fn read_hairpinning(prober: &mut Prober) -> Result<Reading<Hairpinning>> {
+/// Whether inside hosts reach each other's external endpoints, of a NAT with these addresses: the callee has to see one that the caller may
+/// have.
+pub(in crate::probe) fn read_hairpinning(
+    prober: &mut Prober,
+    addresses: ExternalAddresses,
+) -> Result<Reading<Hairpinning>> {
     let (callee, external) = prober.open_fresh(Side::Inside1)?;
     let (caller, own) = prober.open_fresh(Side::Inside0)?;
-    let (Some(external), Some(_)) = (external, own) else {
+    let (Some(external), Some(own)) = (external, own) else {
         return Ok(Reading::Other(NO_WAY_OUT.to_owned()));
+    };
+    let known = Behavior { addresses, ..Behavior::port_preserving() };
+    let may_have = |address: Ipv4Addr| match addresses.are_arbitrary() {
+        true => site().external(&known).contains(address),
+        false => address == *own.ip(),
     };
     let syn = Probe::syn(caller.inside, external, prober.isn());
     Ok(match prober.fate(Side::Inside0, &syn)? {
         Fate::Delivered { side: Side::Inside1, source, destination } if destination == callee.inside => {
             match source {
-                source if is_external(*source.ip()) => Reading::Value(Hairpinning::On),
+                source if may_have(*source.ip()) => Reading::Value(Hairpinning::On),
                 source => Reading::Other(format!("on, but the callee sees {source}")),
             }
         }

@@ -158,6 +158,8 @@ pub(in crate::probe) struct ProbeConnection {
     pub(in crate::probe) external: SocketAddrV4,
     /// The remote's initial sequence number.
     pub(in crate::probe) theirs: u32,
+    /// When the last step was about to be sent: the time of the state that it led to did not begin before.
+    pub(in crate::probe) since: Instant,
 }
 
 /// Drives a fresh connection through the steps; `None` if its SYN does not get out.
@@ -172,6 +174,7 @@ pub(in crate::probe) fn drive_flow(
     flow: Flow,
     steps: &[Step],
 ) -> Result<Option<ProbeConnection>> {
+    let mut since = Instant::now();
     let Some(external) = prober.open(&flow)? else { return Ok(None) };
     let (ours, theirs) = (flow.isn.wrapping_add(1), prober.isn());
     let out = (flow.inside, flow.remote);
@@ -200,9 +203,10 @@ pub(in crate::probe) fn drive_flow(
             }
             Step::Reset => (Side::Outside, Probe::ack(back, TcpFlags::RST, (theirs.wrapping_add(1), ours))),
         };
-        prober.bench.ask(side, &probe)?;
+        since = Instant::now();
+        prober.fate(side, &probe)?;
     }
-    Ok(Some(ProbeConnection { flow, external, theirs }))
+    Ok(Some(ProbeConnection { flow, external, theirs, since }))
 }
 
 #[cfg(test)]

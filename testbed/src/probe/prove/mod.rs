@@ -124,9 +124,11 @@ fn is_unsupported(subject: &Subject, error: &Error) -> bool {
 /// Makes all measurements. Those that take the NAT's own time come last, side by side, and are left out if the NAT is
 /// known by then not to be what it declares.
 async fn full(subject: &Subject) -> Result<Vec<Finding>> {
-    let (quick, many) =
-        futures::future::try_join(measured(subject, all_quick(subject)), measured(subject, MANY.to_vec()))
-            .await?;
+    let (quick, many) = futures::future::try_join(
+        measured(subject, all_quick(subject)),
+        measured(subject, all_many(subject)),
+    )
+    .await?;
     let mut findings = [quick, many].concat();
     if findings.iter().all(|finding| finding.agrees) {
         let scaled = subject.scaled();
@@ -151,12 +153,7 @@ async fn measured(subject: &Subject, measurements: Vec<Measurement>) -> Result<V
         let mut findings = Vec::new();
         for measurement in measurements {
             let agree = |found: &Vec<Finding>| found.iter().all(|finding| finding.agrees);
-            let before = prober.losses;
-            let measure = |prober: &mut Prober| {
-                prober.losses = before;
-                measurement(prober, &declared)
-            };
-            findings.extend(prober.surely(measure, agree)?);
+            findings.extend(prober.surely(|prober| measurement(prober, &declared), agree)?);
             // Each begins with a NAT that remembers nothing, so that none uses up what another needs.
             prober.bench.forget()?;
         }
@@ -212,10 +209,19 @@ fn all_quick(subject: &Subject) -> Vec<Measurement> {
     let all = NatAxis::ALL.iter().map(|axis| quick(*axis)).chain(ENDINGS).chain([udp]);
     let by_user = subject.config.source == RulesSource::User;
     let datapath: Option<Measurement> = by_user.then_some(|p, _| Ok(vec![datapath::datapath(p)?]));
-    // What a program carries may come later than is waited for, and is not lost.
-    let tells = by_user && subject.config.datapath == Datapath::Conntrack;
-    let loss: Option<Measurement> = tells.then_some(|p, d| Ok(loss::loss(p.losses, d).into_iter().collect()));
-    datapath.into_iter().chain(all).chain(loss).collect()
+    datapath.into_iter().chain(all).chain(loss_of(subject)).collect()
+}
+
+/// Whether SYNs of all that was measured before vanished, of a user's NAT. What a program carries may come later than is waited for,
+/// and is not lost.
+fn loss_of(subject: &Subject) -> Option<Measurement> {
+    let tells = subject.config.source == RulesSource::User && subject.config.datapath == Datapath::Conntrack;
+    tells.then_some(|p, d| Ok(loss::loss(p.losses, d).into_iter().collect()))
+}
+
+/// What takes many packets, and how many of them vanished.
+fn all_many(subject: &Subject) -> Vec<Measurement> {
+    MANY.into_iter().chain(loss_of(subject)).collect()
 }
 
 /// What takes many packets.

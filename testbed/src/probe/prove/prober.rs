@@ -8,7 +8,7 @@ use crate::kernel::error::{Error, Result};
 use crate::model::datapath::Datapath;
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 
-use super::bench::{ArrivedPacket, Bench, Haste, Side};
+use super::bench::{ArrivedPacket, Bench, Patience, Side};
 use super::frame::Probe;
 
 /// How often a SYN is sent before it counts as refused: a NAT that never shares ports may drop a SYN whose fresh port
@@ -84,6 +84,14 @@ pub(in crate::probe) struct Losses {
     pub(in crate::probe) again: u32,
 }
 
+impl Losses {
+    /// Those after a further measurement, during which the machine dropped so many frames: if it dropped any, what vanished says nothing
+    /// of the NAT.
+    fn unless_dropped(self, after: Self, dropped: u64) -> Self {
+        if dropped == 0 { after } else { self }
+    }
+}
+
 /// Asks questions on a bench, each with endpoints that no other has used.
 #[derive(Debug)]
 pub(in crate::probe) struct Prober {
@@ -112,17 +120,14 @@ impl Prober {
         measure: impl Fn(&mut Self) -> Result<T>,
         as_expected: impl Fn(&T) -> bool,
     ) -> Result<T> {
+        let before = self.losses;
         for _ in 0..MEASURED {
-            let before = self.bench.dropped()?;
+            let dropped = self.bench.dropped()?;
             let found = measure(self);
-            let hasty = self.bench.is_hasty();
-            let complete = self.bench.dropped()? == before && !hasty;
-            if found.as_ref().is_ok_and(&as_expected) || complete {
-                self.bench.take_time(Haste::Usual);
+            let dropped = self.bench.dropped()? - dropped;
+            self.losses = before.unless_dropped(self.losses, dropped);
+            if found.as_ref().is_ok_and(&as_expected) || dropped == 0 {
                 return found;
-            }
-            if hasty {
-                self.bench.take_time(Haste::Little);
             }
             self.bench.rest();
             self.bench.forget()?;
@@ -193,7 +198,8 @@ impl Prober {
             }
             let (syn, datapath) = (Probe::syn(flow.inside, flow.remote, flow.isn), self.bench.datapath());
             let is_out = |seen: &[ArrivedPacket]| external(seen, flow, datapath).is_some();
-            let seen = self.bench.ask_until(flow.side, &syn, is_out)?;
+            let patience = if n + 1 < sent + SYNS { Patience::Short } else { Patience::Long };
+            let seen = self.bench.ask_until(flow.side, &syn, patience, is_out)?;
             if let Some(source) = external(&seen, flow, datapath) {
                 self.losses.opened += 1;
                 self.losses.again += u32::from(n > 0);
@@ -223,7 +229,7 @@ impl Prober {
             let all_out = |seen: &[ArrivedPacket]| {
                 seen.len() >= batch.len() && batch.iter().all(|flow| external(seen, flow, datapath).is_some())
             };
-            let seen = self.bench.fence_until(batch[0].side, all_out)?;
+            let seen = self.bench.fence_until(batch[0].side, Patience::Short, all_out)?;
             for flow in batch {
                 found.push(match external(&seen, flow, datapath) {
                     Some(endpoint) => {
@@ -247,7 +253,7 @@ impl Prober {
     pub(in crate::probe) fn fate(&mut self, from: Side, probe: &Probe) -> Result<Fate> {
         let datapath = self.bench.datapath();
         let of = |seen: &[ArrivedPacket]| fate(seen, from, probe, datapath);
-        let seen = self.bench.ask_until(from, probe, |seen| of(seen) != Fate::Silence)?;
+        let seen = self.bench.ask_until(from, probe, Patience::Long, |seen| of(seen) != Fate::Silence)?;
         Ok(of(&seen))
     }
 
@@ -326,4 +332,17 @@ fn is_its_like(packet: &Packet, from: Side, probe: &Probe) -> bool {
 /// Whether a packet is the probe, addresses and ports apart.
 fn is_same(packet: &Packet, probe: &Probe) -> bool {
     packet.tcp().is_some_and(|tcp| tcp.sequence == probe.sequence && tcp.flags == probe.flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_vanished_while_the_machine_dropped_frames_is_not_the_nats_loss() {
+        let before = Losses { opened: 100, again: 1 };
+        let after = Losses { opened: 124, again: 21 };
+        assert_eq!(before.unless_dropped(after, 0), after);
+        assert_eq!(before.unless_dropped(after, 3), before);
+    }
 }

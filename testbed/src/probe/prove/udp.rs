@@ -24,7 +24,7 @@ pub(in crate::probe) fn like_tcp(prober: &mut Prober, declared: &Behavior) -> Re
     prober.bench.forget()?;
     let allocation = allocation(prober, declared)?;
     prober.bench.forget()?;
-    let filtering = filtering(prober)?;
+    let filtering = filtering(prober, declared)?;
     let filtered = match declared.translation {
         Translation::Router => Filtering::EndpointIndependent,
         Translation::Nat | Translation::Firewall => declared.filtering,
@@ -131,9 +131,10 @@ fn allocation(prober: &mut Prober, declared: &Behavior) -> Result<String> {
 }
 
 /// Who may send to a mapping.
-fn filtering(prober: &mut Prober) -> Result<String> {
+fn filtering(prober: &mut Prober, declared: &Behavior) -> Result<String> {
     let mut admitted = Vec::new();
     for other_address in [false, true] {
+        prober.breathe(declared.quota)?;
         let (inside, remote) = (prober.inside(Side::Inside0), prober.remote());
         let Some(external) = send(prober, inside, remote)? else { return Ok("unknown".to_owned()) };
         let stranger = match other_address {
