@@ -19,6 +19,8 @@ pub struct Failure {
 pub enum Cause {
     /// SYNs went to a port that no mapping of the far NAT had.
     PredictedPortWrong,
+    /// SYNs went to an external address of the far NAT that the far host's mappings did not have.
+    PredictedAddressWrong,
     /// The mapping was there, and the far NAT's filter refused the SYN.
     Filtered,
     /// The far NAT refused a SYN from an endpoint that its inside had sent a SYN to.
@@ -103,6 +105,7 @@ pub enum How {
 
 words!(Cause {
     PredictedPortWrong => "predicted port wrong",
+    PredictedAddressWrong => "predicted address wrong",
     Filtered => "filtered",
     SynAfterSynRefused => "SYN after SYN refused",
     ResetByNat => "reset by NAT",
@@ -150,6 +153,7 @@ impl Cause {
     pub const fn kind(self) -> CauseKind {
         match self {
             Self::PredictedPortWrong
+            | Self::PredictedAddressWrong
             | Self::Filtered
             | Self::SynAfterSynRefused
             | Self::ResetByNat

@@ -46,7 +46,7 @@ impl FailureContext<'_> {
 
     /// What was wrong with the aim of the SYNs.
     pub(super) fn wrong_aim(&self) -> Option<Diagnosis> {
-        self.wrong_port()
+        self.wrong_endpoint()
             .or_else(|| self.answered(Answer::HostReset))
             .or_else(|| self.filtered())
             .or_else(|| self.answered(Answer::NatReset))
@@ -58,15 +58,18 @@ impl FailureContext<'_> {
             .or_else(|| self.any_lost())
     }
 
-    /// A SYN to a port that no mapping ever had.
-    fn wrong_port(&self) -> Option<Diagnosis> {
+    /// A SYN to an endpoint that no mapping ever had.
+    fn wrong_endpoint(&self) -> Option<Diagnosis> {
         let syns = &self.oracle.syns;
         let wrong = |syn: &&SynFate| syn.admission == Admission::NoMapping && !self.was_opened(syn);
         let syn = syns.iter().find(wrong)?;
         let targets: BTreeSet<_> =
             syns.iter().filter(|s| s.from == syn.from).map(|s| (s.source, s.target)).collect();
         let other = syn.from.other().letter();
-        let mapped = self.mappings_towards(syn);
+        let missed = Missed {
+            targets: targets.iter().map(|(_, target)| *target).collect(),
+            mapped: self.mappings_towards(syn),
+        };
         let detail = if targets.len() > MANY {
             format!(
                 "none of {}'s SYNs to {} endpoints met one of {other}'s mappings",
@@ -74,9 +77,9 @@ impl FailureContext<'_> {
                 targets.len()
             )
         } else {
-            format!("{}; {}", sentence(syn), what_there_was(other, syn.target, &mapped))
+            format!("{}; {other}'s mapping towards it was {}", sentence(syn), listed(&missed.mapped, "none"))
         };
-        let found = Diagnosis::new(Cause::PredictedPortWrong, detail);
+        let found = Diagnosis::new(missed.cause(), format!("{detail}{}", missed.only_the_address()));
         let found = found.mark(syn.frame, format!("no mapping has {}", syn.target));
         let own = self.timeline.syns(syn.from.other()).find(|s| s.tuple.destination.ip() == syn.source.ip());
         Some(match own {
@@ -92,21 +95,22 @@ impl FailureContext<'_> {
     }
 
     /// The external endpoints from which the target of `syn` sent SYNs to the address that `syn` came from.
-    fn mappings_towards(&self, syn: &SynFate) -> Vec<String> {
+    fn mappings_towards(&self, syn: &SynFate) -> BTreeSet<SocketAddrV4> {
         let opened = self.timeline.opened.get(&syn.from.other()).map_or(&[][..], Vec::as_slice);
         let to_it = opened.iter().filter(|(_, t)| t.destination.ip() == syn.source.ip());
-        let mapped: BTreeSet<_> = to_it.map(|(_, t)| t.source).collect();
-        mapped.into_iter().take(3).map(|e| e.to_string()).collect()
+        to_it.map(|(_, t)| t.source).collect()
     }
 
     fn filtered(&self) -> Option<Diagnosis> {
         let syn = self.oracle.syns.iter().find(|s| s.admission == Admission::Filtered)?;
         let mapped = self.mappings_towards(syn);
         let other = syn.from.other().letter();
-        let aimed =
-            if mapped.is_empty() { "elsewhere".to_owned() } else { format!("from {}", mapped.join(", ")) };
-        let detail =
-            format!("{}; the mapping was there for others, and {other} itself sent {aimed}", sentence(syn));
+        let aimed = if mapped.is_empty() { "elsewhere" } else { "from " };
+        let detail = format!(
+            "{}; the mapping was there for others, and {other} itself sent {aimed}{}",
+            sentence(syn),
+            listed(&mapped, "")
+        );
         Some(Diagnosis::new(Cause::Filtered, detail).mark(syn.frame, "the filter knew only others"))
     }
 
@@ -201,15 +205,39 @@ impl FailureContext<'_> {
     }
 }
 
-/// The mappings that a SYN to `target` missed, and whether only its address was wrong.
-fn what_there_was(other: &str, target: SocketAddrV4, mapped: &[String]) -> String {
-    let port = format!(":{}", target.port());
-    let verdict = match mapped.iter().any(|mapped| mapped.ends_with(&port)) {
-        true => "the predicted address is wrong and the port is right: ",
-        false => "",
-    };
-    let mapped = if mapped.is_empty() { "none".to_owned() } else { mapped.join(", ") };
-    format!("{verdict}{other}'s mapping towards it was {mapped}")
+/// Where a side's SYNs went, and the mappings of the other side that they missed.
+struct Missed {
+    targets: BTreeSet<SocketAddrV4>,
+    mapped: BTreeSet<SocketAddrV4>,
+}
+
+impl Missed {
+    /// Whether the address was wrong: the mappings have other ones than the SYNs went to.
+    fn cause(&self) -> Cause {
+        let has_address =
+            |mapped: &SocketAddrV4| self.targets.iter().any(|target| target.ip() == mapped.ip());
+        match self.mapped.is_empty() || self.mapped.iter().any(has_address) {
+            true => Cause::PredictedPortWrong,
+            false => Cause::PredictedAddressWrong,
+        }
+    }
+
+    /// What is said where nothing but the address was wrong.
+    fn only_the_address(&self) -> &'static str {
+        let has_port =
+            |mapped: &SocketAddrV4| self.targets.iter().any(|target| target.port() == mapped.port());
+        match self.cause() == Cause::PredictedAddressWrong && self.mapped.iter().any(has_port) {
+            true => ", with the same port at another address",
+            false => "",
+        }
+    }
+}
+
+/// The first of some endpoints, or `none`.
+fn listed(endpoints: &BTreeSet<SocketAddrV4>, none: &str) -> String {
+    const MOST: usize = 3;
+    let listed: Vec<String> = endpoints.iter().take(MOST).map(ToString::to_string).collect();
+    if listed.is_empty() { none.to_owned() } else { listed.join(", ") }
 }
 
 #[cfg(test)]
@@ -218,17 +246,19 @@ mod tests {
 
     #[test]
     fn a_wrong_address_is_told_from_a_wrong_port() {
-        let target = SocketAddrV4::new([192, 0, 2, 2].into(), 3_286);
-        for (mapped, expected) in [
-            (&[][..], "a's mapping towards it was none"),
-            (&["192.0.2.2:23286"], "a's mapping towards it was 192.0.2.2:23286"),
-            (
-                &["192.0.2.3:3286"],
-                "the predicted address is wrong and the port is right: a's mapping towards it was 192.0.2.3:3286",
-            ),
+        let all = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an endpoint")).collect();
+        let same_port = ", with the same port at another address";
+        for (targets, mapped, cause, only) in [
+            (&["192.0.2.2:3286"][..], &[][..], Cause::PredictedPortWrong, ""),
+            (&["192.0.2.2:3286"], &["192.0.2.2:23286"], Cause::PredictedPortWrong, ""),
+            // The end of one port is another port.
+            (&["192.0.2.2:3286"], &["192.0.2.3:23286"], Cause::PredictedAddressWrong, ""),
+            (&["192.0.2.2:3286"], &["192.0.2.3:3286"], Cause::PredictedAddressWrong, same_port),
+            (&["192.0.2.2:1", "192.0.2.3:2"], &["192.0.2.3:1"], Cause::PredictedPortWrong, ""),
+            (&["192.0.2.2:1", "192.0.2.2:2"], &["192.0.2.3:2"], Cause::PredictedAddressWrong, same_port),
         ] {
-            let mapped: Vec<String> = mapped.iter().map(ToString::to_string).collect();
-            assert_eq!(what_there_was("a", target, &mapped), expected);
+            let missed = Missed { targets: all(targets), mapped: all(mapped) };
+            assert_eq!((missed.cause(), missed.only_the_address()), (cause, only), "{targets:?} {mapped:?}");
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use testbed::model::cause::Cause;
 
-use super::{MET, provoked};
+use super::{MET, all_are_proved, all_have, program, provoked, repeats, suite, trials};
+use crate::lab::lab_is_possible;
 
 /// Two peers that dial where the other should be.
 const DIAL: [&str; 2] = ["dial; at 700; fail", "dial; at 700; fail"];
@@ -16,6 +17,23 @@ const B_LATER: [&str; 2] = ["dial; at 1200; fail", "at 800; dial; at 1200; fail"
 #[test]
 fn predicted_port_wrong() {
     provoked(Cause::PredictedPortWrong, ["port-preserving", "random"], DIAL, "");
+}
+
+/// b dials the first address of a's NAT, and a's mappings have another one.
+#[test]
+fn predicted_address_wrong() {
+    if lab_is_possible() {
+        let actor = program("actor.py");
+        let dial = format!("exec /usr/bin/python3 {actor} '{}' '{}' {{role}}", DIAL[0], DIAL[1]);
+        let rest = format!(
+            "deadline = \"4s\"\n[axes]\nmethod = [\"act\"]\n[program]\njudge = \"exit\"\nfiles = [\"{actor}\"]\n\
+             peer = [\"/bin/sh\", \"-c\", \"peer=198.51.100.2; if [ {{role}} = b ]; then peer=192.0.2.2; fi; {dial} {{local_ip}} \
+             {{local_port}} $peer {{peer_port}} {{start_in_ms}}\"]\n"
+        );
+        let kept = trials(suite(["paired-pool", "port-preserving"], repeats(), &rest));
+        all_have(&kept, Cause::PredictedAddressWrong);
+        all_are_proved(&kept);
+    }
 }
 
 /// b has a mapping at the port that a dials, opened towards the server, and dials a from another.

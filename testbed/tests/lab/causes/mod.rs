@@ -67,7 +67,7 @@ pub(crate) fn repeats() -> u32 {
 }
 
 /// A path below the tests.
-fn program(name: &str) -> String {
+pub(crate) fn program(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name).display().to_string()
 }
 
