@@ -21,7 +21,7 @@ use crate::model::catalogue::Catalogue;
 use crate::model::evidence::{Direction, Evidence};
 use crate::model::kernel_rules::KernelRules;
 use crate::model::suite::LowPorts;
-use crate::run::nat_views::nat_views;
+use crate::run::nat_views::NatViews;
 use crate::run::prepared_cell::PreparedCell;
 use crate::run::request::RunRequest;
 use crate::run::seed::TrialSeed;
@@ -76,8 +76,8 @@ impl Exchange<'_> {
         if let Some(lost) = evidence.lost.first() {
             return Err(Error::other("prove the NATs in their lab", format!("evidence was lost: {lost}")));
         }
-        let nats = nat_views(known, lab.plan(), &prepared.setting, None);
-        let mut found = nats.iter().flat_map(|nat| reference::check(&evidence, nat).contradictions);
+        let nats = NatViews::of(known, lab.plan(), &prepared.setting, None);
+        let mut found = nats.checked.iter().flat_map(|nat| reference::check(&evidence, nat).contradictions);
         Ok(found.next().map(|contradiction| contradiction.sentence))
     }
 

@@ -12,7 +12,7 @@ use crate::model::evidence::Evidence;
 use crate::model::outcome::{Cause, ClaimedEnd, Failure, Outcome};
 use crate::model::suite::ResultFormat;
 use crate::run::conntrack_check;
-use crate::run::nat_views::{nat_views, views, with_mappings_seen};
+use crate::run::nat_views::NatViews;
 use crate::run::prepared_cell::PreparedCell;
 use crate::run::trial::TrialSetup;
 use crate::run::trial::machine::{Measured, Tolerance, Void};
@@ -22,7 +22,7 @@ use crate::run::trouble;
 #[derive(Debug)]
 pub(super) struct TrialFacts<'a> {
     pub(super) plan: &'a AddressPlan,
-    pub(super) evidence: &'a Evidence,
+    pub(super) evidence: &'a mut Evidence,
     /// What the programs said, peers first.
     pub(super) logs: &'a [ProgramLog],
     /// How each peer ended.
@@ -46,15 +46,40 @@ pub(super) struct Voided {
 
 /// Judges a trial, and says whether it counts.
 pub(super) fn judgement_of(setup: TrialSetup<'_>, known: TrialFacts<'_>) -> (Judgement, Option<Voided>) {
-    let TrialFacts { plan, evidence, logs, peers, server, fault, machine } = known;
     let TrialSetup { request, prepared, kernel, .. } = setup;
-    let views = views((&request.catalogue, kernel), plan, &prepared.setting);
-    let evidence = &*with_mappings_seen(evidence, &views);
-    let sides = split_sides(prepared, &views);
-    let said = claims(&prepared.part.program.claim, logs, peers);
-    let mut judgement = by_evidence(setup, plan, evidence, (&said, &sides));
+    let [a, _] = prepared.vantages();
+    let changed = a.nats.last().filter(|_| trouble::changes_nat(prepared));
+    let views = NatViews::of((&request.catalogue, kernel), known.plan, &prepared.setting, changed);
+    let of_kernel = views.show_mappings(known.evidence);
+    let said = claims(&prepared.part.program.claim, known.logs, known.peers);
+    let mut judgement = judged(setup, &known, &views, &said);
+    if let Some(of_kernel) = of_kernel {
+        known.evidence.conntrack = of_kernel;
+    }
+    let (outcome, void) = weighed(judgement.outcome, known.machine, Tolerance::of(prepared));
+    judgement.outcome = outcome;
+    let ended = if said.iter().all(|claim| matches!(claim, Claim::Success(_))) {
+        ClaimedEnd::Connected
+    } else {
+        ClaimedEnd::NotConnected
+    };
+    (judgement, void.map(|Void { why, paused }| Voided { why: why.detail, paused, ended }))
+}
+
+/// The judgement where the machine was fast enough: by the evidence, and by what outweighs it.
+fn judged(
+    setup: TrialSetup<'_>,
+    known: &TrialFacts<'_>,
+    views: &NatViews<'_>,
+    said: &[Claim; 2],
+) -> Judgement {
+    let TrialSetup { request, prepared, .. } = setup;
+    let TrialFacts { plan, server, fault, .. } = known;
+    let evidence: &Evidence = known.evidence;
+    let sides = split_sides(prepared, &views.others);
+    let mut judgement = by_evidence(setup, known, &views.checked, (said, &sides));
     // Peers whose rendezvous server or relay broke tell nothing about the NATs.
-    let broke = server.and_then(|(name, end)| Some((name, program_output::broke(end)?)));
+    let broke = server.as_ref().and_then(|(name, end)| Some((name, program_output::broke(*end)?)));
     if let (Outcome::Failed(_), Some((name, why))) = (&judgement.outcome, broke) {
         let name =
             if name == "rendezvous" { "rendezvous server".to_owned() } else { format!("service \"{name}\"") };
@@ -70,19 +95,12 @@ pub(super) fn judgement_of(setup: TrialSetup<'_>, known: TrialFacts<'_>) -> (Jud
     };
     let not_carried = || sides.iter().flatten().find_map(|side| side.contradiction(evidence));
     let split = || not_carried().map(|why| Cause::LabError.because(why));
-    judgement.outcome = outweighed(judgement.outcome, || fault.or_else(tracked).or_else(split));
+    judgement.outcome = outweighed(judgement.outcome, || fault.clone().or_else(tracked).or_else(split));
     let doubt = || sides.iter().flatten().find_map(|side| side.doubt(&judgement.timeline.flows));
     if let (Outcome::Failed(_), Some(why)) = (&judgement.outcome, doubt()) {
         judgement.outcome = Outcome::Error(Cause::LabError.because(why));
     }
-    let (outcome, void) = weighed(judgement.outcome, machine, Tolerance::of(prepared));
-    judgement.outcome = outcome;
-    let ended = if said.iter().all(|claim| matches!(claim, Claim::Success(_))) {
-        ClaimedEnd::Connected
-    } else {
-        ClaimedEnd::NotConnected
-    };
-    (judgement, void.map(|Void { why, paused }| Voided { why: why.detail, paused, ended }))
+    judgement
 }
 
 /// The outcome where the trial counts. Whether it does hangs on what the machine did, and on no claim and no packet; but a
@@ -131,9 +149,9 @@ fn split_sides<'a>(prepared: &PreparedCell, views: &'a [NatView<'a>]) -> [Option
 
 /// The judgement of claims by the evidence.
 fn by_evidence(
-    TrialSetup { request, prepared, kernel, .. }: TrialSetup<'_>,
-    plan: &AddressPlan,
-    evidence: &Evidence,
+    TrialSetup { prepared, .. }: TrialSetup<'_>,
+    TrialFacts { plan, evidence, .. }: &TrialFacts<'_>,
+    nats: &[NatView<'_>],
     (claims, sides): (&[Claim; 2], &[Option<SplitSide<'_>>; 2]),
 ) -> Judgement {
     let [a, b] = prepared.vantages();
@@ -153,11 +171,9 @@ fn by_evidence(
         Some(CommonNat { node, address, declared, events: &evidence.conntrack })
     });
     let common: Vec<CommonNat<'_>> = common.collect();
-    let changed = a.nats.last().filter(|_| trouble::changes_nat(prepared));
-    let nats = nat_views((&request.catalogue, kernel), plan, &prepared.setting, changed);
     judge(&Case {
         evidence,
-        nats: &nats,
+        nats,
         a: sides[0].as_ref().map_or(a, |side| &side.vantage),
         b: sides[1].as_ref().map_or(b, |side| &side.vantage),
         declared: DeclaredNats { a: declared_a, b: declared_b, common: &common },

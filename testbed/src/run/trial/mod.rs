@@ -94,13 +94,13 @@ async fn conclude(
     record: TrialRecord,
     number: u32,
 ) -> Played {
-    let TrialRecord { evidence, peers, server, programs, measured, fault } = record;
+    let TrialRecord { mut evidence, peers, server, programs, measured, fault } = record;
     let mut logs = Vec::new();
     for running in programs {
         logs.push(running.log().await);
     }
     let (plan, machine) = (pooled.lab.plan(), &measured);
-    let known = TrialFacts { plan, evidence: &evidence, logs: &logs, peers, server, fault, machine };
+    let known = TrialFacts { plan, evidence: &mut evidence, logs: &logs, peers, server, fault, machine };
     let (mut judgement, void) = judging::judgement_of(setup, known);
     let findings = std::mem::take(&mut judgement.reference);
     let outcome = judgement.outcome.clone();
