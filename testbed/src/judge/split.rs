@@ -18,7 +18,7 @@ use crate::judge::timeline::{Flow, Role, Vantage};
 use crate::model::behavior::Behavior;
 use crate::model::datapath::Datapath;
 use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos, Tuple};
-use crate::model::packet::{Packet, TcpFlags};
+use crate::model::packet::{Packet, TcpFlags, recorded_data};
 
 /// Connections by endpoints and number of the SYN, with the times at which that came to the NAT or was sent by it.
 type Opened = BTreeMap<(Tuple, u32), Vec<Nanos>>;
@@ -166,7 +166,7 @@ impl Spoken {
                 begins[way].insert(segment.sequence.wrapping_add(1));
             } else if segment.payload > 0 && begins[way].contains(&segment.sequence) {
                 let said = if way == 0 { &mut spoken.up } else { &mut spoken.down };
-                said.get_or_insert_with(|| data(frame, segment.payload));
+                said.get_or_insert_with(|| recorded_data(frame).unwrap_or_default().to_vec());
             }
         }
         spoken
@@ -183,23 +183,6 @@ impl Spoken {
         };
         same(&self.up, &other.up) && same(&self.down, &other.down)
     }
-}
-
-/// The recorded part of a segment's data.
-fn data(frame: &Frame, payload: u32) -> Vec<u8> {
-    let (length, payload) = (frame.length as usize, payload as usize);
-    // Behind short packets Ethernet has padding, which is no data: headers and payload of the packet are counted from the front.
-    let start = header_length(&frame.bytes).unwrap_or(length.saturating_sub(payload));
-    let end = (start + payload).min(frame.bytes.len());
-    frame.bytes.get(start..end).unwrap_or_default().to_vec()
-}
-
-/// Where the data of a TCP segment begins in its frame.
-fn header_length(bytes: &[u8]) -> Option<usize> {
-    const ETHERNET: usize = 14;
-    let ip = usize::from(*bytes.get(ETHERNET)? & 15) * 4;
-    let tcp = usize::from(*bytes.get(ETHERNET + ip + 12)? >> 4) * 4;
-    Some(ETHERNET + ip + tcp)
 }
 
 #[cfg(test)]

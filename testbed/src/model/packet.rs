@@ -10,6 +10,9 @@ use etherparse::{EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, Tcp
 
 use crate::model::evidence::{Evidence, Frame, Tuple};
 
+/// Length of an Ethernet header.
+const ETHERNET: usize = 14;
+
 /// An IPv4 packet on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
@@ -141,7 +144,7 @@ impl Packet {
         if ethernet.ether_type() != EtherType::IPV4 {
             return None;
         }
-        let (ip_bytes, ip_length) = (bytes.get(14..)?, length.saturating_sub(14));
+        let (ip_bytes, ip_length) = (bytes.get(ETHERNET..)?, length.saturating_sub(14));
         let ip = Ipv4HeaderSlice::from_slice(ip_bytes).ok()?;
         let payload = ip_bytes.get(ip.slice().len()..).unwrap_or_default();
         let payload_length = ip_payload_length(&ip, ip_length);
@@ -172,6 +175,18 @@ impl Packet {
     pub fn tuple(&self) -> Tuple {
         Tuple { source: self.source, destination: self.destination }
     }
+}
+
+/// The data of the TCP segment in a frame, as far as it was recorded; without what pads a short frame. `None` when it carries no
+/// whole TCP header.
+#[must_use]
+pub fn recorded_data(frame: &Frame) -> Option<&[u8]> {
+    let segment = *Packet::of(frame)?.tcp()?;
+    let ip = Ipv4HeaderSlice::from_slice(frame.bytes.get(ETHERNET..)?).ok()?;
+    let tcp = ETHERNET + ip.slice().len();
+    let start = tcp + TcpHeaderSlice::from_slice(frame.bytes.get(tcp..)?).ok()?.slice().len();
+    let end = start.saturating_add(usize::try_from(segment.payload).ok()?).min(frame.bytes.len());
+    frame.bytes.get(start..end)
 }
 
 /// Bytes behind the IP header: what the header says, but never more than were on the link. A segment too large for
@@ -289,6 +304,33 @@ mod tests {
         assert_eq!(payload(&frame, length(&frame) + 4), 2, "padding is not payload");
         frame[16..18].fill(0);
         assert_eq!(payload(&frame, 14 + 40 + 70_000), 70_000, "BIG TCP says 0, the link knows");
+    }
+
+    #[test]
+    fn recorded_data_ends_where_the_segment_or_the_record_does() {
+        let of = |mut bytes: Vec<u8>, kept: usize, padding: usize| {
+            let length = length(&bytes) + u32::try_from(padding).expect("short");
+            bytes.truncate(kept);
+            bytes.resize(bytes.len() + padding, 0);
+            let (fate, bytes) = (crate::model::evidence::Fate::Delivered, bytes.into());
+            let direction = crate::model::evidence::Direction::Up;
+            let frame = Frame {
+                link: 0,
+                direction,
+                entered: 0,
+                due: 0,
+                left: 0,
+                fate,
+                is_copy: false,
+                length,
+                bytes,
+            };
+            recorded_data(&frame).map(<[u8]>::to_vec)
+        };
+        assert_eq!(of(tcp_frame(&[7, 8]), 56, 4), Some(vec![7, 8]), "padding is no data");
+        assert_eq!(of(tcp_frame(&[7; 1000]), 128, 0), Some(vec![7; 74]));
+        assert_eq!(of(tcp_frame(&[]), 54, 0), Some(Vec::new()));
+        assert_eq!(of(tcp_frame(&[7]), 40, 0), None, "the TCP header is not whole");
     }
 
     #[test]

@@ -3,10 +3,13 @@
 use etherparse::{Ipv4HeaderSlice, TcpHeaderSlice, TcpOptionElement};
 
 use crate::model::evidence::{Frame, Tuple};
-use crate::model::packet::{IcmpMessage, Packet, PacketKind, Segment, TcpFlags};
+use crate::model::packet::{IcmpMessage, Packet, PacketKind, Segment, TcpFlags, recorded_data};
 
 /// Length of an Ethernet header.
 const ETHERNET: usize = 14;
+
+/// Length of a TCP header without options.
+const FIXED: usize = 20;
 
 /// A packet on a link of a NAT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,32 +116,38 @@ impl TcpHead {
     }
 }
 
-/// What a NAT must leave alone in a segment: everything of the TCP header but ports and checksum, and the data as far
-/// as both were recorded.
-pub(super) fn untouched(before: &Frame, after: &Frame) -> Result<(), &'static str> {
-    let parts = |frame: &Frame| -> Option<([u8; 16], Vec<u8>, Vec<u8>)> {
+/// What a NAT must leave alone in a segment.
+struct Untouchable<'a> {
+    /// Everything of the fixed header but ports and checksum.
+    fixed: [u8; 14],
+    options: &'a [u8],
+    /// As far as it was recorded.
+    data: &'a [u8],
+}
+
+impl<'a> Untouchable<'a> {
+    fn of(frame: &'a Frame) -> Option<Self> {
         let ip = Ipv4HeaderSlice::from_slice(frame.bytes.get(ETHERNET..)?).ok()?;
-        let start = ETHERNET + ip.slice().len();
-        let tcp = TcpHeaderSlice::from_slice(frame.bytes.get(start..)?).ok()?;
-        let head = tcp.slice();
-        let mut fixed = [0; 16];
+        let tcp = TcpHeaderSlice::from_slice(frame.bytes.get(ETHERNET + ip.slice().len()..)?).ok()?;
+        let (head, options) = tcp.slice().split_at_checked(FIXED)?;
+        let mut fixed = [0; 14];
         fixed[..12].copy_from_slice(&head[4..16]);
-        fixed[12..14].copy_from_slice(&head[18..20]);
-        let end = usize::try_from(frame.length).unwrap_or(usize::MAX).min(frame.bytes.len());
-        let data = frame.bytes.get(start + head.len()..end).unwrap_or_default().to_vec();
-        Some((fixed, head[20..].to_vec(), data))
-    };
-    let (Some((fixed, options, data)), Some((fixed_after, options_after, data_after))) =
-        (parts(before), parts(after))
-    else {
+        fixed[12..].copy_from_slice(&head[18..]);
+        Some(Self { fixed, options, data: recorded_data(frame)? })
+    }
+}
+
+/// Whether a NAT left alone what it must of a segment, as far as both sides of it were recorded.
+pub(super) fn untouched(before: &Frame, after: &Frame) -> Result<(), &'static str> {
+    let (Some(before), Some(after)) = (Untouchable::of(before), Untouchable::of(after)) else {
         return Ok(());
     };
-    let common = data.len().min(data_after.len());
-    if fixed != fixed_after {
+    let common = before.data.len().min(after.data.len());
+    if before.fixed != after.fixed {
         Err("its TCP header was")
-    } else if options != options_after {
+    } else if before.options != after.options {
         Err("its TCP options were")
-    } else if data[..common] != data_after[..common] {
+    } else if before.data[..common] != after.data[..common] {
         Err("its data was")
     } else {
         Ok(())
