@@ -158,13 +158,21 @@ impl Passages {
     /// Takes what the NAT sent once more, and returns the rest. Only what is the same to the last byte counts, and only where no such
     /// packet is left of which nothing came out: the stamp of that may be late. A reset may be an answer of its own.
     fn take_copies(&mut self, evidence: &Evidence, nat: &NatView<'_>, rest: Vec<Sighting>) -> Vec<Sighting> {
+        if rest.is_empty() {
+            return rest;
+        }
+        let mut by_identity: HashMap<PacketIdentity, Vec<usize>> = HashMap::new();
+        for (index, passage) in self.all.iter().enumerate() {
+            if let Some(kept) = kept_of_input(nat, &passage.input) {
+                by_identity.entry(kept).or_default().push(index);
+            }
+        }
         let mut others = Vec::new();
         for output in rest {
             let can_be_copy =
                 output.head.tcp().is_some_and(|tcp| !tcp.is_reset() || never_resets(nat.declared));
             let identity = kept_of_output(nat, &output).filter(|_| can_be_copy);
-            let of_these =
-                |passage: &Passage| identity.is_some() && kept_of_input(nat, &passage.input) == identity;
+            let alike = identity.and_then(|kept| by_identity.get(&kept)).map_or(&[][..], Vec::as_slice);
             let is_first = |passage: &Passage| {
                 passage.output.is_some_and(|first| {
                     let same =
@@ -172,10 +180,9 @@ impl Passages {
                     first.head == output.head && same && output.at <= first.at + ANSWERED_WITHIN
                 })
             };
-            let mut alike = self.all.iter().enumerate().filter(|(_, passage)| of_these(passage));
-            let first = alike.clone().rfind(|(_, passage)| is_first(passage));
-            match first.filter(|_| alike.all(|(_, passage)| passage.output.is_some())) {
-                Some((index, _)) => self.twice.push((index, output)),
+            let first = alike.iter().rfind(|index| is_first(&self.all[**index]));
+            match first.filter(|_| alike.iter().all(|index| self.all[*index].output.is_some())) {
+                Some(index) => self.twice.push((*index, output)),
                 None => others.push(output),
             }
         }
