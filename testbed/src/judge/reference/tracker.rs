@@ -10,7 +10,6 @@ use super::table::{Index, TableCell, Transition};
 use super::tracking::Tracking;
 use super::window::{InWindow, Window};
 use crate::judge::reference::head::TcpHead;
-use crate::model::datapath::Datapath;
 use crate::model::evidence::{CtState, Nanos};
 
 /// What becomes of a packet.
@@ -60,20 +59,31 @@ const MOST_RETRANSMISSIONS: u8 = 3;
 
 impl Tracked {
     /// The connection that a packet begins; `None` if it can begin none (`tcp_new`): only a SYN can, or an ACK that is
-    /// taken for one of a connection which stood before the NAT did (`nf_conntrack_tcp_loose`).
+    /// taken for one of a connection which stood before the NAT did (`nf_conntrack_tcp_loose`). At a NAT with records of its own any
+    /// may.
     pub(super) fn begin(head: &TcpHead, at: Nanos, how: &Tracking) -> Option<Self> {
         let index = Index::of(head.segment.flags);
+        if how.by_own_records {
+            let window = if index == Index::Syn { Window::opened_by(head) } else { Window::joined_by(head) };
+            return Some(Self::unseen(window).without_records(Way::Original, head, at, how));
+        }
         let cell = TableCell { way: Way::Original, index, state: CtState::None };
         let (state, window) = match how.transition(cell) {
-            // What a NAT takes for a connection that keeps records of its own, nobody knows.
-            _ if how.datapath != Datapath::Conntrack && index != Index::Syn => {
-                (CtState::Established, Window::joined_by(head))
-            }
             _ if !how.rules.decides(Decision::Whole, head.is_whole()) => return None,
             Transition::Invalid => return None,
             Transition::To(state) if index == Index::Syn => (state, Window::opened_by(head)),
             Transition::To(_) | Transition::Ignored => (CtState::Established, Window::joined_by(head)),
         };
+        let mut tracked = Self::unseen(window);
+        if tracked.window.check(Way::Original, head, CtState::None, how) == InWindow::Accept {
+            tracked.count_retransmissions(index, Way::Original, head);
+        }
+        tracked.accept(CtState::None, state, Way::Original, head, at, how);
+        Some(tracked)
+    }
+
+    /// A connection of which no packet has counted.
+    fn unseen(window: Window) -> Self {
         let last = LastPacket {
             index: Index::Nothing,
             way: Way::Original,
@@ -83,7 +93,7 @@ impl Tracked {
             window: 0,
             scale: None,
         };
-        let mut tracked = Self {
+        Self {
             state: CtState::None,
             window,
             last,
@@ -94,20 +104,12 @@ impl Tracked {
             assured: false,
             lives_until: 0,
             gone_from: 0,
-        };
-        if tracked.window.check(Way::Original, head, CtState::None, how) == InWindow::Accept {
-            tracked.count_retransmissions(index, Way::Original, head);
         }
-        tracked.accept(CtState::None, state, Way::Original, head, at, how);
-        if how.datapath != Datapath::Conntrack {
-            tracked = tracked.without_records(Way::Original, head, at, how);
-        }
-        Some(tracked)
     }
 
     /// A packet of this connection (`nf_conntrack_tcp_packet`).
     pub(super) fn step(&self, way: Way, head: &TcpHead, at: Nanos, how: &Tracking) -> Verdict {
-        if how.datapath != Datapath::Conntrack {
+        if how.by_own_records {
             return Verdict::Pass(self.without_records(way, head, at, how));
         }
         let index = Index::of(head.segment.flags);

@@ -53,8 +53,8 @@ impl Timers {
 pub(super) struct Tracking {
     pub(super) timers: Timers,
     pub(super) liberal: bool,
-    /// Whose records say which connections there are.
-    pub(super) datapath: Datapath,
+    /// Whether the NAT keeps records of its own, which nobody can read, in the place of connection tracking.
+    pub(super) by_own_records: bool,
     pub(super) rules: Rulebook,
 }
 
@@ -66,6 +66,7 @@ impl Tracking {
 
     pub(super) fn of(behavior: &Behavior, datapath: Datapath, rules: Rulebook) -> Self {
         let liberal = behavior.strictness == Strictness::Liberal;
-        Self { timers: Timers::of(behavior, rules), liberal, datapath, rules }
+        let by_own_records = datapath != Datapath::Conntrack;
+        Self { timers: Timers::of(behavior, rules), liberal, by_own_records, rules }
     }
 }

@@ -9,7 +9,6 @@ use crate::judge::reference::passage::Side;
 use crate::judge::reference::rules::{BrokenRule, keeps, named as rules};
 use crate::judge::reference::tracker::Tracked;
 use crate::model::behavior::{Filtering, Hairpinning, Translation};
-use crate::model::datapath::Datapath;
 use crate::model::doubt::Doubt;
 use crate::model::evidence::Tuple;
 
@@ -17,7 +16,7 @@ impl Checker<'_> {
     pub(super) fn fresh(&mut self, index: usize, head: &TcpHead) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let destination = passage.input.head.tuple.destination;
-        if self.nat.datapath != Datapath::Conntrack && !head.segment.flags.is_opening() {
+        if self.how.by_own_records && !(head.segment.flags.is_opening() && head.is_whole()) {
             return self.without_syn(index, head);
         }
         match passage.input.side {

@@ -96,10 +96,12 @@ fn what_begins_no_connection_and_goes_out_has_an_address_of_the_nat_and_lets_ans
     assert_eq!(out(Some(("192.0.2.9:4000", REMOTE))).says(&plain()), Some("translation"));
     let leaks = Behavior { invalid_packets: InvalidPackets::Leak, ..plain() };
     assert_eq!(out(Some((HOST, REMOTE))).says(&leaks), None);
-    // A reset and a SYN ACK go out as well.
-    for flags in ["R", "SA", "FA"] {
-        let sent = own().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), (flags, 101, 901, 0));
-        assert_eq!(sent.says(&plain()), None, "{flags}");
+    // A reset and a SYN ACK may go out as well, and flags that do not go together.
+    for flags in ["R", "SA", "FA", "SF"] {
+        for as_seen in [Some((EXTERNAL, REMOTE)), None] {
+            let sent = own().out((HOST, REMOTE), as_seen, (flags, 101, 901, 0));
+            assert_eq!(sent.says(&plain()), None, "{flags}");
+        }
     }
 }
 
