@@ -317,11 +317,8 @@ async fn configure(links: &Links, plan: &NodePlan) -> Result<()> {
     let devices = || (FIRST_DEVICE..).zip(&plan.devices);
     let up = std::iter::once(LOOPBACK).chain(devices().map(|(index, _)| index));
     try_join_all(up.map(|index| links.set_up(index))).await?;
-    let own = devices().filter_map(|(index, d)| Some((index, d, d.address?)));
-    let own = own.flat_map(|(index, device, network)| {
-        let all = std::iter::once(network.address).chain(device.further.iter().copied());
-        all.map(move |address| (index, address, network.prefix))
-    });
+    let own = devices().filter_map(|(index, d)| Some((index, d.pool()?, d.address?.prefix)));
+    let own = own.flat_map(|(index, pool, prefix)| pool.iter().map(move |address| (index, address, prefix)));
     let further = plan.loopback.iter().map(|address| (LOOPBACK, *address, 32));
     let addresses =
         own.chain(further).map(|(index, address, prefix)| links.add_address(index, address, prefix));

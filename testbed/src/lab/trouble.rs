@@ -13,6 +13,7 @@ use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::lab::netns::FIRST_DEVICE;
 use crate::lab::node::at;
 use crate::model::address_plan::{DevicePlan, NodePlan};
+use crate::model::address_pool::AddressPool;
 use crate::model::topology::NodeName;
 
 /// What a provider hands out instead of the address that a NAT had: the last part of it, far from all others.
@@ -46,7 +47,7 @@ impl Lab {
         let new = Ipv4Addr::new(a, b, c, OTHER_HOST);
         let config = rules(&NatSite { wan: new, lans: self.plan.networks_below(node) })?;
         let news = std::iter::once(new).chain(config.further.iter().copied());
-        let olds = std::iter::once(old.address).chain(plan.devices[0].further.iter().copied());
+        let olds = plan.devices[0].pool().into_iter().flat_map(AddressPool::iter);
         let links = self.links_of(node)?;
         let change = async {
             for address in news {

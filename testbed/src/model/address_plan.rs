@@ -31,7 +31,7 @@ pub const RENDEZVOUS_ALT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0,
 /// The addresses of the harness' own server; programs know others where a suite chooses its addresses.
 const OWN_SERVER: [Ipv4Addr; 2] = [*RENDEZVOUS.ip(), *RENDEZVOUS_ALT.ip()];
 
-/// The last part of the address of a network to which all its nodes listen.
+/// The last octet of the broadcast address of each network, which is a /24.
 const BROADCAST: u32 = 255;
 
 /// Where the connections of neighbours go: discard (RFC 863), and nobody listens there.
@@ -66,10 +66,18 @@ pub struct DevicePlan {
     pub mac: Mac,
     /// Its address; `None` for the ports of a switch, which are bridged.
     pub address: Option<Network>,
-    /// Further addresses of the same network: the rest of a NAT's pool.
-    pub further: Vec<Ipv4Addr>,
+    /// How many addresses it has, from that one on: several where they are the pool of a NAT.
+    pub addresses: u8,
     /// Everybody else on this network, so that nobody asks by ARP.
     pub neighbours: Vec<(Ipv4Addr, Mac)>,
+}
+
+impl DevicePlan {
+    /// All its addresses.
+    #[must_use]
+    pub fn pool(&self) -> Option<AddressPool> {
+        Some(AddressPool { first: self.address?.address, count: self.addresses })
+    }
 }
 
 /// A MAC address.
@@ -162,9 +170,7 @@ impl AddressPlan {
     /// All addresses of a node's way up.
     #[must_use]
     pub fn addresses(&self, node: &NodeName) -> Option<AddressPool> {
-        let device = self.nodes.get(node)?.devices.first()?;
-        let further = u8::try_from(device.further.len()).ok()?;
-        Some(AddressPool { first: device.address?.address, count: further + 1 })
+        self.nodes.get(node)?.devices.first()?.pool()
     }
 
     /// The addresses of hosts that are neither a peer nor a neighbour of one, and can serve both.
@@ -267,7 +273,7 @@ impl AddressPlan {
             let Some(node) = self.nodes.get_mut(&node) else { continue };
             let device = &mut node.devices[device];
             device.address = Some(Network { address: pool.first, prefix: 24 });
-            device.further = pool.iter().skip(1).collect();
+            device.addresses = pool.count;
             let others = macs.iter().filter(|(other, _)| *other != pool);
             let each = |(other, mac): &(AddressPool, Mac)| {
                 let mac = *mac;
@@ -329,7 +335,7 @@ impl AddressPlan {
 
 impl DevicePlan {
     fn new(name: String) -> Self {
-        Self { name, mac: [0; 6], address: None, further: Vec::new(), neighbours: Vec::new() }
+        Self { name, mac: [0; 6], address: None, addresses: 1, neighbours: Vec::new() }
     }
 }
 
