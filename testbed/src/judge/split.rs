@@ -105,7 +105,7 @@ impl<'a> SplitSide<'a> {
         opened
     }
 
-    /// What the NAT did that no NAT of sockets may do: a SYN that it swallowed, or made of nothing.
+    /// What the NAT did and no NAT of sockets may do: it opened no connection for a SYN, or one without a SYN.
     #[must_use]
     pub fn contradiction(&self, evidence: &Evidence) -> Option<String> {
         let ended = evidence.ended();
@@ -193,12 +193,11 @@ mod tests {
 
     use super::*;
     use crate::judge::program_output::SuccessClaim;
-    use crate::model::address_plan::Network;
-    use crate::model::kernel_rules::KernelRules;
+    use crate::judge::staged::{NAT_LINKS, nat_view};
     use crate::model::topology::NodeName;
 
-    const UP: u16 = 0;
-    const DOWN: u16 = 1;
+    const UP: u16 = NAT_LINKS[0];
+    const DOWN: u16 = NAT_LINKS[1];
     const HOST: &str = "10.0.0.2:4000";
     const EXTERNAL: &str = "192.0.2.2:40002";
     const REMOTE: &str = "198.51.100.2:5000";
@@ -251,17 +250,7 @@ mod tests {
     fn with<T>(frames: Vec<Frame>, look: impl FnOnce(&SplitSide<'_>, &Evidence) -> T) -> T {
         let node = |name| NodeName::new(name).expect("a good name");
         let (nat, declared) = (node("nat-a"), Behavior::port_preserving());
-        let lan = Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
-        let views = [NatView {
-            node: &nat,
-            profile: "passt",
-            declared: &declared,
-            outer: (*end(EXTERNAL).ip()).into(),
-            up: UP,
-            down: vec![(DOWN, lan)],
-            datapath: Datapath::Sockets,
-            kernel: KernelRules::default(),
-        }];
+        let views = [NatView { profile: "passt", datapath: Datapath::Sockets, ..nat_view(&nat, &declared) }];
         let vantage = Vantage {
             peer: node("peer-a"),
             internal: *end(HOST).ip(),

@@ -4,10 +4,16 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use etherparse::PacketBuilder;
 
+use crate::judge::reference::NatView;
 use crate::judge::timeline::{Role, Vantage};
+use crate::model::address_plan::Network;
+use crate::model::address_pool::AddressPool;
+use crate::model::behavior::Behavior;
+use crate::model::datapath::Datapath;
 use crate::model::evidence::{
     CtChange, CtEntry, CtEvent, CtState, Direction, Evidence, Fate, Frame, Nanos, Tuple,
 };
+use crate::model::kernel_rules::KernelRules;
 use crate::model::topology::NodeName;
 
 const TRIP: Nanos = 10_000_000;
@@ -87,6 +93,24 @@ pub(crate) fn vantage(role: Role) -> Vantage {
         external: external(role).into(),
         link,
         host_link: HOST_LINKS[usize::from(role == Role::B)],
+    }
+}
+
+/// The links above and below the NAT of [`nat_view`].
+pub(crate) const NAT_LINKS: [u16; 2] = [0, 1];
+
+/// A NAT with the address 192.0.2.2, or as many from there on as it declares, and one network below it, 10.0.0.0/24.
+pub(crate) fn nat_view<'a>(node: &'a NodeName, declared: &'a Behavior) -> NatView<'a> {
+    let [up, down] = NAT_LINKS;
+    NatView {
+        node,
+        profile: "x",
+        declared,
+        outer: AddressPool { first: Ipv4Addr::new(192, 0, 2, 2), count: declared.addresses.count },
+        up,
+        down: vec![(down, Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 })],
+        datapath: Datapath::default(),
+        kernel: KernelRules::default(),
     }
 }
 

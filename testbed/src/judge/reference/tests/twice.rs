@@ -35,17 +35,8 @@ fn what_may_be_stamped_late_is_no_copy() {
     };
     let copies = |drawing: Drawing| {
         let node = NodeName::new("nat-a").expect("a good name");
-        let lan = Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
-        let nat = NatView {
-            node: &node,
-            profile: "x",
-            declared: &plain(),
-            outer: OUTER.into(),
-            up: UP,
-            down: vec![(DOWN, lan)],
-            datapath: Datapath::default(),
-            kernel: KernelRules::default(),
-        };
+        let declared = plain();
+        let nat = nat_view(&node, &declared);
         Passages::read(&Evidence { frames: drawing.frames, ..Evidence::default() }, &nat).twice.len()
     };
     assert_eq!(copies(again(Drawing::opened())), 1);

@@ -108,18 +108,8 @@ fn what_begins_no_connection_and_goes_out_has_an_address_of_the_nat_and_lets_ans
 #[test]
 fn its_mappings_are_those_that_packets_show() {
     let node = NodeName::new("nat-a").expect("a good name");
-    let lan = Network { address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
     let declared = plain();
-    let nat = NatView {
-        node: &node,
-        profile: "x",
-        declared: &declared,
-        outer: OUTER.into(),
-        up: UP,
-        down: vec![(DOWN, lan)],
-        datapath: Datapath::Packets,
-        kernel: KernelRules::default(),
-    };
+    let nat = NatView { datapath: Datapath::Packets, ..nat_view(&node, &declared) };
     // Its SYN comes twice, and the other side's crosses it: one mapping.
     let drawing = stands().out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), SYN);
     let drawing = drawing.back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), SYN_BACK);

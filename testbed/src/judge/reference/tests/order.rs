@@ -1,0 +1,89 @@
+//! What is known of packets that came close together, and of what the kernel counted.
+
+use super::*;
+
+#[test]
+fn two_packets_within_the_margin_may_come_in_either_order() {
+    // The remote's SYN comes a moment before the host's goes out, and is let in; and a moment after, and is not.
+    let mut early = Drawing::default();
+    early.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    early.put(DOWN, Direction::Up, (HOST, REMOTE), SYN, 64);
+    early.put(UP, Direction::Up, (EXTERNAL, REMOTE), SYN, 63);
+    early.put(DOWN, Direction::Down, (REMOTE, HOST), SYN_BACK, 59);
+    assert_eq!(early.says(&plain()), None);
+    let mut late = Drawing::default();
+    late.put(DOWN, Direction::Up, (HOST, REMOTE), SYN, 64);
+    late.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    late.put(UP, Direction::Up, (EXTERNAL, REMOTE), SYN, 63);
+    assert_eq!(late.says(&plain()), None);
+}
+
+#[test]
+fn two_packets_of_which_one_was_done_before_the_other_came_have_one_order() {
+    // The margin is 0.5 ms at least; the host's SYN had left 0.01 ms after it came, and the other one came 0.1 ms later.
+    let both = |gap: Nanos| {
+        let mut drawing = Drawing::default();
+        drawing.put(DOWN, Direction::Up, (HOST, REMOTE), SYN, 64);
+        drawing.put(UP, Direction::Up, (EXTERNAL, REMOTE), SYN, 63);
+        drawing.now += gap;
+        drawing
+    };
+    let mut swallowed = both(MS / 10);
+    swallowed.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    assert_eq!(swallowed.says(&plain()), Some("connection"));
+    let mut passed = both(MS / 10);
+    passed.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    passed.put(DOWN, Direction::Down, (REMOTE, HOST), SYN_BACK, 59);
+    let findings = passed.findings(&plain());
+    assert_eq!((findings.judged, findings.either.len()), (2, 0), "{findings:?}");
+    let mut at_once = both(0);
+    at_once.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    assert_eq!(at_once.says(&plain()), None, "the clocks of both sides do not agree so closely");
+}
+
+#[test]
+fn what_connection_tracking_counts_of_its_own_failures_is_not_held_against_the_nat() {
+    let swallowed = || Drawing::default().out((HOST, REMOTE), None, SYN);
+    assert_eq!(swallowed().says(&plain()), Some("outward"));
+    let failed = |insert_failed| CtCounters { insert_failed, drop: insert_failed, ..CtCounters::default() };
+    let findings = swallowed().counted(failed(1)).findings(&plain());
+    assert_eq!(findings.contradictions, []);
+    assert_eq!(findings.not_judged.into_iter().collect::<Vec<_>>(), [(Doubt::Counted, 1)]);
+    // It explains as many packets as it counted, and no more.
+    let twice = || swallowed().out(("10.0.0.2:4001", REMOTE), None, SYN);
+    assert_eq!(twice().counted(failed(1)).says(&plain()), Some("outward"));
+    assert_eq!(twice().counted(failed(2)).says(&plain()), None);
+    // An entry that gave way in a full table: only one that no data confirmed does.
+    let early = CtCounters { early_drop: 1, ..CtCounters::default() };
+    let opened = || Drawing::opened().later(1_000 * MS).forgotten();
+    assert_eq!(opened().says(&plain()), Some("timeouts"));
+    assert_eq!(opened().counted(early).says(&plain()), None);
+    let stands = || Drawing::stands().later(1_000 * MS).forgotten();
+    assert_eq!(stands().counted(early).says(&plain()), Some("timeouts"));
+}
+
+#[test]
+fn a_copy_that_is_handled_after_the_answer_to_the_first_is_invalid() {
+    let answer = ("SA", 100, 901, 0);
+    let mut copies = Drawing::opened();
+    copies.now += 10 * MS;
+    copies.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    copies.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    copies.put(DOWN, Direction::Down, (REMOTE, HOST), SYN_BACK, 59);
+    copies.put(DOWN, Direction::Up, (HOST, REMOTE), answer, 64);
+    copies.put(UP, Direction::Up, (EXTERNAL, REMOTE), answer, 63);
+    assert_eq!(copies.says(&plain()), None);
+}
+
+#[test]
+fn an_answer_belongs_to_what_did_not_pass() {
+    // A SYN that had no hop left and the SYN/ACK that came right after it have the same number.
+    let mut drawing = Drawing::opened();
+    drawing.now += 10 * MS;
+    let (knock, answer) = ("S", ("SA", 900, 101, 0));
+    drawing.put(UP, Direction::Down, (REMOTE, EXTERNAL), (knock, 900, 0, 0), 1);
+    drawing.put(UP, Direction::Down, (REMOTE, EXTERNAL), answer, 60);
+    drawing.put(DOWN, Direction::Down, (REMOTE, HOST), answer, 59);
+    drawing.complaint(REMOTE, (REMOTE, EXTERNAL), 900);
+    assert_eq!(drawing.says(&plain()), None);
+}
