@@ -129,7 +129,7 @@ impl ExternalAddresses {
 pub enum Pooling {
     /// The one that the inside host's other mappings have.
     Paired,
-    /// Any.
+    /// Any of them: mappings of one inside host may have different ones.
     Arbitrary,
 }
 
@@ -138,7 +138,7 @@ pub enum Pooling {
 pub enum Filtering {
     /// Anyone (EIF).
     EndpointIndependent,
-    /// ExternalAddresses that the inside has sent to from this mapping (ADF).
+    /// Addresses that the inside has sent to from this mapping (ADF).
     AddressDependent,
     /// Endpoints that the inside has sent to from this mapping (APDF).
     AddressAndPortDependent,

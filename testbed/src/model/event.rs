@@ -296,11 +296,11 @@ pub enum Event {
     },
     /// All trials of a cell are done.
     CellFinished(CellResult),
-    /// A cell would differ, and its NATs are proved in full before that is said.
-    FullProofMade {
-        /// Full proofs of the run that were made so far.
+    /// NATs of cells that would differ are proved in full before the run says so. Told whenever one of the two numbers changes.
+    FullProofs {
+        /// How many full proofs the run has made so far.
         made: usize,
-        /// All that are wanted until now.
+        /// How many it has wanted so far.
         of: usize,
     },
     /// The machine was too slow for some trials, which are played again. The results say so of each of them.

@@ -74,7 +74,7 @@ impl ResultsBuilder {
                 };
             }
             Event::ControlMade { .. }
-            | Event::FullProofMade { .. }
+            | Event::FullProofs { .. }
             | Event::TrialStarted { .. }
             | Event::TrialKept { .. }
             | Event::TrialsRepeated { .. }

@@ -62,7 +62,7 @@ impl Tracker {
                 self.at = harmless(&check.id).into_owned();
             }
             Event::ControlMade { made, of } => self.controls = PhaseProgress { made: *made, of: *of },
-            Event::FullProofMade { made, of } => self.full_proofs = PhaseProgress { made: *made, of: *of },
+            Event::FullProofs { made, of } => self.full_proofs = PhaseProgress { made: *made, of: *of },
             Event::TrialStarted { cell, number } => {
                 self.playing_since.get_or_insert(now);
                 self.remaining.begun(cell, *number, now);
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn full_proofs_are_told_beside_trials_and_after_them() {
         let mut tracker = halfway();
-        tracker.event(&Event::FullProofMade { made: 1, of: 2 }, at(9));
+        tracker.event(&Event::FullProofs { made: 1, of: 2 }, at(9));
         let said = "proving NATs in full 1/2";
         assert!(
             tracker.log_line(at(9)).starts_with(&format!("sample: 50 %, 4 s left, {said}; 6 of 12 trials;"))
@@ -230,7 +230,7 @@ mod tests {
             tracker.event(&Event::TrialFinished { cell, trial: trial.clone() }, at(18));
         }
         assert!(tracker.log_line(at(18)).starts_with(&format!("sample: 99 %, {said}; 12 of 12 trials")));
-        tracker.event(&Event::FullProofMade { made: 2, of: 2 }, at(20));
+        tracker.event(&Event::FullProofs { made: 2, of: 2 }, at(20));
         assert!(tracker.log_line(at(20)).starts_with("sample: 99 %, more trials until sure; 12 of"));
     }
 

@@ -29,7 +29,7 @@ pub struct TrialDoc {
     /// From the first punching SYN until each side had received payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authenticated_ms: Option<f64>,
-    /// From the start of the first program to the end of the last.
+    /// The time from the start of the first program to the end of the last.
     pub took_ms: f64,
     /// What its programs had of the machine.
     #[serde(default)]

@@ -15,7 +15,8 @@ const OVERHEAD: Duration = Duration::from_millis(60);
 /// Trips of a trial that passes: to the rendezvous server and back, to the peer and back, and the authentication.
 const TRIPS: u32 = 8;
 
-/// Processor time of a trial (`docs/performance.md`). Trials wait side by side, but they share the processors.
+/// Processor time of a trial: 18 ms where nothing else runs (`docs/performance.md`, "A trial"), rounded up. Trials wait side by side,
+/// but they share the processors.
 const PROCESSOR_TIME: Duration = Duration::from_millis(20);
 
 /// How many trials run at the same time, and on how many processors.

@@ -54,7 +54,7 @@ impl FullProofs {
     /// How many were made, of how many.
     pub(super) fn progress(&self) -> Event {
         let made = self.each.values().filter(|proof| **proof != FullProof::UnderWay).count();
-        Event::FullProofMade { made, of: self.each.len() }
+        Event::FullProofs { made, of: self.each.len() }
     }
 
     /// Waits for one that is under way; at once if there is none.

@@ -47,7 +47,7 @@ pub(super) struct Passage {
     pub(super) output: Option<Sighting>,
     /// What the NAT itself sent because of it.
     pub(super) answers: Vec<Sighting>,
-    /// What would be an answer if it came from the endpoint that was asked. It belongs to nothing.
+    /// A reset with the numbers of an answer, from another endpoint than the one that was asked. It answers nothing.
     pub(super) astray: Option<Sighting>,
 }
 

@@ -15,7 +15,7 @@ use super::tracking::Tracking;
 use crate::model::evidence::{CtChange, CtEntry, CtEvent, CtState, Evidence, Nanos};
 use crate::model::packet::TcpFlags;
 
-/// When such a connection is surely gone: that cannot be told.
+/// From when on such a connection is surely gone: never, since such a NAT may keep a connection for as long as it likes.
 const NEVER: Nanos = 1 << 60;
 
 impl Tracked {

@@ -191,7 +191,7 @@ async fn full_proofs_are_told_as_long_as_they_are_waited_for() {
     let progress: Vec<_> = told
         .iter()
         .filter_map(|event| match event {
-            Event::FullProofMade { made, of } => Some((*made, *of)),
+            Event::FullProofs { made, of } => Some((*made, *of)),
             _ => None,
         })
         .collect();

@@ -53,7 +53,7 @@ pub(super) struct Measured {
     pub(super) neighbours_late: Duration,
     /// Frames that the kernel had no room for, of all trials.
     pub(super) dropped: u64,
-    /// From the start of the first program to the end of the last.
+    /// The time from the start of the first program to the end of the last.
     pub(super) took: Duration,
     /// Processors that may be used.
     pub(super) processors: usize,
