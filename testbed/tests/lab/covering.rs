@@ -38,7 +38,7 @@ const ADDRESSES: [ExternalAddresses; 3] = [
     ExternalAddresses { count: 4, pooling: Pooling::Arbitrary },
 ];
 
-const QUOTAS: [Option<u32>; 2] = [None, Some(16)];
+const QUOTAS: [Option<u32>; 3] = [None, Some(16), Some(1)];
 
 fn timeouts() -> [Timeouts; 2] {
     let seconds = |s| Some(Duration::from_secs(s));

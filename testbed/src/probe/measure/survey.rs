@@ -16,7 +16,7 @@ use crate::probe::prove::filtering::{
     self, read_filtering, read_hairpinning, read_invalid_packets, read_strictness, read_syn_after_syn,
     read_unsolicited_syn,
 };
-use crate::probe::prove::mapping::{Quartet, classify, quartets, read_translation};
+use crate::probe::prove::mapping::{Quartet, Room, classify, quartets, read_translation};
 use crate::probe::prove::prober::Prober;
 use crate::probe::prove::reading::Reading;
 
@@ -118,7 +118,7 @@ fn all(prober: &mut Prober) -> Result<Survey> {
     };
     let mut mapping = Mapping::EndpointIndependent;
     if translation == Translation::Nat {
-        let quartets = ask(prober, |prober| quartets(prober, ENDPOINTS, Some(QUARTET)))?;
+        let quartets = ask(prober, |prober| quartets(prober, ENDPOINTS, Room::Mappings(QUARTET)))?;
         mapping = quartets.value().map_or(mapping, |quartets| classify(quartets));
         let addresses = ask(prober, |prober| addresses::look(prober, &addresses::all_hosts()))?;
         let arbitrary = addresses.reading().value().is_some_and(|seen| seen.pooling == Pooling::Arbitrary);
@@ -126,7 +126,8 @@ fn all(prober: &mut Prober) -> Result<Survey> {
         let plan = address_draws::Plan { mapping, at_once: QUARTET as usize, pool: None };
         let draws = arbitrary.then(|| ask(prober, |prober| address_draws::draw(prober, plan))).transpose()?;
         let known = addresses.reading().value().copied().unwrap_or(ExternalAddresses::ONE);
-        let hairpinning = ask(prober, |prober| read_hairpinning(prober, known))?;
+        let known = Behavior { addresses: known, ..Behavior::port_preserving() };
+        let hairpinning = ask(prober, |prober| read_hairpinning(prober, &known))?;
         survey.translating = Some(Translating { quartets, addresses, draws, hairpinning });
     }
     let filtering = ask(prober, read_filtering)?;

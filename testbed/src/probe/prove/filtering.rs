@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{
-    Allocation, Behavior, ExternalAddresses, Filtering, Hairpinning, IcmpError, InvalidPackets, Overloading,
-    Pool, Strictness, SynAfterSyn, Translation, UnsolicitedSyn,
+    Allocation, Behavior, Filtering, Hairpinning, IcmpError, InvalidPackets, Overloading, Pool, Strictness,
+    SynAfterSyn, Translation, UnsolicitedSyn,
 };
 use crate::model::datapath::Datapath;
 use crate::model::packet::TcpFlags;
@@ -248,24 +248,28 @@ pub(in crate::probe) fn hairpinning(prober: &mut Prober, declared: &Behavior) ->
     if declared.translation != Translation::Nat {
         return Ok(None);
     }
-    let reading = read_hairpinning(prober, declared.addresses)?;
+    let reading = read_hairpinning(prober, declared)?;
     Ok(Some(Finding::of(NatAxis::Hairpinning, declared, reading.to_string())))
 }
 
-/// Whether inside hosts reach each other's external endpoints, of a NAT with these addresses: the callee has to see one that the caller may
-/// have.
+/// Whether inside hosts reach each other's external endpoints, of a NAT with the addresses and the quota of `known`: the callee has to see
+/// an address that the caller may have.
 pub(in crate::probe) fn read_hairpinning(
     prober: &mut Prober,
-    addresses: ExternalAddresses,
+    known: &Behavior,
 ) -> Result<Reading<Hairpinning>> {
-    let (callee, external) = prober.open_fresh(Side::Inside1)?;
     let (caller, own) = prober.open_fresh(Side::Inside0)?;
+    let one_at_a_time = known.quota == Some(1);
+    if one_at_a_time {
+        // The hairpinned connection may need a mapping of its own.
+        prober.bench.forget()?;
+    }
+    let (callee, external) = prober.open_fresh(Side::Inside1)?;
     let (Some(external), Some(own)) = (external, own) else {
         return Ok(Reading::Other(NO_WAY_OUT.to_owned()));
     };
-    let known = Behavior { addresses, ..Behavior::port_preserving() };
-    let may_have = |address: Ipv4Addr| match addresses.are_arbitrary() {
-        true => site().external(&known).contains(address),
+    let may_have = |address: Ipv4Addr| match known.addresses.are_arbitrary() || one_at_a_time {
+        true => site().external(known).contains(address),
         false => address == *own.ip(),
     };
     let syn = Probe::syn(caller.inside, external, prober.isn());

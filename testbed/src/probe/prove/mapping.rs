@@ -60,27 +60,30 @@ pub(in crate::probe) fn read_translation(prober: &mut Prober) -> Result<Reading<
 /// When an external endpoint is used again (RFC 4787 section 4.1): the same inside endpoint sends to two ports of each
 /// of two addresses.
 pub(in crate::probe) fn mapping(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
-    let quartets = match quartets(prober, ENDPOINTS, declared.quota)? {
+    let room = Room::of(declared);
+    let quartets = match quartets(prober, room.endpoints(), room)? {
         Reading::Value(quartets) => quartets,
         Reading::Other(observed) => return Ok(Finding::of(NatAxis::Mapping, declared, observed)),
     };
     let observed = classify(&quartets);
     let mut finding = Finding::of(NatAxis::Mapping, declared, observed.to_string());
-    if !finding.agrees {
-        finding.observed += &format!(" ({})", example(&quartets, observed));
+    if let (false, Some(example)) = (finding.agrees, example(&quartets, observed)) {
+        finding.observed += &format!(" ({example})");
     }
     Ok(finding)
 }
 
-/// One of the inside endpoints, which alone shows what all of them come to.
-fn example(quartets: &[Quartet], observed: Mapping) -> String {
+/// One of the inside endpoints, if it alone shows what all of them come to.
+fn example(quartets: &[Quartet], observed: Mapping) -> Option<String> {
     let shows = |quartet: &&Quartet| classify(std::slice::from_ref(*quartet)) == observed;
-    let Some((inside, quartet)) = quartets.iter().find(shows) else { return String::new() };
-    let several =
-        have_several(quartets.iter().flat_map(|(_, quartet)| quartet).map(|(_, external)| external));
-    let seen =
-        quartet.iter().map(|(remote, external)| format!("{} towards {remote}", shown(*external, several)));
-    format!("{inside} -> {}", seen.collect::<Vec<_>>().join(", "))
+    let (inside, quartet) = quartets.iter().find(shows)?;
+    let all = quartets.iter().flat_map(|(_, quartet)| quartet);
+    let several = have_several(all.filter_map(|(_, external)| external.as_ref()));
+    let one = |(remote, external): &(SocketAddrV4, Option<SocketAddrV4>)| {
+        let external = external.map_or_else(|| "none".to_owned(), |external| shown(external, several));
+        format!("{external} towards {remote}")
+    };
+    Some(format!("{inside} -> {}", quartet.iter().map(one).collect::<Vec<_>>().join(", ")))
 }
 
 /// Whether external endpoints have several addresses, so that a port alone does not say which is meant.
@@ -93,33 +96,75 @@ fn shown(external: SocketAddrV4, several: bool) -> String {
     if several { external.to_string() } else { format!(":{}", external.port()) }
 }
 
-/// An inside endpoint with its external endpoints towards two ports of each of two addresses.
-pub(in crate::probe) type Quartet = (SocketAddrV4, Vec<(SocketAddrV4, SocketAddrV4)>);
+/// An inside endpoint with its external endpoints towards two ports of each of two addresses; `None` where the host may have no further
+/// mapping.
+pub(in crate::probe) type Quartet = (SocketAddrV4, Vec<(SocketAddrV4, Option<SocketAddrV4>)>);
 
-/// The external endpoints of `endpoints` inside endpoints, of whose host the NAT may allow only so many mappings.
+/// For how many SYNs of a host a NAT has room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::probe) enum Room {
+    /// For all.
+    Any,
+    /// For those of so many mappings.
+    Mappings(u32),
+    /// For no more than one, since connections are counted.
+    Connections,
+}
+
+impl Room {
+    fn of(declared: &Behavior) -> Self {
+        match (declared.quota, declared.translation) {
+            (None, _) => Self::Any,
+            (Some(quota), Translation::Nat) => Self::Mappings(quota),
+            (Some(_), Translation::Firewall | Translation::Router) => Self::Connections,
+        }
+    }
+
+    /// How many inside endpoints tell enough: where some SYNs of each are refused, the others tell as much of twice as many.
+    const fn endpoints(self) -> usize {
+        match self {
+            Self::Mappings(0..4) => 2 * ENDPOINTS,
+            Self::Any | Self::Mappings(_) | Self::Connections => ENDPOINTS,
+        }
+    }
+}
+
+/// The external endpoints of `endpoints` inside endpoints.
 pub(in crate::probe) fn quartets(
     prober: &mut Prober,
     endpoints: usize,
-    quota: Option<u32>,
+    room: Room,
 ) -> Result<Reading<Vec<Quartet>>> {
     let mut quartets = Vec::new();
     for _ in 0..endpoints {
-        prober.breathe(quota)?;
+        if room != Room::Any {
+            prober.bench.forget()?;
+        }
         let inside = prober.inside(Side::Inside0);
         let (one, other) = (prober.remote(), prober.remote());
         let port = |remote: SocketAddrV4| SocketAddrV4::new(*remote.ip(), remote.port() + 1);
-        let mut quartet = Vec::new();
+        let mut quartet: Vec<(SocketAddrV4, Option<SocketAddrV4>)> = Vec::new();
         for remote in [one, port(one), other, port(other)] {
+            if room == Room::Connections {
+                prober.bench.forget()?;
+            }
             let flow = prober.flow_between(Side::Inside0, inside, remote);
-            let Some(external) = prober.open(&flow)? else {
+            let external = prober.open(&flow)?;
+            if external.is_none() && !is_full(&quartet, room) {
                 let observed = format!("no mapping: a SYN from {inside} to {remote} did not get out");
                 return Ok(Reading::Other(observed));
-            };
+            }
             quartet.push((remote, external));
         }
         quartets.push((inside, quartet));
     }
     Ok(Reading::Value(quartets))
+}
+
+/// Whether a host may have no further mapping once it has these.
+fn is_full(quartet: &[(SocketAddrV4, Option<SocketAddrV4>)], room: Room) -> bool {
+    let opened = quartet.iter().filter(|(_, external)| external.is_some()).count();
+    matches!(room, Room::Mappings(quota) if usize::try_from(quota).is_ok_and(|quota| opened >= quota))
 }
 
 /// When an external endpoint is used again, as all of these agree.
@@ -378,21 +423,39 @@ mod tests {
     #[test]
     fn the_example_shows_what_was_read() {
         let remote = |n| SocketAddrV4::new([198, 18, 0, 1 + n / 2].into(), 4_000 + u16::from(n % 2));
+        let external = |last: u8, port| SocketAddrV4::new([192, 0, 2, last].into(), port);
         let quartet = |port, addresses: [u8; 4]| -> Quartet {
-            let towards =
-                |(n, last): (u8, u8)| (remote(n), SocketAddrV4::new([192, 0, 2, last].into(), port));
+            let towards = |(n, last): (u8, u8)| (remote(n), (last > 0).then(|| external(last, port)));
             (SocketAddrV4::new([10, 0, 0, 2].into(), port), (0..).zip(addresses).map(towards).collect())
         };
+        let said = |quartets: &[Quartet]| example(quartets, classify(quartets)).unwrap_or_default();
         let pool = [quartet(5_000, [2, 2, 2, 2]), quartet(6_000, [2, 3, 3, 3])];
         assert_eq!(
-            example(&pool, classify(&pool)),
+            said(&pool),
             "10.0.0.2:6000 -> 192.0.2.2:6000 towards 198.18.0.1:4000, 192.0.2.3:6000 towards 198.18.0.1:4001, \
              192.0.2.3:6000 towards 198.18.0.2:4000, 192.0.2.3:6000 towards 198.18.0.2:4001"
         );
         let one = [quartet(5_000, [2, 2, 2, 2])];
-        assert!(
-            example(&one, classify(&one)).starts_with("10.0.0.2:5000 -> :5000 towards 198.18.0.1:4000, ")
-        );
+        assert!(said(&one).starts_with("10.0.0.2:5000 -> :5000 towards 198.18.0.1:4000, "));
+        let mixed = [quartet(5_000, [2, 2, 3, 3]), quartet(6_000, [2, 3, 2, 3])];
+        assert!(said(&mixed).starts_with("10.0.0.2:6000 -> "));
+    }
+
+    #[test]
+    fn what_a_quota_refuses_is_another_mapping() {
+        let end = |port| SocketAddrV4::new([192, 0, 2, 2].into(), port);
+        let told = |ports: [u16; 4]| {
+            let all = ports.iter().map(|port| (end(9), (*port > 0).then(|| end(*port)))).collect();
+            classify(&[(end(1), all)])
+        };
+        assert_eq!(told([7, 7, 7, 7]), Mapping::EndpointIndependent);
+        assert_eq!(told([7, 7, 0, 0]), Mapping::AddressDependent);
+        for ports in [[7, 0, 0, 0], [7, 8, 0, 0], [7, 8, 9, 0]] {
+            assert_eq!(told(ports), Mapping::AddressAndPortDependent);
+        }
+        let opened = |n: u16| (0..4).map(|i| (end(9), (i < n).then(|| end(7)))).collect::<Vec<_>>();
+        assert!(is_full(&opened(2), Room::Mappings(2)) && !is_full(&opened(1), Room::Mappings(2)));
+        assert!(!is_full(&opened(4), Room::Any));
     }
 
     #[test]

@@ -59,7 +59,9 @@ fn kind(allocation: Allocation) -> String {
 fn mapping(prober: &mut Prober, declared: &Behavior) -> Result<String> {
     let inside = prober.inside(Side::Inside0);
     let first = prober.remote();
-    let flows = declared.quota.map_or(FLOWS, |quota| FLOWS.min(u16::try_from(quota).unwrap_or(FLOWS)));
+    let room = declared.quota.map_or(FLOWS, |quota| FLOWS.min(u16::try_from(quota).unwrap_or(FLOWS)));
+    // One more than there is surely room for: what is refused needs a mapping of its own.
+    let flows = FLOWS.min(room + 1);
     let mut by_port = Vec::new();
     for n in 0..flows {
         by_port.push(send(prober, inside, SocketAddrV4::new(*first.ip(), first.port() + n))?);
@@ -70,7 +72,8 @@ fn mapping(prober: &mut Prober, declared: &Behavior) -> Result<String> {
         let other = prober.remote();
         by_address.push(send(prober, inside, SocketAddrV4::new(*other.ip(), first.port()))?);
     }
-    if by_port.iter().chain(&by_address).any(Option::is_none) {
+    let is_refused = |all: &[Option<SocketAddrV4>]| all[..usize::from(room)].contains(&None);
+    if is_refused(&by_port) || is_refused(&by_address) {
         return Ok("unknown".to_owned());
     }
     if by_port.iter().chain(&by_address).all(|external| *external == Some(inside)) && !translates(declared) {
