@@ -19,7 +19,6 @@ use crate::model::problem::{Checker, Problems, suggestion};
 use crate::model::quantity;
 use crate::model::words::UnknownWord;
 
-use addresses::RawCount;
 use ports::RawPorts;
 
 /// The seed of a hash unless told otherwise.
@@ -65,7 +64,7 @@ struct RawProfile {
     seed: Option<Spanned<u32>>,
     ports: Option<Spanned<RawPorts>>,
     block_size: Option<Spanned<u16>>,
-    addresses: Option<Spanned<RawCount>>,
+    addresses: Option<Spanned<i64>>,
     pooling: Option<Spanned<String>>,
     filtering: Option<Spanned<String>>,
     unsolicited_syn: Option<Spanned<String>>,
