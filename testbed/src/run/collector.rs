@@ -64,7 +64,8 @@ impl<'a> Collector<'a> {
     /// For these cells, whose trials come from this queue.
     pub(super) fn new(
         request: &'a RunRequest,
-        (cells, queue): (&'a [PreparedCell], &'a Mutex<Queue>),
+        cells: &'a [PreparedCell],
+        queue: &'a Mutex<Queue>,
         refused: Refused,
     ) -> Self {
         Self {

@@ -219,15 +219,16 @@ async fn play(
     mut cancel: Cancel,
     tell: &mut impl FnMut(Event),
 ) -> RunEnd {
-    let mut collector = Collector::new(&shared.request, (&shared.cells, &shared.queue), refused);
+    let mut collector = Collector::new(&shared.request, &shared.cells, &shared.queue, refused);
     collector.conclude_refused(tell);
-    let mut jobs = shared.request.jobs;
+    let mut working = shared.request.jobs;
     let ending = loop {
-        if play_round(shared, &mut collector, (jobs, &mut cancel), tell).await == RunEnd::Interrupted {
+        let round = Round { working, cancel: &mut cancel };
+        if play_round(shared, &mut collector, round, tell).await == RunEnd::Interrupted {
             break RunEnd::Interrupted;
         }
         match collector.next_round(tell) {
-            Some(next) => jobs = next,
+            Some(next) => working = next,
             None => break RunEnd::Complete,
         }
     };
@@ -235,12 +236,20 @@ async fn play(
     ending
 }
 
-/// Runs all trials that are in the queue. At most `working` of them work at a time; others wait beside them, up to the number of
-/// trials that the run may have at a time.
+/// One pass through the queue.
+struct Round<'a> {
+    /// How many trials work at a time.
+    working: usize,
+    /// What ends it before its time.
+    cancel: &'a mut Cancel,
+}
+
+/// Runs all trials that are in the queue. Beside those that work others wait, up to the number of trials that the run may have at a
+/// time.
 async fn play_round(
     shared: &Arc<Shared>,
     collector: &mut Collector<'_>,
-    (working, cancel): (usize, &mut Cancel),
+    Round { working, cancel }: Round<'_>,
     tell: &mut impl FnMut(Event),
 ) -> RunEnd {
     let (sender, mut receiver) = unbounded_channel();

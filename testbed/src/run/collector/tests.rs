@@ -58,7 +58,7 @@ fn collect(
     let ready = |cell| PreparedCell::new(&request.suite, &request.catalogue, cell).expect("a good cell");
     let cells: Vec<PreparedCell> = request.cells.iter().map(ready).collect();
     let queue = Mutex::new(Queue::new(&[], 1));
-    let mut collector = Collector::new(&request, (&cells, &queue), BTreeMap::new());
+    let mut collector = Collector::new(&request, &cells, &queue, BTreeMap::new());
     proofs.iter().for_each(|proof| collector.full_proofs.note(proof));
     let mut told = Vec::new();
     play(&mut collector, &mut told);
@@ -177,7 +177,7 @@ async fn full_proofs_are_told_as_long_as_they_are_waited_for() {
     let ready = |cell| PreparedCell::new(&request.suite, &request.catalogue, cell).expect("a good cell");
     let cells: Vec<PreparedCell> = request.cells.iter().map(ready).collect();
     let queue = Mutex::new(Queue::new(&[], 1));
-    let mut collector = Collector::new(&request, (&cells, &queue), BTreeMap::new());
+    let mut collector = Collector::new(&request, &cells, &queue, BTreeMap::new());
     collector.full_proofs.pretend(proof("port-preserving", true));
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     for number in 1..=TRIALS {
