@@ -103,36 +103,78 @@ fn pairs(point: &Point) -> impl Iterator<Item = Pair> + '_ {
     axes.flat_map(move |a| (a + 1..14).map(move |b| (a, point[usize::from(a)], b, point[usize::from(b)])))
 }
 
-/// Every point that can be.
-fn possible() -> Vec<Point> {
-    let sizes = sizes();
-    let mut points = Vec::new();
-    let mut point = Point::default();
-    loop {
-        if behavior(&point).check().is_ok() {
-            points.push(point);
-        }
-        let Some(axis) = (0..14).rev().find(|axis| point[*axis] + 1 < sizes[*axis]) else { return points };
-        point[axis] += 1;
-        point[axis + 1..].fill(0);
+/// Every axis with each of its values.
+fn every_value() -> Vec<(u8, u8)> {
+    let sizes = sizes().into_iter().zip(0..);
+    sizes.flat_map(|(size, axis)| (0..size).map(move |value| (axis, value))).collect()
+}
+
+/// Every two values of two axes.
+fn every_pair() -> BTreeSet<Pair> {
+    let values = every_value();
+    let two = values.iter().flat_map(|(a, of_a)| values.iter().map(move |(b, of_b)| (*a, *of_a, *b, *of_b)));
+    two.filter(|(a, _, b, _)| a < b).collect()
+}
+
+/// The point with other values; each is kept with this probability.
+fn changed(point: &Point, keep: f64, random: &mut ChaCha8Rng) -> Point {
+    let mut sizes = sizes().into_iter();
+    point.map(|value| {
+        let size = sizes.next().expect("each axis has one");
+        if random.random_bool(keep) { value } else { random.random_range(0..size) }
+    })
+}
+
+fn is_possible(point: &Point) -> bool {
+    behavior(point).check().is_ok()
+}
+
+/// A point that can be for each value of each axis.
+fn one_of_each_value(random: &mut ChaCha8Rng) -> Vec<Point> {
+    let mut known: Vec<Point> = Vec::new();
+    for (axis, value) in every_value() {
+        let axis = usize::from(axis);
+        let found = (0..1_000_000).find_map(|_| {
+            let mut point = changed(&Point::default(), 0.5, random);
+            point[axis] = value;
+            is_possible(&point).then_some(point)
+        });
+        known.push(found.expect("every value goes with something"));
     }
+    known
+}
+
+/// How often a point with two given values is drawn before they are taken for values that never go together.
+const DRAWS: usize = 1000;
+
+/// Of so many points that can be, the one is taken that covers most.
+const CANDIDATES: usize = 100;
+
+/// Points that can be, with these two values: what is known of one of the values, changed more or less.
+fn drawn_with((a, of_a, b, of_b): Pair, known: &[Point], random: &mut ChaCha8Rng) -> Vec<Point> {
+    let (a, b) = (usize::from(a), usize::from(b));
+    let alike: Vec<&Point> = known.iter().filter(|point| point[a] == of_a || point[b] == of_b).collect();
+    let draw = |n: usize| {
+        let mut point = changed(alike[n % alike.len()], [0.5, 0.8, 0.95, 1.0][n % 4], random);
+        (point[a], point[b]) = (of_a, of_b);
+        point
+    };
+    (0..DRAWS).map(draw).filter(is_possible).take(CANDIDATES).collect()
 }
 
 /// NATs that cover every pair of values that can meet.
 pub(crate) fn covering_sample() -> Vec<Behavior> {
-    let possible = possible();
-    let mut missing: BTreeSet<Pair> = possible.iter().flat_map(pairs).collect();
     let mut random = ChaCha8Rng::seed_from_u64(1);
+    let mut known = one_of_each_value(&mut random);
+    let mut missing = every_pair();
     let mut sample = Vec::new();
-    while !missing.is_empty() {
-        let gain = |point: &&Point| pairs(point).filter(|pair| missing.contains(pair)).count();
-        let drawn = (0..200).map(|_| &possible[random.random_range(0..possible.len())]).max_by_key(gain);
-        let best = drawn.filter(|point| gain(point) > 0).or_else(|| possible.iter().max_by_key(gain));
-        let best = best.expect("something is possible");
-        for pair in pairs(best) {
-            missing.remove(&pair);
+    while let Some(pair) = missing.pop_first() {
+        let gain = |point: &Point| pairs(point).filter(|pair| missing.contains(pair)).count();
+        if let Some(best) = drawn_with(pair, &known, &mut random).into_iter().max_by_key(gain) {
+            missing.retain(|pair| !pairs(&best).any(|covered| covered == *pair));
+            sample.push(behavior(&best));
+            known.push(best);
         }
-        sample.push(behavior(best));
     }
     sample
 }
