@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
     Allocation, Behavior, ExternalAddresses, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading,
     Pool, Pooling, PortRange, Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
@@ -51,8 +52,11 @@ fn timeouts() -> [Timeouts; 2] {
     [Timeouts::default(), rfc]
 }
 
+/// How many axes there are.
+const AXES: u8 = NatAxis::ALL.len() as u8;
+
 /// A point of the space: the position of its value on each axis.
-type Point = [u8; 14];
+type Point = [u8; AXES as usize];
 
 /// How many values each axis has.
 fn sizes() -> Point {
@@ -99,8 +103,8 @@ fn behavior(point: &Point) -> Behavior {
 type Pair = (u8, u8, u8, u8);
 
 fn pairs(point: &Point) -> impl Iterator<Item = Pair> + '_ {
-    let axes = 0..14u8;
-    axes.flat_map(move |a| (a + 1..14).map(move |b| (a, point[usize::from(a)], b, point[usize::from(b)])))
+    (0..AXES)
+        .flat_map(move |a| (a + 1..AXES).map(move |b| (a, point[usize::from(a)], b, point[usize::from(b)])))
 }
 
 /// Every axis with each of its values.
