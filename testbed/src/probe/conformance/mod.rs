@@ -39,6 +39,15 @@ pub enum ConformanceVerdict {
     NotApplicable,
 }
 
+/// What tells whether a requirement is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ToldBy {
+    /// Packets alone.
+    Packets,
+    /// Connection tracking, which says how long an entry has left.
+    Tracking,
+}
+
 /// A requirement that can be tested.
 #[derive(Debug, Clone, Copy)]
 pub struct ConformanceCheck {
@@ -50,6 +59,7 @@ pub struct ConformanceCheck {
     pub asks: &'static str,
     /// The packets that are sent.
     pub packets: &'static str,
+    told_by: ToldBy,
     expect: fn(&Behavior) -> ConformanceVerdict,
     measure: fn(&mut Prober, &Behavior) -> Result<Observation>,
 }
@@ -154,17 +164,16 @@ pub async fn conform(subject: Subject) -> Conformance {
 
 fn measure(prober: &mut Prober, declared: &Behavior, check: &'static ConformanceCheck) -> Result<Checked> {
     let translates = declared.translation == Translation::Nat;
-    // Those that ask connection tracking how long an entry has left.
-    let by_tracking = check.id.starts_with("RFC 5382 REQ-5 ");
-    let (expected, observation) = if by_tracking && prober.bench.datapath() != Datapath::Conntrack {
-        (ConformanceVerdict::NotApplicable, Observation::not_applicable(BY_TRACKING))
-    } else if translates {
-        prober.bench.forget()?;
-        let expected = (check.expect)(declared);
-        let measure = |prober: &mut Prober| (check.measure)(prober, declared);
-        (expected, prober.surely(measure, |observation| observation.verdict == expected)?)
-    } else {
-        (ConformanceVerdict::NotApplicable, Observation::not_applicable("it translates nothing"))
-    };
+    let (expected, observation) =
+        if check.told_by == ToldBy::Tracking && prober.bench.datapath() != Datapath::Conntrack {
+            (ConformanceVerdict::NotApplicable, Observation::not_applicable(BY_TRACKING))
+        } else if translates {
+            prober.bench.forget()?;
+            let expected = (check.expect)(declared);
+            let measure = |prober: &mut Prober| (check.measure)(prober, declared);
+            (expected, prober.surely(measure, |observation| observation.verdict == expected)?)
+        } else {
+            (ConformanceVerdict::NotApplicable, Observation::not_applicable("it translates nothing"))
+        };
     Ok(Checked { check: *check, expected, verdict: observation.verdict, observed: observation.seen })
 }

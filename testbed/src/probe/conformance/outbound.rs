@@ -9,7 +9,7 @@ use crate::probe::prove::bench::Side;
 use crate::probe::prove::frame::Probe;
 use crate::probe::prove::prober::{Fate, Prober};
 
-use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, pass_if};
+use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, ToldBy, pass_if};
 
 /// More than the six seconds after which a NAT may answer.
 const BEYOND: Duration = Duration::from_millis(6_300);
@@ -20,6 +20,7 @@ pub(super) const CHECK: ConformanceCheck = ConformanceCheck {
     asks: "if during this interval the NAT receives and translates an outbound SYN for the connection the NAT MUST \
            silently drop the original unsolicited inbound SYN packet",
     packets: "SYN in to a mapping that does not admit it, SYN out for the same connection, the SYN in again after 6.3 s",
+    told_by: ToldBy::Packets,
     expect,
     measure,
 };

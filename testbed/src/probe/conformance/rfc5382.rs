@@ -17,7 +17,7 @@ use crate::probe::prove::lifetimes::lifetime;
 use crate::probe::prove::mapping;
 use crate::probe::prove::prober::{Fate, Prober};
 
-use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, pass_if};
+use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, ToldBy, pass_if};
 
 /// REQ-5: 2 hours 4 minutes.
 const ESTABLISHED: Duration = Duration::from_secs(7440);
@@ -32,6 +32,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "a NAT MUST have an \"Endpoint-Independent Mapping\" behavior for TCP",
         packets: "SYNs from one inside endpoint to two ports of each of two addresses",
+        told_by: ToldBy::Packets,
         expect: |b| pass_if(b.mapping == Mapping::EndpointIndependent),
         measure: |p, b| {
             let finding = mapping::mapping(p, b)?;
@@ -45,6 +46,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "a NAT MUST support all valid sequences of TCP packets",
         packets: "SYN out, SYN/ACK in, ACK out, data out, ACK in, FIN out, ACK in, FIN in, ACK out",
+        told_by: ToldBy::Packets,
         expect: |_| ConformanceVerdict::Pass,
         measure: whole_connection,
     },
@@ -53,6 +55,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "a NAT MUST handle the TCP simultaneous-open mode of connection initiation",
         packets: "SYN out, SYN in, SYN/ACK out, SYN/ACK in, data both ways",
+        told_by: ToldBy::Packets,
         expect: |b| pass_if(b.syn_after_syn.passes()),
         measure: simultaneous_open,
     },
@@ -61,6 +64,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Should,
         asks: "RECOMMENDED: \"Endpoint-Independent Filtering\" or \"Address-Dependent Filtering\"",
         packets: "SYN out; SYN in from another port of the same address, and from another address",
+        told_by: ToldBy::Packets,
         expect: |b| pass_if(b.filtering != Filtering::AddressAndPortDependent),
         measure: |p, b| {
             let finding = filtering::filtering(p, b)?;
@@ -74,6 +78,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "a NAT MUST NOT respond to an unsolicited inbound SYN packet for at least 6 seconds",
         packets: "SYN in to a port without mapping, and its retransmission after 3 s",
+        told_by: ToldBy::Packets,
         expect: |b| pass_if(is_silent(b)),
         measure: silence,
     },
@@ -82,6 +87,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Should,
         asks: "otherwise, the NAT SHOULD send an ICMP Port Unreachable error, unless REQ-4a applies",
         packets: "SYN in to a port without mapping, and its retransmission after 6.3 s",
+        told_by: ToldBy::Packets,
         expect: |b| match b.unsolicited_syn {
             UnsolicitedSyn::IcmpAfterSixSeconds => ConformanceVerdict::Pass,
             UnsolicitedSyn::Drop => ConformanceVerdict::NotApplicable,
@@ -94,6 +100,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "the \"established connection idle-timeout\" MUST NOT be less than 2 hours 4 minutes",
         packets: "connections driven to ESTABLISHED, FIN_WAIT and CLOSE_WAIT; their entries are read",
+        told_by: ToldBy::Tracking,
         expect: |b| shortest(b, &["established", "fin_wait", "close_wait"], ESTABLISHED),
         measure: |p, _| timers(p, &["established", "fin_wait", "close_wait"], ESTABLISHED),
     },
@@ -102,6 +109,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "the \"transitory connection idle-timeout\" MUST NOT be less than 4 minutes",
         packets: "connections driven to SYN_SENT, SYN_SENT2, SYN_RECV and LAST_ACK; their entries are read",
+        told_by: ToldBy::Tracking,
         expect: |b| shortest(b, &["syn_sent", "syn_sent2", "syn_recv", "last_ack"], TRANSITORY),
         measure: |p, _| timers(p, &["syn_sent", "syn_sent2", "syn_recv", "last_ack"], TRANSITORY),
     },
@@ -110,6 +118,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Should,
         asks: "it is RECOMMENDED that all ALGs that affect TCP (except for FTP) be disabled by default",
         packets: "an established connection to port 5060 with a SIP request that names an inside address",
+        told_by: ToldBy::Packets,
         expect: |_| ConformanceVerdict::Pass,
         measure: no_gateway,
     },
@@ -118,6 +127,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "a NAT MUST NOT have a \"Port assignment\" behavior of \"Port overloading\" for TCP",
         packets: "SYNs from one port of two hosts, then from enough endpoints that ports would be shared",
+        told_by: ToldBy::Packets,
         expect: |b| pass_if(b.overloading == Overloading::Off),
         measure: overloading,
     },
@@ -126,6 +136,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "a NAT MUST support \"hairpinning\", of type \"External source IP address and port\"",
         packets: "SYN from one inside host to the external endpoint of another one's mapping",
+        told_by: ToldBy::Packets,
         expect: |b| pass_if(b.hairpinning == Hairpinning::On),
         measure: |p, b| {
             let seen = filtering::hairpinning(p, b)?.map_or(String::new(), |finding| finding.observed);
@@ -137,6 +148,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Should,
         asks: "it SHOULD translate ICMP Destination Unreachable (Type 3) messages",
         packets: "SYN out; ICMP type 3 codes 0, 1, 3, 4 and 13 in, each about a SYN of its own",
+        told_by: ToldBy::Packets,
         expect: |_| ConformanceVerdict::Pass,
         measure: |p, _| icmp_errors(p, &[(3, 0), (3, 1), (3, 3), (3, 4), (3, 13)], After::Translated),
     },
@@ -145,6 +157,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "receipt of any sort of ICMP message MUST NOT terminate the NAT mapping or TCP connection",
         packets: "SYN out; ICMP types 3, 4, 11 and 12 in; SYN/ACK in",
+        told_by: ToldBy::Packets,
         expect: |_| ConformanceVerdict::Pass,
         measure: |p, _| {
             icmp_errors(

@@ -9,7 +9,7 @@ use crate::probe::prove::filtering;
 use crate::probe::prove::frame::Probe;
 use crate::probe::prove::prober::{Fate, Prober};
 
-use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, pass_if};
+use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, ToldBy, pass_if};
 
 pub(super) const CHECKS: &[ConformanceCheck] = &[
     ConformanceCheck {
@@ -17,6 +17,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "a CGN MUST have a default \"IP address pooling\" behavior of \"Paired\"",
         packets: "two SYNs from each of 200 hosts, to different remote endpoints",
+        told_by: ToldBy::Packets,
         expect: |b| match b.addresses {
             ExternalAddresses { count: 1, .. } => ConformanceVerdict::NotApplicable,
             ExternalAddresses { pooling, .. } => pass_if(pooling == Pooling::Paired),
@@ -34,6 +35,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "a CGN MUST support limiting the number of external ports that are assigned per subscriber",
         packets: "SYNs from more inside endpoints of one host than it may have mappings; one from another host",
+        told_by: ToldBy::Packets,
         expect: |b| {
             if b.quota.is_some() { ConformanceVerdict::Pass } else { ConformanceVerdict::NotApplicable }
         },
@@ -51,6 +53,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Should,
         asks: "it is RECOMMENDED that a CGN use an \"endpoint-independent filtering\" behavior",
         packets: "SYN out; SYN in from another port of the same address, and from another address",
+        told_by: ToldBy::Packets,
         expect: |b| match (is_carrier_grade(b), b.filtering) {
             (false, _) => ConformanceVerdict::NotApplicable,
             (true, filtering) => pass_if(filtering == Filtering::EndpointIndependent),
@@ -68,6 +71,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Should,
         asks: "it SHOULD send an ICMP Destination Unreachable message with code 1 (Host Unreachable) to the sender",
         packets: "SYNs from inside until the limit is reached, and one more",
+        told_by: ToldBy::Packets,
         expect: |b| {
             if b.quota.is_some() { ConformanceVerdict::Fail } else { ConformanceVerdict::NotApplicable }
         },

@@ -10,7 +10,7 @@ use crate::probe::prove::mapping;
 use crate::probe::prove::prober::{Fate, Prober};
 
 use super::rfc5382::{TRANSITORY, shortest};
-use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, pass_if};
+use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel, ToldBy, pass_if};
 
 pub(super) const CHECKS: &[ConformanceCheck] = &[
     ConformanceCheck {
@@ -18,6 +18,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Must,
         asks: "when the NAT receives a TCP RST matching an existing mapping, it MUST translate the packet",
         packets: "an established connection; RST in",
+        told_by: ToldBy::Packets,
         expect: |_| ConformanceVerdict::Pass,
         measure: reset_is_translated,
     },
@@ -26,6 +27,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Should,
         asks: "the NAT SHOULD wait for 4 minutes before deleting the session",
         packets: "an established connection; RST in; its entry is read",
+        told_by: ToldBy::Tracking,
         expect: |b| shortest(b, &["close"], TRANSITORY),
         measure: |p, _| {
             let left = lifetime(p, "close")?;
@@ -40,6 +42,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         level: RequirementLevel::Should,
         asks: "a NAPT that does not implement port preservation SHOULD obfuscate selection of the ephemeral port",
         packets: "SYNs from many inside endpoints",
+        told_by: ToldBy::Packets,
         expect: |b| match b.allocation {
             Allocation::Preserving => ConformanceVerdict::NotApplicable,
             Allocation::Sequential { .. } => ConformanceVerdict::Fail,
