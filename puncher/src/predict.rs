@@ -5,7 +5,9 @@ use std::net::SocketAddrV4;
 
 use rand::{Rng, RngExt};
 
-use crate::classify::{Allocation, ENOUGH_FOR_A_RANGE, LIKELIER, LIKELIER_CHANCE, Observation, allocation};
+use crate::classify::{
+    Allocation, ENOUGH_FOR_A_RANGE, LIKELIER, LIKELIER_CHANCE, Observation, allocation, moved,
+};
 use crate::fault_injection::{self, Fault};
 use crate::pattern::Pattern;
 use crate::text::counted;
@@ -33,7 +35,7 @@ pub(crate) fn predict(observations: &[Observation], skipped: u16, rng: &mut impl
         Allocation::Preserving => (kept, 1.0, format!("port preserved in {seen}")),
         Allocation::Observed => (kept, 1.0, format!("the same external port in {seen}")),
         Allocation::Sequential { step } => {
-            let last = last.external.port();
+            let last = moved(observations).last().map_or(last.external.port(), |seen| seen.external.port());
             let ahead = i32::from(skipped) + if fault_injection::is(Fault::WrongDelta) { 2 } else { 1 };
             let port = next_port(last, step.saturating_mul(ahead));
             (port, 1.0, format!("sequential: {step:+} seen in {seen}, the last was {last}"))
@@ -121,6 +123,14 @@ mod tests {
         assert_eq!(port(&[20000, 20001], 7), 20009);
         assert_eq!(port(&[20003, 20001], 0), 19999);
         assert_eq!(port(&[65534, 65535], 0), 1024);
+    }
+
+    #[test]
+    fn a_counter_goes_on_from_the_last_port_that_it_gave() {
+        let mut observations = seen(&[20_000, 20_001, 41_003]);
+        observations[2].local.set_port(41_003);
+        let prediction = predict(&observations, 0, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1)).unwrap();
+        assert_eq!(prediction.endpoint.port(), 20_002);
     }
 
     #[test]

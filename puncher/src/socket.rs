@@ -49,6 +49,13 @@ pub fn bind_shared(local: SocketAddrV4) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Whether no socket has this local endpoint, not even one that shares it.
+#[must_use]
+pub(crate) fn is_free(local: SocketAddrV4) -> bool {
+    let alone = Socket::new(Domain::IPV4, Type::STREAM, None);
+    alone.is_ok_and(|socket| socket.bind(&local.into()).is_ok())
+}
+
 /// Sends a SYN from a shared local endpoint and returns at once; [`settled`] tells what becomes of it.
 ///
 /// # Errors

@@ -113,7 +113,8 @@ pub(crate) fn allocation(observations: &[Observation]) -> Option<Allocation> {
 fn step(observations: &[Observation]) -> Option<Step> {
     let distance =
         |pair: &[Observation]| i32::from(pair[1].external.port()) - i32::from(pair[0].external.port());
-    let distances: Vec<i32> = observations.windows(2).map(distance).collect();
+    let counted = moved(observations);
+    let distances: Vec<i32> = counted.windows(2).map(distance).collect();
     let newest = *distances.last()?;
     let seen = |step: i32| distances.iter().filter(|distance| **distance == step).count();
     let goes_on = |step: i32| step.signum() == newest.signum() && newest.abs() <= LARGEST_STRIDE;
@@ -123,6 +124,12 @@ fn step(observations: &[Observation]) -> Option<Step> {
         Some(by) => Some(Step { by, seen: seen(by) }),
         None => climb(&distances),
     }
+}
+
+/// The mappings that did not keep the local port. A NAT may keep ports that lie in its pool, and count for all others.
+pub(crate) fn moved(observations: &[Observation]) -> Vec<Observation> {
+    let is_kept = |seen: &&Observation| seen.external.port() == seen.local.port();
+    observations.iter().filter(|seen| !is_kept(seen)).copied().collect()
 }
 
 /// Distances that all go the same way, none of them far: the least is the step, or a multiple of it.
@@ -209,6 +216,14 @@ pub(crate) mod tests {
     fn a_port_that_is_kept_once_is_told_from_one_drawn() {
         assert_eq!(allocation(&seen(&[5000, 41_003])), Some(Allocation::KeptOnce));
         assert_eq!(allocation(&seen(&[41_003, 5000])), Some(Allocation::Random));
+    }
+
+    #[test]
+    fn a_port_that_is_kept_between_others_does_not_hide_that_they_are_counted() {
+        let mut between = seen(&[20_000, 20_001, 41_003, 20_002]);
+        between[2].local.set_port(41_003);
+        assert_eq!(allocation(&between), Some(Allocation::Sequential { step: 1 }));
+        assert!(is_certain(&between));
     }
 
     #[test]

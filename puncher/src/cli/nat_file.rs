@@ -113,6 +113,7 @@ fn allocation(file: &mut NatFile, class: &NatClass, sampled: &[Observation]) {
         PortAllocation::Preserving => {
             file.comment(&format!("allocation: {seen}, most of them kept"));
             file.key("allocation", "preserving");
+            file.unseen("collision: what becomes of a port that another host has");
         }
         PortAllocation::Sequential { step } => {
             file.comment(&format!("allocation: {seen}, one step apart"));

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
+use rand::{Rng, RngExt as _};
 use tokio::time::Instant;
 
 use super::planner::{Fact, Measurement};
@@ -122,10 +123,47 @@ impl Driver<'_, '_> {
 
     /// A port that nothing was dialled from yet, held until the end.
     fn hold_unspoken_port(&mut self) -> Option<u16> {
-        let any = SocketAddrV4::new(*self.planner.own().local.ip(), 0);
-        let holder = socket::bind_shared(any).ok()?;
+        let own = self.planner.own().local;
+        let kept = *self.kept_port.get_or_insert(own.port());
+        let at = |port| SocketAddrV4::new(*own.ip(), port);
+        let beside = ports_near(kept, &mut rand::rng()).map(at).find(|local| socket::is_free(*local));
+        let holder = beside.and_then(|local| socket::bind_shared(local).ok());
+        let holder = holder.or_else(|| socket::bind_shared(at(0)).ok())?;
         let port = holder.local_addr().ok()?.as_socket_ipv4()?.port();
         self.held.push(holder);
         Some(port)
+    }
+}
+
+/// How far a port may lie from one that the NAT has kept.
+const NEAR: u16 = 64;
+
+/// Tries before any port will do.
+const TRIES: usize = 16;
+
+/// Ports beside one that the NAT has kept: a NAT that keeps only the ports of its pool keeps these as well. Any of them, because the one
+/// that was kept may lie at an end of the pool.
+fn ports_near(kept: u16, rng: &mut impl Rng) -> impl Iterator<Item = u16> {
+    /// Others take rights to bind.
+    const LOWEST: u16 = 1024;
+    let (low, high) = (kept.saturating_sub(NEAR).max(LOWEST), kept.saturating_add(NEAR).max(LOWEST));
+    (0..TRIES).map(move |_| rng.random_range(low..=high)).filter(move |port| *port != kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    #[test]
+    fn an_unspoken_port_lies_beside_the_one_that_was_kept() {
+        for kept in [1, 1024, 5_000, u16::MAX] {
+            let rng = &mut rand_chacha::ChaCha8Rng::seed_from_u64(1);
+            let ports: Vec<u16> = ports_near(kept, rng).collect();
+            assert!(!ports.is_empty() && ports.iter().all(|port| *port >= 1024 && *port != kept));
+            let far = ports.iter().filter(|port| port.abs_diff(kept.max(1024)) > NEAR);
+            assert_eq!(far.count(), 0, "{kept}: {ports:?}");
+        }
     }
 }

@@ -108,6 +108,8 @@ pub(crate) struct Driver<'a, 'c> {
     measuring: JoinSet<Measured>,
     /// Ports that are ours although nothing was dialled from them yet.
     held: Vec<Socket>,
+    /// The port that the NAT has kept, where it keeps each once.
+    kept_port: Option<u16>,
     sending: SendingRules,
     /// The peer's own word for its address.
     peer_address: Ipv4Addr,
@@ -139,6 +141,7 @@ impl<'a, 'c> Driver<'a, 'c> {
             end: setup.deadline + LAST_WORD,
             measuring: JoinSet::new(),
             held: Vec::new(),
+            kept_port: None,
             sending: setup.sending,
             peer_address: Ipv4Addr::UNSPECIFIED,
             view: setup.view,

@@ -130,6 +130,7 @@ pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
         // `translate` and `memory`.
         mapping: _,
         allocation: _,
+        collision: _,
         pool: _,
         addresses: _,
         hairpinning: _,

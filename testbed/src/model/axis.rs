@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::model::behavior::{
-    Allocation, Behavior, ExternalAddresses, Filtering, Hairpinning, IcmpError, InvalidPackets, Mapping,
-    Overloading, Pool, Pooling, Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
+    Allocation, Behavior, Collision, ExternalAddresses, Filtering, Hairpinning, IcmpError, InvalidPackets,
+    Mapping, Overloading, Pool, Pooling, Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
 };
 use crate::model::words::words;
 
@@ -16,6 +16,7 @@ pub enum NatAxis {
     Translation,
     Mapping,
     Allocation,
+    Collision,
     Pool,
     Addresses,
     Filtering,
@@ -33,6 +34,7 @@ words!(NatAxis {
     Translation => "translation",
     Mapping => "mapping",
     Allocation => "allocation",
+    Collision => "collision",
     Pool => "ports",
     Addresses => "addresses",
     Filtering => "filtering",
@@ -53,6 +55,7 @@ impl Behavior {
         match axis {
             NatAxis::Translation => self.translation = word.parse().ok()?,
             NatAxis::Mapping => self.mapping = word.parse().ok()?,
+            NatAxis::Collision => self.collision = word.parse().ok()?,
             NatAxis::Filtering => self.filtering = word.parse().ok()?,
             NatAxis::UnsolicitedSyn => self.unsolicited_syn = word.parse().ok()?,
             NatAxis::SynAfterSyn => self.syn_after_syn = word.parse().ok()?,
@@ -75,6 +78,7 @@ impl Behavior {
             translation,
             mapping,
             allocation,
+            collision,
             pool,
             addresses,
             filtering,
@@ -91,6 +95,7 @@ impl Behavior {
             NatAxis::Translation => translation.to_string(),
             NatAxis::Mapping => mapping.to_string(),
             NatAxis::Allocation => allocation.to_string(),
+            NatAxis::Collision => collision.to_string(),
             NatAxis::Pool => pool.to_string(),
             NatAxis::Addresses => addresses.to_string(),
             NatAxis::Filtering => filtering.to_string(),
@@ -117,6 +122,8 @@ words!(Mapping {
     AddressDependent => "address-dependent",
     AddressAndPortDependent => "address-and-port-dependent",
 });
+
+words!(Collision { Random => "random", Sequential => "sequential" });
 
 words!(Pooling { Paired => "paired", Arbitrary => "arbitrary" });
 

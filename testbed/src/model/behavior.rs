@@ -18,6 +18,8 @@ pub struct Behavior {
     pub mapping: Mapping,
     /// How the external port of a new mapping is chosen.
     pub allocation: Allocation,
+    /// The port of a mapping that cannot keep its own, where ports are preserved (RFC 4787 section 4.2.1).
+    pub collision: Collision,
     /// The external ports that allocation draws from.
     pub pool: Pool,
     /// The external addresses, and which of them a mapping gets (RFC 4787 REQ-2).
@@ -81,6 +83,15 @@ pub enum Allocation {
         /// Seed of the hash.
         seed: u32,
     },
+}
+
+/// The port that a port-preserving NAT gives to a mapping whose own port is taken, or lies outside the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Collision {
+    /// Any free port of the pool.
+    Random,
+    /// The next free port of a counter through the pool.
+    Sequential,
 }
 
 /// The external ports that a NAT hands out.
@@ -297,6 +308,7 @@ impl Behavior {
             translation: Translation::Nat,
             mapping: Mapping::EndpointIndependent,
             allocation: Allocation::Preserving,
+            collision: Collision::Random,
             pool: Pool::Kernel,
             addresses: ExternalAddresses::ONE,
             filtering: Filtering::AddressAndPortDependent,

@@ -235,6 +235,21 @@ mod tests {
                 "NAT \"x\": filtering address-dependent with overloading on cannot be: when two inside",
             ),
             ("allocation = \"random\"\nstep = 2", 4, "a step means nothing to allocation random"),
+            (
+                "allocation = \"random\"\ncollision = \"sequential\"",
+                4,
+                "a collision means nothing to allocation random",
+            ),
+            (
+                "ports = \"20000-20999\"\ncollision = \"sequential\"",
+                4,
+                "NAT \"x\": collision sequential with overloading on cannot be: the counter skips",
+            ),
+            (
+                "collision = \"counted\"",
+                3,
+                "unknown collision \"counted\"\n  help: known are: random, sequential",
+            ),
             ("ports = \"5-4\"", 3, "unknown ports \"5-4\"\n  help: known are: \"kernel\", \"LOW-HIGH\""),
             (
                 "block-size = 64",

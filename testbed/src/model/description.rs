@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Allocation, Behavior, ExternalAddresses, Pool, Translation};
+use crate::model::behavior::{Allocation, Behavior, Collision, ExternalAddresses, Pool, Translation};
 use crate::model::catalogue::{ForeignNames, Ruleset};
 use crate::model::datapath::Datapath;
 use crate::model::port_set::{MapShare, PortSet};
@@ -184,6 +184,10 @@ impl Behavior {
                     vec![("allocation", quoted("hash")), ("seed", seed.to_string())]
                 }
             },
+            NatAxis::Collision => match self.collision {
+                Collision::Random => Vec::new(),
+                Collision::Sequential => word("collision"),
+            },
             NatAxis::Pool => match self.pool {
                 Pool::Kernel => vec![("ports", quoted("kernel"))],
                 Pool::Range(range) => vec![("ports", quoted(&range.to_string()))],
@@ -217,6 +221,7 @@ pub fn axes_of(translation: Translation) -> Vec<NatAxis> {
     let of_ports = [
         NatAxis::Mapping,
         NatAxis::Allocation,
+        NatAxis::Collision,
         NatAxis::Pool,
         NatAxis::Addresses,
         NatAxis::Hairpinning,

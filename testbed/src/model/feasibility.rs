@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{
-    Allocation, Behavior, ExternalAddresses, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading,
-    Pool, PortRange, SynAfterSyn, Translation, UnsolicitedSyn,
+    Allocation, Behavior, Collision, ExternalAddresses, Filtering, Hairpinning, InvalidPackets, Mapping,
+    Overloading, Pool, PortRange, SynAfterSyn, Translation, UnsolicitedSyn,
 };
 use crate::model::port_set::PortSet;
 
@@ -16,6 +16,9 @@ pub const LARGEST_MAP: u32 = 16_384;
 
 /// The most ranges that a pool may have which the kernel draws from: each takes a rule.
 pub const MOST_RANGES: usize = 1_024;
+
+/// The fewest ports through which a counter is told from chance, where only ports that collide are counted.
+pub const SMALLEST_COUNTED: u32 = 64;
 
 /// The most external addresses that a NAT may have: the proof has enough hosts to see each of them.
 pub const MOST_ADDRESSES: u8 = 8;
@@ -117,6 +120,7 @@ impl Behavior {
         let Self {
             mapping,
             allocation,
+            collision,
             pool,
             addresses,
             hairpinning,
@@ -134,6 +138,7 @@ impl Behavior {
             &[
                 (NatAxis::Mapping, mapping == Mapping::EndpointIndependent),
                 (NatAxis::Allocation, allocation == Allocation::Preserving),
+                (NatAxis::Collision, collision == Collision::Random),
                 (NatAxis::Pool, pool == Pool::Kernel),
                 (NatAxis::Addresses, addresses == ExternalAddresses::ONE),
                 (NatAxis::Hairpinning, hairpinning == plain.hairpinning),
@@ -167,6 +172,7 @@ impl Behavior {
     }
 
     fn check_nat(&self) -> Result<(), Impossible> {
+        self.check_collision()?;
         self.check_pool()?;
         if self.addresses != ExternalAddresses::ONE && matches!(self.pool, Pool::Blocks { .. }) {
             let why = "which block of which address a host gets cannot be said here";
@@ -181,6 +187,39 @@ impl Behavior {
             let why = "when two inside endpoints share an external one, nobody can say which of them a hairpinned \
                        SYN is for";
             return Err(self.impossible(&[NatAxis::Hairpinning, NatAxis::Overloading], why));
+        }
+        Ok(())
+    }
+
+    /// What a counter for ports that collide needs: to know which are taken, and a map of the ports that it goes through.
+    fn check_collision(&self) -> Result<(), Impossible> {
+        if self.collision == Collision::Random {
+            return Ok(());
+        }
+        if self.allocation != Allocation::Preserving {
+            let why = "only a NAT that keeps ports has ports that collide";
+            return Err(self.impossible(&[NatAxis::Collision, NatAxis::Allocation], why));
+        }
+        if self.overloading == Overloading::On {
+            let why =
+                "the counter skips ports that somebody has, and where ports are shared none is anybody's";
+            return Err(self.impossible(&[NatAxis::Collision, NatAxis::Overloading], why));
+        }
+        if self.addresses != ExternalAddresses::ONE {
+            let why =
+                "each address has ports of its own, and what one counter does with them is not said here";
+            return Err(self.impossible(&[NatAxis::Collision, NatAxis::Addresses], why));
+        }
+        let countable = match self.pool {
+            Pool::Range(range) => range.low > 0 && (SMALLEST_COUNTED..=LARGEST_MAP).contains(&range.size()),
+            Pool::Kernel | Pool::Ranges(_) | Pool::Blocks { .. } => false,
+        };
+        if !countable {
+            let why = format!(
+                "the counter goes through one range, of {SMALLEST_COUNTED} to {LARGEST_MAP} ports, which is written out in \
+                 the ruleset"
+            );
+            return Err(self.impossible(&[NatAxis::Collision, NatAxis::Pool], &why));
         }
         Ok(())
     }
@@ -316,8 +355,40 @@ mod tests {
     }
 
     #[test]
+    fn ports_that_collide_are_counted_through_one_range_that_nobody_shares() {
+        let range = |low, high| Pool::Range(PortRange { low, high });
+        let counts = Behavior {
+            collision: Collision::Sequential,
+            overloading: Overloading::Off,
+            pool: range(20_000, 20_999),
+            ..Behavior::port_preserving()
+        };
+        counts.check().expect("possible");
+        let pool = |pool| Behavior { pool, ..counts };
+        let cases = [
+            (Behavior { allocation: Allocation::Random, ..counts }, NatAxis::Allocation),
+            (Behavior { overloading: Overloading::On, ..counts }, NatAxis::Overloading),
+            (pool(Pool::Kernel), NatAxis::Pool),
+            (pool(range(20_000, 20_062)), NatAxis::Pool),
+            (pool(range(1_024, 17_408)), NatAxis::Pool),
+            (pool(Pool::Blocks { range: PortRange { low: 20_000, high: 20_999 }, size: 100 }), NatAxis::Pool),
+            (
+                Behavior { addresses: ExternalAddresses { count: 2, ..ExternalAddresses::ONE }, ..counts },
+                NatAxis::Addresses,
+            ),
+        ];
+        for (behavior, axis) in cases {
+            let refused = behavior.check().expect_err("an impossible combination");
+            assert_eq!(refused.axes, [NatAxis::Collision, axis], "{refused}");
+        }
+        pool(range(20_000, 20_063)).check().expect("possible");
+        pool(range(1_024, 17_407)).check().expect("possible");
+    }
+
+    #[test]
     fn what_translates_nothing_has_no_port_axes() {
-        let changes: [(NatAxis, Change); 6] = [
+        let changes: [(NatAxis, Change); 7] = [
+            (NatAxis::Collision, |b| b.collision = Collision::Sequential),
             (NatAxis::Mapping, |b| b.mapping = Mapping::AddressDependent),
             (NatAxis::Allocation, |b| b.allocation = Allocation::Random),
             (NatAxis::Pool, |b| b.pool = Pool::Range(TEN)),

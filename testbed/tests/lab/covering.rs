@@ -7,8 +7,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
-    Allocation, Behavior, ExternalAddresses, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading,
-    Pool, Pooling, PortRange, Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
+    Allocation, Behavior, Collision, ExternalAddresses, Filtering, Hairpinning, InvalidPackets, Mapping,
+    Overloading, Pool, Pooling, PortRange, Strictness, SynAfterSyn, Timeouts, Translation, UnsolicitedSyn,
 };
 use testbed::model::port_set::MapShare;
 
@@ -75,6 +75,7 @@ fn sizes() -> Point {
         timeouts().len(),
         QUOTAS.len(),
         ADDRESSES.len(),
+        Collision::ALL.len(),
     ];
     sizes.map(|size| u8::try_from(size).expect("few values"))
 }
@@ -96,6 +97,7 @@ fn behavior(point: &Point) -> Behavior {
         timeouts: timeouts()[at(11)],
         quota: QUOTAS[at(12)],
         addresses: ADDRESSES[at(13)],
+        collision: Collision::ALL[at(14)],
     }
 }
 

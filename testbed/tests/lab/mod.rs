@@ -12,6 +12,8 @@ use testbed::Rights;
 mod building;
 /// Every cause of a failure, provoked.
 mod causes;
+/// Mappings that cannot keep their port.
+mod collisions;
 /// Network namespaces, their settings and their rulesets.
 mod conntrack;
 /// A sample of all NATs.

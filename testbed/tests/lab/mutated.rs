@@ -57,6 +57,7 @@ fn needed(axis: NatAxis, declared: &Behavior, done: &Behavior) -> String {
         NatAxis::Allocation => {
             "the first packet of another connection, often enough where ports are drawn by chance"
         }
+        NatAxis::Collision => "the first packets of two connections that cannot keep their ports",
         NatAxis::Pool => {
             "the first packet of a connection that gets a port outside the declared range, or hundreds that do not"
         }

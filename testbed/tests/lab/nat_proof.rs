@@ -7,14 +7,15 @@ use futures::StreamExt as _;
 use testbed::lab::nat_rules::render;
 use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
-    Allocation, Behavior, ExternalAddresses, Filtering, Hairpinning, InvalidPackets, Mapping, Overloading,
-    Pool, Pooling, PortRange, Strictness, SynAfterSyn, Timeouts, UnsolicitedSyn,
+    Allocation, Behavior, Collision, ExternalAddresses, Filtering, Hairpinning, InvalidPackets, Mapping,
+    Overloading, Pool, Pooling, PortRange, Strictness, SynAfterSyn, Timeouts, UnsolicitedSyn,
 };
 use testbed::model::catalogue::Catalogue;
 use testbed::model::event::ProofResult;
 use testbed::model::port_set::{MapShare, PortSet};
 use testbed::probe::prove::{Depth, Subject, prove, site};
 
+use super::collisions::colliding;
 use super::covering::covering_sample;
 use super::lab_is_possible;
 
@@ -100,6 +101,7 @@ fn honest() -> Vec<Behavior> {
         Behavior { addresses: pool(3, Pooling::Arbitrary), ..preserving },
         Behavior { addresses: pool(2, Pooling::Arbitrary), ..cone },
         Behavior { unsolicited_syn: UnsolicitedSyn::Kernel, strictness: Strictness::Liberal, ..preserving },
+        colliding(Collision::Sequential),
         Behavior::firewall(),
         Behavior::router(),
     ]
@@ -142,6 +144,7 @@ fn values(axis: NatAxis) -> Vec<Change> {
         NatAxis::Translation => Vec::new(),
         NatAxis::Mapping => each(Mapping::ALL.iter().copied(), |b, value| b.mapping = value),
         NatAxis::Allocation => each(ALLOCATIONS, |b, value| b.allocation = value),
+        NatAxis::Collision => each(Collision::ALL.iter().copied(), |b, value| b.collision = value),
         NatAxis::Pool => each(pools(), |b, value| b.pool = value),
         NatAxis::Addresses => each(
             [

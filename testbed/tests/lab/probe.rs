@@ -7,7 +7,7 @@ use testbed::kernel::process::{Command, Stdio};
 use testbed::lab::{Lab, WireEngine};
 use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
-    Allocation, Behavior, Filtering, Hairpinning, Mapping, Pool, Translation, UnsolicitedSyn,
+    Allocation, Behavior, Collision, Filtering, Hairpinning, Mapping, Pool, Translation, UnsolicitedSyn,
 };
 use testbed::model::catalogue::{Catalogue, Profile};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -36,6 +36,8 @@ fn declared(nat: &Behavior) -> Value {
             Mapping::AddressAndPortDependent => "address-and-port-dependent",
         },
         "allocation": match nat.allocation {
+            // None of the ports that the probe uses lies in the pool.
+            Allocation::Preserving if nat.collision == Collision::Sequential => "sequential",
             Allocation::Preserving => "preserving",
             _ if !translates => "preserving",
             Allocation::Sequential { .. } => "sequential",
@@ -106,10 +108,14 @@ async fn probe(profile: &Profile, engine: &WireEngine) -> (Value, String) {
 /// silence does not say for how long.
 fn lies(file: &str, declared: &Behavior) -> Vec<String> {
     let catalogue = Catalogue::parse(file, "mine.toml").unwrap_or_else(|why| panic!("{why}\n{file}"));
+    let declared_collision = declared.collision;
     let said = &catalogue.get("mine").expect("its only NAT").behavior;
     let fits = |axis: NatAxis| match axis {
         NatAxis::Allocation => match (declared.allocation, said.allocation) {
             (Allocation::Hash { .. }, Allocation::Random) => true,
+            (Allocation::Preserving, Allocation::Sequential { step: 1 }) => {
+                declared_collision == Collision::Sequential
+            }
             (declared, said) => declared == said,
         },
         NatAxis::Pool => match (declared.pool, said.pool) {

@@ -20,6 +20,9 @@ const WIDEST_RANGE: u16 = 4096;
 /// Mappings that are kept: those of the own port, and the newest.
 const MOST_KEPT: usize = 8;
 
+/// How far an unspoken port may lie from one that was kept.
+const NEAR: u16 = 64;
+
 /// The kernel's ephemeral ports.
 pub(crate) const EPHEMERAL: std::ops::Range<u16> = 32_768..61_000;
 
@@ -43,13 +46,15 @@ pub(crate) struct Knowledge {
     seen: Vec<(u16, u16)>,
     /// It punches from ports that have spoken to nobody, because its NAT keeps only the first mapping of a port.
     pub(crate) kept_once: bool,
+    /// The port that was measured first.
+    first: u16,
     seen_again: bool,
 }
 
 impl Knowledge {
     /// What is known before the first round: the port to punch from, towards both addresses of the server.
     pub(crate) fn before(local: u16, nat: &mut Nat, rng: &mut ChaCha8Rng) -> Self {
-        let mut known = Self { local, seen: Vec::new(), kept_once: false, seen_again: false };
+        let mut known = Self { local, seen: Vec::new(), kept_once: false, first: local, seen_again: false };
         for address in [Address::Server, Address::OtherServer] {
             known.measure(local, address, nat, rng);
         }
@@ -88,9 +93,9 @@ impl Knowledge {
             self.measure(port, Address::Server, nat, rng);
         }
         if self.kept_once || self.is_kept_once() {
-            // A port that has spoken to nobody: its first mapping will keep it.
+            // A port that has spoken to nobody, near the one that was kept: its first mapping will keep it.
             self.kept_once = true;
-            self.local = rng.random_range(EPHEMERAL);
+            self.local = rng.random_range(self.first - NEAR..=self.first + NEAR);
             self.seen = vec![(self.local, self.local)];
         } else if let (Taken::Counting { .. }, true, Some(newest)) =
             (self.taken(), round > 1, self.seen.last())

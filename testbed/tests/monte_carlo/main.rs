@@ -117,8 +117,15 @@ fn refuted(cells: &[Cell], suite: &Suite, catalogue: &Catalogue, at_most: u64) -
 fn theory_agrees_with_packets_in_a_part_of_full() {
     let catalogue = Catalogue::embedded();
     let suite = suite(&catalogue);
-    let kinds =
-        ["cloud-gateway", "reset", "address-restricted", "sequential", "random-range", "port-preserving"];
+    let kinds = [
+        "cloud-gateway",
+        "reset",
+        "address-restricted",
+        "sequential",
+        "random-range",
+        "port-preserving",
+        "preserving-then-sequential",
+    ];
     let is_kind =
         |(key, value): (&AxisKey, &String)| *key != AxisKey::Method && kinds.contains(&value.as_str());
     let wanted = |cell: &Cell| cell.values.iter().filter(|axis| is_kind(*axis)).count() == 2;

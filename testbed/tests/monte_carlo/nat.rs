@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use testbed::model::behavior::{
-    Allocation, Behavior, Filtering, Mapping, Overloading, SynAfterSyn, Translation, UnsolicitedSyn,
+    Allocation, Behavior, Collision, Filtering, Mapping, Overloading, SynAfterSyn, Translation,
+    UnsolicitedSyn,
 };
 use testbed::model::port_set::PortSet;
 
@@ -143,13 +144,10 @@ impl Nat {
     fn allocate(&mut self, internal: u16, to: Endpoint, rng: &mut ChaCha8Rng) -> u16 {
         loop {
             let port = match self.behavior.allocation {
-                Allocation::Preserving if !self.has_mapping(internal) => return internal,
+                Allocation::Preserving if self.keeps(internal) => return internal,
+                Allocation::Preserving if self.behavior.collision == Collision::Sequential => self.count(1),
                 Allocation::Preserving | Allocation::Random | Allocation::Hash { .. } => self.draw(rng),
-                Allocation::Sequential { step } => {
-                    let ports = self.ports().expect("a counter has ports");
-                    self.next = self.next.wrapping_add_signed(i32::from(step));
-                    ports.nth(self.next % ports.size()).expect("a port of the pool")
-                }
+                Allocation::Sequential { step } => self.count(step),
             };
             // A hash gives what it gives; others look for a free one.
             let hashed = matches!(self.behavior.allocation, Allocation::Hash { .. });
@@ -163,8 +161,17 @@ impl Nat {
         }
     }
 
-    fn has_mapping(&self, internal: u16) -> bool {
-        self.owner.values().any(|owner| *owner == internal)
+    /// Whether a port is kept: the first time, if the pool has it and a counter has given it to nobody.
+    fn keeps(&self, internal: u16) -> bool {
+        let is_in_pool = self.ports().is_none_or(|ports| ports.contains(internal));
+        let is_taken = self.behavior.overloading == Overloading::Off && self.owner.contains_key(&internal);
+        is_in_pool && !is_taken && !self.owner.values().any(|owner| *owner == internal)
+    }
+
+    fn count(&mut self, step: i16) -> u16 {
+        let ports = self.ports().expect("a counter has ports");
+        self.next = self.next.wrapping_add_signed(i32::from(step));
+        ports.nth(self.next % ports.size()).expect("a port of the pool")
     }
 
     /// The first host's ports; `None` for the kernel's own.

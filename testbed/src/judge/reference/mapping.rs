@@ -9,7 +9,9 @@ use super::NatView;
 use super::draws::{Draw, Draws, drawn_from};
 use super::rules::{BrokenRule, Rulebook, keeps, named as rules};
 use super::tracking::Tracking;
-use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Overloading, PortRange, Translation};
+use crate::model::behavior::{
+    Allocation, Behavior, Collision, Filtering, Mapping, Overloading, PortRange, Translation,
+};
 use crate::model::evidence::{CtState, Nanos};
 use crate::model::port_set::PortSet;
 
@@ -163,9 +165,11 @@ impl Mappings {
     /// Whether a new connection had to get a port by chance: each does, or the first of a mapping, or each after the first that
     /// keeps its port.
     fn is_drawn(&self, nat: &NatView<'_>, flow: &Outgoing) -> bool {
-        let Behavior { translation, mapping, allocation, .. } = nat.declared;
+        let Behavior { translation, mapping, allocation, collision, .. } = nat.declared;
         let known = || self.mapping.contains_key(&Self::key(nat, flow.inside, flow.remote));
         *translation == Translation::Nat
+            // Chance has no part in what a counter gives.
+            && *collision == Collision::Random
             && match (allocation, mapping) {
                 (Allocation::Random, Mapping::AddressAndPortDependent) => true,
                 (Allocation::Random, _) => !known(),

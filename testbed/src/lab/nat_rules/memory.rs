@@ -4,7 +4,9 @@
 //! endpoint-independent when it preserves ports, and per connection otherwise. Everything else is learnt: the kernel
 //! (or a rule) picks a port at priority srcnat (100), and one step later, at 101, the translated header is read.
 
-use crate::model::behavior::{Allocation, Behavior, Filtering, Hairpinning, Mapping, Overloading, Timeouts};
+use crate::model::behavior::{
+    Allocation, Behavior, Collision, Filtering, Hairpinning, Mapping, Overloading, Timeouts,
+};
 
 use super::protocol::Protocol;
 use super::text::Chain;
@@ -86,8 +88,8 @@ impl Memory {
         let counted = behavior.quota.is_some();
         // Where any address will do, nothing else would know which one a mapping has.
         let arbitrary = behavior.addresses.are_arbitrary();
-        let redraws =
-            exclusive && behavior.pool.parts().iter().flatten().any(|range| range.size() <= DRAWN_BY_MAP);
+        let small = || behavior.pool.parts().iter().flatten().any(|range| range.size() <= DRAWN_BY_MAP);
+        let redraws = exclusive && (behavior.collision == Collision::Sequential || small());
         let mapping = match behavior.mapping {
             Mapping::EndpointIndependent => exclusive || counted || arbitrary || !(preserving || hash),
             Mapping::AddressDependent => exclusive || counted || arbitrary || !hash,

@@ -1,6 +1,6 @@
 //! Table `nat`: which external endpoint an inside endpoint gets, and who is let in through it.
 
-use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, PortRange};
+use crate::model::behavior::{Allocation, Behavior, Collision, Filtering, Mapping, PortRange};
 use crate::model::port_set::PortSet;
 
 use super::NatSite;
@@ -171,7 +171,7 @@ impl Writer<'_> {
     }
 
     fn about_allocation(&self) -> String {
-        let Behavior { mapping, allocation, pool, overloading, .. } = self.behavior;
+        let Behavior { mapping, allocation, collision, pool, overloading, .. } = self.behavior;
         let who = match (self.memory.mapping, allocation) {
             (true, _) => String::new(),
             (false, Allocation::Preserving) => format!(
@@ -182,7 +182,11 @@ impl Writer<'_> {
             }
             (false, _) => format!("Mapping: {mapping}. Every connection gets a port of its own.\n"),
         };
-        format!("{who}Allocation: {allocation}. Ports: {pool}. Overloading: {overloading}.")
+        let collision = match (allocation, collision) {
+            (Allocation::Preserving, Collision::Sequential) => format!(" Collision: {collision}."),
+            _ => String::new(),
+        };
+        format!("{who}Allocation: {allocation}.{collision} Ports: {pool}. Overloading: {overloading}.")
     }
 
     /// Whether positions of this pool are turned into ports by a map.
@@ -209,6 +213,9 @@ impl Writer<'_> {
         if self.memory.taken && self.uses_map(part) {
             let draw = match self.behavior.allocation {
                 Allocation::Sequential { .. } => format!("numgen inc mod {size}"),
+                Allocation::Preserving if self.behavior.collision == Collision::Sequential => {
+                    format!("numgen inc mod {size}")
+                }
                 Allocation::Preserving | Allocation::Random => format!("numgen random mod {size}"),
                 Allocation::Hash { .. } => return chain,
             };

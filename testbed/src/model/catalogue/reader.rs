@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Allocation, Behavior, Timeouts, Translation};
+use crate::model::behavior::{Allocation, Behavior, Collision, Timeouts, Translation};
 use crate::model::catalogue::{ForeignNames, Profile, Ruleset, is_nat_device};
 use crate::model::datapath::Datapath;
 use crate::model::problem::{Checker, Problems, suggestion};
@@ -62,6 +62,7 @@ struct RawProfile {
     allocation: Option<Spanned<String>>,
     step: Option<Spanned<i16>>,
     seed: Option<Spanned<u32>>,
+    collision: Option<Spanned<String>>,
     ports: Option<Spanned<RawPorts>>,
     block_size: Option<Spanned<u16>>,
     addresses: Option<Spanned<i64>>,
@@ -91,6 +92,7 @@ impl RawProfile {
             NatAxis::Translation => self.translation.is_some(),
             NatAxis::Mapping => self.mapping.is_some(),
             NatAxis::Allocation => self.allocation.is_some(),
+            NatAxis::Collision => self.collision.is_some(),
             NatAxis::Pool => self.ports.is_some(),
             NatAxis::Addresses => self.addresses.is_some(),
             NatAxis::Filtering => self.filtering.is_some(),
@@ -140,8 +142,12 @@ impl Reader<'_> {
         let behavior = self.behavior(written)?;
         if let Err(why) = behavior.check() {
             // What names no line of its own is said of the profile.
-            let key = written.addresses.as_ref().filter(|_| why.axes.first() == Some(&NatAxis::Addresses));
-            let span = key.map_or_else(|| name.span(), Spanned::span);
+            let span = match why.axes.first() {
+                Some(NatAxis::Addresses) => written.addresses.as_ref().map(Spanned::span),
+                Some(NatAxis::Collision) => written.collision.as_ref().map(Spanned::span),
+                _ => None,
+            };
+            let span = span.unwrap_or_else(|| name.span());
             self.checker.report(span, format!("NAT \"{}\": {why}", name.get_ref()));
             return None;
         }
@@ -178,6 +184,7 @@ impl Reader<'_> {
         let allocation = self.allocation(raw);
         // Each is read before the first `?` can leave, so that all problems are found at once.
         let mapping = self.word(&raw.mapping, "mapping", base.mapping);
+        let collision = self.collision(raw, allocation);
         let pool = allocation.and_then(|allocation| self.pool(raw, allocation));
         let addresses = self.addresses(raw, translation);
         let filtering = self.word(&raw.filtering, "filtering", base.filtering);
@@ -192,6 +199,7 @@ impl Reader<'_> {
             translation,
             mapping: mapping?,
             allocation: allocation?,
+            collision: collision?,
             pool: pool?,
             addresses: addresses?,
             filtering: filtering?,
@@ -245,6 +253,19 @@ impl Reader<'_> {
             self.checker.report(seed.span(), format!("a seed means nothing to allocation {allocation}"));
         }
         Some(allocation)
+    }
+
+    /// What becomes of ports that collide, which only a NAT that keeps ports has.
+    fn collision(&mut self, raw: &RawProfile, allocation: Option<Allocation>) -> Option<Collision> {
+        let collision = self.word(&raw.collision, "collision", Collision::Random)?;
+        if let (Some(word), Some(allocation)) = (&raw.collision, allocation)
+            && allocation != Allocation::Preserving
+        {
+            let message = format!("a collision means nothing to allocation {allocation}");
+            self.checker.report(word.span(), message);
+            return None;
+        }
+        Some(collision)
     }
 
     fn timeouts(&mut self, raw: &RawTimeouts) -> Timeouts {

@@ -11,7 +11,9 @@ mod side;
 
 use std::time::Duration;
 
-use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Pool, Translation, UnsolicitedSyn};
+use crate::model::behavior::{
+    Allocation, Behavior, Collision, Filtering, Mapping, Pool, Translation, UnsolicitedSyn,
+};
 use crate::model::outcome::Expectation;
 use crate::model::suite::{Budget, Redial};
 
@@ -81,6 +83,7 @@ pub fn describe(nat: &Behavior) -> String {
     let Behavior {
         mapping,
         allocation,
+        collision,
         addresses,
         filtering,
         unsolicited_syn,
@@ -102,6 +105,9 @@ pub fn describe(nat: &Behavior) -> String {
         Mapping::AddressAndPortDependent => "address-and-port-dependent mapping",
     };
     let allocation = match allocation {
+        Allocation::Preserving if *collision == Collision::Sequential => {
+            "preserving, then sequential".to_owned()
+        }
         Allocation::Preserving => "preserving".to_owned(),
         Allocation::Sequential { step } => format!("sequential by {step:+}"),
         Allocation::Random => "random".to_owned(),

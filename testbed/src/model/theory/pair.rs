@@ -69,8 +69,15 @@ struct Pair<'a> {
 impl Pair<'_> {
     fn expect(&self) -> Expectation {
         let expected = self.by_known_addresses();
-        if self.accepts_from_anywhere() {
+        if self.accepts_from_anywhere() || expected.high <= 0.0 {
             return expected;
+        }
+        if let Some((_, name)) =
+            self.sides().into_iter().find(|(side, _)| side.port == PortKnowledge::KeptForSome)
+        {
+            let because =
+                format!("NAT-{name} keeps some ports and not others, and nobody says which is punched from");
+            return Expectation::between(expected.probability, [0.0, 1.0], because);
         }
         let meets = self.a.draws().is_none() && self.b.draws().is_none() && self.refused().is_none();
         let origin = origin(self.input.method, meets);

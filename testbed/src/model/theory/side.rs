@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use crate::model::behavior::{
-    Allocation, Behavior, Filtering, Mapping, Overloading, Pool, Translation, UnsolicitedSyn,
+    Allocation, Behavior, Collision, Filtering, Mapping, Overloading, Pool, Translation, UnsolicitedSyn,
 };
 use crate::model::port_set::MapShare;
-use crate::model::suite::LowPorts;
+use crate::model::suite::{LOCAL_PORTS, LowPorts};
 
 use super::birthday::{Draws, WIDEST_RANGE};
 use super::pooling::AddressKnowledge;
@@ -26,6 +26,8 @@ pub(super) enum PortKnowledge {
     Known,
     /// It is known for the first connection from a fresh internal port, and not for a second one.
     KnownOnce,
+    /// It is kept for some internal ports and not for others, and nobody says which one is punched from.
+    KeptForSome,
     /// Each new connection has the next one.
     Counted,
     /// Each new connection draws one.
@@ -63,7 +65,10 @@ impl<'a> Side<'a> {
     pub(super) fn draws(&self) -> Option<Draws> {
         match self.port {
             PortKnowledge::Drawn(draws) => Some(draws),
-            PortKnowledge::Known | PortKnowledge::KnownOnce | PortKnowledge::Counted => None,
+            PortKnowledge::Known
+            | PortKnowledge::KnownOnce
+            | PortKnowledge::KeptForSome
+            | PortKnowledge::Counted => None,
         }
     }
 
@@ -74,8 +79,11 @@ impl<'a> Side<'a> {
 
     /// The NATs that change the port.
     fn changing(&self) -> impl Iterator<Item = &'a Behavior> {
-        let changes =
-            |nat: &&Behavior| nat.translation == Translation::Nat && nat.allocation != Allocation::Preserving;
+        let changes = |nat: &&Behavior| {
+            let preserves =
+                nat.allocation == Allocation::Preserving && kept_ports(nat) != KeptPorts::NoneOfPeers;
+            nat.translation == Translation::Nat && !preserves
+        };
         self.nats.iter().copied().filter(changes)
     }
 
@@ -92,8 +100,12 @@ impl<'a> Side<'a> {
     /// Probability that a counter comes to the end of its pool while it is measured or punched through, so that it is taken for
     /// a NAT that draws: one of the two mappings before and after its newest is the last of the pool.
     pub(super) fn end_of_pool(&self) -> f64 {
-        let counts = |nat: &&Behavior| matches!(nat.allocation, Allocation::Sequential { .. });
-        self.changing().filter(counts).map(|nat| 2.0 / f64::from(ports(nat))).sum::<f64>().min(1.0)
+        let counts = |nat: &&&Behavior| match nat.allocation {
+            Allocation::Sequential { .. } => true,
+            Allocation::Preserving => nat.collision == Collision::Sequential,
+            Allocation::Random | Allocation::Hash { .. } => false,
+        };
+        self.nats.iter().filter(counts).copied().map(|nat| 2.0 / f64::from(ports(nat))).sum::<f64>().min(1.0)
     }
 
     /// Whether no NAT of it that changes the port has any of these in its pool.
@@ -215,9 +227,7 @@ fn behind(nat: &Behavior, inside: PortKnowledge) -> PortKnowledge {
     let own = match nat.allocation {
         Allocation::Preserving if nat.mapping == Mapping::EndpointIndependent => return inside,
         // Each internal endpoint's first connection keeps its port; what is drawn inside is always a new one.
-        Allocation::Preserving => {
-            return if inside == PortKnowledge::Known { PortKnowledge::KnownOnce } else { inside };
-        }
+        Allocation::Preserving => return kept_once(nat, inside),
         Allocation::Sequential { .. } => PortKnowledge::Counted,
         Allocation::Random if nat.pool == Pool::Kernel => PortKnowledge::Drawn(Draws::Kernel),
         Allocation::Random => PortKnowledge::Drawn(drawn_from(nat)),
@@ -228,6 +238,51 @@ fn behind(nat: &Behavior, inside: PortKnowledge) -> PortKnowledge {
         PortKnowledge::Known
     } else {
         own
+    }
+}
+
+/// Behind a NAT that keeps the port of an endpoint's first mapping, if its pool has that.
+fn kept_once(nat: &Behavior, inside: PortKnowledge) -> PortKnowledge {
+    match (kept_ports(nat), inside) {
+        (KeptPorts::OfPeers, PortKnowledge::Known) => PortKnowledge::KnownOnce,
+        (KeptPorts::All, PortKnowledge::Known) => PortKnowledge::KnownOnce,
+        (KeptPorts::All, _) => inside,
+        (KeptPorts::NoneOfPeers, PortKnowledge::Known | PortKnowledge::KnownOnce) => match nat.collision {
+            Collision::Sequential => PortKnowledge::Counted,
+            Collision::Random => PortKnowledge::Drawn(drawn_from(nat)),
+        },
+        // The port that an inner NAT gives may lie in the pool or not.
+        (KeptPorts::OfPeers | KeptPorts::NoneOfPeers | KeptPorts::Some, _) => PortKnowledge::KeptForSome,
+    }
+}
+
+/// The ports that a NAT keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeptPorts {
+    /// Whatever they are.
+    All,
+    /// Those that peers punch from, and not all others.
+    OfPeers,
+    /// Some of these.
+    Some,
+    /// None that a peer punches from, nor any that a system picks.
+    NoneOfPeers,
+}
+
+/// Which ports a NAT that preserves keeps: those of its pool.
+fn kept_ports(nat: &Behavior) -> KeptPorts {
+    /// What systems pick from by themselves, and our puncher with them (`net.ipv4.ip_local_port_range`).
+    const EPHEMERAL: Range<u16> = 32_768..61_000;
+    let Pool::Range(range) = nat.pool else {
+        return if nat.pool == Pool::Kernel { KeptPorts::All } else { KeptPorts::Some };
+    };
+    let beside = |ports: &Range<u16>| range.high < ports.start || range.low >= ports.end;
+    if range.low <= LOCAL_PORTS.start && range.high >= LOCAL_PORTS.end - 1 {
+        KeptPorts::OfPeers
+    } else if beside(&LOCAL_PORTS) && beside(&EPHEMERAL) {
+        KeptPorts::NoneOfPeers
+    } else {
+        KeptPorts::Some
     }
 }
 
@@ -278,6 +333,21 @@ mod tests {
         ] {
             assert_eq!(port(nats), expected, "{nats:?}");
         }
+    }
+
+    #[test]
+    fn a_port_is_kept_if_the_pool_has_it() {
+        use crate::model::behavior::PortRange;
+        let once = nat(Mapping::AddressAndPortDependent, Allocation::Preserving);
+        let of = |low, high, collision| {
+            port(&[&Behavior { pool: Pool::Range(PortRange { low, high }), collision, ..once }])
+        };
+        assert_eq!(of(4_000, 19_999, Collision::Sequential), PortKnowledge::KnownOnce);
+        assert_eq!(of(4_000, 19_998, Collision::Sequential), PortKnowledge::KeptForSome);
+        assert_eq!(of(20_000, 32_767, Collision::Sequential), PortKnowledge::Counted);
+        assert_eq!(of(20_000, 32_768, Collision::Sequential), PortKnowledge::KeptForSome);
+        let drawn = PortKnowledge::Drawn(Draws::Even { ports: 1_000 });
+        assert_eq!(of(20_000, 20_999, Collision::Random), drawn);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! RFC 7857 (BCP 127), updates to NAT behavioral requirements: what packets can show.
 
 use crate::kernel::error::Result;
-use crate::model::behavior::{Allocation, Behavior};
+use crate::model::behavior::{Allocation, Behavior, Collision};
 use crate::model::packet::TcpFlags;
 use crate::probe::prove::bench::Side;
+use crate::probe::prove::collision::{Colliding, read_collision};
 use crate::probe::prove::frame::Probe;
 use crate::probe::prove::lifetimes::lifetime;
 use crate::probe::prove::mapping;
@@ -49,6 +50,25 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
             Allocation::Random | Allocation::Hash { .. } => ConformanceVerdict::Pass,
         },
         measure: obfuscation,
+    },
+    ConformanceCheck {
+        id: "RFC 7857 section 9 (collision)",
+        level: RequirementLevel::Should,
+        asks: "a NAPT that does implement port preservation SHOULD obfuscate the ephemeral port of a packet only if the port \
+               must be changed",
+        packets: "SYNs of two hosts from the same port, and from ports outside the pool",
+        told_by: ToldBy::Packets,
+        expect: |b| match Colliding::of(b) {
+            Some(_) => pass_if(b.collision == Collision::Random),
+            None => ConformanceVerdict::NotApplicable,
+        },
+        measure: |p, b| {
+            let Some(colliding) = Colliding::of(b) else {
+                return Ok(Observation::not_applicable("no two mappings want one port that has one owner"));
+            };
+            let seen = read_collision(p, colliding)?;
+            Ok(Observation::new(pass_if(seen.value() == Some(&Collision::Random)), seen.to_string()))
+        },
     },
 ];
 

@@ -199,6 +199,7 @@ fn set_plain(behavior: &mut Behavior, plain: &Behavior, axis: NatAxis) {
         NatAxis::Translation => behavior.translation = plain.translation,
         NatAxis::Mapping => behavior.mapping = plain.mapping,
         NatAxis::Allocation => behavior.allocation = plain.allocation,
+        NatAxis::Collision => behavior.collision = plain.collision,
         NatAxis::Pool => behavior.pool = plain.pool,
         NatAxis::Addresses => behavior.addresses = plain.addresses,
         NatAxis::Filtering => behavior.filtering = plain.filtering,

@@ -1,7 +1,7 @@
 //! From the mappings that a NAT made to its allocation, its pool, who shares it, and how many one host may have. Pure.
 
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Allocation, Behavior, Overloading, Pool, PortRange};
+use crate::model::behavior::{Allocation, Behavior, Collision, Overloading, Pool, PortRange};
 use crate::model::description::Known;
 use crate::model::port_set::PortSet;
 use crate::probe::prove::bulk::enough_to_collide;
@@ -19,7 +19,7 @@ use super::seed::SeedSearch;
 pub(super) fn infer(seen: &PortsSeen, inferred: &mut Inference) {
     if seen.first.is_empty() {
         let why = "no mapping was made".to_owned();
-        for axis in [NatAxis::Allocation, NatAxis::Pool, NatAxis::Overloading] {
+        for axis in [NatAxis::Allocation, NatAxis::Collision, NatAxis::Pool, NatAxis::Overloading] {
             inferred.note(axis, Known::Untold { why: why.clone() });
         }
         return;
@@ -33,6 +33,9 @@ pub(super) fn infer(seen: &PortsSeen, inferred: &mut Inference) {
     let (allocation, known) = allocation(seen, &inferred.behavior);
     inferred.behavior.allocation = allocation;
     inferred.note(NatAxis::Allocation, known);
+    let (collision, known) = collision(seen, &inferred.behavior);
+    inferred.behavior.collision = collision;
+    inferred.note(NatAxis::Collision, known);
 }
 
 fn allocation(seen: &PortsSeen, behavior: &Behavior) -> (Allocation, Known) {
@@ -41,6 +44,10 @@ fn allocation(seen: &PortsSeen, behavior: &Behavior) -> (Allocation, Known) {
     match seen.kind() {
         Kind::Kept => {
             let by = format!("{count} inside ports from 2048 to 65535, each kept");
+            (Allocation::Preserving, measured(by))
+        }
+        Kind::Counted { .. } if seen.keeps_in_pool() => {
+            let by = format!("{kept} inside ports that lie in the pool, each kept");
             (Allocation::Preserving, measured(by))
         }
         Kind::Counted { step } => {
@@ -58,6 +65,22 @@ fn allocation(seen: &PortsSeen, behavior: &Behavior) -> (Allocation, Known) {
         }
         Kind::Drawn if seen.repeats => hash(seen),
         Kind::Drawn => evenly(behavior, Allocation::Random, &seen.draws),
+    }
+}
+
+/// How ports are given that collide. Where that cannot be seen, the default is the only value that can be declared.
+fn collision(seen: &PortsSeen, behavior: &Behavior) -> (Collision, Known) {
+    let by = "two hosts with the same port, and ports outside the pool";
+    match &seen.collision {
+        Some(Reading::Value(value)) => (*value, measured(by)),
+        Some(Reading::Other(seen)) => (Collision::Random, Known::Undeclarable { seen: seen.clone() }),
+        None if behavior.allocation != Allocation::Preserving => {
+            (Collision::Random, measured("no port is kept"))
+        }
+        None if behavior.overloading == Overloading::On => (Collision::Random, measured("hosts share ports")),
+        None => {
+            (Collision::Random, measured("not asked of such a pool, for which no counter can be declared"))
+        }
     }
 }
 

@@ -42,8 +42,23 @@ pub(super) fn kind(pairs: &[Pair]) -> Kind {
     if pairs.iter().all(|(inside, external)| inside == external) {
         return Kind::Kept;
     }
-    let ports: Vec<i32> = pairs.iter().take(TELLING).map(|(_, external)| i32::from(*external)).collect();
-    common_step(&ports).map_or(Kind::Drawn, |step| Kind::Counted { step })
+    moved(pairs).and_then(|ports| common_step(&ports)).map_or(Kind::Drawn, |step| Kind::Counted { step })
+}
+
+/// The first ports that were not kept, as if those that were kept lay not between them: a counter skips them.
+///
+/// `None` where most are kept: the few others show nothing.
+fn moved(pairs: &[Pair]) -> Option<Vec<i32>> {
+    let is_kept = |(inside, external): &&Pair| inside == external;
+    let kept: BTreeSet<u16> = pairs.iter().filter(is_kept).map(|(_, external)| *external).collect();
+    if 2 * pairs.iter().filter(is_kept).count() > pairs.len() {
+        return None;
+    }
+    let moved = pairs.iter().filter(|pair| !is_kept(pair)).take(TELLING);
+    let place = |(_, external): &Pair| {
+        i32::from(*external) - i32::try_from(kept.range(..external).count()).unwrap_or(0)
+    };
+    Some(moved.map(place).collect())
 }
 
 /// Whether two of these are the same.

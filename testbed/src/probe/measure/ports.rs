@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::kernel::error::Result;
-use crate::model::behavior::{Allocation, Behavior, Mapping, Overloading, Pool, PortRange};
+use crate::model::behavior::{Allocation, Behavior, Collision, Mapping, Overloading, Pool, PortRange};
 use crate::model::port_set::PortSet;
 use crate::probe::prove::bench::Side;
 use crate::probe::prove::bulk::{REFUSALS, is_refused};
+use crate::probe::prove::collision::{Colliding, read_collision};
 use crate::probe::prove::distribution::Draw;
 use crate::probe::prove::draws;
 use crate::probe::prove::filtering::read_shared_port;
@@ -60,6 +61,8 @@ pub(super) struct PortsSeen {
     pub(super) draws: Vec<Draw>,
     /// Whether two hosts with one port share an external endpoint, where hosts keep their ports.
     pub(super) shared_port: Option<Reading<Overloading>>,
+    /// How ports are given that collide, where hosts keep theirs and no other has them.
+    pub(super) collision: Option<Reading<Collision>>,
     /// Inside ports at the ends of the kernel's pool, where hosts keep their ports.
     pub(super) edges: Vec<Pair>,
     /// The seed, where the same endpoints get the same ports again.
@@ -186,6 +189,7 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
         own: Vec::new(),
         draws: Vec::new(),
         shared_port: None,
+        collision: None,
         edges: Vec::new(),
         seed: None,
         hosts: Vec::new(),
@@ -201,6 +205,7 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
         Kind::Kept => {
             seen.edges = pairs(&keep_edges(prober)?);
             seen.shared_port = Some(shared_port(prober, None)?);
+            collide(prober, mapping, &mut seen)?;
         }
         Kind::Counted { .. } => counted(prober, mapping, &mut seen)?,
         Kind::Drawn => drawn(prober, mapping, &mut seen)?,
@@ -217,6 +222,7 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
 /// What is asked of a NAT that counts. One that stopped may have used up its pool, or limit its hosts: in the second case it
 /// goes on where it was once everything is forgotten.
 fn counted(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<()> {
+    keep_in_pool(prober, mapping, seen)?;
     let last: BTreeSet<u16> = seen.first.iter().map(|(_, external)| external.port()).collect();
     let (_, next) = prober.open_fresh(Side::Inside0)?;
     if seen.limit.is_none() || next.is_none_or(|next| last.contains(&next.port())) {
@@ -224,7 +230,9 @@ fn counted(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Resul
     }
     let presumed = seen.presumed(mapping);
     for count in WALKS {
-        seen.draws = draws::draw(prober, &presumed, count)?;
+        let drawn = draws::draw(prober, &presumed, count)?;
+        let is_kept = |(inside, port): &Draw| seen.keeps_in_pool() && inside.port() == *port;
+        seen.draws = drawn.into_iter().filter(|draw| !is_kept(draw)).collect();
         if seen.came_round() {
             break;
         }
@@ -259,11 +267,7 @@ fn flow_of(prober: &mut Prober, side: Side, address: Ipv4Addr) -> Flow {
 /// What is asked of a NAT whose ports come from a pool.
 fn drawn(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<()> {
     let Some(ends) = seen.ends() else { return Ok(()) };
-    let flows = hosts_with_ports_in(prober, ends.seen);
-    seen.own = pairs(&open_spaced(prober, &flows, seen.room())?);
-    if seen.keeps_in_pool() {
-        seen.shared_port = Some(shared_port(prober, flows.first().copied())?);
-    }
+    keep_in_pool(prober, mapping, seen)?;
     let mut presumed = seen.presumed(mapping);
     presumed.pool = seen.room_to_draw_from(ends);
     seen.draws = draw_pool(prober, &presumed, seen.keeps_in_pool())?;
@@ -271,6 +275,30 @@ fn drawn(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<
         let telling = &seen.first[..seen.first.len().min(OWN + AGAIN)];
         let own = seen.several().unwrap_or_else(|| ends.range().into());
         seen.seed = Some(seed::search(&seen.presumed(mapping), own, telling));
+    }
+    Ok(())
+}
+
+/// Whether hosts keep their ports that lie in the pool, and then what becomes of two that have the same.
+fn keep_in_pool(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<()> {
+    let Some(ends) = seen.ends() else { return Ok(()) };
+    let flows = hosts_with_ports_in(prober, ends.seen);
+    seen.own = pairs(&open_spaced(prober, &flows, seen.room())?);
+    if seen.keeps_in_pool() {
+        seen.shared_port = Some(shared_port(prober, flows.first().copied())?);
+        collide(prober, mapping, seen)?;
+    }
+    Ok(())
+}
+
+/// How ports are given that collide, where a port has one owner.
+fn collide(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<()> {
+    let presumed = Behavior { allocation: Allocation::Preserving, ..seen.presumed(mapping) };
+    let exclusive = seen.shared_port == Some(Reading::Value(Overloading::Off));
+    if let Some(colliding) = Colliding::of(&presumed).filter(|_| exclusive) {
+        prober.bench.forget()?;
+        seen.collision = Some(read_collision(prober, colliding)?);
+        prober.bench.forget()?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 
 use crate::kernel::error::Result;
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Allocation, Behavior, Overloading, Pool, Translation};
+use crate::model::behavior::{Allocation, Behavior, Collision, Overloading, Pool, Translation};
 use crate::model::port_set::PortSet;
 
 use super::bench::Side;
@@ -37,14 +37,23 @@ fn addresses_of_a_host(declared: &Behavior) -> u32 {
 /// How many mappings show what the declared NAT does when its pool is used up or shared.
 fn enough(declared: &Behavior, pool: u32) -> usize {
     let addresses = addresses_of_a_host(declared);
-    match declared.allocation {
+    match counter(declared) {
         // Once around, and one more; of several addresses, it is another one so many times with a probability below 1e-9.
-        Allocation::Sequential { step } => {
+        Some(step) => {
             let more = if addresses > 1 { 24 * addresses } else { 1 };
             let around = pool.div_ceil(u32::from(step.unsigned_abs()).max(1));
             usize::try_from(around + more).unwrap_or(usize::MAX)
         }
-        _ => enough_to_collide(pool * addresses),
+        None => enough_to_collide(pool * addresses),
+    }
+}
+
+/// The step of the counter that gives ports to those who cannot keep theirs.
+fn counter(declared: &Behavior) -> Option<i16> {
+    match (declared.allocation, declared.collision) {
+        (Allocation::Sequential { step }, _) => Some(step),
+        (Allocation::Preserving, Collision::Sequential) => Some(1),
+        _ => None,
     }
 }
 
@@ -65,8 +74,8 @@ pub(in crate::probe) fn bulk(prober: &mut Prober, declared: &Behavior) -> Result
     let telling = declared.allocation != Allocation::Preserving || declared.pool != Pool::Kernel;
     if declared.translation == Translation::Nat && telling {
         findings.push(judge_sharing(declared, &opened));
-        findings.push(match (declared.allocation, own) {
-            (Allocation::Sequential { step }, Some(own)) => judge_round(declared, own, step, &ports),
+        findings.push(match (counter(declared), own) {
+            (Some(step), Some(own)) => judge_round(declared, own, step, &ports),
             _ => judge_pool(declared, own, &ports, drawn_at_random(declared)),
         });
     }
@@ -190,6 +199,8 @@ mod tests {
         };
         assert_eq!(enough(&sequential(1), range.size()), 1_001);
         assert_eq!(enough(&sequential(-3), range.size()), 335);
+        let colliding = Behavior { collision: Collision::Sequential, ..Behavior::port_preserving() };
+        assert_eq!(enough(&colliding, range.size()), 1_001);
     }
 
     #[test]

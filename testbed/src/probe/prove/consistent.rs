@@ -9,7 +9,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use crate::lab::nat_rules::{NatSite, pool_of, remembers_mappings};
 use crate::model::address_pool::AddressPool;
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Allocation, Behavior, Filtering, Mapping, Overloading, PortRange, Translation};
+use crate::model::behavior::{
+    Allocation, Behavior, Collision, Filtering, Mapping, Overloading, PortRange, Translation,
+};
 use crate::model::evidence::CtEntry;
 use crate::model::port_set::PortSet;
 
@@ -256,8 +258,33 @@ impl History<'_> {
         match self.behavior.allocation {
             Allocation::Sequential { step } => self.check_counter(step),
             Allocation::Random => self.check_chance(),
-            Allocation::Preserving | Allocation::Hash { .. } => Ok(()),
+            Allocation::Preserving => match self.behavior.collision {
+                Collision::Sequential => self.check_collisions(),
+                Collision::Random => Ok(()),
+            },
+            Allocation::Hash { .. } => Ok(()),
         }
+    }
+
+    /// The ports that were not kept follow each other. What lies between two of them is kept by somebody.
+    fn check_collisions(&self) -> Result<(), Inconsistency> {
+        let pool = self.opened.first().and_then(|o| pool_of(self.behavior, self.site, *o.inside.ip()));
+        let Some(pool) = pool else { return Ok(()) };
+        let (kept, moved): (Vec<&OpenedConnection>, Vec<&OpenedConnection>) =
+            self.opened.iter().partition(|o| o.external.port() == o.inside.port());
+        let kept: BTreeSet<u16> = kept.iter().map(|o| o.external.port()).collect();
+        let mut known = BTreeSet::new();
+        // A connection that is tried again from the same endpoints has the port that it had.
+        let is_new = |o: &&OpenedConnection| o.fresh && known.insert((o.inside, o.remote, o.external));
+        let counted: Vec<u16> = moved.into_iter().filter(is_new).map(|o| o.external.port()).collect();
+        let free: Vec<u16> =
+            pool.ports().filter(|port| !kept.contains(port) || counted.contains(port)).collect();
+        if follow_each_other(&counted, &free) {
+            return Ok(());
+        }
+        let seen: Vec<String> = counted.iter().take(8).map(ToString::to_string).collect();
+        let why = format!("ports {} are not the next that were free", seen.join(", "));
+        Err(inconsistent(NatAxis::Collision, why))
     }
 
     /// The fresh ports of each host follow each other without a gap, in whatever order two processors finished them.
@@ -321,6 +348,19 @@ fn kernel_pool(port: u16) -> PortRange {
         512..1024 => PortRange { low: 512, high: 1023 },
         _ => PortRange { low: 1024, high: u16::MAX },
     }
+}
+
+/// Whether these ports, in whatever order, are neighbours in a list that begins again after its end.
+fn follow_each_other(ports: &[u16], list: &[u16]) -> bool {
+    if ports.len() >= list.len() {
+        return true;
+    }
+    let places: Option<BTreeSet<usize>> = ports.iter().map(|port| list.binary_search(port).ok()).collect();
+    places.is_some_and(|places| {
+        let before = |place: usize| (place + list.len() - 1) % list.len();
+        let starts = places.iter().filter(|place| !places.contains(&before(**place))).count();
+        places.len() == ports.len() && starts <= 1
+    })
 }
 
 /// Whether these ports are a run of consecutive positions of a counter, which may wrap; more than go once around
@@ -469,6 +509,28 @@ mod tests {
         assert_eq!(verdict(&down, &run(&[20_099, 20_097])), "fits");
         assert!(verdict(&down, &run(&[20_099, 20_098])).starts_with("allocation: "));
         assert!(verdict(&down, &run(&[20_099, 20_096])).starts_with("allocation: "));
+    }
+
+    #[test]
+    fn ports_that_collide_are_the_next_that_are_free() {
+        let nat = Behavior {
+            collision: Collision::Sequential,
+            overloading: Overloading::Off,
+            ..symmetric(Allocation::Preserving)
+        };
+        let kept = [out(20_005, (1, 7), 20_005), out(20_050, (1, 7), 20_050)];
+        let with = |ports: &[(u16, u16)]| {
+            let others = (2..).zip(ports).map(|(n, (inside, external))| out(*inside, (n, 7), *external));
+            verdict(&nat, &kept.iter().copied().chain(others).collect::<Vec<_>>())
+        };
+        assert_eq!(with(&[(20_005, 20_003), (9, 20_006), (20_050, 20_004)]), "fits", "20005 is skipped");
+        assert_eq!(with(&[(20_005, 20_099), (9, 20_000)]), "fits");
+        let drawn = with(&[(20_005, 20_003), (9, 20_007)]);
+        assert!(drawn.starts_with("collision: ports 20003, 20007 are not the next"), "{drawn}");
+        assert!(with(&[(20_005, 20_001), (9, 20_003)]).starts_with("collision: "), "by two");
+        let any = Behavior { collision: Collision::Random, ..nat };
+        let drawn: Vec<CtEntry> = [kept[0], out(20_005, (2, 7), 20_003), out(9, (3, 7), 20_007)].into();
+        assert_eq!(verdict(&any, &drawn), "fits");
     }
 
     #[test]

@@ -261,7 +261,7 @@ pub(super) fn at_most_distinct(draws: usize, distinct: usize, each: f64) -> f64 
 }
 
 /// The probability that at least `seen` of `n` come, each with probability `p`.
-fn tail_at_least(n: usize, seen: usize, p: f64) -> f64 {
+pub(super) fn tail_at_least(n: usize, seen: usize, p: f64) -> f64 {
     match (seen.checked_sub(1), Binomial::new(p.clamp(0.0, 1.0), n as u64)) {
         (Some(below), Ok(binomial)) => binomial.sf(below as u64),
         _ => 1.0,

@@ -6,10 +6,13 @@ use std::net::SocketAddrV4;
 use crate::kernel::error::Result;
 use crate::lab::nat_rules::pool_of;
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Allocation, Behavior, Mapping, Overloading, Pool, PortRange, Translation};
+use crate::model::behavior::{
+    Allocation, Behavior, Collision, Mapping, Overloading, Pool, PortRange, Translation,
+};
 use crate::model::port_set::PortSet;
 
 use super::bench::{Side, is_external, site};
+use super::collision::wrong_ends;
 use super::finding::Finding;
 use super::hash;
 use super::prober::{Fate, Flow, Prober};
@@ -342,7 +345,14 @@ fn pool(prober: &mut Prober, declared: &Behavior, opened: &[(Flow, SocketAddrV4)
         // What keeps its port says nothing of the pool; what cannot keep it does.
         ports = draw_elsewhere(prober, declared)?;
     }
-    Ok(judge_pool(declared, own_pool(declared, Side::Inside0), &ports, drawn_at_random(declared)))
+    let own = own_pool(declared, Side::Inside0);
+    // A counter shows no ends of its pool, but hosts do whose ports lie at them.
+    if let (Collision::Sequential, Some(range)) = (declared.collision, own.and_then(PortSet::as_range))
+        && let Some(wrong) = wrong_ends(prober, range)?
+    {
+        return Ok(Finding::of(NatAxis::Pool, declared, wrong));
+    }
+    Ok(judge_pool(declared, own, &ports, drawn_at_random(declared)))
 }
 
 /// The ports that hosts get whose own ports lie outside the pool.
@@ -363,6 +373,7 @@ fn draw_elsewhere(prober: &mut Prober, declared: &Behavior) -> Result<Vec<u16>> 
 /// Whether what is drawn covers the pool evenly.
 pub(in crate::probe) fn drawn_at_random(declared: &Behavior) -> Draws {
     match (declared.allocation, declared.pool) {
+        _ if declared.collision == Collision::Sequential => Draws::Otherwise,
         (Allocation::Random | Allocation::Hash { .. }, _) => Draws::Random,
         (Allocation::Preserving, Pool::Range(_) | Pool::Ranges(_) | Pool::Blocks { .. }) => Draws::Random,
         _ => Draws::Otherwise,

@@ -9,6 +9,7 @@ pub(in crate::probe) mod addresses;
 pub(in crate::probe) mod bench;
 pub(in crate::probe) mod benches;
 pub(in crate::probe) mod bulk;
+pub(in crate::probe) mod collision;
 mod consistent;
 pub(in crate::probe) mod datapath;
 pub(in crate::probe) mod distribution;
@@ -171,6 +172,7 @@ const fn quick(axis: NatAxis) -> Measurement {
         NatAxis::Translation => |p, d| Ok(vec![mapping::translation(p, d)?]),
         NatAxis::Mapping => |p, d| Ok(vec![mapping::mapping(p, d)?]),
         NatAxis::Allocation => mapping::allocation,
+        NatAxis::Collision => collision::collision,
         // The ends of the pool are measured together with the allocation; here, how it is drawn from.
         NatAxis::Pool => draws::few,
         NatAxis::Addresses => all_of_addresses,

@@ -1,6 +1,7 @@
 //! Which external endpoint a connection has, and for how long.
 
 use super::*;
+use crate::model::behavior::{Collision, Mapping, Overloading};
 
 #[test]
 fn a_mapping_is_kept() {
@@ -14,6 +15,26 @@ fn a_mapping_is_kept() {
     assert_eq!(two("192.0.2.77:4000").says(&plain()), Some("addresses"));
     assert_eq!(two("10.0.0.2:4000").says(&plain()), Some("translation"));
     assert_eq!(two("192.0.2.2:80").says(&plain()), Some("ports"));
+}
+
+#[test]
+fn what_a_counter_gives_is_no_draw() {
+    let nat = |collision| Behavior {
+        mapping: Mapping::AddressAndPortDependent,
+        collision,
+        pool: Pool::Range(PortRange { low: 4_000, high: 4_999 }),
+        overloading: Overloading::Off,
+        ..plain()
+    };
+    let second = || Drawing::opened().out((HOST, OTHER), Some(("192.0.2.2:4017", OTHER)), SYN);
+    let findings = |collision| second().findings(&nat(collision));
+    assert_eq!(findings(Collision::Random).draws.len(), 1);
+    let counted = findings(Collision::Sequential);
+    assert!(counted.draws.is_empty() && counted.contradictions.is_empty(), "{:?}", counted.contradictions);
+    let again = second().out((HOST, OTHER_PORT), Some(("192.0.2.2:4017", OTHER_PORT)), SYN);
+    assert_eq!(again.says(&nat(Collision::Sequential)), None, "its own port");
+    let taken = second().out(("10.0.0.3:4000", REMOTE), Some((EXTERNAL, REMOTE)), SYN);
+    assert_eq!(taken.says(&nat(Collision::Sequential)), Some("overloading"));
 }
 
 #[test]
