@@ -65,6 +65,7 @@ fn is_hidden(axis: NatAxis, behavior: &Behavior) -> bool {
             behavior.translation == Translation::Firewall && behavior.invalid_packets == InvalidPackets::Leak
         }
         NatAxis::Overloading => behavior.quota.is_some(),
+        NatAxis::Collision => behavior.quota.is_some_and(|quota| quota < 8),
         _ => false,
     }
 }

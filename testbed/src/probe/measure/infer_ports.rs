@@ -4,7 +4,7 @@ use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Collision, Overloading, Pool, PortRange};
 use crate::model::description::Known;
 use crate::model::port_set::PortSet;
-use crate::probe::prove::bulk::enough_to_collide;
+use crate::probe::prove::bulk::{REFUSALS, enough_to_collide};
 use crate::probe::prove::distribution::Draw;
 use crate::probe::prove::draws;
 use crate::probe::prove::reading::Reading;
@@ -76,6 +76,9 @@ fn collision(seen: &PortsSeen, behavior: &Behavior) -> (Collision, Known) {
         Some(Reading::Other(seen)) => (Collision::Random, Known::Undeclarable { seen: seen.clone() }),
         None if behavior.allocation != Allocation::Preserving => {
             (Collision::Random, measured("no port is kept"))
+        }
+        None if seen.first.len() < REFUSALS => {
+            (Collision::Random, Known::Untold { why: "a host gets too few mappings".to_owned() })
         }
         None if behavior.overloading == Overloading::On => (Collision::Random, measured("hosts share ports")),
         None => {

@@ -205,11 +205,11 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
         Kind::Kept => {
             seen.edges = pairs(&keep_edges(prober)?);
             seen.shared_port = Some(shared_port(prober, None)?);
-            collide(prober, mapping, &mut seen)?;
         }
         Kind::Counted { .. } => counted(prober, mapping, &mut seen)?,
         Kind::Drawn => drawn(prober, mapping, &mut seen)?,
     }
+    collide(prober, mapping, &mut seen)?;
     if let (Kind::Counted { .. } | Kind::Drawn, Some(ends)) = (seen.kind(), seen.ends()) {
         hosts(prober, ends, &mut seen)?;
         if let (Some(Neighbour::Served), Some(room)) = (seen.limit, seen.room()) {
@@ -222,7 +222,7 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
 /// What is asked of a NAT that counts. One that stopped may have used up its pool, or limit its hosts: in the second case it
 /// goes on where it was once everything is forgotten.
 fn counted(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<()> {
-    keep_in_pool(prober, mapping, seen)?;
+    keep_in_pool(prober, seen)?;
     let last: BTreeSet<u16> = seen.first.iter().map(|(_, external)| external.port()).collect();
     let (_, next) = prober.open_fresh(Side::Inside0)?;
     if seen.limit.is_none() || next.is_none_or(|next| last.contains(&next.port())) {
@@ -267,7 +267,7 @@ fn flow_of(prober: &mut Prober, side: Side, address: Ipv4Addr) -> Flow {
 /// What is asked of a NAT whose ports come from a pool.
 fn drawn(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<()> {
     let Some(ends) = seen.ends() else { return Ok(()) };
-    keep_in_pool(prober, mapping, seen)?;
+    keep_in_pool(prober, seen)?;
     let mut presumed = seen.presumed(mapping);
     presumed.pool = seen.room_to_draw_from(ends);
     seen.draws = draw_pool(prober, &presumed, seen.keeps_in_pool())?;
@@ -280,13 +280,12 @@ fn drawn(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<
 }
 
 /// Whether hosts keep their ports that lie in the pool, and then what becomes of two that have the same.
-fn keep_in_pool(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<()> {
+fn keep_in_pool(prober: &mut Prober, seen: &mut PortsSeen) -> Result<()> {
     let Some(ends) = seen.ends() else { return Ok(()) };
     let flows = hosts_with_ports_in(prober, ends.seen);
     seen.own = pairs(&open_spaced(prober, &flows, seen.room())?);
     if seen.keeps_in_pool() {
         seen.shared_port = Some(shared_port(prober, flows.first().copied())?);
-        collide(prober, mapping, seen)?;
     }
     Ok(())
 }
