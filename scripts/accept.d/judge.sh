@@ -16,9 +16,10 @@ check_honest() {
     share=$(query "$run" '(lambda p: round(1e4 * (p["either"] + p["not_judged"]) / max(1, p["judged"] + p["either"] + p["not_judged"])))(r["packets"])')
     packets=$(query "$run" '"%d packets, either %s, not judged %s" % (sum(r["packets"][k] for k in ("judged", "either", "not_judged")), r["packets"].get("either_by_reason", {}), r["packets"].get("not_judged_by_reason", {}))')
     figure "$suite: contradictions ($packets, in $seconds s)" "$said" "0" "said == 0"
-    # Sprays fill small pools.
+    # Sprays fill small pools: a NAT of 1,000 ports let 442 of 3,388 SYNs of one side fall, in a trial of faults whose first round a
+    # lost packet had ended.
     case $suite in
-    cgn | predictability | reach) bound=1000 ;;
+    cgn | faults | predictability | reach) bound=1000 ;;
     *) bound=100 ;;
     esac
     figure "$suite: share either or not judged, in hundredths of a percent" "$share" "<= $bound" "share <= bound"
