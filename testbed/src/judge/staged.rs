@@ -178,7 +178,7 @@ impl StagedEvidence {
                 id: 1,
             };
             let node = vantage(role).nats[0].clone();
-            self.evidence.conntrack.push(CtEvent { node, at: 0, change: CtChange::New, entry });
+            self.evidence.conntrack.push(CtEvent { node, at: 0, after: 0, change: CtChange::New, entry });
         }
         self
     }

@@ -13,7 +13,7 @@ use crate::kernel::clock;
 use crate::kernel::conntrack::{Events, Read};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::readiness;
-use crate::model::evidence::{CtChange, CtEvent, Tuple};
+use crate::model::evidence::{CtChange, CtEvent, Nanos, Tuple};
 use crate::model::topology::NodeName;
 
 /// How long events wait for others to be read with: one packet changes several entries, and one waking is
@@ -39,6 +39,8 @@ struct Shared {
 struct Log {
     events: Vec<CtEvent>,
     lost: Vec<String>,
+    /// When the last reading began that left nothing to read.
+    read_at: Nanos,
     /// The entries that are there, by their numbers, as far as events tell.
     known: BTreeMap<u32, Tuple>,
 }
@@ -81,17 +83,18 @@ impl Shared {
 
     fn read(&self, log: &mut Log) {
         let node = &self.node;
-        let Log { events, known, .. } = log;
+        let Log { events, known, read_at, .. } = log;
+        let (begun, after) = (clock::monotonic(), *read_at);
         let read = self.events.get_ref().read(|change, entry| {
             match change {
                 CtChange::New => drop(known.insert(entry.id, entry.original)),
                 CtChange::Update => {}
                 CtChange::Destroy => drop(known.remove(&entry.id)),
             }
-            events.push(CtEvent { node: node.clone(), at: clock::monotonic(), change, entry });
+            events.push(CtEvent { node: node.clone(), at: clock::monotonic(), after, change, entry });
         });
         match read {
-            Ok(Read::Everything) => {}
+            Ok(Read::Everything) => *read_at = begun,
             Ok(Read::SomeLost) => {
                 log.lost.push(format!("conntrack events of \"{node}\": the buffer overflowed"))
             }

@@ -158,6 +158,8 @@ pub struct CtEvent {
     pub node: NodeName,
     /// When it was read: never before it happened.
     pub at: Nanos,
+    /// When the reading before it began: it had not happened by then. Where the machine is busy, long before `at`.
+    pub after: Nanos,
     /// What happened.
     pub change: CtChange,
     /// To which entry.

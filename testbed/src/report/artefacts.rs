@@ -104,7 +104,7 @@ fn conntrack(artefacts: &Artefacts) -> String {
 }
 
 fn line(event: &CtEvent, first: Nanos) -> String {
-    let CtEvent { node, at, change, entry } = event;
+    let CtEvent { node, at, change, entry, .. } = event;
     let change = match change {
         CtChange::New => "NEW",
         CtChange::Update => "UPDATE",

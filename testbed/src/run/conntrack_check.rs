@@ -61,7 +61,7 @@ mod tests {
                 status: 0,
                 id: u32::from(port),
             };
-            CtEvent { node: node.clone(), at: 1, change: CtChange::New, entry }
+            CtEvent { node: node.clone(), at: 1, after: 1, change: CtChange::New, entry }
         };
         let remotes = ["203.0.113.1:7000", "203.0.113.2:7001"];
         let conntrack = external.into_iter().zip(remotes).map(event).collect();

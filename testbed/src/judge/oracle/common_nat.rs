@@ -108,7 +108,8 @@ mod tests {
             status: 0,
             id: 1,
         };
-        let new = |at: &Nanos| CtEvent { node: node.clone(), at: *at, change: CtChange::New, entry };
+        let new =
+            |at: &Nanos| CtEvent { node: node.clone(), at: *at, after: *at, change: CtChange::New, entry };
         came_up.iter().map(new).collect()
     }
 

@@ -31,9 +31,6 @@ const TICKS: Nanos = 20_000_000;
 /// How long a packet may take through a NAT. What a busy machine adds is far less; a NAT that holds packets back is more.
 const LONGEST_WAY: Nanos = 250_000_000;
 
-/// How late the record of an entry's end may be read.
-const READ_LATE: Nanos = 500_000_000;
-
 /// How a packet was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judged {
@@ -146,7 +143,7 @@ impl<'a> Checker<'a> {
         let CtEntry { original, reply, .. } = event.entry;
         let Some((id, Way::Original)) = self.by_tuple.get(&original).copied() else { return Ok(()) };
         // What the NAT itself tells of its end, without a contradiction, leaves nothing that a later packet could use.
-        let given_up = self.entries[id].reply == reply && self.entries[id].since + READ_LATE < event.at;
+        let given_up = self.entries[id].reply == reply && self.entries[id].since < event.after;
         let judged = self.ended_in_time(id, event).or_else(|broken| self.evicted(id).ok_or(broken));
         if given_up && judged.is_ok() {
             (self.entries[id].lost, self.entries[id].given_up) = (true, true);
@@ -158,8 +155,8 @@ impl<'a> Checker<'a> {
         let CtEntry { original, reply, .. } = event.entry;
         let entry = &self.entries[id];
         let alive = entry.at(event.at).iter().all(Option::is_some);
-        // The event may be read late, and be one of an entry that this one has replaced.
-        if entry.lost || entry.reply != reply || entry.since + READ_LATE >= event.at {
+        // The event may be one of an entry that this one has replaced.
+        if entry.lost || entry.reply != reply || entry.since >= event.after {
             return Ok(());
         }
         let last = entry.before.as_ref().map_or(entry.opener, |(index, ..)| *index);

@@ -131,12 +131,19 @@ impl Drawing {
     }
 
     /// The NAT tells that the usual connection's entry ended.
-    fn forgotten(mut self) -> Self {
+    fn forgotten(self) -> Self {
+        let now = self.now;
+        self.forgotten_after(now)
+    }
+
+    /// The same, read now, and perhaps as long ago as that.
+    fn forgotten_after(mut self, after: Nanos) -> Self {
         let tuple = |source, destination| Tuple { source: end(source), destination: end(destination) };
         let (original, reply) = (tuple(HOST, REMOTE), tuple(REMOTE, EXTERNAL));
         self.ended.push(CtEvent {
             node: NodeName::new("nat-a").expect("a good name"),
             at: self.now,
+            after,
             change: CtChange::Destroy,
             entry: CtEntry { original, reply, state: None, status: 0, id: 1 },
         });

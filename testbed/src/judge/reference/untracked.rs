@@ -56,7 +56,7 @@ pub fn mappings_seen(evidence: &Evidence, nat: &NatView<'_>) -> Vec<CtEvent> {
     });
     let event = |(id, (at, original, reply)): (u32, _)| {
         let entry = CtEntry { original, reply, state: Some(CtState::SynSent), status: 0, id };
-        CtEvent { node: nat.node.clone(), at, change: CtChange::New, entry }
+        CtEvent { node: nat.node.clone(), at, after: at, change: CtChange::New, entry }
     };
     (1..).zip(opened).map(event).collect()
 }

@@ -79,7 +79,8 @@ pub(super) fn play(
         records.push((now, bench.record_anew()));
         in_time &= begun.elapsed() <= Duration::from_nanos(now) + BEHIND;
         // They are read when the packet that led to them has been dealt with.
-        let event = |(change, entry)| CtEvent { node: node.clone(), at: now + 2 * THROUGH, change, entry };
+        let (at, after) = (now + 2 * THROUGH, now);
+        let event = |(change, entry)| CtEvent { node: node.clone(), at, after, change, entry };
         conntrack.extend(bench.changes()?.into_iter().map(event));
     }
     let (frames, ladder) = frames(&records, now);

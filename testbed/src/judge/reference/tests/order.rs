@@ -63,6 +63,13 @@ fn what_connection_tracking_counts_of_its_own_failures_is_not_held_against_the_n
 }
 
 #[test]
+fn an_end_that_is_read_late_may_be_that_of_an_earlier_connection() {
+    let opened = || Drawing::opened().later(2_000 * MS);
+    assert_eq!(opened().forgotten().says(&plain()), Some("timeouts"));
+    assert_eq!(opened().forgotten_after(0).says(&plain()), None);
+}
+
+#[test]
 fn a_copy_that_is_handled_after_the_answer_to_the_first_is_invalid() {
     let answer = ("SA", 100, 901, 0);
     let mut copies = Drawing::opened();
