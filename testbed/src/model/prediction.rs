@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::model::axis_value;
-use crate::model::behavior::{Behavior, UnsolicitedSyn};
+use crate::model::axis_value::{self, Trouble};
+use crate::model::behavior::{Allocation, Behavior, ExternalAddresses, Mapping, Translation, UnsolicitedSyn};
 use crate::model::catalogue::Catalogue;
 use crate::model::datapath::Datapath;
 use crate::model::outcome::{Expectation, NoExpectation};
@@ -68,6 +68,9 @@ fn unsettled(cell: &Cell, input: &TheoryInput<'_>) -> Option<String> {
     if does(cell.loss()) {
         return Some("theory does not know how often a program that loses packets tries again".to_owned());
     }
+    if let Some(why) = not_reckoned_with(cell, input) {
+        return Some(why.to_owned());
+    }
     // Where every refusal is silence, packets that come twice, late or before others only come again.
     let nats = input.a.iter().chain(&input.b).chain(&input.common);
     let answers = nats.into_iter().any(|nat| answers_a_syn(nat));
@@ -80,6 +83,33 @@ fn unsettled(cell: &Cell, input: &TheoryInput<'_>) -> Option<String> {
     Some(format!(
         "theory does not know what {axis} does to a NAT that answers a SYN which it does not expect"
     ))
+}
+
+/// A quota below this may be used up by what finds out about the NAT.
+const FEW_MAPPINGS: u32 = 16;
+
+/// What of the NATs theory does not reckon with, if there is something: mappings that are refused or forgotten.
+fn not_reckoned_with(cell: &Cell, input: &TheoryInput) -> Option<&'static str> {
+    let mut nats = input.a.iter().chain(&input.b).chain(&input.common);
+    if nats.any(|nat| nat.quota.is_some_and(|quota| quota < FEW_MAPPINGS)) {
+        return Some("theory does not count the mappings that a small quota allows");
+    }
+    let comes_again = |nat: &Behavior| {
+        nat.translation != Translation::Nat
+            || nat.mapping == Mapping::EndpointIndependent
+                && nat.allocation == Allocation::Preserving
+                && nat.addresses == ExternalAddresses::ONE
+    };
+    match cell.trouble()? {
+        Trouble::None | Trouble::LinkDown => None,
+        Trouble::NatRestarts if input.a.iter().all(|nat| comes_again(nat)) => None,
+        Trouble::NatRestarts => {
+            Some("theory does not know which mappings come again when a NAT has restarted")
+        }
+        Trouble::NatRenumbered => {
+            Some("theory does not know how a program learns that a NAT has another address")
+        }
+    }
 }
 
 /// Whether a SYN that it does not let in gets an answer.

@@ -63,6 +63,9 @@ impl FailureContext<'_> {
         let syns = &self.oracle.syns;
         let wrong = |syn: &&SynFate| syn.admission == Admission::NoMapping && !self.was_opened(syn);
         let syn = syns.iter().find(wrong)?;
+        if let Some(found) = syns.iter().filter(wrong).find_map(|syn| self.wrong_address_only(syn)) {
+            return Some(found);
+        }
         let targets: BTreeSet<_> =
             syns.iter().filter(|s| s.from == syn.from).map(|s| (s.source, s.target)).collect();
         let other = syn.from.other().letter();
@@ -79,13 +82,26 @@ impl FailureContext<'_> {
         } else {
             format!("{}; {other}'s mapping towards it was {}", sentence(syn), listed(&missed.mapped, "none"))
         };
-        let found = Diagnosis::new(missed.cause(), format!("{detail}{}", missed.only_the_address()));
+        let found = Diagnosis::new(missed.cause(), detail);
         let found = found.mark(syn.frame, format!("no mapping has {}", syn.target));
         let own = self.timeline.syns(syn.from.other()).find(|s| s.tuple.destination.ip() == syn.source.ip());
         Some(match own {
             Some(own) => found.mark(own.frame, format!("{other}'s own SYN left from {}", own.tuple.source)),
             None => found,
         })
+    }
+
+    /// A SYN to the port of a mapping of the other side, at another of its addresses.
+    fn wrong_address_only(&self, syn: &SynFate) -> Option<Diagnosis> {
+        let mapped = self.mappings_towards(syn);
+        let meant = mapped.iter().find(|m| m.port() == syn.target.port() && m.ip() != syn.target.ip())?;
+        let other = syn.from.other().letter();
+        let detail = format!(
+            "{}; {other}'s mapping towards it was {meant}, with the same port at another address",
+            sentence(syn)
+        );
+        let found = Diagnosis::new(Cause::PredictedAddressWrong, detail);
+        Some(found.mark(syn.frame, format!("no mapping has {}", syn.target)))
     }
 
     /// Whether the side that a SYN was sent to ever used the endpoint that it was aimed at.
@@ -221,16 +237,6 @@ impl Missed {
             false => Cause::PredictedAddressWrong,
         }
     }
-
-    /// What is said where nothing but the address was wrong.
-    fn only_the_address(&self) -> &'static str {
-        let has_port =
-            |mapped: &SocketAddrV4| self.targets.iter().any(|target| target.port() == mapped.port());
-        match self.cause() == Cause::PredictedAddressWrong && self.mapped.iter().any(has_port) {
-            true => ", with the same port at another address",
-            false => "",
-        }
-    }
 }
 
 /// The first of some endpoints, or `none`.
@@ -247,18 +253,17 @@ mod tests {
     #[test]
     fn a_wrong_address_is_told_from_a_wrong_port() {
         let all = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an endpoint")).collect();
-        let same_port = ", with the same port at another address";
-        for (targets, mapped, cause, only) in [
-            (&["192.0.2.2:3286"][..], &[][..], Cause::PredictedPortWrong, ""),
-            (&["192.0.2.2:3286"], &["192.0.2.2:23286"], Cause::PredictedPortWrong, ""),
+        for (targets, mapped, cause) in [
+            (&["192.0.2.2:3286"][..], &[][..], Cause::PredictedPortWrong),
+            (&["192.0.2.2:3286"], &["192.0.2.2:23286"], Cause::PredictedPortWrong),
             // The end of one port is another port.
-            (&["192.0.2.2:3286"], &["192.0.2.3:23286"], Cause::PredictedAddressWrong, ""),
-            (&["192.0.2.2:3286"], &["192.0.2.3:3286"], Cause::PredictedAddressWrong, same_port),
-            (&["192.0.2.2:1", "192.0.2.3:2"], &["192.0.2.3:1"], Cause::PredictedPortWrong, ""),
-            (&["192.0.2.2:1", "192.0.2.2:2"], &["192.0.2.3:2"], Cause::PredictedAddressWrong, same_port),
+            (&["192.0.2.2:3286"], &["192.0.2.3:23286"], Cause::PredictedAddressWrong),
+            (&["192.0.2.2:3286"], &["192.0.2.3:3286"], Cause::PredictedAddressWrong),
+            (&["192.0.2.2:1", "192.0.2.3:2"], &["192.0.2.3:1"], Cause::PredictedPortWrong),
+            (&["192.0.2.2:1", "192.0.2.2:2"], &["192.0.2.3:2"], Cause::PredictedAddressWrong),
         ] {
             let missed = Missed { targets: all(targets), mapped: all(mapped) };
-            assert_eq!((missed.cause(), missed.only_the_address()), (cause, only), "{targets:?} {mapped:?}");
+            assert_eq!(missed.cause(), cause, "{targets:?} {mapped:?}");
         }
     }
 }
