@@ -23,6 +23,7 @@ mod init;
 mod nursery;
 mod protocol;
 mod raw;
+mod runnable;
 mod session;
 mod stopped;
 mod user_socket;

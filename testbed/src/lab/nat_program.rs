@@ -145,6 +145,11 @@ impl NatProgram {
         self.running.is_some()
     }
 
+    /// Whether it runs or waits for a processor, so that an answer of it may still come.
+    pub(crate) fn has_work(&self) -> bool {
+        self.stays() && self.init.has_work()
+    }
+
     /// Ends it, with all that it started: politely first.
     ///
     /// # Errors

@@ -70,6 +70,12 @@ impl ConfinedInit {
         Ok(Self { init, sandbox, user: User::take() })
     }
 
+    /// Whether a program has something to do, as far as the kernel lists children: it runs, or waits for a processor.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        super::runnable::any_below(self.init.pid())
+    }
+
     /// Gives the node an empty `/tmp`, with the peers' secret if there is one. All programs must have been ended.
     ///
     /// # Errors

@@ -294,8 +294,11 @@ impl Bench {
         seen: Vec<ArrivedPacket>,
         is_enough: impl Fn(&[ArrivedPacket]) -> bool,
     ) -> Result<Vec<ArrivedPacket>> {
-        let look = |seen: &mut Vec<ArrivedPacket>| {
-            Side::ALL.into_iter().try_for_each(|side| self.drain(side, seen).map(drop))
+        let look = |seen: &mut Vec<ArrivedPacket>, may_end: bool| {
+            // Asked before the look: what it sends afterwards is no answer to anything that came before.
+            let has_work = may_end && self.program.as_ref().is_some_and(NatProgram::has_work);
+            Side::ALL.into_iter().try_for_each(|side| self.drain(side, seen).map(drop))?;
+            Ok(has_work)
         };
         until_silent(patience, Instant::now, seen, look, is_enough)
     }
