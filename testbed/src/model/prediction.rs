@@ -315,6 +315,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_nat_refuses_or_forgets_leaves_no_expectation() {
+        let few = "[nat.few]\nsummary = \"s\"\nquota = 3\n[nat.many]\nsummary = \"s\"\nquota = 40\n";
+        let catalogue = Catalogue::embedded().with(Catalogue::parse(few, "few.toml").expect("good NATs"));
+        let said = |nat: &str, rest: &str| said_of(&catalogue, nat, rest);
+        assert!(said("few", "").is_err_and(|why| why.because.contains("quota")));
+        assert_eq!(said("many", ""), Ok(1.0));
+        let restarts = "trouble = [\"nat-a-restarts\"]";
+        assert_eq!(said("port-preserving", restarts), Ok(1.0));
+        assert!(said("paired-pool", restarts).is_err_and(|why| why.because.contains("restarted")));
+        assert!(said("eim-random", restarts).is_err_and(|why| why.because.contains("restarted")));
+        let renumbered = "trouble = [\"nat-a-renumbered\"]";
+        assert!(
+            said("port-preserving", renumbered).is_err_and(|why| why.because.contains("another address"))
+        );
+        assert_eq!(said("port-preserving", "trouble = [\"link-a-down\"]"), Ok(1.0));
+    }
+
+    #[test]
     fn a_strangers_program_that_may_dial_in_lock_step_leaves_no_expectation() {
         let catalogue = Catalogue::embedded();
         let program = "[program]\njudge = \"exit\"\npeer = [\"/bin/true\"]\nredial = \"after-refusal\"";

@@ -198,6 +198,20 @@ fn below_one_nat_the_common_network_or_a_hairpin_leads_across() {
 }
 
 #[test]
+fn peers_below_one_pool_may_not_see_that_they_share_a_nat() {
+    let below = |count, method| {
+        let addresses = ExternalAddresses { count, pooling: Pooling::Paired };
+        let common = Behavior { addresses, ..kept() };
+        let common = &common;
+        expect(&TheoryInput { a: vec![], b: vec![], common: vec![common], ..input(common, common, method) })
+    };
+    let auto = below(3, Method::Auto);
+    assert!(auto.low <= 0.0 && auto.high >= 1.0, "{auto:?}");
+    close(below(3, Method::Private).probability, 1.0, f64::EPSILON);
+    close(below(1, Method::Auto).probability, 1.0, f64::EPSILON);
+}
+
+#[test]
 fn who_begins_when_the_other_has_given_up_never_meets() {
     let nat = kept();
     let late = TheoryInput { skew_ms: 2_990.0, ..input(&nat, &nat, Method::Auto) };
