@@ -242,6 +242,34 @@ fn a_nat_that_loses_one_syn_in_ten_is_caught() {
     assert!(some.stdout.contains("SYNs vanished, and got out when they were sent again"), "{}", some.stdout);
 }
 
+/// Once with a quota, which refuses SYNs that get out later, and with sets that are filled.
+#[test]
+fn rules_that_testbed_prints_hold_when_they_are_given_back() {
+    if !lab_is_possible() {
+        return;
+    }
+    let cone = "[nat.cone]\nsummary = \"\"\nruleset-file = \"cone.nft\"\nmapping = \"endpoint-independent\"\n\
+                filtering = \"endpoint-independent\"\noverloading = \"off\"\n";
+    let limited =
+        "summary = \"\"\nmapping = \"address-and-port-dependent\"\nallocation = \"random\"\nquota = 1\n";
+    let own = format!("[nat.one]\nruleset-file = \"one.nft\"\n{limited}");
+    let folder = with_more(&format!("{cone}{own}[nat.limited]\n{limited}"));
+    for (shown, file) in [("full-cone", "cone.nft"), ("limited", "one.nft")] {
+        let done = testbed_in(folder.path(), &["nat", "show", shown, "--nats", "more.toml"]);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        write(folder.path(), file, &done.stdout);
+    }
+    let done = testbed_in(folder.path(), &["nat", "prove", "--nats", "more.toml"]);
+    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+    for (why, count) in [
+        ("your own rules fill sets or maps, whose timers cannot be shortened", 2),
+        ("a quota below 32 has no room for a connection in each state", 1),
+    ] {
+        let said = format!("not looked at: {why}\n");
+        assert_eq!(done.stdout.matches(&said).count(), count, "{why}: {}", done.stdout);
+    }
+}
+
 #[test]
 fn a_program_that_makes_no_nat_is_an_error_that_says_why() {
     if !lab_is_possible() {

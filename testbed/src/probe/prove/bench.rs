@@ -400,6 +400,11 @@ impl Bench {
         self.new_entries().map(drop)
     }
 
+    /// Whether the NAT's rules remember anything in sets or maps of nftables.
+    pub(in crate::probe) fn fills_sets(&self) -> bool {
+        !self.dynamic.is_empty()
+    }
+
     /// The original tuples of the entries that came up since this was last asked.
     pub(in crate::probe) fn new_entries(&mut self) -> Result<Vec<(SocketAddrV4, SocketAddrV4)>> {
         let mut entries = Vec::new();

@@ -13,7 +13,8 @@ const UNNOTICED: u32 = 3;
 /// a probability below 1e-8.
 const ONE_IN: u32 = 100;
 
-/// One row; none of a NAT that never shares ports, which may drop a SYN whose fresh port is taken, and draws again.
+/// One row; none of a NAT that never shares ports, which may drop a SYN whose fresh port is taken, and draws again. Nor of one with a
+/// quota, which refuses a SYN for as long as the host's other mappings live.
 pub(super) fn loss(losses: Losses, declared: &Behavior) -> Option<Finding> {
     const NONE: &str = "no SYN is lost";
     let Losses { opened, again } = losses;
@@ -23,7 +24,8 @@ pub(super) fn loss(losses: Losses, declared: &Behavior) -> Option<Finding> {
     } else {
         NONE.to_owned()
     };
-    (declared.overloading == Overloading::On).then(|| Finding::new("loss", NONE, observed))
+    let refuses_at_times = declared.overloading == Overloading::Off || declared.quota.is_some();
+    (!refuses_at_times).then(|| Finding::new("loss", NONE, observed))
 }
 
 #[cfg(test)]
@@ -52,5 +54,7 @@ mod tests {
         assert!(!agrees(4, 150) && !agrees(11, 1_000));
         let exclusive = Behavior { overloading: Overloading::Off, ..Behavior::port_preserving() };
         assert_eq!(loss(Losses { opened: 150, again: 100 }, &exclusive), None);
+        let limited = Behavior { quota: Some(1), ..Behavior::port_preserving() };
+        assert_eq!(loss(Losses { opened: 306, again: 6 }, &limited), None, "the quota refused them");
     }
 }

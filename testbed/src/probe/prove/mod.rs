@@ -134,7 +134,7 @@ async fn full(subject: &Subject) -> Result<Vec<Finding>> {
     if findings.iter().all(|finding| finding.agrees) {
         let scaled = subject.scaled();
         let (whose, timers): (&Subject, &[Measurement]) = match subject.config.datapath {
-            Datapath::Conntrack => (&scaled, &TIMERS),
+            Datapath::Conntrack => (&scaled, timers_of(subject.config.source)),
             // A program's timers cannot be scaled.
             Datapath::Packets => (subject, &OWN_TIMERS),
             Datapath::Sockets => (subject, &[]),
@@ -236,7 +236,12 @@ const LATE: [Measurement; 1] = [expiry::late_answer];
 const OWN_TIMERS: [Measurement; 1] = [expiry::own_timers];
 
 /// What is asked of the NAT with its timers scaled down.
-const TIMERS: [Measurement; 1] = [expiry::timers];
+const fn timers_of(source: RulesSource) -> &'static [Measurement] {
+    match source {
+        RulesSource::Testbed => &[expiry::timers],
+        RulesSource::User => &[expiry::timers_of_user],
+    }
+}
 
 /// One row for each subject: where two measurements speak of the same, the one that differs.
 fn merge(findings: Vec<Finding>) -> Vec<Finding> {
