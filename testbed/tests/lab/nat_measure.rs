@@ -122,6 +122,38 @@ fn what_several_addresses_do_to_a_port_is_told_only_where_it_can_be_declared() {
     }
 }
 
+#[test]
+fn of_a_host_that_gets_few_mappings_neither_allocation_nor_pool_is_said() {
+    if !lab_is_possible() {
+        return;
+    }
+    let limited = |mapping, allocation, quota| {
+        let plain = Behavior { mapping, allocation, quota: Some(quota), ..Behavior::port_preserving() };
+        let pool = match allocation {
+            Allocation::Sequential { .. } => Pool::Range(PortRange { low: 20_000, high: 20_999 }),
+            _ => Pool::Kernel,
+        };
+        Profile::generated(format!("limited-{quota}"), Behavior { pool, ..plain })
+    };
+    let (one, each) = (Mapping::EndpointIndependent, Mapping::AddressAndPortDependent);
+    let counts = Allocation::Sequential { step: 1 };
+    let few = [
+        limited(each, Allocation::Random, 1),
+        limited(one, counts, 1),
+        limited(each, counts, 2),
+        limited(each, Allocation::Random, 3),
+        limited(one, counts, 7),
+    ];
+    for (profile, measured) in few.iter().zip(measure_all(&few)) {
+        let text = measured.description.text();
+        let gaps: Vec<NatAxis> = measured.description.gaps().into_iter().map(|(axis, _)| axis).collect();
+        assert!(gaps.contains(&NatAxis::Allocation) && gaps.contains(&NatAxis::Pool), "{text}");
+        assert!(!text.contains("\nallocation = ") && !text.contains("\nports = "), "{text}");
+        assert_eq!(measured.description.behavior.quota, profile.behavior.quota, "{text}");
+    }
+    check(&[limited(one, counts, 8), limited(each, Allocation::Random, 8), limited(each, counts, 9)]);
+}
+
 /// The sample as profiles, but for counters that go through several ranges: they are said to be like no declaration. And but for a quota of
 /// one, which is not known while the mapping is measured.
 fn sample() -> Vec<Profile> {

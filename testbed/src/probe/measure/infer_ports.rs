@@ -17,8 +17,7 @@ use super::seed::SeedSearch;
 
 /// Adds what these mappings show.
 pub(super) fn infer(seen: &PortsSeen, inferred: &mut Inference) {
-    if seen.first.is_empty() {
-        let why = "no mapping was made".to_owned();
+    if let Some(why) = untold(seen) {
         for axis in [NatAxis::Allocation, NatAxis::Collision, NatAxis::Pool, NatAxis::Overloading] {
             inferred.note(axis, Known::Untold { why: why.clone() });
         }
@@ -36,6 +35,20 @@ pub(super) fn infer(seen: &PortsSeen, inferred: &mut Inference) {
     let (collision, known) = collision(seen, &inferred.behavior);
     inferred.behavior.collision = collision;
     inferred.note(NatAxis::Collision, known);
+}
+
+/// Why these mappings do not tell how ports are chosen, and from which pool.
+fn untold(seen: &PortsSeen) -> Option<String> {
+    let (first, draws) = (seen.first.len(), seen.draws.len());
+    if first == 0 {
+        Some("no mapping was made".to_owned())
+    } else if seen.are_too_few() {
+        Some(format!("a host gets too few mappings: {first}, and it takes {REFUSALS}"))
+    } else if seen.kind() == Kind::Drawn && !seen.keeps_in_pool() && draws < kind::TELLING {
+        Some(format!("too few mappings were made: {draws}, and it takes {}", kind::TELLING))
+    } else {
+        None
+    }
 }
 
 fn allocation(seen: &PortsSeen, behavior: &Behavior) -> (Allocation, Known) {
@@ -76,9 +89,6 @@ fn collision(seen: &PortsSeen, behavior: &Behavior) -> (Collision, Known) {
         Some(Reading::Other(seen)) => (Collision::Random, Known::Undeclarable { seen: seen.clone() }),
         None if behavior.allocation != Allocation::Preserving => {
             (Collision::Random, measured("no port is kept"))
-        }
-        None if seen.first.len() < REFUSALS => {
-            (Collision::Random, Known::Untold { why: "a host gets too few mappings".to_owned() })
         }
         None if behavior.overloading == Overloading::On => (Collision::Random, measured("hosts share ports")),
         None => {
@@ -264,5 +274,53 @@ pub(super) fn quota(seen: &PortsSeen, exclusive_ports: Option<usize>) -> (Option
             let seen = format!("{opened} mappings, for all hosts together");
             (quota, Known::Undeclarable { seen })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+
+    use super::*;
+    use crate::model::description::DescribedAxis;
+    use crate::probe::prove::bench::Side;
+    use crate::probe::prove::prober::Flow;
+
+    /// A host that stopped at these external ports.
+    fn stopped_at(ports: &[u16]) -> PortsSeen {
+        let opened = |(n, port): (u16, &u16)| {
+            let inside = SocketAddrV4::new([10, 0, 0, 2].into(), 40_000 + 97 * n);
+            let remote = SocketAddrV4::new([198, 18, 0, 1].into(), 4_000 + n);
+            let flow = Flow { side: Side::Inside0, inside, remote, isn: 1 };
+            (flow, SocketAddrV4::new([192, 0, 2, 2].into(), *port))
+        };
+        PortsSeen {
+            first: (0..).zip(ports).map(opened).collect(),
+            limit: Some(Neighbour::Served),
+            ..PortsSeen::default()
+        }
+    }
+
+    fn told(seen: &PortsSeen) -> Vec<NatAxis> {
+        let mut inferred = Inference { behavior: Behavior::port_preserving(), axes: Vec::new() };
+        infer(seen, &mut inferred);
+        let measured = |described: &DescribedAxis| matches!(described.known, Known::Measured { .. });
+        inferred.axes.iter().filter(|described| measured(described)).map(|described| described.axis).collect()
+    }
+
+    #[test]
+    fn a_host_that_gets_few_mappings_tells_neither_allocation_nor_pool() {
+        for ports in [&[43_830][..], &[20_422, 20_423], &[17_634, 50_252, 17_637]] {
+            let seen = stopped_at(ports);
+            assert_eq!(told(&seen), [], "{ports:?}");
+            let (limit, known) = quota(&seen, None);
+            assert_eq!(limit, u32::try_from(ports.len()).ok(), "{known:?}");
+        }
+        let random = [43_830, 2_000, 9_999, 61_234, 30_001, 12_345, 55_555, 8_192, 40_404];
+        assert_eq!(told(&stopped_at(&random)), [], "none was drawn");
+        assert!(
+            told(&stopped_at(&[20_000, 20_001, 20_002, 20_003, 20_004, 20_005, 20_006, 20_007]))
+                .contains(&NatAxis::Allocation)
+        );
     }
 }

@@ -11,7 +11,7 @@ pub(super) type Pair = (u16, u16);
 
 /// Mappings that the kind is told from. That random ports from a pool of 64 look like a counter has a probability below
 /// 22 * 64^-21.
-const TELLING: usize = 24;
+pub(super) const TELLING: usize = 24;
 
 /// Mappings that are made at least, and by which a limit for one host is looked for.
 const LEAST: usize = 64;

@@ -44,7 +44,7 @@ const LAST_HOST: u8 = 254;
 const EDGES: [u16; 4] = [1_024, 1_025, 65_534, 65_535];
 
 /// What was seen of a NAT's ports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct PortsSeen {
     /// Mappings of one host to a remote each, in order, from a NAT that remembered nothing; until enough or refused.
     pub(super) first: Vec<(Flow, SocketAddrV4)>,
@@ -129,9 +129,15 @@ impl PortsSeen {
         if self.kind() == Kind::Drawn && !self.keeps_in_pool() { pool::several(&ports) } else { None }
     }
 
+    /// Whether one host gets too few mappings to show how ports are chosen, and from which pool: nothing more is asked then.
+    pub(super) fn are_too_few(&self) -> bool {
+        self.first.len() < REFUSALS
+    }
+
     /// Whether a counter stopped because it had handed out its pool: it begins again there once everything is forgotten.
     pub(super) fn is_used_up(&self) -> bool {
-        matches!(self.kind(), Kind::Counted { .. }) && self.limit.is_some() && self.draws.is_empty()
+        let counts = !self.are_too_few() && matches!(self.kind(), Kind::Counted { .. });
+        counts && self.limit.is_some() && self.draws.is_empty()
     }
 
     /// Whether a counter went once around, so that every port of its pool has come.
@@ -181,21 +187,8 @@ pub(super) fn endpoints(opened: &[(Flow, SocketAddrV4)]) -> Vec<SocketAddrV4> {
 pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen> {
     let (first, refused) = open_many(prober)?;
     let limit = if refused { Some(neighbour(prober)?) } else { None };
-    let mut seen = PortsSeen {
-        first,
-        limit,
-        crowd: Vec::new(),
-        repeats: false,
-        own: Vec::new(),
-        draws: Vec::new(),
-        shared_port: None,
-        collision: None,
-        edges: Vec::new(),
-        seed: None,
-        hosts: Vec::new(),
-        all_hosts: false,
-    };
-    if seen.first.len() < REFUSALS {
+    let mut seen = PortsSeen { first, limit, ..PortsSeen::default() };
+    if seen.are_too_few() {
         return Ok(seen);
     }
     let flows: Vec<Flow> = seen.first.iter().take(AGAIN).map(|(flow, _)| *flow).collect();
