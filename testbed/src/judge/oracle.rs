@@ -4,13 +4,14 @@
 //! let it in, what answer it drew. Where the packets contradict the declaration it says so: one wrong packet is enough.
 //!
 //! Times come from the wire, and a NAT acts some microseconds later. Where two events that decide lie closer together
-//! than [`MARGIN`], either outcome is right.
+//! than [`MARGIN`], either outcome is right. A program may take some milliseconds for a packet: while the SYN that makes the
+//! mapping or the one that it is to admit is inside the NAT, either is right as well.
 
 mod common_nat;
 
 use std::net::SocketAddrV4;
 
-use crate::judge::timeline::{Flow, Role, SegmentTrace, Timeline};
+use crate::judge::timeline::{Flow, Opening, Role, SegmentTrace, Timeline};
 use crate::model::behavior::{Behavior, Filtering, Translation, UnsolicitedSyn};
 use crate::model::evidence::{Nanos, Tuple};
 use crate::model::packet::TcpFlags;
@@ -172,10 +173,10 @@ fn admit(
     }
     let Tuple { source: sender, destination: endpoint } = syn.far.unwrap_or(syn.tuple);
     let opened = timeline.opened.get(&target).map_or(&[][..], Vec::as_slice);
+    let stay = Stay { arrived, handled: syn.let_in.map_or(arrived, |let_in| let_in.max(arrived)) };
     let mapped = |of: &dyn Fn(SocketAddrV4) -> bool| {
-        let times =
-            opened.iter().filter(|(_, t)| t.source == endpoint && of(t.destination)).map(|(at, _)| *at);
-        earliest(times, arrived)
+        let of_it = opened.iter().filter(|o| o.tuple.source == endpoint && of(o.tuple.destination));
+        of_it.map(|opening| stay.after(opening)).min().unwrap_or(Timing::Never)
     };
     match mapped(&|to| to == sender) {
         Timing::Before if !nat.syn_after_syn.passes() => return Admission::SynAfterSyn,
@@ -201,19 +202,32 @@ fn admit(
     }
 }
 
-/// Whether something happened before a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether a mapping stood when a SYN came, the surest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timing {
     Before,
     Close,
     Never,
 }
 
-fn earliest(times: impl Iterator<Item = Nanos>, moment: Nanos) -> Timing {
-    match times.min() {
-        Some(at) if at + MARGIN <= moment => Timing::Before,
-        Some(at) if at < moment + MARGIN => Timing::Close,
-        _ => Timing::Never,
+/// When a SYN from outside was inside a NAT.
+#[derive(Debug, Clone, Copy)]
+struct Stay {
+    arrived: Nanos,
+    /// When it was let in; when it arrived if it was not.
+    handled: Nanos,
+}
+
+impl Stay {
+    /// Whether it came after the mapping that another SYN opened.
+    fn after(self, opening: &Opening) -> Timing {
+        if opening.at + MARGIN <= self.arrived {
+            Timing::Before
+        } else if opening.came < self.handled + MARGIN {
+            Timing::Close
+        } else {
+            Timing::Never
+        }
     }
 }
 

@@ -4,7 +4,9 @@
 //! side: its *vantage*. A segment keeps its sequence number, acknowledgment and flags through every NAT, so a segment
 //! that left one side's vantage is recognised when it arrives at the other's, whatever was translated in between.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod arrivals;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use crate::model::address_plan::{AddressPlan, DISCARD};
@@ -12,6 +14,8 @@ use crate::model::address_pool::AddressPool;
 use crate::model::evidence::{CtEntry, CtEvent, Direction, Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::{Packet, PacketKind, Segment, TcpFlags};
 use crate::model::topology::{NodeName, Topology};
+
+use arrivals::{Arrivals, Departures, Identity, doubled, identity};
 
 /// One of the two peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,6 +77,8 @@ pub struct SegmentTrace {
     pub sent: Nanos,
     /// When it left the receiver's vantage; `None` if it never did.
     pub arrived: Option<Nanos>,
+    /// When the NAT at the receiver's vantage let it in, if it opens a connection and one did.
+    pub let_in: Option<Nanos>,
     /// Its addresses at the sender's vantage.
     pub tuple: Tuple,
     /// Its addresses at the receiver's vantage, if it came there: others where a NAT above both turned it round.
@@ -94,6 +100,17 @@ pub struct Flow {
     pub segments: Vec<SegmentTrace>,
 }
 
+/// A SYN that a side sent, to anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// When it came to the NAT before the vantage, which may have made the mapping from then on.
+    pub came: Nanos,
+    /// When it was on the vantage, so that the mapping stood.
+    pub at: Nanos,
+    /// Its addresses there.
+    pub tuple: Tuple,
+}
+
 /// The timeline of a trial.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Timeline {
@@ -102,7 +119,7 @@ pub struct Timeline {
     /// ICMP errors that came to a side about its own SYNs: whose, when it arrived, type, code, and the SYN's tuple.
     pub icmp: Vec<IcmpErrorTrace>,
     /// Every opening SYN that a side sent, to anybody: this is what its NAT's mappings come from.
-    pub opened: BTreeMap<Role, Vec<(Nanos, Tuple)>>,
+    pub opened: BTreeMap<Role, Vec<Opening>>,
     /// The sides that received data from the rendezvous server.
     pub met_rendezvous: BTreeSet<Role>,
     /// Segments that a link doubled on their way to a side.
@@ -187,9 +204,17 @@ impl Timeline {
     #[must_use]
     pub fn read(evidence: &Evidence, a: &Vantage, b: &Vantage) -> Self {
         let mut timeline = Self::default();
-        let mut reader = Reader { evidence, arrivals: arrivals(evidence, a, b), flows: BTreeMap::new() };
+        let mut reader = Reader {
+            evidence,
+            arrivals: Arrivals::read(evidence, a, b),
+            departures: Departures::default(),
+            flows: BTreeMap::new(),
+        };
         for (index, frame) in evidence.frames.iter().enumerate() {
-            let Some((role, direction)) = seen_from(frame, a, b) else { continue };
+            let Some((role, direction)) = seen_from(frame, a, b) else {
+                reader.departures.note(frame);
+                continue;
+            };
             let Some(packet) = Packet::of(frame) else { continue };
             match direction {
                 Direction::Up => reader.sent(&mut timeline, role, frame, index, packet),
@@ -247,14 +272,9 @@ impl Timeline {
 struct Reader<'a> {
     evidence: &'a Evidence,
     arrivals: Arrivals,
+    departures: Departures,
     flows: BTreeMap<Tuple, Flow>,
 }
-
-/// What came to each side's vantage, in order: when it arrived, unless the link lost it, and its tuple there.
-type Arrivals = BTreeMap<(Role, Identity), VecDeque<(Option<Nanos>, Tuple)>>;
-
-/// What a segment keeps through every NAT: sequence number, acknowledgment, flags, length.
-type Identity = (u32, u32, u8, u32);
 
 impl Reader<'_> {
     fn sent(&mut self, timeline: &mut Timeline, from: Role, frame: &Frame, index: usize, packet: Packet) {
@@ -264,29 +284,30 @@ impl Reader<'_> {
             return;
         }
         if segment.flags.is_opening() {
-            timeline.opened.entry(from).or_default().push((frame.entered, packet.tuple()));
+            let came = self.departures.came(&packet, frame.entered);
+            let opening = Opening { came, at: frame.entered, tuple: packet.tuple() };
+            timeline.opened.entry(from).or_default().push(opening);
         }
         if [packet.destination, packet.source].iter().any(|end| self.evidence.is_server(*end.ip())) {
             return;
         }
         let arrival = match frame.fate {
             Fate::Lost | Fate::InFlight => None,
-            Fate::Delivered => {
-                self.arrivals.get_mut(&(from.other(), identity(&packet))).and_then(VecDeque::pop_front)
-            }
+            Fate::Delivered => self.arrivals.next(from.other(), &packet),
         };
         // A flow goes by a's addresses at a's vantage: b's segments are named by what arrived there.
         let key = match (from, arrival) {
             (Role::A, _) => packet.tuple(),
-            (Role::B, Some((_, far))) => far.reversed(),
+            (Role::B, Some(arrival)) => arrival.tuple.reversed(),
             (Role::B, None) => packet.tuple().reversed(),
         };
         let segment_trace = SegmentTrace {
             from,
             sent: frame.entered,
-            arrived: arrival.and_then(|(at, _)| at),
+            arrived: arrival.and_then(|arrival| arrival.at),
+            let_in: arrival.and_then(|arrival| arrival.let_in),
             tuple: packet.tuple(),
-            far: arrival.map(|(_, far)| far),
+            far: arrival.map(|arrival| arrival.tuple),
             ttl: packet.ttl,
             packet,
             frame: index,
@@ -410,10 +431,6 @@ impl Flow {
     }
 }
 
-fn identity(packet: &Packet) -> Identity {
-    packet.tcp().map_or((0, 0, 0, 0), |s| (s.sequence, s.acknowledgment, s.flags.0, s.payload))
-}
-
 /// Whose vantage a frame was seen from.
 fn seen_from(frame: &Frame, a: &Vantage, b: &Vantage) -> Option<(Role, Direction)> {
     match frame.link {
@@ -421,32 +438,6 @@ fn seen_from(frame: &Frame, a: &Vantage, b: &Vantage) -> Option<(Role, Direction
         link if link == b.link => Some((Role::B, frame.direction)),
         _ => None,
     }
-}
-
-/// The segments that either side's link delivered twice, by whom they were for.
-fn doubled(evidence: &Evidence, a: &Vantage, b: &Vantage) -> BTreeSet<(Role, Identity)> {
-    let copies = evidence.frames.iter().filter(|frame| frame.is_copy && frame.fate == Fate::Delivered);
-    let segment = |frame: &Frame| {
-        let (role, direction) = seen_from(frame, a, b)?;
-        let receiver = if direction == Direction::Up { role.other() } else { role };
-        Some((receiver, identity(&Packet::of(frame)?)))
-    };
-    copies.filter_map(segment).collect()
-}
-
-/// What arrived at each side, by identity, in order.
-fn arrivals(evidence: &Evidence, a: &Vantage, b: &Vantage) -> Arrivals {
-    let mut arrivals = Arrivals::new();
-    for frame in &evidence.frames {
-        if let Some((role, Direction::Down)) = seen_from(frame, a, b)
-            && let Some(packet) = Packet::of(frame)
-            && packet.tcp().is_some()
-        {
-            let arrived = (frame.fate == Fate::Delivered).then_some(frame.left);
-            arrivals.entry((role, identity(&packet))).or_default().push_back((arrived, packet.tuple()));
-        }
-    }
-    arrivals
 }
 
 /// Whether a packet left a side that translates, untranslated.

@@ -107,14 +107,14 @@ impl FailureContext<'_> {
     /// Whether the side that a SYN was sent to ever used the endpoint that it was aimed at.
     fn was_opened(&self, syn: &SynFate) -> bool {
         let opened = self.timeline.opened.get(&syn.from.other());
-        opened.is_some_and(|opened| opened.iter().any(|(_, t)| t.source == syn.target))
+        opened.is_some_and(|opened| opened.iter().any(|opening| opening.tuple.source == syn.target))
     }
 
     /// The external endpoints from which the target of `syn` sent SYNs to the address that `syn` came from.
     fn mappings_towards(&self, syn: &SynFate) -> BTreeSet<SocketAddrV4> {
         let opened = self.timeline.opened.get(&syn.from.other()).map_or(&[][..], Vec::as_slice);
-        let to_it = opened.iter().filter(|(_, t)| t.destination.ip() == syn.source.ip());
-        to_it.map(|(_, t)| t.source).collect()
+        let to_it = opened.iter().filter(|opening| opening.tuple.destination.ip() == syn.source.ip());
+        to_it.map(|opening| opening.tuple.source).collect()
     }
 
     fn filtered(&self) -> Option<Diagnosis> {

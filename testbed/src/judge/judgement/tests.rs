@@ -68,6 +68,38 @@ fn crossing_syns_make_a_connection_in_two_trips() {
 }
 
 #[test]
+fn a_nat_that_takes_some_ms_for_each_packet_may_let_in_a_syn_that_came_meanwhile() {
+    // It emits a's SYN and lets in b's at 55.3 ms and later; b's came at 52.4 ms, a's when the case says.
+    let crossing = |a_came: f64| {
+        StagedEvidence::met()
+            .recorded()
+            .inside(StagedPacket::new(A, a_came, "S"))
+            .packet(StagedPacket::new(B, 42.4, "S"))
+            .packet(StagedPacket::new(A, 55.3, "S"))
+            .reaches(StagedPacket::new(B, 55.4, "S"))
+            .packet(StagedPacket::new(A, 55.6, "SA").acknowledging(901))
+            .packet(StagedPacket::new(B, 65.4, "SA").acknowledging(101))
+            .with_data(75.7)
+    };
+    let judged = |staged: &StagedEvidence| outcome(staged, &won(A), &won(B), UnsolicitedSyn::Drop);
+    for a_came in [49.0, 54.0] {
+        let judged = judged(&crossing(a_came));
+        assert!(matches!(judged, Outcome::Passed(_)), "a's SYN came at {a_came} ms: {judged:?}");
+    }
+    // It let in a SYN before the one that makes the mapping had come.
+    let early = StagedEvidence::met()
+        .recorded()
+        .packet(StagedPacket::new(B, 40.0, "S"))
+        .reaches(StagedPacket::new(B, 50.1, "S"))
+        .inside(StagedPacket::new(A, 54.0, "S"))
+        .packet(StagedPacket::new(A, 55.3, "S"))
+        .packet(StagedPacket::new(A, 55.6, "SA").acknowledging(901))
+        .packet(StagedPacket::new(B, 65.4, "SA").acknowledging(101))
+        .with_data(75.7);
+    assert!(error(&early, &won(A), &won(B)).contains("though no mapping and filter of it admits the sender"));
+}
+
+#[test]
 fn a_claim_without_evidence_is_a_lie() {
     let nothing = StagedEvidence::met().recorded().packet(StagedPacket::new(A, 0.0, "S"));
     assert!(error(&nothing, &won(A), &won(B)).contains("peer a claims the connection"));

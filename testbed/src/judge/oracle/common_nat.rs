@@ -95,7 +95,17 @@ mod tests {
         packet.write(&mut frame, &[]).expect("a writable packet");
         let length = u32::try_from(frame.len()).expect("a short frame");
         let packet = Packet::decode(&frame, length).expect("a packet");
-        SegmentTrace { from: Role::A, sent: 100 * MS, arrived, tuple, far: None, ttl: 64, packet, frame: 0 }
+        SegmentTrace {
+            from: Role::A,
+            sent: 100 * MS,
+            arrived,
+            let_in: None,
+            tuple,
+            far: None,
+            ttl: 64,
+            packet,
+            frame: 0,
+        }
     }
 
     /// The NAT above both, in whose table the mapping of port 5000 came up at these times.
