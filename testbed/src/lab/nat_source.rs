@@ -82,10 +82,34 @@ pub fn configs_in(
     profiles.iter().map(config).collect()
 }
 
-/// The folder of the profile's catalogue, whatever folder this process is in later.
+/// The folder of the profile's catalogue, whatever folder this process is in later. Without `..`: programs are not shown the folders
+/// that such a path leads through.
 fn folder(profile: &Profile) -> Result<PathBuf> {
-    let folder = Path::new(&profile.folder).join(".");
-    let tried = || format!("find the folder of the NAT \"{}\"", profile.name);
-    let absolute = std::path::absolute(folder).map_err(|e| Error::io(tried(), "getcwd", &e))?;
-    Ok(absolute.components().collect())
+    let folder = profile.folder.join(".");
+    std::fs::canonicalize(&folder).map_err(|e| {
+        let named = profile.folder.display();
+        Error::io(format!("find \"{named}\", the folder of the NAT \"{}\"", profile.name), "realpath", &e)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::behavior::Behavior;
+
+    #[test]
+    fn the_folder_of_a_program_is_named_by_its_own_path() {
+        let found = tempfile::tempdir().expect("a folder");
+        let real = found.path().canonicalize().expect("a folder");
+        std::fs::create_dir(real.join("below")).expect("room on the disk");
+        let of = |path| {
+            folder(&Profile { folder: path, ..Profile::generated("mine", Behavior::port_preserving()) })
+        };
+        assert_eq!(of(real.join("below/..")).expect("a folder"), real);
+        let here = std::env::current_dir().and_then(|here| here.canonicalize()).expect("a folder");
+        assert_eq!(of(PathBuf::new()).expect("a folder"), here);
+        let missing = of(real.join("nowhere")).expect_err("there is no such folder");
+        let named = format!("find \"{}\"", real.join("nowhere").display());
+        assert!(missing.to_string().contains(&named), "{missing}");
+    }
 }

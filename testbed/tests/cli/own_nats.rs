@@ -75,6 +75,25 @@ fn what_the_page_shows_is_shown_and_listed() {
 }
 
 #[test]
+fn a_program_is_found_from_wherever_its_catalogue_is_named() {
+    let folder = as_shown();
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let name = folder.path().file_name().and_then(|name| name.to_str()).expect("a name");
+    let file = format!("../{name}/mine.toml");
+    let said = |command: &[&str]| {
+        let done = testbed_in(elsewhere.path(), &[command, &["my-script", "--nats", &file]].concat());
+        assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
+        done.stdout
+    };
+    let real = folder.path().canonicalize().expect("a folder");
+    let shown = said(&["nat", "show"]);
+    assert!(shown.contains(&format!("\ncd {}\n", real.display())), "{shown}");
+    if lab_is_possible() {
+        said(&["nat", "prove", "--quick"]);
+    }
+}
+
+#[test]
 fn a_nat_past_connection_tracking_says_so() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../topologies/user-space/nats.toml");
     let shown = |name: &str| testbed(&["nat", "show", name, "--nats", file]).stdout;
