@@ -17,6 +17,7 @@ use crate::model::datapath::Datapath;
 use crate::probe::prove::Subject;
 use crate::probe::prove::benches::{LONG_WATCH, on_bench, while_it_stays};
 use crate::probe::prove::datapath::{BY_NUMBER, BY_TRACKING};
+use crate::probe::prove::places::PLACES;
 use crate::probe::prove::prober::Prober;
 
 /// How strongly an RFC asks for something (RFC 2119).
@@ -146,6 +147,7 @@ pub fn checks() -> impl Iterator<Item = &'static ConformanceCheck> {
 
 /// Measures a NAT against every requirement.
 pub async fn conform(subject: Subject) -> Conformance {
+    let _place = PLACES.take(subject.config.datapath).await;
     let began = Instant::now();
     let declared = subject.declared;
     if subject.config.datapath == Datapath::Sockets {

@@ -23,6 +23,7 @@ pub(in crate::probe) mod hash;
 pub(in crate::probe) mod lifetimes;
 mod loss;
 pub(in crate::probe) mod mapping;
+pub(in crate::probe) mod places;
 pub(in crate::probe) mod prober;
 pub(in crate::probe) mod reading;
 mod udp;
@@ -44,6 +45,7 @@ pub use datapath::DATAPATH;
 
 use benches::{LONG_WATCH, SHORT_WATCH, on_bench, while_it_stays};
 use finding::Finding;
+use places::PLACES;
 use prober::Prober;
 
 /// How much is measured.
@@ -101,8 +103,9 @@ pub fn site() -> NatSite {
 
 /// Builds the NAT and measures it. What could not be measured is the `error` of the result.
 pub async fn prove(subject: Subject, depth: Depth) -> ProofResult {
-    let started = Instant::now();
     let config = &subject.config;
+    let _place = PLACES.take(config.datapath).await;
+    let started = Instant::now();
     let measured = match depth {
         Depth::Quick => while_it_stays(config, SHORT_WATCH, measured(&subject, all_quick(&subject))).await,
         Depth::Full => while_it_stays(config, LONG_WATCH, full(&subject)).await,
