@@ -31,6 +31,10 @@ const TICKS: Nanos = 20_000_000;
 /// How long a packet may take through a NAT. What a busy machine adds is far less; a NAT that holds packets back is more.
 const LONGEST_WAY: Nanos = 250_000_000;
 
+/// How long after the first packet of a connection the end of one that it replaced may come: the NAT ends it when it handles that
+/// packet.
+const REPLACED: Nanos = 500_000_000;
+
 /// How a packet was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judged {
@@ -143,7 +147,7 @@ impl<'a> Checker<'a> {
         let CtEntry { original, reply, .. } = event.entry;
         let Some((id, Way::Original)) = self.by_tuple.get(&original).copied() else { return Ok(()) };
         // What the NAT itself tells of its end, without a contradiction, leaves nothing that a later packet could use.
-        let given_up = self.entries[id].reply == reply && self.entries[id].since < event.after;
+        let given_up = self.entries[id].reply == reply && self.entries[id].since + REPLACED < event.after;
         let judged = self.ended_in_time(id, event).or_else(|broken| self.evicted(id).ok_or(broken));
         if given_up && judged.is_ok() {
             (self.entries[id].lost, self.entries[id].given_up) = (true, true);
@@ -156,7 +160,7 @@ impl<'a> Checker<'a> {
         let entry = &self.entries[id];
         let alive = entry.at(event.at).iter().all(Option::is_some);
         // The event may be one of an entry that this one has replaced.
-        if entry.lost || entry.reply != reply || entry.since >= event.after {
+        if entry.lost || entry.reply != reply || entry.since + REPLACED >= event.after {
             return Ok(());
         }
         let last = entry.before.as_ref().map_or(entry.opener, |(index, ..)| *index);

@@ -67,6 +67,8 @@ fn an_end_that_is_read_late_may_be_that_of_an_earlier_connection() {
     let opened = || Drawing::opened().later(2_000 * MS);
     assert_eq!(opened().forgotten().says(&plain()), Some("timeouts"));
     assert_eq!(opened().forgotten_after(0).says(&plain()), None);
+    // The packet that begins it ends the other one.
+    assert_eq!(Drawing::opened().forgotten().says(&plain()), None);
 }
 
 #[test]
