@@ -10,7 +10,11 @@ check_honest() {
     run=$work/$suite
     quiet "$testbed" run "$suite" --seed 1 --out "$run"
     said=$(grep -c 'does not do what it declares' "$work/output" || true)
-    [ "$said" -eq 0 ] || grep 'does not do what it declares' "$work/output" >&2
+    if [ "$said" -gt 0 ]; then
+      # Its packets are kept for whoever looks into it.
+      grep -A 4 'does not do what it declares' "$work/output" >&2
+      rm -rf "$root/target/honest-$suite" && cp -r "$run" "$root/target/honest-$suite"
+    fi
     bad=$((bad + said))
     # In hundredths of a percent: packets that could be handled either way or were not judged.
     share=$(query "$run" '(lambda p: round(1e4 * (p["either"] + p["not_judged"]) / max(1, p["judged"] + p["either"] + p["not_judged"])))(r["packets"])')
