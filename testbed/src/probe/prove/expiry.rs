@@ -68,12 +68,8 @@ const EXPIRY: &str = "expiry";
 
 /// Asks for one connection in each state before its timer ends, and for another one afterwards.
 pub(in crate::probe) fn timers(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
-    if declared.translation == Translation::Router {
-        return Ok(Vec::new());
-    }
-    if declared.quota.is_some_and(|quota| quota < ROOM) {
-        let why = format!("a quota below {ROOM} has no room for a connection in each state");
-        return Ok(vec![Finding::not_looked_at(EXPIRY, &why)]);
+    if let Some(instead) = without_timers(declared) {
+        return Ok(instead);
     }
     let (mut early, mut late) = (Vec::new(), Vec::new());
     // What answers a SYN is invalid once the mapping is gone, and such a firewall lets it pass all the same.
@@ -114,6 +110,16 @@ pub(in crate::probe) fn timers(prober: &mut Prober, declared: &Behavior) -> Resu
     Ok(vec![Finding::new(EXPIRY, expected, observed)])
 }
 
+/// What stands in the place of the row for a NAT whose timers cannot be asked: nothing for one that has none.
+fn without_timers(declared: &Behavior) -> Option<Vec<Finding>> {
+    if declared.translation == Translation::Router {
+        return Some(Vec::new());
+    }
+    let has_no_room = declared.quota.is_some_and(|quota| quota < ROOM);
+    let why = format!("a quota below {ROOM} has no room for a connection in each state");
+    has_no_room.then(|| vec![Finding::not_looked_at(EXPIRY, &why)])
+}
+
 /// The same of a NAT whose rules a user wrote.
 pub(in crate::probe) fn timers_of_user(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
     if prober.bench.fills_sets() {
@@ -129,8 +135,8 @@ const WAITED_FOR: Duration = Duration::from_secs(8);
 /// The two timers that packets alone show, of a NAT that keeps records of its own: a connection that only its SYN has begun, and one
 /// that stands. Each has to live for as long as it is declared to, as far as [`WAITED_FOR`] shows, and to be gone afterwards.
 pub(in crate::probe) fn own_timers(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
-    if declared.translation == Translation::Router || declared.quota.is_some_and(|quota| quota < ROOM) {
-        return Ok(Vec::new());
+    if let Some(instead) = without_timers(declared) {
+        return Ok(instead);
     }
     let (mut early, mut late, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for (timer, value, default) in declared.timeouts.timers() {
@@ -281,4 +287,19 @@ fn wait(until: Instant) -> Instant {
 
 fn too_slow(late: Duration) -> Error {
     Error::other("wait for a timer", format!("machine too slow: {:.1} s late", late.as_secs_f64()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nat_whose_timers_cannot_be_asked_says_so() {
+        let limited = |quota| Behavior { quota, ..Behavior::port_preserving() };
+        assert_eq!(without_timers(&limited(None)), None);
+        assert_eq!(without_timers(&limited(Some(ROOM))), None);
+        let rows = without_timers(&limited(Some(ROOM - 1))).expect("a row in its place");
+        assert!(rows.len() == 1 && !rows[0].looked_at && rows[0].observed.contains("quota"), "{rows:?}");
+        assert_eq!(without_timers(&Behavior::router()), Some(Vec::new()));
+    }
 }
