@@ -17,6 +17,10 @@ use crate::model::topology::{NodeName, Topology};
 
 use arrivals::{Arrivals, Departures, Identity, doubled, identity};
 
+/// How long a packet may take through a NAT. What a busy machine adds is far less; a NAT that holds packets back is more. A SYN is sent
+/// again after a second only, so that one of the same numbers within this time is the same one.
+pub(super) const LONGEST_WAY: Nanos = 250_000_000;
+
 /// One of the two peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {

@@ -20,6 +20,7 @@ use super::tracker::{Tracked, Verdict};
 use super::tracking::Tracking;
 use super::{Contradiction, MOST_STATES, NatView, Rule};
 use crate::judge::reference::head::HeadKind;
+use crate::judge::timeline::LONGEST_WAY;
 use crate::model::behavior::{InvalidPackets, Translation};
 use crate::model::doubt::Doubt;
 use crate::model::evidence::{CtCounters, CtEntry, CtEvent, Evidence, Frame, Nanos, Tuple};
@@ -27,9 +28,6 @@ use crate::model::packet::IcmpMessage;
 
 /// How far a timer of the kernel's may be off: it counts in ticks, at 100 Hz the coarsest.
 const TICKS: Nanos = 20_000_000;
-
-/// How long a packet may take through a NAT. What a busy machine adds is far less; a NAT that holds packets back is more.
-const LONGEST_WAY: Nanos = 250_000_000;
 
 /// How long after the first packet of a connection the end of one that it replaced may come: the NAT ends it when it handles that
 /// packet.

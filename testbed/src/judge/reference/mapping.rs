@@ -190,8 +190,8 @@ impl Mappings {
         self.strangers.insert((external, remote));
     }
 
-    /// Whether a connection from inside may go out so. `elsewhere` is another external address that the host has for a connection that
-    /// surely lives.
+    /// Whether a connection from inside may go out so. `elsewhere` is an external address of the host's that the
+    /// connection had to have as well, and has not.
     ///
     /// # Errors
     /// The rule that it breaks, and how.
@@ -221,21 +221,15 @@ impl Mappings {
         if held.iter().any(|held| held.external == external) {
             return self.rules.hold(rules::MAPPING, Ok(()));
         }
-        self.fits_pooling(nat, flow, elsewhere)?;
+        if !nat.declared.addresses.are_arbitrary() {
+            self.fits_pooling(flow, elsewhere)?;
+        }
         self.fresh(nat, flow, held, at, ports)
     }
 
-    /// A fresh mapping has the address that the host's others have, unless any will do. A host whose connections are all gone may get
+    /// A fresh mapping of a paired NAT has the address that the host's others have. A host whose connections are all gone may get
     /// another one.
-    fn fits_pooling(
-        &self,
-        nat: &NatView<'_>,
-        flow: Outgoing,
-        elsewhere: Option<Ipv4Addr>,
-    ) -> Result<(), BrokenRule> {
-        if nat.declared.addresses.are_arbitrary() {
-            return Ok(());
-        }
+    fn fits_pooling(&self, flow: Outgoing, elsewhere: Option<Ipv4Addr>) -> Result<(), BrokenRule> {
         let Outgoing { inside, external, .. } = flow;
         let found = elsewhere.map_or(Ok(()), |other| {
             Err(format!("{inside} went out as {external}, and the host has mappings of {other}"))

@@ -2,12 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Role, Vantage, seen_from};
+use super::{LONGEST_WAY, Role, Vantage, seen_from};
 use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos, Tuple};
 use crate::model::packet::Packet;
-
-/// How long a NAT is thought to have a SYN: after a second its sender sends it again, with the same numbers.
-const LONGEST_WAY: Nanos = 250_000_000;
 
 /// What a segment keeps through every NAT: sequence number, acknowledgment, flags, length.
 pub(super) type Identity = (u32, u32, u8, u32);

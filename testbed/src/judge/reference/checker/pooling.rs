@@ -7,10 +7,11 @@ use crate::judge::reference::mapping::Outgoing;
 use crate::model::evidence::Nanos;
 
 impl Checker<'_> {
-    /// Another external address that the host of a new connection has at that moment, for a connection that surely lives. A NAT may
-    /// forget the address with the host's last connection, and a reset ends one long before its time.
+    /// Another external address that the host of a new connection has at that moment, for a connection that surely lives, and with which
+    /// the new one has to agree. A NAT may forget the address with the host's last connection, and a reset ends one long before its time.
     pub(super) fn address_elsewhere(&self, flow: &Outgoing, at: Nanos) -> Option<Ipv4Addr> {
-        if self.nat.declared.addresses.count <= 1 {
+        let addresses = self.nat.declared.addresses;
+        if addresses.count <= 1 || addresses.are_arbitrary() {
             return None;
         }
         let elsewhere = |entry: &&Entry| {
