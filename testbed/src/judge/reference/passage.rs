@@ -47,6 +47,8 @@ pub(super) struct Passage {
     pub(super) output: Option<Sighting>,
     /// What the NAT itself sent because of it.
     pub(super) answers: Vec<Sighting>,
+    /// Whether a packet that is the same to the last byte came right after it and passed, and nobody can tell which of the two did.
+    pub(super) passed_as_its_copy: bool,
     /// A reset with the numbers of an answer, from another endpoint than the one that was asked. It answers nothing.
     pub(super) astray: Option<Sighting>,
 }
@@ -97,6 +99,7 @@ impl Passages {
             input,
             output: None,
             answers: Vec::new(),
+            passed_as_its_copy: false,
             astray: None,
         });
         let mut passages = Self { all: all.collect(), ended, ..Self::default() };
@@ -116,6 +119,7 @@ impl Passages {
         let mut waiting: HashMap<PacketIdentity, VecDeque<usize>> = HashMap::new();
         let mut next = 0;
         let mut rest = Vec::new();
+        let mut untold = Vec::new();
         for output in outputs {
             while let Some(passage) = self.all.get(next)
                 && passage.input.at <= output.at + STAMPED_LATE
@@ -141,7 +145,14 @@ impl Passages {
                 // A reset that the NAT made itself may have the numbers of one that it kept before.
                 let hops = self.all[candidates[place]].input.head.ttl.wrapping_sub(output.head.ttl);
                 let made = hops != 1 && output.head.tcp().is_some_and(TcpHead::is_reset);
-                if made { None } else { candidates.remove(place) }
+                if made {
+                    return None;
+                }
+                let copies = candidates.range(place + 1..).filter(|index| same(index));
+                let copies: Vec<usize> = copies.copied().collect();
+                let index = candidates.remove(place)?;
+                untold.extend((!copies.is_empty()).then_some((index, copies)));
+                Some(index)
             });
             match found {
                 Some(index) => {
@@ -152,7 +163,20 @@ impl Passages {
                 None => rest.push(output),
             }
         }
+        untold.into_iter().rev().for_each(|(index, copies)| self.give_to_copy(index, &copies));
         rest
+    }
+
+    /// Gives what came out to the last copy of its packet that had come by then and of which nothing came out: what was refused at first
+    /// may pass a moment later.
+    fn give_to_copy(&mut self, index: usize, copies: &[usize]) {
+        let Some(output) = self.all[index].output else { return };
+        let fits =
+            |copy: &&usize| self.all[**copy].output.is_none() && self.all[**copy].input.at <= output.at;
+        if let Some(copy) = copies.iter().rfind(fits).copied() {
+            self.all[copy].output = self.all[index].output.take();
+            self.all[index].passed_as_its_copy = true;
+        }
     }
 
     /// Takes what the NAT sent once more, and returns the rest. Only what is the same to the last byte counts, and only where no such

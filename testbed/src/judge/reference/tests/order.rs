@@ -67,6 +67,10 @@ fn an_end_that_is_read_late_may_be_that_of_an_earlier_connection() {
     let opened = || Drawing::opened().later(2_000 * MS);
     assert_eq!(opened().forgotten().says(&plain()), Some("timeouts"));
     assert_eq!(opened().forgotten_after(0).says(&plain()), None);
+    // This one goes on, and what comes of it is judged.
+    let stands = Drawing::stands().later(2_000 * MS).forgotten_after(0);
+    let swallowed = stands.out((HOST, REMOTE), None, ("A", 101, 901, 5));
+    assert!(swallowed.says(&plain()).is_some());
     // The packet that begins it ends the other one.
     assert_eq!(Drawing::opened().forgotten().says(&plain()), None);
 }
@@ -95,4 +99,33 @@ fn an_answer_belongs_to_what_did_not_pass() {
     drawing.put(DOWN, Direction::Down, (REMOTE, HOST), answer, 59);
     drawing.complaint(REMOTE, (REMOTE, EXTERNAL), 900);
     assert_eq!(drawing.says(&plain()), None);
+}
+
+#[test]
+fn which_of_two_copies_passed_cannot_be_told() {
+    // One of them comes a moment before the host's SYN, and is not let in.
+    let mut crossing = Drawing::default();
+    crossing.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    crossing.put(DOWN, Direction::Up, (HOST, REMOTE), SYN, 64);
+    crossing.put(UP, Direction::Up, (EXTERNAL, REMOTE), SYN, 63);
+    crossing.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    let passed = |mut drawing: Drawing| {
+        drawing.put(DOWN, Direction::Down, (REMOTE, HOST), SYN_BACK, 59);
+        drawing
+    };
+    let crossing = passed(crossing);
+    assert_eq!(crossing.says(&plain()), None);
+    // The first reset ends the connection, so that the second one is of none.
+    let copies = |resets: usize| {
+        let mut resetting = Drawing::stands();
+        resetting.now += 10 * MS;
+        for _ in 0..resets {
+            resetting.put(UP, Direction::Down, (REMOTE, EXTERNAL), ("R", 901, 0, 0), 60);
+        }
+        resetting
+    };
+    let mut one = copies(2);
+    one.put(DOWN, Direction::Down, (REMOTE, HOST), ("R", 901, 0, 0), 59);
+    assert_eq!(one.says(&plain()), None);
+    assert_eq!(copies(2).later(1_000 * MS).says(&plain()), Some("connection"), "none passed");
 }
