@@ -36,6 +36,8 @@ pub(crate) struct StagedPacket {
     pub(crate) sequence: u32,
     pub(crate) acknowledgment: u32,
     pub(crate) payload: usize,
+    /// The external address that it comes from: the usual one, or another of a pool.
+    pub(crate) source_address: Ipv4Addr,
     pub(crate) source_port: u16,
     pub(crate) target_port: u16,
     pub(crate) ttl: u8,
@@ -53,6 +55,7 @@ impl StagedPacket {
             sequence,
             acknowledgment: 0,
             payload: 0,
+            source_address: external(from),
             source_port,
             target_port,
             ttl: 63,
@@ -69,6 +72,10 @@ impl StagedPacket {
 
     pub(crate) fn ports(self, source_port: u16, target_port: u16) -> Self {
         Self { source_port, target_port, ..self }
+    }
+
+    pub(crate) fn from_address(self, source_address: Ipv4Addr) -> Self {
+        Self { source_address, ..self }
     }
 
     pub(crate) fn ttl(self, ttl: u8) -> Self {
@@ -228,7 +235,7 @@ fn nanos(ms: f64) -> Nanos {
 }
 
 fn ends(draw: StagedPacket) -> (SocketAddrV4, SocketAddrV4) {
-    let source = SocketAddrV4::new(external(draw.from), draw.source_port);
+    let source = SocketAddrV4::new(draw.source_address, draw.source_port);
     (source, SocketAddrV4::new(external(draw.from.other()), draw.target_port))
 }
 

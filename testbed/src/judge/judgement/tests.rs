@@ -1,10 +1,14 @@
 //! Trials that are staged, and what they are judged to be.
 
+use std::net::Ipv4Addr;
+
 use super::*;
-use crate::judge::oracle::DeclaredNats;
+use crate::judge::oracle::{Admission, DeclaredNats};
 use crate::judge::program_output::SuccessClaim;
 use crate::judge::staged::{StagedEvidence, StagedPacket, external, vantage};
-use crate::model::behavior::{Behavior, UnsolicitedSyn};
+use crate::judge::timeline::Vantage;
+use crate::model::address_pool::AddressPool;
+use crate::model::behavior::{Behavior, ExternalAddresses, Pooling, UnsolicitedSyn};
 use crate::model::outcome::How;
 use Role::{A, B};
 
@@ -25,11 +29,21 @@ fn outcome(
     claim_b: &Claim,
     unsolicited_syn: UnsolicitedSyn,
 ) -> Outcome {
-    let nat = [Behavior { unsolicited_syn, ..Behavior::port_preserving() }];
+    outcome_behind(Behavior { unsolicited_syn, ..Behavior::port_preserving() }, staged, claim_a, claim_b)
+}
+
+/// The outcome of a trial in which both NATs behave so.
+fn outcome_behind(nat: Behavior, staged: &StagedEvidence, claim_a: &Claim, claim_b: &Claim) -> Outcome {
+    let count = nat.addresses.count;
+    let [at_a, at_b] = Role::BOTH.map(|role| {
+        let vantage = vantage(role);
+        Vantage { external: AddressPool { count, ..vantage.external }, ..vantage }
+    });
+    let nat = [nat];
     let case = Case {
         evidence: &staged.evidence,
-        a: &vantage(A),
-        b: &vantage(B),
+        a: &at_a,
+        b: &at_b,
         declared: DeclaredNats { a: &nat, b: &nat, common: &[] },
         nats: &[],
         claim_a,
@@ -97,6 +111,23 @@ fn a_nat_that_takes_some_ms_for_each_packet_may_let_in_a_syn_that_came_meanwhile
         .packet(StagedPacket::new(B, 65.4, "SA").acknowledging(101))
         .with_data(75.7);
     assert!(error(&early, &won(A), &won(B)).contains("though no mapping and filter of it admits the sender"));
+}
+
+#[test]
+fn a_reset_that_came_late_may_have_ended_nothing() {
+    // Of an earlier attempt from the same ports: its numbers are none of these SYNs', and it comes while both are on their way.
+    let old = |from| StagedPacket { sequence: 0, ..StagedPacket::new(from, 0.0, "RA").acknowledging(77) };
+    let staged = StagedEvidence::met()
+        .recorded()
+        .packet(old(A))
+        .packet(old(B))
+        .packet(StagedPacket::new(A, 6.0, "S"))
+        .packet(StagedPacket::new(B, 5.0, "S"))
+        .packet(StagedPacket::new(A, 15.3, "SA").acknowledging(901))
+        .packet(StagedPacket::new(B, 16.5, "SA").acknowledging(101))
+        .with_data(29.0);
+    let judged = outcome(&staged, &won(A), &won(B), UnsolicitedSyn::Drop);
+    assert!(matches!(judged, Outcome::Passed(_)), "{judged:?}");
 }
 
 #[test]
@@ -263,6 +294,44 @@ fn a_wrong_guess_is_named_with_both_ports() {
     assert_eq!(failure.cause, Cause::PredictedPortWrong);
     assert!(failure.detail.contains("198.51.100.2:5000"), "{}", failure.detail);
     assert!(failure.detail.contains("198.51.100.2:41822"), "{}", failure.detail);
+}
+
+#[test]
+fn a_right_port_at_another_address_is_told_before_every_other_wrong_guess() {
+    let elsewhere = Ipv4Addr::new(198, 51, 100, 3);
+    let opener = StagedPacket::new(A, 0.0, "S").ports(4000, 9);
+    let guess = StagedPacket { sequence: 300, ..StagedPacket::new(A, 1.0, "S") };
+    let from_pool = StagedPacket::new(B, 0.5, "S").from_address(elsewhere);
+    let staged = StagedEvidence::met().packet(opener).packet(guess).packet(from_pool);
+    let addresses = ExternalAddresses { count: 2, pooling: Pooling::Arbitrary };
+    let nat = Behavior { addresses, ..Behavior::port_preserving() };
+    let Outcome::Failed(failure) = outcome_behind(nat, &staged, &lost(), &lost()) else {
+        panic!("a failure")
+    };
+    assert_eq!(failure.cause, Cause::PredictedAddressWrong);
+    let same = "198.51.100.3:5000, with the same port at another address";
+    assert!(
+        failure.detail.contains(same) && failure.detail.contains("198.51.100.2:5000"),
+        "{}",
+        failure.detail
+    );
+}
+
+#[test]
+fn a_syn_that_is_refused_while_the_one_that_makes_the_mapping_is_inside_the_nat_is_too_close_to_call() {
+    let nat = [Behavior::port_preserving()];
+    // b's SYN comes to NAT-a at 52.4 ms, and a's leaves it at 55.3 ms.
+    let admission = |a_came: f64| {
+        let staged = StagedEvidence::met()
+            .inside(StagedPacket::new(A, a_came, "S"))
+            .packet(StagedPacket::new(B, 42.4, "S"))
+            .packet(StagedPacket::new(A, 55.3, "S"));
+        let timeline = Timeline::read(&staged.evidence, &vantage(A), &vantage(B));
+        let report = replay(&timeline, DeclaredNats { a: &nat, b: &nat, common: &[] });
+        report.syns.iter().find(|syn| syn.from == B).map(|syn| syn.admission)
+    };
+    assert_eq!(admission(49.0), Some(Admission::Close));
+    assert_eq!(admission(54.0), Some(Admission::NoMapping));
 }
 
 #[test]
