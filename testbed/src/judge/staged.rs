@@ -74,7 +74,7 @@ impl StagedPacket {
         Self { source_port, target_port, ..self }
     }
 
-    pub(crate) fn from_address(self, source_address: Ipv4Addr) -> Self {
+    pub(crate) fn leaving_as(self, source_address: Ipv4Addr) -> Self {
         Self { source_address, ..self }
     }
 

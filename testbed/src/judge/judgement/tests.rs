@@ -301,7 +301,7 @@ fn a_right_port_at_another_address_is_told_before_every_other_wrong_guess() {
     let elsewhere = Ipv4Addr::new(198, 51, 100, 3);
     let opener = StagedPacket::new(A, 0.0, "S").ports(4000, 9);
     let guess = StagedPacket { sequence: 300, ..StagedPacket::new(A, 1.0, "S") };
-    let from_pool = StagedPacket::new(B, 0.5, "S").from_address(elsewhere);
+    let from_pool = StagedPacket::new(B, 0.5, "S").leaving_as(elsewhere);
     let staged = StagedEvidence::met().packet(opener).packet(guess).packet(from_pool);
     let addresses = ExternalAddresses { count: 2, pooling: Pooling::Arbitrary };
     let nat = Behavior { addresses, ..Behavior::port_preserving() };
