@@ -83,6 +83,14 @@ fn write(profile: &Profile, config: &NatConfig, out: &mut impl Write) -> io::Res
     for (key, value) in &config.sysctls {
         writeln!(out, "#   {key} = {value}")?;
     }
+    if let Some(timeout) = config.absolute {
+        let seconds = timeout.as_secs();
+        writeln!(
+            out,
+            "# No rule can end connections at an age: testbed deletes the entry of each, {seconds} s after its"
+        )?;
+        writeln!(out, "# first packet, by netlink, as `conntrack -D` does.")?;
+    }
     match &config.command {
         None => write_rules(config, out),
         Some(command) => write_command(command, out),

@@ -3,6 +3,7 @@
 //! Only TCP over IPv4 is reported. The NEW event of a flow is sent before the packet that made it leaves the NAT, so
 //! code that has seen the packet can read the event.
 
+mod ages;
 mod counters;
 
 use std::io;
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla,
+    DefaultNla, NLM_F_ACK, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload, Nla,
 };
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, ConntrackMessage, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple, Protocol,
@@ -34,7 +36,9 @@ use crate::model::evidence::{CtChange, CtEntry, CtState, Tuple};
 /// `CTA_ID` of `nfnetlink_conntrack.h`.
 const CTA_ID: u16 = 12;
 /// Multicast groups of `nfnetlink_compat.h`: new, update, destroy.
-const EVENT_GROUPS: [u32; 3] = [1, 2, 3];
+const ALL_CHANGES: &[u32] = &[1, 2, 3];
+/// New and destroy alone.
+const BEGINS_AND_ENDS: &[u32] = &[1, 3];
 /// Room for events that have not been read; a spray of a thousand SYNs takes a fraction of it.
 const EVENT_BUFFER: usize = 8 << 20;
 /// The largest batch that the kernel hands over at once.
@@ -75,7 +79,19 @@ impl Events {
     ///
     /// # Errors
     /// When the socket cannot be had.
-    pub fn open(_: &Inside) -> Result<Self> {
+    pub fn open(inside: &Inside) -> Result<Self> {
+        Self::of_groups(inside, ALL_CHANGES)
+    }
+
+    /// The same, to what begins and ends entries alone.
+    ///
+    /// # Errors
+    /// When the socket cannot be had.
+    pub fn of_begins_and_ends(inside: &Inside) -> Result<Self> {
+        Self::of_groups(inside, BEGINS_AND_ENDS)
+    }
+
+    fn of_groups(_: &Inside, groups: &[u32]) -> Result<Self> {
         const TRIED: &str = "listen to conntrack events";
         let socket = open(TRIED)?;
         // Without the right to go beyond net.core.rmem_max, what that allows has to do.
@@ -83,8 +99,8 @@ impl Events {
             setsockopt(&socket, sockopt::RcvBuf, &EVENT_BUFFER)
                 .map_err(|e| Error::call(TRIED, "setsockopt(SO_RCVBUF)", e))?;
         }
-        for group in EVENT_GROUPS {
-            socket.add_membership(group).map_err(|e| Error::io(TRIED, "NETLINK_ADD_MEMBERSHIP", &e))?;
+        for group in groups {
+            socket.add_membership(*group).map_err(|e| Error::io(TRIED, "NETLINK_ADD_MEMBERSHIP", &e))?;
         }
         socket.set_non_blocking(true).map_err(|e| Error::io(TRIED, "fcntl(O_NONBLOCK)", &e))?;
         Ok(Self { socket })
@@ -95,15 +111,34 @@ impl Events {
     /// # Errors
     /// When the socket breaks.
     pub fn read(&self, mut event: impl FnMut(CtChange, CtEntry)) -> Result<Read> {
+        self.each(|message| {
+            if let Some((change, entry)) = change(message) {
+                event(change, entry);
+            }
+        })
+    }
+
+    /// The same, with how long an entry has lived that has ended, by the kernel's own clock. It keeps that where
+    /// `net.netfilter.nf_conntrack_timestamp` is set.
+    ///
+    /// # Errors
+    /// When the socket breaks.
+    pub fn read_with_ages(&self, mut event: impl FnMut(CtChange, CtEntry, Option<Duration>)) -> Result<Read> {
+        self.each(|message| {
+            if let Some((change, entry)) = change(message) {
+                event(change, entry, ages::lived(message));
+            }
+        })
+    }
+
+    fn each(&self, mut event: impl FnMut(&NetlinkMessage<NetfilterMessage>)) -> Result<Read> {
         let mut buffer = Vec::with_capacity(RECEIVE_BUFFER);
         let mut read = Read::Everything;
         loop {
             buffer.clear();
             match self.socket.recv(&mut buffer, 0) {
                 Ok(_) => {
-                    let (events, whole) = decode(&buffer);
-                    events.into_iter().for_each(|(change, entry)| event(change, entry));
-                    if whole == Read::SomeLost {
+                    if each_message(&buffer, |message| event(&message)).is_err() {
                         read = Read::SomeLost;
                     }
                 }
@@ -161,6 +196,26 @@ impl Conntrack {
         batch.extend(request(ConntrackMessage::Delete(Vec::new()), NLM_F_REQUEST | NLM_F_ACK, rest));
         self.send(TRIED, &batch)?;
         self.answers(TRIED, rest, |_| ())
+    }
+
+    /// Ends one entry, of which nothing is left for a packet that comes later. Says whether it was there.
+    ///
+    /// The number tells it from another entry of the same flow that has taken its place.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn delete(&self, flow: &Tuple, id: u32) -> Result<bool> {
+        const TRIED: &str = "end a conntrack entry";
+        let number = self.next_number();
+        let named = vec![
+            ConntrackAttribute::CtaTupleOrig(nlas(flow)),
+            ConntrackAttribute::Other(DefaultNla::new(CTA_ID, id.to_be_bytes().to_vec())),
+        ];
+        self.send(TRIED, &request(ConntrackMessage::Delete(named), NLM_F_REQUEST | NLM_F_ACK, number))?;
+        match self.answers(TRIED, number, |_| ()) {
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
+            answered => answered.map(|()| true),
+        }
     }
 
     fn next_number(&self) -> u32 {

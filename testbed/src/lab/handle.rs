@@ -11,6 +11,7 @@ use futures::future::try_join_all;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Namespace;
 use crate::kernel::process::{Init, InitReport};
+use crate::lab::absolute_timeout::AbsoluteTimeout;
 use crate::lab::capture::{Capture, Links};
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::node::{Node, at};
@@ -242,6 +243,8 @@ impl Lab {
                 let (events, lost) = nat.recorder.take();
                 evidence.conntrack.extend(events);
                 evidence.lost.extend(lost);
+                let late = nat.absolute.iter().flat_map(AbsoluteTimeout::take_trouble);
+                evidence.lost.extend(late.map(|what| format!("node \"{}\": {what}", node.name)));
                 let counted = nat.take_counted().map_err(at(&node.name))?;
                 if counted != CtCounters::default() {
                     evidence.counters.push((node.name.clone(), counted));

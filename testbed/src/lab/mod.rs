@@ -3,6 +3,7 @@
 //! their conntrack events. When the lab is dropped its programs are killed and the kernel frees its namespaces. The same
 //! happens when this process ends, however it ends.
 
+pub(crate) mod absolute_timeout;
 mod build;
 mod builder;
 mod capture;

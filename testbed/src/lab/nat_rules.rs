@@ -36,6 +36,7 @@ mod tests;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::kernel::error::Error;
 use crate::kernel::ruleset::RulesSource;
@@ -72,6 +73,8 @@ pub struct NatConfig {
     pub further: Vec<Ipv4Addr>,
     /// Sysctls and their values, by dotted name, in the order in which they are to be set.
     pub sysctls: Vec<(String, String)>,
+    /// How long after its first packet each connection is ended, whatever passes; rules cannot do that.
+    pub absolute: Option<Duration>,
     /// A program of the user's that does the rest, if there is one.
     pub command: Option<NatCommand>,
     /// What carries its packets across.
@@ -141,9 +144,9 @@ pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
         syn_after_syn: _,
         invalid_packets: _,
         quota: _,
-        // `sysctls`.
+        // `sysctls`, and `absolute_timeout` for the one that the kernel has not.
         strictness: _,
-        timeouts: _,
+        timeouts,
     } = behavior;
     let ruleset = match translation {
         Translation::Router => String::new(),
@@ -151,7 +154,7 @@ pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
         Translation::Nat => format!("{}\n{}", translate::table(behavior, site), filter::table(behavior)),
     };
     let (further, sysctls) = (site.further(behavior), sysctls::sysctls(behavior));
-    NatConfig { ruleset, further, sysctls, ..NatConfig::default() }
+    NatConfig { ruleset, further, sysctls, absolute: timeouts.absolute, ..NatConfig::default() }
 }
 
 /// The ports that the host at `address` gets; `None` where the kernel picks from its own pool, and for a host that has

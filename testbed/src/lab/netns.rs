@@ -23,6 +23,7 @@ use crate::kernel::packet_socket::PacketSocket;
 use crate::kernel::ruleset::{DynamicSet, SetFlusher, needs_devices};
 use crate::kernel::sysctl::Tree;
 use crate::kernel::tcp_sockets::TcpSockets;
+use crate::lab::absolute_timeout::{AbsoluteTimeout, Enforcement};
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::nat_state::NatState;
 use crate::lab::node::at;
@@ -61,6 +62,7 @@ pub(super) struct NatNetns {
     pub(super) events: Events,
     pub(super) sets: SetFlusher,
     pub(super) state: NatState,
+    pub(super) absolute: Option<AbsoluteTimeout>,
 }
 
 /// Raises everything, in a thread of its own.
@@ -178,11 +180,13 @@ impl Builder {
         let (sockets, nat) = match kind {
             NodeKind::Nat => {
                 let (conntrack, events) = (Conntrack::open(inside)?, Events::open(inside)?);
-                let mut state = NatState::default();
+                let (mut state, mut absolute) = (NatState::default(), None);
                 if let Some(config) = self.nats.get(name) {
                     state.set(&mut tree, &config.sysctls)?;
+                    absolute = AbsoluteTimeout::of(inside, config, Enforcement::Enforced)?;
                 }
-                (None, Some(NatNetns { conntrack, events, sets: SetFlusher::open(inside)?, state }))
+                let sets = SetFlusher::open(inside)?;
+                (None, Some(NatNetns { conntrack, events, sets, state, absolute }))
             }
             NodeKind::Host | NodeKind::Router | NodeKind::Switch => (Some(TcpSockets::open(inside)?), None),
         };

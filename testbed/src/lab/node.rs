@@ -17,6 +17,7 @@ use crate::kernel::ruleset::{Nft, SetFlusher};
 use crate::kernel::sandbox::Sandbox;
 use crate::kernel::sysctl::Sysctl;
 use crate::kernel::tcp_sockets::TcpSockets;
+use crate::lab::absolute_timeout::{AbsoluteTimeout, Enforcement};
 use crate::lab::clocks;
 use crate::lab::nat_program::NatProgram;
 use crate::lab::nat_rules::{NatCommand, NatConfig};
@@ -53,6 +54,8 @@ pub(super) struct Nat {
     pub(super) sets: SetFlusher,
     /// What its rules and settings have left.
     pub(super) state: NatState,
+    /// What ends its connections at their absolute timeout, if it has one.
+    pub(super) absolute: Option<AbsoluteTimeout>,
     /// The user's program that makes the NAT, if there is one.
     pub(super) program: AsyncMutex<Option<NatProgram>>,
 }
@@ -192,7 +195,13 @@ impl Node {
         if config.command.is_some() || nat.program.get_mut().is_some() {
             return Err(at(&self.name)(Error::other("set the rules of a NAT", "a program makes them")));
         }
-        let load = |inside: &Inside| nat.state.replace(inside, config);
+        // That of the NAT before ends nothing any more.
+        nat.absolute = None;
+        let load = |inside: &Inside| {
+            nat.state.replace(inside, config)?;
+            nat.absolute = AbsoluteTimeout::of(inside, config, Enforcement::Enforced)?;
+            Ok(())
+        };
         self.namespace.enter(load).flatten().map_err(at(&self.name))?;
         self.forget()
     }

@@ -222,13 +222,14 @@ impl Timeouts {
 }
 
 impl fmt::Display for Timeouts {
-    /// Only the timers that differ from the kernel's default.
+    /// Only the timers that differ from the kernel's default, and the absolute timeout.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let set = self.timers().into_iter().filter_map(|(name, value, default)| {
             let value = value.filter(|v| *v != default)?;
             Some(format!("{name} {} s", value.as_secs()))
         });
-        let set: Vec<String> = set.collect();
+        let absolute = self.absolute.map(|value| format!("absolute {} s", value.as_secs()));
+        let set: Vec<String> = set.chain(absolute).collect();
         f.write_str(if set.is_empty() { "kernel".to_owned() } else { set.join(", ") }.as_str())
     }
 }
@@ -242,5 +243,7 @@ mod tests {
         let timeouts = Timeouts { close: Some(Duration::from_secs(9)), ..Timeouts::default() };
         let behavior = Behavior { timeouts, ..Behavior::port_preserving() };
         assert_eq!(behavior.value(NatAxis::Timeouts), "close 9 s");
+        let timeouts = Timeouts { absolute: Some(Duration::from_secs(60)), ..timeouts };
+        assert_eq!(timeouts.to_string(), "close 9 s, absolute 60 s");
     }
 }

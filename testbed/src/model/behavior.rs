@@ -272,7 +272,7 @@ pub enum Strictness {
     Liberal,
 }
 
-/// How long an idle mapping lives, by TCP state; `None` leaves the kernel's default.
+/// How long a mapping lives: idle ones, by TCP state, where `None` leaves the kernel's default, and any at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Timeouts {
     /// After the first SYN; the kernel's default is 120 s.
@@ -298,7 +298,13 @@ pub struct Timeouts {
     pub unacknowledged: Option<Duration>,
     /// At most, after three retransmissions of one segment; default 300 s.
     pub max_retrans: Option<Duration>,
+    /// From the first packet of a connection until the NAT ends its entry, however busy it is; `None` for no such limit. The
+    /// kernel has no timer of the kind.
+    pub absolute: Option<Duration>,
 }
+
+/// How much later than its absolute timeout the entry of a connection may end.
+pub const ABSOLUTE_LATE: Duration = Duration::from_millis(250);
 
 impl Behavior {
     /// A NAT as most home routers are: everything the kernel's own `masquerade` does, and unsolicited SYNs dropped.

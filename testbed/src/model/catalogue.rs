@@ -257,6 +257,28 @@ mod tests {
                 "NAT \"x\": block-size 64 with ports kernel cannot be: blocks are cut from one range\n  help: give one range",
             ),
             ("[nat.x.timeouts]\nclose = \"ten\"", 4, "\"ten\" is not a duration such as"),
+            ("timeouts = { absolute = \"0s\" }", 3, "\"0s\" must be longer than nothing"),
+            ("timeouts = { absolute = \"40days\" }", 3, "\"40days\" is too long: at most 23days"),
+            (
+                "timeouts = { absolute = \"1500ms\" }",
+                3,
+                "NAT \"x\": timeouts absolute 1 s cannot be: the kernel counts timeouts in whole seconds",
+            ),
+            (
+                "translation = \"router\"\ntimeouts = { absolute = \"60s\" }",
+                4,
+                "NAT \"x\": timeouts absolute 60 s with translation router cannot be: a router keeps no state",
+            ),
+            (
+                "ruleset-file = \"x\"\ntimeouts = { absolute = \"60s\" }",
+                4,
+                "an absolute timeout of a NAT that your own rules or program make: testbed ends connections of its own",
+            ),
+            (
+                "command = [\"x\"]\ndatapath = \"packets\"\ntimeouts = { close = \"9s\", absolute = \"60s\" }",
+                5,
+                "an absolute timeout of a NAT that your own rules or program make: testbed ends connections of its own",
+            ),
             ("quota = 0", 1, "NAT \"x\": quota 0 cannot be: "),
             ("ruleset-file = \"\"", 3, "ruleset-file names no file"),
             ("command = [\"x\\u0000\"]", 3, "an argument of the command has a NUL character"),

@@ -153,6 +153,7 @@ impl Description {
                 let value = value.filter(|value| *value != default)?;
                 Some((name.replace('_', "-"), value.as_secs()))
             })
+            .chain(self.behavior.timeouts.absolute.map(|value| ("absolute".to_owned(), value.as_secs())))
             .collect();
         if set.is_empty() {
             return String::new();

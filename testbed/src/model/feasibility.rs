@@ -107,7 +107,8 @@ impl Behavior {
             return Err(self.impossible(&[NatAxis::Quota], why));
         }
         let whole = |d: Duration| d.subsec_nanos() == 0 && d.as_secs() >= 1 && d.as_secs() <= 2_000_000;
-        if !self.timeouts.timers().iter().all(|(_, value, _)| value.is_none_or(whole)) {
+        let timers = self.timeouts.timers().map(|(_, value, _)| value);
+        if !timers.iter().chain([&self.timeouts.absolute]).all(|value| value.is_none_or(whole)) {
             let why = "the kernel counts timeouts in whole seconds, from 1 to 2,000,000";
             return Err(self.impossible(&[NatAxis::Timeouts], why));
         }
@@ -422,6 +423,8 @@ mod tests {
     #[test]
     fn timeouts_are_whole_seconds() {
         let half = Timeouts { close: Some(Duration::from_millis(500)), ..Timeouts::default() };
+        assert!(refused(|b| b.timeouts = half).contains("whole seconds"));
+        let half = Timeouts { absolute: Some(Duration::from_millis(500)), ..Timeouts::default() };
         assert!(refused(|b| b.timeouts = half).contains("whole seconds"));
     }
 

@@ -88,10 +88,17 @@ fn unsettled(cell: &Cell, input: &TheoryInput<'_>) -> Option<String> {
 /// A quota below this may be used up by what finds out about the NAT.
 const FEW_MAPPINGS: u32 = 16;
 
+/// How much older than its deadline a connection of a trial may be: programs have to start, and measure first.
+const BEFORE_DEADLINE: Duration = Duration::from_secs(10);
+
 /// What of the NATs theory does not reckon with, if there is something: mappings that are refused or forgotten.
 fn not_reckoned_with(cell: &Cell, input: &TheoryInput) -> Option<&'static str> {
-    let mut nats = input.a.iter().chain(&input.b).chain(&input.common);
-    if nats.any(|nat| nat.quota.is_some_and(|quota| quota < FEW_MAPPINGS)) {
+    let nats = || input.a.iter().chain(&input.b).chain(&input.common);
+    let oldest = input.budget.deadline + BEFORE_DEADLINE;
+    if nats().any(|nat| nat.timeouts.absolute.is_some_and(|timeout| timeout <= oldest)) {
+        return Some("theory does not know what an absolute timeout ends that a trial may outlive");
+    }
+    if nats().any(|nat| nat.quota.is_some_and(|quota| quota < FEW_MAPPINGS)) {
         return Some("theory does not count the mappings that a small quota allows");
     }
     let comes_again = |nat: &Behavior| {
@@ -321,6 +328,12 @@ mod tests {
         let said = |nat: &str, rest: &str| said_of(&catalogue, nat, rest);
         assert!(said("few", "").is_err_and(|why| why.because.contains("quota")));
         assert_eq!(said("many", ""), Ok(1.0));
+        let short = "[nat.short]\nsummary = \"s\"\ntimeouts = { absolute = \"13s\" }\n[nat.shut]\nsummary = \"s\"\nsyn-after-syn = \"drop\"\n\
+                     timeouts = { absolute = \"2s\" }\n[nat.long]\nsummary = \"s\"\ntimeouts = { absolute = \"14s\" }\n";
+        let short = Catalogue::embedded().with(Catalogue::parse(short, "short.toml").expect("good NATs"));
+        assert!(said_of(&short, "short", "").is_err_and(|why| why.because.contains("absolute timeout")));
+        assert_eq!(said_of(&short, "long", ""), Ok(1.0));
+        assert_eq!(said_of(&short, "shut", ""), Ok(0.0), "what cannot be");
         let restarts = "trouble = [\"nat-a-restarts\"]";
         assert_eq!(said("port-preserving", restarts), Ok(1.0));
         assert!(said("paired-pool", restarts).is_err_and(|why| why.because.contains("restarted")));

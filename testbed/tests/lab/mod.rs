@@ -8,6 +8,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use testbed::Rights;
 
+/// Connections that end however busy they are.
+mod absolute_timeouts;
 /// Whole labs: built, used, reset and dropped.
 mod building;
 /// Every cause of a failure, provoked.

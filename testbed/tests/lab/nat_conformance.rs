@@ -52,6 +52,33 @@ fn a_bare_masquerade_fails_what_it_is_known_to_fail() {
     assert_eq!(failed, known);
 }
 
+/// A NAT may abandon sessions that are idle; one that abandons others does not conform, after however long a time.
+#[test]
+fn an_absolute_timeout_fails_the_requirement_about_idle_connections_alone() {
+    if !lab_is_possible() {
+        return;
+    }
+    let catalogue = Catalogue::embedded();
+    let good = &catalogue.get("rfc5382").expect("it is there").behavior;
+    let absolute = |seconds| {
+        let mut behavior = *good;
+        behavior.timeouts.absolute = Some(std::time::Duration::from_secs(seconds));
+        Subject::generated(format!("{seconds} s"), &behavior)
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (established, transitory) = ("RFC 5382 REQ-5 (established)", "RFC 5382 REQ-5 (transitory)");
+    let session = "RFC 7857 section 2.2 (session)";
+    for (seconds, expected) in [(86_400, vec![established]), (60, vec![established, transitory, session])] {
+        let result = runtime.block_on(conform(absolute(seconds)));
+        assert!(result.checks.iter().all(testbed::probe::conformance::Checked::as_expected), "{result:#?}");
+        let of_timers = [established, transitory, session];
+        let failed =
+            result.checks.iter().filter(|c| c.verdict == ConformanceVerdict::Fail).map(|c| c.check.id);
+        let failed: Vec<&str> = failed.filter(|id| of_timers.contains(id)).collect();
+        assert_eq!(failed, expected, "{seconds}");
+    }
+}
+
 #[test]
 fn the_profile_rfc5382_meets_every_must() {
     if !lab_is_possible() {

@@ -202,7 +202,7 @@ fn pools() -> [Pool; 9] {
     ]
 }
 
-const TIMERS: [fn(&mut Timeouts) -> &mut Option<Duration>; 11] = [
+const TIMERS: [fn(&mut Timeouts) -> &mut Option<Duration>; 12] = [
     |t| &mut t.syn_sent,
     |t| &mut t.syn_sent2,
     |t| &mut t.syn_recv,
@@ -214,6 +214,7 @@ const TIMERS: [fn(&mut Timeouts) -> &mut Option<Duration>; 11] = [
     |t| &mut t.close,
     |t| &mut t.unacknowledged,
     |t| &mut t.max_retrans,
+    |t| &mut t.absolute,
 ];
 
 #[test]

@@ -45,7 +45,7 @@ impl FailureContext<'_> {
             let mut ended = self.endings.iter().filter(|e| e.is_of(flow)).filter(before);
             let ended = ended.find(|e| self.explains(flow, syn, e))?;
             let cause = match ended.why {
-                EntryEnd::Expired => Cause::MappingExpired,
+                EntryEnd::Expired | EntryEnd::OutOfTime => Cause::MappingExpired,
                 EntryEnd::Flushed => Cause::NatRebooted,
                 EntryEnd::Reset | EntryEnd::Closed => Cause::MappingDestroyed,
             };
@@ -62,7 +62,7 @@ impl FailureContext<'_> {
     /// and not what it did to the mapping.
     fn explains(&self, flow: &Flow, syn: &SynFate, ended: &EndedEntry) -> bool {
         match ended.why {
-            EntryEnd::Expired | EntryEnd::Flushed => true,
+            EntryEnd::Expired | EntryEnd::OutOfTime | EntryEnd::Flushed => true,
             EntryEnd::Closed => false,
             EntryEnd::Reset => self.outlived_reset(flow, syn.from.other()),
         }

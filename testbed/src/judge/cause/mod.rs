@@ -384,7 +384,8 @@ impl<'a> FailureContext<'a> {
                 && ended.entry.reply.destination == syn.target
                 && ended.at <= syn.sent + tracking::READ_LATER
         };
-        let ended = self.endings.iter().filter(of_target).find(|e| e.why == EntryEnd::Expired)?;
+        let expired = |ended: &&EndedEntry| matches!(ended.why, EntryEnd::Expired | EntryEnd::OutOfTime);
+        let ended = self.endings.iter().filter(of_target).find(expired)?;
         let detail = format!("{}; {}", sentence(syn), ended.sentence());
         let found =
             Diagnosis::new(Cause::MappingExpired, detail).mark(syn.frame, "came when the mapping was gone");

@@ -1,5 +1,5 @@
-//! Why entries of connection tracking ended: after a reset, when their time was up, as closed connections do, or because
-//! the NAT forgot everything.
+//! Why entries of connection tracking ended: after a reset, when their time was up, idle or not, as closed connections do, or
+//! because the NAT forgot everything.
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -34,6 +34,8 @@ pub(super) struct EndedEntry {
     pub(super) why: EntryEnd,
     /// How long nothing had been sent on it.
     pub(super) idle: Nanos,
+    /// How long it had been there, if its beginning was told.
+    age: Option<Nanos>,
     /// The last frame that belonged to it.
     pub(super) last_frame: Option<usize>,
 }
@@ -45,6 +47,8 @@ pub(super) enum EntryEnd {
     Reset,
     /// It was as long idle as its NAT lets it be.
     Expired,
+    /// It was as old as its NAT lets any be, however busy.
+    OutOfTime,
     /// Its connection was over.
     Closed,
     /// None of these.
@@ -79,11 +83,18 @@ pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavi
         let timeouts = behavior.map_or_else(Timeouts::default, |behavior| behavior.timeouts);
         let before = EntryHistory::of(event, &packets);
         let state = last_state(evidence, event);
+        let age = age(evidence, event);
+        let absolute = timeouts.absolute.map(|time| Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX));
+        let is_due = absolute.zip(age).is_some_and(|(absolute, age)| age + TICKS >= absolute);
         EndedEntry {
             at: event.at,
             node: event.node.clone(),
             entry: event.entry,
-            why: before.why(state, &timeouts),
+            why: match before.why(state, &timeouts) {
+                EntryEnd::Flushed if is_due => EntryEnd::OutOfTime,
+                why => why,
+            },
+            age,
             idle: before.idle.max(before.idle_before),
             last_frame: before.frame,
         }
@@ -171,6 +182,16 @@ fn last_state(evidence: &Evidence, event: &CtEvent) -> Option<CtState> {
     event.entry.state.or_else(|| evidence.conntrack.iter().rev().filter(same).find_map(|e| e.entry.state))
 }
 
+/// How long an entry had been there when it ended, if its beginning was told.
+fn age(evidence: &Evidence, event: &CtEvent) -> Option<Nanos> {
+    let began = |other: &&CtEvent| {
+        other.change == CtChange::New
+            && (&other.node, other.entry.id) == (&event.node, event.entry.id)
+            && other.at <= event.at
+    };
+    Some(event.at - evidence.conntrack.iter().rfind(began)?.at)
+}
+
 /// How long an idle entry lives; the kernel's defaults are those of `nf_conntrack_proto_tcp.c`.
 fn lifetime(state: CtState, timeouts: &Timeouts) -> Nanos {
     let (set, seconds) = match state {
@@ -205,6 +226,12 @@ impl EndedEntry {
         match self.why {
             EntryEnd::Reset => format!("{node} dropped its mapping {outside} for a reset"),
             EntryEnd::Expired => format!("{node} forgot its mapping {outside} after {idle:.0} ms of silence"),
+            EntryEnd::OutOfTime => {
+                let age = self.age.unwrap_or_default() as f64 / 1e9;
+                format!(
+                    "{node} ended its mapping {outside} {age:.1} s after its first packet, as it ends all"
+                )
+            }
             EntryEnd::Closed => format!("{node} forgot its mapping {outside} of a closed connection"),
             EntryEnd::Flushed => {
                 format!(

@@ -1,13 +1,14 @@
 //! The checker: one packet after another, what the NAT had to do with it against what it did.
 
+mod absolute;
 mod counted;
+mod endings;
 mod fresh;
 mod pooling;
 mod swap;
 mod without_syn;
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::collections::{HashMap, HashSet};
 
 use super::draws::Draw;
 use super::duty::{Answer, RequiredAction, TIME_EXCEEDED, refusal, refusal_of_second_syn};
@@ -23,15 +24,11 @@ use crate::judge::reference::head::HeadKind;
 use crate::judge::timeline::LONGEST_WAY;
 use crate::model::behavior::{InvalidPackets, Translation};
 use crate::model::doubt::Doubt;
-use crate::model::evidence::{CtCounters, CtEntry, CtEvent, Evidence, Frame, Nanos, Tuple};
+use crate::model::evidence::{CtCounters, CtEvent, Evidence, Frame, Nanos, Tuple};
 use crate::model::packet::IcmpMessage;
 
 /// How far a timer of the kernel's may be off: it counts in ticks, at 100 Hz the coarsest.
 const TICKS: Nanos = 20_000_000;
-
-/// How long after the first packet of a connection the end of one that it replaced may come: the NAT ends it when it handles that
-/// packet.
-const REPLACED: Nanos = 500_000_000;
 
 /// How a packet was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +48,13 @@ struct Entry {
     original: Tuple,
     /// The other end's.
     reply: Tuple,
-    /// The packet that opened it, and when that came.
+    /// The packet that opened it, and when that came; where it may have begun anew, the packet that did that.
     opener: usize,
     since: Nanos,
+    /// When the first one came.
+    opened: Nanos,
+    /// Whether no connection between the same ends was seen before.
+    is_first: bool,
     /// When the NAT surely had dealt with that packet.
     stood_by: Nanos,
     /// The states that it may be in; `None` when it may be gone.
@@ -105,10 +106,15 @@ pub(super) struct Checker<'a> {
     nat: &'a NatView<'a>,
     frames: &'a [Frame],
     passages: &'a Passages,
+    /// What connection tracking told, and of that the beginnings of entries.
+    events: &'a [CtEvent],
+    begun: HashMap<Tuple, Vec<&'a CtEvent>>,
     margin: Nanos,
     rules: Rulebook,
     how: Tracking,
     entries: Vec<Entry>,
+    /// The directions that all of them began in.
+    flows: HashSet<Tuple>,
     by_tuple: HashMap<Tuple, (usize, Way)>,
     mappings: Mappings,
     /// When an unsolicited SYN came first.
@@ -128,50 +134,18 @@ impl<'a> Checker<'a> {
             nat,
             frames: &evidence.frames,
             passages,
+            events: &evidence.conntrack,
+            begun: endings::begun(evidence, nat.node),
             margin,
             rules,
             how: Tracking::of(nat.declared, nat.datapath, rules),
             entries: Vec::new(),
+            flows: HashSet::new(),
             by_tuple: HashMap::new(),
             mappings: Mappings::by(rules),
             refused: HashMap::new(),
             counted: evidence.counted(nat.node),
         }
-    }
-
-    /// Judges the end of an entry that the NAT's own records tell of. A connection that has time left and was not reset
-    /// must not be forgotten (RFC 5382, REQ-5).
-    pub(super) fn ended(&mut self, event: &CtEvent) -> Result<(), Contradiction> {
-        let CtEntry { original, reply, .. } = event.entry;
-        let Some((id, Way::Original)) = self.by_tuple.get(&original).copied() else { return Ok(()) };
-        // What the NAT itself tells of its end, without a contradiction, leaves nothing that a later packet could use.
-        let given_up = self.entries[id].reply == reply && self.entries[id].since + REPLACED < event.after;
-        let judged = self.ended_in_time(id, event).or_else(|broken| self.evicted(id).ok_or(broken));
-        if given_up && judged.is_ok() {
-            (self.entries[id].lost, self.entries[id].given_up) = (true, true);
-        }
-        judged
-    }
-
-    fn ended_in_time(&self, id: usize, event: &CtEvent) -> Result<(), Contradiction> {
-        let CtEntry { original, reply, .. } = event.entry;
-        let entry = &self.entries[id];
-        let alive = entry.at(event.at).iter().all(Option::is_some);
-        // The event may be one of an entry that this one has replaced.
-        if entry.lost || entry.reply != reply || entry.since + REPLACED >= event.after {
-            return Ok(());
-        }
-        let last = entry.before.as_ref().map_or(entry.opener, |(index, ..)| *index);
-        let last = &self.passages.all[last].input;
-        let lived = Duration::from_nanos(event.at.saturating_sub(entry.since)).as_secs_f64();
-        let what =
-            format!("the connection {original} was forgotten {lived:.1} s after it began, before its time");
-        let held = self.rules.hold(rules::TIMERS, if alive { Err(what) } else { Ok(()) });
-        held.map_err(|(rule, what)| Contradiction {
-            rule,
-            sentence: self.sentence(rule, &what),
-            frames: vec![(last.frame, "the last packet of the connection".to_owned())],
-        })
     }
 
     /// The ports that were drawn.
@@ -323,6 +297,9 @@ impl<'a> Checker<'a> {
                 Some(Ok(None)) | None => anew = true,
                 Some(Err(why)) => drop(broken.get_or_insert(why)),
             }
+        }
+        if anew && kept.is_empty() && broken.is_none() {
+            self.outlives(id, way, passage)?;
         }
         let (swapped, same) = self.swapped(index, head, (id, way));
         // In whatever state and order, it had to be handled so.

@@ -194,5 +194,6 @@ fn check_all(
     }
     let out_of_nothing = checker.out_of_nothing();
     endings.try_for_each(|event| checker.ended(event))?;
+    checker.ended_at_absolute()?;
     out_of_nothing
 }

@@ -1,5 +1,6 @@
 //! Tables of packets for the reference NAT: what came in, what came out, and whether that is what it had to do.
 
+mod absolute;
 /// What goes through besides TCP.
 mod datagrams;
 mod filtering;
@@ -38,7 +39,7 @@ const OTHER: &str = "198.51.100.9:5000";
 #[derive(Default)]
 struct Drawing {
     frames: Vec<Frame>,
-    ended: Vec<CtEvent>,
+    told: Vec<CtEvent>,
     counted: CtCounters,
     kernel: KernelRules,
     datapath: Datapath,
@@ -137,14 +138,24 @@ impl Drawing {
     }
 
     /// The same, read now, and perhaps as long ago as that.
-    fn forgotten_after(mut self, after: Nanos) -> Self {
+    fn forgotten_after(self, after: Nanos) -> Self {
+        self.told(CtChange::Destroy, after)
+    }
+
+    /// The NAT tells that the usual connection's entry began.
+    fn begun(self) -> Self {
+        let now = self.now;
+        self.told(CtChange::New, now)
+    }
+
+    fn told(mut self, change: CtChange, after: Nanos) -> Self {
         let tuple = |source, destination| Tuple { source: end(source), destination: end(destination) };
         let (original, reply) = (tuple(HOST, REMOTE), tuple(REMOTE, EXTERNAL));
-        self.ended.push(CtEvent {
+        self.told.push(CtEvent {
             node: NodeName::new("nat-a").expect("a good name"),
             at: self.now,
             after,
-            change: CtChange::Destroy,
+            change,
             entry: CtEntry { original, reply, state: None, status: 0, id: 1 },
         });
         self.now += MS / 100;
@@ -184,7 +195,7 @@ impl Drawing {
         let (datapath, kernel) = (self.datapath, self.kernel);
         let nat = NatView { datapath, kernel, ..nat_view(&node, declared) };
         let counters = vec![(node.clone(), self.counted)];
-        let (frames, conntrack) = (self.frames, self.ended);
+        let (frames, conntrack) = (self.frames, self.told);
         check(&Evidence { frames, conntrack, counters, ..Evidence::default() }, &nat)
     }
 }

@@ -7,7 +7,7 @@
 use super::order::{Way, before};
 use super::rules::{Decision, Rulebook};
 use super::table::{Index, TableCell, Transition};
-use super::tracking::Tracking;
+use super::tracking::{Absolute, Tracking};
 use super::window::{InWindow, Window};
 use crate::judge::reference::head::TcpHead;
 use crate::model::evidence::{CtState, Nanos};
@@ -48,6 +48,8 @@ pub(super) struct Tracked {
     expect_challenge: bool,
     pub(super) seen_reply: bool,
     assured: bool,
+    /// When its first packet came.
+    born: Nanos,
     /// Until when it surely lives without another packet.
     pub(super) lives_until: Nanos,
     /// From when it is surely gone. Later than `lives_until` where kernels differ.
@@ -74,7 +76,7 @@ impl Tracked {
             Transition::To(state) if index == Index::Syn => (state, Window::opened_by(head)),
             Transition::To(_) | Transition::Ignored => (CtState::Established, Window::joined_by(head)),
         };
-        let mut tracked = Self::unseen(window);
+        let mut tracked = Self { born: at, ..Self::unseen(window) };
         if tracked.window.check(Way::Original, head, CtState::None, how) == InWindow::Accept {
             tracked.count_retransmissions(index, Way::Original, head);
         }
@@ -102,6 +104,7 @@ impl Tracked {
             expect_challenge: false,
             seen_reply: false,
             assured: false,
+            born: 0,
             lives_until: 0,
             gone_from: 0,
         }
@@ -336,6 +339,7 @@ impl Tracked {
             // Kernels from 5.14 on, and 5.10 as Debian has it, do not renew the time of an unanswered SYN for another SYN,
             // from either side (commit e15d4cdf27cb, "do not renew entry stuck in tcp SYN_SENT state"); earlier ones do.
             self.gone_from = self.gone_from.max(until);
+            self.end_with(&timers.absolute);
             return;
         }
         (self.lives_until, self.gone_from) = (until, until);
@@ -348,6 +352,13 @@ impl Tracked {
         {
             self.assured = true;
         }
+        self.end_with(&timers.absolute);
+    }
+
+    /// No time of an idle connection goes on beyond the absolute timeout.
+    fn end_with(&mut self, absolute: &Absolute) {
+        self.lives_until = self.lives_until.min(absolute.earliest(self.born));
+        self.gone_from = self.gone_from.min(absolute.latest(self.born));
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::rules::Rulebook;
 use super::table::{TableCell, Transition};
-use crate::model::behavior::{Behavior, Strictness};
+use crate::model::behavior::{ABSOLUTE_LATE, Behavior, Strictness};
 use crate::model::datapath::Datapath;
 use crate::model::evidence::{CtState, Nanos};
 
@@ -14,15 +14,34 @@ pub(super) struct Timers {
     state: [Nanos; 10],
     pub(super) unacknowledged: Nanos,
     pub(super) retransmitted: Nanos,
+    pub(super) absolute: Absolute,
+}
+
+/// When connections end however busy they are, if they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Absolute(Option<Nanos>);
+
+impl Absolute {
+    /// Until when a connection that began then is not ended.
+    pub(super) fn earliest(&self, born: Nanos) -> Nanos {
+        self.0.map_or(Nanos::MAX, |timeout| born.saturating_add(timeout))
+    }
+
+    /// From when on it has surely been ended.
+    pub(super) fn latest(&self, born: Nanos) -> Nanos {
+        let late = Nanos::try_from(ABSOLUTE_LATE.as_nanos()).unwrap_or(Nanos::MAX);
+        self.earliest(born).saturating_add(late)
+    }
 }
 
 impl Timers {
     pub(super) fn of(behavior: &Behavior, rules: Rulebook) -> Self {
         let timers = behavior.timeouts.timers();
+        let nanos = |time: Duration| Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
         let named = |name: &str| {
             let found = timers.iter().find(|(n, _, _)| *n == name);
             let time = found.map_or(Duration::ZERO, |(_, set, default)| set.unwrap_or(*default));
-            rules.time(name, Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX))
+            rules.time(name, nanos(time))
         };
         let names = [
             "syn_sent",
@@ -40,6 +59,7 @@ impl Timers {
             state: names.map(named),
             unacknowledged: named("unacknowledged"),
             retransmitted: named("max_retrans"),
+            absolute: Absolute(behavior.timeouts.absolute.map(nanos)),
         }
     }
 

@@ -24,6 +24,10 @@ pub(super) fn sysctls(behavior: &Behavior) -> Vec<(String, String)> {
         let seconds = value.unwrap_or(default).as_secs();
         all.push(pin(&format!("net.netfilter.nf_conntrack_tcp_timeout_{name}"), seconds));
     }
+    if behavior.timeouts.absolute.is_some() {
+        // The kernel's own clock tells whether connections were ended in time.
+        all.push(pin("net.netfilter.nf_conntrack_timestamp", 1));
+    }
     all
 }
 

@@ -86,6 +86,11 @@ struct RawProfile {
 }
 
 impl RawProfile {
+    /// Its absolute timeout, as it is written.
+    fn absolute(&self) -> Option<&Spanned<String>> {
+        self.timeouts.as_ref()?.absolute.as_ref()
+    }
+
     /// The axes of which it says something.
     fn axes(&self) -> BTreeSet<NatAxis> {
         let is_written = |axis: &NatAxis| match axis {
@@ -124,6 +129,7 @@ struct RawTimeouts {
     close: Option<Spanned<String>>,
     unacknowledged: Option<Spanned<String>>,
     max_retrans: Option<Spanned<String>>,
+    absolute: Option<Spanned<String>>,
 }
 
 /// Turns what is written into what is meant, noting every problem on the way.
@@ -145,12 +151,14 @@ impl Reader<'_> {
             let span = match why.axes.first() {
                 Some(NatAxis::Addresses) => written.addresses.as_ref().map(Spanned::span),
                 Some(NatAxis::Collision) => written.collision.as_ref().map(Spanned::span),
+                Some(NatAxis::Timeouts) => written.absolute().map(Spanned::span),
                 _ => None,
             };
             let span = span.unwrap_or_else(|| name.span());
             self.checker.report(span, format!("NAT \"{}\": {why}", name.get_ref()));
             return None;
         }
+        self.absolute(written)?;
         Some(Profile {
             name: name.get_ref().clone(),
             summary: written.summary.clone(),
@@ -285,7 +293,21 @@ impl Reader<'_> {
             close: time(&raw.close),
             unacknowledged: time(&raw.unacknowledged),
             max_retrans: time(&raw.max_retrans),
+            absolute: time(&raw.absolute),
         }
+    }
+
+    /// Connections end at an absolute timeout because testbed ends them, which it does for rules of its own alone.
+    fn absolute(&mut self, raw: &RawProfile) -> Option<()> {
+        let Some(word) = raw.absolute() else { return Some(()) };
+        if raw.ruleset_file.is_none() && raw.command.is_none() {
+            return Some(());
+        }
+        let message = "an absolute timeout of a NAT that your own rules or program make: testbed ends connections of its \
+                       own NATs alone";
+        let help = "without this key the full proof and nat measure look whether a busy connection is ended";
+        self.checker.report_with_help(word.span(), message.to_owned(), help);
+        None
     }
 
     fn ruleset(&mut self, raw: &RawProfile) -> Option<Ruleset> {

@@ -13,7 +13,7 @@ use crate::probe::prove::bench::Side;
 use crate::probe::prove::bulk;
 use crate::probe::prove::filtering::{self, unmapped_target};
 use crate::probe::prove::frame::{Probe, QuotedIcmpError};
-use crate::probe::prove::lifetimes::lifetime;
+use crate::probe::prove::lifetimes::{lifetime, read_absolute};
 use crate::probe::prove::mapping;
 use crate::probe::prove::prober::{Fate, Prober};
 
@@ -23,6 +23,8 @@ use super::{ConformanceCheck, ConformanceVerdict, Observation, RequirementLevel,
 const ESTABLISHED: Duration = Duration::from_secs(7440);
 /// REQ-5: 4 minutes.
 pub(super) const TRANSITORY: Duration = Duration::from_secs(240);
+/// What REQ-5 counts among the established: only one side has closed.
+const STANDING: [&str; 3] = ["established", "fin_wait", "close_wait"];
 /// REQ-4: 6 seconds.
 const SILENCE: Duration = Duration::from_secs(6);
 
@@ -101,8 +103,19 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         asks: "the \"established connection idle-timeout\" MUST NOT be less than 2 hours 4 minutes",
         packets: "connections driven to ESTABLISHED, FIN_WAIT and CLOSE_WAIT; their entries are read",
         told_by: ToldBy::Tracking,
-        expect: |b| shortest(b, &["established", "fin_wait", "close_wait"], ESTABLISHED),
-        measure: |p, _| timers(p, &["established", "fin_wait", "close_wait"], ESTABLISHED),
+        // An absolute timeout, however long, abandons sessions that have not been idle for that time.
+        expect: |b| match b.timeouts.absolute {
+            Some(_) => ConformanceVerdict::Fail,
+            None => shortest(b, &STANDING, ESTABLISHED),
+        },
+        measure: |p, _| {
+            let seen = timers(p, &STANDING, ESTABLISHED)?;
+            let ends_all = p.bench.absolute().is_some();
+            Ok(Observation {
+                verdict: if ends_all { ConformanceVerdict::Fail } else { seen.verdict },
+                ..seen
+            })
+        },
     },
     ConformanceCheck {
         id: "RFC 5382 REQ-5 (transitory)",
@@ -280,7 +293,8 @@ pub(super) fn shortest(behavior: &Behavior, names: &[&str], limit: Duration) -> 
         "fin_wait" => value(name).min(value("unacknowledged")),
         name => value(name),
     };
-    pass_if(names.iter().all(|name| effective(name) >= limit))
+    let absolute = behavior.timeouts.absolute.unwrap_or(Duration::MAX);
+    pass_if(names.iter().all(|name| effective(name).min(absolute) >= limit))
 }
 
 /// Drives a connection to each state and reads how long its entry has left.
@@ -294,6 +308,11 @@ fn timers(prober: &mut Prober, names: &[&str], limit: Duration) -> Result<Observ
         let left = lifetime(prober, name)?;
         passes &= left.is_some_and(|left| left + began.elapsed() + ROUNDING >= limit);
         seen.push(left.map_or(format!("{name}: no entry"), |left| format!("{name} {} s", left.as_secs())));
+    }
+    let began = Instant::now();
+    if let Some(left) = read_absolute(prober)? {
+        passes &= left + began.elapsed() + ROUNDING >= limit;
+        seen.push(format!("absolute {} s", left.as_secs()));
     }
     Ok(Observation::new(pass_if(passes), seen.join(", ")))
 }

@@ -32,6 +32,7 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         expect: |b| shortest(b, &["close"], TRANSITORY),
         measure: |p, _| {
             let left = lifetime(p, "close")?;
+            let left = left.map(|left| p.bench.absolute().map_or(left, |timeout| timeout.limit().min(left)));
             let seen =
                 left.map_or("the session is gone".to_owned(), |left| format!("{} s left", left.as_secs()));
             let passes = left.is_some_and(|left| left.as_secs() + 2 >= TRANSITORY.as_secs());

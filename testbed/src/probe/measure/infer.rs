@@ -1,7 +1,9 @@
 //! From what was seen of a NAT to what it does: a behaviour, and how each axis of it is known. Pure.
 
 use crate::model::axis::NatAxis;
-use crate::model::behavior::{Behavior, InvalidPackets, Mapping, Overloading, Translation, UnsolicitedSyn};
+use crate::model::behavior::{
+    Behavior, InvalidPackets, Mapping, Overloading, Timeouts, Translation, UnsolicitedSyn,
+};
 use crate::model::datapath::Datapath;
 use crate::model::description::{DescribedAxis, Known, axes_of};
 use crate::probe::prove::address_draws::AddressDraws;
@@ -153,7 +155,7 @@ impl Inference {
         let reached = |(name, _): &&(&'static str, Option<_>)| is_reached(name, &self.behavior);
         let timers: TimersSeen = seen.timers.iter().filter(reached).copied().collect();
         let unseen: Vec<&str> = timers.iter().filter_map(unseen).collect();
-        self.behavior.timeouts = timers::declare(&timers);
+        self.behavior.timeouts = Timeouts { absolute: seen.absolute, ..timers::declare(&timers) };
         let known = if unseen.is_empty() {
             measured("one connection through every TCP state, with the kernel's own timer for each")
         } else {

@@ -1,5 +1,7 @@
 //! All that is asked of a NAT of which nothing is known, and what it answered. Nothing is concluded here.
 
+use std::time::Duration;
+
 use crate::kernel::error::Result;
 use crate::lab::nat_rules::NatConfig;
 use crate::model::behavior::{
@@ -56,6 +58,8 @@ pub(super) struct Answers {
     pub(super) invalid_packets: Reading<InvalidPackets>,
     pub(super) strictness: Reading<Strictness>,
     pub(super) timers: TimersSeen,
+    /// How long a connection lives at most, if the NAT ends those that are busy.
+    pub(super) absolute: Option<Duration>,
     /// How many mappings one host got before it got no more.
     pub(super) connections: PortsSeen,
 }
@@ -145,6 +149,7 @@ fn all(prober: &mut Prober) -> Result<Survey> {
         invalid_packets: ask(prober, read_invalid_packets)?,
         strictness: ask(prober, read_strictness)?,
         timers: ask(prober, timers::survey)?,
+        absolute: ask(prober, timers::absolute)?,
         connections: ask(prober, |prober| ports::survey(prober, mapping))?,
     });
     Ok(survey)

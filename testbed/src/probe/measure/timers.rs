@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::error::{Error, Result};
 use crate::model::behavior::Timeouts;
-use crate::probe::prove::lifetimes::{WAYS, drive, left, timer};
+use crate::probe::prove::lifetimes::{WAYS, drive, left, read_absolute, timer};
 use crate::probe::prove::prober::Prober;
 
 /// Longer than the longest tick of a kernel, 10 ms: what is left of a timer is then less than all of it, and what the
@@ -42,6 +42,12 @@ fn read(prober: &mut Prober, name: &str) -> Result<Option<Duration>> {
         format!("read the timer {name}"),
         "machine too slow: each try took longer than a second",
     ))
+}
+
+/// The absolute timeout, in whole seconds.
+pub(super) fn absolute(prober: &mut Prober) -> Result<Option<Duration>> {
+    let whole = |left: Duration| Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0));
+    Ok(read_absolute(prober)?.map(whole))
 }
 
 /// What is to be declared, so that each timer is as it was seen: nothing where the kernel's default explains it.

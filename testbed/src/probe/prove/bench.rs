@@ -38,6 +38,7 @@ use crate::kernel::packet_socket::{LARGEST_FRAME, OFFLOAD_HEADER, PacketSocket};
 use crate::kernel::processors;
 use crate::kernel::ruleset::{DynamicSet, Nft, SetFlusher};
 use crate::kernel::sysctl::Sysctl;
+use crate::lab::absolute_timeout::{AbsoluteTimeout, Enforcement};
 use crate::lab::nat_program::NatProgram;
 use crate::lab::nat_rules::{NatConfig, NatSite};
 use crate::model::address_plan::Network;
@@ -90,6 +91,8 @@ pub(in crate::probe) struct Bench {
     events: Events,
     sets: SetFlusher,
     dynamic: Vec<DynamicSet>,
+    /// What ends its connections at their absolute timeout, if it has one: put off, unless that is what is asked about.
+    absolute: Option<AbsoluteTimeout>,
     /// The user's program that makes the NAT, if there is one.
     program: Option<NatProgram>,
     /// What carries the packets across.
@@ -149,12 +152,14 @@ impl Bench {
             Ok::<_, Error>([open(Side::Outside)?, open(Side::Inside0)?, open(Side::Inside1)?])
         })??;
         let nft = Nft::of(config.source);
-        let (conntrack, events, sets) = nat.enter(|inside| {
+        let (conntrack, events, sets, absolute) = nat.enter(|inside| {
             for (key, value) in &config.sysctls {
                 Sysctl::new(key.clone(), value).write(inside)?;
             }
             nft.load(inside, &config.script()).map_err(config.at_file())?;
-            Ok::<_, Error>((Conntrack::open(inside)?, Events::open(inside)?, SetFlusher::open(inside)?))
+            let absolute = AbsoluteTimeout::of(inside, config, Enforcement::PutOff)?;
+            let (conntrack, events) = (Conntrack::open(inside)?, Events::open(inside)?);
+            Ok::<_, Error>((conntrack, events, SetFlusher::open(inside)?, absolute))
         })??;
         let start = |command| runtime.block_on(NatProgram::start(command, &nat));
         let program = config.command.as_ref().map(start).transpose()?;
@@ -170,6 +175,7 @@ impl Bench {
             events,
             sets,
             dynamic,
+            absolute,
             program,
             datapath: config.datapath,
             runtime,
@@ -469,6 +475,11 @@ impl Bench {
     /// What carries the packets across.
     pub(in crate::probe) fn datapath(&self) -> Datapath {
         self.datapath
+    }
+
+    /// What ends the NAT's connections at their absolute timeout, if it has one.
+    pub(in crate::probe) fn absolute(&self) -> Option<&AbsoluteTimeout> {
+        self.absolute.as_ref()
     }
 
     /// Connection tracking of the NAT.

@@ -52,6 +52,8 @@ pub(in crate::probe) fn scaled(declared: &Behavior) -> Behavior {
         close: all,
         unacknowledged: all,
         max_retrans: all,
+        // [`super::absolute`] waits for that.
+        absolute: None,
     };
     Behavior { timeouts, ..*declared }
 }
@@ -280,12 +282,12 @@ fn in_time(answers: &[Fate]) -> Reading<UnsolicitedSyn> {
 }
 
 /// Waits until then; returns when it is.
-fn wait(until: Instant) -> Instant {
+pub(super) fn wait(until: Instant) -> Instant {
     sleep(until.saturating_duration_since(Instant::now()));
     Instant::now()
 }
 
-fn too_slow(late: Duration) -> Error {
+pub(super) fn too_slow(late: Duration) -> Error {
     Error::other("wait for a timer", format!("machine too slow: {:.1} s late", late.as_secs_f64()))
 }
 

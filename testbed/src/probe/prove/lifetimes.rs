@@ -95,11 +95,33 @@ pub(in crate::probe) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Re
         let measured = if agrees { value } else { Some(left) };
         *timer(&mut seen, name) = measured;
     }
+    seen.absolute = absolute(prober, declared)?;
     let mut observed = seen.to_string();
     if !missing.is_empty() {
         observed = format!("no mapping in the state {}", missing.join(", "));
     }
     Ok(Some(Finding::of(NatAxis::Timeouts, declared, observed)))
+}
+
+/// The absolute timeout of the NAT, as far as it was asked: the declared one if what a connection has left agrees with it.
+fn absolute(prober: &mut Prober, declared: &Behavior) -> Result<Option<Duration>> {
+    if prober.bench.absolute().is_none() {
+        return Ok(None);
+    }
+    prober.breathe(declared.quota)?;
+    let began = Instant::now();
+    let left = read_absolute(prober)?;
+    let agrees = |expected: &Duration| {
+        left.is_some_and(|left| left <= *expected && *expected <= left + began.elapsed() + ROUNDING)
+    };
+    Ok(declared.timeouts.absolute.filter(agrees).or(left))
+}
+
+/// How long a fresh connection has left until the NAT ends it whatever passes; `None` if it does not do that.
+pub(in crate::probe) fn read_absolute(prober: &mut Prober) -> Result<Option<Duration>> {
+    let Some(driven) = drive(prober, way_to("established"))? else { return Ok(None) };
+    let flow = Tuple { source: driven.flow.inside, destination: driven.flow.remote };
+    Ok(prober.bench.absolute().and_then(|timeout| timeout.left(&flow)))
 }
 
 /// Whether a connection through this NAT can come into the state of this timer. Where a SYN that answers a SYN is

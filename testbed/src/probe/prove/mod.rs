@@ -4,6 +4,7 @@
 //! out, what connection tracking says, and nothing else. It shares no code with any puncher. Which packets each axis is
 //! measured with, and how likely a false alarm is, stands in `docs/nat-behaviour.md`.
 
+pub(in crate::probe) mod absolute;
 pub(in crate::probe) mod address_draws;
 pub(in crate::probe) mod addresses;
 pub(in crate::probe) mod bench;
@@ -28,7 +29,7 @@ pub(in crate::probe) mod prober;
 pub(in crate::probe) mod reading;
 mod udp;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::ruleset::RulesSource;
@@ -82,6 +83,15 @@ impl Subject {
     pub fn of(profile: &Profile) -> Result<Self> {
         let config = nat_source::config(profile, &site())?;
         Ok(Self { name: profile.name.clone(), declared: profile.behavior, config })
+    }
+
+    /// The same NAT with an absolute timeout that can be waited for, if it has one.
+    fn with_short_absolute(&self) -> Option<Self> {
+        let cut = |timeout: Option<Duration>| timeout.map(|_| absolute::TIMEOUT);
+        let (mut declared, config) = (self.declared, self.config.clone());
+        declared.timeouts.absolute = cut(declared.timeouts.absolute);
+        let config = NatConfig { absolute: Some(cut(config.absolute)?), ..config };
+        Some(Self { name: self.name.clone(), declared, config })
     }
 
     /// The same NAT with timers that can be waited for. Where a user made the rules, only the sysctls can be scaled.
@@ -143,11 +153,20 @@ async fn full(subject: &Subject) -> Result<Vec<Finding>> {
             Datapath::Sockets => (subject, &[]),
         };
         let late = measured(subject, LATE.to_vec());
-        let (late, timers) = futures::future::try_join(late, measured(whose, timers.to_vec())).await?;
-        findings.extend(late);
-        findings.extend(timers);
+        let timers = measured(whose, timers.to_vec());
+        let (late, timers, absolute) = futures::future::try_join3(late, timers, busy(subject)).await?;
+        findings.extend(late.into_iter().chain(timers).chain(absolute));
     }
     Ok(findings)
+}
+
+/// Whether busy connections end as declared. What testbed made itself, and without an absolute timeout, ends none.
+async fn busy(subject: &Subject) -> Result<Vec<Finding>> {
+    match (subject.with_short_absolute(), subject.config.source) {
+        (Some(short), _) => measured(&short, vec![absolute::absolute]).await,
+        (None, RulesSource::User) => measured(subject, vec![absolute::none]).await,
+        (None, RulesSource::Testbed) => Ok(Vec::new()),
+    }
 }
 
 /// Makes the measurements on a bench of their own.

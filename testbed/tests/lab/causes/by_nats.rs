@@ -104,6 +104,14 @@ fn mapping_expired() {
     provoked(Cause::MappingExpired, ["short-lived", "port-preserving"], [a, b], "");
 }
 
+/// a's mapping would live for two minutes if its NAT did not end all after two seconds.
+#[test]
+fn mapping_expired_at_the_absolute_timeout() {
+    let a = "dial; at 300; close; at 3000; fail";
+    let b = "at 2600; dial; at 3000; fail";
+    provoked(Cause::MappingExpired, ["two-seconds", "port-preserving"], [a, b], "");
+}
+
 /// a gives up its SYN and listens at the same port; its NAT takes the answer to b's SYN, which has a number of its own,
 /// for a packet of another connection.
 #[test]

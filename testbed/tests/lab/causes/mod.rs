@@ -38,6 +38,10 @@ summary = \"forgets a SYN after a second\"
 mapping = \"endpoint-independent\"
 timeouts = { syn-sent = \"1s\", syn-sent2 = \"1s\" }
 
+[nat.two-seconds]
+summary = \"ends every connection after two seconds\"
+timeouts = { absolute = \"2s\" }
+
 [nat.four-ports]
 summary = \"has four ports\"
 mapping = \"address-and-port-dependent\"

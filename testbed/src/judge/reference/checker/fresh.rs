@@ -229,6 +229,8 @@ impl Checker<'_> {
             reply,
             opener: index,
             since: passage.input.at,
+            opened: passage.input.at,
+            is_first: self.flows.insert(original),
             stood_by: passage.handled_by(self.margin),
             possible: vec![Some(tracked)],
             before: None,

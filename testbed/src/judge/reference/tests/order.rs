@@ -76,6 +76,18 @@ fn an_end_that_is_read_late_may_be_that_of_an_earlier_connection() {
 }
 
 #[test]
+fn an_end_that_is_read_late_is_that_of_the_only_connection_there_was() {
+    let quiet = |drawing: Drawing| drawing.begun().later(2_000 * MS).forgotten_after(0);
+    assert_eq!(quiet(Drawing::opened()).says(&plain()), Some("timeouts"));
+    assert_eq!(Drawing::opened().begun().forgotten().says(&plain()), Some("timeouts"), "at once");
+    // Another one between the same ends was before, or the beginning was told later.
+    let again = Drawing::opened().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("RA", 0, 101, 0));
+    let again = again.later(MS).out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("S", 300, 0, 0));
+    assert_eq!(quiet(again).says(&plain()), None);
+    assert_eq!(Drawing::opened().later(2_000 * MS).forgotten_after(0).begun().says(&plain()), None);
+}
+
+#[test]
 fn a_copy_that_is_handled_after_the_answer_to_the_first_is_invalid() {
     let answer = ("SA", 100, 901, 0);
     let mut copies = Drawing::opened();

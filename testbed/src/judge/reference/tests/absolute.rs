@@ -1,0 +1,87 @@
+//! NATs that end their connections however busy these are, and those that declare it and do not.
+
+use std::time::Duration;
+
+use super::*;
+use crate::model::behavior::Timeouts;
+
+const S: Nanos = 1_000 * MS;
+
+/// A NAT that keeps ports and ends each connection after so many seconds.
+fn ends_after(seconds: u64) -> Behavior {
+    let timeouts = Timeouts { absolute: Some(Duration::from_secs(seconds)), ..Timeouts::default() };
+    Behavior { timeouts, ..plain() }
+}
+
+/// Data of the usual connection, the other way as well.
+fn data(drawing: Drawing, round: u32) -> Drawing {
+    let (ours, theirs) = (101 + 10 * round, 901 + 10 * round);
+    drawing.out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("A", ours, theirs, 10)).back(
+        (REMOTE, EXTERNAL),
+        Some((REMOTE, HOST)),
+        ("A", theirs, ours + 10, 10),
+    )
+}
+
+/// The usual connection, over which something passes each second; its age is not much more than that of the rounds.
+fn busy_for(seconds: u32) -> Drawing {
+    (0..seconds).fold(Drawing::stands(), |drawing, round| data(drawing, round).later(S - 20 * MS))
+}
+
+#[test]
+fn a_busy_connection_ends_when_it_is_declared_to() {
+    let ended = |after: Nanos| busy_for(4).later(after).forgotten();
+    assert_eq!(ended(980 * MS).later(2 * S).says(&ends_after(5)), None, "in time");
+    assert_eq!(ended(1_150 * MS).later(2 * S).says(&ends_after(5)), None, "a little late");
+    assert_eq!(ended(0).later(2 * S).says(&ends_after(5)), Some("timeouts"), "too early");
+    assert_eq!(ended(1_150 * MS).says(&plain()), Some("timeouts"), "not declared");
+    assert_eq!(ended(1_150 * MS).says(&ends_after(6)), Some("timeouts"), "declared to live longer");
+    assert_eq!(
+        ended(1_150 * MS).later(2 * S).says(&ends_after(3)),
+        Some("timeouts"),
+        "declared to live shorter"
+    );
+}
+
+#[test]
+fn what_ends_by_itself_before_is_told_of_by_then() {
+    let reset = || Drawing::opened().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("RA", 0, 101, 0));
+    assert_eq!(reset().forgotten().later(7 * S).says(&ends_after(5)), None);
+    assert_eq!(
+        reset().later(4 * S).forgotten().later(3 * S).says(&ends_after(5)),
+        None,
+        "found when it is due"
+    );
+    assert_eq!(
+        reset().later(6 * S).forgotten().later(S).says(&ends_after(5)),
+        Some("timeouts"),
+        "never looked for"
+    );
+    assert_eq!(Drawing::opened().later(7 * S).says(&ends_after(5)), Some("timeouts"));
+}
+
+#[test]
+fn a_connection_that_goes_on_is_found_by_packets_or_by_the_missing_record() {
+    let declared = ends_after(5);
+    let inward = busy_for(5).later(S).back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("A", 951, 151, 10));
+    assert_eq!(inward.says(&declared), Some("timeouts"));
+    // Something passes at the very moment when it is to end, so that it may have begun anew.
+    assert_eq!(busy_for(8).says(&declared), Some("timeouts"));
+    assert_eq!(busy_for(8).says(&plain()), None);
+    let outward = busy_for(5).later(S / 2).out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("A", 151, 951, 10));
+    assert_eq!(outward.says(&declared), Some("timeouts"));
+    assert_eq!(busy_for(5).later(2 * S).says(&declared), Some("timeouts"), "its end was not told");
+    assert_eq!(busy_for(5).later(S / 2).says(&declared), None, "its end may not have been told yet");
+}
+
+#[test]
+fn what_goes_on_from_inside_begins_anew() {
+    let picked_up = || {
+        let gone = busy_for(5).later(50 * MS).forgotten();
+        gone.out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("A", 151, 951, 10))
+    };
+    assert_eq!(picked_up().later(3 * S).says(&ends_after(5)), None);
+    let kept = busy_for(5).later(50 * MS).forgotten();
+    let inward = kept.back((REMOTE, EXTERNAL), None, ("A", 951, 151, 10));
+    assert_eq!(inward.says(&ends_after(5)), None, "nothing leads in any more");
+}

@@ -1,0 +1,190 @@
+//! Waits for the absolute timeout: that a connection ends when it is due, however busy it is, and that none ends of a NAT that
+//! declares no such timeout.
+//!
+//! [`super::lifetimes`] has read how long the timeout of the NAT itself is. Here it is cut to [`TIMEOUT`].
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::kernel::error::Result;
+use crate::lab::absolute_timeout::AbsoluteTimeout;
+use crate::model::behavior::{Behavior, Filtering, Hairpinning, Translation};
+use crate::model::datapath::Datapath;
+use crate::model::evidence::{CtChange, Tuple};
+use crate::model::packet::TcpFlags;
+
+use super::bench::Side;
+use super::expiry::{too_slow, wait};
+use super::finding::Finding;
+use super::frame::Probe;
+use super::lifetimes::{ProbeConnection, drive, way_to};
+use super::prober::{Fate, Prober};
+
+/// The absolute timeout that is waited for.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
+/// How much longer a connection is watched.
+const MARGIN: Duration = Duration::from_secs(1);
+/// How long a busy connection is watched of a NAT that declares no absolute timeout.
+pub(in crate::probe) const WATCHED_FOR: Duration = Duration::from_secs(7);
+/// How often something passes.
+const ROUND: Duration = Duration::from_millis(200);
+
+/// What the row is called.
+const ROW: &str = "absolute timeout";
+
+/// A connection that is kept busy.
+#[derive(Debug)]
+struct BusyConnection {
+    driven: ProbeConnection,
+    /// Whether it stands, or repeats its SYN.
+    stands: bool,
+    /// Before its first packet was sent.
+    began: Instant,
+    rounds: u32,
+    /// What it did that it should not have done.
+    wrong: Option<String>,
+    ended: bool,
+}
+
+/// A connection that stands and one that opens, both kept busy until they are to have ended, and a little longer.
+pub(super) fn absolute(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+    let Some(timeout) = prober.bench.absolute() else { return Ok(Vec::new()) };
+    timeout.enforce();
+    let expected = format!("set to {} s, ends a busy connection", TIMEOUT.as_secs());
+    let observed = watch(prober, declared, (Some(TIMEOUT), TIMEOUT + MARGIN))?;
+    Ok(vec![Finding::new(ROW, expected.clone(), observed.unwrap_or(expected))])
+}
+
+/// A busy connection of a NAT that declares no absolute timeout.
+pub(super) fn none(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+    if declared.translation == Translation::Router || prober.bench.datapath() == Datapath::Sockets {
+        return Ok(Vec::new());
+    }
+    let expected = format!("a busy connection lives for {} s", WATCHED_FOR.as_secs());
+    let observed = watch(prober, declared, (None, WATCHED_FOR))?;
+    Ok(vec![Finding::new(ROW, expected.clone(), observed.unwrap_or(expected))])
+}
+
+/// What is not as it has to be where connections end after `timeout`, or never, watched for a `time`.
+pub(in crate::probe) fn watch(
+    prober: &mut Prober,
+    declared: &Behavior,
+    (timeout, time): (Option<Duration>, Duration),
+) -> Result<Option<String>> {
+    let (mut busy, mut ended) = (Vec::new(), BTreeSet::new());
+    // The time of a SYN that nobody answers goes on however often it is sent.
+    let opening = declared.timeouts.syn_sent.is_none_or(|idle| idle > time + MARGIN);
+    let ways = [(true, "established"), (false, "syn_sent")];
+    let started = Instant::now();
+    for (stands, way) in ways.into_iter().filter(|(stands, _)| *stands || opening) {
+        let began = Instant::now();
+        let driven = drive(prober, way_to(way))?;
+        busy.extend(driven.map(|driven| BusyConnection {
+            driven,
+            stands,
+            began,
+            rounds: 0,
+            wrong: None,
+            ended: false,
+        }));
+    }
+    while started.elapsed() < time {
+        let changes = prober.bench.changes()?.into_iter();
+        ended.extend(changes.filter(|(change, _)| *change == CtChange::Destroy).map(|(_, e)| e.original));
+        for connection in &mut busy {
+            connection.look(prober, (declared, timeout), &ended)?;
+        }
+        wait(Instant::now() + ROUND);
+    }
+    let late = prober.bench.absolute().map(AbsoluteTimeout::take_trouble).unwrap_or_default();
+    if !late.is_empty() {
+        return Err(too_slow(started.elapsed() - time));
+    }
+    let wrong = busy.into_iter().filter_map(|connection| connection.verdict(timeout, time));
+    Ok(wrong.reduce(|all, one| format!("{all}; {one}")))
+}
+
+impl BusyConnection {
+    /// Looks whether it has ended, and lets something pass.
+    fn look(
+        &mut self,
+        prober: &mut Prober,
+        (declared, timeout): (&Behavior, Option<Duration>),
+        ended: &BTreeSet<Tuple>,
+    ) -> Result<()> {
+        if self.ended || self.wrong.is_some() {
+            return Ok(());
+        }
+        let flow = self.driven.flow;
+        let original = Tuple { source: flow.inside, destination: flow.remote };
+        let age = self.began.elapsed();
+        if ended.contains(&original) {
+            self.ended = true;
+            let in_time = timeout.is_some_and(|timeout| age >= timeout);
+            let leads_in =
+                self.stands && is_closed_to_others(declared) && self.leads_in(prober, &original)?;
+            self.wrong = match (in_time, leads_in) {
+                (false, _) => Some(self.says(&format!("ended within {:.1} s", age.as_secs_f64()))),
+                (true, true) => Some(self.says("has ended, and packets from outside still come in")),
+                (true, false) => None,
+            };
+            return Ok(());
+        }
+        let passes = self.pass(prober)?;
+        // What was sent in time may have come just when it was over.
+        if !passes && timeout.is_none_or(|timeout| self.began.elapsed() < timeout) {
+            self.wrong = Some(self.says(&format!("did not pass after {:.1} s", age.as_secs_f64())));
+        }
+        Ok(())
+    }
+
+    /// What there is to say against it in the end.
+    fn verdict(self, timeout: Option<Duration>, time: Duration) -> Option<String> {
+        let lives = || self.says(&format!("lives after {:.1} s", time.as_secs_f64()));
+        let outlived = (timeout.is_some() && !self.ended).then(lives);
+        self.wrong.or(outlived)
+    }
+
+    fn says(&self, what: &str) -> String {
+        let which = if self.stands { "a busy connection" } else { "a repeated SYN" };
+        format!("{which} {what}")
+    }
+
+    /// Whether what is sent from outside comes in although there is no entry of the connection.
+    fn leads_in(&self, prober: &mut Prober, original: &Tuple) -> Result<bool> {
+        // The last packet from inside may have come when the entry had just ended, and have made another one.
+        if prober.bench.conntrack().lifetime(original)?.is_some() {
+            return Ok(false);
+        }
+        let ProbeConnection { flow, external, theirs, .. } = self.driven;
+        let sent = 1 + 4 * self.rounds;
+        let numbers = (theirs.wrapping_add(sent), flow.isn.wrapping_add(sent));
+        let late = Probe { payload: b"late", ..Probe::ack((flow.remote, external), TcpFlags(0), numbers) };
+        Ok(matches!(prober.fate(Side::Outside, &late)?, Fate::Delivered { .. }))
+    }
+
+    /// Whether data gets through both ways, or a SYN once more.
+    fn pass(&mut self, prober: &mut Prober) -> Result<bool> {
+        let ProbeConnection { flow, external, theirs, .. } = self.driven;
+        let (out, back) = ((flow.inside, flow.remote), (flow.remote, external));
+        if !self.stands {
+            let again = prober.fate(flow.side, &Probe::syn(flow.inside, flow.remote, flow.isn))?;
+            return Ok(matches!(again, Fate::Delivered { source, .. } if source == external));
+        }
+        let data = |ends, numbers| Probe { payload: b"data", ..Probe::ack(ends, TcpFlags(0), numbers) };
+        let sent = 4 * self.rounds;
+        let (ours, theirs) = (flow.isn.wrapping_add(1 + sent), theirs.wrapping_add(1 + sent));
+        self.rounds += 1;
+        let outward = prober.fate(flow.side, &data(out, (ours, theirs)))?;
+        let inward = prober.fate(Side::Outside, &data(back, (theirs, ours.wrapping_add(4))))?;
+        Ok(matches!(outward, Fate::Delivered { source, .. } if source == external)
+            && matches!(inward, Fate::Delivered { destination, .. } if destination == flow.inside))
+    }
+}
+
+/// Whether nothing leads in from outside but the entries of connections.
+fn is_closed_to_others(declared: &Behavior) -> bool {
+    declared.translation == Translation::Nat
+        && declared.filtering == Filtering::AddressAndPortDependent
+        && declared.hairpinning == Hairpinning::Off
+}
