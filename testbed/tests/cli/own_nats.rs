@@ -103,6 +103,19 @@ fn a_nat_past_connection_tracking_says_so() {
 }
 
 #[test]
+fn rules_that_are_not_all_of_a_nat_say_so() {
+    let shown = |name: &str| testbed(&["nat", "show", name]).stdout;
+    let (limited, plain) = (shown("absolute-timeout"), shown("port-preserving"));
+    assert!(limited.contains(
+        "\n# No rule can end connections at an age: testbed deletes the entry of each, 60 s after"
+    ));
+    let comments =
+        |text: &str| text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    assert_eq!(comments(&limited), comments(&plain), "the rules are the same");
+    assert!(!plain.contains("No rule can"));
+}
+
+#[test]
 fn a_proof_that_finds_a_difference_says_what_to_write_and_whence_the_value_is() {
     if !lab_is_possible() {
         return;

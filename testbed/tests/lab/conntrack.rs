@@ -6,6 +6,7 @@ use testbed::kernel::conntrack::{Conntrack, Events, Read};
 use testbed::kernel::link::{LOOPBACK, Links};
 use testbed::kernel::namespace::{Inside, Namespace};
 use testbed::kernel::ruleset::Nft;
+use testbed::kernel::sysctl::Sysctl;
 use testbed::model::evidence::{CtChange, CtEntry, CtState, Tuple};
 
 use super::lab_is_possible;
@@ -137,6 +138,28 @@ fn an_entry_is_found_by_its_flow_and_tells_what_time_it_has_left() {
         );
         let other = Tuple { destination: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1), ..flow };
         assert_eq!(conntrack.lifetime(&other).expect("an answer"), None);
+    });
+}
+
+#[test]
+fn an_entry_is_ended_by_its_number_and_its_age_is_told() {
+    with_conntrack(|inside, conntrack| {
+        Sysctl::new("net.netfilter.nf_conntrack_timestamp", 1).write(inside).expect("a setting");
+        let events = Events::of_begins_and_ends(inside).expect("a socket");
+        let began = std::time::Instant::now();
+        connect_once();
+        let entry = conntrack.dump().expect("a dump")[0];
+        assert!(
+            !conntrack.delete(&entry.original, entry.id.wrapping_add(1)).expect("an answer"),
+            "another one"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(conntrack.delete(&entry.original, entry.id).expect("an answer"));
+        assert!(!conntrack.delete(&entry.original, entry.id).expect("an answer"), "it is gone");
+        let mut told = Vec::new();
+        events.read_with_ages(|change, _, lived| told.push((change, lived))).expect("events");
+        let [(CtChange::New, None), (CtChange::Destroy, Some(lived))] = told[..] else { panic!("{told:?}") };
+        assert!(lived.as_millis() >= 300 && lived <= began.elapsed(), "{lived:?}");
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload, Nla};
+use netlink_packet_core::{NLA_F_NESTED, NetlinkMessage, NetlinkPayload, Nla, NlasIterator};
 use netlink_packet_netfilter::conntrack::{ConntrackAttribute, ConntrackMessage};
 use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
 
@@ -18,7 +18,7 @@ pub(super) fn lived(message: &NetlinkMessage<NetfilterMessage>) -> Option<Durati
         return None;
     };
     let stamps = attributes.iter().find_map(|attribute| match attribute {
-        ConntrackAttribute::Other(nla) if nla.kind() == CTA_TIMESTAMP => {
+        ConntrackAttribute::Other(nla) if nla.kind() & !NLA_F_NESTED == CTA_TIMESTAMP => {
             let mut value = vec![0; nla.value_len()];
             nla.emit_value(&mut value);
             Some(value)
@@ -28,14 +28,9 @@ pub(super) fn lived(message: &NetlinkMessage<NetfilterMessage>) -> Option<Durati
     Some(Duration::from_nanos(stamp(&stamps, STOP)?.saturating_sub(stamp(&stamps, START)?)))
 }
 
-/// The stamp of this kind among attributes, each of 4 bytes of header and 8 of nanoseconds.
-fn stamp(mut attributes: &[u8], kind: u16) -> Option<u64> {
-    const LENGTH: usize = 12;
-    while let Some((attribute, rest)) = attributes.split_first_chunk::<LENGTH>() {
-        if u16::from_ne_bytes([attribute[2], attribute[3]]) == kind {
-            return attribute.last_chunk().map(|nanos| u64::from_be_bytes(*nanos));
-        }
-        attributes = rest;
-    }
-    None
+/// The stamp of this kind among attributes, in nanoseconds.
+fn stamp(attributes: &[u8], kind: u16) -> Option<u64> {
+    let mut all = NlasIterator::new(attributes).flatten();
+    let value = all.find(|attribute| attribute.kind() == kind)?;
+    Some(u64::from_be_bytes(value.value().try_into().ok()?))
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::kernel::error::Result;
+use crate::kernel::error::{Error, Result};
 use crate::lab::absolute_timeout::AbsoluteTimeout;
 use crate::model::behavior::{Behavior, Filtering, Hairpinning, Translation};
 use crate::model::datapath::Datapath;
@@ -14,7 +14,7 @@ use crate::model::evidence::{CtChange, Tuple};
 use crate::model::packet::TcpFlags;
 
 use super::bench::Side;
-use super::expiry::{too_slow, wait};
+use super::expiry::wait;
 use super::finding::Finding;
 use super::frame::Probe;
 use super::lifetimes::{ProbeConnection, drive, way_to};
@@ -98,7 +98,8 @@ pub(in crate::probe) fn watch(
     }
     let late = prober.bench.absolute().map(AbsoluteTimeout::take_trouble).unwrap_or_default();
     if !late.is_empty() {
-        return Err(too_slow(started.elapsed() - time));
+        let why = format!("machine too slow: {}", late.join(", "));
+        return Err(Error::other("wait for an absolute timeout", why));
     }
     let wrong = busy.into_iter().filter_map(|connection| connection.verdict(timeout, time));
     Ok(wrong.reduce(|all, one| format!("{all}; {one}")))

@@ -287,7 +287,7 @@ pub(super) fn wait(until: Instant) -> Instant {
     Instant::now()
 }
 
-pub(super) fn too_slow(late: Duration) -> Error {
+fn too_slow(late: Duration) -> Error {
     Error::other("wait for a timer", format!("machine too slow: {:.1} s late", late.as_secs_f64()))
 }
 
