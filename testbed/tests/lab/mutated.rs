@@ -12,11 +12,12 @@ use testbed::model::catalogue::{Catalogue, Profile};
 use testbed::model::event::{Event, RunEnd};
 use testbed::model::outcome::{CellResult, Outcome, Verdict};
 use testbed::model::suite::AxisKey;
-use testbed::probe::prove::{Depth, Subject, prove};
+use testbed::probe::prove::{Depth, Subject};
 use testbed::run::{Cancel, Mutation, RunRequest, run};
 use testbed::{Behavior, UnsolicitedSyn};
 
 use super::lab_is_possible;
+use super::nat_proof::prove_all;
 use super::run::{parsed, puncher, request};
 
 /// What a NAT that declares one thing and does another is known by.
@@ -192,22 +193,21 @@ fn a_proof_of_a_nat_with_the_rules_of_another_fails() {
         return;
     }
     let catalogue = Catalogue::embedded();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
-    let (mut pairs, mut proved) = (0, Vec::new());
+    let mut pairs = Vec::new();
     for rules_of in chosen(&catalogue, "MUTATED_RULES") {
-        let others = others(&catalogue, rules_of);
-        let mutated = |profile: &&Profile| Subject { config: subject(rules_of).config, ..subject(profile) };
-        let proofs =
-            futures::future::join_all(others.iter().map(mutated).map(|nat| prove(nat, Depth::Quick)));
-        for proof in runtime.block_on(proofs) {
-            pairs += 1;
-            let rows: Vec<&str> =
-                proof.rows.iter().filter(|row| !row.agrees).map(|row| row.axis.as_str()).collect();
-            println!("{} with the rules of {}: refused by {}", proof.nat, rules_of.name, rows.join(", "));
-            if proof.holds() {
-                proved.push(format!("{} with the rules of {}", proof.nat, rules_of.name));
-            }
+        for profile in others(&catalogue, rules_of) {
+            pairs.push((rules_of, Subject { config: subject(rules_of).config, ..subject(profile) }));
+        }
+    }
+    let (rules, subjects): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let pairs = subjects.len();
+    let mut proved = Vec::new();
+    for (rules_of, proof) in rules.into_iter().zip(prove_all(subjects, Depth::Quick)) {
+        let rows: Vec<&str> =
+            proof.rows.iter().filter(|row| !row.agrees).map(|row| row.axis.as_str()).collect();
+        println!("{} with the rules of {}: refused by {}", proof.nat, rules_of.name, rows.join(", "));
+        if proof.holds() {
+            proved.push(format!("{} with the rules of {}", proof.nat, rules_of.name));
         }
     }
     println!("{} of {pairs} pairs are refused by the quick proof", pairs - proved.len());

@@ -95,13 +95,18 @@ fn what_such_a_program_does_not_do_as_declared_is_found() {
         // Gone by the time that the probe would ask if it began to count when nothing more came.
         (short(", \"3\", \"6.3\""), Depth::Full, "timeouts", "established lives after 6.0 s"),
     ];
-    for (keys, depth, axis, observed) in cases {
+    let found_out = |(keys, depth, axis, observed): (String, Depth, &str, &str)| {
         let folder = tempfile::tempdir().expect("a folder");
         let catalogue = catalogue(folder.path(), &profile_of(&keys), PACKET_NAT);
         let proof = proved(&catalogue, "packets", depth);
         assert_eq!(proof.error, None);
         assert_eq!(row(&proof, axis), (observed, observed.ends_with("by packets")), "{keys}");
-    }
+    };
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| found_out(case));
+        }
+    });
 }
 
 /// What the program does with a packet of a connection that it knows.
