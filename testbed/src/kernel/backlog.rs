@@ -31,6 +31,25 @@ pub fn dropped_by_all() -> io::Result<u64> {
     Ok(of_all(&std::fs::read_to_string("/proc/net/softnet_stat")?))
 }
 
+/// Since when frames are counted that found no room.
+#[derive(Debug)]
+pub struct DropCount(Option<u64>);
+
+impl DropCount {
+    /// From now on.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self(dropped_by_all().ok())
+    }
+
+    /// How many found no room since; none where the kernel does not tell.
+    #[must_use]
+    pub fn since(&self) -> u64 {
+        let Self(before) = self;
+        dropped_by_all().ok().zip(*before).map_or(0, |(now, before)| now.saturating_sub(before))
+    }
+}
+
 fn of_all(table: &str) -> u64 {
     table.lines().filter_map(|line| number(line, DROPPED)).sum()
 }

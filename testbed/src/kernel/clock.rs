@@ -18,6 +18,43 @@ fn read(clock: ClockId) -> Nanos {
     u64::try_from(now.num_nanoseconds()).unwrap_or(0)
 }
 
+/// By how much two readings of both clocks may differ although CLOCK_REALTIME was not set: both are slewed together
+/// (`timekeeping_adjust` of kernel/time/timekeeping.c), and each pair is off by a microsecond.
+const READ_APART: u128 = 20_000;
+
+/// Both clocks as a thread reads them again and again, so that it sees that CLOCK_REALTIME was set.
+#[derive(Debug, Clone, Copy)]
+pub struct Clocks {
+    pair: ClockPair,
+    /// When it was seen that CLOCK_REALTIME had been set.
+    set: Option<Nanos>,
+}
+
+impl Clocks {
+    /// Reads both for the first time.
+    #[must_use]
+    pub fn read() -> Self {
+        Self { pair: ClockPair::read(), set: None }
+    }
+
+    /// Reads both again.
+    pub fn read_again(&mut self) {
+        *self = self.followed_by(ClockPair::read());
+    }
+
+    fn followed_by(self, pair: ClockPair) -> Self {
+        let was_set = self.pair.offset().abs_diff(pair.offset()) > READ_APART;
+        Self { pair, set: if was_set { Some(pair.monotonic) } else { self.set } }
+    }
+
+    /// The CLOCK_MONOTONIC time of a CLOCK_REALTIME one that was taken after `since`; `None` where CLOCK_REALTIME has been set since
+    /// then, so that nobody knows which of its times is meant.
+    #[must_use]
+    pub fn to_monotonic(self, realtime: Nanos, since: Nanos) -> Option<Nanos> {
+        self.set.is_none_or(|set| set < since).then(|| self.pair.to_monotonic(realtime)).flatten()
+    }
+}
+
 /// Both clocks at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct ClockPair {
@@ -51,10 +88,14 @@ impl ClockPair {
     }
 
     /// The CLOCK_MONOTONIC time of a CLOCK_REALTIME one; `None` if that was before the machine started. Wrong when
-    /// CLOCK_REALTIME was set between the two, which the caller can only tell by what is plausible.
-    #[must_use]
-    pub fn to_monotonic(self, realtime: Nanos) -> Option<Nanos> {
+    /// CLOCK_REALTIME was set between the two.
+    fn to_monotonic(self, realtime: Nanos) -> Option<Nanos> {
         (self.monotonic + realtime).checked_sub(self.realtime)
+    }
+
+    /// By how much CLOCK_REALTIME is ahead.
+    fn offset(self) -> i128 {
+        i128::from(self.realtime) - i128::from(self.monotonic)
     }
 
     /// Nanoseconds to add to a CLOCK_MONOTONIC time to get nanoseconds since 1970.
@@ -74,6 +115,23 @@ mod tests {
         assert_eq!(pair.to_monotonic(50_250), Some(1_250));
         assert_eq!(pair.to_monotonic(49_900), Some(900));
         assert_eq!(pair.to_monotonic(10), None);
+    }
+
+    #[test]
+    fn after_realtime_was_set_no_earlier_stamp_is_trusted() {
+        const MS: Nanos = 1_000_000;
+        let pair = |monotonic, ahead| ClockPair { monotonic, realtime: monotonic + ahead };
+        let clocks = Clocks { pair: pair(10 * MS, 50_000 * MS), set: None };
+        // Read a little apart.
+        let apart = clocks.followed_by(pair(1_010 * MS, 50_000 * MS + MS / 100));
+        assert_eq!(apart.to_monotonic(51_000 * MS, 0), Some(1_000 * MS - MS / 100));
+        for ahead in [50_002 * MS, 49_998 * MS] {
+            let set = apart.followed_by(pair(1_020 * MS, ahead));
+            assert_eq!(set.to_monotonic(ahead + 1_019 * MS, 1_015 * MS), None, "stamped before or after?");
+            assert_eq!(set.to_monotonic(ahead + 1_025 * MS, 1_021 * MS), Some(1_025 * MS));
+            let later = set.followed_by(pair(1_030 * MS, ahead));
+            assert_eq!(later.to_monotonic(ahead + 1_019 * MS, 1_015 * MS), None);
+        }
     }
 
     #[test]

@@ -5,14 +5,17 @@ use std::net::Ipv4Addr;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use futures::future::try_join_all;
+use tokio::time::{Instant, sleep};
 
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Namespace;
 use crate::kernel::process::{Init, InitReport};
 use crate::lab::absolute_timeout::AbsoluteTimeout;
 use crate::lab::capture::{Capture, Links};
+use crate::lab::nat_program::NatPrograms;
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::node::{Node, at};
 use crate::lab::wire::{Stations, TapLimits, Traffic, Wire, WireEngine, WireError};
@@ -148,6 +151,32 @@ impl Lab {
         Ok(())
     }
 
+    /// Waits for so long, and where programs make NATs until none of them has had work for so long: a program that waits for a processor
+    /// still has packets. One that never rests is waited for two seconds.
+    pub(crate) async fn settle(&self, time: Duration) {
+        const GLANCE: Duration = Duration::from_millis(1);
+        const MOST: Duration = Duration::from_secs(2);
+        let began = Instant::now();
+        let mut quiet_since = began;
+        while quiet_since.elapsed() < time && began.elapsed() < time + MOST {
+            match self.nat_programs().await {
+                NatPrograms::Absent => return sleep(time.saturating_sub(began.elapsed())).await,
+                NatPrograms::Resting => {}
+                NatPrograms::Working => quiet_since = Instant::now(),
+            }
+            sleep(GLANCE).await;
+        }
+    }
+
+    /// What the programs that make NATs are doing.
+    async fn nat_programs(&self) -> NatPrograms {
+        let mut found = NatPrograms::Absent;
+        for node in self.nodes.values() {
+            found = found.max(node.nat_program().await);
+        }
+        found
+    }
+
     /// Watches the links without a wire as well, from now on: their frames come with the rest of the evidence.
     ///
     /// # Errors
@@ -182,6 +211,10 @@ impl Lab {
         // In this order: ending a connection sends a reset, which must not survive on a wire or come to a NAT that has
         // forgotten already.
         self.nodes.values().try_for_each(Node::end_connections)?;
+        // So does a NAT that a program makes, of its own connections, and it may still have packets of others.
+        for node in self.nodes.values() {
+            node.pause_program().await?;
+        }
         self.stations().begin_epoch(seed).map_err(ended)?;
         for node in self.nodes.values() {
             node.renew().await?;

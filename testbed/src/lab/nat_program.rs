@@ -65,7 +65,20 @@ pub(crate) struct NatProgram {
     made: Option<NetworkState>,
     /// The program, if it stays, and who listens to its standard error.
     running: Option<(Process, JoinHandle<()>)>,
+    /// Whether a program that stays was ended, to be started again.
+    is_paused: bool,
     stderr: LastStderr,
+}
+
+/// What programs that make NATs and stay are doing, the busiest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum NatPrograms {
+    /// There are none.
+    Absent,
+    /// They have nothing to do.
+    Resting,
+    /// One runs or waits for a processor, so that more of it may come.
+    Working,
 }
 
 /// What it said last on standard error.
@@ -83,21 +96,39 @@ impl NatProgram {
         let declared =
             namespace.enter(|inside| NetworkState::read(inside, pinned(command), Rules::Free))??;
         let (command, stderr) = (command.clone(), LastStderr::default());
-        let mut program = Self { init, command, declared, made: None, running: None, stderr };
+        let mut program =
+            Self { init, command, declared, made: None, running: None, is_paused: false, stderr };
         program.start_again(namespace).await?;
         Ok(program)
     }
 
-    /// Ends a program that stays and starts it again, with nothing left of what it and its node knew.
+    /// Ends a program that stays, to be renewed: from then on it sends nothing. Returns whether it is one that stays.
+    ///
+    /// # Errors
+    /// When it has ended by itself, or its init has died.
+    pub(crate) async fn pause(&mut self, namespace: &Namespace) -> Result<bool> {
+        if self.stays() {
+            self.check(namespace).await?;
+            self.end().await?;
+            self.is_paused = true;
+        }
+        Ok(self.is_paused)
+    }
+
+    /// Ends a program that stays and starts it again, with nothing left of what it and its node knew. Returns whether it is one that
+    /// stays.
     ///
     /// # Errors
     /// When it has ended by itself, or as [`NatProgram::start`].
-    pub(crate) async fn renew(&mut self, namespace: &Namespace, conntrack: &Conntrack) -> Result<()> {
-        self.check(namespace).await?;
-        self.end().await?;
+    pub(crate) async fn renew(&mut self, namespace: &Namespace, conntrack: &Conntrack) -> Result<bool> {
+        if !self.pause(namespace).await? {
+            return Ok(false);
+        }
         namespace.enter(|inside| Nft::get().replace(inside, ""))??;
         conntrack.flush(&[])?;
-        self.start_again(namespace).await
+        self.is_paused = false;
+        self.start_again(namespace).await?;
+        Ok(true)
     }
 
     async fn start_again(&mut self, namespace: &Namespace) -> Result<()> {

@@ -19,7 +19,7 @@ use crate::kernel::sysctl::Sysctl;
 use crate::kernel::tcp_sockets::TcpSockets;
 use crate::lab::absolute_timeout::{AbsoluteTimeout, Enforcement};
 use crate::lab::clocks;
-use crate::lab::nat_program::NatProgram;
+use crate::lab::nat_program::{NatProgram, NatPrograms};
 use crate::lab::nat_rules::{NatCommand, NatConfig};
 use crate::lab::nat_state::NatState;
 use crate::lab::recorder::Recorder;
@@ -245,11 +245,33 @@ impl Node {
     pub async fn renew(&self) -> Result<()> {
         if let Some(nat) = &self.nat
             && let Some(program) = nat.program.lock().await.as_mut()
-            && program.stays()
+            && program.renew(&self.namespace, &nat.conntrack).await.map_err(at(&self.name))?
         {
-            return program.renew(&self.namespace, &nat.conntrack).await.map_err(at(&self.name));
+            return Ok(());
         }
         self.forget()
+    }
+
+    /// Ends a program that makes the NAT and stays, until the NAT is renewed: from now on it sends nothing.
+    ///
+    /// # Errors
+    /// When the program has ended by itself, or its init has died.
+    pub(super) async fn pause_program(&self) -> Result<()> {
+        let Some(nat) = &self.nat else { return Ok(()) };
+        match nat.program.lock().await.as_mut() {
+            Some(program) => program.pause(&self.namespace).await.map(drop).map_err(at(&self.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// What a program that makes the NAT is doing.
+    pub(super) async fn nat_program(&self) -> NatPrograms {
+        let Some(nat) = &self.nat else { return NatPrograms::Absent };
+        match nat.program.lock().await.as_ref() {
+            Some(program) if program.has_work() => NatPrograms::Working,
+            Some(program) if program.stays() => NatPrograms::Resting,
+            _ => NatPrograms::Absent,
+        }
     }
 
     /// Sets up a NAT again where it has another address: with other rules, or by its program.

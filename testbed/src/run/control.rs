@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::judge::timeline::Role;
+use crate::kernel::backlog::DropCount;
 use crate::kernel::clock::monotonic;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::heartbeat::BEAT;
@@ -36,34 +37,53 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// For how long the machine may stand still during a control: less than an answer may be late.
 const LONGEST_GAP: Duration = BEAT.saturating_mul(2);
 
-/// Whose pause it was, and how long it was.
-type Gap = (&'static str, Duration);
+/// What the machine did during a control.
+#[derive(Debug, Clone, Copy)]
+struct Machine {
+    /// Who stood still for the longest time.
+    whose: &'static str,
+    /// For how long.
+    gap: Duration,
+    /// Frames that the kernel had no room for.
+    dropped: u64,
+}
+
+impl Machine {
+    /// Why the control says nothing, if so.
+    fn disturbance(&self) -> Option<String> {
+        let Self { whose, gap, dropped } = self;
+        if *gap > LONGEST_GAP {
+            return Some(format!("the machine was paused: {whose} did not run for {} ms", gap.as_millis()));
+        }
+        (*dropped > 0)
+            .then(|| format!("the kernel had no room for {dropped} frames (net.core.netdev_max_backlog)"))
+    }
+}
 
 /// Runs the control of a setting, and proves its NATs in their lab; `Some` says what was wrong.
 pub(super) async fn control(pool: &LabPool, request: &RunRequest, ready: &PreparedCell) -> Option<String> {
     let attempt = async || {
-        let since = monotonic();
+        let (since, drops) = (monotonic(), DropCount::begin());
         let wrong = control_once(pool, request, ready).await;
         let [own, of_wires] = pool.largest_gaps_since(since);
-        (wrong, if of_wires.1 > own.1 { of_wires } else { own })
+        let (whose, gap) = if of_wires.1 > own.1 { of_wires } else { own };
+        (wrong, Machine { whose, gap, dropped: drops.since() })
     };
     undisturbed(attempt).await
 }
 
-/// What was wrong. What goes wrong while the machine stands still says nothing about NATs, so then it is tried again.
-async fn undisturbed(attempt: impl AsyncFn() -> (Option<String>, Gap)) -> Option<String> {
-    let mut paused = String::new();
+/// What was wrong. What goes wrong while the machine stands still or loses frames says nothing about NATs, so then it is tried again.
+async fn undisturbed(attempt: impl AsyncFn() -> (Option<String>, Machine)) -> Option<String> {
+    let mut disturbed = String::new();
     for _ in 0..=MOST_AGAIN {
-        let (wrong, (whose, gap)) = attempt().await;
+        let (wrong, machine) = attempt().await;
         let wrong = wrong?;
-        if gap <= LONGEST_GAP {
-            return Some(wrong);
+        match machine.disturbance() {
+            None => return Some(wrong),
+            Some(why) => disturbed = format!("the control could not be made: {why}"),
         }
-        let ms = gap.as_millis();
-        paused =
-            format!("the control could not be made: the machine was paused: {whose} did not run for {ms} ms");
     }
-    Some(paused)
+    Some(disturbed)
 }
 
 async fn control_once(pool: &LabPool, request: &RunRequest, ready: &PreparedCell) -> Option<String> {
@@ -165,11 +185,18 @@ mod tests {
     /// What comes of attempts with these pauses, in ms, of which each but the `right` one finds something wrong; and how many
     /// were made.
     async fn outcome(pauses: &[u64], right: Option<usize>) -> (Option<String>, usize) {
+        let paused = |ms: &u64| Machine { gap: Duration::from_millis(*ms), ..UNDISTURBED };
+        outcome_on(&pauses.iter().map(paused).collect::<Vec<_>>(), right).await
+    }
+
+    const UNDISTURBED: Machine = Machine { whose: "testbed", gap: Duration::ZERO, dropped: 0 };
+
+    async fn outcome_on(machines: &[Machine], right: Option<usize>) -> (Option<String>, usize) {
         let made = Cell::new(0);
         let attempt = async || {
             let at = made.replace(made.get() + 1);
             let wrong = (right != Some(at)).then(|| format!("wrong {at}"));
-            (wrong, ("testbed", Duration::from_millis(pauses[at])))
+            (wrong, machines[at])
         };
         (undisturbed(attempt).await, made.get())
     }
@@ -186,5 +213,9 @@ mod tests {
         );
         let why = "the control could not be made: the machine was paused: testbed did not run for 904 ms";
         assert_eq!(outcome(&[901, 902, 903, 904], None).await, (Some(why.to_owned()), 4));
+        let lossy = Machine { dropped: 3, ..UNDISTURBED };
+        assert_eq!(outcome_on(&[lossy, UNDISTURBED], None).await, (Some("wrong 1".to_owned()), 2));
+        let (why, made) = outcome_on(&[lossy; 4], None).await;
+        assert!(why.expect("a reason").contains("no room for 3 frames") && made == 4);
     }
 }

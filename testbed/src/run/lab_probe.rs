@@ -9,8 +9,6 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use tokio::time::sleep;
-
 use crate::judge::reference;
 use crate::judge::timeline::Role;
 use crate::kernel::error::{Error, Result};
@@ -119,7 +117,7 @@ impl Exchange<'_> {
 
     /// What was seen until all that was sent has arrived, and been answered.
     async fn seen(self) -> Result<Evidence> {
-        sleep(2 * self.prepared.trip + SETTLE).await;
+        self.lab.settle(2 * self.prepared.trip + SETTLE).await;
         self.lab.evidence()
     }
 }

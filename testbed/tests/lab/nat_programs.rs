@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use testbed::lab::Lab;
 use testbed::lab::nat_rules::{NatSite, by_program, render};
 use testbed::model::behavior::Behavior;
+use testbed::model::conditions::{Conditions, LinkConditions};
 use testbed::model::topology::NodeName;
 
 use super::pair::in_lab;
@@ -79,6 +80,38 @@ fn a_program_that_is_done_is_not_run_again_and_what_its_rules_learn_is_forgotten
         lab.reset(1).await.expect("a reset");
         assert!(!elements().await.contains("10.0.0.2"), "{}", elements().await);
         assert_eq!((rules(&lab), log(folder.path()).as_str()), (before, "start\n"));
+    });
+}
+
+/// A NAT that opens a connection to the core when it is to end.
+const LAST_WORD: &str = r#"exec /usr/bin/python3 -c '
+import os, signal, socket, time
+def last_word(*_):
+    caller = socket.socket()
+    caller.setblocking(False)
+    caller.connect_ex(("203.0.113.1", 9))
+    os._exit(0)
+signal.signal(signal.SIGTERM, last_word)
+print("ready", flush=True)
+while True:
+    time.sleep(1)
+'"#;
+
+#[test]
+fn what_a_program_sends_when_it_is_ended_does_not_come_to_the_fresh_state() {
+    in_lab(async |mut lab| {
+        let folder = folder();
+        become_script(&mut lab, LAST_WORD, folder.path()).await.expect("a NAT");
+        // Long enough for the packet to be on its way until the reset is over.
+        let trip = Duration::from_secs(2);
+        let slow = LinkConditions::symmetric(Conditions { delay: trip, ..Conditions::default() });
+        lab.set_conditions(|_, _| slow).expect("a delay");
+        let began = Instant::now();
+        lab.reset(1).await.expect("a reset");
+        assert!(began.elapsed() < trip, "too slow to tell: {:?}", began.elapsed());
+        tokio::time::sleep(trip + Duration::from_millis(200)).await;
+        let evidence = lab.evidence().expect("evidence");
+        assert!(evidence.frames.is_empty(), "{:#?}", evidence.frames);
     });
 }
 

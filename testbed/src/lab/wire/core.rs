@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-use crate::kernel::clock::{self, ClockPair};
+use crate::kernel::clock::{self, Clocks};
 use crate::kernel::heartbeat::{BEAT, Heartbeat};
 use crate::kernel::packet_socket::{LARGEST_FRAME, PacketSocket};
 use crate::kernel::poller::Poller;
@@ -46,7 +46,7 @@ pub(super) struct Core {
     /// Sockets of which more was there than a turn allows.
     unfinished: Vec<u64>,
     buffer: Box<[u8]>,
-    clocks: ClockPair,
+    clocks: Clocks,
     closer: Closer,
     next_id: u64,
     stopped: bool,
@@ -73,7 +73,7 @@ impl Core {
             patient_due: None,
             unfinished: Vec::new(),
             buffer: vec![0; LARGEST_FRAME].into(),
-            clocks: ClockPair::read(),
+            clocks: Clocks::read(),
             closer,
             next_id: 0,
             stopped: false,
@@ -108,7 +108,7 @@ impl Core {
         let next_beat = clock::monotonic() + BEAT.as_nanos() as Nanos;
         let heard = self.poller.wait(Some(until.map_or(next_beat, |until| until.min(next_beat))), ready)?;
         self.heart.beat();
-        self.clocks = ClockPair::read();
+        self.clocks.read_again();
         let now = clock::monotonic();
         if heard {
             self.patient_due = Some(now + PAUSE);

@@ -1,6 +1,6 @@
 //! A link without a wire as the engine keeps it: a socket that only looks, and a log.
 
-use crate::kernel::clock::ClockPair;
+use crate::kernel::clock::Clocks;
 use crate::kernel::packet_socket::{FrameDirection, PacketSocket, Received};
 use crate::lab::wire::port::{FLOOD, Port, Unread};
 use crate::lab::wire::tap::{Log, Tapped};
@@ -20,12 +20,12 @@ impl Listener {
         Self { port: Port::new(socket), log, link, inward }
     }
 
-    pub(super) fn take(&mut self, buffer: &mut [u8], clocks: ClockPair) -> Tapped {
+    pub(super) fn take(&mut self, buffer: &mut [u8], clocks: Clocks) -> Tapped {
         self.receive(FLOOD, buffer, clocks);
         self.log.take(self.port.drops())
     }
 
-    pub(super) fn receive(&mut self, limit: usize, buffer: &mut [u8], clocks: ClockPair) -> Unread {
+    pub(super) fn receive(&mut self, limit: usize, buffer: &mut [u8], clocks: Clocks) -> Unread {
         // What the log would cut off need not be copied.
         let kept = self.log.snap_length().min(buffer.len());
         for _ in 0..limit {

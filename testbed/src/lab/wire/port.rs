@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::kernel::clock::{self, ClockPair};
+use crate::kernel::clock::{self, Clocks};
 use crate::kernel::packet_socket::{PacketSocket, Received};
 use crate::model::evidence::Nanos;
 
@@ -33,7 +33,7 @@ impl Port {
     pub(super) fn receive(
         &mut self,
         buffer: &mut [u8],
-        clocks: ClockPair,
+        clocks: Clocks,
     ) -> io::Result<Option<(Nanos, Received)>> {
         let received = self.socket.receive(buffer)?;
         let now = clock::monotonic();
@@ -45,10 +45,11 @@ impl Port {
 
     /// When a frame that was read `now` entered: by the kernel's stamp where that is plausible, else now. It came
     /// after the socket was last empty, but for the moment between being stamped and being queued.
-    fn entered(&self, received: &Received, clocks: ClockPair, now: Nanos) -> Nanos {
+    fn entered(&self, received: &Received, clocks: Clocks, now: Nanos) -> Nanos {
         const FROM_STAMP_TO_SOCKET: Nanos = 10_000_000;
-        let plausible = |stamp: &Nanos| *stamp <= now && *stamp + FROM_STAMP_TO_SOCKET >= self.emptied;
-        received.stamp.and_then(|stamp| clocks.to_monotonic(stamp)).filter(plausible).unwrap_or(now)
+        let earliest = self.emptied.saturating_sub(FROM_STAMP_TO_SOCKET);
+        let stamped = received.stamp.and_then(|stamp| clocks.to_monotonic(stamp, earliest));
+        stamped.filter(|stamp| (earliest..=now).contains(stamp)).unwrap_or(now)
     }
 
     /// How many frames have found no room since the socket was opened.

@@ -1,13 +1,12 @@
 //! One trial played in a clean lab, and all that it left behind.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::judge::program_output::ProgramEnd;
-use crate::kernel::backlog;
+use crate::kernel::backlog::DropCount;
 use crate::kernel::clock::monotonic;
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::InitReport;
@@ -57,7 +56,7 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     admit(setup, lab, pool).await?;
     let began = Instant::now();
     let since = monotonic();
-    let dropped = backlog::dropped_by_all();
+    let drops = DropCount::begin();
     // Late enough: what the programs have not done by then, they will not do.
     let deadline = began + 10 * (budget.deadline + GRACE);
     let order = prepared.cell.order().unwrap_or_default();
@@ -79,7 +78,7 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
         None => None,
     };
     // The last acknowledgments are still on their way: the evidence is complete when they have arrived.
-    sleep_until(Instant::now() + prepared.trip + SETTLE).await;
+    lab.settle(prepared.trip + SETTLE).await;
     let evidence = lab.evidence()?;
     lab.check_nat_programs().await?;
     let server = programs.ended_server().await?;
@@ -88,7 +87,7 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     let gaps = [own, of_wires, ("a process that starts programs", gap)];
     let largest = gaps.iter().map(|(_, gap)| *gap).max().unwrap_or_default();
     let load = TrialLoad { used, gap: largest, programs: programs.loads().await? };
-    let (apart, dropped) = (programs.apart(), frames_dropped_since(dropped));
+    let (apart, dropped) = (programs.apart(), drops.since());
     let processors = pool.processors();
     let stopped = programs.stopped().await?;
     let measured = Measured { load, gaps, apart, stopped, neighbours_late, dropped, took, processors };
@@ -98,11 +97,6 @@ pub(super) async fn play(setup: TrialSetup<'_>, lab: &Lab, pool: &LabPool) -> Re
     let fault = fault.or_else(|| broken(played)).or(not_made(out_of_order));
     let peers = programs.peer_ends();
     Ok(TrialRecord { evidence, peers, server, programs: programs.into_iter().collect(), measured, fault })
-}
-
-/// How many frames the kernel had no room for since it had dropped so many; none where it does not tell.
-fn frames_dropped_since(before: io::Result<u64>) -> u64 {
-    backlog::dropped_by_all().ok().zip(before.ok()).map_or(0, |(now, before)| now.saturating_sub(before))
 }
 
 /// Makes the nodes ready for the programs of this trial: empty folders, the secret for the peers, and the low ports as the
