@@ -71,6 +71,35 @@ fn every_two_behaviours_that_go_together_do_what_they_declare() {
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Hosts keep ports within the pool and draw from it otherwise: both are asked for with whatever ports there are.
+#[test]
+fn pools_without_a_port_within_or_beside_them_from_2048_on_are_proved() {
+    if !lab_is_possible() {
+        return;
+    }
+    let mut subjects = Vec::new();
+    for (low, high) in [
+        (20_000, 20_999),
+        (2_000, 2_063),
+        (1_024, 1_087),
+        (600, 1_023),
+        (2_049, 65_535),
+        (1_024, 65_535),
+        (1, 65_535),
+    ] {
+        for overloading in [Overloading::On, Overloading::Off] {
+            let pool = Pool::Range(PortRange { low, high });
+            let behavior = Behavior { pool, overloading, ..Behavior::port_preserving() };
+            subjects.push(Subject::generated(format!("{low}-{high}, {overloading}"), &behavior));
+        }
+    }
+    for depth in [Depth::Quick, Depth::Full] {
+        let results = prove_all(subjects.clone(), depth);
+        let wrong: Vec<String> = results.iter().filter(|result| !result.holds()).map(table).collect();
+        assert_eq!(wrong, Vec::<String>::new(), "{}", wrong.join("\n"));
+    }
+}
+
 /// The ports of a subscriber of MAP: 15 ranges of 16 ports.
 fn islands() -> PortSet {
     MapShare { psid: 73, length: 8, offset: 4 }.ports().expect("a good share")

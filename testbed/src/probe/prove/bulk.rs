@@ -26,6 +26,9 @@ pub(in crate::probe) fn enough_to_collide(pool: u32) -> usize {
     n.ceil().min(f64::from(pool) + 1.0) as usize
 }
 
+/// Why nothing is drawn from a pool.
+pub(in crate::probe) const NEARLY_ALL_KEPT: &str = "hosts keep nearly every port that there is";
+
 /// How many external addresses one host's mappings may have.
 fn addresses_of_a_host(declared: &Behavior) -> u32 {
     match declared.addresses {
@@ -64,7 +67,10 @@ pub(in crate::probe) fn bulk(prober: &mut Prober, declared: &Behavior) -> Result
     }
     let own = own_pool(declared, Side::Inside0);
     let wanted = enough(declared, own.map_or(64_512, PortSet::size));
-    let flows = bulk_flows(prober, declared, wanted);
+    let Some(flows) = bulk_flows(prober, declared, wanted) else {
+        let untold = [NatAxis::Quota, NatAxis::Overloading, NatAxis::Pool];
+        return Ok(untold.map(|axis| Finding::not_looked_at(axis.name(), NEARLY_ALL_KEPT)).into());
+    };
     let externals = open_until_refused(prober, &flows)?;
     let opened: Vec<(Flow, SocketAddrV4)> =
         flows.iter().zip(&externals).filter_map(|(flow, external)| Some((*flow, (*external)?))).collect();
@@ -82,19 +88,13 @@ pub(in crate::probe) fn bulk(prober: &mut Prober, declared: &Behavior) -> Result
     Ok(findings)
 }
 
-/// Flows that have to draw from the pool: where ports are preserved, those that cannot keep theirs.
-fn bulk_flows(prober: &mut Prober, declared: &Behavior, wanted: usize) -> Vec<Flow> {
-    let range = own_pool(declared, Side::Inside0);
-    let mut flows = Vec::with_capacity(wanted);
-    while flows.len() < wanted {
-        let flow = prober.flow(Side::Inside0);
-        let keeps = declared.allocation == Allocation::Preserving
-            && range.is_some_and(|range| range.contains(flow.inside.port()));
-        if !keeps {
-            flows.push(flow);
-        }
+/// Flows that have to draw from the pool: where ports are preserved, those that cannot keep theirs. `None` where nearly all can.
+fn bulk_flows(prober: &mut Prober, declared: &Behavior, wanted: usize) -> Option<Vec<Flow>> {
+    let kept = own_pool(declared, Side::Inside0).filter(|_| declared.allocation == Allocation::Preserving);
+    match kept {
+        Some(kept) => prober.flows_beside(Side::Inside0, kept, wanted),
+        None => Some((0..wanted).map(|_| prober.flow(Side::Inside0)).collect()),
     }
-    flows
 }
 
 /// Whether any two inside endpoints share an external one.

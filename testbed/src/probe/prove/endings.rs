@@ -11,7 +11,8 @@ use super::bench::Side;
 use super::datapath::BY_NUMBER;
 use super::finding::Finding;
 use super::frame::{Probe, QuotedIcmpError};
-use super::prober::{Fate, Prober, fate};
+use super::mapping::own_pool;
+use super::prober::{Fate, Flow, Prober, fate};
 
 /// Connections that are tried again. That a random NAT with a pool of 64 ports draws the same port each time has a
 /// probability of 64^-6 < 2e-11.
@@ -33,8 +34,8 @@ pub(super) fn reset(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Find
         open += usize::from(matches!(prober.knock(flow.remote, external)?, Fate::Delivered { .. }));
 
         prober.breathe(declared.quota)?;
-        let (flow, external) = prober.open_fresh(Side::Inside0)?;
-        let Some(external) = external else { continue };
+        let flow = flow_that_keeps(prober, declared)?;
+        let Some(external) = prober.open(&flow)? else { continue };
         let numbers = (0, flow.isn.wrapping_add(1));
         prober.fate(Side::Outside, &Probe::ack((flow.remote, external), TcpFlags::RST, numbers))?;
         let again = prober.flow_between(flow.side, flow.inside, flow.remote);
@@ -49,6 +50,15 @@ pub(super) fn reset(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Find
     let expected = format!("way in {way_in}, port {}", if keeps_port(declared) { "kept" } else { "new" });
     let observed = format!("way in {}, port {}", all(open, "open", "closed"), all(kept, "kept", "new"));
     Ok(vec![Finding::new("after a reset", expected, observed)])
+}
+
+/// A connection whose port the NAT keeps, if it keeps any and may keep this one: it lies in the pool, and nobody else has it.
+fn flow_that_keeps(prober: &mut Prober, declared: &Behavior) -> Result<Flow> {
+    let own = own_pool(declared, Side::Inside0).filter(|_| declared.allocation == Allocation::Preserving);
+    let Some(own) = own else { return Ok(prober.flow(Side::Inside0)) };
+    prober.bench.forget()?;
+    let (inside, remote) = (prober.inside_of(Side::Inside0, own), prober.remote());
+    Ok(prober.flow_between(Side::Inside0, inside, remote))
 }
 
 /// Whether the same endpoints get the same external port when nothing but their memory tells.

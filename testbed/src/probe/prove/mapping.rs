@@ -12,6 +12,7 @@ use crate::model::behavior::{
 use crate::model::port_set::PortSet;
 
 use super::bench::{Side, is_external, site};
+use super::bulk::NEARLY_ALL_KEPT;
 use super::collision::wrong_ends;
 use super::finding::Finding;
 use super::hash;
@@ -343,7 +344,10 @@ fn pool(prober: &mut Prober, declared: &Behavior, opened: &[(Flow, SocketAddrV4)
     let mut ports: Vec<u16> = opened.iter().map(|(_, external)| external.port()).collect();
     if declared.allocation == Allocation::Preserving && declared.pool != Pool::Kernel {
         // What keeps its port says nothing of the pool; what cannot keep it does.
-        ports = draw_elsewhere(prober, declared)?;
+        match draw_elsewhere(prober, declared)? {
+            Some(drawn) => ports = drawn,
+            None => return Ok(Finding::not_looked_at(NatAxis::Pool.name(), NEARLY_ALL_KEPT)),
+        }
     }
     let own = own_pool(declared, Side::Inside0);
     // A counter shows no ends of its pool, but hosts do whose ports lie at them.
@@ -355,19 +359,15 @@ fn pool(prober: &mut Prober, declared: &Behavior, opened: &[(Flow, SocketAddrV4)
     Ok(judge_pool(declared, own, &ports, drawn_at_random(declared)))
 }
 
-/// The ports that hosts get whose own ports lie outside the pool.
-fn draw_elsewhere(prober: &mut Prober, declared: &Behavior) -> Result<Vec<u16>> {
-    let mut flows = Vec::new();
-    while flows.len() < MAPPINGS {
-        let flow = prober.flow(Side::Inside0);
-        let inside_pool = own_pool(declared, flow.side).is_some_and(|own| own.contains(flow.inside.port()));
-        if !inside_pool {
-            flows.push(flow);
-        }
-    }
+/// The ports that hosts get whose own ports lie outside the pool; `None` where too few do.
+fn draw_elsewhere(prober: &mut Prober, declared: &Behavior) -> Result<Option<Vec<u16>>> {
+    let own = own_pool(declared, Side::Inside0);
+    let Some(flows) = own.and_then(|own| prober.flows_beside(Side::Inside0, own, MAPPINGS)) else {
+        return Ok(None);
+    };
     prober.bench.forget()?;
     let externals = open_in_turn(prober, declared, &flows)?;
-    Ok(externals.into_iter().flatten().map(|external| external.port()).collect())
+    Ok(Some(externals.into_iter().flatten().map(|external| external.port()).collect()))
 }
 
 /// Whether what is drawn covers the pool evenly.

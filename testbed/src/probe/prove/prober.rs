@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::kernel::error::{Error, Result};
 use crate::model::datapath::Datapath;
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
+use crate::model::port_set::PortSet;
 
 use super::bench::{ArrivedPacket, Bench, Patience, Side};
 use super::frame::Probe;
@@ -104,6 +105,9 @@ pub(in crate::probe) struct Prober {
     numbers: u32,
 }
 
+/// Ports are gone through in steps of this prime, which divides no number of ports but one: each comes up once before any comes up again.
+const SCATTERED: u32 = 39_119;
+
 impl Prober {
     /// A prober on a bench.
     pub(in crate::probe) fn new(bench: Bench) -> Self {
@@ -157,10 +161,40 @@ impl Prober {
     /// An inside endpoint that has not been used, its port anywhere from 2048 to 65535.
     pub(in crate::probe) fn inside(&mut self, side: Side) -> SocketAddrV4 {
         const PORTS: u32 = 65_536 - 2_048;
-        // A factor that shares no divisor with the number of ports: each comes up once before any comes up again.
         self.insides += 1;
-        let n = self.insides.wrapping_mul(39_119) % PORTS;
+        let n = self.insides.wrapping_mul(SCATTERED) % PORTS;
         SocketAddrV4::new(side.address(), 2_048 + u16::try_from(n).unwrap_or(0))
+    }
+
+    /// An inside endpoint whose port lies in a pool: each of its ports comes up once before any comes up again.
+    pub(in crate::probe) fn inside_of(&mut self, side: Side, pool: PortSet) -> SocketAddrV4 {
+        self.insides += 1;
+        let port = pool.nth(self.insides.wrapping_mul(SCATTERED) % pool.size().max(1));
+        SocketAddrV4::new(side.address(), port.unwrap_or(pool.low()))
+    }
+
+    /// Connections from different endpoints whose ports lie outside a pool, each to a remote endpoint of its own: those of the first host, and
+    /// as far as it has too few, those of further ones. `None` where all hosts together have too few.
+    pub(in crate::probe) fn flows_beside(
+        &mut self,
+        side: Side,
+        pool: PortSet,
+        wanted: usize,
+    ) -> Option<Vec<Flow>> {
+        const HOSTS: usize = 200;
+        let ports: Vec<u16> = (1..=u16::MAX).filter(|port| !pool.contains(*port)).collect();
+        if ports.len() * HOSTS < wanted {
+            return None;
+        }
+        let [a, b, c, first] = side.address().octets();
+        let flow = |n: usize| {
+            let host = first + u8::try_from(n / ports.len()).unwrap_or(0);
+            let inside =
+                SocketAddrV4::new([a, b, c, host].into(), ports[n * SCATTERED as usize % ports.len()]);
+            let remote = self.remote();
+            self.flow_between(side, inside, remote)
+        };
+        Some((0..wanted).map(flow).collect())
     }
 
     /// A connection between two unused endpoints.

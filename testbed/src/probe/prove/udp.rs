@@ -115,12 +115,12 @@ fn allocation(prober: &mut Prober, declared: &Behavior) -> Result<String> {
     let mut ports = Vec::new();
     let mut kept = 0;
     while ports.len() < MAPPINGS {
-        let (inside, remote) = (prober.inside(Side::Inside0), prober.remote());
-        if own_pool(declared, Side::Inside0).is_some_and(|own| !own.contains(inside.port()))
-            && declared.allocation == Allocation::Preserving
-        {
-            continue;
-        }
+        let own = own_pool(declared, Side::Inside0).filter(|_| declared.allocation == Allocation::Preserving);
+        let inside = match own {
+            Some(own) => prober.inside_of(Side::Inside0, own),
+            None => prober.inside(Side::Inside0),
+        };
+        let remote = prober.remote();
         prober.breathe(declared.quota)?;
         let Some(external) = send(prober, inside, remote)? else { return Ok("no way out".to_owned()) };
         kept += usize::from(external.port() == inside.port());
