@@ -20,6 +20,7 @@ use crate::kernel::host;
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::nat_source;
 use crate::model::catalogue::{Profile, Ruleset};
+use crate::model::datapath::Datapath;
 use crate::model::description::Description;
 use crate::model::event::ProofResult;
 use crate::probe::prove::{Depth, Subject, prove, site};
@@ -50,7 +51,11 @@ impl MeasuredNat {
 pub async fn measure(profile: &Profile) -> Result<MeasuredNat> {
     let started = Instant::now();
     let config = free(nat_source::config(profile, &site())?);
-    let datapath = survey::datapath(&config).await?;
+    let datapath = match profile.ruleset {
+        // Rules of testbed's own use connection tracking, where they have anything to track.
+        Ruleset::Generated => Datapath::default(),
+        Ruleset::File(_) | Ruleset::Command(_) => survey::datapath(&config).await?,
+    };
     let config = NatConfig { datapath, ..config };
     let (behavior, axes) = infer::infer(&survey::survey(&config).await?);
     let measured = Profile { behavior, datapath, ..profile.clone() };

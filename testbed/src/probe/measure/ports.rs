@@ -123,6 +123,13 @@ impl PortsSeen {
         }
     }
 
+    /// What collides where ports are kept and each has one owner.
+    fn colliding(&self, mapping: Mapping) -> Option<Colliding> {
+        let presumed = Behavior { allocation: Allocation::Preserving, ..self.presumed(mapping) };
+        let is_exclusive = self.shared_port == Some(Reading::Value(Overloading::Off));
+        Colliding::of(&presumed).filter(|_| is_exclusive)
+    }
+
     /// The ports of the first host, where they are several ranges and every one of them was seen.
     pub(super) fn several(&self) -> Option<PortSet> {
         let ports: Vec<u16> = self.draws.iter().map(|(_, port)| *port).collect();
@@ -202,12 +209,16 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
         Kind::Counted { .. } => counted(prober, mapping, &mut seen)?,
         Kind::Drawn => drawn(prober, mapping, &mut seen)?,
     }
-    collide(prober, mapping, &mut seen)?;
+    let colliding = seen.colliding(mapping);
+    if colliding.is_some() {
+        prober.bench.forget()?;
+    }
     if let (Kind::Counted { .. } | Kind::Drawn, Some(ends)) = (seen.kind(), seen.ends()) {
         hosts(prober, ends, &mut seen)?;
-        if let (Some(Neighbour::Served), Some(room)) = (seen.limit, seen.room()) {
-            seen.crowd = crowd(prober, room as usize)?;
-        }
+    }
+    collide(prober, colliding, &mut seen)?;
+    if let (Some(_), Some(Neighbour::Served), Some(room)) = (seen.ends(), seen.limit, seen.room()) {
+        seen.crowd = crowd(prober, room as usize)?;
     }
     Ok(seen)
 }
@@ -283,11 +294,11 @@ fn keep_in_pool(prober: &mut Prober, seen: &mut PortsSeen) -> Result<()> {
     Ok(())
 }
 
-/// How ports are given that collide, where a port has one owner.
-fn collide(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<()> {
-    let presumed = Behavior { allocation: Allocation::Preserving, ..seen.presumed(mapping) };
-    let exclusive = seen.shared_port == Some(Reading::Value(Overloading::Off));
-    if let Some(colliding) = Colliding::of(&presumed).filter(|_| exclusive) {
+/// How ports are given that collide, where a port has one owner, and no host a block of its own.
+fn collide(prober: &mut Prober, colliding: Option<Colliding>, seen: &mut PortsSeen) -> Result<()> {
+    let in_blocks =
+        seen.ends().is_some_and(|ends| pool::division(ends, &seen.hosts) == pool::Division::Blocks);
+    if let Some(colliding) = colliding.filter(|_| !in_blocks) {
         prober.bench.forget()?;
         seen.collision = Some(read_collision(prober, colliding)?);
         prober.bench.forget()?;
