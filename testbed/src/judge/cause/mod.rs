@@ -382,6 +382,8 @@ impl<'a> FailureContext<'a> {
         let of_target = |ended: &&EndedEntry| {
             nats.contains(&ended.node)
                 && ended.entry.reply.destination == syn.target
+                // One that would have been filtered gains nothing from a mapping that lives longer.
+                && ended.admitted(syn.source)
                 && ended.at <= syn.sent + tracking::READ_LATER
         };
         let expired = |ended: &&EndedEntry| matches!(ended.why, EntryEnd::Expired | EntryEnd::OutOfTime);

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::judge::timeline::{Flow, Vantage};
-use crate::model::behavior::{Behavior, Timeouts};
+use crate::model::behavior::{Behavior, Filtering, Timeouts};
 use crate::model::evidence::{CtChange, CtEntry, CtEvent, CtState, Evidence, Nanos, Tuple};
 use crate::model::packet::{Packet, TcpFlags};
 use crate::model::topology::NodeName;
@@ -32,6 +32,8 @@ pub(super) struct EndedEntry {
     pub(super) node: NodeName,
     pub(super) entry: CtEntry,
     pub(super) why: EntryEnd,
+    /// Whom its NAT lets in.
+    filtering: Filtering,
     /// How long nothing had been sent on it.
     pub(super) idle: Nanos,
     /// How long it had been there, if its beginning was told.
@@ -83,7 +85,7 @@ pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavi
         let timeouts = behavior.map_or_else(Timeouts::default, |behavior| behavior.timeouts);
         let before = EntryHistory::of(event, &packets);
         let state = last_state(evidence, event);
-        let age = age(evidence, event);
+        let age = age(evidence, event, &packets);
         let absolute = timeouts.absolute.map(|time| Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX));
         let is_due = absolute.zip(age).is_some_and(|(absolute, age)| age + TICKS >= absolute);
         EndedEntry {
@@ -95,6 +97,7 @@ pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavi
                 why => why,
             },
             age,
+            filtering: behavior.map_or(Filtering::EndpointIndependent, |behavior| behavior.filtering),
             idle: before.idle.max(before.idle_before),
             last_frame: before.frame,
         }
@@ -182,14 +185,21 @@ fn last_state(evidence: &Evidence, event: &CtEvent) -> Option<CtState> {
     event.entry.state.or_else(|| evidence.conntrack.iter().rev().filter(same).find_map(|e| e.entry.state))
 }
 
-/// How long an entry had been there when it ended, if its beginning was told.
-fn age(evidence: &Evidence, event: &CtEvent) -> Option<Nanos> {
-    let began = |other: &&CtEvent| {
-        other.change == CtChange::New
-            && (&other.node, other.entry.id) == (&event.node, event.entry.id)
-            && other.at <= event.at
+/// How long an entry had been there when it ended, if its beginning was told. Events are read late, so it counts from the first SYN that
+/// came since an earlier entry of the flow had ended.
+fn age(evidence: &Evidence, event: &CtEvent, packets: &PacketsByEnds) -> Option<Nanos> {
+    let of_flow = |other: &&CtEvent| {
+        (&other.node, other.entry.original) == (&event.node, event.entry.original) && other.at <= event.at
     };
-    Some(event.at - evidence.conntrack.iter().rfind(began)?.at)
+    let began = |other: &&CtEvent| other.change == CtChange::New && other.entry.id == event.entry.id;
+    let began = evidence.conntrack.iter().filter(of_flow).rfind(began)?.at;
+    let ended = |other: &&CtEvent| other.change == CtChange::Destroy && other.at < began;
+    let before = evidence.conntrack.iter().filter(of_flow).rfind(ended).map_or(0, |other| other.at);
+    let sides = [event.entry.original, event.entry.reply];
+    let seen = sides.iter().filter_map(|side| packets.get(&pair(*side))).flatten();
+    let opening = seen.filter(|seen| seen.flags.is_opening()).map(|seen| seen.at);
+    let opened = opening.filter(|at| (before..=began).contains(at)).min();
+    Some(event.at - opened.unwrap_or(began))
 }
 
 /// How long an idle entry lives; the kernel's defaults are those of `nf_conntrack_proto_tcp.c`.
@@ -213,6 +223,16 @@ fn lifetime(state: CtState, timeouts: &Timeouts) -> Nanos {
 }
 
 impl EndedEntry {
+    /// Whether it let in what came from this endpoint, as long as it was there.
+    pub(super) fn admitted(&self, source: SocketAddrV4) -> bool {
+        let remote = self.entry.reply.source;
+        match self.filtering {
+            Filtering::EndpointIndependent => true,
+            Filtering::AddressDependent => remote.ip() == source.ip(),
+            Filtering::AddressAndPortDependent => remote == source,
+        }
+    }
+
     /// Whether it was an entry of this flow.
     pub(super) fn is_of(&self, flow: &Flow) -> bool {
         let sides = [pair(self.entry.original), pair(self.entry.reply)];

@@ -1,6 +1,6 @@
 //! Trials that are staged, and what they are judged to be.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::*;
 use crate::judge::oracle::{Admission, DeclaredNats};
@@ -8,7 +8,8 @@ use crate::judge::program_output::SuccessClaim;
 use crate::judge::staged::{StagedEvidence, StagedPacket, external, vantage};
 use crate::judge::timeline::Vantage;
 use crate::model::address_pool::AddressPool;
-use crate::model::behavior::{Behavior, ExternalAddresses, Pooling, UnsolicitedSyn};
+use crate::model::behavior::{Behavior, ExternalAddresses, Filtering, Pooling, Timeouts, UnsolicitedSyn};
+use crate::model::evidence::{CtChange, CtEntry, CtEvent, CtState, Tuple};
 use crate::model::outcome::How;
 use Role::{A, B};
 
@@ -315,6 +316,58 @@ fn a_right_port_at_another_address_is_told_before_every_other_wrong_guess() {
         "{}",
         failure.detail
     );
+}
+
+/// b's mapping of port 5000 towards `remote`, whose beginning was told at that time, in ms, and which ended at 1004 ms.
+fn with_ended_mapping(mut staged: StagedEvidence, remote: SocketAddrV4, told: u64) -> StagedEvidence {
+    let outside = SocketAddrV4::new(external(B), 5000);
+    let original = Tuple { source: SocketAddrV4::new(vantage(B).internal, 5000), destination: remote };
+    let reply = Tuple { source: remote, destination: outside };
+    let entry = CtEntry { original, reply, state: Some(CtState::SynSent), status: 0, id: 1 };
+    for (change, ms) in [(CtChange::New, told), (CtChange::Destroy, 1_004)] {
+        let (node, at) = (vantage(B).nats[0].clone(), ms * 1_000_000);
+        staged.evidence.conntrack.push(CtEvent { node, at, after: at, change, entry });
+    }
+    staged
+}
+
+#[test]
+fn a_mapping_that_ended_is_the_cause_only_where_it_would_have_let_the_syn_in() {
+    let server = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 7000);
+    let staged = || {
+        let late = StagedEvidence::met()
+            .packet(StagedPacket::new(B, 1_490.0, "S").ports(33_333, 4000))
+            .packet(StagedPacket::new(A, 1_500.0, "S"));
+        with_ended_mapping(late, server, 4)
+    };
+    let cause = |filtering| {
+        let timeouts = Timeouts { absolute: Some(Duration::from_secs(1)), ..Timeouts::default() };
+        let nat = Behavior { filtering, timeouts, ..Behavior::port_preserving() };
+        match outcome_behind(nat, &staged(), &lost(), &lost()) {
+            Outcome::Failed(failure) => failure.cause,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(cause(Filtering::AddressAndPortDependent), Cause::PredictedPortWrong);
+    assert_eq!(cause(Filtering::EndpointIndependent), Cause::MappingExpired);
+}
+
+#[test]
+fn a_mapping_that_ended_at_its_absolute_timeout_was_not_forgotten_however_late_its_beginning_was_told() {
+    let peer = SocketAddrV4::new(external(A), 4000);
+    let staged = StagedEvidence::met()
+        .packet(StagedPacket::new(B, 0.0, "S"))
+        .packet(StagedPacket::new(B, 725.0, "S"))
+        .packet(StagedPacket::new(A, 1_500.0, "S"));
+    let timeouts = Timeouts { absolute: Some(Duration::from_secs(1)), ..Timeouts::default() };
+    let nat = Behavior { timeouts, ..Behavior::port_preserving() };
+    let Outcome::Failed(failure) =
+        outcome_behind(nat, &with_ended_mapping(staged, peer, 40), &lost(), &lost())
+    else {
+        panic!("a failure")
+    };
+    assert_eq!(failure.cause, Cause::MappingExpired, "{}", failure.detail);
+    assert!(failure.detail.contains("1.0 s after its first packet"), "{}", failure.detail);
 }
 
 #[test]

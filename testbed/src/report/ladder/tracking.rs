@@ -12,6 +12,9 @@ use crate::report::ladder::journey::{Journey, undirected};
 /// A flow as it looks on one side of a NAT.
 pub(super) type FlowEnds = (SocketAddrV4, SocketAddrV4);
 
+/// An event that no packet caused is mostly read by then.
+const READ_LATE: Nanos = 20_000_000;
+
 /// The packets of each flow at each NAT, in the order in which they came.
 type SegmentsByFlow<'a> = HashMap<(&'a str, FlowEnds), Vec<SegmentAtNode>>;
 
@@ -36,10 +39,14 @@ pub(super) fn times<'a>(kept: &'a Artefacts, journeys: &'a [Journey]) -> Vec<Nan
         let key = (node, sides[0]);
         let after = latest.get(&key).copied().unwrap_or(0);
         let packets = sides.iter().filter_map(|side| passings.get(&(node, *side))).flatten();
-        let at =
-            packets.filter(|p| p.at > after && p.at <= event.at && p.causes(event)).map(|p| p.at).min()?;
-        latest.insert(key, at);
-        Some(at)
+        let at = packets.filter(|p| p.at > after && p.at <= event.at && p.causes(event)).map(|p| p.at).min();
+        // What ended without a packet, by its time, leaves nothing for the packets before.
+        let ended =
+            (event.change == CtChange::Destroy).then(|| event.at.saturating_sub(READ_LATE).max(after));
+        if let Some(at) = at.or(ended) {
+            latest.insert(key, at);
+        }
+        at
     };
     kept.evidence.conntrack.iter().map(|event| cause(event).unwrap_or(event.at)).collect()
 }
