@@ -228,7 +228,7 @@ impl fmt::Display for Timeouts {
             let value = value.filter(|v| *v != default)?;
             Some(format!("{name} {} s", value.as_secs()))
         });
-        let absolute = self.absolute.map(|value| format!("absolute {} s", value.as_secs()));
+        let absolute = self.absolute.map(|value| format!("absolute {} s", value.as_secs_f64()));
         let set: Vec<String> = set.chain(absolute).collect();
         f.write_str(if set.is_empty() { "kernel".to_owned() } else { set.join(", ") }.as_str())
     }

@@ -262,7 +262,7 @@ mod tests {
             (
                 "timeouts = { absolute = \"1500ms\" }",
                 3,
-                "NAT \"x\": timeouts absolute 1 s cannot be: the kernel counts timeouts in whole seconds",
+                "NAT \"x\": timeouts absolute 1.5 s cannot be: the kernel counts timeouts in whole seconds",
             ),
             (
                 "translation = \"router\"\ntimeouts = { absolute = \"60s\" }",

@@ -96,7 +96,9 @@ fn not_reckoned_with(cell: &Cell, input: &TheoryInput) -> Option<&'static str> {
     let nats = || input.a.iter().chain(&input.b).chain(&input.common);
     let oldest = input.budget.deadline + BEFORE_DEADLINE;
     if nats().any(|nat| nat.timeouts.absolute.is_some_and(|timeout| timeout <= oldest)) {
-        return Some("theory does not know what an absolute timeout ends that a trial may outlive");
+        return Some(
+            "a NAT ends connections at an absolute timeout that a trial may outlast, and theory does not know which",
+        );
     }
     if nats().any(|nat| nat.quota.is_some_and(|quota| quota < FEW_MAPPINGS)) {
         return Some("theory does not count the mappings that a small quota allows");

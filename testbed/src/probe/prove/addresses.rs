@@ -45,7 +45,12 @@ impl AddressesSeen {
     pub(in crate::probe) fn reading(&self) -> Reading<ExternalAddresses> {
         let all: BTreeSet<Ipv4Addr> = self.of_host.values().flatten().copied().collect();
         if self.opened < self.wanted {
-            return Reading::Other(format!("{} of {} mappings", self.opened, self.wanted));
+            return Reading::Other(format!(
+                "{} of {} mappings{}",
+                self.opened,
+                self.wanted,
+                self.without_any()
+            ));
         }
         let split = self.of_host.values().any(|addresses| addresses.len() > 1);
         let pooling = if split { Pooling::Arbitrary } else { Pooling::Paired };
@@ -60,6 +65,24 @@ impl AddressesSeen {
         }
         let names: Vec<String> = all.iter().take(8).map(ToString::to_string).collect();
         Reading::Other(format!("{count}, {pooling}: {}", names.join(", ")))
+    }
+
+    /// In words, the network of which no host gets a mapping, where those of the other do.
+    fn without_any(&self) -> String {
+        let network = |side: Side| {
+            let [a, b, c, _] = side.address().octets();
+            [a, b, c]
+        };
+        let has_one = |side: &Side| self.of_host.keys().any(|host| host.octets()[..3] == network(*side));
+        let without: Vec<Side> =
+            [Side::Inside0, Side::Inside1].into_iter().filter(|side| !has_one(side)).collect();
+        match without[..] {
+            [side] => {
+                let [a, b, c] = network(side);
+                format!("; none of a host of {a}.{b}.{c}.0/24, one of the two networks below the NAT")
+            }
+            _ => String::new(),
+        }
     }
 
     /// The first so many addresses of a NAT on the bench.
@@ -221,7 +244,9 @@ mod tests {
             assert_eq!(seen(hosts).reading().to_string(), expected);
         }
         let refused = AddressesSeen { wanted: 5, ..seen(&[&[2]]) };
-        assert_eq!(refused.reading().to_string(), "2 of 5 mappings");
+        let of_one_network =
+            "2 of 5 mappings; none of a host of 10.0.1.0/24, one of the two networks below the NAT";
+        assert_eq!(refused.reading().to_string(), of_one_network);
     }
 
     #[test]
