@@ -91,6 +91,14 @@ fn write(profile: &Profile, config: &NatConfig, out: &mut impl Write) -> io::Res
         )?;
         writeln!(out, "# first packet, by netlink, as `conntrack -D` does.")?;
     }
+    if let Some(every) = config.flush_every {
+        let seconds = every.as_secs();
+        writeln!(
+            out,
+            "# No rule can forget everything at regular intervals: testbed does, every {seconds} s, by netlink, as"
+        )?;
+        writeln!(out, "# `conntrack -F` and `nft flush set` do.")?;
+    }
     match &config.command {
         None => write_rules(config, out),
         Some(command) => write_command(command, out),

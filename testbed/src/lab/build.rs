@@ -101,10 +101,10 @@ fn make_wires(
 fn node(name: NodeName, plot: NodeNetns, init: &Arc<Init>) -> Result<Node> {
     let NodeNetns { namespace, sockets, nat } = plot;
     let nat = match nat {
-        Some(NatNetns { conntrack, events, sets, state, absolute }) => {
+        Some(NatNetns { conntrack, events, sets, state, absolute, flushing }) => {
             let recorder = Recorder::start(name.clone(), events)?;
             let (counted, program) = (Mutex::default(), AsyncMutex::default());
-            Some(Nat { conntrack, counted, recorder, sets, state, absolute, program })
+            Some(Nat { conntrack, counted, recorder, sets, state, absolute, flushing, program })
         }
         None => None,
     };

@@ -18,6 +18,7 @@ use crate::lab::capture::{Capture, Links};
 use crate::lab::nat_program::NatPrograms;
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::node::{Node, at};
+use crate::lab::periodic_flush::PeriodicFlush;
 use crate::lab::wire::{Stations, TapLimits, Traffic, Wire, WireEngine, WireError};
 use crate::model::address_plan::AddressPlan;
 use crate::model::conditions::LinkConditions;
@@ -276,7 +277,9 @@ impl Lab {
                 let (events, lost) = nat.recorder.take();
                 evidence.conntrack.extend(events);
                 evidence.lost.extend(lost);
+                evidence.flushes.extend(nat.flushing.iter().flat_map(|flushing| flushing.take(&node.name)));
                 let late = nat.absolute.iter().flat_map(AbsoluteTimeout::take_trouble);
+                let late = late.chain(nat.flushing.iter().flat_map(PeriodicFlush::take_trouble));
                 evidence.lost.extend(late.map(|what| format!("node \"{}\": {what}", node.name)));
                 let counted = nat.take_counted().map_err(at(&node.name))?;
                 if counted != CtCounters::default() {
@@ -286,6 +289,7 @@ impl Lab {
         }
         evidence.frames.sort_by_key(|f| f.entered);
         evidence.conntrack.sort_by_key(|e| e.at);
+        evidence.flushes.sort_by_key(|f| f.before);
         Ok(evidence)
     }
 }

@@ -15,6 +15,7 @@ pub mod nat_source;
 mod nat_state;
 mod netns;
 mod node;
+pub(crate) mod periodic_flush;
 mod recorder;
 mod settings;
 mod setup;

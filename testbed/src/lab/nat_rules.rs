@@ -75,6 +75,8 @@ pub struct NatConfig {
     pub sysctls: Vec<(String, String)>,
     /// How long after its first packet each connection is ended, whatever passes; rules cannot do that.
     pub absolute: Option<Duration>,
+    /// From one time that it is to forget everything to the next; rules cannot do that either.
+    pub flush_every: Option<Duration>,
     /// A program of the user's that does the rest, if there is one.
     pub command: Option<NatCommand>,
     /// What carries its packets across.
@@ -144,7 +146,7 @@ pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
         syn_after_syn: _,
         invalid_packets: _,
         quota: _,
-        // `sysctls`, and `absolute_timeout` for the one that the kernel has not.
+        // `sysctls`, and `absolute_timeout` and `periodic_flush` for those that the kernel has not.
         strictness: _,
         timeouts,
     } = behavior;
@@ -154,7 +156,8 @@ pub fn render(behavior: &Behavior, site: &NatSite) -> NatConfig {
         Translation::Nat => format!("{}\n{}", translate::table(behavior, site), filter::table(behavior)),
     };
     let (further, sysctls) = (site.further(behavior), sysctls::sysctls(behavior));
-    NatConfig { ruleset, further, sysctls, absolute: timeouts.absolute, ..NatConfig::default() }
+    let (absolute, flush_every) = (timeouts.absolute, timeouts.flush_every);
+    NatConfig { ruleset, further, sysctls, absolute, flush_every, ..NatConfig::default() }
 }
 
 /// The ports that the host at `address` gets; `None` where the kernel picks from its own pool, and for a host that has

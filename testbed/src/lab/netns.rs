@@ -27,6 +27,7 @@ use crate::lab::absolute_timeout::{AbsoluteTimeout, Enforcement};
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::nat_state::NatState;
 use crate::lab::node::at;
+use crate::lab::periodic_flush::PeriodicFlush;
 use crate::lab::settings;
 use crate::lab::wire::Ends;
 use crate::model::address_plan::{AddressPlan, LinkPlan, NodePlan};
@@ -63,6 +64,7 @@ pub(super) struct NatNetns {
     pub(super) sets: SetFlusher,
     pub(super) state: NatState,
     pub(super) absolute: Option<AbsoluteTimeout>,
+    pub(super) flushing: Option<PeriodicFlush>,
 }
 
 /// Raises everything, in a thread of its own.
@@ -117,9 +119,16 @@ impl Builder {
             rules.into_iter().map(finish_rules).collect::<Result<Vec<_>>>()
         })?;
         for (name, learnt) in learnt {
-            if let Some(nat) = sites.get_mut(&name).and_then(|site| site.plot.nat.as_mut()) {
-                let source = self.nats.get(&name).map(|config| config.source).unwrap_or_default();
-                nat.state.remember(source, learnt);
+            let plot = sites.get_mut(&name).map(|site| &mut site.plot);
+            if let Some(NodeNetns { namespace, nat: Some(nat), .. }) = plot
+                && let Some(config) = self.nats.get(&name)
+            {
+                if config.flush_every.is_some() {
+                    let start =
+                        |inside: &Inside| PeriodicFlush::of(inside, config, &learnt, Enforcement::Enforced);
+                    nat.flushing = namespace.enter(start).flatten().map_err(at(&name))?;
+                }
+                nat.state.remember(config.source, learnt);
             }
         }
         let carrier = wires.map(|wires| wires.carrier);
@@ -186,7 +195,7 @@ impl Builder {
                     absolute = AbsoluteTimeout::of(inside, config, Enforcement::Enforced)?;
                 }
                 let sets = SetFlusher::open(inside)?;
-                (None, Some(NatNetns { conntrack, events, sets, state, absolute }))
+                (None, Some(NatNetns { conntrack, events, sets, state, absolute, flushing: None }))
             }
             NodeKind::Host | NodeKind::Router | NodeKind::Switch => (Some(TcpSockets::open(inside)?), None),
         };

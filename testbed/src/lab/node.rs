@@ -22,6 +22,7 @@ use crate::lab::clocks;
 use crate::lab::nat_program::{NatProgram, NatPrograms};
 use crate::lab::nat_rules::{NatCommand, NatConfig};
 use crate::lab::nat_state::NatState;
+use crate::lab::periodic_flush::PeriodicFlush;
 use crate::lab::recorder::Recorder;
 use crate::lab::settings::{FIRST_FREE_PORT, keys_to_keep};
 use crate::model::evidence::{CtCounters, CtEntry};
@@ -56,6 +57,8 @@ pub(super) struct Nat {
     pub(super) state: NatState,
     /// What ends its connections at their absolute timeout, if it has one.
     pub(super) absolute: Option<AbsoluteTimeout>,
+    /// What has it forget everything at regular intervals, if it is to.
+    pub(super) flushing: Option<PeriodicFlush>,
     /// The user's program that makes the NAT, if there is one.
     pub(super) program: AsyncMutex<Option<NatProgram>>,
 }
@@ -195,11 +198,12 @@ impl Node {
         if config.command.is_some() || nat.program.get_mut().is_some() {
             return Err(at(&self.name)(Error::other("set the rules of a NAT", "a program makes them")));
         }
-        // That of the NAT before ends nothing any more.
-        nat.absolute = None;
+        // Those of the NAT before end nothing any more.
+        (nat.absolute, nat.flushing) = (None, None);
         let load = |inside: &Inside| {
             nat.state.replace(inside, config)?;
             nat.absolute = AbsoluteTimeout::of(inside, config, Enforcement::Enforced)?;
+            nat.flushing = PeriodicFlush::of(inside, config, nat.state.memory(), Enforcement::Enforced)?;
             Ok(())
         };
         self.namespace.enter(load).flatten().map_err(at(&self.name))?;

@@ -222,14 +222,15 @@ impl Timeouts {
 }
 
 impl fmt::Display for Timeouts {
-    /// Only the timers that differ from the kernel's default, and the absolute timeout.
+    /// Only the timers that differ from the kernel's default, the absolute timeout, and when all is forgotten.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let set = self.timers().into_iter().filter_map(|(name, value, default)| {
             let value = value.filter(|v| *v != default)?;
             Some(format!("{name} {} s", value.as_secs()))
         });
         let absolute = self.absolute.map(|value| format!("absolute {} s", value.as_secs_f64()));
-        let set: Vec<String> = set.chain(absolute).collect();
+        let flushes = self.flush_every.map(|value| format!("flush every {} s", value.as_secs_f64()));
+        let set: Vec<String> = set.chain(absolute).chain(flushes).collect();
         f.write_str(if set.is_empty() { "kernel".to_owned() } else { set.join(", ") }.as_str())
     }
 }
@@ -245,5 +246,7 @@ mod tests {
         assert_eq!(behavior.value(NatAxis::Timeouts), "close 9 s");
         let timeouts = Timeouts { absolute: Some(Duration::from_secs(60)), ..timeouts };
         assert_eq!(timeouts.to_string(), "close 9 s, absolute 60 s");
+        let timeouts = Timeouts { flush_every: Some(Duration::from_secs(10)), ..timeouts };
+        assert_eq!(timeouts.to_string(), "close 9 s, absolute 60 s, flush every 10 s");
     }
 }

@@ -301,10 +301,16 @@ pub struct Timeouts {
     /// From the first packet of a connection until the NAT ends its entry, however busy it is; `None` for no such limit. The
     /// kernel has no timer of the kind.
     pub absolute: Option<Duration>,
+    /// From one time that the NAT forgets everything it holds to the next, whatever passes; `None` if it never does. The kernel has no
+    /// timer of the kind.
+    pub flush_every: Option<Duration>,
 }
 
 /// How much later than its absolute timeout the entry of a connection may end.
 pub const ABSOLUTE_LATE: Duration = Duration::from_millis(250);
+
+/// How much sooner or later than its time a NAT may forget everything.
+pub const FLUSH_OFF: Duration = Duration::from_millis(250);
 
 impl Behavior {
     /// A NAT as most home routers are: everything the kernel's own `masquerade` does, and unsolicited SYNs dropped.

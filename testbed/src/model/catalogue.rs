@@ -279,6 +279,28 @@ mod tests {
                 5,
                 "an absolute timeout of a NAT that your own rules or program make: testbed ends connections of its own",
             ),
+            ("timeouts = { flush-every = \"0s\" }", 3, "\"0s\" must be longer than nothing"),
+            ("timeouts = { flush-every = \"40days\" }", 3, "\"40days\" is too long: at most 23days"),
+            (
+                "[nat.x.timeouts]\nabsolute = \"60s\"\nflush-every = \"1500ms\"",
+                5,
+                "NAT \"x\": timeouts absolute 60 s, flush every 1.5 s cannot be: the kernel counts timeouts in whole seconds",
+            ),
+            (
+                "translation = \"router\"\ntimeouts = { flush-every = \"60s\" }",
+                4,
+                "NAT \"x\": timeouts flush every 60 s with translation router cannot be: a router keeps no state",
+            ),
+            (
+                "ruleset-file = \"x\"\ntimeouts = { flush-every = \"60s\" }",
+                4,
+                "\"flush-every\" of a NAT that your own rules or program make: testbed has its own NATs alone forget everything",
+            ),
+            (
+                "command = [\"x\"]\ndatapath = \"sockets\"\ntimeouts = { close = \"9s\", flush-every = \"60s\" }",
+                5,
+                "\"flush-every\" of a NAT that your own rules or program make: testbed has its own NATs alone forget everything",
+            ),
             ("quota = 0", 1, "NAT \"x\": quota 0 cannot be: "),
             ("ruleset-file = \"\"", 3, "ruleset-file names no file"),
             ("command = [\"x\\u0000\"]", 3, "an argument of the command has a NUL character"),

@@ -154,6 +154,9 @@ impl Description {
                 Some((name.replace('_', "-"), value.as_secs()))
             })
             .chain(self.behavior.timeouts.absolute.map(|value| ("absolute".to_owned(), value.as_secs())))
+            .chain(
+                self.behavior.timeouts.flush_every.map(|value| ("flush-every".to_owned(), value.as_secs())),
+            )
             .collect();
         if set.is_empty() {
             return String::new();

@@ -210,6 +210,17 @@ impl CtCounters {
     }
 }
 
+/// One time that a NAT forgot everything, because it does so at regular intervals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatFlush {
+    /// Which NAT.
+    pub node: NodeName,
+    /// Before it began to forget.
+    pub before: Nanos,
+    /// When it had forgotten.
+    pub after: Nanos,
+}
+
 /// Everything seen of one trial.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
@@ -219,6 +230,9 @@ pub struct Evidence {
     pub conntrack: Vec<CtEvent>,
     /// The NATs whose connection tracking counted failures of its own, and how many.
     pub counters: Vec<(NodeName, CtCounters)>,
+    /// The times that NATs forgot everything which do so at regular intervals, in their order. No other event tells that sets and maps
+    /// were emptied.
+    pub flushes: Vec<NatFlush>,
     /// What was lost: one sentence for each buffer that overflowed. Not empty means that nothing can be concluded.
     pub lost: Vec<String>,
     /// Whoever is there for both sides, besides the harness' own server: a rendezvous server, a relay. What goes to and from
@@ -235,6 +249,11 @@ impl Evidence {
             Fate::Lost | Fate::InFlight => frame.entered,
         };
         self.frames.iter().map(seen).max().unwrap_or_default()
+    }
+
+    /// The times that a NAT forgot everything.
+    pub fn flushes_of(&self, node: &NodeName) -> impl Iterator<Item = &NatFlush> {
+        self.flushes.iter().filter(move |flush| flush.node == *node)
     }
 
     /// What the connection tracking of a node counted of its own failures.

@@ -108,7 +108,11 @@ impl Behavior {
         }
         let whole = |d: Duration| d.subsec_nanos() == 0 && d.as_secs() >= 1 && d.as_secs() <= 2_000_000;
         let timers = self.timeouts.timers().map(|(_, value, _)| value);
-        if !timers.iter().chain([&self.timeouts.absolute]).all(|value| value.is_none_or(whole)) {
+        if !timers
+            .iter()
+            .chain([&self.timeouts.absolute, &self.timeouts.flush_every])
+            .all(|value| value.is_none_or(whole))
+        {
             let why = "the kernel counts timeouts in whole seconds, from 1 to 2,000,000";
             return Err(self.impossible(&[NatAxis::Timeouts], why));
         }
@@ -425,6 +429,8 @@ mod tests {
         let half = Timeouts { close: Some(Duration::from_millis(500)), ..Timeouts::default() };
         assert!(refused(|b| b.timeouts = half).contains("whole seconds"));
         let half = Timeouts { absolute: Some(Duration::from_millis(500)), ..Timeouts::default() };
+        assert!(refused(|b| b.timeouts = half).contains("whole seconds"));
+        let half = Timeouts { flush_every: Some(Duration::from_millis(500)), ..Timeouts::default() };
         assert!(refused(|b| b.timeouts = half).contains("whole seconds"));
     }
 

@@ -100,6 +100,10 @@ fn not_reckoned_with(cell: &Cell, input: &TheoryInput) -> Option<&'static str> {
             "a NAT ends connections at an absolute timeout that a trial may outlast, and theory does not know which",
         );
     }
+    // Whatever the interval, nobody knows when it began.
+    if nats().any(|nat| nat.timeouts.flush_every.is_some()) {
+        return Some("theory does not know when in a trial a NAT forgets everything");
+    }
     if nats().any(|nat| nat.quota.is_some_and(|quota| quota < FEW_MAPPINGS)) {
         return Some("theory does not count the mappings that a small quota allows");
     }
@@ -336,6 +340,14 @@ mod tests {
         assert!(said_of(&short, "short", "").is_err_and(|why| why.because.contains("absolute timeout")));
         assert_eq!(said_of(&short, "long", ""), Ok(1.0));
         assert_eq!(said_of(&short, "shut", ""), Ok(0.0), "what cannot be");
+        let flushed = "[nat.often]\nsummary = \"s\"\ntimeouts = { flush-every = \"1s\" }\n[nat.seldom]\nsummary = \"s\"\n\
+                       timeouts = { flush-every = \"23days\" }\n[nat.shut]\nsummary = \"s\"\nsyn-after-syn = \"drop\"\n\
+                       timeouts = { flush-every = \"1s\" }\n";
+        let flushed = Catalogue::embedded().with(Catalogue::parse(flushed, "f.toml").expect("good NATs"));
+        for nat in ["often", "seldom"] {
+            assert!(said_of(&flushed, nat, "").is_err_and(|why| why.because.contains("forgets everything")));
+        }
+        assert_eq!(said_of(&flushed, "shut", ""), Ok(0.0), "what cannot be");
         let restarts = "trouble = [\"nat-a-restarts\"]";
         assert_eq!(said("port-preserving", restarts), Ok(1.0));
         assert!(said("paired-pool", restarts).is_err_and(|why| why.because.contains("restarted")));

@@ -1,9 +1,11 @@
 //! Every trial proves its NATs again, for free: what they tracked must be what they declare.
 
+use std::collections::BTreeSet;
+
 use crate::lab::nat_rules::NatSite;
 use crate::model::address_plan::AddressPlan;
 use crate::model::catalogue::Catalogue;
-use crate::model::evidence::{CtChange, CtEntry, Evidence};
+use crate::model::evidence::{CtChange, CtEntry, CtEvent, Evidence, NatFlush};
 use crate::model::outcome::{Cause, Failure};
 use crate::model::topology::NodeName;
 use crate::probe::prove::{Inconsistency, consistent};
@@ -18,8 +20,9 @@ pub(super) fn contradiction(
 ) -> Option<Failure> {
     let wrong = |(node, profile): (&NodeName, &String)| {
         let (declared, site) = (&catalogue.get(profile)?.behavior, NatSite::of(plan, node)?);
-        let entries = translated(evidence, node, &site);
-        let Inconsistency { axis, why } = consistent(declared, &site, &entries).err()?;
+        let every = between_flushes(evidence, node, &site);
+        let wrong = every.iter().find_map(|entries| consistent(declared, &site, entries).err());
+        let Inconsistency { axis, why } = wrong?;
         let detail = format!(
             "NAT \"{profile}\" in \"{node}\" does not do what it declares ({axis}; conntrack): {why}"
         );
@@ -28,14 +31,34 @@ pub(super) fn contradiction(
     setting.nats.iter().find_map(wrong)
 }
 
-/// The entries that a NAT made, in order, without those from one of its inner networks to another.
-fn translated(evidence: &Evidence, node: &NodeName, site: &NatSite) -> Vec<CtEntry> {
-    let new = evidence.conntrack.iter().filter(|e| e.node == *node && e.change == CtChange::New);
+/// The entries that a NAT made from one time that it forgot everything to the next. Where one may have been made before and after such a
+/// time, what came after it is left out.
+fn between_flushes(evidence: &Evidence, node: &NodeName, site: &NatSite) -> Vec<Vec<CtEntry>> {
+    let flushes: Vec<&NatFlush> = evidence.flushes_of(node).collect();
+    let mut every = vec![Vec::new(); flushes.len() + 1];
+    let mut untold = BTreeSet::new();
+    for event in translated(evidence, node, site) {
+        let at_least = flushes.iter().filter(|flush| flush.after < event.after).count();
+        let at_most = flushes.iter().filter(|flush| flush.before <= event.at).count();
+        untold.extend(at_least + 1..=at_most);
+        every[at_least].extend((at_least == at_most).then_some(event.entry));
+    }
+    let told = (0..).zip(every).filter(|(place, _)| !untold.contains(place));
+    told.map(|(_, entries)| entries).collect()
+}
+
+/// How the entries came up that a NAT made, in order, without those from one of its inner networks to another.
+fn translated<'a>(
+    evidence: &'a Evidence,
+    node: &NodeName,
+    site: &NatSite,
+) -> impl Iterator<Item = &'a CtEvent> {
+    let new = evidence.conntrack.iter().filter(move |e| e.node == *node && e.change == CtChange::New);
     let within = |entry: &CtEntry| {
         site.lans.iter().any(|(_, lan)| lan.contains(*entry.original.destination.ip()))
             && entry.original == entry.reply.reversed()
     };
-    new.map(|e| e.entry).filter(|entry| !within(entry)).collect()
+    new.filter(move |event| !within(&event.entry))
 }
 
 #[cfg(test)]
@@ -45,10 +68,17 @@ mod tests {
 
     use super::*;
     use crate::model::address_pool::NatAddressing;
-    use crate::model::evidence::{CtEvent, CtState, Tuple};
+    use crate::model::evidence::{CtState, Nanos, Tuple};
     use crate::model::topology::Topology;
 
+    const S: Nanos = 1_000_000_000;
+
     fn said(profile: &str, external: [u16; 2]) -> Option<Failure> {
+        said_with_flushes(profile, external, &[])
+    }
+
+    /// The second mapping is made 1 s after the first.
+    fn said_with_flushes(profile: &str, external: [u16; 2], flushes: &[Nanos]) -> Option<Failure> {
         let pair = Topology::named("pair").expect("it is embedded");
         let plan = AddressPlan::new(&pair, &NatAddressing::default()).expect("a good tree");
         let node = NodeName::new("nat-a").expect("a good name");
@@ -61,11 +91,14 @@ mod tests {
                 status: 0,
                 id: u32::from(port),
             };
-            CtEvent { node: node.clone(), at: 1, after: 1, change: CtChange::New, entry }
+            let at = if remote == "203.0.113.1:7000" { S } else { 2 * S };
+            CtEvent { node: node.clone(), at, after: at - S / 10, change: CtChange::New, entry }
         };
+        let flush = |at: &Nanos| NatFlush { node: node.clone(), before: *at, after: *at + 1 };
+        let flushes = flushes.iter().map(flush).collect();
         let remotes = ["203.0.113.1:7000", "203.0.113.2:7001"];
         let conntrack = external.into_iter().zip(remotes).map(event).collect();
-        let evidence = Evidence { conntrack, ..Evidence::default() };
+        let evidence = Evidence { conntrack, flushes, ..Evidence::default() };
         let nats = BTreeMap::from([(node.clone(), profile.to_owned())]);
         let setting = LabSpec { wiring: 0, addressing: NatAddressing::default(), nats };
         contradiction(&Catalogue::embedded(), &plan, &setting, &evidence)
@@ -82,5 +115,19 @@ mod tests {
             "{failure:?}"
         );
         assert!(said("sequential", [20_000, 30_001]).is_some(), "a port outside the pool");
+    }
+
+    #[test]
+    fn what_came_before_a_nat_forgot_everything_says_nothing_of_what_came_later() {
+        let two_ports = |flushes: &[Nanos]| said_with_flushes("eim-random", [4000, 4001], flushes);
+        assert!(two_ports(&[]).is_some());
+        assert!(two_ports(&[S / 2]).is_some(), "before both");
+        assert!(two_ports(&[5 * S / 2]).is_some(), "after both");
+        assert_eq!(two_ports(&[3 * S / 2]), None);
+        assert_eq!(two_ports(&[2 * S - S / 20]), None, "at about the time of the second");
+        assert!(
+            said_with_flushes("sequential", [20_000, 30_001], &[3 * S / 2]).is_some(),
+            "outside the pool"
+        );
     }
 }

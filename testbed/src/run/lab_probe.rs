@@ -137,10 +137,12 @@ fn external(evidence: &Evidence, usual: SocketAddrV4, target: SocketAddrV4) -> S
 
 /// Goes on with what was seen later.
 fn extend(evidence: &mut Evidence, later: Evidence) {
-    evidence.frames.extend(later.frames);
-    evidence.conntrack.extend(later.conntrack);
-    evidence.counters.extend(later.counters);
-    evidence.lost.extend(later.lost);
+    let Evidence { frames, conntrack, counters, flushes, lost, servers: _ } = later;
+    evidence.frames.extend(frames);
+    evidence.conntrack.extend(conntrack);
+    evidence.counters.extend(counters);
+    evidence.flushes.extend(flushes);
+    evidence.lost.extend(lost);
 }
 
 #[cfg(test)]

@@ -105,13 +105,17 @@ fn a_nat_past_connection_tracking_says_so() {
 #[test]
 fn rules_that_are_not_all_of_a_nat_say_so() {
     let shown = |name: &str| testbed(&["nat", "show", name]).stdout;
-    let (limited, plain) = (shown("absolute-timeout"), shown("port-preserving"));
+    let (limited, plain, flushed) = (shown("absolute-timeout"), shown("port-preserving"), shown("flushed"));
     assert!(limited.contains(
         "\n# No rule can end connections at an age: testbed deletes the entry of each, 60 s after"
     ));
     let comments =
         |text: &str| text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    assert!(
+        flushed.contains("\n# No rule can forget everything at regular intervals: testbed does, every 10 s,")
+    );
     assert_eq!(comments(&limited), comments(&plain), "the rules are the same");
+    assert_eq!(comments(&flushed), comments(&plain), "the rules are the same");
     assert!(!plain.contains("No rule can"));
 }
 

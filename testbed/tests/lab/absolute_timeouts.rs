@@ -26,7 +26,7 @@ fn limited(behavior: Behavior, seconds: Option<u64>) -> Behavior {
 }
 
 /// NATs that remember mappings in different ways.
-fn kinds() -> [Behavior; 4] {
+pub(crate) fn kinds() -> [Behavior; 4] {
     let plain = Behavior::port_preserving();
     let draws = Behavior { allocation: Allocation::Random, ..plain };
     [
@@ -94,7 +94,7 @@ fn a_program_that_ends_busy_connections_is_found_by_the_full_proof() {
 
 /// What came of trials in which a connection of a's stands for longer than two seconds; its NAT declares `declares` and does what
 /// `does` declares.
-fn outcomes(declares: &str, does: &str) -> Vec<Outcome> {
+pub(crate) fn outcomes(declares: &str, does: &str) -> Vec<Outcome> {
     let script = "dial server=31000; at 3700; fail";
     let (suite, catalogue) = acted([declares, "port-preserving"], [script, script], MET);
     let node = testbed::NodeName::new("nat-a").expect("a good name");

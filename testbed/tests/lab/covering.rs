@@ -41,7 +41,7 @@ const ADDRESSES: [ExternalAddresses; 3] = [
 
 const QUOTAS: [Option<u32>; 3] = [None, Some(16), Some(1)];
 
-fn timeouts() -> [Timeouts; 3] {
+fn timeouts() -> [Timeouts; 4] {
     let seconds = |s| Some(Duration::from_secs(s));
     let rfc = Timeouts {
         established: seconds(7440),
@@ -49,7 +49,8 @@ fn timeouts() -> [Timeouts; 3] {
         syn_sent2: seconds(240),
         ..Timeouts::default()
     };
-    [Timeouts::default(), rfc, Timeouts { absolute: seconds(90), ..Timeouts::default() }]
+    let absolute = Timeouts { absolute: seconds(90), ..Timeouts::default() };
+    [Timeouts::default(), rfc, absolute, Timeouts { flush_every: seconds(90), ..Timeouts::default() }]
 }
 
 /// How many axes there are.

@@ -40,6 +40,8 @@ mod negated;
 /// What a NAT itself says to strangers.
 mod own_answers;
 mod pair;
+/// NATs that forget everything at regular intervals.
+mod periodic_flushes;
 mod ruleset;
 /// Whole runs.
 mod run;

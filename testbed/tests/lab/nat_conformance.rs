@@ -79,6 +79,26 @@ fn an_absolute_timeout_fails_the_requirement_about_idle_connections_alone() {
     }
 }
 
+/// One that forgets everything abandons sessions of any age.
+#[test]
+fn a_nat_that_is_flushed_fails_the_requirements_about_idle_connections() {
+    if !lab_is_possible() {
+        return;
+    }
+    let catalogue = Catalogue::embedded();
+    let mut behavior = catalogue.get("rfc5382").expect("it is there").behavior;
+    behavior.timeouts.flush_every = Some(std::time::Duration::from_secs(86_400));
+    let subject = Subject::generated("flushed once a day", &behavior);
+    let result = tokio::runtime::Runtime::new().expect("a runtime").block_on(conform(subject));
+    assert!(result.checks.iter().all(testbed::probe::conformance::Checked::as_expected), "{result:#?}");
+    let verdict = |id: &str| result.checks.iter().find(|c| c.check.id == id).map(|c| c.verdict);
+    for id in
+        ["RFC 5382 REQ-5 (established)", "RFC 5382 REQ-5 (transitory)", "RFC 7857 section 2.2 (session)"]
+    {
+        assert_eq!(verdict(id), Some(ConformanceVerdict::Fail), "{id}");
+    }
+}
+
 #[test]
 fn the_profile_rfc5382_meets_every_must() {
     if !lab_is_possible() {

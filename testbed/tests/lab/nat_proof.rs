@@ -231,7 +231,7 @@ fn pools() -> [Pool; 9] {
     ]
 }
 
-const TIMERS: [fn(&mut Timeouts) -> &mut Option<Duration>; 12] = [
+const TIMERS: [fn(&mut Timeouts) -> &mut Option<Duration>; 13] = [
     |t| &mut t.syn_sent,
     |t| &mut t.syn_sent2,
     |t| &mut t.syn_recv,
@@ -244,6 +244,7 @@ const TIMERS: [fn(&mut Timeouts) -> &mut Option<Duration>; 12] = [
     |t| &mut t.unacknowledged,
     |t| &mut t.max_retrans,
     |t| &mut t.absolute,
+    |t| &mut t.flush_every,
 ];
 
 #[test]

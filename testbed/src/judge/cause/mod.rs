@@ -100,6 +100,7 @@ pub(super) fn find(
         .or_else(|| context.forgotten())
         .or_else(|| context.lost_before_it_was_known())
         .or_else(|| context.wrong_aim())
+        .or_else(|| context.forgot_everything())
         .unwrap_or_else(|| {
             // Whoever sees this has found a hole in the list of causes.
             Diagnosis::new(Cause::LabError, "the evidence shows no reason why there was no connection")
@@ -124,7 +125,7 @@ pub(super) fn stood<'t>(case: &Case<'_>, timeline: &'t Timeline) -> Option<&'t F
 #[must_use]
 pub(super) fn is_shaken(case: &Case<'_>, timeline: &Timeline, oracle: &OracleReport) -> bool {
     let context = FailureContext::open(case, timeline, oracle);
-    context.new_address().or_else(|| context.flushed_since(0)).is_some()
+    !case.evidence.flushes.is_empty() || context.new_address().or_else(|| context.flushed_since(0)).is_some()
 }
 
 /// Whether the links lost every answer to the SYNs that were let in, so that none need have become a connection.
@@ -374,6 +375,13 @@ impl<'a> FailureContext<'a> {
             return Some(found);
         }
         self.oracle.syns.iter().find_map(|syn| self.forgotten_target(syn))
+    }
+
+    /// A NAT that forgot everything, as it does at regular intervals, though none of what it forgot was an entry.
+    fn forgot_everything(&self) -> Option<Diagnosis> {
+        let node = &self.evidence.flushes.first()?.node;
+        let detail = format!("{node} forgot everything that it held, as it does at regular intervals");
+        Some(Diagnosis::new(Cause::NatRebooted, detail))
     }
 
     /// How the mapping that a SYN was aimed at ended before it came.

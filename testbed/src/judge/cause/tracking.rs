@@ -38,6 +38,8 @@ pub(super) struct EndedEntry {
     pub(super) idle: Nanos,
     /// How long it had been there, if its beginning was told.
     age: Option<Nanos>,
+    /// How often its NAT forgets everything, if that may be why.
+    flushed_every: Option<Duration>,
     /// The last frame that belonged to it.
     pub(super) last_frame: Option<usize>,
 }
@@ -98,6 +100,7 @@ pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavi
             },
             age,
             filtering: behavior.map_or(Filtering::EndpointIndependent, |behavior| behavior.filtering),
+            flushed_every: timeouts.flush_every.filter(|_| is_of_flush(evidence, event)),
             idle: before.idle.max(before.idle_before),
             last_frame: before.frame,
         }
@@ -185,6 +188,11 @@ fn last_state(evidence: &Evidence, event: &CtEvent) -> Option<CtState> {
     event.entry.state.or_else(|| evidence.conntrack.iter().rev().filter(same).find_map(|e| e.entry.state))
 }
 
+/// Whether an entry may have ended because its NAT forgot everything, as it does at regular intervals.
+fn is_of_flush(evidence: &Evidence, event: &CtEvent) -> bool {
+    evidence.flushes_of(&event.node).any(|flush| event.after <= flush.after && flush.before <= event.at)
+}
+
 /// How long an entry had been there when it ended, if its beginning was told. Events are read late, so it counts from the first SYN that
 /// came since an earlier entry of the flow had ended.
 fn age(evidence: &Evidence, event: &CtEvent, packets: &PacketsByEnds) -> Option<Nanos> {
@@ -254,9 +262,11 @@ impl EndedEntry {
             }
             EntryEnd::Closed => format!("{node} forgot its mapping {outside} of a closed connection"),
             EntryEnd::Flushed => {
-                format!(
-                    "{node} forgot its mapping {outside} {idle:.0} ms after its last packet, long before its time"
-                )
+                let why = match self.flushed_every {
+                    Some(every) => format!("as it forgets everything every {} s", every.as_secs()),
+                    None => "long before its time".to_owned(),
+                };
+                format!("{node} forgot its mapping {outside} {idle:.0} ms after its last packet, {why}")
             }
         }
     }

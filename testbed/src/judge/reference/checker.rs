@@ -3,6 +3,7 @@
 mod absolute;
 mod counted;
 mod endings;
+mod flushes;
 mod fresh;
 mod pooling;
 mod swap;
@@ -26,6 +27,7 @@ use crate::model::behavior::{InvalidPackets, Translation};
 use crate::model::doubt::Doubt;
 use crate::model::evidence::{CtCounters, CtEvent, Evidence, Frame, Nanos, Tuple};
 use crate::model::packet::IcmpMessage;
+use flushes::{Flushes, RefusedSyns};
 
 /// How far a timer of the kernel's may be off: it counts in ticks, at 100 Hz the coarsest.
 const TICKS: Nanos = 20_000_000;
@@ -78,6 +80,13 @@ impl Entry {
         }
     }
 
+    /// What its opener sends.
+    fn outgoing(&self) -> Outgoing {
+        let (Tuple { source: inside, destination: remote }, external) =
+            (self.original, self.reply.destination);
+        Outgoing { inside, remote, external }
+    }
+
     /// The states that it may be in at a moment.
     fn at(&self, moment: Nanos) -> Vec<Option<Tracked>> {
         let aged = |state: &Option<Tracked>| match state {
@@ -117,8 +126,10 @@ pub(super) struct Checker<'a> {
     flows: HashSet<Tuple>,
     by_tuple: HashMap<Tuple, (usize, Way)>,
     mappings: Mappings,
-    /// When an unsolicited SYN came first.
-    refused: HashMap<Tuple, Nanos>,
+    /// When unsolicited SYNs came first.
+    refused: RefusedSyns,
+    /// When the NAT forgot everything.
+    flushes: Flushes,
     /// What the NAT's connection tracking counted of its own failures, less what was explained by that.
     counted: CtCounters,
 }
@@ -143,7 +154,8 @@ impl<'a> Checker<'a> {
             flows: HashSet::new(),
             by_tuple: HashMap::new(),
             mappings: Mappings::by(rules),
-            refused: HashMap::new(),
+            refused: RefusedSyns::default(),
+            flushes: Flushes::of(nat, evidence, margin),
             counted: evidence.counted(nat.node),
         }
     }
@@ -283,6 +295,7 @@ impl<'a> Checker<'a> {
         if self.entries[id].lost {
             // What passes although the connection was given up has begun it anew, and not all of that was looked at.
             self.entries[id].given_up &= passage.output.is_none();
+            self.learn_perhaps(id, passage);
             return Ok(Judged::Not(Doubt::Lost));
         }
         if let Some(place) = self.entries[id].ahead.iter().position(|ahead| *ahead == index) {
@@ -329,8 +342,9 @@ impl<'a> Checker<'a> {
             kept.push(None);
         }
         let kept = unique(kept);
+        let lost = kept.len() > MOST_STATES || self.may_be_turned_round(way, passage);
         let entry = &mut self.entries[id];
-        entry.lost = kept.len() > MOST_STATES;
+        entry.lost = lost;
         let before = std::mem::replace(&mut entry.possible, kept);
         entry.before = Some((index, way, before));
         self.learn(id, way, passage);
@@ -395,16 +409,18 @@ impl<'a> Checker<'a> {
     }
 
     fn refusal_of(&self, passage: &Passage) -> Answer {
-        let first = self.refused.get(&passage.input.head.tuple).copied();
-        refusal(self.nat, passage, first.unwrap_or(passage.input.at))
+        let first = self.refused.first(&passage.input.head.tuple, passage.input.at);
+        refusal(self.nat, passage, first)
     }
 
     /// Whether a packet of a connection that the NAT gave up begins another one: a SYN does, and whatever got another
-    /// external endpoint.
+    /// external endpoint. Where the NAT may have forgotten the connection the latter does as well.
     fn begins_anew(&self, id: usize, passage: &Passage, head: &TcpHead) -> bool {
         let elsewhere = |output: &Sighting| output.head.tuple != self.entries[id].outside(Way::Original);
-        let opens = head.segment.flags.is_opening() || passage.output.as_ref().is_some_and(elsewhere);
-        self.entries[id].given_up && opens
+        let is_elsewhere = passage.output.as_ref().is_some_and(elsewhere);
+        let entry = &self.entries[id];
+        entry.given_up && (head.segment.flags.is_opening() || is_elsewhere)
+            || entry.lost && is_elsewhere && self.flushes.are_told()
     }
 
     /// A connection whose entry is gone or over begins again.
@@ -421,13 +437,8 @@ impl<'a> Checker<'a> {
     }
 
     fn learn(&mut self, id: usize, way: Way, passage: &Passage) {
-        let entry = &self.entries[id];
         if way == Way::Original && passage.input.side == Side::Inside && passage.output.is_some() {
-            let flow = Outgoing {
-                inside: entry.original.source,
-                remote: entry.original.destination,
-                external: entry.reply.destination,
-            };
+            let flow = self.entries[id].outgoing();
             self.mappings.learn(self.nat, &self.how, flow, self.times(passage));
         }
     }

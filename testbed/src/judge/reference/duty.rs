@@ -96,8 +96,8 @@ pub(super) fn what_became(passage: &Passage) -> String {
 }
 
 /// What the NAT answers to a SYN that nobody inside expects; to other segments it may keep silent (RFC 5382, REQ-4).
-/// `first` is when such a SYN came first.
-pub(super) fn refusal(nat: &NatView<'_>, passage: &Passage, first: Nanos) -> Answer {
+/// `first` is when such a SYN came first, if the NAT surely remembers that.
+pub(super) fn refusal(nat: &NatView<'_>, passage: &Passage, first: Option<Nanos>) -> Answer {
     /// How long RFC 5382, REQ-4, has a NAT wait, and how far its timer may be off.
     const SILENT: Nanos = 6_000_000_000;
     const OFF: Nanos = 100_000_000;
@@ -114,13 +114,15 @@ pub(super) fn refusal(nat: &NatView<'_>, passage: &Passage, first: Nanos) -> Ans
         UnsolicitedSyn::Kernel => Answer::Anything,
         UnsolicitedSyn::Icmp(error) if opening => Answer::Icmp(UNREACHABLE, error.code()),
         UnsolicitedSyn::Icmp(error) => Answer::Perhaps(UNREACHABLE, error.code()),
-        UnsolicitedSyn::IcmpAfterSixSeconds => match passage.input.at.saturating_sub(first) {
-            waited if waited + OFF < SILENT => Answer::Silence,
-            waited if waited > SILENT + OFF && waited + OFF < KNOWN && opening => {
-                Answer::Icmp(UNREACHABLE, PORT)
+        UnsolicitedSyn::IcmpAfterSixSeconds => {
+            match first.map(|first| passage.input.at.saturating_sub(first)) {
+                Some(waited) if waited + OFF < SILENT => Answer::Silence,
+                Some(waited) if waited > SILENT + OFF && waited + OFF < KNOWN && opening => {
+                    Answer::Icmp(UNREACHABLE, PORT)
+                }
+                _ => Answer::Perhaps(UNREACHABLE, PORT),
             }
-            _ => Answer::Perhaps(UNREACHABLE, PORT),
-        },
+        }
     }
 }
 

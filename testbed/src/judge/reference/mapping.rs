@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::NatView;
 use super::draws::{Draw, Draws, drawn_from};
+use super::flush_window::FlushWindow;
 use super::rules::{BrokenRule, Rulebook, keeps, named as rules};
 use super::tracking::Tracking;
 use crate::model::behavior::{
@@ -18,6 +19,8 @@ use crate::model::port_set::PortSet;
 /// Something that is remembered for a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ExpiringEntry {
+    /// When it was last needed.
+    last: Nanos,
     /// From when on it surely is.
     since: Nanos,
     /// Until when it surely is.
@@ -53,21 +56,26 @@ pub(super) struct Mappings {
     mapping: HashMap<(SocketAddrV4, Remote), Vec<LiveMapping>>,
     owners: HashMap<SocketAddrV4, (SocketAddrV4, ExpiringEntry)>,
     admitted: HashMap<(SocketAddrV4, Ipv4Addr), ExpiringEntry>,
-    /// Which inside endpoints have an external one.
-    users: HashMap<SocketAddrV4, HashSet<SocketAddrV4>>,
+    /// Which inside endpoints have an external one, and when each last used it.
+    users: HashMap<SocketAddrV4, HashMap<SocketAddrV4, Nanos>>,
     /// Which inside endpoint sends from an external one to a remote one.
     flows: HashMap<(SocketAddrV4, SocketAddrV4), SocketAddrV4>,
     /// How many flows go to a remote endpoint.
     towards: HashMap<SocketAddrV4, u32>,
     /// How many external endpoints an inside host has had.
     of_host: HashMap<Ipv4Addr, HashSet<SocketAddrV4>>,
-    started: HashSet<SocketAddrV4>,
+    /// Which inside endpoints have begun a connection, and when they last sent something.
+    started: HashMap<SocketAddrV4, Nanos>,
     /// What came from outside to an external endpoint of the NAT's own stack: as long as that tracks it, nobody inside
     /// can have the endpoint towards that sender.
     strangers: HashSet<(SocketAddrV4, SocketAddrV4)>,
     /// Flows that a host has begun.
     begun: HashMap<Ipv4Addr, u32>,
     draws: Draws,
+    /// What was last needed by then may be forgotten.
+    doubted_until: Option<Nanos>,
+    /// Whether it is not known which endpoints have to get a port by chance, because of what may be forgotten.
+    is_chance_untold: bool,
     rules: Rulebook,
 }
 
@@ -122,13 +130,20 @@ impl Mappings {
         let (opening, standing) =
             (how.timers.of_state(CtState::SynSent), how.timers.of_state(CtState::Established));
         let until = |since: Nanos| ExpiringEntry {
+            last: at,
             since,
             surely: at.saturating_add(opening.min(standing)),
             perhaps: at.saturating_add(opening.max(standing)),
         };
+        let doubted_until = self.doubted_until;
+        // What may be forgotten is surely there when this packet has made it again.
+        let again = |held: &ExpiringEntry| match doubted_until {
+            Some(doubted_until) if held.last <= doubted_until => until(handled_by),
+            _ => until(held.since),
+        };
         let held = self.mapping.entry(Self::key(nat, inside, remote)).or_default();
         match held.iter_mut().find(|held| held.external == external) {
-            Some(held) => held.time = until(held.time.since),
+            Some(held) => held.time = again(&held.time),
             None => held.push(LiveMapping { external, time: until(handled_by) }),
         }
         let owner = self.owners.entry(external).or_insert((inside, until(handled_by)));
@@ -136,13 +151,13 @@ impl Mappings {
             *owner = (inside, until(handled_by));
         }
         if owner.0 == inside {
-            owner.1 = until(owner.1.since);
+            owner.1 = again(&owner.1);
         }
         let admitted = self.admitted.entry((external, *remote.ip())).or_insert(until(handled_by));
-        *admitted = until(admitted.since);
-        self.users.entry(external).or_default().insert(inside);
+        *admitted = again(admitted);
+        self.users.entry(external).or_default().insert(inside, at);
         self.of_host.entry(*inside.ip()).or_default().insert(external);
-        self.started.insert(inside);
+        self.started.insert(inside, at);
         if self.flows.insert((external, remote), inside).is_none() {
             *self.towards.entry(remote).or_default() += 1;
             *self.begun.entry(*inside.ip()).or_default() += 1;
@@ -170,14 +185,54 @@ impl Mappings {
         *translation == Translation::Nat
             // Chance has no part in what a counter gives.
             && *collision == Collision::Random
+            && !self.is_chance_untold
             && match (allocation, mapping) {
                 (Allocation::Random, Mapping::AddressAndPortDependent) => true,
                 (Allocation::Random, _) => !known(),
                 (Allocation::Preserving, Mapping::AddressAndPortDependent) => {
-                    self.started.contains(&flow.inside) && !known()
+                    self.started.contains_key(&flow.inside) && !known()
                 }
                 _ => false,
             }
+    }
+
+    /// The NAT may have forgotten everything.
+    pub(super) fn doubt(&mut self, flush: FlushWindow) {
+        let mapped = self.mapping.values_mut().flatten().map(|held| &mut held.time);
+        let owned = self.owners.values_mut().map(|(_, time)| time);
+        mapped.chain(owned).chain(self.admitted.values_mut()).for_each(|time| time.surely = 0);
+        self.doubted_until = Some(flush.closes);
+        self.is_chance_untold = true;
+    }
+
+    /// What a packet shows of mappings may not be so: they may have been forgotten when it passed.
+    pub(super) fn doubt_mappings_of(&mut self, flow: &Outgoing) {
+        let held = self.mapping.values_mut().flatten().filter(|held| held.external == flow.external);
+        held.for_each(|held| held.time.surely = 0);
+        let owned = self.owners.get_mut(&flow.external).map(|(_, time)| time);
+        let admitted = self.admitted.get_mut(&(flow.external, *flow.remote.ip()));
+        owned.into_iter().chain(admitted).for_each(|time| time.surely = 0);
+        self.is_chance_untold = true;
+    }
+
+    /// The NAT has forgotten everything. Whatever came at about that time may have come later: what that has made may be there.
+    pub(super) fn forget(&mut self, flush: FlushWindow, something_came: bool) {
+        if !something_came {
+            let Self { draws, rules, doubted_until, .. } = std::mem::take(self);
+            *self = Self { draws, rules, doubted_until, ..Self::default() };
+            return;
+        }
+        let may_be = |last: Nanos| last >= flush.opens;
+        for held in self.mapping.values_mut() {
+            held.retain(|held| may_be(held.time.last));
+        }
+        self.mapping.retain(|_, held| !held.is_empty());
+        self.owners.retain(|_, (_, time)| may_be(time.last));
+        self.admitted.retain(|_, time| may_be(time.last));
+        self.started.retain(|_, last| may_be(*last));
+        for users in self.users.values_mut() {
+            users.retain(|_, last| may_be(*last));
+        }
     }
 
     /// The ports that were drawn.
@@ -263,20 +318,22 @@ impl Mappings {
         let own = SocketAddrV4::new(*external.ip(), inside.port());
         let preserves = behavior.allocation == Allocation::Preserving
             && ports.contains(inside.port())
-            && (!self.started.contains(&inside)
+            && (!self.started.contains_key(&inside)
                 || (!remembers(behavior) && held.iter().all(|h| h.external == own)));
         let free = match behavior.overloading {
             Overloading::On => !clash(own),
             Overloading::Off => {
-                self.users.get(&own).is_none_or(|users| users.iter().all(|user| *user == inside))
+                self.users.get(&own).is_none_or(|users| users.keys().all(|user| *user == inside))
             }
         };
         if preserves && free {
-            let rule = if self.started.contains(&inside) { rules::MAPPING } else { rules::ALLOCATION };
+            let rule = if self.started.contains_key(&inside) { rules::MAPPING } else { rules::ALLOCATION };
             let what = || format!("{inside} went out as {external} towards {remote}, though {own} was free");
             self.rules.hold(rule, keeps(external == own, what))?;
         }
-        let others = self.users.get(&external).is_some_and(|users| users.iter().any(|user| *user != inside));
+        let surely = |last: &Nanos| self.doubted_until.is_none_or(|doubted_until| *last > doubted_until);
+        let of_other = |(user, last): (&SocketAddrV4, &Nanos)| *user != inside && surely(last);
+        let others = self.users.get(&external).is_some_and(|users| users.iter().any(of_other));
         if behavior.overloading == Overloading::Off {
             let what = || format!("{inside} went out as {external}, which is another endpoint's");
             self.rules.hold(rules::OVERLOADING, keeps(!others, what))?;

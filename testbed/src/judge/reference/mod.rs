@@ -10,6 +10,7 @@
 //! | `rules` | every rule by its name and source, and how one is turned round |
 //! | `tracker`, `tracking`, `table`, `window` | what a NAT knows of a TCP connection: states, timers, sequence numbers |
 //! | `untracked` | what is asked instead of a NAT that keeps records of its own |
+//! | `flush_window` | about what time a NAT forgot everything |
 //! | `passage`, `head` | how the two sides of a NAT are put together, and what must not change on the way |
 //!
 //! What chance decides, such as the port drawn, is read from what came out. Two packets that reached the NAT from both
@@ -20,6 +21,7 @@
 mod checker;
 mod draws;
 mod duty;
+mod flush_window;
 mod head;
 mod mapping;
 mod order;
@@ -186,6 +188,7 @@ fn check_all(
         while let Some(event) = endings.next_if(|event| event.at < passage.input.at) {
             checker.ended(event)?;
         }
+        checker.forget_until(passage.input.at);
         match checker.step(index)? {
             checker::Judged::Must => findings.judged += 1,
             checker::Judged::Either(doubt) => *findings.either.entry(doubt).or_default() += 1,
@@ -195,5 +198,6 @@ fn check_all(
     let out_of_nothing = checker.out_of_nothing();
     endings.try_for_each(|event| checker.ended(event))?;
     checker.ended_at_absolute()?;
+    checker.flushed_in_time()?;
     out_of_nothing
 }

@@ -10,7 +10,7 @@ use crate::model::evidence::{Direction, Evidence, Fate, Nanos, Tuple};
 use crate::model::packet::{IcmpMessage, TcpFlags};
 
 /// By how much a packet may be stamped after what came of it: a frame that is read late has the time of reading.
-const STAMPED_LATE: Nanos = 1_000_000;
+pub(super) const STAMPED_LATE: Nanos = 1_000_000;
 
 /// By how much the stamps of a wire and a tap may differ: their clocks are compared to a microsecond, in each round of the thread
 /// that reads them.

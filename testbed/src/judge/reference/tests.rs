@@ -4,6 +4,7 @@ mod absolute;
 /// What goes through besides TCP.
 mod datagrams;
 mod filtering;
+mod flushes;
 mod handover;
 mod kernels;
 mod mappings;
@@ -21,7 +22,7 @@ use crate::judge::staged::{NAT_LINKS, nat_view};
 use crate::model::behavior::{
     ExternalAddresses, Filtering, InvalidPackets, Pooling, SynAfterSyn, UnsolicitedSyn,
 };
-use crate::model::evidence::{CtCounters, CtEntry, Direction, Fate, Frame};
+use crate::model::evidence::{CtCounters, CtEntry, Direction, Fate, Frame, NatFlush};
 
 const MS: Nanos = 1_000_000;
 const OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -40,6 +41,7 @@ const OTHER: &str = "198.51.100.9:5000";
 struct Drawing {
     frames: Vec<Frame>,
     told: Vec<CtEvent>,
+    flushes: Vec<NatFlush>,
     counted: CtCounters,
     kernel: KernelRules,
     datapath: Datapath,
@@ -142,6 +144,14 @@ impl Drawing {
         self.told(CtChange::Destroy, after)
     }
 
+    /// The NAT forgets everything, in a moment.
+    fn flushed(mut self) -> Self {
+        let node = NodeName::new("nat-a").expect("a good name");
+        self.flushes.push(NatFlush { node, before: self.now, after: self.now + MS / 10 });
+        self.now += MS / 10;
+        self
+    }
+
     /// The NAT tells that the usual connection's entry began.
     fn begun(self) -> Self {
         let now = self.now;
@@ -195,8 +205,8 @@ impl Drawing {
         let (datapath, kernel) = (self.datapath, self.kernel);
         let nat = NatView { datapath, kernel, ..nat_view(&node, declared) };
         let counters = vec![(node.clone(), self.counted)];
-        let (frames, conntrack) = (self.frames, self.told);
-        check(&Evidence { frames, conntrack, counters, ..Evidence::default() }, &nat)
+        let (frames, conntrack, flushes) = (self.frames, self.told, self.flushes);
+        check(&Evidence { frames, conntrack, flushes, counters, ..Evidence::default() }, &nat)
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Tracked {
     pub(super) seen_reply: bool,
     assured: bool,
     /// When its first packet came.
-    born: Nanos,
+    pub(super) born: Nanos,
     /// Until when it surely lives without another packet.
     pub(super) lives_until: Nanos,
     /// From when it is surely gone. Later than `lives_until` where kernels differ.

@@ -91,6 +91,18 @@ impl RawProfile {
         self.timeouts.as_ref()?.absolute.as_ref()
     }
 
+    /// How often it forgets everything, as it is written.
+    fn flush_every(&self) -> Option<&Spanned<String>> {
+        self.timeouts.as_ref()?.flush_every.as_ref()
+    }
+
+    /// Which of the two cannot be, if one of them cannot.
+    fn impossible_timeout(&self, read: &Timeouts) -> Option<&Spanned<String>> {
+        let is_part = |time: Option<Duration>| time.is_some_and(|time| time.subsec_nanos() != 0);
+        let flush_every = self.flush_every().filter(|_| is_part(read.flush_every));
+        flush_every.or(self.absolute()).or(self.flush_every())
+    }
+
     /// The axes of which it says something.
     fn axes(&self) -> BTreeSet<NatAxis> {
         let is_written = |axis: &NatAxis| match axis {
@@ -130,6 +142,7 @@ struct RawTimeouts {
     unacknowledged: Option<Spanned<String>>,
     max_retrans: Option<Spanned<String>>,
     absolute: Option<Spanned<String>>,
+    flush_every: Option<Spanned<String>>,
 }
 
 /// Turns what is written into what is meant, noting every problem on the way.
@@ -151,14 +164,14 @@ impl Reader<'_> {
             let span = match why.axes.first() {
                 Some(NatAxis::Addresses) => written.addresses.as_ref().map(Spanned::span),
                 Some(NatAxis::Collision) => written.collision.as_ref().map(Spanned::span),
-                Some(NatAxis::Timeouts) => written.absolute().map(Spanned::span),
+                Some(NatAxis::Timeouts) => written.impossible_timeout(&behavior.timeouts).map(Spanned::span),
                 _ => None,
             };
             let span = span.unwrap_or_else(|| name.span());
             self.checker.report(span, format!("NAT \"{}\": {why}", name.get_ref()));
             return None;
         }
-        self.absolute(written)?;
+        self.done_by_testbed(written)?;
         Some(Profile {
             name: name.get_ref().clone(),
             summary: written.summary.clone(),
@@ -294,19 +307,24 @@ impl Reader<'_> {
             unacknowledged: time(&raw.unacknowledged),
             max_retrans: time(&raw.max_retrans),
             absolute: time(&raw.absolute),
+            flush_every: time(&raw.flush_every),
         }
     }
 
-    /// Connections end at an absolute timeout because testbed ends them, which it does for rules of its own alone.
-    fn absolute(&mut self, raw: &RawProfile) -> Option<()> {
-        let Some(word) = raw.absolute() else { return Some(()) };
-        if raw.ruleset_file.is_none() && raw.command.is_none() {
-            return Some(());
-        }
-        let message = "an absolute timeout of a NAT that your own rules or program make: testbed ends connections of its \
-                       own NATs alone";
-        let help = "without this key the full proof and nat measure look whether a busy connection is ended";
-        self.checker.report_with_help(word.span(), message.to_owned(), help);
+    /// Connections end at an absolute timeout because testbed ends them, and a NAT forgets everything at regular intervals because testbed
+    /// has it forget: it does so for rules of its own alone.
+    fn done_by_testbed(&mut self, raw: &RawProfile) -> Option<()> {
+        let absolute = raw.absolute().map(|word| {
+            (word, "an absolute timeout of a NAT", "testbed ends connections of its own NATs alone")
+        });
+        let flushed = raw.flush_every().map(|word| {
+            (word, "\"flush-every\" of a NAT", "testbed has its own NATs alone forget everything")
+        });
+        let found = absolute.or(flushed).filter(|_| raw.ruleset_file.is_some() || raw.command.is_some());
+        let Some((word, what, why)) = found else { return Some(()) };
+        let message = format!("{what} that your own rules or program make: {why}");
+        let help = "without this key the full proof looks whether a busy connection is ended";
+        self.checker.report_with_help(word.span(), message, help);
         None
     }
 

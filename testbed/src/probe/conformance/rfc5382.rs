@@ -13,7 +13,7 @@ use crate::probe::prove::bench::Side;
 use crate::probe::prove::bulk;
 use crate::probe::prove::filtering::{self, unmapped_target};
 use crate::probe::prove::frame::{Probe, QuotedIcmpError};
-use crate::probe::prove::lifetimes::{lifetime, read_absolute};
+use crate::probe::prove::lifetimes::{lifetime, read_absolute, read_flush_interval};
 use crate::probe::prove::mapping;
 use crate::probe::prove::prober::{Fate, Prober};
 
@@ -103,14 +103,14 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
         asks: "the \"established connection idle-timeout\" MUST NOT be less than 2 hours 4 minutes",
         packets: "connections driven to ESTABLISHED, FIN_WAIT and CLOSE_WAIT; their entries are read",
         told_by: ToldBy::Tracking,
-        // An absolute timeout, however long, abandons sessions that have not been idle for that time.
-        expect: |b| match b.timeouts.absolute {
+        // An absolute timeout, however long, abandons sessions that have not been idle for that time, and so does a flush.
+        expect: |b| match b.timeouts.absolute.or(b.timeouts.flush_every) {
             Some(_) => ConformanceVerdict::Fail,
             None => shortest(b, &STANDING, ESTABLISHED),
         },
         measure: |p, _| {
             let seen = timers(p, &STANDING, ESTABLISHED)?;
-            let ends_all = p.bench.absolute().is_some();
+            let ends_all = p.bench.absolute().is_some() || p.bench.flushing().is_some();
             Ok(Observation {
                 verdict: if ends_all { ConformanceVerdict::Fail } else { seen.verdict },
                 ..seen
@@ -293,6 +293,10 @@ pub(super) fn shortest(behavior: &Behavior, names: &[&str], limit: Duration) -> 
         "fin_wait" => value(name).min(value("unacknowledged")),
         name => value(name),
     };
+    // A flush may come at any age of a session.
+    if behavior.timeouts.flush_every.is_some() {
+        return ConformanceVerdict::Fail;
+    }
     let absolute = behavior.timeouts.absolute.unwrap_or(Duration::MAX);
     pass_if(names.iter().all(|name| effective(name).min(absolute) >= limit))
 }
@@ -313,6 +317,10 @@ fn timers(prober: &mut Prober, names: &[&str], limit: Duration) -> Result<Observ
     if let Some(left) = read_absolute(prober)? {
         passes &= left + began.elapsed() + ROUNDING >= limit;
         seen.push(format!("absolute {} s", left.as_secs()));
+    }
+    if let Some(every) = read_flush_interval(prober) {
+        passes = false;
+        seen.push(format!("all are forgotten every {} s", every.as_secs()));
     }
     Ok(Observation::new(pass_if(passes), seen.join(", ")))
 }

@@ -6,7 +6,7 @@ use crate::model::packet::TcpFlags;
 use crate::probe::prove::bench::Side;
 use crate::probe::prove::collision::{Colliding, read_collision};
 use crate::probe::prove::frame::Probe;
-use crate::probe::prove::lifetimes::lifetime;
+use crate::probe::prove::lifetimes::{lifetime, read_flush_interval};
 use crate::probe::prove::mapping;
 use crate::probe::prove::prober::{Fate, Prober};
 
@@ -35,8 +35,12 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
             let left = left.map(|left| p.bench.absolute().map_or(left, |timeout| timeout.limit().min(left)));
             let seen =
                 left.map_or("the session is gone".to_owned(), |left| format!("{} s left", left.as_secs()));
+            let flushed = read_flush_interval(p);
+            let seen = flushed.map_or(seen.clone(), |every| {
+                format!("{seen}, and all are forgotten every {} s", every.as_secs())
+            });
             let passes = left.is_some_and(|left| left.as_secs() + 2 >= TRANSITORY.as_secs());
-            Ok(Observation::new(pass_if(passes), seen))
+            Ok(Observation::new(pass_if(passes && flushed.is_none()), seen))
         },
     },
     ConformanceCheck {

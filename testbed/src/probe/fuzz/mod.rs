@@ -18,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::judge::reference::{Contradiction, Negation, Rulebook};
 use crate::kernel::error::{Error, Result};
+use crate::model::behavior::Timeouts;
 use crate::model::datapath::Datapath;
 use crate::model::kernel_rules::KernelRules;
 use crate::probe::kernel_checks::kernel_rules;
@@ -99,7 +100,7 @@ struct Comparison {
 /// # Errors
 /// When the bench cannot be built, the program of the NAT ends by itself, or the kernel refuses.
 pub async fn fuzz(subject: Subject, seed: u64, time: Duration, seen: &Arc<Mutex<FuzzReport>>) -> Result<()> {
-    let subject = without_absolute(subject);
+    let subject = with_idle_timers_alone(subject);
     let config = subject.config.clone();
     if config.datapath != Datapath::Conntrack {
         let why = format!(
@@ -118,9 +119,11 @@ pub async fn fuzz(subject: Subject, seed: u64, time: Duration, seen: &Arc<Mutex<
     Ok(())
 }
 
-/// A bench puts off the absolute timeout of its NAT, and the times that sequences are given are not those at which they are played.
-fn without_absolute(mut subject: Subject) -> Subject {
-    subject.declared.timeouts.absolute = None;
+/// A bench puts off what ends connections however busy they are, and the times that sequences are given are not those at which they are
+/// played.
+fn with_idle_timers_alone(mut subject: Subject) -> Subject {
+    let Timeouts { absolute, flush_every, .. } = &mut subject.declared.timeouts;
+    (*absolute, *flush_every) = (None, None);
     subject
 }
 
@@ -134,7 +137,7 @@ pub async fn fuzz_negated(
     time: Duration,
     negation: Negation,
 ) -> Result<FuzzReport> {
-    let subject = without_absolute(subject);
+    let subject = with_idle_timers_alone(subject);
     let rules = Rulebook::without(negation);
     let waiting = if negation.needs_time() { WAITING } else { 0 };
     let seen = Arc::new(Mutex::new(FuzzReport::of(&subject.name)));

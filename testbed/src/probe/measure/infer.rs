@@ -155,7 +155,8 @@ impl Inference {
         let reached = |(name, _): &&(&'static str, Option<_>)| is_reached(name, &self.behavior);
         let timers: TimersSeen = seen.timers.iter().filter(reached).copied().collect();
         let unseen: Vec<&str> = timers.iter().filter_map(unseen).collect();
-        self.behavior.timeouts = Timeouts { absolute: seen.absolute, ..timers::declare(&timers) };
+        self.behavior.timeouts =
+            Timeouts { absolute: seen.absolute, flush_every: seen.flush_every, ..timers::declare(&timers) };
         let known = if unseen.is_empty() {
             measured("one connection through every TCP state, with the kernel's own timer for each")
         } else {

@@ -18,6 +18,7 @@ use crate::probe::prove::filtering::{
     self, read_filtering, read_hairpinning, read_invalid_packets, read_strictness, read_syn_after_syn,
     read_unsolicited_syn,
 };
+use crate::probe::prove::lifetimes::read_flush_interval;
 use crate::probe::prove::mapping::{Quartet, Room, classify, quartets, read_translation};
 use crate::probe::prove::prober::Prober;
 use crate::probe::prove::reading::Reading;
@@ -60,6 +61,8 @@ pub(super) struct Answers {
     pub(super) timers: TimersSeen,
     /// How long a connection lives at most, if the NAT ends those that are busy.
     pub(super) absolute: Option<Duration>,
+    /// From one time that the NAT forgets everything to the next, if it is to.
+    pub(super) flush_every: Option<Duration>,
     /// How many mappings one host got before it got no more.
     pub(super) connections: PortsSeen,
 }
@@ -150,6 +153,7 @@ fn all(prober: &mut Prober) -> Result<Survey> {
         strictness: ask(prober, read_strictness)?,
         timers: ask(prober, timers::survey)?,
         absolute: ask(prober, timers::absolute)?,
+        flush_every: read_flush_interval(prober),
         connections: ask(prober, |prober| ports::survey(prober, mapping))?,
     });
     Ok(survey)

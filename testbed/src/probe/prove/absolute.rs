@@ -23,7 +23,7 @@ use super::prober::{Fate, Prober};
 /// The absolute timeout that is waited for.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
 /// How much longer a connection is watched.
-const MARGIN: Duration = Duration::from_secs(1);
+pub(super) const MARGIN: Duration = Duration::from_secs(1);
 /// How long a busy connection is watched of a NAT that declares no absolute timeout.
 pub(in crate::probe) const WATCHED_FOR: Duration = Duration::from_secs(7);
 /// How often something passes.
@@ -34,10 +34,10 @@ const ROW: &str = "absolute timeout";
 
 /// A connection that is kept busy.
 #[derive(Debug)]
-struct BusyConnection {
+pub(super) struct BusyConnection {
     driven: ProbeConnection,
     /// Whether it stands, or repeats its SYN.
-    stands: bool,
+    pub(super) stands: bool,
     /// Before its first packet was sent.
     began: Instant,
     rounds: u32,
@@ -71,23 +71,8 @@ pub(in crate::probe) fn watch(
     declared: &Behavior,
     (timeout, time): (Option<Duration>, Duration),
 ) -> Result<Option<String>> {
-    let (mut busy, mut ended) = (Vec::new(), BTreeSet::new());
-    // The time of a SYN that nobody answers goes on however often it is sent.
-    let opening = declared.timeouts.syn_sent.is_none_or(|idle| idle > time + MARGIN);
-    let ways = [(true, "established"), (false, "syn_sent")];
     let started = Instant::now();
-    for (stands, way) in ways.into_iter().filter(|(stands, _)| *stands || opening) {
-        let began = Instant::now();
-        let driven = drive(prober, way_to(way))?;
-        busy.extend(driven.map(|driven| BusyConnection {
-            driven,
-            stands,
-            began,
-            rounds: 0,
-            wrong: None,
-            ended: false,
-        }));
-    }
+    let (mut busy, mut ended) = (BusyConnection::both(prober, declared, time)?, BTreeSet::new());
     while started.elapsed() < time {
         let changes = prober.bench.changes()?.into_iter();
         ended.extend(changes.filter(|(change, _)| *change == CtChange::Destroy).map(|(_, e)| e.original));
@@ -97,15 +82,63 @@ pub(in crate::probe) fn watch(
         wait(Instant::now() + ROUND);
     }
     let late = prober.bench.absolute().map(AbsoluteTimeout::take_trouble).unwrap_or_default();
-    if !late.is_empty() {
+    let wrong = busy.into_iter().filter_map(|connection| connection.verdict(timeout, time));
+    let wrong = wrong.reduce(|all, one| format!("{all}; {one}"));
+    if wrong.is_some() && !late.is_empty() {
         let why = format!("machine too slow: {}", late.join(", "));
         return Err(Error::other("wait for an absolute timeout", why));
     }
-    let wrong = busy.into_iter().filter_map(|connection| connection.verdict(timeout, time));
-    Ok(wrong.reduce(|all, one| format!("{all}; {one}")))
+    Ok(wrong)
 }
 
 impl BusyConnection {
+    /// A connection that stands, and one that opens, as far as the NAT has room for them, and as they can be kept for a `time`.
+    pub(super) fn both(prober: &mut Prober, declared: &Behavior, time: Duration) -> Result<Vec<Self>> {
+        let mut busy = Vec::new();
+        // The time of a SYN that nobody answers goes on however often it is sent.
+        let opening = declared.timeouts.syn_sent.is_none_or(|idle| idle > time + MARGIN);
+        let ways = [(true, "established"), (false, "syn_sent")];
+        for (stands, way) in ways.into_iter().filter(|(stands, _)| *stands || opening) {
+            let began = Instant::now();
+            let driven = drive(prober, way_to(way))?;
+            busy.extend(driven.map(|driven| Self {
+                driven,
+                stands,
+                began,
+                rounds: 0,
+                wrong: None,
+                ended: false,
+            }));
+        }
+        Ok(busy)
+    }
+
+    /// Its entry of connection tracking, by the direction that it begins in.
+    pub(super) fn original(&self) -> Tuple {
+        Tuple { source: self.driven.flow.inside, destination: self.driven.flow.remote }
+    }
+
+    /// Sends from inside what is next, after the NAT has forgotten the connection, and takes the external endpoint that it has now. Says
+    /// whether it came out.
+    pub(super) fn pick_up(&mut self, prober: &mut Prober) -> Result<bool> {
+        let next = self.next_outward();
+        let fate = prober.fate(self.driven.flow.side, &next)?;
+        let Fate::Delivered { source, .. } = fate else { return Ok(false) };
+        self.driven.external = source;
+        Ok(true)
+    }
+
+    /// What is sent from inside next.
+    fn next_outward(&self) -> Probe {
+        let ProbeConnection { flow, theirs, .. } = self.driven;
+        if !self.stands {
+            return Probe::syn(flow.inside, flow.remote, flow.isn);
+        }
+        let sent = 1 + 4 * self.rounds;
+        let numbers = (flow.isn.wrapping_add(sent), theirs.wrapping_add(sent));
+        Probe { payload: b"data", ..Probe::ack((flow.inside, flow.remote), TcpFlags(0), numbers) }
+    }
+
     /// Looks whether it has ended, and lets something pass.
     fn look(
         &mut self,
@@ -116,8 +149,7 @@ impl BusyConnection {
         if self.ended || self.wrong.is_some() {
             return Ok(());
         }
-        let flow = self.driven.flow;
-        let original = Tuple { source: flow.inside, destination: flow.remote };
+        let original = self.original();
         let age = self.began.elapsed();
         if ended.contains(&original) {
             self.ended = true;
@@ -146,40 +178,42 @@ impl BusyConnection {
         self.wrong.or(outlived)
     }
 
-    fn says(&self, what: &str) -> String {
+    pub(super) fn says(&self, what: &str) -> String {
         let which = if self.stands { "a busy connection" } else { "a repeated SYN" };
         format!("{which} {what}")
     }
 
     /// Whether what is sent from outside comes in although there is no entry of the connection.
-    fn leads_in(&self, prober: &mut Prober, original: &Tuple) -> Result<bool> {
-        // The last packet from inside may have come when the entry had just ended, and have made another one.
-        if prober.bench.conntrack().lifetime(original)?.is_some() {
-            return Ok(false);
-        }
+    pub(super) fn leads_in(&self, prober: &mut Prober, original: &Tuple) -> Result<bool> {
+        // The last packet may have come when the entry had just ended, and have made another one.
         let ProbeConnection { flow, external, theirs, .. } = self.driven;
+        let inward = Tuple { source: flow.remote, destination: external };
+        for made_again in [*original, inward] {
+            if prober.bench.conntrack().lifetime(&made_again)?.is_some() {
+                return Ok(false);
+            }
+        }
         let sent = 1 + 4 * self.rounds;
         let numbers = (theirs.wrapping_add(sent), flow.isn.wrapping_add(sent));
         let late = Probe { payload: b"late", ..Probe::ack((flow.remote, external), TcpFlags(0), numbers) };
-        Ok(matches!(prober.fate(Side::Outside, &late)?, Fate::Delivered { .. }))
+        let fate = prober.fate(Side::Outside, &late)?;
+        Ok(matches!(fate, Fate::Delivered { destination, .. } if destination == flow.inside))
     }
 
     /// Whether data gets through both ways, or a SYN once more.
-    fn pass(&mut self, prober: &mut Prober) -> Result<bool> {
+    pub(super) fn pass(&mut self, prober: &mut Prober) -> Result<bool> {
         let ProbeConnection { flow, external, theirs, .. } = self.driven;
-        let (out, back) = ((flow.inside, flow.remote), (flow.remote, external));
+        let outward = prober.fate(flow.side, &self.next_outward())?;
+        let went_out = matches!(outward, Fate::Delivered { source, .. } if source == external);
         if !self.stands {
-            let again = prober.fate(flow.side, &Probe::syn(flow.inside, flow.remote, flow.isn))?;
-            return Ok(matches!(again, Fate::Delivered { source, .. } if source == external));
+            return Ok(went_out);
         }
-        let data = |ends, numbers| Probe { payload: b"data", ..Probe::ack(ends, TcpFlags(0), numbers) };
-        let sent = 4 * self.rounds;
-        let (ours, theirs) = (flow.isn.wrapping_add(1 + sent), theirs.wrapping_add(1 + sent));
+        let sent = 1 + 4 * self.rounds;
+        let numbers = (theirs.wrapping_add(sent), flow.isn.wrapping_add(sent + 4));
+        let back = Probe::ack((flow.remote, external), TcpFlags(0), numbers);
+        let inward = prober.fate(Side::Outside, &Probe { payload: b"data", ..back })?;
         self.rounds += 1;
-        let outward = prober.fate(flow.side, &data(out, (ours, theirs)))?;
-        let inward = prober.fate(Side::Outside, &data(back, (theirs, ours.wrapping_add(4))))?;
-        Ok(matches!(outward, Fate::Delivered { source, .. } if source == external)
-            && matches!(inward, Fate::Delivered { destination, .. } if destination == flow.inside))
+        Ok(went_out && matches!(inward, Fate::Delivered { destination, .. } if destination == flow.inside))
     }
 }
 

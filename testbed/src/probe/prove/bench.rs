@@ -41,6 +41,7 @@ use crate::kernel::sysctl::Sysctl;
 use crate::lab::absolute_timeout::{AbsoluteTimeout, Enforcement};
 use crate::lab::nat_program::NatProgram;
 use crate::lab::nat_rules::{NatConfig, NatSite};
+use crate::lab::periodic_flush::PeriodicFlush;
 use crate::model::address_plan::Network;
 use crate::model::datapath::Datapath;
 use crate::model::evidence::{CtChange, CtEntry};
@@ -93,6 +94,8 @@ pub(in crate::probe) struct Bench {
     dynamic: Vec<DynamicSet>,
     /// What ends its connections at their absolute timeout, if it has one: put off, unless that is what is asked about.
     absolute: Option<AbsoluteTimeout>,
+    /// What has it forget everything at regular intervals, if it is to: put off as well.
+    flushing: Option<PeriodicFlush>,
     /// The user's program that makes the NAT, if there is one.
     program: Option<NatProgram>,
     /// What carries the packets across.
@@ -165,7 +168,11 @@ impl Bench {
         let program = config.command.as_ref().map(start).transpose()?;
         // What a program makes beside them is not in the rules' text.
         let rules = config.command.is_none().then_some(config.ruleset.as_str());
-        let dynamic = nat.enter(|inside| nft.dynamic_sets(inside, rules))??;
+        let (dynamic, flushing) = nat.enter(|inside| {
+            let dynamic = nft.dynamic_sets(inside, rules)?;
+            let flushing = PeriodicFlush::of(inside, config, &dynamic, Enforcement::PutOff)?;
+            Ok::<_, Error>((dynamic, flushing))
+        })??;
         let (buffer, with_data) = (vec![0; LARGEST_FRAME], Vec::new());
         let mut bench = Self {
             nat,
@@ -176,6 +183,7 @@ impl Bench {
             sets,
             dynamic,
             absolute,
+            flushing,
             program,
             datapath: config.datapath,
             runtime,
@@ -480,6 +488,11 @@ impl Bench {
     /// What ends the NAT's connections at their absolute timeout, if it has one.
     pub(in crate::probe) fn absolute(&self) -> Option<&AbsoluteTimeout> {
         self.absolute.as_ref()
+    }
+
+    /// What has the NAT forget everything at regular intervals, if it is to.
+    pub(in crate::probe) fn flushing(&self) -> Option<&PeriodicFlush> {
+        self.flushing.as_ref()
     }
 
     /// Connection tracking of the NAT.

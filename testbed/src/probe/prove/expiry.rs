@@ -52,8 +52,9 @@ pub(in crate::probe) fn scaled(declared: &Behavior) -> Behavior {
         close: all,
         unacknowledged: all,
         max_retrans: all,
-        // [`super::absolute`] waits for that.
+        // [`super::absolute`] and [`super::flushes`] wait for those.
         absolute: None,
+        flush_every: None,
     };
     Behavior { timeouts, ..*declared }
 }

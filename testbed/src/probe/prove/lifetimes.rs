@@ -7,6 +7,7 @@ use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use crate::kernel::error::Result;
+use crate::lab::periodic_flush::PeriodicFlush;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{Behavior, Timeouts, Translation};
 use crate::model::datapath::Datapath;
@@ -96,6 +97,7 @@ pub(in crate::probe) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Re
         *timer(&mut seen, name) = measured;
     }
     seen.absolute = absolute(prober, declared)?;
+    seen.flush_every = read_flush_interval(prober);
     let mut observed = seen.to_string();
     if !missing.is_empty() {
         observed = format!("no mapping in the state {}", missing.join(", "));
@@ -122,6 +124,11 @@ pub(in crate::probe) fn read_absolute(prober: &mut Prober) -> Result<Option<Dura
     let Some(driven) = drive(prober, way_to("established"))? else { return Ok(None) };
     let flow = Tuple { source: driven.flow.inside, destination: driven.flow.remote };
     Ok(prober.bench.absolute().and_then(|timeout| timeout.left(&flow)))
+}
+
+/// How often what is to have the NAT forget everything will do so; `None` if there is nothing of the kind.
+pub(in crate::probe) fn read_flush_interval(prober: &Prober) -> Option<Duration> {
+    prober.bench.flushing().map(PeriodicFlush::interval)
 }
 
 /// Whether a connection through this NAT can come into the state of this timer. Where a SYN that answers a SYN is

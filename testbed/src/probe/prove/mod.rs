@@ -19,6 +19,7 @@ mod endings;
 pub(in crate::probe) mod expiry;
 pub(in crate::probe) mod filtering;
 pub(in crate::probe) mod finding;
+mod flushes;
 pub(in crate::probe) mod frame;
 pub(in crate::probe) mod hash;
 pub(in crate::probe) mod lifetimes;
@@ -36,7 +37,7 @@ use crate::kernel::ruleset::RulesSource;
 use crate::lab::nat_rules::{NatConfig, NatSite, render};
 use crate::lab::nat_source;
 use crate::model::axis::NatAxis;
-use crate::model::behavior::Behavior;
+use crate::model::behavior::{Behavior, Timeouts};
 use crate::model::catalogue::Profile;
 use crate::model::datapath::Datapath;
 use crate::model::event::ProofResult;
@@ -85,13 +86,15 @@ impl Subject {
         Ok(Self { name: profile.name.clone(), declared: profile.behavior, config })
     }
 
-    /// The same NAT with an absolute timeout that can be waited for, if it has one.
-    fn with_short_absolute(&self) -> Option<Self> {
-        let cut = |timeout: Option<Duration>| timeout.map(|_| absolute::TIMEOUT);
-        let (mut declared, config) = (self.declared, self.config.clone());
-        declared.timeouts.absolute = cut(declared.timeouts.absolute);
-        let config = NatConfig { absolute: Some(cut(config.absolute)?), ..config };
-        Some(Self { name: self.name.clone(), declared, config })
+    /// The same NAT with an absolute timeout, and times from one flush to the next, that can be waited for, if it has such.
+    fn cut_short(&self) -> Self {
+        let cut = |time: Option<Duration>| time.map(|_| absolute::TIMEOUT);
+        let (mut declared, mut config) = (self.declared, self.config.clone());
+        let Timeouts { absolute, flush_every, .. } = &mut declared.timeouts;
+        for time in [absolute, flush_every, &mut config.absolute, &mut config.flush_every] {
+            *time = cut(*time);
+        }
+        Self { name: self.name.clone(), declared, config }
     }
 
     /// The same NAT with timers that can be waited for. Where a user made the rules, only the sysctls can be scaled.
@@ -160,13 +163,22 @@ async fn full(subject: &Subject) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Whether busy connections end as declared. What testbed made itself, and without an absolute timeout, ends none.
+/// Whether busy connections end as declared, by their age or because all are forgotten. What testbed made itself ends no others.
 async fn busy(subject: &Subject) -> Result<Vec<Finding>> {
-    match (subject.with_short_absolute(), subject.config.source) {
-        (Some(short), _) => measured(&short, vec![absolute::absolute]).await,
-        (None, RulesSource::User) => measured(subject, vec![absolute::none]).await,
-        (None, RulesSource::Testbed) => Ok(Vec::new()),
+    let NatConfig { absolute, flush_every, source, .. } = subject.config;
+    if source == RulesSource::User {
+        return measured(subject, vec![absolute::none]).await;
     }
+    let short = subject.cut_short();
+    // Each on a bench of its own, on which the other is put off.
+    let ask = async |is_there: bool, measurement: Measurement| match is_there {
+        true => measured(&short, vec![measurement]).await,
+        false => Ok(Vec::new()),
+    };
+    let absolute = ask(absolute.is_some(), absolute::absolute);
+    let flushes = ask(flush_every.is_some(), flushes::flushes);
+    let (absolute, flushes) = futures::future::try_join(absolute, flushes).await?;
+    Ok([absolute, flushes].concat())
 }
 
 /// Makes the measurements on a bench of their own.

@@ -112,6 +112,14 @@ fn mapping_expired_at_the_absolute_timeout() {
     provoked(Cause::MappingExpired, ["two-seconds", "port-preserving"], [a, b], "");
 }
 
+/// b's SYN comes when a's NAT has forgotten everything, as it does every second.
+#[test]
+fn nat_rebooted_as_it_does_at_regular_intervals() {
+    let a = "dial; at 300; close; at 3000; fail";
+    let b = "at 2600; dial; at 3000; fail";
+    provoked(Cause::NatRebooted, ["flushed-often", "port-preserving"], [a, b], "");
+}
+
 /// a gives up its SYN and listens at the same port; its NAT takes the answer to b's SYN, which has a number of its own,
 /// for a packet of another connection.
 #[test]

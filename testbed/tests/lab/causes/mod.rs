@@ -42,6 +42,14 @@ timeouts = { syn-sent = \"1s\", syn-sent2 = \"1s\" }
 summary = \"ends every connection after two seconds\"
 timeouts = { absolute = \"2s\" }
 
+[nat.flushed-often]
+summary = \"forgets everything every second\"
+timeouts = { flush-every = \"1s\" }
+
+[nat.flushed-seldom]
+summary = \"forgets everything every two seconds\"
+timeouts = { flush-every = \"2s\" }
+
 [nat.one-idle-second]
 summary = \"ends idle connections after a second, and every one after two\"
 timeouts = { syn-sent = \"1s\", syn-recv = \"1s\", established = \"1s\", close-wait = \"1s\", fin-wait = \"1s\", absolute = \"2s\" }

@@ -29,6 +29,10 @@ impl Checker<'_> {
     /// must not be forgotten (RFC 5382, REQ-5).
     pub(in crate::judge::reference) fn ended(&mut self, event: &CtEvent) -> Result<(), Contradiction> {
         let CtEntry { original, reply, .. } = event.entry;
+        if self.flushes.explain(event) {
+            return Ok(());
+        }
+        self.forget_until(event.at);
         let Some((id, Way::Original)) = self.by_tuple.get(&original).copied() else { return Ok(()) };
         // What the NAT itself tells of its end, without a contradiction, leaves nothing that a later packet could use.
         let given_up = self.entries[id].reply == reply && self.entries[id].since + REPLACED < event.after;

@@ -168,7 +168,7 @@ impl Checker<'_> {
         let Tuple { source: remote, destination } = passage.input.head.tuple;
         let firewall = self.nat.declared.translation == Translation::Firewall;
         let opening = head.segment.flags.is_opening();
-        let first = *self.refused.entry(passage.input.head.tuple).or_insert(passage.input.at);
+        let first = self.refused.came(passage.input.head.tuple, passage.input.at);
         let answer = match firewall && !opening {
             true => Answer::Silence,
             false => refusal(self.nat, passage, first),
