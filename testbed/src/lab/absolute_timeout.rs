@@ -20,6 +20,7 @@ use crate::kernel::conntrack::{Conntrack, Events, Read};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Inside;
 use crate::kernel::poller::{Poller, Waker};
+use crate::kernel::scheduling::make_urgent;
 use crate::lab::nat_rules::NatConfig;
 use crate::model::behavior::ABSOLUTE_LATE;
 use crate::model::evidence::{CtChange, Nanos, Tuple};
@@ -90,7 +91,11 @@ impl AbsoluteTimeout {
         let waker = poller.waker();
         let own = Arc::clone(&shared);
         let builder = thread::Builder::new().name("testbed-timeout".to_owned());
-        let thread = builder.spawn(move || own.run(poller)).map_err(|e| Error::io(TRIED, "clone", &e))?;
+        let run = move || {
+            make_urgent();
+            own.run(poller);
+        };
+        let thread = builder.spawn(run).map_err(|e| Error::io(TRIED, "clone", &e))?;
         Ok(Self { shared, waker, thread: Some(thread) })
     }
 

@@ -11,7 +11,7 @@ use crate::model::port_set::PortSet;
 
 use super::bench::Side;
 use super::finding::Finding;
-use super::mapping::{drawn_at_random, judge_pool, own_pool};
+use super::mapping::{NEARLY_ALL_KEPT, drawn_at_random, judge_pool, own_pool};
 use super::prober::{Flow, Prober};
 
 /// Refusals in a row that mean a limit. A hash NAT that never shares ports may refuse one now and then, as its pool
@@ -25,9 +25,6 @@ pub(in crate::probe) fn enough_to_collide(pool: u32) -> usize {
     // Also where the pool is no larger than a handful of ports, one more than there are must collide.
     n.ceil().min(f64::from(pool) + 1.0) as usize
 }
-
-/// Why nothing is drawn from a pool.
-pub(in crate::probe) const NEARLY_ALL_KEPT: &str = "hosts keep nearly every port that there is";
 
 /// How many external addresses one host's mappings may have.
 fn addresses_of_a_host(declared: &Behavior) -> u32 {

@@ -12,7 +12,6 @@ use crate::model::behavior::{
 use crate::model::port_set::PortSet;
 
 use super::bench::{Side, is_external, site};
-use super::bulk::NEARLY_ALL_KEPT;
 use super::collision::wrong_ends;
 use super::finding::Finding;
 use super::hash;
@@ -36,6 +35,9 @@ const HASH_TRIES: u32 = 8;
 /// A gap at one end of the pool counts if random draws would leave it with less than this probability; both ends of
 /// all the pools of a bench together then stay below 1e-9.
 const GAP_CHANCE: f64 = 1e-10;
+
+/// Why nothing is drawn from a pool.
+pub(super) const NEARLY_ALL_KEPT: &str = "hosts keep nearly every port that there is";
 
 /// Whether and how addresses are translated.
 pub(in crate::probe) fn translation(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
