@@ -16,6 +16,7 @@ use crate::kernel::error::{Error, Result};
 use crate::kernel::namespace::Inside;
 use crate::kernel::poller::{Poller, Waker};
 use crate::kernel::ruleset::{DynamicSet, SetFlusher};
+use crate::kernel::scheduling::make_urgent;
 use crate::lab::absolute_timeout::Enforcement;
 use crate::lab::nat_rules::NatConfig;
 use crate::model::behavior::FLUSH_OFF;
@@ -87,7 +88,11 @@ impl PeriodicFlush {
         let waker = poller.waker();
         let own = Arc::clone(&shared);
         let builder = thread::Builder::new().name("testbed-flush".to_owned());
-        let thread = builder.spawn(move || own.run(poller)).map_err(|e| Error::io(TRIED, "clone", &e))?;
+        let run = move || {
+            make_urgent();
+            own.run(poller);
+        };
+        let thread = builder.spawn(run).map_err(|e| Error::io(TRIED, "clone", &e))?;
         Ok(Self { shared, waker, thread: Some(thread) })
     }
 
