@@ -96,10 +96,16 @@ impl PeriodicFlush {
         Ok(Self { shared, waker, thread: Some(thread) })
     }
 
-    /// Begins now, if it was put off: the first time is an interval later.
+    /// Begins now, also if it had begun before: the first time is an interval later.
     pub(crate) fn enforce(&self) {
+        self.shared.log.lock().next = None;
         self.shared.enforced.store(true, Ordering::Relaxed);
         self.waker.wake();
+    }
+
+    /// Not until [`PeriodicFlush::enforce`] from now on.
+    pub(crate) fn put_off(&self) {
+        self.shared.enforced.store(false, Ordering::Relaxed);
     }
 
     /// From one time to the next.

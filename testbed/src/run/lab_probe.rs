@@ -21,6 +21,7 @@ use crate::model::kernel_rules::KernelRules;
 use crate::model::suite::LowPorts;
 use crate::run::nat_views::NatViews;
 use crate::run::prepared_cell::PreparedCell;
+use crate::run::replay::MOST_AGAIN;
 use crate::run::request::RunRequest;
 use crate::run::seed::TrialSeed;
 
@@ -68,15 +69,25 @@ impl Exchange<'_> {
     /// The first contradiction of a NAT.
     async fn judged(self, known: (&Catalogue, KernelRules)) -> Result<Option<String>> {
         let Self { lab, prepared, .. } = self;
-        lab.reset(0).await?;
-        lab.set_conditions(|_, planned| planned)?;
-        let evidence = self.play().await?;
-        if let Some(lost) = evidence.lost.first() {
-            return Err(Error::other("prove the NATs in their lab", format!("evidence was lost: {lost}")));
-        }
+        let evidence = self.play_until_nothing_is_lost().await?;
         let nats = NatViews::of(known, lab.plan(), &prepared.setting, None);
         let mut found = nats.checked.iter().flat_map(|nat| reference::check(&evidence, nat).contradictions);
         Ok(found.next().map(|contradiction| contradiction.sentence))
+    }
+
+    /// What was seen, as soon as nothing of it was lost: that of a busy machine may be.
+    async fn play_until_nothing_is_lost(self) -> Result<Evidence> {
+        let mut lost = String::new();
+        for _ in 0..=MOST_AGAIN {
+            self.lab.reset(0).await?;
+            self.lab.set_conditions(|_, planned| planned)?;
+            let evidence = self.play().await?;
+            match evidence.lost.first() {
+                None => return Ok(evidence),
+                Some(what) => lost.clone_from(what),
+            }
+        }
+        Err(Error::other("prove the NATs in their lab", format!("evidence was lost: {lost}")))
     }
 
     async fn play(self) -> Result<Evidence> {

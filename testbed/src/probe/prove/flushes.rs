@@ -4,12 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kernel::error::{Error, Result};
+use crate::kernel::error::Result;
 use crate::lab::periodic_flush::PeriodicFlush;
 use crate::model::behavior::{Behavior, Translation};
 use crate::model::evidence::CtChange;
 
-use super::absolute::{BusyConnection, MARGIN, TIMEOUT};
+use super::absolute::{BusyConnection, MARGIN, TIMEOUT, Watched, in_time};
 use super::expiry::wait;
 use super::finding::Finding;
 use super::prober::Prober;
@@ -41,13 +41,15 @@ pub(super) fn flushes(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Fi
         return Ok(Vec::new());
     }
     let expected = format!("set to {} s, forgets busy connections each time", TIMEOUT.as_secs());
-    let observed = watch(prober, declared)?.unwrap_or_else(|| expected.clone());
+    let wrong = in_time(prober, "wait until a NAT forgets everything", |prober| watch(prober, declared))?;
+    let observed = wrong.unwrap_or_else(|| expected.clone());
     Ok(vec![Finding::new(ROW, expected, observed)])
 }
 
 /// What is not as it has to be where all is forgotten at each [`TIMEOUT`].
-fn watch(prober: &mut Prober, declared: &Behavior) -> Result<Option<String>> {
+fn watch(prober: &mut Prober, declared: &Behavior) -> Result<Watched> {
     let time = TIMEOUT * TIMES + MARGIN;
+    prober.bench.flushing().into_iter().for_each(PeriodicFlush::put_off);
     let both = BusyConnection::both(prober, declared, time)?;
     let flushed = |busy| FlushedConnection { busy, ends: Vec::new(), is_over: false, wrong: None };
     let mut all: Vec<FlushedConnection> = both.into_iter().map(flushed).collect();
@@ -67,10 +69,12 @@ fn watch(prober: &mut Prober, declared: &Behavior) -> Result<Option<String>> {
     }
     let wrong = all.into_iter().filter_map(|connection| connection.verdict(began));
     let wrong = wrong.reduce(|all, one| format!("{all}; {one}"));
-    if wrong.is_some() {
-        in_time(prober, slowest)?;
-    }
-    Ok(wrong)
+    let late = lateness(prober, slowest);
+    Ok(if wrong.is_some() && !late.is_empty() {
+        Watched::Late(late.join(", "))
+    } else {
+        Watched::InTime { wrong }
+    })
 }
 
 /// Notes which connections the NAT has forgotten since this was last asked.
@@ -91,20 +95,13 @@ fn note_ends(prober: &mut Prober, all: &mut [FlushedConnection]) -> Result<()> {
     Ok(())
 }
 
-/// Whether the NAT was made to forget everything in time, and was looked at in time, which is the machine's affair.
-///
-/// # Errors
-/// When it was not.
-fn in_time(prober: &Prober, slowest: Duration) -> Result<()> {
+/// In words, that the NAT was made to forget everything too late, or was looked at too late, which is the machine's affair.
+fn lateness(prober: &Prober, slowest: Duration) -> Vec<String> {
     let mut late = prober.bench.flushing().map(PeriodicFlush::take_trouble).unwrap_or_default();
     if slowest > MARGIN / 2 {
         late.push(format!("the NAT was left alone for {:.1} s", slowest.as_secs_f64()));
     }
-    if late.is_empty() {
-        return Ok(());
-    }
-    let why = format!("machine too slow: {}", late.join(", "));
-    Err(Error::other("wait until a NAT forgets everything", why))
+    late
 }
 
 impl FlushedConnection {
