@@ -312,7 +312,9 @@ fn expected_of(timeline: &Timeline, flow: &Flow, syns: &[SynFate]) -> Expected {
     let answered = fates().any(|s| s.admission == Admission::Admitted && s.answer == Answer::SynAck);
     // Which resets end a mapping depends on their numbers and on their order, and the reference judges that: here, any may have.
     let uncertain = |s: &SynFate| matches!(s.admission, Admission::Close | Admission::Destroyed);
-    let close = fates().any(uncertain);
+    // Of a SYN that a link doubled, the copy may have come first, and been answered.
+    let doubled = flow.segments.iter().any(|s| s.is_opening() && timeline.was_doubled(s));
+    let close = doubled || fates().any(uncertain);
     let survived = [Role::A, Role::B].iter().all(|role| {
         let refused =
             flow.segments.iter().any(|s| s.from == role.other() && s.is_reset() && s.arrived.is_some());

@@ -115,6 +115,24 @@ fn a_nat_that_takes_some_ms_for_each_packet_may_let_in_a_syn_that_came_meanwhile
 }
 
 #[test]
+fn the_copy_of_a_syn_may_come_first_and_be_answered() {
+    // a's SYN comes before b has sent one, and b's is overtaken by its copy.
+    let mut staged = StagedEvidence::met()
+        .recorded()
+        .packet(StagedPacket::new(A, 0.0, "S"))
+        .packet(StagedPacket::new(B, 12.0, "S"));
+    let mut copy = staged.evidence.frames.last().expect("b's SYN as it comes to a").clone();
+    (copy.entered, copy.due, copy.left, copy.is_copy) = (copy.entered, 17_000_000, 17_000_000, true);
+    staged.evidence.frames.push(copy);
+    let staged = staged
+        .packet(StagedPacket::new(A, 17.3, "SA").acknowledging(901))
+        .packet(StagedPacket::new(B, 27.5, "A").acknowledging(101))
+        .with_data(29.0);
+    let judged = outcome(&staged, &won(A), &won(B), UnsolicitedSyn::Drop);
+    assert!(matches!(judged, Outcome::Passed(_)), "{judged:?}");
+}
+
+#[test]
 fn a_reset_that_came_late_may_have_ended_nothing() {
     // Of an earlier attempt from the same ports: its numbers are none of these SYNs', and it comes while both are on their way.
     let old = |from| StagedPacket { sequence: 0, ..StagedPacket::new(from, 0.0, "RA").acknowledging(77) };
