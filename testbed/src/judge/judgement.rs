@@ -14,7 +14,7 @@ use crate::judge::program_output::Claim;
 use crate::judge::reference::{self, Findings};
 use crate::judge::timeline::{Flow, Role, Timeline};
 use crate::model::cause::CauseKind;
-use crate::model::evidence::{Evidence, Fate, Frame, Nanos};
+use crate::model::evidence::{Evidence, Fate, Frame, Nanos, nanos};
 use crate::model::outcome::{Cause, Outcome, Success};
 use crate::model::packet::Packet;
 
@@ -112,7 +112,7 @@ fn unusable(case: &Case<'_>) -> Option<Diagnosis> {
     }
     let left = |f: &Frame| f.fate == Fate::Delivered;
     let late = |f: &Frame| f.left.saturating_sub(f.due);
-    let allowed = u64::try_from(case.lateness.as_nanos()).unwrap_or(Nanos::MAX);
+    let allowed = nanos(case.lateness);
     let frames = case.evidence.frames.iter().enumerate().filter(|(_, f)| left(f) && late(f) > allowed);
     let frames = frames.filter(|(_, f)| decides(case.evidence, f)).map(|(at, f)| (at, late(f)));
     let (frame, worst) = frames.max_by_key(|(_, late)| *late)?;

@@ -8,48 +8,32 @@
 //! The thread may be late where the machine is busy. The kernel stamps when entries begin and end, so that this shows.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::io;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::kernel::clock;
 use crate::kernel::conntrack::{Conntrack, Events, Read};
-use crate::kernel::error::{Error, Result};
+use crate::kernel::error::Result;
 use crate::kernel::namespace::Inside;
-use crate::kernel::poller::{Poller, Waker};
-use crate::kernel::scheduling::make_urgent;
+use crate::kernel::poller::Poller;
 use crate::lab::nat_rules::NatConfig;
+use crate::lab::nat_thread::{Enforcement, NatThread, TimedDuty};
 use crate::model::behavior::ABSOLUTE_LATE;
-use crate::model::evidence::{CtChange, Nanos, Tuple};
+use crate::model::evidence::{CtChange, Nanos, Tuple, nanos};
 
 /// What is later than this is told: less than what the judge allows.
 const TOLD_FROM: Duration = ABSOLUTE_LATE.saturating_sub(Duration::from_millis(50));
 
-/// Whether entries are ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Enforcement {
-    /// Each when its time is up.
-    Enforced,
-    /// None, until [`AbsoluteTimeout::enforce`]: what else a NAT does can be measured meanwhile.
-    PutOff,
-}
-
 /// The absolute timeout of one NAT, at work until it is dropped.
 #[derive(Debug)]
-pub(crate) struct AbsoluteTimeout {
-    shared: Arc<Shared>,
-    waker: Waker,
-    thread: Option<JoinHandle<()>>,
-}
+pub(crate) struct AbsoluteTimeout(NatThread<EndOfEntries>);
 
+/// Ends entries when they are as old as that.
 #[derive(Debug)]
-struct Shared {
+struct EndOfEntries {
     limit: Duration,
-    enforced: AtomicBool,
-    stopped: AtomicBool,
     events: Events,
     conntrack: Conntrack,
     entries: Mutex<Entries>,
@@ -72,87 +56,62 @@ impl AbsoluteTimeout {
     /// # Errors
     /// When a socket or a thread cannot be had.
     pub(crate) fn of(inside: &Inside, config: &NatConfig, enforcement: Enforcement) -> Result<Option<Self>> {
-        config.absolute.map(|limit| Self::start(inside, limit, enforcement)).transpose()
-    }
-
-    fn start(inside: &Inside, limit: Duration, enforcement: Enforcement) -> Result<Self> {
-        const TRIED: &str = "end connections at their absolute timeout";
-        let failed = |e| Error::io(TRIED, "epoll_create", &e);
-        let shared = Arc::new(Shared {
-            limit,
-            enforced: AtomicBool::new(enforcement == Enforcement::Enforced),
-            stopped: AtomicBool::new(false),
-            events: Events::of_begins_and_ends(inside)?,
-            conntrack: Conntrack::open(inside)?,
-            entries: Mutex::default(),
-        });
-        let poller = Poller::new().map_err(failed)?;
-        poller.add(&shared.events, 0).map_err(failed)?;
-        let waker = poller.waker();
-        let own = Arc::clone(&shared);
-        let builder = thread::Builder::new().name("testbed-timeout".to_owned());
-        let run = move || {
-            make_urgent();
-            own.run(poller);
-        };
-        let thread = builder.spawn(run).map_err(|e| Error::io(TRIED, "clone", &e))?;
-        Ok(Self { shared, waker, thread: Some(thread) })
+        let Some(limit) = config.absolute else { return Ok(None) };
+        let (events, conntrack) = (Events::of_begins_and_ends(inside)?, Conntrack::open(inside)?);
+        let duty = EndOfEntries { limit, events, conntrack, entries: Mutex::default() };
+        NatThread::start(duty, enforcement).map(|thread| Some(Self(thread)))
     }
 
     /// Ends entries from now on, those whose time is up already at once.
     pub(crate) fn enforce(&self) {
-        self.shared.enforced.store(true, Ordering::Relaxed);
-        self.waker.wake();
+        self.0.enforce();
     }
 
     /// How long connections live at most.
     pub(crate) fn limit(&self) -> Duration {
-        self.shared.limit
+        self.0.duty().limit
     }
 
     /// How long the entry of a flow has left at most; `None` if no event told of one.
     pub(crate) fn left(&self, flow: &Tuple) -> Option<Duration> {
-        let mut entries = self.shared.entries.lock();
-        self.shared.read(&mut entries);
+        let mut entries = self.0.duty().entries.lock();
+        self.0.duty().read(&mut entries, self.0.enforcement());
         let (end, _) = entries.due.iter().rfind(|(_, other)| *other == flow)?.0;
         Some(Duration::from_nanos(end.saturating_sub(clock::monotonic())))
     }
 
     /// What went wrong since this was last asked, in words: entries that ended late, or may have.
     pub(crate) fn take_trouble(&self) -> Vec<String> {
-        let mut entries = self.shared.entries.lock();
-        self.shared.end_due(&mut entries);
+        let (duty, enforcement) = (self.0.duty(), self.0.enforcement());
+        let mut entries = duty.entries.lock();
+        duty.end_due(&mut entries, enforcement);
         // The ends of those are told by now.
-        self.shared.read(&mut entries);
+        duty.read(&mut entries, enforcement);
         std::mem::take(&mut entries.trouble)
     }
 }
 
-impl Drop for AbsoluteTimeout {
-    fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::Relaxed);
-        self.waker.wake();
-        // It panics nowhere, and nobody is left to be told.
-        let _ = self.thread.take().map(JoinHandle::join);
+impl TimedDuty for EndOfEntries {
+    const TRIED: &str = "end connections at their absolute timeout";
+
+    fn watch(&self, poller: &Poller) -> io::Result<()> {
+        poller.add(&self.events, 0)
+    }
+
+    fn do_due(&self, enforcement: Enforcement) -> Option<Nanos> {
+        self.end_due(&mut self.entries.lock(), enforcement)
+    }
+
+    fn ended(&self, why: &io::Error) {
+        self.entries.lock().trouble.push(format!("the absolute timeout: {why}"));
     }
 }
 
-impl Shared {
-    fn run(&self, mut poller: Poller) {
-        let mut ready = Vec::new();
-        while !self.stopped.load(Ordering::Relaxed) {
-            let next = self.end_due(&mut self.entries.lock());
-            if let Err(why) = poller.wait(next, &mut ready) {
-                self.entries.lock().trouble.push(format!("the absolute timeout: {why}"));
-                return;
-            }
-        }
-    }
-
+impl EndOfEntries {
     /// Ends what is due. Returns when something will be.
-    fn end_due(&self, entries: &mut MutexGuard<'_, Entries>) -> Option<Nanos> {
-        self.read(entries);
-        if !self.enforced.load(Ordering::Relaxed) {
+    fn end_due(&self, entries: &mut MutexGuard<'_, Entries>, enforcement: Enforcement) -> Option<Nanos> {
+        self.read(entries, enforcement);
+        if enforcement == Enforcement::PutOff {
             return None;
         }
         while let Some(first) = entries.due.first_entry() {
@@ -171,10 +130,9 @@ impl Shared {
     }
 
     /// Hears which entries have begun and ended.
-    fn read(&self, entries: &mut Entries) {
-        let limit = Nanos::try_from(self.limit.as_nanos()).unwrap_or(Nanos::MAX);
+    fn read(&self, entries: &mut Entries, enforcement: Enforcement) {
+        let limit = nanos(self.limit);
         let Entries { due, ends, trouble } = entries;
-        let enforced = self.enforced.load(Ordering::Relaxed);
         let read = self.events.read_with_ages(|change, entry, lived| match change {
             CtChange::New => {
                 let end = clock::monotonic().saturating_add(limit);
@@ -187,7 +145,7 @@ impl Shared {
                     due.remove(&(end, entry.id));
                 }
                 if let Some(late) = lived.and_then(|lived| lived.checked_sub(self.limit))
-                    && enforced
+                    && enforcement == Enforcement::Enforced
                     && late > TOLD_FROM
                 {
                     let late = late.as_millis();

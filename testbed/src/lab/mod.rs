@@ -13,6 +13,7 @@ pub(crate) mod nat_program;
 pub mod nat_rules;
 pub mod nat_source;
 mod nat_state;
+pub(crate) mod nat_thread;
 mod netns;
 mod node;
 pub(crate) mod periodic_flush;

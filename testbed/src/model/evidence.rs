@@ -5,12 +5,19 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use crate::model::address_plan::{RENDEZVOUS, RENDEZVOUS_ALT};
 use crate::model::topology::NodeName;
 
 /// Nanoseconds of the host's CLOCK_MONOTONIC.
 pub type Nanos = u64;
+
+/// A duration in nanoseconds; one of more than 584 years is the longest there is.
+#[must_use]
+pub fn nanos(time: Duration) -> Nanos {
+    Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX)
+}
 
 /// Bytes of a frame that taps keep, unless told otherwise: all headers of a TCP segment.
 pub const SNAP_LENGTH: u32 = 128;

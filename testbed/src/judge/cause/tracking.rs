@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::judge::timeline::{Flow, Vantage};
 use crate::model::behavior::{Behavior, Filtering, Timeouts};
-use crate::model::evidence::{CtChange, CtEntry, CtEvent, CtState, Evidence, Nanos, Tuple};
+use crate::model::evidence::{CtChange, CtEntry, CtEvent, CtState, Evidence, Nanos, Tuple, nanos};
 use crate::model::packet::{Packet, TcpFlags};
 use crate::model::topology::NodeName;
 
@@ -88,7 +88,7 @@ pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavi
         let before = EntryHistory::of(event, &packets);
         let state = last_state(evidence, event);
         let age = age(evidence, event, &packets);
-        let absolute = timeouts.absolute.map(|time| Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX));
+        let absolute = timeouts.absolute.map(nanos);
         let is_due = absolute.zip(age).is_some_and(|(absolute, age)| age + TICKS >= absolute);
         EndedEntry {
             at: event.at,
@@ -227,7 +227,7 @@ fn lifetime(state: CtState, timeouts: &Timeouts) -> Nanos {
     // Data that nobody acknowledges, or that is sent again and again, shortens any state.
     let shortest =
         [timeouts.unacknowledged, timeouts.max_retrans].into_iter().flatten().fold(time, Duration::min);
-    Nanos::try_from(shortest.as_nanos()).unwrap_or(Nanos::MAX)
+    nanos(shortest)
 }
 
 impl EndedEntry {

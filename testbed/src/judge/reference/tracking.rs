@@ -6,7 +6,7 @@ use super::rules::Rulebook;
 use super::table::{TableCell, Transition};
 use crate::model::behavior::{ABSOLUTE_LATE, Behavior, Strictness};
 use crate::model::datapath::Datapath;
-use crate::model::evidence::{CtState, Nanos};
+use crate::model::evidence::{CtState, Nanos, nanos};
 
 /// How long a connection is remembered, by state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,15 +29,13 @@ impl Absolute {
 
     /// From when on it has surely been ended.
     pub(super) fn latest(&self, born: Nanos) -> Nanos {
-        let late = Nanos::try_from(ABSOLUTE_LATE.as_nanos()).unwrap_or(Nanos::MAX);
-        self.earliest(born).saturating_add(late)
+        self.earliest(born).saturating_add(nanos(ABSOLUTE_LATE))
     }
 }
 
 impl Timers {
     pub(super) fn of(behavior: &Behavior, rules: Rulebook) -> Self {
         let timers = behavior.timeouts.timers();
-        let nanos = |time: Duration| Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
         let named = |name: &str| {
             let found = timers.iter().find(|(n, _, _)| *n == name);
             let time = found.map_or(Duration::ZERO, |(_, set, default)| set.unwrap_or(*default));

@@ -15,7 +15,7 @@ use crate::lab::wire::line::{Ends, Line};
 use crate::lab::wire::tap::{Log, TapLimits, Tapped};
 use crate::lab::wire::traffic::{FrameCount, Traffic};
 use crate::model::conditions::LinkConditions;
-use crate::model::evidence::{Direction, Nanos};
+use crate::model::evidence::{Direction, nanos};
 use crate::model::packet::Packet;
 
 /// A junction, a wire or a tap in the hands of its owner. Dropping it takes it out of the engine.
@@ -189,7 +189,7 @@ impl Wire {
     /// # Errors
     /// The engine is gone.
     pub fn down_for(&self, time: Duration) -> Result<(), WireError> {
-        let time = Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
+        let time = nanos(time);
         self.station.with_line(move |line| line.set_down_until(clock::monotonic().saturating_add(time)))
     }
 

@@ -9,7 +9,7 @@ use crate::judge::reference::{Findings, NatView, Rulebook, check_by};
 use crate::kernel::error::{Error, Result};
 use crate::model::address_plan::Network;
 use crate::model::behavior::{Behavior, Translation};
-use crate::model::evidence::{CtEvent, Direction, Evidence, Fate, Frame, Nanos};
+use crate::model::evidence::{CtEvent, Direction, Evidence, Fate, Frame, Nanos, nanos};
 use crate::model::kernel_rules::KernelRules;
 use crate::model::packet::{Packet, PacketKind, TcpFlags};
 use crate::model::topology::NodeName;
@@ -73,7 +73,7 @@ pub(super) fn play(
         now += APART;
         let seen = act(bench, action, &mut flows, &externals)?;
         if let Action::Wait(time) = action {
-            now += Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
+            now += nanos(*time);
         }
         learn(&subject.declared, action, &seen, (&mut flows, &mut externals));
         records.push((now, bench.record_anew()));

@@ -5,7 +5,6 @@
 //! time may have found everything, or nothing.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::{Checker, Entry};
 use crate::judge::reference::flush_window::FlushWindow;
@@ -15,7 +14,7 @@ use crate::judge::reference::rules::named as rules;
 use crate::judge::reference::tracker::Tracked;
 use crate::judge::reference::{Contradiction, NatView};
 use crate::model::behavior::{FLUSH_OFF, Filtering};
-use crate::model::evidence::{CtEvent, Evidence, Nanos, Tuple};
+use crate::model::evidence::{CtEvent, Evidence, Nanos, Tuple, nanos};
 
 /// The times that a NAT forgot everything.
 #[derive(Debug, Default)]
@@ -141,7 +140,6 @@ impl Checker<'_> {
         let (Some(every), Some(first)) = (self.nat.declared.timeouts.flush_every, self.frames.first()) else {
             return Ok(());
         };
-        let nanos = |time: Duration| Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX);
         let (every, off) = (nanos(every), nanos(FLUSH_OFF));
         let times = || self.flushes.all.iter().map(|flush| flush.before);
         let starts = [first.entered].into_iter().chain(times());
