@@ -4,8 +4,8 @@ use futures::StreamExt as _;
 use testbed::lab::nat_rules::render;
 use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
-    Allocation, Behavior, ExternalAddresses, InvalidPackets, Mapping, Pool, Pooling, PortRange, SynAfterSyn,
-    Translation,
+    Allocation, Behavior, ExternalAddresses, InvalidPackets, Mapping, Overloading, Pool, Pooling, PortRange,
+    SynAfterSyn, Translation,
 };
 use testbed::model::catalogue::{Catalogue, Profile, Ruleset};
 use testbed::model::event::ProofRow;
@@ -166,6 +166,30 @@ fn of_a_host_that_gets_few_mappings_neither_allocation_nor_pool_is_said() {
         assert_eq!(measured.description.behavior.quota, profile.behavior.quota, "{text}");
     }
     are_described(&enough, &measured[few.len()..]);
+}
+
+#[test]
+fn counters_are_told_from_quotas_and_go_their_way_at_each_of_several_addresses() {
+    if !lab_is_possible() {
+        return;
+    }
+    let range = PortRange { low: 20_000, high: 20_999 };
+    let counts = Behavior {
+        mapping: Mapping::AddressDependent,
+        allocation: Allocation::Sequential { step: -3 },
+        overloading: Overloading::Off,
+        ..Behavior::port_preserving()
+    };
+    // A way round of 34 ports, of which a host may have half at a time: after some turns the counter stands where it began.
+    let few = [9, 16, 17].map(|quota| Behavior {
+        pool: Pool::Blocks { range, size: 100 },
+        quota: Some(quota),
+        ..counts
+    });
+    let addresses = ExternalAddresses { count: 4, pooling: Pooling::Arbitrary };
+    let several = Behavior { pool: Pool::Range(range), addresses, ..counts };
+    let all = few.into_iter().chain([several]).enumerate();
+    check(&all.map(|(n, behavior)| Profile::generated(format!("counter-{n}"), behavior)).collect::<Vec<_>>());
 }
 
 /// The sample as profiles, but for counters that go through several ranges: they are said to be like no declaration. And but for a quota of

@@ -64,8 +64,7 @@ fn allocation(seen: &PortsSeen, behavior: &Behavior) -> (Allocation, Known) {
             (Allocation::Preserving, measured(by))
         }
         Kind::Counted { step } => {
-            let first = || seen.first.iter().map(|(flow, external)| (flow.inside, external.port())).collect();
-            let draws: Vec<Draw> = if seen.draws.is_empty() { first() } else { seen.draws.clone() };
+            let draws = if seen.draws.is_empty() { seen.first_steps() } else { seen.draws.clone() };
             evenly(behavior, Allocation::Sequential { step }, &draws)
         }
         Kind::Drawn if seen.keeps_in_pool() => {

@@ -88,6 +88,16 @@ impl PortsSeen {
         pairs(&self.first)
     }
 
+    /// The first mappings of a counter, as far as it tells its step: of several addresses, it later passes over the ports that are taken at
+    /// the one that was drawn.
+    pub(super) fn first_steps(&self) -> Vec<Draw> {
+        let addresses: BTreeSet<Ipv4Addr> = self.first.iter().map(|(_, external)| *external.ip()).collect();
+        let mut came = BTreeSet::new();
+        let mut is_taken = |port| !came.insert(port) && addresses.len() > 1;
+        let draws = self.first.iter().map(|(flow, external)| (flow.inside, external.port()));
+        draws.take_while(|(_, port)| !is_taken(*port)).collect()
+    }
+
     /// How the first mappings got their ports.
     pub(super) fn kind(&self) -> Kind {
         kind::kind(&self.pairs())
@@ -227,16 +237,21 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
 /// goes on where it was once everything is forgotten.
 fn counted(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<()> {
     keep_in_pool(prober, seen)?;
-    let last: BTreeSet<u16> = seen.first.iter().map(|(_, external)| external.port()).collect();
-    let (_, next) = prober.open_fresh(Side::Inside0)?;
-    if seen.limit.is_none() || next.is_none_or(|next| last.contains(&next.port())) {
+    if seen.limit.is_none() {
         return Ok(());
     }
-    let presumed = seen.presumed(mapping);
+    let (presumed, keeps) = (seen.presumed(mapping), seen.keeps_in_pool());
+    let walk = |prober: &mut Prober, count| -> Result<Vec<Draw>> {
+        let is_kept = |(inside, port): &Draw| keeps && inside.port() == *port;
+        Ok(draws::draw(prober, &presumed, count)?.into_iter().filter(|draw| !is_kept(draw)).collect())
+    };
+    // One more than they were: a longer way round leads to another port, wherever the counter stands by now.
+    let last: BTreeSet<u16> = seen.first.iter().map(|(_, external)| external.port()).collect();
+    if walk(prober, last.len() + 1)?.iter().all(|(_, port)| last.contains(port)) {
+        return Ok(());
+    }
     for count in WALKS {
-        let drawn = draws::draw(prober, &presumed, count)?;
-        let is_kept = |(inside, port): &Draw| seen.keeps_in_pool() && inside.port() == *port;
-        seen.draws = drawn.into_iter().filter(|draw| !is_kept(draw)).collect();
+        seen.draws = walk(prober, count)?;
         if seen.came_round() {
             break;
         }
