@@ -172,20 +172,27 @@ impl StagedEvidence {
     }
 
     /// The NATs' records of the usual flow.
-    pub(crate) fn recorded(mut self) -> Self {
-        for role in Role::BOTH {
-            let (outside, inside_port) = ends(StagedPacket::new(role, 0.0, "S"));
-            let remote = inside_port;
-            let inside = SocketAddrV4::new(vantage(role).internal, outside.port());
-            let entry = CtEntry {
-                original: Tuple { source: inside, destination: remote },
-                reply: Tuple { source: remote, destination: outside },
-                state: Some(CtState::SynSent),
-                status: 0,
-                id: 1,
-            };
-            let node = vantage(role).nats[0].clone();
-            self.evidence.conntrack.push(CtEvent { node, at: 0, after: 0, change: CtChange::New, entry });
+    pub(crate) fn recorded(self) -> Self {
+        Role::BOTH.into_iter().fold(self, |staged, role| {
+            let (_, remote) = ends(StagedPacket::new(role, 0.0, "S"));
+            staged.told(role, remote, &[(CtChange::New, 0)])
+        })
+    }
+
+    /// What the NAT of a side tells of its usual mapping towards `remote`, and when, in ms.
+    pub(crate) fn told(mut self, role: Role, remote: SocketAddrV4, changes: &[(CtChange, u64)]) -> Self {
+        let (outside, _) = ends(StagedPacket::new(role, 0.0, "S"));
+        let inside = SocketAddrV4::new(vantage(role).internal, outside.port());
+        let entry = CtEntry {
+            original: Tuple { source: inside, destination: remote },
+            reply: Tuple { source: remote, destination: outside },
+            state: Some(CtState::SynSent),
+            status: 0,
+            id: 1,
+        };
+        for (change, ms) in changes.iter().copied() {
+            let (node, at) = (vantage(role).nats[0].clone(), ms * 1_000_000);
+            self.evidence.conntrack.push(CtEvent { node, at, after: at, change, entry });
         }
         self
     }

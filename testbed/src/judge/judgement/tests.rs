@@ -1,15 +1,17 @@
 //! Trials that are staged, and what they are judged to be.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+mod endings;
+mod order;
+
+use std::net::Ipv4Addr;
 
 use super::*;
-use crate::judge::oracle::{Admission, DeclaredNats};
+use crate::judge::oracle::DeclaredNats;
 use crate::judge::program_output::SuccessClaim;
 use crate::judge::staged::{StagedEvidence, StagedPacket, external, vantage};
 use crate::judge::timeline::Vantage;
 use crate::model::address_pool::AddressPool;
-use crate::model::behavior::{Behavior, ExternalAddresses, Filtering, Pooling, Timeouts, UnsolicitedSyn};
-use crate::model::evidence::{CtChange, CtEntry, CtEvent, CtState, Tuple};
+use crate::model::behavior::{Behavior, ExternalAddresses, Pooling, UnsolicitedSyn};
 use crate::model::outcome::How;
 use Role::{A, B};
 
@@ -80,73 +82,6 @@ fn crossing_syns_make_a_connection_in_two_trips() {
         }
         other => panic!("{other:?}"),
     }
-}
-
-#[test]
-fn a_nat_that_takes_some_ms_for_each_packet_may_let_in_a_syn_that_came_meanwhile() {
-    // It emits a's SYN and lets in b's at 55.3 ms and later; b's came at 52.4 ms, a's when the case says.
-    let crossing = |a_came: f64| {
-        StagedEvidence::met()
-            .recorded()
-            .inside(StagedPacket::new(A, a_came, "S"))
-            .packet(StagedPacket::new(B, 42.4, "S"))
-            .packet(StagedPacket::new(A, 55.3, "S"))
-            .reaches(StagedPacket::new(B, 55.4, "S"))
-            .packet(StagedPacket::new(A, 55.6, "SA").acknowledging(901))
-            .packet(StagedPacket::new(B, 65.4, "SA").acknowledging(101))
-            .with_data(75.7)
-    };
-    let judged = |staged: &StagedEvidence| outcome(staged, &won(A), &won(B), UnsolicitedSyn::Drop);
-    for a_came in [49.0, 54.0] {
-        let judged = judged(&crossing(a_came));
-        assert!(matches!(judged, Outcome::Passed(_)), "a's SYN came at {a_came} ms: {judged:?}");
-    }
-    // It let in a SYN before the one that makes the mapping had come.
-    let early = StagedEvidence::met()
-        .recorded()
-        .packet(StagedPacket::new(B, 40.0, "S"))
-        .reaches(StagedPacket::new(B, 50.1, "S"))
-        .inside(StagedPacket::new(A, 54.0, "S"))
-        .packet(StagedPacket::new(A, 55.3, "S"))
-        .packet(StagedPacket::new(A, 55.6, "SA").acknowledging(901))
-        .packet(StagedPacket::new(B, 65.4, "SA").acknowledging(101))
-        .with_data(75.7);
-    assert!(error(&early, &won(A), &won(B)).contains("though no mapping and filter of it admits the sender"));
-}
-
-#[test]
-fn the_copy_of_a_syn_may_come_first_and_be_answered() {
-    // a's SYN comes before b has sent one, and b's is overtaken by its copy.
-    let mut staged = StagedEvidence::met()
-        .recorded()
-        .packet(StagedPacket::new(A, 0.0, "S"))
-        .packet(StagedPacket::new(B, 12.0, "S"));
-    let mut copy = staged.evidence.frames.last().expect("b's SYN as it comes to a").clone();
-    (copy.entered, copy.due, copy.left, copy.is_copy) = (copy.entered, 17_000_000, 17_000_000, true);
-    staged.evidence.frames.push(copy);
-    let staged = staged
-        .packet(StagedPacket::new(A, 17.3, "SA").acknowledging(901))
-        .packet(StagedPacket::new(B, 27.5, "A").acknowledging(101))
-        .with_data(29.0);
-    let judged = outcome(&staged, &won(A), &won(B), UnsolicitedSyn::Drop);
-    assert!(matches!(judged, Outcome::Passed(_)), "{judged:?}");
-}
-
-#[test]
-fn a_reset_that_came_late_may_have_ended_nothing() {
-    // Of an earlier attempt from the same ports: its numbers are none of these SYNs', and it comes while both are on their way.
-    let old = |from| StagedPacket { sequence: 0, ..StagedPacket::new(from, 0.0, "RA").acknowledging(77) };
-    let staged = StagedEvidence::met()
-        .recorded()
-        .packet(old(A))
-        .packet(old(B))
-        .packet(StagedPacket::new(A, 6.0, "S"))
-        .packet(StagedPacket::new(B, 5.0, "S"))
-        .packet(StagedPacket::new(A, 15.3, "SA").acknowledging(901))
-        .packet(StagedPacket::new(B, 16.5, "SA").acknowledging(101))
-        .with_data(29.0);
-    let judged = outcome(&staged, &won(A), &won(B), UnsolicitedSyn::Drop);
-    assert!(matches!(judged, Outcome::Passed(_)), "{judged:?}");
 }
 
 #[test]
@@ -334,75 +269,6 @@ fn a_right_port_at_another_address_is_told_before_every_other_wrong_guess() {
         "{}",
         failure.detail
     );
-}
-
-/// b's mapping of port 5000 towards `remote`, whose beginning was told at that time, in ms, and which ended at 1004 ms.
-fn with_ended_mapping(mut staged: StagedEvidence, remote: SocketAddrV4, told: u64) -> StagedEvidence {
-    let outside = SocketAddrV4::new(external(B), 5000);
-    let original = Tuple { source: SocketAddrV4::new(vantage(B).internal, 5000), destination: remote };
-    let reply = Tuple { source: remote, destination: outside };
-    let entry = CtEntry { original, reply, state: Some(CtState::SynSent), status: 0, id: 1 };
-    for (change, ms) in [(CtChange::New, told), (CtChange::Destroy, 1_004)] {
-        let (node, at) = (vantage(B).nats[0].clone(), ms * 1_000_000);
-        staged.evidence.conntrack.push(CtEvent { node, at, after: at, change, entry });
-    }
-    staged
-}
-
-#[test]
-fn a_mapping_that_ended_is_the_cause_only_where_it_would_have_let_the_syn_in() {
-    let server = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 7000);
-    let staged = || {
-        let late = StagedEvidence::met()
-            .packet(StagedPacket::new(B, 1_490.0, "S").ports(33_333, 4000))
-            .packet(StagedPacket::new(A, 1_500.0, "S"));
-        with_ended_mapping(late, server, 4)
-    };
-    let cause = |filtering| {
-        let timeouts = Timeouts { absolute: Some(Duration::from_secs(1)), ..Timeouts::default() };
-        let nat = Behavior { filtering, timeouts, ..Behavior::port_preserving() };
-        match outcome_behind(nat, &staged(), &lost(), &lost()) {
-            Outcome::Failed(failure) => failure.cause,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(cause(Filtering::AddressAndPortDependent), Cause::PredictedPortWrong);
-    assert_eq!(cause(Filtering::EndpointIndependent), Cause::MappingExpired);
-}
-
-#[test]
-fn a_mapping_that_ended_at_its_absolute_timeout_was_not_forgotten_however_late_its_beginning_was_told() {
-    let peer = SocketAddrV4::new(external(A), 4000);
-    let staged = StagedEvidence::met()
-        .packet(StagedPacket::new(B, 0.0, "S"))
-        .packet(StagedPacket::new(B, 725.0, "S"))
-        .packet(StagedPacket::new(A, 1_500.0, "S"));
-    let timeouts = Timeouts { absolute: Some(Duration::from_secs(1)), ..Timeouts::default() };
-    let nat = Behavior { timeouts, ..Behavior::port_preserving() };
-    let Outcome::Failed(failure) =
-        outcome_behind(nat, &with_ended_mapping(staged, peer, 40), &lost(), &lost())
-    else {
-        panic!("a failure")
-    };
-    assert_eq!(failure.cause, Cause::MappingExpired, "{}", failure.detail);
-    assert!(failure.detail.contains("1.0 s after its first packet"), "{}", failure.detail);
-}
-
-#[test]
-fn a_syn_that_is_refused_while_the_one_that_makes_the_mapping_is_inside_the_nat_is_too_close_to_call() {
-    let nat = [Behavior::port_preserving()];
-    // b's SYN comes to NAT-a at 52.4 ms, and a's leaves it at 55.3 ms.
-    let admission = |a_came: f64| {
-        let staged = StagedEvidence::met()
-            .inside(StagedPacket::new(A, a_came, "S"))
-            .packet(StagedPacket::new(B, 42.4, "S"))
-            .packet(StagedPacket::new(A, 55.3, "S"));
-        let timeline = Timeline::read(&staged.evidence, &vantage(A), &vantage(B));
-        let report = replay(&timeline, DeclaredNats { a: &nat, b: &nat, common: &[] });
-        report.syns.iter().find(|syn| syn.from == B).map(|syn| syn.admission)
-    };
-    assert_eq!(admission(49.0), Some(Admission::Close));
-    assert_eq!(admission(54.0), Some(Admission::NoMapping));
 }
 
 #[test]

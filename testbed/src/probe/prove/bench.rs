@@ -32,7 +32,6 @@ use tokio::runtime::Handle;
 use crate::kernel::backlog;
 use crate::kernel::conntrack::{Conntrack, Events};
 use crate::kernel::error::{Errno, Error, Result};
-use crate::kernel::link::Links;
 use crate::kernel::namespace::Namespace;
 use crate::kernel::packet_socket::{LARGEST_FRAME, OFFLOAD_HEADER, PacketSocket};
 use crate::kernel::processors;
@@ -49,7 +48,7 @@ use crate::model::evidence::{CtChange, CtEntry};
 use crate::model::packet::Packet;
 
 pub(in crate::probe) use cables::ShownToIp;
-use cables::{bridge, namespace, wire_up};
+use cables::{namespace, wire_up};
 pub(in crate::probe) use side::Side;
 pub(in crate::probe) use silence::Patience;
 use silence::until_silent;
@@ -441,34 +440,6 @@ impl Bench {
     /// The frames with data that arrived since this was last asked, whole.
     pub(in crate::probe) fn take_data(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.with_data)
-    }
-
-    /// Takes the external address from the NAT, for good: nothing can be asked from outside afterwards.
-    pub(in crate::probe) fn remove_external_address(&self) -> Result<()> {
-        let links = self.nat.enter(|inside| {
-            let _context = self.runtime.enter();
-            Links::open(inside)
-        })??;
-        let device = Side::Outside.device_index();
-        self.runtime.block_on(links.remove_address(device, WAN, 24))
-    }
-
-    /// Makes both devices downwards ports of one bridge, whose packets the rules of IP are shown or not.
-    ///
-    /// # Errors
-    /// When br_netfilter, which would show them, is not loaded; nothing here loads a module.
-    pub(in crate::probe) fn bridge_insides(&self, shown: ShownToIp) -> Result<()> {
-        const SETTING: &str = "net.bridge.bridge-nf-call-iptables";
-        let value = u8::from(shown == ShownToIp::Yes);
-        let links = self.nat.enter(|inside| {
-            let _context = self.runtime.enter();
-            Sysctl::new(SETTING, value).write(inside).map_err(|error| match error.errno() {
-                Some(Errno::ENOENT) => Error::lacking(format!("set {SETTING}"), "br_netfilter is not loaded"),
-                _ => error,
-            })?;
-            Links::open(inside)
-        })??;
-        self.runtime.block_on(bridge(&links))
     }
 
     /// Sends a segment from one side to a host of another one, past the NAT's own address, and finds all that it led to.

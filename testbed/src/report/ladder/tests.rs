@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::{Ladder, Lane, Leg, LegEnd, Step, StepKind, Tone, svg, text};
-use crate::judge::staged::{StagedEvidence, StagedPacket, external, vantage};
+use crate::judge::staged::{StagedEvidence, StagedPacket, external};
 use crate::judge::timeline::Role::{A, B};
 use crate::model::event::{Artefacts, LinkRecord};
-use crate::model::evidence::{CtChange, CtEntry, CtEvent, CtState, Tuple};
+use crate::model::evidence::CtChange;
 use crate::report::escape::HOSTILE;
 
 fn kept(staged: StagedEvidence) -> Artefacts {
@@ -59,14 +59,9 @@ fn an_entry_that_follows_one_whose_time_was_up_begins_with_its_own_packet() {
     for at_ms in [1.0, 725.0, 1_451.0] {
         staged = staged.packet(StagedPacket::new(B, at_ms, "S"));
     }
-    let (outside, remote) = (SocketAddrV4::new(external(B), 5000), SocketAddrV4::new(external(A), 4000));
-    let original = Tuple { source: SocketAddrV4::new(vantage(B).internal, 5000), destination: remote };
-    let reply = Tuple { source: remote, destination: outside };
-    let entry = CtEntry { original, reply, state: Some(CtState::SynSent), status: 0, id: 1 };
-    for (change, ms) in [(CtChange::New, 4), (CtChange::Destroy, 1_004), (CtChange::New, 1_468)] {
-        let (node, at) = (vantage(B).nats[0].clone(), ms * 1_000_000);
-        staged.evidence.conntrack.push(CtEvent { node, at, after: at, change, entry });
-    }
+    let remote = SocketAddrV4::new(external(A), 4000);
+    let changes = [(CtChange::New, 4), (CtChange::Destroy, 1_004), (CtChange::New, 1_468)];
+    let staged = staged.told(B, remote, &changes);
     let text = drawn(&Ladder::of("cell, trial 1", &kept(staged)), 120);
     let times = |word: &str| -> Vec<String> {
         let lines = text.lines().filter(|line| line.contains(word));

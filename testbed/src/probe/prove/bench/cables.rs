@@ -1,11 +1,11 @@
-//! The namespaces of a bench, and the cables between them.
+//! The namespaces of a bench, the cables between them, and how both are changed.
 
 use std::net::Ipv4Addr;
 
 use tokio::runtime::Handle;
 
-use super::{HOSTS, Side};
-use crate::kernel::error::Result;
+use super::{Bench, HOSTS, Side, WAN};
+use crate::kernel::error::{Errno, Error, Result};
 use crate::kernel::link::{Device, Links};
 use crate::kernel::namespace::Namespace;
 use crate::kernel::sysctl::Sysctl;
@@ -55,7 +55,7 @@ pub(in crate::probe) enum ShownToIp {
 }
 
 /// Makes both devices downwards ports of a bridge.
-pub(super) async fn bridge(links: &Links) -> Result<()> {
+async fn bridge(links: &Links) -> Result<()> {
     const BRIDGE: Device<'_> = Device { index: 9, name: "bridge", mac: [2, 0x54, 0x50, 0, 9, 1] };
     links.add_bridge(BRIDGE).await?;
     for side in [Side::Inside0, Side::Inside1] {
@@ -63,4 +63,34 @@ pub(super) async fn bridge(links: &Links) -> Result<()> {
     }
     links.set_up(BRIDGE.index).await?;
     links.wait_for_carrier(BRIDGE.index).await
+}
+
+impl Bench {
+    /// Takes the external address from the NAT, for good: nothing can be asked from outside afterwards.
+    pub(in crate::probe) fn remove_external_address(&self) -> Result<()> {
+        let links = self.nat.enter(|inside| {
+            let _context = self.runtime.enter();
+            Links::open(inside)
+        })??;
+        let device = Side::Outside.device_index();
+        self.runtime.block_on(links.remove_address(device, WAN, 24))
+    }
+
+    /// Makes both devices downwards ports of one bridge, whose packets the rules of IP are shown or not.
+    ///
+    /// # Errors
+    /// When br_netfilter, which would show them, is not loaded; nothing here loads a module.
+    pub(in crate::probe) fn bridge_insides(&self, shown: ShownToIp) -> Result<()> {
+        const SETTING: &str = "net.bridge.bridge-nf-call-iptables";
+        let value = u8::from(shown == ShownToIp::Yes);
+        let links = self.nat.enter(|inside| {
+            let _context = self.runtime.enter();
+            Sysctl::new(SETTING, value).write(inside).map_err(|error| match error.errno() {
+                Some(Errno::ENOENT) => Error::lacking(format!("set {SETTING}"), "br_netfilter is not loaded"),
+                _ => error,
+            })?;
+            Links::open(inside)
+        })??;
+        self.runtime.block_on(bridge(&links))
+    }
 }
