@@ -19,6 +19,7 @@ use crate::lab::nat_program::NatPrograms;
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::node::{Node, at};
 use crate::lab::periodic_flush::PeriodicFlush;
+use crate::lab::settling::Settling;
 use crate::lab::wire::{Stations, TapLimits, Traffic, Wire, WireEngine, WireError};
 use crate::model::address_plan::AddressPlan;
 use crate::model::conditions::LinkConditions;
@@ -152,20 +153,14 @@ impl Lab {
         Ok(())
     }
 
-    /// Waits for so long, and where programs make NATs until none of them has had work for so long: a program that waits for a processor
-    /// still has packets. One that never rests is waited for two seconds.
+    /// Waits for so long, and where programs make NATs until none of them has had work for so long. One that never rests is waited for two
+    /// seconds.
     pub(crate) async fn settle(&self, time: Duration) {
-        const GLANCE: Duration = Duration::from_millis(1);
-        const MOST: Duration = Duration::from_secs(2);
-        let began = Instant::now();
-        let mut quiet_since = began;
-        while quiet_since.elapsed() < time && began.elapsed() < time + MOST {
-            match self.nat_programs().await {
-                NatPrograms::Absent => return sleep(time.saturating_sub(began.elapsed())).await,
-                NatPrograms::Resting => {}
-                NatPrograms::Working => quiet_since = Instant::now(),
-            }
-            sleep(GLANCE).await;
+        let mut settling = Settling::begin(time, Instant::now());
+        let mut programs = self.nat_programs().await;
+        while let Some(pause) = settling.wait(Instant::now(), programs) {
+            sleep(pause).await;
+            programs = self.nat_programs().await;
         }
     }
 

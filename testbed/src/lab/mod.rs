@@ -19,6 +19,7 @@ mod node;
 pub(crate) mod periodic_flush;
 mod recorder;
 mod settings;
+mod settling;
 mod setup;
 mod trouble;
 pub mod wire;
