@@ -69,25 +69,17 @@ impl Exchange<'_> {
     /// The first contradiction of a NAT.
     async fn judged(self, known: (&Catalogue, KernelRules)) -> Result<Option<String>> {
         let Self { lab, prepared, .. } = self;
-        let evidence = self.play_until_nothing_is_lost().await?;
+        let evidence = until_nothing_is_lost(|| self.play_anew()).await?;
         let nats = NatViews::of(known, lab.plan(), &prepared.setting, None);
         let mut found = nats.checked.iter().flat_map(|nat| reference::check(&evidence, nat).contradictions);
         Ok(found.next().map(|contradiction| contradiction.sentence))
     }
 
-    /// What was seen, as soon as nothing of it was lost: that of a busy machine may be.
-    async fn play_until_nothing_is_lost(self) -> Result<Evidence> {
-        let mut lost = String::new();
-        for _ in 0..=MOST_AGAIN {
-            self.lab.reset(0).await?;
-            self.lab.set_conditions(|_, planned| planned)?;
-            let evidence = self.play().await?;
-            match evidence.lost.first() {
-                None => return Ok(evidence),
-                Some(what) => lost.clone_from(what),
-            }
-        }
-        Err(Error::other("prove the NATs in their lab", format!("evidence was lost: {lost}")))
+    /// What was seen in a lab that has forgotten all that was before.
+    async fn play_anew(self) -> Result<Evidence> {
+        self.lab.reset(0).await?;
+        self.lab.set_conditions(|_, planned| planned)?;
+        self.play().await
     }
 
     async fn play(self) -> Result<Evidence> {
@@ -133,6 +125,22 @@ impl Exchange<'_> {
     }
 }
 
+/// What was seen, as soon as nothing of it was lost: that of a busy machine may be.
+async fn until_nothing_is_lost<P>(play: impl Fn() -> P) -> Result<Evidence>
+where
+    P: Future<Output = Result<Evidence>>,
+{
+    let mut lost = String::new();
+    for _ in 0..=MOST_AGAIN {
+        let evidence = play().await?;
+        match evidence.lost.first() {
+            None => return Ok(evidence),
+            Some(what) => lost.clone_from(what),
+        }
+    }
+    Err(Error::other("prove the NATs in their lab", format!("evidence was lost: {lost}")))
+}
+
 /// A port near `port` that is not `taken`: a NAT may draw any, and two sockets cannot have the same endpoints.
 fn another_port(port: u16, taken: u16) -> u16 {
     let near = port.saturating_add(2);
@@ -158,7 +166,45 @@ fn extend(evidence: &mut Evidence, later: Evidence) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    /// Plays until nothing is lost, where something was lost the first few times. Says how often it was played, and what came of it.
+    async fn played(lossy: u32) -> (u32, Result<Evidence>) {
+        let times = Cell::new(0);
+        let play = async || {
+            times.set(times.get() + 1);
+            let lost = (times.get() <= lossy).then(|| format!("a frame of time {}", times.get()));
+            Ok(Evidence { lost: lost.into_iter().collect(), ..Evidence::default() })
+        };
+        let found = until_nothing_is_lost(play).await;
+        (times.get(), found)
+    }
+
+    #[tokio::test]
+    async fn what_was_lost_is_played_again_and_never_judged() {
+        for lossy in [0, 1, MOST_AGAIN] {
+            let (times, found) = played(lossy).await;
+            let found = found.expect("nothing was lost the last time");
+            assert_eq!((times, found.lost.len()), (lossy + 1, 0));
+        }
+        let (times, found) = played(u32::MAX).await;
+        let why = found.expect_err("something was always lost").to_string();
+        assert_eq!(times, MOST_AGAIN + 1);
+        assert!(why.contains("evidence was lost: a frame of time 4"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_broken_lab_is_not_played_in_again() {
+        let times = Cell::new(0);
+        let play = async || {
+            times.set(times.get() + 1);
+            Err(Error::other("play", "the lab is gone"))
+        };
+        assert!(until_nothing_is_lost(play).await.is_err());
+        assert_eq!(times.get(), 1);
+    }
 
     #[test]
     fn no_two_knocks_have_the_same_endpoints() {
