@@ -52,14 +52,24 @@ pub(super) fn in_time(
     tried: &str,
     watch: impl Fn(&mut Prober) -> Result<Watched>,
 ) -> Result<Option<String>> {
+    first_in_time(tried, || {
+        let watched = watch(prober)?;
+        if matches!(watched, Watched::Late(_)) {
+            prober.bench.forget()?;
+        }
+        Ok(watched)
+    })
+}
+
+/// What was seen the first time that the machine was not late.
+fn first_in_time(tried: &str, mut watch: impl FnMut() -> Result<Watched>) -> Result<Option<String>> {
     const TIMES: usize = 3;
     let mut late = String::new();
     for _ in 0..TIMES {
-        match watch(prober)? {
+        match watch()? {
             Watched::InTime { wrong } => return Ok(wrong),
             Watched::Late(why) => late = why,
         }
-        prober.bench.forget()?;
     }
     Err(Error::other(tried, format!("machine too slow: {late}")))
 }
@@ -255,4 +265,37 @@ fn is_closed_to_others(declared: &Behavior) -> bool {
     declared.translation == Translation::Nat
         && declared.filtering == Filtering::AddressAndPortDependent
         && declared.hairpinning == Hairpinning::Off
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of watching where the machine is late the first few times, and how often it is watched.
+    fn watched(late: usize, wrong: Option<&str>) -> (usize, Result<Option<String>>) {
+        let mut times = 0;
+        let found = first_in_time("watch", || {
+            times += 1;
+            Ok(match times <= late {
+                true => Watched::Late(format!("late {times}")),
+                false => Watched::InTime { wrong: wrong.map(str::to_owned) },
+            })
+        });
+        (times, found)
+    }
+
+    #[test]
+    fn what_looks_wrong_on_a_late_machine_is_watched_again_and_twice_at_most() {
+        for late in [0, 1, 2] {
+            for wrong in [None, Some("it lives")] {
+                let (times, found) = watched(late, wrong);
+                assert_eq!(times, late + 1, "late {late} times");
+                assert_eq!(found.expect("it was in time at last").as_deref(), wrong);
+            }
+        }
+        let (times, found) = watched(usize::MAX, Some("it lives"));
+        let why = found.expect_err("it never was in time").to_string();
+        assert_eq!(times, 3);
+        assert!(why.contains("machine too slow: late 3"), "{why}");
+    }
 }
