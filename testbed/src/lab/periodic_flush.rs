@@ -3,6 +3,7 @@
 //! A thread does it. It stamps each time, because no event of connection tracking tells that sets and maps were emptied, or that there was
 //! nothing to forget. The thread may be late where the machine is busy, and tells that.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -24,16 +25,38 @@ const TOLD_FROM: Duration = FLUSH_OFF.saturating_sub(Duration::from_millis(50));
 
 /// What has one NAT forget, at work until it is dropped.
 #[derive(Debug)]
-pub(crate) struct PeriodicFlush(NatThread<FlushOfAll>);
+pub(crate) struct PeriodicFlush<M: NatMemory = KernelMemory>(NatThread<FlushOfAll<M>>);
+
+/// All that a NAT holds.
+pub(crate) trait NatMemory: fmt::Debug + Send + Sync + 'static {
+    /// Empties it.
+    ///
+    /// # Errors
+    /// When some of it is left.
+    fn forget(&self) -> Result<()>;
+}
+
+/// What the kernel holds for a NAT.
+#[derive(Debug)]
+pub(crate) struct KernelMemory {
+    conntrack: Conntrack,
+    flusher: SetFlusher,
+    /// The sets and maps that the NAT's rules fill.
+    sets: Vec<DynamicSet>,
+}
+
+impl NatMemory for KernelMemory {
+    fn forget(&self) -> Result<()> {
+        self.conntrack.flush(&[])?;
+        self.flusher.flush(&self.sets)
+    }
+}
 
 /// Empties all that the NAT holds, every so often.
 #[derive(Debug)]
-struct FlushOfAll {
+struct FlushOfAll<M> {
     every: Duration,
-    conntrack: Conntrack,
-    sets: SetFlusher,
-    /// The sets and maps that the NAT's rules fill.
-    memory: Vec<DynamicSet>,
+    memory: M,
     log: Mutex<Log>,
 }
 
@@ -49,20 +72,26 @@ struct Log {
 }
 
 impl PeriodicFlush {
-    /// That of the NAT that this thread is in, whose rules fill `memory`, if it declares to forget everything at regular intervals.
+    /// That of the NAT that this thread is in, whose rules fill `sets`, if it declares to forget everything at regular intervals.
     ///
     /// # Errors
     /// When a socket or a thread cannot be had.
     pub(crate) fn of(
         inside: &Inside,
         config: &NatConfig,
-        memory: &[DynamicSet],
+        sets: &[DynamicSet],
         enforcement: Enforcement,
     ) -> Result<Option<Self>> {
         let Some(every) = config.flush_every else { return Ok(None) };
-        let (conntrack, sets) = (Conntrack::open(inside)?, SetFlusher::open(inside)?);
-        let duty = FlushOfAll { every, conntrack, sets, memory: memory.to_vec(), log: Mutex::default() };
-        NatThread::start(duty, enforcement).map(|thread| Some(Self(thread)))
+        let (conntrack, flusher) = (Conntrack::open(inside)?, SetFlusher::open(inside)?);
+        let memory = KernelMemory { conntrack, flusher, sets: sets.to_vec() };
+        Self::start(every, memory, enforcement).map(Some)
+    }
+}
+
+impl<M: NatMemory> PeriodicFlush<M> {
+    fn start(every: Duration, memory: M, enforcement: Enforcement) -> Result<Self> {
+        NatThread::start(FlushOfAll { every, memory, log: Mutex::default() }, enforcement).map(Self)
     }
 
     /// Begins now, also if it had begun before: the first time is an interval later.
@@ -102,7 +131,7 @@ impl PeriodicFlush {
     }
 }
 
-impl TimedDuty for FlushOfAll {
+impl<M: NatMemory> TimedDuty for FlushOfAll<M> {
     const TRIED: &str = "have a NAT forget everything at regular intervals";
 
     /// Forgets everything if it is time. Returns when it will be. Whoever asks meanwhile what was done waits until it is.
@@ -117,7 +146,7 @@ impl TimedDuty for FlushOfAll {
         if due > before {
             return Some(due);
         }
-        let done = self.conntrack.flush(&[]).and_then(|()| self.sets.flush(&self.memory));
+        let done = self.memory.forget();
         let after = clock::monotonic();
         log.done.push((before, after));
         log.trouble.extend(done.err().map(|why| format!("the NAT did not forget everything: {why}")));
@@ -138,4 +167,53 @@ impl TimedDuty for FlushOfAll {
 fn told_late(late: Nanos) -> Option<String> {
     let late = Duration::from_nanos(late);
     (late > TOLD_FROM).then(|| format!("the NAT forgot everything {} ms after its time", late.as_millis()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// A NAT that holds nothing.
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl NatMemory for Nothing {
+        fn forget(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// When it has forgotten for the first time after `since`.
+    fn forgotten_after(flush: &PeriodicFlush<Nothing>, since: Nanos) -> Nanos {
+        let node = NodeName::new("nat").expect("a good name");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            let done = flush.take(&node).into_iter().map(|done| done.before);
+            if let Some(first) = done.filter(|before| *before >= since).min() {
+                return first;
+            }
+            thread::yield_now();
+        }
+        panic!("it was never made to forget");
+    }
+
+    #[test]
+    fn after_it_was_put_off_the_first_time_is_an_interval_later() {
+        const EVERY: Duration = Duration::from_millis(100);
+        let started = clock::monotonic();
+        let flush = PeriodicFlush::start(EVERY, Nothing, Enforcement::Enforced).expect("a thread");
+        let first = forgotten_after(&flush, started);
+        assert!(first >= started + nanos(EVERY));
+        // The next time comes while it is put off.
+        flush.put_off();
+        while clock::monotonic() < first + 2 * nanos(EVERY) {
+            thread::yield_now();
+        }
+        let enforced = clock::monotonic();
+        flush.enforce();
+        assert!(forgotten_after(&flush, enforced) >= enforced + nanos(EVERY));
+    }
 }
