@@ -55,6 +55,26 @@ impl Clocks {
     }
 }
 
+#[cfg(test)]
+impl Clocks {
+    /// Read for the first time at this time of CLOCK_MONOTONIC, with CLOCK_REALTIME so far ahead.
+    pub(crate) fn at(monotonic: Nanos, ahead: Nanos) -> Self {
+        Self { pair: ClockPair::at(monotonic, ahead), set: None }
+    }
+
+    /// Read again at this time.
+    pub(crate) fn and_later(self, monotonic: Nanos, ahead: Nanos) -> Self {
+        self.followed_by(ClockPair::at(monotonic, ahead))
+    }
+}
+
+#[cfg(test)]
+impl ClockPair {
+    fn at(monotonic: Nanos, ahead: Nanos) -> Self {
+        Self { monotonic, realtime: monotonic + ahead }
+    }
+}
+
 /// Both clocks at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct ClockPair {
@@ -120,16 +140,15 @@ mod tests {
     #[test]
     fn after_realtime_was_set_no_earlier_stamp_is_trusted() {
         const MS: Nanos = 1_000_000;
-        let pair = |monotonic, ahead| ClockPair { monotonic, realtime: monotonic + ahead };
-        let clocks = Clocks { pair: pair(10 * MS, 50_000 * MS), set: None };
+        let clocks = Clocks::at(10 * MS, 50_000 * MS);
         // Read a little apart.
-        let apart = clocks.followed_by(pair(1_010 * MS, 50_000 * MS + MS / 100));
+        let apart = clocks.and_later(1_010 * MS, 50_000 * MS + MS / 100);
         assert_eq!(apart.to_monotonic(51_000 * MS, 0), Some(1_000 * MS - MS / 100));
         for ahead in [50_002 * MS, 49_998 * MS] {
-            let set = apart.followed_by(pair(1_020 * MS, ahead));
+            let set = apart.and_later(1_020 * MS, ahead);
             assert_eq!(set.to_monotonic(ahead + 1_019 * MS, 1_015 * MS), None, "stamped before or after?");
             assert_eq!(set.to_monotonic(ahead + 1_025 * MS, 1_021 * MS), Some(1_025 * MS));
-            let later = set.followed_by(pair(1_030 * MS, ahead));
+            let later = set.and_later(1_030 * MS, ahead);
             assert_eq!(later.to_monotonic(ahead + 1_019 * MS, 1_015 * MS), None);
         }
     }
