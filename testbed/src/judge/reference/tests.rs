@@ -107,13 +107,17 @@ impl Drawing {
 
     /// What the NAT says of a packet that had no hop left.
     fn complaint(&mut self, to: &str, about: (&str, &str), sequence: u32) {
+        let kind = etherparse::icmpv4::TimeExceededCode::TtlExceededInTransit;
+        self.error(etherparse::Icmpv4Type::TimeExceeded(kind), to, about, sequence);
+    }
+
+    /// An ICMP error that the NAT sends outside, about a SYN.
+    fn error(&mut self, kind: etherparse::Icmpv4Type, to: &str, about: (&str, &str), sequence: u32) {
         let quoted = &bytes(about.0, about.1, ("S", sequence, 0, 0), 1)[14..];
         let mut bytes = Vec::new();
         PacketBuilder::ethernet2([2; 6], [4; 6])
             .ipv4(OUTER.octets(), end(to).ip().octets(), 64)
-            .icmpv4(etherparse::Icmpv4Type::TimeExceeded(
-                etherparse::icmpv4::TimeExceededCode::TtlExceededInTransit,
-            ))
+            .icmpv4(kind)
             .write(&mut bytes, quoted)
             .expect("a writable packet");
         self.record(UP, Direction::Up, bytes);

@@ -20,6 +20,12 @@ fn a_second_later(drawing: Drawing, forgets: bool) -> Drawing {
     if forgets { later.flushed() } else { later }
 }
 
+/// Forgets everything a second later, just when the next packet comes.
+fn just_when_it_forgets(drawing: Drawing) -> Drawing {
+    let drawing = a_second_later(drawing, true);
+    Drawing { now: drawing.now - 10 * MS, ..drawing }
+}
+
 /// Data of the usual connection from inside, and from outside.
 fn outward(drawing: Drawing) -> Drawing {
     drawing.out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("A", 101, 901, 10))
@@ -45,15 +51,16 @@ fn nothing_leads_in_any_more_until_something_goes_out_again() {
 #[test]
 fn what_comes_at_about_the_time_may_have_found_everything_or_nothing() {
     let declared = flushed_every(5, plain());
-    let near = || {
-        let drawing = a_second_later(Drawing::stands(), true);
-        Drawing { now: drawing.now - 10 * MS, ..drawing }
-    };
+    let near = || just_when_it_forgets(Drawing::stands());
     for arrives in [true, false] {
         assert_eq!(inward(near(), arrives).says(&declared), None, "{arrives}");
         // What went out at that time may have gone before, and be forgotten.
         assert_eq!(inward(outward(near()), arrives).says(&declared), None, "{arrives}");
     }
+    // Afterwards it is surely gone.
+    let later = || inward(near(), true).later(S);
+    assert_eq!(inward(later(), true).says(&declared), Some("filtering"));
+    assert_eq!(inward(later(), false).says(&declared), None);
     // Once more makes it sure.
     assert_eq!(inward(outward(outward(near()).later(S)), false).says(&declared), Some("connection"));
 }
@@ -62,10 +69,7 @@ fn what_comes_at_about_the_time_may_have_found_everything_or_nothing() {
 #[test]
 fn what_comes_from_outside_at_about_the_time_may_turn_a_connection_round() {
     let open = flushed_every(5, Behavior { filtering: Filtering::EndpointIndependent, ..plain() });
-    let near = |drawing: Drawing| {
-        let drawing = a_second_later(drawing, true);
-        Drawing { now: drawing.now - 10 * MS, ..drawing }
-    };
+    let near = just_when_it_forgets;
     let turned = || outward(inward(near(Drawing::stands()), true).later(S));
     for passes in [Some((OTHER, HOST)), None] {
         let knock = turned().back((OTHER, EXTERNAL), passes, SYN_BACK);
@@ -98,6 +102,10 @@ fn the_ends_of_entries_are_told_when_everything_is_forgotten_and_at_no_other_tim
     };
     assert_eq!(at_flush(&flushed_every(5, plain())), None);
     assert_eq!(at_flush(&plain()), Some("timeouts"));
+    let told = Drawing::stands().later(S);
+    let before = told.now;
+    let told = told.flushed().forgotten_after(before).later(S);
+    assert_eq!(inward(told, true).says(&flushed_every(5, plain())), Some("filtering"), "it outlived its end");
     let sooner = a_second_later(Drawing::stands().later(S).forgotten(), true);
     assert_eq!(sooner.says(&flushed_every(5, plain())), Some("timeouts"));
     let later = inward(outward(a_second_later(Drawing::stands(), true)), true).later(S).forgotten();
@@ -131,6 +139,30 @@ fn mappings_and_filters_are_forgotten_as_well() {
 }
 
 #[test]
+fn mappings_and_filters_may_be_forgotten_by_what_comes_at_about_the_time() {
+    let same = Behavior { allocation: Allocation::Random, mapping: Mapping::EndpointIndependent, ..plain() };
+    let (first, other) = ("192.0.2.2:20001", "192.0.2.2:20002");
+    let opened = || just_when_it_forgets(Drawing::default().out((HOST, REMOTE), Some((first, REMOTE)), SYN));
+    for external in [first, other] {
+        let elsewhere = opened().out((HOST, OTHER), Some((external, OTHER)), SYN);
+        assert_eq!(elsewhere.says(&flushed_every(5, same)), None, "{external}");
+    }
+
+    let open = Behavior { filtering: Filtering::EndpointIndependent, ..plain() };
+    for passes in [Some((OTHER, HOST)), None] {
+        let knock = just_when_it_forgets(Drawing::opened()).back((OTHER, EXTERNAL), passes, SYN_BACK);
+        assert_eq!(knock.says(&flushed_every(5, open)), None, "{passes:?}");
+    }
+
+    let own = Behavior { overloading: Overloading::Off, ..plain() };
+    for external in [EXTERNAL, other] {
+        let taken =
+            just_when_it_forgets(Drawing::opened()).out((NEIGHBOUR, OTHER), Some((external, OTHER)), SYN);
+        assert_eq!(taken.says(&flushed_every(5, own)), None, "{external}");
+    }
+}
+
+#[test]
 fn a_syn_that_was_refused_comes_for_the_first_time_again() {
     let late = Behavior { unsolicited_syn: UnsolicitedSyn::IcmpAfterSixSeconds, ..plain() };
     let again = |forgets| {
@@ -139,6 +171,22 @@ fn a_syn_that_was_refused_comes_for_the_first_time_again() {
     };
     assert_eq!(again(true).says(&flushed_every(5, late)), None);
     assert_eq!(again(false).says(&late), Some("unsolicited-syn"));
+    // Whoever answers it at once has not forgotten that it came before.
+    let refused = |mut drawing: Drawing| {
+        let port = etherparse::icmpv4::DestUnreachableHeader::Port;
+        let kind = etherparse::Icmpv4Type::DestinationUnreachable(port);
+        drawing.error(kind, REMOTE, (REMOTE, EXTERNAL), SYN_BACK.1);
+        drawing
+    };
+    assert_eq!(refused(again(true)).says(&flushed_every(5, late)), Some("unsolicited-syn"));
+    assert_eq!(refused(again(false)).says(&late), None);
+    // At about the time, nobody knows which of the two it is.
+    let near = || {
+        let first = Drawing::default().back((REMOTE, EXTERNAL), None, SYN_BACK).later(6 * S);
+        just_when_it_forgets(first).back((REMOTE, EXTERNAL), None, SYN_BACK)
+    };
+    assert_eq!(near().says(&flushed_every(10, late)), None);
+    assert_eq!(refused(near()).says(&flushed_every(10, late)), None);
 }
 
 #[test]

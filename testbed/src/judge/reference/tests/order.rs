@@ -85,6 +85,10 @@ fn an_end_that_is_read_late_is_that_of_the_only_connection_there_was() {
     let again = again.later(MS).out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("S", 300, 0, 0));
     assert_eq!(quiet(again).says(&plain()), None);
     assert_eq!(Drawing::opened().later(2_000 * MS).forgotten_after(0).begun().says(&plain()), None);
+    // What is read at once is told in its order: the beginning that comes after an end is not that of what ended.
+    let ended = Drawing::opened().forgotten();
+    let at_once = Drawing { now: ended.told[0].at, ..ended };
+    assert_eq!(at_once.begun().says(&plain()), None);
 }
 
 #[test]
