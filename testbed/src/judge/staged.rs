@@ -11,7 +11,7 @@ use crate::model::address_pool::AddressPool;
 use crate::model::behavior::Behavior;
 use crate::model::datapath::Datapath;
 use crate::model::evidence::{
-    CtChange, CtEntry, CtEvent, CtState, Direction, Evidence, Fate, Frame, Nanos, Tuple,
+    CtChange, CtEntry, CtEvent, CtState, Direction, Evidence, Fate, Frame, Nanos, NatFlush, Tuple,
 };
 use crate::model::kernel_rules::KernelRules;
 use crate::model::topology::NodeName;
@@ -194,6 +194,13 @@ impl StagedEvidence {
             let (node, at) = (vantage(role).nats[0].clone(), ms * 1_000_000);
             self.evidence.conntrack.push(CtEvent { node, at, after: at, change, entry });
         }
+        self
+    }
+
+    /// The NAT of a side forgets everything, within a millisecond.
+    pub(crate) fn flushed(mut self, role: Role, ms: u64) -> Self {
+        let (node, before) = (vantage(role).nats[0].clone(), ms * 1_000_000);
+        self.evidence.flushes.push(NatFlush { node, before, after: before + 1_000_000 });
         self
     }
 
