@@ -53,6 +53,7 @@ mod tests {
         while let Some(pause) = settling.wait(began + passed, programs(passed)) {
             assert!(!pause.is_zero(), "after {passed:?}");
             passed += pause;
+            assert!(passed < 2 * MOST, "it never ends");
         }
         passed
     }
