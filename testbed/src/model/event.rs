@@ -11,7 +11,7 @@ use fnv::FnvHasher;
 
 use crate::model::doubt::Doubt;
 use crate::model::evidence::{Evidence, Nanos};
-use crate::model::outcome::{CellResult, Expectation, Trial};
+use crate::model::outcome::{CellResult, Expectation, NoExpectation, Trial};
 use crate::model::shard::Shard;
 use crate::model::suite::Cell;
 
@@ -152,7 +152,7 @@ impl KernelCheck {
 const LONGEST_NAME: usize = 200;
 
 /// All that was seen of a trial and said in it.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Artefacts {
     /// What the wire and connection tracking saw.
     pub evidence: Evidence,
@@ -170,8 +170,8 @@ pub struct Artefacts {
     pub judgement: String,
     /// The packets that the judgement rests on, by their index in the evidence, and what each shows.
     pub marks: Vec<(usize, String)>,
-    /// What theory expects of the cell.
-    pub expected: Option<Expectation>,
+    /// What theory expects of the cell, or why it says nothing.
+    pub expected: Result<Expectation, NoExpectation>,
 }
 
 /// The two ends of a link.
@@ -181,6 +181,23 @@ pub struct LinkRecord {
     pub lower: String,
     /// The node nearer to the core.
     pub upper: String,
+}
+
+impl Default for Artefacts {
+    /// Those of a trial of which nothing is known.
+    fn default() -> Self {
+        Self {
+            evidence: Evidence::default(),
+            unix_offset: 0,
+            links: Vec::new(),
+            addresses: Vec::new(),
+            programs: Vec::new(),
+            nats: Vec::new(),
+            judgement: String::new(),
+            marks: Vec::new(),
+            expected: Err(NoExpectation { because: "nothing is known of it".to_owned() }),
+        }
+    }
 }
 
 impl Artefacts {

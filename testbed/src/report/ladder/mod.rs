@@ -23,6 +23,9 @@ use crate::report::ladder::journey::{Journey, journeys};
 /// Version of the file.
 pub const SCHEMA: u32 = 1;
 
+/// What is said of a cell of which theory expects nothing.
+const NO_THEORY: &str = "theory says nothing of this cell";
+
 /// The two ends of every ladder.
 const ENDS: [&str; 2] = ["peer-a", "peer-b"];
 
@@ -36,7 +39,7 @@ pub struct Ladder {
     pub title: String,
     /// How the trial was judged, in a sentence.
     pub judgement: String,
-    /// What theory expects of the cell and why, if it knows.
+    /// What theory expects of the cell and why, or why it says nothing. Old files have it only where theory expects something.
     pub theory: Option<String>,
     /// The nodes from one peer to the other; the nodes above both at the end.
     pub lanes: Vec<Lane>,
@@ -167,12 +170,15 @@ impl Ladder {
         let all = journeys(kept);
         let zero = start(&all, kept);
         let unfolded = UnfoldedLadder::of(kept, &lanes, all, zero);
-        let theory = kept.expected.as_ref();
+        let theory = match &kept.expected {
+            Ok(expected) => format!("theory expects {}: {}", expected.rates(), expected.because),
+            Err(silence) => format!("{NO_THEORY}: {}", silence.because),
+        };
         Self {
             schema: SCHEMA,
             title: title.to_owned(),
             judgement: kept.judgement.clone(),
-            theory: theory.map(|e| format!("theory expects {}: {}", e.rates(), e.because)),
+            theory: Some(theory),
             elsewhere: unfolded.elsewhere,
             steps: fold(unfolded),
             lanes,

@@ -8,6 +8,7 @@ use crate::judge::staged::{StagedEvidence, StagedPacket, external};
 use crate::judge::timeline::Role::{A, B};
 use crate::model::event::{Artefacts, LinkRecord};
 use crate::model::evidence::CtChange;
+use crate::model::outcome::{Expectation, NoExpectation};
 use crate::report::escape::HOSTILE;
 
 fn kept(staged: StagedEvidence) -> Artefacts {
@@ -51,6 +52,25 @@ fn a_refused_syn_ends_at_the_nat_that_refused_it() {
         "    50.000    │                 │                 │        ✗─SYN ───┤                 │",
     ];
     assert_eq!(lines, expected, "{text}");
+}
+
+#[test]
+fn what_theory_expects_is_told_with_its_reason_and_why_it_says_nothing() {
+    let with = |expected| {
+        let kept = Artefacts { expected, ..kept(StagedEvidence::crossing()) };
+        drawn(&Ladder::of("cell, trial 1", &kept), 100)
+    };
+    let because = || "the flush may fall into the trial".to_owned();
+    let silent = with(Err(NoExpectation { because: because() }));
+    assert!(
+        silent.ends_with("theory says nothing of this cell: the flush may fall into the trial\n"),
+        "{silent}"
+    );
+    let certain = with(Ok(Expectation::exactly(1.0, because())));
+    assert!(certain.ends_with("theory expects 100 %: the flush may fall into the trial\n"), "{certain}");
+    // A file that was written before there was a reason.
+    let old = Ladder { theory: None, ..Ladder::of("cell", &kept(StagedEvidence::crossing())) };
+    assert!(drawn(&old, 100).ends_with("theory says nothing of this cell\n"));
 }
 
 #[test]

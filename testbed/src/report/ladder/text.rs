@@ -11,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use crate::model::plural::counted;
 use crate::report::escape::harmless;
 use crate::report::ladder::label::{self, Room, pieces, shortened};
-use crate::report::ladder::{Ladder, Lane, Leg, LegEnd, Step, StepKind, Tone};
+use crate::report::ladder::{Ladder, Lane, Leg, LegEnd, NO_THEORY, Step, StepKind, Tone};
 
 /// Columns where nobody says how many there are.
 pub const USUAL_WIDTH: usize = 100;
@@ -49,10 +49,7 @@ pub fn write(ladder: &Ladder, width: usize, out: &mut impl Write) -> io::Result<
     }
     writeln!(out)?;
     paragraph(&ladder.judgement, "", BOLD, width, out)?;
-    match &ladder.theory {
-        Some(theory) => paragraph(theory, "", Style::new(), width, out),
-        None => writeln!(out, "theory says nothing of this cell"),
-    }
+    paragraph(ladder.theory.as_deref().unwrap_or(NO_THEORY), "", Style::new(), width, out)
 }
 
 /// Where the lanes are.

@@ -40,7 +40,7 @@ pub(super) fn collect(
         nats: nat_records(pool, built),
         judgement: sentence(&judgement.outcome),
         marks: judgement.marks,
-        expected: prepared.expected.clone().ok(),
+        expected: prepared.expected.clone(),
         programs,
         evidence,
     }
