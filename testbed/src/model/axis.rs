@@ -226,7 +226,7 @@ impl fmt::Display for Timeouts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let set = self.timers().into_iter().filter_map(|(name, value, default)| {
             let value = value.filter(|v| *v != default)?;
-            Some(format!("{name} {} s", value.as_secs()))
+            Some(format!("{name} {} s", value.as_secs_f64()))
         });
         let absolute = self.absolute.map(|value| format!("absolute {} s", value.as_secs_f64()));
         let flushes = self.flush_every.map(|value| format!("flush every {} s", value.as_secs_f64()));
@@ -244,6 +244,8 @@ mod tests {
         let timeouts = Timeouts { close: Some(Duration::from_secs(9)), ..Timeouts::default() };
         let behavior = Behavior { timeouts, ..Behavior::port_preserving() };
         assert_eq!(behavior.value(NatAxis::Timeouts), "close 9 s");
+        let part = Timeouts { close: Some(Duration::from_millis(1_500)), ..Timeouts::default() };
+        assert_eq!(part.to_string(), "close 1.5 s");
         let timeouts = Timeouts { absolute: Some(Duration::from_secs(60)), ..timeouts };
         assert_eq!(timeouts.to_string(), "close 9 s, absolute 60 s");
         let timeouts = Timeouts { flush_every: Some(Duration::from_secs(10)), ..timeouts };

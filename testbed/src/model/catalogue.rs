@@ -287,6 +287,16 @@ mod tests {
                 "NAT \"x\": timeouts absolute 60 s, flush every 1.5 s cannot be: the kernel counts timeouts in whole seconds",
             ),
             (
+                "[nat.x.timeouts]\nabsolute = \"60s\"\nclose = \"1500ms\"",
+                5,
+                "NAT \"x\": timeouts close 1.5 s, absolute 60 s cannot be: the kernel counts timeouts in whole seconds",
+            ),
+            (
+                "translation = \"router\"\ntimeouts = { close = \"9s\" }",
+                4,
+                "NAT \"x\": timeouts close 9 s with translation router cannot be: a router keeps no state",
+            ),
+            (
                 "translation = \"router\"\ntimeouts = { flush-every = \"60s\" }",
                 4,
                 "NAT \"x\": timeouts flush every 60 s with translation router cannot be: a router keeps no state",

@@ -96,13 +96,6 @@ impl RawProfile {
         self.timeouts.as_ref()?.flush_every.as_ref()
     }
 
-    /// Which of the two cannot be, if one of them cannot.
-    fn impossible_timeout(&self, read: &Timeouts) -> Option<&Spanned<String>> {
-        let is_part = |time: Option<Duration>| time.is_some_and(|time| time.subsec_nanos() != 0);
-        let flush_every = self.flush_every().filter(|_| is_part(read.flush_every));
-        flush_every.or(self.absolute()).or(self.flush_every())
-    }
-
     /// The axes of which it says something.
     fn axes(&self) -> BTreeSet<NatAxis> {
         let is_written = |axis: &NatAxis| match axis {
@@ -145,6 +138,38 @@ struct RawTimeouts {
     flush_every: Option<Spanned<String>>,
 }
 
+impl RawTimeouts {
+    /// Those that are written.
+    fn written(&self) -> impl Iterator<Item = &Spanned<String>> {
+        let Self {
+            syn_sent,
+            syn_sent2,
+            syn_recv,
+            established,
+            fin_wait,
+            close_wait,
+            last_ack,
+            time_wait,
+            close,
+            unacknowledged,
+            max_retrans,
+            absolute,
+            flush_every,
+        } = self;
+        let of_states = [syn_sent, syn_sent2, syn_recv, established, fin_wait, close_wait, last_ack];
+        let others = [time_wait, close, unacknowledged, max_retrans, absolute, flush_every];
+        of_states.into_iter().chain(others).flatten()
+    }
+
+    /// The one that cannot be where they cannot: one that is no whole number of seconds, or else the first.
+    fn to_blame(&self) -> Option<&Spanned<String>> {
+        let is_part = |word: &&Spanned<String>| {
+            quantity::timeout(word.get_ref()).is_ok_and(|time| time.subsec_nanos() != 0)
+        };
+        self.written().find(is_part).or_else(|| self.written().next())
+    }
+}
+
 /// Turns what is written into what is meant, noting every problem on the way.
 struct Reader<'a> {
     checker: Checker<'a>,
@@ -164,7 +189,9 @@ impl Reader<'_> {
             let span = match why.axes.first() {
                 Some(NatAxis::Addresses) => written.addresses.as_ref().map(Spanned::span),
                 Some(NatAxis::Collision) => written.collision.as_ref().map(Spanned::span),
-                Some(NatAxis::Timeouts) => written.impossible_timeout(&behavior.timeouts).map(Spanned::span),
+                Some(NatAxis::Timeouts) => {
+                    written.timeouts.as_ref().and_then(RawTimeouts::to_blame).map(Spanned::span)
+                }
                 _ => None,
             };
             let span = span.unwrap_or_else(|| name.span());
