@@ -26,8 +26,9 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
             if b.addresses == ExternalAddresses::ONE {
                 return Ok(Observation::not_applicable("it has one address"));
             }
-            let seen = addresses::addresses(p, b)?.map_or_else(String::new, |finding| finding.observed);
-            Ok(Observation::new(pass_if(seen.ends_with(Pooling::Paired.name())), seen))
+            let seen = addresses::read_addresses(p, b)?;
+            let paired = seen.value().is_some_and(|seen| seen.count > 1 && seen.pooling == Pooling::Paired);
+            Ok(Observation::new(pass_if(paired), seen.to_string()))
         },
     },
     ConformanceCheck {
@@ -62,8 +63,9 @@ pub(super) const CHECKS: &[ConformanceCheck] = &[
             if !is_carrier_grade(b) {
                 return Ok(Observation::not_applicable("it has no subscribers"));
             }
-            let seen = filtering::filtering(p, b)?.observed;
-            Ok(Observation::new(pass_if(seen == Filtering::EndpointIndependent.to_string()), seen))
+            let seen = filtering::read_filtering(p)?;
+            let independent = seen.value() == Some(&Filtering::EndpointIndependent);
+            Ok(Observation::new(pass_if(independent), seen.to_string()))
         },
     },
     ConformanceCheck {

@@ -98,10 +98,19 @@ impl AddressesSeen {
 }
 
 /// How many addresses a NAT has and which of them a mapping gets; nothing of what does not translate.
-pub(in crate::probe) fn addresses(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
+pub(super) fn addresses(prober: &mut Prober, declared: &Behavior) -> Result<Option<Finding>> {
     if declared.translation != Translation::Nat {
         return Ok(None);
     }
+    let reading = read_addresses(prober, declared)?;
+    Ok(Some(Finding::of(NatAxis::Addresses, declared, reading.to_string())))
+}
+
+/// The same as it was read, of a NAT that translates.
+pub(in crate::probe) fn read_addresses(
+    prober: &mut Prober,
+    declared: &Behavior,
+) -> Result<Reading<ExternalAddresses>> {
     let hosts = match declared.addresses.count {
         1 => hosts(FEW_HOSTS),
         _ => all_hosts(),
@@ -118,7 +127,7 @@ pub(in crate::probe) fn addresses(prober: &mut Prober, declared: &Behavior) -> R
             seen.add(look_at(prober, some, each)?);
         }
     }
-    Ok(Some(Finding::of(NatAxis::Addresses, declared, seen.reading().to_string())))
+    Ok(seen.reading())
 }
 
 /// Which addresses the mappings of these hosts get, whatever is declared; up to where none of some gets any, since not all need have
