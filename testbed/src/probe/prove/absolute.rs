@@ -74,6 +74,15 @@ fn first_in_time(tried: &str, mut watch: impl FnMut() -> Result<Watched>) -> Res
     Err(Error::other(tried, format!("machine too slow: {late}")))
 }
 
+/// How busy connections are watched.
+#[derive(Debug, Clone, Copy)]
+struct BusyWatch {
+    /// When they are to end, if ever.
+    timeout: Option<Duration>,
+    /// How long they are watched.
+    time: Duration,
+}
+
 /// A connection that is kept busy.
 #[derive(Debug)]
 pub(super) struct BusyConnection {
@@ -93,8 +102,8 @@ pub(super) fn absolute(prober: &mut Prober, declared: &Behavior) -> Result<Vec<F
     let Some(timeout) = prober.bench.absolute() else { return Ok(Vec::new()) };
     timeout.enforce();
     let expected = format!("set to {} s, ends a busy connection", TIMEOUT.as_secs());
-    let observed =
-        in_time(prober, TRIED, |prober| watch(prober, declared, (Some(TIMEOUT), TIMEOUT + MARGIN)))?;
+    let plan = BusyWatch { timeout: Some(TIMEOUT), time: TIMEOUT + MARGIN };
+    let observed = in_time(prober, TRIED, |prober| watch(prober, declared, plan))?;
     Ok(vec![Finding::new(ROW, expected.clone(), observed.unwrap_or(expected))])
 }
 
@@ -104,16 +113,14 @@ pub(super) fn none(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Findi
         return Ok(Vec::new());
     }
     let expected = format!("a busy connection lives for {} s", WATCHED_FOR.as_secs());
-    let observed = in_time(prober, TRIED, |prober| watch(prober, declared, (None, WATCHED_FOR)))?;
+    let plan = BusyWatch { timeout: None, time: WATCHED_FOR };
+    let observed = in_time(prober, TRIED, |prober| watch(prober, declared, plan))?;
     Ok(vec![Finding::new(ROW, expected.clone(), observed.unwrap_or(expected))])
 }
 
-/// What is not as it has to be where connections end after `timeout`, or never, watched for a `time`.
-fn watch(
-    prober: &mut Prober,
-    declared: &Behavior,
-    (timeout, time): (Option<Duration>, Duration),
-) -> Result<Watched> {
+/// What is not as it has to be.
+fn watch(prober: &mut Prober, declared: &Behavior, plan: BusyWatch) -> Result<Watched> {
+    let BusyWatch { timeout, time } = plan;
     let started = Instant::now();
     let (mut busy, mut ended) = (BusyConnection::both(prober, declared, time)?, BTreeSet::new());
     while started.elapsed() < time {

@@ -63,6 +63,10 @@ pub(in crate::probe) fn scaled(declared: &Behavior) -> Behavior {
 #[derive(Debug, Clone, Copy)]
 struct PendingCheck {
     timer: &'static str,
+    /// When its timer ends it.
+    time: Duration,
+    /// When it is asked after.
+    moment: Duration,
     driven: ProbeConnection,
 }
 
@@ -80,28 +84,14 @@ pub(in crate::probe) fn timers(prober: &mut Prober, declared: &Behavior) -> Resu
         declared.translation == Translation::Firewall && declared.invalid_packets == InvalidPackets::Leak;
     let ways = WAYS.into_iter().filter(|(timer, _)| is_reached(timer, declared));
     for (timer, steps) in ways.filter(|(_, steps)| !passes_anyway || steps.contains(&Step::SynAck)) {
-        for group in [&mut early, &mut late] {
+        for (group, moment) in [(&mut early, TIMER - MARGIN), (&mut late, TIMER + MARGIN)] {
             let Some(driven) = drive(prober, steps)? else { continue };
-            group.push(PendingCheck { timer, driven });
+            group.push(PendingCheck { timer, time: TIMER, moment, driven });
         }
     }
     let memories = memories(prober, declared)?;
-    let mut wrong = Vec::new();
-    for waiting in early {
-        let asked = wait(waiting.driven.since + TIMER - MARGIN);
-        if asked > waiting.driven.since + TIMER - TICK {
-            return Err(too_slow(asked - waiting.driven.since - (TIMER - MARGIN)));
-        }
-        if !alive(prober, &waiting)? {
-            wrong.push(format!("{} ended within {:.1} s", waiting.timer, (TIMER - MARGIN).as_secs_f64()));
-        }
-    }
-    for waiting in late {
-        wait(waiting.driven.since + TIMER + MARGIN);
-        if alive(prober, &waiting)? {
-            wrong.push(format!("{} lives after {:.1} s", waiting.timer, (TIMER + MARGIN).as_secs_f64()));
-        }
-    }
+    let mut wrong = ended_early(prober, early)?;
+    wrong.extend(ended_late(prober, late)?);
     if let Some((since, memories)) = memories {
         wait(since + TIMER + MARGIN);
         if still_remembered(prober, &memories)? {
@@ -111,6 +101,35 @@ pub(in crate::probe) fn timers(prober: &mut Prober, declared: &Behavior) -> Resu
     let expected = format!("each timer, set to {} s, ends its mapping", TIMER.as_secs());
     let observed = if wrong.is_empty() { expected.clone() } else { wrong.join(", ") };
     Ok(vec![Finding::new(EXPIRY, expected, observed)])
+}
+
+/// Those of which nothing is left before their time is over.
+fn ended_early(prober: &mut Prober, early: Vec<PendingCheck>) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    for waiting in early {
+        let PendingCheck { timer, time, moment, driven } = waiting;
+        let asked = wait(driven.since + moment);
+        if asked > driven.since + time - TICK {
+            return Err(too_slow(asked - driven.since - moment));
+        }
+        if !alive(prober, &waiting)? {
+            wrong.push(format!("{timer} ended within {:.1} s", moment.as_secs_f64()));
+        }
+    }
+    Ok(wrong)
+}
+
+/// Those that live when their time is over.
+fn ended_late(prober: &mut Prober, late: Vec<PendingCheck>) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    for waiting in late {
+        let PendingCheck { timer, moment, driven, .. } = waiting;
+        wait(driven.since + moment);
+        if alive(prober, &waiting)? {
+            wrong.push(format!("{timer} lives after {:.1} s", moment.as_secs_f64()));
+        }
+    }
+    Ok(wrong)
 }
 
 /// What stands in the place of the row for a NAT whose timers cannot be asked: nothing for one that has none.
@@ -152,30 +171,16 @@ pub(in crate::probe) fn own_timers(prober: &mut Prober, declared: &Behavior) -> 
                 continue;
             }
             let Some(driven) = drive(prober, way)? else { continue };
-            group.push((moment, time, PendingCheck { timer, driven }));
+            group.push(PendingCheck { timer, time, moment, driven });
         }
         told.push(match time <= WAITED_FOR {
             true => format!("{timer} {} s", time.as_secs()),
             false => format!("{timer} more than {} s", (WAITED_FOR - MARGIN).as_secs()),
         });
     }
-    let mut wrong = Vec::new();
-    early.sort_by_key(|(moment, ..)| *moment);
-    for (moment, time, waiting) in early {
-        let asked = wait(waiting.driven.since + moment);
-        if asked > waiting.driven.since + time - TICK {
-            return Err(too_slow(asked - waiting.driven.since - moment));
-        }
-        if !alive(prober, &waiting)? {
-            wrong.push(format!("{} ended within {:.1} s", waiting.timer, moment.as_secs_f64()));
-        }
-    }
-    for (moment, _, waiting) in late {
-        wait(waiting.driven.since + moment);
-        if alive(prober, &waiting)? {
-            wrong.push(format!("{} lives after {:.1} s", waiting.timer, moment.as_secs_f64()));
-        }
-    }
+    early.sort_by_key(|waiting| waiting.moment);
+    let mut wrong = ended_early(prober, early)?;
+    wrong.extend(ended_late(prober, late)?);
     let expected = format!("{}, by packets", told.join(", "));
     let observed = if wrong.is_empty() { expected.clone() } else { wrong.join(", ") };
     Ok(vec![Finding::new(NatAxis::Timeouts.name(), expected, observed)])
