@@ -18,7 +18,7 @@ use crate::judge::timeline::{Flow, Role, Vantage};
 use crate::model::behavior::Behavior;
 use crate::model::datapath::Datapath;
 use crate::model::evidence::{Direction, Evidence, Fate, Frame, Nanos, Tuple};
-use crate::model::packet::{Packet, TcpFlags, recorded_data};
+use crate::model::packet::{Packet, Segment, TcpFlags, recorded_data};
 
 /// Connections by endpoints and number of the SYN, with the times at which that came to the NAT or was sent by it.
 type Opened = BTreeMap<(Tuple, u32), Vec<Nanos>>;
@@ -69,12 +69,13 @@ impl<'a> SplitSide<'a> {
 
     /// The connection outside that carried what went over this one inside.
     fn outside(&self, evidence: &Evidence, inside: Tuple) -> Option<Tuple> {
-        let within = Spoken::read(evidence, |frame| self.is_below(frame), inside);
-        let mut all = self.opened(evidence, Where::Outside).into_keys().map(|(tuple, _)| tuple);
-        all.find(|tuple| {
-            let without = || Spoken::read(evidence, |frame| frame.link == self.nat.up, *tuple);
-            tuple.destination == inside.destination && within.is_the_same_as(&without())
-        })
+        let all = self.opened(evidence, Where::Outside).into_keys().map(|(tuple, _)| tuple);
+        let to_remote: BTreeSet<Tuple> =
+            all.filter(|tuple| tuple.destination == inside.destination).collect();
+        let within = Spoken::read(evidence, |frame| self.is_below(frame), &[inside].into());
+        let without = Spoken::read(evidence, |frame| frame.link == self.nat.up, &to_remote);
+        let within = within.get(&inside)?;
+        without.into_iter().find_map(|(tuple, said)| within.is_the_same_as(&said).then_some(tuple))
     }
 
     fn is_below(&self, frame: &Frame) -> bool {
@@ -142,46 +143,67 @@ enum Where {
     Outside,
 }
 
-/// The first that each end said on a connection, as far as it is recorded.
+/// The first that the ends of a connection said, as far as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Spoken {
-    up: Option<Vec<u8>>,
-    down: Option<Vec<u8>>,
+    up: SpokenByEnd,
+    down: SpokenByEnd,
+}
+
+/// The first that one end said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct SpokenByEnd {
+    /// Which numbers it may begin with: those after the SYNs.
+    begins: BTreeSet<u32>,
+    said: Option<Vec<u8>>,
 }
 
 impl Spoken {
-    fn read(evidence: &Evidence, here: impl Fn(&Frame) -> bool, tuple: Tuple) -> Self {
-        let mut spoken = Self::default();
-        let mut begins: [BTreeSet<u32>; 2] = [BTreeSet::new(), BTreeSet::new()];
+    /// What was said on each of these connections here.
+    fn read(
+        evidence: &Evidence,
+        here: impl Fn(&Frame) -> bool,
+        connections: &BTreeSet<Tuple>,
+    ) -> BTreeMap<Tuple, Self> {
+        let mut all: BTreeMap<Tuple, Self> =
+            connections.iter().map(|tuple| (*tuple, Self::default())).collect();
         let delivered = |frame: &&Frame| frame.fate == Fate::Delivered;
         for frame in evidence.frames.iter().filter(delivered).filter(|frame| here(frame)) {
             let Some(packet) = Packet::of(frame) else { continue };
             let Some(segment) = packet.tcp() else { continue };
-            let way = match packet.tuple() {
-                of_it if of_it == tuple => 0,
-                of_it if of_it == tuple.reversed() => 1,
-                _ => continue,
-            };
-            if segment.flags.contains(TcpFlags::SYN) {
-                begins[way].insert(segment.sequence.wrapping_add(1));
-            } else if segment.payload > 0 && begins[way].contains(&segment.sequence) {
-                let said = if way == 0 { &mut spoken.up } else { &mut spoken.down };
-                said.get_or_insert_with(|| recorded_data(frame).unwrap_or_default().to_vec());
+            let tuple = packet.tuple();
+            if let Some(spoken) = all.get_mut(&tuple) {
+                spoken.up.add(frame, segment);
+            } else if let Some(spoken) = all.get_mut(&tuple.reversed()) {
+                spoken.down.add(frame, segment);
             }
         }
-        spoken
+        all
     }
 
     /// Whether both ends said something, and the same here as there.
     fn is_the_same_as(&self, other: &Self) -> bool {
-        let same = |one: &Option<Vec<u8>>, other: &Option<Vec<u8>>| match (one, other) {
+        self.up.is_the_same_as(&other.up) && self.down.is_the_same_as(&other.down)
+    }
+}
+
+impl SpokenByEnd {
+    fn add(&mut self, frame: &Frame, segment: &Segment) {
+        if segment.flags.contains(TcpFlags::SYN) {
+            self.begins.insert(segment.sequence.wrapping_add(1));
+        } else if segment.payload > 0 && self.begins.contains(&segment.sequence) {
+            self.said.get_or_insert_with(|| recorded_data(frame).unwrap_or_default().to_vec());
+        }
+    }
+
+    fn is_the_same_as(&self, other: &Self) -> bool {
+        match (&self.said, &other.said) {
             (Some(one), Some(other)) => {
                 let common = one.len().min(other.len());
                 common > 0 && one[..common] == other[..common]
             }
             _ => false,
-        };
-        same(&self.up, &other.up) && same(&self.down, &other.down)
+        }
     }
 }
 
