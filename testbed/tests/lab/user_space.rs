@@ -24,6 +24,8 @@ use super::{has_tool, lab_is_possible};
 const NATS: &str = include_str!("../../../topologies/user-space/nats.toml");
 const PACKET_NAT: &str = include_str!("../../../topologies/user-space/packet_nat.py");
 const PASST_NAT: &str = include_str!("../../../topologies/user-space/passt_nat.py");
+const BPF_NAT: &str = include_str!("../../../topologies/user-space/bpf_nat.c");
+const LOADER: &str = include_str!("../../../topologies/user-space/bpf_nat.sh");
 
 /// A NAT whose program keeps the source port, and what is said of it.
 fn profile_of(keys: &str) -> String {
@@ -35,7 +37,8 @@ const HONEST: &str =
 
 /// The catalogue with these NATs, in a folder that has their programs; `program` is the one of `packets`.
 fn catalogue(folder: &Path, nats: &str, program: &str) -> Catalogue {
-    for (file, text) in [("passt_nat.py", PASST_NAT), ("packet_nat.py", program)] {
+    let others = [("passt_nat.py", PASST_NAT), ("bpf_nat.c", BPF_NAT), ("bpf_nat.sh", LOADER)];
+    for (file, text) in [("packet_nat.py", program)].into_iter().chain(others) {
         std::fs::write(folder.join(file), text).expect("room on the disk");
     }
     let file = folder.join("nats.toml");
@@ -198,6 +201,55 @@ fn trials_with_it_are_judged_by_the_packets_alone() {
     for cell in &cells {
         assert_eq!(cell.verdict, Verdict::AsExpected, "{}: {} {:#?}", cell.cell.id, cell.note, cell.trials);
     }
+}
+
+#[test]
+fn a_program_in_bpf_is_proved_and_judged_by_the_packets_alone() {
+    if !lab_is_possible() || !has_tool("bpf-gcc") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalogue = catalogue(folder.path(), NATS, PACKET_NAT);
+    let proof = proved(&catalogue, "bpf-nat", Depth::Full);
+    assert!(proof.holds(), "{proof:#?}");
+    assert_eq!(row(&proof, "datapath"), ("packets", true));
+    let by_packets = "syn_sent more than 7 s, established more than 7 s, by packets";
+    assert_eq!(row(&proof, "timeouts"), (by_packets, true));
+    let others = "\"port-preserving\", \"random\", \"reset\", \"bpf-nat\"";
+    for cell in played(catalogue, "bpf-nat", others, "\"simultaneous-open\"") {
+        assert_eq!(cell.verdict, Verdict::AsExpected, "{}: {} {:#?}", cell.cell.id, cell.note, cell.trials);
+    }
+}
+
+#[test]
+fn what_a_program_in_bpf_does_not_do_as_declared_is_found() {
+    if !lab_is_possible() || !has_tool("bpf-gcc") {
+        return;
+    }
+    let admits_all = (
+        "living(&flow);\n  if (!connection) return TC_ACT_SHOT;\n  saw(connection, tcp.flags, BY_OUTSIDE);",
+        "lookup(&connections, &flow);\n  if (!connection) return TC_ACT_OK;\n  saw(connection, tcp.flags, BY_OUTSIDE);",
+    );
+    let cases = [
+        (("flow->port = inside->port;", "flow->port = inside->port ^ 256;"), "allocation", Depth::Quick),
+        (admits_all, "unsolicited-syn", Depth::Quick),
+        (("#define STANDING (432000", "#define STANDING (4"), "timeouts", Depth::Full),
+    ];
+    let found_out = |((honest, lie), axis, depth): ((&str, &str), &str, Depth)| {
+        assert_eq!(BPF_NAT.matches(honest).count(), 1, "{honest}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let catalogue = catalogue(folder.path(), NATS, PACKET_NAT);
+        let program = BPF_NAT.replace(honest, lie);
+        std::fs::write(folder.path().join("bpf_nat.c"), program).expect("room on the disk");
+        let proof = proved(&catalogue, "bpf-nat", depth);
+        assert_eq!(proof.error, None);
+        assert!(!row(&proof, axis).1, "{lie}: {proof:#?}");
+    };
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(move || found_out(case));
+        }
+    });
 }
 
 #[test]

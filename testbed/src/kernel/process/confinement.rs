@@ -15,6 +15,12 @@ use super::raw;
 /// How large all that a node's programs write to `/tmp` may be, and how many files it may have. It is memory of the machine.
 const TEMPORARY: &CStr = c"mode=1777,size=64m,nr_inodes=16384";
 
+/// Where loaders of BPF keep what they have loaded (bpf(2)): `tc` loads nothing without.
+const BPF_FOLDER: &CStr = c"/sys/fs/bpf";
+
+/// `CAP_BPF` of capabilities(7), as a bit.
+const CAP_BPF: u64 = 1 << 39;
+
 /// The kernel kills programs before anything else when memory is short, from -1000 to 1000 (proc(5)).
 const KILLED_FIRST: &[u8] = b"900";
 
@@ -56,10 +62,22 @@ pub(super) fn enter(mounts: RawFd, entry: EnterRequest) -> Result<u64, Failure> 
     remount(c"/proc", QUIET | libc::MS_RDONLY).map_err(failed(Step::Proc))?;
     // Where the host's was needed for this one.
     unmount(c"/.proc");
+    if entry.capabilities & CAP_BPF != 0 {
+        mount_bpf()?;
+    }
     match raw::put_out_of_reach(u64::MAX, entry.capabilities) {
         Ok(()) => Ok(entry.capabilities),
         // Each program deals with that itself.
         Err(_) => Ok(u64::MAX),
+    }
+}
+
+/// Mounts a file system for BPF with nothing in it. Without BPF in the kernel, or without the right to it, there is none.
+fn mount_bpf() -> Result<(), Failure> {
+    const QUIET: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    match mount(c"bpf", BPF_FOLDER, QUIET, Some(c"mode=1777")) {
+        Err(Errno::ENODEV | Errno::EPERM) => Ok(()),
+        mounted => mounted.map_err(failed(Step::Bpf)),
     }
 }
 
@@ -78,7 +96,7 @@ fn offer_to_the_oom_killer() {
     }
 }
 
-/// Gives the node an empty `/tmp` with the peers' secret, and no System V memory or queues. Nothing may run meanwhile.
+/// Gives the node an empty `/tmp` with the peers' secret, and no System V memory, queues or BPF. Nothing may run meanwhile.
 ///
 /// The text is the key, which may be empty for none, and paths below a fresh folder, each with what is to be seen there at
 /// `/.late/NUMBER`.
@@ -90,6 +108,10 @@ pub(super) fn renew(renewal: RenewRequest, text: &mut [u8]) -> Result<(), Failur
         unmount(c"/tmp");
         let flags = libc::MS_NOSUID | libc::MS_NODEV;
         mount(c"tmpfs", c"/tmp", flags, Some(TEMPORARY)).map_err(failed(Step::Temporary))?;
+    }
+    // What was loaded before is forgotten, as all that a program remembers.
+    if unmount(BPF_FOLDER) {
+        mount_bpf()?;
     }
     for folder in [c"/tmp/home", c"/tmp/work"] {
         make_folder(folder.as_ptr(), 0o700).map_err(failed(Step::Temporary))?;
@@ -215,10 +237,10 @@ fn remount(point: &CStr, flags: libc::c_ulong) -> nix::Result<()> {
     Errno::result(unsafe { libc::mount(null(), point.as_ptr(), null(), flags, null()) }).map(drop)
 }
 
-/// Takes a mount away with all that is below it, if it is one.
-fn unmount(point: &CStr) {
+/// Takes a mount away with all that is below it, if it is one; whether it was.
+fn unmount(point: &CStr) -> bool {
     // SAFETY: the path ends in a zero byte.
-    unsafe { libc::umount2(point.as_ptr(), libc::MNT_DETACH) };
+    unsafe { libc::umount2(point.as_ptr(), libc::MNT_DETACH) == 0 }
 }
 
 /// What a program's process does last before it is executed: it keeps to its limits, becomes a user that is nobody else, and can

@@ -154,6 +154,7 @@ pub(super) enum Step {
     Exec,
     Mounts,
     Proc,
+    Bpf,
     Temporary,
     Key,
     Ipc,
@@ -163,7 +164,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Network,
         Self::Time,
         Self::Session,
@@ -174,6 +175,7 @@ impl Step {
         Self::Exec,
         Self::Mounts,
         Self::Proc,
+        Self::Bpf,
         Self::Temporary,
         Self::Key,
         Self::Ipc,
@@ -195,6 +197,7 @@ impl Step {
             Self::Exec => "execve",
             Self::Mounts => "setns(CLONE_NEWNS)",
             Self::Proc => "mount(proc)",
+            Self::Bpf => "mount(bpf)",
             Self::Temporary => "mount(tmpfs)",
             Self::Key => "write the peers' secret",
             Self::Ipc => "unshare(CLONE_NEWIPC)",

@@ -61,7 +61,7 @@ pub(super) fn build(shown: &ShownFiles) -> Result<(OwnedFd, Vec<PathBuf>)> {
         None => SYSTEM.into_iter().try_for_each(show_system)?,
         Some(root) => show_image(root, shown)?,
     }
-    for folder in ["/dev", "/proc", "/sys", "/run", "/var", "/tmp", STASH, LATE] {
+    for folder in ["/dev", "/proc", "/sys/fs/bpf", "/run", "/var", "/tmp", STASH, LATE] {
         make_folder(Path::new(folder))?;
     }
     make_devices()?;
