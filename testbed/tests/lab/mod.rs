@@ -20,6 +20,8 @@ mod collisions;
 mod conntrack;
 /// A sample of all NATs.
 mod covering;
+/// What carries packets across beside connection tracking.
+mod datapath;
 /// What the kernel does of itself.
 mod kernel_checks;
 /// NATs that are not what they were proved to be, or no longer.
@@ -56,7 +58,6 @@ mod preflight;
 mod process;
 /// What happens to real networks while they are used.
 mod trouble;
-mod user_space;
 /// Wires: what they do to frames, and what they tell of them.
 mod wire;
 
