@@ -6,7 +6,7 @@ use crate::judge::cause::tracking::{EndedEntry, EntryEnd, READ_LATER};
 use crate::judge::cause::{Diagnosis, FailureContext, sentence};
 use crate::judge::oracle::{Admission, Answer, SynFate};
 use crate::judge::timeline::{Flow, IcmpErrorTrace, Role, SegmentTrace};
-use crate::model::evidence::{Fate, Frame, Nanos};
+use crate::model::evidence::{CtChange, Fate, Frame, Nanos};
 use crate::model::outcome::Cause;
 use crate::model::packet::{Packet, TcpFlags};
 
@@ -21,6 +21,7 @@ impl FailureContext<'_> {
         let fates: Vec<&SynFate> = self.oracle.syns.iter().filter(|s| is_of(flow, s)).collect();
         refused_after_syn(&fates)
             .or_else(|| self.gone(flow, &fates))
+            .or_else(|| self.forgotten_on_the_way(flow))
             .or_else(|| self.answer_kept(flow))
             .or_else(|| self.first_trouble(flow, &fates))
             .or_else(|| self.not_let_in(flow))
@@ -44,18 +45,50 @@ impl FailureContext<'_> {
             let before = |e: &&EndedEntry| nats.contains(&e.node) && e.at <= syn.sent + READ_LATER;
             let mut ended = self.endings.iter().filter(|e| e.is_of(flow)).filter(before);
             let ended = ended.find(|e| self.explains(flow, syn, e))?;
-            let cause = match ended.why {
-                EntryEnd::Expired | EntryEnd::OutOfTime => Cause::MappingExpired,
-                EntryEnd::Flushed => Cause::NatRebooted,
-                EntryEnd::Reset | EntryEnd::Closed => Cause::MappingDestroyed,
-            };
-            let found = Diagnosis::new(cause, format!("{}; {}", sentence(syn), ended.sentence()));
+            let found = Diagnosis::new(ended.cause(), format!("{}; {}", sentence(syn), ended.sentence()));
             let found = found.mark(syn.frame, "came when the mapping was gone");
             Some(match ended.last_frame {
                 Some(frame) => found.mark(frame, "the last packet before the mapping ended"),
                 None => found,
             })
         })
+    }
+
+    /// An answer or what came after it came to the NAT that had let its flow out, when that had forgotten the flow.
+    fn forgotten_on_the_way(&self, flow: &Flow) -> Option<Diagnosis> {
+        let later = flow.segments.iter().filter(|segment| !segment.is_opening() && !segment.is_reset());
+        later.into_iter().find_map(|segment| {
+            let ended = self.forgotten_before(flow, segment)?;
+            let flags = segment.packet.tcp()?.flags;
+            let (letter, tuple) = (segment.from.letter(), segment.tuple);
+            let detail = format!("{letter}'s {flags} {tuple} was not let in; {}", ended.sentence());
+            let found = Diagnosis::new(ended.cause(), detail);
+            let found = found.mark(segment.frame, "came when the mapping was gone");
+            Some(match ended.last_frame.filter(|last| *last != segment.frame) {
+                Some(frame) => found.mark(frame, "the last packet before the mapping ended"),
+                None => found,
+            })
+        })
+    }
+
+    /// The entry of the flow that its NAT had forgotten when a segment came, and that was not there again, if the NAT kept the
+    /// segment.
+    fn forgotten_before(&self, flow: &Flow, segment: &SegmentTrace) -> Option<&EndedEntry> {
+        let role = segment.from.other();
+        let (inside, nats) = (self.inside(role), &self.vantage(role).nats);
+        let arrived = segment.arrived.filter(|_| inside.watched)?;
+        if inside.got(segment.packet.tcp()?) {
+            return None;
+        }
+        let before =
+            |e: &&EndedEntry| nats.contains(&e.node) && e.is_of(flow) && e.at <= arrived + READ_LATER;
+        let last = self.endings.iter().filter(before).max_by_key(|ended| ended.at)?;
+        let is_back = self.evidence.conntrack.iter().any(|event| {
+            (&event.node, event.entry.original) == (&last.node, last.entry.original)
+                && event.change == CtChange::New
+                && (last.at..=arrived).contains(&event.at)
+        });
+        Some(last).filter(|ended| ended.is_forgotten() && !is_back)
     }
 
     /// Whether the end of a mapping is why a SYN found none. A reset that ended the socket as well is the cause itself,

@@ -20,7 +20,7 @@ use crate::judge::host::{self, Silence};
 use crate::judge::oracle::{Admission, Answer, OracleReport, SynFate};
 use crate::judge::program_output::Claim;
 use crate::judge::timeline::{Flow, Role, SegmentTrace, Timeline, Vantage};
-use crate::model::evidence::Evidence;
+use crate::model::evidence::{CtChange, CtEvent, Evidence};
 use crate::model::outcome::{Cause, Failure};
 use crate::model::packet::TcpFlags;
 
@@ -369,12 +369,10 @@ impl<'a> FailureContext<'a> {
         })
     }
 
-    /// A mapping that a SYN was aimed at had been there and was forgotten.
+    /// A mapping that a SYN was aimed at had been there, would have been of use, and was forgotten.
     fn forgotten(&self) -> Option<Diagnosis> {
-        if let Some(found) = self.flushed_since(0) {
-            return Some(found);
-        }
-        self.oracle.syns.iter().find_map(|syn| self.forgotten_target(syn))
+        let refused = self.oracle.syns.iter().filter(|syn| syn.admission != Admission::Admitted);
+        refused.into_iter().find_map(|syn| self.forgotten_target(syn))
     }
 
     /// A NAT that forgot everything, as it does at regular intervals, though none of what it forgot was an entry.
@@ -384,6 +382,21 @@ impl<'a> FailureContext<'a> {
         Some(Diagnosis::new(Cause::NatRebooted, detail))
     }
 
+    /// Whether the inside endpoint of a mapping that had served all remote endpoints sent to the source of a SYN from another
+    /// external endpoint, when the mapping was gone.
+    fn is_mapped_elsewhere_since(&self, ended: &EndedEntry, syn: &SynFate) -> bool {
+        let EndedEntry { node, entry, .. } = ended;
+        let is_elsewhere = |event: &CtEvent| {
+            event.change == CtChange::New
+                && event.node == *node
+                && event.at >= ended.at
+                && event.entry.original.source == entry.original.source
+                && event.entry.original.destination.ip() == syn.source.ip()
+                && event.entry.reply.destination != entry.reply.destination
+        };
+        ended.serves_all && self.evidence.conntrack.iter().any(is_elsewhere)
+    }
+
     /// How the mapping that a SYN was aimed at ended before it came.
     fn forgotten_target(&self, syn: &SynFate) -> Option<Diagnosis> {
         let nats = &self.vantage(syn.from.other()).nats;
@@ -391,14 +404,12 @@ impl<'a> FailureContext<'a> {
             nats.contains(&ended.node)
                 && ended.entry.reply.destination == syn.target
                 // One that would have been filtered gains nothing from a mapping that lives longer.
-                && ended.admitted(syn.source)
+                && (ended.admitted(syn.source) || self.is_mapped_elsewhere_since(ended, syn))
                 && ended.at <= syn.sent + tracking::READ_LATER
         };
-        let expired = |ended: &&EndedEntry| matches!(ended.why, EntryEnd::Expired | EntryEnd::OutOfTime);
-        let ended = self.endings.iter().filter(of_target).find(expired)?;
+        let ended = self.endings.iter().filter(of_target).find(|ended| ended.is_forgotten())?;
         let detail = format!("{}; {}", sentence(syn), ended.sentence());
-        let found =
-            Diagnosis::new(Cause::MappingExpired, detail).mark(syn.frame, "came when the mapping was gone");
+        let found = Diagnosis::new(ended.cause(), detail).mark(syn.frame, "came when the mapping was gone");
         Some(match ended.last_frame {
             Some(frame) => found.mark(frame, "the last packet of the mapping"),
             None => found,

@@ -6,8 +6,9 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::judge::timeline::{Flow, Vantage};
-use crate::model::behavior::{Behavior, Filtering, Timeouts};
+use crate::model::behavior::{Behavior, Filtering, Mapping, Timeouts};
 use crate::model::evidence::{CtChange, CtEntry, CtEvent, CtState, Evidence, Nanos, Tuple, nanos};
+use crate::model::outcome::Cause;
 use crate::model::packet::{Packet, TcpFlags};
 use crate::model::topology::NodeName;
 
@@ -34,6 +35,8 @@ pub(super) struct EndedEntry {
     pub(super) why: EntryEnd,
     /// Whom its NAT lets in.
     filtering: Filtering,
+    /// Whether its inside endpoint would have had the same port towards every other remote endpoint, as long as it was there.
+    pub(super) serves_all: bool,
     /// How long nothing had been sent on it.
     pub(super) idle: Nanos,
     /// How long it had been there, if its beginning was told.
@@ -100,6 +103,7 @@ pub(super) fn endings(evidence: &Evidence, vantage: &Vantage, declared: &[Behavi
             },
             age,
             filtering: behavior.map_or(Filtering::EndpointIndependent, |behavior| behavior.filtering),
+            serves_all: behavior.is_some_and(|behavior| behavior.mapping == Mapping::EndpointIndependent),
             flushed_every: timeouts.flush_every.filter(|_| is_of_flush(evidence, event)),
             idle: before.idle.max(before.idle_before),
             last_frame: before.frame,
@@ -193,8 +197,8 @@ fn is_of_flush(evidence: &Evidence, event: &CtEvent) -> bool {
     evidence.flushes_of(&event.node).any(|flush| event.after <= flush.after && flush.before <= event.at)
 }
 
-/// How long an entry had been there when it ended, if its beginning was told. Events are read late, so it counts from the first SYN that
-/// came since an earlier entry of the flow had ended.
+/// How long an entry may have been there when it ended, if its beginning was told. Events are read late, so it counts from the first SYN
+/// that came since an earlier entry of the flow may have ended.
 fn age(evidence: &Evidence, event: &CtEvent, packets: &PacketsByEnds) -> Option<Nanos> {
     let of_flow = |other: &&CtEvent| {
         (&other.node, other.entry.original) == (&event.node, event.entry.original) && other.at <= event.at
@@ -202,7 +206,7 @@ fn age(evidence: &Evidence, event: &CtEvent, packets: &PacketsByEnds) -> Option<
     let began = |other: &&CtEvent| other.change == CtChange::New && other.entry.id == event.entry.id;
     let began = evidence.conntrack.iter().filter(of_flow).rfind(began)?.at;
     let ended = |other: &&CtEvent| other.change == CtChange::Destroy && other.at < began;
-    let before = evidence.conntrack.iter().filter(of_flow).rfind(ended).map_or(0, |other| other.at);
+    let before = evidence.conntrack.iter().filter(of_flow).rfind(ended).map_or(0, |other| other.after);
     let sides = [event.entry.original, event.entry.reply];
     let seen = sides.iter().filter_map(|side| packets.get(&pair(*side))).flatten();
     let opening = seen.filter(|seen| seen.flags.is_opening()).map(|seen| seen.at);
@@ -231,6 +235,20 @@ fn lifetime(state: CtState, timeouts: &Timeouts) -> Nanos {
 }
 
 impl EndedEntry {
+    /// Whether its NAT has forgotten it, though no packet ended it.
+    pub(super) fn is_forgotten(&self) -> bool {
+        matches!(self.why, EntryEnd::Expired | EntryEnd::OutOfTime | EntryEnd::Flushed)
+    }
+
+    /// What a trial failed of that failed of its end.
+    pub(super) fn cause(&self) -> Cause {
+        match self.why {
+            EntryEnd::Expired | EntryEnd::OutOfTime => Cause::MappingExpired,
+            EntryEnd::Flushed => Cause::NatRebooted,
+            EntryEnd::Reset | EntryEnd::Closed => Cause::MappingDestroyed,
+        }
+    }
+
     /// Whether it let in what came from this endpoint, as long as it was there.
     pub(super) fn admitted(&self, source: SocketAddrV4) -> bool {
         let remote = self.entry.reply.source;
@@ -269,5 +287,36 @@ impl EndedEntry {
                 format!("{node} forgot its mapping {outside} {idle:.0} ms after its last packet, {why}")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judge::staged::{StagedEvidence, StagedPacket, external, vantage};
+    use crate::judge::timeline::Role::{A, B};
+
+    #[test]
+    fn an_entry_that_began_before_the_end_of_the_last_one_was_read_ended_at_its_absolute_timeout() {
+        let changes = [
+            (CtChange::New, 1),
+            (CtChange::Destroy, 1_041),
+            (CtChange::New, 1_042),
+            (CtChange::Destroy, 2_010),
+        ];
+        let mut staged = StagedEvidence::met()
+            .told(B, SocketAddrV4::new(external(A), 4000), &changes)
+            .packet(StagedPacket::new(B, 0.0, "S"))
+            .packet(StagedPacket::new(B, 1_023.0, "S"));
+        let timeouts = Timeouts { absolute: Some(Duration::from_secs(1)), ..Timeouts::default() };
+        let nat = [Behavior { timeouts, ..Behavior::port_preserving() }];
+        let why = |staged: &StagedEvidence| {
+            endings(&staged.evidence, &vantage(B), &nat).iter().map(|ended| ended.why).collect::<Vec<_>>()
+        };
+        assert_eq!(why(&staged), [EntryEnd::OutOfTime, EntryEnd::Flushed], "it had ended when that was read");
+        for event in &mut staged.evidence.conntrack {
+            event.after -= event.at.min(40_000_000);
+        }
+        assert_eq!(why(&staged), [EntryEnd::OutOfTime; 2]);
     }
 }
