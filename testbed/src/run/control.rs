@@ -69,21 +69,23 @@ pub(super) async fn control(pool: &LabPool, request: &RunRequest, ready: &Prepar
         let (whose, gap) = if of_wires.1 > own.1 { of_wires } else { own };
         (wrong, Machine { whose, gap, dropped: drops.since() })
     };
-    undisturbed(attempt).await
+    undisturbed(attempt, ready.forgets()).await
 }
 
-/// What was wrong. What goes wrong while the machine stands still or loses frames says nothing about NATs, so then it is tried again.
-async fn undisturbed(attempt: impl AsyncFn() -> (Option<String>, Machine)) -> Option<String> {
-    let mut disturbed = String::new();
+/// What was wrong. What goes wrong while the machine stands still or loses frames says nothing about NATs, so then it is tried again;
+/// also where a NAT forgets everything at times, which may have been just then.
+async fn undisturbed(attempt: impl AsyncFn() -> (Option<String>, Machine), forgets: bool) -> Option<String> {
+    let mut last = String::new();
     for _ in 0..=MOST_AGAIN {
         let (wrong, machine) = attempt().await;
         let wrong = wrong?;
         match machine.disturbance() {
-            None => return Some(wrong),
-            Some(why) => disturbed = format!("the control could not be made: {why}"),
+            None if !forgets => return Some(wrong),
+            None => last = wrong,
+            Some(why) => last = format!("the control could not be made: {why}"),
         }
     }
-    Some(disturbed)
+    Some(last)
 }
 
 async fn control_once(pool: &LabPool, request: &RunRequest, ready: &PreparedCell) -> Option<String> {
@@ -192,13 +194,21 @@ mod tests {
     const UNDISTURBED: Machine = Machine { whose: "testbed", gap: Duration::ZERO, dropped: 0 };
 
     async fn outcome_on(machines: &[Machine], right: Option<usize>) -> (Option<String>, usize) {
+        outcome_behind(machines, right, false).await
+    }
+
+    async fn outcome_behind(
+        machines: &[Machine],
+        right: Option<usize>,
+        forgets: bool,
+    ) -> (Option<String>, usize) {
         let made = Cell::new(0);
         let attempt = async || {
             let at = made.replace(made.get() + 1);
             let wrong = (right != Some(at)).then(|| format!("wrong {at}"));
             (wrong, machines[at])
         };
-        (undisturbed(attempt).await, made.get())
+        (undisturbed(attempt, forgets).await, made.get())
     }
 
     #[tokio::test]
@@ -217,5 +227,12 @@ mod tests {
         assert_eq!(outcome_on(&[lossy, UNDISTURBED], None).await, (Some("wrong 1".to_owned()), 2));
         let (why, made) = outcome_on(&[lossy; 4], None).await;
         assert!(why.expect("a reason").contains("no room for 3 frames") && made == 4);
+    }
+    #[tokio::test]
+    async fn a_control_is_made_again_where_a_nat_may_have_forgotten_everything_meanwhile() {
+        let made = async |right| outcome_behind(&[UNDISTURBED; 4], right, true).await;
+        assert_eq!(made(Some(0)).await, (None, 1));
+        assert_eq!(made(Some(2)).await, (None, 3));
+        assert_eq!(made(None).await, (Some("wrong 3".to_owned()), 4));
     }
 }

@@ -195,6 +195,13 @@ impl PreparedCell {
         self.cell.neighbours().unwrap_or_default() > 0.0
     }
 
+    /// Whether a NAT between the peers forgets everything at regular intervals.
+    #[must_use]
+    pub fn forgets(&self) -> bool {
+        let mut nats = self.a.iter().chain(&self.b).chain(self.common.values());
+        nats.any(|nat| nat.timeouts.flush_every.is_some())
+    }
+
     /// How long a program may wait for a processor: where half a trip decides, a trip, after which two SYNs do not cross any
     /// more.
     #[must_use]

@@ -319,6 +319,10 @@ impl<'a> Checker<'a> {
         let sure = same && broken.is_none() && !anew;
         kept.extend(swapped);
         if kept.is_empty() && anew {
+            // Where it may have gone on as well, a packet that came a moment earlier may have begun it anew and was handled later.
+            if broken.is_some() && self.fits_another_order(index, head, (id, way)) {
+                return Ok(Judged::Either(Doubt::Order));
+            }
             return self.renew(index, head, id);
         }
         // Where it may have been gone already, the same packet may have begun it anew with the same external endpoint.

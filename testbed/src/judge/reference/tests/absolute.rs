@@ -85,3 +85,18 @@ fn what_goes_on_from_inside_begins_anew() {
     let inward = kept.back((REMOTE, EXTERNAL), None, ("A", 951, 151, 10));
     assert_eq!(inward.says(&ends_after(5)), None, "nothing leads in any more");
 }
+
+#[test]
+fn data_of_both_sides_that_meet_when_the_connection_has_ended_may_come_in_either_order() {
+    // The entry ends, and its record is read late. Then what comes from outside is dropped, what goes out begins the connection
+    // anew, and what comes later is let in. By the stamps the host's came first.
+    let met = || {
+        let mut drawing = busy_for(5).later(40 * MS);
+        drawing.put(DOWN, Direction::Up, (HOST, REMOTE), ("A", 151, 951, 10), 64);
+        drawing.put(UP, Direction::Up, (EXTERNAL, REMOTE), ("A", 151, 951, 10), 63);
+        drawing.put(UP, Direction::Down, (REMOTE, EXTERNAL), ("A", 951, 151, 10), 60);
+        drawing.forgotten_after(10 * MS).begun()
+    };
+    let went_on = met().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("A", 951, 161, 10));
+    assert_eq!(went_on.says(&ends_after(5)), None);
+}
