@@ -115,6 +115,8 @@ pub(super) fn none(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Findi
     let expected = format!("a busy connection lives for {} s", WATCHED_FOR.as_secs());
     let plan = BusyWatch { timeout: None, time: WATCHED_FOR };
     let observed = in_time(prober, TRIED, |prober| watch(prober, declared, plan))?;
+    let observed =
+        observed.map(|what| format!("{what}: an absolute timeout, or it forgets everything at times"));
     Ok(vec![Finding::new(ROW, expected.clone(), observed.unwrap_or(expected))])
 }
 
