@@ -38,11 +38,15 @@ const END_DEADLINE: Duration = Duration::from_secs(1);
 /// The line that says that the NAT works while the program goes on.
 const READY: &str = "ready";
 
-/// What is kept of what a program says on standard error, in bytes: the end of it.
+/// What is kept of what a program says on standard error, in bytes: so much of its begin, and so much of its end.
 const KEPT: usize = 2_000;
 
-/// How many lines of it are told.
-const TOLD: usize = 5;
+/// How many of its first lines are told, if not all are: a tool that finds several faults names the one that led to the others first,
+/// and `nft` takes three lines for it.
+const TOLD_FIRST: usize = 3;
+
+/// How many of its last lines are told.
+const TOLD_LAST: usize = 5;
 
 /// What the program may do, as bits of capabilities(7): change the network of its node, open packet sockets and low ports, and
 /// load BPF programs.
@@ -67,7 +71,7 @@ pub(crate) struct NatProgram {
     running: Option<(Process, JoinHandle<()>)>,
     /// Whether a program that stays was ended, to be started again.
     is_paused: bool,
-    stderr: LastStderr,
+    stderr: SharedStderr,
 }
 
 /// What programs that make NATs and stay are doing, the busiest last.
@@ -81,8 +85,33 @@ pub(super) enum NatPrograms {
     Working,
 }
 
-/// What it said last on standard error.
-type LastStderr = Arc<Mutex<Vec<u8>>>;
+/// What it says on standard error.
+type SharedStderr = Arc<Mutex<KeptStderr>>;
+
+/// The begin and the end of what a program said on standard error.
+#[derive(Debug, Default)]
+struct KeptStderr {
+    begin: Vec<u8>,
+    end: Vec<u8>,
+    /// Whether something between them was dropped.
+    has_gap: bool,
+}
+
+impl KeptStderr {
+    fn add(&mut self, said: &[u8]) {
+        let (begin, more) = said.split_at(said.len().min(KEPT - self.begin.len()));
+        self.begin.extend_from_slice(begin);
+        self.end.extend_from_slice(more);
+        let surplus = self.end.len().saturating_sub(KEPT);
+        self.end.drain(..surplus);
+        self.has_gap |= surplus > 0;
+    }
+
+    fn text(&self) -> String {
+        let gap: &[u8] = if self.has_gap { b"\n" } else { b"" };
+        String::from_utf8_lossy(&[&self.begin[..], gap, &self.end[..]].concat()).into_owned()
+    }
+}
 
 impl NatProgram {
     /// Starts the program in a node, and returns when the NAT works. The settings of the node are as the NAT declares them.
@@ -95,7 +124,7 @@ impl NatProgram {
         let init = ConfinedInit::start(sandbox, NetworkSettings::Open, Capabilities::Only(RIGHTS)).await?;
         let declared =
             namespace.enter(|inside| NetworkState::read(inside, pinned(command), Rules::Free))??;
-        let (command, stderr) = (command.clone(), LastStderr::default());
+        let (command, stderr) = (command.clone(), SharedStderr::default());
         let mut program =
             Self { init, command, declared, made: None, running: None, is_paused: false, stderr };
         program.start_again(namespace).await?;
@@ -132,12 +161,12 @@ impl NatProgram {
     }
 
     async fn start_again(&mut self, namespace: &Namespace) -> Result<()> {
-        self.stderr = LastStderr::default();
+        self.stderr = SharedStderr::default();
         self.init.renew(None).await?;
         let place = Place { namespace, clocks: None };
         let mut process =
             self.init.spawn(&request(&self.command), place).await.map_err(|e| self.failed(e))?;
-        let listening = tokio::spawn(keep_end(process.stderr.take(), Arc::clone(&self.stderr)));
+        let listening = tokio::spawn(keep_ends(process.stderr.take(), Arc::clone(&self.stderr)));
         let found = timeout(READY_DEADLINE, until_ready(&mut process)).await;
         let why = match found {
             Ok(Ok(Readiness::Stays(stdout))) => {
@@ -239,24 +268,30 @@ impl NatProgram {
         format!("make the NAT \"{}\" by its command \"{}\"", self.command.nat, self.command)
     }
 
-    /// What it said last on standard error: complete when all that could say more is gone.
-    async fn last_words(init: &ConfinedInit, listening: &mut JoinHandle<()>, stderr: &LastStderr) -> String {
+    /// What it said on standard error, the begin and the end of it: complete when all that could say more is gone.
+    async fn last_words(
+        init: &ConfinedInit,
+        listening: &mut JoinHandle<()>,
+        stderr: &SharedStderr,
+    ) -> String {
         if !listening.is_finished() && init.kill_all().await.is_ok() {
             let _ = listening.await;
         }
-        let stderr = stderr.lock();
-        match String::from_utf8_lossy(&stderr).trim() {
+        match stderr.lock().text().trim() {
             "" => "; it said nothing on standard error".to_owned(),
-            words => format!("; on standard error: {}", last_lines(words)),
+            words => format!("; on standard error: {}", telling_lines(words)),
         }
     }
 }
 
-/// The last lines of what a program said.
-pub(crate) fn last_lines(words: &str) -> String {
+/// The first and the last lines of what a program said, or all if they are few.
+pub(crate) fn telling_lines(words: &str) -> String {
     let lines: Vec<&str> = words.lines().collect();
-    match lines.len().checked_sub(TOLD) {
-        Some(1..) => format!("…\n{}", lines[lines.len() - TOLD..].join("\n")),
+    match lines.len().checked_sub(TOLD_FIRST + TOLD_LAST) {
+        Some(1..) => {
+            let (first, last) = (&lines[..TOLD_FIRST], &lines[lines.len() - TOLD_LAST..]);
+            format!("{}\n…\n{}", first.join("\n"), last.join("\n"))
+        }
         _ => words.to_owned(),
     }
 }
@@ -346,15 +381,12 @@ async fn read_on(mut output: BufReader<pipe::Receiver>) {
     while let Ok(1..) = output.read(&mut buffer).await {}
 }
 
-/// Reads an output to its end, and keeps what came last.
-async fn keep_end(output: Option<pipe::Receiver>, kept: LastStderr) {
+/// Reads an output to its end, and keeps what came first and last.
+async fn keep_ends(output: Option<pipe::Receiver>, kept: SharedStderr) {
     let Some(mut output) = output else { return };
     let mut buffer = vec![0; 4_096];
     while let Ok(length @ 1..) = output.read(&mut buffer).await {
-        let mut kept = kept.lock();
-        kept.extend_from_slice(&buffer[..length]);
-        let surplus = kept.len().saturating_sub(KEPT);
-        kept.drain(..surplus);
+        kept.lock().add(&buffer[..length]);
     }
 }
 
@@ -363,8 +395,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_lines_the_last_are_told() {
-        assert_eq!(last_lines("1\n2\n3\n4\n5"), "1\n2\n3\n4\n5");
-        assert_eq!(last_lines("1\n2\n3\n4\n5\n6\n7"), "…\n3\n4\n5\n6\n7");
+    fn of_many_lines_the_first_and_the_last_are_told() {
+        let lines = |count: usize| (1..=count).map(|n| n.to_string()).collect::<Vec<_>>().join("\n");
+        assert_eq!(telling_lines(&lines(8)), lines(8));
+        assert_eq!(telling_lines(&lines(9)), "1\n2\n3\n…\n5\n6\n7\n8\n9");
+    }
+
+    #[test]
+    fn of_long_words_the_begin_and_the_end_are_kept() {
+        let mut kept = KeptStderr::default();
+        kept.add(b"first");
+        kept.add(b" words");
+        assert_eq!(kept.text(), "first words");
+        for _ in 0..3 {
+            kept.add(&[b'.'; 2 * KEPT]);
+        }
+        kept.add(b"last words");
+        let text = kept.text();
+        assert!(text.starts_with("first words.") && text.ends_with(".last words"), "{text}");
+        assert_eq!((text.len(), text.lines().count()), (2 * KEPT + 1, 2));
     }
 }

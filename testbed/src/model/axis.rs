@@ -229,7 +229,7 @@ impl fmt::Display for Timeouts {
             Some(format!("{name} {} s", value.as_secs_f64()))
         });
         let absolute = self.absolute.map(|value| format!("absolute {} s", value.as_secs_f64()));
-        let flushes = self.flush_every.map(|value| format!("flush every {} s", value.as_secs_f64()));
+        let flushes = self.flush_every.map(|value| format!("flush-every {} s", value.as_secs_f64()));
         let set: Vec<String> = set.chain(absolute).chain(flushes).collect();
         f.write_str(if set.is_empty() { "kernel".to_owned() } else { set.join(", ") }.as_str())
     }
@@ -249,6 +249,6 @@ mod tests {
         let timeouts = Timeouts { absolute: Some(Duration::from_secs(60)), ..timeouts };
         assert_eq!(timeouts.to_string(), "close 9 s, absolute 60 s");
         let timeouts = Timeouts { flush_every: Some(Duration::from_secs(10)), ..timeouts };
-        assert_eq!(timeouts.to_string(), "close 9 s, absolute 60 s, flush every 10 s");
+        assert_eq!(timeouts.to_string(), "close 9 s, absolute 60 s, flush-every 10 s");
     }
 }

@@ -108,12 +108,13 @@ impl Behavior {
         }
         let whole = |d: Duration| d.subsec_nanos() == 0 && d.as_secs() >= 1 && d.as_secs() <= 2_000_000;
         let timers = self.timeouts.timers().map(|(_, value, _)| value);
-        if !timers
-            .iter()
-            .chain([&self.timeouts.absolute, &self.timeouts.flush_every])
-            .all(|value| value.is_none_or(whole))
-        {
+        if !timers.iter().all(|value| value.is_none_or(whole)) {
             let why = "the kernel counts timeouts in whole seconds, from 1 to 2,000,000";
+            return Err(self.impossible(&[NatAxis::Timeouts], why));
+        }
+        let of_testbed = [self.timeouts.absolute, self.timeouts.flush_every];
+        if !of_testbed.iter().all(|value| value.is_none_or(whole)) {
+            let why = "testbed times absolute and flush-every in whole seconds, from 1 to 2,000,000";
             return Err(self.impossible(&[NatAxis::Timeouts], why));
         }
         Ok(())
@@ -261,9 +262,14 @@ impl Behavior {
             return Err(self.impossible(&axes, &why));
         }
         match self.allocation {
-            Allocation::Sequential { step } if step == 0 || u32::from(step.unsigned_abs()) >= part => {
-                let why = "two consecutive ports differ and both lie in the pool";
-                Err(self.impossible(&axes, why))
+            Allocation::Sequential { step: 0 } => {
+                Err(self.impossible(&axes, "the next port would be the same one again"))
+            }
+            Allocation::Sequential { step } if u32::from(step.unsigned_abs()) >= part => {
+                let needed = u32::from(step.unsigned_abs()) + 1;
+                let why =
+                    format!("such a step needs a pool of at least {needed} ports, and this one has {part}");
+                Err(self.impossible(&axes, &why))
             }
             _ => Ok(()),
         }
@@ -350,10 +356,15 @@ mod tests {
     fn counters_need_a_range_with_room() {
         let sequential = |step| Allocation::Sequential { step };
         assert!(refused(|b| b.allocation = sequential(1)).contains("give a range"));
-        for step in [0, 10, -10] {
+        for step in [10, -10] {
             let text = refused(|b| (b.allocation, b.pool) = (sequential(step), Pool::Range(TEN)));
-            assert!(text.contains("both lie in the pool"), "{text}");
+            assert!(text.ends_with("needs a pool of at least 11 ports, and this one has 10"), "{text}");
         }
+        let text = refused(|b| (b.allocation, b.pool) = (sequential(0), Pool::Range(TEN)));
+        assert!(text.ends_with("the next port would be the same one again"), "{text}");
+        let one = Pool::Range(PortRange { low: 5_000, high: 5_000 });
+        let text = refused(|b| (b.allocation, b.pool) = (sequential(1), one));
+        assert!(text.ends_with("needs a pool of at least 2 ports, and this one has 1"), "{text}");
         let wide = PortRange { low: 1024, high: 65_535 };
         let text = refused(|b| (b.allocation, b.pool) = (Allocation::Hash { seed: 1 }, Pool::Range(wide)));
         assert!(text.contains("at most 16384"), "{text}");
@@ -428,10 +439,11 @@ mod tests {
     fn timeouts_are_whole_seconds() {
         let half = Timeouts { close: Some(Duration::from_millis(500)), ..Timeouts::default() };
         assert!(refused(|b| b.timeouts = half).contains("whole seconds"));
+        // The kernel has no such timers.
         let half = Timeouts { absolute: Some(Duration::from_millis(500)), ..Timeouts::default() };
-        assert!(refused(|b| b.timeouts = half).contains("whole seconds"));
+        assert!(refused(|b| b.timeouts = half).contains("testbed times absolute and flush-every"));
         let half = Timeouts { flush_every: Some(Duration::from_millis(500)), ..Timeouts::default() };
-        assert!(refused(|b| b.timeouts = half).contains("whole seconds"));
+        assert!(refused(|b| b.timeouts = half).contains("testbed times absolute and flush-every"));
     }
 
     #[test]

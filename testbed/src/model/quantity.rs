@@ -68,8 +68,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub fn at_most(given: Duration, text: &str, most: Duration) -> Result<Duration, String> {
     match given <= most {
         true => Ok(given),
-        false => Err(format!("\"{text}\" is too long: at most {}", humantime::format_duration(most))),
+        false => Err(format!("\"{text}\" is too long: at most {}", in_words(most))),
     }
+}
+
+/// A duration with a blank before each unit that is a word: `23 days 3h 33m 20s`.
+fn in_words(duration: Duration) -> String {
+    let parts = humantime::format_duration(duration).to_string();
+    let spaced = |part: &str| match part.find(|letter: char| letter.is_ascii_alphabetic()) {
+        Some(unit) if part[unit..].len() > 2 => format!("{} {}", &part[..unit], &part[unit..]),
+        _ => part.to_owned(),
+    };
+    parts.split(' ').map(spaced).collect::<Vec<_>>().join(" ")
 }
 
 /// Reads how long a frame is delayed.
@@ -201,6 +211,8 @@ mod tests {
         assert_eq!(delay("1000h"), Err("\"1000h\" is too long: at most 1m".to_owned()));
         assert_eq!(time_of_trial("1000years"), Err("\"1000years\" is too long: at most 1h".to_owned()));
         assert!(offset("-2h").is_err() && timeout("5days").is_ok() && timeout("30days").is_err());
+        let most = "\"30days\" is too long: at most 23 days 3h 33m 20s";
+        assert_eq!(timeout("30days"), Err(most.to_owned()));
     }
 
     #[test]

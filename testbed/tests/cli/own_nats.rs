@@ -313,6 +313,8 @@ fn a_program_that_makes_no_nat_is_an_error_that_says_why() {
     }
     let wrong = "[nat.fails]\nsummary = \"\"\ncommand = [\"sh\", \"-c\", \"echo so sorry >&2; exit 3\"]\n\
                  [nat.refused]\nsummary = \"\"\ncommand = [\"sh\", \"-c\", \"echo table ip nat { | nft -f -\"]\n\
+                 [nat.cascades]\nsummary = \"\"\ncommand = [\"sh\", \"-c\", \
+                 \"for n in one two three four; do echo $n | nft -f -; done; exit 1\"]\n\
                  [nat.missing]\nsummary = \"\"\ncommand = [\"./nowhere.sh\"]\n\
                  [nat.hangs]\nsummary = \"\"\ncommand = [\"sh\", \"-c\", \"echo wait >&2; exec sleep 1000\"]\n\
                  [nat.leaves]\nsummary = \"\"\ncommand = [\"sh\", \"-c\", \"./my-nat.sh drop; echo ready; echo bye >&2\"]\n";
@@ -327,6 +329,8 @@ fn a_program_that_makes_no_nat_is_an_error_that_says_why() {
         ("fails", "by its command \"sh -c echo so sorry >&2; exit 3\": it ended with exit status: 3"),
         ("fails", "on standard error: so sorry"),
         ("refused", "syntax error"),
+        ("cascades", "\none\n   ^\n…\n"),
+        ("cascades", "\nfour\n    ^"),
         ("missing", "by its command \"./nowhere.sh\": "),
         ("missing", "there is no such file"),
         ("hangs", "it has neither ended nor printed a line \"ready\" after 5s; on standard error: wait"),

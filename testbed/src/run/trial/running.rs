@@ -12,7 +12,7 @@ use crate::judge::program_output::{self, ProgramEnd};
 use crate::kernel::error::{Error, Result};
 use crate::kernel::process::{Command, ConfinedInit, CpuTime, Process, Stdio};
 use crate::lab::Node;
-use crate::lab::nat_program::last_lines;
+use crate::lab::nat_program::telling_lines;
 use crate::model::event::ProgramLog;
 use crate::model::program::AfterInput;
 use crate::model::suite::ResultFormat;
@@ -184,7 +184,7 @@ impl Running {
         }
         let log = self.log().await;
         let stderr = String::from_utf8_lossy(&log.stderr);
-        Error::other(tried, format!("{why}; it {}: {}", log.ended, last_lines(stderr.trim())))
+        Error::other(tried, format!("{why}; it {}: {}", log.ended, telling_lines(stderr.trim())))
     }
 }
 

@@ -11,6 +11,7 @@ use super::{RawProfile, Reader};
 use crate::model::behavior::{Allocation, Pool, PortRange};
 use crate::model::plural::counted;
 use crate::model::port_set::{MapShare, PortSet};
+use crate::model::quantity::digits;
 use crate::model::suggestion::nearest;
 
 /// Where a counter or a hash takes its ports from unless told otherwise: few enough to read, clear of ephemeral ports.
@@ -169,6 +170,15 @@ impl Reader<'_> {
 fn meant(written: &RawPorts, word: &str) -> String {
     let ranges: Vec<&str> = word.split(',').map(str::trim).collect();
     let several = ranges.len() > 1 && ranges.iter().all(|range| PortRange::parse(range).is_some());
+    if let Some(port) = digits::<u16>(word.trim()).filter(|port| *port > 0) {
+        return format!("one port is written \"{port}-{port}\". ");
+    }
+    let ends = word.split_once('-').map(|(low, high)| [low, high].map(|end| digits::<u16>(end.trim())));
+    if let Some([Some(low), Some(high)]) =
+        ends.filter(|[low, high]| low > high && high.is_some_and(|high| high > 0))
+    {
+        return format!("the low end {low} is above the high end {high}. ");
+    }
     match (nearest(word, ["kernel"]), written) {
         (Some(kernel), RawPorts::List(_)) => format!("did you mean \"{kernel}\", without a list? "),
         (Some(kernel), _) => format!("did you mean \"{kernel}\"? "),
@@ -229,6 +239,22 @@ mod tests {
                 "unknown ports \"5-9,20-29\"\n  help: did you mean [\"5-9\", \"20-29\"]? known are: \"kernel\", \"LOW-HIGH\" \
                  with 1 <= LOW <= HIGH <= 65535, a list of such ranges, and { psid = P, length = L, offset = O }",
             ),
+            (
+                "ports = \"5000\"",
+                3,
+                "unknown ports \"5000\"\n  help: one port is written \"5000-5000\". known are: \"kernel\", ",
+            ),
+            (
+                "ports = [\"5000-5001\", \"5005\"]",
+                3,
+                "unknown ports \"5005\"\n  help: one port is written \"5005-5005\". known are: ",
+            ),
+            (
+                "ports = \"10-5\"",
+                3,
+                "unknown ports \"10-5\"\n  help: the low end 10 is above the high end 5. known are: \"kernel\", ",
+            ),
+            ("ports = \"0\"", 3, "unknown ports \"0\"\n  help: known are: "),
             ("ports = [\"+5-+9\"]", 3, "unknown ports \"+5-+9\"\n  help: known are: "),
             (
                 "ports = 7",
