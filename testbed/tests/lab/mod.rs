@@ -29,6 +29,8 @@ mod late_liars;
 mod leftovers;
 /// testbed as others use it.
 mod library;
+/// Ports below 1024.
+mod low_ports;
 mod mutated;
 mod namespace;
 /// NATs: their rules and what these do.

@@ -16,7 +16,7 @@ use super::covering::covering_sample;
 use super::lab_is_possible;
 
 /// Measures all of them, several at a time.
-fn measure_all(profiles: &[Profile]) -> Vec<MeasuredNat> {
+pub(crate) fn measure_all(profiles: &[Profile]) -> Vec<MeasuredNat> {
     const AT_ONCE: usize = 24;
     let measured = profiles.iter().map(|profile| async move {
         measure(profile).await.unwrap_or_else(|why| panic!("{}: {why}", profile.name))

@@ -7,11 +7,12 @@ use crate::model::port_set::PortSet;
 use crate::probe::prove::bulk::{REFUSALS, enough_to_collide};
 use crate::probe::prove::distribution::Draw;
 use crate::probe::prove::draws;
+use crate::probe::prove::low_ports::DrawnBeside;
 use crate::probe::prove::reading::Reading;
 
 use super::inference::{Inference, measured};
-use super::kind::{self, Kind};
-use super::pool::{Division, Ends, division};
+use super::kind::{self, Kind, Pair};
+use super::pool::{Division, Ends, KERNEL, division};
 use super::ports::{Neighbour, PortsSeen, endpoints};
 use super::seed::SeedSearch;
 
@@ -142,7 +143,7 @@ fn pool(seen: &PortsSeen) -> (Pool, Known) {
             }
             (Pool::Range(range), format!("{}, once around", ends.seen))
         }
-        _ => (ends.pool(), format!("{} mappings: {ends}", seen.draws.len())),
+        _ => drawn_pool(ends, seen),
     };
     if seen.hosts.is_empty() {
         return (own, measured(format!("{by}; other hosts get no mapping")));
@@ -181,19 +182,54 @@ fn counted_range(ends: Ends, step: i16) -> PortRange {
     }
 }
 
-/// The pool where every port that was tried is kept.
+/// The pool that ports are drawn from: the kernel's if it may be that, and if inside ports below 1024 become others below 1024.
+fn drawn_pool(ends: Ends, seen: &PortsSeen) -> (Pool, String) {
+    let by = format!("{} mappings: {ends}", seen.draws.len());
+    match seen.low.iter().find(|drawn| !drawn.is_of_kernel()) {
+        Some(DrawnBeside { own, external: Some(external) }) if ends.may_be(KERNEL) => {
+            (Pool::Range(KERNEL), format!("{by}; {own} becomes {external}, unlike with \"kernel\""))
+        }
+        _ => (ends.pool(), by),
+    }
+}
+
+/// The pool where every port that was tried is kept: the kernel's only if it keeps ports below 1024, and gives those that it cannot keep
+/// others below 1024.
 fn whole(seen: &PortsSeen) -> (Pool, Known) {
+    let lowest = seen.edges.iter().find(|(inside, external)| inside == external).map(|(inside, _)| *inside);
+    let lost =
+        |(inside, external): &&Pair| inside != external && lowest.is_none_or(|lowest| *inside > lowest);
     let lost: Vec<String> = seen
         .edges
         .iter()
-        .filter(|(inside, external)| inside != external)
+        .filter(lost)
         .map(|(inside, external)| format!("{inside} becomes {external}"))
         .collect();
-    if seen.edges.is_empty() || !lost.is_empty() {
+    let Some(low) = lowest.filter(|_| lost.is_empty()) else {
         let seen = format!("ports from 2048 on are kept, but {}", lost.join(", "));
         return (Pool::Kernel, Known::Undeclarable { seen });
+    };
+    let range = PortRange { low, high: u16::MAX };
+    let moved = seen.edges.iter().filter(|(inside, _)| *inside < low);
+    let moved = moved.copied().chain(seen.low.iter().filter_map(|drawn| Some((drawn.own, drawn.external?))));
+    let outside = |(_, external): &Pair| !range.contains(*external);
+    if let Some((inside, external)) = moved.clone().find(outside) {
+        let seen = format!("{range}, both ends kept, but {inside} becomes {external}");
+        return (Pool::Range(range), Known::Undeclarable { seen });
     }
-    (Pool::Kernel, measured("1024 to 65535, both ends kept"))
+    let by = format!("{low} to 65535, both ends kept");
+    let beside = moved.clone().last();
+    match beside {
+        _ if low == 1 && seen.low.iter().all(|drawn| drawn.is_of_kernel()) => {
+            let by = format!("{by}; a port below 1024 that another host has becomes one below 1024");
+            (Pool::Kernel, measured(by))
+        }
+        Some((inside, external)) => (
+            Pool::Range(range),
+            measured(format!("{by}; {inside} becomes {external}, unlike with \"kernel\"")),
+        ),
+        None => (Pool::Range(range), measured(by)),
+    }
 }
 
 /// Blocks of the size that the first host's has.

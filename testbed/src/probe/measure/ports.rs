@@ -14,11 +14,12 @@ use crate::probe::prove::collision::{Colliding, read_collision};
 use crate::probe::prove::distribution::Draw;
 use crate::probe::prove::draws;
 use crate::probe::prove::filtering::read_shared_port;
+use crate::probe::prove::low_ports::{DrawnBeside, collide_low, draw_low};
 use crate::probe::prove::prober::{Flow, Prober};
 use crate::probe::prove::reading::Reading;
 
 use super::kind::{self, Kind, Pair};
-use super::pool::{self, Ends};
+use super::pool::{self, Ends, KERNEL};
 use super::seed::{self, SeedSearch};
 
 /// Mappings between two looks at whether they are enough.
@@ -40,8 +41,11 @@ const WALKS: [usize; 2] = [2_500, 17_000];
 /// Hosts on each inside network, from .2 on.
 const LAST_HOST: u8 = 254;
 
-/// Inside ports at the ends of what the kernel hands out by itself.
-const EDGES: [u16; 4] = [1_024, 1_025, 65_534, 65_535];
+/// Inside ports at the ends of what the kernel hands out by itself, for source ports of each kind.
+const EDGES: [u16; 8] = [1, 511, 512, 1_023, 1_024, 1_025, 65_534, 65_535];
+
+/// Inside ports of the first mappings are this high.
+const FIRST_OF_ALL: u16 = 2_048;
 
 /// What was seen of a NAT's ports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,8 +67,10 @@ pub(super) struct PortsSeen {
     pub(super) shared_port: Option<Reading<Overloading>>,
     /// How ports are given that collide, where hosts keep theirs and no other has them.
     pub(super) collision: Option<Reading<Collision>>,
-    /// Inside ports at the ends of the kernel's pool, where hosts keep their ports.
+    /// Inside ports at the ends of the kernel's pool and at the lowest port that is kept, where hosts keep their ports.
     pub(super) edges: Vec<Pair>,
+    /// What inside ports below 1024 became that could not be kept.
+    pub(super) low: Vec<DrawnBeside>,
     /// The seed, where the same endpoints get the same ports again.
     pub(super) seed: Option<SeedSearch>,
     /// The ports of each further host, until one got none.
@@ -213,7 +219,8 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
     seen.repeats = pairs(&again) == pairs(&seen.first[..flows.len()]);
     match seen.kind() {
         Kind::Kept => {
-            seen.edges = pairs(&keep_edges(prober)?);
+            seen.edges = keep_edges(prober)?;
+            seen.low = collide_low(prober)?;
             seen.shared_port = Some(shared_port(prober, None)?);
         }
         Kind::Counted { .. } => counted(prober, mapping, &mut seen)?,
@@ -290,6 +297,9 @@ fn drawn(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<
     let mut presumed = seen.presumed(mapping);
     presumed.pool = seen.room_to_draw_from(ends);
     seen.draws = draw_pool(prober, &presumed, seen.keeps_in_pool())?;
+    if seen.ends().is_some_and(|ends| ends.may_be(KERNEL)) {
+        seen.low = draw_low(prober, seen.room())?;
+    }
     if let (true, false, Some(ends)) = (seen.repeats, seen.keeps_in_pool(), seen.ends()) {
         let telling = &seen.first[..seen.first.len().min(OWN + AGAIN)];
         let own = seen.several().unwrap_or_else(|| ends.range().into());
@@ -392,15 +402,31 @@ fn hosts_with_ports_in(prober: &mut Prober, range: PortRange) -> Vec<Flow> {
     (0..count).map(flow).collect()
 }
 
-/// Flows from the ports at the ends of the kernel's pool.
-fn keep_edges(prober: &mut Prober) -> Result<Vec<(Flow, SocketAddrV4)>> {
-    let flow = |port| {
-        let mut flow = prober.flow(Side::Inside0);
-        flow.inside.set_port(port);
-        flow
-    };
-    let flows: Vec<Flow> = EDGES.into_iter().map(flow).collect();
-    open_spaced(prober, &flows, Some(1))
+/// What becomes of the ports at the ends of the kernel's pool, and if the lowest are not kept, of those around the lowest that is.
+fn keep_edges(prober: &mut Prober) -> Result<Vec<Pair>> {
+    let mut edges: Vec<Pair> = Vec::new();
+    for port in EDGES {
+        edges.extend(map_port(prober, port)?);
+    }
+    // The lowest port that is kept lies between these two.
+    let (mut lost, mut kept) = (EDGES[0], FIRST_OF_ALL);
+    while !edges.contains(&(lost, lost)) && kept - lost > 1 {
+        let port = lost.midpoint(kept);
+        let mapped = map_port(prober, port)?;
+        let bound = if mapped == Some((port, port)) { &mut kept } else { &mut lost };
+        *bound = port;
+        edges.extend(mapped);
+    }
+    edges.sort_unstable();
+    edges.dedup();
+    Ok(edges)
+}
+
+/// What a port becomes while a NAT has no other mapping.
+fn map_port(prober: &mut Prober, port: u16) -> Result<Option<Pair>> {
+    let mut flow = prober.flow(Side::Inside0);
+    flow.inside.set_port(port);
+    Ok(pairs(&open_spaced(prober, &[flow], Some(1))?).first().copied())
 }
 
 /// Whether two hosts with the same port share an external endpoint: that of `flow`, or any.

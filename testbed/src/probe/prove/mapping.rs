@@ -15,6 +15,7 @@ use super::bench::{Side, is_external, site};
 use super::collision::wrong_ends;
 use super::finding::Finding;
 use super::hash;
+use super::low_ports::wrong_low_ports;
 use super::prober::{Fate, Flow, Prober};
 use super::reading::Reading;
 
@@ -350,6 +351,9 @@ fn pool(prober: &mut Prober, declared: &Behavior, opened: &[(Flow, SocketAddrV4)
             Some(drawn) => ports = drawn,
             None => return Ok(Finding::not_looked_at(NatAxis::Pool.name(), NEARLY_ALL_KEPT)),
         }
+    }
+    if let Some(wrong) = wrong_low_ports(prober, declared)? {
+        return Ok(Finding::of(NatAxis::Pool, declared, wrong));
     }
     let own = own_pool(declared, Side::Inside0);
     // A counter shows no ends of its pool, but hosts do whose ports lie at them.

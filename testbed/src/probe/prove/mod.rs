@@ -24,6 +24,7 @@ pub(in crate::probe) mod frame;
 pub(in crate::probe) mod hash;
 pub(in crate::probe) mod lifetimes;
 mod loss;
+pub(in crate::probe) mod low_ports;
 pub(in crate::probe) mod mapping;
 pub(in crate::probe) mod places;
 pub(in crate::probe) mod prober;
