@@ -261,6 +261,7 @@ impl Behavior {
             let why = format!("its ports are written out in the ruleset, at most {LARGEST_MAP} of them");
             return Err(self.impossible(&axes, &why));
         }
+        self.check_one_port(part)?;
         match self.allocation {
             Allocation::Sequential { step: 0 } => {
                 Err(self.impossible(&axes, "the next port would be the same one again"))
@@ -273,6 +274,27 @@ impl Behavior {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Behavior {
+    /// What nothing can show where a host has one port: how it is chosen, and if all share it, what it is chosen for.
+    fn check_one_port(&self, ports: u32) -> Result<(), Impossible> {
+        if ports != 1 {
+            return Ok(());
+        }
+        if matches!(self.allocation, Allocation::Random | Allocation::Hash { .. }) {
+            let why = "of one port none is chosen, so that every allocation looks the same; write allocation = \"preserving\", or \
+                       give two ports";
+            return Err(self.impossible(&[NatAxis::Allocation, NatAxis::Pool], why));
+        }
+        let shared = self.overloading == Overloading::On && !self.addresses.are_arbitrary();
+        if shared && self.mapping != Mapping::EndpointIndependent {
+            let why = "all connections share the one port, so that every mapping looks the same; write mapping = \
+                       \"endpoint-independent\", or give two ports";
+            return Err(self.impossible(&[NatAxis::Mapping, NatAxis::Pool], why));
+        }
+        Ok(())
     }
 }
 
@@ -368,6 +390,32 @@ mod tests {
         let wide = PortRange { low: 1024, high: 65_535 };
         let text = refused(|b| (b.allocation, b.pool) = (Allocation::Hash { seed: 1 }, Pool::Range(wide)));
         assert!(text.contains("at most 16384"), "{text}");
+    }
+
+    #[test]
+    fn one_port_leaves_nothing_to_choose() {
+        let one = Behavior {
+            pool: Pool::Range(PortRange { low: 5_000, high: 5_000 }),
+            ..Behavior::port_preserving()
+        };
+        let each = Behavior { mapping: Mapping::AddressAndPortDependent, ..one };
+        let arbitrary = ExternalAddresses { count: 3, pooling: crate::model::behavior::Pooling::Arbitrary };
+        one.check().expect("possible");
+        Behavior { overloading: Overloading::Off, ..each }.check().expect("possible");
+        Behavior { addresses: arbitrary, ..each }.check().expect("possible");
+        let text = each.check().expect_err("not to be told").to_string();
+        assert!(
+            text.starts_with("mapping address-and-port-dependent with ports 5000-5000 cannot be: all")
+                && text.contains("write mapping = \"endpoint-independent\""),
+            "{text}"
+        );
+        for allocation in [Allocation::Random, Allocation::Hash { seed: 1 }] {
+            let text = Behavior { allocation, ..one }.check().expect_err("not to be told").to_string();
+            assert!(text.contains("write allocation = \"preserving\""), "{text}");
+        }
+        let blocks = Pool::Blocks { range: TEN, size: 1 };
+        let text = refused(|b| (b.allocation, b.pool) = (Allocation::Random, blocks));
+        assert!(text.contains("none is chosen"), "{text}");
     }
 
     #[test]

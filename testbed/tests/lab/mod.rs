@@ -49,6 +49,8 @@ mod periodic_flushes;
 mod ruleset;
 /// Whole runs.
 mod run;
+/// Pools of few ports.
+mod small_pools;
 mod wirings;
 
 /// What our own probe tells of them.

@@ -92,7 +92,7 @@ fn check(profiles: &[Profile]) {
 }
 
 #[track_caller]
-fn are_described(profiles: &[Profile], measured: &[MeasuredNat]) {
+pub(crate) fn are_described(profiles: &[Profile], measured: &[MeasuredNat]) {
     let wrong: Vec<String> = profiles.iter().zip(measured).filter_map(|(p, m)| wrong(p, m)).collect();
     assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), profiles.len(), wrong.join("\n"));
 }

@@ -1,20 +1,24 @@
 //! From what was seen of a NAT to what it does: a behaviour, and how each axis of it is known. Pure.
 
+use std::collections::BTreeSet;
+
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{
     Behavior, InvalidPackets, Mapping, Overloading, Timeouts, Translation, UnsolicitedSyn,
 };
 use crate::model::datapath::Datapath;
 use crate::model::description::{DescribedAxis, Known, axes_of};
+use crate::model::statistics::at_least;
 use crate::probe::prove::address_draws::AddressDraws;
 use crate::probe::prove::addresses::AddressesSeen;
 use crate::probe::prove::datapath::BY_NUMBER;
 use crate::probe::prove::lifetimes::is_reached;
 use crate::probe::prove::mapping::{Quartet, classify};
 use crate::probe::prove::reading::Reading;
+use crate::probe::prove::room;
 
 use super::inference::{Inference, measured};
-use super::survey::{Answers, Survey, Translating};
+use super::survey::{Answers, ENDPOINTS, Survey, Translating};
 use super::timers::TimersSeen;
 use super::{infer_ports, timers};
 
@@ -32,6 +36,7 @@ pub(super) fn infer(survey: &Survey) -> Inferred {
     if let Some(answers) = &survey.answers {
         if translation == Translation::Nat {
             infer_ports::infer(&answers.connections, &mut inferred);
+            inferred.mapping_to_one_port();
             inferred.second_mappings(survey.translating.as_ref());
         }
         inferred.answers(answers, survey);
@@ -96,6 +101,19 @@ impl Inference {
         let Some(seen) = draws.and_then(|draws| draws.wrong_ports(&self.behavior)) else { return };
         self.axes.retain(|described| described.axis != NatAxis::Allocation);
         self.note(NatAxis::Allocation, Known::Undeclarable { seen });
+    }
+
+    /// Where all connections have the same port, nothing tells one mapping from another.
+    fn mapping_to_one_port(&mut self) {
+        let is_shared =
+            self.behavior.overloading == Overloading::On && !self.behavior.addresses.are_arbitrary();
+        if is_shared && infer_ports::is_one_port(self.behavior.pool) {
+            self.axes.retain(|described| described.axis != NatAxis::Mapping);
+            self.note(
+                NatAxis::Mapping,
+                measured("one port that all connections share: every mapping looks so"),
+            );
+        }
     }
 
     fn answers(&mut self, seen: &Answers, survey: &Survey) {
@@ -223,11 +241,21 @@ fn set_plain(behavior: &mut Behavior, plain: &Behavior, axis: NatAxis) {
     }
 }
 
+/// Whether so many inside endpoints may look like another kind because they drew one port twice, by the ports that all of them drew.
+fn by_chance(quartets: &[Quartet], others: usize) -> bool {
+    const RATE: f64 = 1e-9;
+    let external =
+        quartets.iter().flat_map(|(_, towards)| towards.iter().filter_map(|(_, external)| *external));
+    let distinct = external.collect::<BTreeSet<_>>().len();
+    let is_small = distinct < room::LARGE as usize && quartets.len() > ENDPOINTS;
+    is_small && at_least(quartets.len() as u64, 1.0 / distinct as f64, others as u64) > RATE
+}
+
 /// How sure the mapping is: of chance alone, one endpoint may look like another kind.
 fn mapping(quartets: &[Quartet], all: Mapping) -> Known {
     let of_one = |quartet: &Quartet| classify(std::slice::from_ref(quartet));
     let others = quartets.iter().filter(|quartet| of_one(quartet) != all).count();
-    if others > 1 {
+    if others > 1 && !by_chance(quartets, others) {
         let counts = Mapping::ALL.iter().map(|mapping| {
             let count = quartets.iter().filter(|quartet| of_one(quartet) == *mapping).count();
             format!("{count} {mapping}")

@@ -4,6 +4,7 @@ use crate::model::axis::NatAxis;
 use crate::model::behavior::{Allocation, Behavior, Collision, Overloading, Pool, PortRange};
 use crate::model::description::Known;
 use crate::model::port_set::PortSet;
+use crate::model::statistics::at_least;
 use crate::probe::prove::bulk::{REFUSALS, enough_to_collide};
 use crate::probe::prove::distribution::Draw;
 use crate::probe::prove::draws;
@@ -60,6 +61,9 @@ fn allocation(seen: &PortsSeen, behavior: &Behavior) -> (Allocation, Known) {
             let by = format!("{count} inside ports from 2048 to 65535, each kept");
             (Allocation::Preserving, measured(by))
         }
+        _ if is_one_port(behavior.pool) => {
+            (Allocation::Preserving, measured("one port, of which none is chosen: every allocation looks so"))
+        }
         Kind::Counted { .. } if seen.keeps_in_pool() => {
             let by = format!("{kept} inside ports that lie in the pool, each kept");
             (Allocation::Preserving, measured(by))
@@ -72,13 +76,26 @@ fn allocation(seen: &PortsSeen, behavior: &Behavior) -> (Allocation, Known) {
             let by = format!("{kept} inside ports that lie in the pool, each kept");
             (Allocation::Preserving, measured(by))
         }
-        Kind::Drawn if 2 * kept > seen.own.len() => {
+        Kind::Drawn if 2 * kept > seen.own.len() && !are_kept_by_chance(seen, behavior.pool) => {
             let seen = format!("{kept} of {} inside ports that lie in the pool are kept", seen.own.len());
             (Allocation::Preserving, Known::Undeclarable { seen })
         }
         Kind::Drawn if seen.repeats => hash(seen),
         Kind::Drawn => evenly(behavior, Allocation::Random, &seen.draws),
     }
+}
+
+/// Whether as many inside ports as were kept may have been drawn.
+fn are_kept_by_chance(seen: &PortsSeen, pool: Pool) -> bool {
+    const RATE: f64 = 1e-9;
+    let kept = seen.own.iter().filter(|(inside, external)| inside == external).count();
+    let size = pool.parts().into_iter().flatten().next().map_or(64_512, PortSet::size);
+    at_least(seen.own.len() as u64, 1.0 / f64::from(size), kept as u64) > RATE
+}
+
+/// Whether a host has a single port.
+pub(super) fn is_one_port(pool: Pool) -> bool {
+    pool.parts().first().is_some_and(|part| part.is_some_and(|ports| ports.size() == 1))
 }
 
 /// How ports are given that collide. Where that cannot be seen, the default is the only value that can be declared.

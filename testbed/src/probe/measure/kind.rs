@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
+use crate::model::behavior::{Allocation, PortRange};
 use crate::probe::prove::bulk::enough_to_collide;
+use crate::probe::prove::draws::small_counter;
 use crate::probe::prove::mapping::common_step;
+use crate::probe::prove::room::draws_like;
 
 /// A fresh mapping: the inside port, and the external one.
 pub(super) type Pair = (u16, u16);
@@ -12,6 +15,9 @@ pub(super) type Pair = (u16, u16);
 /// Mappings that the kind is told from. That random ports from a pool of 64 look like a counter has a probability below
 /// 22 * 64^-21.
 pub(super) const TELLING: usize = 24;
+
+/// So many draws from 64 ports are all alike once in 10^16 times.
+const ALIKE: usize = 9;
 
 /// Mappings that are made at least, and by which a limit for one host is looked for.
 const LEAST: usize = 64;
@@ -42,7 +48,20 @@ pub(super) fn kind(pairs: &[Pair]) -> Kind {
     if pairs.iter().all(|(inside, external)| inside == external) {
         return Kind::Kept;
     }
-    moved(pairs).and_then(|ports| common_step(&ports)).map_or(Kind::Drawn, |step| Kind::Counted { step })
+    let step = moved(pairs).and_then(|ports| common_step(&ports)).or_else(|| step_around(pairs));
+    step.map_or(Kind::Drawn, |step| Kind::Counted { step })
+}
+
+/// The step of a counter that went around its few ports more than once.
+fn step_around(pairs: &[Pair]) -> Option<i16> {
+    let ports: Vec<u16> = pairs.iter().map(|(_, external)| *external).collect();
+    let pool = PortRange { low: *ports.iter().min()?, high: *ports.iter().max()? };
+    let is_kept = |(inside, external): &Pair| inside == external;
+    let needed = draws_like(ALIKE, Some(pool.size())).max(TELLING);
+    if ports.len() < needed || pairs.iter().any(is_kept) {
+        return None;
+    }
+    small_counter(pool.into(), Allocation::Random, &ports)
 }
 
 /// The first ports that were not kept, as if those that were kept lay not between them: a counter skips them.
@@ -140,8 +159,13 @@ mod tests {
         let kept: Vec<Pair> = drawn(64, 1_024, 5_000).iter().map(|(inside, _)| (*inside, *inside)).collect();
         assert_eq!(kind(&kept), Kind::Kept);
         assert_eq!(kind(&counted(64, 3)), Kind::Counted { step: 3 });
-        for size in [64, 1_000, 60_000] {
-            assert_eq!(kind(&drawn(64, 1_024, size)), Kind::Drawn);
+        for size in [2, 3, 21, 64, 1_000, 60_000] {
+            assert_eq!(kind(&drawn(64, 1_024, size)), Kind::Drawn, "{size}");
+        }
+        for (size, step) in [(2, 1), (3, 1), (21, 1), (22, 2)] {
+            let around: Vec<Pair> = (0..64).map(|n: u16| (60_000 - n, 20_000 + n * step % size)).collect();
+            let expected = Kind::Counted { step: i16::try_from(step).expect("small") };
+            assert_eq!(kind(&around), expected, "{size} {step}");
         }
     }
 

@@ -17,6 +17,7 @@ use crate::probe::prove::filtering::read_shared_port;
 use crate::probe::prove::low_ports::{DrawnBeside, collide_low, draw_low};
 use crate::probe::prove::prober::{Flow, Prober};
 use crate::probe::prove::reading::Reading;
+use crate::probe::prove::room::{LARGE, draws_like};
 
 use super::kind::{self, Kind, Pair};
 use super::pool::{self, Ends, KERNEL};
@@ -26,10 +27,11 @@ use super::seed::{self, SeedSearch};
 const AT_A_TIME: usize = 64;
 
 /// Mappings that are made a second time after everything was forgotten: random ones from a pool of 64 ports repeat them all
-/// with probability 64^-8.
+/// with probability 64^-8. Of fewer ports there are more.
 const AGAIN: usize = 8;
 
-/// Hosts whose own port lies in the pool. That all of these keep it by chance has a probability of 64^-16.
+/// Mappings whose own port lies in the pool. That all of these keep it by chance has a probability of 64^-16. Of fewer ports there are
+/// more.
 const OWN: usize = 16;
 
 /// Mappings of each host but the first: all of them lie in one half of a pool with probability 2^-32.
@@ -214,7 +216,9 @@ pub(super) fn survey(prober: &mut Prober, mapping: Mapping) -> Result<PortsSeen>
     if seen.are_too_few() {
         return Ok(seen);
     }
-    let flows: Vec<Flow> = seen.first.iter().take(AGAIN).map(|(flow, _)| *flow).collect();
+    let ports: BTreeSet<u16> = seen.first.iter().map(|(_, external)| external.port()).collect();
+    let again = draws_like(AGAIN, u32::try_from(ports.len()).ok());
+    let flows: Vec<Flow> = seen.first.iter().take(again).map(|(flow, _)| *flow).collect();
     let again = open_spaced(prober, &flows, seen.room())?;
     seen.repeats = pairs(&again) == pairs(&seen.first[..flows.len()]);
     match seen.kind() {
@@ -312,7 +316,9 @@ fn drawn(prober: &mut Prober, mapping: Mapping, seen: &mut PortsSeen) -> Result<
 fn keep_in_pool(prober: &mut Prober, seen: &mut PortsSeen) -> Result<()> {
     let Some(ends) = seen.ends() else { return Ok(()) };
     let flows = hosts_with_ports_in(prober, ends.seen);
-    seen.own = pairs(&open_spaced(prober, &flows, seen.room())?);
+    // A port that comes again is asked for after everything was forgotten.
+    let room = seen.room().into_iter().chain([ends.seen.size()]).min();
+    seen.own = pairs(&open_spaced(prober, &flows, room)?);
     if seen.keeps_in_pool() {
         seen.shared_port = Some(shared_port(prober, flows.first().copied())?);
     }
@@ -390,12 +396,15 @@ fn open_spaced(prober: &mut Prober, flows: &[Flow], room: Option<u32>) -> Result
     Ok(opened)
 }
 
-/// Flows whose inside ports lie all over a range.
+/// Flows whose inside ports lie all over a range, or are all of its few ports in turns, in another order each time.
 fn hosts_with_ports_in(prober: &mut Prober, range: PortRange) -> Vec<Flow> {
-    let count = u32::try_from(OWN).unwrap_or(1).min(range.size());
+    let count = u32::try_from(draws_like(OWN, Some(range.size()))).unwrap_or(1);
     let flow = |n: u32| {
         let mut flow = prober.flow(Side::Inside0);
-        let offset = (2 * n + 1) * range.size() / (2 * count);
+        let offset = match range.size() {
+            few @ ..LARGE => (n + n / few) % few,
+            size => (2 * n + 1) * size / (2 * count),
+        };
         flow.inside.set_port(range.low + u16::try_from(offset).unwrap_or(0));
         flow
     };

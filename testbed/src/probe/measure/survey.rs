@@ -1,5 +1,7 @@
 //! All that is asked of a NAT of which nothing is known, and what it answered. Nothing is concluded here.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::kernel::error::Result;
@@ -29,6 +31,10 @@ use super::timers::{self, TimersSeen};
 /// Inside endpoints that the mapping is read from. With eight, random ports from a pool of 8 look endpoint-independent with
 /// probability 8^-24.
 pub(super) const ENDPOINTS: usize = 8;
+
+/// The same where ports come again, as they do from a small pool: random ports from a pool of two look endpoint-independent with
+/// probability 2^-96, and an address-dependent mapping does with 2^-32.
+const MORE_ENDPOINTS: usize = 32;
 
 /// Mappings at a time while the mapping is read: those of one endpoint.
 const QUARTET: u32 = 4;
@@ -125,7 +131,12 @@ fn all(prober: &mut Prober) -> Result<Survey> {
     };
     let mut mapping = Mapping::EndpointIndependent;
     if translation == Translation::Nat {
-        let quartets = ask(prober, |prober| quartets(prober, ENDPOINTS, Room::Mappings(QUARTET)))?;
+        let read =
+            |endpoints| move |prober: &mut Prober| quartets(prober, endpoints, Room::Mappings(QUARTET));
+        let mut quartets = ask(prober, read(ENDPOINTS))?;
+        if quartets.value().is_some_and(|quartets| have_port_in_common(quartets)) {
+            quartets = ask(prober, read(MORE_ENDPOINTS))?;
+        }
         mapping = quartets.value().map_or(mapping, |quartets| classify(quartets));
         let addresses = ask(prober, |prober| addresses::look(prober, &addresses::all_hosts()))?;
         let arbitrary = addresses.reading().value().is_some_and(|seen| seen.pooling == Pooling::Arbitrary);
@@ -157,6 +168,17 @@ fn all(prober: &mut Prober) -> Result<Survey> {
         connections: ask(prober, |prober| ports::survey(prober, mapping))?,
     });
     Ok(survey)
+}
+
+/// Whether two of these inside endpoints had the same external one.
+fn have_port_in_common(quartets: &[Quartet]) -> bool {
+    let mut owner: BTreeMap<SocketAddrV4, SocketAddrV4> = BTreeMap::new();
+    quartets.iter().any(|(inside, towards)| {
+        towards
+            .iter()
+            .filter_map(|(_, external)| *external)
+            .any(|external| *owner.entry(external).or_insert(*inside) != *inside)
+    })
 }
 
 /// What says which endpoints are closed to strangers, as far as it is known.

@@ -15,8 +15,8 @@ use crate::model::statistics::{at_least, at_most};
 use super::bench::Side;
 use super::distribution::at_most_distinct;
 use super::finding::Finding;
-use super::mapping::own_pool;
 use super::prober::{Flow, Prober};
+use super::room::{own_pool, room};
 
 /// Mappings of each series. That all have the same one of two addresses by chance happens once in 10^19 times.
 const MAPPINGS: usize = 64;
@@ -74,11 +74,11 @@ pub(in crate::probe) fn address_draws(prober: &mut Prober, declared: &Behavior) 
 impl Plan {
     fn of(declared: &Behavior) -> Self {
         let smallest = declared.pool.parts().into_iter().flatten().map(|ports| ports.size()).min();
-        let room = smallest.map_or(MAPPINGS, |ports| ports as usize / 8);
-        let quota = declared.quota.and_then(|quota| usize::try_from(quota).ok()).unwrap_or(usize::MAX);
+        let of_pool = smallest.map_or(MAPPINGS, |ports| ports as usize / 8);
+        let limit = room(declared).and_then(|room| usize::try_from(room).ok()).unwrap_or(usize::MAX);
         Self {
             mapping: declared.mapping,
-            at_once: room.min(quota).max(1),
+            at_once: of_pool.min(limit).max(1),
             pool: own_pool(declared, Side::Inside0),
         }
     }

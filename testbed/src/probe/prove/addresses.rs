@@ -14,6 +14,7 @@ use super::bench::{Side, site};
 use super::finding::Finding;
 use super::prober::{Flow, Prober};
 use super::reading::Reading;
+use super::room::few_exclusive_ports;
 
 /// Hosts on each of the two inside networks that are asked about a pool. That none of them all gets a certain one of eight addresses
 /// happens once in 10^11 times, if each is as likely as any other.
@@ -120,6 +121,12 @@ pub(in crate::probe) fn read_addresses(
     let served = |(_, host): &Host| !blocks || pool_of(declared, &site(), *host).is_some();
     let hosts: Vec<Host> = hosts.into_iter().filter(served).collect();
     let mut seen = AddressesSeen::default();
+    if few_exclusive_ports(declared).is_some() {
+        for host in hosts {
+            seen.add(look_at_one(prober, host, declared.quota)?);
+        }
+        return Ok(seen.reading());
+    }
     let Turns { turns, each } = Turns::of(declared);
     for some in hosts.chunks(hosts_at_once(declared)) {
         for _ in 0..turns {
@@ -193,6 +200,24 @@ fn hosts_at_once(declared: &Behavior) -> usize {
     }
 }
 
+/// Makes two mappings of a host where ports are few: the second one may find none free.
+fn look_at_one(prober: &mut Prober, host: Host, quota: Option<u32>) -> Result<AddressesSeen> {
+    prober.bench.forget()?;
+    let mut seen = AddressesSeen { wanted: 1, ..AddressesSeen::default() };
+    let (first, second) = (flow_of(prober, host), flow_of(prober, host));
+    if let Some(external) = prober.open(&first)? {
+        seen.note(host, external);
+    }
+    if quota == Some(1) {
+        prober.bench.forget()?;
+    }
+    if let Some(external) = prober.open_at_once(&second)? {
+        seen.wanted += 1;
+        seen.note(host, external);
+    }
+    Ok(seen)
+}
+
 /// Makes so many mappings of each host, each to a remote of its own.
 fn look_at(prober: &mut Prober, hosts: &[Host], each: usize) -> Result<AddressesSeen> {
     let mut seen = AddressesSeen { wanted: hosts.len() * each, ..AddressesSeen::default() };
@@ -202,9 +227,7 @@ fn look_at(prober: &mut Prober, hosts: &[Host], each: usize) -> Result<Addresses
         let externals = if flows.is_empty() { Vec::new() } else { prober.open_all(&flows)? };
         for (flow, external) in flows.iter().zip(externals) {
             let Some(external) = external else { continue };
-            seen.opened += 1;
-            seen.of_host.entry(*flow.inside.ip()).or_default().insert(*external.ip());
-            seen.of_mappings.push(*external.ip());
+            seen.note((flow.side, *flow.inside.ip()), external);
         }
     }
     Ok(seen)
@@ -216,6 +239,13 @@ fn flow_of(prober: &mut Prober, (side, address): Host) -> Flow {
 }
 
 impl AddressesSeen {
+    /// Adds a mapping of a host.
+    fn note(&mut self, (_, host): Host, external: SocketAddrV4) {
+        self.opened += 1;
+        self.of_host.entry(host).or_default().insert(*external.ip());
+        self.of_mappings.push(*external.ip());
+    }
+
     fn add(&mut self, other: Self) {
         self.opened += other.opened;
         self.wanted += other.wanted;

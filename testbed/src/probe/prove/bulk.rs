@@ -11,8 +11,9 @@ use crate::model::port_set::PortSet;
 
 use super::bench::Side;
 use super::finding::Finding;
-use super::mapping::{NEARLY_ALL_KEPT, drawn_at_random, judge_pool, own_pool};
+use super::mapping::{NEARLY_ALL_KEPT, drawn_at_random, judge_pool};
 use super::prober::{Flow, Prober};
+use super::room::own_pool;
 
 /// Refusals in a row that mean a limit. A hash NAT that never shares ports may refuse one now and then, as its pool
 /// fills: at two thirds, and with eight seeds to try, with probability 0.04, and eight in a row with 7e-12.

@@ -9,8 +9,8 @@ use crate::model::port_set::PortSet;
 use super::bench::Side;
 use super::distribution::{Distribution, Draw, OF_ONE};
 use super::finding::Finding;
-use super::mapping::own_pool;
 use super::prober::{Flow, Prober};
+use super::room::{self, own_pool};
 
 /// Mappings of the quick proof. A counter that jumps once in 40 mappings is missed by it with probability 0.8 %.
 const FEW: usize = 192;
@@ -80,8 +80,8 @@ pub(in crate::probe) fn draw(prober: &mut Prober, declared: &Behavior, count: us
         Overloading::Off => (size / 64).max(64).min(size / 4),
         Overloading::On => 4_096,
     };
-    let quota = declared.quota.and_then(|quota| usize::try_from(quota).ok()).unwrap_or(usize::MAX);
-    let at_once = room.min(quota).max(1);
+    let limit = room::room(declared).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let at_once = room.min(limit).max(1);
     let mut draws = Vec::with_capacity(count);
     while draws.len() < count {
         prober.bench.forget()?;
@@ -127,6 +127,19 @@ pub(in crate::probe) fn judge(declared: &Behavior, draws: &[Draw]) -> [Finding; 
         let seen = |what: String| format!("{what} ({} mappings)", ports.len());
         Finding::new(axis.name(), value.clone(), wrong.map_or(value, seen))
     })
+}
+
+/// The step of a counter through a small pool: it goes around often, so that no distance between its ports need come more often than
+/// others. The declared step, if that may be it, and else the shortest.
+pub(in crate::probe) fn small_counter(pool: PortSet, declared: Allocation, ports: &[u16]) -> Option<i16> {
+    let longest = i16::try_from(pool.size().min(room::LARGE)).unwrap_or(0);
+    let declared = match declared {
+        Allocation::Sequential { step } => Some(step),
+        Allocation::Preserving | Allocation::Random | Allocation::Hash { .. } => None,
+    };
+    let steps = declared.into_iter().chain((1..longest).flat_map(|step| [step, -step]));
+    let is_told = (2..room::LARGE).contains(&pool.size()) && ports.len() > 1;
+    steps.into_iter().find(|step| is_told && counter(ports, pool, *step).is_none())
 }
 
 /// Where a counter did not go on by its step, or from the end of its pool to the start.
@@ -232,6 +245,34 @@ mod tests {
         assert!(said(sequential, skips).contains("after port 40100 came 40102"));
         let start_elsewhere = [40_998, 40_999, 40_001];
         assert!(said(sequential, start_elsewhere).contains("after port 40999 came 40001"));
+    }
+
+    #[test]
+    fn a_counter_through_a_small_pool_is_told_from_chance() {
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        for size in 2..64 {
+            let pool = PortSet::from(PortRange { low: 5_000, high: 4_999 + size });
+            let count = u16::try_from(room::draws_like(10, Some(u32::from(size)))).expect("few");
+            let ports: Vec<u16> = (0..count).map(|n| 5_000 + (n + 1) % size).collect();
+            assert_eq!(small_counter(pool, Allocation::Random, &ports), Some(1), "{size}");
+            let back: Vec<u16> = ports.iter().rev().copied().collect();
+            let down = Allocation::Sequential { step: -1 };
+            assert_eq!(small_counter(pool, down, &back), Some(-1), "{size}");
+            let drawn: Vec<u16> = (0..count).map(|_| 5_000 + random.random_range(0..size)).collect();
+            assert_eq!(small_counter(pool, Allocation::Random, &drawn), None, "{size}");
+        }
+    }
+
+    #[test]
+    fn honest_draws_from_a_small_pool_are_never_refused() {
+        for (seed, size) in (0..20).flat_map(|seed| (2..64).map(move |size| (seed, size))) {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let pool = PortSet::from(PortRange { low: 5_000, high: 4_999 + size });
+            for count in [FEW, FOR_EACH_PORT * usize::from(size)] {
+                let ports = drawn(&mut random, pool, count.max(FEW));
+                assert_eq!(said_of(pool, ports), "random", "{size} ports, seed {seed}");
+            }
+        }
     }
 
     #[test]

@@ -11,11 +11,11 @@ use super::bench::Side;
 use super::datapath::BY_NUMBER;
 use super::finding::Finding;
 use super::frame::{Probe, QuotedIcmpError};
-use super::mapping::own_pool;
 use super::prober::{Fate, Flow, Prober, fate};
+use super::room::{draws_like, few_ports, own_pool, room};
 
 /// Connections that are tried again. That a random NAT with a pool of 64 ports draws the same port each time has a
-/// probability of 64^-6 < 2e-11.
+/// probability of 64^-6 < 2e-11; where there are fewer ports, there are more tries.
 const TRIES: usize = 6;
 
 /// After a reset that answers the SYN.
@@ -23,17 +23,18 @@ pub(super) fn reset(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Find
     if prober.bench.datapath() == Datapath::Sockets {
         return Ok(vec![Finding::not_looked_at("after a reset", BY_NUMBER)]);
     }
+    let tries = draws_like(TRIES, few_ports(declared));
     let mut open = 0;
     let mut kept = 0;
-    for _ in 0..TRIES {
-        prober.breathe(declared.quota)?;
+    for _ in 0..tries {
+        prober.breathe(room(declared))?;
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let numbers = (0, flow.isn.wrapping_add(1));
         prober.fate(Side::Outside, &Probe::ack((flow.remote, external), TcpFlags::RST, numbers))?;
         open += usize::from(matches!(prober.knock(flow.remote, external)?, Fate::Delivered { .. }));
 
-        prober.breathe(declared.quota)?;
+        prober.breathe(room(declared))?;
         let flow = flow_that_keeps(prober, declared)?;
         let Some(external) = prober.open(&flow)? else { continue };
         let numbers = (0, flow.isn.wrapping_add(1));
@@ -48,7 +49,11 @@ pub(super) fn reset(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Find
         Filtering::AddressDependent | Filtering::EndpointIndependent => "open",
     };
     let expected = format!("way in {way_in}, port {}", if keeps_port(declared) { "kept" } else { "new" });
-    let observed = format!("way in {}, port {}", all(open, "open", "closed"), all(kept, "kept", "new"));
+    let observed = format!(
+        "way in {}, port {}",
+        word((open, tries), "open", "closed"),
+        word((kept, tries), "kept", "new")
+    );
     Ok(vec![Finding::new("after a reset", expected, observed)])
 }
 
@@ -69,11 +74,11 @@ fn keeps_port(declared: &Behavior) -> bool {
 }
 
 /// A word for how many of the tries came out so: all, none, or a mixture. Ports may be new all but once or twice.
-fn all(count: usize, yes: &str, no: &str) -> String {
+fn word((count, tries): (usize, usize), yes: &str, no: &str) -> String {
     match (count, no) {
-        (TRIES, _) => yes.to_owned(),
+        _ if count == tries => yes.to_owned(),
         (0, _) | (_, "new") => no.to_owned(),
-        _ => format!("{yes} {count} times of {TRIES}"),
+        _ => format!("{yes} {count} times of {tries}"),
     }
 }
 
@@ -87,7 +92,7 @@ pub(super) fn icmp_error(prober: &mut Prober, declared: &Behavior) -> Result<Vec
     let mut delivered = 0;
     let mut open = 0;
     for (kind, code) in ERRORS {
-        prober.breathe(declared.quota)?;
+        prober.breathe(room(declared))?;
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         let Some(external) = external else { continue };
         let syn = Probe::syn(external, flow.remote, flow.isn);
@@ -107,12 +112,11 @@ pub(super) fn icmp_error(prober: &mut Prober, declared: &Behavior) -> Result<Vec
         let answer = Probe::ack((flow.remote, external), TcpFlags::SYN, numbers);
         open += usize::from(matches!(prober.fate(Side::Outside, &answer)?, Fate::Delivered { .. }));
     }
-    let word = |count: usize, yes: &str, no: &str| match count {
-        3 => yes.to_owned(),
-        0 => no.to_owned(),
-        some => format!("{yes} {some} times of 3"),
-    };
-    let observed =
-        format!("{}, way in {}", word(delivered, "passed on", "lost"), word(open, "open", "closed"));
+    let all = ERRORS.len();
+    let observed = format!(
+        "{}, way in {}",
+        word((delivered, all), "passed on", "lost"),
+        word((open, all), "open", "closed")
+    );
     Ok(vec![Finding::new("after an ICMP error", "passed on, way in open", observed)])
 }

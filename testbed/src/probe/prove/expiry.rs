@@ -23,6 +23,7 @@ use super::frame::Probe;
 use super::lifetimes::{ProbeConnection, Step, WAYS, drive, is_reached, way_to};
 use super::prober::{Fate, Prober};
 use super::reading::Reading;
+use super::room::{draws_like, few_exclusive_ports, few_ports, too_few};
 
 /// Every timer of the NAT that is waited for.
 const TIMER: Duration = Duration::from_secs(3);
@@ -137,9 +138,12 @@ fn without_timers(declared: &Behavior) -> Option<Vec<Finding>> {
     if declared.translation == Translation::Router {
         return Some(Vec::new());
     }
-    let has_no_room = declared.quota.is_some_and(|quota| quota < ROOM);
-    let why = format!("a quota below {ROOM} has no room for a connection in each state");
-    has_no_room.then(|| vec![Finding::not_looked_at(EXPIRY, &why)])
+    let of_quota = declared.quota.filter(|quota| *quota < ROOM);
+    let of_quota =
+        of_quota.map(|_| format!("a quota below {ROOM} has no room for a connection in each state"));
+    let of_pool = few_exclusive_ports(declared).filter(|ports| *ports < ROOM);
+    let of_pool = of_pool.map(|ports| format!("{}, and each state takes connections", too_few(ports)));
+    of_quota.or(of_pool).map(|why| vec![Finding::not_looked_at(EXPIRY, &why)])
 }
 
 /// The same of a NAT whose rules a user wrote.
@@ -191,14 +195,14 @@ type MappingPairs = Vec<(SocketAddrV4, SocketAddrV4)>;
 
 /// Mappings that would show, by their port, if they were remembered too long.
 fn memories(prober: &mut Prober, declared: &Behavior) -> Result<Option<(Instant, MappingPairs)>> {
-    /// That all of these draw the same port a second time has a probability below 64^-6.
+    /// That all of these draw the same port a second time has a probability below 64^-6; where there are fewer ports, there are more.
     const COUNT: usize = 6;
     let fresh = matches!(declared.allocation, Allocation::Random | Allocation::Sequential { .. });
     if !remembers_mappings(declared) || !fresh {
         return Ok(None);
     }
     let mut memories = Vec::new();
-    for _ in 0..COUNT {
+    for _ in 0..draws_like(COUNT, few_ports(declared)) {
         let (flow, external) = prober.open_fresh(Side::Inside0)?;
         memories.extend(external.map(|external| (flow.inside, external)));
     }
@@ -207,7 +211,11 @@ fn memories(prober: &mut Prober, declared: &Behavior) -> Result<Option<(Instant,
 
 fn still_remembered(prober: &mut Prober, memories: &MappingPairs) -> Result<bool> {
     let mut same = 0;
-    for (inside, external) in memories {
+    for (n, (inside, external)) in memories.iter().enumerate() {
+        if 2 * n == memories.len() - memories.len() % 2 {
+            // A counter through few ports may be in step with the first, and is not with those after it.
+            prober.open_fresh(Side::Inside0)?;
+        }
         let remote = prober.remote();
         let flow = prober.flow_between(Side::Inside0, *inside, remote);
         same += usize::from(prober.open(&flow)? == Some(*external));

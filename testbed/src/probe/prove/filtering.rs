@@ -18,6 +18,7 @@ use super::finding::Finding;
 use super::frame::Probe;
 use super::prober::{Fate, Flow, Prober};
 use super::reading::Reading;
+use super::room::{few_exclusive_ports, own_pool, room, too_few};
 
 /// A port that no mapping ever has: inside endpoints on the bench have ports from 1024 on, and so have mappings.
 const UNMAPPED: u16 = 999;
@@ -248,6 +249,10 @@ pub(in crate::probe) fn hairpinning(prober: &mut Prober, declared: &Behavior) ->
     if declared.translation != Translation::Nat {
         return Ok(None);
     }
+    if few_exclusive_ports(declared) == Some(1) {
+        // A hairpinned connection takes two ports at a time.
+        return Ok(Some(Finding::not_looked_at(NatAxis::Hairpinning.name(), &too_few(1))));
+    }
     let reading = read_hairpinning(prober, declared)?;
     Ok(Some(Finding::of(NatAxis::Hairpinning, declared, reading.to_string())))
 }
@@ -259,7 +264,7 @@ pub(in crate::probe) fn read_hairpinning(
     known: &Behavior,
 ) -> Result<Reading<Hairpinning>> {
     let (caller, own) = prober.open_fresh(Side::Inside0)?;
-    let one_at_a_time = known.quota == Some(1);
+    let one_at_a_time = room(known) == Some(1);
     if one_at_a_time {
         // The hairpinned connection may need a mapping of its own.
         prober.bench.forget()?;
@@ -273,7 +278,14 @@ pub(in crate::probe) fn read_hairpinning(
         false => address == *own.ip(),
     };
     let syn = Probe::syn(caller.inside, external, prober.isn());
-    Ok(match prober.fate(Side::Inside0, &syn)? {
+    let mut fate = prober.fate(Side::Inside0, &syn)?;
+    // Where there are few ports, its SYN may be dropped because the port that was drawn is the callee's.
+    for _ in 0..few_exclusive_ports(known).map_or(0, |_| AGAIN) {
+        if fate == Fate::Silence {
+            fate = prober.fate(Side::Inside0, &syn)?;
+        }
+    }
+    Ok(match fate {
         Fate::Delivered { side: Side::Inside1, source, destination } if destination == callee.inside => {
             match source {
                 source if may_have(*source.ip()) => Reading::Value(Hairpinning::On),
@@ -294,10 +306,45 @@ pub(in crate::probe) fn overloading(prober: &mut Prober, declared: &Behavior) ->
     if declared.translation != Translation::Nat || !telling {
         return Ok(None);
     }
-    let one = prober.flow(Side::Inside0);
-    let reading = read_shared_port(prober, one)?;
+    let reading = match few_exclusive_ports(declared) {
+        Some(_) => read_shared_of_few(prober, declared)?,
+        None => {
+            let one = prober.flow(Side::Inside0);
+            read_shared_port(prober, one)?
+        }
+    };
     Ok(Some(Finding::of(NatAxis::Overloading, declared, reading.to_string())))
 }
+
+/// Whether hosts of a NAT with few ports share an external endpoint. If they do not, the second may get none at all.
+fn read_shared_of_few(prober: &mut Prober, declared: &Behavior) -> Result<Reading<Overloading>> {
+    /// Where there is one address, a few hosts tell.
+    const FEW_HOSTS: u8 = 8;
+    let hosts = if declared.addresses.count == 1 { FEW_HOSTS } else { SHARING_HOSTS };
+    let own = own_pool(declared, Side::Inside0).filter(|_| declared.allocation == Allocation::Preserving);
+    let [a, b, c, first] = Side::Inside1.address().octets();
+    for host in first..first + hosts {
+        prober.bench.forget()?;
+        let mut one = prober.flow(Side::Inside0);
+        if let Some(own) = own {
+            one.inside = prober.inside_of(Side::Inside0, own);
+        }
+        let Some(external) = prober.open(&one)? else { return Ok(Reading::Other(NO_WAY_OUT.to_owned())) };
+        let inside = SocketAddrV4::new(Ipv4Addr::new(a, b, c, host), one.inside.port());
+        let remote = prober.remote();
+        let other = prober.flow_between(Side::Inside1, inside, remote);
+        match prober.open_at_once(&other)? {
+            Some(found) if found == external => return Ok(Reading::Value(Overloading::On)),
+            Some(found) if found.ip() == external.ip() => return Ok(Reading::Value(Overloading::Off)),
+            Some(_) | None => {}
+        }
+    }
+    Ok(Reading::Value(Overloading::Off))
+}
+
+/// How often a SYN that vanished is sent again, where a port that was drawn may have been taken. Rules draw up to eight times for each
+/// SYN: of two ports, none of these draws finds the free one with a probability of 2^-48.
+const AGAIN: usize = 5;
 
 /// Hosts of which one has to get a certain address of a pool: of eight, that none does happens once in 10^11 times.
 const SHARING_HOSTS: u8 = 200;

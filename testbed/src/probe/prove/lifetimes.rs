@@ -19,6 +19,7 @@ use super::datapath::BY_TRACKING;
 use super::finding::Finding;
 use super::frame::Probe;
 use super::prober::{Flow, Prober};
+use super::room::room;
 
 /// A step of a connection from nothing to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub(in crate::probe) fn timeouts(prober: &mut Prober, declared: &Behavior) -> Re
             "unacknowledged" | "max_retrans" => value.unwrap_or(default).min(established),
             _ => value.unwrap_or(default),
         };
-        prober.breathe(declared.quota)?;
+        prober.breathe(room(declared))?;
         let began = Instant::now();
         let Some(left) = lifetime_after(prober, steps)? else {
             missing.push(name);
@@ -110,7 +111,7 @@ fn absolute(prober: &mut Prober, declared: &Behavior) -> Result<Option<Duration>
     if prober.bench.absolute().is_none() {
         return Ok(None);
     }
-    prober.breathe(declared.quota)?;
+    prober.breathe(room(declared))?;
     let began = Instant::now();
     let left = read_absolute(prober)?;
     let agrees = |expected: &Duration| {

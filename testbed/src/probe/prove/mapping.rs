@@ -4,30 +4,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use crate::kernel::error::Result;
-use crate::lab::nat_rules::pool_of;
 use crate::model::axis::NatAxis;
 use crate::model::behavior::{
     Allocation, Behavior, Collision, Mapping, Overloading, Pool, PortRange, Translation,
 };
 use crate::model::port_set::PortSet;
 
-use super::bench::{Side, is_external, site};
+use super::bench::{Side, is_external};
 use super::collision::wrong_ends;
+use super::draws::small_counter;
 use super::finding::Finding;
 use super::hash;
 use super::low_ports::wrong_low_ports;
 use super::prober::{Fate, Flow, Prober};
 use super::reading::Reading;
+use super::room::{LARGE, draws_like, few_endpoints, few_ports, own_pool, room, room_to_keep};
 
 /// Inside endpoints that the mapping is measured with. With four, four random ports from a pool of 64 look
-/// endpoint-independent with probability 64^-12, and address-dependent with 64^-8 < 4e-15.
+/// endpoint-independent with probability 64^-12, and address-dependent with 64^-8 < 4e-15. Of a smaller pool it takes more.
 const ENDPOINTS: usize = 4;
 
 /// Mappings that the allocation is measured with.
 const MAPPINGS: usize = 24;
 
 /// Mappings that are made a second time after everything was forgotten. A random NAT with a pool of 64 ports repeats
-/// them all with probability 64^-8.
+/// them all with probability 64^-8; of a smaller pool, there are more.
 const REPEATED: usize = 8;
 
 /// Seeds that a hash NAT which never shares ports tries one after the other.
@@ -68,7 +69,7 @@ pub(in crate::probe) fn read_translation(prober: &mut Prober) -> Result<Reading<
 /// of two addresses.
 pub(in crate::probe) fn mapping(prober: &mut Prober, declared: &Behavior) -> Result<Finding> {
     let room = Room::of(declared);
-    let quartets = match quartets(prober, room.endpoints(), room)? {
+    let quartets = match quartets(prober, room.endpoints(declared), room)? {
         Reading::Value(quartets) => quartets,
         Reading::Other(observed) => return Ok(Finding::of(NatAxis::Mapping, declared, observed)),
     };
@@ -120,18 +121,24 @@ pub(in crate::probe) enum Room {
 
 impl Room {
     fn of(declared: &Behavior) -> Self {
-        match (declared.quota, declared.translation) {
+        match (room(declared), declared.translation) {
             (None, _) => Self::Any,
-            (Some(quota), Translation::Nat) => Self::Mappings(quota),
+            (Some(room), Translation::Nat) => Self::Mappings(room),
             (Some(_), Translation::Firewall | Translation::Router) => Self::Connections,
         }
     }
 
-    /// How many inside endpoints tell enough: where some SYNs of each are refused, the others tell as much of twice as many.
-    const fn endpoints(self) -> usize {
-        match self {
-            Self::Mappings(0..4) => 2 * ENDPOINTS,
+    /// How many inside endpoints tell enough: where some SYNs of each are refused, the others tell as much of twice as many; where ports
+    /// are few and shared, two mappings may have the same by chance, and where they are not shared, never.
+    fn endpoints(self, declared: &Behavior) -> usize {
+        let of_room = match self {
+            Self::Mappings(0..4) if declared.quota.is_some() => 2 * ENDPOINTS,
             Self::Any | Self::Mappings(_) | Self::Connections => ENDPOINTS,
+        };
+        match few_endpoints(declared) {
+            Some(_) if declared.overloading == Overloading::Off => of_room,
+            Some(few) => of_room.max(draws_like(ENDPOINTS + 1, Some(few))),
+            None => of_room,
         }
     }
 }
@@ -156,7 +163,11 @@ pub(in crate::probe) fn quartets(
                 prober.bench.forget()?;
             }
             let flow = prober.flow_between(Side::Inside0, inside, remote);
-            let external = prober.open(&flow)?;
+            let external = match quartet.last() {
+                // Once one is refused, more SYNs of another one tell no more.
+                Some((_, None)) => prober.open_at_once(&flow)?,
+                _ => prober.open(&flow)?,
+            };
             if external.is_none() && !is_full(&quartet, room) {
                 let observed = format!("no mapping: a SYN from {inside} to {remote} did not get out");
                 return Ok(Reading::Other(observed));
@@ -186,8 +197,10 @@ pub(in crate::probe) fn classify(quartets: &[Quartet]) -> Mapping {
 
 /// How ports are chosen, and from where.
 pub(in crate::probe) fn allocation(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
+    let few = few_ports(declared);
+    let (count, repeated) = (MAPPINGS.max(draws_like(REPEATED, few) + 2), draws_like(REPEATED, few));
     let mut flows = Vec::new();
-    for _ in 0..MAPPINGS {
+    for _ in 0..count {
         let mut flow = prober.flow(Side::Inside0);
         if let (Allocation::Preserving, Some(own)) = (declared.allocation, own_pool(declared, flow.side)) {
             flow.inside.set_port(spread(own, flows.len()));
@@ -197,15 +210,15 @@ pub(in crate::probe) fn allocation(prober: &mut Prober, declared: &Behavior) -> 
     let externals = open_in_turn(prober, declared, &flows)?;
     let opened: Vec<(Flow, SocketAddrV4)> =
         flows.iter().zip(&externals).filter_map(|(flow, external)| Some((*flow, (*external)?))).collect();
-    if opened.len() < MAPPINGS {
-        let observed = format!("{} of {MAPPINGS} mappings", opened.len());
+    if opened.len() < count {
+        let observed = format!("{} of {count} mappings", opened.len());
         return Ok(vec![
             Finding::of(NatAxis::Allocation, declared, observed.clone()),
             Finding::of(NatAxis::Pool, declared, observed),
         ]);
     }
     prober.bench.forget()?;
-    let again: Vec<Flow> = flows[..REPEATED].to_vec();
+    let again: Vec<Flow> = flows[..repeated].to_vec();
     let repeated = open_in_turn(prober, declared, &again)?;
     // Any address of a pool may come with the same port.
     let port = |external: &Option<SocketAddrV4>| external.map(|external| external.port());
@@ -235,7 +248,7 @@ fn examples(opened: &[(Flow, SocketAddrV4)]) -> String {
     if parts.is_empty() { count } else { format!("{count}; {}", parts.join(", ")) }
 }
 
-/// Opens the flows, no more at a time than a quota allows.
+/// Opens the flows, no more at a time than there is room for.
 fn open_in_turn(
     prober: &mut Prober,
     declared: &Behavior,
@@ -243,30 +256,27 @@ fn open_in_turn(
 ) -> Result<Vec<Option<SocketAddrV4>>> {
     let mut externals = Vec::with_capacity(flows.len());
     for part in flows.chunks(at_once(declared)) {
-        prober.breathe(declared.quota)?;
+        prober.breathe(room_to_keep(declared))?;
         externals.extend(prober.open_all(part)?);
     }
     Ok(externals)
 }
 
-/// How many mappings a quota allows at a time.
+/// How many mappings a quota, or a small pool, allows at a time.
 fn at_once(declared: &Behavior) -> usize {
-    declared.quota.and_then(|quota| usize::try_from(quota).ok()).unwrap_or(usize::MAX).max(1)
+    room_to_keep(declared).and_then(|room| usize::try_from(room).ok()).unwrap_or(usize::MAX).max(1)
 }
 
-/// The n-th of a few ports all over a range, none beside another where there is room.
+/// The n-th of a few ports all over a range, none beside another where there is room. When they come again, they are in another order:
+/// a counter is not in step with them.
 fn spread(pool: PortSet, n: usize) -> u16 {
     let size = pool.size();
     let step = (size / u32::try_from(MAPPINGS).unwrap_or(1)).max(1);
     let offset = step.saturating_mul(u32::try_from(n).unwrap_or(0)) % size;
     // Alternating by one keeps the distances unequal, so that what is preserved does not look sequential.
-    let shifted = (offset + u32::from(n % 2 == 1) * u32::from(step > 2)) % size;
+    let again = if size < LARGE { u32::try_from(n).unwrap_or(0) / size } else { 0 };
+    let shifted = (offset + again + u32::from(n % 2 == 1) * u32::from(step > 2)) % size;
     pool.nth(shifted).unwrap_or(pool.low())
-}
-
-/// The ports that this host's come from, where they are declared.
-pub(in crate::probe) fn own_pool(declared: &Behavior, side: Side) -> Option<PortSet> {
-    pool_of(declared, &site(), side.address())
 }
 
 fn describe_allocation(declared: &Behavior, opened: &[(Flow, SocketAddrV4)], repeats: bool) -> String {
@@ -274,17 +284,17 @@ fn describe_allocation(declared: &Behavior, opened: &[(Flow, SocketAddrV4)], rep
         return Allocation::Preserving.to_string();
     }
     let ports: Vec<u16> = opened.iter().map(|(_, external)| external.port()).collect();
-    if let Some(step) = common_step(&in_a_row(own_pool(declared, Side::Inside0), &ports)) {
+    if let Some(step) = step_of(declared, &ports) {
         return Allocation::Sequential { step }.to_string();
     }
-    if !repeats {
-        return Allocation::Random.to_string();
-    }
     if let (Allocation::Hash { seed }, Some(own)) = (declared.allocation, own_pool(declared, Side::Inside0))
-        // What one turn has taken is free again in the next.
+        // What one turn has taken is free again in the next. Of any address, the same need not be taken again.
         && opened.chunks(at_once(declared)).all(|turn| is_that_hash(declared, seed, own, turn))
     {
         return declared.allocation.to_string();
+    }
+    if !repeats {
+        return Allocation::Random.to_string();
     }
     let kept = opened.iter().filter(|(flow, external)| flow.inside.port() == external.port()).count();
     let what = if 2 * kept > opened.len() {
@@ -326,6 +336,13 @@ pub(super) fn in_a_row(pool: Option<PortSet>, ports: &[u16]) -> Vec<i32> {
         |port: &u16| several.and_then(|pool| pool.position(*port)).and_then(|at| i32::try_from(at).ok());
     let positions: Option<Vec<i32>> = ports.iter().map(position).collect();
     positions.unwrap_or_else(|| ports.iter().map(|port| i32::from(*port)).collect())
+}
+
+/// The step of the counter that these ports come from, if they come from one.
+pub(super) fn step_of(declared: &Behavior, ports: &[u16]) -> Option<i16> {
+    let own = own_pool(declared, Side::Inside0);
+    let small = own.and_then(|own| small_counter(own, declared.allocation, ports));
+    small.or_else(|| common_step(&in_a_row(own, ports)))
 }
 
 /// The distance between consecutive ports, if it is the same all along but for at most one jump back to the other end.

@@ -29,6 +29,7 @@ pub(in crate::probe) mod mapping;
 pub(in crate::probe) mod places;
 pub(in crate::probe) mod prober;
 pub(in crate::probe) mod reading;
+pub(in crate::probe) mod room;
 mod udp;
 
 use std::time::{Duration, Instant};

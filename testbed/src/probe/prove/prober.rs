@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::kernel::error::{Error, Result};
@@ -142,8 +143,8 @@ impl Prober {
     }
 
     /// Makes room for further mappings, where a host may have only so many at a time.
-    pub(in crate::probe) fn breathe(&mut self, quota: Option<u32>) -> Result<()> {
-        if quota.is_some() { self.bench.forget() } else { Ok(()) }
+    pub(in crate::probe) fn breathe(&mut self, room: Option<u32>) -> Result<()> {
+        if room.is_some() { self.bench.forget() } else { Ok(()) }
     }
 
     /// A remote endpoint whose address nothing has been sent to.
@@ -166,10 +167,11 @@ impl Prober {
         SocketAddrV4::new(side.address(), 2_048 + u16::try_from(n).unwrap_or(0))
     }
 
-    /// An inside endpoint whose port lies in a pool: each of its ports comes up once before any comes up again.
+    /// An inside endpoint whose port lies in a pool: each of its ports comes up once before any comes up again, then in another order.
     pub(in crate::probe) fn inside_of(&mut self, side: Side, pool: PortSet) -> SocketAddrV4 {
         self.insides += 1;
-        let port = pool.nth(self.insides.wrapping_mul(SCATTERED) % pool.size().max(1));
+        let size = pool.size().max(1);
+        let port = pool.nth(self.insides.wrapping_mul(SCATTERED).wrapping_add(self.insides / size) % size);
         SocketAddrV4::new(side.address(), port.unwrap_or(pool.low()))
     }
 
@@ -221,18 +223,24 @@ impl Prober {
 
     /// Sends a SYN from inside; the external endpoint that it gets, or `None` if it does not come out.
     pub(in crate::probe) fn open(&mut self, flow: &Flow) -> Result<Option<SocketAddrV4>> {
-        self.open_after(flow, 0)
+        self.send_syns(flow, 0..SYNS)
     }
 
-    /// The same, after so many of its SYNs.
-    fn open_after(&mut self, flow: &Flow, sent: usize) -> Result<Option<SocketAddrV4>> {
-        for n in sent..sent + SYNS {
+    /// The same with a single SYN, where it may well be refused and nobody minds.
+    pub(in crate::probe) fn open_at_once(&mut self, flow: &Flow) -> Result<Option<SocketAddrV4>> {
+        self.send_syns(flow, 0..1)
+    }
+
+    /// Sends the SYNs of these numbers one after the other, until one comes out.
+    fn send_syns(&mut self, flow: &Flow, numbers: Range<usize>) -> Result<Option<SocketAddrV4>> {
+        let end = numbers.end;
+        for n in numbers {
             if n > 0 {
                 std::thread::sleep(RETRANSMISSION);
             }
             let (syn, datapath) = (Probe::syn(flow.inside, flow.remote, flow.isn), self.bench.datapath());
             let is_out = |seen: &[ArrivedPacket]| external(seen, flow, datapath).is_some();
-            let patience = if n + 1 < sent + SYNS { Patience::Short } else { Patience::Long };
+            let patience = if n + 1 < end { Patience::Short } else { Patience::Long };
             let seen = self.bench.ask_until(flow.side, &syn, patience, is_out)?;
             if let Some(source) = external(&seen, flow, datapath) {
                 self.losses.opened += 1;
@@ -270,7 +278,7 @@ impl Prober {
                         self.losses.opened += 1;
                         Some(endpoint)
                     }
-                    None => self.open_after(flow, 1)?,
+                    None => self.send_syns(flow, 1..1 + SYNS)?,
                 });
             }
         }

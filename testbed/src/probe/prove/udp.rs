@@ -9,14 +9,20 @@ use crate::model::packet::PacketKind;
 
 use super::bench::{ArrivedPacket, Side};
 use super::finding::Finding;
-use super::mapping::{common_step, in_a_row, own_pool};
+use super::mapping::step_of;
 use super::prober::{Flow, Prober};
+use super::room::{draws_like, few_endpoints, few_ports, own_pool, room, room_to_keep};
 
-/// Mappings by which an allocation is told. Random ports of a pool of 64 have a common step once in 10^15 times.
+/// Mappings by which an allocation is told. Random ports of a pool of 64 have a common step once in 10^15 times; of a smaller pool there
+/// are more.
 const MAPPINGS: usize = 12;
 
-/// What is sent to tell mappings apart. That random ports of a pool of 20 are all the same happens once in 10^9 times.
-const FLOWS: u16 = 8;
+/// So many draws from 64 ports are all alike once in 10^16 times.
+const ALIKE: usize = 9;
+
+/// What is sent to tell mappings apart. That random ports of a pool of 20 are all the same happens once in 10^9 times; of a smaller
+/// pool, more are sent.
+const FLOWS: usize = 8;
 
 /// One row: all three, as far as they can be told.
 pub(in crate::probe) fn like_tcp(prober: &mut Prober, declared: &Behavior) -> Result<Vec<Finding>> {
@@ -59,20 +65,21 @@ fn kind(allocation: Allocation) -> String {
 fn mapping(prober: &mut Prober, declared: &Behavior) -> Result<String> {
     let inside = prober.inside(Side::Inside0);
     let first = prober.remote();
-    let room = declared.quota.map_or(FLOWS, |quota| FLOWS.min(u16::try_from(quota).unwrap_or(FLOWS)));
+    let all = u16::try_from(draws_like(FLOWS, few_endpoints(declared))).unwrap_or(u16::MAX);
+    let taken = room(declared).map_or(all, |room| all.min(u16::try_from(room).unwrap_or(all)));
     // One more than there is surely room for: what is refused needs a mapping of its own.
-    let flows = FLOWS.min(room + 1);
+    let flows = all.min(taken + 1);
     let mut by_port = Vec::new();
     for n in 0..flows {
         by_port.push(send(prober, inside, SocketAddrV4::new(*first.ip(), first.port() + n))?);
     }
-    prober.breathe(declared.quota)?;
+    prober.breathe(room(declared))?;
     let mut by_address = Vec::new();
     for _ in 0..flows {
         let other = prober.remote();
         by_address.push(send(prober, inside, SocketAddrV4::new(*other.ip(), first.port()))?);
     }
-    let is_refused = |all: &[Option<SocketAddrV4>]| all[..usize::from(room)].contains(&None);
+    let is_refused = |all: &[Option<SocketAddrV4>]| all[..usize::from(taken)].contains(&None);
     if is_refused(&by_port) || is_refused(&by_address) {
         return Ok("unknown".to_owned());
     }
@@ -97,7 +104,7 @@ fn translates(declared: &Behavior) -> bool {
 fn address(prober: &mut Prober, declared: &Behavior) -> Result<&'static str> {
     const HOSTS: u8 = 32;
     for n in 0..HOSTS {
-        prober.breathe(declared.quota)?;
+        prober.breathe(room(declared))?;
         let (flow, remote) = (prober.flow(Side::Inside0), prober.remote());
         let [a, b, c, first] = Side::Inside0.address().octets();
         let inside = SocketAddrV4::new([a, b, c, first + n].into(), flow.inside.port());
@@ -114,19 +121,20 @@ fn address(prober: &mut Prober, declared: &Behavior) -> Result<&'static str> {
 fn allocation(prober: &mut Prober, declared: &Behavior) -> Result<String> {
     let mut ports = Vec::new();
     let mut kept = 0;
-    while ports.len() < MAPPINGS {
+    let count = MAPPINGS.max(draws_like(ALIKE, few_ports(declared)));
+    while ports.len() < count {
         let own = own_pool(declared, Side::Inside0).filter(|_| declared.allocation == Allocation::Preserving);
         let inside = match own {
             Some(own) => prober.inside_of(Side::Inside0, own),
             None => prober.inside(Side::Inside0),
         };
         let remote = prober.remote();
-        prober.breathe(declared.quota)?;
+        prober.breathe(room_to_keep(declared))?;
         let Some(external) = send(prober, inside, remote)? else { return Ok("no way out".to_owned()) };
         kept += usize::from(external.port() == inside.port());
         ports.push(external.port());
     }
-    Ok(match (kept == ports.len(), common_step(&in_a_row(own_pool(declared, Side::Inside0), &ports))) {
+    Ok(match (kept == ports.len(), step_of(declared, &ports)) {
         (true, _) => "preserving".to_owned(),
         (false, Some(step)) => format!("sequential, step {step}"),
         (false, None) => "random".to_owned(),
@@ -137,7 +145,7 @@ fn allocation(prober: &mut Prober, declared: &Behavior) -> Result<String> {
 fn filtering(prober: &mut Prober, declared: &Behavior) -> Result<String> {
     let mut admitted = Vec::new();
     for other_address in [false, true] {
-        prober.breathe(declared.quota)?;
+        prober.breathe(room(declared))?;
         let (inside, remote) = (prober.inside(Side::Inside0), prober.remote());
         let Some(external) = send(prober, inside, remote)? else { return Ok("unknown".to_owned()) };
         let stranger = match other_address {
