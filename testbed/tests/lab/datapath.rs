@@ -8,16 +8,16 @@ use parking_lot::Mutex;
 use testbed::model::catalogue::{Catalogue, Profile};
 use testbed::model::cause::Cause;
 use testbed::model::datapath::Datapath;
-use testbed::model::event::{Event, ProofResult, RunEnd};
+use testbed::model::event::ProofResult;
 use testbed::model::outcome::{CellResult, Outcome, Verdict};
 use testbed::probe::conformance::conform;
 use testbed::probe::fuzz::{FuzzReport, fuzz};
 use testbed::probe::measure::measure;
 use testbed::probe::prove::{Depth, Subject, prove};
-use testbed::run::{Cancel, RunRequest, run};
+use testbed::run::RunRequest;
 
 use super::causes::suite_over;
-use super::run::{puncher, request};
+use super::run::{cells_of_request, puncher, request};
 use super::{has_tool, lab_is_possible};
 
 /// The NATs that come with testbed, and the programs that make them.
@@ -175,17 +175,7 @@ fn played(catalogue: Catalogue, nat: &str, others: &str, methods: &str) -> Vec<C
          nat-a = [\"{nat}\"]\nnat-b = [{others}]\nmethod = [{methods}]\n"
     );
     let suite = suite_over(&catalogue, &text);
-    let request = RunRequest { catalogue, jobs: 4, ..request(suite, puncher()) };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let mut cells = Vec::new();
-    let (_stop, cancel) = Cancel::new();
-    let ending = runtime.block_on(run(request, cancel, |event| {
-        if let Event::CellFinished(cell) = event {
-            cells.push(cell);
-        }
-    }));
-    assert_eq!(ending.expect("a run"), RunEnd::Complete);
-    cells
+    cells_of_request(RunRequest { catalogue, jobs: 4, ..request(suite, puncher()) })
 }
 
 #[test]

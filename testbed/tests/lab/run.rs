@@ -57,7 +57,11 @@ pub(crate) fn request(suite: Suite, puncher: PathBuf) -> RunRequest {
 
 /// Runs a suite and returns its cells.
 pub(crate) fn cells_of(suite: Suite, puncher: PathBuf) -> Vec<CellResult> {
-    let request = request(suite, puncher);
+    cells_of_request(request(suite, puncher))
+}
+
+/// Makes a run and returns its cells.
+pub(crate) fn cells_of_request(request: RunRequest) -> Vec<CellResult> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
     let mut cells = Vec::new();

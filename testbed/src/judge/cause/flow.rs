@@ -45,29 +45,18 @@ impl FailureContext<'_> {
             let before = |e: &&EndedEntry| nats.contains(&e.node) && e.at <= syn.sent + READ_LATER;
             let mut ended = self.endings.iter().filter(|e| e.is_of(flow)).filter(before);
             let ended = ended.find(|e| self.explains(flow, syn, e))?;
-            let found = Diagnosis::new(ended.cause(), format!("{}; {}", sentence(syn), ended.sentence()));
-            let found = found.mark(syn.frame, "came when the mapping was gone");
-            Some(match ended.last_frame {
-                Some(frame) => found.mark(frame, "the last packet before the mapping ended"),
-                None => found,
-            })
+            Some(ended.missed_by(syn.frame, &sentence(syn)))
         })
     }
 
     /// An answer or what came after it came to the NAT that had let its flow out, when that had forgotten the flow.
     fn forgotten_on_the_way(&self, flow: &Flow) -> Option<Diagnosis> {
-        let later = flow.segments.iter().filter(|segment| !segment.is_opening() && !segment.is_reset());
-        later.into_iter().find_map(|segment| {
+        let mut later = flow.segments.iter().filter(|segment| !segment.is_opening() && !segment.is_reset());
+        later.find_map(|segment| {
             let ended = self.forgotten_before(flow, segment)?;
             let flags = segment.packet.tcp()?.flags;
-            let (letter, tuple) = (segment.from.letter(), segment.tuple);
-            let detail = format!("{letter}'s {flags} {tuple} was not let in; {}", ended.sentence());
-            let found = Diagnosis::new(ended.cause(), detail);
-            let found = found.mark(segment.frame, "came when the mapping was gone");
-            Some(match ended.last_frame.filter(|last| *last != segment.frame) {
-                Some(frame) => found.mark(frame, "the last packet before the mapping ended"),
-                None => found,
-            })
+            let what = format!("{}'s {flags} {} was not let in", segment.from.letter(), segment.tuple);
+            Some(ended.missed_by(segment.frame, &what))
         })
     }
 

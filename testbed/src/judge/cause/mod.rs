@@ -371,8 +371,8 @@ impl<'a> FailureContext<'a> {
 
     /// A mapping that a SYN was aimed at had been there, would have been of use, and was forgotten.
     fn forgotten(&self) -> Option<Diagnosis> {
-        let refused = self.oracle.syns.iter().filter(|syn| syn.admission != Admission::Admitted);
-        refused.into_iter().find_map(|syn| self.forgotten_target(syn))
+        let mut refused = self.oracle.syns.iter().filter(|syn| syn.admission != Admission::Admitted);
+        refused.find_map(|syn| self.forgotten_target(syn))
     }
 
     /// A NAT that forgot everything, as it does at regular intervals, though none of what it forgot was an entry.
@@ -408,12 +408,7 @@ impl<'a> FailureContext<'a> {
                 && ended.at <= syn.sent + tracking::READ_LATER
         };
         let ended = self.endings.iter().filter(of_target).find(|ended| ended.is_forgotten())?;
-        let detail = format!("{}; {}", sentence(syn), ended.sentence());
-        let found = Diagnosis::new(ended.cause(), detail).mark(syn.frame, "came when the mapping was gone");
-        Some(match ended.last_frame {
-            Some(frame) => found.mark(frame, "the last packet of the mapping"),
-            None => found,
-        })
+        Some(ended.missed_by(syn.frame, &sentence(syn)))
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use crate::judge::cause::Diagnosis;
 use crate::judge::timeline::{Flow, Vantage};
 use crate::model::behavior::{Behavior, Filtering, Mapping, Timeouts};
 use crate::model::evidence::{CtChange, CtEntry, CtEvent, CtState, Evidence, Nanos, Tuple, nanos};
@@ -240,12 +241,22 @@ impl EndedEntry {
         matches!(self.why, EntryEnd::Expired | EntryEnd::OutOfTime | EntryEnd::Flushed)
     }
 
-    /// What a trial failed of that failed of its end.
-    pub(super) fn cause(&self) -> Cause {
+    /// The cause of a trial that failed because it had ended.
+    fn cause(&self) -> Cause {
         match self.why {
             EntryEnd::Expired | EntryEnd::OutOfTime => Cause::MappingExpired,
             EntryEnd::Flushed => Cause::NatRebooted,
             EntryEnd::Reset | EntryEnd::Closed => Cause::MappingDestroyed,
+        }
+    }
+
+    /// That a packet, in words, came when it was gone.
+    pub(super) fn missed_by(&self, frame: usize, what: &str) -> Diagnosis {
+        let found = Diagnosis::new(self.cause(), format!("{what}; {}", self.sentence()));
+        let found = found.mark(frame, "came when the mapping was gone");
+        match self.last_frame.filter(|last| *last != frame) {
+            Some(last) => found.mark(last, "the last packet before the mapping ended"),
+            None => found,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::model::behavior::{Allocation, PortRange};
 use crate::probe::prove::bulk::enough_to_collide;
 use crate::probe::prove::draws::small_counter;
 use crate::probe::prove::mapping::common_step;
-use crate::probe::prove::room::draws_like;
+use crate::probe::prove::room::{ALIKE, draws_like};
 
 /// A fresh mapping: the inside port, and the external one.
 pub(super) type Pair = (u16, u16);
@@ -15,9 +15,6 @@ pub(super) type Pair = (u16, u16);
 /// Mappings that the kind is told from. That random ports from a pool of 64 look like a counter has a probability below
 /// 22 * 64^-21.
 pub(super) const TELLING: usize = 24;
-
-/// So many draws from 64 ports are all alike once in 10^16 times.
-const ALIKE: usize = 9;
 
 /// Mappings that are made at least, and by which a limit for one host is looked for.
 const LEAST: usize = 64;

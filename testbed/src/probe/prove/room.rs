@@ -11,6 +11,9 @@ use super::bench::{Side, site};
 /// Of a pool of so many ports or more, the plain numbers of mappings tell enough, and leave room enough.
 pub(in crate::probe) const LARGE: u32 = 64;
 
+/// So many draws from 64 ports are all alike once in 10^16 times.
+pub(in crate::probe) const ALIKE: usize = 9;
+
 /// A NAT that never shares ports has so many for each that a mapping takes, so that one that is drawn again is found to be free.
 const FREE_FOR_EACH: u32 = 8;
 

@@ -11,14 +11,11 @@ use super::bench::{ArrivedPacket, Side};
 use super::finding::Finding;
 use super::mapping::step_of;
 use super::prober::{Flow, Prober};
-use super::room::{draws_like, few_endpoints, few_ports, own_pool, room, room_to_keep};
+use super::room::{ALIKE, draws_like, few_endpoints, few_ports, own_pool, room, room_to_keep};
 
 /// Mappings by which an allocation is told. Random ports of a pool of 64 have a common step once in 10^15 times; of a smaller pool there
 /// are more.
 const MAPPINGS: usize = 12;
-
-/// So many draws from 64 ports are all alike once in 10^16 times.
-const ALIKE: usize = 9;
 
 /// What is sent to tell mappings apart. That random ports of a pool of 20 are all the same happens once in 10^9 times; of a smaller
 /// pool, more are sent.
