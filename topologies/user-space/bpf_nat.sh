@@ -20,9 +20,8 @@ bpf-gcc -O2 -gbtf -c bpf_nat.c -o "$compiled" -idirafter /usr/include -idirafter
   "-DWAN=$(ip -o link show dev "$NAT_WAN_DEVICE" | cut -d: -f1)" "-DOUTER=$(address "$NAT_WAN_ADDRESS")" \
   "-DIS_INSIDE(address)=($(is_inside $networks))"
 
-# One block for all devices is one program with one set of maps. What ran here before is replaced.
+# One block for all devices is one program with one set of maps.
 for device in $NAT_WAN_DEVICE $NAT_LAN_DEVICES; do
-  tc qdisc del dev "$device" clsact 2>/dev/null || true
   tc qdisc add dev "$device" ingress_block 1 clsact
 done
 tc filter add block 1 bpf direct-action object-file "$compiled" section translation

@@ -14,7 +14,8 @@ use futures::TryStreamExt;
 use nix::errno::Errno;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, State};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkXdp, State};
+use rtnetlink::packet_route::tc::TcHandle;
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection,
 };
@@ -25,6 +26,9 @@ use crate::kernel::namespace::{Inside, Namespace};
 
 /// The index of the loopback device, which every namespace has.
 pub const LOOPBACK: u32 = 1;
+
+/// In the place of a descriptor: what is there is taken away (`IFLA_XDP_FD` of `linux/if_link.h`).
+const NO_PROGRAM: i32 = -1;
 
 /// How long a device may take from being set up to carrying frames; the kernel's worker needs microseconds.
 const CARRIER_DEADLINE: Duration = Duration::from_secs(5);
@@ -60,6 +64,18 @@ impl Links {
         let (connection, handle, _) =
             new_connection().map_err(|e| Error::io("configure links", "socket(NETLINK_ROUTE)", &e))?;
         Ok(Self { handle, connection: tokio::spawn(connection).abort_handle() })
+    }
+
+    /// The same in another namespace, within a tokio runtime.
+    ///
+    /// # Errors
+    /// When there are no descriptors left, or the namespace cannot be entered.
+    pub fn within(namespace: &Namespace) -> Result<Self> {
+        let runtime = tokio::runtime::Handle::current();
+        namespace.enter(|inside| {
+            let _context = runtime.enter();
+            Self::open(inside)
+        })?
     }
 
     /// Makes a veth pair: `near` in this namespace, `far` born in another one. Both ends are down.
@@ -172,6 +188,36 @@ impl Links {
         answer.map_err(|e| refused(format!("route {to}/{prefix} via {via}"), "RTM_NEWROUTE", &e))
     }
 
+    /// Takes from all devices what programs have put on them to handle packets: queueing disciplines with their filters, and XDP.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn clear_devices(&self) -> Result<()> {
+        const TRIED: &str = "take filters and queueing disciplines from the devices";
+        let asked = self.handle.qdisc().get().execute().try_collect::<Vec<_>>().await;
+        for found in asked.map_err(|e| refused(TRIED.to_owned(), "RTM_GETQDISC", &e))? {
+            // What the kernel gave a device by itself has no handle, and cannot be taken.
+            if found.header.handle == TcHandle::UNSPEC {
+                continue;
+            }
+            let mut request = self.handle.qdisc().del(found.header.index);
+            request.message_mut().header = found.header;
+            request.execute().await.map_err(|e| refused(TRIED.to_owned(), "RTM_DELQDISC", &e))?;
+        }
+        let asked = self.handle.link().get().execute().try_collect::<Vec<_>>().await;
+        let links = asked.map_err(|e| refused(TRIED.to_owned(), "RTM_GETLINK", &e))?;
+        for link in links {
+            for mode in xdp_modes(&link.attributes) {
+                let mut message = LinkUnspec::new_with_index(link.header.index).build();
+                let none = vec![LinkXdp::Fd(NO_PROGRAM), LinkXdp::Flags(mode)];
+                message.attributes.push(LinkAttribute::Xdp(none));
+                let answer = self.handle.link().set(message).execute().await;
+                answer.map_err(|e| refused(TRIED.to_owned(), "RTM_SETLINK", &e))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until a device carries frames.
     ///
     /// The end of a pair that is set up first gets its carrier from the second, and a worker of the kernel then turns
@@ -201,6 +247,19 @@ impl Drop for Links {
     fn drop(&mut self) {
         self.connection.abort();
     }
+}
+
+/// The modes in which XDP programs are on a device (`XDP_FLAGS_*_MODE` of `linux/if_link.h`).
+fn xdp_modes(attributes: &[LinkAttribute]) -> impl Iterator<Item = u32> {
+    let all = attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::Xdp(xdp) => Some(xdp),
+        _ => None,
+    });
+    all.flatten().filter_map(|xdp| match xdp {
+        LinkXdp::SkbProgId(_) => Some(1 << 1),
+        LinkXdp::DrvProgId(_) => Some(1 << 2),
+        _ => None,
+    })
 }
 
 /// Takes the kernel's errno out of rtnetlink's error.

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::kernel::conntrack::Conntrack;
 use crate::kernel::error::{Error, Result};
+use crate::kernel::link::Links;
 use crate::kernel::namespace::Namespace;
 use crate::kernel::network_state::{NetworkState, Rules};
 use crate::kernel::process::{
@@ -154,6 +155,7 @@ impl NatProgram {
             return Ok(false);
         }
         namespace.enter(|inside| Nft::get().replace(inside, ""))??;
+        Links::within(namespace)?.clear_devices().await?;
         conntrack.flush(&[])?;
         self.is_paused = false;
         self.start_again(namespace).await?;

@@ -212,6 +212,29 @@ fn a_program_in_bpf_is_proved_and_judged_by_the_packets_alone() {
 }
 
 #[test]
+fn what_a_program_has_left_in_the_kernel_is_gone_when_it_is_started_again() {
+    if !lab_is_possible() || !has_tool("bpf-gcc") {
+        return;
+    }
+    // It fails where something is left. The proof starts it several times.
+    let asks = "set -eu\nmkdir /sys/fs/bpf/left\n\
+                if tc qdisc show | grep clsact >&2 || ip -o link show | grep xdp >&2; then exit 7; fi\n";
+    let leaves = "tc filter add block 1 bpf direct-action object-file \"$compiled\" section translation\n";
+    let more = format!(
+        "{leaves}ip link set dev \"$NAT_WAN_DEVICE\" xdpgeneric object \"$compiled\" section first\n"
+    );
+    let first = "\nSECTION(\"first\") int see_first(struct xdp_md *frame) {\n  return XDP_PASS;\n}\n";
+    assert_eq!([LOADER.matches("set -eu\n").count(), LOADER.matches(leaves).count()], [1, 1]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalogue = catalogue(folder.path(), NATS, PACKET_NAT);
+    let loader = LOADER.replace("set -eu\n", asks).replace(leaves, &more);
+    std::fs::write(folder.path().join("bpf_nat.sh"), loader).expect("room on the disk");
+    std::fs::write(folder.path().join("bpf_nat.c"), format!("{BPF_NAT}{first}")).expect("room on the disk");
+    let proof = proved(&catalogue, "bpf-nat", Depth::Quick);
+    assert!(proof.holds(), "{proof:#?}");
+}
+
+#[test]
 fn what_a_program_in_bpf_does_not_do_as_declared_is_found() {
     if !lab_is_possible() || !has_tool("bpf-gcc") {
         return;
