@@ -27,6 +27,9 @@ pub(crate) struct StagedEvidence {
     pub(crate) evidence: Evidence,
 }
 
+/// The rendezvous server.
+pub(crate) const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 7000);
+
 /// A TCP packet to be drawn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StagedPacket {
@@ -124,15 +127,17 @@ pub(crate) fn nat_view<'a>(node: &'a NodeName, declared: &'a Behavior) -> NatVie
 impl StagedEvidence {
     /// Both peers talk to the rendezvous server first.
     pub(crate) fn met() -> Self {
-        let mut staged = Self::default();
-        for role in Role::BOTH {
-            let server = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 7000);
-            let source = SocketAddrV4::new(external(role), if role == Role::A { 4000 } else { 5000 });
-            let down =
-                bytes(server, source, StagedPacket { payload: 20, ..StagedPacket::new(role, 0.0, "A") });
-            staged.push(vantage(role).link, Direction::Down, 0, 0, down);
-        }
-        staged
+        Role::BOTH.into_iter().fold(Self::default(), |staged, role| {
+            let said = StagedPacket { payload: 20, ..StagedPacket::new(role, 0.0, "A") };
+            staged.server_says(said.source_port, said)
+        })
+    }
+
+    /// What the rendezvous server says to an external port of the side that a packet is said to be from.
+    pub(crate) fn server_says(mut self, port: u16, draw: StagedPacket) -> Self {
+        let (at, to) = (nanos(draw.at_ms), SocketAddrV4::new(external(draw.from), port));
+        self.push(vantage(draw.from).link, Direction::Down, at, at, bytes(SERVER, to, draw));
+        self
     }
 
     /// A packet that arrives a trip after it was sent.
@@ -263,6 +268,7 @@ fn bytes(source: SocketAddrV4, target: SocketAddrV4, draw: StagedPacket) -> Vec<
             'A' => tcp.ack(draw.acknowledgment),
             'R' => tcp.rst(),
             'F' => tcp.fin(),
+            'P' => tcp.psh(),
             other => panic!("no such flag: {other}"),
         };
     }

@@ -7,6 +7,7 @@ use crate::judge::cause::flow::lost_frame;
 use crate::judge::cause::{Diagnosis, FailureContext, sentence};
 use crate::judge::oracle::{Admission, Answer, SynFate};
 use crate::judge::timeline::{Flow, IcmpErrorTrace, Role, SegmentTrace};
+use crate::model::address_plan::DISCARD;
 use crate::model::evidence::{Fate, Frame};
 use crate::model::outcome::Cause;
 use crate::model::packet::Packet;
@@ -62,7 +63,9 @@ impl FailureContext<'_> {
     fn wrong_endpoint(&self) -> Option<Diagnosis> {
         let syns = &self.oracle.syns;
         let wrong = |syn: &&SynFate| syn.admission == Admission::NoMapping && !self.was_opened(syn);
-        let syn = syns.iter().find(wrong)?;
+        // A SYN to the port that programs open their filters with was aimed at no mapping.
+        let is_aimed = |syn: &&SynFate| syn.target.port() != DISCARD.port();
+        let syn = syns.iter().filter(wrong).find(is_aimed).or_else(|| syns.iter().find(wrong))?;
         if let Some(found) = syns.iter().filter(wrong).find_map(|syn| self.wrong_address_only(syn)) {
             return Some(found);
         }

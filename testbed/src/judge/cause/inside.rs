@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use crate::judge::cause::tracking::{EndedEntry, READ_LATER};
 use crate::judge::timeline::Vantage;
 use crate::model::address_plan::DISCARD;
 use crate::model::address_pool::AddressPool;
@@ -148,6 +149,17 @@ impl HostLink {
         self.got.iter().any(|(s, a, f, _)| (*s, *a, *f) == wanted)
     }
 
+    /// Whether something that this host said to the other since then never came there.
+    pub(super) fn was_unheard(&self, evidence: &Evidence, other: &Self, since: Nanos) -> bool {
+        let later = self.sent.iter().map(|(.., frame)| &evidence.frames[*frame]);
+        let mut said = later.filter(|frame| frame.entered >= since).filter_map(Packet::of);
+        other.watched
+            && said.any(|packet| {
+                let unheard = packet.tcp().is_some_and(|segment| segment.payload > 0 && !other.got(segment));
+                unheard && !evidence.is_server(*packet.destination.ip())
+            })
+    }
+
     /// Whether the host sent a segment.
     pub(super) fn sent(&self, segment: &Segment) -> bool {
         let wanted = (segment.sequence, segment.acknowledgment, segment.flags.0);
@@ -174,6 +186,20 @@ pub(super) fn ended_by_server(evidence: &Evidence, vantage: &Vantage) -> Option<
             (by_server || by_host).then_some((at, by_server))
         });
     first.filter(|(_, by_server)| *by_server).map(|(at, _)| at)
+}
+
+/// The frame by which the other end of a mapping reset what came from another external endpoint, at about the end of the mapping or later.
+pub(super) fn reset_elsewhere(evidence: &Evidence, vantage: &Vantage, ended: &EndedEntry) -> Option<usize> {
+    let Tuple { source: remote, destination: mapped } = ended.entry.reply;
+    evidence.frames.iter().position(|frame| {
+        let comes = frame.link == vantage.link && frame.direction == Direction::Down;
+        comes
+            && frame.left + READ_LATER >= ended.at
+            && Packet::of(frame).is_some_and(|packet| {
+                let resets = packet.tcp().is_some_and(|segment| segment.flags.contains(TcpFlags::RST));
+                resets && packet.tuple().source == remote && packet.tuple().destination != mapped
+            })
+    })
 }
 
 /// The first packet that left a side with an address that is neither its NAT's nor its host's.

@@ -59,6 +59,9 @@ pub(super) fn one_sided(case: &Case<'_>, finished: Role, flow: &Flow) -> Diagnos
         let found = flow::lost_frame(lost.frame, &detail);
         return Diagnosis { marks: [marks_of_success(flow), found.marks].concat(), ..found };
     }
+    if let Some(found) = forgotten_meanwhile(case, finished, flow) {
+        return Diagnosis { marks: [marks_of_success(flow), found.marks].concat(), ..found };
+    }
     let found = match case.said(finished.other()) {
         Claim::Failure(why) | Claim::Silent(why) => {
             let why = first_line(why);
@@ -74,6 +77,33 @@ pub(super) fn one_sided(case: &Case<'_>, finished: Role, flow: &Flow) -> Diagnos
         }
     };
     Diagnosis { marks: marks_of_success(flow), ..found }
+}
+
+/// Whether a NAT forgot a connection that stood, and what one side said on it then never came to the other.
+fn forgotten_meanwhile(case: &Case<'_>, finished: Role, flow: &Flow) -> Option<Diagnosis> {
+    let [said, heard] =
+        [finished, finished.other()].map(|role| HostLink::read(case.evidence, case.vantage(role)));
+    let is_why = |ended: &EndedEntry| {
+        let since = ended.at.saturating_sub(tracking::READ_LATER);
+        ended.is_forgotten() && ended.is_of(flow) && said.was_unheard(case.evidence, &heard, since)
+    };
+    let ended = endings_of_both(case).into_iter().find(is_why)?;
+    let (done, not) = (finished.letter(), finished.other().letter());
+    let detail = format!(
+        "peer {done} holds the connection {}; what it said did not come to peer {not} any more: {}",
+        flow.a,
+        ended.sentence()
+    );
+    Some(Diagnosis::new(ended.cause(), detail))
+}
+
+/// Every entry of connection tracking that ended, and why.
+fn endings_of_both(case: &Case<'_>) -> Vec<EndedEntry> {
+    let of_side = |role: Role| {
+        let declared = if role == Role::A { case.declared.a } else { case.declared.b };
+        tracking::endings(case.evidence, case.vantage(role), declared)
+    };
+    Role::BOTH.into_iter().flat_map(of_side).collect()
 }
 
 /// The main cause of a trial in which no peer claims success.
@@ -155,11 +185,7 @@ struct FailureContext<'a> {
 impl<'a> FailureContext<'a> {
     fn open(case: &'a Case<'a>, timeline: &'a Timeline, oracle: &'a OracleReport) -> Self {
         let inside = Role::BOTH.map(|role| HostLink::read(case.evidence, case.vantage(role)));
-        let endings = Role::BOTH.into_iter().flat_map(|role| {
-            let declared = if role == Role::A { case.declared.a } else { case.declared.b };
-            tracking::endings(case.evidence, case.vantage(role), declared)
-        });
-        Self { case, evidence: case.evidence, timeline, oracle, inside, endings: endings.collect() }
+        Self { case, evidence: case.evidence, timeline, oracle, inside, endings: endings_of_both(case) }
     }
 
     fn inside(&self, role: Role) -> &HostLink {
@@ -310,6 +336,22 @@ impl<'a> FailureContext<'a> {
         inside::ended_by_server(self.evidence, self.vantage(role))
     }
 
+    /// Whether the NAT of a side forgot the mapping of its connection to the rendezvous server, which then reset what came from another
+    /// one.
+    fn cut_from_server(&self, role: Role) -> Option<Diagnosis> {
+        let vantage = self.vantage(role);
+        let of_server = |ended: &&EndedEntry| {
+            vantage.nats.contains(&ended.node)
+                && ended.is_forgotten()
+                && self.evidence.is_server(*ended.entry.reply.source.ip())
+        };
+        self.endings.iter().filter(of_server).find_map(|ended| {
+            let frame = inside::reset_elsewhere(self.evidence, vantage, ended)?;
+            let what = format!("the rendezvous server reset the connection of peer {}", role.letter());
+            Some(ended.missed_by(frame, &what))
+        })
+    }
+
     /// Whether a side sent a SYN to the other, or answered one that it had listened for, whatever became of it.
     fn started(&self, role: Role) -> bool {
         let mut segments = self.timeline.flows.iter().flat_map(|flow| &flow.segments);
@@ -320,6 +362,9 @@ impl<'a> FailureContext<'a> {
 
     fn never_started(&self) -> Option<Diagnosis> {
         let missing = Role::BOTH.into_iter().find(|w| !self.started(*w))?;
+        if let Some(found) = self.cut_from_server(missing) {
+            return Some(found);
+        }
         let detail = format!("peer {} sent no SYN to the other side and answered none", missing.letter());
         let found = Diagnosis::new(Cause::PeerNeverStarted, detail);
         let other = self.timeline.first_syn(missing.other());

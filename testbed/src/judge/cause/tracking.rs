@@ -242,7 +242,7 @@ impl EndedEntry {
     }
 
     /// The cause of a trial that failed because it had ended.
-    fn cause(&self) -> Cause {
+    pub(super) fn cause(&self) -> Cause {
         match self.why {
             EntryEnd::Expired | EntryEnd::OutOfTime => Cause::MappingExpired,
             EntryEnd::Flushed => Cause::NatRebooted,

@@ -3,6 +3,7 @@
 use std::net::SocketAddrV4;
 
 use super::*;
+use crate::judge::staged::SERVER;
 use crate::model::behavior::{Allocation, Filtering, Mapping, Timeouts};
 use crate::model::evidence::CtChange;
 use crate::model::outcome::Failure;
@@ -24,11 +25,10 @@ fn failure(nat: Behavior, staged: &StagedEvidence) -> Failure {
 
 /// A mapping of b's towards the server was forgotten, a dials it later, and b dials a from `port`.
 fn after_the_mapping_of_the_server(port: u16) -> StagedEvidence {
-    let server = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), 7000);
     StagedEvidence::met()
         .packet(StagedPacket::new(B, 1_490.0, "S").ports(port, 4000))
         .packet(StagedPacket::new(A, 1_500.0, "S"))
-        .told(B, server, &[(CtChange::New, 4), (CtChange::Destroy, 1_004)])
+        .told(B, SERVER, &[(CtChange::New, 4), (CtChange::Destroy, 1_004)])
         .flushed(B, 1_003)
 }
 
@@ -147,4 +147,65 @@ fn what_nothing_else_explains_is_put_down_to_a_nat_that_forgot_everything() {
     let found = failure(flushed(), &staged.flushed(B, 5));
     assert_eq!(found.cause, Cause::NatRebooted, "{}", found.detail);
     assert!(found.detail.contains("nat-b forgot everything that it held"), "{}", found.detail);
+}
+
+#[test]
+fn a_peer_whose_connection_to_the_server_its_nat_forgot_did_not_fail_to_start() {
+    let alone = StagedEvidence::met().packet(StagedPacket::new(A, 1_500.0, "S"));
+    assert_eq!(failure(flushed(), &alone).cause, Cause::PeerNeverStarted);
+    let cut = |port| {
+        let forgotten = [(CtChange::New, 0), (CtChange::Destroy, 1_001)];
+        let staged = StagedEvidence::met().told(B, SERVER, &forgotten).flushed(B, 1_000);
+        staged
+            .server_says(port, StagedPacket::new(B, 1_010.0, "R"))
+            .packet(StagedPacket::new(A, 1_500.0, "S"))
+    };
+    let elsewhere = failure(flushed(), &cut(33_333));
+    assert_eq!(elsewhere.cause, Cause::NatRebooted, "{}", elsewhere.detail);
+    assert!(
+        elsewhere.detail.contains("the rendezvous server reset the connection of peer b"),
+        "{}",
+        elsewhere.detail
+    );
+    // What came from the old mapping was reset for another reason.
+    assert_eq!(failure(flushed(), &cut(5000)).cause, Cause::PeerNeverStarted);
+}
+
+#[test]
+fn a_connection_that_a_nat_forgot_before_the_other_side_had_heard_all_was_not_refused() {
+    let peer = SocketAddrV4::new(external(B), 5000);
+    let second = StagedPacket::new(A, 85.0, "PA").data(121, 20).acknowledging(921);
+    let both_spoke = [
+        StagedPacket::new(A, 0.0, "S"),
+        StagedPacket::new(B, 0.2, "S"),
+        StagedPacket::new(A, 10.3, "SA").acknowledging(901),
+        StagedPacket::new(B, 10.1, "SA").acknowledging(101),
+        StagedPacket::new(A, 30.0, "A").data(101, 20).acknowledging(901),
+        StagedPacket::new(B, 41.0, "A").data(901, 20).acknowledging(121),
+        StagedPacket::new(A, 52.0, "A").data(121, 0).acknowledging(921),
+    ];
+    let stood = || {
+        let came = |staged: StagedEvidence, packet| staged.packet(packet).reaches(packet);
+        both_spoke.into_iter().fold(StagedEvidence::met().recorded(), came)
+    };
+    let refused = |staged: &StagedEvidence| match outcome_behind(flushed(), staged, &won(A), &lost()) {
+        Outcome::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&stood().inside(second)).cause, Cause::AuthenticationRefused);
+    let forgotten = || stood().inside(second).told(A, peer, &[(CtChange::Destroy, 81)]).flushed(A, 80);
+    let found = refused(&forgotten());
+    assert_eq!(found.cause, Cause::NatRebooted, "{}", found.detail);
+    assert!(found.detail.contains("did not come to peer b any more: nat-a forgot"), "{}", found.detail);
+    assert_eq!(refused(&forgotten().reaches(second)).cause, Cause::AuthenticationRefused);
+}
+
+#[test]
+fn a_syn_that_only_opens_a_filter_was_not_predicted() {
+    let opener = StagedPacket { target_port: 9, ..StagedPacket::new(A, 0.0, "S") };
+    let staged =
+        StagedEvidence::met().packet(opener).packet(StagedPacket::new(B, 1.0, "S").ports(33_333, 4_001));
+    let found = failure(Behavior::port_preserving(), &staged);
+    assert_eq!(found.cause, Cause::PredictedPortWrong);
+    assert!(found.detail.contains("b's SYN"), "{}", found.detail);
 }
