@@ -318,8 +318,13 @@ impl<'a> FailureContext<'a> {
             Some(role) => (role, "received nothing from the rendezvous server"),
             // It was met, and went before the peers had met each other through it.
             None => {
-                let punched = Role::BOTH.into_iter().any(|w| self.started(w));
-                let role = Role::BOTH.into_iter().find(|w| !punched && self.server_went(*w).is_some())?;
+                if Role::BOTH.into_iter().any(|w| self.started(w)) {
+                    return None;
+                }
+                if let Some(found) = Role::BOTH.into_iter().find_map(|w| self.cut_from_server(w)) {
+                    return Some(found);
+                }
+                let role = Role::BOTH.into_iter().find(|w| self.server_went(*w).is_some())?;
                 (role, "was left by the rendezvous server before it had met the other peer")
             }
         };
