@@ -16,8 +16,9 @@ use crate::kernel::tcp_socket::TcpSocket;
 use crate::lab::Lab;
 use crate::model::address_plan::RENDEZVOUS;
 use crate::model::catalogue::Catalogue;
-use crate::model::evidence::{Direction, Evidence};
+use crate::model::evidence::{Direction, Evidence, Fate};
 use crate::model::kernel_rules::KernelRules;
+use crate::model::plural::counted;
 use crate::model::suite::LowPorts;
 use crate::run::nat_views::NatViews;
 use crate::run::prepared_cell::PreparedCell;
@@ -121,8 +122,18 @@ impl Exchange<'_> {
     /// What was seen until all that was sent has arrived, and been answered.
     async fn seen(self) -> Result<Evidence> {
         self.lab.settle(2 * self.prepared.trip + SETTLE).await;
-        self.lab.evidence()
+        self.lab.evidence().map(whole)
     }
+}
+
+/// Adds to what was lost what was on a link when this was read: that it arrives is told by no later reading, so that what a NAT makes of
+/// it would come out of nothing.
+fn whole(mut evidence: Evidence) -> Evidence {
+    let under_way = evidence.frames.iter().filter(|frame| frame.fate == Fate::InFlight).count();
+    if under_way > 0 {
+        evidence.lost.push(format!("{} still on a link", counted(under_way, "frame")));
+    }
+    evidence
 }
 
 /// What was seen, as soon as nothing of it was lost: that of a busy machine may be.
@@ -193,6 +204,24 @@ mod tests {
         let why = found.expect_err("something was always lost").to_string();
         assert_eq!(times, MOST_AGAIN + 1);
         assert!(why.contains("evidence was lost: a frame of time 4"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn what_is_read_while_a_frame_is_on_a_link_is_played_again() {
+        use crate::judge::staged::{StagedEvidence, StagedPacket};
+        use crate::judge::timeline::Role;
+
+        let times = Cell::new(0);
+        let play = async || {
+            let mut read = StagedEvidence::met().packet(StagedPacket::new(Role::A, 0.0, "S")).evidence;
+            if times.replace(times.get() + 1) == 0 {
+                read.frames.last_mut().expect("a SYN").fate = Fate::InFlight;
+            }
+            Ok(whole(read))
+        };
+        let found = until_nothing_is_lost(play).await.expect("nothing was lost the second time");
+        assert_eq!(times.get(), 2);
+        assert!(found.frames.iter().all(|frame| frame.fate == Fate::Delivered));
     }
 
     #[tokio::test]
