@@ -19,7 +19,7 @@ use crate::lab::nat_program::NatPrograms;
 use crate::lab::nat_rules::NatConfig;
 use crate::lab::node::{Node, at};
 use crate::lab::periodic_flush::PeriodicFlush;
-use crate::lab::settling::Settling;
+use crate::lab::settling::{Passing, Settling};
 use crate::lab::wire::{Stations, TapLimits, Traffic, Wire, WireEngine, WireError};
 use crate::model::address_plan::AddressPlan;
 use crate::model::conditions::LinkConditions;
@@ -161,6 +161,21 @@ impl Lab {
         while let Some(pause) = settling.wait(Instant::now(), programs) {
             sleep(pause).await;
             programs = self.nat_programs().await;
+        }
+    }
+
+    /// As [`Lab::settle`], and until no frame has passed the links that are watched for so long after the delay of the longest wire:
+    /// what is answered has been answered by then, however often.
+    pub(crate) async fn fall_silent(&self, time: Duration) {
+        let wires = self.plan.links.iter().filter_map(|link| link.wire);
+        let longest = wires.map(|wire| wire.up.delay.max(wire.down.delay)).max().unwrap_or_default();
+        let traffic = self.traffic();
+        let mut settling = Settling::begin(longest + time, Instant::now());
+        let mut passing = Passing::begin(traffic.frames());
+        while let Some(pause) =
+            settling.wait(Instant::now(), passing.or(self.nat_programs().await, traffic.frames()))
+        {
+            sleep(pause).await;
         }
     }
 

@@ -1,6 +1,7 @@
 //! How long a lab is left alone until what was sent in it has arrived. Pure.
 //!
-//! The kernel carries packets at once. A program that makes a NAT may wait for a processor and still have packets.
+//! The kernel carries packets at once. A wire holds them for a while, and a program that makes a NAT may wait for a processor and still
+//! have some.
 
 use std::time::Duration;
 
@@ -13,6 +14,25 @@ const GLANCE: Duration = Duration::from_millis(1);
 
 /// How much longer programs that never rest are waited for.
 const MOST: Duration = Duration::from_secs(2);
+
+/// Whether frames pass the links of a lab.
+#[derive(Debug)]
+pub(super) struct Passing {
+    seen: u64,
+}
+
+impl Passing {
+    /// So many have passed until now.
+    pub(super) fn begin(frames: u64) -> Self {
+        Self { seen: frames }
+    }
+
+    /// What the programs do that make NATs; where frames have passed since the last time, the lab works as if one of them did.
+    pub(super) fn or(&mut self, programs: NatPrograms, frames: u64) -> NatPrograms {
+        let before = std::mem::replace(&mut self.seen, frames);
+        if before == frames { programs.max(NatPrograms::Resting) } else { NatPrograms::Working }
+    }
+}
 
 /// Waits for so long, and where programs make NATs until none of them has had work for so long.
 #[derive(Debug)]
@@ -42,6 +62,8 @@ impl Settling {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     const TIME: Duration = Duration::from_millis(30);
@@ -69,6 +91,16 @@ mod tests {
         }
         let last = |passed| if passed == TIME { NatPrograms::Working } else { NatPrograms::Resting };
         assert_eq!(settled_after(last), 2 * TIME, "it began when it was about to be enough");
+    }
+
+    #[test]
+    fn a_link_where_frames_pass_is_waited_for_until_it_has_been_quiet() {
+        let frames = |passed: Duration| passed.as_millis().min(200) as u64 / 25;
+        let passing = RefCell::new(Passing::begin(0));
+        let state = |passed| passing.borrow_mut().or(NatPrograms::Absent, frames(passed));
+        assert_eq!(settled_after(state), Duration::from_millis(200) + TIME);
+        let mut passing = Passing::begin(3);
+        assert_eq!(passing.or(NatPrograms::Working, 3), NatPrograms::Working);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::run::replay::MOST_AGAIN;
 use crate::run::request::RunRequest;
 use crate::run::seed::TrialSeed;
 
-/// How much longer than its trips a packet and the answer to it may take.
+/// How long no frame must have passed, once the last may have arrived.
 const SETTLE: Duration = Duration::from_millis(30);
 
 /// A source port of the pool that a method with low ports guesses in.
@@ -121,7 +121,7 @@ impl Exchange<'_> {
 
     /// What was seen until all that was sent has arrived, and been answered.
     async fn seen(self) -> Result<Evidence> {
-        self.lab.settle(2 * self.prepared.trip + SETTLE).await;
+        self.lab.fall_silent(SETTLE).await;
         self.lab.evidence().map(whole)
     }
 }

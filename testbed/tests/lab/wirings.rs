@@ -7,7 +7,10 @@ use crate::lab::run::{cells_of, parsed, puncher};
 
 /// How the one trial of a cell was won; `None` if it was lost.
 fn won(cell: &CellResult) -> Option<How> {
-    match &cell.trials[0].outcome {
+    let Some(trial) = cell.trials.first() else {
+        panic!("{}: {}; repeated: {:?}", cell.cell.id, cell.note, cell.void);
+    };
+    match &trial.outcome {
         Outcome::Passed(success) => Some(success.how),
         Outcome::Failed(_) => None,
         other => panic!("{}: {other:?}", cell.cell.id),
