@@ -4,9 +4,11 @@ use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt as _, stream};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use testbed::Rights;
+use tokio::sync::Semaphore;
 
 /// Connections that end however busy they are.
 mod absolute_timeouts;
@@ -64,6 +66,20 @@ mod process;
 mod trouble;
 /// Wires: what they do to frames, and what they tell of them.
 mod wire;
+
+/// Benches at a time, of all tests that run side by side: whoever has connection tracking forget waits for all others that do.
+const BENCHES: usize = 24;
+
+/// Makes something on a bench for each of these, several at a time, in their order.
+pub(crate) fn on_benches<F: Future>(all: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    static PLACES: Semaphore = Semaphore::const_new(BENCHES);
+    let one = async |work: F| {
+        let _place = PLACES.acquire().await.expect("nobody closes it");
+        work.await
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(stream::iter(all.into_iter().map(one)).buffered(BENCHES).collect())
+}
 
 /// Whether this machine lets a test have namespaces. Says so loudly if not; with `TESTBED_REQUIRE_LAB=1` it fails.
 pub(crate) fn lab_is_possible() -> bool {

@@ -1,18 +1,16 @@
 //! Conformance to the RFCs is measured, and is what each NAT's declaration leads one to expect.
 
-use futures::StreamExt as _;
 use testbed::model::catalogue::Catalogue;
 use testbed::probe::conformance::{Conformance, ConformanceVerdict, RequirementLevel, conform};
 use testbed::probe::prove::Subject;
 
-use super::lab_is_possible;
+use super::{lab_is_possible, on_benches};
 
 fn conform_all(names: Option<&str>) -> Vec<Conformance> {
     let catalogue = Catalogue::embedded();
     let profiles = catalogue.profiles().filter(|p| names.is_none_or(|name| p.name == name));
     let subjects: Vec<_> = profiles.map(|p| Subject::generated(&p.name, &p.behavior)).collect();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(futures::stream::iter(subjects.into_iter().map(conform)).buffered(24).collect())
+    on_benches(subjects.into_iter().map(conform))
 }
 
 #[test]

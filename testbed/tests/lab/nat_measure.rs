@@ -1,6 +1,5 @@
 //! A NAT of which nothing is declared is measured, and what is printed of it is what it was built to do.
 
-use futures::StreamExt as _;
 use testbed::lab::nat_rules::render;
 use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
@@ -13,16 +12,15 @@ use testbed::probe::measure::{MeasuredNat, measure};
 use testbed::probe::prove::site;
 
 use super::covering::covering_sample;
-use super::lab_is_possible;
+use super::{lab_is_possible, on_benches};
 
 /// Measures all of them, several at a time.
 pub(crate) fn measure_all(profiles: &[Profile]) -> Vec<MeasuredNat> {
-    const AT_ONCE: usize = 24;
-    let measured = profiles.iter().map(|profile| async move {
-        measure(profile).await.unwrap_or_else(|why| panic!("{}: {why}", profile.name))
-    });
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(futures::stream::iter(measured).buffered(AT_ONCE).collect())
+    on_benches(
+        profiles.iter().map(async |profile| {
+            measure(profile).await.unwrap_or_else(|why| panic!("{}: {why}", profile.name))
+        }),
+    )
 }
 
 /// What differs between a NAT and its description, or is missing from it.

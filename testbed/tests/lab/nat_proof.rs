@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use testbed::lab::nat_rules::render;
 use testbed::model::axis::NatAxis;
 use testbed::model::behavior::{
@@ -17,14 +16,11 @@ use testbed::probe::prove::{Depth, Subject, prove, site};
 
 use super::collisions::colliding;
 use super::covering::covering_sample;
-use super::lab_is_possible;
+use super::{lab_is_possible, on_benches};
 
 /// Proves all of them, several at a time.
 pub(crate) fn prove_all(subjects: Vec<Subject>, depth: Depth) -> Vec<ProofResult> {
-    const AT_ONCE: usize = 24;
-    let proofs = subjects.into_iter().map(|subject| prove(subject, depth));
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(futures::stream::iter(proofs).buffered(AT_ONCE).collect())
+    on_benches(subjects.into_iter().map(|subject| prove(subject, depth)))
 }
 
 /// Whether the proof says that the NAT is not as declared on this axis.

@@ -125,15 +125,23 @@ fn watch(prober: &mut Prober, declared: &Behavior, plan: BusyWatch) -> Result<Wa
     let BusyWatch { timeout, time } = plan;
     let started = Instant::now();
     let (mut busy, mut ended) = (BusyConnection::both(prober, declared, time)?, BTreeSet::new());
-    while started.elapsed() < time {
+    let mut slowest = Duration::ZERO;
+    loop {
+        // The last look is after the time: the one before it may have been long ago.
+        let (round, is_last) = (Instant::now(), started.elapsed() >= time);
         let changes = prober.bench.changes()?.into_iter();
         ended.extend(changes.filter(|(change, _)| *change == CtChange::Destroy).map(|(_, e)| e.original));
         for connection in &mut busy {
             connection.look(prober, (declared, timeout), &ended)?;
         }
+        if is_last {
+            break;
+        }
         wait(Instant::now() + ROUND);
+        slowest = slowest.max(round.elapsed());
     }
-    let late = prober.bench.absolute().map(AbsoluteTimeout::take_trouble).unwrap_or_default();
+    let mut late = prober.bench.absolute().map(AbsoluteTimeout::take_trouble).unwrap_or_default();
+    late.extend(left_alone(slowest));
     let wrong = busy.into_iter().filter_map(|connection| connection.verdict(timeout, time));
     let wrong = wrong.reduce(|all, one| format!("{all}; {one}"));
     Ok(if wrong.is_some() && !late.is_empty() {
@@ -141,6 +149,11 @@ fn watch(prober: &mut Prober, declared: &Behavior, plan: BusyWatch) -> Result<Wa
     } else {
         Watched::InTime { wrong }
     })
+}
+
+/// In words, that a NAT was not looked at for so long that it is the machine's affair what it did meanwhile, if it was.
+pub(super) fn left_alone(slowest: Duration) -> Option<String> {
+    (slowest > MARGIN / 2).then(|| format!("the NAT was left alone for {:.1} s", slowest.as_secs_f64()))
 }
 
 impl BusyConnection {
@@ -291,6 +304,15 @@ mod tests {
             })
         });
         (times, found)
+    }
+
+    #[test]
+    fn a_nat_that_was_not_looked_at_for_half_a_second_was_left_alone() {
+        assert_eq!(left_alone(MARGIN / 2), None);
+        assert_eq!(
+            left_alone(Duration::from_millis(612)).as_deref(),
+            Some("the NAT was left alone for 0.6 s")
+        );
     }
 
     #[test]

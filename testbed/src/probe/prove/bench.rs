@@ -24,6 +24,7 @@ mod cables;
 mod side;
 mod silence;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ use crate::lab::nat_thread::Enforcement;
 use crate::lab::periodic_flush::PeriodicFlush;
 use crate::model::address_plan::Network;
 use crate::model::datapath::Datapath;
-use crate::model::evidence::{CtChange, CtEntry};
+use crate::model::evidence::{CtChange, CtEntry, Tuple};
 use crate::model::packet::Packet;
 
 pub(in crate::probe) use cables::ShownToIp;
@@ -90,6 +91,8 @@ pub(in crate::probe) struct Bench {
     sockets: [PacketSocket; 3],
     conntrack: Conntrack,
     events: Events,
+    /// The entries that are there, as far as events have told, by their numbers.
+    known: BTreeMap<u32, Tuple>,
     sets: SetFlusher,
     dynamic: Vec<DynamicSet>,
     /// What ends its connections at their absolute timeout, if it has one: put off, unless that is what is asked about.
@@ -180,6 +183,7 @@ impl Bench {
             sockets,
             conntrack,
             events,
+            known: BTreeMap::new(),
             sets,
             dynamic,
             absolute,
@@ -409,7 +413,10 @@ impl Bench {
             self.runtime.block_on(program.renew(&self.nat, &self.conntrack))?;
             return self.new_entries().map(drop);
         }
-        self.conntrack.flush(&[])?;
+        // Named ones are found at once. For the rest the kernel walks through its whole table, and all other benches wait.
+        self.changes()?;
+        let known: Vec<_> = std::mem::take(&mut self.known).into_values().collect();
+        self.conntrack.flush(&known)?;
         self.sets.flush(&self.dynamic)?;
         self.new_entries().map(drop)
     }
@@ -421,19 +428,21 @@ impl Bench {
 
     /// The original tuples of the entries that came up since this was last asked.
     pub(in crate::probe) fn new_entries(&mut self) -> Result<Vec<(SocketAddrV4, SocketAddrV4)>> {
-        let mut entries = Vec::new();
-        self.events.read(|change, entry| {
-            if change == CtChange::New {
-                entries.push((entry.original.source, entry.original.destination));
-            }
-        })?;
-        Ok(entries)
+        let new = self.changes()?.into_iter().filter(|(change, _)| *change == CtChange::New);
+        Ok(new.map(|(_, entry)| (entry.original.source, entry.original.destination)).collect())
     }
 
     /// What has changed in the table of connections since this was last asked.
     pub(in crate::probe) fn changes(&mut self) -> Result<Vec<(CtChange, CtEntry)>> {
-        let mut changes = Vec::new();
-        self.events.read(|change, entry| changes.push((change, entry)))?;
+        let (mut changes, known) = (Vec::new(), &mut self.known);
+        self.events.read(|change, entry| {
+            match change {
+                CtChange::New => drop(known.insert(entry.id, entry.original)),
+                CtChange::Update => {}
+                CtChange::Destroy => drop(known.remove(&entry.id)),
+            }
+            changes.push((change, entry));
+        })?;
         Ok(changes)
     }
 

@@ -9,7 +9,7 @@ use crate::lab::periodic_flush::PeriodicFlush;
 use crate::model::behavior::{Behavior, Translation};
 use crate::model::evidence::CtChange;
 
-use super::absolute::{BusyConnection, MARGIN, TIMEOUT, Watched, in_time};
+use super::absolute::{BusyConnection, MARGIN, TIMEOUT, Watched, in_time, left_alone};
 use super::expiry::wait;
 use super::finding::Finding;
 use super::prober::Prober;
@@ -98,9 +98,7 @@ fn note_ends(prober: &mut Prober, all: &mut [FlushedConnection]) -> Result<()> {
 /// In words, that the NAT was made to forget everything too late, or was looked at too late, which is the machine's affair.
 fn lateness(prober: &Prober, slowest: Duration) -> Vec<String> {
     let mut late = prober.bench.flushing().map(PeriodicFlush::take_trouble).unwrap_or_default();
-    if slowest > MARGIN / 2 {
-        late.push(format!("the NAT was left alone for {:.1} s", slowest.as_secs_f64()));
-    }
+    late.extend(left_alone(slowest));
     late
 }
 
