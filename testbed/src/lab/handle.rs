@@ -164,13 +164,11 @@ impl Lab {
         }
     }
 
-    /// As [`Lab::settle`], and until no frame has passed the links that are watched for so long after the delay of the longest wire:
-    /// what is answered has been answered by then, however often.
+    /// As [`Lab::settle`], and until no frame has passed the links that are watched for so long: with a time that is longer than any wire
+    /// delays a frame, what is answered has been answered by then, however often.
     pub(crate) async fn fall_silent(&self, time: Duration) {
-        let wires = self.plan.links.iter().filter_map(|link| link.wire);
-        let longest = wires.map(|wire| wire.up.delay.max(wire.down.delay)).max().unwrap_or_default();
         let traffic = self.traffic();
-        let mut settling = Settling::begin(longest + time, Instant::now());
+        let mut settling = Settling::begin(time, Instant::now());
         let mut passing = Passing::begin(traffic.frames());
         while let Some(pause) =
             settling.wait(Instant::now(), passing.or(self.nat_programs().await, traffic.frames()))

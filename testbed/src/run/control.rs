@@ -31,7 +31,7 @@ use crate::run::request::RunRequest;
 /// The port that the control listens behind.
 const INSIDE_PORT: u16 = 3_999;
 
-/// How long beyond a handshake of two round trips silence is taken for a refusal.
+/// How long beyond two round trips silence is taken for a refusal.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// For how long the machine may stand still during a control: less than an answer may be late.
@@ -119,11 +119,11 @@ async fn check_both(lab: &Lab, ready: &PreparedCell) -> Result<Option<String>> {
 /// Whether a stranger reaches `role` exactly when it should; `Some` says what is wrong.
 async fn check(lab: &Lab, ready: &PreparedCell, role: Role) -> Result<Option<String>> {
     lab.reset(0).await?;
-    lab.set_conditions(|_, planned| planned)?;
+    lab.set_conditions(|_, planned| PreparedCell::conditions_of_control(planned))?;
     let node = |role| lab.node(&ready.peer(role).vantage.peer);
     let (inside, stranger) = (node(role)?, node(role.other())?);
     let address = ready.peer(role).vantage.internal;
-    let round_trips = ready.trip * 4 + PATIENCE;
+    let round_trips = 2 * longest_round_trip(lab) + PATIENCE;
     let server = listen(lab.node("core")?, RENDEZVOUS)?;
     let door = listen(inside, SocketAddrV4::new(address, INSIDE_PORT))?;
     let dial = connect(inside, Some(SocketAddrV4::new(address, INSIDE_PORT)), RENDEZVOUS, round_trips * 2);
@@ -148,6 +148,12 @@ async fn check(lab: &Lab, ready: &PreparedCell, role: Role) -> Result<Option<Str
             role.letter()
         )
     }))
+}
+
+/// A packet there and one back pass no wire more than once in each direction.
+fn longest_round_trip(lab: &Lab) -> Duration {
+    let wires = lab.plan().links.iter().filter_map(|link| link.wire).map(PreparedCell::conditions_of_control);
+    wires.map(|wire| wire.up.delay + wire.down.delay).sum()
 }
 
 /// Whether a packet from within gets to an endpoint of this address: to one of a NAT above both peers, if it hairpins.

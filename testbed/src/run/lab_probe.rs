@@ -21,7 +21,7 @@ use crate::model::kernel_rules::KernelRules;
 use crate::model::plural::counted;
 use crate::model::suite::LowPorts;
 use crate::run::nat_views::NatViews;
-use crate::run::prepared_cell::PreparedCell;
+use crate::run::prepared_cell::{LONGEST_DELAY_OF_CONTROL, PreparedCell};
 use crate::run::replay::MOST_AGAIN;
 use crate::run::request::RunRequest;
 use crate::run::seed::TrialSeed;
@@ -79,7 +79,7 @@ impl Exchange<'_> {
     /// What was seen in a lab that has forgotten all that was before.
     async fn play_anew(self) -> Result<Evidence> {
         self.lab.reset(0).await?;
-        self.lab.set_conditions(|_, planned| planned)?;
+        self.lab.set_conditions(|_, planned| PreparedCell::conditions_of_control(planned))?;
         self.play().await
     }
 
@@ -121,7 +121,7 @@ impl Exchange<'_> {
 
     /// What was seen until all that was sent has arrived, and been answered.
     async fn seen(self) -> Result<Evidence> {
-        self.lab.fall_silent(SETTLE).await;
+        self.lab.fall_silent(LONGEST_DELAY_OF_CONTROL + SETTLE).await;
         self.lab.evidence().map(whole)
     }
 }

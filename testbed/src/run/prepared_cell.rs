@@ -12,7 +12,7 @@ use crate::model::address_pool::{AddressPool, NatAddressing};
 use crate::model::axis_value::Order;
 use crate::model::behavior::{Behavior, UnsolicitedSyn};
 use crate::model::catalogue::{Catalogue, Profile};
-use crate::model::conditions::LinkConditions;
+use crate::model::conditions::{Conditions, LinkConditions};
 use crate::model::outcome::{Expectation, NoExpectation};
 use crate::model::prediction::{self, NodePath};
 use crate::model::suite::{Cell, Section, Suite};
@@ -24,6 +24,9 @@ const PEERS: [&str; 2] = ["peer-a", "peer-b"];
 
 /// How late a frame may leave the wire where nothing depends on it: the deadline is far.
 const LATENESS_TOLERATED: Duration = Duration::from_millis(250);
+
+/// How long a wire delays frames at most while a control is made.
+pub(super) const LONGEST_DELAY_OF_CONTROL: Duration = Duration::from_millis(5);
 
 /// Which lab a trial needs: two cells with equal settings can share one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,6 +189,14 @@ impl PreparedCell {
             direction.reordering = self.cell.reordering().unwrap_or(direction.reordering);
         }
         conditions
+    }
+
+    /// What the wire of a link does in the control and the proof of a lab, which are about its NATs and not about its ways: a frame gets
+    /// through, and soon.
+    #[must_use]
+    pub fn conditions_of_control(planned: LinkConditions) -> LinkConditions {
+        let soon = |planned: Conditions| Conditions::delayed(planned.delay.min(LONGEST_DELAY_OF_CONTROL));
+        LinkConditions { up: soon(planned.up), down: soon(planned.down) }
     }
 
     /// Whether neighbours of the peers open connections all the time. Testbed itself opens them, and with too many such trials at a

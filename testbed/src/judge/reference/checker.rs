@@ -289,7 +289,7 @@ impl<'a> Checker<'a> {
     ) -> Result<Judged, BrokenRule> {
         let passage = &self.passages.all[index];
         let at = passage.input.at;
-        if way == Way::Original && self.begins_anew(id, passage, head) {
+        if self.begins_anew((id, way), passage, head) {
             return self.renew(index, head, id);
         }
         if self.entries[id].lost {
@@ -419,11 +419,12 @@ impl<'a> Checker<'a> {
 
     /// Whether a packet of a connection that the NAT gave up begins another one: a SYN does, and whatever got another
     /// external endpoint. Where the NAT may have forgotten the connection the latter does as well.
-    fn begins_anew(&self, id: usize, passage: &Passage, head: &TcpHead) -> bool {
-        let elsewhere = |output: &Sighting| output.head.tuple != self.entries[id].outside(Way::Original);
-        let is_elsewhere = passage.output.as_ref().is_some_and(elsewhere);
+    fn begins_anew(&self, (id, way): (usize, Way), passage: &Passage, head: &TcpHead) -> bool {
         let entry = &self.entries[id];
-        entry.given_up && (head.segment.flags.is_opening() || is_elsewhere)
+        let elsewhere = |output: &Sighting| output.head.tuple != entry.outside(way);
+        let is_elsewhere = passage.output.as_ref().is_some_and(elsewhere);
+        let is_given_up = way == Way::Original && entry.given_up;
+        is_given_up && (head.segment.flags.is_opening() || is_elsewhere)
             || entry.lost && is_elsewhere && self.flushes.are_told()
     }
 

@@ -37,7 +37,7 @@ const OTHER_PORT: &str = "198.51.100.2:5001";
 const OTHER: &str = "198.51.100.9:5000";
 
 /// Draws what both sides of a NAT saw.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Drawing {
     frames: Vec<Frame>,
     told: Vec<CtEvent>,

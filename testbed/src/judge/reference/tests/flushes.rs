@@ -93,6 +93,26 @@ fn what_comes_from_outside_at_about_the_time_may_turn_a_connection_round() {
     assert_eq!(over.says(&open), Some("filtering"));
 }
 
+/// A SYN that was let in and reset just then leaves nothing. A data packet may leave an entry in which the ends have changed places, which
+/// is gone when the same inside endpoint goes out by another port.
+#[test]
+fn what_goes_out_by_another_port_is_a_connection_of_its_own() {
+    let cone = Behavior { allocation: Allocation::Random, mapping: Mapping::EndpointIndependent, ..plain() };
+    let cone = Behavior { filtering: Filtering::EndpointIndependent, overloading: Overloading::Off, ..cone };
+    let declared = flushed_every(5, cone);
+    let (drawn, redrawn) = ("192.0.2.2:20001", "192.0.2.2:20002");
+    let opened = || Drawing::default().out((HOST, OTHER), Some((drawn, OTHER)), SYN);
+    let let_in = || just_when_it_forgets(opened()).back((REMOTE, drawn), Some((REMOTE, HOST)), SYN_BACK);
+    let at_once = |drawing: Drawing| Drawing { now: drawing.now - 10 * MS, ..drawing };
+    for answer in [("RA", 0, 901, 0), ("SA", 100, 901, 0), ("A", 101, 901, 10)] {
+        let answered = at_once(let_in()).out((HOST, REMOTE), Some((drawn, REMOTE)), answer);
+        let again = || answered.clone().later(S).out((HOST, REMOTE), Some((redrawn, REMOTE)), ("S", 500, 0, 0));
+        let reset = |passes: Option<(&str, &str)>| again().back((REMOTE, redrawn), passes, ("RA", 0, 501, 0));
+        assert_eq!(reset(Some((REMOTE, HOST))).says(&declared), None, "{answer:?}");
+        assert_eq!(reset(None).says(&declared), Some("connection"), "{answer:?}: it had to pass");
+    }
+}
+
 #[test]
 fn the_ends_of_entries_are_told_when_everything_is_forgotten_and_at_no_other_time() {
     let at_flush = |declared: &Behavior| {
