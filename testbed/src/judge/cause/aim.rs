@@ -47,25 +47,27 @@ impl FailureContext<'_> {
 
     /// What was wrong with the aim of the SYNs.
     pub(super) fn wrong_aim(&self) -> Option<Diagnosis> {
-        self.wrong_endpoint()
+        // A SYN to the port that programs open their filters with was aimed at no mapping.
+        let opens = |syn: &SynFate| syn.target.port() == DISCARD.port();
+        self.wrong_endpoint(|syn| !opens(syn))
             .or_else(|| self.answered(Answer::HostReset))
             .or_else(|| self.filtered())
             .or_else(|| self.answered(Answer::NatReset))
             .or_else(|| self.answered(Answer::Icmp))
             .or_else(|| self.nobodys_address())
             .or_else(|| self.let_in_and_silent())
+            .or_else(|| self.wrong_endpoint(opens))
             .or_else(|| self.came_early())
             .or_else(|| self.not_turned())
             .or_else(|| self.any_lost())
     }
 
-    /// A SYN to an endpoint that no mapping ever had.
-    fn wrong_endpoint(&self) -> Option<Diagnosis> {
+    /// One of these SYNs, to an endpoint that no mapping ever had.
+    fn wrong_endpoint(&self, of_these: impl Fn(&SynFate) -> bool) -> Option<Diagnosis> {
         let syns = &self.oracle.syns;
-        let wrong = |syn: &&SynFate| syn.admission == Admission::NoMapping && !self.was_opened(syn);
-        // A SYN to the port that programs open their filters with was aimed at no mapping.
-        let is_aimed = |syn: &&SynFate| syn.target.port() != DISCARD.port();
-        let syn = syns.iter().filter(wrong).find(is_aimed).or_else(|| syns.iter().find(wrong))?;
+        let missed = |syn: &SynFate| syn.admission == Admission::NoMapping && !self.was_opened(syn);
+        let wrong = |syn: &&SynFate| of_these(syn) && missed(syn);
+        let syn = syns.iter().find(wrong)?;
         if let Some(found) = syns.iter().filter(wrong).find_map(|syn| self.wrong_address_only(syn)) {
             return Some(found);
         }

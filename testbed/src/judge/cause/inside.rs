@@ -202,6 +202,36 @@ pub(super) fn reset_elsewhere(evidence: &Evidence, vantage: &Vantage, ended: &En
     })
 }
 
+/// The frame by which the other end of a mapping said something when that was gone, and which never came to the host, or by which a NAT
+/// reset the other end for it.
+pub(super) fn unheard(
+    evidence: &Evidence,
+    (vantage, host): (&Vantage, &HostLink),
+    ended: &EndedEntry,
+) -> Option<usize> {
+    let inward = ended.entry.reply;
+    let says = |segment: &Segment| segment.payload > 0 || segment.flags.contains(TcpFlags::SYN);
+    evidence.frames.iter().position(|frame| {
+        let later = frame.link == vantage.link && frame.left + READ_LATER >= ended.at;
+        later
+            && host.watched
+            && Packet::of(frame).is_some_and(|packet| match (frame.direction, packet.tcp()) {
+                (Direction::Down, Some(segment)) => {
+                    packet.tuple() == inward
+                        && frame.fate == Fate::Delivered
+                        && says(segment)
+                        && !host.got(segment)
+                }
+                (Direction::Up, Some(segment)) => {
+                    packet.tuple() == inward.reversed()
+                        && segment.flags.contains(TcpFlags::RST)
+                        && !host.sent(segment)
+                }
+                (_, None) => false,
+            })
+    })
+}
+
 /// The first packet that left a side with an address that is neither its NAT's nor its host's.
 pub(super) fn other_address(evidence: &Evidence, vantage: &Vantage) -> Option<(usize, Ipv4Addr)> {
     if vantage.nats.is_empty() || !vantage.is_translated() {

@@ -315,7 +315,12 @@ impl<'a> FailureContext<'a> {
         }
         let missing = Role::BOTH.into_iter().find(|w| !self.timeline.met_rendezvous.contains(w));
         let (role, what) = match missing {
-            Some(role) => (role, "received nothing from the rendezvous server"),
+            Some(role) => {
+                if let Some(found) = self.cut_from_server(role) {
+                    return Some(found);
+                }
+                (role, "received nothing from the rendezvous server")
+            }
             // It was met, and went before the peers had met each other through it.
             None => {
                 if Role::BOTH.into_iter().any(|w| self.started(w)) {
@@ -342,7 +347,7 @@ impl<'a> FailureContext<'a> {
     }
 
     /// Whether the NAT of a side forgot the mapping of its connection to the rendezvous server, which then reset what came from another
-    /// one.
+    /// one, or was not heard any more.
     fn cut_from_server(&self, role: Role) -> Option<Diagnosis> {
         let vantage = self.vantage(role);
         let of_server = |ended: &&EndedEntry| {
@@ -350,9 +355,14 @@ impl<'a> FailureContext<'a> {
                 && ended.is_forgotten()
                 && self.evidence.is_server(*ended.entry.reply.source.ip())
         };
+        let letter = role.letter();
         self.endings.iter().filter(of_server).find_map(|ended| {
-            let frame = inside::reset_elsewhere(self.evidence, vantage, ended)?;
-            let what = format!("the rendezvous server reset the connection of peer {}", role.letter());
+            if let Some(frame) = inside::reset_elsewhere(self.evidence, vantage, ended) {
+                let what = format!("the rendezvous server reset the connection of peer {letter}");
+                return Some(ended.missed_by(frame, &what));
+            }
+            let frame = inside::unheard(self.evidence, (vantage, self.inside(role)), ended)?;
+            let what = format!("peer {letter} did not hear the rendezvous server any more");
             Some(ended.missed_by(frame, &what))
         })
     }
@@ -366,8 +376,9 @@ impl<'a> FailureContext<'a> {
     }
 
     fn never_started(&self) -> Option<Diagnosis> {
-        let missing = Role::BOTH.into_iter().find(|w| !self.started(*w))?;
-        if let Some(found) = self.cut_from_server(missing) {
+        let mut all_missing = Role::BOTH.into_iter().filter(|w| !self.started(*w));
+        let missing = all_missing.clone().next()?;
+        if let Some(found) = all_missing.find_map(|w| self.cut_from_server(w)) {
             return Some(found);
         }
         let detail = format!("peer {} sent no SYN to the other side and answered none", missing.letter());
@@ -422,7 +433,21 @@ impl<'a> FailureContext<'a> {
     /// A mapping that a SYN was aimed at had been there, would have been of use, and was forgotten.
     fn forgotten(&self) -> Option<Diagnosis> {
         let mut refused = self.oracle.syns.iter().filter(|syn| syn.admission != Admission::Admitted);
-        refused.find_map(|syn| self.forgotten_target(syn))
+        refused.find_map(|syn| self.forgotten_target(syn)).or_else(|| {
+            // A host that has no socket yet resets what is let in. It may have one when the mapping is gone.
+            let reset = self.oracle.syns.iter().filter(|syn| syn.answer == Answer::HostReset);
+            reset.filter_map(|syn| self.dialled_again(syn)).find_map(|syn| self.forgotten_target(&syn))
+        })
+    }
+
+    /// The last SYN of the flow of a SYN that a host reset, if it never came to that host.
+    fn dialled_again(&self, syn: &SynFate) -> Option<SynFate> {
+        let flow = self.timeline.flows.iter().find(|flow| flow::is_of(flow, syn))?;
+        let last = flow.syns(syn.from).max_by_key(|segment| segment.sent)?;
+        let host = self.inside(syn.from.other());
+        let came = last.packet.tcp().is_some_and(|segment| host.got(segment));
+        let is_unheard = host.watched && last.arrived.is_some() && !came && last.frame != syn.frame;
+        is_unheard.then(|| SynFate { sent: last.sent, frame: last.frame, ..syn.clone() })
     }
 
     /// A NAT that forgot everything, as it does at regular intervals, though none of what it forgot was an entry.

@@ -106,7 +106,8 @@ fn what_goes_out_by_another_port_is_a_connection_of_its_own() {
     let at_once = |drawing: Drawing| Drawing { now: drawing.now - 10 * MS, ..drawing };
     for answer in [("RA", 0, 901, 0), ("SA", 100, 901, 0), ("A", 101, 901, 10)] {
         let answered = at_once(let_in()).out((HOST, REMOTE), Some((drawn, REMOTE)), answer);
-        let again = || answered.clone().later(S).out((HOST, REMOTE), Some((redrawn, REMOTE)), ("S", 500, 0, 0));
+        let again =
+            || answered.clone().later(S).out((HOST, REMOTE), Some((redrawn, REMOTE)), ("S", 500, 0, 0));
         let reset = |passes: Option<(&str, &str)>| again().back((REMOTE, redrawn), passes, ("RA", 0, 501, 0));
         assert_eq!(reset(Some((REMOTE, HOST))).says(&declared), None, "{answer:?}");
         assert_eq!(reset(None).says(&declared), Some("connection"), "{answer:?}: it had to pass");
