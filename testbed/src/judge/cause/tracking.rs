@@ -153,8 +153,10 @@ impl EntryHistory {
         let all = sides.iter().filter_map(|side| packets.get(&pair(*side))).flatten();
         let before: Vec<_> = all.filter(|seen| seen.at <= event.at).collect();
         let last = before.iter().max_by_key(|seen| seen.at);
-        let reset =
-            before.iter().any(|seen| seen.flags.contains(TcpFlags::RST) && seen.at + SOON >= event.at);
+        // A reset that ends an entry closes it. The end of one that was open may have been read only when a later one was reset.
+        let may_be = event.entry.state.is_none_or(|state| state == CtState::Close);
+        let resets = |seen: &&&SegmentOnLink| seen.flags.contains(TcpFlags::RST);
+        let reset = may_be && before.iter().filter(resets).any(|seen| seen.at + SOON >= event.at);
         // A packet is seen on every link of its way.
         let another =
             |seen: &&&SegmentOnLink| last.is_some_and(|l| seen.number != l.number || seen.at + SAME < l.at);
@@ -306,6 +308,24 @@ mod tests {
     use super::*;
     use crate::judge::staged::{StagedEvidence, StagedPacket, external, vantage};
     use crate::judge::timeline::Role::{A, B};
+
+    #[test]
+    fn a_reset_ends_an_entry_only_if_it_was_closed() {
+        let changes = [(CtChange::New, 1), (CtChange::Destroy, 1_000)];
+        let mut staged = StagedEvidence::met()
+            .told(B, SocketAddrV4::new(external(A), 4000), &changes)
+            .packet(StagedPacket::new(B, 0.0, "S"))
+            .packet(StagedPacket::new(A, 950.0, "R"));
+        let nat = [Behavior::port_preserving()];
+        for (state, why) in [
+            (Some(CtState::Established), EntryEnd::Flushed),
+            (Some(CtState::Close), EntryEnd::Reset),
+            (None, EntryEnd::Reset),
+        ] {
+            staged.evidence.conntrack[1].entry.state = state;
+            assert_eq!(endings(&staged.evidence, &vantage(B), &nat)[0].why, why, "{state:?}");
+        }
+    }
 
     #[test]
     fn an_entry_that_began_before_the_end_of_the_last_one_was_read_ended_at_its_absolute_timeout() {

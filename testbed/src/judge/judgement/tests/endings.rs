@@ -173,6 +173,24 @@ fn a_peer_whose_connection_to_the_server_its_nat_forgot_did_not_fail_to_start() 
 }
 
 #[test]
+fn a_peer_that_its_nat_did_not_let_hear_the_server_any_more_did_not_fail_to_start() {
+    let forgotten = [(CtChange::New, 0), (CtChange::Destroy, 1_001)];
+    let mapping = |staged: StagedEvidence| staged.told(B, SERVER, &forgotten).flushed(B, 1_000);
+    let alone = || mapping(StagedEvidence::met()).packet(StagedPacket::new(A, 1_500.0, "S"));
+    // The host's link is watched.
+    let alone = || alone().inside(StagedPacket::new(B, 1.0, "A"));
+    assert_eq!(failure(flushed(), &alone()).cause, Cause::PeerNeverStarted);
+    let says = |ms, flags| StagedPacket::new(B, ms, flags).data(901, 20);
+    let told = failure(flushed(), &alone().server_says(5000, says(1_010.0, "PA")));
+    assert_eq!(told.cause, Cause::NatRebooted, "{}", told.detail);
+    assert!(told.detail.contains("peer b did not hear the rendezvous server any more"), "{}", told.detail);
+    let before = failure(flushed(), &alone().server_says(5000, says(200.0, "PA")));
+    assert_eq!(before.cause, Cause::PeerNeverStarted, "the mapping was there: {}", before.detail);
+    let empty = failure(flushed(), &alone().server_says(5000, StagedPacket::new(B, 1_010.0, "A")));
+    assert_eq!(empty.cause, Cause::PeerNeverStarted, "nothing was said: {}", empty.detail);
+}
+
+#[test]
 fn a_connection_that_a_nat_forgot_before_the_other_side_had_heard_all_was_not_refused() {
     let peer = SocketAddrV4::new(external(B), 5000);
     let second = StagedPacket::new(A, 85.0, "PA").data(121, 20).acknowledging(921);
