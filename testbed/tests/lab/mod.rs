@@ -67,7 +67,7 @@ mod trouble;
 /// Wires: what they do to frames, and what they tell of them.
 mod wire;
 
-/// Benches at a time, of all tests that run side by side: whoever has connection tracking forget waits for all others that do.
+/// Benches at a time, in all tests together. Each makes connection tracking forget, which the kernel does for one at a time.
 const BENCHES: usize = 24;
 
 /// Makes something on a bench for each of these, several at a time, in their order.
