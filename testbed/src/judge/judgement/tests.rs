@@ -272,6 +272,16 @@ fn a_right_port_at_another_address_is_told_before_every_other_wrong_guess() {
 }
 
 #[test]
+fn a_syn_that_only_opens_a_filter_is_no_wrong_guess_if_another_was_filtered() {
+    let opener = StagedPacket::new(A, 0.0, "S").ports(4000, 9);
+    let guess = StagedPacket::new(B, 500.0, "S");
+    assert_eq!(
+        cause(&StagedEvidence::met().packet(opener).packet(guess), UnsolicitedSyn::Drop),
+        Cause::Filtered
+    );
+}
+
+#[test]
 fn a_nat_that_answers_although_it_declares_silence_is_caught_by_one_packet() {
     let staged = StagedEvidence::met()
         .packet(StagedPacket::new(A, 0.0, "S"))

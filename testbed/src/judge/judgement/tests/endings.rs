@@ -173,6 +173,29 @@ fn a_peer_whose_connection_to_the_server_its_nat_forgot_did_not_fail_to_start() 
 }
 
 #[test]
+fn a_syn_that_came_to_no_mapping_any_more_outweighs_that_the_host_had_reset_an_earlier_one() {
+    let cone = Behavior { filtering: Filtering::EndpointIndependent, ..flushed() };
+    let early = StagedPacket::new(B, 500.0, "S");
+    let reset = StagedPacket::new(A, 511.0, "RA").acknowledging(901);
+    let again = StagedPacket::new(B, 1_500.0, "S").data(950, 0);
+    let staged = || {
+        StagedEvidence::met()
+            .packet(early)
+            .reaches(StagedPacket { at_ms: 510.0, ..early })
+            .inside(reset)
+            .packet(reset)
+            .told(A, SERVER, &[(CtChange::New, 4), (CtChange::Destroy, 1_004)])
+            .flushed(A, 1_003)
+            .packet(StagedPacket::new(A, 0.0, "S").ports(4000, 9))
+    };
+    assert_eq!(failure(cone, &staged()).cause, Cause::ResetByHost, "it was not sent again");
+    let kept = failure(cone, &staged().packet(again));
+    assert_eq!(kept.cause, Cause::NatRebooted, "{}", kept.detail);
+    let came = staged().packet(again).reaches(StagedPacket { at_ms: 1_510.0, ..again });
+    assert_eq!(failure(cone, &came).cause, Cause::ResetByHost, "it was let in");
+}
+
+#[test]
 fn a_peer_that_its_nat_did_not_let_hear_the_server_any_more_did_not_fail_to_start() {
     let forgotten = [(CtChange::New, 0), (CtChange::Destroy, 1_001)];
     let mapping = |staged: StagedEvidence| staged.told(B, SERVER, &forgotten).flushed(B, 1_000);
