@@ -140,6 +140,13 @@ impl StagedEvidence {
         self
     }
 
+    /// What leaves the usual external port of a side towards the rendezvous server.
+    pub(crate) fn to_server(mut self, draw: StagedPacket) -> Self {
+        let (at, (source, _)) = (nanos(draw.at_ms), ends(draw));
+        self.push(vantage(draw.from).link, Direction::Up, at, at, bytes(source, SERVER, draw));
+        self
+    }
+
     /// A packet that arrives a trip after it was sent.
     pub(crate) fn packet(mut self, draw: StagedPacket) -> Self {
         let (source, target) = ends(draw);

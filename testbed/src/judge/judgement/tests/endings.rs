@@ -211,6 +211,27 @@ fn a_peer_that_its_nat_did_not_let_hear_the_server_any_more_did_not_fail_to_star
     assert_eq!(before.cause, Cause::PeerNeverStarted, "the mapping was there: {}", before.detail);
     let empty = failure(flushed(), &alone().server_says(5000, StagedPacket::new(B, 1_010.0, "A")));
     assert_eq!(empty.cause, Cause::PeerNeverStarted, "nothing was said: {}", empty.detail);
+    // A reset that the host did not send is the NAT's.
+    let reset = StagedPacket::new(B, 1_010.0, "R");
+    let by_nat = failure(flushed(), &alone().to_server(reset));
+    assert_eq!(by_nat.cause, Cause::NatRebooted, "{}", by_nat.detail);
+    let by_host = failure(flushed(), &alone().inside(reset).to_server(reset));
+    assert_eq!(by_host.cause, Cause::PeerNeverStarted, "{}", by_host.detail);
+}
+
+#[test]
+fn a_server_whose_answer_a_nat_no_longer_let_in_was_there() {
+    let forgotten = [(CtChange::New, 900), (CtChange::Destroy, 1_001)];
+    let said = StagedPacket { payload: 20, ..StagedPacket::new(A, 0.0, "A") };
+    let asked = || {
+        let asks = StagedPacket::new(B, 900.0, "S");
+        let staged = StagedEvidence::default().server_says(4000, said).inside(asks).to_server(asks);
+        staged.told(B, SERVER, &forgotten).flushed(B, 1_000)
+    };
+    assert_eq!(failure(flushed(), &asked()).cause, Cause::NoRendezvous);
+    let answered = asked().server_says(5000, StagedPacket::new(B, 1_010.0, "SA").acknowledging(901));
+    let found = failure(flushed(), &answered);
+    assert_eq!(found.cause, Cause::NatRebooted, "{}", found.detail);
 }
 
 #[test]
