@@ -27,11 +27,14 @@ fn classic() -> Suite {
     parsed(file.file, file.text)
 }
 
-/// A suite over what comes with testbed.
+/// A suite over what comes with testbed, and the topology `uneven`.
 pub(crate) fn parsed(file: &str, text: &str) -> Suite {
     let catalogue = Catalogue::embedded();
     let nats: Vec<&str> = catalogue.profiles().map(|p| p.name.as_str()).collect();
     let topology = |name: &str| {
+        if name == "uneven" {
+            return Ok(("uneven.toml".to_owned(), include_str!("../suites/uneven.toml").to_owned()));
+        }
         let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
         Ok((found.file.to_owned(), found.text.to_owned()))
     };

@@ -314,21 +314,17 @@ impl<'a> FailureContext<'a> {
             return None;
         }
         let missing = Role::BOTH.into_iter().find(|w| !self.timeline.met_rendezvous.contains(w));
+        if missing.is_none() && Role::BOTH.into_iter().any(|w| self.started(w)) {
+            return None;
+        }
+        let mut without = Role::BOTH.into_iter().filter(|w| missing.is_none_or(|missing| missing == *w));
+        if let Some(found) = without.find_map(|w| self.cut_from_server(w)) {
+            return Some(found);
+        }
         let (role, what) = match missing {
-            Some(role) => {
-                if let Some(found) = self.cut_from_server(role) {
-                    return Some(found);
-                }
-                (role, "received nothing from the rendezvous server")
-            }
+            Some(role) => (role, "received nothing from the rendezvous server"),
             // It was met, and went before the peers had met each other through it.
             None => {
-                if Role::BOTH.into_iter().any(|w| self.started(w)) {
-                    return None;
-                }
-                if let Some(found) = Role::BOTH.into_iter().find_map(|w| self.cut_from_server(w)) {
-                    return Some(found);
-                }
                 let role = Role::BOTH.into_iter().find(|w| self.server_went(*w).is_some())?;
                 (role, "was left by the rendezvous server before it had met the other peer")
             }
@@ -376,9 +372,9 @@ impl<'a> FailureContext<'a> {
     }
 
     fn never_started(&self) -> Option<Diagnosis> {
-        let mut all_missing = Role::BOTH.into_iter().filter(|w| !self.started(*w));
-        let missing = all_missing.clone().next()?;
-        if let Some(found) = all_missing.find_map(|w| self.cut_from_server(w)) {
+        let mut idle = Role::BOTH.into_iter().filter(|w| !self.started(*w)).peekable();
+        let missing = *idle.peek()?;
+        if let Some(found) = idle.find_map(|w| self.cut_from_server(w)) {
             return Some(found);
         }
         let detail = format!("peer {} sent no SYN to the other side and answered none", missing.letter());
