@@ -271,11 +271,12 @@ impl Passages {
 }
 
 /// Whether an answer has the numbers that one to this segment has: an ICMP error quotes the sequence number, and a reset
-/// acknowledges all of the segment or has the number that it acknowledges (RFC 9293, section 3.10.7.1).
+/// acknowledges all of the segment or has the number that it acknowledges. Nothing resets a reset (RFC 9293, section 3.10.7.1).
 fn has_numbers_of(answer: &Head, asked: &Head) -> bool {
     let Some(asked) = asked.tcp() else { return false };
     match &answer.kind {
         HeadKind::Icmp(message) => message.about.is_some_and(|q| q.sequence == asked.segment.sequence),
+        HeadKind::Tcp(_) if asked.is_reset() => false,
         HeadKind::Tcp(reset) if asked.has_ack() => reset.segment.sequence == asked.segment.acknowledgment,
         HeadKind::Tcp(reset) => reset.segment.acknowledgment == asked.end(),
     }

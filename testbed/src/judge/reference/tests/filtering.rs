@@ -39,6 +39,15 @@ fn an_unsolicited_syn_is_answered_as_declared() {
 }
 
 #[test]
+fn a_reset_is_no_answer_to_a_reset_that_came_with_the_segment_that_it_answers() {
+    let resets = Behavior { unsolicited_syn: UnsolicitedSyn::Reset, ..plain() };
+    let data = Drawing::default().back((REMOTE, EXTERNAL), None, ("A", 901, 101, 10));
+    let both = || data.clone().back((REMOTE, EXTERNAL), None, ("RA", 911, 101, 0));
+    assert_eq!(both().made((EXTERNAL, REMOTE), ("R", 101, 0, 0)).says(&resets), None);
+    assert_eq!(both().says(&resets), Some("unsolicited-syn"));
+}
+
+#[test]
 fn a_reset_from_an_address_that_was_not_asked_is_no_answer_and_is_told() {
     let resets = Behavior {
         unsolicited_syn: UnsolicitedSyn::Reset,
