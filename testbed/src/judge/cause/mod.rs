@@ -20,7 +20,7 @@ use crate::judge::host::{self, Silence};
 use crate::judge::oracle::{Admission, Answer, OracleReport, SynFate};
 use crate::judge::program_output::Claim;
 use crate::judge::timeline::{Flow, Role, SegmentTrace, Timeline, Vantage};
-use crate::model::evidence::{CtChange, CtEvent, Evidence};
+use crate::model::evidence::{CtChange, CtEvent, Evidence, Nanos};
 use crate::model::outcome::{Cause, Failure};
 use crate::model::packet::TcpFlags;
 
@@ -200,7 +200,7 @@ impl<'a> FailureContext<'a> {
     fn unused_connection(&self, flow: &Flow) -> Diagnosis {
         let marks = marks_of_success(flow);
         let since = flow.segments.iter().map(|s| s.sent).min().unwrap_or_default();
-        if let Some(found) = self.flushed_since(since) {
+        if let Some(found) = self.flushed_since(since).filter(|_| self.something_was_unheard(since)) {
             return Diagnosis { marks: [marks, found.marks].concat(), ..found };
         }
         let of_flow = |ended: &&EndedEntry| ended.why == EntryEnd::Expired && ended.is_of(flow);
@@ -218,6 +218,13 @@ impl<'a> FailureContext<'a> {
             None => self.given_up(flow),
         };
         Diagnosis { marks, ..found }
+    }
+
+    /// Whether something that one side said to the other since then never came there.
+    fn something_was_unheard(&self, since: Nanos) -> bool {
+        Role::BOTH
+            .into_iter()
+            .any(|role| self.inside(role).was_unheard(self.evidence, self.inside(role.other()), since))
     }
 
     /// A connection stood, and both sides say that they failed: nobody spoke, one refused what the other had said, a link

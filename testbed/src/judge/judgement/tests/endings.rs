@@ -264,6 +264,25 @@ fn a_connection_that_a_nat_forgot_before_the_other_side_had_heard_all_was_not_re
 }
 
 #[test]
+fn a_connection_that_a_nat_forgot_when_nobody_said_anything_more_failed_for_another_reason() {
+    let peer = SocketAddrV4::new(external(B), 5000);
+    let handshake = [
+        StagedPacket::new(A, 0.0, "S"),
+        StagedPacket::new(B, 0.2, "S"),
+        StagedPacket::new(A, 10.3, "SA").acknowledging(901),
+        StagedPacket::new(B, 10.1, "SA").acknowledging(101),
+    ];
+    let came = |staged: StagedEvidence, packet| staged.packet(packet).reaches(packet);
+    let stood = handshake.into_iter().fold(StagedEvidence::met().recorded(), came);
+    let forgotten = stood.told(A, peer, &[(CtChange::Destroy, 81)]).flushed(A, 80);
+    let data = StagedPacket::new(B, 85.0, "PA").data(901, 20).acknowledging(101);
+    let said = StagedEvidence { evidence: forgotten.evidence.clone() }.inside(data);
+    assert_eq!(failure(flushed(), &forgotten).cause, Cause::NobodySpoke);
+    assert_eq!(failure(flushed(), &said).cause, Cause::NatRebooted);
+    assert_eq!(failure(flushed(), &said.reaches(data)).cause, Cause::NobodySpoke);
+}
+
+#[test]
 fn a_syn_that_only_opens_a_filter_was_not_predicted() {
     let opener = StagedPacket { target_port: 9, ..StagedPacket::new(A, 0.0, "S") };
     let staged =
