@@ -276,10 +276,6 @@ impl Lab {
     /// When the wire engine has ended.
     pub fn evidence(&self) -> Result<Evidence> {
         let mut evidence = Evidence { servers: self.plan.servers(), ..Evidence::default() };
-        for tapped in self.stations().take_frames().map_err(ended)? {
-            evidence.frames.extend(tapped.frames);
-            evidence.lost.extend(tapped.lost);
-        }
         for node in self.nodes.values() {
             if let Some(nat) = &node.nat {
                 let (events, lost) = nat.recorder.take();
@@ -294,6 +290,11 @@ impl Lab {
                     evidence.counters.push((node.name.clone(), counted));
                 }
             }
+        }
+        // Last, so that whatever changed an entry is among them.
+        for tapped in self.stations().take_frames().map_err(ended)? {
+            evidence.frames.extend(tapped.frames);
+            evidence.lost.extend(tapped.lost);
         }
         evidence.frames.sort_by_key(|f| f.entered);
         evidence.conntrack.sort_by_key(|e| e.at);

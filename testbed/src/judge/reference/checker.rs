@@ -170,6 +170,10 @@ impl<'a> Checker<'a> {
         let passage = &self.passages.all[index];
         // What came last may not have left yet when the evidence was taken.
         if passage.output.is_none() && passage.input.at + self.margin >= self.passages.ended {
+            // It may have been dealt with all the same, and have ended its connection.
+            if let Some((id, _)) = self.by_tuple.get(&passage.input.head.tuple) {
+                self.entries[*id].lost = true;
+            }
             return Ok(Judged::Not(Doubt::End));
         }
         let judged = self.unchanged(passage).and_then(|()| match passage.input.head.kind {

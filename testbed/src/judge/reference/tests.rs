@@ -205,6 +205,11 @@ impl Drawing {
     fn findings(mut self, declared: &Behavior) -> Findings {
         self.now += 100 * MS;
         self.put(7, Direction::Up, (HOST, REMOTE), SYN, 64);
+        self.findings_at_once(declared)
+    }
+
+    /// The same of evidence that was taken at the time of the last packet.
+    fn findings_at_once(self, declared: &Behavior) -> Findings {
         let node = NodeName::new("nat-a").expect("a good name");
         let (datapath, kernel) = (self.datapath, self.kernel);
         let nat = NatView { datapath, kernel, ..nat_view(&node, declared) };

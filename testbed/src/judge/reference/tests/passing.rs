@@ -32,3 +32,21 @@ fn nothing_comes_from_nothing() {
     let drawing = Drawing::opened().made((EXTERNAL, OTHER_PORT), SYN);
     assert_eq!(drawing.says(&plain()), Some("own packets"));
 }
+
+#[test]
+fn a_packet_that_came_last_may_have_ended_its_connection() {
+    let (fin, fin_back) = (("FA", 101, 901, 0), ("FA", 901, 102, 0));
+    let ended = || {
+        Drawing::stands()
+            .out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), fin)
+            .back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), fin_back)
+            .out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("A", 102, 902, 0))
+            .later(1_000 * MS)
+    };
+    // A SYN that was on its way for long ends a connection in TIME_WAIT, and passes no more.
+    let late_syn = || ended().back((REMOTE, EXTERNAL), None, SYN_BACK).forgotten();
+    let first = |findings: Findings| findings.contradictions.first().map(|found| found.rule.axis);
+    assert_eq!(first(late_syn().findings_at_once(&plain())), None);
+    assert_eq!(first(late_syn().findings(&plain())), None);
+    assert_eq!(first(ended().forgotten().findings_at_once(&plain())), Some("timeouts"));
+}
