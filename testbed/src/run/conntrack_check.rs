@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use crate::lab::nat_rules::NatSite;
 use crate::model::address_plan::AddressPlan;
 use crate::model::catalogue::Catalogue;
-use crate::model::evidence::{CtChange, CtEntry, CtEvent, Evidence, NatFlush};
+use crate::model::evidence::{CtChange, CtEntry, CtEvent, Direction, Evidence, NatFlush};
 use crate::model::outcome::{Cause, Failure};
+use crate::model::packet::{Packet, TcpFlags};
 use crate::model::topology::NodeName;
 use crate::probe::prove::{Inconsistency, consistent};
 use crate::run::prepared_cell::LabSpec;
@@ -21,7 +22,8 @@ pub(super) fn contradiction(
     let wrong = |(node, profile): (&NodeName, &String)| {
         let (declared, site) = (&catalogue.get(profile)?.behavior, NatSite::of(plan, node)?);
         let every = between_flushes(evidence, node, &site);
-        let wrong = every.iter().find_map(|entries| consistent(declared, &site, entries).err());
+        let resets = own_resets(evidence, plan, node);
+        let wrong = every.iter().find_map(|entries| consistent(declared, &site, entries, resets).err());
         let Inconsistency { axis, why } = wrong?;
         let detail = format!(
             "NAT \"{profile}\" in \"{node}\" does not do what it declares ({axis}; conntrack): {why}"
@@ -29,6 +31,19 @@ pub(super) fn contradiction(
         Some(Cause::LabError.because(detail))
     };
     setting.nats.iter().find_map(wrong)
+}
+
+/// How many resets a NAT sent outside that it had made itself: they have made no hop.
+fn own_resets(evidence: &Evidence, plan: &AddressPlan, node: &NodeName) -> usize {
+    /// The kernel's `net.ipv4.ip_default_ttl`.
+    const OWN_TTL: u8 = 64;
+    let Some((uplink, own)) = plan.uplink(node).zip(plan.addresses(node)) else { return 0 };
+    let out = evidence.frames.iter().filter(|frame| (frame.link, frame.direction) == (uplink, Direction::Up));
+    let is_own = |packet: &Packet| {
+        let resets = packet.tcp().is_some_and(|segment| segment.flags.contains(TcpFlags::RST));
+        resets && packet.ttl == OWN_TTL && own.contains(*packet.source.ip())
+    };
+    out.filter_map(Packet::of).filter(is_own).count()
 }
 
 /// The entries that a NAT made from one time that it forgot everything to the next. Where one may have been made before and after such a
@@ -66,9 +81,11 @@ mod tests {
     use std::collections::BTreeMap;
     use std::net::SocketAddrV4;
 
+    use etherparse::PacketBuilder;
+
     use super::*;
     use crate::model::address_pool::NatAddressing;
-    use crate::model::evidence::{CtState, Nanos, Tuple};
+    use crate::model::evidence::{CtState, Fate, Frame, Nanos, Tuple};
     use crate::model::topology::Topology;
 
     const S: Nanos = 1_000_000_000;
@@ -77,8 +94,17 @@ mod tests {
         said_with_flushes(profile, external, &[])
     }
 
-    /// The second mapping is made 1 s after the first.
     fn said_with_flushes(profile: &str, external: [u16; 2], flushes: &[Nanos]) -> Option<Failure> {
+        said_with_reset(profile, external, flushes, None)
+    }
+
+    /// The second mapping is made 1 s after the first. The NAT sends a reset with this TTL.
+    fn said_with_reset(
+        profile: &str,
+        external: [u16; 2],
+        flushes: &[Nanos],
+        reset: Option<u8>,
+    ) -> Option<Failure> {
         let pair = Topology::named("pair").expect("it is embedded");
         let plan = AddressPlan::new(&pair, &NatAddressing::default()).expect("a good tree");
         let node = NodeName::new("nat-a").expect("a good name");
@@ -98,10 +124,34 @@ mod tests {
         let flushes = flushes.iter().map(flush).collect();
         let remotes = ["203.0.113.1:7000", "203.0.113.2:7001"];
         let conntrack = external.into_iter().zip(remotes).map(event).collect();
-        let evidence = Evidence { conntrack, flushes, ..Evidence::default() };
+        let uplink = plan.uplink(&node).expect("a NAT has one");
+        let frames = reset.into_iter().map(|ttl| reset_on(uplink, ttl)).collect();
+        let evidence = Evidence { frames, conntrack, flushes, ..Evidence::default() };
         let nats = BTreeMap::from([(node.clone(), profile.to_owned())]);
         let setting = LabSpec { wiring: 0, addressing: NatAddressing::default(), nats };
         contradiction(&Catalogue::embedded(), &plan, &setting, &evidence)
+    }
+
+    fn reset_on(link: u16, ttl: u8) -> Frame {
+        let mut bytes = Vec::new();
+        PacketBuilder::ethernet2([2; 6], [4; 6])
+            .ipv4([192, 0, 2, 2], [203, 0, 113, 9], ttl)
+            .tcp(4000, 5000, 1, 0)
+            .rst()
+            .write(&mut bytes, &[])
+            .expect("a writable packet");
+        let length = u32::try_from(bytes.len()).expect("short");
+        let (fate, direction) = (Fate::Delivered, Direction::Up);
+        let bytes = bytes.into();
+        Frame { link, direction, entered: S, due: S, left: S, fate, is_copy: false, length, bytes }
+    }
+
+    #[test]
+    fn a_reset_that_a_nat_made_itself_may_have_taken_a_port() {
+        let said = |reset| said_with_reset("sequential", [20_000, 20_002], &[], reset);
+        assert_eq!(said(Some(64)), None);
+        assert!(said(Some(63)).is_some(), "it came from a host");
+        assert!(said(None).is_some());
     }
 
     #[test]

@@ -33,17 +33,24 @@ fn inconsistent(axis: NatAxis, why: String) -> Inconsistency {
     Inconsistency { axis, why }
 }
 
-/// Whether these entries, in the order in which they came up in one trial, are what a NAT that behaves so would make.
+/// Whether these entries, in the order in which they came up in one trial, are what a NAT that behaves so would make that made so many
+/// resets itself meanwhile. Each of these may have taken the next port of a counter: the kernel asks the rules of source NAT about a
+/// reset as well that answers what begins a connection (`nf_ct_attach` of `nf_send_reset`, then `nf_nat_inet_fn`).
 ///
 /// # Errors
 /// The first axis that they do not fit.
-pub fn consistent(behavior: &Behavior, site: &NatSite, entries: &[CtEntry]) -> Result<(), Inconsistency> {
+pub fn consistent(
+    behavior: &Behavior,
+    site: &NatSite,
+    entries: &[CtEntry],
+    resets: usize,
+) -> Result<(), Inconsistency> {
     if behavior.translation == Translation::Router {
         return Ok(());
     }
     let pool = site.external(behavior);
     let held = held(pool, entries);
-    let mut history = History { behavior, site, pool, opened: Vec::new(), held };
+    let mut history = History { behavior, site, pool, opened: Vec::new(), held, resets };
     for entry in entries {
         if site.lans.iter().any(|(_, lan)| lan.contains(*entry.original.source.ip())) {
             history.outgoing(entry)?;
@@ -72,6 +79,8 @@ struct History<'a> {
     opened: Vec<OpenedConnection>,
     /// Which remote endpoints sent to which endpoint of the NAT that no inside endpoint had then.
     held: Vec<(SocketAddrV4, SocketAddrV4)>,
+    /// How many it made itself.
+    resets: usize,
 }
 
 /// The connections of strangers to the NAT itself. Where its own stack answers them they are tracked, if only for some
@@ -279,7 +288,7 @@ impl History<'_> {
         let counted: Vec<u16> = moved.into_iter().filter(is_new).map(|o| o.external.port()).collect();
         let free: Vec<u16> =
             pool.ports().filter(|port| !kept.contains(port) || counted.contains(port)).collect();
-        if follow_each_other(&counted, &free) {
+        if follow_each_other(&counted, &free, self.resets) {
             return Ok(());
         }
         let seen: Vec<String> = counted.iter().take(8).map(ToString::to_string).collect();
@@ -299,7 +308,7 @@ impl History<'_> {
             }
         }
         for (pool, ports) in by_pool {
-            if !is_one_run(&ports, pool, step) {
+            if !is_one_run(&ports, pool, step, self.resets) {
                 let seen: Vec<String> = ports.iter().take(8).map(ToString::to_string).collect();
                 return Err(inconsistent(
                     NatAxis::Allocation,
@@ -350,35 +359,37 @@ fn kernel_pool(port: u16) -> PortRange {
     }
 }
 
-/// Whether these ports, in whatever order, are neighbours in a list that begins again after its end.
-fn follow_each_other(ports: &[u16], list: &[u16]) -> bool {
+/// Whether these ports, in whatever order, are neighbours in a list that begins again after its end, but for so many at most that lie
+/// between them.
+fn follow_each_other(ports: &[u16], list: &[u16], between: usize) -> bool {
     if ports.len() >= list.len() {
         return true;
     }
     let places: Option<BTreeSet<usize>> = ports.iter().map(|port| list.binary_search(port).ok()).collect();
-    places.is_some_and(|places| {
-        let before = |place: usize| (place + list.len() - 1) % list.len();
-        let starts = places.iter().filter(|place| !places.contains(&before(**place))).count();
-        places.len() == ports.len() && starts <= 1
-    })
+    places.is_some_and(|places| places.len() == ports.len() && left_between(&places, list.len()) <= between)
 }
 
-/// Whether these ports are a run of consecutive positions of a counter, which may wrap; more than go once around
-/// always are.
-fn is_one_run(ports: &[u16], pool: PortSet, step: i16) -> bool {
+/// How many of `all` places on a circle lie between some of them, at least: all others but those of the longest gap.
+fn left_between(places: &BTreeSet<usize>, all: usize) -> usize {
+    let Some((first, last)) = places.first().zip(places.last()) else { return 0 };
+    let gaps = places.iter().zip(places.iter().skip(1)).map(|(one, next)| next - one - 1);
+    let longest = gaps.chain([first + all - last - 1]).max().unwrap_or_default();
+    all - places.len() - longest
+}
+
+/// Whether these ports are a run of consecutive positions of a counter, which may wrap, but for so many at most that lie between them;
+/// more than go once around always are.
+fn is_one_run(ports: &[u16], pool: PortSet, step: i16, between: usize) -> bool {
     let each = u32::from(step.unsigned_abs()).max(1);
     let positions = pool.size().div_ceil(each);
     let position = |port: &u16| {
         let from_low = pool.position(*port)?;
         let from = if step > 0 { from_low } else { pool.size() - 1 - from_low };
-        from.is_multiple_of(each).then_some(from / each)
+        from.is_multiple_of(each).then_some((from / each) as usize)
     };
-    let Some(all) = ports.iter().map(position).collect::<Option<BTreeSet<u32>>>() else { return false };
-    if ports.len() >= positions as usize {
-        return true;
-    }
-    let starts = all.iter().filter(|p| !all.contains(&((*p + positions - 1) % positions))).count();
-    all.len() == ports.len() && starts <= 1
+    let Some(all) = ports.iter().map(position).collect::<Option<BTreeSet<usize>>>() else { return false };
+    let positions = positions as usize;
+    ports.len() >= positions || all.len() == ports.len() && left_between(&all, positions) <= between
 }
 
 #[cfg(test)]

@@ -37,7 +37,12 @@ fn entry(original: (SocketAddrV4, SocketAddrV4), reply: (SocketAddrV4, SocketAdd
 }
 
 fn verdict(behavior: &Behavior, entries: &[CtEntry]) -> String {
-    consistent(behavior, &site(), entries)
+    verdict_beside(0, behavior, entries)
+}
+
+/// The same of a NAT that made so many resets itself.
+fn verdict_beside(resets: usize, behavior: &Behavior, entries: &[CtEntry]) -> String {
+    consistent(behavior, &site(), entries, resets)
         .map_or_else(|found| format!("{}: {}", found.axis, found.why), |()| "fits".to_owned())
 }
 
@@ -45,6 +50,20 @@ fn symmetric(allocation: Allocation) -> Behavior {
     let range = PortRange { low: 20_000, high: 20_099 };
     let mapping = Mapping::AddressAndPortDependent;
     Behavior { mapping, allocation, pool: Pool::Range(range), ..Behavior::port_preserving() }
+}
+
+#[test]
+fn each_reset_of_its_own_may_take_a_port_of_a_counter() {
+    let nat = symmetric(Allocation::Sequential { step: 1 });
+    let taken = [out(5000, (1, 7), 20_098), out(5000, (2, 7), 20_000), out(5000, (3, 7), 20_002)];
+    for (resets, fits) in [(0, false), (1, false), (2, true)] {
+        assert_eq!(verdict_beside(resets, &nat, &taken) == "fits", fits, "{resets}");
+    }
+    let nat = symmetric(Allocation::Sequential { step: -2 });
+    let taken = [out(5000, (1, 7), 20_099), out(5000, (2, 7), 20_095)];
+    for (resets, fits) in [(0, false), (1, true)] {
+        assert_eq!(verdict_beside(resets, &nat, &taken) == "fits", fits, "{resets}");
+    }
 }
 
 #[test]
