@@ -350,7 +350,8 @@ impl<'a> Checker<'a> {
             kept.push(None);
         }
         let kept = unique(kept);
-        let lost = kept.len() > MOST_STATES || self.may_be_turned_round(way, passage);
+        let may_be_another = anew && Tracked::begin(head, at, &self.how).is_some();
+        let lost = kept.len() > MOST_STATES || self.may_be_turned_round(way, passage, may_be_another);
         let entry = &mut self.entries[id];
         entry.lost = lost;
         let before = std::mem::replace(&mut entry.possible, kept);

@@ -86,12 +86,13 @@ impl Checker<'_> {
         }
     }
 
-    /// Whether a packet that passed may have made an entry in which the ends have changed places: connections are forgotten first, and what
-    /// leads in or round by itself a moment later.
-    pub(super) fn may_be_turned_round(&self, way: Way, passage: &Passage) -> bool {
+    /// Whether a packet that passed may have made an entry in which the ends have changed places: where the entry may be gone, and that which
+    /// leads in or round by itself is there. When a NAT forgets everything, connections are forgotten a moment before that.
+    pub(super) fn may_be_turned_round(&self, way: Way, passage: &Passage, may_be_gone: bool) -> bool {
         let is_led = passage.input.side == Side::Inside
             || self.nat.declared.filtering != Filtering::AddressAndPortDependent;
-        self.flushes.in_doubt && way == Way::Reply && passage.output.is_some() && is_led
+        let may_be_gone = self.flushes.in_doubt || may_be_gone;
+        may_be_gone && way == Way::Reply && passage.output.is_some() && is_led
     }
 
     /// A packet from inside went out that may belong to an entry in which the ends have changed places, so that it may have made a mapping

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::behavior::Timeouts;
+use crate::model::behavior::{Mapping, Overloading, Timeouts};
 
 const S: Nanos = 1_000 * MS;
 
@@ -99,4 +99,29 @@ fn data_of_both_sides_that_meet_when_the_connection_has_ended_may_come_in_either
     };
     let went_on = met().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("A", 951, 161, 10));
     assert_eq!(went_on.says(&ends_after(5)), None);
+}
+
+#[test]
+fn data_from_outside_begins_a_connection_anew_where_everybody_is_let_in() {
+    let cone = Behavior {
+        mapping: Mapping::EndpointIndependent,
+        filtering: Filtering::EndpointIndependent,
+        overloading: Overloading::Off,
+        ..ends_after(5)
+    };
+    let goes_on =
+        |drawing: Drawing| drawing.back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("A", 951, 151, 10));
+    let over = |drawing: Drawing| {
+        drawing
+            .later(100 * MS)
+            .out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("FA", 151, 961, 0))
+            .later(400 * MS)
+            .back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("FA", 961, 152, 0))
+    };
+    let told = || Drawing::opened().begun().later(5_050 * MS);
+    // Nothing has been read of its records since it began, so that the end may have come at any time since.
+    let read_at_once = over(goes_on(told().forgotten_after(20 * MS)));
+    assert_eq!(read_at_once.says(&cone), None);
+    let read_late = over(goes_on(busy_for(5).later(60 * MS)).forgotten_after(5_000 * MS));
+    assert_eq!(read_late.says(&cone), None);
 }
