@@ -12,7 +12,9 @@ mod without_syn;
 use std::collections::{HashMap, HashSet};
 
 use super::draws::Draw;
-use super::duty::{Answer, RequiredAction, TIME_EXCEEDED, refusal, refusal_of_second_syn};
+use super::duty::{
+    Answer, MAYBE_TIME_EXCEEDED, RequiredAction, TIME_EXCEEDED, refusal, refusal_of_second_syn,
+};
 use super::head::{TcpHead, untouched};
 use super::mapping::{Mappings, Outgoing};
 use super::order::Way;
@@ -395,7 +397,7 @@ impl<'a> Checker<'a> {
         let opening = passage.input.head.tcp().is_some_and(|tcp| tcp.segment.flags.is_opening());
         let second = way == Way::Reply && opening && passage.input.side == Side::Outside;
         match refusal_of_second_syn(self.nat.declared.syn_after_syn).filter(|_| second) {
-            Some(answer) => (rules::SYN_AFTER_SYN, RequiredAction::Keep(answer), next),
+            Some(answer) => (rules::SYN_AFTER_SYN, kept_on_its_way(passage, answer), next),
             None => (rules::KNOWN, self.forwarded(passage, tuple), next),
         }
     }
@@ -410,10 +412,10 @@ impl<'a> Checker<'a> {
                 Side::Inside => RequiredAction::Keep(Answer::Anything),
             },
             (Side::Outside, Translation::Firewall) if head.segment.flags.is_opening() => {
-                RequiredAction::Keep(self.refusal_of(passage))
+                kept_on_its_way(passage, self.refusal_of(passage))
             }
             _ if leak => self.forwarded(passage, tuple),
-            _ => RequiredAction::Keep(Answer::Silence),
+            _ => kept_on_its_way(passage, Answer::Silence),
         }
     }
 
@@ -479,6 +481,15 @@ impl<'a> Checker<'a> {
         let (profile, node, Rule { axis, source, .. }) = (self.nat.profile, self.nat.node, rule);
         format!("NAT \"{profile}\" in \"{node}\" does not do what it declares ({axis}; {source}): {what}")
     }
+}
+
+/// What is not for the NAT itself is kept, and answered so. Hops are looked at before filters of what passes (`ip_forward`), and after others.
+pub(super) fn kept_on_its_way(passage: &Passage, answer: Answer) -> RequiredAction {
+    RequiredAction::Keep(match (passage.input.head.ttl, answer) {
+        (0..=1, Answer::Silence) => MAYBE_TIME_EXCEEDED,
+        (0..=1, _) => Answer::Anything,
+        _ => answer,
+    })
 }
 
 /// A packet in words.

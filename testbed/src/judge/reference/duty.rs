@@ -36,6 +36,8 @@ const PORT: u8 = 3;
 
 /// ICMP time exceeded in transit (RFC 792).
 pub(super) const TIME_EXCEEDED: Answer = Answer::Icmp(11, 0);
+/// That, or nothing.
+pub(super) const MAYBE_TIME_EXCEEDED: Answer = Answer::Perhaps(11, 0);
 
 impl RequiredAction {
     /// Whether the NAT did that with a packet.

@@ -25,6 +25,8 @@ use crate::model::behavior::{
 use crate::model::evidence::{CtCounters, CtEntry, Direction, Fate, Frame, NatFlush};
 
 const MS: Nanos = 1_000_000;
+const TOO_MANY_HOPS: etherparse::Icmpv4Type =
+    etherparse::Icmpv4Type::TimeExceeded(etherparse::icmpv4::TimeExceededCode::TtlExceededInTransit);
 const OUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const UP: u16 = NAT_LINKS[0];
 const DOWN: u16 = NAT_LINKS[1];
@@ -107,12 +109,22 @@ impl Drawing {
 
     /// What the NAT says of a packet that had no hop left.
     fn complaint(&mut self, to: &str, about: (&str, &str), sequence: u32) {
-        let kind = etherparse::icmpv4::TimeExceededCode::TtlExceededInTransit;
-        self.error(etherparse::Icmpv4Type::TimeExceeded(kind), to, about, sequence);
+        self.error(TOO_MANY_HOPS, to, about, sequence);
     }
 
     /// An ICMP error that the NAT sends outside, about a SYN.
     fn error(&mut self, kind: etherparse::Icmpv4Type, to: &str, about: (&str, &str), sequence: u32) {
+        self.error_on((UP, Direction::Up), kind, to, about, sequence);
+    }
+
+    fn error_on(
+        &mut self,
+        (link, direction): (u16, Direction),
+        kind: etherparse::Icmpv4Type,
+        to: &str,
+        about: (&str, &str),
+        sequence: u32,
+    ) {
         let quoted = &bytes(about.0, about.1, ("S", sequence, 0, 0), 1)[14..];
         let mut bytes = Vec::new();
         PacketBuilder::ethernet2([2; 6], [4; 6])
@@ -120,7 +132,7 @@ impl Drawing {
             .icmpv4(kind)
             .write(&mut bytes, quoted)
             .expect("a writable packet");
-        self.record(UP, Direction::Up, bytes);
+        self.record(link, direction, bytes);
     }
 
     /// The usual SYN, which went out.

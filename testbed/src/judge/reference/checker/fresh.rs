@@ -1,6 +1,6 @@
 //! A packet of no connection that the NAT knows: one that begins one from inside or outside, or belongs nowhere.
 
-use super::{Checker, Entry, Judged};
+use super::{Checker, Entry, Judged, kept_on_its_way};
 use crate::judge::reference::duty::{Answer, RequiredAction, TIME_EXCEEDED, refusal, what_became};
 use crate::judge::reference::head::TcpHead;
 use crate::judge::reference::mapping::{Admission, Outgoing};
@@ -174,7 +174,8 @@ impl Checker<'_> {
             false => refusal(self.nat, passage, first),
         };
         self.mappings.met_stranger(remote, destination);
-        self.rules.hold(rules::UNSOLICITED, RequiredAction::Keep(answer).done(passage))?;
+        let kept = if firewall { kept_on_its_way(passage, answer) } else { RequiredAction::Keep(answer) };
+        self.rules.hold(rules::UNSOLICITED, kept.done(passage))?;
         Ok(Judged::Must)
     }
 

@@ -1,6 +1,7 @@
 //! What is the same of a packet on both sides of a NAT.
 
 use super::*;
+use crate::model::behavior::Overloading;
 
 #[test]
 fn a_connection_through_an_honest_nat_fits() {
@@ -25,6 +26,43 @@ fn hops_and_data_are_looked_at() {
     let end = last.bytes.len() - 1;
     last.bytes[end] ^= 1;
     assert_eq!(changed.says(&plain()), Some("rewriting"));
+}
+
+#[test]
+fn hops_are_looked_at_before_what_a_nat_keeps() {
+    // A connection from outside was closed by a reset, and its remote endpoint is sent a SYN.
+    let cone =
+        Behavior { filtering: Filtering::EndpointIndependent, overloading: Overloading::Off, ..plain() };
+    let closed = || {
+        Drawing::opened()
+            .back((OTHER, EXTERNAL), Some((OTHER, HOST)), SYN_BACK)
+            .out((HOST, OTHER), Some((EXTERNAL, OTHER)), ("SA", 100, 901, 0))
+            .back((OTHER, EXTERNAL), Some((OTHER, HOST)), ("R", 901, 0, 0))
+            .later(MS)
+    };
+    for (ttl, answered, found) in
+        [(1, true, None), (1, false, None), (2, false, None), (2, true, Some("invalid-packets"))]
+    {
+        let mut drawing = closed();
+        drawing.put(DOWN, Direction::Up, (HOST, OTHER), SYN, ttl);
+        if answered {
+            drawing.error_on((DOWN, Direction::Down), TOO_MANY_HOPS, HOST, (HOST, OTHER), SYN.1);
+        }
+        assert_eq!(drawing.says(&cone), found, "TTL {ttl}, answered: {answered}");
+    }
+    // The second SYN of a simultaneous open.
+    for (refusal, ttl, found) in [
+        (SynAfterSyn::Drop, 1, None),
+        (SynAfterSyn::Reset, 1, None),
+        (SynAfterSyn::Drop, 2, Some("syn-after-syn")),
+        (SynAfterSyn::Reset, 2, Some("syn-after-syn")),
+    ] {
+        let mut drawing = Drawing::opened().later(10 * MS);
+        drawing.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, ttl);
+        drawing.complaint(REMOTE, (REMOTE, EXTERNAL), SYN_BACK.1);
+        let declared = Behavior { syn_after_syn: refusal, ..plain() };
+        assert_eq!(drawing.says(&declared), found, "{refusal:?}, TTL {ttl}");
+    }
 }
 
 #[test]
