@@ -63,6 +63,11 @@ fn hops_are_looked_at_before_what_a_nat_keeps() {
         let declared = Behavior { syn_after_syn: refusal, ..plain() };
         assert_eq!(drawing.says(&declared), found, "{refusal:?}, TTL {ttl}");
     }
+    let mut reset = Drawing::opened().later(10 * MS);
+    reset.put(UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 1);
+    let reset = reset.made((EXTERNAL, REMOTE), ("RA", 0, 901, 0));
+    let declared = Behavior { syn_after_syn: SynAfterSyn::Drop, ..plain() };
+    assert_eq!(reset.says(&declared), Some("syn-after-syn"));
 }
 
 #[test]
