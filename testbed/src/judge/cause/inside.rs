@@ -149,6 +149,34 @@ impl HostLink {
         self.got.iter().any(|(s, a, f, _)| (*s, *a, *f) == wanted)
     }
 
+    /// Whether a segment that came to the host established the end that the host had there then. What belongs to a SYN that was sent before,
+    /// by a socket that is closed by now, does not (RFC 9293, section 3.10.7.4).
+    pub(super) fn is_established_by(&self, evidence: &Evidence, segment: &Segment) -> bool {
+        /// RFC 7323, section 2.3.
+        const LARGEST_WINDOW: u32 = 1 << 30;
+        let synchronises =
+            |sent: &Segment| sent.flags.contains(TcpFlags::SYN) && !sent.flags.contains(TcpFlags::RST);
+        let wanted = (segment.sequence, segment.acknowledgment, segment.flags.0);
+        let Some((.., came)) = self.got.iter().find(|(s, a, f, _)| (*s, *a, *f) == wanted) else {
+            return false;
+        };
+        let frame = &evidence.frames[*came];
+        let Some(tuple) = Packet::of(frame).map(|packet| packet.tuple()) else { return false };
+        let earlier = self.sent.iter().map(|(.., index)| &evidence.frames[*index]);
+        let earlier = earlier.filter(|sent| sent.entered <= frame.left).filter_map(Packet::of);
+        let own = earlier.filter(|packet| packet.tuple() == tuple.reversed());
+        let own: Vec<Segment> = own.filter_map(|packet| packet.tcp().copied()).filter(synchronises).collect();
+        // Where none was seen, nothing tells.
+        let Some(number) = own.last().map(|last| last.sequence) else { return true };
+        let answer = own.iter().rfind(|sent| sent.sequence == number && sent.flags.contains(TcpFlags::ACK));
+        let opens = segment.flags.contains(TcpFlags::SYN);
+        let follows = |answer: &Segment| match segment.sequence.wrapping_sub(answer.acknowledgment) {
+            ahead if opens => ahead == u32::MAX,
+            ahead => ahead < LARGEST_WINDOW,
+        };
+        segment.acknowledgment == number.wrapping_add(1) && answer.map_or(opens, follows)
+    }
+
     /// Whether something that this host said to the other since then never came there.
     pub(super) fn was_unheard(&self, evidence: &Evidence, other: &Self, since: Nanos) -> bool {
         let later = self.sent.iter().map(|(.., frame)| &evidence.frames[*frame]);

@@ -142,7 +142,7 @@ pub(super) fn find(
 pub(super) fn stood<'t>(case: &Case<'_>, timeline: &'t Timeline) -> Option<&'t Flow> {
     let hosts = Role::BOTH.map(|role| (role, HostLink::read(case.evidence, case.vantage(role))));
     let came = |host: &HostLink, segment: &SegmentTrace| {
-        let at_host = || segment.packet.tcp().is_some_and(|tcp| host.got(tcp));
+        let at_host = || segment.packet.tcp().is_some_and(|tcp| host.is_established_by(case.evidence, tcp));
         segment.arrived.is_some() && (!host.watched || at_host())
     };
     let stands = |flow: &&Flow| {

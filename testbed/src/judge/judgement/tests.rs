@@ -11,7 +11,7 @@ use crate::judge::program_output::SuccessClaim;
 use crate::judge::staged::{StagedEvidence, StagedPacket, external, vantage};
 use crate::judge::timeline::Vantage;
 use crate::model::address_pool::AddressPool;
-use crate::model::behavior::{Behavior, ExternalAddresses, Pooling, UnsolicitedSyn};
+use crate::model::behavior::{Behavior, ExternalAddresses, Filtering, Pooling, UnsolicitedSyn};
 use crate::model::outcome::How;
 use Role::{A, B};
 
@@ -164,6 +164,34 @@ fn a_connection_on_which_nobody_spoke_was_not_refused() {
         .packet(StagedPacket::new(B, 40.2, "A").data(901, 0).acknowledging(121));
     let refused = said.packet(StagedPacket::new(B, 40.3, "FA").data(901, 0).acknowledging(121));
     assert_eq!(cause(&refused, UnsolicitedSyn::Drop), Cause::AuthenticationRefused);
+}
+
+#[test]
+fn what_belongs_to_a_socket_that_is_closed_by_now_makes_no_connection_stand() {
+    let numbered = |sequence, packet| StagedPacket { sequence, ..packet };
+    // b's SYN is sent again, is on its way when a resets the first, and meets the socket that a opened since. b dials with another number.
+    let first = StagedPacket::new(B, 0.0, "S");
+    let reset = StagedPacket::new(A, 10.1, "RA").acknowledging(901);
+    let of_a = StagedPacket::new(A, 40.0, "S");
+    let again = |number| numbered(number, StagedPacket::new(B, 60.0, "S"));
+    let answer_of_b = |number| numbered(number, StagedPacket::new(B, 70.1, "SA").acknowledging(101));
+    let answer_of_a = StagedPacket::new(A, 80.1, "SA").acknowledging(901);
+    let cause_with = |number| {
+        let both = |staged: StagedEvidence, draw: StagedPacket| {
+            let arrives = StagedPacket { at_ms: draw.at_ms + 10.0, ..draw };
+            staged.inside(draw).packet(draw).reaches(arrives)
+        };
+        let sent = [first, reset, of_a, again(number), answer_of_b(number), answer_of_a];
+        let met = StagedEvidence::met().to_server(StagedPacket::new(A, 0.0, "S")).recorded();
+        let staged = sent.into_iter().fold(met, both);
+        let open = Behavior { filtering: Filtering::EndpointIndependent, ..Behavior::port_preserving() };
+        match outcome_behind(open, &staged, &lost(), &lost()) {
+            Outcome::Failed(failure) => failure.cause,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(cause_with(900), Cause::NobodySpoke);
+    assert_eq!(cause_with(950), Cause::ResetByHost);
 }
 
 #[test]
