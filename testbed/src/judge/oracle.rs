@@ -127,8 +127,12 @@ pub fn replay(timeline: &Timeline, declared: DeclaredNats<'_>) -> OracleReport {
         for syn in flow.segments.iter().filter(|s| s.is_opening()) {
             let nats = declared.of(syn.from.other());
             let admission = match admission(timeline, flow, syn, declared) {
-                // A copy of it came later, and may have found what the first did not.
-                Admission::NoMapping | Admission::Filtered if timeline.was_doubled(syn) => Admission::Close,
+                // A copy of it came later, and may have found what the first did not. Or an inner NAT was open, and the outer one lets in more.
+                Admission::NoMapping | Admission::Filtered
+                    if timeline.was_doubled(syn) || timeline.may_be_open_inside(syn) =>
+                {
+                    Admission::Close
+                }
                 other => other,
             };
             let answer = answer(timeline, flow, syn);

@@ -5,6 +5,7 @@
 //! that left one side's vantage is recognised when it arrives at the other's, whatever was translated in between.
 
 mod arrivals;
+mod layered;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -16,6 +17,7 @@ use crate::model::packet::{Packet, PacketKind, Segment, TcpFlags};
 use crate::model::topology::{NodeName, Topology};
 
 use arrivals::{Arrivals, Departures, Identity, doubled, identity};
+use layered::LayeredNats;
 
 /// How long a packet may take through a NAT. What a busy machine adds is far less; a NAT that holds packets back is more. A SYN is sent
 /// again after a second only, so that one of the same numbers within this time is the same one.
@@ -128,6 +130,8 @@ pub struct Timeline {
     pub met_rendezvous: BTreeSet<Role>,
     /// Segments that a link doubled on their way to a side.
     doubled: BTreeSet<(Role, Identity)>,
+    /// What went on between the NATs of a side.
+    layered: LayeredNats,
     /// Packets with a private source where only public ones belong.
     pub leaks: Vec<(Nanos, Packet)>,
 }
@@ -235,6 +239,7 @@ impl Timeline {
             }
         }
         timeline.doubled = doubled(evidence, a, b);
+        timeline.layered = LayeredNats::read(evidence, a, b);
         timeline.flows = reader.flows.into_values().collect();
         timeline
     }
@@ -262,6 +267,13 @@ impl Timeline {
     #[must_use]
     pub fn was_doubled(&self, segment_trace: &SegmentTrace) -> bool {
         self.doubled.contains(&(segment_trace.from.other(), identity(&segment_trace.packet)))
+    }
+
+    /// Whether an inner NAT of several may have been open for a SYN, so that this may have been let in though nothing at the vantage opened
+    /// the way.
+    #[must_use]
+    pub fn may_be_open_inside(&self, syn: &SegmentTrace) -> bool {
+        self.layered.may_be_open_inside(syn)
     }
 
     /// All opening SYNs of a side towards the other.

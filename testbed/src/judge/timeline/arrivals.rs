@@ -84,7 +84,7 @@ impl Departures {
     }
 }
 
-fn opens(packet: &Packet) -> bool {
+pub(super) fn opens(packet: &Packet) -> bool {
     packet.tcp().is_some_and(|segment| segment.flags.is_opening())
 }
 
