@@ -369,6 +369,12 @@ impl SegmentTrace {
         (segment.flags.contains(TcpFlags::ACK) && !self.is_reset()).then_some(segment.acknowledgment)
     }
 
+    /// The number that follows its data.
+    #[must_use]
+    pub fn end(&self) -> Option<u32> {
+        self.packet.tcp().map(|segment| segment.sequence.wrapping_add(segment.payload))
+    }
+
     /// Bytes of data.
     #[must_use]
     pub fn payload(&self) -> u32 {

@@ -6,7 +6,7 @@ use crate::judge::cause::tracking::{EndedEntry, EntryEnd, READ_LATER};
 use crate::judge::cause::{Diagnosis, FailureContext, sentence};
 use crate::judge::oracle::{Admission, Answer, SynFate};
 use crate::judge::timeline::{Flow, IcmpErrorTrace, Role, SegmentTrace};
-use crate::model::evidence::{CtChange, Fate, Frame, Nanos};
+use crate::model::evidence::{CtChange, Evidence, Fate, Frame, Nanos};
 use crate::model::outcome::Cause;
 use crate::model::packet::{Packet, TcpFlags};
 
@@ -31,7 +31,7 @@ impl FailureContext<'_> {
 
     /// What went wrong first: a loss, a reset, or an ICMP error.
     fn first_trouble(&self, flow: &Flow, fates: &[&SynFate]) -> Option<Diagnosis> {
-        let lost = self.first_lost(flow).map(|(at, frame, what)| (at, lost_frame(frame, &what)));
+        let lost = first_lost(self.evidence, flow).map(|(at, frame, what)| (at, lost_frame(frame, &what)));
         let reset = first_reset(flow).map(|reset| (reset.sent, self.of_reset(flow, fates, reset)));
         let troubles = [lost, reset, self.of_icmp(flow, fates)].into_iter().flatten();
         troubles.min_by_key(|(at, _)| *at).map(|(_, found)| found)
@@ -103,35 +103,12 @@ impl FailureContext<'_> {
         stopped || repeated
     }
 
-    /// The first frame of the flow's handshake that a link lost, or still had at the end.
-    pub(super) fn first_lost(&self, flow: &Flow) -> Option<(Nanos, usize, String)> {
-        let (index, frame, packet) = self.lost(flow).min_by_key(|(_, frame, _)| frame.entered)?;
-        let flags = packet.tcp()?.flags;
-        let what = match frame.fate {
-            Fate::Lost => format!("the link lost the {flags} {}", packet.tuple()),
-            _ => format!("the {flags} {} was still on the link at the end", packet.tuple()),
-        };
-        Some((frame.entered, index, what))
-    }
-
-    /// The frames of the flow, but for its end, that a link lost or still had at the end.
-    fn lost(&self, flow: &Flow) -> impl Iterator<Item = (usize, &Frame, Packet)> {
-        let numbers: BTreeSet<u32> =
-            flow.segments.iter().filter_map(|s| s.packet.tcp().map(|t| t.sequence)).collect();
-        let lost = |frame: &Frame| matches!(frame.fate, Fate::Lost | Fate::InFlight);
-        let frames = self.evidence.frames.iter().enumerate().filter(move |(_, frame)| lost(frame));
-        let packets = frames.filter_map(|(index, frame)| Some((index, frame, Packet::of(frame)?)));
-        packets.filter(move |(_, _, packet)| {
-            let ends = |flags: TcpFlags| flags.contains(TcpFlags::FIN) || flags.contains(TcpFlags::RST);
-            packet.tcp().is_some_and(|s| numbers.contains(&s.sequence) && !ends(s.flags))
-        })
-    }
-
     /// Whether this SYN was answered, and each of the answers lost by a link.
     pub(super) fn lost_every_answer(&self, flow: &Flow, syn: &SynFate) -> bool {
         let mut answers = flow.segments.iter().filter(|s| s.from != syn.from && s.is_syn_ack());
-        let lost: Vec<_> =
-            self.lost(flow).map(|(.., packet)| packet.tcp().map(|s| (s.sequence, s.flags))).collect();
+        let lost: Vec<_> = lost(self.evidence, flow)
+            .map(|(.., packet)| packet.tcp().map(|s| (s.sequence, s.flags)))
+            .collect();
         answers.all(|answer| {
             let segment = answer.packet.tcp().map(|s| (s.sequence, s.flags));
             answer.arrived.is_none() && lost.contains(&segment)
@@ -297,6 +274,48 @@ fn too_late(flow: &Flow, fates: &[&SynFate]) -> Option<Diagnosis> {
     let found =
         Diagnosis::new(Cause::StartedTooLate, detail).mark(early.frame, "came before the way was open");
     Some(found.mark(late.frame, format!("peer {letter}'s first")))
+}
+
+/// The first frame of the flow, but for its end, that a link lost, or still had at the end.
+pub(super) fn first_lost(evidence: &Evidence, flow: &Flow) -> Option<(Nanos, usize, String)> {
+    let (index, frame, packet) = lost(evidence, flow).min_by_key(|(_, frame, _)| frame.entered)?;
+    let flags = packet.tcp()?.flags;
+    let what = match frame.fate {
+        Fate::Lost => format!("the link lost the {flags} {}", packet.tuple()),
+        _ => format!("the {flags} {} was still on the link at the end", packet.tuple()),
+    };
+    Some((frame.entered, index, what))
+}
+
+/// The frames of the flow, but for its end, that a link lost or still had at the end.
+fn lost<'a>(evidence: &'a Evidence, flow: &Flow) -> impl Iterator<Item = (usize, &'a Frame, Packet)> {
+    let numbers: BTreeSet<u32> =
+        flow.segments.iter().filter_map(|s| s.packet.tcp().map(|t| t.sequence)).collect();
+    let lost = |frame: &Frame| matches!(frame.fate, Fate::Lost | Fate::InFlight);
+    let frames = evidence.frames.iter().enumerate().filter(move |(_, frame)| lost(frame));
+    let packets = frames.filter_map(|(index, frame)| Some((index, frame, Packet::of(frame)?)));
+    packets.filter(move |(_, _, packet)| {
+        let ends = |flags: TcpFlags| flags.contains(TcpFlags::FIN) || flags.contains(TcpFlags::RST);
+        packet.tcp().is_some_and(|s| numbers.contains(&s.sequence) && !ends(s.flags))
+    })
+}
+
+/// What a link lost, or still had at the end, of a connection that stood, where `silent` may have been waiting for it until its time was up:
+/// something that one side said had not come to the other, or had come only just.
+pub(super) fn cut_short(evidence: &Evidence, flow: &Flow, silent: Role) -> Option<Diagnosis> {
+    /// How long a program may take for what has come: the lab gives it half a second after its deadline.
+    const ENOUGH: Nanos = 1_000_000_000;
+    let data = || flow.segments.iter().filter(|segment| segment.payload() > 0);
+    let has_come = |segment: &SegmentTrace| {
+        data().any(|s| s.arrived.is_some() && s.from == segment.from && s.end() == segment.end())
+    };
+    let on_its_way = data().any(|segment| !has_come(segment));
+    let last = data().filter(|segment| segment.from != silent).filter_map(|segment| segment.arrived).max();
+    let only_just = last.is_some_and(|last| last + ENOUGH > evidence.ended());
+    let (_, frame, what) = first_lost(evidence, flow).filter(|_| on_its_way || only_just)?;
+    let detail =
+        format!("the connection {} stood, and peer {}'s time was up: {what}", flow.a, silent.letter());
+    Some(lost_frame(frame, &detail))
 }
 
 pub(super) fn lost_frame(frame: usize, what: &str) -> Diagnosis {

@@ -68,13 +68,13 @@ pub(super) fn one_sided(case: &Case<'_>, finished: Role, flow: &Flow) -> Diagnos
             let detail = format!("peer {done} holds the connection {}; peer {not} refused it: {why}", flow.a);
             Diagnosis::new(Cause::AuthenticationRefused, detail)
         }
-        _ => {
+        _ => flow::cut_short(case.evidence, flow, finished.other()).unwrap_or_else(|| {
             let detail = format!(
                 "peer {done} holds the connection {}; peer {not} had it as well and said nothing of it",
                 flow.a
             );
             Diagnosis::new(Cause::ProgramHung, detail)
-        }
+        }),
     };
     Diagnosis { marks: marks_of_success(flow), ..found }
 }
@@ -210,11 +210,11 @@ impl<'a> FailureContext<'a> {
         }
         let silent = Role::BOTH.into_iter().find(|w| self.case.said(*w) == &Claim::Nothing);
         let found = match silent {
-            Some(role) => {
+            Some(role) => flow::cut_short(self.evidence, flow, role).unwrap_or_else(|| {
                 let detail =
                     format!("the connection {} stood, and peer {} said nothing of it", flow.a, role.letter());
                 Diagnosis::new(Cause::ProgramHung, detail)
-            }
+            }),
             None => self.given_up(flow),
         };
         Diagnosis { marks, ..found }
@@ -253,7 +253,7 @@ impl<'a> FailureContext<'a> {
             return Diagnosis::new(Cause::AuthenticationRefused, format!("{detail}; {why}"))
                 .mark(refusal.frame, format!("peer {letter} ends it"));
         }
-        match self.first_lost(flow) {
+        match flow::first_lost(self.evidence, flow) {
             Some((_, frame, what)) => flow::lost_frame(frame, &what),
             None => {
                 let detail = format!("the connection {} stood, and nobody went on with it; {why}", flow.a);

@@ -131,6 +131,40 @@ fn one_claim_is_the_links_failure_when_it_lost_what_the_other_waits_for() {
 }
 
 #[test]
+fn a_program_that_waited_for_what_a_link_had_lost_did_not_hang() {
+    let stood = || {
+        let carried = StagedEvidence::met()
+            .recorded()
+            .packet(StagedPacket::new(A, 0.0, "S"))
+            .packet(StagedPacket::new(B, 0.0, "S"))
+            .packet(StagedPacket::new(A, 10.1, "SA").acknowledging(901))
+            .packet(StagedPacket::new(B, 10.1, "SA").acknowledging(101));
+        carried.packet(StagedPacket::new(A, 20.3, "A").data(101, 20).acknowledging(901))
+    };
+    let of_b = |at: f64| StagedPacket::new(B, at, "A").data(901, 20).acknowledging(121);
+    let until =
+        |staged: StagedEvidence, end: f64| staged.packet(StagedPacket::new(A, end, "S").ports(4001, 9));
+    let said = |of_a: &Claim, staged: &StagedEvidence| match outcome(
+        staged,
+        of_a,
+        &Claim::Nothing,
+        UnsolicitedSyn::Drop,
+    ) {
+        Outcome::Failed(failure) => failure.cause,
+        other => panic!("{other:?}"),
+    };
+    for of_a in [lost(), Claim::Nothing] {
+        let never_came = until(stood().lost(of_b(30.0)), 5_000.0);
+        assert_eq!(said(&of_a, &never_came), Cause::LostByLink);
+        let came_later = |end| until(stood().lost(of_b(30.0)).packet(of_b(300.0)), end);
+        assert_eq!(said(&Claim::Nothing, &came_later(600.0)), Cause::LostByLink, "its time was up");
+        assert_eq!(said(&Claim::Nothing, &came_later(5_000.0)), Cause::ProgramHung);
+        let nothing_lost = until(stood().packet(of_b(300.0)), 600.0);
+        assert_eq!(said(&of_a, &nothing_lost), Cause::ProgramHung);
+    }
+}
+
+#[test]
 fn lost_evidence_and_late_frames_prove_nothing() {
     let mut staged = StagedEvidence::crossing();
     staged.evidence.frames[5].left += 6_000_000;
