@@ -300,11 +300,28 @@ fn lost<'a>(evidence: &'a Evidence, flow: &Flow) -> impl Iterator<Item = (usize,
     })
 }
 
+/// How long a program may take for what has come: the lab gives it half a second after its deadline.
+const ENOUGH: Nanos = 1_000_000_000;
+
+/// What a link lost of a connection that stood and was ended by `ender` long after it had heard the last from the other side: that is no
+/// answer to what it had heard.
+pub(super) fn waited_in_vain(evidence: &Evidence, flow: &Flow, ender: Role) -> Option<Diagnosis> {
+    let ended = flow.segments.iter().find(|s| s.from == ender && s.ends_connection())?.sent;
+    let data = flow.segments.iter().filter(|s| s.from != ender && s.payload() > 0);
+    let heard = data.filter_map(|s| s.arrived).filter(|at| *at <= ended).max()?;
+    let waited = ended - heard;
+    let (_, frame, what) = first_lost(evidence, flow).filter(|_| waited > ENOUGH)?;
+    let (letter, seconds) = (ender.letter(), waited as f64 / 1e9);
+    let detail = format!(
+        "the connection {} stood, and peer {letter} ended it {seconds:.1} s after it had last heard anything: {what}",
+        flow.a
+    );
+    Some(lost_frame(frame, &detail))
+}
+
 /// What a link lost, or still had at the end, of a connection that stood, where `silent` may have been waiting for it until its time was up:
 /// something that one side said had not come to the other, or had come only just.
 pub(super) fn cut_short(evidence: &Evidence, flow: &Flow, silent: Role) -> Option<Diagnosis> {
-    /// How long a program may take for what has come: the lab gives it half a second after its deadline.
-    const ENOUGH: Nanos = 1_000_000_000;
     let data = || flow.segments.iter().filter(|segment| segment.payload() > 0);
     let has_come = |segment: &SegmentTrace| {
         data().any(|s| s.arrived.is_some() && s.from == segment.from && s.end() == segment.end())

@@ -64,9 +64,12 @@ pub(super) fn one_sided(case: &Case<'_>, finished: Role, flow: &Flow) -> Diagnos
     }
     let found = match case.said(finished.other()) {
         Claim::Failure(why) | Claim::Silent(why) => {
-            let why = first_line(why);
-            let detail = format!("peer {done} holds the connection {}; peer {not} refused it: {why}", flow.a);
-            Diagnosis::new(Cause::AuthenticationRefused, detail)
+            flow::waited_in_vain(case.evidence, flow, finished.other()).unwrap_or_else(|| {
+                let why = first_line(why);
+                let detail =
+                    format!("peer {done} holds the connection {}; peer {not} refused it: {why}", flow.a);
+                Diagnosis::new(Cause::AuthenticationRefused, detail)
+            })
         }
         _ => flow::cut_short(case.evidence, flow, finished.other()).unwrap_or_else(|| {
             let detail = format!(
@@ -248,6 +251,9 @@ impl<'a> FailureContext<'a> {
             flow.segments.iter().filter(|s| s.from == role && s.sent >= heard).find(ends)
         });
         if let Some(refusal) = refusal {
+            if let Some(found) = flow::waited_in_vain(self.evidence, flow, refusal.from) {
+                return found;
+            }
             let (letter, detail) =
                 (refusal.from.letter(), format!("the connection {} stood and was refused", flow.a));
             return Diagnosis::new(Cause::AuthenticationRefused, format!("{detail}; {why}"))

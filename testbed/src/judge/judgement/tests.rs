@@ -165,6 +165,34 @@ fn a_program_that_waited_for_what_a_link_had_lost_did_not_hang() {
 }
 
 #[test]
+fn a_program_that_waited_long_for_what_a_link_had_lost_refused_nothing() {
+    let ended_at = |end: f64, loses: bool| {
+        let stood = StagedEvidence::met()
+            .recorded()
+            .packet(StagedPacket::new(A, 0.0, "S"))
+            .packet(StagedPacket::new(B, 0.0, "S"))
+            .packet(StagedPacket::new(A, 10.1, "SA").acknowledging(901))
+            .packet(StagedPacket::new(B, 10.1, "SA").acknowledging(101))
+            .packet(StagedPacket::new(A, 20.3, "A").data(101, 20).acknowledging(901))
+            .packet(StagedPacket::new(B, 30.4, "A").data(901, 20).acknowledging(121))
+            .packet(StagedPacket::new(A, 40.5, "A").data(121, 0).acknowledging(921));
+        let answer = StagedPacket::new(A, 40.6, "A").data(121, 20).acknowledging(921);
+        let answered = if loses { stood.lost(answer) } else { stood };
+        answered.packet(StagedPacket::new(B, end, "FA").data(921, 0).acknowledging(121))
+    };
+    let said =
+        |of_a: &Claim, staged: &StagedEvidence| match outcome(staged, of_a, &lost(), UnsolicitedSyn::Drop) {
+            Outcome::Failed(failure) => failure.cause,
+            other => panic!("{other:?}"),
+        };
+    for of_a in [lost(), won(A)] {
+        assert_eq!(said(&of_a, &ended_at(3_000.0, true)), Cause::LostByLink);
+        assert_eq!(said(&of_a, &ended_at(60.0, true)), Cause::AuthenticationRefused, "at once");
+        assert_eq!(said(&of_a, &ended_at(3_000.0, false)), Cause::AuthenticationRefused, "nothing was lost");
+    }
+}
+
+#[test]
 fn lost_evidence_and_late_frames_prove_nothing() {
     let mut staged = StagedEvidence::crossing();
     staged.evidence.frames[5].left += 6_000_000;
