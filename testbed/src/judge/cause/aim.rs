@@ -156,7 +156,7 @@ impl FailureContext<'_> {
 
     /// A SYN came in, without one of the other side, and its host said nothing.
     fn let_in_and_silent(&self) -> Option<Diagnosis> {
-        let let_in = |syn: &&SynFate| syn.admission == Admission::Admitted;
+        let let_in = |syn: &&SynFate| syn.admission == Admission::Admitted && !self.was_kept(syn);
         let syn = self.oracle.syns.iter().find(let_in)?;
         let answer = self.flow_of(syn).and_then(|flow| flow.segments.iter().find(|s| s.is_syn_ack()));
         if let Some(lost) = answer.and_then(|answer| self.loss_of(answer)) {

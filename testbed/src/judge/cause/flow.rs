@@ -50,7 +50,7 @@ impl FailureContext<'_> {
     }
 
     /// An answer or what came after it came to the NAT that had let its flow out, when that had forgotten the flow.
-    fn forgotten_on_the_way(&self, flow: &Flow) -> Option<Diagnosis> {
+    pub(super) fn forgotten_on_the_way(&self, flow: &Flow) -> Option<Diagnosis> {
         let mut later = flow.segments.iter().filter(|segment| !segment.is_opening() && !segment.is_reset());
         later.find_map(|segment| {
             let ended = self.forgotten_before(flow, segment)?;

@@ -441,12 +441,25 @@ impl<'a> FailureContext<'a> {
 
     /// A mapping that a SYN was aimed at had been there, would have been of use, and was forgotten.
     fn forgotten(&self) -> Option<Diagnosis> {
-        let mut refused = self.oracle.syns.iter().filter(|syn| syn.admission != Admission::Admitted);
-        refused.find_map(|syn| self.forgotten_target(syn)).or_else(|| {
-            // A host that has no socket yet resets what is let in. It may have one when the mapping is gone.
-            let reset = self.oracle.syns.iter().filter(|syn| syn.answer == Answer::HostReset);
-            reset.filter_map(|syn| self.dialled_again(syn)).find_map(|syn| self.forgotten_target(&syn))
-        })
+        let is_refused = |syn: &&SynFate| syn.admission != Admission::Admitted || self.was_kept(syn);
+        let mut refused = self.oracle.syns.iter().filter(is_refused);
+        refused
+            .find_map(|syn| self.forgotten_target(syn))
+            .or_else(|| {
+                // A host that has no socket yet resets what is let in. It may have one when the mapping is gone.
+                let reset = self.oracle.syns.iter().filter(|syn| syn.answer == Answer::HostReset);
+                reset.filter_map(|syn| self.dialled_again(syn)).find_map(|syn| self.forgotten_target(&syn))
+            })
+            // One side may dial, and the other only answer.
+            .or_else(|| self.timeline.flows.iter().find_map(|flow| self.forgotten_on_the_way(flow)))
+    }
+
+    /// Whether a SYN came to the side that it was for, and never to the host.
+    fn was_kept(&self, syn: &SynFate) -> bool {
+        let host = self.inside(syn.from.other());
+        let sent = self.timeline.syns(syn.from).find(|segment| segment.frame == syn.frame);
+        let came = |segment: &SegmentTrace| segment.packet.tcp().is_some_and(|tcp| host.got(tcp));
+        host.watched && sent.is_some_and(|segment| segment.arrived.is_some() && !came(segment))
     }
 
     /// The last SYN of the flow of a SYN that a host reset, if it never came to that host.

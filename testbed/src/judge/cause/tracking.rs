@@ -207,14 +207,17 @@ fn age(evidence: &Evidence, event: &CtEvent, packets: &PacketsByEnds) -> Option<
         (&other.node, other.entry.original) == (&event.node, event.entry.original) && other.at <= event.at
     };
     let began = |other: &&CtEvent| other.change == CtChange::New && other.entry.id == event.entry.id;
-    let began = evidence.conntrack.iter().filter(of_flow).rfind(began)?.at;
-    let ended = |other: &&CtEvent| other.change == CtChange::Destroy && other.at < began;
+    let CtEvent { at: began, after, .. } = evidence.conntrack.iter().filter(of_flow).rfind(began)?;
+    let ended = |other: &&CtEvent| other.change == CtChange::Destroy && other.at < *began;
     let before = evidence.conntrack.iter().filter(of_flow).rfind(ended).map_or(0, |other| other.after);
     let sides = [event.entry.original, event.entry.reply];
-    let seen = sides.iter().filter_map(|side| packets.get(&pair(*side))).flatten();
-    let opening = seen.filter(|seen| seen.flags.is_opening()).map(|seen| seen.at);
-    let opened = opening.filter(|at| (before..=began).contains(at)).min();
-    Some(event.at - opened.unwrap_or(began))
+    let seen = || sides.iter().filter_map(|side| packets.get(&pair(*side))).flatten();
+    let opening = seen().filter(|seen| seen.flags.is_opening()).map(|seen| seen.at);
+    let opened = opening.filter(|at| (before..=*began).contains(at)).min();
+    // What goes on with a connection that the NAT has no entry of begins one without a SYN.
+    let going_on =
+        || seen().map(|seen| seen.at).filter(|at| (before.max(*after)..=*began).contains(at)).min();
+    Some(event.at - opened.or_else(going_on).unwrap_or(*began))
 }
 
 /// How long an idle entry lives; the kernel's defaults are those of `nf_conntrack_proto_tcp.c`.
@@ -280,7 +283,11 @@ impl EndedEntry {
 
     /// What happened, in words.
     pub(super) fn sentence(&self) -> String {
-        let (node, outside) = (&self.node, self.entry.reply.destination);
+        let CtEntry { original, reply, .. } = self.entry;
+        // That which began outside was sent to the NAT's endpoint.
+        let outside =
+            if original.destination == reply.source { reply.destination } else { original.destination };
+        let node = &self.node;
         let idle = self.idle as f64 / 1e6;
         match self.why {
             EntryEnd::Reset => format!("{node} dropped its mapping {outside} for a reset"),
@@ -349,5 +356,41 @@ mod tests {
             event.after -= event.at.min(40_000_000);
         }
         assert_eq!(why(&staged), [EntryEnd::OutOfTime; 2]);
+    }
+
+    #[test]
+    fn a_connection_that_was_picked_up_without_a_syn_is_as_old_as_the_packet_that_did_it() {
+        // Its beginning was read late, and its end at once.
+        let mut staged = StagedEvidence::met()
+            .told(
+                B,
+                SocketAddrV4::new(external(A), 4000),
+                &[(CtChange::New, 1_080), (CtChange::Destroy, 2_020)],
+            )
+            .packet(StagedPacket::new(A, 990.0, "A").data(101, 20));
+        staged.evidence.conntrack[0].after = 990_000_000;
+        let timeouts = Timeouts { absolute: Some(Duration::from_secs(1)), ..Timeouts::default() };
+        let nat = [Behavior { timeouts, ..Behavior::port_preserving() }];
+        let why = |staged: &StagedEvidence| endings(&staged.evidence, &vantage(B), &nat)[0].why;
+        assert_eq!(why(&staged), EntryEnd::OutOfTime);
+        staged.evidence.conntrack[0].after = 1_070_000_000;
+        assert_eq!(why(&staged), EntryEnd::Flushed, "the packet had not begun it");
+    }
+
+    #[test]
+    fn a_mapping_that_was_used_from_outside_is_named_by_the_address_of_its_own_nat() {
+        let mut staged = StagedEvidence::met()
+            .told(B, SocketAddrV4::new(external(A), 4000), &[(CtChange::New, 1), (CtChange::Destroy, 900)])
+            .packet(StagedPacket::new(A, 0.0, "S"));
+        let named = |staged: &StagedEvidence| {
+            endings(&staged.evidence, &vantage(B), &[Behavior::port_preserving()])[0].sentence()
+        };
+        let own = SocketAddrV4::new(external(B), 5000).to_string();
+        assert!(named(&staged).contains(&own), "{}", named(&staged));
+        for event in &mut staged.evidence.conntrack {
+            let CtEntry { original, reply, .. } = event.entry;
+            (event.entry.original, event.entry.reply) = (reply, original);
+        }
+        assert!(named(&staged).contains(&own), "{}", named(&staged));
     }
 }

@@ -84,6 +84,55 @@ fn an_answer_that_comes_when_its_mapping_was_forgotten_is_not_filtered() {
 }
 
 #[test]
+fn an_answer_whose_way_back_was_forgotten_outweighs_what_drew_a_reset() {
+    // b alone dials, as a listens. Its SYN to another port is reset by a's NAT.
+    let peer = SocketAddrV4::new(external(A), 4000);
+    let syn = StagedPacket::new(B, 0.0, "S");
+    let dials = |forgotten: &[(CtChange, u64)]| {
+        let opener = StagedPacket::new(A, 11.0, "RA").acknowledging(951).ports(9, 5000).ttl(64);
+        StagedEvidence::met()
+            .to_server(StagedPacket::new(A, 0.0, "S"))
+            .packet(StagedPacket { sequence: 950, ..StagedPacket::new(B, 0.0, "S").ports(5000, 9) })
+            .packet(opener)
+            .inside(syn)
+            .packet(syn)
+            .packet(StagedPacket::new(A, 10.1, "SA").acknowledging(901))
+            .told(B, peer, forgotten)
+            .flushed(B, 5)
+    };
+    let nat = || Behavior {
+        filtering: Filtering::EndpointIndependent,
+        unsolicited_syn: UnsolicitedSyn::Reset,
+        ..flushed()
+    };
+    let found = failure(nat(), &dials(&[(CtChange::New, 0), (CtChange::Destroy, 6)]));
+    assert_eq!(found.cause, Cause::NatRebooted, "{}", found.detail);
+    assert!(found.detail.starts_with("a's SYN ACK"), "{}", found.detail);
+    let kept = failure(nat(), &dials(&[]));
+    assert_eq!(kept.cause, Cause::ResetByNat, "{}", kept.detail);
+}
+
+#[test]
+fn a_syn_that_never_came_to_the_host_was_not_let_in() {
+    let open = Behavior { filtering: Filtering::EndpointIndependent, ..flushed() };
+    let first = StagedPacket::new(A, 0.0, "S");
+    let dialled = StagedPacket::new(B, 100.0, "S");
+    let staged = || {
+        StagedEvidence::met()
+            .inside(first)
+            .to_server(first)
+            .told(A, SERVER, &[(CtChange::New, 0), (CtChange::Destroy, 51)])
+            .flushed(A, 50)
+            .packet(dialled)
+    };
+    let kept = failure(open, &staged());
+    assert_eq!(kept.cause, Cause::NatRebooted, "{}", kept.detail);
+    assert!(kept.detail.starts_with("b's SYN"), "{}", kept.detail);
+    let let_in = failure(open, &staged().reaches(StagedPacket { at_ms: 110.0, ..dialled }));
+    assert_eq!(let_in.cause, Cause::ProgramHung, "{}", let_in.detail);
+}
+
+#[test]
 fn a_mapping_that_ended_at_its_absolute_timeout_was_not_forgotten_however_late_its_beginning_was_told() {
     let peer = SocketAddrV4::new(external(A), 4000);
     let staged = StagedEvidence::met()
