@@ -95,6 +95,23 @@ fn an_entry_that_follows_one_whose_time_was_up_begins_with_its_own_packet() {
 }
 
 #[test]
+fn an_entry_that_the_other_end_begins_again_begins_with_a_packet_of_its_own() {
+    let remote = SocketAddrV4::new(external(A), 4000);
+    let changes = [(CtChange::New, 4), (CtChange::Destroy, 1_004), (CtChange::New, 1_468)];
+    let mut staged = StagedEvidence::met()
+        .packet(StagedPacket::new(B, 1.0, "S"))
+        .packet(StagedPacket::new(A, 300.0, "A").data(101, 20))
+        .packet(StagedPacket::new(A, 1_450.0, "A").data(121, 20))
+        .told(B, remote, &changes);
+    let again = staged.evidence.conntrack.last_mut().expect("it was told");
+    (again.entry.original, again.entry.reply) = (again.entry.reply, again.entry.original);
+    let text = drawn(&Ladder::of("cell, trial 1", &kept(staged)), 120);
+    let begun: Vec<&str> = text.lines().filter(|line| line.contains("new")).collect();
+    let last = begun.last().and_then(|line| line.split_whitespace().next());
+    assert_eq!(last, Some("1459.000"), "{text}");
+}
+
+#[test]
 fn hundreds_of_alike_packets_are_one_line() {
     let spray = (0..500).fold(StagedEvidence::met(), |staged, n: u16| {
         staged.packet(StagedPacket::new(A, f64::from(n) * 0.01, "S").ports(1024 + n, 5000))

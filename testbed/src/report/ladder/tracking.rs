@@ -36,15 +36,17 @@ pub(super) fn times<'a>(kept: &'a Artefacts, journeys: &'a [Journey]) -> Vec<Nan
     let mut cause = |event: &'a CtEvent| {
         let node = event.node.as_str();
         let sides = [event.entry.original, event.entry.reply].map(undirected);
-        let key = (node, sides[0]);
-        let after = latest.get(&key).copied().unwrap_or(0);
+        // The next entry of a flow may have begun at its other end.
+        let keys = sides.map(|side| (node, side));
+        let before = keys.iter().filter_map(|key| latest.get(key)).max().copied().unwrap_or(0);
+        let after = before.max(event.after.saturating_sub(READ_LATE));
         let packets = sides.iter().filter_map(|side| passings.get(&(node, *side))).flatten();
         let at = packets.filter(|p| p.at > after && p.at <= event.at && p.causes(event)).map(|p| p.at).min();
         // What ended without a packet, by its time, leaves nothing for the packets before.
         let ended =
             (event.change == CtChange::Destroy).then(|| event.at.saturating_sub(READ_LATE).max(after));
         if let Some(at) = at.or(ended) {
-            latest.insert(key, at);
+            latest.extend(keys.map(|key| (key, at)));
         }
         at
     };
