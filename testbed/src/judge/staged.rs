@@ -141,7 +141,7 @@ impl StagedEvidence {
     }
 
     /// What leaves the usual external port of a side towards the rendezvous server.
-    pub(crate) fn to_server(mut self, draw: StagedPacket) -> Self {
+    pub(crate) fn says_to_server(mut self, draw: StagedPacket) -> Self {
         let (at, (source, _)) = (nanos(draw.at_ms), ends(draw));
         self.push(vantage(draw.from).link, Direction::Up, at, at, bytes(source, SERVER, draw));
         self

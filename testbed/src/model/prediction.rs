@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::axis_value::{self, Trouble};
 use crate::model::behavior::{Allocation, Behavior, ExternalAddresses, Mapping, Translation, UnsolicitedSyn};
 use crate::model::catalogue::Catalogue;
+use crate::model::conditions::{Conditions, LinkConditions};
 use crate::model::datapath::Datapath;
 use crate::model::outcome::{Expectation, NoExpectation};
 use crate::model::suite::{AxisKey, Cell, Suite};
@@ -42,7 +43,7 @@ pub fn expect(suite: &Suite, cell: &Cell, catalogue: &Catalogue) -> Result<Expec
         redial: part.program.redial,
     };
     let expected = disturbed(&input, competitors(&part.topology, &way, cell, input.trip));
-    match unsettled(cell, &input) {
+    match unsettled(cell, &input, &way.wires(&part.topology)) {
         // What cannot be does not come about because packets are lost or come late.
         Some(why) if expected.high > 0.0 => Err(silent(&why)),
         _ if expected.low <= 0.0 && expected.high >= 1.0 => {
@@ -63,9 +64,17 @@ fn is_of_sockets(cell: &Cell, catalogue: &Catalogue, node: &NodeName) -> bool {
 }
 
 /// What of the wires theory does not reckon with, if there is something.
-fn unsettled(cell: &Cell, input: &TheoryInput<'_>) -> Option<String> {
-    let does = |value: Option<f64>| value.is_some_and(|value| value > 0.0);
-    if does(cell.loss()) {
+fn unsettled(cell: &Cell, input: &TheoryInput<'_>, wires: &[LinkConditions]) -> Option<String> {
+    let here = |planned: &LinkConditions| cell.conditions(*planned);
+    // An axis may be there without a wire that it changes.
+    let wires: Vec<Conditions> = wires
+        .iter()
+        .chain(&[LinkConditions::default()])
+        .map(here)
+        .flat_map(|wire| [wire.up, wire.down])
+        .collect();
+    let one = |does: fn(&Conditions) -> bool| wires.iter().any(does);
+    if one(|wire| wire.loss > 0.0) {
         return Some("theory does not know how often a program that loses packets tries again".to_owned());
     }
     if let Some(why) = not_reckoned_with(cell, input) {
@@ -75,9 +84,9 @@ fn unsettled(cell: &Cell, input: &TheoryInput<'_>) -> Option<String> {
     let nats = input.a.iter().chain(&input.b).chain(&input.common);
     let answers = nats.into_iter().any(|nat| answers_a_syn(nat));
     let axes = [
-        (AxisKey::Jitter, does(cell.jitter().map(|jitter| jitter.as_secs_f64()))),
-        (AxisKey::Duplication, does(cell.duplication())),
-        (AxisKey::Reordering, does(cell.reordering())),
+        (AxisKey::Jitter, one(|wire| !wire.jitter.is_zero())),
+        (AxisKey::Duplication, one(|wire| wire.duplication > 0.0)),
+        (AxisKey::Reordering, one(|wire| wire.reordering > 0.0)),
     ];
     let (axis, _) = axes.into_iter().find(|(_, does)| *does && answers)?;
     Some(format!(
@@ -219,6 +228,14 @@ impl NodePath {
             down.pop();
         }
         Some(Self { up, top: top?, down })
+    }
+
+    /// What the topology has planned for the wires that packets take between the peers and from each of them to the core.
+    #[must_use]
+    pub fn wires(&self, topology: &Topology) -> Vec<LinkConditions> {
+        let above = topology.path_to_core(&self.top);
+        let nodes = self.up.iter().chain(&self.down).chain(&above);
+        nodes.filter_map(|node| topology.nodes.get(node)?.up.as_ref()?.wire).collect()
     }
 
     /// One way from the first peer to the second; `delay` stands in for the delay of every wire.
@@ -368,17 +385,41 @@ mod tests {
         assert_eq!(said_of(&catalogue, "port-preserving", program), Ok(1.0));
     }
 
+    #[test]
+    fn what_a_topology_has_its_wires_do_counts_as_the_axes_of_a_suite() {
+        const PLAIN: &str = "wire = { delay = \"5ms\" }";
+        let pair = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is embedded").text;
+        assert!(pair.contains(PLAIN), "{pair}");
+        let with = |does: &str| pair.replacen(PLAIN, &format!("wire = {{ delay = \"5ms\", {does} }}"), 1);
+        let catalogue = Catalogue::embedded();
+        let said = |nat: &str, does: &str, rest: &str| said_in(&with(does), &catalogue, nat, rest);
+        let lossy = said("port-preserving", "loss = 0.02", "").expect_err("no expectation");
+        assert!(lossy.because.contains("loses packets"), "{lossy:?}");
+        assert_eq!(
+            said("port-preserving", "loss = 0.02", "loss = [\"0\"]"),
+            Ok(1.0),
+            "the suite says otherwise"
+        );
+        for does in ["jitter = \"5ms\"", "duplication = 0.1", "reordering = 0.1"] {
+            assert_eq!(said("port-preserving", does, ""), Ok(1.0), "{does}");
+            said("reset", does, "").expect_err("no expectation");
+        }
+    }
+
     /// What theory says of a cell with the same NAT on both sides, in a suite that ends so.
     fn said_of(catalogue: &Catalogue, nat: &str, rest: &str) -> Result<f64, NoExpectation> {
+        let pair = embedded::find(embedded::TOPOLOGIES, "pair").expect("it is embedded");
+        said_in(pair.text, catalogue, nat, rest)
+    }
+
+    /// The same over another topology.
+    fn said_in(pair: &str, catalogue: &Catalogue, nat: &str, rest: &str) -> Result<f64, NoExpectation> {
         let text = format!(
             "name = \"t\"\nsummary = \"s\"\ntopology = \"pair\"\ntrials = 1\n[axes]\nnat-a = [\"{nat}\"]\n\
                  nat-b = [\"{nat}\"]\nmethod = [\"simultaneous-open\"]\n{rest}\n"
         );
         let nats: Vec<&str> = catalogue.profiles().map(|profile| profile.name.as_str()).collect();
-        let topology = |name: &str| {
-            let found = embedded::find(embedded::TOPOLOGIES, name).ok_or("no such topology")?;
-            Ok((found.file.to_owned(), found.text.to_owned()))
-        };
+        let topology = |_: &str| Ok(("pair.toml".to_owned(), pair.to_owned()));
         let known = KnownNames { nats: &nats, methods: METHODS, topology: &topology, path: &|_, _| Ok(()) };
         let suite = suite_file::parse("t.toml", &text, &known).expect("a good suite");
         expect(&suite, &suite.cells()[0], catalogue).map(|expected| expected.probability)

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::conditions::{Conditions, LinkConditions};
 use crate::model::expectation::Expectation;
 use crate::model::topology::{NodeName, Topology};
 
@@ -184,6 +185,20 @@ impl Cell {
     #[must_use]
     pub fn value(&self, key: &AxisKey) -> Option<&str> {
         self.values.get(key).map(String::as_str)
+    }
+
+    /// What a wire does in this cell that the topology has planned so.
+    #[must_use]
+    pub fn conditions(&self, planned: LinkConditions) -> LinkConditions {
+        let here = |planned: Conditions| Conditions {
+            delay: planned.delay_or(self.delay()),
+            loss: self.loss().unwrap_or(planned.loss),
+            jitter: self.jitter().unwrap_or(planned.jitter),
+            duplication: self.duplication().unwrap_or(planned.duplication),
+            reordering: self.reordering().unwrap_or(planned.reordering),
+            rate: planned.rate,
+        };
+        LinkConditions { up: here(planned.up), down: here(planned.down) }
     }
 
     /// The name of the NAT in the place of `node`.

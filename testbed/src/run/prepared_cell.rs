@@ -180,15 +180,7 @@ impl PreparedCell {
     /// What the wire of a link does in this cell.
     #[must_use]
     pub fn conditions(&self, planned: LinkConditions) -> LinkConditions {
-        let mut conditions = planned;
-        for direction in [&mut conditions.up, &mut conditions.down] {
-            direction.delay = direction.delay_or(self.cell.delay());
-            direction.loss = self.cell.loss().unwrap_or(direction.loss);
-            direction.jitter = self.cell.jitter().unwrap_or(direction.jitter);
-            direction.duplication = self.cell.duplication().unwrap_or(direction.duplication);
-            direction.reordering = self.cell.reordering().unwrap_or(direction.reordering);
-        }
-        conditions
+        self.cell.conditions(planned)
     }
 
     /// What the wire of a link does in the control and the proof of a lab, which are about its NATs and not about its ways: a frame gets

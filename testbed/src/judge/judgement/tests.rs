@@ -244,7 +244,7 @@ fn what_belongs_to_a_socket_that_is_closed_by_now_makes_no_connection_stand() {
             staged.inside(draw).packet(draw).reaches(arrives)
         };
         let sent = [first, reset, of_a, again(number), answer_of_b(number), answer_of_a];
-        let met = StagedEvidence::met().to_server(StagedPacket::new(A, 0.0, "S")).recorded();
+        let met = StagedEvidence::met().says_to_server(StagedPacket::new(A, 0.0, "S")).recorded();
         let staged = sent.into_iter().fold(met, both);
         let open = Behavior { filtering: Filtering::EndpointIndependent, ..Behavior::port_preserving() };
         match outcome_behind(open, &staged, &lost(), &lost()) {

@@ -82,7 +82,6 @@ impl LayeredNats {
 #[cfg(test)]
 mod tests {
     use super::Role::{A, B};
-    use super::*;
     use crate::judge::staged::{StagedEvidence, StagedPacket, vantage};
     use crate::judge::timeline::Timeline;
     use crate::model::topology::NodeName;

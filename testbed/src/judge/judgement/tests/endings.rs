@@ -91,7 +91,7 @@ fn an_answer_whose_way_back_was_forgotten_outweighs_what_drew_a_reset() {
     let dials = |forgotten: &[(CtChange, u64)]| {
         let opener = StagedPacket::new(A, 11.0, "RA").acknowledging(951).ports(9, 5000).ttl(64);
         StagedEvidence::met()
-            .to_server(StagedPacket::new(A, 0.0, "S"))
+            .says_to_server(StagedPacket::new(A, 0.0, "S"))
             .packet(StagedPacket { sequence: 950, ..StagedPacket::new(B, 0.0, "S").ports(5000, 9) })
             .packet(opener)
             .inside(syn)
@@ -120,7 +120,7 @@ fn a_syn_that_never_came_to_the_host_was_not_let_in() {
     let staged = || {
         StagedEvidence::met()
             .inside(first)
-            .to_server(first)
+            .says_to_server(first)
             .told(A, SERVER, &[(CtChange::New, 0), (CtChange::Destroy, 51)])
             .flushed(A, 50)
             .packet(dialled)
@@ -262,9 +262,9 @@ fn a_peer_that_its_nat_did_not_let_hear_the_server_any_more_did_not_fail_to_star
     assert_eq!(empty.cause, Cause::PeerNeverStarted, "nothing was said: {}", empty.detail);
     // A reset that the host did not send is the NAT's.
     let reset = StagedPacket::new(B, 1_010.0, "R");
-    let by_nat = failure(flushed(), &alone().to_server(reset));
+    let by_nat = failure(flushed(), &alone().says_to_server(reset));
     assert_eq!(by_nat.cause, Cause::NatRebooted, "{}", by_nat.detail);
-    let by_host = failure(flushed(), &alone().inside(reset).to_server(reset));
+    let by_host = failure(flushed(), &alone().inside(reset).says_to_server(reset));
     assert_eq!(by_host.cause, Cause::PeerNeverStarted, "{}", by_host.detail);
 }
 
@@ -274,7 +274,7 @@ fn a_server_whose_answer_a_nat_no_longer_let_in_was_there() {
     let said = StagedPacket { payload: 20, ..StagedPacket::new(A, 0.0, "A") };
     let asked = || {
         let asks = StagedPacket::new(B, 900.0, "S");
-        let staged = StagedEvidence::default().server_says(4000, said).inside(asks).to_server(asks);
+        let staged = StagedEvidence::default().server_says(4000, said).inside(asks).says_to_server(asks);
         staged.told(B, SERVER, &forgotten).flushed(B, 1_000)
     };
     assert_eq!(failure(flushed(), &asked()).cause, Cause::NoRendezvous);
