@@ -432,7 +432,9 @@ impl<'a> Checker<'a> {
         let is_elsewhere = passage.output.as_ref().is_some_and(elsewhere);
         let is_given_up = way == Way::Original && entry.given_up;
         is_given_up && (head.segment.flags.is_opening() || is_elsewhere)
-            || entry.lost && is_elsewhere && self.flushes.are_told()
+            || entry.lost
+                && is_elsewhere
+                && (self.flushes.are_told() || self.nat.declared.timeouts.absolute.is_some())
     }
 
     /// A connection whose entry is gone or over begins again.

@@ -35,12 +35,24 @@ impl Checker<'_> {
         self.forget_until(event.at);
         let Some((id, Way::Original)) = self.by_tuple.get(&original).copied() else { return Ok(()) };
         // What the NAT itself tells of its end, without a contradiction, leaves nothing that a later packet could use.
-        let given_up = self.entries[id].reply == reply && self.entries[id].since + REPLACED < event.after;
+        let told_later = self.entries[id].reply == reply && self.entries[id].since + REPLACED < event.after;
+        // What came meanwhile may have begun it again before the end was read.
+        let given_up = told_later && !self.came_between(&self.entries[id], event.after, event.at);
         let judged = self.ended_in_time(id, event).or_else(|broken| self.evicted(id).ok_or(broken));
-        if given_up && judged.is_ok() {
-            (self.entries[id].lost, self.entries[id].given_up) = (true, true);
+        if told_later && judged.is_ok() {
+            (self.entries[id].lost, self.entries[id].given_up) = (true, given_up);
         }
         judged
+    }
+
+    /// Whether a packet of a connection came after a time, and not later than another.
+    fn came_between(&self, entry: &Entry, after: Nanos, until: Nanos) -> bool {
+        let all = &self.passages.all;
+        let first = all.partition_point(|passage| passage.input.at <= after);
+        let meanwhile =
+            all[first..].iter().map(|passage| &passage.input).take_while(|input| input.at <= until);
+        let tuples = [entry.original, entry.reply];
+        meanwhile.into_iter().any(|input| tuples.contains(&input.head.tuple))
     }
 
     fn ended_in_time(&self, id: usize, event: &CtEvent) -> Result<(), Contradiction> {

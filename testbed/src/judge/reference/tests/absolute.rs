@@ -125,3 +125,22 @@ fn data_from_outside_begins_a_connection_anew_where_everybody_is_let_in() {
     let read_late = over(goes_on(busy_for(5).later(60 * MS)).forgotten_after(5_000 * MS));
     assert_eq!(read_late.says(&cone), None);
 }
+
+#[test]
+fn a_connection_that_began_again_before_the_end_of_the_last_one_was_read_is_as_old_as_that() {
+    let go_out =
+        |drawing: Drawing, number| drawing.out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("S", number, 0, 0));
+    // The host goes on with it once it is over, the other end resets that, and the host dials again.
+    let over = Drawing::opened().later(1_040 * MS).forgotten_after(600 * MS);
+    let goes_on = over.out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), ("A", 101, 901, 10));
+    let reset = goes_on.later(200 * MS).back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), ("R", 901, 0, 0));
+    let told = go_out(reset.later(340 * MS), 500).later(15 * MS).forgotten_after(1_200 * MS).begun();
+    let again = |drawing: Drawing| go_out(drawing.later(190 * MS), 600).later(850 * MS);
+    let comes = |drawing: Drawing| again(drawing).back((REMOTE, EXTERNAL), None, SYN_BACK).forgotten();
+    assert_eq!(comes(told).says(&ends_after(1)), None, "it is over a second old");
+    let begun_later = go_out(Drawing::opened().later(1_200 * MS).forgotten().later(600 * MS), 500);
+    assert_eq!(comes(begun_later).says(&ends_after(1)), None);
+    let young = go_out(Drawing::opened().later(1_200 * MS).forgotten().later(700 * MS), 500).later(500 * MS);
+    let young = young.back((REMOTE, EXTERNAL), None, SYN_BACK);
+    assert_eq!(young.says(&ends_after(1)), Some("connection"), "it lives");
+}
