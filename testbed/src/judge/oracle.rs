@@ -135,7 +135,7 @@ pub fn replay(timeline: &Timeline, declared: DeclaredNats<'_>) -> OracleReport {
                 }
                 other => other,
             };
-            let answer = answer(timeline, flow, syn);
+            let answer = answer(timeline, flow, syn, nats.len());
             oracle.contradictions.extend(common_nat::contradiction(syn, declared.common));
             oracle.contradictions.extend(contradiction(syn, admission, answer, nats));
             let seen = syn.far.unwrap_or(syn.tuple);
@@ -252,8 +252,8 @@ fn alive(flow: &Flow, owner: Role, moment: Nanos) -> bool {
     }
 }
 
-/// What came back for a SYN, before the sender's next one.
-fn answer(timeline: &Timeline, flow: &Flow, syn: &SegmentTrace) -> Answer {
+/// What came back for a SYN, before the sender's next one, from a side with so many NATs.
+fn answer(timeline: &Timeline, flow: &Flow, syn: &SegmentTrace, nats: usize) -> Answer {
     let Some(arrived) = syn.arrived else { return Answer::Silence };
     let Some(sequence) = syn.packet.tcp().map(|s| s.sequence) else { return Answer::Silence };
     // What comes back once the SYN was sent again answers that one: both have the same number.
@@ -269,8 +269,8 @@ fn answer(timeline: &Timeline, flow: &Flow, syn: &SegmentTrace) -> Answer {
             if !flow.is_refusal(segment) {
                 continue;
             }
-            // A packet that a NAT makes itself has made no hop, and 64 is Linux's first TTL.
-            return if segment.ttl == 64 { Answer::NatReset } else { Answer::HostReset };
+            // What a host sends has made a hop at each NAT, what one of these makes itself at fewer.
+            return if segment.hops() < nats { Answer::NatReset } else { Answer::HostReset };
         }
         // A plain acknowledgment answers the SYN/ACK that repeats this SYN's number, not the SYN.
         if tcp.flags.contains(TcpFlags::SYN) {
@@ -292,14 +292,13 @@ fn contradiction(
 ) -> Option<String> {
     let role = syn.from.other().letter();
     let line = |what: &str| Some(format!("NAT-{role}: SYN {} {what}", syn.tuple));
-    let refusal = nats.last().map(|n| n.unsolicited_syn);
+    // An outer NAT may let in what an inner one answers.
+    let silent = !nats.is_empty() && nats.iter().all(|nat| nat.unsolicited_syn == UnsolicitedSyn::Drop);
     match (admission, answer) {
         (Admission::NoMapping | Admission::Filtered, Answer::SynAck | Answer::HostReset) => {
             line("was let in though no mapping and filter of it admits the sender")
         }
-        (Admission::NoMapping | Admission::Filtered, Answer::NatReset | Answer::Icmp)
-            if refusal == Some(UnsolicitedSyn::Drop) =>
-        {
+        (Admission::NoMapping | Admission::Filtered, Answer::NatReset | Answer::Icmp) if silent => {
             line("was answered, though it drops what is unsolicited")
         }
         (Admission::SynAfterSyn, Answer::SynAck) => {

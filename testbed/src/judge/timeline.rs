@@ -369,6 +369,14 @@ impl SegmentTrace {
         (segment.flags.contains(TcpFlags::ACK) && !self.is_reset()).then_some(segment.acknowledgment)
     }
 
+    /// How many hops it had made before it was on its sender's vantage, if it began with the kernel's first TTL.
+    #[must_use]
+    pub fn hops(&self) -> usize {
+        /// `net.ipv4.ip_default_ttl`.
+        const FIRST_TTL: u8 = 64;
+        FIRST_TTL.saturating_sub(self.ttl).into()
+    }
+
     /// The number that follows its data.
     #[must_use]
     pub fn end(&self) -> Option<u32> {

@@ -156,14 +156,14 @@ impl FailureContext<'_> {
         }
     }
 
-    /// Whether a NAT made a segment: it was never seen inside, or, where nobody watched, has made no hop.
+    /// Whether a NAT made a segment: it was never seen inside, or, where nobody watched, has made fewer hops than there are NATs.
     pub(super) fn is_made_by_nat(&self, segment_trace: &SegmentTrace) -> bool {
         let inside = self.inside(segment_trace.from);
         let Some(segment) = segment_trace.packet.tcp() else { return false };
         match (self.vantage(segment_trace.from).nats.is_empty(), inside.watched) {
             (true, _) => false,
             (false, true) => !inside.sent(segment),
-            (false, false) => segment_trace.ttl == 64,
+            (false, false) => segment_trace.hops() < self.vantage(segment_trace.from).nats.len(),
         }
     }
 

@@ -37,17 +37,26 @@ fn outcome(
 
 /// The outcome of a trial in which both NATs behave so.
 fn outcome_behind(nat: Behavior, staged: &StagedEvidence, claim_a: &Claim, claim_b: &Claim) -> Outcome {
-    let count = nat.addresses.count;
+    outcome_behind_all(&[nat], staged, claim_a, claim_b)
+}
+
+/// Each side has these NATs, the innermost first.
+fn outcome_behind_all(
+    nats: &[Behavior],
+    staged: &StagedEvidence,
+    claim_a: &Claim,
+    claim_b: &Claim,
+) -> Outcome {
+    let count = nats.last().expect("there is one").addresses.count;
     let [at_a, at_b] = Role::BOTH.map(|role| {
         let vantage = vantage(role);
         Vantage { external: AddressPool { count, ..vantage.external }, ..vantage }
     });
-    let nat = [nat];
     let case = Case {
         evidence: &staged.evidence,
         a: &at_a,
         b: &at_b,
-        declared: DeclaredNats { a: &nat, b: &nat, common: &[] },
+        declared: DeclaredNats { a: nats, b: nats, common: &[] },
         nats: &[],
         claim_a,
         claim_b,
@@ -254,6 +263,26 @@ fn what_belongs_to_a_socket_that_is_closed_by_now_makes_no_connection_stand() {
     };
     assert_eq!(cause_with(900), Cause::NobodySpoke);
     assert_eq!(cause_with(950), Cause::ResetByHost);
+}
+
+#[test]
+fn an_outer_nat_may_let_in_what_an_inner_one_answers() {
+    let outer = Behavior { filtering: Filtering::EndpointIndependent, ..Behavior::port_preserving() };
+    let asks = StagedPacket::new(A, 0.0, "S");
+    let syn = StagedPacket::new(B, 20.0, "S");
+    // The answer has made a hop at the outer NAT.
+    let reset = StagedPacket::new(A, 30.1, "RA").acknowledging(901).ttl(63);
+    let staged = StagedEvidence::met().inside(asks).says_to_server(asks).recorded().packet(syn).packet(reset);
+    let behind = |inner: UnsolicitedSyn| {
+        let inner = Behavior { unsolicited_syn: inner, ..Behavior::port_preserving() };
+        outcome_behind_all(&[inner, outer], &staged, &lost(), &lost())
+    };
+    match behind(UnsolicitedSyn::Reset) {
+        Outcome::Failed(failure) => assert_eq!(failure.cause, Cause::Filtered, "{failure}"),
+        other => panic!("{other:?}"),
+    }
+    let lies = behind(UnsolicitedSyn::Drop);
+    assert!(matches!(&lies, Outcome::Error(f) if f.detail.contains("though it drops")), "{lies:?}");
 }
 
 #[test]
