@@ -183,6 +183,10 @@ fn admit(
         of_it.map(|opening| stay.after(opening)).min().unwrap_or(Timing::Never)
     };
     match mapped(&|to| to == sender) {
+        // Where a reset has ended that connection, the next SYN from inside may be at the NAT.
+        Timing::Before if !nat.syn_after_syn.passes() && !alive(flow, target, arrived) => {
+            return Admission::Close;
+        }
         Timing::Before if !nat.syn_after_syn.passes() => return Admission::SynAfterSyn,
         Timing::Before
             if !alive(flow, target, arrived) && nat.filtering == Filtering::AddressAndPortDependent =>

@@ -351,6 +351,12 @@ impl<'a> Checker<'a> {
         if anew && states.len() > 1 && passage.output.is_none() {
             kept.push(None);
         }
+        // Kernels differ in whether the reset of a second SYN closes the connection.
+        if self.refuses_second_syn(way, passage) == Some(Answer::Reset) {
+            let closed = |state: &Option<Tracked>| state.map(|tracked| tracked.closed_by_rule(at, &self.how));
+            let closed: Vec<_> = kept.iter().map(closed).collect();
+            kept.extend(closed);
+        }
         let kept = unique(kept);
         let may_be_another = anew && Tracked::begin(head, at, &self.how).is_some();
         let lost = kept.len() > MOST_STATES || self.may_be_turned_round(way, passage, may_be_another);
@@ -394,12 +400,17 @@ impl<'a> Checker<'a> {
         tuple: Tuple,
         next: Option<Tracked>,
     ) -> (Rule, RequiredAction, Option<Tracked>) {
-        let opening = passage.input.head.tcp().is_some_and(|tcp| tcp.segment.flags.is_opening());
-        let second = way == Way::Reply && opening && passage.input.side == Side::Outside;
-        match refusal_of_second_syn(self.nat.declared.syn_after_syn).filter(|_| second) {
+        match self.refuses_second_syn(way, passage) {
             Some(answer) => (rules::SYN_AFTER_SYN, kept_on_its_way(passage, answer), next),
             None => (rules::KNOWN, self.forwarded(passage, tuple), next),
         }
+    }
+
+    /// What the NAT answers to a SYN after a SYN, if this is one that it does not let in.
+    fn refuses_second_syn(&self, way: Way, passage: &Passage) -> Option<Answer> {
+        let opening = passage.input.head.tcp().is_some_and(|tcp| tcp.segment.flags.is_opening());
+        let second = way == Way::Reply && opening && passage.input.side == Side::Outside;
+        refusal_of_second_syn(self.nat.declared.syn_after_syn).filter(|_| second)
     }
 
     /// What becomes of a packet that belongs to no connection and begins none.

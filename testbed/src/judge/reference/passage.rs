@@ -109,7 +109,7 @@ impl Passages {
         passages
     }
 
-    /// Gives each output to the latest input that it can be, or to the first of several copies that came together; returns those that are nobody's.
+    /// Gives each output to the input that it can be and that came nearest to it, or to the first of several copies that came together; returns those that are nobody's.
     fn match_outputs(
         &mut self,
         evidence: &Evidence,
@@ -136,9 +136,12 @@ impl Passages {
                     let input = &evidence.frames[self.all[*index].input.frame];
                     untouched(input, &evidence.frames[output.frame]).is_ok()
                 };
-                let latest = candidates.iter().rposition(same).or(candidates.len().checked_sub(1))?;
-                // Of copies that came together, the first goes first.
                 let at = |place: usize| self.all[candidates[place]].input.at;
+                // One that is stamped late may be another that comes a moment later.
+                let alike = (0..candidates.len()).rev().filter(|place| same(&candidates[*place]));
+                let nearest = alike.min_by_key(|place| at(*place).abs_diff(output.at));
+                let latest = nearest.or(candidates.len().checked_sub(1))?;
+                // Of copies that came together, the first goes first.
                 let together = |place: &usize| at(*place) + TOGETHER >= at(latest);
                 let place =
                     (0..latest).filter(|place| same(&candidates[*place])).find(together).unwrap_or(latest);

@@ -355,6 +355,15 @@ impl Tracked {
         self.end_with(&timers.absolute);
     }
 
+    /// As a rule leaves it that resets a packet of it (`nf_conntrack_tcp_set_closing`, from Linux 6.3 on).
+    pub(super) fn closed_by_rule(mut self, at: Nanos, how: &Tracking) -> Self {
+        self.state = CtState::Close;
+        let until = at.saturating_add(how.timers.of_state(CtState::Close));
+        (self.lives_until, self.gone_from) = (until, until);
+        self.end_with(&how.timers.absolute);
+        self
+    }
+
     /// No time of an idle connection goes on beyond the absolute timeout.
     fn end_with(&mut self, absolute: &Absolute) {
         self.lives_until = self.lives_until.min(absolute.earliest(self.born));

@@ -92,3 +92,23 @@ fn flags_that_do_not_go_together_are_invalid() {
         assert_eq!(odd().says(&plain()), Some("invalid-packets"), "{flags}");
     }
 }
+
+#[test]
+fn the_reset_of_a_second_syn_closes_the_connection() {
+    let declared = Behavior { syn_after_syn: SynAfterSyn::Reset, ..plain() };
+    let refused = || {
+        Drawing::opened().back((REMOTE, EXTERNAL), None, SYN_BACK).made((EXTERNAL, REMOTE), ("RA", 0, 901, 0))
+    };
+    let goes_out = |drawing: Drawing, drawn| drawing.out((HOST, REMOTE), Some((EXTERNAL, REMOTE)), drawn);
+    // The same SYN comes again, and another socket's; each is answered.
+    for number in [100, 700] {
+        let again = || goes_out(refused(), ("S", number, 0, 0));
+        assert_eq!(again().says(&declared), None, "{number}");
+        for answer in [("SA", 900, number + 1, 0), ("RA", 0, number + 1, 0)] {
+            let answered = again().back((REMOTE, EXTERNAL), Some((REMOTE, HOST)), answer);
+            assert_eq!(answered.says(&declared), None, "{number}, {answer:?}");
+        }
+    }
+    let not_refused = Drawing::opened().back((REMOTE, EXTERNAL), None, SYN_BACK);
+    assert_eq!(not_refused.says(&declared), Some("syn-after-syn"));
+}

@@ -145,3 +145,21 @@ fn which_of_two_copies_passed_cannot_be_told() {
     assert_eq!(one.says(&plain()), None);
     assert_eq!(copies(2).later(1_000 * MS).says(&plain()), Some("connection"), "none passed");
 }
+
+#[test]
+fn what_passed_is_the_copy_that_came_just_before() {
+    // The other comes a millisecond later, when the host has answered, and is invalid.
+    let mut copies = Drawing::opened();
+    let start = copies.now + 10 * MS;
+    let mut put_at = |after: Nanos, link, direction, ends, drawn, ttl| {
+        copies.now = start + after;
+        copies.put(link, direction, ends, drawn, ttl);
+    };
+    let answer = ("SA", 100, 901, 0);
+    put_at(0, UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    put_at(35_000, DOWN, Direction::Down, (REMOTE, HOST), SYN_BACK, 59);
+    put_at(100_000, DOWN, Direction::Up, (HOST, REMOTE), answer, 64);
+    put_at(130_000, UP, Direction::Up, (EXTERNAL, REMOTE), answer, 63);
+    put_at(1_030_000, UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
+    assert_eq!(copies.says(&plain()), None);
+}
