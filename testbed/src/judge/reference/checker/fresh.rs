@@ -5,7 +5,7 @@ use crate::judge::reference::duty::{Answer, RequiredAction, TIME_EXCEEDED, refus
 use crate::judge::reference::head::TcpHead;
 use crate::judge::reference::mapping::{Admission, Outgoing};
 use crate::judge::reference::order::Way;
-use crate::judge::reference::passage::Side;
+use crate::judge::reference::passage::{Side, Sighting};
 use crate::judge::reference::rules::{BrokenRule, keeps, named as rules};
 use crate::judge::reference::tracker::Tracked;
 use crate::model::behavior::{Filtering, Hairpinning, Translation};
@@ -54,13 +54,31 @@ impl Checker<'_> {
         self.rules.hold(rules::ADDRESS, keeps(paired, || format!("passed as {}", output.head.tuple)))?;
         let flow = Outgoing { inside, remote, external };
         let at = passage.input.at;
-        self.mappings.may_go_out(self.nat, flow, at, self.address_elsewhere(&flow, at))?;
+        let fits = self.mappings.may_go_out(self.nat, flow, at, self.address_elsewhere(&flow, at));
+        let overtaken = fits.is_err() && self.port_went_to_the_next(index);
+        if !overtaken {
+            fits?;
+        }
         let reply = Tuple { source: remote, destination: external };
         self.take_over(index, reply, &tracked)?;
         self.open(index, reply, tracked);
         self.mappings.drew(self.nat, &flow);
         self.mappings.learn(self.nat, &self.how, flow, self.times(passage));
-        Ok(Judged::Must)
+        Ok(if overtaken { Judged::Either(Doubt::Order) } else { Judged::Must })
+    }
+
+    /// Whether another packet of the same inside endpoint came within the margin after this one, was dealt with first, and kept the port.
+    fn port_went_to_the_next(&self, index: usize) -> bool {
+        let passage = &self.passages.all[index];
+        let (Some(output), inside) = (&passage.output, passage.input.head.tuple.source) else { return false };
+        let latest = passage.handled_by(self.margin);
+        let later = self.passages.all[index + 1..].iter().take_while(|later| later.input.at <= latest);
+        let mut of_same = later.filter(|later| later.input.head.tuple.source == inside);
+        of_same.any(|later| {
+            let kept =
+                |sent: &Sighting| sent.head.tuple.source.port() == inside.port() && sent.at <= output.at;
+            later.output.as_ref().is_some_and(kept)
+        })
     }
 
     /// From inside to an address of the NAT's own: turned round, or for its own stack.

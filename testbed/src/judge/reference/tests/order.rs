@@ -1,6 +1,7 @@
 //! What is known of packets that came close together, and of what the kernel counted.
 
 use super::*;
+use crate::model::behavior::{Mapping, Overloading};
 
 #[test]
 fn two_packets_within_the_margin_may_come_in_either_order() {
@@ -162,4 +163,22 @@ fn what_passed_is_the_copy_that_came_just_before() {
     put_at(130_000, UP, Direction::Up, (EXTERNAL, REMOTE), answer, 63);
     put_at(1_030_000, UP, Direction::Down, (REMOTE, EXTERNAL), SYN_BACK, 60);
     assert_eq!(copies.says(&plain()), None);
+}
+
+#[test]
+fn of_two_packets_that_a_host_sends_at_once_the_later_may_keep_the_port() {
+    let mapping = Mapping::AddressAndPortDependent;
+    let declared = Behavior { mapping, overloading: Overloading::Off, ..plain() };
+    let moved = "192.0.2.2:20001";
+    let both = |first_out: [(&str, &str); 2]| {
+        let mut drawing = Drawing::default();
+        drawing.put(DOWN, Direction::Up, (HOST, REMOTE), SYN, 64);
+        drawing.put(DOWN, Direction::Up, (HOST, OTHER), ("S", 500, 0, 0), 64);
+        for (ends, number) in first_out.into_iter().zip([500, 100]) {
+            drawing.put(UP, Direction::Up, ends, ("S", number, 0, 0), 63);
+        }
+        drawing.says(&declared)
+    };
+    assert_eq!(both([(EXTERNAL, OTHER), (moved, REMOTE)]), None);
+    assert_eq!(both([("192.0.2.2:20002", OTHER), (moved, REMOTE)]), Some("allocation"));
 }
