@@ -303,20 +303,26 @@ fn lost<'a>(evidence: &'a Evidence, flow: &Flow) -> impl Iterator<Item = (usize,
 /// How long a program may take for what has come: the lab gives it half a second after its deadline.
 const ENOUGH: Nanos = 1_000_000_000;
 
-/// What a link lost of a connection that stood and was ended by `ender` long after it had heard the last from the other side: that is no
-/// answer to what it had heard.
+/// Why a side ended a connection that stood, if that was no answer to what it had heard: it had heard nothing for long, because a link
+/// had lost it or because the other side said nothing.
 pub(super) fn waited_in_vain(evidence: &Evidence, flow: &Flow, ender: Role) -> Option<Diagnosis> {
-    let ended = flow.segments.iter().find(|s| s.from == ender && s.ends_connection())?.sent;
+    let end = flow.segments.iter().find(|s| s.from == ender && s.ends_connection())?;
     let data = flow.segments.iter().filter(|s| s.from != ender && s.payload() > 0);
-    let heard = data.filter_map(|s| s.arrived).filter(|at| *at <= ended).max()?;
-    let waited = ended - heard;
-    let (_, frame, what) = first_lost(evidence, flow).filter(|_| waited > ENOUGH)?;
-    let (letter, seconds) = (ender.letter(), waited as f64 / 1e9);
+    let heard = data.filter_map(|s| s.arrived).filter(|at| *at <= end.sent).max();
+    let waited = end.sent.saturating_sub(heard.or_else(|| flow.established(ender))?);
+    if waited <= ENOUGH {
+        return None;
+    }
+    let (letter, other) = (ender.letter(), ender.other().letter());
     let detail = format!(
-        "the connection {} stood, and peer {letter} ended it {seconds:.1} s after it had last heard anything: {what}",
-        flow.a
+        "the connection {} stood, and peer {letter} ended it {:.1} s after it had last heard anything of peer {other}",
+        flow.a,
+        waited as f64 / 1e9
     );
-    Some(lost_frame(frame, &detail))
+    Some(match first_lost(evidence, flow) {
+        Some((_, frame, what)) => lost_frame(frame, &format!("{detail}: {what}")),
+        None => Diagnosis::new(Cause::ProgramHung, detail).mark(end.frame, format!("peer {letter} ends it")),
+    })
 }
 
 /// What a link lost, or still had at the end, of a connection that stood, where `silent` may have been waiting for it until its time was up:

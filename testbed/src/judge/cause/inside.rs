@@ -149,6 +149,13 @@ impl HostLink {
         self.got.iter().any(|(s, a, f, _)| (*s, *a, *f) == wanted)
     }
 
+    /// Whether a segment came to the host soon after it was elsewhere. What is sent again is another one.
+    fn got_soon_after(&self, evidence: &Evidence, segment: &Segment, since: Nanos) -> bool {
+        let wanted = (segment.sequence, segment.acknowledgment, segment.flags.0);
+        let mut same = self.got.iter().filter(|(s, a, f, _)| (*s, *a, *f) == wanted);
+        same.any(|(.., came)| (since..=since + READ_LATER).contains(&evidence.frames[*came].left))
+    }
+
     /// Whether a segment that came to the host established the end that the host had there then. What belongs to a SYN that was sent before,
     /// by a socket that is closed by now, does not (RFC 9293, section 3.10.7.4).
     pub(super) fn is_established_by(&self, evidence: &Evidence, segment: &Segment) -> bool {
@@ -248,7 +255,7 @@ pub(super) fn unheard(
                     packet.tuple() == inward
                         && frame.fate == Fate::Delivered
                         && says(segment)
-                        && !host.got(segment)
+                        && !host.got_soon_after(evidence, segment, frame.left)
                 }
                 (Direction::Up, Some(segment)) => {
                     packet.tuple() == inward.reversed()

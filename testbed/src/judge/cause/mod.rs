@@ -245,19 +245,22 @@ impl<'a> FailureContext<'a> {
                 format!("the connection {} stood, and neither side sent anything on it; {why}", flow.a);
             return Diagnosis::new(Cause::NobodySpoke, detail);
         }
-        let ends = |segment: &&SegmentTrace| segment.ends_connection();
-        let refusal = Role::BOTH.into_iter().find_map(|role| {
-            let heard = flow.delivered_payload(role.other())?;
-            flow.segments.iter().filter(|s| s.from == role && s.sent >= heard).find(ends)
-        });
-        if let Some(refusal) = refusal {
-            if let Some(found) = flow::waited_in_vain(self.evidence, flow, refusal.from) {
+        // The first to end it did so because of what it had heard, or before it had heard anything.
+        let end = flow.segments.iter().filter(|segment| segment.ends_connection()).min_by_key(|s| s.sent);
+        if let Some(end) = end {
+            let (letter, other) = (end.from.letter(), end.from.other());
+            if let Some(found) = flow::waited_in_vain(self.evidence, flow, end.from) {
                 return found;
             }
-            let (letter, detail) =
-                (refusal.from.letter(), format!("the connection {} stood and was refused", flow.a));
-            return Diagnosis::new(Cause::AuthenticationRefused, format!("{detail}; {why}"))
-                .mark(refusal.frame, format!("peer {letter} ends it"));
+            let said = flow.segments.iter().any(|s| s.from == other && s.payload() > 0);
+            let heard = flow.delivered_payload(other).is_some_and(|heard| heard <= end.sent);
+            let how =
+                if heard { "was refused" } else { "was ended by one side before it had heard anything" };
+            if heard || said {
+                let detail = format!("the connection {} stood and {how}; {why}", flow.a);
+                return Diagnosis::new(Cause::AuthenticationRefused, detail)
+                    .mark(end.frame, format!("peer {letter} ends it"));
+            }
         }
         match flow::first_lost(self.evidence, flow) {
             Some((_, frame, what)) => flow::lost_frame(frame, &what),

@@ -197,8 +197,33 @@ fn a_program_that_waited_long_for_what_a_link_had_lost_refused_nothing() {
     for of_a in [lost(), won(A)] {
         assert_eq!(said(&of_a, &ended_at(3_000.0, true)), Cause::LostByLink);
         assert_eq!(said(&of_a, &ended_at(60.0, true)), Cause::AuthenticationRefused, "at once");
-        assert_eq!(said(&of_a, &ended_at(3_000.0, false)), Cause::AuthenticationRefused, "nothing was lost");
+        assert_eq!(said(&of_a, &ended_at(3_000.0, false)), Cause::ProgramHung, "a said no more");
     }
+}
+
+#[test]
+fn who_ends_a_connection_before_it_has_heard_anything_refuses_it_or_has_waited() {
+    let ended_at = |end: f64| {
+        StagedEvidence::met()
+            .recorded()
+            .packet(StagedPacket::new(A, 0.0, "S"))
+            .packet(StagedPacket::new(B, 0.0, "S"))
+            .packet(StagedPacket::new(A, 10.1, "SA").acknowledging(901))
+            .packet(StagedPacket::new(B, 10.1, "SA").acknowledging(101))
+            .packet(StagedPacket::new(B, end, "FA").data(901, 0).acknowledging(101))
+            .packet(StagedPacket::new(A, end + 5.0, "A").data(101, 20).acknowledging(901))
+            .packet(StagedPacket::new(B, end + 15.1, "R").data(902, 0))
+    };
+    let failure = |staged: &StagedEvidence| match outcome(staged, &lost(), &lost(), UnsolicitedSyn::Drop) {
+        Outcome::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    };
+    let at_once = failure(&ended_at(21.0));
+    assert_eq!(at_once.cause, Cause::AuthenticationRefused, "{at_once}");
+    assert!(at_once.detail.contains("before it had heard anything"), "{at_once}");
+    let waited = failure(&ended_at(2_060.0));
+    assert_eq!(waited.cause, Cause::ProgramHung, "{waited}");
+    assert!(waited.detail.contains("peer b ended it 2.0 s after"), "{waited}");
 }
 
 #[test]

@@ -256,6 +256,12 @@ fn a_peer_that_its_nat_did_not_let_hear_the_server_any_more_did_not_fail_to_star
     let told = failure(flushed(), &alone().server_says(5000, says(1_010.0, "PA")));
     assert_eq!(told.cause, Cause::NatRebooted, "{}", told.detail);
     assert!(told.detail.contains("peer b did not hear the rendezvous server any more"), "{}", told.detail);
+    // It comes again, and is let in when it is too late.
+    let again = alone().server_says(5000, says(1_010.0, "PA")).server_says(5000, says(3_010.0, "PA"));
+    let late = says(3_011.0, "PA");
+    let target = StagedPacket { from: A, source_port: 7000, target_port: 5000, ..late };
+    let again = failure(flushed(), &again.reaches(target));
+    assert_eq!(again.cause, Cause::NatRebooted, "{}", again.detail);
     let before = failure(flushed(), &alone().server_says(5000, says(200.0, "PA")));
     assert_eq!(before.cause, Cause::PeerNeverStarted, "the mapping was there: {}", before.detail);
     let empty = failure(flushed(), &alone().server_says(5000, StagedPacket::new(B, 1_010.0, "A")));
