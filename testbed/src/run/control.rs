@@ -34,6 +34,9 @@ const INSIDE_PORT: u16 = 3_999;
 /// How long beyond two round trips silence is taken for a refusal.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// How long a mapping may take to be opened, beyond its round trips: a SYN is sent again after one second.
+const OPENING: Duration = Duration::from_secs(2);
+
 /// For how long the machine may stand still during a control: less than an answer may be late.
 const LONGEST_GAP: Duration = BEAT.saturating_mul(2);
 
@@ -126,8 +129,10 @@ async fn check(lab: &Lab, ready: &PreparedCell, role: Role) -> Result<Option<Str
     let round_trips = 2 * longest_round_trip(lab) + PATIENCE;
     let server = listen(lab.node("core")?, RENDEZVOUS)?;
     let door = listen(inside, SocketAddrV4::new(address, INSIDE_PORT))?;
-    let dial = connect(inside, Some(SocketAddrV4::new(address, INSIDE_PORT)), RENDEZVOUS, round_trips * 2);
-    let (mapping, accepted) = tokio::join!(dial, timeout(round_trips * 2, server.accept()));
+    // What opens the mapping has to come about: a SYN may be sent again, and the core hears of it half a round trip after the dialler.
+    let opening = round_trips + OPENING;
+    let dial = connect(inside, Some(SocketAddrV4::new(address, INSIDE_PORT)), RENDEZVOUS, opening);
+    let (mapping, accepted) = tokio::join!(dial, timeout(opening + round_trips, server.accept()));
     let tried = || format!("open a mapping of peer \"{}\"", inside.name());
     let _mapping = mapping.map_err(|e| Error::io(tried(), "connect", &e))?;
     let (_held, external) = accepted
