@@ -8,7 +8,7 @@ use crate::judge::reference::order::Way;
 use crate::judge::reference::passage::{Side, Sighting};
 use crate::judge::reference::rules::{BrokenRule, keeps, named as rules};
 use crate::judge::reference::tracker::Tracked;
-use crate::model::behavior::{Filtering, Hairpinning, Translation};
+use crate::model::behavior::{Filtering, Hairpinning, Overloading, Translation};
 use crate::model::doubt::Doubt;
 use crate::model::evidence::Tuple;
 
@@ -55,7 +55,10 @@ impl Checker<'_> {
         let flow = Outgoing { inside, remote, external };
         let at = passage.input.at;
         let fits = self.mappings.may_go_out(self.nat, flow, at, self.address_elsewhere(&flow, at));
-        let overtaken = fits.is_err() && self.port_went_to_the_next(index);
+        let overtaken = match &fits {
+            Err((rules::ALLOCATION, _)) => self.port_went_to_the_next(index),
+            _ => false,
+        };
         if !overtaken {
             fits?;
         }
@@ -67,8 +70,12 @@ impl Checker<'_> {
         Ok(if overtaken { Judged::Either(Doubt::Order) } else { Judged::Must })
     }
 
-    /// Whether another packet of the same inside endpoint came within the margin after this one, was dealt with first, and kept the port.
+    /// Whether another packet of the same inside endpoint came within the margin after this one, was dealt with first, and kept the port,
+    /// which only one mapping may have.
     fn port_went_to_the_next(&self, index: usize) -> bool {
+        if self.nat.declared.overloading == Overloading::On {
+            return false;
+        }
         let passage = &self.passages.all[index];
         let (Some(output), inside) = (&passage.output, passage.input.head.tuple.source) else { return false };
         let latest = passage.handled_by(self.margin);

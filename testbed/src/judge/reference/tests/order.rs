@@ -1,7 +1,7 @@
 //! What is known of packets that came close together, and of what the kernel counted.
 
 use super::*;
-use crate::model::behavior::{Mapping, Overloading};
+use crate::model::behavior::{Mapping, Overloading, Pool, PortRange};
 
 #[test]
 fn two_packets_within_the_margin_may_come_in_either_order() {
@@ -168,17 +168,24 @@ fn what_passed_is_the_copy_that_came_just_before() {
 #[test]
 fn of_two_packets_that_a_host_sends_at_once_the_later_may_keep_the_port() {
     let mapping = Mapping::AddressAndPortDependent;
-    let declared = Behavior { mapping, overloading: Overloading::Off, ..plain() };
-    let moved = "192.0.2.2:20001";
-    let both = |first_out: [(&str, &str); 2]| {
+    let pool = Pool::Range(PortRange { low: 4_000, high: 20_010 });
+    let exclusive = Behavior { mapping, pool, overloading: Overloading::Off, ..plain() };
+    let both = |declared: &Behavior, first_out: [(&str, &str); 2]| {
         let mut drawing = Drawing::default();
         drawing.put(DOWN, Direction::Up, (HOST, REMOTE), SYN, 64);
         drawing.put(DOWN, Direction::Up, (HOST, OTHER), ("S", 500, 0, 0), 64);
         for (ends, number) in first_out.into_iter().zip([500, 100]) {
             drawing.put(UP, Direction::Up, ends, ("S", number, 0, 0), 63);
         }
-        drawing.says(&declared)
+        drawing.says(declared)
     };
-    assert_eq!(both([(EXTERNAL, OTHER), (moved, REMOTE)]), None);
-    assert_eq!(both([("192.0.2.2:20002", OTHER), (moved, REMOTE)]), Some("allocation"));
+    let kept = (EXTERNAL, OTHER);
+    let moved = |external| (external, REMOTE);
+    assert_eq!(both(&exclusive, [kept, moved("192.0.2.2:20001")]), None);
+    let both_moved = [("192.0.2.2:20002", OTHER), moved("192.0.2.2:20001")];
+    assert_eq!(both(&exclusive, both_moved), Some("allocation"));
+    // Order explains no port outside the pool, and nothing where several mappings may have a port.
+    assert_eq!(both(&exclusive, [kept, moved("192.0.2.2:30000")]), Some("ports"));
+    let shared = Behavior { overloading: Overloading::On, ..exclusive };
+    assert_eq!(both(&shared, [kept, moved("192.0.2.2:20001")]), Some("allocation"));
 }
